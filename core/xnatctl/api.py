@@ -1,0 +1,193 @@
+"""Everything that a plugin author imports; the surface is frozen by a test.
+
+Light names are here at once. Names that need click, httpx or the file system are found on first use, so that a
+`plugin.py` that imports this module costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from xnatctl.errors import (
+    AuthenticationError,
+    ConfigError,
+    ConnectionFailed,
+    DeliveryIncomplete,
+    Interrupted,
+    NotArchived,
+    NotFound,
+    NotXnat,
+    PermissionDenied,
+    PluginUnavailable,
+    Refused,
+    ServerError,
+    SourceChanged,
+    Throttled,
+    TooLarge,
+    TransportError,
+    UsageError,
+    VerificationFailed,
+    XnatctlError,
+)
+from xnatctl.model.document import Column, Document
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import (
+    Batch,
+    Exclusion,
+    Overwrite,
+    Payload,
+    Placement,
+    Source,
+    Stage,
+    StageKind,
+    UploadItem,
+    UploadPlan,
+    UploadRequest,
+)
+from xnatctl.model.refs import Destination, PrearchiveRef, clean_label, is_clean_label, is_uid
+from xnatctl.plugin.hookspecs import hookimpl
+from xnatctl.plugin.protocols import (
+    Body,
+    Credential,
+    CredentialRequest,
+    CredentialSource,
+    Formatter,
+    Importer,
+    Reader,
+    StoringCredentialSource,
+    Transport,
+    TransportContext,
+)
+from xnatctl.plugin.specs import (
+    CheckResult,
+    CheckSpec,
+    CommandSpec,
+    CredentialSourceSpec,
+    FormatterSpec,
+    Option,
+    TransportSpec,
+)
+
+if TYPE_CHECKING:
+    from xnatctl.cli.app import App, pass_app
+    from xnatctl.cli.console import printable
+    from xnatctl.cli.options import TransportOptionsCommand, common_options, server_options
+    from xnatctl.delivery.importer import changed_outcome
+    from xnatctl.delivery.planning import cut_batches
+    from xnatctl.delivery.settle import commit_row
+    from xnatctl.settings.paths import readable_by_others, token_directory, write_private
+    from xnatctl.xnat import listing, prearchive
+    from xnatctl.xnat.client import XnatClient
+    from xnatctl.xnat.site import project_access
+
+#: Name -> module, for what is found on first use.
+_LAZY = {
+    "App": "xnatctl.cli.app",
+    "TransportOptionsCommand": "xnatctl.cli.options",
+    "XnatClient": "xnatctl.xnat.client",
+    "changed_outcome": "xnatctl.delivery.importer",
+    "commit_row": "xnatctl.delivery.settle",
+    "common_options": "xnatctl.cli.options",
+    "cut_batches": "xnatctl.delivery.planning",
+    "pass_app": "xnatctl.cli.app",
+    "printable": "xnatctl.cli.console",
+    "project_access": "xnatctl.xnat.site",
+    "readable_by_others": "xnatctl.settings.paths",
+    "server_options": "xnatctl.cli.options",
+    "token_directory": "xnatctl.settings.paths",
+    "write_private": "xnatctl.settings.paths",
+}
+
+#: Modules that are handed on whole.
+_MODULES = {"listing": "xnatctl.xnat.listing", "prearchive": "xnatctl.xnat.prearchive"}
+
+__all__ = [
+    "App",
+    "AuthenticationError",
+    "Batch",
+    "BatchResult",
+    "Body",
+    "CheckResult",
+    "CheckSpec",
+    "Column",
+    "CommandSpec",
+    "ConfigError",
+    "ConnectionFailed",
+    "Credential",
+    "CredentialRequest",
+    "CredentialSource",
+    "CredentialSourceSpec",
+    "DeliveryIncomplete",
+    "Destination",
+    "Document",
+    "Emit",
+    "Event",
+    "EventKind",
+    "Exclusion",
+    "FailureClass",
+    "Formatter",
+    "FormatterSpec",
+    "Importer",
+    "Interrupted",
+    "ItemOutcome",
+    "NotArchived",
+    "NotFound",
+    "NotXnat",
+    "Option",
+    "Outcome",
+    "Overwrite",
+    "Payload",
+    "PermissionDenied",
+    "Placement",
+    "PluginUnavailable",
+    "PrearchiveRef",
+    "Reader",
+    "Refused",
+    "ServerError",
+    "Source",
+    "SourceChanged",
+    "Stage",
+    "StageKind",
+    "StoringCredentialSource",
+    "Throttled",
+    "TooLarge",
+    "Transport",
+    "TransportContext",
+    "TransportError",
+    "TransportOptionsCommand",
+    "TransportSpec",
+    "UploadItem",
+    "UploadPlan",
+    "UploadRequest",
+    "UsageError",
+    "VerificationFailed",
+    "XnatClient",
+    "XnatctlError",
+    "changed_outcome",
+    "clean_label",
+    "commit_row",
+    "common_options",
+    "cut_batches",
+    "hookimpl",
+    "is_clean_label",
+    "is_uid",
+    "listing",
+    "pass_app",
+    "prearchive",
+    "printable",
+    "project_access",
+    "readable_by_others",
+    "server_options",
+    "token_directory",
+    "write_private",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""The command line: the only room where click is known and output is printed."""

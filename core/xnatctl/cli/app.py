@@ -1,0 +1,211 @@
+"""The one object per process: plugins, settings, connection and output of a command."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xnatctl.cli.console import printable, say, wants_color
+from xnatctl.errors import UsageError, XnatctlError
+from xnatctl.plugin.manager import PluginManager, policy_from
+from xnatctl.plugin.registry import Registry
+
+if TYPE_CHECKING:
+    from xnatctl.model.document import Document
+    from xnatctl.model.plan import UploadPlan, UploadRequest
+    from xnatctl.settings.profiles import Flags, Settings
+    from xnatctl.xnat.client import XnatClient
+
+ERROR_SCHEMA = "xnatctl.error/1"
+
+
+class App:
+    """What a command works with. Made once, closed at the end.
+
+    `output` is the chosen format or None for the configured one; `rendered` becomes True with the first document.
+    """
+
+    def __init__(self) -> None:
+        self.block: tuple[str, ...] = ()
+        self.external = True
+        self.given: dict[str, Any] = {}
+        self.output: str | None = None
+        self.quiet = False
+        self.verbose = 0
+        self.no_color = False
+        self.rendered = False
+        self._stack = ExitStack()
+
+    # plugins
+
+    @cached_property
+    def registry(self) -> Registry:
+        """What the plugins provide."""
+        from xnatctl.settings.profiles import plugin_lists
+
+        policy = policy_from(block=self.block, external=self.external, configured=plugin_lists)
+        return Registry(PluginManager(policy, warn=self.warn), plan_last=_plan, debug=self.debug)
+
+    # settings and connection
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Flags, variables, profile and defaults. Raises ConfigError."""
+        from xnatctl.settings.profiles import resolve
+
+        return resolve(self.flags())
+
+    def flags(self) -> Flags:
+        """The flags that decide server and user."""
+        from xnatctl.settings.profiles import Flags
+
+        password = self.given.get("password")
+        if self.given.get("password_stdin"):
+            if password is not None:
+                raise UsageError("--password and --password-stdin exclude each other.")
+            password = sys.stdin.readline().rstrip("\r\n")
+            if not password:
+                raise UsageError("--password-stdin was given, but standard input holds no password.")
+        elif password is not None:
+            self.warn("--password shows in the process list of this machine; --password-stdin does not.")
+        return Flags(
+            url=self.given.get("url"),
+            profile=self.given.get("profile"),
+            username=self.given.get("username"),
+            password=password,
+            timeout=self.given.get("timeout"),
+            insecure=bool(self.given.get("insecure")),
+        )
+
+    def new_client(self) -> XnatClient:
+        """A client for the chosen server, not logged in; closed at the end."""
+        from xnatctl.xnat.client import XnatClient
+
+        settings = self.settings
+        if not settings.verify_tls.value:
+            self.warn(f"The certificate of {settings.server()} is not checked ({settings.verify_tls.origin}).")
+        cert = settings.client_cert.value
+        key = settings.client_key.value
+        return self._stack.enter_context(
+            XnatClient(
+                settings.server(),
+                timeout=settings.timeout.value,
+                verify=settings.ca_cert.value or True if settings.verify_tls.value else False,
+                cert=(cert, key) if cert and key else cert,
+            )
+        )
+
+    def connect(self) -> XnatClient:
+        """A client that is logged in through the credential chain; closed at the end."""
+        from xnatctl import log
+        from xnatctl.settings.credentials import CredentialChain
+
+        client = self.new_client()
+        client.login(
+            CredentialChain(
+                self.registry, self.settings, interactive=self.interactive, register_secret=log.register_secret
+            )
+        )
+        return client
+
+    # output
+
+    @property
+    def interactive(self) -> bool:
+        """True when a person can be asked."""
+        return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def color(self) -> bool:
+        """Whether stderr may be coloured."""
+        return wants_color(sys.stderr, forbidden=self.no_color)
+
+    def format_name(self) -> str:
+        """The output format: flag, else settings, else table."""
+        return self.output or str(self.settings.output.value)
+
+    def render(self, document: Document) -> None:
+        """Print a document on stdout, or with `-q` its identifiers."""
+        if self.quiet and self.output in (None, "table"):
+            text = "".join(f"{printable(identifier)}\n" for identifier in document.identifiers)
+        else:
+            formatter = self.registry.load(self.registry.formatter(self.format_name()))()
+            buffer = io.StringIO()
+            formatter.render(document, buffer)
+            text = buffer.getvalue()
+        self.rendered = True
+        write_out(text)
+
+    def report_error(self, error: XnatctlError) -> None:
+        """Message and hint on stderr."""
+        say(f"Error: {error.message}")
+        if error.hint:
+            say(f"Hint: {error.hint}")
+
+    def info(self, text: str) -> None:
+        """A line for people; silent under -q."""
+        if not self.quiet:
+            say(text)
+
+    def warn(self, text: str) -> None:
+        """A warning, also under -q."""
+        say(f"Warning: {text}")
+
+    def debug(self, text: str) -> None:
+        """A line of -v, and of the log file."""
+        from xnatctl import log
+
+        log.get().debug(text)
+
+    def confirm(self, question: str) -> bool:
+        """Ask yes or no on the terminal. Raises UsageError when nobody can be asked."""
+        if not self.interactive:
+            raise UsageError(f"{question} Nobody can be asked here.", hint="Give --yes to do it without asking.")
+        return click.confirm(printable(question), err=True)
+
+    def exit_with(self, code: int) -> None:
+        """End the command with an exit code."""
+        raise click.exceptions.Exit(code)
+
+    def close(self) -> None:
+        """Log out and close what is open."""
+        self._stack.close()
+
+
+def _plan(request: UploadRequest) -> UploadPlan:
+    """Core's answer to `xnatctl_plan_upload`, the last."""
+    from xnatctl.delivery.planning import plan_session_upload
+
+    return plan_session_upload(request)
+
+
+def write_out(text: str) -> None:
+    """Write to stdout; a reader that has gone (`| head`) ends the output in silence."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more at exit; give it somewhere to write.
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def error_document(error: Mapping[str, object]) -> Document:
+    """The document of a command that ended before it had one."""
+    from xnatctl.model.document import Column, Document
+
+    rows = [{key: "" if value is None else value for key, value in error.items()}]
+    columns = tuple(Column(key=key, title=key) for key in ("code", "message", "hint", "exit_code"))
+    return Document(
+        schema=ERROR_SCHEMA, data={"schema": ERROR_SCHEMA, "error": dict(error)}, columns=columns, rows=rows
+    )
+
+
+pass_app: Callable[..., Any] = click.make_pass_decorator(App)

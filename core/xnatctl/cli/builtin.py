@@ -1,0 +1,38 @@
+"""Core's own commands, declared as a plugin would declare them, and what the groups are for."""
+
+from __future__ import annotations
+
+from xnatctl.plugin.specs import CommandSpec
+
+GROUPS = {
+    "auth": "Log in, log out, and see who you are.",
+    "config": "The configuration file and its profiles.",
+    "plugins": "What is installed, what it provides, and what is blocked.",
+    "prearchive": "Sessions that wait for review.",
+    "resource": "Files that are not DICOM.",
+    "sandbox": "An XNAT-compatible server on this machine, to try things out.",
+    "scan": "The scans of a session.",
+    "session": "Upload imaging sessions, and see what is there.",
+}
+
+
+def _core(path: str, summary: str, target: str) -> CommandSpec:
+    return CommandSpec(path=path, summary=summary, target=f"xnatctl.cli.{target}")
+
+
+BUILTIN = (
+    _core("session upload", "Upload DICOM and prove that it arrived.", "session:upload"),
+    _core("auth login", "Log in and keep the session token.", "auth:login"),
+    _core("auth logout", "End the kept session and forget its token.", "auth:logout"),
+    _core("auth status", "Show who you are, and where the login comes from.", "auth:status"),
+    _core("config init", "Write a configuration file to start from.", "config:init"),
+    _core("config path", "Print where the configuration file is.", "config:path"),
+    _core("config set-profile", "Make or change a profile.", "config:set_profile"),
+    _core("config show", "Show every setting and where it comes from.", "config:show"),
+    _core("config use", "Choose the default profile.", "config:use"),
+    _core("doctor", "Check configuration, plugins, server and login.", "doctor:doctor"),
+    _core("plugins block", "Stop using a plugin.", "plugins:block"),
+    _core("plugins list", "List plugins and their state; imports none of the strangers.", "plugins:list_plugins"),
+    _core("plugins show", "Show what one plugin provides.", "plugins:show"),
+    _core("plugins unblock", "Use a blocked plugin again.", "plugins:unblock"),
+)

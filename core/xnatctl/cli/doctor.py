@@ -1,0 +1,110 @@
+"""`doctor`: is everything in place for an upload?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import click
+
+from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.options import common_options, server_options
+from xnatctl.errors import XnatctlError
+from xnatctl.model.document import Column, Document
+from xnatctl.plugin.manager import Status
+from xnatctl.plugin.specs import CheckResult
+
+
+def _configuration(app: App) -> CheckResult:
+    from xnatctl.settings import paths
+
+    settings = app.settings
+    file = paths.config_file()
+    if settings.profile.get("password") and paths.readable_by_others(file):
+        return CheckResult(
+            status="warning", message=f"{file} holds a password and others can read it", hint=f"chmod 600 {file}"
+        )
+    return CheckResult(status="ok", message=str(file) if file.exists() else f"{file} does not exist; defaults apply")
+
+
+def _plugins(app: App) -> CheckResult:
+    app.registry.manager.load(2)
+    app.registry.transports()
+    broken = [plugin for plugin in app.registry.manager.plugins if plugin.status is Status.BROKEN]
+    if broken:
+        reasons = "; ".join(f"{plugin.name} ({plugin.origin}): {plugin.reason}" for plugin in broken)
+        return CheckResult(
+            status="failed", message=f"broken: {reasons}", hint=f"xnatctl plugins block {broken[0].name}"
+        )
+    return CheckResult(status="ok", message=f"{len(app.registry.manager.active)} active")
+
+
+def _server(app: App) -> CheckResult:
+    from xnatctl.xnat import site
+
+    version = site.version(app.new_client())
+    if version.tuple < (1, 7):
+        return CheckResult(
+            status="failed", message=f"XNAT {version.text}: older than 1.7, which has no import by DICOM-zip"
+        )
+    if version.tuple < (1, 8, 4):
+        return CheckResult(
+            status="warning", message=f"XNAT {version.text}: no direct archive; uploads are staged instead"
+        )
+    return CheckResult(status="ok", message=f"XNAT {version.text} at {app.settings.server()}")
+
+
+def _login(app: App) -> CheckResult:
+    client = app.connect()
+    return CheckResult(status="ok", message=f"logged in as {client.login_name}")
+
+
+_CORE: tuple[tuple[str, Callable[[App], CheckResult]], ...] = (
+    ("configuration", _configuration),
+    ("plugins", _plugins),
+    ("server", _server),
+    ("login", _login),
+)
+
+
+def _checks(app: App) -> Iterator[tuple[str, CheckResult, int]]:
+    """(name, result, exit code) of every check, core's first."""
+    for name, check in _CORE:
+        yield (name, *_run(lambda check=check: check(app)))  # type: ignore[misc]  # default binds the loop variable
+    for name, provided in app.registry.checks().items():
+        yield (name, *_run(lambda provided=provided: app.registry.load(provided)(app)))  # type: ignore[misc]
+
+
+def _run(check: Callable[[], CheckResult]) -> tuple[CheckResult, int]:
+    try:
+        result = check()
+    except XnatctlError as error:
+        return CheckResult(status="failed", message=error.message, hint=error.hint), error.exit_code
+    except Exception as error:  # noqa: BLE001 - a plugin's check may raise anything
+        return CheckResult(status="failed", message=f"{type(error).__name__}: {error}"), 1
+    return result, 1 if result.status == "failed" else 0
+
+
+@click.command(help="Check configuration, plugins, server and login. The exit code is that of the first failure.")
+@server_options
+@common_options
+@pass_app
+def doctor(app: App) -> None:
+    """Every check runs, also after a failure."""
+    found = list(_checks(app))
+    rows = [
+        {"check": name, "status": result.status, "message": result.message, "hint": result.hint or ""}
+        for name, result, _ in found
+    ]
+    schema = "xnatctl.doctor/1"
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, "checks": rows},
+            columns=tuple(Column(key=key, title=key) for key in ("check", "status", "message", "hint")),
+            rows=rows,
+            identifiers=tuple(f"{row['check']}: {row['status']}" for row in rows),
+        )
+    )
+    code = next((code for _, _, code in found if code), 0)
+    if code:
+        app.exit_with(code)

@@ -1,0 +1,92 @@
+"""Groups whose listings read declarations only; a command's module is imported to run it, never to list it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from xnatctl.cli.app import App
+from xnatctl.cli.builtin import BUILTIN, GROUPS
+from xnatctl.errors import UsageError
+from xnatctl.plugin.registry import Provided
+from xnatctl.plugin.specs import CommandSpec
+
+
+def _app(context: click.Context) -> App:
+    app = context.find_object(App)
+    assert app is not None  # main() puts it there
+    return app
+
+
+def _known(context: click.Context) -> Mapping[str, CommandSpec]:
+    """Every command by path: core's own, then the plugins'."""
+    plugins = {path: provided.spec for path, provided in _app(context).registry.commands().items()}
+    return {**plugins, **{spec.path: spec for spec in BUILTIN}}
+
+
+class LazyGroup(click.Group):
+    """The commands whose path begins with this group's; the root's path is empty."""
+
+    def __init__(self, name: str, path: str = "", help: str | None = None) -> None:  # noqa: A002 - click's name
+        super().__init__(name=name, help=help, no_args_is_help=True)
+        self._path = path
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({rest.split(" ")[0] for rest in self._below(context)})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        path = f"{self._path} {name}".strip()
+        specs = _known(context)
+        if path in specs:
+            return _StandIn(path, specs[path])
+        if any(other.startswith(f"{path} ") for other in specs):
+            return LazyGroup(name, path, help=GROUPS.get(path, f"Commands of {name}."))
+        return None
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """With a suggestion for a misspelt command, and a word on one whose plugin is blocked."""
+        name = args[0] if args else ""
+        if args and not name.startswith("-") and self.get_command(context, name) is None:
+            path = f"{self._path} {name}".strip()
+            whole = f"{path} {args[1]}" if not self._path and len(args) > 1 else path
+            # Raises UsageError with what is close, PluginUnavailable when a blocked plugin has it.
+            try:
+                _app(context).registry.command(whole)
+            except UsageError as error:
+                import difflib
+
+                close = difflib.get_close_matches(name, self.list_commands(context), n=1)
+                hint = f"Did you mean {close[0]}?" if close else error.hint
+                raise UsageError(f"There is no command {path!r}.", hint=hint) from None
+        command, found, rest = super().resolve_command(context, args)
+        if isinstance(found, _StandIn):
+            found = found.load(context)
+        return command, found, rest
+
+    def _below(self, context: click.Context) -> list[str]:
+        prefix = f"{self._path} " if self._path else ""
+        return [path[len(prefix) :] for path in _known(context) if path.startswith(prefix)]
+
+
+class _StandIn(click.Command):
+    """A declared command before its module is imported: enough for a listing."""
+
+    def __init__(self, path: str, spec: CommandSpec) -> None:
+        super().__init__(name=path.rsplit(" ", maxsplit=1)[-1], short_help=spec.summary, help=spec.summary)
+        self._command_path = path
+        self._spec = spec
+
+    def load(self, context: click.Context) -> click.Command:
+        """The real command. Raises PluginUnavailable."""
+        registry = _app(context).registry
+        if self._spec in BUILTIN:
+            from xnatctl.plugin.manager import Plugin
+
+            core = Plugin(name="core", target="xnatctl", distribution="xnatctl", version="", ours=True)
+            command: click.Command = registry.load(Provided(spec=self._spec, plugin=core))
+        else:
+            command = registry.load(registry.command(self._command_path))
+        return command

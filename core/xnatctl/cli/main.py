@@ -1,0 +1,140 @@
+"""The entry point, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+import xnatctl
+from xnatctl.cli.app import App, error_document
+from xnatctl.cli.console import say
+from xnatctl.cli.lazy import LazyGroup
+from xnatctl.errors import Interrupted, UsageError, XnatctlError
+
+
+class Root(LazyGroup):
+    """`xnatctl`, with the flags that decide which plugins take part."""
+
+    def __init__(self) -> None:
+        super().__init__(name="xnatctl", help="Upload medical imaging data to XNAT, and prove that it arrived.")
+        self.params = [
+            click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
+                         help="Print the version and stop."),
+            click.Option(["--block-plugin"], multiple=True, metavar="NAME", is_eager=True, expose_value=False, callback=_block,
+                         help="Leave a plugin out; may be repeated.  [env: XNATCTL_BLOCK_PLUGINS]"),
+            click.Option(["--no-external-plugins"], is_flag=True, is_eager=True, expose_value=False, callback=_safe_mode,
+                         help="Use only the plugins that come with xnatctl.  [env: XNATCTL_NO_EXTERNAL_PLUGINS]"),
+        ]  # fmt: skip
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List from our own pages alone: a broken stranger must not keep anybody from the help (level 1)."""
+        app = context.find_object(App)
+        if app is not None:
+            app.registry.manager.load(1)
+        super().format_commands(context, formatter)
+
+
+def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(f"xnatctl {xnatctl.__version__}")
+        context.exit()
+
+
+def _block(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    app = context.find_object(App)
+    if app is not None:
+        app.block = value
+
+
+def _safe_mode(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    app = context.find_object(App)
+    if app is not None and value:
+        app.external = False
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the code of the outcome."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(args))
+
+
+def run(args: list[str]) -> int:
+    """Run one command; returns its exit code and never raises what is foreseeable."""
+    app = App()
+    app.output = _early_output(args)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _on_signal)
+    try:
+        code = Root().main(args, prog_name="xnatctl", standalone_mode=False, obj=app)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Abort:
+        return _end(app, Interrupted("Interrupted."))
+    except click.ClickException as error:
+        return _end(app, _usage(error))
+    except (KeyboardInterrupt, Interrupted) as error:
+        return _end(app, error if isinstance(error, Interrupted) else Interrupted("Interrupted."))
+    except XnatctlError as error:
+        return _end(app, error)
+    except BrokenPipeError:
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, and a file with the rest
+        return _end(app, _unexpected(app, error))
+    finally:
+        app.close()
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    """Click's words in our form, with the line that shows the right ones."""
+    context = getattr(error, "ctx", None)
+    hint = f"Try {context.command_path} --help" if context is not None else None
+    return UsageError(error.format_message(), hint=hint)
+
+
+def _end(app: App, error: XnatctlError) -> int:
+    """Say what happened, once for people and, when a format was asked for, once as a document."""
+    if app.output not in (None, "table") and not app.rendered:
+        try:
+            app.render(error_document(error.as_document()))
+        except XnatctlError as second:  # the format itself is what cannot be had
+            app.report_error(second)
+    app.report_error(error)
+    return error.exit_code
+
+
+def _early_output(args: Sequence[str]) -> str | None:
+    """`-o FORMAT` wherever it stands, so that an error of parsing is a document too."""
+    for index, argument in enumerate(args):
+        if argument in ("-o", "--output") and index + 1 < len(args):
+            return args[index + 1]
+        if argument.startswith("--output="):
+            return argument.partition("=")[2]
+        if argument.startswith("-o") and not argument.startswith("--") and len(argument) > 2:
+            return argument[2:]
+    return None
+
+
+def _on_signal(number: int, frame: FrameType | None) -> Any:
+    raise Interrupted("Interrupted by a signal.", signal_number=number)
+
+
+def _unexpected(app: App, error: Exception) -> XnatctlError:
+    """One line for people; the traceback goes to a file of this user, or to the terminal with -v."""
+    import traceback
+
+    from xnatctl import log
+    from xnatctl.settings.paths import state_directory, write_private
+
+    trace = log.redact("".join(traceback.format_exception(error)))
+    if app.verbose:
+        say(trace)
+    file = state_directory() / "crash.txt"
+    try:
+        write_private(file, f"xnatctl {xnatctl.__version__}\n{trace}")
+    except XnatctlError:
+        return XnatctlError(f"Unexpected: {type(error).__name__}.", hint="Run again with -v to see where.")
+    return XnatctlError(f"Unexpected: {type(error).__name__}.", hint=f"Where it happened is in {file}.")

@@ -1,0 +1,140 @@
+"""Options that many commands share; their values land in the `App`, not in the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from xnatctl.cli.app import App
+from xnatctl.errors import PluginUnavailable, UsageError
+from xnatctl.model.plan import Payload
+from xnatctl.plugin.specs import Option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _into_app(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Keep a value in the App; it is not handed to the command."""
+    app = context.find_object(App)
+    if app is not None and parameter.name is not None and not context.resilient_parsing:
+        if parameter.name in ("output", "quiet", "verbose", "no_color"):
+            setattr(app, parameter.name, value)
+        else:
+            app.given[parameter.name] = value
+    return value
+
+
+def _log_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """The last of the common options: everything that decides about the log is known by now."""
+    app = context.find_object(App)
+    if app is not None and not context.resilient_parsing and (value is not None or app.verbose):
+        from xnatctl import log
+
+        try:
+            log.configure(value, verbose=app.verbose)
+        except OSError as error:
+            raise UsageError(f"Cannot write the log file {value}: {error.strerror}.") from error
+
+
+def common_options(function: F) -> F:
+    """`-o`, `-q`, `-v`, `--no-color`, `--log-file`."""
+    for decorate in reversed(
+        [
+            click.option(
+                "-o", "--output", metavar="FORMAT", expose_value=False, callback=_into_app,
+                help="table, json, ndjson, csv, tsv, yaml, or a plugin's.  [default: table]",
+            ),
+            click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_into_app, help="Print identifiers only."),
+            click.option("-v", "--verbose", count=True, expose_value=False, callback=_into_app, help="Say more; twice for all."),
+            click.option("--no-color", is_flag=True, expose_value=False, callback=_into_app, help="No colours."),
+            click.option(
+                "--log-file", metavar="PATH", type=click.Path(dir_okay=False), expose_value=False, callback=_log_file,
+                help="Write a log of JSON lines, without secrets.",
+            ),
+        ]
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def server_options(function: F) -> F:
+    """`--url`, `--profile`, `--username`, `--password`, `--password-stdin`, `--timeout`, `--insecure`."""
+    for decorate in reversed(
+        [
+            click.option("--url", metavar="URL", help="The server.  [env: XNAT_URL]"),
+            click.option("--profile", metavar="NAME", help="The profile to use.  [env: XNAT_PROFILE]"),
+            click.option("--username", metavar="USER", help="Log in as this user.  [env: XNAT_USER]"),
+            click.option("--password", metavar="PASS", help="Shows in the process list; see --password-stdin.  [env: XNAT_PASS]"),
+            click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
+            click.option(
+                "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+                help="Limit of one whole request.  [env: XNAT_TIMEOUT; default: 21600]",
+            ),
+            click.option("--insecure", is_flag=True, help="Do not check the server's certificate."),
+        ]
+    ):  # fmt: skip
+        function = _hidden_from_command(decorate)(function)
+    return function
+
+
+def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
+    """The same option, with its value kept in the App."""
+
+    def wrap(function: F) -> F:
+        decorated = decorate(function)
+        parameters = getattr(decorated, "__click_params__", None)
+        parameter = parameters[-1] if parameters else decorated.params[0]  # type: ignore[attr-defined]
+        parameter.expose_value = False
+        parameter.callback = _into_app
+        return decorated
+
+    return wrap
+
+
+class TransportOptionsCommand(click.Command):
+    """A command that also takes the options of every active transport of a payload, as flags.
+
+    Only flags that were typed reach the command, so that variable, profile and default keep their turn.
+    """
+
+    payload = Payload.DICOM
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        parameters = super().get_params(context)
+        app = context.find_object(App)
+        if app is None:
+            return parameters
+        taken = {parameter.name for parameter in parameters}
+        declared: dict[str, Option] = {}
+        for provided in app.registry.transports().values():
+            if provided.spec.payload is not self.payload or provided.spec.settle != "session":
+                continue
+            for option in provided.spec.options:
+                known = declared.setdefault(option.name, option)
+                if known.type != option.type or option.name in taken:
+                    raise PluginUnavailable(
+                        f"Transport {provided.name} (plugin {provided.plugin.name}) declares --{option.name}, "
+                        "which means something else already.",
+                        hint=f"Block it: XNATCTL_BLOCK_PLUGINS={provided.plugin.name}.",
+                    )
+        return [*parameters, *(_flag(option) for option in declared.values())]
+
+    def invoke(self, context: click.Context) -> Any:
+        own = {parameter.name for parameter in self.params}
+        for name in [name for name, value in context.params.items() if name not in own and value is None]:
+            del context.params[name]
+        return super().invoke(context)
+
+
+def _flag(option: Option) -> click.Option:
+    name = option.name.replace("_", "-")
+    default = f"default: {option.default}" if option.default is not None else ""
+    variable = f"env: {option.envvar}" if option.envvar else ""
+    notes = "; ".join(filter(None, [variable, default]))
+    text = f"{option.help}  [{notes}]" if notes else option.help
+    if option.type is bool:
+        return click.Option([f"--{name}/--no-{name}"], default=None, help=text)
+    kind: Any = click.Choice(option.type) if isinstance(option.type, tuple) else option.type
+    return click.Option([f"--{name}"], type=kind, default=None, help=text)

@@ -1,0 +1,138 @@
+"""`plugins list | show | block | unblock`: works whatever state the plugins are in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.options import common_options
+from xnatctl.errors import NotFound
+from xnatctl.model.document import Column, Document
+from xnatctl.plugin.manager import HOOKS, Plugin, Status
+from xnatctl.settings.profiles import edit_config
+
+_COLUMNS = tuple(
+    Column(key=key, title=key) for key in ("name", "status", "distribution", "version", "provides", "reason")
+)
+
+
+def _row(plugin: Plugin, provides: list[str] | None) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "status": str(plugin.status),
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "target": plugin.target,
+        "provides": provides,
+        "reason": plugin.reason,
+    }
+
+
+def _provides(app: App, plugin: Plugin) -> list[str] | None:
+    """What a loaded plugin provides; None for one that was not loaded."""
+    if plugin.page is None:
+        return None
+    found = app.registry.own_specs(plugin)
+    if found and all(provided.missing for _, provided in found):
+        plugin.status = Status.UNMET
+        plugin.reason = f"needs {', '.join(sorted({name for _, p in found for name in p.missing}))}"
+    return [f"{kind} {provided.name}" for kind, provided in found]
+
+
+def _find(app: App, name: str) -> Plugin:
+    plugin = app.registry.manager.find(name)
+    if plugin is None:
+        known = ", ".join(plugin.name for plugin in app.registry.manager.plugins)
+        raise NotFound(f"There is no plugin {name!r}.", hint=f"There are: {known}.")
+    return plugin
+
+
+@click.command(name="list", help="List plugins and their state. Only those that come with xnatctl are imported.")
+@click.option("--check", is_flag=True, help="Import the others too, to find broken ones.")
+@common_options
+@pass_app
+def list_plugins(app: App, check: bool) -> None:
+    """Foreign plugins are known by their metadata alone (level 1), unless `--check`."""
+    manager = app.registry.manager
+    manager.load(2 if check else 1)
+    rows = [_row(plugin, _provides(app, plugin)) for plugin in manager.plugins]
+    schema = "xnatctl.plugins/1"
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, "plugins": rows},
+            columns=_COLUMNS,
+            rows=[{**row, "provides": ", ".join(row["provides"] or []), "reason": row["reason"] or ""} for row in rows],
+            identifiers=tuple(str(row["name"]) for row in rows),
+        )
+    )
+
+
+@click.command(help="Show what one plugin provides and which hooks it implements; imports it.")
+@click.argument("name")
+@common_options
+@pass_app
+def show(app: App, name: str) -> None:
+    """A blocked plugin is not imported."""
+    plugin = _find(app, name)
+    if plugin.status is Status.ACTIVE and plugin.page is None:
+        app.registry.manager.load_one(plugin)
+    row = _row(plugin, _provides(app, plugin))
+    row["hooks"] = [hook for hook in HOOKS if plugin.page is not None and hasattr(plugin.page, hook)]
+    schema = "xnatctl.plugin/1"
+    pairs = [
+        {"key": key, "value": "\n".join(value) if isinstance(value, list) else value or ""}
+        for key, value in row.items()
+    ]
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, **row},
+            columns=(Column(key="key", title="key"), Column(key="value", title="value")),
+            rows=pairs,
+            identifiers=(name,),
+        )
+    )
+
+
+@click.command(help="Stop using a plugin: keeps its name in the configuration file.")
+@click.argument("name")
+@common_options
+@pass_app
+def block(app: App, name: str) -> None:
+    """The plugin must be installed, so that a typing error does not pass for a block."""
+    _find(app, name)
+    _edit(app, name, lambda blocked: [*blocked, name] if name not in blocked else blocked, "blocked")
+
+
+@click.command(help="Use a blocked plugin again.")
+@click.argument("name")
+@common_options
+@pass_app
+def unblock(app: App, name: str) -> None:
+    """Takes the name out of the configuration file; variables and flags are the user's own."""
+    _find(app, name)
+    _edit(app, name, lambda blocked: [other for other in blocked if other != name], "unblocked")
+
+
+def _edit(app: App, name: str, change: Callable[[list[str]], list[str]], done: str) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        plugins = document.get("plugins") or {}
+        document["plugins"] = plugins
+        plugins["block"] = change(list(plugins.get("block") or []))
+
+    file = edit_config(edit)
+    schema = "xnatctl.plugin-block/1"
+    row = {"name": name, "state": done, "file": str(file)}
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, **row},
+            columns=tuple(Column(key=key, title=key) for key in row),
+            rows=[row],
+            identifiers=(name,),
+        )
+    )

@@ -1,0 +1,98 @@
+"""`session upload`: a directory, a file or a ready-made archive becomes one session on the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.options import TransportOptionsCommand, common_options, server_options
+from xnatctl.cli.uploading import Upload, run_upload, transport_options
+from xnatctl.model.plan import Overwrite, Placement, UploadRequest
+from xnatctl.model.refs import Destination
+
+_HELP = """Upload the DICOM files of one session and prove that they arrived.
+
+PATH is a directory (searched to any depth, whatever the files are called), a single DICOM file, or a
+ready-made archive file (zip, tar, tar.gz). What is DICOM is decided by content.
+
+Exit code 0 means: every instance on disk is in the session you named, in the place you asked for, and it was
+checked. Otherwise the report says which file, why, and which command finishes the job.
+
+--overwrite delete adds to an existing session and replaces what matches; scans that are not part of this upload
+stay. --overwrite append adds and refuses what is there already. --overwrite none refuses an existing session.
+"""
+
+
+@click.command(name="upload", cls=TransportOptionsCommand, help=_HELP, short_help="Upload DICOM by REST and prove it.")
+@click.argument("path", type=click.Path(path_type=str))
+@click.option("-P", "--project", required=True, help="Project ID.")
+@click.option("-S", "--subject", required=True, help="Subject label; created when it does not exist.")
+@click.option("-E", "--session", required=True, help="Session label.")
+@click.option(
+    "--mode", default=None, metavar="TRANSPORT", help="How to send: tar (default), zip, gradual, or a plugin's."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Requests at the same time.  [default: 4]")
+@click.option(
+    "--direct-archive/--prearchive",
+    "archive",
+    default=True,
+    help="Archive at once, or leave in the prearchive for review.  [default: direct-archive]",
+)
+@click.option(
+    "--overwrite",
+    type=click.Choice([str(policy) for policy in Overwrite]),
+    default=None,
+    help="What to do with a session that exists already.  [default: delete]",
+)
+@click.option(
+    "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
+)
+@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=1),
+    default=1800,
+    metavar="SECONDS",
+    show_default=True,
+    help="How long the server may take to archive the session.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing, log in nowhere.")
+@server_options
+@common_options
+@pass_app
+def upload(
+    app: App,
+    path: str,
+    project: str,
+    subject: str,
+    session: str,
+    mode: str | None,
+    workers: int | None,
+    archive: bool,
+    overwrite: str | None,
+    verify: bool,
+    follow_symlinks: bool,
+    wait: float,
+    dry_run: bool,
+    **given: Any,
+) -> None:
+    """See `_HELP`; options of transports arrive in `given`."""
+    transport = mode or str(app.settings.mode.value)
+    spec = app.registry.transport(transport).spec
+    request = UploadRequest(
+        command="session upload",
+        path=path,
+        destination=Destination(
+            server=app.settings.server_or_empty(), project=project, subject=subject, session=session
+        ),
+        transport=transport,
+        workers=workers or app.settings.workers.value or spec.default_workers,
+        placement=Placement.ARCHIVE if archive else Placement.PREARCHIVE,
+        overwrite=Overwrite(overwrite or str(app.settings.overwrite.value)),
+        verify=verify,
+        follow_symlinks=follow_symlinks,
+        options=transport_options(app, transport, given),
+    )
+    run_upload(app, Upload(request=request, dry_run=dry_run, wait=wait))

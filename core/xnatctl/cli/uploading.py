@@ -1,0 +1,181 @@
+"""What every upload command does: plan, show or run, report, exit code. One document on stdout, whatever happens."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from xnatctl.errors import Interrupted, NotArchived, Refused, UsageError, VerificationFailed, XnatctlError
+from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
+from xnatctl.model.report import Counts, Report, Status
+
+if TYPE_CHECKING:
+    from xnatctl.cli.app import App
+    from xnatctl.plugin.protocols import Transport, TransportContext
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """An upload as a command asked for it. `wait` bounds settling in seconds; `rerun` finishes an unfinished job."""
+
+    request: UploadRequest
+    dry_run: bool = False
+    wait: float | None = None
+
+    @property
+    def rerun(self) -> str:
+        """The command line that was given, quoted for a shell; secrets never stand in it."""
+        return command_line(sys.argv[1:])
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """`xnatctl` with these arguments, without a password and without `--dry-run`."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+            continue
+        if argument == "--password":
+            skip = True
+            continue
+        if argument.startswith("--password=") or argument in ("--password-stdin", "--dry-run"):
+            continue
+        kept.append(argument)
+    return shlex.join(["xnatctl", *kept])
+
+
+def run_upload(app: App, upload: Upload) -> None:
+    """Plan and, unless it is a dry run, carry out an upload; renders the report and ends the command.
+
+    Ends through `App.exit_with` with the exit code of DESIGN 8; raises nothing foreseeable.
+    """
+    request = upload.request
+    report = Report(
+        command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
+    )
+    try:
+        plan = app.registry.plan_upload(request)
+        if upload.dry_run:
+            _show_plan(app, plan)
+            return
+        report = _carry_out(app, upload, plan)
+    except _Ended as ended:
+        report = ended.report
+        _write_error(report, ended.error)
+        _finish(app, report, ended.error)
+        return
+    except XnatctlError as error:
+        _write_error(report, error)
+        _finish(app, report, error)
+        return
+    _finish(app, report, None)
+
+
+class _Ended(Exception):
+    """A run that ended early, with the report of what was done."""
+
+    def __init__(self, report: Report, error: XnatctlError) -> None:
+        super().__init__(error.message)
+        self.report = report
+        self.error = error
+
+
+def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
+    from xnatctl.delivery.run import Runtime, SessionRun
+    from xnatctl.delivery.settle import WAIT
+
+    client = app.connect()
+    plan = replace(plan, destination=replace(plan.destination, server=client.server))
+    runtime = Runtime(
+        client=client,
+        factories=lambda name: transport_factory(app, name),
+        tell=app.registry.tell,
+        rerun=upload.rerun,
+        wait=WAIT if upload.wait is None else upload.wait,
+        display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
+    )
+    run = SessionRun(plan, runtime)
+    try:
+        return run.run()
+    except (KeyboardInterrupt, Interrupted) as interrupt:
+        number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
+        run.report.next.append(upload.rerun)
+        raise _Ended(
+            run.report,
+            Interrupted(
+                "Interrupted. What the server took so far stays there.",
+                hint=f"Finish with: {upload.rerun}",
+                signal_number=number,
+            ),
+        ) from None
+    except XnatctlError as error:
+        raise _Ended(run.report, error) from error
+
+
+def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:
+    """The target of an active transport. Raises PluginUnavailable or UsageError with what there is instead."""
+    factory: Callable[[TransportContext], Transport] = app.registry.load(app.registry.transport(name))
+    return factory
+
+
+def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for every option of the transport: flag, else variable, else profile, else default.
+
+    `given` holds the flags that were typed. Raises UsageError for one that this transport does not have.
+    """
+    options = {option.name: option for option in app.registry.transport(name).spec.options}
+    for flag in given:
+        if flag not in options:
+            raise UsageError(f"--{flag.replace('_', '-')} means nothing with --mode {name}.")
+    values = {
+        key: given[key] if key in given else app.settings.plugin_option(option) for key, option in options.items()
+    }
+    for key, option in options.items():
+        if option.required and values[key] is None:
+            raise UsageError(f"--mode {name} needs --{key.replace('_', '-')}: {option.help}")
+    return values
+
+
+def _show_plan(app: App, plan: UploadPlan) -> None:
+    from xnatctl.cli.report_view import plan_document
+    from xnatctl.delivery.run import context_for
+
+    described: dict[str, str] = {}
+    batches = 0
+    for stage in plan.stages:
+        if stage.kind is StageKind.SEND and stage.transport:
+            factory = transport_factory(app, stage.transport)
+            with factory(context_for(stage, plan, None)) as transport:
+                described.update(transport.describe())
+                batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
+    app.render(plan_document(plan, description=described, batches=batches))
+
+
+def _write_error(report: Report, error: XnatctlError) -> None:
+    report.error = error.as_document()
+    report.status = _status(report.counts, error)
+
+
+def _status(counts: Counts, error: XnatctlError) -> Status:
+    if isinstance(error, Interrupted):
+        return Status.INTERRUPTED
+    if isinstance(error, Refused | UsageError):
+        return Status.REFUSED
+    if isinstance(error, NotArchived | VerificationFailed):
+        return Status.PARTIAL
+    return Status.PARTIAL if counts.sent + counts.skipped else Status.FAILED
+
+
+def _finish(app: App, report: Report, error: XnatctlError | None) -> None:
+    from xnatctl.cli.report_view import report_document
+
+    with suppress(BrokenPipeError):
+        app.render(report_document(report))
+    if error is not None:
+        app.report_error(error)
+        app.exit_with(error.exit_code)

@@ -1,0 +1,196 @@
+"""What is sent, in which order and in which batches; what is refused before the first byte."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+
+from xnatctl.errors import NotFound, Refused
+from xnatctl.inventory.walk import Inventory, scan_path
+from xnatctl.model.plan import (
+    Batch,
+    Overwrite,
+    Payload,
+    Placement,
+    Stage,
+    StageKind,
+    UploadItem,
+    UploadPlan,
+    UploadRequest,
+)
+
+#: Defaults of DESIGN 5, "Planning": a batch is the unit of failure, so it stays small enough to lose.
+MAX_BATCH_BYTES = 256 * 2**20
+MAX_BATCH_FILES = 1000
+#: A batch may outgrow its even share by this much to end where its series ends.
+_SLACK = 1.25
+
+
+def cut_batches(
+    items: Sequence[UploadItem],
+    workers: int,
+    *,
+    max_bytes: int = MAX_BATCH_BYTES,
+    max_files: int = MAX_BATCH_FILES,
+) -> tuple[Batch, ...]:
+    """Cut items into batches: by series, then by size (bytes) and number of files.
+
+    The first batch is the smallest item alone, because its answer fixes the session for all others. After
+    it there are at least as many batches as workers, as long as there are as many files. Equal input gives
+    equal batches. An item larger than `max_bytes` travels alone.
+    """
+    if not items:
+        return ()
+    first = min(items, key=lambda item: (item.size, item.path))
+    rest = sorted((item for item in items if item is not first), key=_series_order)
+    groups = [[first]]
+    if rest:
+        target_bytes = max(1, min(max_bytes, math.ceil(_SLACK * sum(item.size for item in rest) / workers)))
+        target_files = max(1, min(max_files, math.ceil(_SLACK * len(rest) / workers)))
+        groups += _split_to(_fill(rest, target_bytes, target_files), min(workers, len(rest)))
+    return tuple(Batch(id=_batch_id(number, group), items=tuple(group)) for number, group in enumerate(groups))
+
+
+def _series_order(item: UploadItem) -> tuple[str, int, str, str]:
+    number = int(item.series_number) if item.series_number.lstrip("+-").isdecimal() else 0
+    return (item.study_instance_uid, number, item.series_instance_uid, item.path)
+
+
+def _fill(items: Sequence[UploadItem], target_bytes: int, target_files: int) -> list[list[UploadItem]]:
+    """Groups up to the targets; a new series opens a new group when the current one is at least half full."""
+    groups: list[list[UploadItem]] = []
+    group: list[UploadItem] = []
+    size = 0
+    for item in items:
+        full = bool(group) and (size + item.size > target_bytes or len(group) >= target_files)
+        half = 2 * size >= target_bytes or 2 * len(group) >= target_files
+        border = bool(group) and item.series_instance_uid != group[-1].series_instance_uid
+        if full or (border and half):
+            groups.append(group)
+            group, size = [], 0
+        group.append(item)
+        size += item.size
+    if group:
+        groups.append(group)
+    return groups
+
+
+def _split_to(groups: list[list[UploadItem]], wanted: int) -> list[list[UploadItem]]:
+    """Halve the longest groups until there are as many as workers."""
+    while len(groups) < wanted:
+        index = max(range(len(groups)), key=lambda i: len(groups[i]))
+        group = groups[index]
+        middle = len(group) // 2
+        groups[index : index + 1] = [group[:middle], group[middle:]]
+    return groups
+
+
+def _batch_id(number: int, group: Sequence[UploadItem]) -> str:
+    digest = hashlib.sha256("\n".join(item.name for item in group).encode("utf-8", "surrogateescape"))
+    return f"{number:05d}-{digest.hexdigest()[:12]}"
+
+
+def halve(batch: Batch) -> tuple[Batch, Batch]:
+    """The two halves of a batch that was too large; their ids tell where they come from."""
+    middle = len(batch.items) // 2
+    return (
+        Batch(id=f"{batch.id}a", items=batch.items[:middle]),
+        Batch(id=f"{batch.id}b", items=batch.items[middle:]),
+    )
+
+
+def plan_session_upload(request: UploadRequest, inventory: Inventory | None = None) -> UploadPlan:
+    """The plan of `session upload`: send the DICOM instances of one study, settle, verify.
+
+    Raises NotFound when there is nothing to send, Refused when sending could not end well: several
+    studies, or one SOP Instance UID with two contents.
+    """
+    if inventory is None:
+        inventory = scan_path(request.path, follow_symlinks=request.follow_symlinks)
+    _refuse_nothing(inventory)
+    _refuse_conflicts(inventory)
+    _refuse_studies(inventory)
+    stages = [
+        Stage(
+            kind=StageKind.SEND,
+            name=f"send DICOM by {request.transport}",
+            transport=request.transport,
+            payload=Payload.DICOM,
+            items=inventory.items,
+            options=dict(request.options),
+        ),
+        Stage(kind=StageKind.SETTLE, name=_settle_name(request)),
+    ]
+    if request.verify:
+        stages.append(Stage(kind=StageKind.VERIFY, name="compare the server with the disk"))
+    return UploadPlan(
+        command=request.command,
+        root=os.path.abspath(inventory.root),
+        destination=request.destination,
+        workers=request.workers,
+        placement=request.placement,
+        overwrite=request.overwrite,
+        stages=tuple(stages),
+        excluded=inventory.excluded,
+        unreadable=inventory.unreadable,
+        warnings=inventory.warnings,
+    )
+
+
+def _settle_name(request: UploadRequest) -> str:
+    if request.placement is Placement.PREARCHIVE:
+        return "leave in the prearchive for review"
+    policy = {
+        Overwrite.DELETE: "replacing what matches in an existing session",
+        Overwrite.APPEND: "adding to an existing session",
+        Overwrite.NONE: "refusing an existing session",
+    }[request.overwrite]
+    return f"archive, {policy}"
+
+
+def _refuse_nothing(inventory: Inventory) -> None:
+    if inventory.items:
+        return
+    if inventory.unreadable:
+        entry = inventory.unreadable[0]
+        raise Refused(
+            f"No readable DICOM in {inventory.root}: {len(inventory.unreadable)} of its files cannot be read, "
+            f"first {entry.path} ({entry.reason}).",
+            hint="Make the files readable for this user and run the command again.",
+        )
+    if not inventory.files_seen:
+        raise NotFound(f"{inventory.root} is empty.", hint="Name the directory or archive that holds the DICOM files.")
+    raise NotFound(
+        f"No DICOM files in {inventory.root}: {inventory.files_seen} files were looked at, none is DICOM by content.",
+        hint="Run again with --dry-run -o json to see why each file was left out.",
+    )
+
+
+def _refuse_conflicts(inventory: Inventory) -> None:
+    if not inventory.conflicts:
+        return
+    conflict = inventory.conflicts[0]
+    raise Refused(
+        f"Two files claim to be the same instance but differ: {conflict.first} and {conflict.second} "
+        f"(SOP Instance UID {conflict.sop_instance_uid}; {len(inventory.conflicts)} such pairs in all).",
+        hint="Decide which one is right and move the other away.",
+    )
+
+
+def _refuse_studies(inventory: Inventory) -> None:
+    studies = inventory.studies
+    if len(studies) <= 1:
+        return
+    table = "\n".join(f"  {line}" for line in _study_lines(inventory))
+    raise Refused(
+        f"{inventory.root} holds {len(studies)} studies, and one session label takes one:\n{table}",
+        hint="Upload each study on its own, from its own directory and under its own label.",
+    )
+
+
+def _study_lines(inventory: Inventory) -> Iterator[str]:
+    for study in inventory.studies:
+        folders = ", ".join(study.folders[:3]) + (", ..." if len(study.folders) > 3 else "")
+        yield f"{study.uid}: {len(study.items)} files in {folders}"

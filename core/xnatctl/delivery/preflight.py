@@ -1,0 +1,165 @@
+"""What is asked of the server before the first byte, and what is refused then (DESIGN 5, "Preflight", "Labels").
+
+The import service itself refuses almost nothing: an unknown project, or one that the user cannot write to, is answered
+with 200 and the data go elsewhere (contract xnat-import 0.2, 3.2). So it is asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from xnatctl.errors import NotFound, PermissionDenied, Refused
+from xnatctl.model.plan import Overwrite, Placement, UploadPlan
+from xnatctl.model.refs import Destination, clean_label, is_clean_label
+from xnatctl.xnat import listing, prearchive, site
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
+
+#: What the server does to a row while files that arrive are accepted and lost (contract xnat-import 4.4).
+_BUSY = frozenset({"BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING"})
+
+#: Direct archive came with 1.8.3; the POST that ends it, without which it takes minutes, with 1.8.4.
+DIRECT_ARCHIVE_SINCE = (1, 8, 4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preflight:
+    """What the server said. `destination` carries the real project ID; `existing` is the session of that label."""
+
+    destination: Destination
+    version: tuple[int, ...]
+    existing: SessionInfo | None
+    rows: tuple[PrearchiveRow, ...]
+    direct: bool
+    warnings: tuple[str, ...] = ()
+
+
+def is_busy(status: str) -> bool:
+    """True while the server works on a row: `ARCHIVING`, and its forms `_ARCHIVING` and `QUEUED_ARCHIVING`."""
+    return status.lstrip("_").removeprefix("QUEUED_") in _BUSY
+
+
+def preflight(client: XnatClient, plan: UploadPlan) -> Preflight:
+    """Ask, and refuse what could not end well.
+
+    Raises NotFound, PermissionDenied (project), Refused (labels, an existing session, a row in the way).
+    """
+    study = plan.items[0].study_instance_uid
+    version = site.version(client).tuple
+    project = _project(client, plan.destination.project)
+    destination = replace(plan.destination, project=project)
+    existing = listing.find_session(client, project, destination.session)
+    _check_labels(destination, existing, lambda: _subject_exists(client, destination))
+    if existing is not None:
+        destination = _check_existing(plan, replace(destination, session=existing.label), existing, study)
+    rows = tuple(prearchive.find_rows(client, project, label=destination.session))
+    _check_rows(destination, rows, study)
+    direct = (
+        plan.placement is Placement.ARCHIVE
+        and version >= DIRECT_ARCHIVE_SINCE
+        and existing is None
+        and not any(row.tag == study for row in rows)
+    )
+    return Preflight(
+        destination=destination,
+        version=version,
+        existing=existing,
+        rows=rows,
+        direct=direct,
+        warnings=tuple(_warnings(rows, study)),
+    )
+
+
+def _project(client: XnatClient, name: str) -> str:
+    """The project's ID, when it exists and this user may write to it."""
+    access = site.project_access(client, name)
+    if not access.exists:
+        raise NotFound(
+            f"{client.server} has no project {name}, or {client.login_name} may not see it.",
+            hint="Check the project ID (capitals matter), or ask its owner to add you.",
+        )
+    if not access.writable:
+        raise PermissionDenied(
+            f"{client.login_name} may read project {access.id} but not upload to it.",
+            hint="Ask the project's owner for the member role.",
+        )
+    return access.id
+
+
+def _subject_exists(client: XnatClient, destination: Destination) -> bool:
+    return any(
+        destination.subject in (subject.label, subject.id) for subject in listing.subjects(client, destination.project)
+    )
+
+
+def _check_labels(destination: Destination, existing: SessionInfo | None, subject_exists: Callable[[], bool]) -> None:
+    """A new label that XNAT would clean would end under another name (contract xnat-import 1.6)."""
+    if existing is None and not is_clean_label(destination.session):
+        raise _unclean("session", destination.session)
+    if not is_clean_label(destination.subject) and not subject_exists():
+        raise _unclean("subject", destination.subject)
+
+
+def _unclean(noun: str, label: str) -> Refused:
+    return Refused(
+        f"XNAT would rename the new {noun} {label!r}: it keeps only letters, digits, _ and - in labels.",
+        hint=f"Use {clean_label(label)!r}, which is what XNAT would make of it.",
+    )
+
+
+def _check_existing(plan: UploadPlan, destination: Destination, existing: SessionInfo, study: str) -> Destination:
+    """Refuse what XNAT would refuse only after everything has been sent (contract xnat-import 3.4, checks 4 to 6)."""
+    where = f"Session {existing.label} ({existing.id}) of project {destination.project}"
+    if plan.placement is Placement.ARCHIVE and plan.overwrite is Overwrite.NONE:
+        raise Refused(
+            f"{where} exists already, and --overwrite none leaves existing sessions alone.",
+            hint="Choose another session label, or --overwrite append to add to it.",
+        )
+    if existing.subject_label and existing.subject_label.lower() != destination.subject.lower():
+        raise Refused(
+            f"{where} belongs to subject {existing.subject_label}, not to {destination.subject}.",
+            hint=f"Upload with -S {existing.subject_label}, or choose another session label.",
+        )
+    if existing.uid and existing.uid != study:
+        raise Refused(
+            f"{where} holds study {existing.uid}; the files on disk are of study {study}.",
+            hint="One session label takes one study: choose another session label.",
+        )
+    return replace(destination, subject=existing.subject_label or destination.subject)
+
+
+def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study: str) -> None:
+    """A row of the same project, study and label is joined by our files (contract xnat-import 4.2)."""
+    for row in rows:
+        if row.tag != study:
+            continue
+        if is_busy(row.status):
+            raise Refused(
+                f"Session {row.name} in the prearchive of {row.project} is {row.status} at this moment; "
+                "files that arrive now would be lost.",
+                hint="Wait until it is done (xnatctl prearchive list shows it), then run the command again.",
+            )
+        if row.subject and row.subject.lower() != destination.subject.lower():
+            raise Refused(
+                f"The prearchive of {row.project} holds the same study as {row.name} under subject {row.subject}, "
+                f"not {destination.subject}; XNAT would add the files to it.",
+                hint="Archive it or delete it first; look at it with: "
+                f"xnatctl prearchive show {row.project} {row.timestamp} {row.folder}",
+            )
+
+
+def _warnings(rows: tuple[PrearchiveRow, ...], study: str) -> list[str]:
+    warnings = []
+    for row in rows:
+        if row.tag == study:
+            warnings.append(
+                f"The prearchive holds part of this session already ({row.status}); the upload completes it."
+            )
+        else:
+            warnings.append(
+                f"The prearchive holds another study under the same label ({row.timestamp}, {row.status}); "
+                "archive it under another label, or delete it."
+            )
+    return warnings

@@ -1,0 +1,113 @@
+"""What the journal knows, in the words of the report (DESIGN 7)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from xnatctl.delivery.journal import ItemState
+from xnatctl.errors import (
+    AuthenticationError,
+    ConnectionFailed,
+    DeliveryIncomplete,
+    NotXnat,
+    PermissionDenied,
+    ServerError,
+    VerificationFailed,
+    XnatctlError,
+)
+from xnatctl.model.outcome import FailureClass, Outcome
+from xnatctl.model.plan import UploadPlan
+from xnatctl.model.report import Level, Report, ReportItem
+from xnatctl.xnat.importing import ImportUri
+
+#: The error of a run that delivered nothing, by the class of the failure that ended it.
+_NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
+    FailureClass.AUTHENTICATION: AuthenticationError,
+    FailureClass.PERMISSION: PermissionDenied,
+    FailureClass.NOT_XNAT: NotXnat,
+    FailureClass.UNREACHABLE: ConnectionFailed,
+    FailureClass.ANSWER_LOST: ServerError,
+    FailureClass.TRANSIENT: ServerError,
+    FailureClass.THROTTLED: ServerError,
+    FailureClass.TOO_LARGE: ServerError,
+}
+
+
+def incomplete(
+    states: Sequence[ItemState], plan: UploadPlan, uris: Sequence[ImportUri], rerun: str
+) -> XnatctlError | None:
+    """The error that ends a run in which a file was not delivered; None when all were."""
+    undelivered = [state for state in states if not state.outcome.delivered]
+    if not undelivered and not plan.unreadable:
+        return None
+    total = len(states) + len(plan.unreadable)
+    missing = len(undelivered) + len(plan.unreadable)
+    if undelivered and len(undelivered) == len(states):
+        return _nothing(undelivered, total)
+    names = [f"{state.item.path} ({state.reason or state.outcome})" for state in undelivered]
+    names += [f"{entry.path} ({entry.reason})" for entry in plan.unreadable]
+    where = f" The others wait at {uris[0].text}, not archived." if uris else ""
+    return DeliveryIncomplete(
+        f"{missing} of {total} files were not delivered, first {names[0]}.{where}",
+        hint=f"Run the same command again to complete the session: {rerun}",
+    )
+
+
+def _nothing(undelivered: Sequence[ItemState], total: int) -> XnatctlError:
+    """No file was delivered: the commonest reason decides the exit code."""
+    if all(state.outcome is Outcome.FILTERED for state in undelivered):
+        return VerificationFailed(
+            f"The server took {total} files and stored none: {undelivered[0].reason}.",
+            hint="Ask the administrator which series import filters are active for this project.",
+        )
+    told = [state for state in undelivered if state.failure is not FailureClass.NONE] or list(undelivered)
+    failure = Counter(state.failure for state in told).most_common(1)[0][0]
+    first = next(state for state in told if state.failure is failure)
+    kind = _NOTHING_DELIVERED.get(failure, DeliveryIncomplete)
+    return kind(f"None of {total} files was delivered: {first.reason or first.outcome}", hint=None)
+
+
+def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) -> None:
+    """Items, counts and bytes of the report from the journal and the verification."""
+    missing = {d.sop_instance_uid for d in report.verification.differences if d.kind in ("missing", "remapped")}
+    short = {d.series_instance_uid for d in report.verification.differences if d.kind == "count"}
+    looked = report.verification.level is not Level.NONE
+    for state in states:
+        item, outcome, reason = state.item, state.outcome, state.reason
+        if looked and outcome is Outcome.ACCEPTED:
+            if item.sop_instance_uid in missing:
+                outcome, reason = Outcome.MISSING, "not found on the server"
+            elif item.series_instance_uid not in short and "" not in short:
+                outcome = Outcome.VERIFIED
+        report.items.append(
+            ReportItem(
+                path=item.path,
+                outcome=outcome,
+                reason=reason,
+                sop_instance_uid=item.sop_instance_uid,
+                series_instance_uid=item.series_instance_uid,
+                bytes=item.size,
+                attempts=state.attempts,
+                note=state.note,
+            )
+        )
+    report.items += [
+        ReportItem(
+            path=entry.path,
+            outcome=Outcome.FAILED,
+            reason=entry.reason,
+            sop_instance_uid="",
+            series_instance_uid="",
+            bytes=0,
+        )
+        for entry in plan.unreadable
+    ]
+    counts = report.counts
+    counts.found = len(report.items)
+    counts.excluded = len(report.excluded)
+    counts.skipped = sum(state.skipped for state in states)
+    counts.sent = sum(state.outcome.delivered and not state.skipped for state in states)
+    counts.failed = counts.found - counts.sent - counts.skipped
+    counts.verified = sum(item.outcome is Outcome.VERIFIED for item in report.items)
+    report.bytes = sum(state.item.size for state in states if state.outcome.delivered and not state.skipped)

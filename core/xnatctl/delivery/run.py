@@ -1,0 +1,253 @@
+"""From a plan to a report: preflight, send, settle, verify, in this order, each behind a barrier."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xnatctl.delivery import settle, verify
+from xnatctl.delivery.engine import Engine, TransportFactory
+from xnatctl.delivery.importer import SessionImporter
+from xnatctl.delivery.journal import Journal, RunJournal
+from xnatctl.delivery.preflight import Preflight, preflight
+from xnatctl.delivery.reporting import fill_items, incomplete
+from xnatctl.delivery.retry import Pause, RetryPolicy
+from xnatctl.delivery.settle import Clockwork
+from xnatctl.errors import NotArchived, VerificationFailed
+from xnatctl.inventory.sources import open_item
+from xnatctl.model.events import Event, EventKind
+from xnatctl.model.plan import Placement, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.refs import PrearchiveRef
+from xnatctl.model.report import PlaceState, Report, Status, Verification
+from xnatctl.plugin.protocols import TransportContext
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo
+
+
+@dataclass(kw_only=True)
+class Runtime:
+    """What a run needs beside its plan.
+
+    `factories` makes transports by name, `tell` hears every event in the main thread, `rerun` is the command that
+    finishes the job. `wait` bounds settling, in seconds.
+    """
+
+    client: XnatClient
+    factories: Callable[[str], TransportFactory]
+    tell: Callable[[Event], None]
+    rerun: str
+    wait: float = settle.WAIT
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    journal: Journal = field(default_factory=RunJournal)
+    display: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SessionRun:
+    """One plan on its way. `report` is complete after `run`, whatever happened."""
+
+    def __init__(self, plan: UploadPlan, runtime: Runtime) -> None:
+        self._plan = plan
+        self._runtime = runtime
+        self._journal = runtime.journal
+        self._pause = Pause()
+        self._clockwork = Clockwork(pause=self._pause, limit=runtime.wait)
+        self._send = next(stage for stage in plan.stages if stage.kind is StageKind.SEND)
+        self.report = Report(
+            command=plan.command,
+            status=Status.FAILED,
+            destination=plan.destination,
+            transport=self._send.transport or "",
+            excluded=list(plan.excluded),
+            warnings=list(plan.warnings),
+        )
+
+    def run(self) -> Report:
+        """Run every stage.
+
+        Raises XnatctlError with `report` holding what is known; the caller writes the error into it.
+        """
+        started = time.monotonic()
+        try:
+            self._run()
+        finally:
+            self.report.seconds = time.monotonic() - started
+            fill_items(self.report, self._journal.states(), self._plan)
+            self._tell(EventKind.RUN_DONE, status=str(self.report.status))
+        return self.report
+
+    def _run(self) -> None:
+        check = preflight(self._runtime.client, self._plan)
+        self._plan = replace(self._plan, destination=check.destination)
+        self.report.destination = check.destination
+        for warning in check.warnings:
+            self._warn(warning)
+        importer = self._importer(check)
+        self._journal.open(self._plan.items)
+        self._tell(
+            EventKind.RUN_STARTED,
+            files=len(self._plan.items),
+            bytes=sum(item.size for item in self._plan.items),
+            transport=self._send.transport,
+            **self._runtime.display,
+        )
+        self._send_items(importer, self._send.items)
+        self._refuse_incomplete(importer)
+        self._settle(check, importer)
+
+    # sending
+
+    def _importer(self, check: Preflight) -> SessionImporter:
+        return SessionImporter(
+            self._runtime.client,
+            check.destination,
+            version=check.version,
+            direct=check.direct,
+            project_id=check.destination.project,
+            study_instance_uid=self._plan.items[0].study_instance_uid,
+        )
+
+    def _send_items(self, importer: SessionImporter, items: Sequence[UploadItem]) -> None:
+        self._tell(EventKind.STAGE_STARTED, stage=self._send.name)
+        engine = Engine(
+            self._runtime.factories(self._send.transport or ""),
+            context_for(self._send, self._plan, importer),
+            self._journal,
+            tell=self._runtime.tell,
+            anchored=lambda: bool(importer.uris),
+            abort=self._runtime.client.abort,
+            policy=self._runtime.policy,
+            pause=self._pause,
+        )
+        engine.send(items)
+        self._tell(EventKind.STAGE_DONE, stage=self._send.name)
+
+    def _refuse_incomplete(self, importer: SessionImporter) -> None:
+        """Nothing is archived while a file is known to be missing: the next run completes the same session."""
+        error = incomplete(self._journal.states(), self._plan, importer.uris, self._runtime.rerun)
+        if error is not None:
+            self.report.next.append(self._runtime.rerun)
+            raise error
+
+    # settling
+
+    def _settle(self, check: Preflight, importer: SessionImporter) -> None:
+        self._tell(EventKind.STAGE_STARTED, stage="settle")
+        staged = [uri.ref for uri in importer.uris if uri.kind == "prearchive"]
+        if self._plan.placement is Placement.PREARCHIVE:
+            self._leave_in_prearchive(check, importer, staged[0])
+            return
+        session: SessionInfo | None = None
+        if any(uri.kind == "direct" for uri in importer.uris):
+            session = settle.finish_direct(
+                self._runtime.client, check.destination, self._study, self._clockwork, self._runtime.tell
+            )
+            staged = list(settle.leftovers(self._runtime.client, check.destination, self._study))
+        for ref in staged:
+            session = self._archive(check, importer, ref, exists=session is not None or check.existing is not None)
+        if session is None:
+            raise NotArchived(
+                "The server took every file, but neither the archive nor the prearchive shows the session.",
+                hint="Look with xnatctl session list and xnatctl prearchive list; ask the administrator for the log.",
+            )
+        self.report.state = PlaceState.ARCHIVED
+        self.report.uri = f"/data/experiments/{session.id}"
+        if self._wants_verification:
+            self._verify_archived(session.id, was_there=check.existing is not None)
+        self.report.status = Status.COMPLETE
+
+    def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
+        verification = self._build_and_count(importer, ref)
+        self.report.state = PlaceState.PREARCHIVE
+        self.report.uri = ref.path
+        self.report.next.append(
+            f"xnatctl prearchive archive {ref.project} {ref.timestamp} {ref.folder} "
+            f"--subject {check.destination.subject} --label {check.destination.session}"
+        )
+        if self._wants_verification:
+            self._judge(verification)
+        self.report.status = Status.COMPLETE
+
+    def _archive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef, *, exists: bool) -> SessionInfo:
+        self.report.state = PlaceState.PREARCHIVE
+        self.report.uri = ref.path
+        if not importer.direct:
+            self._build_and_count(importer, ref)
+        return settle.commit_row(
+            self._runtime.client,
+            ref,
+            subject=check.destination.subject,
+            session=check.destination.session,
+            overwrite=self._plan.overwrite,
+            exists=exists,
+            wait=self._runtime.wait,
+            emit=self._runtime.tell,
+            pause=self._pause,
+        )
+
+    def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Verification:
+        """Have the server count; what came up short is sent again, once, and counted again."""
+        client, items = self._runtime.client, self._plan.items
+        settle.build(client, ref, self._clockwork, self._runtime.tell)
+        verification = verify.verify_staged(client, ref, items)
+        missing = verify.short_series(verification, items)
+        if missing and any((d.found or 0) < (d.expected or 0) for d in verification.differences):
+            self._warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
+            self._send_items(importer, missing)
+            self._refuse_incomplete(importer)
+            settle.build(client, ref, self._clockwork, self._runtime.tell)
+            verification = verify.verify_staged(client, ref, items)
+        return verification
+
+    # verifying
+
+    @property
+    def _wants_verification(self) -> bool:
+        return any(stage.kind is StageKind.VERIFY for stage in self._plan.stages)
+
+    @property
+    def _study(self) -> str:
+        return self._plan.items[0].study_instance_uid
+
+    def _verify_archived(self, session_id: str, *, was_there: bool) -> None:
+        self._tell(EventKind.VERIFYING, state="comparing")
+        for attempt in range(3):
+            verification = verify.verify_archived(
+                self._runtime.client, session_id, self._plan.items, was_there=was_there
+            )
+            if verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
+                break  # a listing may lag behind the archiving, so differences are looked at again
+        self._judge(verification)
+
+    def _judge(self, verification: Verification) -> None:
+        self.report.verification = verification
+        if verification.ok:
+            return
+        self.report.next.append(self._runtime.rerun)
+        raise VerificationFailed(
+            f"The server does not hold what is on disk: {len(verification.differences)} differences, "
+            f"first: {verification.differences[0].message}.",
+            hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
+            "the report names each one.",
+        )
+
+    # saying
+
+    def _warn(self, message: str) -> None:
+        self.report.warnings.append(message)
+        self._runtime.tell(Event(kind=EventKind.WARNING, message=message))
+
+    def _tell(self, kind: EventKind, **data: object) -> None:
+        self._runtime.tell(Event(kind=kind, data=data))
+
+
+def context_for(stage: Stage, plan: UploadPlan, importer: SessionImporter | None) -> TransportContext:
+    """What the transports of a send stage get to see."""
+    return TransportContext(
+        destination=plan.destination,
+        workers=plan.workers,
+        options=dict(stage.options),
+        open_item=open_item,
+        importer=importer,
+    )

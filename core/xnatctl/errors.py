@@ -1,0 +1,193 @@
+"""Every error that xnatctl raises on purpose, with the exit code on the leaf.
+
+::
+
+    XnatctlError                      1  unexpected
+    |-- UsageError                    2  usage
+    |   `-- ConfigError               2  config
+    |-- AuthenticationError           3  authentication
+    |-- PermissionDenied              3  permission
+    |-- ConnectionFailed              4  unreachable
+    |   `-- TransportError            4  answer-lost       the request may or may not have been carried out
+    |-- ServerError                   4  server
+    |   |-- NotXnat                   4  not-xnat          an HTML page or a stranger answered
+    |   |-- TooLarge                  4  too-large         a proxy refused the size of the body
+    |   `-- Throttled                 4  throttled         429 or 503, perhaps with Retry-After
+    |-- NotFound                      2  not-found         the thing named on the command line is not there
+    |-- DeliveryIncomplete            5  incomplete
+    |   `-- SourceChanged             5  source-changed
+    |-- NotArchived                   6  not-archived
+    |-- VerificationFailed            6  verification
+    |-- Refused                       7  refused           a safety rule, before anything was sent
+    |-- PluginUnavailable             8  plugin
+    `-- Interrupted                 130  interrupted
+
+The table of exit codes is DESIGN 8; `docs/reference/exit-codes.md` is held against this module by a test.
+Messages say what happened and to which file; `hint` says what to do next. Neither holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class XnatctlError(Exception):
+    """Something went wrong that we can explain.
+
+    `message` is one line for the reader at the terminal, `hint` what to do next, `code` a stable slug for
+    scripts, `exit_code` what the process ends with.
+    """
+
+    code = "unexpected"
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def as_document(self) -> dict[str, object]:
+        """The `error` object of DESIGN 7."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "exit_code": self.exit_code}
+
+
+class UsageError(XnatctlError):
+    """The command line cannot be carried out as written."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration file, a profile or a variable holds something unusable."""
+
+    code = "config"
+
+
+class NotFound(XnatctlError):
+    """A path, project, session or row that the user named does not exist (or cannot be read by this user)."""
+
+    code = "not-found"
+    exit_code = 2
+
+
+class AuthenticationError(XnatctlError):
+    """The server does not accept who we say we are."""
+
+    code = "authentication"
+    exit_code = 3
+
+
+class PermissionDenied(XnatctlError):
+    """The server knows us and says no; or the local system does."""
+
+    code = "permission"
+    exit_code = 3
+
+
+class ConnectionFailed(XnatctlError):
+    """No connection was made, so nothing of the request can have been carried out."""
+
+    code = "unreachable"
+    exit_code = 4
+
+
+class TransportError(ConnectionFailed):
+    """The answer was lost: the request may or may not have been carried out, every item is ambiguous."""
+
+    code = "answer-lost"
+
+
+class ServerError(XnatctlError):
+    """The server answered with a failure of its own. `status` is the HTTP status, 0 when there was none."""
+
+    code = "server"
+    exit_code = 4
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class NotXnat(ServerError):
+    """An HTML page (login, proxy) or something that is not XNAT answered."""
+
+    code = "not-xnat"
+
+
+class TooLarge(ServerError):
+    """413: a proxy or the server refuses bodies of this size."""
+
+    code = "too-large"
+
+
+class Throttled(ServerError):
+    """429 or 503. `retry_after` is in seconds when the server named one, else None."""
+
+    code = "throttled"
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, status: int = 0, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, status=status)
+        self.retry_after = retry_after
+
+
+class DeliveryIncomplete(XnatctlError):
+    """Some files were not delivered; the report names them."""
+
+    code = "incomplete"
+    exit_code = 5
+
+
+class SourceChanged(DeliveryIncomplete):
+    """A file is not what it was when the upload was planned: it grew, shrank, was replaced or vanished.
+
+    `path` is that of the item (relative to the root), so that the others of its batch can go again.
+    """
+
+    code = "source-changed"
+
+    def __init__(self, message: str, *, hint: str | None = None, path: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+
+class NotArchived(XnatctlError):
+    """Delivered, but not (yet) archived as asked."""
+
+    code = "not-archived"
+    exit_code = 6
+
+
+class VerificationFailed(XnatctlError):
+    """Delivered, but what the server holds differs from what is on disk."""
+
+    code = "verification"
+    exit_code = 6
+
+
+class Refused(XnatctlError):
+    """A safety rule stopped the command before anything was sent."""
+
+    code = "refused"
+    exit_code = 7
+
+
+class PluginUnavailable(XnatctlError):
+    """The plugin that this needs is missing, blocked, broken or lacks its extra."""
+
+    code = "plugin"
+    exit_code = 8
+
+
+class Interrupted(XnatctlError):
+    """Ctrl-C or a signal; what was done is recorded and the command can be run again.
+
+    `signal_number` decides the exit code: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
+    """
+
+    code = "interrupted"
+    exit_code = 130
+
+    def __init__(self, message: str, *, hint: str | None = None, signal_number: int = 2) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + signal_number

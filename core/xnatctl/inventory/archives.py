@@ -1,0 +1,286 @@
+"""Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
+
+What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested archives,
+links, devices and encrypted members are left out with a reason; damaged or overlapping ones are refused as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from xnatctl.errors import Refused
+from xnatctl.inventory.gzips import Damaged, gzip_reader
+from xnatctl.model.plan import Source
+
+__all__ = ["Damaged", "Member", "kind_of", "looks_like_archive", "members", "open_member"]
+
+MAX_MEMBERS = 500_000
+MAX_MEMBER_BYTES = 64 * 2**30
+#: Unpacked to packed; the floor lets small archives of empty images pass.
+MAX_RATIO = 200
+RATIO_FLOOR = 256 * 2**20
+
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of an archive. `problem` says why it is left out; `read(n)` gives its first n bytes."""
+
+    name: str
+    size: int
+    offset: int
+    packed_size: int | None
+    problem: str | None
+    read: Callable[[int], bytes]
+
+    @property
+    def head(self) -> bytes:
+        """Enough to tell an archive."""
+        return self.read(512)
+
+
+def kind_of(path: str) -> str | None:
+    """`zip`, `tar`, `tgz`, or None for anything else. Raises OSError, and Refused for a gzip that holds no tar."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if head[128:132] == b"DICM":
+        return None
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    if head.startswith(b"\x1f\x8b"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            first = gzip_reader(descriptor, 0)(512)
+        except Damaged as error:
+            raise Refused(f"{path} is a damaged gzip file: {error}.") from error
+        finally:
+            os.close(descriptor)
+        if not _is_tar(first):
+            raise Refused(f"{path} is compressed by gzip but holds no tar.", hint="Unpack it first.")
+        return "tgz"
+    return "tar" if _is_tar(head) else None
+
+
+def looks_like_archive(head: bytes) -> bool:
+    """True for what would be opened as a nested archive."""
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")) or _is_tar(head)
+
+
+def _is_tar(block: bytes) -> bool:
+    if len(block) < 512 or block[128:132] == b"DICM" or not block[0]:
+        return False
+    try:
+        tarfile.TarInfo.frombuf(block[:512], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def members(path: str, kind: str) -> Iterator[Member]:
+    """The files of an archive, in stored order. Raises Refused when it is damaged or hostile."""
+    try:
+        yield from _zip_members(path) if kind == "zip" else _tar_members(path, compressed=kind == "tgz")
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, Damaged, EOFError, ValueError, struct.error) as error:
+        raise Refused(
+            f"{path} is damaged: {str(error).rstrip('.') or type(error).__name__}.",
+            hint="Make the archive again, or name the directory that it was made from.",
+        ) from error
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _bounded(path: str, count: int, total: int, packed: int) -> None:
+    if count > MAX_MEMBERS:
+        raise Refused(f"{path} holds more than {MAX_MEMBERS} members.")
+    if total > max(RATIO_FLOOR, MAX_RATIO * packed):
+        raise Refused(f"{path} unpacks to more than {MAX_RATIO} times its size; that is no imaging data.")
+
+
+def _name_problem(name: str) -> str | None:
+    if name.startswith("/") or ".." in name.split("/") or "\\" in name:
+        return "its name leads out of the archive"
+    return None
+
+
+# zip
+
+
+def _zip_members(path: str) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        packed = os.path.getsize(path)
+        _bounded(path, len(entries), sum(entry.file_size for entry in entries), packed)
+        _refuse_overlaps(path, entries)
+        for entry in entries:
+            if entry.is_dir():
+                continue
+            yield Member(
+                name=_zip_name(entry),
+                size=entry.file_size,
+                offset=entry.header_offset,
+                packed_size=entry.compress_size,
+                problem=_zip_problem(entry),
+                read=_zip_head(archive, entry),
+            )
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> str:
+    """Without the UTF-8 flag zipfile reads CP437; the bytes behind it are kept as a file system would keep them."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    return os.fsdecode(entry.orig_filename.encode("cp437", "replace"))
+
+
+def _zip_problem(entry: zipfile.ZipInfo) -> str | None:
+    if entry.flag_bits & 0x1:
+        return "encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"compressed by method {entry.compress_type}, which is not read here"
+    if (entry.external_attr >> 16) & 0o170000 == 0o120000:
+        return "symbolic link"
+    if entry.file_size > MAX_MEMBER_BYTES:
+        return "too large"
+    return _name_problem(entry.filename)
+
+
+def _zip_head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[int], bytes]:
+    def read(count: int) -> bytes:
+        with archive.open(entry) as stream:
+            return stream.read(count)
+
+    return read
+
+
+def _refuse_overlaps(path: str, entries: list[zipfile.ZipInfo]) -> None:
+    """Entries that share bytes are a bomb (CVE-2024-0450)."""
+    end = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < end:
+            raise Refused(f"{path} holds overlapping entries; it was made to harm.")
+        end = entry.header_offset + 30 + len(entry.orig_filename.encode("utf-8", "replace")) // 4 + entry.compress_size
+
+
+def _open_zip(descriptor: int, source: Source, size: int) -> Callable[[int], bytes]:
+    """The data of one entry, found by its local header."""
+    local = os.pread(descriptor, 30, source.offset)
+    if len(local) < 30 or local[:4] != b"PK\x03\x04":
+        raise Damaged("there is no entry where one was")
+    method, crc = struct.unpack_from("<H", local, 8)[0], struct.unpack_from("<I", local, 14)[0]
+    streamed = bool(struct.unpack_from("<H", local, 6)[0] & 0x8)
+    name, extra = struct.unpack_from("<HH", local, 26)
+    position = source.offset + 30 + name + extra
+    packed = source.packed_size or 0
+    if method == zipfile.ZIP_STORED:
+        return _checked(_plain(descriptor, position, size), size, None if streamed else crc)
+    inflater = zlib.decompressobj(-15)
+    end = position + packed
+
+    def inflate(count: int) -> bytes:
+        nonlocal position
+        while True:
+            data = inflater.unconsumed_tail or os.pread(descriptor, min(_BLOCK, end - position), position)
+            if not inflater.unconsumed_tail:
+                position += len(data)
+            try:
+                out = inflater.decompress(data, count)
+            except zlib.error as error:
+                raise Damaged(str(error)) from error
+            if out or inflater.eof or not data:
+                return out
+
+    return _checked(inflate, size, None if streamed else crc)
+
+
+def _checked(read: Callable[[int], bytes], size: int, crc: int | None) -> Callable[[int], bytes]:
+    """The same bytes, held against their checksum when the last one has come."""
+    left, actual = size, 0
+
+    def checked(count: int) -> bytes:
+        nonlocal left, actual
+        data = read(count)
+        left -= len(data)
+        actual = zlib.crc32(data, actual)
+        if left <= 0 and crc is not None and actual != crc:
+            raise Damaged("its checksum is wrong")
+        return data
+
+    return checked
+
+
+# tar
+
+
+def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
+    packed = os.path.getsize(path)
+    count = total = 0
+    with tarfile.open(path, "r|gz" if compressed else "r:", errors="surrogateescape") as archive:
+        for entry in archive:
+            count += 1
+            total += entry.size
+            _bounded(path, count, total if compressed else 0, packed)
+            if entry.isdir():
+                continue
+            if not compressed and entry.isreg() and entry.offset_data + entry.size > packed:
+                raise Refused(f"{path} is cut off in {entry.name}.", hint="Copy or make the archive again.")
+            yield Member(
+                name=entry.name,
+                size=entry.size,
+                offset=entry.offset_data,
+                packed_size=None,
+                problem=_tar_problem(entry),
+                read=_tar_head(archive, entry),
+            )
+
+
+def _tar_problem(entry: tarfile.TarInfo) -> str | None:
+    if entry.issym() or entry.islnk():
+        return "link"
+    if not entry.isreg() or entry.issparse():
+        return "not a regular file"
+    if entry.size > MAX_MEMBER_BYTES:
+        return "too large"
+    return _name_problem(entry.name)
+
+
+def _tar_head(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[int], bytes]:
+    """A stream cannot go back, so what was read is kept."""
+    kept = b""
+    stream = None
+
+    def read(count: int) -> bytes:
+        nonlocal kept, stream
+        if stream is None:
+            stream = archive.extractfile(entry)
+        if stream is not None and len(kept) < count:
+            kept += stream.read(count - len(kept))
+        return kept[:count]
+
+    return read
+
+
+def _plain(descriptor: int, position: int, size: int) -> Callable[[int], bytes]:
+    end = position + size
+
+    def read(count: int) -> bytes:
+        nonlocal position
+        data = os.pread(descriptor, min(count, end - position), position)
+        position += len(data)
+        return data
+
+    return read
+
+
+def open_member(descriptor: int, source: Source, size: int) -> Callable[[int], bytes]:
+    """`read(n)` over the bytes of a member. Raises Damaged, OSError; may be used by many threads on one archive."""
+    if source.container == "zip":
+        return _open_zip(descriptor, source, size)
+    if source.container == "tgz":
+        return gzip_reader(descriptor, source.offset)
+    return _plain(descriptor, source.offset, size)

@@ -1,0 +1,113 @@
+"""Reading a gzip file from any point, without unpacking it from the start each time.
+
+While a reader moves forward it leaves checkpoints: copies of the decompressor's state. The next reader starts at the nearest
+one. Checkpoints are shared by all readers of a file and bounded in number.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+_BLOCK = 1 << 17
+#: Bytes of unpacked data between checkpoints at first; doubled when there are more than `_MOST`.
+_SPACING = 16 * 2**20
+_MOST = 128
+_FILES = 8
+
+
+class Damaged(Exception):
+    """The packed data make no sense."""
+
+
+@dataclass
+class _Checkpoints:
+    """States of one file: unpacked position -> (packed position, decompressor)."""
+
+    positions: list[int] = field(default_factory=list)
+    states: dict[int, tuple[int, Any]] = field(default_factory=dict)
+    spacing: int = _SPACING
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def nearest(self, position: int) -> tuple[int, int, Any]:
+        with self.lock:
+            index = bisect.bisect_right(self.positions, position)
+            if index == 0:
+                return 0, 0, zlib.decompressobj(31)
+            at = self.positions[index - 1]
+            packed, state = self.states[at]
+            return at, packed, state.copy()
+
+    def offer(self, position: int, packed: int, state: Any) -> None:
+        with self.lock:
+            index = bisect.bisect_right(self.positions, position)
+            before = self.positions[index - 1] if index else 0
+            if position - before < self.spacing or (index < len(self.positions)):
+                return
+            self.positions.append(position)
+            self.states[position] = (packed, state.copy())
+            if len(self.positions) > _MOST:
+                self.spacing *= 2
+                dropped = self.positions[::2]
+                self.positions = self.positions[1::2]
+                for old in dropped:
+                    del self.states[old]
+
+
+_known: OrderedDict[tuple[int, int, int], _Checkpoints] = OrderedDict()
+_known_lock = threading.Lock()
+
+
+def _checkpoints(descriptor: int) -> _Checkpoints:
+    status = os.fstat(descriptor)
+    key = (status.st_dev, status.st_ino, status.st_mtime_ns)
+    with _known_lock:
+        found = _known.setdefault(key, _Checkpoints())
+        _known.move_to_end(key)
+        while len(_known) > _FILES:
+            _known.popitem(last=False)
+    return found
+
+
+def gzip_reader(descriptor: int, offset: int) -> Callable[[int], bytes]:
+    """`read(n)` over the unpacked bytes from `offset` on. Raises Damaged, OSError. Several gzip members are one stream."""
+    checkpoints = _checkpoints(descriptor)
+    position, packed, state = checkpoints.nearest(offset)
+    pending = b""
+
+    def more(limit: int) -> bytes:
+        """The next unpacked bytes, at most `limit`; empty at the end of the file."""
+        nonlocal position, packed, state, pending
+        while True:
+            if state.eof:
+                rest = state.unused_data
+                packed -= len(rest)
+                if not os.pread(descriptor, 1, packed):
+                    return b""
+                state = zlib.decompressobj(31)
+            data = state.unconsumed_tail
+            if not data:
+                checkpoints.offer(position, packed, state)
+                data = os.pread(descriptor, _BLOCK, packed)
+                packed += len(data)
+                if not data:
+                    raise Damaged("it is cut off")
+            try:
+                out = state.decompress(data, limit)
+            except zlib.error as error:
+                raise Damaged(str(error)) from error
+            position += len(out)
+            if out:
+                return bytes(out)
+
+    while position < offset:
+        if not more(min(1 << 20, offset - position)):
+            raise Damaged("it is shorter than planned")
+
+    return more

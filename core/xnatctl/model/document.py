@@ -1,0 +1,33 @@
+"""A document: what a command has to say on stdout, before a formatter has drawn it.
+
+`data` is the truth (JSON and YAML print it as it is); `columns` and `rows` are the same content as a table for people,
+CSV, TSV and NDJSON; `identifiers` is all that `-q` prints; `summary` are the lines that a person reads after the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column: `key` into each row, `title` for the header, numbers flush right."""
+
+    key: str
+    title: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """One document on stdout. `schema` names its shape and version, such as `xnatctl.sessions/1`."""
+
+    schema: str
+    data: Any
+    title: str = ""
+    columns: tuple[Column, ...] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
+    identifiers: tuple[str, ...] = ()
+    summary: tuple[str, ...] = ()

@@ -1,0 +1,43 @@
+"""What happens while a plan runs, told as it happens.
+
+Workers put events on a queue; the main thread takes them off and tells the observers
+(`xnatctl_on_event`) and the progress display. An event never holds a secret or patient data beyond paths.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    """The kinds of event, in the order in which a run first shows them."""
+
+    RUN_STARTED = "run-started"  # data: files, bytes, transport
+    STAGE_STARTED = "stage-started"  # data: stage
+    BATCH_STARTED = "batch-started"  # data: batch, files, bytes
+    BYTES_SENT = "bytes-sent"  # data: bytes (an increment)
+    ITEM_DONE = "item-done"  # data: path, outcome, reason, bytes
+    BATCH_DONE = "batch-done"  # data: batch, files
+    RETRY = "retry"  # data: batch, reason, seconds
+    SETTLING = "settling"  # data: state
+    VERIFYING = "verifying"  # data: state
+    WARNING = "warning"  # message
+    STAGE_DONE = "stage-done"  # data: stage
+    RUN_DONE = "run-done"  # data: status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One thing that happened. `message` is for people, `data` for programs; `time` is seconds since the epoch."""
+
+    kind: EventKind
+    message: str = ""
+    data: Mapping[str, object] = field(default_factory=dict)
+    time: float = field(default_factory=time.time)
+
+
+#: How a transport tells what happens: safe to call from any worker.
+Emit = Callable[[Event], None]

@@ -1,0 +1,79 @@
+"""What can become of one file, and why (DESIGN 5, "Outcome per item")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """State of one instance or file.
+
+    `ambiguous` means that the request may have been stored but no answer was read; it is never counted as
+    sent or as unsent, and is resolved by sending again under the same member name.
+    """
+
+    PLANNED = "planned"
+    EXCLUDED = "excluded"
+    INVALID = "invalid"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    AMBIGUOUS = "ambiguous"
+    FILTERED = "filtered"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CHANGED = "changed"
+    VERIFIED = "verified"
+    MISSING = "missing"
+
+    @property
+    def delivered(self) -> bool:
+        """True when the receiver has said that it took the file."""
+        return self in (Outcome.ACCEPTED, Outcome.VERIFIED)
+
+
+class FailureClass(StrEnum):
+    """Why something failed, in the words that decide what happens next (DESIGN 5, "Retry")."""
+
+    NONE = "none"
+    AUTHENTICATION = "authentication"  # one shared re-login, then stop
+    PERMISSION = "permission"  # stop
+    DESTINATION = "destination"  # wrong or missing project, other session: stop
+    CONCURRENT = "concurrent"  # "concurrent file sends": wait, then again
+    TOO_LARGE = "too-large"  # halve the batch
+    THROTTLED = "throttled"  # Retry-After
+    TRANSIENT = "transient"  # 5xx: backoff
+    UNREACHABLE = "unreachable"  # nothing was sent
+    ANSWER_LOST = "answer-lost"  # may have been stored: ambiguous
+    UNPARSABLE = "unparsable"  # 400 on a file that we can read: a few times
+    FILTERED = "filtered"  # 200 and not stored
+    NOT_XNAT = "not-xnat"  # HTML answered
+    SOURCE = "source"  # the file changed or cannot be read
+    FATAL = "fatal"  # nothing of the above: stop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemOutcome:
+    """What became of one item in one attempt.
+
+    `path` is the item's path relative to the root; `uri` is where the receiver says that it is, `note` a
+    remark on a success (a C-STORE warning status, say), `reason` the cause of everything else.
+    """
+
+    path: str
+    outcome: Outcome
+    reason: str | None = None
+    uri: str | None = None
+    note: str | None = None
+    failure: FailureClass = FailureClass.NONE
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchResult:
+    """One outcome per item of the batch, in any order, and the URIs that the receiver answered."""
+
+    outcomes: tuple[ItemOutcome, ...]
+    uris: tuple[str, ...] = ()
+    bytes_sent: int = 0
+    details: dict[str, str] = field(default_factory=dict)

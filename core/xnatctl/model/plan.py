@@ -1,0 +1,206 @@
+"""Plan > stage > batch > item: what will be sent, as plain data (DESIGN 4).
+
+A plan is JSON both ways and running it needs nothing of the process that made it. Paths are text as
+`os.fsdecode` gives it, so names that are not UTF-8 survive the round trip as lone surrogates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from xnatctl.model.refs import Destination
+
+PLAN_SCHEMA = "xnatctl.plan/1"
+
+
+class Payload(StrEnum):
+    """What a transport carries."""
+
+    DICOM = "dicom"
+    RESOURCE = "resource"
+
+
+class Placement(StrEnum):
+    """Where the session should end."""
+
+    ARCHIVE = "archive"
+    PREARCHIVE = "prearchive"
+
+
+class Overwrite(StrEnum):
+    """What to do with a session that exists already (contract xnat-import 3.4; DESIGN 5, "Settling")."""
+
+    DELETE = "delete"
+    APPEND = "append"
+    NONE = "none"
+
+
+class StageKind(StrEnum):
+    """What a stage does."""
+
+    SEND = "send"
+    SETTLE = "settle"
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where the bytes of an item lie.
+
+    A file: `path` alone. A member of a ready-made archive: `path` is the archive, `container` one of
+    `zip`, `tar`, `tgz`, `member` its name as stored, `offset` where its data begin (in the decompressed stream for
+    tgz; of the local header for zip).
+    """
+
+    path: str
+    container: str | None = None
+    member: str | None = None
+    offset: int = 0
+    packed_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadItem:
+    """One file to send, with what planning and verifying need of its header.
+
+    `path` is relative to the root of the upload and is what people read; `size` is in bytes;
+    `mtime_ns` and `inode` find a source that changed. For a resource the DICOM fields are empty and
+    `name` is the path inside the resource.
+    """
+
+    path: str
+    source: Source
+    size: int
+    mtime_ns: int
+    inode: int = 0
+    name: str
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    series_number: str = ""
+    modality: str = ""
+    transfer_syntax_uid: str = ""
+    number_of_frames: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """The unit of failure: items that travel together. `id` is unique in its stage and stable for equal input."""
+
+    id: str
+    items: tuple[UploadItem, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all items."""
+        return sum(item.size for item in self.items)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exclusion:
+    """Something found that is not sent, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One step of a plan; the next begins when this one is done (a barrier).
+
+    `send`: `transport` and `items` (batches are cut when it runs). `settle`: `placement`, `overwrite`.
+    `verify`: compares what the send stages delivered with what the server lists.
+    """
+
+    kind: StageKind
+    name: str
+    transport: str | None = None
+    payload: Payload = Payload.DICOM
+    items: tuple[UploadItem, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadRequest:
+    """What the user asked for, before anything was looked at.
+
+    `command` is the command's name ("session upload"); `options` are those of the transport and of the
+    command that core does not know.
+    """
+
+    command: str
+    path: str
+    destination: Destination
+    transport: str
+    workers: int
+    placement: Placement = Placement.ARCHIVE
+    overwrite: Overwrite = Overwrite.DELETE
+    verify: bool = True
+    follow_symlinks: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadPlan:
+    """Ordered stages and everything the report needs to know of what was not sent.
+
+    `excluded` was left out by a rule; `unreadable` should have been looked at and could not be, so that an upload that
+    skips it is not complete.
+    """
+
+    command: str
+    root: str
+    destination: Destination
+    workers: int
+    placement: Placement
+    overwrite: Overwrite
+    stages: tuple[Stage, ...]
+    excluded: tuple[Exclusion, ...] = ()
+    unreadable: tuple[Exclusion, ...] = ()
+    warnings: tuple[str, ...] = ()
+    schema: str = PLAN_SCHEMA
+
+    @property
+    def items(self) -> tuple[UploadItem, ...]:
+        """The items of all send stages, in order."""
+        return tuple(item for stage in self.stages for item in stage.items)
+
+    def as_document(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> UploadPlan:
+        """The inverse of `as_document`.
+
+        Raises ValueError for a schema that this version does not know, TypeError for unknown fields.
+        """
+        if document.get("schema") != PLAN_SCHEMA:
+            raise ValueError(f"not a plan that this version reads: schema {document.get('schema')!r}")
+        fields = dict(document)
+        fields["destination"] = Destination(**fields["destination"])
+        fields["placement"] = Placement(fields["placement"])
+        fields["overwrite"] = Overwrite(fields["overwrite"])
+        fields["stages"] = tuple(_stage(entry) for entry in fields["stages"])
+        fields["excluded"] = tuple(Exclusion(**entry) for entry in fields["excluded"])
+        fields["unreadable"] = tuple(Exclusion(**entry) for entry in fields["unreadable"])
+        fields["warnings"] = tuple(fields["warnings"])
+        return cls(**fields)
+
+
+def _stage(entry: Mapping[str, Any]) -> Stage:
+    fields = dict(entry)
+    fields["kind"] = StageKind(fields["kind"])
+    fields["payload"] = Payload(fields["payload"])
+    fields["items"] = tuple(_item(item) for item in fields["items"])
+    return Stage(**fields)
+
+
+def _item(entry: Mapping[str, Any]) -> UploadItem:
+    fields = dict(entry)
+    fields["source"] = Source(**fields["source"])
+    return UploadItem(**fields)

@@ -1,0 +1,134 @@
+"""The report of every upload command (DESIGN 7)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import Exclusion
+from xnatctl.model.refs import Destination
+
+REPORT_SCHEMA = "xnatctl.report/1"
+
+
+class Status(StrEnum):
+    """How a command ended."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    REFUSED = "refused"
+    PLANNED = "planned"
+    INTERRUPTED = "interrupted"
+
+
+class PlaceState(StrEnum):
+    """Where the session is."""
+
+    ARCHIVED = "archived"
+    PREARCHIVE = "prearchive"
+    RECEIVER = "receiver"
+    UNKNOWN = "unknown"
+
+
+class Level(StrEnum):
+    """How thoroughly the server's content was compared with the disk."""
+
+    NONE = "none"
+    COUNTED = "counted"
+    UID = "uid"
+    CHECKSUM = "checksum"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One thing that the server and the disk disagree about.
+
+    `kind` is `missing`, `extra`, `count` or `remapped`; `series_instance_uid` and `sop_instance_uid` name it as
+    far as it is known, `expected` and `found` are counts.
+    """
+
+    kind: str
+    message: str
+    series_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    path: str = ""
+    expected: int | None = None
+    found: int | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class Verification:
+    """What was compared, and what differs. `ok` is False when nothing could be compared though it was asked for."""
+
+    level: Level = Level.NONE
+    ok: bool = True
+    differences: list[Difference] = field(default_factory=list)
+
+
+@dataclass(kw_only=True, slots=True)
+class ReportItem:
+    """One file of the report. `bytes` is its size on disk."""
+
+    path: str
+    outcome: Outcome
+    reason: str | None
+    sop_instance_uid: str
+    series_instance_uid: str
+    bytes: int
+    attempts: int = 0
+    note: str | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class Counts:
+    """`found == sent + skipped + failed` in an upload that ran; `skipped` = proven by an earlier run."""
+
+    found: int = 0
+    excluded: int = 0
+    sent: int = 0
+    skipped: int = 0
+    failed: int = 0
+    verified: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class Report:
+    """Everything that an upload command has to say; `state` and `uri` say where the session is."""
+
+    command: str
+    status: Status
+    destination: Destination
+    transport: str
+    state: PlaceState = PlaceState.UNKNOWN
+    uri: str | None = None
+    counts: Counts = field(default_factory=Counts)
+    bytes: int = 0
+    seconds: float = 0.0
+    verification: Verification = field(default_factory=Verification)
+    items: list[ReportItem] = field(default_factory=list)
+    excluded: list[Exclusion] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
+    error: dict[str, object] | None = None
+
+    def as_document(self) -> dict[str, Any]:
+        """The JSON document of DESIGN 7, keys in its order."""
+        return {
+            "schema": REPORT_SCHEMA,
+            "command": self.command,
+            "status": str(self.status),
+            "destination": {**asdict(self.destination), "state": str(self.state), "uri": self.uri},
+            "transport": self.transport,
+            "counts": asdict(self.counts),
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "verification": asdict(self.verification),
+            "items": [asdict(item) for item in self.items],
+            "excluded": [asdict(entry) for entry in self.excluded],
+            "warnings": list(self.warnings),
+            "next": list(self.next),
+            "error": self.error,
+        }

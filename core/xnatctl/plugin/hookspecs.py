@@ -1,0 +1,53 @@
+"""The hooks that a plugin may implement, each with its signature and when it is called.
+
+Three shapes and no fourth: *register* (returns specs; called once), *ask* (first result wins; an exception stops
+the command and names the plugin), *tell* (observe; what it raises is logged and dropped).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from xnatctl.model.events import Event
+from xnatctl.model.plan import UploadPlan, UploadRequest
+from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, FormatterSpec, TransportSpec
+
+#: The pluggy project name and the entry-point group.
+PROJECT = "xnatctl"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class XnatctlSpecs:
+    """All hooks."""
+
+    @hookspec
+    def xnatctl_transports(self) -> Iterable[TransportSpec]:  # type: ignore[empty-body]  # specs have no body
+        """Register transports; their names are the values of `--mode`."""
+
+    @hookspec
+    def xnatctl_credential_sources(self) -> Iterable[CredentialSourceSpec]:  # type: ignore[empty-body]
+        """Register places where credentials may be found."""
+
+    @hookspec
+    def xnatctl_formatters(self) -> Iterable[FormatterSpec]:  # type: ignore[empty-body]
+        """Register output formats; their names are the values of `--output`."""
+
+    @hookspec
+    def xnatctl_commands(self) -> Iterable[CommandSpec]:  # type: ignore[empty-body]
+        """Register commands; the path's first word is the group."""
+
+    @hookspec
+    def xnatctl_checks(self) -> Iterable[CheckSpec]:  # type: ignore[empty-body]
+        """Register lines of `xnatctl doctor`."""
+
+    @hookspec(firstresult=True)
+    def xnatctl_plan_upload(self, request: UploadRequest) -> UploadPlan | None:
+        """Plan an upload, or return None to leave it to the next; core answers last."""
+
+    @hookspec
+    def xnatctl_on_event(self, event: Event) -> None:
+        """Observe a run. Called in the main thread, fed from a queue."""

@@ -1,0 +1,162 @@
+"""What the targets of specs must look like, and what core hands to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, TextIO
+
+from xnatctl.model.document import Document
+from xnatctl.model.events import Emit
+from xnatctl.model.outcome import BatchResult
+from xnatctl.model.plan import Batch, UploadItem
+from xnatctl.model.refs import Destination
+
+
+class Reader(Protocol):
+    """The bytes of one item, in order. Raises `SourceChanged` when they are not what was planned."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes, `b""` at the end."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    """A request body that can be produced again. `chunks()` starts from the first byte each time.
+
+    `length` is the exact number of bytes, known before the first one is read.
+    """
+
+    length: int
+    chunks: Callable[[], Iterator[bytes]]
+
+
+class Importer(Protocol):
+    """The import service for one session, as core hands it to a REST transport.
+
+    Adds destination, `rename`, `prevent_auto_commit` and the rest (DESIGN 5, "Sending"), reads the answer, and
+    turns it, or its absence, into one outcome per item.
+    """
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The server's version, such as (1, 8, 11)."""
+        ...
+
+    def deliver(
+        self, items: Sequence[UploadItem], *, handler: str, content_type: str, body: Body, emit: Emit
+    ) -> BatchResult:
+        """POST `body` to the import service. Never raises for something that one outcome per item can say."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransportContext:
+    """What a transport may know and use.
+
+    `options` holds a value for every `Option` of the transport. `importer` is None for a transport whose spec says
+    `settle="none"`, and while `--dry-run` only describes. `open_item` opens the bytes of an item (a file, or a
+    member of a ready-made archive) and checks that they are what was planned.
+    """
+
+    destination: Destination
+    workers: int
+    options: Mapping[str, Any]
+    open_item: Callable[[UploadItem], AbstractContextManager[Reader]]
+    importer: Importer | None = None
+    stop_requested: Callable[[], bool] = lambda: False
+
+
+class Transport(Protocol):
+    """Packs, sends and reports outcomes; core owns pool, journal, retry, settling and verification.
+
+    Made once per worker by `target(context)` and used as a context manager.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    def describe(self) -> Mapping[str, str]:
+        """What `--dry-run` prints: no network, no secret."""
+        ...
+
+    def batches(self, items: Sequence[UploadItem], workers: int) -> Iterable[Batch]:
+        """Cut `items` into the units of failure; every item exactly once."""
+        ...
+
+    def send(self, batch: Batch, emit: Emit) -> BatchResult:
+        """Send one batch: one outcome per item.
+
+        Never raises for one bad file. `TransportError` = the answer was lost, every item is ambiguous.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up what is in flight; called from another thread on an interrupt, and once at the end."""
+        ...
+
+
+CredentialKind = Literal["password", "session", "token"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CredentialRequest:
+    """Which credential is wanted: for a server (base URL), perhaps for one user, perhaps of one profile.
+
+    `profile` holds the settings of the chosen profile, for sources that keep secrets or helpers there.
+    """
+
+    server: str
+    username: str | None = None
+    profile_name: str | None = None
+    profile: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credential:
+    """What to log in with. `secret` never shows in its repr.
+
+    `kind`: `password` (user and password), `token` (alias token: alias and secret, contract xnat-api 1.5),
+    `session` (a session token that is already logged in). `source` names where it came from; `expires` is
+    seconds since the epoch, if known.
+    """
+
+    kind: CredentialKind
+    username: str
+    secret: str = field(repr=False)
+    source: str = ""
+    expires: float | None = None
+
+
+class CredentialSource(Protocol):
+    """Finds credentials. May also offer `store(request, credential)` and `erase(request)`, see `verbs`."""
+
+    def get(self, request: CredentialRequest) -> Credential | None:
+        """The credential, or None for "not mine, ask the next"."""
+        ...
+
+
+class StoringCredentialSource(CredentialSource, Protocol):
+    """A source that can remember and forget."""
+
+    def store(self, request: CredentialRequest, credential: Credential) -> None:
+        """Remember."""
+        ...
+
+    def erase(self, request: CredentialRequest) -> bool:
+        """Forget; True when there was something to forget."""
+        ...
+
+
+class Formatter(Protocol):
+    """Draws a document on a text stream. Made by `target()`."""
+
+    def render(self, document: Document, out: TextIO) -> None:
+        """Write the whole document."""
+        ...

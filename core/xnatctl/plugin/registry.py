@@ -1,0 +1,264 @@
+"""What the plugins provide, by kind and name; the place where the parts meet."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
+from xnatctl.model.events import Event
+from xnatctl.model.plan import UploadPlan, UploadRequest
+from xnatctl.plugin.manager import BLOCK_VARIABLE, Plugin, PluginManager, Status
+from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, FormatterSpec, Spec, TransportSpec
+
+S = TypeVar("S", bound=Spec)
+
+#: Register hook -> (kind of spec, what it is called in messages).
+KINDS: Mapping[str, tuple[type[Any], str]] = {
+    "xnatctl_transports": (TransportSpec, "transport"),
+    "xnatctl_credential_sources": (CredentialSourceSpec, "credential source"),
+    "xnatctl_formatters": (FormatterSpec, "output format"),
+    "xnatctl_commands": (CommandSpec, "command"),
+    "xnatctl_checks": (CheckSpec, "check"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provided(Generic[S]):
+    """A spec and the plugin that it comes from. `missing` names modules that it needs and that are absent."""
+
+    spec: S
+    plugin: Plugin
+    missing: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return self.spec.path if isinstance(self.spec, CommandSpec) else self.spec.name
+
+    @property
+    def status(self) -> Status:
+        """`unmet` when a module is absent."""
+        return Status.UNMET if self.missing else Status.ACTIVE
+
+
+class Registry:
+    """Typed look-ups over the loaded plugins. Register hooks are called once per plugin, each on its own."""
+
+    def __init__(
+        self,
+        manager: PluginManager,
+        *,
+        plan_last: Callable[[UploadRequest], UploadPlan] | None = None,
+        debug: Callable[[str], None] | None = None,
+    ) -> None:
+        self.manager = manager
+        self._plan_last = plan_last
+        self._debug = debug or _ignore
+        self._provided: dict[str, dict[str, list[Provided[Any]]]] = {}
+
+    # look-ups
+
+    def transports(self) -> dict[str, Provided[TransportSpec]]:
+        """Transports by name."""
+        return self._unique("xnatctl_transports")
+
+    def transport(self, name: str) -> Provided[TransportSpec]:
+        """One transport. Raises UsageError for an unknown name, PluginUnavailable for a blocked or twofold one."""
+        return self._one("xnatctl_transports", name)
+
+    def formatters(self) -> dict[str, Provided[FormatterSpec]]:
+        """Formatters by name."""
+        return self._unique("xnatctl_formatters")
+
+    def formatter(self, name: str) -> Provided[FormatterSpec]:
+        """One formatter; raises like `transport`."""
+        return self._one("xnatctl_formatters", name)
+
+    def credential_sources(self) -> list[Provided[CredentialSourceSpec]]:
+        """Credential sources in the order in which they are asked."""
+        found: dict[str, Provided[CredentialSourceSpec]] = self._unique("xnatctl_credential_sources")
+        return sorted(found.values(), key=lambda provided: (provided.spec.order, provided.name))
+
+    def commands(self) -> dict[str, Provided[CommandSpec]]:
+        """Commands by path; of a twofold one the first, whose running then refuses."""
+        return {path: entries[0] for path, entries in self._collect("xnatctl_commands").items()}
+
+    def command(self, path: str) -> Provided[CommandSpec]:
+        """One command; raises like `transport`."""
+        return self._one("xnatctl_commands", path)
+
+    def checks(self) -> dict[str, Provided[CheckSpec]]:
+        """Checks of `doctor` by name."""
+        return self._unique("xnatctl_checks")
+
+    def own_specs(self, plugin: Plugin) -> list[tuple[str, Provided[Any]]]:
+        """Everything that one loaded plugin provides, as (kind, provided); no other plugin is loaded for it."""
+        return [(KINDS[hook][1], provided) for hook in KINDS for provided in self._ask(plugin, hook)]
+
+    # targets
+
+    def load(self, provided: Provided[Any]) -> Any:
+        """Import the target of a spec. Raises PluginUnavailable when it cannot be had, with what to install."""
+        spec, kind = provided.spec, _kind(provided.spec)
+        what = f"The {kind} {provided.name} (plugin {provided.plugin.name})"
+        if provided.missing:
+            extra = spec.extra
+            raise PluginUnavailable(
+                f"{what} needs {' and '.join(provided.missing)}, which {_are(provided.missing)} not installed.",
+                hint=f'Install with: pip install "xnatctl[{extra}]"' if extra else "Install what is missing.",
+            )
+        module, _, attribute = spec.target.partition(":")
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed):
+                return getattr(importlib.import_module(module), attribute)
+        except XnatctlError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginUnavailable(
+                f"{what} cannot be loaded: {type(error).__name__}: {error}.",
+                hint=f"Tell the author of {provided.plugin.origin}; block it with "
+                f"xnatctl plugins block {provided.plugin.name}.",
+            ) from error
+
+    # ask and tell
+
+    def plan_upload(self, request: UploadRequest) -> UploadPlan:
+        """Ask the plugins for a plan, core last. Raises PluginUnavailable naming a plugin that failed."""
+        self.manager.load(2)
+        for plugin in self.manager.active:
+            hook = getattr(plugin.page, "xnatctl_plan_upload", None)
+            if hook is None:
+                continue
+            try:
+                plan: UploadPlan | None = hook(request=request)
+            except XnatctlError:
+                raise
+            except Exception as error:
+                raise PluginUnavailable(
+                    f"Plugin {plugin.name} ({plugin.origin}) failed to plan the upload: "
+                    f"{type(error).__name__}: {error}.",
+                    hint=f"Go on without it: {BLOCK_VARIABLE}={plugin.name}.",
+                ) from error
+            if plan is not None:
+                return plan
+        if self._plan_last is None:
+            raise PluginUnavailable(f"Nothing can plan {request.command}.")
+        return self._plan_last(request)
+
+    def tell(self, event: Event) -> None:
+        """Tell every observer; what one raises is logged and dropped, and it is not told again."""
+        for plugin in self.manager.active:
+            observer = getattr(plugin.page, "xnatctl_on_event", None)
+            if observer is None:
+                continue
+            try:
+                observer(event=event)
+            except Exception as error:  # noqa: BLE001 - an observer must never stop an upload
+                self._debug(f"plugin {plugin.name}: xnatctl_on_event: {type(error).__name__}: {error}")
+
+    # collecting
+
+    def _collect(self, hook: str) -> dict[str, list[Provided[Any]]]:
+        self.manager.load(2)
+        if hook not in self._provided:
+            found: dict[str, list[Provided[Any]]] = {}
+            for plugin in list(self.manager.active):
+                for provided in self._ask(plugin, hook):
+                    found.setdefault(provided.name, []).append(provided)
+            self._provided[hook] = dict(sorted(found.items()))
+        return self._provided[hook]
+
+    def _ask(self, plugin: Plugin, hook: str) -> list[Provided[Any]]:
+        """One plugin's specs of one kind; anything but specs makes it broken."""
+        function = getattr(plugin.page, hook, None)
+        if function is None:
+            return []
+        kind, name = KINDS[hook]
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                specs: Iterable[Any] = list(function())
+            for spec in specs:
+                if not isinstance(spec, kind):
+                    raise TypeError(f"{hook} returned {type(spec).__name__} instead of {kind.__name__}")
+            provided = [Provided(spec=spec, plugin=plugin, missing=_missing(spec.modules)) for spec in specs]
+            names = [entry.name for entry in provided]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{hook} returned one {name} twice")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+            self.manager.mark_broken(plugin, error)
+            self._provided.clear()
+            return []
+        return provided
+
+    def _unique(self, hook: str) -> dict[str, Provided[Any]]:
+        return {name: entries[0] for name, entries in self._collect(hook).items() if len(entries) == 1}
+
+    def _one(self, hook: str, name: str) -> Provided[Any]:
+        kind = KINDS[hook][1]
+        known = self._collect(hook)
+        entries = known.get(name, [])
+        if len(entries) == 1:
+            return entries[0]
+        if entries:
+            first, second = entries[0].plugin, entries[1].plugin
+            raise PluginUnavailable(
+                f"Two plugins provide the {kind} {name}: "
+                f"{first.name} ({first.origin}) and {second.name} ({second.origin}).",
+                hint=f"Block one of them: {BLOCK_VARIABLE}={second.name}, or xnatctl plugins block {second.name}.",
+            )
+        if (out := self._blocked_provider(hook, name)) is not None:
+            raise PluginUnavailable(
+                f"The {kind} {name} comes from plugin {out.name}, which is {out.status}: {out.reason}.",
+                hint=f"Unblock it with xnatctl plugins unblock {out.name}, or remove it from {BLOCK_VARIABLE}."
+                if out.status is Status.BLOCKED
+                else f"Look at it with xnatctl plugins show {out.name}.",
+            )
+        close = difflib.get_close_matches(name, known, n=1)
+        raise UsageError(
+            f"There is no {kind} {name!r}.",
+            hint=f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known) or 'none'}.",
+        )
+
+    def _blocked_provider(self, hook: str, name: str) -> Plugin | None:
+        """The plugin of ours that would provide it if it were not blocked or broken; a stranger's is not imported."""
+        for plugin in self.manager.plugins:
+            if plugin.status is Status.BLOCKED and plugin.ours:
+                page = importlib.import_module(plugin.target.partition(":")[0])
+                function = getattr(page, hook, None)
+                specs = list(function()) if function is not None else []
+                if name in [getattr(spec, "path", None) or spec.name for spec in specs]:
+                    return plugin
+        return None
+
+
+def _missing(modules: Iterable[str]) -> tuple[str, ...]:
+    """Modules that cannot be found; none is imported."""
+    absent = []
+    for module in modules:
+        try:
+            found = importlib.util.find_spec(module) is not None
+        except (ImportError, ValueError):
+            found = False
+        if not found:
+            absent.append(module)
+    return tuple(absent)
+
+
+def _ignore(line: str) -> None:
+    """For callers that keep no log."""
+
+
+def _kind(spec: Spec) -> str:
+    return next(name for kind, name in KINDS.values() if isinstance(spec, kind))
+
+
+def _are(words: tuple[str, ...]) -> str:
+    return "is" if len(words) == 1 else "are"

@@ -1,0 +1,12 @@
+"""The test kit for plugin authors.
+
+`write_exam` makes real DICOM to upload, `contracts` holds the suites that every transport, credential source and formatter
+must pass, `fakes` the other side of a transport.
+"""
+
+from __future__ import annotations
+
+from xnatctl.testing.exam import Exam, Instance, write_exam
+from xnatctl.testing.fakes import FakeImporter, make_context, make_item
+
+__all__ = ["Exam", "FakeImporter", "Instance", "make_context", "make_item", "write_exam"]

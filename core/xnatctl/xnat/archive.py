@@ -1,0 +1,21 @@
+"""`POST /data/services/archive`: one prearchive session into the archive (contract xnat-import 6.4)."""
+
+from __future__ import annotations
+
+from xnatctl.model.refs import PrearchiveRef
+from xnatctl.xnat.client import XnatClient
+
+
+def archive_row(client: XnatClient, ref: PrearchiveRef, *, subject: str, session: str, overwrite: str | None) -> str:
+    """Archive one row under the given labels; returns the archive URI as the server writes it.
+
+    With one source a merge is always attempted, and `overwrite` (`append` and `delete` alike) replaces equal files. No
+    `dest`: it does not work. `auto-archive=false` avoids a redirect on auto-archive projects; a 301 or 303 is a
+    success all the same and is not followed. Waits as long as the server does, up to 600 s; a time-out or a 500 leaves
+    the job running, so the caller reads the row before anything else.
+    """
+    form = [("src", ref.path), ("subject", subject), ("session", session), ("auto-archive", "false")]
+    if overwrite is not None:
+        form.append(("overwrite", overwrite))
+    reply = client.request("POST", "/data/services/archive", form=form, expect=(301, 303))
+    return reply.text.strip() or reply.headers.get("location", "")

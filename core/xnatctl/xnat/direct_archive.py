@@ -1,0 +1,28 @@
+"""Sessions that are received straight into the archive (contract xnat-import 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xnatctl.errors import NotFound
+from xnatctl.xnat.client import XnatClient, url_path
+
+_ROOT = "/xapi/direct-archive"
+
+
+def get(client: XnatClient, project: str, study_uid: str, label: str) -> dict[str, Any] | None:
+    """The state of one; None = finished, moved to the prearchive, or never there."""
+    try:
+        document = client.get_json(url_path(_ROOT, project, study_uid, label))
+    except NotFound:
+        return None
+    return document if isinstance(document, dict) else {}
+
+
+def trigger(client: XnatClient, project: str, study_uid: str, label: str) -> bool:
+    """Build and archive it now, since 1.8.4; False when there is none (any more)."""
+    try:
+        client.request("POST", url_path(_ROOT, project, study_uid, label))
+    except NotFound:
+        return False
+    return True

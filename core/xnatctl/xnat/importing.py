@@ -1,0 +1,107 @@
+"""`POST /data/services/import`: what is asked, and what the answer says (contract xnat-import 1 to 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from xnatctl.model.refs import Destination, PrearchiveRef
+from xnatctl.plugin.protocols import Body
+from xnatctl.xnat.client import XnatClient
+
+IMPORT = "/data/services/import"
+_UNASSIGNED = "Unassigned"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportUri:
+    """One line of an import answer (2). `project` is empty for the Unassigned prearchive.
+
+    `prearchive`: `timestamp` and `folder`; `direct`: `study`, `folder` is the label; `archive`: `folder` is the
+    label. URIs are not percent-encoded, so a folder may hold spaces.
+    """
+
+    text: str
+    kind: Literal["prearchive", "archive", "direct", "unknown"]
+    project: str = ""
+    timestamp: str = ""
+    folder: str = ""
+    study: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ImportUri:
+        """Never raises: what is not understood is `unknown`, with no project."""
+        parts = text.strip().strip("/").split("/")
+        match parts:
+            case ["data", "prearchive", "projects", project, timestamp, folder]:
+                real = "" if project == _UNASSIGNED else project
+                return cls(text=text, kind="prearchive", project=real, timestamp=timestamp, folder=folder)
+            case ["xapi", "direct-archive", project, study, label]:
+                return cls(text=text, kind="direct", project=project, study=study, folder=label)
+            case ["data", "archive", "projects", project, *_, "experiments", label]:
+                return cls(text=text, kind="archive", project=project, folder=label)
+        return cls(text=text, kind="unknown")
+
+    @property
+    def ref(self) -> PrearchiveRef:
+        """The prearchive row that this URI names."""
+        return PrearchiveRef(project=self.project or _UNASSIGNED, timestamp=self.timestamp, folder=self.folder)
+
+
+def import_parameters(destination: Destination, *, handler: str, direct: bool) -> dict[str, str]:
+    """The query of every import request.
+
+    Upper-case names, because gradual-DICOM ignores the others (1.4). `rename=true` or parallel requests overwrite each
+    other (4.3); `prevent_auto_commit` keeps the idle job away (4.5). No `dest`, no `action`, no `overwrite`:
+    each would build or archive the session under the other requests (0.6, 0.8).
+    """
+    parameters = {
+        "import-handler": handler,
+        "PROJECT_ID": destination.project,
+        "SUBJECT_ID": destination.subject,
+        "EXPT_LABEL": destination.session,
+        "rename": "true",
+        "prevent_auto_commit": "true",
+        "Ignore-Unparsable": "false",
+        "inbody": "true",
+    }
+    if direct:
+        parameters["Direct-Archive"] = "true"
+    return parameters
+
+
+def send_import(
+    client: XnatClient,
+    destination: Destination,
+    *,
+    handler: str,
+    content_type: str,
+    body: Body,
+    direct: bool,
+    on_bytes: Callable[[int], None] | None = None,
+) -> tuple[str, ...]:
+    """Send one body; returns the URIs of the answer, none when nothing was stored (0.1).
+
+    Raises what `XnatClient.request` raises.
+    """
+    reply = client.request(
+        "POST",
+        IMPORT,
+        params=import_parameters(destination, handler=handler, direct=direct),
+        body=body,
+        content_type=content_type,
+        on_bytes=on_bytes,
+    )
+    return tuple(reply.lines())
+
+
+def is_concurrent_send(message: str) -> bool:
+    """True for the text of a file lock (3.2): wait and send again."""
+    return "concurrent file sends" in message.lower()
+
+
+def is_unparsable(message: str) -> bool:
+    """True for the texts behind which the server hides a full disk, its database or a lock as well (3.2)."""
+    low = message.lower()
+    return any(text in low for text in ("unable to read dicom object", "unable to read data from file"))

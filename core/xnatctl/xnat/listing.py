@@ -1,0 +1,268 @@
+"""Projects, subjects, sessions, scans and files, by routed URLs only (contract xnat-api 0.4, 2).
+
+`/data/projects/P/experiments/E/scans` is not a route: a label is resolved to an ID first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from xnatctl.errors import NotFound, NotXnat, PermissionDenied
+from xnatctl.xnat.client import MAX_LISTING, XnatClient, url_path
+from xnatctl.xnat.prearchive import DICOM_LABELS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubjectInfo:
+    """A subject by accession ID and label."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionInfo:
+    """A session; `uid` is the StudyInstanceUID, `date` ISO."""
+
+    id: str
+    label: str
+    project: str
+    subject_label: str = ""
+    subject_id: str = ""
+    date: str = ""
+    xsi_type: str = ""
+    modality: str = ""
+    uid: str = ""
+    inserted: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanInfo:
+    """A scan; `uid` is the SeriesInstanceUID."""
+
+    id: str
+    uid: str = ""
+    type: str = ""
+    series_description: str = ""
+    xsi_type: str = ""
+    modality: str = ""
+    quality: str = ""
+    frames: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourceInfo:
+    """A resource folder. `file_count` and `size` come from the database and may be stale (2.2)."""
+
+    id: str
+    label: str
+    category: str = ""
+    category_id: str = ""
+    format: str = ""
+    content: str = ""
+    file_count: int | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInfo:
+    """A file of a resource: `path` inside it, `size` in bytes, `digest` MD5 in hex or empty."""
+
+    path: str
+    resource: str
+    scan: str
+    size: int
+    digest: str
+
+
+def projects(client: XnatClient) -> list[dict[str, str]]:
+    """All projects that this user may see."""
+    return client.table("/data/projects")
+
+
+def subjects(client: XnatClient, project: str) -> list[SubjectInfo]:
+    """The subjects of a project."""
+    rows = client.table(url_path("/data/projects", project, "subjects"), {"columns": "ID,label"})
+    return [SubjectInfo(id=row.get("ID", ""), label=row.get("label", "")) for row in rows]
+
+
+_COLUMNS = "ID,label,project,subject_ID,subject_label,date,xsiType,modality,UID,insert_date"
+
+
+def sessions(client: XnatClient, project: str) -> list[SessionInfo]:
+    """The sessions of a project, by label."""
+    rows = client.table(url_path("/data/projects", project, "experiments"), {"columns": _COLUMNS})
+    return sorted((_session(row, project) for row in rows), key=lambda session: session.label)
+
+
+def _session(row: Mapping[str, str], project: str) -> SessionInfo:
+    low = {key.lower(): value for key, value in row.items()}
+    return SessionInfo(
+        id=row.get("ID", ""),
+        label=row.get("label", ""),
+        project=low.get("project") or project,
+        subject_label=low.get("subject_label", ""),
+        subject_id=low.get("subject_id", ""),
+        date=low.get("date", ""),
+        xsi_type=low.get("xsitype", ""),
+        modality=low.get("modality", ""),
+        uid=low.get("uid") or low.get("studyinstanceuid", ""),
+        inserted=low.get("insert_date", ""),
+    )
+
+
+def find_session(client: XnatClient, project: str | None, name: str) -> SessionInfo | None:
+    """A session by accession ID, or by label in a project; None when there is none to be seen.
+
+    The item route tries the ID first, without looking at the project (2.4), so the project is compared here.
+    """
+    path = url_path("/data/experiments", name)
+    if project is not None:
+        path = url_path("/data/projects", project, "experiments", name)
+    try:
+        document = client.get_json(path, {"format": "json"})
+        item = document["items"][0]
+        fields = {str(key): str(value) for key, value in item["data_fields"].items()}
+    except (NotFound, PermissionDenied):
+        return None
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise NotXnat(f"{client.server} did not describe session {name}.") from None
+    owner = fields.get("project", "")
+    if project is not None and owner and owner != project:
+        return None
+    subject_id = fields.get("subject_ID", "")
+    return SessionInfo(
+        id=fields.get("ID", ""),
+        label=fields.get("label", ""),
+        project=owner or (project or ""),
+        subject_id=subject_id,
+        subject_label=_subject_label(client, owner or (project or ""), subject_id),
+        date=fields.get("date", ""),
+        xsi_type=str(item.get("meta", {}).get("xsi:type", "")),
+        modality=fields.get("modality", ""),
+        uid=fields.get("UID", ""),
+    )
+
+
+def _subject_label(client: XnatClient, project: str, subject_id: str) -> str:
+    if not subject_id or not project:
+        return ""
+    return next((subject.label for subject in subjects(client, project) if subject.id == subject_id), "")
+
+
+def scans(client: XnatClient, session_id: str) -> list[ScanInfo]:
+    """The scans of a session, in the order of their numbers."""
+    columns = "ID,UID,type,xsiType,series_description,modality,quality,frames,note"
+    rows = client.table(url_path("/data/experiments", session_id, "scans"), {"columns": columns})
+    found = []
+    for row in rows:
+        low = {key.lower(): value for key, value in row.items()}
+        names = ("uid", "type", "series_description", "modality", "quality", "frames", "note")
+        found.append(
+            ScanInfo(
+                id=row.get("ID", ""), xsi_type=low.get("xsitype", ""), **{name: low.get(name, "") for name in names}
+            )
+        )
+    return sorted(found, key=lambda scan: (int(scan.id) if scan.id.isdecimal() else 10**9, scan.id))
+
+
+def session_resources(client: XnatClient, session_id: str) -> list[ResourceInfo]:
+    """The session's own resources and those of its scans."""
+    rows = client.table(url_path("/data/experiments", session_id, "resources"), {"all": "true"})
+    return [_resource(row) for row in rows]
+
+
+def scan_resources(client: XnatClient, session_id: str, scan_id: str) -> list[ResourceInfo]:
+    """The resources of one scan."""
+    rows = client.table(url_path("/data/experiments", session_id, "scans", scan_id, "resources"))
+    return [_resource(row) for row in rows]
+
+
+def _resource(row: Mapping[str, str]) -> ResourceInfo:
+    def number(key: str) -> int | None:
+        return int(row[key]) if row.get(key, "").isdecimal() else None
+
+    return ResourceInfo(
+        id=row.get("xnat_abstractresource_id", ""),
+        label=row.get("label", ""),
+        category=row.get("category", ""),
+        category_id=row.get("cat_id", ""),
+        format=row.get("format", ""),
+        content=row.get("content", ""),
+        file_count=number("file_count"),
+        size=number("file_size"),
+    )
+
+
+def session_files(client: XnatClient, session_id: str) -> list[FileInfo]:
+    """All files of all scans, in one call (2.5).
+
+    `URI` holds the ID of the scan and the key of the resource; a path is not percent-encoded there.
+    """
+    rows = client.table(url_path("/data/experiments", session_id, "scans", "ALL", "files"))
+    return [_file(row) for row in rows]
+
+
+def _file(row: Mapping[str, str]) -> FileInfo:
+    before, _, path = row.get("URI", "").partition("/files/")
+    pieces = before.split("/")
+    scan = pieces[pieces.index("scans") + 1] if "scans" in pieces[:-1] else ""
+    size = row.get("Size", "")
+    return FileInfo(
+        path=path or row.get("Name", ""),
+        resource=row.get("collection", ""),
+        scan=scan,
+        size=int(size) if size.isdecimal() else 0,
+        digest=row.get("digest", ""),
+    )
+
+
+def file_counts(client: XnatClient, session_id: str) -> dict[str, int]:
+    """Number of files by scan ID, of every resource."""
+    return dict(Counter(file.scan for file in session_files(client, session_id)))
+
+
+def modality_of(session: SessionInfo) -> str:
+    """Its modality, from the data type when the column is empty: `xnat:mrSessionData` gives MR."""
+    kind = session.xsi_type.partition(":")[2]
+    return session.modality or kind.removesuffix("SessionData").upper()
+
+
+def dicom_file_counts(client: XnatClient, session_id: str) -> dict[str, int]:
+    """Number of DICOM files by scan ID."""
+    counts = Counter(file.scan for file in session_files(client, session_id) if file.resource in DICOM_LABELS)
+    return dict(counts)
+
+
+def dicom_catalog_uids(client: XnatClient, session_id: str, scan_id: str) -> frozenset[str]:
+    """The SOP Instance UIDs in a scan's DICOM catalogs; entries without a UID do not count (2.5)."""
+    uids: set[str] = set()
+    for label in sorted(DICOM_LABELS):
+        path = url_path("/data/experiments", session_id, "scans", scan_id, "resources", label)
+        try:
+            reply = client.request("GET", path, limit=MAX_LISTING)
+        except NotFound:
+            continue
+        uids |= _catalog_uids(reply.content)
+    return frozenset(uids)
+
+
+#: Elements of a catalog that stand for a file; the catalog itself has a UID too, that of the series.
+_ENTRIES = frozenset({"entry", "dcmEntry"})
+
+
+def _catalog_uids(document: bytes) -> set[str]:
+    """The `UID` attributes of a catalog. Entities are refused: the document is a stranger's."""
+    if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
+        raise NotXnat("The server's DICOM catalog holds a document type, which no catalog does.")
+    try:
+        root = ElementTree.fromstring(document)  # noqa: S314 - without a document type there are no entities
+    except ElementTree.ParseError:
+        raise NotXnat("The server's DICOM catalog is not XML.") from None
+    return {
+        uid for element in root.iter() if element.tag.rpartition("}")[2] in _ENTRIES and (uid := element.get("UID"))
+    }

@@ -1,0 +1,142 @@
+"""The prearchive: rows, their scans and logs, and what can be done to them (contract xnat-import 4.4, 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xnatctl.errors import NotFound, ServerError
+from xnatctl.model.refs import PrearchiveRef
+from xnatctl.xnat.client import XnatClient, url_path
+
+_ROOT = "/data/prearchive/projects"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrearchiveRow:
+    """One row; every field is text as the server prints it. `tag` is the StudyInstanceUID."""
+
+    project: str
+    timestamp: str
+    folder: str
+    name: str
+    tag: str
+    subject: str
+    status: str
+    autoarchive: str = ""
+    prevent_auto_commit: str = ""
+    lastmod: str = ""
+    uploaded: str = ""
+    scan_date: str = ""
+    scan_time: str = ""
+    url: str = ""
+
+    @property
+    def ref(self) -> PrearchiveRef:
+        """The triple that names it."""
+        return PrearchiveRef(project=self.project, timestamp=self.timestamp, folder=self.folder)
+
+
+def _path(ref: PrearchiveRef, *more: str) -> str:
+    return url_path(_ROOT, ref.project, ref.timestamp, ref.folder, *more)
+
+
+def _row(cells: Mapping[str, str]) -> PrearchiveRow:
+    names = PrearchiveRow.__slots__
+    fields = {name: cells.get(name, "") for name in names if name != "folder"}
+    return PrearchiveRow(folder=cells.get("folderName", ""), **fields)
+
+
+def list_rows(client: XnatClient, project: str | None = None) -> list[PrearchiveRow]:
+    """The rows of one project, or of all that this user may edit, oldest first.
+
+    For all-data users a project's listing holds the Unassigned rows too (6.1), so it is filtered here.
+    """
+    path = "/data/prearchive" if project is None else url_path(_ROOT, project)
+    rows = [_row(cells) for cells in client.table(path)]
+    wanted = [row for row in rows if project is None or row.project == project]
+    return sorted(wanted, key=lambda row: (row.project, row.timestamp, row.folder))
+
+
+def find_rows(client: XnatClient, project: str, *, label: str, study_uid: str | None = None) -> list[PrearchiveRow]:
+    """The rows of a session label, perhaps of one study: the key by which XNAT joins files (4.2)."""
+    return [
+        row for row in list_rows(client, project) if row.name == label and (study_uid is None or row.tag == study_uid)
+    ]
+
+
+def get_row(client: XnatClient, ref: PrearchiveRef) -> PrearchiveRow | None:
+    """One row, None when it is not there: the server answers 200 with an empty table then (6.2)."""
+    rows = [_row(cells) for cells in client.table(_path(ref))]
+    return next((row for row in rows if row.folder == ref.folder and row.timestamp == ref.timestamp), None)
+
+
+def build(client: XnatClient, ref: PrearchiveRef) -> None:
+    """Have the server read the session; the row becomes READY (6.3). Raises ServerError 409 while it is locked."""
+    client.request("POST", _path(ref), form={"action": "build"})
+
+
+def commit(client: XnatClient, ref: PrearchiveRef) -> str | None:
+    """Archive by strict append (4.6): what is there already is refused.
+
+    Returns the archive URI, None when the session stayed in the prearchive.
+    """
+    reply = client.request("POST", _path(ref), form={"action": "commit", "AA": "true"}, expect=(301, 303))
+    text = reply.text.strip()
+    return text if "/archive/" in text else None
+
+
+def delete(client: XnatClient, ref: PrearchiveRef) -> None:
+    """Delete one row with its files. Raises NotFound when there is none, ServerError when it stayed.
+
+    The server answers 200 for a missing and for a locked row as well (6.2), so it is looked at before and after.
+    """
+    row = get_row(client, ref)
+    if row is None:
+        raise NotFound(
+            f"The prearchive of project {ref.project} has no session {ref.timestamp} {ref.folder}.",
+            hint=f"See what is there: xnatctl prearchive list -P {ref.project}",
+        )
+    client.request("DELETE", _path(ref))
+    if (left := get_row(client, ref)) is not None:
+        raise ServerError(
+            f"The server did not delete {ref.timestamp} {ref.folder}: it is still there, {left.status}.",
+            hint="It may be locked by a running operation; try again when that is done.",
+        )
+
+
+def last_log(client: XnatClient, ref: PrearchiveRef) -> str | None:
+    """The last entry of the row's log, where the reason of a CONFLICT or ERROR is (6.2)."""
+    reply = client.request("GET", _path(ref, "logs", "last"), expect=(404,))
+    return reply.said or None if reply.status == 200 else None
+
+
+def scans(client: XnatClient, ref: PrearchiveRef) -> list[dict[str, str]]:
+    """ID, xsiType, series_description of each scan. Raises NotFound before the session has been built."""
+    return client.table(_path(ref, "scans"))
+
+
+def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int]:
+    """Number of DICOM files by scan ID, from a built session.
+
+    Counted from the listing of files: the `file_count` of a resource may be stale.
+    """
+    counts: dict[str, int] = {}
+    for scan in scans(client, ref):
+        number = scan.get("ID", "")
+        resources = client.table(_path(ref, "scans", number, "resources"))
+        counts[number] = sum(
+            len(scan_files(client, ref, number, resource.get("label", "")))
+            for resource in resources
+            if resource.get("label") in DICOM_LABELS
+        )
+    return counts
+
+
+#: Labels under which DICOM is filed: secondary objects (reports, presentation states) go to a resource of their own.
+DICOM_LABELS = frozenset({"DICOM", "secondary"})
+
+
+def scan_files(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str = "DICOM") -> list[dict[str, str]]:
+    """Name, Size, URI of each file of a scan's resource."""
+    return client.table(_path(ref, "scans", scan, "resources", resource, "files"))

@@ -1,0 +1,154 @@
+"""What an answer is, and which error it means (contract xnat-api 0.6, 1.4, 1.8, 7; xnat-import 3)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from html import unescape
+from typing import Any
+
+from xnatctl.errors import AuthenticationError, NotFound, NotXnat, PermissionDenied, ServerError, Throttled, TooLarge
+
+#: Longest text of a server that goes into a message.
+_LONGEST = 300
+_HEADING = re.compile(r"<h3>(.*?)</h3>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_TAGS = re.compile(r"<[^>]*>")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def tidy(text: str) -> str:
+    """A server's text for one line at a terminal: no control characters, no mark-up, bounded."""
+    plain = _CONTROL.sub(" ", unescape(_TAGS.sub(" ", text)))
+    plain = " ".join(plain.split()).rstrip(".")
+    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: status, headers (lower-case names) and the whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text; XNAT often names no charset (contract xnat-api 2.1)."""
+        return self.content.decode("utf-8", "replace")
+
+    @property
+    def content_type(self) -> str:
+        """Media type without parameters, lower case."""
+        return self.headers.get("content-type", "").split(";")[0].strip().lower()
+
+    @property
+    def is_html(self) -> bool:
+        """By the body: a login page comes with any content type."""
+        head = self.content[:512].lstrip().lower()
+        return head.startswith((b"<!doctype html", b"<html"))
+
+    def json(self) -> Any:
+        """Decoded JSON. Raises NotXnat."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            raise NotXnat("The server answered with something that is not JSON.", status=self.status) from None
+
+    def lines(self) -> list[str]:
+        """The lines of a uri-list, without line ends and empty lines."""
+        return [line.strip() for line in self.text.splitlines() if line.strip()]
+
+    @property
+    def said(self) -> str:
+        """What the server says in words: the `<h3>` of a Restlet page, a title, or the text itself."""
+        for pattern in (_HEADING, _TITLE):
+            if self.is_html and (match := pattern.search(self.text)):
+                return tidy(match.group(1))
+        return "" if self.is_html else tidy(self.text[: 4 * _LONGEST])
+
+
+def judge(reply: Reply, server: str, method: str, path: str, expect: tuple[int, ...]) -> Reply:
+    """The reply itself when it is a success or expected, else the error that it means."""
+    if reply.status in expect:
+        return reply
+    if 200 <= reply.status < 300:
+        if reply.is_html:
+            raise NotXnat(
+                f"{server} answered {method} {path} with an HTML page ({reply.said or 'no title'}), not with data.",
+                hint="A login page or a proxy stands between: check the URL, and that the login has not expired.",
+                status=reply.status,
+            )
+        return reply
+    raise error_for(reply, server, method, path)
+
+
+def error_for(reply: Reply, server: str, method: str, path: str) -> Exception:
+    """The error that a status means."""
+    status, said = reply.status, reply.said
+    what = f"{said} (HTTP {status})" if said else f"HTTP {status}"
+    if 300 <= status < 400:
+        return _redirect(reply, server)
+    match status:
+        case 401:
+            return AuthenticationError(f"{server} does not accept the login any more: {what}.", hint=LOGIN_HINT)
+        case 403:
+            return PermissionDenied(f"{server} refuses {method} {path}: {what}.")
+        case 404:
+            return NotFound(f"{server} has no {path}, or you may not see it: {what}.")
+        case 413:
+            return TooLarge(
+                f"A request was too large for {server} or a proxy before it (HTTP 413).",
+                hint="Ask the administrator to raise client_max_body_size, or send smaller pieces with --mode gradual.",
+                status=status,
+            )
+        case 429 | 503:
+            return Throttled(f"{server} is busy: {what}.", status=status, retry_after=retry_after(reply.headers))
+        case 502 | 504:
+            return ServerError(
+                f"The proxy before {server} got no answer from XNAT: {what}.",
+                hint="XNAT may still be working on the request.",
+                status=status,
+            )
+    return ServerError(f"{server} failed at {method} {path}: {what}.", status=status)
+
+
+#: One status for many causes (contract xnat-api 1.2, 1.7).
+LOGIN_HINT = (
+    "The password may be wrong or expired, the account locked after failed tries, not verified or disabled, or have too "
+    "many sessions open. Try it once in the browser before trying again here."
+)
+
+
+def _redirect(reply: Reply, server: str) -> NotXnat:
+    """A redirect is an answer for browsers (contract xnat-api 1.4)."""
+    target = tidy(reply.headers.get("location", "") or reply.text)
+    message, hint = f"{server} redirects to {target or 'nowhere'}.", "Use the address it redirects to as the URL."
+    if "XDATScreen_UpdateUser" in target:
+        message = f"The password for {server} has expired."
+        hint = "Set a new one in the browser, then run the command again."
+    elif "InactiveAccount" in target:
+        message, hint = f"The account on {server} is inactive.", "Ask the administrator to enable it."
+    elif "Login.vm" in target:
+        message, hint = f"{server} asks for a login in the browser.", "Log in again: xnatctl auth login."
+    elif target.rstrip("/").endswith(("/setup", "Unconfigured.vm")):
+        message, hint = f"{server} is not set up yet.", "Ask the administrator to finish the site setup."
+    return NotXnat(message, hint=hint, status=reply.status)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from seconds or an HTTP date; None for nothing or nonsense."""
+    text = headers.get("retry-after", "").strip()
+    if text.isdecimal() and len(text) < 12:
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,90 @@
+"""What the site is and what this user may do there (contract xnat-api 1.1, 2.2, 6; xnat-import 1.4)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from xnatctl.errors import NotFound, NotXnat, PermissionDenied, ServerError
+from xnatctl.xnat.client import XnatClient, url_path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """`tuple` is made of the leading numbers: `1.8.11-SNAPSHOT` gives (1, 8, 11)."""
+
+    text: str
+    tuple: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProjectAccess:
+    """`id` is the real ID when an alias was asked for; `prearchive_code` 0 manual, 4 and 5 auto-archive."""
+
+    exists: bool
+    writable: bool
+    id: str
+    prearchive_code: int | None = None
+
+
+def version(client: XnatClient) -> Version:
+    """The server's version; readable by anyone (6). Raises NotXnat when there is none to read."""
+    document = client.get_json("/xapi/siteConfig/buildInfo")
+    text = str(document.get("version", "")) if isinstance(document, dict) else ""
+    numbers = re.match(r"\D*(\d+(?:\.\d+)*)", text)
+    if numbers is None:
+        raise NotXnat(f"{client.server} does not say which version of XNAT it is (it says {text!r}).")
+    return Version(text=text, tuple=tuple(int(piece) for piece in numbers.group(1).split(".")))
+
+
+def checksums_enabled(client: XnatClient) -> bool | None:
+    """Whether the site keeps MD5 digests (2.5); None when it does not tell."""
+    reply = client.request("GET", "/xapi/siteConfig/checksums", expect=(401, 403, 404))
+    return {"true": True, "false": False}.get(reply.text.strip().strip('"').lower()) if reply.status == 200 else None
+
+
+def whoami(client: XnatClient) -> str:
+    """The login name that the server knows us by."""
+    return client.request("GET", "/xapi/users/username").text.strip()
+
+
+def editable_projects(client: XnatClient) -> frozenset[str]:
+    """The IDs of the projects that this user may edit (1.1)."""
+    projects = client.get_json("/xapi/users/projects")
+    if not isinstance(projects, list):
+        raise NotXnat(f"{client.server} did not list the projects of {client.login_name}.")
+    return frozenset(str(project) for project in projects)
+
+
+def project_access(client: XnatClient, project: str) -> ProjectAccess:
+    """Whether the project exists for this user, and whether data may be uploaded to it.
+
+    The import service does not say so itself: it files elsewhere and answers 200 (contract xnat-import 0.2).
+    """
+    path = url_path("/data/projects", project)
+    try:
+        item = client.get_json(path, {"format": "json"})
+        real = str(item["items"][0]["data_fields"]["ID"])
+    except (NotFound, PermissionDenied):  # both mean that it cannot be seen (1.8)
+        return ProjectAccess(exists=False, writable=False, id=project)
+    except (KeyError, IndexError, TypeError):
+        raise NotXnat(f"{client.server} did not describe project {project}.") from None
+    return ProjectAccess(
+        exists=True, writable=_writable(client, real), id=real, prearchive_code=_prearchive_code(client, path)
+    )
+
+
+def _writable(client: XnatClient, project: str) -> bool:
+    if project in editable_projects(client):
+        return True
+    # Administrators may edit what their list does not name; `restrict=edit` lists all for them (2.2).
+    rows = client.table("/data/projects", {"restrict": "edit"})
+    return any(row.get("ID") == project for row in rows)
+
+
+def _prearchive_code(client: XnatClient, path: str) -> int | None:
+    try:
+        text = client.request("GET", f"{path}/prearchive_code").text.strip()
+    except (NotFound, PermissionDenied, ServerError):
+        return None
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,1 @@
+"""Seeing what is on the server, and working through the prearchive."""

@@ -1,0 +1,163 @@
+"""`session list`, `session show`, `scan list`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xnatctl.api import (
+    App,
+    Column,
+    Document,
+    NotFound,
+    UsageError,
+    common_options,
+    listing,
+    pass_app,
+    prearchive,
+    server_options,
+)
+
+if TYPE_CHECKING:
+    from xnatctl.api import XnatClient
+
+
+def columns(*keys: str, numeric: tuple[str, ...] = ()) -> tuple[Column, ...]:
+    """Columns whose titles are their keys in words."""
+    return tuple(Column(key=key, title=key.replace("_", " "), numeric=key in numeric) for key in keys)
+
+
+def require_project(client: XnatClient, project: str) -> None:
+    """Raises NotFound: some listings answer an unknown project with an empty table."""
+    from xnatctl.api import project_access
+
+    if not project_access(client, project).exists:
+        raise NotFound(
+            f"{client.server} has no project {project}, or you may not see it.",
+            hint="Check the project ID (capitals matter).",
+        )
+
+
+@click.command(help="List the sessions of a project that are in the archive.")
+@click.option("-P", "--project", required=True, help="Project ID.")
+@click.option("-S", "--subject", help="Only sessions of this subject (label or ID).")
+@click.option("--modality", help="Only sessions of this modality, such as MR.")
+@server_options
+@common_options
+@pass_app
+def session_list(app: App, project: str, subject: str | None, modality: str | None) -> None:
+    """Sessions in the prearchive are not listed: they are not part of the project yet."""
+    client = app.connect()
+    require_project(client, project)
+    rows = [
+        asdict(session)
+        for session in listing.sessions(client, project)
+        if (subject is None or subject in (session.subject_label, session.subject_id))
+        and (modality is None or listing.modality_of(session).upper() == modality.upper())
+    ]
+    waiting = len(prearchive.list_rows(client, project))
+    schema = "xnatctl.sessions/1"
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, "project": project, "sessions": rows},
+            columns=columns("id", "label", "subject_label", "date", "modality", "uid"),
+            rows=rows,
+            identifiers=tuple(str(row["id"]) for row in rows),
+            summary=(f"{len(rows)} sessions in project {project}.", *_waiting(project, waiting)),
+        )
+    )
+
+
+def _waiting(project: str, count: int) -> tuple[str, ...]:
+    return (f"{count} more wait in the prearchive: xnatctl prearchive list -P {project}",) if count else ()
+
+
+def _find(client: XnatClient, project: str | None, session: str) -> Any:
+    """The session. Raises NotFound with where else to look."""
+    if project is not None:
+        require_project(client, project)
+    found = listing.find_session(client, project, session)
+    if found is not None:
+        return found
+    if project is None:
+        raise NotFound(
+            f"There is no session with the accession ID {session}, or you may not see it.",
+            hint="A label is looked up in a project: add -P PROJECT.",
+        )
+    waits = prearchive.find_rows(client, project, label=session)
+    raise NotFound(
+        f"Project {project} has no session {session}.",
+        hint=f"It waits in the prearchive: xnatctl prearchive list -P {project}"
+        if waits
+        else f"See what is there: xnatctl session list -P {project}",
+    )
+
+
+def _scan_rows(client: XnatClient, session_id: str) -> list[dict[str, Any]]:
+    counts = listing.file_counts(client, session_id)
+    return [{**asdict(scan), "files": counts.get(scan.id, 0)} for scan in listing.scans(client, session_id)]
+
+
+_SCAN_COLUMNS = columns(
+    "id", "type", "series_description", "modality", "frames", "files", "quality", "uid", numeric=("frames", "files")
+)
+
+
+@click.command(help="Show one session of the archive with its scans and resources.")
+@click.argument("name", metavar="SESSION", required=False)
+@click.option("-E", "--session", help="The same as SESSION.")
+@click.option("-P", "--project", help="Project ID; needed to look up a label.")
+@server_options
+@common_options
+@pass_app
+def session_show(app: App, name: str | None, session: str | None, project: str | None) -> None:
+    """By label in a project, or by accession ID."""
+    if (name is None) == (session is None):
+        raise UsageError("Name one session, as SESSION or with -E.")
+    client = app.connect()
+    found = _find(client, project, name or session or "")
+    scans = _scan_rows(client, found.id)
+    resources = [asdict(resource) for resource in listing.session_resources(client, found.id)]
+    schema = "xnatctl.session/1"
+    own = [resource["label"] for resource in resources if resource["category"] == "resources"]
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, **asdict(found), "scans": scans, "resources": resources},
+            title=f"{found.label} ({found.id}), subject {found.subject_label}, project {found.project}",
+            columns=_SCAN_COLUMNS,
+            rows=scans,
+            identifiers=(found.id,),
+            summary=(
+                f"{len(scans)} scans, {sum(scan['files'] for scan in scans)} files. Study {found.uid or '(unknown)'}.",
+                *((f"Resources: {', '.join(own)}",) if own else ()),
+            ),
+        )
+    )
+
+
+@click.command(help="List the scans of a session of the archive.")
+@click.option("-E", "--session", required=True, help="Session label (with -P) or accession ID.")
+@click.option("-P", "--project", help="Project ID; needed to look up a label.")
+@server_options
+@common_options
+@pass_app
+def scan_list(app: App, session: str, project: str | None) -> None:
+    """One row per scan, with the number of its files."""
+    client = app.connect()
+    found = _find(client, project, session)
+    rows = _scan_rows(client, found.id)
+    schema = "xnatctl.scans/1"
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, "session": asdict(found), "scans": rows},
+            columns=_SCAN_COLUMNS,
+            rows=rows,
+            identifiers=tuple(str(row["id"]) for row in rows),
+            summary=(f"{len(rows)} scans, {sum(row['files'] for row in rows)} files in {found.label} ({found.id}).",),
+        )
+    )

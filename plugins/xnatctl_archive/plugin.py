@@ -1,0 +1,39 @@
+"""Commands: session list | show, scan list, prearchive list | show | archive | delete."""
+
+from __future__ import annotations
+
+from xnatctl.api import CommandSpec, hookimpl
+
+
+@hookimpl
+def xnatctl_commands() -> list[CommandSpec]:
+    """What is there, and the prearchive."""
+    return [
+        CommandSpec(
+            path="session list", summary="List the sessions of a project.", target="xnatctl_archive.cli:session_list"
+        ),
+        CommandSpec(
+            path="session show", summary="Show one session with its scans.", target="xnatctl_archive.cli:session_show"
+        ),
+        CommandSpec(path="scan list", summary="List the scans of a session.", target="xnatctl_archive.cli:scan_list"),
+        CommandSpec(
+            path="prearchive list",
+            summary="List the sessions that wait.",
+            target="xnatctl_archive.prearchive_cli:list_rows",
+        ),
+        CommandSpec(
+            path="prearchive show",
+            summary="Show one waiting session and what the server says of it.",
+            target="xnatctl_archive.prearchive_cli:show",
+        ),
+        CommandSpec(
+            path="prearchive archive",
+            summary="Move a waiting session into the archive.",
+            target="xnatctl_archive.prearchive_cli:archive",
+        ),
+        CommandSpec(
+            path="prearchive delete",
+            summary="Delete a waiting session; it never enters the archive.",
+            target="xnatctl_archive.prearchive_cli:delete",
+        ),
+    ]

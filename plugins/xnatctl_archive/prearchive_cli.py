@@ -1,0 +1,228 @@
+"""`prearchive list | show | archive | delete`. Rows are named by the triple PROJECT TIMESTAMP SESSION."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xnatctl.api import (
+    App,
+    Document,
+    NotFound,
+    Overwrite,
+    PrearchiveRef,
+    Refused,
+    XnatctlError,
+    commit_row,
+    common_options,
+    listing,
+    pass_app,
+    prearchive,
+    server_options,
+)
+from xnatctl_archive.cli import columns, require_project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xnatctl.api import XnatClient
+
+_TROUBLE = ("CONFLICT", "ERROR")
+
+
+def _triple(function: Callable[..., Any]) -> Callable[..., Any]:
+    """PROJECT TIMESTAMP SESSION, exactly as `prearchive list` prints them."""
+    for name, shown in (("folder", "SESSION"), ("timestamp", "TIMESTAMP"), ("project", "PROJECT")):
+        function = click.argument(name, metavar=shown)(function)
+    return function
+
+
+@click.command(name="list", help="List the sessions that wait in the prearchive.")
+@click.option("-P", "--project", help="Only this project.")
+@server_options
+@common_options
+@pass_app
+def list_rows(app: App, project: str | None) -> None:
+    """The first three columns are what the other commands take."""
+    client = app.connect()
+    if project is not None:
+        require_project(client, project)
+    found = prearchive.list_rows(client, project)
+    rows = [{**asdict(row), "session": row.folder} for row in found]
+    bad = [row for row in found if row.status in _TROUBLE]
+    schema = "xnatctl.prearchive/1"
+    hints = tuple(
+        f"{row.folder} is {row.status}; see why: xnatctl prearchive show {row.project} {row.timestamp} {row.folder}"
+        for row in bad
+    )
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, "sessions": rows},
+            columns=columns("project", "timestamp", "session", "subject", "status", "scan_date", "uploaded", "tag"),
+            rows=rows,
+            identifiers=tuple(f"{row.project} {row.timestamp} {row.folder}" for row in found),
+            summary=(f"{len(rows)} sessions wait.", *hints),
+        )
+    )
+
+
+def _row(client: XnatClient, ref: PrearchiveRef) -> Any:
+    row = prearchive.get_row(client, ref)
+    if row is None:
+        raise NotFound(
+            f"The prearchive of project {ref.project} has no session {ref.timestamp} {ref.folder}.",
+            hint=f"See what is there: xnatctl prearchive list -P {ref.project}",
+        )
+    return row
+
+
+@click.command(help="Show one waiting session: its scans, and what the server says of it.")
+@_triple
+@server_options
+@common_options
+@pass_app
+def show(app: App, project: str, timestamp: str, folder: str) -> None:
+    """Scans are known once the server has read the session."""
+    client = app.connect()
+    ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
+    row = _row(client, ref)
+    try:
+        counts = prearchive.scan_file_counts(client, ref)
+        scans = [
+            {
+                "id": scan.get("ID", ""),
+                "series_description": scan.get("series_description", ""),
+                "files": counts[scan.get("ID", "")],
+            }
+            for scan in prearchive.scans(client, ref)
+        ]
+    except NotFound:
+        scans = []
+    log = prearchive.last_log(client, ref)
+    schema = "xnatctl.prearchive-session/1"
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, **asdict(row), "session": row.folder, "scans": scans, "log": log},
+            title=f"{row.name}, subject {row.subject or '(none)'}, {row.status}",
+            columns=columns("id", "series_description", "files", numeric=("files",)),
+            rows=scans,
+            identifiers=(f"{row.project} {row.timestamp} {row.folder}",),
+            summary=(
+                *(("The server has not read the session yet: no scans are known.",) if not scans else ()),
+                *((f"The server says: {log}",) if log else ()),
+            ),
+        )
+    )
+
+
+@click.command(help="Move a waiting session into the archive, and wait until it is there.")
+@_triple
+@click.option("--subject", help="Subject to file it under, if not the one it names.")
+@click.option("--label", help="Session label to file it under, if not its own.")
+@click.option(
+    "--overwrite",
+    type=click.Choice([str(policy) for policy in Overwrite]),
+    default=str(Overwrite.NONE),
+    show_default=True,
+    help="When the archive holds the session already: refuse (none), add what is new (append), or add and replace "
+    "what matches (delete).",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=1),
+    default=1800,
+    metavar="SECONDS",
+    show_default=True,
+    help="How long it may take.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@server_options
+@common_options
+@pass_app
+def archive(
+    app: App,
+    project: str,
+    timestamp: str,
+    folder: str,
+    subject: str | None,
+    label: str | None,
+    overwrite: str,
+    wait: float,
+    dry_run: bool,
+) -> None:
+    """XNAT itself would always merge; so an existing session is looked for first."""
+    client = app.connect()
+    ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
+    row = _row(client, ref)
+    target, session = subject or row.subject, label or row.name
+    policy = Overwrite(overwrite)
+    if not target:
+        raise Refused(f"{folder} names no subject.", hint="Name one with --subject.")
+    existing = listing.find_session(client, project, session)
+    if policy is Overwrite.APPEND and existing is not None and (target, session) != (row.subject, row.name):
+        raise Refused(
+            "Adding to a session works only under the labels that the waiting session has: "
+            f"subject {row.subject}, session {row.name}.",
+            hint="Leave --subject and --label out, or use --overwrite delete.",
+        )
+    if dry_run:
+        if existing is not None and policy is Overwrite.NONE:
+            raise Refused(f"Session {session} exists already ({existing.id}).", hint="See --overwrite.")
+        _say(app, row, "would be archived", target, session, None)
+        return
+    done = commit_row(
+        client, ref, subject=target, session=session, overwrite=policy, exists=existing is not None, wait=wait,
+        emit=lambda event: app.info(event.message) if event.message else None,
+    )  # fmt: skip
+    _say(app, row, "archived", target, done.label, done.id)
+
+
+@click.command(help="Delete a waiting session with its files; it never enters the archive.")
+@_triple
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@server_options
+@common_options
+@pass_app
+def delete(app: App, project: str, timestamp: str, folder: str, yes: bool, dry_run: bool) -> None:
+    """Asks first, and looks afterwards: the server answers 200 whatever happened."""
+    client = app.connect()
+    ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
+    row = _row(client, ref)
+    if dry_run:
+        _say(app, row, "would be deleted", row.subject, row.name, None)
+        return
+    if not yes and not app.confirm(f"Delete {row.folder} ({row.timestamp}, {row.status}) of project {row.project}?"):
+        raise _declined()
+    prearchive.delete(client, ref)
+    _say(app, row, "deleted", row.subject, row.name, None)
+
+
+def _declined() -> XnatctlError:
+    return Refused("Nothing was deleted.")
+
+
+def _say(app: App, row: Any, state: str, subject: str, session: str, session_id: str | None) -> None:
+    schema = "xnatctl.prearchive-action/1"
+    data = {
+        "project": row.project,
+        "timestamp": row.timestamp,
+        "session": row.folder,
+        "state": state,
+        "subject": subject,
+        "label": session,
+        "id": session_id,
+    }
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, **data},
+            columns=columns(*data),
+            rows=[data],
+            identifiers=(session_id or f"{row.project} {row.timestamp} {row.folder}",),
+        )
+    )

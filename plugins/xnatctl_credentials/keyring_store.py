@@ -1,0 +1,25 @@
+"""The desktop's secret store, by the library keyring; a machine without one is no error."""
+
+from __future__ import annotations
+
+from xnatctl.api import Credential, CredentialRequest
+
+
+class Keyring:
+    """Looks under the service name `xnatctl:<server>`, as `keyring set xnatctl:<server> <user>` writes it."""
+
+    def get(self, request: CredentialRequest) -> Credential | None:
+        """Never raises: headless machines have no backend, and locked stores refuse."""
+        import keyring
+        import keyring.errors
+
+        try:
+            found = keyring.get_credential(f"xnatctl:{request.server}", request.username)
+        except (keyring.errors.KeyringError, RuntimeError, OSError):
+            return None
+        if found is None or not found.password:
+            return None
+        user = found.username or request.username
+        if not user:
+            return None
+        return Credential(kind="password", username=user, secret=found.password, source="keyring")

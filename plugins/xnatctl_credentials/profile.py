@@ -1,0 +1,24 @@
+"""Credentials that stand in the profile."""
+
+from __future__ import annotations
+
+from xnatctl.api import ConfigError, Credential, CredentialRequest
+
+
+class Profile:
+    """`username` with `password`, or `token` (alias:secret)."""
+
+    def get(self, request: CredentialRequest) -> Credential | None:
+        """Raises ConfigError for a half-written pair."""
+        profile, source = request.profile, f"profile {request.profile_name}"
+        if token := profile.get("token"):
+            alias, colon, secret = str(token).partition(":")
+            if not (alias and colon and secret):
+                raise ConfigError(f"token in {source} must be alias:secret.")
+            return Credential(kind="token", username=alias, secret=secret, source=source)
+        password = profile.get("password")
+        if not password:
+            return None
+        if not profile.get("username"):
+            raise ConfigError(f"{source} has a password but no username.")
+        return Credential(kind="password", username=str(profile["username"]), secret=str(password), source=source)

@@ -1,0 +1,28 @@
+"""Ask on the terminal."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+
+from xnatctl.api import Credential, CredentialRequest
+
+
+class Prompt:
+    """Asks for what is not known yet; an empty answer means "no"."""
+
+    def get(self, request: CredentialRequest) -> Credential | None:
+        """The password is not shown while it is typed."""
+        try:
+            user = request.username or self._ask(f"User name for {request.server}: ")
+            password = getpass.getpass(f"Password of {user} for {request.server}: ", stream=sys.stderr) if user else ""
+        except EOFError:
+            return None
+        return Credential(kind="password", username=user, secret=password, source="prompt") if password else None
+
+    @staticmethod
+    def _ask(question: str) -> str:
+        # Not input(): that would write the question to stdout, which holds documents only.
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        return sys.stdin.readline().strip()

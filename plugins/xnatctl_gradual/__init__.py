@@ -1,0 +1,1 @@
+"""The transport that sends file by file."""

@@ -1,0 +1,17 @@
+"""Transport `gradual`: one request per instance."""
+
+from __future__ import annotations
+
+from xnatctl.api import TransportSpec, hookimpl
+
+
+@hookimpl
+def xnatctl_transports() -> list[TransportSpec]:
+    """Each file succeeds or fails on its own."""
+    return [
+        TransportSpec(
+            name="gradual",
+            summary="one request per file, by the gradual-DICOM handler",
+            target="xnatctl_gradual.transport:GradualTransport",
+        )
+    ]

@@ -1,0 +1,52 @@
+"""One instance, one request; the file's bytes are the body, unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from xnatctl.api import Batch, BatchResult, Body, Emit, PluginUnavailable, TransportContext, UploadItem, cut_batches
+
+_HANDLER = "gradual-DICOM"
+_BLOCK = 1 << 20
+
+
+class GradualTransport:
+    """Sends file by file through the gradual-DICOM import handler (contract xnat-import 4.1)."""
+
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+    def describe(self) -> Mapping[str, str]:
+        """No network, no secret."""
+        return {"requests": "one per file", "import handler": _HANDLER}
+
+    def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
+        """One item each."""
+        return cut_batches(items, workers, max_files=1)
+
+    def send(self, batch: Batch, emit: Emit) -> BatchResult:
+        """One request."""
+        importer = self._context.importer
+        if importer is None:
+            raise PluginUnavailable("This transport was made to describe, not to send.")
+        (item,) = batch.items
+        body = Body(length=item.size, chunks=lambda: self._content(item))
+        return importer.deliver(batch.items, handler=_HANDLER, content_type="application/dicom", body=body, emit=emit)
+
+    def close(self) -> None:
+        """Nothing of its own is open."""
+
+    def _content(self, item: UploadItem) -> Iterator[bytes]:
+        with self._context.open_item(item) as reader:
+            while data := reader.read(_BLOCK):
+                yield data

@@ -1,0 +1,28 @@
+"""Commands: sandbox start | demo, an XNAT-compatible server on this machine."""
+
+from __future__ import annotations
+
+from xnatctl.api import CommandSpec, hookimpl
+
+_NEEDS = ("werkzeug", "pydicom")
+
+
+@hookimpl
+def xnatctl_commands() -> list[CommandSpec]:
+    """Both run until they are done or stopped; nothing leaves this machine."""
+    return [
+        CommandSpec(
+            path="sandbox start",
+            summary="Run an XNAT-compatible server on this machine.",
+            target="xnatctl_sandbox.cli:start",
+            modules=_NEEDS,
+            extra="sandbox",
+        ),
+        CommandSpec(
+            path="sandbox demo",
+            summary="Upload a synthetic exam to a sandbox, and prove it.",
+            target="xnatctl_sandbox.demo:demo",
+            modules=_NEEDS,
+            extra="sandbox",
+        ),
+    ]

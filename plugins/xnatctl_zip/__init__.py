@@ -1,0 +1,1 @@
+"""Transports that bundle: many instances in one tar or zip per request."""

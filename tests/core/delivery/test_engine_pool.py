@@ -1,0 +1,248 @@
+"""The pool: one batch alone until the session is fixed, retries by class, stops, interrupts."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+
+import pytest
+
+from xnatctl.delivery.engine import Engine
+from xnatctl.delivery.journal import RunJournal
+from xnatctl.delivery.retry import Pause, RetryPolicy
+from xnatctl.errors import Interrupted, PluginUnavailable, TransportError
+from xnatctl.model.events import EventKind
+from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
+from xnatctl.model.refs import Destination
+from xnatctl.plugin.protocols import TransportContext
+
+
+class InstantPause(Pause):
+    """Waits take no time; what was asked for is remembered."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def wait(self, seconds):
+        self.waits.append(seconds)
+        return not self.stopped
+
+
+def context(workers):
+    return TransportContext(
+        destination=Destination(server="", project="P", subject="S", session="E"),
+        workers=workers,
+        options={},
+        open_item=lambda item: None,
+    )
+
+
+def all_of(batch, outcome, failure, **more):
+    return BatchResult(
+        outcomes=tuple(ItemOutcome(path=i.path, outcome=outcome, failure=failure, **more) for i in batch.items)
+    )
+
+
+@pytest.fixture
+def engine():
+    def build(transport, *, workers=4, anchored=lambda: True, pause=None, events=None, policy=None, abort=lambda: None):
+        journal = RunJournal()
+        built = Engine(
+            transport,
+            context(workers),
+            journal,
+            tell=(events if events is not None else []).append,
+            anchored=anchored,
+            pause=pause or InstantPause(),
+            policy=policy or RetryPolicy(random=random.Random(1)),
+            abort=abort,
+        )
+        return built, journal
+
+    return build
+
+
+def run(engine, journal, items):
+    journal.open(items)
+    engine.send(items)
+    return {state.item.path: state for state in journal.states()}
+
+
+@pytest.mark.parametrize("workers", [1, 4, 8])
+def test_every_item_is_sent_once(engine, scripted, accept, make_items, workers):
+    transport = scripted(accept)
+    items = make_items(50, series=3)
+    states = run(*engine(transport, workers=workers), items)
+    assert sorted(path for batch in transport.sent for path in batch) == sorted(i.path for i in items)
+    assert {state.outcome for state in states.values()} == {Outcome.ACCEPTED}
+    assert {state.attempts for state in states.values()} == {1}
+
+
+def test_nothing_is_sent_beside_the_first_batch_until_the_session_is_fixed(engine, scripted, accept, make_items):
+    gate = threading.Event()
+    fixed = threading.Event()
+
+    def answer(batch, number):
+        if number == 1:
+            gate.wait(0.3)  # time for the others to break the rule
+            fixed.set()
+        else:
+            assert fixed.is_set()
+        return accept(batch)
+
+    transport = scripted(answer)
+    states = run(*engine(transport, workers=8, anchored=fixed.is_set), make_items(40))
+    assert {state.outcome for state in states.values()} == {Outcome.ACCEPTED}
+
+
+def test_ambiguous_items_are_sent_again_and_only_they(engine, scripted, accept, make_items):
+    lost = set()
+
+    def answer(batch, number):
+        if number == 2:
+            first, *rest = batch.items
+            lost.update(i.path for i in rest)
+            return BatchResult(
+                outcomes=(
+                    ItemOutcome(path=first.path, outcome=Outcome.ACCEPTED),
+                    *(
+                        ItemOutcome(path=i.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST)
+                        for i in rest
+                    ),
+                )
+            )
+        return accept(batch)
+
+    transport = scripted(answer)
+    states = run(*engine(transport, workers=1), make_items(9))
+    assert {state.outcome for state in states.values()} == {Outcome.ACCEPTED}
+    assert {path for path, state in states.items() if state.attempts == 2} == lost
+
+
+def test_a_transport_that_lost_the_answer_makes_the_batch_ambiguous_then_sends_it_again(
+    engine, scripted, accept, make_items
+):
+    def answer(batch, number):
+        if number == 1:
+            raise TransportError("cut")
+        return accept(batch)
+
+    states = run(*engine(scripted(answer)), make_items(3))
+    assert {state.outcome for state in states.values()} == {Outcome.ACCEPTED}
+
+
+def test_too_large_halves_down_to_one_file(engine, scripted, accept, make_items):
+    def answer(batch, number):
+        if len(batch.items) > 1:
+            return all_of(batch, Outcome.FAILED, FailureClass.TOO_LARGE)
+        return accept(batch)
+
+    transport = scripted(answer)
+    states = run(*engine(transport), make_items(9))
+    assert {state.outcome for state in states.values()} == {Outcome.ACCEPTED}
+    assert max(len(batch) for batch in transport.sent) > 1
+
+
+def test_a_single_file_that_is_too_large_is_said_and_costs_only_itself(engine, scripted, accept, make_items):
+    def answer(batch, number):
+        if any(i.path == "00003" for i in batch.items):
+            return all_of(batch, Outcome.FAILED, FailureClass.TOO_LARGE, reason="413")
+        return accept(batch)
+
+    states = run(*engine(scripted(answer)), make_items(9))
+    assert states["00003"].outcome is Outcome.FAILED
+    assert all(state.outcome is Outcome.ACCEPTED for path, state in states.items() if path != "00003")
+
+
+@pytest.mark.parametrize(
+    "failure", [FailureClass.AUTHENTICATION, FailureClass.PERMISSION, FailureClass.DESTINATION, FailureClass.NOT_XNAT]
+)
+def test_some_failures_stop_the_run_at_once(engine, scripted, make_items, failure):
+    transport = scripted(lambda batch, number: all_of(batch, Outcome.FAILED, failure))
+    built, journal = engine(transport, anchored=lambda: False)
+    states = run(built, journal, make_items(40))
+    assert len(transport.sent) == 1
+    assert built.stopped_by is not None
+    assert built.stopped_by.failure is failure
+    assert sum(state.outcome is Outcome.PLANNED for state in states.values()) == 39
+
+
+def test_a_dead_server_is_noticed_by_the_first_failures(engine, scripted, make_items):
+    transport = scripted(lambda batch, number: all_of(batch, Outcome.AMBIGUOUS, FailureClass.ANSWER_LOST))
+    run(*engine(transport, anchored=lambda: True, workers=4), make_items(400))
+    assert len(transport.sent) <= 20
+
+
+def test_retry_after_is_obeyed(engine, scripted, accept, make_items):
+    pause = InstantPause()
+
+    def answer(batch, number):
+        if number == 1:
+            return all_of(batch, Outcome.FAILED, FailureClass.THROTTLED, retry_after=7.0)
+        return accept(batch)
+
+    run(*engine(scripted(answer), pause=pause), make_items(1))
+    assert pause.waits == [7.0]
+
+
+def test_an_item_that_the_transport_forgot_is_ambiguous_not_lost(engine, scripted, accept, make_items):
+    def answer(batch, number):
+        return BatchResult(outcomes=()) if number == 1 else accept(batch)
+
+    states = run(*engine(scripted(answer)), make_items(2))
+    assert {state.outcome for state in states.values()} == {Outcome.ACCEPTED}
+
+
+def test_a_plugin_that_raises_ends_the_stage_with_its_words(engine, scripted, make_items):
+    def answer(batch, number):
+        raise ValueError("no such thing")
+
+    built, journal = engine(scripted(answer))
+    states = run(built, journal, make_items(1))
+    assert "no such thing" in states["00000"].reason
+    assert built.stopped_by.failure is FailureClass.FATAL
+
+
+def test_batches_that_lose_a_file_are_refused(engine, scripted, accept, make_items):
+    transport = scripted(accept)
+    transport.batches = lambda items, workers: ()
+    built, journal = engine(transport)
+    with pytest.raises(PluginUnavailable, match="every file exactly once"):
+        built.send(make_items(2))
+
+
+def test_an_interrupt_cuts_what_is_in_flight_and_starts_nothing_new(engine, scripted, make_items):
+    cut = threading.Event()
+    main = threading.main_thread()
+
+    def answer(batch, number):
+        signal.pthread_kill(main.ident, signal.SIGINT)
+        assert cut.wait(10)
+        raise TransportError("cut")
+
+    transport = scripted(answer)
+    built, journal = engine(transport, workers=2, abort=cut.set, pause=Pause(), anchored=lambda: False)
+    items = make_items(20)
+    journal.open(items)
+    with pytest.raises(Interrupted) as caught:
+        built.send(items)
+    assert caught.value.exit_code == 130
+    assert len(transport.sent) == 1
+    assert transport.closed
+    assert {state.outcome for state in journal.states()} == {Outcome.PLANNED, Outcome.AMBIGUOUS}
+
+
+def test_events_come_in_the_main_thread_and_count_every_item(engine, scripted, accept, make_items):
+    threads = set()
+
+    class Events(list):
+        def append(self, event):
+            threads.add(threading.current_thread())
+            super().append(event)
+
+    events = Events()
+    run(*engine(scripted(accept), events=events), make_items(30))
+    assert threads == {threading.main_thread()}
+    assert sum(event.kind is EventKind.ITEM_DONE for event in events) == 30

@@ -1,0 +1,181 @@
+"""Every mode, number of workers, place and policy ends with exactly what is on disk, once, in one session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+MODES = ("tar", "zip", "gradual")
+
+
+def names(label="sess01"):
+    return ("-P", "DEMO", "-S", "subj01", "-E", label)
+
+
+@pytest.mark.parametrize("workers", [1, 4, 8])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_session_is_archived(xnatctl, sandbox, alice, exam, assert_exactly, mode, workers):
+    done = xnatctl(
+        "session",
+        "upload",
+        exam.directory,
+        *names(),
+        "--mode",
+        mode,
+        "--workers",
+        str(workers),
+        "-o",
+        "json",
+        env=alice,
+    )
+    assert done.code == 0, done.err
+    report = done.document
+    assert report["status"] == "complete"
+    assert report["destination"]["state"] == "archived"
+    assert report["verification"] == {"level": "uid", "ok": True, "differences": []}
+    assert report["counts"]["found"] == report["counts"]["sent"] == report["counts"]["verified"] == 300
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+@pytest.mark.parametrize("mode", MODES)
+def test_prearchive_stages_and_stops_there(xnatctl, sandbox, alice, exam, assert_exactly, mode, workers):
+    done = xnatctl(
+        "session", "upload", exam.directory, *names(), "--mode", mode, "--workers", str(workers), "--prearchive",
+        "-o", "json", env=alice,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    report = done.document
+    assert report["destination"]["state"] == "prearchive"
+    assert report["verification"]["level"] == "counted"
+    assert report["verification"]["ok"] is True
+    assert_exactly(sandbox, exam.digests, place="prearchive", label="sess01")
+    (row,) = sandbox.state.prearchive
+    assert row.status == "READY"
+    assert report["next"][0].startswith(f"xnatctl prearchive archive DEMO {row.timestamp} sess01")
+
+
+@pytest.mark.parametrize("version", ["1.7.7", "1.8.2", "1.8.3", "1.8.11"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_server_version_ends_the_same(xnatctl, sandbox, alice, exam, assert_exactly, mode, version):
+    sandbox.state.version = version
+    done = xnatctl("session", "upload", exam.directory, *names(), "--mode", mode, env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
+
+
+def test_a_manual_project_archives_too(xnatctl, sandbox, alice, exam, assert_exactly):
+    done = xnatctl(
+        "session", "upload", exam.directory, "-P", "MANUAL", "-S", "s", "-E", "e", env=alice,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e", project="MANUAL")
+
+
+@pytest.fixture
+def halves(exam, tmp_path):
+    """Two of three series, and the third alone."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    series = sorted({record.series_instance_uid for record in exam.instances.values()})
+    for record in exam.instances.values():
+        target = second if record.series_instance_uid == series[-1] else first
+        target.mkdir(exist_ok=True)
+        shutil.copyfile(record.path, target / record.sop_instance_uid)
+    return first, second
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+@pytest.mark.parametrize("policy", ["delete", "append"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_second_upload_adds_to_the_session(
+    xnatctl, sandbox, alice, exam, halves, assert_exactly, mode, policy, workers
+):
+    first, second = halves
+    assert xnatctl("session", "upload", first, *names(), "--mode", mode, env=alice).code == 0
+    done = xnatctl(
+        "session", "upload", second, *names(), "--mode", mode, "--overwrite", policy, "--workers", str(workers),
+        "-o", "json", env=alice,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.document["counts"]["verified"] == 100
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_delete_replaces_what_matches(xnatctl, sandbox, alice, exam, assert_exactly, mode):
+    assert xnatctl("session", "upload", exam.directory, *names(), env=alice).code == 0
+    done = xnatctl("session", "upload", exam.directory, *names(), "--mode", mode, "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_append_refuses_what_is_there_and_says_so(xnatctl, sandbox, alice, exam, mode):
+    assert xnatctl("session", "upload", exam.directory, *names(), env=alice).code == 0
+    done = xnatctl(
+        "session", "upload", exam.directory, *names(), "--mode", mode, "--overwrite", "append", "-o", "json", env=alice
+    )
+    assert done.code == 6
+    assert done.document["error"]["code"] == "not-archived"
+    assert "Session already exists" in done.document["error"]["message"]
+    assert "xnatctl prearchive show DEMO" in done.document["error"]["hint"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_none_refuses_an_existing_session_before_the_first_byte(xnatctl, sandbox, alice, exam, mode):
+    assert xnatctl("session", "upload", exam.directory, *names(), env=alice).code == 0
+    before = [r for r in sandbox.requests if "services/import" in r["path"]]
+    done = xnatctl(
+        "session", "upload", exam.directory, *names(), "--mode", mode, "--overwrite", "none", "-o", "json", env=alice
+    )
+    assert done.code == 7
+    assert done.document["status"] == "refused"
+    assert [r for r in sandbox.requests if "services/import" in r["path"]] == before
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_ready_made_archive_is_repacked(xnatctl, sandbox, alice, exam, tmp_path, assert_exactly, mode, kind):
+    import tarfile
+    import zipfile
+
+    # Upper case suffix: what it is, is decided by content.
+    packed = tmp_path / f"exam.{kind.upper()}"
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
+            for path in sorted(exam.directory.rglob("*")):
+                if path.is_file() and not path.is_symlink():
+                    out.write(path, os.fsencode(path.relative_to(exam.directory)).decode("utf-8", "replace"))
+    else:
+        with tarfile.open(packed, "w:gz" if kind == "tar.gz" else "w") as out:
+            out.add(exam.directory, "exam")
+    done = xnatctl("session", "upload", packed, *names(), "--mode", mode, "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert done.document["counts"]["found"] == 300
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
+
+
+def test_one_server_session_per_run_closed_at_the_end(xnatctl, sandbox, alice, exam):
+    assert xnatctl("session", "upload", exam.directory, *names(), "--workers", "8", env=alice).code == 0
+    logins = [r for r in sandbox.requests if r["path"] == "/data/JSESSION"]
+    assert [r["method"] for r in logins] == ["POST", "DELETE"]
+
+
+def test_nothing_is_left_behind_on_the_client(xnatctl, sandbox, alice, exam, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    done = xnatctl("session", "upload", exam.directory, *names(), env={**alice, "TMPDIR": str(scratch)})
+    assert done.code == 0
+    assert list(scratch.iterdir()) == []
+
+
+def test_dry_run_asks_the_server_nothing(xnatctl, sandbox, alice, exam):
+    done = xnatctl("session", "upload", exam.directory, *names(), "--dry-run", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert sandbox.requests == []
+    plan = done.document
+    assert plan["schema"] == "xnatctl.plan/1"
+    assert sum(len(stage["items"]) for stage in plan["stages"]) == 300
+    assert {entry["reason"] for entry in plan["excluded"]} >= {"empty file", "not DICOM"}
