@@ -38,6 +38,15 @@ class User:
 
 
 @dataclass
+class AliasToken:
+    """A pair that logs in as its owner (contract xnat-api 1.5)."""
+
+    alias: str
+    secret: str
+    login: str
+
+
+@dataclass
 class Project:
     """A project. `roles` maps login -> owner | member | collaborator (collaborators only read)."""
 
@@ -64,6 +73,27 @@ class Subject:
     inserted_by: str = ""
     fields: dict[str, str] = field(default_factory=dict)
     resources: list[Resource] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A DICOM file as it came in; `path` is relative to the directory of its session."""
+
+    path: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    scan: str
+    modality: str
+    series_description: str
+    instance_number: str
+    study_date: str
+    study_time: str
+    frames: int
+    size: int
+    md5: str
+    sha256: str
 
 
 @dataclass
@@ -158,7 +188,9 @@ class PrearchiveRow:
     timezone: str = ""
     scan_date: str = ""
     scan_time: str = ""
-    built: Experiment | None = None  # what the last build found; never listed as a session
+    built: dict[str, Received] | None = None  # what the last build found, by path
+    files: dict[str, Received] = field(default_factory=dict)
+    series: dict[str, str] = field(default_factory=dict)  # SeriesInstanceUID -> scan folder
     logs: list[tuple[float, str]] = field(default_factory=list)
 
 
@@ -177,6 +209,8 @@ class DirectRow:
     lastmod: float = 0.0
     uploaded: float = 0.0
     source: str = ""
+    files: dict[str, Received] = field(default_factory=dict)
+    series: dict[str, str] = field(default_factory=dict)
 
 
 class State:
@@ -188,6 +222,7 @@ class State:
         self.clock = clock or Clock()
         self.lock = threading.RLock()
         self.users: dict[str, User] = {}
+        self.tokens: dict[str, AliasToken] = {}
         self.projects: dict[str, Project] = {}
         self.subjects: dict[str, Subject] = {}
         self.experiments: dict[str, Experiment] = {}
@@ -206,14 +241,19 @@ class State:
             "sessionArchiveTimeoutInterval": 600,  # s
             "receivedFileUser": "admin",
         }
-        self._counters: dict[str, int] = {}
+        self.counters: dict[str, int] = {}
+
+    @property
+    def version_tuple(self) -> tuple[int, ...]:
+        """The version as numbers."""
+        return tuple(int(piece) for piece in self.version.split("-")[0].split("."))
 
     # numbers and identifiers
 
     def next_number(self, kind: str) -> int:
         with self.lock:
-            self._counters[kind] = self._counters.get(kind, 0) + 1
-            return self._counters[kind]
+            self.counters[kind] = self.counters.get(kind, 0) + 1
+            return self.counters[kind]
 
     def new_experiment_id(self) -> str:
         return f"XNAT_E{self.next_number('experiment'):05d}"

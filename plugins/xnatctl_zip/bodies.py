@@ -21,6 +21,7 @@ Opener = Callable[[UploadItem], AbstractContextManager[Reader]]
 BLOCK = 1 << 18
 
 _TAR_UNIT = 512
+_NUL = bytes(1)
 _TAR_END = 2 * _TAR_UNIT
 #: Fixed: 1980-01-01, the earliest that zip can say.
 _TIME = 315532800
@@ -129,13 +130,13 @@ def tar_header(name: bytes, size: int) -> bytes:
     header = b"".join(
         [
             name.ljust(100, b"\0"),
-            b"0000644\00000000\00000000\0",
+            b"0000644" + _NUL + 2 * (b"0000000" + _NUL),  # mode; owner and group are nobody's
             sized,
             b"%011o\0" % _TIME,
             b" " * 8,
             b"0",
             bytes(100),
-            b"ustar\00000",
+            b"ustar" + _NUL + b"00",
             bytes(32 + 32 + 8 + 8 + 155 + 12),
         ]
     )

@@ -1,0 +1,155 @@
+"""Answers as XNAT gives them: status pages with the reason in `<h3>`, uri-lists, tables whose cells are all text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from http import HTTPStatus
+from typing import Any
+from xml.sax.saxutils import escape as escape_xml
+
+from werkzeug import Request, Response
+
+from .state import State
+
+
+class StatusError(Exception):
+    """Ends a request with Restlet's status page (contract xnat-api 0.6)."""
+
+    def __init__(self, status: int, description: str = "") -> None:
+        super().__init__(description)
+        self.status = status
+        self.description = description
+
+
+@dataclass
+class Call:
+    """One request on its way: who asks, the named parts of the route, and what follows it (still encoded)."""
+
+    state: State
+    request: Request
+    login: str | None
+    parts: dict[str, str] = field(default_factory=dict)
+    rest: str = ""
+
+    @property
+    def method(self) -> str:
+        """GET, PUT, POST, DELETE or HEAD."""
+        return self.request.method
+
+    def query(self, name: str, default: str = "") -> str:
+        """A query parameter: case-sensitive, the last one wins (contract xnat-import 1.2)."""
+        values = self.request.args.getlist(name)
+        return values[-1] if values else default
+
+    def flag(self, name: str) -> bool:
+        """True for any value but `false` and `0`, the empty one included (contract xnat-api 0.9)."""
+        values = self.request.args.getlist(name)
+        return bool(values) and values[-1].lower() not in ("false", "0")
+
+    def parameters(self) -> dict[str, list[str]]:
+        """Form fields, then the query, which overrides; or a JSON body (contract xnat-import 6.3)."""
+        found: dict[str, list[str]] = {}
+        if self.request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+            for key in self.request.form:
+                found[key] = self.request.form.getlist(key)
+        elif self.request.mimetype == "application/json" and (body := self.request.get_data()).strip():
+            document = json.loads(body)
+            found.update({str(key): [str(value)] for key, value in document.items()})
+        for key in self.request.args:
+            found[key] = self.request.args.getlist(key)
+        return found
+
+
+def escape_parameter(value: str) -> str:
+    """What `escapeXml11` makes of a parameter (contract xnat-import 1.2)."""
+    return escape(value, quote=True).replace("&#x27;", "&apos;")
+
+
+def status_page(status: int, description: str = "") -> Response:
+    """Restlet's page: no JSON, the reason in `<h3>` (contract xnat-api 0.6)."""
+    text = description or HTTPStatus(status).phrase
+    body = (
+        "<html>\n<head>\n   <title>Status page</title>\n</head>\n<body>\n"
+        f"<h3>{escape(text, quote=False)}</h3><p>You can get technical details "
+        '<a href="http://www.w3.org/Protocols/rfc2616/rfc2616-sec10.html">here</a>.<br>\nPlease continue your visit '
+        'at our <a href="/">home page</a>.\n</p>\n</body>\n</html>\n'
+    )
+    return Response(body, status, content_type="text/html; charset=UTF-8")
+
+
+def text(body: str, status: int = 200, content_type: str = "text/plain") -> Response:
+    """A plain answer."""
+    return Response(body, status, content_type=content_type)
+
+
+def uri_list(uris: Iterable[str]) -> Response:
+    """One URI per line, each line ended by CRLF (contract xnat-import 2)."""
+    return text("".join(f"{uri}\r\n" for uri in uris), content_type="text/uri-list")
+
+
+def answer_json(document: Any, status: int = 200) -> Response:
+    """JSON without a charset parameter (contract xnat-api 2.1)."""
+    response = Response(json.dumps(document), status)
+    response.headers["Content-Type"] = "application/json"
+    return response
+
+
+def table(
+    call: Call, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, title: str = "", total: bool = True
+) -> Response:
+    """A listing by `format`; every cell is text, null is empty (contract xnat-api 2.1)."""
+    cells = [{column: cell(row.get(column)) for column in columns} for row in rows]
+    cells = _chosen(call, columns, cells)
+    shown = list(cells[0]) if cells else list(columns)
+    match call.query("format", "json"):
+        case "csv":
+            out = io.StringIO()
+            writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+            writer.writerow(shown)
+            writer.writerows([row[key] for key in shown] for row in cells)
+            return text(out.getvalue(), content_type="text/csv")
+        case "xml":
+            lines = "".join(
+                "<row>" + "".join(f"<cell>{escape_xml(row[key])}</cell>" for key in shown) + "</row>" for row in cells
+            )
+            head = "".join(f"<column>{escape_xml(key)}</column>" for key in shown)
+            body = f"<ResultSet><results><columns>{head}</columns><rows>{lines}</rows></results></ResultSet>"
+            return text(body, content_type="text/xml")
+        case "html":
+            return text("<html><body><table></table></body></html>", content_type="text/html")
+    result: dict[str, Any] = {"Result": cells}
+    if total and not ({"limit", "offset"} & set(call.request.args)):
+        result["totalRecords"] = str(len(cells))
+    if title:
+        result["title"] = title
+    return answer_json({"ResultSet": result})
+
+
+def cell(value: Any) -> str:
+    """A value as a table prints it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _chosen(call: Call, columns: Sequence[str], rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Filters by column, sorting and paging (contract xnat-api 2.1)."""
+    names = {column.lower(): column for column in columns}
+    for key in call.request.args:
+        if key.lower() in names and key not in ("format",):
+            wanted = call.query(key).split(",")
+            rows = [row for row in rows if row[names[key.lower()]] in wanted]
+    if sort := names.get(call.query("sortBy").lower()):
+        rows = sorted(rows, key=lambda row: row[sort], reverse=call.query("sortOrder").upper() == "DESC")
+    if "limit" in call.request.args or "offset" in call.request.args:
+        limit, offset = call.query("limit", "100"), call.query("offset", "0")
+        if limit != "*":
+            rows = rows[int(offset) : int(offset) + int(limit)]
+    return rows

@@ -1,0 +1,61 @@
+"""`sandbox demo`: a server, an exam, a real upload through the public command, and where to look."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from xnatctl.api import App, VerificationFailed, XnatctlError, common_options, pass_app
+from xnatctl.testing import Exam, write_exam
+from xnatctl_sandbox.server import Sandbox
+
+
+@click.command(help="Make a small synthetic exam, upload it to a sandbox, verify it, and show where to look.")
+@click.option("--dir", "directory", type=click.Path(file_okay=False), help="Keep exam and server data here.")
+@common_options
+@pass_app
+def demo(app: App, directory: str | None) -> None:
+    """Everything happens on this machine."""
+    root = Path(directory or tempfile.mkdtemp(prefix="xnatctl-demo-"))
+    with Sandbox(root / "xnat") as sandbox:
+        app.info(f"A sandbox of XNAT {sandbox.state.version} runs at {sandbox.url}.")
+        exam = write_exam(root / "exam", series=3, instances=40)
+        app.info(f"A synthetic exam of {len(exam.instances)} instances in 3 series lies in {exam.directory}.")
+        arguments = ["session", "upload", str(exam.directory), "-P", "DEMO", "-S", "phantom", "-E", "phantom_1"]
+        app.info(f"\n$ xnatctl {' '.join(arguments)}")
+        _xnatctl(sandbox, arguments)
+        app.info("\n$ xnatctl scan list -P DEMO -E phantom_1")
+        _xnatctl(sandbox, ["scan", "list", "-P", "DEMO", "-E", "phantom_1"])
+        _compare(sandbox, exam)
+    app.info(
+        f"\nChecked on the server's disk too: all {len(exam.instances)} instances, byte for byte.\n"
+        f"Look at them in {root / 'xnat' / 'archive'}.\n"
+        f"Run the server again with: xnatctl sandbox start --dir {root / 'xnat'}"
+    )
+
+
+def _xnatctl(sandbox: Sandbox, arguments: list[str]) -> None:
+    """The public command, in a process of its own, as a user would run it."""
+    login = {"XNAT_URL": sandbox.url, "XNAT_USER": "alice", "XNAT_PASS": "alice"}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("XNAT")}
+    with tempfile.TemporaryDirectory() as home:
+        place = {"XNATCTL_CONFIG": f"{home}/config.yaml", "XNATCTL_STATE_DIR": f"{home}/state"}
+        done = subprocess.run(
+            [sys.executable, "-m", "xnatctl", *arguments], env={**kept, **login, **place}, check=False
+        )
+    if done.returncode:
+        raise XnatctlError(f"The command ended with exit code {done.returncode}.", hint="Its message is above.")
+
+
+def _compare(sandbox: Sandbox, exam: Exam) -> None:
+    """The server's disk against what was written."""
+    stored = {
+        entry["sop_instance_uid"]: entry["sha256"] for entry in sandbox.instances() if entry["place"] == "archive"
+    }
+    if stored != exam.digests:
+        raise VerificationFailed("What lies on the server's disk is not what was uploaded.")

@@ -1,0 +1,101 @@
+"""The state on disk, so that a sandbox with a directory remembers what it holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .state import (
+    AliasToken,
+    Experiment,
+    FileEntry,
+    PrearchiveRow,
+    Project,
+    Received,
+    Resource,
+    Scan,
+    State,
+    Subject,
+    User,
+)
+
+_FILE = "state.json"
+_SCHEMA = 1
+
+
+def save(state: State) -> None:
+    """Write everything, whole or not at all."""
+    with state.lock:
+        document = {
+            "schema": _SCHEMA,
+            "counters": state.counters,
+            "users": [asdict(user) for user in state.users.values()],
+            "tokens": [asdict(token) for token in state.tokens.values()],
+            "projects": [asdict(project) for project in state.projects.values()],
+            "subjects": [asdict(subject) for subject in state.subjects.values()],
+            "experiments": [asdict(experiment) for experiment in state.experiments.values()],
+            "prearchive": [asdict(row) for row in state.prearchive],
+        }
+    path = state.directory / _FILE
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(document, default=_plain), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+def load(state: State) -> bool:
+    """Read what `save` wrote; False when there is nothing. Raises ValueError for another version's file."""
+    path = state.directory / _FILE
+    if not path.is_file():
+        return False
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document.get("schema") != _SCHEMA:
+        raise ValueError(f"{path} was written by another version of the sandbox; use an empty directory.")
+    state.counters.update(document["counters"])
+    state.users.update({entry["login"]: User(**entry) for entry in document["users"]})
+    state.tokens.update({entry["alias"]: AliasToken(**entry) for entry in document["tokens"]})
+    for entry in document["projects"]:
+        project = Project(
+            **{**entry, "aliases": tuple(entry["aliases"]), "series_filter": tuple(entry["series_filter"])}
+        )
+        project.resources = [_resource(resource) for resource in entry["resources"]]
+        state.projects[project.id] = project
+    for entry in document["subjects"]:
+        subject = Subject(**entry)
+        subject.resources = [_resource(resource) for resource in entry["resources"]]
+        state.subjects[subject.id] = subject
+    for entry in document["experiments"]:
+        state.experiments[entry["id"]] = _experiment(entry)
+    state.prearchive.extend(_row(entry) for entry in document["prearchive"])
+    return True
+
+
+def _resource(entry: Mapping[str, Any]) -> Resource:
+    entries = {name: FileEntry(**fields) for name, fields in entry["entries"].items()}
+    return Resource(**{**entry, "directory": Path(entry["directory"]), "entries": entries})
+
+
+def _experiment(entry: Mapping[str, Any]) -> Experiment:
+    scans = {
+        name: Scan(**{**fields, "resources": [_resource(resource) for resource in fields["resources"]]})
+        for name, fields in entry["scans"].items()
+    }
+    resources = [_resource(resource) for resource in entry["resources"]]
+    return Experiment(**{**entry, "directory": Path(entry["directory"]), "scans": scans, "resources": resources})
+
+
+def _row(entry: Mapping[str, Any]) -> PrearchiveRow:
+    files = {name: Received(**fields) for name, fields in entry["files"].items()}
+    built = None if entry["built"] is None else {name: Received(**fields) for name, fields in entry["built"].items()}
+    logs = [(stamp, text) for stamp, text in entry["logs"]]
+    return PrearchiveRow(
+        **{**entry, "directory": Path(entry["directory"]), "files": files, "built": built, "logs": logs}
+    )

@@ -1,0 +1,362 @@
+"""Projects, subjects, sessions and scans: tables and items (contract xnat-api 2, 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from werkzeug import Response
+
+from .answers import Call, StatusError, answer_json, table, text
+from .state import Experiment, Project, Scan, Subject
+
+if TYPE_CHECKING:
+    from .server import Sandbox
+
+_PROJECT = ("ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname", "URI")
+_EXPERIMENT = ("ID", "project", "date", "xsiType", "label", "insert_date", "URI")
+_SCAN = ("xnat_imagescandata_id", "ID", "type", "quality", "xsiType", "note", "series_description", "URI")
+
+
+class Listings:
+    """Handlers of listings and items, and of what creates them."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._state = sandbox.state
+
+    # look-ups with rights: 404 for what cannot be read (1.8)
+
+    def project(self, call: Call) -> Project:
+        """The project of the route."""
+        project = self._state.find_project(call.parts["project"])
+        if project is None or not self._state.may_read(call.login, project):
+            raise StatusError(404, f"Unable to identify project {call.parts['project']}")
+        return project
+
+    def subject(self, call: Call) -> Subject:
+        """The subject of the route: by label in a project, by ID alone."""
+        name = call.parts["subject"]
+        if "project" in call.parts:
+            found = self._state.find_subject(self.project(call).id, name)
+        else:
+            found = self._state.subjects.get(name)
+        if found is None or not self._state.may_read(call.login, self._state.projects[found.project]):
+            raise StatusError(404, f"Unable to find subject {name}. Without a project, an ID is needed.")
+        return found
+
+    def experiment(self, call: Call) -> Experiment:
+        """The session of the route: the ID first, without a look at the project, then the label (2.4)."""
+        project = self.project(call).id if "project" in call.parts else None
+        found = self._state.find_experiment(project, call.parts["experiment"])
+        if found is None or not self._state.may_read(call.login, self._state.projects[found.project]):
+            raise StatusError(404, "Unable to find the specified experiment.")
+        return found
+
+    def scans(self, call: Call, experiment: Experiment) -> list[Scan]:
+        """The scans of the route: ID, else type; a comma list; `*` or `ALL` (2.4)."""
+        wanted = call.parts["scan"]
+        if wanted in ("*", "ALL"):
+            return list(experiment.scans.values())
+        found = []
+        for name in wanted.split(","):
+            found += [s for s in experiment.scans.values() if s.id == name] or [
+                s for s in experiment.scans.values() if s.type == name
+            ]
+        return found
+
+    # tables
+
+    def projects(self, call: Call) -> Response:
+        """`/projects`, with `restrict=edit` those that may be edited."""
+        right = self._state.may_edit if call.query("restrict") in ("edit", "delete") else self._state.may_read
+        with self._state.lock:
+            rows = [
+                {
+                    "ID": p.id,
+                    "secondary_ID": p.id,
+                    "name": p.name or p.id,
+                    "description": p.description,
+                    "URI": f"/data/projects/{p.id}",
+                }
+                for p in self._state.projects.values()
+                if right(call.login, p)
+            ]
+        return self._table(call, _PROJECT, rows, "Projects")
+
+    def subjects(self, call: Call) -> Response:
+        """`/subjects` and `/projects/P/subjects`."""
+        state = self._state
+        project = self.project(call).id if "project" in call.parts else None
+        with state.lock:
+            rows = [
+                {
+                    "ID": s.id, "project": s.project, "label": s.label, "insert_date": state.clock.sql(s.inserted),
+                    "insert_user": s.inserted_by, "URI": f"/data/subjects/{s.id}",
+                }
+                for s in state.subjects.values()
+                if (project is None or s.project == project) and state.may_read(call.login, state.projects[s.project])
+            ]  # fmt: skip
+        return self._table(call, ("ID", "project", "label", "insert_date", "insert_user", "URI"), rows, "Subjects")
+
+    def experiments(self, call: Call) -> Response:
+        """`/experiments`, of a project, or of a subject."""
+        state = self._state
+        subject = self.subject(call).id if "subject" in call.parts else None
+        project = self.project(call).id if "project" in call.parts else None
+        with state.lock:
+            rows = [
+                self._experiment_cells(e)
+                for e in state.experiments.values()
+                if (project is None or e.project == project)
+                and (subject is None or e.subject_id == subject)
+                and state.may_read(call.login, state.projects[e.project])
+            ]
+        columns = _EXPERIMENT if project is not None else (*_EXPERIMENT[:-1], "subject_ID", "subject_label", "URI")
+        return self._table(call, columns, rows, "Matching experiments")
+
+    def scan_list(self, call: Call) -> Response:
+        """`/experiments/E/scans`."""
+        experiment = self.experiment(call)
+        with self._state.lock:
+            rows = [self._scan_cells(experiment, scan) for scan in experiment.scans.values()]
+        return self._table(call, _SCAN, rows, "")
+
+    def _experiment_cells(self, experiment: Experiment) -> dict[str, Any]:
+        subject = self._state.subjects[experiment.subject_id]
+        stamp = self._state.clock.sql(experiment.inserted)
+        return {
+            "ID": experiment.id,
+            "project": experiment.project,
+            "date": experiment.date,
+            "xsiType": experiment.xsi_type,
+            "label": experiment.label,
+            "insert_date": stamp,
+            "last_modified": stamp,
+            "subject_ID": subject.id,
+            "subject_label": subject.label,
+            "UID": experiment.uid,
+            "studyInstanceUID": experiment.uid,
+            "modality": experiment.modality,
+            "URI": f"/data/experiments/{experiment.id}",
+        }
+
+    @staticmethod
+    def _scan_cells(experiment: Experiment, scan: Scan) -> dict[str, Any]:
+        return {
+            "xnat_imagescandata_id": scan.pk,
+            "ID": scan.id,
+            "type": scan.type,
+            "quality": scan.quality,
+            "xsiType": scan.xsi_type,
+            "note": scan.note,
+            "series_description": scan.series_description,
+            "UID": scan.uid,
+            "frames": scan.frames or "",
+            "modality": scan.modality,
+            "URI": f"/data/experiments/{experiment.id}/scans/{scan.id}",
+        }
+
+    @staticmethod
+    def _table(
+        call: Call, defaults: tuple[str, ...], rows: list[Mapping[str, Any]] | list[dict[str, Any]], title: str
+    ) -> Response:
+        """`columns=` chooses; what is not known is dropped without a word (2.1)."""
+        known = {name.lower(): name for row in rows[:1] for name in row} | {name.lower(): name for name in defaults}
+        asked = [
+            known[name.strip().lower()] for name in call.query("columns").split(",") if name.strip().lower() in known
+        ]
+        columns = [*dict.fromkeys(asked), "URI"] if asked and "URI" not in asked else asked
+        return table(call, columns or defaults, rows, title=title)
+
+    # items: HTML comes first, so `format=json` must be said (2.1)
+
+    def project_item(self, call: Call) -> Response:
+        """GET, and PUT which creates."""
+        if call.method == "PUT":
+            return self._put_project(call)
+        project = self.project(call)
+        return self._item(call, "xnat:projectData", {"ID": project.id, "name": project.name or project.id})
+
+    def subject_item(self, call: Call) -> Response:
+        """GET, PUT."""
+        if call.method == "PUT":
+            return self._put_subject(call)
+        subject = self.subject(call)
+        return self._item(
+            call, "xnat:subjectData", {"ID": subject.id, "label": subject.label, "project": subject.project}
+        )
+
+    def experiment_item(self, call: Call) -> Response:
+        """GET, PUT, DELETE; an unknown suffix comes here too and gets the whole item (0.4)."""
+        if call.method == "PUT":
+            return self._put_experiment(call)
+        experiment = self.experiment(call)
+        if call.method == "DELETE":
+            if not self._state.may_delete(call.login, self._state.projects[experiment.project]):
+                raise StatusError(403)
+            self._sandbox.remove_experiment(experiment)
+            return text("")
+        fields = {
+            "ID": experiment.id,
+            "label": experiment.label,
+            "project": experiment.project,
+            "subject_ID": experiment.subject_id,
+            "UID": experiment.uid,
+            "date": experiment.date,
+            "modality": experiment.modality,
+            **experiment.fields,
+        }
+        children = [
+            {
+                "field": "scans/scan",
+                "items": [self._scan_item(experiment, scan) for scan in experiment.scans.values()],
+            }
+        ]
+        return self._item(call, experiment.xsi_type, fields, children if experiment.scans else [])
+
+    def scan_item(self, call: Call) -> Response:
+        """GET of one scan; PUT creates or changes one."""
+        experiment = self.experiment(call)
+        if call.method == "PUT":
+            return self._put_scan(call, experiment)
+        found = self.scans(call, experiment)
+        if not found:
+            raise StatusError(404, "Unable to identify scan")
+        item = self._scan_item(experiment, found[0])
+        return self._answer_item(call, item)
+
+    def _scan_item(self, experiment: Experiment, scan: Scan) -> dict[str, Any]:
+        fields = {
+            "ID": scan.id,
+            "UID": scan.uid,
+            "type": scan.type,
+            "quality": scan.quality,
+            "series_description": scan.series_description,
+            "frames": scan.frames,
+            "modality": scan.modality,
+            "xnat_imagescandata_id": scan.pk,
+            "image_session_ID": experiment.id,
+        }
+        return _item(scan.xsi_type, fields, [])
+
+    def _item(
+        self, call: Call, kind: str, fields: Mapping[str, Any], children: list[dict[str, Any]] | None = None
+    ) -> Response:
+        return self._answer_item(call, _item(kind, fields, children or []))
+
+    @staticmethod
+    def _answer_item(call: Call, item: dict[str, Any]) -> Response:
+        match call.query("format"):
+            case "json":
+                return answer_json({"items": [item]})
+            case "xml":
+                attributes = " ".join(
+                    f'{key}="{value}"' for key, value in item["data_fields"].items() if "/" not in key
+                )
+                kind = item["meta"]["xsi:type"].partition(":")[2].removesuffix("Data")
+                head = '<?xml version="1.0" encoding="UTF-8"?>\n'
+                return text(
+                    f'{head}<xnat:{kind[0].upper()}{kind[1:]} xmlns:xnat="http://nrg.wustl.edu/xnat" {attributes}/>\n',
+                    content_type="text/xml",
+                )
+        return text("<html><body>A page for browsers.</body></html>", content_type="text/html")
+
+    # creating (3)
+
+    def _put_project(self, call: Call) -> Response:
+        name = call.parts["project"]
+        with self._state.lock:
+            if self._state.find_project(name) is not None:
+                return text("", 200)
+            if not self._state.is_admin(call.login):
+                raise StatusError(403)
+            self._sandbox.add_project(name, roles={call.login or "": "owner"})
+        return text(name)
+
+    def _put_subject(self, call: Call) -> Response:
+        project = self._writable(call)
+        state = self._state
+        with state.lock:
+            found = state.find_subject(project.id, call.parts["subject"])
+            if found is not None:
+                if new := call.query("label"):
+                    found.label = new
+                return text(found.id)
+            subject = self._new_subject(project, call.parts["subject"], call.login)
+            return text(subject.id, 201)
+
+    def _new_subject(self, project: Project, label: str, login: str | None) -> Subject:
+        state = self._state
+        subject = Subject(
+            id=state.new_subject_id(),
+            label=label,
+            project=project.id,
+            inserted=state.clock.now(),
+            inserted_by=login or "",
+        )
+        state.subjects[subject.id] = subject
+        self._sandbox.dirty = True
+        return subject
+
+    def _writable(self, call: Call) -> Project:
+        project = self.project(call)
+        if not self._state.may_edit(call.login, project):
+            raise StatusError(403)
+        return project
+
+    def _put_experiment(self, call: Call) -> Response:
+        if call.rest and not call.rest.startswith("projects"):
+            raise StatusError(400)  # an unrouted suffix ends here (0.4)
+        project = self._writable(call)
+        state = self._state
+        label = call.parts["experiment"]
+        with state.lock:
+            found = state.find_experiment(project.id, label)
+            if found is not None:
+                return text(found.id)
+            kind = call.query("xsiType")
+            if not kind:
+                raise StatusError(417, "Need PUT Contents")
+            name = call.parts.get("subject") or call.query("subject_ID")
+            subject = state.find_subject(project.id, name) or self._new_subject(project, name, call.login)
+            experiment = Experiment(
+                id=state.new_experiment_id(), label=label, project=project.id, subject_id=subject.id, xsi_type=kind,
+                directory=state.session_directory(project.id, label), date=call.query("date"),
+                inserted=state.clock.now(), inserted_by=call.login or "",
+            )  # fmt: skip
+            state.experiments[experiment.id] = experiment
+            self._sandbox.dirty = True
+        return text(experiment.id, 201)
+
+    def _put_scan(self, call: Call, experiment: Experiment) -> Response:
+        if not self._state.may_edit(call.login, self._state.projects[experiment.project]):
+            raise StatusError(403)
+        kind, name = call.query("xsiType"), call.parts["scan"]
+        if kind == "xnat:imageScanData":
+            raise StatusError(400)
+        with self._state.lock:
+            scan = experiment.scans.get(name)
+            if scan is None:
+                scan = Scan(id=name, xsi_type=kind or "xnat:otherDicomScanData", pk=self._state.next_number("scan"))
+                experiment.scans[name] = scan
+            elif kind and kind != scan.xsi_type:
+                raise StatusError(409)
+            scan.type = call.query("type") or scan.type
+            scan.series_description = call.query("series_description") or scan.series_description
+            self._sandbox.dirty = True
+        return text("")
+
+
+def _item(kind: str, fields: Mapping[str, Any], children: list[dict[str, Any]]) -> dict[str, Any]:
+    """One item of `ItemJSONBuilder`: unset fields are absent (2.3)."""
+    return {
+        "meta": {
+            "xsi:type": kind,
+            "isHistory": False,
+            "start_date": "Fri Jan 01 00:00:00 UTC 2021",
+            "create_event_id": 1,
+        },
+        "data_fields": {key: value for key, value in fields.items() if value not in ("", None)},
+        "children": children,
+    }

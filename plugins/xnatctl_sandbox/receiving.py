@@ -1,0 +1,352 @@
+"""One DICOM object on its way in: project, label, row, scan folder, file name, lock, write (contract xnat-import 4.1).
+
+Used for every entry of DICOM-zip and for gradual-DICOM.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .answers import StatusError
+from .state import DirectRow, PrearchiveRow, Received, State
+from .streams import Damaged, Readable
+from .switches import Switches
+
+_BLOCK = 1 << 18
+_TAGS = (
+    "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality", "StudyDescription",
+    "SeriesDescription", "PatientName", "PatientID", "AdditionalPatientHistory", "PatientComments", "StudyInstanceUID",
+    "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "NumberOfFrames", "StudyComments",
+)  # fmt: skip
+_COMMENTS = ("PatientComments", "StudyComments", "AdditionalPatientHistory")
+#: What a row says of itself when auto-archiving is decided by its project's code.
+_CODES = {0: "Manual", 4: "AutoArchive", 5: "AutoArchiveOverwrite"}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The parameters of a request that decide where its objects go."""
+
+    project: str = ""
+    subject: str = ""
+    label: str = ""
+    direct: bool = False
+    rename: bool = False
+    prevent_anon: bool | None = None
+    prevent_auto_commit: bool | None = None
+    source: str = ""
+    timestamp: str = ""
+    folder: str = ""
+    login: str | None = None
+
+
+class Receiver:
+    """Files objects; shared by all requests."""
+
+    def __init__(self, state: State, switches: Switches) -> None:
+        self._state = state
+        self._switches = switches
+        self._busy: set[Path] = set()
+        self._busy_lock = threading.Lock()
+        self._incoming = state.directory / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._log = (state.directory / "received.jsonl").open("a", encoding="utf-8")
+        self._log_lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the record of what came in."""
+        self._log.close()
+
+    def locked(self, directory: Path) -> bool:
+        """True while a file of this session is being written."""
+        with self._busy_lock:
+            return any(directory in path.parents for path in self._busy)
+
+    def file(self, name: str, stream: Readable, wish: Wish) -> str | None:
+        """File one object; returns its session's URI, None when it was dropped in silence. Raises StatusError 400."""
+        temporary = self._incoming / f"{self._state.next_number('incoming')}.part"
+        try:
+            size, md5, sha256 = _spool(stream, temporary)
+            if self._switches.disk_full:
+                raise _unreadable(name)  # an inner 507, rewrapped (3.2)
+            ds = _read(temporary, name)
+            return self._file(name, temporary, ds, wish, (size, md5, sha256))
+        except Damaged:
+            raise _unreadable(name) from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _file(self, name: str, temporary: Path, ds: Any, wish: Wish, sums: tuple[int, str, str]) -> str | None:
+        project = self._project(ds, wish)
+        description = str(ds.get("SeriesDescription", "") or "")
+        if project is not None and any(
+            re.fullmatch(p, description) for p in self._state.projects[project].series_filter
+        ):
+            return None
+        for keyword, words in (("SOPClassUID", "SOP Class UID"), ("SOPInstanceUID", "SOP Instance UID")):
+            if not ds.get(keyword):
+                raise StatusError(400, f"object {name} contains no {words}")
+        uid = str(ds.SOPInstanceUID)
+        if uid in self._switches.rejected_instances:
+            return None
+        label = wish.label or _assigned(ds, "Session") or str(ds.get("PatientID", "") or "") or "dicom_upload"
+        subject = wish.subject or _assigned(ds, "Subject") or str(ds.get("PatientName", "") or "")
+        row = self._row(project, str(ds.get("StudyInstanceUID", "") or ""), label, subject, wish)
+        received = self._describe(ds, row, sums)
+        if self._switches.remap_uids:
+            received = replace(received, sop_instance_uid=f"2.25.{int(sums[1], 16)}")
+        stored = self._write(name, temporary, row, received, wish)
+        self._record(row, stored)
+        return _uri(row)
+
+    # where
+
+    def _project(self, ds: Any, wish: Wish) -> str | None:
+        """The parameter when this user may write there, else DICOM routing, else none (0.2, 5.4 of xnat-api)."""
+        state = self._state
+        asked = state.find_project(wish.project)
+        if asked is not None and state.may_edit(wish.login, asked):
+            return asked.id
+        candidates = [_assigned(ds, "Project", only=keyword) for keyword in _COMMENTS]
+        candidates += [str(ds.get("StudyDescription", "") or ""), str(ds.get("AccessionNumber", "") or "")]
+        for candidate in candidates:
+            found = state.find_project(candidate)
+            if found is not None and state.may_edit(str(state.site["receivedFileUser"]), found):
+                return found.id
+        return None
+
+    def _row(self, project: str | None, study: str, label: str, subject: str, wish: Wish) -> PrearchiveRow | DirectRow:
+        with self._state.lock:
+            if wish.direct and project is not None and self._state.version_tuple >= (1, 8, 3):
+                direct = self._direct_row(project, study, label, subject, wish)
+                if direct is not None:
+                    direct.lastmod = self._state.clock.now()
+                    return direct
+            row = self._prearchive_row(project, study, label, subject, wish)
+            now = self._state.clock.now()
+            if now - row.lastmod >= 15:  # refreshed at most once per 15 s (4.4)
+                row.lastmod = now
+            if row.status == "BUILDING":
+                row.status = "RECEIVING_INTERRUPT"
+            elif not row.status.startswith("RECEIVING"):
+                row.status = "RECEIVING"  # whatever it was: every status can be interrupted (4.4)
+            return row
+
+    def _direct_row(self, project: str, study: str, label: str, subject: str, wish: Wish) -> DirectRow | None:
+        """The row of a direct archive, or None = silently the prearchive (5)."""
+        state = self._state
+        directory = state.session_directory(project, label)
+        for row in state.direct:
+            if (row.project, row.tag, row.name) == (project, study, label) and row.status != "ERROR":
+                return row if row.status == "RECEIVING" else None
+            if row.directory == directory and row.status != "ERROR":
+                return None
+        if directory.exists() or state.find_experiment(project, label) is not None:
+            return None
+        row = DirectRow(
+            id=state.next_number("direct"), project=project, tag=study, name=label, directory=directory, subject=subject,
+            lastmod=state.clock.now(), uploaded=state.clock.now(), source=wish.source,
+        )  # fmt: skip
+        state.direct.append(row)
+        return row
+
+    def _prearchive_row(self, project: str | None, study: str, label: str, subject: str, wish: Wish) -> PrearchiveRow:
+        """By project, study and label; subject and timestamp are no part of the key (4.2)."""
+        state = self._state
+        for row in state.prearchive:
+            if (row.project, row.tag, row.name) == (project, study, label):
+                return row
+        timestamp = wish.timestamp or state.clock.folder_timestamp()
+        folder = wish.folder or label
+        taken = {(row.project, row.timestamp, row.folder) for row in state.prearchive}
+        suffix = 0
+        while (project, timestamp, folder if not suffix else f"{folder}_{suffix}") in taken:
+            suffix += 1
+        folder = folder if not suffix else f"{folder}_{suffix}"
+        owner = state.projects.get(project or "")
+        row = PrearchiveRow(
+            project=project, timestamp=timestamp, folder=folder, name=label, tag=study, subject=subject,
+            directory=state.prearchive_directory(project, timestamp, folder),
+            lastmod=state.clock.now(), uploaded=state.clock.now(),
+            autoarchive=_CODES[owner.prearchive_code] if owner is not None else "",
+            prevent_anon=wish.prevent_anon, prevent_auto_commit=wish.prevent_auto_commit, source=wish.source,
+        )  # fmt: skip
+        state.prearchive.append(row)
+        return row
+
+    # what
+
+    def _describe(self, ds: Any, row: PrearchiveRow | DirectRow, sums: tuple[int, str, str]) -> Received:
+        series, number = str(ds.get("SeriesInstanceUID", "") or ""), str(ds.get("SeriesNumber", "") or "")
+        modality = str(ds.get("Modality", "") or "")
+        size, md5, sha256 = sums
+        frames = str(ds.get("NumberOfFrames", "") or "")
+        return Received(
+            path="",
+            sop_instance_uid=str(ds.SOPInstanceUID),
+            sop_class_uid=str(ds.SOPClassUID),
+            series_instance_uid=series,
+            study_instance_uid=str(ds.get("StudyInstanceUID", "") or ""),
+            scan=self._scan(row, series, number, modality),
+            modality=modality,
+            series_description=str(ds.get("SeriesDescription", "") or ""),
+            instance_number=str(ds.get("InstanceNumber", "") or ""),
+            study_date=str(ds.get("StudyDate", "") or ""),
+            study_time=str(ds.get("StudyTime", "") or ""),
+            frames=int(frames) if frames.isdecimal() else 1,
+            size=size,
+            md5=md5,
+            sha256=sha256,
+        )
+
+    def _scan(self, row: PrearchiveRow | DirectRow, series: str, number: str, modality: str) -> str:
+        """Series Number, else Series UID; a second series of one number gets a name of its own (3.4, check 7)."""
+        with self._state.lock:
+            if series in row.series:
+                return row.series[series]
+            base = re.sub(r"[^A-Za-z0-9_.-]", "_", number.lstrip("+")) or series or "unknown"
+            folder, count = base, 0
+            while folder in row.series.values():
+                count += 1
+                folder = f"{base}-{modality or 'OT'}{count}"
+            row.series[series] = folder
+            return folder
+
+    # how
+
+    def _write(
+        self, name: str, temporary: Path, row: PrearchiveRow | DirectRow, received: Received, wish: Wish
+    ) -> Received:
+        folder = row.directory / "SCANS" / received.scan / "DICOM"
+        target = folder / self._choose(name, row, folder, received, rename=wish.rename)
+        if self._switches.race_seconds:
+            time.sleep(self._switches.race_seconds)  # the window of 4.3, wide open: a test's switch
+        with self._busy_lock:
+            if target in self._busy:
+                raise StatusError(400, "Concurrent file sends of the same data is not supported.")
+            self._busy.add(target)
+        try:
+            stored = replace(received, path=target.relative_to(row.directory).as_posix())
+            if received.sop_instance_uid not in self._switches.lost_instances:
+                folder.mkdir(parents=True, exist_ok=True)
+                temporary.replace(target)
+                with self._state.lock:
+                    row.files[stored.path] = stored
+            return stored
+        finally:
+            with self._busy_lock:
+                self._busy.discard(target)
+
+    def _choose(
+        self, name: str, row: PrearchiveRow | DirectRow, folder: Path, received: Received, *, rename: bool
+    ) -> str:
+        """The file's name, chosen before it is locked (4.3)."""
+        digest = hashlib.sha1(  # noqa: S324 - a name, not a proof
+            f"{received.sop_class_uid}{received.sop_instance_uid}".encode(), usedforsecurity=False
+        ).hexdigest()[:8]
+        series = received.scan.partition("-")[0]
+        template = f"{received.study_instance_uid}-{series}-{received.instance_number}-{digest}.dcm"
+        base = re.sub(r"[^A-Za-z0-9_.-]", "_", name.rpartition("/")[2])
+        if rename or not base:
+            return template
+        relative = (folder / base).relative_to(row.directory).as_posix()
+        with self._state.lock:
+            known = row.files.get(relative)
+        if known is not None and known.sop_instance_uid != received.sop_instance_uid:
+            return template
+        return base
+
+    def _record(self, row: PrearchiveRow | DirectRow, received: Received) -> None:
+        """The independent record of everything that came in."""
+        line = {
+            "sop_instance_uid": received.sop_instance_uid,
+            "sha256": received.sha256,
+            "size": received.size,
+            "session": _uri(row),
+        }
+        with self._log_lock:
+            if not self._log.closed:
+                self._log.write(json.dumps(line) + "\n")
+                self._log.flush()
+
+
+def _spool(stream: Readable, path: Path) -> tuple[int, str, str]:
+    """Write a stream to disk: (size, MD5, SHA-256)."""
+    size, md5, sha256 = 0, hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with path.open("wb") as out:
+        while data := stream.read(_BLOCK):
+            out.write(data)
+            md5.update(data)
+            sha256.update(data)
+            size += len(data)
+    return size, md5.hexdigest(), sha256.hexdigest()
+
+
+def _read(path: Path, name: str) -> Any:
+    """The header, as far as it is needed. Raises StatusError 400 for what does not parse."""
+    import pydicom
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            _ = [ds.get(keyword) for keyword in _TAGS]
+    except Exception:  # noqa: BLE001 - the server's catch-all: every trouble is "unable to read" (3.2)
+        raise _unreadable(name) from None
+    if not len(ds) and not len(ds.file_meta):
+        raise _unreadable(name)
+    return ds
+
+
+def _unreadable(name: str) -> StatusError:
+    return StatusError(400, f"unable to read DICOM object {name}")
+
+
+def _assigned(ds: Any, key: str, only: str | None = None) -> str:
+    """`Key:value` in a comment field (contract xnat-api 5.4)."""
+    pattern = re.compile(rf"(?:^|[\s,;]){key}\s*:\s*([A-Za-z0-9_-]*)(?=[\s,;]|$)", re.IGNORECASE)
+    for keyword in _COMMENTS if only is None else (only,):
+        match = pattern.search(str(ds.get(keyword, "") or ""))
+        if match and match.group(1):
+            return match.group(1)
+    return ""
+
+
+def _uri(row: PrearchiveRow | DirectRow) -> str:
+    if isinstance(row, DirectRow):
+        return f"/xapi/direct-archive/{row.project}/{row.tag}/{row.name}"
+    return f"/data/prearchive/projects/{row.project or 'Unassigned'}/{row.timestamp}/{row.folder}"
+
+
+def wish_from(parameters: Mapping[str, str], login: str | None, handler: str, version: tuple[int, ...]) -> Wish:
+    """The wish of a request; gradual-DICOM knows upper-case names only (contract xnat-import 1.4)."""
+
+    def known(*names: str) -> str:
+        return next((parameters[name] for name in names if parameters.get(name)), "")
+
+    def truth(name: str) -> bool | None:
+        return parameters[name].lower() == "true" if name in parameters else None
+
+    short = handler == "DICOM-zip"
+    return Wish(
+        project=known("project", "PROJECT_ID") if short else known("PROJECT_ID"),
+        subject=known("subject", "SUBJECT_ID") if short else known("SUBJECT_ID"),
+        label=known("session", "EXPT_LABEL") if short else known("EXPT_LABEL"),
+        direct=bool(truth("Direct-Archive")) and version >= (1, 8, 3),
+        rename=bool(truth("rename")),
+        prevent_anon=truth("prevent_anon"),
+        prevent_auto_commit=truth("prevent_auto_commit"),
+        source=parameters.get("SOURCE", ""),
+        timestamp=parameters.get("PREARC_TIMESTAMP", ""),
+        folder=parameters.get("PREARC_SESSION_FOLDER", ""),
+        login=login,
+    )

@@ -1,0 +1,222 @@
+"""`Sandbox`: an XNAT-compatible server on loopback, its data below one directory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from .app import Application
+from .archiver import Archiver
+from .direct import Direct
+from .faults import Faults
+from .keeping import load, save
+from .prearchive import Jobs, Prearchive
+from .receiving import Receiver
+from .state import DirectRow, Experiment, PrearchiveRow, Project, State, User
+from .switches import Switches
+
+
+class _Quiet(WSGIRequestHandler):
+    """HTTP/1.1 with kept connections; the log is the sandbox's own."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
+        """Nothing."""
+
+    def make_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().make_environ()
+        environ["werkzeug.socket"] = self.connection
+        return environ
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:
+            return  # the other side hung up, or a fault cut the connection
+
+
+class Sandbox:
+    """A server to start and stop, also as a context manager.
+
+    `directory` None = a temporary one, removed at the end. `port` 0 = any free one. With a directory that was used before,
+    its users, projects and sessions come back.
+    """
+
+    def __init__(
+        self, directory: Path | str | None = None, *, port: int = 0, version: str = "1.8.11", context_path: str = ""
+    ) -> None:
+        self._temporary = directory is None
+        self.directory = Path(directory or tempfile.mkdtemp(prefix="xnatctl-sandbox-"))
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.context_path = context_path.rstrip("/")
+        self.state = State(self.directory, version=version)
+        self.switches = Switches()
+        self.faults = Faults()
+        self.requests: list[dict[str, Any]] = []
+        self.dirty = False
+        if not load(self.state):
+            self._furnish()
+        self.receiver = Receiver(self.state, self.switches)
+        self.archiver = Archiver(self)
+        self.prearchive = Prearchive(self)
+        self.direct = Direct(self)
+        self._application = Application(self)
+        self._jobs = Jobs(self)
+        self._server: BaseWSGIServer = make_server(
+            "127.0.0.1", port, self._application, threaded=True, request_handler=_Quiet
+        )
+        self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver's mix-in
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sandbox", daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.port}{self.context_path}"
+        self.state.site["siteUrl"] = self.url
+
+    def _furnish(self) -> None:
+        """The users and projects that a new sandbox has."""
+        self.add_user("admin", "admin", admin=True)
+        self.add_user("alice", "alice")
+        self.add_user("bob", "bob")
+        self.add_project("DEMO", roles={"alice": "owner", "bob": "collaborator"})
+        self.add_project("MANUAL", prearchive_code=0, roles={"alice": "owner"})
+        self.add_project("PRIVATE", roles={})
+
+    # running
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+        self._jobs.start()
+
+    def stop(self) -> None:
+        """Stop serving, finish what was queued, write the state."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._jobs.stop()
+        self.direct.join()
+        for thread in self._application.prearchive_rest.threads:
+            thread.join()
+        self.receiver.close()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        else:
+            save(self.state)
+
+    def keep(self) -> None:
+        """Write the state when it has changed."""
+        if self.dirty and not self._temporary:
+            self.dirty = False
+            save(self.state)
+
+    # furniture
+
+    def add_user(self, login: str, password: str, *, admin: bool = False) -> User:
+        """A new account."""
+        user = User(login=login, password=password, admin=admin)
+        self.state.users[login] = user
+        return user
+
+    def add_project(self, name: str, *, prearchive_code: int = 4, roles: Mapping[str, str] | None = None) -> Project:
+        """A new project; `roles` maps login to owner, member or collaborator."""
+        project = Project(
+            id=name,
+            name=name,
+            prearchive_code=prearchive_code,
+            roles=dict(roles or {}),
+            inserted=self.state.clock.now(),
+        )
+        self.state.projects[name] = project
+        return project
+
+    def remove_experiment(self, experiment: Experiment) -> None:
+        """Take a session out of the archive, with its files."""
+        with self.state.lock:
+            self.state.experiments.pop(experiment.id, None)
+            shutil.rmtree(experiment.directory, ignore_errors=True)
+            self.dirty = True
+
+    # for tests and for people
+
+    def tick(self) -> None:
+        """Run the idle jobs once, now."""
+        self.prearchive.tick()
+
+    def advance_clock(self, seconds: float) -> None:
+        """Move the sandbox's clock forward."""
+        self.state.clock.advance(seconds)
+
+    def instances(self) -> list[dict[str, Any]]:
+        """Every DICOM file on disk, wherever it lies, and whether a catalog knows it."""
+        with self.state.lock:
+            found = [entry for row in self.state.prearchive for entry in self._row_instances(row, "prearchive")]
+            found += [entry for row in self.state.direct for entry in self._row_instances(row, "direct")]
+            for experiment in self.state.experiments.values():
+                found += self._archived(experiment)
+        return found
+
+    @staticmethod
+    def _row_instances(row: PrearchiveRow | DirectRow, place: str) -> list[dict[str, Any]]:
+        built = row.built if isinstance(row, PrearchiveRow) else None
+        entries = []
+        for path in sorted(row.directory.glob("SCANS/*/DICOM/*.*")):
+            relative = path.relative_to(row.directory).as_posix()
+            entries.append(
+                _instance(path, place, row.project, row.name, path.parts[-3], catalogued=relative in (built or {}))
+            )
+        return entries
+
+    @staticmethod
+    def _archived(experiment: Experiment) -> list[dict[str, Any]]:
+        entries = []
+        for path in sorted(experiment.directory.glob("SCANS/*/DICOM/*.*")):
+            scan = experiment.scans.get(path.parts[-3])
+            known = {name for resource in scan.resources for name in resource.entries} if scan is not None else set()
+            entries.append(
+                _instance(
+                    path, "archive", experiment.project, experiment.label, path.parts[-3], catalogued=path.name in known
+                )
+            )
+        return entries
+
+
+def _instance(
+    path: Path, place: str, project: str | None, label: str, scan: str, *, catalogued: bool
+) -> dict[str, Any]:
+    import hashlib
+    import warnings
+
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds = pydicom.dcmread(
+            path, force=True, stop_before_pixels=True, specific_tags=["SOPInstanceUID", "SeriesInstanceUID"]
+        )
+    return {
+        "place": place,
+        "project": project,
+        "session": label,
+        "scan": scan,
+        "sop_instance_uid": str(ds.get("SOPInstanceUID", "")),
+        "series_instance_uid": str(ds.get("SeriesInstanceUID", "")),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "path": str(path),
+        "catalogued": catalogued,
+    }

@@ -1,0 +1,185 @@
+"""Who am I, what is the site: `/data/auth`, tokens, `/xapi/...` (contract xnat-api 1.1, 1.5, 6)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from werkzeug import Response
+
+from .accounts import Accounts, HttpSession
+from .answers import Call, StatusError, answer_json, text
+from .schemas import SCHEMAS
+from .state import AliasToken
+
+if TYPE_CHECKING:
+    from .server import Sandbox
+
+_PUBLIC = {"siteId", "siteUrl"}
+_AUTHENTICATED = {"checksums", "sessionXmlRebuilderInterval", "sessionXmlRebuilderRepeat", "enableDicomReceiver"}
+
+
+class Site:
+    """Handlers about users and the site."""
+
+    def __init__(self, sandbox: Sandbox, accounts: Accounts) -> None:
+        self._sandbox = sandbox
+        self._state = sandbox.state
+        self._accounts = accounts
+
+    # sessions (1.1)
+
+    def jsession(self, call: Call, session: HttpSession) -> Response:
+        """The session id, for guests as well: it proves nothing (1.1.1)."""
+        if call.method == "PUT":
+            raise StatusError(405)
+        if call.method == "DELETE":
+            self._accounts.end(session)
+            return text("")
+        return text(f"{session.id}; XNAT_CSRF={session.csrf}" if call.flag("CSRF") else session.id)
+
+    def auth(self, call: Call, session: HttpSession) -> Response:
+        """`User 'x' is logged in`."""
+        if call.method not in ("GET", "HEAD"):
+            raise StatusError(405)
+        csrf = f"; XNAT_CSRF={session.csrf}" if call.flag("CSRF") else ""
+        return text(f"User '{call.login or 'guest'}' is logged in{csrf}")
+
+    def services_auth(self, call: Call) -> tuple[Response, HttpSession | None]:
+        """PUT or POST of user and password as form text; GET -> 404."""
+        if call.method not in ("PUT", "POST"):
+            raise StatusError(404)
+        from urllib.parse import parse_qs
+
+        fields = parse_qs(call.request.get_data(as_text=True))
+        if call.request.form:
+            fields = {key: call.request.form.getlist(key) for key in call.request.form}
+        name = (fields.get("username") or fields.get("j_username") or [""])[0]
+        password = (fields.get("password") or fields.get("j_password") or [""])[0]
+        session = self._accounts.login(name, password)
+        if session is None:
+            raise StatusError(401, "Authentication failed.")
+        return text(session.id), session
+
+    def tokens(self, call: Call) -> Response:
+        """Alias tokens: issue, show, validate, invalidate; all by GET (1.5)."""
+        if call.login is None:
+            raise StatusError(403)
+        operation = call.parts["operation"]
+        pieces = [piece for piece in call.rest.split("/") if piece]
+        if operation == "issue":
+            owner = pieces[1] if len(pieces) > 1 and self._state.is_admin(call.login) else call.login
+            token = AliasToken(alias=str(uuid.uuid4()), secret=secrets.token_hex(32), login=owner)
+            self._state.tokens[token.alias] = token
+            return answer_json(self._token(token))
+        if operation == "show":
+            return answer_json([self._token(t) for t in self._state.tokens.values() if t.login == call.login])
+        if operation == "validate":
+            if len(pieces) < 2:
+                raise StatusError(401)
+            known = self._state.tokens.get(pieces[0])
+            if known is None:
+                raise StatusError(404)
+            return answer_json({"valid": known.login if known.secret == pieces[1] else None})
+        if operation == "invalidate" and pieces:
+            known = self._state.tokens.get(pieces[0])
+            if known is None:
+                raise StatusError(404)
+            if known.login != call.login:
+                raise StatusError(403)
+            del self._state.tokens[known.alias]
+            return answer_json({"result": "OK"})
+        raise StatusError(400)
+
+    @staticmethod
+    def _token(token: AliasToken) -> dict[str, object]:
+        return {
+            "alias": token.alias,
+            "secret": token.secret,
+            "xdatUserId": token.login,
+            "singleUse": False,
+            "estimatedExpirationTime": int((time.time() + 2 * 86400) * 1000),
+            "validIPAddresses": None,
+        }
+
+    def user_sessions(self, call: Call) -> Response:
+        """`/user/{login}/sessions`: how many are open; self or administrator."""
+        login = call.parts["login"]
+        if login != call.login and not self._state.is_admin(call.login):
+            raise StatusError(403)
+        if call.method == "DELETE":
+            self._accounts.end_all(login)
+            return text("")
+        return answer_json({login: len(self._accounts.open_sessions(login))})
+
+    def prearchive_code(self, call: Call) -> Response:
+        """0, 4 or 5."""
+        project = self._state.find_project(call.parts["project"])
+        if project is None or not self._state.may_read(call.login, project):
+            raise StatusError(404)
+        return text(str(project.prearchive_code))
+
+    # xapi
+
+    def build_info(self, call: Call) -> Response:
+        """Open to anyone; the single value is not (6)."""
+        info = {
+            "version": self._state.version,
+            "buildNumber": "1",
+            "buildDate": "Wed Jun 19 00:00:00 UTC 2024",
+            "sha": "0000000",
+            "isDirty": "false",
+            "timestamp": "1718755200000",
+            "commit": "0",
+            "branch": "sandbox",
+            "tag": "",
+        }
+        if key := call.parts.get("key"):
+            return text(info[key]) if key in info else text("", 404)
+        return answer_json(info)
+
+    def site_config(self, call: Call) -> Response:
+        """What this caller may read."""
+        visible = set(self._state.site) if self._state.is_admin(call.login) else _PUBLIC | _AUTHENTICATED
+        if key := call.parts.get("key"):
+            if key not in self._state.site:
+                return text("", 404)
+            if key not in visible:
+                return text("", 403)
+            value = self._state.site[key]
+            return text(str(value).lower() if isinstance(value, bool) else str(value))
+        return answer_json({key: value for key, value in self._state.site.items() if key in visible})
+
+    def username(self, call: Call) -> Response:
+        """The best who-am-I."""
+        return text(call.login or "")
+
+    def profile(self, call: Call) -> Response:
+        """Self, or with rights another."""
+        login = call.parts.get("login", call.login) or ""
+        user = self._state.users.get(login)
+        if user is None:
+            return text("", 404)
+        if login != call.login and not self._state.is_admin(call.login):
+            return text("", 403)
+        return answer_json({"username": user.login, "enabled": user.enabled, "admin": user.admin, "email": user.email})
+
+    def user_projects(self, call: Call) -> Response:
+        """IDs of the projects that the caller may edit."""
+        with self._state.lock:
+            return answer_json([p.id for p in self._state.projects.values() if self._state.may_edit(call.login, p)])
+
+    def schemas(self, call: Call) -> Response:
+        """Names, or one schema."""
+        name = call.parts.get("name") or call.rest
+        if not name:
+            return answer_json(sorted(SCHEMAS))
+        found = SCHEMAS.get(re.sub(r"\.xsd$", "", name)) or SCHEMAS.get(name.partition("/")[0])
+        return text(found, content_type="application/xml") if found else text("", 404)
+
+    def dicomscp(self, call: Call) -> Response:
+        """The receivers; any user may list them (5.1). This sandbox runs none."""
+        return answer_json([])

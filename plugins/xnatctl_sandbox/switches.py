@@ -1,0 +1,20 @@
+"""What a real server may do to data, switched on by tests and by people; the defaults are a plain site's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Switches:
+    """Times in seconds. `lost_instances` are accepted and never stored, as behind a faulty disk."""
+
+    build_seconds: float = 0.0
+    archive_seconds: float = 0.0
+    race_seconds: float = 0.0  # between choosing a file name and locking it (contract xnat-import 4.3)
+    rejected_instances: set[str] = field(default_factory=set)  # anonymisation says "reject": 200, not stored
+    remap_uids: bool = False  # anonymisation gives new SOP Instance UIDs
+    lost_instances: set[str] = field(default_factory=set)
+    catalog_conflict_every: int = 0  # every n-th file PUT meets a changed catalog (contract xnat-api 4.7)
+    disk_full: bool = False
+    file_puts: int = 0
