@@ -102,7 +102,7 @@ def configure(path: str | None, *, verbose: int) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(default=str, ensure_ascii=True),
         ],
-        logger_factory=lambda *args: sink,
+        logger_factory=lambda *_: sink,
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose or path else logging.WARNING),
         cache_logger_on_first_use=False,
     )

@@ -1,6 +1,7 @@
 """An in-house command that knows the secret: `credential_helper: [command, argument, ...]` in the profile.
 
-It is started without a shell, with `get` as its last argument, reads `{"server": ..., "username": ...}` as JSON and writes
+It is started without a shell, with `get` as its last argument, reads `{"server": ..., "username": ...}` as JSON and
+writes
 `{"username": ..., "password": ...}` or `{"alias": ..., "secret": ...}`; nothing, or `{}`, means "not mine".
 """
 

@@ -71,6 +71,6 @@ def _read(path: Path) -> dict[str, Any] | None:
         entry = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    keys = {"server": str, "user": str, "token": str, "stored": (int, float)}
+    keys: dict[str, type | tuple[type, ...]] = {"server": str, "user": str, "token": str, "stored": (int, float)}
     good = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in keys.items())
     return entry if good and entry.get("schema") == _SCHEMA else None

@@ -143,7 +143,7 @@ def _chosen(call: Call, columns: Sequence[str], rows: list[dict[str, str]]) -> l
     """Filters by column, sorting and paging (contract xnat-api 2.1)."""
     names = {column.lower(): column for column in columns}
     for key in call.request.args:
-        if key.lower() in names and key not in ("format",):
+        if key.lower() in names and key != "format":
             wanted = call.query(key).split(",")
             rows = [row for row in rows if row[names[key.lower()]] in wanted]
     if sort := names.get(call.query("sortBy").lower()):

@@ -1,4 +1,7 @@
-"""The WSGI application: log, faults, login, routing, error pages, in the order of XNAT's filters (contract xnat-api 0.2)."""
+"""The WSGI application: log, faults, login, routing, error pages, in the order of XNAT's own filters.
+
+See contract xnat-api 0.2.
+"""
 
 from __future__ import annotations
 

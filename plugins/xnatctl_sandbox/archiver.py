@@ -255,9 +255,14 @@ class Archiver:
         scan = experiment.scans.get(scan_name)
         if scan is None:
             scan = Scan(
-                id=scan_name, xsi_type=scan_type(file.modality), pk=state.next_number("scan"), uid=file.series_instance_uid,
-                type=file.series_description or "unknown", series_description=file.series_description, modality=file.modality,
-            )  # fmt: skip
+                id=scan_name,
+                xsi_type=scan_type(file.modality),
+                pk=state.next_number("scan"),
+                uid=file.series_instance_uid,
+                type=file.series_description or "unknown",
+                series_description=file.series_description,
+                modality=file.modality,
+            )
             experiment.scans[scan_name] = scan
         if not scan.resources:
             directory = experiment.directory / "SCANS" / scan_name / "DICOM"

@@ -9,15 +9,16 @@ import struct
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from werkzeug import Request, Response
 
-_PROXY_PAGE = "<html>\r\n<head><title>{0} {1}</title></head>\r\n<body>\r\n<center><h1>{0} {1}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-_LOGIN_PAGE = (
-    '<!DOCTYPE html>\n<html><head><title>XNAT Login</title></head><body><form name="login"></form></body></html>'
+_PROXY_PAGE = (
+    "<html>\r\n<head><title>{0} {1}</title></head>\r\n<body>\r\n"
+    "<center><h1>{0} {1}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
-_PHRASES = {413: "Request Entity Too Large", 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Time-out"}  # fmt: skip
+_LOGIN_PAGE = "<!DOCTYPE html>\n<html><head><title>XNAT Login</title></head><body>Please log in.</body></html>"
 
 #: Actions that let the request do its work first.
 AFTER = frozenset({"store-then-cut", "store-then-status"})
@@ -108,9 +109,13 @@ def status(rule: Mapping[str, Any], request: Request) -> Response:
             pass
     code = int(rule.get("status", 200 if rule.get("page") == "login" else 503))
     page = rule.get("page", "proxy")
-    body = {"plain": "", "login": _LOGIN_PAGE}.get(page, _PROXY_PAGE.format(code, _PHRASES.get(code, "")))
+    body = {"plain": "", "login": _LOGIN_PAGE}.get(page, _PROXY_PAGE.format(code, _phrase(code)))
     kind = "text/html" if page != "plain" else "text/plain"
     return Response(body, code, rule.get("headers"), content_type=kind)
+
+
+def _phrase(code: int) -> str:
+    return "Gateway Time-out" if code == 504 else HTTPStatus(code).phrase  # as nginx writes it
 
 
 def cut(sock: socket.socket, *, reset: bool) -> None:

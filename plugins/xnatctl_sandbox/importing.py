@@ -171,7 +171,8 @@ def _destination(parameters: dict[str, str], handler: str) -> dict[str, str]:
         return filled
     if pieces[0] == "prearchive" and len(pieces) <= 5 and pieces[1:2] in ([], ["projects"]):
         filled["AA"] = "false"
-        for key, value in zip(("PROJECT_ID", "PREARC_TIMESTAMP", "PREARC_SESSION_FOLDER"), pieces[2:], strict=False):
-            filled[key] = value
-        return filled
+        return {
+            **filled,
+            **dict(zip(("PROJECT_ID", "PREARC_TIMESTAMP", "PREARC_SESSION_FOLDER"), pieces[2:], strict=False)),
+        }
     raise StatusError(400, "Parameter dest format error")

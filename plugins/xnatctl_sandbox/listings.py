@@ -262,7 +262,7 @@ class Listings:
                 )
         return text("<html><body>A page for browsers.</body></html>", content_type="text/html")
 
-    # creating (3)
+    # creating, contract section 3
 
     def _put_project(self, call: Call) -> Response:
         name = call.parts["project"]

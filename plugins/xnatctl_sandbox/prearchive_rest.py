@@ -33,7 +33,7 @@ class PrearchiveRest:
         self._rows: Prearchive = sandbox.prearchive
         self.threads: list[threading.Thread] = []
 
-    # listings (6.1)
+    # listings, contract section 6.1
 
     def listing(self, call: Call) -> Response:
         """All editable projects, or those named; all-data users see the Unassigned rows as well."""
@@ -87,7 +87,7 @@ class PrearchiveRest:
             "TIMEZONE": row.timezone,
         }
 
-    # one session (6.2)
+    # one session, contract section 6.2
 
     def _row(self, call: Call) -> PrearchiveRow | None:
         row = self._rows.find(call.parts["project"], call.parts["timestamp"], call.parts["folder"])
@@ -159,22 +159,24 @@ class PrearchiveRest:
         if files is None:
             raise StatusError(404, "Unable to locate prearc resource.")
         if pieces[1:] == ["resources"]:
-            rows = [{"label": "DICOM", "file_count": len(files), "file_size": sum(file.size for file in files)}]
-            return table(call, ("label", "file_count", "file_size"), rows)
+            sums: list[dict[str, object]] = [
+                {"label": "DICOM", "file_count": len(files), "file_size": sum(file.size for file in files)}
+            ]
+            return table(call, ("label", "file_count", "file_size"), sums)
         if pieces[1:4] == ["resources", "DICOM", "files"]:
             if len(pieces) == 5:
                 path = row.directory / "SCANS" / pieces[0] / "DICOM" / pieces[4]
                 return Response(path.read_bytes(), 200, content_type="application/octet-stream")
             base = f"/data/prearchive/projects/{row.project}/{row.timestamp}/{row.folder}/scans/{pieces[0]}"
-            rows = [
+            listed: list[dict[str, object]] = [
                 {"Name": name, "Size": file.size, "URI": f"{base}/resources/DICOM/files/{name}"}
                 for file in files
                 for name in [file.path.rpartition("/")[2]]
             ]
-            return table(call, ("Name", "Size", "URI"), rows)
+            return table(call, ("Name", "Size", "URI"), listed)
         raise StatusError(404, "Unable to locate prearc resource.")
 
-    # actions (6.3)
+    # actions, contract section 6.3
 
     def _action(self, call: Call, row: PrearchiveRow | None) -> Response:
         parameters = {key: values[-1] for key, values in call.parameters().items() if values}
@@ -232,15 +234,15 @@ class PrearchiveRest:
             raise StatusError(500, f"Operation Failed: {refusal.reason}") from None
         return Response(archiver.archive_uri(self._state, experiment), 301, content_type="text/plain")
 
-    # services (6.4, 6.5)
+    # services, contract section 6.4, 6.5
 
     def archive(self, call: Call) -> Response:
         """`POST /services/archive`: with one source a merge is always tried, and `append` overrides too."""
         parameters = call.parameters()
         sources = list(parameters.get("src", []))
         triples = zip(
-            parameters.get("project", []), parameters.get("PREARC_TIMESTAMP", []), parameters.get("PREARC_SESSION_FOLDER", []),
-            strict=False,
+            parameters.get("project", []), parameters.get("PREARC_TIMESTAMP", []),
+            parameters.get("PREARC_SESSION_FOLDER", []), strict=False,
         )  # fmt: skip
         sources += [f"/prearchive/projects/{p}/{t}/{f}" for p, t, f in triples]
         if not sources:

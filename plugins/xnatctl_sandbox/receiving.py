@@ -153,7 +153,8 @@ class Receiver:
         if directory.exists() or state.find_experiment(project, label) is not None:
             return None
         row = DirectRow(
-            id=state.next_number("direct"), project=project, tag=study, name=label, directory=directory, subject=subject,
+            id=state.next_number("direct"), project=project, tag=study, name=label, directory=directory,
+            subject=subject,
             lastmod=state.clock.now(), uploaded=state.clock.now(), source=wish.source,
         )  # fmt: skip
         state.direct.append(row)
@@ -250,7 +251,7 @@ class Receiver:
         self, name: str, row: PrearchiveRow | DirectRow, folder: Path, received: Received, *, rename: bool
     ) -> str:
         """The file's name, chosen before it is locked (4.3)."""
-        digest = hashlib.sha1(  # noqa: S324 - a name, not a proof
+        digest = hashlib.sha1(
             f"{received.sop_class_uid}{received.sop_instance_uid}".encode(), usedforsecurity=False
         ).hexdigest()[:8]
         series = received.scan.partition("-")[0]

@@ -344,7 +344,7 @@ class Resources:
             )
         )  # fmt: skip
 
-    # refresh (4.8)
+    # refresh, contract section 4.8
 
     def refresh(self, call: Call) -> Response:
         """`/services/refresh/catalog`: append what is on disk, drop what is not, recompute."""
@@ -414,11 +414,10 @@ def _catalog(resource: Resource) -> str:
     lines.append(f"<cat:{kind} {spaces}>")
     lines.append("<cat:entries>")
     for entry in resource.entries.values():
-        extra = ""
+        attributes = {"URI": entry.path, "name": entry.path, "digest": entry.md5}
         if entry.uid:
-            extra = f' xsi:type="cat:dcmEntry" UID={quoteattr(entry.uid)} instanceNumber={quoteattr(entry.instance_number or "")}'
-        lines.append(
-            f"<cat:entry URI={quoteattr(entry.path)} name={quoteattr(entry.path)} digest={quoteattr(entry.md5)}{extra}/>"
-        )
+            attributes |= {"xsi:type": "cat:dcmEntry", "UID": entry.uid, "instanceNumber": entry.instance_number or ""}
+        written = " ".join(f"{key}={quoteattr(value)}" for key, value in attributes.items())
+        lines.append(f"<cat:entry {written}/>")
     lines.append(f"</cat:entries>\n</cat:{kind}>\n")
     return "\n".join(lines)

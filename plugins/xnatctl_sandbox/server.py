@@ -47,8 +47,8 @@ class _Quiet(WSGIRequestHandler):
 class Sandbox:
     """A server to start and stop, also as a context manager.
 
-    `directory` None = a temporary one, removed at the end. `port` 0 = any free one. With a directory that was used before,
-    its users, projects and sessions come back.
+    `directory` None = a temporary one, removed at the end; `port` 0 = any free one. With a directory that was used
+    before, its users, projects and sessions come back.
     """
 
     def __init__(

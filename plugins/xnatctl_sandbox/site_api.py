@@ -30,7 +30,7 @@ class Site:
         self._state = sandbox.state
         self._accounts = accounts
 
-    # sessions (1.1)
+    # sessions, contract section 1.1
 
     def jsession(self, call: Call, session: HttpSession) -> Response:
         """The session id, for guests as well: it proves nothing (1.1.1)."""

@@ -289,11 +289,9 @@ class State:
     def find_subject(self, project: str, name: str) -> Subject | None:
         """By label in the project first, then by ID when it belongs to the project (contract xnat-api 2.4)."""
         with self.lock:
-            for match in (lambda s: s.label == name, lambda s: s.id == name):
-                for subject in self.subjects_of(project):
-                    if match(subject):
-                        return subject
-        return None
+            subjects = list(self.subjects_of(project))
+        by_label = next((subject for subject in subjects if subject.label == name), None)
+        return by_label or next((subject for subject in subjects if subject.id == name), None)
 
     def find_experiment(self, project: str | None, name: str) -> Experiment | None:
         """By ID first, then, with a project, by label in it (contract xnat-api 2.4)."""

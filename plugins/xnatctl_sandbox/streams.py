@@ -103,7 +103,7 @@ class _Buffer:
 def _zip(stream: Readable) -> Iterator[tuple[str, Readable]]:
     buffer = _Buffer(stream)
     while buffer.peek(4) == b"PK\x03\x04":  # anything else ends the listing, as getNextEntry() does
-        _, _, flags, method, _, _, _, packed, size, name_length, extra = struct.unpack("<4s5H3I2H", buffer.exactly(30))
+        _, _, flags, method, _, _, _, _, size, name_length, extra = struct.unpack("<4s5H3I2H", buffer.exactly(30))
         raw = buffer.exactly(name_length)
         buffer.exactly(extra)
         if flags & 1:

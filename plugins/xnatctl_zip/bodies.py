@@ -1,9 +1,10 @@
 """Bundles as request bodies: streamed, readable again, their length known before the first byte.
 
 tar: ustar headers by hand; a name is `<SOPInstanceUID>.dcm`, owner and time are fixed, so that no local path, user or
-date travels and the same input gives the same bytes. zip: method 8 with data descriptor, which is the one streamed form that
-the JDK's ZipInputStream reads (it refuses stored entries with a descriptor); uncompressed entries are deflate's stored blocks,
-whose length follows from the size.
+date travels and the same input gives the same bytes. zip: method 8 with data descriptor, which is the one streamed
+form that
+the JDK's ZipInputStream reads (it refuses stored entries with a descriptor); uncompressed entries are deflate's
+stored blocks, whose length follows from the size.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def stored_zip_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
         blocks = max(1, -(-item.size // _STORED_BLOCK))
         name = len(_name(item))
         length += _LOCAL.size + name + item.size + 5 * blocks + _DESCRIPTOR.size + _CENTRAL.size + name
-    return Body(length=length, chunks=lambda: joined(_zip(items, open_item, compress=lambda item: False)))
+    return Body(length=length, chunks=lambda: joined(_zip(items, open_item, compress=lambda _: False)))
 
 
 def deflated_zip_body(

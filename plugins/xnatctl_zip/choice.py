@@ -23,7 +23,7 @@ def compressible(item: UploadItem) -> bool:
 
 
 class Choice:
-    """Shared by the workers of a run: the first batches go plain and measure the link, one is packed to measure that."""
+    """Shared by the workers of a run: the first batches go plain and measure the link, then one is packed."""
 
     def __init__(self, wanted: str) -> None:
         self._wanted = wanted

@@ -9,7 +9,7 @@ from typing import Any
 try:
     from isal import isal_zlib as _isal
 except ImportError:  # no wheel for this machine
-    _isal = None
+    _isal = None  # type: ignore[assignment]  # stands for "not there"
 
 #: isal's best level on most machines, and zlib's fastest: higher ones cost six times as much for 1 to 2 percent.
 _ISAL_LEVEL = 3

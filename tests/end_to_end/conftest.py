@@ -16,9 +16,8 @@ import pytest
 
 pytest.importorskip("werkzeug", reason="the sandbox extra is not installed")
 
-from xnatctl_sandbox.server import Sandbox
-
 from xnatctl.testing.exam import write_exam
+from xnatctl_sandbox.server import Sandbox
 
 
 @dataclass(frozen=True)

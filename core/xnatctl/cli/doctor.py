@@ -1,4 +1,4 @@
-"""`doctor`: is everything in place for an upload?"""
+"""`doctor`: whether everything is in place for an upload."""
 
 from __future__ import annotations
 

@@ -23,13 +23,32 @@ class Root(LazyGroup):
     def __init__(self) -> None:
         super().__init__(name="xnatctl", help="Upload medical imaging data to XNAT, and prove that it arrived.")
         self.params = [
-            click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
-                         help="Print the version and stop."),
-            click.Option(["--block-plugin"], multiple=True, metavar="NAME", is_eager=True, expose_value=False, callback=_block,
-                         help="Leave a plugin out; may be repeated.  [env: XNATCTL_BLOCK_PLUGINS]"),
-            click.Option(["--no-external-plugins"], is_flag=True, is_eager=True, expose_value=False, callback=_safe_mode,
-                         help="Use only the plugins that come with xnatctl.  [env: XNATCTL_NO_EXTERNAL_PLUGINS]"),
-        ]  # fmt: skip
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_version,
+                help="Print the version and stop.",
+            ),
+            click.Option(
+                ["--block-plugin"],
+                multiple=True,
+                metavar="NAME",
+                is_eager=True,
+                expose_value=False,
+                callback=_block,
+                help="Leave a plugin out; may be repeated.  [env: XNATCTL_BLOCK_PLUGINS]",
+            ),
+            click.Option(
+                ["--no-external-plugins"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_safe_mode,
+                help="Use only the plugins that come with xnatctl.  [env: XNATCTL_NO_EXTERNAL_PLUGINS]",
+            ),
+        ]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """List from our own pages alone: a broken stranger must not keep anybody from the help (level 1)."""
@@ -63,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(args))
 
 
-def run(args: list[str]) -> int:
+def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
     """Run one command; returns its exit code and never raises what is foreseeable."""
     app = App()
     app.output = _early_output(args)

@@ -43,18 +43,30 @@ def common_options(function: F) -> F:
     for decorate in reversed(
         [
             click.option(
-                "-o", "--output", metavar="FORMAT", expose_value=False, callback=_into_app,
+                "-o",
+                "--output",
+                metavar="FORMAT",
+                expose_value=False,
+                callback=_into_app,
                 help="table, json, ndjson, csv, tsv, yaml, or a plugin's.  [default: table]",
             ),
-            click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_into_app, help="Print identifiers only."),
-            click.option("-v", "--verbose", count=True, expose_value=False, callback=_into_app, help="Say more; twice for all."),
+            click.option(
+                "-q", "--quiet", is_flag=True, expose_value=False, callback=_into_app, help="Print identifiers only."
+            ),
+            click.option(
+                "-v", "--verbose", count=True, expose_value=False, callback=_into_app, help="Say more; twice for all."
+            ),
             click.option("--no-color", is_flag=True, expose_value=False, callback=_into_app, help="No colours."),
             click.option(
-                "--log-file", metavar="PATH", type=click.Path(dir_okay=False), expose_value=False, callback=_log_file,
+                "--log-file",
+                metavar="PATH",
+                type=click.Path(dir_okay=False),
+                expose_value=False,
+                callback=_log_file,
                 help="Write a log of JSON lines, without secrets.",
             ),
         ]
-    ):  # fmt: skip
+    ):
         function = decorate(function)
     return function
 
@@ -66,15 +78,19 @@ def server_options(function: F) -> F:
             click.option("--url", metavar="URL", help="The server.  [env: XNAT_URL]"),
             click.option("--profile", metavar="NAME", help="The profile to use.  [env: XNAT_PROFILE]"),
             click.option("--username", metavar="USER", help="Log in as this user.  [env: XNAT_USER]"),
-            click.option("--password", metavar="PASS", help="Shows in the process list; see --password-stdin.  [env: XNAT_PASS]"),
+            click.option(
+                "--password", metavar="PASS", help="Shows in the process list; see --password-stdin.  [env: XNAT_PASS]"
+            ),
             click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
             click.option(
-                "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+                "--timeout",
+                type=click.FloatRange(min=0, min_open=True),
+                metavar="SECONDS",
                 help="Limit of one whole request.  [env: XNAT_TIMEOUT; default: 21600]",
             ),
             click.option("--insecure", is_flag=True, help="Do not check the server's certificate."),
         ]
-    ):  # fmt: skip
+    ):
         function = _hidden_from_command(decorate)(function)
     return function
 

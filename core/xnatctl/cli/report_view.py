@@ -141,8 +141,10 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: 
     goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
     target = f"{goal} of project {where.project}, subject {where.subject}, session {where.session}"
     summary = [
-        f"Would send {len(items)} instances ({human_size(sum(item.size for item in items))}) in {batches} requests "
-        f"with {plan.workers} workers to {where.server or 'the configured server'}: {target}.",
+        (
+            f"Would send {len(items)} instances ({human_size(sum(item.size for item in items))}) in {batches} requests "
+            f"with {plan.workers} workers to {where.server or 'the configured server'}: {target}."
+        ),
         *(f"{stage.kind}: {stage.name}" for stage in plan.stages),
         *(f"{key}: {value}" for key, value in description.items()),
         *_excluded(plan.excluded),

@@ -1,6 +1,7 @@
 """Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
 
-What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested archives,
+What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested
+archives,
 links, devices and encrypted members are left out with a reason; damaged or overlapping ones are refused as a whole.
 """
 

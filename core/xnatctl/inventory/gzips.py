@@ -1,7 +1,7 @@
 """Reading a gzip file from any point, without unpacking it from the start each time.
 
-While a reader moves forward it leaves checkpoints: copies of the decompressor's state. The next reader starts at the nearest
-one. Checkpoints are shared by all readers of a file and bounded in number.
+While a reader moves forward it leaves checkpoints: copies of the decompressor's state. The next reader starts at the
+nearest one. Checkpoints are shared by all readers of a file and bounded in number.
 """
 
 from __future__ import annotations
@@ -75,8 +75,13 @@ def _checkpoints(descriptor: int) -> _Checkpoints:
     return found
 
 
-def gzip_reader(descriptor: int, offset: int) -> Callable[[int], bytes]:
-    """`read(n)` over the unpacked bytes from `offset` on. Raises Damaged, OSError. Several gzip members are one stream."""
+def gzip_reader(  # noqa: C901 - a state machine of one decompressor
+    descriptor: int, offset: int
+) -> Callable[[int], bytes]:
+    """`read(n)` over the unpacked bytes from `offset` on; several gzip members are one stream.
+
+    Raises Damaged, OSError.
+    """
     checkpoints = _checkpoints(descriptor)
     position, packed, state = checkpoints.nearest(offset)
     pending = b""

@@ -88,7 +88,7 @@ def read_header(read: Callable[[int], bytes], size: int) -> Header | None:
         whole = len(head) >= size or len(head) < wanted
         try:
             found = _parse(head, whole=whole)
-            return None if found is None else _header(*found)
+            return None if found is None else _header(found[0], found[1], preamble=found[2])
         except _Short:
             if whole:
                 return _ask_pydicom(head, "it ends in the middle of its header")
@@ -189,7 +189,9 @@ class _Parser:
         self._u2 = struct.Struct(f"{order}H").unpack_from
         self._u4 = struct.Struct(f"{order}I").unpack_from
 
-    def read(self, position: int, elements: dict[int, bytes], group: int | None = None) -> int:
+    def read(  # noqa: C901 - one loop over elements, read from top to bottom
+        self, position: int, elements: dict[int, bytes], group: int | None = None
+    ) -> int:
         """Fill `elements` from `position`; stops behind the wanted tags, at another `group`, or at the end."""
         previous = -1
         while position + 8 <= self._end:
@@ -263,7 +265,7 @@ def _text(value: bytes) -> str:
     return value.split(b"\\")[0].strip(b" \0").decode("ascii", "replace")
 
 
-def _header(elements: dict[int, bytes], offset: int, preamble: bool) -> Header:
+def _header(elements: dict[int, bytes], offset: int, *, preamble: bool) -> Header:
     """The header. Raises Unreadable for one that the server could not file (contract xnat-import 3.2)."""
     is_directory = _text(elements.get(_MEDIA_CLASS, b"")) == _DIRECTORY or _DIRECTORY_RECORDS in elements
     text = {tag: _text(elements.get(tag, b"")) for tag in _WANTED}
@@ -322,6 +324,6 @@ def _ask_pydicom(head: bytes, problem: str) -> Header | None:
     elements = {tag: ("" if value is None else str(value)).encode("ascii", "replace") for tag, value in values.items()}
     preamble = head[128:132] == b"DICM"
     try:
-        return _header(elements, 0, preamble)
+        return _header(elements, 0, preamble=preamble)
     except Unreadable:
         raise Unreadable(f"DICOM, but {problem}") from None

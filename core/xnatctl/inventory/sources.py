@@ -23,8 +23,8 @@ _BLOCK = 1 << 20
 def open_item(item: UploadItem) -> Iterator[Reader]:
     """The bytes of an item, exactly `item.size` of them.
 
-    Size, time and inode are compared with the plan on opening and again on the last byte. Raises SourceChanged, also for a
-    file that vanished or cannot be read any more.
+    Size, time and inode are compared with the plan on opening and again on the last byte. Raises SourceChanged, also
+    for a file that vanished or cannot be read any more.
     """
     try:
         descriptor = os.open(item.source.path, os.O_RDONLY | os.O_NONBLOCK)

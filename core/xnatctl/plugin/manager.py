@@ -1,6 +1,7 @@
 """Finding and loading plugins, in three levels, so that a bad one never locks a user out (DESIGN 4).
 
-Level 0 reads metadata only (`--version`, `plugins list`). Level 1 loads the pages of our own distribution (root `--help`).
+Level 0 reads metadata only (`--version`, `plugins list`). Level 1 loads the pages of our own distribution (root
+`--help`).
 Level 2 loads all active pages, each on its own: what one raises or prints becomes one warning. Installed means enabled.
 """
 

@@ -116,7 +116,10 @@ class Settings:
         return self.url.value or ""
 
     def plugin_option(self, option: Option) -> Any:
-        """The value of a plugin's option when its flag was not given: variable, profile, default. Raises ConfigError."""
+        """The value of a plugin's option when its flag was not given: variable, profile, default.
+
+        Raises ConfigError.
+        """
         return resolve_option(option, self.profile).value
 
     def rows(self) -> list[tuple[str, Any, str]]:

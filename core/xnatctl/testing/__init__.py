@@ -1,7 +1,7 @@
 """The test kit for plugin authors.
 
-`write_exam` makes real DICOM to upload, `contracts` holds the suites that every transport, credential source and formatter
-must pass, `fakes` the other side of a transport.
+`write_exam` makes real DICOM to upload, `contracts` holds the suites that every transport, credential source and
+formatter must pass, `fakes` the other side of a transport.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def write_exam(
 ) -> Exam:
     """Write `series` x `instances` MR images below `directory`.
 
-    Names and transfer syntaxes (explicit or implicit little endian) take turns from series to series. `clutter` adds what
-    lies between the images in real exports: texts, a PDF, empty, hidden and Analyze files, links.
+    Names and transfer syntaxes (explicit or implicit little endian) take turns from series to series. `clutter` adds
+    what lies between the images in real exports: texts, a PDF, empty, hidden and Analyze files, links.
     """
     root = Path(directory)
     root.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def _mr(
     pixels = bytearray(2 * rows * columns)
     for position in range(rows * columns):
         pixels[2 * position] = noise[(position + index) % len(noise)]
-    elements = [
+    elements: list[tuple[int, int, str, str | int | bytes]] = [
         (0x0008, 0x0005, "CS", "ISO_IR 192"),
         (0x0008, 0x0008, "CS", "ORIGINAL\\PRIMARY\\OTHER"),
         (0x0008, 0x0016, "UI", _MR),
@@ -167,10 +167,9 @@ def _mr(
 
 def _element(group: int, element: int, vr: str, value: str | int | bytes, *, implicit: bool) -> bytes:
     """One data element, little endian (PS3.5 7.1.2, 7.1.3)."""
-    if isinstance(value, int):
-        data = struct.pack("<H", value)
-    else:
-        data = value.encode() if isinstance(value, str) else value
+    if isinstance(value, str):
+        value = value.encode()
+    data = struct.pack("<H", value) if isinstance(value, int) else value
     if len(data) % 2:
         data += b"\0" if vr in ("UI", "OB") else b" "
     if implicit:

@@ -1,7 +1,7 @@
 """The HTTP client: one connection pool, one login, no surprises.
 
-The only module that imports httpx. No redirect is ever followed, HTML is never success, cookies stay with this server, and
-every failure becomes an error that says what happened (contract xnat-api 0, 1, 7).
+The only module that imports httpx. No redirect is ever followed, HTML is never success, cookies stay with this
+server, and every failure becomes an error that says what happened (contract xnat-api 0, 1, 7).
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def url_path(*segments: str) -> str:
 class XnatClient:
     """A connection to one server, shared by all workers.
 
-    `server` is the base URL, a context path included. `timeout` bounds one whole request in seconds, `stall_timeout` how long
+    `server` is the base URL, a context path included. `timeout` bounds one whole request in seconds, `stall_timeout`
+    how long
     a socket may take no byte, `connect_timeout` the connecting. `verify` is True, False or the path of a CA bundle.
     """
 
@@ -94,7 +95,7 @@ class XnatClient:
         self._http = httpx.Client(
             headers={"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"},
             follow_redirects=False,
-            verify=_tls(verify, cert),
+            verify=_tls(verify=verify, cert=cert),
             # httpx would keep cookies for other hosts too; ours are sent by hand, to this server alone.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx.Timeout(connect=connect_timeout, read=timeout, write=stall_timeout, pool=None),
@@ -229,7 +230,7 @@ class XnatClient:
         request = self._http.build_request(
             call.method,
             self.server + call.path,
-            params=call.params,
+            params=call.query,
             headers={**headers, **call.headers()},
             content=sender.content(),
             timeout=httpx.Timeout(
@@ -291,7 +292,7 @@ class _Call:
         limit: int = MAX_ANSWER,
     ) -> None:
         self.method, self.path, self.form, self.timeout, self.limit = method, path, form, timeout, limit
-        self.params = None if params is None else list(params.items() if isinstance(params, Mapping) else params)
+        self.query = None if params is None else tuple(params.items() if isinstance(params, Mapping) else params)
         self.on_bytes = on_bytes
         self.content_type = content_type
         if form is not None:
@@ -381,7 +382,7 @@ def _read(answer: httpx.Response, limit: int, deadline: float) -> bytes:
     return b"".join(pieces)
 
 
-def _tls(verify: bool | str, cert: str | tuple[str, str] | None) -> Any:
+def _tls(*, verify: bool | str, cert: str | tuple[str, str] | None) -> Any:
     """An SSL context for a CA bundle or a client certificate; plain True and False as they are."""
     if verify is True and cert is None:
         return True

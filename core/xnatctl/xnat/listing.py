@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
 from xnatctl.xnat.client import MAX_LISTING, XnatClient, url_path
@@ -260,8 +260,8 @@ def _catalog_uids(document: bytes) -> set[str]:
     if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
         raise NotXnat("The server's DICOM catalog holds a document type, which no catalog does.")
     try:
-        root = ElementTree.fromstring(document)  # noqa: S314 - without a document type there are no entities
-    except ElementTree.ParseError:
+        root = ET.fromstring(document)  # noqa: S314 - without a document type there are no entities
+    except ET.ParseError:
         raise NotXnat("The server's DICOM catalog is not XML.") from None
     return {
         uid for element in root.iter() if element.tag.rpartition("}")[2] in _ENTRIES and (uid := element.get("UID"))

@@ -87,7 +87,9 @@ def judge(reply: Reply, server: str, method: str, path: str, expect: tuple[int, 
     raise error_for(reply, server, method, path)
 
 
-def error_for(reply: Reply, server: str, method: str, path: str) -> Exception:
+def error_for(  # noqa: PLR0911 - one return per status
+    reply: Reply, server: str, method: str, path: str
+) -> Exception:
     """The error that a status means."""
     status, said = reply.status, reply.said
     what = f"{said} (HTTP {status})" if said else f"HTTP {status}"
@@ -119,8 +121,8 @@ def error_for(reply: Reply, server: str, method: str, path: str) -> Exception:
 
 #: One status for many causes (contract xnat-api 1.2, 1.7).
 LOGIN_HINT = (
-    "The password may be wrong or expired, the account locked after failed tries, not verified or disabled, or have too "
-    "many sessions open. Try it once in the browser before trying again here."
+    "The password may be wrong or expired, the account locked after failed tries, not verified or disabled, or have "
+    "too many sessions open. Try it once in the browser before trying again here."
 )
 
 
