@@ -171,6 +171,7 @@ class Application:
             Route("/prearchive/projects/{project}/{timestamp}/{folder}", rest.session),
             Route("/prearchive/projects/{project}/{timestamp}/{folder}/logs", rest.logs, read),
             Route("/prearchive/projects/{project}/{timestamp}/{folder}/scans", rest.scans, read),
+            Route("/search/elements", lists.search_elements, read),
             Route("/projects", lists.projects, read),
             Route("/projects/{project}", lists.project_item, ("GET", "PUT")),
             Route("/projects/{project}/prearchive_code", self._site.prearchive_code, read),

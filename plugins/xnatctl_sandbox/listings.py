@@ -169,6 +169,19 @@ class Listings:
         columns = [*dict.fromkeys(asked), "URI"] if asked and "URI" not in asked else asked
         return table(call, columns or defaults, rows, title=title)
 
+    def search_elements(self, call: Call) -> Response:
+        """`/search/elements[/TYPE]`: the data types that hold something, or the fields of one.
+
+        Both Python clients ask for it; the field list is short here.
+        """
+        if call.rest:
+            fields = [{"FIELD_ID": name, "HEADER": name, "TYPE": "string"} for name in ("ID", "LABEL", "PROJECT")]
+            return table(call, ("FIELD_ID", "HEADER", "TYPE"), fields)
+        with self._state.lock:
+            kinds = {"xnat:projectData", "xnat:subjectData", *(e.xsi_type for e in self._state.experiments.values())}
+        rows = [{"ELEMENT_NAME": kind, "SINGULAR": kind.partition(":")[2], "SECURED": "true"} for kind in sorted(kinds)]
+        return table(call, ("ELEMENT_NAME", "SINGULAR", "SECURED"), rows)
+
     # items: HTML comes first, so `format=json` must be said (2.1)
 
     def project_item(self, call: Call) -> Response:

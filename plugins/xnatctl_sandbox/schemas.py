@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
-<xs:schema targetNamespace="http://nrg.wustl.edu/{0}" xmlns:{0}="http://nrg.wustl.edu/{0}"
- xmlns:xnat="http://nrg.wustl.edu/xnat" xmlns:xs="http://www.w3.org/2001/XMLSchema"
- xmlns:xdat="http://nrg.wustl.edu/xdat" elementFormDefault="qualified" attributeFormDefault="unqualified">
+<xs:schema targetNamespace="http://nrg.wustl.edu/{}" xmlns:xs="http://www.w3.org/2001/XMLSchema"
+ xmlns:xnat="http://nrg.wustl.edu/xnat" xmlns:xdat="http://nrg.wustl.edu/xdat"
+ elementFormDefault="qualified" attributeFormDefault="unqualified">
 """
 
 
