@@ -19,10 +19,13 @@ def _app(context: click.Context) -> App:
     return app
 
 
-def _known(context: click.Context) -> Mapping[str, CommandSpec]:
-    """Every command by path: core's own, then the plugins'."""
-    plugins = {path: provided.spec for path, provided in _app(context).registry.commands().items()}
-    return {**plugins, **{spec.path: spec for spec in BUILTIN}}
+_CORE = {spec.path: spec for spec in BUILTIN}
+
+
+def _known(context: click.Context, level: int = 2) -> Mapping[str, CommandSpec]:
+    """Every command by path: the plugins' of a level, and core's own, which no plugin replaces."""
+    plugins = {path: provided.spec for path, provided in _app(context).registry.commands(level=level).items()}
+    return {**plugins, **_CORE}
 
 
 class LazyGroup(click.Group):
@@ -33,15 +36,20 @@ class LazyGroup(click.Group):
         self._path = path
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({rest.split(" ")[0] for rest in self._below(context)})
+        """The root lists our own pages' commands: a broken stranger must not keep anybody from the help."""
+        prefix = f"{self._path} " if self._path else ""
+        known = _known(context, level=2 if self._path else 1)
+        return sorted({path[len(prefix) :].split(" ")[0] for path in known if path.startswith(prefix)})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         path = f"{self._path} {name}".strip()
-        specs = _known(context)
-        if path in specs:
-            return _StandIn(path, specs[path])
-        if any(other.startswith(f"{path} ") for other in specs):
-            return LazyGroup(name, path, help=GROUPS.get(path, f"Commands of {name}."))
+        # Level by level: core's own commands are found without loading any plugin, ours without a stranger's.
+        for level in (0, 1, 2):
+            known = _known(context, level) if level else _CORE
+            if path in known:
+                return _StandIn(path, known[path])
+            if any(other.startswith(f"{path} ") for other in known):
+                return LazyGroup(name, path, help=GROUPS.get(path, f"Commands of {name}."))
         return None
 
     def resolve_command(
@@ -65,10 +73,6 @@ class LazyGroup(click.Group):
         if isinstance(found, _StandIn):
             found = found.load(context)
         return command, found, rest
-
-    def _below(self, context: click.Context) -> list[str]:
-        prefix = f"{self._path} " if self._path else ""
-        return [path[len(prefix) :] for path in _known(context) if path.startswith(prefix)]
 
 
 class _StandIn(click.Command):

@@ -50,13 +50,6 @@ class Root(LazyGroup):
             ),
         ]
 
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List from our own pages alone: a broken stranger must not keep anybody from the help (level 1)."""
-        app = context.find_object(App)
-        if app is not None:
-            app.registry.manager.load(1)
-        super().format_commands(context, formatter)
-
 
 def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:

@@ -129,7 +129,7 @@ class PluginManager:
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(XnatctlSpecs)
         self.plugins = discover()
-        self._level = 0
+        self.level = 0
         for plugin in self.plugins:
             if (reason := policy.verdict(plugin)) is not None:
                 plugin.status, plugin.reason = Status.BLOCKED, reason
@@ -145,9 +145,9 @@ class PluginManager:
 
     def load(self, level: int) -> None:
         """Load pages up to a level: 1 ours, 2 all."""
-        if level <= self._level:
+        if level <= self.level:
             return
-        self._level = level
+        self.level = level
         for plugin in self.plugins:
             if plugin.page is None and plugin.status is Status.ACTIVE and (plugin.ours or level >= 2):
                 self.load_one(plugin)

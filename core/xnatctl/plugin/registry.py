@@ -61,7 +61,7 @@ class Registry:
         self.manager = manager
         self._plan_last = plan_last
         self._debug = debug or _ignore
-        self._provided: dict[str, dict[str, list[Provided[Any]]]] = {}
+        self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
 
     # look-ups
 
@@ -78,7 +78,13 @@ class Registry:
         return self._unique("xnatctl_formatters")
 
     def formatter(self, name: str) -> Provided[FormatterSpec]:
-        """One formatter; raises like `transport`."""
+        """One formatter; raises like `transport`.
+
+        Strangers are loaded only when ours do not have it, so that `plugins list` and `plugins block` work whatever
+        state the strangers are in.
+        """
+        if self.manager.level < 2 and len(own := self._collect("xnatctl_formatters", 1).get(name, [])) == 1:
+            return own[0]
         return self._one("xnatctl_formatters", name)
 
     def credential_sources(self) -> list[Provided[CredentialSourceSpec]]:
@@ -86,9 +92,9 @@ class Registry:
         found: dict[str, Provided[CredentialSourceSpec]] = self._unique("xnatctl_credential_sources")
         return sorted(found.values(), key=lambda provided: (provided.spec.order, provided.name))
 
-    def commands(self) -> dict[str, Provided[CommandSpec]]:
-        """Commands by path; of a twofold one the first, whose running then refuses."""
-        return {path: entries[0] for path, entries in self._collect("xnatctl_commands").items()}
+    def commands(self, *, level: int = 2) -> dict[str, Provided[CommandSpec]]:
+        """Commands by path; of a twofold one the first, whose running then refuses. `level` 1 = ours only."""
+        return {path: entries[0] for path, entries in self._collect("xnatctl_commands", level).items()}
 
     def command(self, path: str) -> Provided[CommandSpec]:
         """One command; raises like `transport`."""
@@ -166,15 +172,16 @@ class Registry:
 
     # collecting
 
-    def _collect(self, hook: str) -> dict[str, list[Provided[Any]]]:
-        self.manager.load(2)
-        if hook not in self._provided:
+    def _collect(self, hook: str, level: int = 2) -> dict[str, list[Provided[Any]]]:
+        self.manager.load(level)
+        key = (hook, level)
+        if key not in self._provided:
             found: dict[str, list[Provided[Any]]] = {}
             for plugin in list(self.manager.active):
                 for provided in self._ask(plugin, hook):
                     found.setdefault(provided.name, []).append(provided)
-            self._provided[hook] = dict(sorted(found.items()))
-        return self._provided[hook]
+            self._provided[key] = dict(sorted(found.items()))
+        return self._provided[key]
 
     def _ask(self, plugin: Plugin, hook: str) -> list[Provided[Any]]:
         """One plugin's specs of one kind; anything but specs makes it broken."""

@@ -1,0 +1,17 @@
+"""Declares the transport `series`."""
+
+from __future__ import annotations
+
+from xnatctl.api import Option, TransportSpec, hookimpl
+
+
+@hookimpl
+def xnatctl_transports() -> list[TransportSpec]:
+    return [
+        TransportSpec(
+            name="series",
+            summary="one zip per series",
+            target="xnatctl_series.transport:SeriesTransport",
+            options=(Option(name="level", help="Compression level, 0 to 9.", type=int, default=1),),
+        )
+    ]

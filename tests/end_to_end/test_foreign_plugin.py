@@ -1,0 +1,94 @@
+"""A stranger's transport goes through the same engine; any of ours can be taken away."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "xnatctl-series"
+OURS = ("archive", "credentials", "gradual", "output", "sandbox", "zip")
+UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """The example, installed as pip lays it out, in a folder of its own."""
+    site = tmp_path / "site"
+    shutil.copytree(EXAMPLE / "xnatctl_series", site / "xnatctl_series")
+    info = site / "xnatctl_series-1.0.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: xnatctl-series\nVersion: 1.0.0\n")
+    (info / "entry_points.txt").write_text("[xnatctl]\nseries = xnatctl_series.plugin\n")
+    return {"PYTHONPATH": str(site)}
+
+
+def test_it_is_listed_without_being_imported(xnatctl, installed, tmp_path):
+    (tmp_path / "site" / "xnatctl_series" / "plugin.py").write_text("raise SystemExit('imported')")
+    done = xnatctl("plugins", "list", "-o", "json", env=installed)
+    assert done.code == 0
+    (row,) = [plugin for plugin in done.document["plugins"] if plugin["name"] == "series"]
+    assert (row["status"], row["distribution"], row["version"]) == ("active", "xnatctl-series", "1.0.0")
+    assert "imported" not in done.err
+
+
+def test_its_transport_and_option_show_and_upload(xnatctl, sandbox, alice, exam, installed, assert_exactly):
+    assert "--level" in xnatctl("session", "upload", "--help", env=installed).out
+    wrong = xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", "serie", env={**alice, **installed})
+    assert wrong.code == 2
+    assert "Did you mean series?" in wrong.err
+    done = xnatctl(
+        "session", "upload", exam.directory, *UPLOAD, "--mode", "series", "--level", "9", "-o", "json",
+        env={**alice, **installed},
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.document["transport"] == "series"
+    assert done.document["verification"]["level"] == "uid"
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+    imports = [r for r in sandbox.requests if "services/import" in r["path"]]
+    assert len(imports) == 3
+
+
+def test_an_option_of_another_transport_is_refused_not_ignored(xnatctl, alice, exam, installed):
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--level", "9", env={**alice, **installed})
+    assert done.code == 2
+    assert "--level means nothing with --mode tar" in done.err
+
+
+@pytest.mark.parametrize("how", ["variable", "flag", "config"])
+def test_it_can_be_blocked(xnatctl, alice, exam, installed, how):
+    env, flags = {**alice, **installed}, ()
+    if how == "variable":
+        env["XNATCTL_BLOCK_PLUGINS"] = "series"
+    elif how == "flag":
+        flags = ("--block-plugin", "series")
+    else:
+        assert xnatctl("plugins", "block", "series", env=env).code == 0
+    done = xnatctl(*flags, "session", "upload", exam.directory, *UPLOAD, "--mode", "series", env=env)
+    assert done.code in (2, 8)
+    assert "series" in done.err
+    if how == "config":
+        assert xnatctl("plugins", "unblock", "series", env=env).code == 0
+        assert xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", "series", env=env).code == 0
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_blocking_one_of_ours_leaves_everything_else_working(xnatctl, sandbox, alice, exam, name, assert_exactly):
+    mode = "gradual" if name == "zip" else "tar"
+    env = {**alice, "XNATCTL_BLOCK_PLUGINS": name}
+    login = ()
+    if name == "credentials":
+        login = ("--username", "alice", "--password", "alice")
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", mode, *login, env=env)
+    if name == "output":
+        # Without a formatter nothing can be printed; the upload itself is done and the cause is named.
+        assert done.code == 8
+        assert "plugin output" in done.err
+    else:
+        assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+    assert xnatctl("--version", env=env).code == 0
+    assert xnatctl("--help", env=env).code == 0
+    listed = xnatctl("session", "list", "-P", "DEMO", *login, env=env)
+    assert listed.code == {"archive": 8, "output": 8}.get(name, 0), listed.err
