@@ -16,6 +16,7 @@ from werkzeug.exceptions import ClientDisconnected
 from . import faults
 from .accounts import Accounts, HttpSession, Refused
 from .answers import Call, StatusError, status_page, text
+from .catalogs import Catalogs
 from .control import Control
 from .importing import Importing
 from .listings import Listings
@@ -43,6 +44,7 @@ class Application:
         self.accounts = self._accounts
         self._listings = Listings(sandbox)
         self._resources = Resources(sandbox, self._listings)
+        self._catalogs = Catalogs(sandbox)
         self._site = Site(sandbox, self._accounts)
         self.prearchive_rest = PrearchiveRest(sandbox)
         self._importing = Importing(sandbox)
@@ -163,7 +165,7 @@ class Application:
             Route("/services/import", self._importing.post, ("POST",)),
             Route("/services/archive", rest.archive, ("POST",)),
             Route("/services/prearchive/{operation}", rest.batch, ("POST",)),
-            Route("/services/refresh/catalog", self._resources.refresh, ("POST",)),
+            Route("/services/refresh/catalog", self._catalogs.refresh, ("POST",)),
             Route("/services/tokens/{operation}", self._site.tokens, read),
             Route("/user/{login}/sessions", self._site.user_sessions, ("GET", "DELETE")),
             Route("/prearchive", rest.listing, read),

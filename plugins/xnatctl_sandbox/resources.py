@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-from xml.sax.saxutils import quoteattr
 
 from werkzeug import Response
 
 from .answers import Call, StatusError, table, text
+from .catalogs import catalog_document
 from .listings import Listings
 from .state import Experiment, FileEntry, Project, Resource, Scan, Subject
 from .streams import Damaged, Readable, entries, format_of
@@ -162,7 +162,7 @@ class Resources:
             self._sandbox.dirty = True
             return text("")
         with self._state.lock:
-            return text(_catalog(found), content_type="text/xml")
+            return text(catalog_document(found), content_type="text/xml")
 
     def _create(self, parent: Parent, label: str, call: Call) -> Resource:
         with self._state.lock:
@@ -344,52 +344,6 @@ class Resources:
             )
         )  # fmt: skip
 
-    # refresh, contract section 4.8
-
-    def refresh(self, call: Call) -> Response:
-        """`/services/refresh/catalog`: append what is on disk, drop what is not, recompute."""
-        parameters = call.parameters()
-        options = set(",".join(parameters.get("options", [])).split(","))
-        options |= {
-            name
-            for name in ("append", "delete", "checksum", "populateStats")
-            if parameters.get(name, ["false"])[-1] == "true"
-        }
-        for resource_uri in parameters.get("resource", []):
-            for resource in self._addressed(call, resource_uri):
-                self._refresh(resource, options)
-        self._sandbox.dirty = True
-        return text("")
-
-    def _addressed(self, call: Call, uri: str) -> list[Resource]:
-        pieces = uri.removeprefix("/data").removeprefix("/archive").strip("/").split("/")
-        named = dict(zip(pieces[::2], pieces[1::2], strict=False))
-        experiment = self._state.experiments.get(named.get("experiments", ""))
-        if experiment is None:
-            raise StatusError(404)
-        if not self._state.may_edit(call.login, self._state.projects[experiment.project]):
-            raise StatusError(403)
-        found = list(experiment.resources)
-        if "scans" in named:
-            found = [r for scan in experiment.scans.values() if scan.id == named["scans"] for r in scan.resources]
-        return [r for r in found if "resources" not in named or named["resources"] in (r.label, str(r.pk))]
-
-    def _refresh(self, resource: Resource, options: set[str]) -> None:
-        with self._state.lock:
-            if "append" in options:
-                for path in sorted(resource.directory.rglob("*")):
-                    relative = path.relative_to(resource.directory).as_posix()
-                    if path.is_file() and relative not in resource.entries:
-                        resource.entries[relative] = FileEntry(path=relative, size=path.stat().st_size)
-            if "delete" in options:
-                for name in [name for name in resource.entries if not (resource.directory / name).is_file()]:
-                    del resource.entries[name]
-            if "checksum" in options:
-                for entry in resource.entries.values():
-                    entry.md5 = hashlib.md5(
-                        (resource.directory / entry.path).read_bytes(), usedforsecurity=False
-                    ).hexdigest()
-
 
 def _extracted(stream: Readable, kind: str) -> Iterable[tuple[str, Readable]]:
     try:
@@ -403,21 +357,3 @@ def _decoded(path: str) -> str:
     if "%20" in path or "%2B" in path.upper():
         return unquote(path.replace("+", " "))
     return path
-
-
-def _catalog(resource: Resource) -> str:
-    """The catalog document; a DICOM catalog's entries carry UIDs (2.5)."""
-    dicom = any(entry.uid for entry in resource.entries.values())
-    kind = "DCMCatalog" if dicom else "Catalog"
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>']
-    spaces = 'xmlns:cat="http://nrg.wustl.edu/catalog" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
-    lines.append(f"<cat:{kind} {spaces}>")
-    lines.append("<cat:entries>")
-    for entry in resource.entries.values():
-        attributes = {"URI": entry.path, "name": entry.path, "digest": entry.md5}
-        if entry.uid:
-            attributes |= {"xsi:type": "cat:dcmEntry", "UID": entry.uid, "instanceNumber": entry.instance_number or ""}
-        written = " ".join(f"{key}={quoteattr(value)}" for key, value in attributes.items())
-        lines.append(f"<cat:entry {written}/>")
-    lines.append(f"</cat:entries>\n</cat:{kind}>\n")
-    return "\n".join(lines)

@@ -112,7 +112,7 @@ def set_profile(app: App, name: str, **settings: Any) -> None:
     """Passwords are not taken here: `auth login` keeps a session instead."""
     given = {key: value for key, value in settings.items() if value is not None}
     if "url" in given:
-        from xnatctl.xnat.client import normalise_server
+        from xnatctl.xnat.urls import normalise_server
 
         given["url"] = normalise_server(given["url"])
 

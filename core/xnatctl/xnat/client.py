@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json as json_module
-import re
 import socket
 import threading
 import time
@@ -19,7 +18,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from http.cookies import CookieError, SimpleCookie
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 
@@ -28,6 +27,7 @@ from xnatctl.errors import ConnectionFailed, NotXnat, SourceChanged, TransportEr
 from xnatctl.plugin.protocols import Body, Credential
 from xnatctl.xnat import replies
 from xnatctl.xnat.replies import Reply
+from xnatctl.xnat.urls import normalise_server
 
 if TYPE_CHECKING:
     from xnatctl.xnat.login import Login
@@ -38,27 +38,6 @@ Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
 MAX_ANSWER = 8 * 2**20
 #: Listings may be long: 100,000 files make about 40 MB of JSON.
 MAX_LISTING = 256 * 2**20
-
-#: What a path segment may hold besides letters and digits; the rest is percent-encoded as UTF-8.
-_SAFE = "-_.~:@!$&'()*+,="
-#: Encoded, these are refused by the server's firewall; `;` is refused as it is (contract xnat-api 0.11).
-_UNADDRESSABLE = re.compile(r"[/\\%;\x00-\x1f\x7f]")
-
-
-def segment(text: str) -> str:
-    """One path segment, quoted. Raises UsageError for a name that no URL of an XNAT can carry."""
-    if not text or text in (".", "..") or _UNADDRESSABLE.search(text):
-        raise UsageError(
-            f"{text!r} cannot be part of a URL of an XNAT server.",
-            hint="Names with / \\ % ; or control characters cannot be addressed; use the ID instead.",
-        )
-    return quote(text, safe=_SAFE)
-
-
-def url_path(*segments: str) -> str:
-    """`/data/projects/<project>/...`: the first piece as it is, every further one quoted."""
-    first, *rest = segments
-    return "/".join([first, *(segment(part) for part in rest)])
 
 
 class XnatClient:
@@ -84,7 +63,6 @@ class XnatClient:
         self.timeout = timeout
         self.login_name: str | None = None
         self.session_timeout: float | None = None
-        self._host = urlsplit(self.server).netloc
         self._cookies: dict[str, str] = {}
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -398,26 +376,6 @@ def _tls(*, verify: bool | str, cert: str | tuple[str, str] | None) -> Any:
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"The certificate file cannot be used: {error}.") from error
     return context
-
-
-def normalise_server(server: str) -> str:
-    """The base URL without trailing slash, query or fragment; the context path is kept.
-
-    Raises UsageError for anything that is not http or https, or that carries a user name.
-    """
-    text = server.strip()
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise UsageError(f"{text!r} is not a URL.", hint="Write it like https://xnat.example.org.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{text!r} is not a server URL.", hint="Write it like https://xnat.example.org.")
-    if parts.username is not None:
-        raise UsageError("A server URL must not hold a user name or password.", hint="Use --username, or XNAT_USER.")
-    host = parts.hostname if ":" not in parts.hostname else f"[{parts.hostname}]"
-    netloc = host if port is None else f"{host}:{port}"
-    return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
 
 
 def _reason(error: Exception) -> str:

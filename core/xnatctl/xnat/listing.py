@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
-from xnatctl.xnat.client import MAX_LISTING, XnatClient, url_path
+from xnatctl.xnat.client import MAX_LISTING, XnatClient
 from xnatctl.xnat.prearchive import DICOM_LABELS
+from xnatctl.xnat.urls import url_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, ServerError
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.xnat.client import XnatClient, url_path
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.urls import url_path
 
 _ROOT = "/data/prearchive/projects"
 

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, ServerError
-from xnatctl.xnat.client import XnatClient, url_path
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.urls import url_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
