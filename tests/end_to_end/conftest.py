@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,67 +15,10 @@ from xnatctl.testing.exam import write_exam
 from xnatctl_sandbox.server import Sandbox
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """Stdout as exactly one JSON document; anything before or after it is an error."""
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     with Sandbox(tmp_path / "xnat") as server:
         yield server
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    directory = tmp_path / "home"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-def environment(home: Path) -> dict[str, str]:
-    """A clean environment: no settings of whoever runs the tests."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("XNAT", "XDG_"))}
-    for key in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        kept.pop(key, None)
-    return {
-        **kept,
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "XDG_STATE_HOME": str(home / "state"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "NO_COLOR": "1",
-        "COLUMNS": "200",
-    }
-
-
-@pytest.fixture
-def xnatctl(environment: dict[str, str], tmp_path: Path) -> Callable[..., Result]:
-    """Run the command; `env` adds variables, `stdin` is what it reads."""
-
-    def run(*arguments: str | Path, env: dict[str, str] | None = None, stdin: str = "", timeout: float = 100) -> Result:
-        done = subprocess.run(
-            [sys.executable, "-m", "xnatctl", *map(os.fspath, arguments)],
-            env={**environment, **(env or {})},
-            input=stdin.encode(),
-            capture_output=True,
-            timeout=timeout,
-            cwd=tmp_path,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-    return run
 
 
 @pytest.fixture
