@@ -13,13 +13,14 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from xnatctl.errors import Refused
 from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.model.plan import Source
 
-__all__ = ["Damaged", "Member", "kind_of", "looks_like_archive", "members", "open_member"]
+__all__ = ["Damaged", "Member", "kind_of", "looks_like_archive", "members", "open_member", "refusing_damage"]
 
 MAX_MEMBERS = 500_000
 MAX_MEMBER_BYTES = 64 * 2**30
@@ -85,9 +86,15 @@ def _is_tar(block: bytes) -> bool:
 
 
 def members(path: str, kind: str) -> Iterator[Member]:
-    """The files of an archive, in stored order. Raises Refused when it is damaged or hostile."""
+    """The files of an archive, in stored order; use inside `refusing_damage`."""
+    yield from _zip_members(path) if kind == "zip" else _tar_members(path, compressed=kind == "tgz")
+
+
+@contextmanager
+def refusing_damage(path: str) -> Iterator[None]:
+    """Turn what a damaged archive makes of its readers into Refused: listing and looking into members alike."""
     try:
-        yield from _zip_members(path) if kind == "zip" else _tar_members(path, compressed=kind == "tgz")
+        yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, Damaged, EOFError, ValueError, struct.error) as error:
         raise Refused(
             f"{path} is damaged: {str(error).rstrip('.') or type(error).__name__}.",

@@ -95,10 +95,11 @@ def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
     except OSError as error:
         raise PermissionDenied(f"Cannot read {path}: {error.strerror}.") from error
     if kind is None:
-        collector.file(os.path.basename(path), path, status)
+        collector.file(os.path.basename(path), path)
         return collector.inventory(path, "file")
-    for member in archives.members(path, kind):
-        collector.member(path, kind, status, member)
+    with archives.refusing_damage(path):
+        for member in archives.members(path, kind):
+            collector.member(path, kind, status, member)
     return collector.inventory(path, "archive")
 
 
@@ -121,7 +122,7 @@ class _Collector:
         self._seen += 1
         self._unreadable.append(Exclusion(path=path, reason=reason))
 
-    def file(self, path: str, full: str, known: os.stat_result | None = None) -> None:
+    def file(self, path: str, full: str) -> None:
         """One regular file; `path` is what people read, `full` what is opened."""
         try:
             # Non-blocking, and looked at again when open: a FIFO may have taken its place.

@@ -1,0 +1,309 @@
+"""What is found on disk, and what is left out with which reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tarfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from xnatctl.errors import NotFound, PermissionDenied, Refused, SourceChanged
+from xnatctl.inventory.sources import content_hash, open_item
+from xnatctl.inventory.walk import scan_path
+from xnatctl.testing import write_exam
+
+
+@pytest.fixture
+def exam(tmp_path):
+    return write_exam(tmp_path / "exam", series=4, instances=5, seed=3)
+
+
+def reasons(inventory):
+    return {entry.path: entry.reason for entry in inventory.excluded}
+
+
+def test_content_decides_whatever_the_names_are(exam):
+    found = scan_path(str(exam.directory))
+    assert {item.sop_instance_uid for item in found.items} == set(exam.instances)
+    assert {content_hash(item) for item in found.items} == set(exam.digests.values())
+    why = reasons(found)
+    assert why["series 1/text.dcm"] == why["series 1/scan.img"] == "not DICOM"
+    assert why["series 1/empty.dcm"] == "empty file"
+    assert why[".DS_Store"] == why[".hidden"] == "hidden"
+    assert why["__MACOSX"] == "left behind by an operating system"
+    assert why["dangling"] == "symbolic link to nothing"
+    assert why["outside"].startswith("symbolic link that leads out")
+    assert "not-utf8-\udcff\udcfe.txt" in why
+    assert found.unreadable == ()
+
+
+def test_the_order_is_always_the_same(exam):
+    assert scan_path(str(exam.directory)).items == scan_path(str(exam.directory)).items
+
+
+def test_a_path_that_is_a_link_gives_the_same_relative_names(exam, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(exam.directory)
+    names = [item.path for item in scan_path(str(link)).items]
+    assert names == [item.path for item in scan_path(str(exam.directory)).items]
+    assert not any(name.startswith("..") for name in names)
+
+
+def test_links_inside_are_followed_once_and_out_of_the_root_only_on_demand(exam, tmp_path):
+    other = write_exam(tmp_path / "other", series=1, instances=2, seed=9, clutter=False)
+    (exam.directory / "more").symlink_to(other.directory)
+    (exam.directory / "again").symlink_to(exam.directory / "series 1")
+    assert len(scan_path(str(exam.directory)).items) == 20
+    assert len(scan_path(str(exam.directory), follow_symlinks=True).items) == 22
+
+
+@pytest.mark.timeout(20)
+def test_fifo_socket_and_device_are_never_opened(exam):
+    os.mkfifo(exam.directory / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(exam.directory)
+        try:
+            server.bind("sock")
+        finally:
+            os.chdir(here)
+    (exam.directory / "null").symlink_to("/dev/null")
+    found = scan_path(str(exam.directory), follow_symlinks=True)
+    why = reasons(found)
+    assert why["pipe"] == why["sock"] == why["null"] == "not a regular file"
+    assert len(found.items) == 20
+
+
+def test_unreadable_files_and_directories_are_named(exam, monkeypatch):
+    real = os.open
+    target = next(iter(exam.instances.values())).path
+
+    def refuse(path, flags, *more, **fields):
+        if Path(os.fsdecode(path)) == target:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *more, **fields)
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = scan_path(str(exam.directory))
+    (entry,) = found.unreadable
+    assert entry.path.endswith(target.name)
+    assert "Permission denied" in entry.reason
+    assert len(found.items) == 19
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="as an ordinary user the mode alone is enough; see the next test")
+def test_unreadable_as_an_ordinary_user(exam):
+    """Root reads everything, so a child gives up its rights first."""
+    target = next(iter(exam.instances.values())).path
+    target.chmod(0)
+    for path in (exam.directory, *exam.directory.parents):
+        if path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+        found = scan_path(str(exam.directory))
+        os.write(writer, f"{len(found.items)} {len(found.unreadable)}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    assert os.read(reader, 100) == b"19 1"
+    os.close(reader)
+
+
+def test_the_same_instance_twice(exam):
+    first = next(iter(exam.instances.values())).path
+    shutil.copyfile(first, exam.directory / "zz-copy")
+    found = scan_path(str(exam.directory))
+    assert len(found.items) == 20
+    assert [why for why in reasons(found).values() if why.startswith("duplicate of ")] == ["duplicate of zz-copy"]
+    data = bytearray(first.read_bytes())
+    data[-1] ^= 1
+    (exam.directory / "zz-copy").write_bytes(data)
+    (conflict,) = scan_path(str(exam.directory)).conflicts
+    assert conflict.first != conflict.second
+    assert conflict.sop_instance_uid in exam.instances
+
+
+def test_a_single_file_and_wrong_paths(exam, tmp_path):
+    record = next(iter(exam.instances.values()))
+    (item,) = scan_path(str(record.path)).items
+    assert item.sop_instance_uid == record.sop_instance_uid
+    text = tmp_path / "text.zip"
+    text.write_text("hello")
+    assert scan_path(str(text)).items == ()
+    with pytest.raises(NotFound):
+        scan_path(str(tmp_path / "nothing"))
+
+
+def test_dicomdir_is_no_instance():
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    found = scan_path(str(Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests"))
+    assert "DICOMDIR" in set(reasons(found).values())
+    assert not [item for item in found.items if "DICOMDIR" in item.path]
+
+
+# sources that change
+
+
+@pytest.mark.parametrize("change", ["grow", "shrink", "replace", "remove", "touch"])
+def test_a_changed_file_is_noticed_before_it_is_sent(exam, change):
+    item = scan_path(str(exam.directory)).items[0]
+    path = Path(item.source.path)
+    data = path.read_bytes()
+    match change:
+        case "grow":
+            path.write_bytes(data + b"x")
+        case "shrink":
+            path.write_bytes(data[:-10])
+        case "replace":
+            other = path.with_suffix(".new")
+            other.write_bytes(data)
+            os.utime(other, ns=(item.mtime_ns, item.mtime_ns))
+            other.replace(path)
+        case "remove":
+            path.unlink()
+        case "touch":
+            os.utime(path, ns=(1, 1))
+    with pytest.raises(SourceChanged) as caught, open_item(item) as reader:
+        while reader.read(4096):
+            pass
+    assert caught.value.path == item.path
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(exam):
+    item = scan_path(str(exam.directory)).items[0]
+    with pytest.raises(SourceChanged), open_item(item) as reader:
+        reader.read(100)
+        with open(item.source.path, "r+b") as file:
+            file.seek(0)
+            file.write(b"x")
+        os.utime(item.source.path, ns=(5, 5))
+        while reader.read(4096):
+            pass
+
+
+# ready-made archives
+
+
+def packed(exam, path: Path, kind: str) -> Path:
+    records = list(exam.instances.values())
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+            for record in records:
+                out.write(record.path, f"a/{record.path.name}-{record.sop_instance_uid}")
+    else:
+        with tarfile.open(path, f"w:{kind}") as out:
+            for record in records:
+                out.add(record.path, f"a/{record.path.name}-{record.sop_instance_uid}")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["zip", "", "gz"])
+def test_members_are_read_at_random_and_by_many(exam, tmp_path, kind):
+    from concurrent.futures import ThreadPoolExecutor
+
+    found = scan_path(str(packed(exam, tmp_path / "x.DAT", kind)))
+    assert found.kind == "archive"
+    backwards = list(reversed(found.items))
+    with ThreadPoolExecutor(8) as pool:
+        digests = list(pool.map(content_hash, backwards))
+    assert {i.sop_instance_uid: d for i, d in zip(backwards, digests, strict=True)} == exam.digests
+
+
+@pytest.mark.parametrize("kind", ["zip", "", "gz"])
+def test_a_truncated_archive_is_refused(exam, tmp_path, kind):
+    path = packed(exam, tmp_path / "x", kind)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(Refused) as caught:
+        scan_path(str(path))
+    assert str(path) in caught.value.message
+
+
+def test_hostile_members_are_left_out_with_a_reason(exam, tmp_path):
+    record = next(iter(exam.instances.values()))
+    path = tmp_path / "hostile.tar"
+    with tarfile.open(path, "w") as out:
+        for name in ("../../up", "/absolute", "fine"):
+            info = tarfile.TarInfo(name)
+            info.size = record.size
+            with record.path.open("rb") as data:
+                out.addfile(info, data)
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        out.addfile(link)
+        device = tarfile.TarInfo("device")
+        device.type = tarfile.CHRTYPE
+        out.addfile(device)
+    why = reasons(scan_path(str(path)))
+    assert why["../../up"] == why["/absolute"] == "its name leads out of the archive"
+    assert why["link"] == "link"
+    assert why["device"] == "not a regular file"
+    assert not (tmp_path.parent / "up").exists()
+
+
+def test_an_archive_inside_an_archive_is_not_opened(exam, tmp_path):
+    inner = packed(exam, tmp_path / "inner.zip", "zip")
+    outer = tmp_path / "outer.zip"
+    with zipfile.ZipFile(outer, "w") as out:
+        out.write(inner, "inner.dcm")
+    assert reasons(scan_path(str(outer))) == {"inner.dcm": "an archive inside the archive"}
+
+
+def test_bombs_and_overlaps_are_refused(tmp_path):
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as out:
+        with out.open("zeros", "w", force_zip64=True) as entry:
+            for _ in range(300):
+                entry.write(bytes(1 << 20))
+    with pytest.raises(Refused, match="unpacks to more than"):
+        scan_path(str(bomb))
+    overlap = tmp_path / "overlap.zip"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(overlap, "w") as out:
+            out.writestr("a", b"x" * 1000)
+            entry = out.infolist()[0]
+            twin = zipfile.ZipInfo("b")
+            twin.header_offset, twin.file_size, twin.compress_size, twin.CRC = 0, 1000, 1000, entry.CRC
+            out.filelist.append(twin)
+            out.NameToInfo["b"] = twin
+    with pytest.raises(Refused):
+        scan_path(str(overlap))
+
+
+def test_an_encrypted_member_is_left_out(exam, tmp_path):
+    path = packed(exam, tmp_path / "x.zip", "zip")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\x01\x02")
+    data[place + 8] |= 1
+    path.write_bytes(data)
+    assert "encrypted" in reasons(scan_path(str(path))).values()
+
+
+def test_a_gzip_that_is_no_tar_is_refused(tmp_path):
+    import gzip
+
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(b"hello" * 1000))
+    with pytest.raises(Refused, match="holds no tar"):
+        scan_path(str(path))
+
+
+def test_an_unreadable_path_is_said(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_bytes(b"data")
+
+    def refuse(*arguments, **fields):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(PermissionDenied):
+        scan_path(str(path))
