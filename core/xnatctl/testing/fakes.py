@@ -74,7 +74,7 @@ def make_context(
     )
 
 
-def make_item(path: Path, **fields: Any) -> UploadItem:
+def make_item(path: Path, /, **fields: Any) -> UploadItem:
     """The item of a file; of a DICOM file with what its header says, unless `fields` say otherwise."""
     found = scan_path(str(path)).items
     if found and not fields:
