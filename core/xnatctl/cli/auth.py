@@ -103,7 +103,7 @@ def logout(app: App) -> None:
 
 def _end_on_server(app: App, credential: Credential) -> None:
     client = app.new_client()
-    client.set_cookies({"JSESSIONID": credential.secret})
+    client.adopt({"JSESSIONID": credential.secret})
     try:
         client.request("DELETE", "/data/JSESSION", relogin=False, timeout=10)
     except XnatctlError as error:

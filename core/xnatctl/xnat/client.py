@@ -15,7 +15,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from http.cookies import CookieError, SimpleCookie
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
@@ -64,6 +63,7 @@ class XnatClient:
         self.login_name: str | None = None
         self.session_timeout: float | None = None
         self._cookies: dict[str, str] = {}
+        self._epoch = 0
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._aborted = False
@@ -127,24 +127,17 @@ class XnatClient:
         with self._lock:
             return self._cookies.get(name)
 
-    def set_cookies(self, cookies: Mapping[str, str]) -> None:
-        """Replace all cookies."""
+    def adopt(self, cookies: Mapping[str, str]) -> None:
+        """Use these cookies from now on; what requests that are still on their way bring back no longer counts."""
         with self._lock:
             self._cookies = dict(cookies)
+            self._epoch += 1
 
-    def _keep_cookies(self, headers: httpx.Headers) -> None:
-        for line in headers.get_list("set-cookie"):
-            jar: SimpleCookie = SimpleCookie()
-            try:
-                jar.load(line)
-            except CookieError:
-                continue
-            with self._lock:
-                for name, morsel in jar.items():
-                    if morsel["max-age"] == "0":
-                        self._cookies.pop(name, None)
-                    else:
-                        self._cookies[name] = morsel.coded_value
+    def _keep_cookies(self, reply: Reply, epoch: int) -> None:
+        """Take over what the server sets, a node's affinity say; a guest's session that comes with a 401 is none."""
+        with self._lock:
+            if epoch == self._epoch and reply.status != 401:
+                self._cookies.update(reply.cookies)
 
     def _cookie_header(self) -> dict[str, str]:
         with self._lock:
@@ -176,15 +169,18 @@ class XnatClient:
         (nothing was sent), TransportError (the answer was lost), SourceChanged (from the body).
         """
         generation = self._login.generation if self._login else 0
+        epoch = self._epoch
         call = _Call(method, path, params, body, content_type, form, json, timeout, on_bytes, limit)
         reply = self._send(call, self._cookie_header())
         if reply.status == 401 and 401 not in expect and relogin and self._login is not None:
             self._login.renew(generation)
+            epoch = self._epoch
             reply = self._send(call, self._cookie_header())
+        self._keep_cookies(reply, epoch)
         return replies.judge(reply, self.server, method, path, expect)
 
     def basic(self, method: str, path: str, username: str, secret: str) -> Reply:
-        """One request with HTTP Basic and no cookie; any status comes back as it is."""
+        """One request with HTTP Basic and no cookie; any status comes back as it is, its cookies are not kept."""
         token = base64.b64encode(f"{username}:{secret}".encode()).decode()
         return self._send(_Call(method, path), {"Authorization": f"Basic {token}"})
 
@@ -226,8 +222,12 @@ class XnatClient:
             raise sender.failed(error) from error
         except httpx.HTTPError as error:
             raise self._explain(error, sender, timeout) from error
-        self._keep_cookies(answer.headers)
-        return Reply(status=answer.status_code, headers=dict(answer.headers), content=content)
+        return Reply(
+            status=answer.status_code,
+            headers=dict(answer.headers),
+            content=content,
+            cookies=replies.cookies(answer.headers.get_list("set-cookie")),
+        )
 
     def _remember_socket(self, event: str, info: Mapping[str, Any]) -> None:
         """Httpx's trace extension: the sockets that `abort` cuts."""

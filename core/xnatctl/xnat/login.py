@@ -83,10 +83,10 @@ class Login:
 
     def _with_session(self, credential: Credential) -> bool:
         """True when the cached session is alive and is the user's."""
-        self._client.set_cookies({_COOKIE: credential.secret})
+        self._client.adopt({_COOKIE: credential.secret})
         name = self._who()
         if name is None or (credential.username and name.lower() != credential.username.lower()):
-            self._client.set_cookies({})
+            self._client.adopt({})
             return False
         self._accept(name, credential, opened=False)
         return True
@@ -94,12 +94,10 @@ class Login:
     def _with_password(self, credential: Credential) -> None:
         """POST with Basic, then ask who we are."""
         client = self._client
-        client.set_cookies({})
         reply = client.basic("POST", _SESSION, credential.username, credential.secret)
         _check(reply, client.server, credential)
-        if client.cookie(_COOKIE) is None:
-            # A proxy that strips cookies, or a Secure cookie that came without its attributes (1.3).
-            client.set_cookies({_COOKIE: reply.text.strip()})
+        # A proxy may strip the cookie; the body holds the same token (1.1).
+        client.adopt({_COOKIE: reply.text.strip(), **reply.cookies})
         name = self._who()
         expected = credential.username.rsplit("/", 1)[-1]  # "provider/login" (1.2)
         if name is None or name == "guest" or (credential.kind == "password" and name.lower() != expected.lower()):

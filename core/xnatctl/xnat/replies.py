@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import unescape
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from xnatctl.errors import AuthenticationError, NotFound, NotXnat, PermissionDenied, ServerError, Throttled, TooLarge
@@ -30,11 +31,12 @@ def tidy(text: str) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: status, headers (lower-case names) and the whole body."""
+    """An answer: status, headers (lower-case names), the whole body, and the cookies that it sets, as they are sent."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    cookies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -70,6 +72,19 @@ class Reply:
             if self.is_html and (match := pattern.search(self.text)):
                 return tidy(match.group(1))
         return "" if self.is_html else tidy(self.text[: 4 * _LONGEST])
+
+
+def cookies(lines: Iterable[str]) -> dict[str, str]:
+    """Name and value of each Set-Cookie line, quotes kept (contract xnat-api 1.3); what cannot be read is left out."""
+    found: dict[str, str] = {}
+    for line in lines:
+        jar: SimpleCookie = SimpleCookie()
+        try:
+            jar.load(line)
+        except CookieError:
+            continue
+        found.update({name: morsel.coded_value for name, morsel in jar.items() if morsel["max-age"] != "0"})
+    return found
 
 
 def judge(reply: Reply, server: str, method: str, path: str, expect: tuple[int, ...]) -> Reply:

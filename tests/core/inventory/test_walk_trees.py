@@ -259,10 +259,9 @@ def test_an_archive_inside_an_archive_is_not_opened(exam, tmp_path):
 
 def test_bombs_and_overlaps_are_refused(tmp_path):
     bomb = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as out:
-        with out.open("zeros", "w", force_zip64=True) as entry:
-            for _ in range(300):
-                entry.write(bytes(1 << 20))
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as out, out.open("zeros", "w", force_zip64=True) as entry:
+        for _ in range(300):
+            entry.write(bytes(1 << 20))
     with pytest.raises(Refused, match="unpacks to more than"):
         scan_path(str(bomb))
     overlap = tmp_path / "overlap.zip"

@@ -1,0 +1,179 @@
+"""Trouble in the middle: lost answers, bursts, an ended session, an interrupt. Nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")
+IMPORT = {"path": "/services/import"}
+
+
+@pytest.mark.parametrize("mode", ["tar", "zip", "gradual"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"nth": [1, 3], "action": "store-then-cut"},
+        {"nth": [1, 2], "action": "cut-before-body"},
+        {"nth": [2, 4], "action": "rst"},
+        {"nth": 2, "action": "cut-at-byte", "bytes": 2000},
+        {"nth": [2, 3], "action": "status", "status": 503, "headers": {"Retry-After": "1"}},
+        {"nth": [1, 2], "action": "status", "status": 500},
+    ],
+    ids=lambda rule: rule["action"] + str(rule.get("status", "")),
+)
+def test_what_was_cut_goes_again_and_is_there_once(xnatctl, sandbox, alice, exam, assert_exactly, mode, rule):
+    sandbox.faults.load([{"match": IMPORT, **rule}])
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", mode, "--workers", "4", env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+
+
+def test_a_session_that_ends_in_mid_run_costs_one_login(xnatctl, sandbox, alice, exam, assert_exactly):
+    sandbox.faults.load([{"match": IMPORT, "nth": 20, "action": "expire-session", "login": "alice"}])
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", "gradual", "--workers", "8", env=alice)
+    assert done.code == 0, done.err
+    logins = [r for r in sandbox.requests if r["path"] == "/data/JSESSION" and r["method"] == "POST"]
+    assert len(logins) == 2
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+
+
+@pytest.mark.parametrize("lost", ["/services/archive", "action=build", "action=commit", "/xapi/direct-archive"])
+def test_a_lost_answer_while_settling_is_looked_into_not_repeated(
+    xnatctl, sandbox, alice, exam, tmp_path, assert_exactly, lost
+):
+    key = "path" if lost.startswith("/") else "query"
+    version = "1.8.11" if "direct" in lost else "1.8.3"
+    sandbox.state.version = version
+    more = ()
+    if lost == "action=commit":
+        pytest.importorskip("werkzeug")
+        assert xnatctl("session", "upload", exam.directory / "series 1", *UPLOAD, env=alice).code == 0
+        more = ("--overwrite", "append")
+        path = exam.directory / "series 2"
+        expected = {u: d for u, d in exam.digests.items() if "series 3" not in str(exam.instances[u].path)}
+    else:
+        path, expected = exam.directory, exam.digests
+    match = {"method": "POST", key: lost} if key == "path" else {"method": "POST", "path": "/data/prearchive/"}
+    sandbox.faults.load([{"match": match, "nth": 1 if lost != "action=commit" else 2, "action": "store-then-cut"}])
+    done = xnatctl("session", "upload", path, *UPLOAD, *more, env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, expected, place="archive", label="e")
+
+
+def test_files_of_a_running_upload_are_never_sent_while_the_server_archives(
+    xnatctl, sandbox, alice, exam, assert_exactly
+):
+    """With building and archiving slow as on a real server, nothing arrives late."""
+    sandbox.switches.build_seconds = sandbox.switches.archive_seconds = 0.5
+    for version in ("1.8.3", "1.8.11"):
+        sandbox.state.version = version
+        label = "e" + version.replace(".", "")
+        done = xnatctl(
+            "session", "upload", exam.directory, "-P", "DEMO", "-S", "s", "-E", label, "--workers", "8", env=alice
+        )
+        assert done.code == 0, done.err
+    assert all(entry["catalogued"] for entry in sandbox.instances())
+    assert len(sandbox.instances()) == 600
+
+
+def test_instances_that_the_server_loses_are_named(xnatctl, sandbox, alice, exam):
+    lost = sorted(exam.instances)[:3]
+    sandbox.switches.lost_instances = set(lost)
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=alice)
+    assert done.code == 6
+    report = done.document
+    assert sorted(d["sop_instance_uid"] for d in report["verification"]["differences"]) == lost
+    assert sorted(i["sop_instance_uid"] for i in report["items"] if i["outcome"] == "missing") == lost
+    assert report["counts"]["verified"] == 297
+
+
+def test_uids_that_anonymisation_changes_are_said(xnatctl, sandbox, alice, exam):
+    sandbox.switches.remap_uids = True
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=alice)
+    assert done.code == 6
+    assert {d["kind"] for d in done.document["verification"]["differences"]} >= {"remapped"}
+
+
+def test_no_verify_says_that_nothing_was_checked(xnatctl, sandbox, alice, exam):
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--no-verify", "-o", "json", env=alice)
+    assert done.code == 0
+    assert done.document["verification"]["level"] == "none"
+    assert done.document["counts"]["verified"] == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
+    xnatctl, environment, sandbox, alice, exam, assert_exactly, number, code
+):
+    sandbox.faults.load([{"match": IMPORT, "nth": 5, "action": "hold", "seconds": 30}])
+    arguments = ["session", "upload", str(exam.directory), *UPLOAD, "--mode", "gradual", "--workers", "2", "-o", "json"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "xnatctl", *arguments],
+        env={**environment, **alice},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 30
+    while sum("services/import" in r["path"] for r in sandbox.requests) < 50 and time.monotonic() < deadline:
+        time.sleep(0.02)  # the held request keeps the run alive; the others go on beside it
+    os.kill(running.pid, number)
+    out, err = running.communicate(timeout=10)
+    assert running.returncode == code, err
+    import json
+
+    report = json.loads(out)
+    assert report["status"] == "interrupted"
+    assert report["next"][0].startswith("xnatctl session upload")
+    assert b"Traceback" not in err
+    sandbox.faults.load([])
+    assert xnatctl("session", "upload", exam.directory, *UPLOAD, env=alice).code == 0
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+    assert not [s for s in sandbox._application.accounts.open_sessions("alice")], "the session was closed all the same"
+
+
+def test_real_samples_of_every_kind_go_up_unchanged(xnatctl, sandbox, alice, tmp_path, assert_exactly, digest):
+    """pydicom's files: compressed, big-endian, deflated, without preamble. Grouped by study, one session each."""
+    from pathlib import Path
+
+    import pydicom
+
+    from xnatctl.inventory.walk import scan_path
+
+    source = Path(pydicom.__file__).parent / "data" / "test_files"
+    studies = scan_path(str(source)).studies
+    picked = sorted(studies, key=lambda study: -len(study.items))[:4]
+    kinds = {"1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"}
+    picked += [s for s in studies if s not in picked and kinds & {i.transfer_syntax_uid for i in s.items}][:6]
+    seen = set()
+    for number, study in enumerate(picked):
+        directory = tmp_path / f"study{number}"
+        directory.mkdir()
+        for index, item in enumerate(study.items):
+            (directory / str(index)).write_bytes(Path(item.source.path).read_bytes())
+            seen.add(item.transfer_syntax_uid)
+        done = xnatctl(
+            "session",
+            "upload",
+            directory,
+            "-P",
+            "DEMO",
+            "-S",
+            f"s{number}",
+            "-E",
+            f"e{number}",
+            "-o",
+            "json",
+            env=alice,
+        )
+        assert done.code == 0, done.err
+    expected = {digest(Path(item.source.path)) for study in picked for item in study.items}
+    stored = [entry["sha256"] for entry in sandbox.instances()]
+    assert len(stored) == len(set(stored))
+    assert set(stored) == expected
+    assert len(seen & kinds) >= 3

@@ -1,0 +1,158 @@
+"""Listings and the prearchive commands against the sandbox, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+import yaml
+
+
+@pytest.fixture
+def archived(xnatctl, alice, exam):
+    assert (
+        xnatctl("session", "upload", exam.directory, "-P", "DEMO", "-S", "subj01", "-E", "sess01", env=alice).code == 0
+    )
+
+
+@pytest.fixture
+def waiting(xnatctl, alice, exam, sandbox):
+    """A session in the prearchive; its triple."""
+    done = xnatctl(
+        "session", "upload", exam.directory, "-P", "DEMO", "-S", "subj01", "-E", "wait01", "--prearchive", env=alice
+    )
+    assert done.code == 0, done.err
+    (row,) = sandbox.state.prearchive
+    return "DEMO", row.timestamp, "wait01"
+
+
+def test_session_list_in_every_format(xnatctl, alice, archived, exam):
+    def listed(fmt):
+        done = xnatctl("session", "list", "-P", "DEMO", "-o", fmt, env=alice)
+        assert done.code == 0, done.err
+        return done.out
+
+    (session,) = json.loads(listed("json"))["sessions"]
+    assert (session["label"], session["subject_label"], session["uid"]) == ("sess01", "subj01", exam.study_instance_uid)
+    assert json.loads(listed("ndjson"))["label"] == "sess01"
+    assert yaml.safe_load(listed("yaml"))["sessions"][0]["label"] == "sess01"
+    assert next(csv.DictReader(io.StringIO(listed("csv"))))["label"] == "sess01"
+    assert next(csv.DictReader(io.StringIO(listed("tsv")), delimiter="\t"))["label"] == "sess01"
+    assert "sess01" in listed("table")
+    assert xnatctl("session", "list", "-P", "DEMO", "-q", env=alice).out == "XNAT_E00001\n"
+
+
+def test_filters(xnatctl, alice, archived):
+    def labels(*more):
+        return [
+            s["label"]
+            for s in xnatctl("session", "list", "-P", "DEMO", "-o", "json", *more, env=alice).document["sessions"]
+        ]
+
+    assert labels("--modality", "mr") == ["sess01"]
+    assert labels("--modality", "CT") == []
+    assert labels("-S", "subj01") == ["sess01"]
+    assert labels("-S", "nobody") == []
+
+
+@pytest.mark.parametrize("how", [("-E", "sess01", "-P", "DEMO"), ("-E", "XNAT_E00001")])
+def test_scan_list_by_label_and_by_id(xnatctl, alice, archived, how):
+    done = xnatctl("scan", "list", *how, "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert [(scan["id"], scan["files"], scan["modality"]) for scan in done.document["scans"]] == [
+        ("1", 100, "MR"), ("2", 100, "MR"), ("3", 100, "MR"),
+    ]  # fmt: skip
+
+
+def test_session_show(xnatctl, alice, archived):
+    done = xnatctl("session", "show", "sess01", "-P", "DEMO", "-o", "json", env=alice)
+    assert done.document["id"] == "XNAT_E00001"
+    assert len(done.document["scans"]) == 3
+    assert "300 files" in xnatctl("session", "show", "sess01", "-P", "DEMO", env=alice).out
+
+
+def test_what_is_not_there_says_where_to_look(xnatctl, alice, waiting):
+    missing = xnatctl("scan", "list", "-E", "wait01", "-P", "DEMO", env=alice)
+    assert missing.code == 2
+    assert "xnatctl prearchive list -P DEMO" in missing.err
+    assert xnatctl("scan", "list", "-E", "wait01", env=alice).code == 2
+    assert xnatctl("session", "list", "-P", "NOWHERE", env=alice).code == 2
+    assert "1 more wait in the prearchive" in xnatctl("session", "list", "-P", "DEMO", env=alice).out
+
+
+def test_the_list_prints_the_triple_that_the_others_take(xnatctl, alice, waiting):
+    for flag in ("-P", "--project"):
+        done = xnatctl("prearchive", "list", flag, "DEMO", "-q", env=alice)
+        assert tuple(done.out.split()) == waiting
+    shown = xnatctl("prearchive", "show", *waiting, "-o", "json", env=alice).document
+    assert (shown["status"], len(shown["scans"])) == ("READY", 3)
+    assert sum(scan["files"] for scan in shown["scans"]) == 300
+
+
+def test_archive_moves_it_and_proves_it(xnatctl, alice, waiting, sandbox, exam, assert_exactly):
+    dry = xnatctl("prearchive", "archive", *waiting, "--dry-run", env=alice)
+    assert dry.code == 0
+    assert sandbox.state.prearchive
+    done = xnatctl(
+        "prearchive", "archive", *waiting, "--subject", "other", "--label", "final01", "-o", "json", env=alice
+    )
+    assert done.code == 0, done.err
+    assert (done.document["label"], done.document["id"]) == ("final01", "XNAT_E00001")
+    assert_exactly(sandbox, exam.digests, place="archive", label="final01")
+    again = xnatctl("prearchive", "archive", *waiting, env=alice)
+    assert again.code == 2
+
+
+def test_archive_never_merges_unasked(xnatctl, alice, archived, exam, sandbox):
+    done = xnatctl(
+        "session", "upload", exam.directory, "-P", "DEMO", "-S", "subj01", "-E", "sess01", "--prearchive", env=alice
+    )
+    assert done.code == 0, done.err
+    (row,) = sandbox.state.prearchive
+    triple = ("DEMO", row.timestamp, "sess01")
+    assert xnatctl("prearchive", "archive", *triple, env=alice).code == 7
+    refused = xnatctl("prearchive", "archive", *triple, "--overwrite", "append", "-o", "json", env=alice)
+    assert refused.code == 6
+    assert "same resources" in refused.document["error"]["message"]
+    listed = xnatctl("prearchive", "list", env=alice)
+    assert "CONFLICT" in listed.out
+    assert "prearchive show" in listed.out
+    assert xnatctl("prearchive", "archive", *triple, "--overwrite", "delete", env=alice).code == 0
+    assert sandbox.state.prearchive == []
+
+
+def test_delete_asks_and_looks_afterwards(xnatctl, alice, waiting, sandbox):
+    assert xnatctl("prearchive", "delete", *waiting, env=alice).code == 2, "nobody can be asked here"
+    assert xnatctl("prearchive", "delete", *waiting, "--dry-run", env=alice).code == 0
+    assert len(sandbox.state.prearchive) == 1
+    sandbox.state.prearchive[0].status = "_ARCHIVING"
+    locked = xnatctl("prearchive", "delete", *waiting, "--yes", env=alice)
+    assert locked.code == 4
+    assert "still there" in locked.err
+    sandbox.state.prearchive[0].status = "READY"
+    assert xnatctl("prearchive", "delete", *waiting, "--yes", env=alice).code == 0
+    assert sandbox.state.prearchive == []
+    assert xnatctl("prearchive", "delete", *waiting, "--yes", env=alice).code == 2
+
+
+def test_a_reader_may_not_archive(xnatctl, waiting, sandbox):
+    bob = {"XNAT_URL": sandbox.url, "XNAT_USER": "bob", "XNAT_PASS": "bob"}
+    assert xnatctl("prearchive", "archive", *waiting, env=bob).code == 3
+    assert len(sandbox.state.prearchive) == 1
+
+
+def test_a_slow_archive_is_waited_for(xnatctl, alice, waiting, sandbox):
+    """The server gives up waiting, its job goes on: 500 is no failure yet (contract xnat-import 6.4)."""
+    sandbox.state.site["sessionArchiveTimeoutInterval"] = 0.2
+    sandbox.switches.archive_seconds = 1.5
+    done = xnatctl("prearchive", "archive", *waiting, env=alice)
+    assert done.code == 0, done.err
+
+
+def test_doctor(xnatctl, alice, sandbox):
+    done = xnatctl("doctor", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert {check["status"] for check in done.document["checks"]} == {"ok"}
+    assert xnatctl("doctor", env={**alice, "XNAT_PASS": "wrong"}).code == 3
