@@ -1,0 +1,92 @@
+"""The pages say what the code does."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xnatctl.plugin.hookspecs import XnatctlSpecs
+from xnatctl.settings import schema
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+SOURCES = [p for folder in ("core", "plugins") for p in (ROOT / folder).rglob("*.py")]
+
+
+def test_the_command_reference_is_generated():
+    done = subprocess.run([sys.executable, DOCS / "generate.py"], capture_output=True, text=True, check=True)
+    assert (DOCS / "reference" / "commands.md").read_text() == done.stdout, "run: python docs/generate.py"
+
+
+def test_every_hook_is_documented_with_its_signature():
+    page = (DOCS / "reference" / "hooks.md").read_text()
+    for name, hook in inspect.getmembers(XnatctlSpecs, inspect.isfunction):
+        arguments = [argument for argument in inspect.signature(hook).parameters if argument != "self"]
+        assert f"## {name}({', '.join(arguments)})\n" in page
+        assert f"def {name}({', '.join(arguments)}):" in page, "with an example"
+
+
+def test_every_variable_is_documented():
+    used = set()
+    for path in SOURCES:
+        used |= set(re.findall(r"\bXNAT(?:CTL)?_[A-Z_]+[A-Z]\b", path.read_text()))
+    used -= {"XNAT_CSRF"}  # a parameter of the server's
+    used = {name for name in used if not re.fullmatch(r"XNAT_[ES]", name)}
+    page = (DOCS / "reference" / "environment.md").read_text()
+    assert used <= set(re.findall(r"\bXNAT(?:CTL)?_[A-Z_]+[A-Z]\b", page))
+
+
+def test_every_key_of_the_configuration_is_documented():
+    page = (DOCS / "reference" / "configuration.md").read_text()
+    for key in (*schema.TOP, *schema.PROFILE, *(f"plugins.{name}" for name in schema.PLUGINS)):
+        if key != "plugins":
+            assert f"`{key}`" in page, key
+
+
+def test_every_field_of_the_report_is_documented():
+    from xnatctl.model.refs import Destination
+    from xnatctl.model.report import Report, Status
+
+    page = (DOCS / "reference" / "output.md").read_text()
+    report = Report(
+        command="",
+        status=Status.COMPLETE,
+        destination=Destination(server="", project="", subject="", session=""),
+        transport="",
+    )
+    for key, value in report.as_document().items():
+        assert f"`{key}`" in page or f"`{key}." in page or key == "schema", key
+        if isinstance(value, dict):
+            for inner in value:
+                assert f".{inner}`" in page, f"{key}.{inner}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_nobody_is_told_to_install_the_stranger_of_our_name(page):
+    assert not re.search(r"pip install \"?xnatctl(?!\[)", page.read_text())
+
+
+def test_the_readme_names_the_commands_that_ci_runs():
+    readme, gate = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
+    assert ".venv/bin/tox" in readme
+    assert "/bin/tox" in gate
+    assert 'pip install -e ".[all]" tox' in readme
+
+
+@pytest.mark.parametrize("name", ["plugin.py", "transport.py"])
+def test_the_example_plugin_uses_the_api_alone(name):
+    text = (DOCS / "examples" / "xnatctl-series" / "xnatctl_series" / name).read_text()
+    assert set(re.findall(r"from (xnatctl[\w.]*) import", text)) == {"xnatctl.api"}
