@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 
@@ -180,22 +179,6 @@ def test_two_studies_in_one_directory(upload, tmp_path, exam):
     write_exam(both / "two", series=1, instances=3, seed=8, clutter=False)
     document = explained(upload(path=both), 7, "2 studies", "one", "two")
     assert document["status"] == "refused"
-
-
-@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root reads everything")
-def test_an_unreadable_file_is_named_and_the_session_waits_for_it(upload, sandbox, exam, xnatctl, alice):
-    record = next(iter(exam.instances.values()))
-    record.path.chmod(0)
-    try:
-        if os.geteuid() == 0:
-            pytest.skip("covered as an ordinary user by test_walk; root reads everything")
-        document = explained(upload(), 5, record.path.name)
-        assert document["status"] == "partial"
-        assert document["counts"]["failed"] == 1
-        assert {place["place"] for place in sandbox.instances()} == {"prearchive"}
-    finally:
-        record.path.chmod(0o644)
-    assert upload().code == 0
 
 
 @pytest.mark.parametrize("label", ["has space", "dot.ted", "käse"])

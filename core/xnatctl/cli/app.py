@@ -40,6 +40,7 @@ class App:
         self.verbose = 0
         self.no_color = False
         self.rendered = False
+        self.config_usable = True
         self._stack = ExitStack()
 
     # plugins
@@ -49,8 +50,14 @@ class App:
         """What the plugins provide."""
         from xnatctl.settings.profiles import plugin_lists
 
-        policy = policy_from(block=self.block, external=self.external, configured=plugin_lists)
+        configured = plugin_lists if self.config_usable else _nothing_configured
+        policy = policy_from(block=self.block, external=self.external, configured=configured)
         return Registry(PluginManager(policy, warn=self.warn), plan_last=_plan, debug=self.debug)
+
+    def without_config(self) -> None:
+        """Go on as if there were no configuration file and no stranger: for saying that it cannot be used."""
+        self.config_usable = self.external = False
+        self.__dict__.pop("registry", None)
 
     # settings and connection
 
@@ -176,6 +183,10 @@ class App:
     def close(self) -> None:
         """Log out and close what is open."""
         self._stack.close()
+
+
+def _nothing_configured() -> tuple[list[str], None]:
+    return [], None
 
 
 def _plan(request: UploadRequest) -> UploadPlan:

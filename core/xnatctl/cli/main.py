@@ -14,7 +14,7 @@ import xnatctl
 from xnatctl.cli.app import App, error_document
 from xnatctl.cli.console import say
 from xnatctl.cli.lazy import LazyGroup
-from xnatctl.errors import Interrupted, UsageError, XnatctlError
+from xnatctl.errors import ConfigError, Interrupted, UsageError, XnatctlError
 
 
 class Root(LazyGroup):
@@ -111,6 +111,8 @@ def _end(app: App, error: XnatctlError) -> int:
     """Say what happened, once for people and, when a format was asked for, once as a document."""
     if app.output not in (None, "table") and not app.rendered:
         try:
+            if isinstance(error, ConfigError):
+                app.without_config()
             app.render(error_document(error.as_document()))
         except XnatctlError as second:  # the format itself is what cannot be had
             app.report_error(second)

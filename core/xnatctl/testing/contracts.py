@@ -1,0 +1,175 @@
+"""What every transport, credential source and formatter must do: subclass, give the factory, inherit the tests.
+
+::
+
+    class TestMine(TransportContract):
+        def make(self, context):
+            return MyTransport(context)
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from xnatctl.inventory.walk import scan_path
+from xnatctl.model.document import Column, Document
+from xnatctl.model.events import Event
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import UploadItem
+from xnatctl.plugin.protocols import (
+    Credential,
+    CredentialRequest,
+    CredentialSource,
+    Formatter,
+    Transport,
+    TransportContext,
+)
+from xnatctl.testing.exam import write_exam
+from xnatctl.testing.fakes import FakeImporter, make_context
+
+
+class TransportContract(ABC):
+    """For transports that deliver through the import service (`settle="session"`). `options` are those of the spec."""
+
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    @abstractmethod
+    def make(self, context: TransportContext) -> Transport:
+        """A transport, as the engine makes one per worker."""
+
+    def items(self, directory: Path) -> tuple[UploadItem, ...]:
+        """Real instances of two series."""
+        write_exam(directory, series=2, instances=7, seed=11)
+        return scan_path(str(directory)).items
+
+    def test_it_describes_itself_without_a_server(self) -> None:
+        context = make_context(options=self.options)
+        with self.make(context) as transport:
+            described = transport.describe()
+        assert described
+        assert all(isinstance(key, str) and isinstance(value, str) for key, value in described.items())
+
+    def test_batches_hold_every_item_once_and_repeat(self, tmp_path: Path) -> None:
+        items = self.items(tmp_path)
+        with self.make(make_context(options=self.options)) as transport:
+            for workers in (1, 3, 8):
+                batches = list(transport.batches(items, workers))
+                assert sorted(item.path for batch in batches for item in batch.items) == sorted(i.path for i in items)
+                assert len({batch.id for batch in batches}) == len(batches)
+                assert [b.id for b in batches] == [b.id for b in transport.batches(items, workers)]
+
+    def test_every_item_gets_one_outcome_and_arrives(self, tmp_path: Path) -> None:
+        items, importer, events = self.items(tmp_path), FakeImporter(), list[Event]()
+        with self.make(make_context(importer, options=self.options)) as transport:
+            for batch in transport.batches(items, 2):
+                result = transport.send(batch, events.append)
+                assert sorted(o.path for o in result.outcomes) == sorted(item.path for item in batch.items)
+                assert {outcome.outcome for outcome in result.outcomes} == {Outcome.ACCEPTED}
+        assert sorted(path for received in importer.received for path in received.paths) == sorted(
+            i.path for i in items
+        )
+
+    def test_a_changed_file_is_said_and_raises_nothing(self, tmp_path: Path) -> None:
+        items, importer = self.items(tmp_path), FakeImporter()
+        Path(items[0].source.path).write_bytes(b"something else")
+        outcomes: dict[str, Outcome] = {}
+        with self.make(make_context(importer, options=self.options)) as transport:
+            for batch in transport.batches(items, 1):
+                result = transport.send(batch, _ignore)
+                outcomes.update({outcome.path: outcome.outcome for outcome in result.outcomes})
+        assert outcomes[items[0].path] is Outcome.CHANGED
+        assert Outcome.FAILED not in outcomes.values()
+
+    def test_it_can_be_closed_twice(self) -> None:
+        with self.make(make_context(options=self.options)) as transport:
+            transport.close()
+            transport.close()
+
+
+class CredentialSourceContract(ABC):
+    """For credential sources. `store_request` and `known` describe something that the source should find."""
+
+    @abstractmethod
+    def make(self) -> CredentialSource:
+        """A source that has nothing for `https://nowhere.invalid`."""
+
+    def test_it_has_nothing_for_a_stranger_and_says_so_by_none(self) -> None:
+        assert self.make().get(CredentialRequest(server="https://nowhere.invalid", username="nobody")) is None
+
+    def test_what_it_stores_it_finds_and_forgets(self) -> None:
+        source: Any = self.make()
+        if not hasattr(source, "store"):
+            return
+        request = CredentialRequest(server="https://xnat.invalid", username="alice")
+        credential = Credential(kind="session", username="alice", secret='tökén with "quotes"')  # noqa: S106
+        source.store(request, credential)
+        found = source.get(request)
+        assert (found.username, found.secret) == (credential.username, credential.secret)
+        assert source.get(CredentialRequest(server="https://other.invalid", username="alice")) is None
+        assert source.get(CredentialRequest(server="https://xnat.invalid", username="bob")) is None
+        assert source.erase(request) is True
+        assert source.get(request) is None
+        assert source.erase(request) is False
+
+
+class FormatterContract(ABC):
+    """For formatters."""
+
+    #: A name as a hostile or merely careless file system has it.
+    ODD = 'a\x1b[31m,"b"\n=1+1\udcff\tü日'
+
+    @abstractmethod
+    def make(self) -> Formatter:
+        """A formatter."""
+
+    def render(self, document: Document) -> str:
+        """What it writes."""
+        out = io.StringIO()
+        self.make().render(document, out)
+        return out.getvalue()
+
+    def document(self, *names: str) -> Document:
+        """A table of two columns."""
+        rows = [{"name": name, "size": size} for size, name in enumerate(names)]
+        return Document(
+            schema="test/1",
+            data={"schema": "test/1", "files": rows},
+            columns=(Column(key="name", title="Name"), Column(key="size", title="Size", numeric=True)),
+            rows=rows,
+            identifiers=names,
+        )
+
+    def test_it_draws_nothing_and_something(self) -> None:
+        assert isinstance(self.render(self.document()), str)
+        text = self.render(self.document("first.dcm", "second.dcm"))
+        assert "first.dcm" in text
+        assert "second.dcm" in text
+
+    def test_no_control_character_gets_through(self) -> None:
+        text = self.render(self.document(self.ODD))
+        assert "\x1b" not in text
+        text.encode("utf-8")
+
+    def test_many_rows(self) -> None:
+        assert "file 9999" in self.render(self.document(*(f"file {number}" for number in range(10_000))))
+
+
+def _ignore(event: Event) -> None:
+    """Nobody listens."""
+
+
+def read_csv(text: str, delimiter: str = ",") -> list[dict[str, str]]:
+    """CSV or TSV back into rows."""
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
+def read_json_lines(text: str) -> list[Any]:
+    """NDJSON back into values."""
+    return [json.loads(line) for line in text.splitlines()]

@@ -1,0 +1,178 @@
+"""Precedence with its origin, the configuration file, and clear words for everything unusable."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+import yaml
+
+
+@pytest.fixture
+def config(home):
+    def write(text):
+        path = home / "config" / "xnatctl" / "config.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def setting(xnatctl):
+    """(value, origin) of one setting."""
+
+    def ask(name, *arguments, env=None):
+        done = xnatctl("config", "show", "-o", "json", *arguments, env=env)
+        assert done.code == 0, done.err
+        return next((row["value"], row["origin"]) for row in done.document["settings"] if row["setting"] == name)
+
+    return ask
+
+
+TWO = "profiles:\n  a:\n    url: https://a.example\n    timeout: 100\n    username: anna\n  b:\n    url: https://b.example\n"
+
+
+def test_where_the_server_comes_from(setting, config, xnatctl):
+    config(TWO)
+    assert setting("url", "--url", "https://f.example", env={"XNAT_URL": "https://e.example"}) == (
+        "https://f.example",
+        "flag --url",
+    )
+    assert setting("url", env={"XNAT_URL": "https://e.example"}) == ("https://e.example", "variable XNAT_URL")
+    assert setting("url", "--profile", "b") == ("https://b.example", "profile b")
+    assert setting("url", env={"XNAT_PROFILE": "a"}) == ("https://a.example", "profile a")
+    assert setting("profile_name", "--profile", "b", env={"XNAT_PROFILE": "a"}) == ("b", "flag --profile")
+    assert setting("url") == (None, "default"), "two profiles, none chosen"
+    config(f"default_profile: a\n{TWO}")
+    assert setting("profile_name") == ("a", "default_profile")
+    config("profiles:\n  only:\n    url: https://o.example\n")
+    assert setting("profile_name") == ("only", "the only profile")
+
+
+def test_where_the_timeout_comes_from(setting, config):
+    config(f"default_profile: a\n{TWO}")
+    assert setting("timeout") == (100.0, "profile a")
+    assert setting("timeout", env={"XNAT_TIMEOUT": "43200"}) == (43200.0, "variable XNAT_TIMEOUT")
+    assert setting("timeout", "--timeout", "5", env={"XNAT_TIMEOUT": "43200"}) == (5.0, "flag --timeout")
+    assert setting("timeout", "--profile", "b") == (21600.0, "default")
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "-1", "inf", "nan"])
+def test_a_bad_timeout_is_refused(xnatctl, value):
+    done = xnatctl("config", "show", env={"XNAT_TIMEOUT": value})
+    assert done.code == 2
+    assert "XNAT_TIMEOUT" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("profils: {}", "Did you mean profiles?"),
+        ("profiles:\n  a:\n    ulr: x", "Did you mean profiles.a.url?"),
+        ("profiles:\n  a:\n    timeout: soon", "profiles.a.timeout must be a number above zero"),
+        ("profiles:\n  a:\n    workers: 0", "at least 1"),
+        ("profiles:\n  a:\n    overwrite: maybe", "one of delete, append, none"),
+        ("profiles: [1]", "profiles must be a mapping"),
+        ("just text", "must be a mapping"),
+        ("a: [", "line"),
+        ("default_profile: x", "not among the profiles"),
+        ("plugins:\n  blok: [a]", "Did you mean plugins.block?"),
+    ],
+)
+def test_an_unusable_file_is_said_with_file_and_key(xnatctl, config, text, words):
+    path = config(text)
+    done = xnatctl("config", "show", "-o", "json")
+    assert done.code == 2
+    said = done.document["error"]["message"] + str(done.document["error"]["hint"])
+    assert words in said
+    assert str(path) in said
+
+
+def test_a_secret_of_the_wrong_type_is_not_shown(xnatctl, config):
+    config("profiles:\n  a:\n    password: [c4n4ry]\n")
+    done = xnatctl("config", "show")
+    assert done.code == 2
+    assert "c4n4ry" not in done.err
+
+
+def test_an_unknown_profile_names_what_there_is(xnatctl, config):
+    config(TWO)
+    done = xnatctl("config", "show", "--profile", "c")
+    assert done.code == 2
+    assert "a, b" in done.err
+
+
+def test_making_and_choosing_profiles_loses_nothing(xnatctl, config, home):
+    path = config("output: json\nplugins:\n  block: [x]\n" + TWO)
+    assert xnatctl("config", "set-profile", "a", "--timeout", "7").code == 0
+    assert xnatctl("config", "set-profile", "c", "--url", "https://c.example/xnat/", "--workers", "2").code == 0
+    assert xnatctl("config", "use", "c").code == 0
+    document = yaml.safe_load(path.read_text())
+    assert document["output"] == "json"
+    assert document["plugins"] == {"block": ["x"]}
+    assert document["profiles"]["a"] == {"url": "https://a.example", "timeout": 7.0, "username": "anna"}
+    assert document["profiles"]["c"] == {"url": "https://c.example/xnat", "workers": 2}
+    assert document["default_profile"] == "c"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert xnatctl("config", "use", "nobody").code == 2
+    assert xnatctl("config", "set-profile", "new", "--timeout", "7").code == 2
+    assert xnatctl("config", "set-profile", "new", "--url", "ftp://x").code == 2
+
+
+def test_init_and_path(xnatctl, home):
+    path = home / "config" / "xnatctl" / "config.yaml"
+    assert xnatctl("config", "path", "-q").out.strip() == str(path)
+    assert xnatctl("config", "init").code == 0
+    assert xnatctl("config", "show").code == 0
+    again = xnatctl("config", "init")
+    assert again.code == 7
+    assert xnatctl("config", "path", "-q", env={"XNATCTL_CONFIG": "/elsewhere.yaml"}).out.strip() == "/elsewhere.yaml"
+
+
+def test_the_working_directory_is_never_read(xnatctl, tmp_path):
+    for name in ("config.yaml", ".xnatctl.yaml", "xnatctl.yaml"):
+        (tmp_path / name).write_text("profiles:\n  evil:\n    url: https://evil.example\n")
+    assert "evil" not in xnatctl("config", "show", "-o", "json").out
+
+
+def test_insecure_is_loud(xnatctl, config):
+    config("profiles:\n  a:\n    url: http://127.0.0.1:9\n    verify_tls: false\n")
+    done = xnatctl("session", "list", "-P", "X", "--username", "u", "--password-stdin", stdin="p\n")
+    assert "certificate" in done.err
+    assert done.code == 4
+
+
+def test_a_state_directory_that_cannot_be_made_is_said(xnatctl, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    done = xnatctl(
+        "auth", "logout", env={"XNAT_URL": "http://127.0.0.1:9", "XNATCTL_STATE_DIR": str(blocked / "below")}
+    )
+    assert done.code == 2
+    assert "Traceback" not in done.err
+
+
+def test_files_are_private_from_the_first_moment(tmp_path):
+    from xnatctl.settings.paths import write_private
+
+    modes = []
+    real = os.open
+
+    def watch(path, flags, mode=0o777, **more):
+        descriptor = real(path, flags, mode, **more)
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return descriptor
+
+    before = os.umask(0)
+    os.open = watch
+    try:
+        write_private(tmp_path / "a" / "b", "secret")
+    finally:
+        os.open = real
+        os.umask(before)
+    assert modes == [0o600]
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]

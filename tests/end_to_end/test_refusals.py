@@ -1,0 +1,121 @@
+"""What is refused before the first byte, and a file that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from xnatctl.testing import write_exam
+
+NAMES = ("-P", "DEMO", "-S", "subj01", "-E", "sess01")
+
+
+def imports(sandbox):
+    return [r for r in sandbox.requests if "services/import" in r["path"]]
+
+
+@pytest.fixture
+def archived(xnatctl, sandbox, alice, exam):
+    assert xnatctl("session", "upload", exam.directory, *NAMES, env=alice).code == 0
+    return len(imports(sandbox))
+
+
+def refused(done, *words):
+    assert done.code == 7, done.err
+    said = f"{done.document['error']['message']} {done.document['error']['hint']}"
+    for word in words:
+        assert word in said
+    assert done.document["status"] == "refused"
+
+
+def test_a_session_of_another_subject(xnatctl, sandbox, alice, exam, archived):
+    done = xnatctl(
+        "session", "upload", exam.directory, "-P", "DEMO", "-S", "other", "-E", "sess01", "-o", "json", env=alice
+    )
+    refused(done, "subj01", "other")
+    assert len(imports(sandbox)) == archived
+
+
+def test_a_session_of_another_study(xnatctl, sandbox, alice, archived, tmp_path):
+    second = write_exam(tmp_path / "second", series=1, instances=2, seed=99, clutter=False)
+    done = xnatctl("session", "upload", second.directory, *NAMES, "-o", "json", env=alice)
+    refused(done, second.study_instance_uid)
+    assert len(imports(sandbox)) == archived
+
+
+def test_the_same_study_waits_under_another_subject(xnatctl, sandbox, alice, exam):
+    assert xnatctl("session", "upload", exam.directory, *NAMES, "--prearchive", env=alice).code == 0
+    before = len(imports(sandbox))
+    done = xnatctl(
+        "session", "upload", exam.directory, "-P", "DEMO", "-S", "other", "-E", "sess01", "-o", "json", env=alice
+    )
+    refused(done, "prearchive", "subj01")
+    assert len(imports(sandbox)) == before
+
+
+def test_a_row_that_the_server_works_on(xnatctl, sandbox, alice, exam):
+    assert xnatctl("session", "upload", exam.directory, *NAMES, "--prearchive", env=alice).code == 0
+    sandbox.state.prearchive[0].status = "_ARCHIVING"
+    refused(xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=alice), "_ARCHIVING")
+
+
+def test_what_waits_of_the_same_session_is_completed(xnatctl, sandbox, alice, exam, assert_exactly):
+    part = exam.directory / "series 1"
+    assert xnatctl("session", "upload", part, *NAMES, "--prearchive", env=alice).code == 0
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert "holds part of this session" in " ".join(done.document["warnings"])
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
+
+
+def test_two_contents_of_one_instance(xnatctl, sandbox, alice, exam):
+    record = next(iter(exam.instances.values()))
+    data = bytearray(record.path.read_bytes())
+    data[-1] ^= 1
+    (exam.directory / "twin").write_bytes(data)
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=alice)
+    refused(done, "twin", record.path.name)
+    assert imports(sandbox) == []
+
+
+def test_an_existing_subject_may_have_any_label(xnatctl, sandbox, alice, exam, assert_exactly):
+    from xnatctl_sandbox.state import Subject
+
+    sandbox.state.subjects["XNAT_S9"] = Subject(id="XNAT_S9", label="Sub 1", project="DEMO")
+    done = xnatctl("session", "upload", exam.directory, "-P", "DEMO", "-S", "Sub 1", "-E", "e", env=alice)
+    refused_new = xnatctl(
+        "session", "upload", exam.directory, "-P", "DEMO", "-S", "Sub 2", "-E", "f", "-o", "json", env=alice
+    )
+    refused(refused_new, "Sub_2")
+    assert done.code in (0, 6), done.err
+
+
+def test_an_unreadable_file_is_named_and_the_session_waits_for_it(environment, xnatctl, sandbox, alice, exam):
+    """Root may read everything, so the command runs without that privilege."""
+    record = next(iter(exam.instances.values()))
+    record.path.chmod(0)
+    prefix = []
+    if os.geteuid() == 0:
+        assert shutil.which("setpriv"), "util-linux has it"
+        dropped = "-dac_override,-dac_read_search"
+        prefix = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"]
+    command = [*prefix, sys.executable, "-m", "xnatctl", "session", "upload", str(exam.directory), *NAMES, "-o", "json"]
+    done = subprocess.run(
+        command, env={**environment, **alice}, capture_output=True, text=True, timeout=60, check=False
+    )
+    import json
+
+    report = json.loads(done.stdout)
+    assert done.returncode == 5, done.stderr
+    assert record.path.name in report["error"]["message"]
+    assert "Permission denied" in report["error"]["message"]
+    assert (report["status"], report["counts"]["failed"], report["counts"]["sent"]) == ("partial", 1, 299)
+    assert report["counts"]["found"] == 300
+    assert not [entry for entry in sandbox.instances() if entry["place"] == "archive" and entry["catalogued"]]
+    record.path.chmod(0o644)
+    assert xnatctl("session", "upload", exam.directory, *NAMES, env=alice).code == 0
+    assert len({e["sha256"] for e in sandbox.instances() if e["place"] == "archive"}) == 300

@@ -1,0 +1,129 @@
+"""Formats read back; progress said as often as promised; spreadsheets not tricked."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from xnatctl.model.document import Column, Document
+from xnatctl.model.events import Event, EventKind
+from xnatctl.testing.contracts import FormatterContract, read_csv, read_json_lines
+from xnatctl_output import progress
+from xnatctl_output.separated import Csv, Tsv
+from xnatctl_output.structured import Json, Ndjson, Yaml
+from xnatctl_output.table import Table
+
+ODD = FormatterContract.ODD
+
+
+class Shape(FormatterContract):
+    def __init__(self, factory):
+        self.factory = factory
+
+    def make(self):
+        return self.factory()
+
+
+def test_json_keeps_names_that_are_not_utf8():
+    shape = Shape(Json)
+    assert json.loads(shape.render(shape.document(ODD)))["files"][0]["name"] == ODD
+
+
+def test_ndjson_is_one_value_per_line():
+    shape = Shape(Ndjson)
+    assert [row["name"] for row in read_json_lines(shape.render(shape.document(ODD, "b")))] == [ODD, "b"]
+    assert read_json_lines(shape.render(Document(schema="x/1", data={"a": 1}))) == [{"a": 1}]
+
+
+def test_yaml_is_plain():
+    shape = Shape(Yaml)
+    assert yaml.safe_load(shape.render(shape.document("ü日", "1.2.840")))["files"][1]["name"] == "1.2.840"
+
+
+@pytest.mark.parametrize(("factory", "delimiter"), [(Csv, ","), (Tsv, "\t")])
+def test_separated_values_run_no_formula(factory, delimiter):
+    shape = Shape(factory)
+    names = ("=cmd()", "+1", "-1", "@x", 'a"b', "a,b", "a\tb", "plain")
+    rows = read_csv(shape.render(shape.document(*names)), delimiter)
+    assert [row["name"] for row in rows][:4] == ["'=cmd()", "'+1", "'-1", "'@x"]
+    assert [row["name"] for row in rows][4:6] == ['a"b', "a,b"]
+    assert rows[-1]["name"] == "plain"
+    assert rows[7]["size"] == "7"
+
+
+def test_a_table_in_a_narrow_terminal_folds_and_loses_nothing(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    shape = Shape(Table)
+    text = shape.render(shape.document("x" * 60))
+    assert text.count("x") == 60
+
+
+def test_summary_lines_follow_the_table():
+    document = Document(
+        schema="x/1", data={}, columns=(Column(key="a", title="A"),), rows=({"a": 1},), summary=("the end",)
+    )
+    text = Shape(Table).render(document)
+    assert text.rstrip().endswith("the end")
+
+
+def run_events(count, *, quiet=False, twice=False):
+    progress.observe(Event(kind=EventKind.RUN_STARTED, data={"files": count, "bytes": count, "quiet": quiet}))
+    for number in range(count):
+        for _ in range(2 if twice else 1):
+            data = {"path": f"f{number}", "outcome": "accepted", "bytes": 1}
+            progress.observe(Event(kind=EventKind.ITEM_DONE, data=data))
+    progress.observe(Event(kind=EventKind.RUN_DONE))
+
+
+@pytest.mark.parametrize(("count", "lines"), [(50, 1), (100, 1), (101, 2), (350, 4)])
+def test_a_line_every_hundred_files(capsys, count, lines):
+    run_events(count)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == lines
+    assert said[-1] == f"{count} of {count} files sent"
+
+
+def test_a_file_that_was_sent_twice_counts_once(capsys):
+    run_events(150, twice=True)
+    assert capsys.readouterr().err.splitlines() == ["100 of 150 files sent", "150 of 150 files sent"]
+
+
+def test_quiet_is_quiet_but_warnings_are_said(capsys):
+    run_events(250, quiet=True)
+    assert capsys.readouterr().err == ""
+    progress.observe(Event(kind=EventKind.RUN_STARTED, data={"files": 1, "quiet": True}))
+    progress.observe(Event(kind=EventKind.WARNING, message="mind \x1b[31mthis"))
+    progress.observe(Event(kind=EventKind.RUN_DONE))
+    assert capsys.readouterr().err == "Warning: mind \\x1b[31mthis\n"
+
+
+def test_a_bar_on_a_terminal():
+    """In a real pseudo-terminal: the bar counts files and ends at all of them."""
+    code = (
+        "from xnatctl_output import progress\nfrom xnatctl.model.events import *\nimport time\n"
+        "progress.observe(Event(kind=EventKind.RUN_STARTED, data={'files': 3, 'bytes': 3 << 20}))\n"
+        "for n in range(3):\n"
+        "    progress.observe(Event(kind=EventKind.ITEM_DONE, data={'path': str(n), 'outcome': 'accepted', 'bytes': 1 << 20}))\n"
+        "    progress._current[0]._bar.refresh()\n"
+        "progress.observe(Event(kind=EventKind.RUN_DONE))\n"
+    )
+    master, slave = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    done = subprocess.run([sys.executable, "-c", code], stderr=slave, env=env, timeout=60, check=False)
+    os.close(slave)
+    shown = b""
+    try:
+        while piece := os.read(master, 65536):
+            shown += piece
+    except OSError:
+        pass  # Linux ends a pseudo-terminal this way
+    os.close(master)
+    assert done.returncode == 0
+    assert b"3/3 files" in shown
+    assert b"3.0/3.0 MiB" in shown

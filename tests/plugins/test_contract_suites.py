@@ -1,0 +1,103 @@
+"""Our plugins pass the suites that we publish for everybody's."""
+
+from __future__ import annotations
+
+import pytest
+
+from xnatctl.testing.contracts import CredentialSourceContract, FormatterContract, TransportContract
+from xnatctl_credentials.environment import Environment
+from xnatctl_credentials.helper import Helper
+from xnatctl_credentials.netrc import Netrc
+from xnatctl_credentials.profile import Profile
+from xnatctl_credentials.tokens import SessionTokens
+from xnatctl_gradual.transport import GradualTransport
+from xnatctl_output.separated import Csv, Tsv
+from xnatctl_output.structured import Json, Ndjson, Yaml
+from xnatctl_output.table import Table
+from xnatctl_zip.transport import TarTransport, ZipTransport
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch, tmp_path):
+    for name in ("XNAT_USER", "XNAT_PASS", "XNAT_TOKEN", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XNATCTL_STATE_DIR", str(tmp_path / "state"))
+
+
+class TestTar(TransportContract):
+    options = {"compress": "never"}
+
+    def make(self, context):
+        return TarTransport(context)
+
+
+class TestTarCompressed(TestTar):
+    options = {"compress": "always"}
+
+
+class TestZip(TransportContract):
+    options = {"compress": "auto"}
+
+    def make(self, context):
+        return ZipTransport(context)
+
+
+class TestGradual(TransportContract):
+    def make(self, context):
+        return GradualTransport(context)
+
+
+class TestEnvironment(CredentialSourceContract):
+    def make(self):
+        return Environment()
+
+
+class TestTokens(CredentialSourceContract):
+    def make(self):
+        return SessionTokens()
+
+
+class TestProfile(CredentialSourceContract):
+    def make(self):
+        return Profile()
+
+
+class TestNetrc(CredentialSourceContract):
+    def make(self):
+        return Netrc()
+
+
+class TestHelper(CredentialSourceContract):
+    def make(self):
+        return Helper()
+
+
+class TestTable(FormatterContract):
+    def make(self):
+        return Table()
+
+
+class TestJson(FormatterContract):
+    def make(self):
+        return Json()
+
+
+class TestNdjson(FormatterContract):
+    def make(self):
+        return Ndjson()
+
+
+class TestCsv(FormatterContract):
+    def make(self):
+        return Csv()
+
+
+class TestTsv(FormatterContract):
+    def make(self):
+        return Tsv()
+
+
+class TestYaml(FormatterContract):
+    def make(self):
+        return Yaml()
