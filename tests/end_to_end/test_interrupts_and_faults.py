@@ -93,6 +93,22 @@ def test_instances_that_the_server_loses_are_named(xnatctl, sandbox, alice, exam
     assert report["counts"]["verified"] == 297
 
 
+@pytest.mark.parametrize("place", ["--direct-archive", "--prearchive"])
+@pytest.mark.parametrize("mode", ["tar", "gradual"])
+def test_a_series_that_the_site_filters_is_named_and_the_rest_arrives(xnatctl, sandbox, alice, exam, mode, place):
+    sandbox.state.projects["DEMO"].series_filter = ("Phantom 2",)
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", mode, place, "-o", "json", env=alice)
+    assert done.code == 6, done.err
+    report = done.document
+    assert report["status"] == "partial"
+    named = {item["path"] for item in report["items"] if item["outcome"] in ("missing", "filtered")}
+    if mode == "gradual" or place == "--direct-archive":
+        assert len(named) == 100
+        assert all("series 2" in path for path in named)
+    assert {entry["place"] for entry in sandbox.instances()} == {"archive" if "direct" in place else "prearchive"}
+    assert len(sandbox.instances()) == 200
+
+
 def test_uids_that_anonymisation_changes_are_said(xnatctl, sandbox, alice, exam):
     sandbox.switches.remap_uids = True
     done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=alice)

@@ -117,7 +117,8 @@ def _check_existing(plan: UploadPlan, destination: Destination, existing: Sessio
             f"{where} exists already, and --overwrite none leaves existing sessions alone.",
             hint="Choose another session label, or --overwrite append to add to it.",
         )
-    if existing.subject_label and existing.subject_label.lower() != destination.subject.lower():
+    same = (existing.subject_label.lower(), existing.subject_id.lower())
+    if existing.subject_label and destination.subject.lower() not in same:
         raise Refused(
             f"{where} belongs to subject {existing.subject_label}, not to {destination.subject}.",
             hint=f"Upload with -S {existing.subject_label}, or choose another session label.",

@@ -37,8 +37,14 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
 def incomplete(
     states: Sequence[ItemState], plan: UploadPlan, uris: Sequence[ImportUri], rerun: str
 ) -> XnatctlError | None:
-    """The error that ends a run in which a file was not delivered; None when all were."""
+    """The error that ends a run in which a file was not delivered; None when all were.
+
+    What the server's own rules filtered does not keep the rest from being archived: sending it again would change nothing.
+    It is reported when the session is compared.
+    """
     undelivered = [state for state in states if not state.outcome.delivered]
+    if any(state.outcome.delivered for state in states):
+        undelivered = [state for state in undelivered if state.outcome is not Outcome.FILTERED]
     if not undelivered and not plan.unreadable:
         return None
     total = len(states) + len(plan.unreadable)
@@ -51,6 +57,18 @@ def incomplete(
     return DeliveryIncomplete(
         f"{missing} of {total} files were not delivered, first {names[0]}.{where}",
         hint=f"Run the same command again to complete the session: {rerun}",
+    )
+
+
+def filtered(states: Sequence[ItemState]) -> VerificationFailed | None:
+    """The error of a session in which the server's rules left something out; None when they did not."""
+    dropped = [state for state in states if state.outcome is Outcome.FILTERED]
+    if not dropped:
+        return None
+    return VerificationFailed(
+        f"The server took {len(dropped)} of {len(states)} files and did not store them, first {dropped[0].item.path}: "
+        f"{dropped[0].reason}.",
+        hint="Ask the administrator which series import filters and anonymisation rules are active for this project.",
     )
 
 
@@ -75,7 +93,7 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
     looked = report.verification.level is not Level.NONE
     for state in states:
         item, outcome, reason = state.item, state.outcome, state.reason
-        if looked and outcome is Outcome.ACCEPTED:
+        if looked and outcome.delivered:
             if item.sop_instance_uid in missing:
                 outcome, reason = Outcome.MISSING, "not found on the server"
             elif item.series_instance_uid not in short and "" not in short:

@@ -12,7 +12,7 @@ from xnatctl.delivery.engine import Engine, TransportFactory
 from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Journal, RunJournal
 from xnatctl.delivery.preflight import Preflight, preflight
-from xnatctl.delivery.reporting import fill_items, incomplete
+from xnatctl.delivery.reporting import fill_items, filtered, incomplete
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.delivery.settle import Clockwork
 from xnatctl.errors import NotArchived, VerificationFailed
@@ -95,6 +95,9 @@ class SessionRun:
         self._send_items(importer, self._send.items)
         self._refuse_incomplete(importer)
         self._settle(check, importer)
+        if (error := filtered(self._journal.states())) is not None:
+            raise error
+        self.report.status = Status.COMPLETE
 
     # sending
 
@@ -155,7 +158,6 @@ class SessionRun:
         self.report.uri = f"/data/experiments/{session.id}"
         if self._wants_verification:
             self._verify_archived(session.id, was_there=check.existing is not None)
-        self.report.status = Status.COMPLETE
 
     def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
         verification = self._build_and_count(importer, ref)
@@ -167,7 +169,6 @@ class SessionRun:
         )
         if self._wants_verification:
             self._judge(verification)
-        self.report.status = Status.COMPLETE
 
     def _archive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef, *, exists: bool) -> SessionInfo:
         self.report.state = PlaceState.PREARCHIVE
@@ -188,7 +189,7 @@ class SessionRun:
 
     def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Verification:
         """Have the server count; what came up short is sent again, once, and counted again."""
-        client, items = self._runtime.client, self._plan.items
+        client, items = self._runtime.client, self._delivered()
         settle.build(client, ref, self._clockwork, self._runtime.tell)
         verification = verify.verify_staged(client, ref, items)
         missing = verify.short_series(verification, items)
@@ -214,7 +215,7 @@ class SessionRun:
         self._tell(EventKind.VERIFYING, state="comparing")
         for attempt in range(3):
             verification = verify.verify_archived(
-                self._runtime.client, session_id, self._plan.items, was_there=was_there
+                self._runtime.client, session_id, self._delivered(), was_there=was_there
             )
             if verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
                 break  # a listing may lag behind the archiving, so differences are looked at again
@@ -231,6 +232,10 @@ class SessionRun:
             hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
             "the report names each one.",
         )
+
+    def _delivered(self) -> tuple[UploadItem, ...]:
+        """What the server says it has; the rest is reported on its own."""
+        return tuple(state.item for state in self._journal.states() if state.outcome.delivered)
 
     # saying
 

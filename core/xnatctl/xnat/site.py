@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, ServerError
@@ -76,8 +77,9 @@ def project_access(client: XnatClient, project: str) -> ProjectAccess:
 
 
 def _writable(client: XnatClient, project: str) -> bool:
-    if project in editable_projects(client):
-        return True
+    with suppress(NotFound, PermissionDenied):  # not every version and site offers this list
+        if project in editable_projects(client):
+            return True
     # Administrators may edit what their list does not name; `restrict=edit` lists all for them (2.2).
     rows = client.table("/data/projects", {"restrict": "edit"})
     return any(row.get("ID") == project for row in rows)
