@@ -39,8 +39,8 @@ def incomplete(
 ) -> XnatctlError | None:
     """The error that ends a run in which a file was not delivered; None when all were.
 
-    What the server's own rules filtered does not keep the rest from being archived: sending it again would change nothing.
-    It is reported when the session is compared.
+    What the server's own rules filtered does not keep the rest from being archived: sending it again would change
+    nothing. It is reported when the session is compared.
     """
     undelivered = [state for state in states if not state.outcome.delivered]
     if any(state.outcome.delivered for state in states):
