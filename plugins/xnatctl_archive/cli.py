@@ -29,6 +29,11 @@ def columns(*keys: str, numeric: tuple[str, ...] = ()) -> tuple[Column, ...]:
     return tuple(Column(key=key, title=key.replace("_", " "), numeric=key in numeric) for key in keys)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 session`, `2 sessions`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def require_project(client: XnatClient, project: str) -> None:
     """Raises NotFound: some listings answer an unknown project with an empty table."""
     from xnatctl.api import project_access
@@ -66,7 +71,7 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
             columns=columns("id", "label", "subject_label", "date", "modality", "uid"),
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
-            summary=(f"{len(rows)} sessions in project {project}.", *_waiting(project, waiting)),
+            summary=(f"{counted(len(rows), 'session')} in project {project}.", *_waiting(project, waiting)),
         )
     )
 
@@ -132,7 +137,8 @@ def session_show(app: App, name: str | None, session: str | None, project: str |
             rows=scans,
             identifiers=(found.id,),
             summary=(
-                f"{len(scans)} scans, {sum(scan['files'] for scan in scans)} files. Study {found.uid or '(unknown)'}.",
+                f"{counted(len(scans), 'scan')}, {counted(sum(scan['files'] for scan in scans), 'file')}.",
+                f"Study {found.uid or '(unknown)'}.",
                 *((f"Resources: {', '.join(own)}",) if own else ()),
             ),
         )

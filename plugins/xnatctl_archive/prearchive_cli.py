@@ -22,7 +22,7 @@ from xnatctl.api import (
     prearchive,
     server_options,
 )
-from xnatctl_archive.cli import columns, require_project
+from xnatctl_archive.cli import columns, counted, require_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ def list_rows(app: App, project: str | None) -> None:
             columns=columns("project", "timestamp", "session", "subject", "status", "scan_date", "uploaded", "tag"),
             rows=rows,
             identifiers=tuple(f"{row.project} {row.timestamp} {row.folder}" for row in found),
-            summary=(f"{len(rows)} sessions wait.", *hints),
+            summary=(f"{counted(len(rows), 'session')} waiting.", *hints),
         )
     )
 

@@ -17,18 +17,17 @@ class SessionTokens:
     """Keyed by server URL and user; without a user, the newest token of the server counts."""
 
     def get(self, request: CredentialRequest) -> Credential | None:
-        """None for a token that has ended by the clock (UTC); the server decides about the others."""
-        entries = sorted(self._entries(request), key=lambda entry: entry["stored"], reverse=True)
-        for entry in entries:
-            if entry["expires"] is None or entry["expires"] > time.time():
-                return Credential(
-                    kind="session",
-                    username=entry["user"],
-                    secret=entry["token"],
-                    source="session token of auth login",
-                    expires=entry["expires"],
-                )
-        return None
+        """The newest token. Whether it still holds is the server's to say: every use prolongs a session."""
+        entry = max(self._entries(request), key=lambda entry: float(entry["stored"]), default=None)
+        if entry is None:
+            return None
+        return Credential(
+            kind="session",
+            username=entry["user"],
+            secret=entry["token"],
+            source="session token of auth login",
+            expires=entry["expires"],
+        )
 
     def store(self, request: CredentialRequest, credential: Credential) -> None:
         """Keep a session token; replaces an older one of the same server and user."""

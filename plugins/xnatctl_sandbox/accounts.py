@@ -121,9 +121,10 @@ class Accounts:
                 and now - session.last < self.timeout
             ]
 
-    def set_cookies(self, response: Response, session: HttpSession, path: str) -> None:
-        """Both cookies; the second in quotes, because of its comma (1.3)."""
-        response.headers.add("Set-Cookie", f"JSESSIONID={session.id}; Path={path}; HttpOnly")
+    def set_cookies(self, response: Response, session: HttpSession, path: str, *, new: bool) -> None:
+        """A new session's cookie, and with every answer the second one, in quotes because of its comma (1.3)."""
+        if new:
+            response.headers.add("Set-Cookie", f"JSESSIONID={session.id}; Path={path}; HttpOnly")
         now, limit = int(self._state.clock.now() * 1000), int(self.timeout * 1000)
         response.headers.add("Set-Cookie", f'SESSION_EXPIRATION_TIME="{now},{limit}"; Version=1; Path={path}')
 

@@ -103,8 +103,7 @@ class Application:
         if isinstance(response, tuple):
             response, session = response
             new = True
-        if new:
-            self._accounts.set_cookies(response, session, prefix or "/")
+        self._accounts.set_cookies(response, session, prefix or "/", new=new)
         return response
 
     def _guarded(self, request: Request, raw: str, session: HttpSession) -> Response | tuple[Response, HttpSession]:

@@ -92,7 +92,7 @@ def _headline(report: Report) -> str:
     }[report.state]
     size = human_size(report.bytes)
     delivered = counts.sent + counts.skipped
-    if report.status is Status.REFUSED:
+    if report.status is Status.REFUSED or not counts.found:
         return "Nothing was sent."
     text = f"{delivered} of {counts.found} instances {place} ({size} in {report.seconds:.1f} s)"
     checked = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from xnatctl.errors import NotFound, Refused
@@ -162,9 +163,11 @@ def _refuse_nothing(inventory: Inventory) -> None:
         )
     if not inventory.files_seen:
         raise NotFound(f"{inventory.root} is empty.", hint="Name the directory or archive that holds the DICOM files.")
+    reasons = Counter(entry.reason for entry in inventory.excluded).most_common(3)
     raise NotFound(
-        f"No DICOM files in {inventory.root}: {inventory.files_seen} files were looked at, none is DICOM by content.",
-        hint="Run again with --dry-run -o json to see why each file was left out.",
+        f"No DICOM files in {inventory.root}: of {inventory.files_seen} looked at, none can be sent "
+        f"({', '.join(f'{count} x {reason}' for reason, count in reasons)}).",
+        hint="Name the directory or archive that holds the DICOM files; what is DICOM is decided by content.",
     )
 
 
