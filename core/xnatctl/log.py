@@ -107,8 +107,18 @@ def configure(path: str | None, *, verbose: int) -> None:
         cache_logger_on_first_use=False,
     )
     for name in ("httpx", "httpcore", "pydicom", "pynetdicom"):
-        logging.getLogger(name).setLevel(logging.DEBUG if verbose > 1 else logging.CRITICAL)
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.DEBUG if verbose > 1 else logging.CRITICAL)
+        logger.addHandler(_Forward())
     _configured = True
+
+
+class _Forward(logging.Handler):
+    """What libraries log, through our redaction."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one record."""
+        get().debug(record.getMessage(), library=record.name)
 
 
 class _Silent:

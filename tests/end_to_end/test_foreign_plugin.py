@@ -92,3 +92,63 @@ def test_blocking_one_of_ours_leaves_everything_else_working(xnatctl, sandbox, a
     assert xnatctl("--help", env=env).code == 0
     listed = xnatctl("session", "list", "-P", "DEMO", *login, env=env)
     assert listed.code == {"archive": 8, "output": 8}.get(name, 0), listed.err
+
+
+DROP = """
+import pathlib, shutil
+from xnatctl.api import *
+
+@hookimpl
+def xnatctl_transports():
+    return [TransportSpec(name="drop", summary="into a folder", target="dist_drop_drop:Drop", settle="none",
+                          options=(Option(name="into", help="The folder.", required=True),))]
+
+class Drop:
+    def __init__(self, context):
+        self.context = context
+    def __enter__(self):
+        return self
+    def __exit__(self, *error):
+        pass
+    def describe(self):
+        return {"into": self.context.options["into"]}
+    def batches(self, items, workers):
+        return cut_batches(items, workers)
+    def send(self, batch, emit):
+        for item in batch.items:
+            with self.context.open_item(item) as reader:
+                pathlib.Path(self.context.options["into"], item.name).write_bytes(reader.read())
+        return BatchResult(outcomes=tuple(ItemOutcome(path=i.path, outcome=Outcome.ACCEPTED) for i in batch.items))
+    def close(self):
+        pass
+"""
+
+
+def test_a_transport_that_hands_over_needs_no_server_and_says_no_more_than_it_knows(
+    xnatctl, install, exam, tmp_path, digest
+):
+    env = install("drop", DROP)
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    missing = xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", "drop", env=env)
+    assert missing.code == 2
+    assert "--into" in missing.err
+    done = xnatctl(
+        "session", "upload", exam.directory, *UPLOAD, "--mode", "drop", "--into", folder, "-o", "json", env=env
+    )
+    assert done.code == 0, done.err
+    report = done.document
+    assert report["destination"]["state"] == "receiver"
+    assert report["verification"]["level"] == "none"
+    assert (report["counts"]["sent"], report["counts"]["verified"]) == (300, 0)
+    assert {digest(path) for path in folder.iterdir()} == set(exam.digests.values())
+
+
+def test_the_log_holds_the_run_and_no_secret(xnatctl, sandbox, alice, exam, tmp_path):
+    import json
+
+    log = tmp_path / "run.jsonl"
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--log-file", log, "-vv", env=alice)
+    assert done.code == 0, done.err
+    kinds = {json.loads(line)["event"] for line in log.read_text().splitlines()}
+    assert {"run-started", "item-done", "batch-done", "run-done"} <= kinds

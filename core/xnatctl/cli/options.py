@@ -125,7 +125,7 @@ class TransportOptionsCommand(click.Command):
         taken = {parameter.name for parameter in parameters}
         declared: dict[str, Option] = {}
         for provided in app.registry.transports().values():
-            if provided.spec.payload is not self.payload or provided.spec.settle != "session":
+            if provided.spec.payload is not self.payload:
                 continue
             for option in provided.spec.options:
                 known = declared.setdefault(option.name, option)

@@ -9,7 +9,8 @@ import click
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import TransportOptionsCommand, common_options, server_options
 from xnatctl.cli.uploading import Upload, run_upload, transport_options
-from xnatctl.model.plan import Overwrite, Placement, UploadRequest
+from xnatctl.errors import UsageError
+from xnatctl.model.plan import Overwrite, Payload, Placement, UploadRequest
 from xnatctl.model.refs import Destination
 
 _HELP = """Upload the DICOM files of one session and prove that they arrived.
@@ -81,6 +82,8 @@ def upload(
     """See `_HELP`; options of transports arrive in `given`."""
     transport = mode or str(app.settings.mode.value)
     spec = app.registry.transport(transport).spec
+    if spec.payload is not Payload.DICOM:
+        raise UsageError(f"The transport {transport} carries {spec.payload} files, not DICOM sessions.")
     request = UploadRequest(
         command="session upload",
         path=path,
@@ -92,6 +95,7 @@ def upload(
         placement=Placement.ARCHIVE if archive else Placement.PREARCHIVE,
         overwrite=Overwrite(overwrite or str(app.settings.overwrite.value)),
         verify=verify,
+        settles=spec.settle == "session",
         follow_symlinks=follow_symlinks,
         options=transport_options(app, transport, given),
     )

@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from xnatctl import log
 from xnatctl.errors import Interrupted, NotArchived, Refused, UsageError, VerificationFailed, XnatctlError
+from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
 
@@ -86,20 +88,22 @@ class _Ended(Exception):
 
 
 def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
-    from xnatctl.delivery.run import Runtime, SessionRun
+    from xnatctl.delivery.run import HandoverRun, Runtime, SessionRun
     from xnatctl.delivery.settle import WAIT
 
-    client = app.connect()
-    plan = replace(plan, destination=replace(plan.destination, server=client.server))
+    # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login.
+    client = app.connect() if upload.request.settles else None
+    if client is not None:
+        plan = replace(plan, destination=replace(plan.destination, server=client.server))
     runtime = Runtime(
         client=client,
         factories=lambda name: transport_factory(app, name),
-        tell=app.registry.tell,
+        tell=lambda event: _tell(app, event),
         rerun=upload.rerun,
         wait=WAIT if upload.wait is None else upload.wait,
         display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
     )
-    run = SessionRun(plan, runtime)
+    run = SessionRun(plan, runtime) if client is not None else HandoverRun(plan, runtime)
     try:
         return run.run()
     except (KeyboardInterrupt, Interrupted) as interrupt:
@@ -115,6 +119,13 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
         ) from None
     except XnatctlError as error:
         raise _Ended(run.report, error) from error
+
+
+def _tell(app: App, event: Event) -> None:
+    """To the log, and to every observer."""
+    if event.kind is not EventKind.BYTES_SENT:
+        log.get().info(str(event.kind), message=event.message, **{f"data_{k}": v for k, v in event.data.items()})
+    app.registry.tell(event)
 
 
 def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:

@@ -113,19 +113,11 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
     _refuse_nothing(inventory)
     _refuse_conflicts(inventory)
     _refuse_studies(inventory)
-    stages = [
-        Stage(
-            kind=StageKind.SEND,
-            name=f"send DICOM by {request.transport}",
-            transport=request.transport,
-            payload=Payload.DICOM,
-            items=inventory.items,
-            options=dict(request.options),
-        ),
-        Stage(kind=StageKind.SETTLE, name=_settle_name(request)),
-    ]
-    if request.verify:
-        stages.append(Stage(kind=StageKind.VERIFY, name="compare the server with the disk"))
+    stages = [_send_stage(request, inventory)]
+    if request.settles:
+        stages.append(Stage(kind=StageKind.SETTLE, name=_settle_name(request)))
+        if request.verify:
+            stages.append(Stage(kind=StageKind.VERIFY, name="compare the server with the disk"))
     return UploadPlan(
         command=request.command,
         root=os.path.abspath(inventory.root),
@@ -137,6 +129,17 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         excluded=inventory.excluded,
         unreadable=inventory.unreadable,
         warnings=inventory.warnings,
+    )
+
+
+def _send_stage(request: UploadRequest, inventory: Inventory) -> Stage:
+    return Stage(
+        kind=StageKind.SEND,
+        name=f"send DICOM by {request.transport}",
+        transport=request.transport,
+        payload=Payload.DICOM,
+        items=inventory.items,
+        options=dict(request.options),
     )
 
 

@@ -30,11 +30,11 @@ from xnatctl.xnat.listing import SessionInfo
 class Runtime:
     """What a run needs beside its plan.
 
-    `factories` makes transports by name, `tell` hears every event in the main thread, `rerun` is the command that
-    finishes the job. `wait` bounds settling, in seconds.
+    `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
+    every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
     """
 
-    client: XnatClient
+    client: XnatClient | None
     factories: Callable[[str], TransportFactory]
     tell: Callable[[Event], None]
     rerun: str
@@ -48,20 +48,16 @@ class SessionRun:
     """One plan on its way. `report` is complete after `run`, whatever happened."""
 
     def __init__(self, plan: UploadPlan, runtime: Runtime) -> None:
+        if runtime.client is None:
+            raise ValueError("a session is settled on a server, so a client is needed")
         self._plan = plan
         self._runtime = runtime
+        self._client = runtime.client
         self._journal = runtime.journal
         self._pause = Pause()
         self._clockwork = Clockwork(pause=self._pause, limit=runtime.wait)
         self._send = next(stage for stage in plan.stages if stage.kind is StageKind.SEND)
-        self.report = Report(
-            command=plan.command,
-            status=Status.FAILED,
-            destination=plan.destination,
-            transport=self._send.transport or "",
-            excluded=list(plan.excluded),
-            warnings=list(plan.warnings),
-        )
+        self.report = new_report(plan, self._send)
 
     def run(self) -> Report:
         """Run every stage.
@@ -78,20 +74,14 @@ class SessionRun:
         return self.report
 
     def _run(self) -> None:
-        check = preflight(self._runtime.client, self._plan)
+        check = preflight(self._client, self._plan)
         self._plan = replace(self._plan, destination=check.destination)
         self.report.destination = check.destination
         for warning in check.warnings:
             self._warn(warning)
         importer = self._importer(check)
         self._journal.open(self._plan.items)
-        self._tell(
-            EventKind.RUN_STARTED,
-            files=len(self._plan.items),
-            bytes=sum(item.size for item in self._plan.items),
-            transport=self._send.transport,
-            **self._runtime.display,
-        )
+        self._runtime.tell(run_started(self._plan, self._send, self._runtime))
         self._send_items(importer, self._send.items)
         self._refuse_incomplete(importer)
         self._settle(check, importer)
@@ -103,7 +93,7 @@ class SessionRun:
 
     def _importer(self, check: Preflight) -> SessionImporter:
         return SessionImporter(
-            self._runtime.client,
+            self._client,
             check.destination,
             version=check.version,
             direct=check.direct,
@@ -115,11 +105,11 @@ class SessionRun:
         self._tell(EventKind.STAGE_STARTED, stage=self._send.name)
         engine = Engine(
             self._runtime.factories(self._send.transport or ""),
-            context_for(self._send, self._plan, importer),
+            context_for(self._send, self._plan, importer, self._pause),
             self._journal,
             tell=self._runtime.tell,
             anchored=lambda: bool(importer.uris),
-            abort=self._runtime.client.abort,
+            abort=self._client.abort,
             policy=self._runtime.policy,
             pause=self._pause,
         )
@@ -144,9 +134,9 @@ class SessionRun:
         session: SessionInfo | None = None
         if any(uri.kind == "direct" for uri in importer.uris):
             session = settle.finish_direct(
-                self._runtime.client, check.destination, self._study, self._clockwork, self._runtime.tell
+                self._client, check.destination, self._study, self._clockwork, self._runtime.tell
             )
-            staged = list(settle.leftovers(self._runtime.client, check.destination, self._study))
+            staged = list(settle.leftovers(self._client, check.destination, self._study))
         for ref in staged:
             session = self._archive(check, importer, ref, exists=session is not None or check.existing is not None)
         if session is None:
@@ -176,7 +166,7 @@ class SessionRun:
         if not importer.direct:
             self._build_and_count(importer, ref)
         return settle.commit_row(
-            self._runtime.client,
+            self._client,
             ref,
             subject=check.destination.subject,
             session=check.destination.session,
@@ -189,7 +179,7 @@ class SessionRun:
 
     def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Verification:
         """Have the server count; what came up short is sent again, once, and counted again."""
-        client, items = self._runtime.client, self._delivered()
+        client, items = self._client, self._delivered()
         settle.build(client, ref, self._clockwork, self._runtime.tell)
         verification = verify.verify_staged(client, ref, items)
         missing = verify.short_series(verification, items)
@@ -214,9 +204,7 @@ class SessionRun:
     def _verify_archived(self, session_id: str, *, was_there: bool) -> None:
         self._tell(EventKind.VERIFYING, state="comparing")
         for attempt in range(3):
-            verification = verify.verify_archived(
-                self._runtime.client, session_id, self._delivered(), was_there=was_there
-            )
+            verification = verify.verify_archived(self._client, session_id, self._delivered(), was_there=was_there)
             if verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
                 break  # a listing may lag behind the archiving, so differences are looked at again
         self._judge(verification)
@@ -247,7 +235,69 @@ class SessionRun:
         self._runtime.tell(Event(kind=kind, data=data))
 
 
-def context_for(stage: Stage, plan: UploadPlan, importer: SessionImporter | None) -> TransportContext:
+class HandoverRun:
+    """A plan whose transport hands over to a receiver: sent, and accepted file by file; no more can be said of it."""
+
+    def __init__(self, plan: UploadPlan, runtime: Runtime) -> None:
+        self._plan = plan
+        self._runtime = runtime
+        self._send = next(stage for stage in plan.stages if stage.kind is StageKind.SEND)
+        self.report = new_report(plan, self._send)
+
+    def run(self) -> Report:
+        """Send. Raises XnatctlError with `report` holding what is known."""
+        started, runtime, plan = time.monotonic(), self._runtime, self._plan
+        try:
+            runtime.journal.open(plan.items)
+            runtime.tell(run_started(plan, self._send, runtime))
+            pause = Pause()
+            Engine(
+                runtime.factories(self._send.transport or ""),
+                context_for(self._send, plan, None, pause),
+                runtime.journal,
+                tell=runtime.tell,
+                policy=runtime.policy,
+                pause=pause,
+            ).send(self._send.items)
+            error = incomplete(runtime.journal.states(), plan, (), runtime.rerun)
+            if error is not None:
+                self.report.next.append(runtime.rerun)
+                raise error
+            self.report.state = PlaceState.RECEIVER
+            self.report.status = Status.COMPLETE
+        finally:
+            self.report.seconds = time.monotonic() - started
+            fill_items(self.report, runtime.journal.states(), plan)
+            runtime.tell(Event(kind=EventKind.RUN_DONE, data={"status": str(self.report.status)}))
+        return self.report
+
+
+def new_report(plan: UploadPlan, send: Stage) -> Report:
+    """The report of a run that has not begun."""
+    return Report(
+        command=plan.command,
+        status=Status.FAILED,
+        destination=plan.destination,
+        transport=send.transport or "",
+        excluded=list(plan.excluded),
+        warnings=list(plan.warnings),
+    )
+
+
+def run_started(plan: UploadPlan, send: Stage, runtime: Runtime) -> Event:
+    """The first event of a run; sizes in bytes."""
+    data = {
+        "files": len(plan.items),
+        "bytes": sum(item.size for item in plan.items),
+        "transport": send.transport,
+        **runtime.display,
+    }
+    return Event(kind=EventKind.RUN_STARTED, data=data)
+
+
+def context_for(
+    stage: Stage, plan: UploadPlan, importer: SessionImporter | None, pause: Pause | None = None
+) -> TransportContext:
     """What the transports of a send stage get to see."""
     return TransportContext(
         destination=plan.destination,
@@ -255,4 +305,5 @@ def context_for(stage: Stage, plan: UploadPlan, importer: SessionImporter | None
         options=dict(stage.options),
         open_item=open_item,
         importer=importer,
+        stop_requested=(lambda: pause.stopped) if pause is not None else (lambda: False),
     )

@@ -128,7 +128,8 @@ class Stage:
 class UploadRequest:
     """What the user asked for, before anything was looked at.
 
-    `command` is the command's name ("session upload"); `options` are those of the transport and of the
+    `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
+    and nothing more can be asked; `options` are those of the transport and of the
     command that core does not know.
     """
 
@@ -140,6 +141,7 @@ class UploadRequest:
     placement: Placement = Placement.ARCHIVE
     overwrite: Overwrite = Overwrite.DELETE
     verify: bool = True
+    settles: bool = True
     follow_symlinks: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
