@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from xnatctl.delivery.importer import changed_outcome
     from xnatctl.delivery.planning import cut_batches
     from xnatctl.delivery.settle import commit_row
-    from xnatctl.settings.paths import readable_by_others, token_directory, write_private
+    from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive
     from xnatctl.xnat.client import XnatClient
     from xnatctl.xnat.site import project_access
@@ -94,6 +94,7 @@ _LAZY = {
     "pass_app": "xnatctl.cli.app",
     "printable": "xnatctl.cli.console",
     "project_access": "xnatctl.xnat.site",
+    "read_private": "xnatctl.settings.paths",
     "readable_by_others": "xnatctl.settings.paths",
     "server_options": "xnatctl.cli.options",
     "token_directory": "xnatctl.settings.paths",
@@ -178,6 +179,7 @@ __all__ = [
     "prearchive",
     "printable",
     "project_access",
+    "read_private",
     "readable_by_others",
     "server_options",
     "token_directory",

@@ -1,4 +1,7 @@
-"""Logging by structlog, with redaction first in the chain; a log that cannot be written never stops an upload."""
+"""Logging by structlog, with redaction first in the chain; a log that cannot be written never stops an upload.
+
+structlog is imported only when somebody asked for a log. Without `configure`, `get()` gives a logger that is silent.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +9,75 @@ import base64
 import json
 import logging
 import os
+import re
 import sys
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 #: Shorter secrets would blank out half of every line.
 _SHORTEST = 4
 _MASK = "[secret]"
+
+#: What may be in a line although nobody registered it: a session that the server has just opened.
+_UNREGISTERED = re.compile(
+    r"(?i)((?:JSESSIONID|XNAT_CSRF)=\\?\"?|(?:authorization|cookie)[\"']?\s*[:=,]\s*(?:b?[\"'])?(?:basic\s+|bearer\s+)?)"
+    r"[^\s\"',;)\]\\]+"
+)
+
+#: Talkative libraries, and the lowest level that they may say with -vv. Below it httpcore shows cookies, pydicom values
+#: of patients' tags and pynetdicom data sets.
+_LIBRARIES = {
+    "httpx": logging.INFO,
+    "httpcore": logging.WARNING,
+    "pynetdicom": logging.INFO,
+    "pydicom": logging.CRITICAL,
+    "keyring": logging.WARNING,
+}
+
 _secrets: set[str] = set()
 _lock = threading.Lock()
-_configured = False
+_sink: _Sink | None = None
 
 
-def register_secret(secret: str) -> None:
-    """From now on neither the secret nor its usual encodings get into a log."""
-    if len(secret) < _SHORTEST:
-        return
-    encoded = secret.encode("utf-8", "surrogateescape")
-    forms = {
-        secret,
-        quote(secret, safe=""),
-        quote_plus(secret),
-        json.dumps(secret)[1:-1],
-        base64.b64encode(encoded).decode(),
-        base64.urlsafe_b64encode(encoded).decode(),
-    }
+def register_secret(secret: str, username: str | None = None) -> None:
+    """From now on neither the secret nor its encodings get into a log: percent, JSON, Python, base64, HTTP Basic."""
+    forms = set()
+    if username is not None:
+        forms |= _base64(f"{username}:{secret}")
+    if len(secret) >= _SHORTEST:
+        forms |= _base64(secret)
+        forms |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+        forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
     with _lock:
         _secrets.update(forms)
 
 
+def _base64(text: str) -> set[str]:
+    raw = text.encode("utf-8", "surrogateescape")
+    return {encode(raw).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
+
+
 def redact(text: str) -> str:
-    """The text with every registered secret masked, longest first."""
+    """The text with every registered secret masked, longest first, and whatever looks like a session cookie."""
     with _lock:
         known = sorted(_secrets, key=len, reverse=True)
     for secret in known:
         text = text.replace(secret, _MASK)
-    return text
+    return _UNREGISTERED.sub(rf"\1{_MASK}", text)
 
 
-def _redact_event(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Structlog processor: masks secrets in every value, however deep."""
-    return {key: _redact_value(value) for key, value in event.items()}
+def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Structlog processor: masks secrets in every key and value, however deep."""
+    return {redact(str(key)): _redact_value(value) for key, value in event.items()}
 
 
 def _redact_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _redact_value(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, Mapping):
+        return {redact(str(key)): _redact_value(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
         return [_redact_value(entry) for entry in value]
     if value is None or isinstance(value, int | float):
         return value
@@ -62,63 +85,117 @@ def _redact_value(value: Any) -> Any:
 
 
 class _Sink:
-    """Writes lines to the log file and, with -v, to stderr; drops what cannot be written."""
+    """Writes events to the log file as JSON lines and, with -v, to stderr; drops what cannot be written."""
 
     def __init__(self, path: str | None, *, terminal: bool) -> None:
+        self._path = path
         self._terminal = terminal
         self._lock = threading.Lock()
+        self._complained = False
         self._descriptor = -1
         if path is not None:
-            # 0600 from the first moment; an existing file is added to.
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            # 0600 from the first moment; an existing file is added to. O_NONBLOCK: a pipe that nobody reads would hold
+            # us here.
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NONBLOCK, 0o600)
 
-    def msg(self, line: str) -> None:
-        """Take one line."""
+    def msg(self, event: MutableMapping[str, Any]) -> None:
+        """Take one event, redacted already; the written line is redacted once more, whatever made it."""
         with self._lock:
-            try:
-                if self._descriptor >= 0:
-                    os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
-            except OSError:
-                self._descriptor = -1
-            try:
-                if self._terminal:
-                    print(line.encode("ascii", "backslashreplace").decode(), file=sys.stderr)  # noqa: T201
-            except (OSError, ValueError):
-                self._terminal = False
+            if self._descriptor >= 0:
+                self._to_file(redact(json.dumps(event, default=str, ensure_ascii=True)))
+            if self._terminal:
+                self._to_terminal(redact(_for_people(event)))
 
     debug = info = warning = error = critical = msg
+
+    def _to_file(self, line: str) -> None:
+        data = line.encode("ascii", "backslashreplace") + b"\n"
+        try:
+            if os.write(self._descriptor, data) == len(data):
+                return
+            reason = "a line could not be written whole"
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+        if not self._complained:
+            self._complained = True
+            self._to_terminal(f"Warning: the log {self._path} misses lines: {reason}. The upload goes on.")
+
+    def _to_terminal(self, line: str) -> None:
+        try:
+            print(line.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)  # noqa: T201
+        except (OSError, ValueError, AttributeError):
+            self._terminal = False
+
+    def close(self) -> None:
+        """Give the file back."""
+        with self._lock:
+            if self._descriptor >= 0:
+                with suppress(OSError):
+                    os.close(self._descriptor)
+            self._descriptor = -1
+
+
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+
+
+def _for_people(event: Mapping[str, Any]) -> str:
+    """One line: time, level, what, and the rest as key=value; control characters are shown, not obeyed."""
+    known = ("timestamp", "level", "event")
+    pairs = [f"{key}={json.dumps(value, default=str)}" for key, value in event.items() if key not in known]
+    moment = str(event.get("timestamp", ""))[11:19]
+    said = json.dumps(str(event.get("event", "")), ensure_ascii=True)[1:-1]
+    return " ".join([moment, str(event.get("level", "")), said, *pairs])
+
+
+def quieten(verbose: int = 0) -> None:
+    """Keep the libraries' own logs off the terminal; with -vv what is fit to be shown goes where ours goes."""
+    for name, loudest in _LIBRARIES.items():
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.setLevel(loudest if verbose > 1 else logging.CRITICAL + 1)
+        for handler in list(logger.handlers):
+            if isinstance(handler, _Bridge):
+                logger.removeHandler(handler)
+        logger.addHandler(_Bridge())
+
+
+class _Bridge(logging.Handler):
+    """Hands a library's line to our log, and never anywhere else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # a line that cannot be made must not stop what it is about
+            get().log(record.levelno, record.getMessage(), logger=record.name)
 
 
 def configure(path: str | None, *, verbose: int) -> None:
     """Send the log where it was asked for. Raises OSError when the file cannot be opened."""
-    global _configured
+    global _sink
+    quieten(verbose)
+    if path is None and not verbose:
+        return
     import structlog
 
     sink = _Sink(path, terminal=verbose > 0)
+    if _sink is not None:
+        _sink.close()
+    _sink = sink
     structlog.configure(
         processors=[
             _redact_event,
             structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(default=str, ensure_ascii=True),
+            _hand_over,
         ],
         logger_factory=lambda *_: sink,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose or path else logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         cache_logger_on_first_use=False,
     )
-    for name in ("httpx", "httpcore", "pydicom", "pynetdicom"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.DEBUG if verbose > 1 else logging.CRITICAL)
-        logger.addHandler(_Forward())
-    _configured = True
 
 
-class _Forward(logging.Handler):
-    """What libraries log, through our redaction."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take one record."""
-        get().debug(record.getMessage(), library=record.name)
+def _hand_over(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[Any], dict[str, Any]]:
+    """The last processor: the sink gets the event itself, because it writes it in two ways."""
+    return (event,), {}
 
 
 class _Silent:
@@ -129,10 +206,13 @@ class _Silent:
 
     info = warning = error = debug
 
+    def log(self, level: int, event: str, **fields: Any) -> None:
+        """Nothing."""
+
 
 def get() -> Any:
     """The logger; silent until `configure` was called, so that structlog is imported only when it is used."""
-    if not _configured:
+    if _sink is None:
         return _Silent()
     import structlog
 

@@ -1,15 +1,20 @@
 """An in-house command that knows the secret: `credential_helper: [command, argument, ...]` in the profile.
 
 It is started without a shell, with `get` as its last argument, reads `{"server": ..., "username": ...}` as JSON and
-writes
-`{"username": ..., "password": ...}` or `{"alias": ..., "secret": ...}`; nothing, or `{}`, means "not mine".
+writes `{"username": ..., "password": ...}` or `{"alias": ..., "secret": ...}`; nothing, or `{}`, means "not mine".
 """
 
 from __future__ import annotations
 
 import json
 import os
+import selectors
+import signal
 import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
 
 from xnatctl.api import AuthenticationError, Credential, CredentialRequest
 
@@ -17,58 +22,109 @@ from xnatctl.api import AuthenticationError, Credential, CredentialRequest
 _LIMIT_SECONDS = 10
 _LIMIT_BYTES = 64 * 1024
 
+#: What a helper may need of our environment: to find itself, its agents and its locale. Other secrets stay here.
+_PASSED_ON = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
+     "DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "GNUPGHOME", "KRB5CCNAME"}
+)  # fmt: skip
+
 
 class Helper:
     """Asks the command of the profile."""
 
     def get(self, request: CredentialRequest) -> Credential | None:
-        """Raises AuthenticationError when the helper fails, hangs or says something else than JSON."""
+        """Raises AuthenticationError when the helper fails, hangs or says something else than such JSON."""
         command = request.profile.get("credential_helper")
         if not command:
             return None
-        answer = self._run([*map(str, command), "get"], request)
+        name = Path(command[0]).name
+        answer = _Run([str(Path(command[0]).expanduser()), *command[1:], "get"], name).ask(request)
         if not answer.strip():
             return None
         try:
             said = json.loads(answer)
         except ValueError:
-            raise _trouble(command[0], "did not answer with JSON") from None
-        if not isinstance(said, dict):
-            raise _trouble(command[0], "did not answer with a JSON object")
-        for kind, who, secret in (("password", "username", "password"), ("token", "alias", "secret")):
-            if said.get(who) and said.get(secret):
-                return Credential(
-                    kind="password" if kind == "password" else "token",
-                    username=str(said[who]),
-                    secret=str(said[secret]),
-                    source=f"helper {command[0]}",
-                )
-        return None
+            raise _trouble(name, "did not answer with JSON") from None
+        return _credential(said, name)
 
-    @staticmethod
-    def _run(command: list[str], request: CredentialRequest) -> str:
-        kept = {
-            key: os.environ[key]
-            for key in ("PATH", "HOME", "LANG", "USER", "DISPLAY", "SSH_AUTH_SOCK")
-            if key in os.environ
-        }
-        question = json.dumps({"server": request.server, "username": request.username})
+
+def _credential(said: Any, name: str) -> Credential | None:
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise _trouble(name, "did not answer with a JSON object of texts")
+    if said.get("username") and said.get("password"):
+        return Credential(kind="password", username=said["username"], secret=said["password"], source=f"helper {name}")
+    if said.get("alias") and said.get("secret"):
+        return Credential(kind="token", username=said["alias"], secret=said["secret"], source=f"helper {name}")
+    if said:
+        raise _trouble(name, "answered with neither username and password nor alias and secret")
+    return None
+
+
+class _Run:
+    """One call of a helper, bounded in time and in what it may say; nothing of it is left when it is over."""
+
+    def __init__(self, command: list[str], name: str) -> None:
+        self._command = command
+        self._name = name
+
+    def ask(self, request: CredentialRequest) -> bytes:
+        """What the helper wrote on stdout. What it wrote on stderr is dropped: it might be the secret."""
+        question = json.dumps({"server": request.server, "username": request.username}).encode()
+        environment = {key: value for key, value in os.environ.items() if key in _PASSED_ON}
+        deadline = time.monotonic() + _LIMIT_SECONDS
         try:
-            done = subprocess.run(
-                command, input=question.encode(), capture_output=True, timeout=_LIMIT_SECONDS, env=kept, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise _trouble(command[0], f"did not answer within {_LIMIT_SECONDS} s") from None
+            process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
         except OSError as error:
-            raise _trouble(command[0], f"cannot be started: {error.strerror}") from error
-        if done.returncode != 0:
-            raise _trouble(command[0], f"ended with exit code {done.returncode}")
-        if len(done.stdout) > _LIMIT_BYTES:
-            raise _trouble(command[0], "answered more than a credential")
-        return done.stdout.decode("utf-8", "replace")
+            raise _trouble(self._name, f"cannot be started: {error.strerror}") from None
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                with suppress(BrokenPipeError):  # a helper need not read; the question is far smaller than a pipe
+                    process.stdin.write(question)
+                    process.stdin.flush()
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
+                answer = self._read(process.stdout, deadline)
+                code = process.wait(timeout=max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _end(process)
+                raise self._late() from None
+            except BaseException:
+                _end(process)
+                raise
+        if code != 0:
+            raise _trouble(self._name, f"ended with exit code {code}")
+        return answer
+
+    def _read(self, stream: IO[bytes], deadline: float) -> bytes:
+        answer = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while len(answer) <= _LIMIT_BYTES:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise self._late()
+                piece = os.read(stream.fileno(), _LIMIT_BYTES)
+                if not piece:
+                    return answer
+                answer += piece
+        raise _trouble(self._name, "answered far more than a credential")
+
+    def _late(self) -> AuthenticationError:
+        return _trouble(self._name, f"did not answer within {_LIMIT_SECONDS} s")
 
 
-def _trouble(command: str, what: str) -> AuthenticationError:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The helper and what it started: they share a process group of their own."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _trouble(name: str, what: str) -> AuthenticationError:
     return AuthenticationError(
-        f"The credential helper {command} {what}.", hint="Run it by hand, or take credential_helper out of the profile."
+        f"The credential helper {name} {what}.",
+        hint="Run it by hand with `get`, or take credential_helper out of the profile.",
     )

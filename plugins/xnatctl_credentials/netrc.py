@@ -9,27 +9,39 @@ from urllib.parse import urlsplit
 
 from xnatctl.api import ConfigError, Credential, CredentialRequest, readable_by_others
 
+_ELSE = "Mend it, or leave netrc out of credential_sources in the configuration file."
+
 
 class Netrc:
-    """`$NETRC`, else `~/.netrc`. The host must match exactly; a `default` entry counts for https only."""
+    """`$NETRC`, else `~/.netrc`. The host must match exactly; a `default` entry would go to whatever host was typed."""
 
     def get(self, request: CredentialRequest) -> Credential | None:
         """Raises ConfigError for a file that others can read while it holds this host, or that cannot be parsed."""
-        path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-        if not path.is_file():
+        path = _path()
+        if path is None or not path.is_file():
             return None
         try:
-            entries = netrc_module.netrc(str(path))
-        except (OSError, netrc_module.NetrcParseError) as error:
-            raise ConfigError(f"Cannot use {path}: {error}.") from error
-        parts = urlsplit(request.server)
-        host = parts.hostname or ""
-        entry = entries.hosts.get(host) or (entries.hosts.get("default") if parts.scheme == "https" else None)
+            entry = netrc_module.netrc(str(path)).hosts.get(urlsplit(request.server).hostname or "")
+        except netrc_module.NetrcParseError as error:
+            # Its text quotes the file, where a password may stand.
+            raise ConfigError(f"Cannot use {path}: it is not netrc near line {error.lineno}.", hint=_ELSE) from None
+        except OSError as error:
+            raise ConfigError(f"Cannot use {path}: {error.strerror}.", hint=_ELSE) from None
+        except ValueError:
+            raise ConfigError(f"Cannot use {path}: it is not text.", hint=_ELSE) from None
         if entry is None:
             return None
-        if readable_by_others(path):
-            raise ConfigError(f"{path} holds a password and others can read it.", hint=f"chmod 600 {path}")
         login, _, password = entry
         if not login or not password:
             return None
+        if readable_by_others(path):
+            raise ConfigError(f"{path} holds a password and others can read it.", hint=f"chmod 600 {path}")
         return Credential(kind="password", username=login, secret=password, source=str(path))
+
+
+def _path() -> Path | None:
+    """None for a user without a home directory."""
+    try:
+        return Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    except RuntimeError:
+        return None

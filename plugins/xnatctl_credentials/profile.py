@@ -12,13 +12,13 @@ class Profile:
         """Raises ConfigError for a half-written pair."""
         profile, source = request.profile, f"profile {request.profile_name}"
         if token := profile.get("token"):
-            alias, colon, secret = str(token).partition(":")
-            if not (alias and colon and secret):
+            alias, _, secret = token.partition(":")
+            if not (alias and secret):
                 raise ConfigError(f"token in {source} must be alias:secret.")
             return Credential(kind="token", username=alias, secret=secret, source=source)
         password = profile.get("password")
         if not password:
             return None
         if not profile.get("username"):
-            raise ConfigError(f"{source} has a password but no username.")
-        return Credential(kind="password", username=str(profile["username"]), secret=str(password), source=source)
+            raise ConfigError(f"{source} has a password but no username.", hint="Add username beside it.")
+        return Credential(kind="password", username=profile["username"], secret=password, source=source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 
-from xnatctl.api import Credential, CredentialRequest
+from xnatctl.api import Credential, CredentialRequest, printable
 
 
 class Prompt:
@@ -15,7 +15,10 @@ class Prompt:
         """The password is not shown while it is typed."""
         try:
             user = request.username or self._ask(f"User name for {request.server}: ")
-            password = getpass.getpass(f"Password of {user} for {request.server}: ", stream=sys.stderr) if user else ""
+            if not user:
+                return None
+            question = printable(f"Password of {user} for {request.server}: ")
+            password = getpass.getpass(question, stream=sys.stderr)
         except EOFError:
             return None
         return Credential(kind="password", username=user, secret=password, source="prompt") if password else None
@@ -23,6 +26,6 @@ class Prompt:
     @staticmethod
     def _ask(question: str) -> str:
         # Not input(): that would write the question to stdout, which holds documents only.
-        sys.stderr.write(question)
+        sys.stderr.write(printable(question))
         sys.stderr.flush()
         return sys.stdin.readline().strip()

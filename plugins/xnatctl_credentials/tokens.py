@@ -4,72 +4,112 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl.api import Credential, CredentialRequest, readable_by_others, token_directory, write_private
+from xnatctl.api import Credential, CredentialRequest, read_private, token_directory, write_private
 
 _SCHEMA = "xnatctl.token/1"
+
+#: Every request renews a session on the server (contract xnat-api 1.3), so that one may live on long after the end that
+#: was noted at the login. Until then plus this (seconds) the server is asked; after it the token is forgotten.
+_GRACE = 24 * 3600.0
+#: A session whose end nobody knows.
+_UNKNOWN = 15 * 60.0
+
+#: What may go into a Cookie header.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=!-]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """One token. `expires` and `stored` are seconds since the epoch, UTC as everywhere."""
+
+    server: str
+    user: str
+    token: str
+    expires: float
+    stored: float
 
 
 class SessionTokens:
     """Keyed by server URL and user; without a user, the newest token of the server counts."""
 
     def get(self, request: CredentialRequest) -> Credential | None:
-        """The newest token. Whether it still holds is the server's to say: every use prolongs a session."""
-        entry = max(self._entries(request), key=lambda entry: float(entry["stored"]), default=None)
-        if entry is None:
-            return None
-        return Credential(
-            kind="session",
-            username=entry["user"],
-            secret=entry["token"],
-            source="session token of auth login",
-            expires=entry["expires"],
-        )
+        """The clock decides only about what is long over; about the rest the server does."""
+        now = time.time()
+        for kept in sorted(self._matching(request), key=lambda kept: kept.stored, reverse=True):
+            if now < kept.expires + _GRACE:
+                return Credential(
+                    kind="session",
+                    username=kept.user,
+                    secret=kept.token,
+                    source="session token of auth login",
+                    expires=kept.expires,
+                )
+            _path(kept.server, kept.user).unlink(missing_ok=True)
+        return None
 
     def store(self, request: CredentialRequest, credential: Credential) -> None:
         """Keep a session token; replaces an older one of the same server and user."""
+        now = time.time()
         entry = {
             "schema": _SCHEMA,
             "server": request.server,
             "user": credential.username,
             "token": credential.secret,
-            "expires": credential.expires,
-            "stored": time.time(),
+            "expires": now + _UNKNOWN if credential.expires is None else credential.expires,
+            "stored": now,
         }
-        write_private(self._path(request.server, credential.username), json.dumps(entry))
+        write_private(_path(request.server, credential.username), json.dumps(entry))
 
     def erase(self, request: CredentialRequest) -> bool:
         """Forget the tokens of the server, or of the one user that is named."""
-        found = list(self._entries(request))
-        for entry in found:
-            self._path(entry["server"], entry["user"]).unlink(missing_ok=True)
+        found = list(self._matching(request))
+        for kept in found:
+            _path(kept.server, kept.user).unlink(missing_ok=True)
         return bool(found)
 
     @staticmethod
-    def _path(server: str, user: str) -> Path:
-        key = hashlib.sha256(f"{server}\n{user.lower()}".encode()).hexdigest()
-        return token_directory() / f"{key[:32]}.json"
-
-    def _entries(self, request: CredentialRequest) -> list[dict[str, Any]]:
-        directory = token_directory()
-        if not directory.is_dir():
-            return []
-        entries = [entry for path in sorted(directory.glob("*.json")) if (entry := _read(path)) is not None]
-        wanted = (request.username or "").lower()
-        return [e for e in entries if e["server"] == request.server and (not wanted or e["user"].lower() == wanted)]
+    def _matching(request: CredentialRequest) -> Iterator[_Kept]:
+        wanted = _plain(request.username or "")
+        for path in sorted(token_directory().glob("*.json")):
+            kept = _read(path)
+            # A file that was moved or copied under another name is not the one that its key stands for.
+            if kept is None or kept.server != request.server or path != _path(kept.server, kept.user):
+                continue
+            if wanted in ("", _plain(kept.user)):
+                yield kept
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _plain(user: str) -> str:
+    """Without the provider of `provider/login`; logins are compared without case (contract xnat-api 1.2)."""
+    return user.rpartition("/")[2].lower()
+
+
+def _path(server: str, user: str) -> Path:
+    key = hashlib.sha256(f"{server}\n{_plain(user)}".encode("utf-8", "surrogateescape")).hexdigest()
+    return token_directory() / f"{key[:32]}.json"
+
+
+def _read(path: Path) -> _Kept | None:
     """None for a file that others can read, or that is not ours: such a token is not trusted."""
+    text = read_private(path)
     try:
-        if readable_by_others(path):
+        entry: Any = json.loads(text or "null")
+        if not isinstance(entry, dict) or entry.get("schema") != _SCHEMA:
             return None
-        entry = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        kept = _Kept(
+            str(entry["server"]),
+            str(entry["user"]),
+            str(entry["token"]),
+            float(entry["expires"]),
+            float(entry["stored"]),
+        )
+    except (ValueError, KeyError, TypeError):
         return None
-    keys: dict[str, type | tuple[type, ...]] = {"server": str, "user": str, "token": str, "stored": (int, float)}
-    good = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in keys.items())
-    return entry if good and entry.get("schema") == _SCHEMA else None
+    return kept if _TOKEN.fullmatch(kept.token) else None

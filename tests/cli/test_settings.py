@@ -139,7 +139,7 @@ def test_the_working_directory_is_never_read(xnatctl, tmp_path):
 
 
 def test_insecure_is_loud(xnatctl, config):
-    config("profiles:\n  a:\n    url: http://127.0.0.1:9\n    verify_tls: false\n")
+    config("profiles:\n  a:\n    url: https://127.0.0.1:9\n    verify_tls: false\n")
     done = xnatctl("session", "list", "-P", "X", "--username", "u", "--password-stdin", stdin="p\n")
     assert "certificate" in done.err
     assert done.code == 4

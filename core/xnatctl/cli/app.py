@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import xnatctl
 from xnatctl.cli.console import printable, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.plugin.manager import PluginManager, policy_from
@@ -19,6 +20,7 @@ from xnatctl.plugin.registry import Registry
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
     from xnatctl.model.plan import UploadPlan, UploadRequest
+    from xnatctl.settings.credentials import CredentialChain
     from xnatctl.settings.profiles import Flags, Settings
     from xnatctl.xnat.client import XnatClient
 
@@ -41,6 +43,7 @@ class App:
         self.no_color = False
         self.rendered = False
         self.config_usable = True
+        self._warned = False
         self._stack = ExitStack()
 
     # plugins
@@ -48,7 +51,7 @@ class App:
     @cached_property
     def registry(self) -> Registry:
         """What the plugins provide."""
-        from xnatctl.settings.profiles import plugin_lists
+        from xnatctl.settings.config import plugin_lists
 
         configured = plugin_lists if self.config_usable else _nothing_configured
         policy = policy_from(block=self.block, external=self.external, configured=configured)
@@ -64,9 +67,13 @@ class App:
     @cached_property
     def settings(self) -> Settings:
         """Flags, variables, profile and defaults. Raises ConfigError."""
+        from xnatctl import log
         from xnatctl.settings.profiles import resolve
 
-        return resolve(self.flags())
+        settings = resolve(self.flags())
+        for user, secret in settings.secrets():
+            log.register_secret(secret, user)
+        return settings
 
     def flags(self) -> Flags:
         """The flags that decide server and user."""
@@ -95,8 +102,7 @@ class App:
         from xnatctl.xnat.client import XnatClient
 
         settings = self.settings
-        if not settings.verify_tls.value:
-            self.warn(f"The certificate of {settings.server()} is not checked ({settings.verify_tls.origin}).")
+        self._warn_about_settings()
         cert = settings.client_cert.value
         key = settings.client_key.value
         return self._stack.enter_context(
@@ -108,17 +114,56 @@ class App:
             )
         )
 
-    def connect(self) -> XnatClient:
-        """A client that is logged in through the credential chain; closed at the end."""
+    def _warn_about_settings(self) -> None:
+        """Once, and only by commands that talk to a server: what is unsafe or without effect."""
+        if self._warned:
+            return
+        self._warned = True
+        for line in [*self.settings.warnings(), *self.unknown_options()]:
+            self.warn(line)
+
+    def unknown_options(self) -> list[str]:
+        """One line for each option of the profile that no active transport has."""
+        from xnatctl.settings.options import unknown_options
+
+        if not self.settings.profile.get("options"):
+            return []
+        transports = self.registry.transports().values()
+        return unknown_options(
+            self.settings.profile, {option.name for provided in transports for option in provided.spec.options}
+        )
+
+    def credential_chain(self, *, interactive: bool | None = None, fresh: bool = False) -> CredentialChain:
+        """Where credentials of this run come from; `fresh` leaves out kept session tokens."""
         from xnatctl import log
         from xnatctl.settings.credentials import CredentialChain
 
-        client = self.new_client()
-        client.login(
-            CredentialChain(
-                self.registry, self.settings, interactive=self.interactive, register_secret=log.register_secret
-            )
+        return CredentialChain(
+            self.registry,
+            self.settings,
+            interactive=self.interactive if interactive is None else interactive,
+            register_secret=log.register_secret,
+            fresh=fresh,
         )
+
+    def log_in(self, client: XnatClient, chain: CredentialChain) -> None:
+        """Log a client in, and keep its session token out of every log."""
+        from xnatctl import log
+
+        client.login(chain)
+        log.register_secret(client.cookie("JSESSIONID") or "")
+        log.get().info(
+            "logged in",
+            version=xnatctl.__version__,
+            server=client.server,
+            user=client.login_name,
+            source=chain.source,
+        )
+
+    def connect(self) -> XnatClient:
+        """A client that is logged in through the credential chain; closed at the end."""
+        client = self.new_client()
+        self.log_in(client, self.credential_chain())
         return client
 
     # output
@@ -150,7 +195,10 @@ class App:
         write_out(text)
 
     def report_error(self, error: XnatctlError) -> None:
-        """Message and hint on stderr."""
+        """Message and hint on stderr; the log gets the kind alone, because messages name files."""
+        from xnatctl import log
+
+        log.get().error("failed", code=error.code, exit_code=error.exit_code)
         say(f"Error: {error.message}")
         if error.hint:
             say(f"Hint: {error.hint}")

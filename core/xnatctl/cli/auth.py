@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,30 +14,59 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import AuthenticationError, NotFound, PluginUnavailable, XnatctlError
 from xnatctl.model.document import Column, Document
-from xnatctl.plugin.protocols import Credential, CredentialRequest
-from xnatctl.settings.credentials import CredentialChain, request_for
+from xnatctl.plugin.protocols import Credential, CredentialRequest, StoringCredentialSource
+
+if TYPE_CHECKING:
+    from xnatctl.xnat.client import XnatClient
 
 _SCHEMA = "xnatctl.auth/1"
+#: Seconds that ending a session on the server may take: it is forgotten here whatever the server says.
+_PATIENCE = 10
 
 
-def _stores(app: App) -> list[Any]:
-    """The credential sources that keep session tokens."""
-    return [
+def _stores(app: App) -> list[StoringCredentialSource]:
+    """The credential sources that keep session tokens. Raises PluginUnavailable when there is none."""
+    stores: list[StoringCredentialSource] = [
         app.registry.load(provided)()
         for provided in app.registry.credential_sources()
         if {"store", "erase"} <= provided.spec.verbs and not provided.missing
     ]
+    if not stores:
+        raise PluginUnavailable(
+            "No active plugin can keep a session token.",
+            hint="Look with xnatctl plugins list; the plugin credentials does it unless it is blocked.",
+        )
+    return stores
 
 
-def _document(app: App, **data: Any) -> Document:
-    columns = tuple(Column(key=key, title=key) for key in data)
+def _document(*, state: str, server: str, user: str, source: str, valid_until: float | None) -> Document:
+    moment = None if valid_until is None else datetime.fromtimestamp(valid_until, UTC).isoformat(timespec="seconds")
+    row = {"state": state, "server": server, "user": user, "source": source, "valid_until": moment}
     return Document(
-        schema=_SCHEMA, data={"schema": _SCHEMA, **data}, columns=columns, rows=[data], identifiers=(str(data["user"]),)
+        schema=_SCHEMA,
+        data={"schema": _SCHEMA, **row},
+        columns=tuple(Column(key=key, title=key.replace("_", " ")) for key in row),
+        rows=[{key: "" if value is None else value for key, value in row.items()}],
+        identifiers=(user,),
     )
 
 
-def _moment(expires: float | None) -> str | None:
-    return None if expires is None else datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
+def _expires(client: XnatClient) -> float | None:
+    """When the session ends if nothing is asked of it; every request puts the end off (contract xnat-api 1.3)."""
+    return None if client.session_timeout is None else time.time() + client.session_timeout
+
+
+def _kept_until(client: XnatClient, credential: Credential | None) -> float | None:
+    """When a kept session ends; the end of any other does not matter to the next command.
+
+    A server that is silent about it leaves us with what was noted at the login, unless that is over: the session holds,
+    so it was renewed since.
+    """
+    if credential is None or credential.kind != "session":
+        return None
+    if (end := _expires(client)) is not None:
+        return end
+    return credential.expires if credential.expires is not None and credential.expires > time.time() else None
 
 
 @click.command(help="Log in and keep the session token, so that other commands need no password.")
@@ -44,38 +75,24 @@ def _moment(expires: float | None) -> str | None:
 @pass_app
 def login(app: App) -> None:
     """A kept token is not used here: whoever logs in wants a fresh one."""
-    from xnatctl import log
-
-    client = app.new_client()
-    chain = CredentialChain(
-        app.registry, app.settings, interactive=app.interactive, register_secret=log.register_secret, fresh=True
-    )
-    client.login(chain)
     stores = _stores(app)
-    if not stores:
-        raise PluginUnavailable(
-            "No active plugin can keep a session token.", hint="Unblock the plugin credentials: xnatctl plugins list"
-        )
-    expires = None if client.session_timeout is None else time.time() + client.session_timeout
+    client = app.new_client()
+    chain = app.credential_chain(fresh=True)
+    app.log_in(client, chain)
+    user, expires = client.login_name or "", _expires(client)
     credential = Credential(
-        kind="session",
-        username=client.login_name or "",
-        secret=client.keep_session(),
-        source="auth login",
-        expires=expires,
+        kind="session", username=user, secret=client.keep_session(), source="auth login", expires=expires
     )
-    log.register_secret(credential.secret)
-    request = request_for(app.settings)
-    named = CredentialRequest(
-        server=client.server, username=credential.username, profile_name=request.profile_name, profile=request.profile
+    request = CredentialRequest(
+        server=client.server, username=user, profile_name=app.settings.profile_name.value, profile=app.settings.profile
     )
-    for store in stores:
-        store.store(named, credential)
-    app.render(
-        _document(
-            app, server=client.server, user=credential.username, source="session token", valid_until=_moment(expires)
-        )
-    )
+    try:
+        for store in stores:
+            store.store(request, credential)
+    except XnatctlError:
+        _end_on_server(app, credential)  # nobody could use it, and it would count against the user's sessions (1.2)
+        raise
+    app.render(_document(state="logged in", server=client.server, user=user, source=chain.source, valid_until=expires))
 
 
 @click.command(help="End the kept session on the server and forget its token.")
@@ -83,31 +100,44 @@ def login(app: App) -> None:
 @common_options
 @pass_app
 def logout(app: App) -> None:
-    """Forgetting works without the server; ending the session there is tried."""
+    """Every kept user is logged out, or the one that is named.
+
+    Forgetting works without the server; ending the session there is tried.
+    """
+    from xnatctl.settings.credentials import request_for
+
     request = request_for(app.settings)
-    ended: Credential | None = None
+    users: list[str] = []
     for store in _stores(app):
-        credential = store.get(request)
-        if credential is not None:
-            ended = credential
+        while (credential := store.get(request)) is not None:
             _end_on_server(app, credential)
-        store.erase(request)
-    if ended is None:
+            if not store.erase(replace(request, username=credential.username)):
+                break  # a store that gives what it cannot forget
+            users.append(credential.username)
+        store.erase(request)  # what is too old to be given
+    if not users:
         raise NotFound(
-            f"No session token is kept for {app.settings.server()}.", hint="There is nothing to log out from."
+            f"No session token is kept for {request.server}"
+            + (f" and {request.username}." if request.username else "."),
+            hint="There is nothing to log out from.",
         )
+    names = ", ".join(dict.fromkeys(users))
     app.render(
-        _document(app, server=app.settings.server(), user=ended.username, source="session token", valid_until=None)
+        _document(state="logged out", server=request.server, user=names, source="session token", valid_until=None)
     )
 
 
 def _end_on_server(app: App, credential: Credential) -> None:
+    from xnatctl import log
+
+    log.register_secret(credential.secret)
     client = app.new_client()
-    client.adopt({"JSESSIONID": credential.secret})
+    client.set_cookies({"JSESSIONID": credential.secret})
     try:
-        client.request("DELETE", "/data/JSESSION", relogin=False, timeout=10)
+        with suppress(AuthenticationError):  # it has ended already
+            client.request("DELETE", "/data/JSESSION", relogin=False, timeout=_PATIENCE)
     except XnatctlError as error:
-        app.warn(f"The session was forgotten here, but not ended on the server: {error.message}")
+        app.warn(f"The session is forgotten here, but was not ended on the server: {error.message}")
 
 
 @click.command(help="Show which server, which user, and where the login comes from; asks the server whether it holds.")
@@ -115,15 +145,16 @@ def _end_on_server(app: App, credential: Credential) -> None:
 @common_options
 @pass_app
 def status(app: App) -> None:
-    """Exit code 3 when the login does not hold."""
-    from xnatctl import log
-
+    """Nobody is asked for a password. Exit code 3 when there is no login that holds."""
     client = app.new_client()
-    chain = CredentialChain(app.registry, app.settings, interactive=False, register_secret=log.register_secret)
-    client.login(chain)
-    if client.login_name is None:
-        raise AuthenticationError(f"{client.server} does not know us.", hint="Run xnatctl auth login.")
-    expires = None if client.session_timeout is None else time.time() + client.session_timeout
+    chain = app.credential_chain(interactive=False)
+    app.log_in(client, chain)
     app.render(
-        _document(app, server=client.server, user=client.login_name, source=chain.source, valid_until=_moment(expires))
+        _document(
+            state="logged in",
+            server=client.server,
+            user=client.login_name or "",
+            source=chain.source,
+            valid_until=_kept_until(client, chain.given),
+        )
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -10,59 +13,79 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import ConfigError, Refused
 from xnatctl.model.document import Column, Document
+from xnatctl.plugin.manager import BLOCK_VARIABLE
 from xnatctl.settings import paths
-from xnatctl.settings.profiles import edit_config, load_config
+from xnatctl.settings.config import edit_config, load_config, plugin_lists
+from xnatctl.settings.profiles import Settings
+from xnatctl.settings.server import server_url
 
 _STARTER = """\
 # Configuration of xnatctl. `xnatctl config show` prints every setting with its origin.
-
-# Which profile to use when neither --profile nor XNAT_PROFILE names one:
-# default_profile: production
-
+#
+# default_profile: production     # when neither --profile nor XNAT_PROFILE names one
+#
 # profiles:
 #   production:
 #     url: https://xnat.example.org
-#     username: me            # the password is better kept by `xnatctl auth login`
-#     timeout: 43200          # seconds for one whole request; 21600 when absent
-#     mode: tar               # tar, zip, gradual, or a plugin's transport
+#     username: me                # the password is better kept by `xnatctl auth login`
+#     timeout: 43200              # seconds for one whole request; 21600 when absent
+#     mode: tar                   # tar, zip, gradual, or the transport of a plugin
 #     workers: 4
-
-# Plugins to leave out:
+#     overwrite: delete           # delete, append or none
+#
+# output: table                   # table, json, ndjson, csv, tsv, yaml, or the formatter of a plugin
+#
 # plugins:
 #   block: [name]
 """
 
+_MASKED = "(set, not shown)"
+#: Options of plugins are masked by name: their specs do not say what is secret.
+_SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential")
 
-def _path_document(path: str, schema: str, **more: Any) -> Document:
-    row = {"path": path, **more}
+_FILE_SCHEMA = "xnatctl.config-file/1"
+_PROFILE_SCHEMA = "xnatctl.profile/1"
+
+
+def _row_document(schema: str, identifier: str, row: dict[str, Any]) -> Document:
     return Document(
         schema=schema,
         data={"schema": schema, **row},
         columns=tuple(Column(key=key, title=key) for key in row),
         rows=[row],
-        identifiers=(path,),
+        identifiers=(identifier,),
     )
+
+
+def _render_anyway(app: App, document: Document) -> None:
+    """Also while the configuration is wrong: this is how one finds the file to mend."""
+    if app.output is None:
+        try:
+            app.output = app.format_name()
+        except ConfigError:
+            app.output = "table"
+    app.render(document)
 
 
 @click.command(help="Write a commented configuration file to start from; never overwrites one.")
 @common_options
 @pass_app
 def init(app: App) -> None:
-    """Refuses when there is a file."""
+    """Refuses when there is a file, or a link that leads nowhere."""
     file = paths.config_file()
-    if file.exists():
+    if os.path.lexists(file):
         raise Refused(f"{file} exists already.", hint="Change it with an editor, or with: xnatctl config set-profile")
     paths.write_private(file, _STARTER)
-    app.render(_path_document(str(file), "xnatctl.config-file/1"))
+    app.render(_row_document(_FILE_SCHEMA, str(file), {"path": str(file), "exists": True}))
 
 
 @click.command(help="Print where the configuration file is.")
 @common_options
 @pass_app
 def path(app: App) -> None:
-    """Also when it does not exist yet."""
+    """Also when it does not exist yet, and when it is wrong."""
     file = paths.config_file()
-    app.render(_path_document(str(file), "xnatctl.config-file/1", exists=file.exists()))
+    _render_anyway(app, _row_document(_FILE_SCHEMA, str(file), {"path": str(file), "exists": file.exists()}))
 
 
 @click.command(help="Show every setting with its value and where it comes from; secrets are masked.")
@@ -71,60 +94,109 @@ def path(app: App) -> None:
 @pass_app
 def show(app: App) -> None:
     """No server is asked."""
-    rows = [{"setting": key, "value": value, "origin": origin} for key, value, origin in app.settings.rows()]
-    rows += [
-        {"setting": f"{key}", "value": "(set, not shown)", "origin": f"profile {app.settings.profile_name.value}"}
-        for key in ("password", "token")
-        if app.settings.profile.get(key)
-    ]
-    rows += [
-        {"setting": f"options.{key}", "value": value, "origin": f"profile {app.settings.profile_name.value}"}
-        for key, value in (app.settings.profile.get("options") or {}).items()
+    rows = [
+        {"setting": setting, "value": value, "origin": origin}
+        for setting, value, origin in [
+            *_plain(app.settings),
+            *_secret(app.settings),
+            *_options(app.settings),
+            *_plugins(),
+        ]
     ]
     schema = "xnatctl.settings/1"
     app.render(
         Document(
             schema=schema,
             data={"schema": schema, "file": str(paths.config_file()), "settings": rows},
-            columns=(
-                Column(key="setting", title="setting"),
-                Column(key="value", title="value"),
-                Column(key="origin", title="origin"),
-            ),
-            rows=[{**row, "value": "" if row["value"] is None else row["value"]} for row in rows],
+            columns=tuple(Column(key=key, title=key) for key in ("setting", "value", "origin")),
+            rows=[{**row, "value": _cell(row["value"])} for row in rows],
             identifiers=tuple(str(row["setting"]) for row in rows),
         )
     )
+    for line in [*app.settings.warnings(), *app.unknown_options()]:
+        app.warn(line)
+
+
+Row = tuple[str, Any, str]
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _plain(settings: Settings) -> Iterator[Row]:
+    yield "config_file", str(paths.config_file()), _origin(paths.CONFIG_VARIABLE, "XDG_CONFIG_HOME")
+    yield "state_directory", str(paths.state_directory()), _origin(paths.STATE_VARIABLE, "XDG_STATE_HOME")
+    for name in (
+        "profile_name", "url", "username", "timeout", "verify_tls", "ca_cert", "client_cert", "client_key", "mode",
+        "workers", "overwrite", "output", "credential_sources",
+    ):  # fmt: skip
+        value = getattr(settings, name)
+        yield name, value.value, value.origin
+
+
+def _origin(*variables: str) -> str:
+    return next((f"variable {name}" for name in variables if os.environ.get(name)), "default")
+
+
+def _secret(settings: Settings) -> Iterator[Row]:
+    """That there is one, and where; a command line may hold one as well, so of a helper only the command is shown."""
+    where = f"profile {settings.profile_name.value}"
+    if settings.flags.password is not None:
+        yield "password", _MASKED, "flag --password or --password-stdin"
+    for key, variable in (("password", "XNAT_PASS"), ("token", "XNAT_TOKEN")):
+        if os.environ.get(variable):
+            yield key, _MASKED, f"variable {variable}"
+        if settings.profile.get(key):
+            yield key, _MASKED, where
+    if helper := settings.profile.get("credential_helper"):
+        yield "credential_helper", f"{helper[0]}{' ...' if len(helper) > 1 else ''}", where
+
+
+def _options(settings: Settings) -> Iterator[Row]:
+    where = f"profile {settings.profile_name.value}"
+    for key, value in (settings.profile.get("options") or {}).items():
+        yield f"options.{key}", _MASKED if _SECRET_NAME.search(key) else value, where
+
+
+def _plugins() -> Iterator[Row]:
+    block, allow = plugin_lists()
+    yield "plugins.block", block or None, "configuration file" if block else "default"
+    if os.environ.get(BLOCK_VARIABLE):
+        yield "plugins.block", os.environ[BLOCK_VARIABLE], f"variable {BLOCK_VARIABLE}"
+    yield "plugins.allow", allow, "default" if allow is None else "configuration file"
 
 
 @click.command(name="set-profile", help="Make a profile, or change what is named here in one that exists.")
 @click.argument("name")
-@click.option("--url", help="The server's URL.")
-@click.option("--username", help="The user to log in as.")
-@click.option("--timeout", type=float, help="Seconds for one whole request.")
-@click.option("--ca-cert", help="File with the certificate authority of the server.")
+@click.option("--url", metavar="URL", help="The server.")
+@click.option("--username", metavar="USER", help="The user to log in as.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Limit of one whole request.")
+@click.option("--ca-cert", metavar="PATH", help="File with the certificate authority of the server.")
 @click.option("--verify-tls/--no-verify-tls", default=None, help="Check the server's certificate, or do not.")
-@click.option("--mode", help="Transport to use.")
-@click.option("--workers", type=click.IntRange(min=1), help="Requests at the same time.")
+@click.option("--mode", metavar="NAME", help="Transport: tar, zip, gradual, or a plugin's.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Requests at the same time.")
+@click.option("--overwrite", type=click.Choice(["delete", "append", "none"]), help="What to do with existing data.")
 @common_options
 @pass_app
 def set_profile(app: App, name: str, **settings: Any) -> None:
-    """Passwords are not taken here: `auth login` keeps a session instead."""
+    """Passwords are not taken here: `auth login` keeps a session instead.
+
+    Settings and the comment at the top of the file are kept; comments between them are not.
+    """
     given = {key: value for key, value in settings.items() if value is not None}
     if "url" in given:
-        from xnatctl.xnat.urls import normalise_server
-
-        given["url"] = normalise_server(given["url"])
+        given["url"] = server_url(given["url"], "flag --url")
 
     def change(document: dict[str, Any]) -> None:
-        profiles = document.setdefault("profiles", {}) or {}
+        profiles = document.get("profiles") or {}
         document["profiles"] = profiles
         if name not in profiles and "url" not in given:
             raise ConfigError(f"The new profile {name} needs a server.", hint="Add --url https://...")
         profiles[name] = {**(profiles.get(name) or {}), **given}
 
     file = edit_config(change)
-    app.render(_path_document(str(file), "xnatctl.profile/1", profile=name, **given))
+    app.render(_row_document(_PROFILE_SCHEMA, name, {"profile": name, "file": str(file), **given}))
 
 
 @click.command(help="Choose the profile that is used when none is named.")
@@ -141,4 +213,4 @@ def use(app: App, name: str) -> None:
         document["default_profile"] = name
 
     file = edit_config(change)
-    app.render(_path_document(str(file), "xnatctl.profile/1", profile=name))
+    app.render(_row_document(_PROFILE_SCHEMA, name, {"profile": name, "file": str(file)}))

@@ -17,12 +17,9 @@ from xnatctl.plugin.specs import CheckResult
 def _configuration(app: App) -> CheckResult:
     from xnatctl.settings import paths
 
-    settings = app.settings
     file = paths.config_file()
-    if settings.profile.get("password") and paths.readable_by_others(file):
-        return CheckResult(
-            status="warning", message=f"{file} holds a password and others can read it", hint=f"chmod 600 {file}"
-        )
+    if problems := [*app.settings.warnings(), *app.unknown_options()]:
+        return CheckResult(status="warning", message=" ".join(problems))
     return CheckResult(status="ok", message=str(file) if file.exists() else f"{file} does not exist; defaults apply")
 
 

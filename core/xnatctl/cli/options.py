@@ -26,16 +26,22 @@ def _into_app(context: click.Context, parameter: click.Parameter, value: Any) ->
     return value
 
 
-def _log_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """The last of the common options: everything that decides about the log is known by now."""
-    app = context.find_object(App)
-    if app is not None and not context.resilient_parsing and (value is not None or app.verbose):
-        from xnatctl import log
+def _about_log(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """`-v` and `--log-file` decide together, and come in the order in which they were typed: the last call has both.
 
-        try:
-            log.configure(value, verbose=app.verbose)
-        except OSError as error:
-            raise UsageError(f"Cannot write the log file {value}: {error.strerror}.") from error
+    Called without either as well, because the libraries' own lines must not reach the terminal.
+    """
+    app = context.find_object(App)
+    if app is None or context.resilient_parsing:
+        return
+    from xnatctl import log
+
+    _into_app(context, parameter, value)
+    path = app.given.get("log_file")
+    try:
+        log.configure(path, verbose=app.verbose)
+    except OSError as error:
+        raise UsageError(f"Cannot write the log file {path}: {error.strerror}.") from error
 
 
 def common_options(function: F) -> F:
@@ -54,7 +60,7 @@ def common_options(function: F) -> F:
                 "-q", "--quiet", is_flag=True, expose_value=False, callback=_into_app, help="Print identifiers only."
             ),
             click.option(
-                "-v", "--verbose", count=True, expose_value=False, callback=_into_app, help="Say more; twice for all."
+                "-v", "--verbose", count=True, expose_value=False, callback=_about_log, help="Say more; twice for all."
             ),
             click.option("--no-color", is_flag=True, expose_value=False, callback=_into_app, help="No colours."),
             click.option(
@@ -62,7 +68,7 @@ def common_options(function: F) -> F:
                 metavar="PATH",
                 type=click.Path(dir_okay=False),
                 expose_value=False,
-                callback=_log_file,
+                callback=_about_log,
                 help="Write a log of JSON lines, without secrets.",
             ),
         ]

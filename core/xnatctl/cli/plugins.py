@@ -12,7 +12,7 @@ from xnatctl.cli.options import common_options
 from xnatctl.errors import NotFound
 from xnatctl.model.document import Column, Document
 from xnatctl.plugin.manager import HOOKS, Plugin, Status
-from xnatctl.settings.profiles import edit_config
+from xnatctl.settings.config import edit_config
 
 _COLUMNS = tuple(
     Column(key=key, title=key) for key in ("name", "status", "distribution", "version", "provides", "reason")

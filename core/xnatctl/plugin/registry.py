@@ -88,9 +88,10 @@ class Registry:
         return self._one("xnatctl_formatters", name)
 
     def credential_sources(self) -> list[Provided[CredentialSourceSpec]]:
-        """Credential sources in the order in which they are asked."""
-        found: dict[str, Provided[CredentialSourceSpec]] = self._unique("xnatctl_credential_sources")
-        return sorted(found.values(), key=lambda provided: (provided.spec.order, provided.name))
+        """Credential sources in the order in which they are asked. Raises PluginUnavailable for a twofold name."""
+        hook = "xnatctl_credential_sources"
+        found: list[Provided[CredentialSourceSpec]] = [self._one(hook, name) for name in self._collect(hook)]
+        return sorted(found, key=lambda provided: (provided.spec.order, provided.name))
 
     def commands(self, *, level: int = 2) -> dict[str, Provided[CommandSpec]]:
         """Commands by path; of a twofold one the first, whose running then refuses. `level` 1 = ours only."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xnatctl.errors import AuthenticationError, ConfigError
+from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable, XnatctlError
 from xnatctl.plugin.protocols import Credential, CredentialRequest, CredentialSource
 from xnatctl.settings.profiles import Settings
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     from xnatctl.plugin.registry import Provided, Registry
     from xnatctl.plugin.specs import CredentialSourceSpec
 
+#: What is told of each credential before it is used: (secret, user).
+RegisterSecret = Callable[[str, str | None], None]
+
 
 def request_for(settings: Settings) -> CredentialRequest:
-    """Which credential this run needs. Only a flag or a profile names the user for certain."""
+    """Which credential this run needs; the user is named by flag, variable or profile, in this order."""
     return CredentialRequest(
         server=settings.server(),
         username=settings.username.value,
@@ -24,12 +28,20 @@ def request_for(settings: Settings) -> CredentialRequest:
     )
 
 
+def plain_name(username: str) -> str:
+    """The login name for comparisons: lower case, without the provider of `provider/login` (contract xnat-api 1.2)."""
+    return username.rpartition("/")[2].lower()
+
+
 class CredentialChain:
-    """Callable: each call gives the next usable credential. `source` names the last one's origin.
+    """Callable: each call gives the next usable credential; `given` is the last one.
 
-    `fresh` leaves out kept session tokens.
+    A named user is logged in as that user: a source that knows another one is passed over. Once a session token was
+    given, its user counts as named: what ended as one user is never continued as another. `fresh` leaves out kept
+    session tokens.
 
-    Raises AuthenticationError when nothing is left, with what was asked and how to give one.
+    Raises AuthenticationError when nothing is left, with what was asked and how to give one; PluginUnavailable when a
+    source breaks.
     """
 
     def __init__(
@@ -38,7 +50,7 @@ class CredentialChain:
         settings: Settings,
         *,
         interactive: bool,
-        register_secret: Callable[[str], None],
+        register_secret: RegisterSecret,
         fresh: bool = False,
     ) -> None:
         self._registry = registry
@@ -46,51 +58,78 @@ class CredentialChain:
         self._interactive = interactive
         self._register = register_secret
         self._fresh = fresh
-        self.source = ""
+        self._request = request_for(settings)
         self._asked: list[str] = []
+        self._passed_over: list[str] = []
+        self._ended: Credential | None = None
         self._found = self._credentials()
-        self._gave = False
+        self.given: Credential | None = None
 
     def __call__(self) -> Credential:
-        for credential in self._found:
-            self._register(credential.secret)
-            self._gave = True
-            self.source = credential.source
-            return credential
-        raise AuthenticationError(
-            f"No credentials for {self._settings.server()}"
-            + (f" as {self._settings.username.value}" if self._settings.username.value else "")
-            + (": the cached login has ended." if self._gave else f" (asked: {', '.join(self._asked) or 'nothing'})."),
-            hint="Run xnatctl auth login, or set XNAT_USER and XNAT_PASS, or use --username with --password-stdin.",
-        )
+        """The next credential. Not to be called from two threads at once."""
+        credential = next(self._found, None)
+        if credential is None:
+            raise self._nothing()
+        if credential.kind == "session":
+            self._ended = credential  # being asked again means that it did not hold
+            self._request = replace(self._request, username=credential.username)
+        self._register(credential.secret, credential.username)
+        self.given = credential
+        return credential
+
+    @property
+    def source(self) -> str:
+        """Where the last credential came from; empty before the first."""
+        return "" if self.given is None else self.given.source
 
     def _credentials(self) -> Iterator[Credential]:
         flags = self._settings.flags
-        request = request_for(self._settings)
         if flags.password is not None:
-            if request.username is None:
+            if self._request.username is None:
                 raise ConfigError("A password was given without a user name.", hint="Add --username USER.")
             yield Credential(
-                kind="password", username=request.username, secret=flags.password, source="the command line"
+                kind="password", username=self._request.username, secret=flags.password, source="the command line"
             )
             return
         for provided in self._sources():
             self._asked.append(provided.name)
-            source: CredentialSource = self._registry.load(provided)()
-            credential = source.get(request)
-            if (
-                credential is not None
-                and self._is_wanted(credential)
-                and not (self._fresh and credential.kind == "session")
-            ):
+            credential = self._ask(provided)
+            if credential is None or (self._fresh and credential.kind == "session"):
+                continue
+            if self._is_wanted(credential):
                 yield credential
+            else:
+                self._passed_over.append(f"{provided.name} knows {credential.username}")
+
+    def _ask(self, provided: Provided[CredentialSourceSpec]) -> Credential | None:
+        """One source. What a stranger's source raises is named by type alone: its text might hold the secret."""
+        source: CredentialSource = self._registry.load(provided)()
+        plugin = provided.plugin
+        trouble = f"The credential source {provided.name} (plugin {plugin.name}, {plugin.origin})"
+        hint = f"Block the plugin ({plugin.name}), or leave the source out with credential_sources."
+        try:
+            credential: object = source.get(self._request)
+        except XnatctlError:
+            raise
+        except Exception as error:
+            raise PluginUnavailable(f"{trouble} failed: {type(error).__name__}.", hint=hint) from error
+        if credential is None:
+            return None
+        if not (isinstance(credential, Credential) and credential.secret and credential.username):
+            raise PluginUnavailable(f"{trouble} answered with something that is no credential.", hint=hint)
+        return credential
 
     def _is_wanted(self, credential: Credential) -> bool:
-        """A named user is logged in as that user, never as the one that a source happens to know."""
-        named = self._settings.flags.username
-        if named is None or credential.kind == "token":
-            return named is None or credential.username == named
-        return credential.username.lower() == named.lower()
+        """A named user is logged in as that user, never as the one that a source happens to know.
+
+        An alias token names no user (contract xnat-api 1.5), so it goes with a name from a variable or profile, but not
+        with one that was typed for this run, or whose session is to be continued.
+        """
+        if credential.kind == "token":
+            typed = self._settings.flags.username
+            return self._ended is None and typed in (None, credential.username)
+        named = self._request.username
+        return named is None or plain_name(credential.username) == plain_name(named)
 
     def _sources(self) -> Iterator[Provided[CredentialSourceSpec]]:
         known = {provided.name: provided for provided in self._registry.credential_sources()}
@@ -99,11 +138,29 @@ class CredentialChain:
             for name in order:
                 if name not in known:
                     raise ConfigError(
-                        f"credential_sources names {name!r}, which no plugin provides.",
+                        f"credential_sources names {name!r}, which no active plugin provides.",
                         hint=f"There are: {', '.join(known)}.",
                     )
-        for name in order if order is not None else known:
+        for name in dict.fromkeys(order) if order is not None else known:
             provided = known[name]
-            if provided.missing or (provided.spec.interactive and not self._interactive):
-                continue
-            yield provided
+            if provided.missing:
+                self._passed_over.append(f"{name} needs {', '.join(provided.missing)}, which is not installed")
+            elif provided.spec.interactive and not self._interactive:
+                self._passed_over.append(f"{name} needs a terminal")
+            else:
+                yield provided
+
+    def _nothing(self) -> AuthenticationError:
+        server, user = self._settings.server(), self._request.username
+        what = f"No credentials for {server}" + (f" as {user}" if user else "")
+        if self._ended is not None:
+            return AuthenticationError(
+                f"{what}: the session that was kept has ended.",
+                hint="Log in again with xnatctl auth login, or forget the session with xnatctl auth logout.",
+            )
+        details = [f"asked: {', '.join(self._asked) or 'nothing'}", *self._passed_over]
+        start = "Set" if self._fresh else "Run xnatctl auth login, or set"
+        return AuthenticationError(
+            f"{what} ({'; '.join(details)}).",
+            hint=f"{start} XNAT_USER and XNAT_PASS, or use --username with --password-stdin.",
+        )

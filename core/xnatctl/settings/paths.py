@@ -1,9 +1,13 @@
-"""Where files live, and how those with secrets in them are made: 0600 from the first moment, never chmod afterwards."""
+"""Where files live, and how those with secrets in them are made: 0600 from the first moment, never chmod afterwards.
+
+Nothing is ever looked for in the working directory: a folder that somebody else filled must not configure us.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,22 +16,36 @@ from xnatctl.errors import ConfigError
 CONFIG_VARIABLE = "XNATCTL_CONFIG"
 STATE_VARIABLE = "XNATCTL_STATE_DIR"
 
+#: No file of ours with a secret in it is longer (bytes).
+_LONGEST_SECRET_FILE = 64 * 1024
+
 
 def config_file() -> Path:
-    """`$XNATCTL_CONFIG`, else `$XDG_CONFIG_HOME/xnatctl/config.yaml`, by default below `~/.config` on every system."""
+    """`$XNATCTL_CONFIG`, else `$XDG_CONFIG_HOME/xnatctl/config.yaml`, else the same below `~/.config`.
+
+    That default holds on every POSIX system; elsewhere the platform decides. Raises ConfigError when there is no home
+    directory to start from.
+    """
     if named := os.environ.get(CONFIG_VARIABLE):
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CONFIG_HOME")
-    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".config"
-    return root / "xnatctl" / "config.yaml"
+        return _expanded(named, CONFIG_VARIABLE)
+    if base := _xdg("XDG_CONFIG_HOME"):
+        return base / "xnatctl" / "config.yaml"
+    if os.name != "posix":
+        import platformdirs
+
+        return Path(platformdirs.user_config_dir("xnatctl", appauthor=False)) / "config.yaml"
+    return _home(CONFIG_VARIABLE) / ".config" / "xnatctl" / "config.yaml"
 
 
 def state_directory() -> Path:
-    """`$XNATCTL_STATE_DIR`, else the platform's place for state (`$XDG_STATE_HOME/xnatctl`)."""
+    """`$XNATCTL_STATE_DIR`, else `$XDG_STATE_HOME/xnatctl`, else the platform's place for state."""
     if named := os.environ.get(STATE_VARIABLE):
-        return Path(named).expanduser()
+        return _expanded(named, STATE_VARIABLE)
+    if base := _xdg("XDG_STATE_HOME"):
+        return base / "xnatctl"
     import platformdirs
 
+    _home(STATE_VARIABLE)
     return Path(platformdirs.user_state_dir("xnatctl", appauthor=False))
 
 
@@ -36,13 +54,45 @@ def token_directory() -> Path:
     return state_directory() / "tokens"
 
 
-def private_directory(directory: Path) -> Path:
-    """Make a directory that only this user can enter. Raises ConfigError with the reason."""
+def _xdg(variable: str) -> Path | None:
+    """The XDG specification tells us to ignore a relative path."""
+    base = Path(os.environ.get(variable) or "")
+    return base if base.is_absolute() else None
+
+
+def _expanded(text: str, variable: str) -> Path:
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{variable} names a home directory that does not exist: {text}.") from None
+
+
+def _home(variable: str) -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise ConfigError("This user has no home directory.", hint=f"Set {variable}, or HOME.") from None
+
+
+def private_directory(directory: Path) -> Path:
+    """Make a directory, and what is missing above it, so that only this user can enter. Raises ConfigError."""
+    missing = [directory]
+    for parent in directory.parents:
+        if parent.exists():
+            break
+        missing.append(parent)
+    try:
+        for new in reversed(missing):
+            # mkdir(parents=True) would make the upper ones with the umask alone.
+            new.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"Cannot make the directory {directory}: {error.strerror}.") from error
     return directory
+
+
+def create_private(path: Path, flags: int = os.O_WRONLY) -> int:
+    """A descriptor of a new file that only this user can read. Raises OSError, FileExistsError included."""
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -50,9 +100,9 @@ def write_private(path: Path, text: str) -> None:
     private_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = create_private(temporary)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
                 out.write(text)
                 out.flush()
                 os.fsync(out.fileno())
@@ -65,6 +115,28 @@ def write_private(path: Path, text: str) -> None:
         raise ConfigError(f"Cannot write {path}: {error.strerror}.") from error
 
 
+def read_private(path: Path) -> str | None:
+    """The text of a file that is this user's alone; None for any other, for a link, and for one that is not there.
+
+    Looked at through the open descriptor, so that nothing can be put in its place in between.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(file.fileno())
+            ours = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+            if not (stat.S_ISREG(found.st_mode) and ours) or _open_to_others(found.st_mode):
+                return None
+            content = file.read(_LONGEST_SECRET_FILE + 1)
+        return content.decode("utf-8") if len(content) <= _LONGEST_SECRET_FILE else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def readable_by_others(path: Path) -> bool:
-    """True when group or others may read a file."""
-    return bool(path.stat().st_mode & 0o077)
+    """True when group or others may do anything with a file."""
+    return _open_to_others(path.stat().st_mode)
+
+
+def _open_to_others(mode: int) -> bool:
+    return os.name == "posix" and bool(mode & 0o077)

@@ -1,73 +1,29 @@
-"""The configuration file, and what follows from it, flags and variables: each setting with its origin."""
+"""What this run works with: flags, variables, the profile and defaults, each setting with its origin."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from xnatctl.errors import ConfigError
 from xnatctl.plugin.specs import Option
-from xnatctl.settings import paths, schema
-
-T = TypeVar("T")
+from xnatctl.settings import paths
+from xnatctl.settings.config import load_config
+from xnatctl.settings.options import resolve_option
+from xnatctl.settings.server import is_plain_text, server_url
+from xnatctl.settings.value import Value, first
 
 #: Six hours: one whole request (spec: XNAT_TIMEOUT, `timeout`).
 DEFAULT_TIMEOUT = 21600.0
 
-
-@dataclass(frozen=True, slots=True)
-class Value(Generic[T]):
-    """A setting and where it comes from: a flag, a variable, a profile, or the default."""
-
-    value: T
-    origin: str
-
-
-def load_config(path: Path | None = None) -> dict[str, Any]:
-    """The checked content of the configuration file; empty when there is none. Raises ConfigError."""
-    file = path or paths.config_file()
-    try:
-        content = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Cannot read {file}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from error
-    import yaml
-
-    try:
-        document = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{file}{place}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}.") from error
-    return schema.check_document(document, str(file))
-
-
-def plugin_lists() -> tuple[list[str], list[str] | None]:
-    """`plugins.block` and `plugins.allow`. YAML is read only when the file speaks of plugins at all."""
-    file = paths.config_file()
-    try:
-        if "plugins" not in file.read_text(encoding="utf-8", errors="replace"):
-            return [], None
-    except OSError:
-        return [], None
-    plugins = load_config(file).get("plugins") or {}
-    return list(plugins.get("block") or []), plugins.get("allow")
-
-
-def edit_config(change: Callable[[dict[str, Any]], None]) -> Path:
-    """Change the configuration file, whole or not at all; nothing else in it is lost. Raises ConfigError."""
-    import yaml
-
-    document = load_config()
-    change(document)
-    schema.check_document(document, "the new configuration")
-    file = paths.config_file()
-    paths.write_private(file, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-    return file
+#: What a profile says for its own server, and for no other.
+BOUND_TO_SERVER = frozenset(
+    {"url", "username", "password", "token", "credential_helper", "verify_tls", "ca_cert", "client_cert", "client_key"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +40,10 @@ class Flags:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting of this run. `url` is None when no server was named; asking for it then raises ConfigError."""
+    """Every setting of this run. `url` is None when no server was named; asking for it then raises ConfigError.
+
+    `profile` holds what of the chosen profile counts for the chosen server; `notes` are warnings about the choice.
+    """
 
     url: Value[str | None]
     profile_name: Value[str | None]
@@ -101,6 +60,7 @@ class Settings:
     output: Value[str]
     credential_sources: Value[list[str] | None]
     flags: Flags = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def server(self) -> str:
         """The server's URL. Raises ConfigError that says how to name one."""
@@ -116,94 +76,122 @@ class Settings:
         return self.url.value or ""
 
     def plugin_option(self, option: Option) -> Any:
-        """The value of a plugin's option when its flag was not given: variable, profile, default.
-
-        Raises ConfigError.
-        """
+        """A plugin's option whose flag was not given: variable, profile, default. Raises ConfigError."""
         return resolve_option(option, self.profile).value
 
-    def rows(self) -> list[tuple[str, Any, str]]:
-        """(key, value, origin) of every setting, for `config show`."""
-        names = [name for name in self.__dataclass_fields__ if name not in ("flags", "profile")]
-        return [(name, getattr(self, name).value, getattr(self, name).origin) for name in names]
+    def warnings(self) -> list[str]:
+        """What a careful person should know before anything is sent."""
+        lines = list(self.notes)
+        server = self.url.value
+        if server is not None and is_plain_text(server):
+            lines.append(
+                f"{server} ({self.url.origin}) is not encrypted: password and patient data can be read on the way. "
+                "Use https."
+            )
+        if server is not None and not self.verify_tls.value and server.startswith("https:"):
+            lines.append(
+                f"The certificate of {server} is not checked ({self.verify_tls.origin}): "
+                "anybody on the way can read password and patient data."
+            )
+        file = paths.config_file()
+        if self._keeps_secret() and file.exists() and paths.readable_by_others(file):
+            lines.append(f"{file} holds a secret and others can read it. Change that with: chmod 600 {file}")
+        return lines
 
+    def _keeps_secret(self) -> bool:
+        return any(self.profile.get(key) for key in ("password", "token"))
 
-def resolve_option(option: Option, profile: Mapping[str, Any]) -> Value[Any]:
-    """Variable, else profile (`options.<name>`), else default; converted to the option's type."""
-    raw, origin = option.default, "default"
-    if option.envvar and os.environ.get(option.envvar, "") != "":
-        raw, origin = os.environ[option.envvar], f"variable {option.envvar}"
-    elif option.name in (profile.get("options") or {}):
-        raw, origin = profile["options"][option.name], f"profile option {option.name}"
-    if raw is None:
-        return Value(None, origin)
-    if isinstance(option.type, tuple):
-        if str(raw) not in option.type:
-            raise ConfigError(f"{option.name} ({origin}) must be one of {', '.join(option.type)}, not {raw!r}.")
-        return Value(str(raw), origin)
-    if option.type is bool and isinstance(raw, str):
-        return Value(raw.strip().lower() not in ("", "0", "false", "no", "off"), origin)
-    try:
-        return Value(option.type(raw), origin)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{option.name} ({origin}) must be a {option.type.__name__}, not {raw!r}.") from None
+    def secrets(self) -> Iterator[tuple[str | None, str]]:
+        """(user, secret) of everything secret that settings or variables hold, whether it will be used or not."""
+        user = self.username.value
+        for secret in (self.flags.password, os.environ.get("XNAT_PASS"), self.profile.get("password")):
+            if secret:
+                yield user, str(secret)
+        for token in (os.environ.get("XNAT_TOKEN"), self.profile.get("token")):
+            if token:
+                alias, _, secret = str(token).partition(":")
+                yield alias, secret or str(token)
 
 
 def resolve(flags: Flags) -> Settings:
     """Flag, else variable, else profile, else default. Raises ConfigError for anything unusable."""
+    for flag, value in (("--username", flags.username), ("--password", flags.password)):
+        if value == "":
+            # An unset variable in a script; going on would log in as somebody else.
+            raise ConfigError(f"{flag} was given, but it is empty.")
     config = load_config()
-    profile_name = _profile_name(flags, config)
-    profile: Mapping[str, Any] = (config.get("profiles") or {}).get(profile_name.value) or {}
-    where = f"profile {profile_name.value}"
-    url_variable = os.environ.get("XNAT_URL") or None
-    url = _first((flags.url, "flag --url"), (url_variable, "variable XNAT_URL"), (profile.get("url"), where))
-    # A profile's user, secrets and certificates belong to its own server and go to no other.
-    if url.value is not None and not _same_server(url.value, profile.get("url")):
-        profile = {key: value for key, value in profile.items() if key not in _BOUND_TO_SERVER}
+    name = _profile_name(flags, config)
+    profile: Mapping[str, Any] = (config.get("profiles") or {}).get(name.value) or {}
+    where = f"profile {name.value}"
+    url = _url(flags, profile, where)
+    notes: list[str] = []
+    if url.value is not None and url.origin != where:
+        profile = _for_another_server(url, profile, name, notes)
 
-    def from_profile(key: str, default: Any) -> Value[Any]:
-        return _first((profile.get(key), where), default=default)
+    def from_profile(key: str, default: Any = None) -> Value[Any]:
+        value = profile.get(key)
+        if value is not None and key in ("ca_cert", "client_cert", "client_key"):
+            value = str(Path(value).expanduser())
+        return first((value, where), default=default)
 
     return Settings(
         url=url,
-        profile_name=profile_name,
+        profile_name=name,
         profile=profile,
         timeout=_timeout(flags, profile, where),
-        username=_first(
-            (flags.username, "flag --username"),
-            (os.environ.get("XNAT_USER") or None, "variable XNAT_USER"),
+        username=first(
+            (flags.username, "flag --username"), (_variable("XNAT_USER"), "variable XNAT_USER"),
             (profile.get("username"), where),
         ),
         verify_tls=Value(False, "flag --insecure") if flags.insecure else from_profile("verify_tls", True),
-        ca_cert=from_profile("ca_cert", None),
-        client_cert=from_profile("client_cert", None),
-        client_key=from_profile("client_key", None),
+        ca_cert=from_profile("ca_cert"),
+        client_cert=from_profile("client_cert"),
+        client_key=from_profile("client_key"),
         mode=from_profile("mode", "tar"),
-        workers=from_profile("workers", None),
+        workers=from_profile("workers"),
         overwrite=from_profile("overwrite", "delete"),
-        output=_first((profile.get("output"), where), (config.get("output"), "configuration file"), default="table"),
-        credential_sources=_first((config.get("credential_sources"), "configuration file")),
+        output=first((profile.get("output"), where), (config.get("output"), "configuration file"), default="table"),
+        credential_sources=first((config.get("credential_sources"), "configuration file")),
         flags=flags,
-    )
+        notes=tuple(notes),
+    )  # fmt: skip
 
 
-_BOUND_TO_SERVER = frozenset({"username", "password", "token", "credential_helper", "client_cert", "client_key", "url"})
+def _variable(name: str) -> str | None:
+    """A variable that is set to nothing counts as not set."""
+    return os.environ.get(name) or None
 
 
-def _same_server(one: str, other: str | None) -> bool:
-    return other is not None and one.rstrip("/").lower() == other.rstrip("/").lower()
+def _url(flags: Flags, profile: Mapping[str, Any], where: str) -> Value[str | None]:
+    given = first((flags.url, "flag --url"), (_variable("XNAT_URL"), "variable XNAT_URL"), (profile.get("url"), where))
+    return given if given.value is None else Value(server_url(given.value, given.origin), given.origin)
 
 
-def _first(*candidates: tuple[Any, str], default: Any = None) -> Value[Any]:
-    return next((Value(value, origin) for value, origin in candidates if value is not None), Value(default, "default"))
+def _for_another_server(
+    url: Value[str | None], profile: Mapping[str, Any], name: Value[str | None], notes: list[str]
+) -> Mapping[str, Any]:
+    """The profile without what belongs to its own server, when flag or variable name another one.
+
+    A profile that names no server belongs to none, and counts for all.
+    """
+    own = profile.get("url")
+    if own is None or server_url(own, f"profile {name.value}") == url.value:
+        return profile
+    kept = {key: value for key, value in profile.items() if key not in BOUND_TO_SERVER}
+    if name.origin == "flag --profile":
+        notes.append(
+            f"The server is {url.value} ({url.origin}), not the one of profile {name.value}; "
+            "user, secrets and certificates of the profile are not used."
+        )
+    return kept
 
 
 def _profile_name(flags: Flags, config: Mapping[str, Any]) -> Value[str | None]:
     profiles = config.get("profiles") or {}
     only = next(iter(profiles)) if len(profiles) == 1 else None
-    name: Value[str | None] = _first(
+    name: Value[str | None] = first(
         (flags.profile, "flag --profile"),
-        (os.environ.get("XNAT_PROFILE") or None, "variable XNAT_PROFILE"),
+        (_variable("XNAT_PROFILE"), "variable XNAT_PROFILE"),
         (config.get("default_profile"), "default_profile"),
         (only, "the only profile"),
     )
@@ -218,19 +206,19 @@ def _profile_name(flags: Flags, config: Mapping[str, Any]) -> Value[str | None]:
 
 
 def _timeout(flags: Flags, profile: Mapping[str, Any], where: str) -> Value[float]:
-    if flags.timeout is not None:
-        return Value(flags.timeout, "flag --timeout")
-    variable = os.environ.get("XNAT_TIMEOUT", "").strip()
-    if variable:
-        try:
-            seconds = float(variable)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            raise ConfigError(
-                f"XNAT_TIMEOUT must be a number of seconds above zero, not {variable!r}.", hint="For example 43200."
-            )
-        return Value(seconds, "variable XNAT_TIMEOUT")
-    if profile.get("timeout") is not None:
-        return Value(float(profile["timeout"]), where)
-    return Value(DEFAULT_TIMEOUT, "default")
+    given: Value[Any] = first(
+        (flags.timeout, "flag --timeout"),
+        (os.environ.get("XNAT_TIMEOUT", "").strip() or None, "variable XNAT_TIMEOUT"),
+        (profile.get("timeout"), where),
+        default=DEFAULT_TIMEOUT,
+    )
+    try:
+        seconds = float(given.value)
+    except ValueError:
+        seconds = 0.0
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(
+            f"The timeout ({given.origin}) must be a number of seconds above zero, not {given.value!r}.",
+            hint="For example 43200, which is twelve hours.",
+        )
+    return Value(seconds, given.origin)

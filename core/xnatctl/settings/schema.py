@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from xnatctl.errors import ConfigError
 
+#: Says what is wrong with a value, or None.
 Check = Callable[[Any], str | None]
+#: Key path -> line in the file, counted from 1.
+Lines = Mapping[tuple[str, ...], int]
 
 
 def text(value: Any) -> str | None:
-    """Any text."""
-    return None if isinstance(value, str) else "must be text"
+    """Any text that is not empty. YAML makes numbers and booleans of some, unless they are quoted."""
+    if isinstance(value, str):
+        return None if value.strip() else "must not be empty"
+    return "must be text; put it in quotes"
 
 
 def number(value: Any) -> str | None:
-    """A number above zero."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    """A finite number above zero."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and math.isfinite(value)
     return None if good else "must be a number above zero"
 
 
@@ -35,8 +41,14 @@ def flag(value: Any) -> str | None:
 
 def texts(value: Any) -> str | None:
     """A list of texts."""
-    good = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
-    return None if good else "must be a list of texts"
+    good = isinstance(value, list) and all(isinstance(entry, str) and entry for entry in value)
+    return None if good else "must be a list of texts, such as [one, two]"
+
+
+def command(value: Any) -> str | None:
+    """A command line, already cut into words: no shell will do it."""
+    good = texts(value) is None and value
+    return None if good else "must be a list: the command and its arguments, such as [/opt/bin/secret, xnat]"
 
 
 def choice(*allowed: str) -> Check:
@@ -46,7 +58,7 @@ def choice(*allowed: str) -> Check:
 
 def mapping(value: Any) -> str | None:
     """A mapping."""
-    return None if isinstance(value, dict) else "must be a mapping"
+    return None if isinstance(value, dict) else "must be a mapping of names to values"
 
 
 #: Keys of a profile. `options` holds values for the options of transports, by option name.
@@ -56,7 +68,7 @@ PROFILE: Mapping[str, Check] = {
     "username": text,
     "password": text,
     "token": text,
-    "credential_helper": texts,
+    "credential_helper": command,
     "verify_tls": flag,
     "ca_cert": text,
     "client_cert": text,
@@ -79,42 +91,75 @@ TOP: Mapping[str, Check] = {
 
 PLUGINS: Mapping[str, Check] = {"block": texts, "allow": texts}
 
-
-def check_document(document: Any, where: str) -> dict[str, Any]:
-    """The document itself when it is a configuration. Raises ConfigError naming file, key and what is wrong."""
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{where}: must be a mapping of settings.")
-    _check(document, TOP, where, "")
-    _check(document.get("plugins") or {}, PLUGINS, where, "plugins.")
-    for name, profile in (document.get("profiles") or {}).items():
-        if not isinstance(profile, dict):
-            raise ConfigError(f"{where}: profiles.{name} must be a mapping of settings.")
-        _check(profile, PROFILE, where, f"profiles.{name}.")
-    default = document.get("default_profile")
-    if default is not None and default not in (document.get("profiles") or {}):
-        raise ConfigError(
-            f"{where}: default_profile names {default!r}, which is not among the profiles.",
-            hint="Choose one with: xnatctl config use NAME",
-        )
-    return document
-
-
-def _check(settings: Mapping[Any, Any], known: Mapping[str, Check], where: str, prefix: str) -> None:
-    for key, value in settings.items():
-        check = known.get(key) if isinstance(key, str) else None
-        if check is None:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"Did you mean {prefix}{close[0]}?" if close else f"Known here: {', '.join(known)}."
-            raise ConfigError(f"{where}: unknown setting {prefix}{key}.", hint=hint)
-        if value is not None and (problem := check(value)) is not None:
-            raise ConfigError(f"{where}: {prefix}{key} {problem}, not {_shown(key, value)}.")
-
-
-def _shown(key: str, value: Any) -> str:
-    return "what it is" if key in SECRET_KEYS else repr(value)
-
-
 #: Keys whose values are never shown.
-SECRET_KEYS = frozenset({"password", "token"})
+SECRET_KEYS = frozenset({"password", "token", "credential_helper"})
+
+
+def check_document(document: Any, where: str, lines: Lines | None = None) -> dict[str, Any]:
+    """The document itself when it is a configuration. Raises ConfigError naming file, line, key and what is wrong."""
+    return _Checker(where, lines or {}).check(document)
+
+
+class _Checker:
+    """One document being checked; `lines` says where its keys stand."""
+
+    def __init__(self, where: str, lines: Lines) -> None:
+        self._where = where
+        self._lines = lines
+
+    def check(self, document: Any) -> dict[str, Any]:
+        if document is None:
+            return {}
+        if not isinstance(document, dict):
+            raise ConfigError(f"{self._where}: must be a mapping of settings.", hint="See: xnatctl config init")
+        self._keys(document, TOP, ())
+        self._keys(document.get("plugins") or {}, PLUGINS, ("plugins",))
+        profiles = document.get("profiles") or {}
+        for name, profile in profiles.items():
+            self._profile(name, profile)
+        default = document.get("default_profile")
+        if default is not None and default not in profiles:
+            raise ConfigError(
+                f"{self._at('default_profile')}: default_profile names {default!r}, which is not among the profiles.",
+                hint="Choose one with: xnatctl config use NAME",
+            )
+        return document
+
+    def _profile(self, name: Any, profile: Any) -> None:
+        if (problem := text(name)) is not None:
+            raise ConfigError(f"{self._at('profiles', str(name))}: the name of profile {name!r} {problem}.")
+        if profile is None:
+            return
+        if not isinstance(profile, dict):
+            raise ConfigError(f"{self._at('profiles', name)}: profiles.{name} must be a mapping of settings.")
+        self._keys(profile, PROFILE, ("profiles", name))
+        for key in profile.get("options") or {}:
+            if not isinstance(key, str):
+                raise ConfigError(
+                    f"{self._at('profiles', name, 'options', str(key))}: profiles.{name}.options.{key} must be text."
+                )
+
+    def _keys(self, settings: Mapping[Any, Any], known: Mapping[str, Check], path: tuple[str, ...]) -> None:
+        for key, value in settings.items():
+            here = (*path, str(key))
+            check = known.get(key) if isinstance(key, str) else None
+            if check is None:
+                raise ConfigError(
+                    f"{self._at(*here)}: unknown setting {'.'.join(here)}.", hint=_suggest(key, known, path)
+                )
+            if value is not None and (problem := check(value)) is not None:
+                shown = "" if key in SECRET_KEYS else f", not {value!r}"
+                raise ConfigError(f"{self._at(*here)}: {'.'.join(here)} {problem}{shown}.")
+
+    def _at(self, *path: str) -> str:
+        line = self._lines.get(path)
+        return self._where if line is None else f"{self._where}, line {line}"
+
+
+def _suggest(key: Any, known: Mapping[str, Check], path: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(str(key), known, n=1)
+    if close:
+        return f"Did you mean {'.'.join((*path, close[0]))}?"
+    if not path and key in PROFILE:
+        return f"{key} belongs to a profile: profiles: NAME: {key}"
+    return f"Known here: {', '.join(known)}."

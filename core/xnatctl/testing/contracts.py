@@ -108,7 +108,7 @@ class CredentialSourceContract(ABC):
         if not hasattr(source, "store"):
             return
         request = CredentialRequest(server="https://xnat.invalid", username="alice")
-        credential = Credential(kind="session", username="alice", secret='tökén with "quotes"')  # noqa: S106
+        credential = Credential(kind="session", username="alice", secret="0123456789ABCDEF")  # noqa: S106
         source.store(request, credential)
         found = source.get(request)
         assert (found.username, found.secret) == (credential.username, credential.secret)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.replies import error_for
+
+_PATH = "/data/services/archive"
 
 
 def archive_row(client: XnatClient, ref: PrearchiveRef, *, subject: str, session: str, overwrite: str | None) -> str:
@@ -17,5 +20,8 @@ def archive_row(client: XnatClient, ref: PrearchiveRef, *, subject: str, session
     form = [("src", ref.path), ("subject", subject), ("session", session), ("auto-archive", "false")]
     if overwrite is not None:
         form.append(("overwrite", overwrite))
-    reply = client.request("POST", "/data/services/archive", form=form, expect=(301, 303))
-    return reply.text.strip() or reply.headers.get("location", "")
+    reply = client.request("POST", _PATH, form=form, expect=(301, 303))
+    target = reply.text.strip() or reply.headers.get("location", "")
+    if reply.status != 200 and "/archive/" not in target:
+        raise error_for(reply, client.server, "POST", _PATH)  # to a login page, say
+    return target

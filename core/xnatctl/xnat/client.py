@@ -7,44 +7,56 @@ server, and every failure becomes an error that says what happened (contract xna
 from __future__ import annotations
 
 import base64
-import json as json_module
-import socket
-import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlencode
+from urllib.parse import urlsplit
 
+import httpcore
 import httpx
 
 import xnatctl
-from xnatctl.errors import ConnectionFailed, NotXnat, SourceChanged, TransportError, UsageError
+from xnatctl.errors import NotXnat, TransportError, UsageError
 from xnatctl.plugin.protocols import Body, Credential
+from xnatctl.xnat import cookies as cookie_lines
 from xnatctl.xnat import replies
+from xnatctl.xnat.addresses import check_path, normalise_server, proxy_for, readable, segment, url_path
+from xnatctl.xnat.calls import BodyError, Call, Parameters, content_of, pairs
+from xnatctl.xnat.cookies import CookieKeep
+from xnatctl.xnat.faults import explain
 from xnatctl.xnat.replies import Reply
-from xnatctl.xnat.urls import normalise_server
+from xnatctl.xnat.sockets import Exchange, Halted, Sockets
 
 if TYPE_CHECKING:
     from xnatctl.xnat.login import Login
 
-Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
+__all__ = ["MAX_ANSWER", "MAX_LISTING", "Reply", "XnatClient", "normalise_server", "segment", "url_path"]
 
 #: An answer larger than this is no answer of ours (bytes).
 MAX_ANSWER = 8 * 2**20
 #: Listings may be long: 100,000 files make about 40 MB of JSON.
 MAX_LISTING = 256 * 2**20
+#: Nobody waits hours for a listing: a GET ends after this many seconds, or after `timeout` if that is shorter.
+GET_TIMEOUT = 900.0
+#: Nor for a login or a log-out.
+LOGIN_TIMEOUT = 120.0
+LOGOUT_TIMEOUT = 10.0
+#: After an interrupt somebody waits at the terminal.
+HASTY_TIMEOUT = 2.0
+#: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
+_KEEP_IDLE = 15.0
 
 
 class XnatClient:
     """A connection to one server, shared by all workers.
 
     `server` is the base URL, a context path included. `timeout` bounds one whole request in seconds, `stall_timeout`
-    how long
-    a socket may take no byte, `connect_timeout` the connecting. `verify` is True, False or the path of a CA bundle.
+    how long a socket may take no byte, or a begun answer give none, `connect_timeout` the connecting. `verify` is
+    True, False or the path of a CA bundle, `cert` a client certificate: one file, or certificate and key. A proxy comes
+    from the environment. Raises UsageError for a URL, a certificate or a proxy that cannot be used.
     """
 
     def __init__(
@@ -60,24 +72,40 @@ class XnatClient:
     ) -> None:
         self.server = normalise_server(server)
         self.timeout = timeout
+        self.connect_timeout = connect_timeout
+        self.stall_timeout = stall_timeout
         self.login_name: str | None = None
         self.session_timeout: float | None = None
-        self._cookies: dict[str, str] = {}
-        self._epoch = 0
-        self._lock = threading.Lock()
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._context = urlsplit(self.server).path
+        self._cookies = CookieKeep()
+        self._sockets = Sockets()
         self._aborted = False
         self._login: Login | None = None
+        self._proxy = proxy_for(self.server)
+        tls = _tls(verify=verify, cert=cert) if self.server.startswith("https:") or cert is not None else None
         # An agent with "Mozilla" in it would be redirected to a login page (contract xnat-api 0.8).
         agent = user_agent or f"xnatctl/{xnatctl.__version__}"
         self._http = httpx.Client(
+            transport=_Transport(self._pool(tls)),
             headers={"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"},
             follow_redirects=False,
-            verify=_tls(verify=verify, cert=cert),
+            trust_env=False,  # the proxy is chosen above; nothing else of the environment is wanted
             # httpx would keep cookies for other hosts too; ours are sent by hand, to this server alone.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            timeout=httpx.Timeout(connect=connect_timeout, read=timeout, write=stall_timeout, pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
+        )
+
+    def _pool(self, tls: ssl.SSLContext | None) -> httpcore.ConnectionPool:
+        proxy = None
+        if self._proxy is not None:
+            auth = (self._proxy.username.encode(), self._proxy.password.encode()) if self._proxy.username else None
+            proxy = httpcore.Proxy(self._proxy.url, auth=auth)
+        return httpcore.ConnectionPool(
+            ssl_context=tls,
+            proxy=proxy,
+            max_connections=None,
+            max_keepalive_connections=64,
+            keepalive_expiry=_KEEP_IDLE,
+            network_backend=self._sockets,
         )
 
     def __enter__(self) -> Self:
@@ -93,7 +121,7 @@ class XnatClient:
     def login(self, credential_for: Callable[[], Credential]) -> None:
         """Log in once and prove who we are; `credential_for` gives the next credential each time it is called.
 
-        Raises AuthenticationError, ConnectionFailed, NotXnat.
+        Raises AuthenticationError, ConnectionFailed, NotXnat, ServerError.
         """
         from xnatctl.xnat.login import Login
 
@@ -106,43 +134,26 @@ class XnatClient:
 
     def close(self) -> None:
         """End the server's session, unless it came from a cache; never raises."""
-        try:
-            if self._login is not None and not self._aborted:
-                with suppress(Exception):  # closing must not hide what happened before
-                    self._login.end()
-        finally:
+        with suppress(Exception):  # closing must not hide what happened before
+            if self._login is not None:
+                self._login.end(HASTY_TIMEOUT if self._aborted else LOGOUT_TIMEOUT)
+        with suppress(Exception):
             self._http.close()
 
     def abort(self) -> None:
         """Cut every request in flight; they end with TransportError. Later requests, such as the log-out, work."""
-        for sock in list(self._sockets):
-            # The plain shutdown also for TLS: a polite goodbye could block.
-            with suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        self._aborted = True
+        self._sockets.abort()
 
     # cookies
 
     def cookie(self, name: str) -> str | None:
         """The value of a cookie of this server, as it was sent."""
-        with self._lock:
-            return self._cookies.get(name)
+        return self._cookies.current()[0].get(name)
 
-    def adopt(self, cookies: Mapping[str, str]) -> None:
-        """Use these cookies from now on; what requests that are still on their way bring back no longer counts."""
-        with self._lock:
-            self._cookies = dict(cookies)
-            self._epoch += 1
-
-    def _keep_cookies(self, reply: Reply, epoch: int) -> None:
-        """Take over what the server sets, a node's affinity say; a guest's session that comes with a 401 is none."""
-        with self._lock:
-            if epoch == self._epoch and reply.status != 401:
-                self._cookies.update(reply.cookies)
-
-    def _cookie_header(self) -> dict[str, str]:
-        with self._lock:
-            pairs = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        return {"Cookie": pairs} if pairs else {}
+    def set_cookies(self, cookies: Mapping[str, str]) -> None:
+        """Replace all cookies. Raises ValueError for a value that cannot be one."""
+        self._cookies.replace(cookies)
 
     # requests
 
@@ -157,244 +168,205 @@ class XnatClient:
         form: Parameters | None = None,
         json: object = None,
         timeout: float | None = None,
-        expect: tuple[int, ...] = (),
+        expect: tuple[int, ...] | None = None,
         relogin: bool = True,
         on_bytes: Callable[[int], None] | None = None,
         limit: int = MAX_ANSWER,
     ) -> Reply:
-        """One request; `path` comes from `url_path`, below the base URL.
+        """One request; `path` is below the base URL and comes from `url_path`.
 
-        Returns 2xx and what `expect` lists. On 401 in mid-run one shared re-login, then once more. Raises
-        AuthenticationError, PermissionDenied, NotFound, TooLarge, Throttled, NotXnat, ServerError, ConnectionFailed
-        (nothing was sent), TransportError (the answer was lost), SourceChanged (from the body).
+        Returns 2xx and what `expect` lists. When the login has ended under way: one shared re-login, then once more.
+        `on_bytes` hears of each piece of the body that was sent. Raises AuthenticationError, PermissionDenied,
+        NotFound, TooLarge, Throttled, NotXnat, ServerError, ConnectionFailed (nothing was sent), TransportError (the
+        answer was lost), SourceChanged (from the body).
         """
+        content, media_type = content_of(body, content_type, form, json)
+        call = Call(
+            method=method,
+            path=check_path(path),
+            limit=limit,
+            timeout=timeout or (min(self.timeout, GET_TIMEOUT) if method == "GET" else self.timeout),
+            begun=self._sockets.aborts,
+            params=pairs(params),
+            body=content,
+            content_type=media_type,
+            on_bytes=on_bytes,
+        )
+        expected = expect or ()
         generation = self._login.generation if self._login else 0
-        epoch = self._epoch
-        call = _Call(method, path, params, body, content_type, form, json, timeout, on_bytes, limit)
-        reply = self._send(call, self._cookie_header())
-        if reply.status == 401 and 401 not in expect and relogin and self._login is not None:
+        reply, alive = self._send_with_session(call)
+        ended = not alive or (reply.status == 401 and 401 not in expected)
+        if ended and relogin and self._login is not None:
             self._login.renew(generation)
-            epoch = self._epoch
-            reply = self._send(call, self._cookie_header())
-        self._keep_cookies(reply, epoch)
-        return replies.judge(reply, self.server, method, path, expect)
+            reply, alive = self._send_with_session(call)
+            if not alive:
+                self._cookies.expect_rotation()
+        return replies.judge(reply, self.server, method, readable(path), expected)
 
-    def basic(self, method: str, path: str, username: str, secret: str) -> Reply:
-        """One request with HTTP Basic and no cookie; any status comes back as it is, its cookies are not kept."""
-        token = base64.b64encode(f"{username}:{secret}".encode()).decode()
-        return self._send(_Call(method, path), {"Authorization": f"Basic {token}"})
+    def _send_with_session(self, call: Call) -> tuple[Reply, bool]:
+        """Send with our cookies; False when the answer shows that our session has ended."""
+        cookies, epoch = self._cookies.current()
+        reply, given = self._send(call, cookie_lines.header(cookies))
+        # What comes with a 401 is a stranger's session.
+        return reply, reply.status == 401 or self._cookies.keep(given, epoch)
 
-    def get_json(self, path: str, params: Parameters | None = None, **options: Any) -> Any:
-        """GET and decode. Raises NotXnat when the body is not JSON."""
-        return self.request("GET", path, params=params, **options).json()
-
-    def table(self, path: str, params: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-        """The rows of a listing; every cell is text (contract xnat-api 2.1)."""
-        document = self.get_json(path, {**(params or {}), "format": "json"}, limit=MAX_LISTING)
-        try:
-            rows = document["ResultSet"]["Result"]
-        except (KeyError, TypeError):
-            raise NotXnat(f"{self.server} did not answer {path} with a table.") from None
-        return [{str(key): "" if value is None else str(value) for key, value in row.items()} for row in rows]
-
-    def _send(self, call: _Call, headers: Mapping[str, str]) -> Reply:
-        timeout = call.timeout or self.timeout
-        deadline = time.monotonic() + timeout
-        sender = _Sender(call, deadline)
-        request = self._http.build_request(
-            call.method,
-            self.server + call.path,
-            params=call.query,
-            headers={**headers, **call.headers()},
-            content=sender.content(),
-            timeout=httpx.Timeout(
-                connect=self._http.timeout.connect, read=timeout, write=self._http.timeout.write, pool=None
-            ),
-            extensions={"trace": self._remember_socket},
-        )
-        try:
-            answer = self._http.send(request, stream=True)
-            try:
-                content = _read(answer, call.limit, deadline)
-            finally:
-                answer.close()
-        except sender.failures as error:
-            raise sender.failed(error) from error
-        except httpx.HTTPError as error:
-            raise self._explain(error, sender, timeout) from error
-        return Reply(
-            status=answer.status_code,
-            headers=dict(answer.headers),
-            content=content,
-            cookies=replies.cookies(answer.headers.get_list("set-cookie")),
-        )
-
-    def _remember_socket(self, event: str, info: Mapping[str, Any]) -> None:
-        """Httpx's trace extension: the sockets that `abort` cuts."""
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            sock = info["return_value"].get_extra_info("socket")
-            if isinstance(sock, socket.socket):
-                self._sockets.add(sock)
-
-    def _explain(self, error: httpx.HTTPError, sender: _Sender, timeout: float) -> ConnectionFailed:
-        """The error in our words; the sender knows whether the server can have seen anything."""
-        reason = _reason(error)
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
-            return ConnectionFailed(f"Cannot reach {self.server}: {reason}.", hint=_hint(reason))
-        if isinstance(error, httpx.WriteTimeout):
-            return TransportError(
-                f"{self.server} took no more data for {self._http.timeout.write:.0f} s; the connection was given up."
-            )
-        if isinstance(error, httpx.ReadTimeout) or sender.late:
-            return TransportError(
-                f"{self.server} did not answer within {timeout:.0f} s.",
-                hint="A larger `timeout` in the profile, or XNAT_TIMEOUT, gives it more time.",
-            )
-        return TransportError(f"The connection to {self.server} broke before the answer: {reason}.")
-
-
-class _Call:
-    """The arguments of one request, kept so that it can be made again."""
-
-    def __init__(
+    def probe(
         self,
         method: str,
         path: str,
-        params: Parameters | None = None,
-        body: Body | bytes | None = None,
-        content_type: str | None = None,
-        form: Parameters | None = None,
-        json: object = None,
-        timeout: float | None = None,
-        on_bytes: Callable[[int], None] | None = None,
-        limit: int = MAX_ANSWER,
-    ) -> None:
-        self.method, self.path, self.form, self.timeout, self.limit = method, path, form, timeout, limit
-        self.query = None if params is None else tuple(params.items() if isinstance(params, Mapping) else params)
-        self.on_bytes = on_bytes
-        self.content_type = content_type
-        if form is not None:
-            pairs = list(form.items() if isinstance(form, Mapping) else form)
-            self.body: Body | bytes | None = urlencode(pairs).encode()
-            self.content_type = "application/x-www-form-urlencoded"
-        elif json is not None:
-            self.body = json_module.dumps(json).encode()
-            self.content_type = "application/json"
-        else:
-            self.body = body
+        cookies: Mapping[str, str],
+        *,
+        basic: tuple[str, str] | None = None,
+        timeout: float = LOGIN_TIMEOUT,
+    ) -> tuple[Reply, dict[str, str]]:
+        """One request beside the shared session, with its own cookies: for logging in.
 
-    def headers(self) -> dict[str, str]:
-        headers = {}
-        if self.body is not None:
-            length = self.body.length if isinstance(self.body, Body) else len(self.body)
-            headers["Content-Length"] = str(length)
-        elif self.method in ("POST", "PUT"):
-            headers["Content-Length"] = "0"
-        if self.content_type:
-            headers["Content-Type"] = self.content_type
-        return headers
+        Any status comes back as it is, and the cookies after it. Raises ConnectionFailed, TransportError.
+        """
+        headers = cookie_lines.header(cookies)
+        if basic is not None:
+            headers["Authorization"] = f"Basic {base64.b64encode(':'.join(basic).encode()).decode()}"
+        call = Call(
+            method=method,
+            path=check_path(path),
+            limit=MAX_ANSWER,
+            timeout=min(timeout, self.timeout),
+            begun=self._sockets.aborts,
+            params=[],
+        )
+        reply, given = self._send(call, headers)
+        return reply, cookie_lines.merge(cookies, given)
 
+    def get_json(self, path: str, params: Parameters | None = None, **options: Any) -> Any:
+        """GET and decode. Raises NotXnat when the body is not JSON."""
+        reply = self.request("GET", path, params=params, **options)
+        try:
+            return reply.json()
+        except NotXnat as error:
+            raise NotXnat(
+                f"{self.server} did not answer {readable(path)} with JSON.", hint=error.hint, status=reply.status
+            ) from None
 
-class _BodyError(Exception):
-    """Something inside the body stopped the request; `cause` is the real error."""
+    def table(self, path: str, params: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+        """The rows of a listing; every cell is text (contract xnat-api 2.1). `totalRecords` may be absent."""
+        document = self.get_json(path, {**(params or {}), "format": "json"}, limit=MAX_LISTING)
+        try:
+            rows = document["ResultSet"]["Result"]
+            return [{str(key): "" if value is None else str(value) for key, value in row.items()} for row in rows]
+        except (KeyError, TypeError, AttributeError):
+            raise NotXnat(f"{self.server} did not answer {readable(path)} with a table.") from None
 
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-class _Sender:
-    """Feeds a body into a request: counts bytes, keeps the deadline, and carries errors of the body out of httpx."""
-
-    failures = (_BodyError,)
-
-    def __init__(self, call: _Call, deadline: float) -> None:
-        self._call = call
-        self._deadline = deadline
-        self.late = False
-
-    def content(self) -> Iterator[bytes] | bytes | None:
-        body = self._call.body
-        return self._chunks(body) if isinstance(body, Body) else body
-
-    def _chunks(self, body: Body) -> Iterator[bytes]:
-        left = body.length
-        chunks = body.chunks()
-        while True:
-            try:
-                chunk = next(chunks, None)
-            except (SourceChanged, OSError) as error:
-                raise _BodyError(error) from error
-            if chunk is None:
-                break
-            left -= len(chunk)
-            if left < 0:
-                raise _BodyError(SourceChanged("More data than was planned: a file grew while it was being sent."))
-            if time.monotonic() > self._deadline:
-                self.late = True
-                raise httpx.WriteTimeout("the whole request took too long")
-            yield chunk
-            if self._call.on_bytes is not None:
-                self._call.on_bytes(len(chunk))
-        if left:
-            raise _BodyError(SourceChanged("Less data than was planned: a file shrank while it was being sent."))
-
-    @staticmethod
-    def failed(error: _BodyError) -> Exception:
-        if isinstance(error.cause, SourceChanged):
-            return error.cause
-        return SourceChanged(f"A file could not be read while it was being sent: {error.cause}.")
+    def _send(self, call: Call, headers: Mapping[str, str]) -> tuple[Reply, dict[str, str | None]]:
+        """Send and read the whole answer; also the cookies that came with it."""
+        exchange = Exchange(
+            begun=call.begun,
+            timeout=call.timeout,
+            connect_timeout=min(self.connect_timeout, call.timeout),
+            stall_timeout=self.stall_timeout,
+        )
+        body = call.content()
+        try:
+            request = self._http.build_request(
+                call.method, self.server + call.target, headers={**headers, **call.headers()}, content=body
+            )
+            with self._sockets.carrying(exchange):
+                exchange.check()
+                answer = self._http.send(request, stream=True)
+                try:
+                    content = _read(answer, call.limit, self.server)
+                finally:
+                    answer.close()
+        except BodyError as error:
+            raise error.cause from error
+        except (Halted, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException,
+                httpcore.ProxyError, httpcore.UnsupportedProtocol, httpx.InvalidURL) as error:  # fmt: skip
+            raise explain(error, exchange, self.server, self._proxy) from error
+        finally:
+            if body is not None:
+                body.close()  # a source that was not read to its end closes its files now
+        given = cookie_lines.received(answer.headers.get_list("set-cookie"), self._context)
+        # No secret in what is handed on: a reply may end in a log.
+        named = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
+        return Reply(status=answer.status_code, headers=named, content=content), given
 
 
-def _read(answer: httpx.Response, limit: int, deadline: float) -> bytes:
-    """The whole body, bounded in size and time."""
+class _Transport(httpx.BaseTransport):
+    """Httpx over our own sockets."""
+
+    def __init__(self, pool: httpcore.ConnectionPool) -> None:
+        self._pool = pool
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        answer = self._pool.handle_request(
+            httpcore.Request(
+                method=request.method,
+                url=httpcore.URL(
+                    scheme=request.url.raw_scheme,
+                    host=request.url.raw_host,
+                    port=request.url.port,
+                    target=request.url.raw_path,
+                ),
+                headers=request.headers.raw,
+                content=request.stream,
+            )
+        )
+        return httpx.Response(status_code=answer.status, headers=answer.headers, stream=_Answer(answer))
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class _Answer(httpx.SyncByteStream):
+    """The body of an answer, as it arrives."""
+
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def _read(answer: httpx.Response, limit: int, server: str) -> bytes:
+    """The whole body, bounded in size; its time is bounded by the sockets."""
+    if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise NotXnat(
+            f"{server} sent a compressed answer although none was asked for.",
+            hint="A proxy before the server does that; ask the administrator.",
+            status=answer.status_code,
+        )
     pieces: list[bytes] = []
     size = 0
     for piece in answer.iter_raw():
         size += len(piece)
         if size > limit:
-            raise httpx.ReadError(f"the answer is longer than {limit} bytes")
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("the whole request took too long")
+            raise TransportError(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
         pieces.append(piece)
     return b"".join(pieces)
 
 
-def _tls(*, verify: bool | str, cert: str | tuple[str, str] | None) -> Any:
-    """An SSL context for a CA bundle or a client certificate; plain True and False as they are."""
-    if verify is True and cert is None:
-        return True
-    import ssl
-
+def _tls(*, verify: bool | str, cert: str | tuple[str, str] | None) -> ssl.SSLContext:
+    """How the server is checked, and how we show who we are. Raises UsageError for unusable files."""
     try:
-        context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
-        if verify is False:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+        if isinstance(verify, str):
+            context = ssl.create_default_context(cafile=verify)
+        else:
+            context = httpx.create_ssl_context(verify=verify)  # honours SSL_CERT_FILE and SSL_CERT_DIR
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if cert is not None:
-            context.load_cert_chain(*((cert,) if isinstance(cert, str) else cert))
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"The certificate file cannot be used: {error}.") from error
+            chain, key = (cert, None) if isinstance(cert, str) else cert
+            context.load_cert_chain(chain, key, password=_no_passphrase)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The certificate file cannot be used: {error.strerror if isinstance(error, OSError) else error}.",
+            hint="Name PEM files that this user may read; the key must not be encrypted.",
+        ) from error
     return context
 
 
-def _reason(error: Exception) -> str:
-    """The innermost reason, which names the real trouble."""
-    text = str(error) or type(error).__name__
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            text = seen.strerror
-        seen = seen.__cause__ or seen.__context__
-    return replies.tidy(text)
-
-
-def _hint(reason: str) -> str:
-    low = reason.lower()
-    if "certificate" in low:
-        return "For a server with its own certificate authority, name the CA file with `ca_cert` in the profile."
-    if "name or service not known" in low or "temporary failure" in low or "nodename" in low:
-        return "Check the host name in the URL."
-    if "refused" in low:
-        return "Check the port in the URL, and that the server is running."
-    return "Check the URL, the network and the proxy settings."
+def _no_passphrase() -> str:
+    """OpenSSL would ask at the terminal, in the middle of everything."""
+    raise ValueError("the key is encrypted")

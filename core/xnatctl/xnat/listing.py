@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from xml.etree import ElementTree as ET
+from typing import Any
+from xml.parsers import expat
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
-from xnatctl.xnat.client import MAX_LISTING, XnatClient
+from xnatctl.xnat.client import MAX_LISTING, XnatClient, url_path
 from xnatctl.xnat.prearchive import DICOM_LABELS
-from xnatctl.xnat.urls import url_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,9 +95,18 @@ _COLUMNS = "ID,label,project,subject_ID,subject_label,date,xsiType,modality,UID,
 
 
 def sessions(client: XnatClient, project: str) -> list[SessionInfo]:
-    """The sessions of a project, by label."""
+    """The imaging sessions of a project, by label.
+
+    The server lists every kind of experiment here, questionnaires and the like too; those are left out.
+    """
     rows = client.table(url_path("/data/projects", project, "experiments"), {"columns": _COLUMNS})
-    return sorted((_session(row, project) for row in rows), key=lambda session: session.label)
+    found = [_session(row, project) for row in rows]
+    return sorted((session for session in found if _is_imaging(session)), key=lambda session: session.label)
+
+
+def _is_imaging(session: SessionInfo) -> bool:
+    """By its data type, or by a study; a type that the server does not name is given the benefit of the doubt."""
+    return not session.xsi_type or session.xsi_type.lower().endswith("sessiondata") or bool(session.uid)
 
 
 def _session(row: Mapping[str, str], project: str) -> SessionInfo:
@@ -119,7 +128,8 @@ def _session(row: Mapping[str, str], project: str) -> SessionInfo:
 def find_session(client: XnatClient, project: str | None, name: str) -> SessionInfo | None:
     """A session by accession ID, or by label in a project; None when there is none to be seen.
 
-    The item route tries the ID first, without looking at the project (2.4), so the project is compared here.
+    The item route tries the ID first, without looking at the project (2.4), so the project is compared here; a session
+    that is shared into the project belongs there too.
     """
     path = url_path("/data/experiments", name)
     if project is not None:
@@ -128,12 +138,13 @@ def find_session(client: XnatClient, project: str | None, name: str) -> SessionI
         document = client.get_json(path, {"format": "json"})
         item = document["items"][0]
         fields = {str(key): str(value) for key, value in item["data_fields"].items()}
+        shares = _shared_into(item)
     except (NotFound, PermissionDenied):
         return None
     except (KeyError, IndexError, TypeError, AttributeError):
         raise NotXnat(f"{client.server} did not describe session {name}.") from None
     owner = fields.get("project", "")
-    if project is not None and owner and owner != project:
+    if project is not None and fields.get("ID") == name and owner and owner != project and project not in shares:
         return None
     subject_id = fields.get("subject_ID", "")
     return SessionInfo(
@@ -147,6 +158,13 @@ def find_session(client: XnatClient, project: str | None, name: str) -> SessionI
         modality=fields.get("modality", ""),
         uid=fields.get("UID", ""),
     )
+
+
+def _shared_into(item: Mapping[str, Any]) -> set[str]:
+    """The projects that an experiment is shared into."""
+    children = [child for child in item.get("children", []) if str(child.get("field", "")).startswith("sharing")]
+    shares = [share for child in children for share in child.get("items", [])]
+    return {str(share.get("data_fields", {}).get("project", "")) for share in shares}
 
 
 def _subject_label(client: XnatClient, project: str, subject_id: str) -> str:
@@ -257,13 +275,24 @@ _ENTRIES = frozenset({"entry", "dcmEntry"})
 
 
 def _catalog_uids(document: bytes) -> set[str]:
-    """The `UID` attributes of a catalog. Entities are refused: the document is a stranger's."""
-    if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
+    """The `UID` attributes of a catalog.
+
+    A document type is refused, and with it every entity: the document is a stranger's. No tree is built.
+    """
+    found: set[str] = set()
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        if tag.rpartition(":")[2] in _ENTRIES and (uid := attributes.get("UID")):
+            found.add(uid)
+
+    def refuse(*_: object) -> None:
         raise NotXnat("The server's DICOM catalog holds a document type, which no catalog does.")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = refuse
     try:
-        root = ET.fromstring(document)  # noqa: S314 - without a document type there are no entities
-    except ET.ParseError:
-        raise NotXnat("The server's DICOM catalog is not XML.") from None
-    return {
-        uid for element in root.iter() if element.tag.rpartition("}")[2] in _ENTRIES and (uid := element.get("UID"))
-    }
+        parser.Parse(document, True)
+    except expat.ExpatError as error:
+        raise NotXnat(f"The server's DICOM catalog is not XML: {expat.ErrorString(error.code)}.") from None
+    return found

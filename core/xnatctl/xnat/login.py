@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from xnatctl.errors import AuthenticationError, NotXnat, XnatctlError
+from xnatctl import log
+from xnatctl.errors import AuthenticationError, NotXnat, UsageError, XnatctlError
 from xnatctl.plugin.protocols import Credential
+from xnatctl.xnat.addresses import is_loopback
+from xnatctl.xnat.cookies import SESSION, is_same_session, is_token, session_timeout
 from xnatctl.xnat.replies import LOGIN_HINT, Reply, error_for
 
 if TYPE_CHECKING:
     from xnatctl.xnat.client import XnatClient
 
-_SESSION = "/data/JSESSION"
-_COOKIE = "JSESSIONID"
+_PATH = "/data/JSESSION"
+_GUEST = "guest"
 
 
 class Login:
@@ -29,9 +33,11 @@ class Login:
         self._client = client
         self._credential_for = credential_for
         self._credential: Credential | None = None
+        self._dead_sessions: set[str] = set()
         self._lock = threading.Lock()
         self._opened = False
-        self._failed: XnatctlError | None = None
+        self._attempts = 0
+        self._failure: XnatctlError | None = None
         self.generation = 0
 
     def first(self) -> None:
@@ -40,37 +46,60 @@ class Login:
         Raises AuthenticationError for a rejected password, or when no source has anything.
         """
         with self._lock:
-            self._enter()
+            try:
+                self._refuse_redirect()
+                self._enter()
+            except XnatctlError as error:
+                self._failure = error
+                raise
 
     def renew(self, generation: int) -> None:
         """The session of `generation` has ended: log in again, once for all workers.
 
-        Raises what the one try raised, to every worker.
+        A failure is everybody's who waited for this one try. A refused login stays refused: nobody tries again (1.7).
         """
+        seen = self._attempts
         with self._lock:
-            if self._failed is not None:
-                raise self._failed
+            if isinstance(self._failure, AuthenticationError) or (self._failure and seen != self._attempts):
+                raise self._failure
             if generation != self.generation:
                 return  # another worker was faster
+            self._failure = None
             try:
-                if self._credential is not None and self._credential.kind != "session":
-                    self._with_password(self._credential)
-                else:
-                    self._enter()
+                self._again()
             except XnatctlError as error:
-                self._failed = error
+                self._failure = error
                 raise
+            finally:
+                self._attempts += 1
 
-    def end(self) -> None:
+    def _again(self) -> None:
+        """With the same password or alias token; an ended session leads to the next source."""
+        if self._credential is not None and self._credential.kind != "session":
+            self._with_password(self._credential)
+            return
+        if self._credential is not None:
+            self._dead_sessions.add(self._credential.secret)
+        self._enter()
+
+    def end(self, timeout: float) -> None:
         """Close the session on the server, if this run opened it."""
         if self._opened:
             self._opened = False
-            self._client.request("DELETE", _SESSION, relogin=False, timeout=10)
+            self._client.request("DELETE", _PATH, relogin=False, timeout=timeout)
 
     def keep(self) -> str:
         """The session token, which will then outlive this run."""
         self._opened = False
-        return self._client.cookie(_COOKIE) or ""
+        return self._client.cookie(SESSION) or ""
+
+    def _refuse_redirect(self) -> None:
+        """Over plain http, ask without a secret first: many sites answer there only to say "use https"."""
+        client = self._client
+        if client.server.startswith("http://") and not is_loopback(client.server):
+            reply, _ = client.probe("GET", "/xapi/siteConfig/buildInfo", {})
+            if 300 <= reply.status < 400:
+                raise error_for(reply, client.server, "GET", "/xapi/siteConfig/buildInfo")
 
     def _enter(self) -> None:
         while True:
@@ -78,56 +107,93 @@ class Login:
             if credential.kind != "session":
                 self._with_password(credential)
                 return
+            if credential.secret in self._dead_sessions:
+                source = credential.source or "the cache"
+                raise AuthenticationError(
+                    f"The session token from {source} does not hold at {self._client.server}.",
+                    hint="Log in again: xnatctl auth login.",
+                )
             if self._with_session(credential):
                 return
+            self._dead_sessions.add(credential.secret)
 
     def _with_session(self, credential: Credential) -> bool:
-        """True when the cached session is alive and is the user's."""
-        self._client.adopt({_COOKIE: credential.secret})
-        name = self._who()
-        if name is None or (credential.username and name.lower() != credential.username.lower()):
-            self._client.adopt({})
+        """True when the session is alive and is the user's, never a guest's."""
+        if not is_token(credential.secret):
             return False
-        self._accept(name, credential, opened=False)
+        name, cookies = self._who({SESSION: credential.secret})
+        wanted = credential.username.lower()
+        if name is None or name.lower() == _GUEST or (wanted and name.lower() != wanted):
+            return False
+        if not is_same_session(credential.secret, cookies.get(SESSION)):
+            return False  # the server opened another one beside it
+        self._accept(name, credential, cookies, opened=False)
         return True
 
     def _with_password(self, credential: Credential) -> None:
-        """POST with Basic, then ask who we are."""
+        """POST with Basic, then ask who we are. The old cookies stay in use until the new ones are proven."""
         client = self._client
-        reply = client.basic("POST", _SESSION, credential.username, credential.secret)
+        if ":" in credential.username:
+            raise UsageError("A user name for XNAT must not hold a colon.")
+        reply, cookies = client.probe("POST", _PATH, {}, basic=(credential.username, credential.secret))
         _check(reply, client.server, credential)
-        # A proxy may strip the cookie; the body holds the same token (1.1).
-        client.adopt({_COOKIE: reply.text.strip(), **reply.cookies})
-        name = self._who()
-        expected = credential.username.rsplit("/", 1)[-1]  # "provider/login" (1.2)
-        if name is None or name == "guest" or (credential.kind == "password" and name.lower() != expected.lower()):
+        if SESSION not in cookies:
+            # A proxy that strips cookies; the token is in the body as well (1.1).
+            cookies[SESSION] = reply.text.strip()
+        try:
+            name, cookies = self._who(cookies)
+            self._must_be(name, credential)
+        except XnatctlError:
+            with suppress(XnatctlError):  # the login itself succeeded: leave no open session behind
+                client.probe("DELETE", _PATH, cookies, timeout=10)
+            raise
+        assert name is not None
+        self._accept(name, credential, cookies, opened=True)
+
+    def _must_be(self, name: str | None, credential: Credential) -> None:
+        """A token's login is the server's to say, a password's is known."""
+        expected = credential.username.rsplit("/", 1)[-1].lower()  # "provider/login" (1.2)
+        known = (name or _GUEST).lower()
+        if known == _GUEST or (credential.kind == "password" and known != expected):
             raise AuthenticationError(
-                f"{client.server} took the login of {credential.username} but treats us as {name or 'a guest'}.",
+                f"{self._client.server} took the login of {credential.username} but treats us as "
+                f"{'a guest' if known == _GUEST else name}.",
                 hint="A proxy may remove cookies or the Authorization header; ask the administrator.",
             )
-        self._accept(name, credential, opened=True)
 
-    def _accept(self, name: str, credential: Credential, *, opened: bool) -> None:
+    def _accept(self, name: str, credential: Credential, cookies: dict[str, str], *, opened: bool) -> None:
+        log.register_secret(cookies[SESSION])
+        self._client.set_cookies(cookies)
         self._client.login_name = name
-        self._client.session_timeout = _session_timeout(self._client.cookie("SESSION_EXPIRATION_TIME"))
+        self._client.session_timeout = session_timeout(cookies)
         self._credential = credential
         self._opened = opened
         self.generation += 1
 
-    def _who(self) -> str | None:
-        """The login name that the server knows us by; None when it knows us not."""
+    def _who(self, cookies: dict[str, str]) -> tuple[str | None, dict[str, str]]:
+        """The login name that the server knows these cookies by, None when it does not; and the cookies after that.
+
+        Raises NotXnat for an expired password or an inactive account (1.4), ServerError for a server in trouble.
+        """
         client = self._client
-        try:
-            reply = client.request("GET", "/xapi/users/username", relogin=False, expect=(401, 403, 404))
-            if reply.status == 200 and (name := reply.text.strip()):
-                return name
-            reply = client.request("GET", "/data/auth", relogin=False, expect=(401, 403))
-        except NotXnat as error:
-            if error.status in (301, 302, 303, 307, 308) and "browser" not in error.message:
-                raise  # an expired password, an inactive account: say that
-            return None
+        reply, cookies = client.probe("GET", "/xapi/users/username", cookies)
+        name = reply.text.strip()
+        if reply.status == 200 and name and not reply.is_html and not any(map(str.isspace, name)):
+            return name, cookies
+        _raise_trouble(reply, client.server, "/xapi/users/username")
+        reply, cookies = client.probe("GET", "/data/auth", cookies)
         pieces = reply.text.split("'")  # User 'x' is logged in (1.1)
-        return pieces[1] if reply.status == 200 and len(pieces) >= 3 else None
+        if reply.status == 200 and len(pieces) >= 3 and not reply.is_html:
+            return pieces[1], cookies
+        _raise_trouble(reply, client.server, "/data/auth")
+        return None, cookies
+
+
+def _raise_trouble(reply: Reply, server: str, path: str) -> None:
+    """An answer that is no "I do not know you": a server error, or a redirect that says why."""
+    browser_login = 300 <= reply.status < 400 and "Login.vm" in reply.headers.get("location", "")
+    if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login:
+        raise error_for(reply, server, "GET", path)
 
 
 def _check(reply: Reply, server: str, credential: Credential) -> None:
@@ -138,18 +204,12 @@ def _check(reply: Reply, server: str, credential: Credential) -> None:
             hint=LOGIN_HINT,
         )
     if not 200 <= reply.status < 300:
-        raise error_for(reply, server, "POST", _SESSION)
+        raise error_for(reply, server, "POST", _PATH)
     token = reply.text.strip()
-    if reply.is_html or not token or len(token) > 200 or any(character.isspace() for character in token):
+    if reply.is_html or len(token) > 200 or not is_token(token):
         raise NotXnat(
             f"{server} answered the login with {'an HTML page' if reply.is_html else 'something'} "
             "that is not from an XNAT's API.",
             hint="Check the URL, its path included; a single-sign-on gateway may stand before the server.",
             status=reply.status,
         )
-
-
-def _session_timeout(cookie: str | None) -> float | None:
-    """Seconds, from `"<now ms>,<timeout ms>"` with its quotes (1.3)."""
-    pieces = (cookie or "").strip('"').split(",")
-    return int(pieces[1]) / 1000 if len(pieces) == 2 and pieces[1].isdecimal() else None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, ServerError
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.urls import url_path
+from xnatctl.xnat.client import XnatClient, url_path
+from xnatctl.xnat.replies import error_for
 
 _ROOT = "/data/prearchive/projects"
 
@@ -83,8 +83,12 @@ def commit(client: XnatClient, ref: PrearchiveRef) -> str | None:
     Returns the archive URI, None when the session stayed in the prearchive.
     """
     reply = client.request("POST", _path(ref), form={"action": "commit", "AA": "true"}, expect=(301, 303))
-    text = reply.text.strip()
-    return text if "/archive/" in text else None
+    target = reply.text.strip() or reply.headers.get("location", "")
+    if "/archive/" in target and "/prearchive/" not in target:
+        return target
+    if reply.status != 200:
+        raise error_for(reply, client.server, "POST", _path(ref))  # to a login page, say
+    return None
 
 
 def delete(client: XnatClient, ref: PrearchiveRef) -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import unescape
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
-from xnatctl.errors import AuthenticationError, NotFound, NotXnat, PermissionDenied, ServerError, Throttled, TooLarge
+from xnatctl.errors import (
+    AuthenticationError,
+    NotFound,
+    NotXnat,
+    PermissionDenied,
+    ServerError,
+    Throttled,
+    TooLarge,
+    XnatctlError,
+)
 
 #: Longest text of a server that goes into a message.
 _LONGEST = 300
@@ -31,12 +39,11 @@ def tidy(text: str) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: status, headers (lower-case names), the whole body, and the cookies that it sets, as they are sent."""
+    """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret."""
 
     status: int
     headers: Mapping[str, str]
-    content: bytes
-    cookies: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = field(repr=False)
 
     @property
     def text(self) -> str:
@@ -51,19 +58,23 @@ class Reply:
     @property
     def is_html(self) -> bool:
         """By the body: a login page comes with any content type."""
-        head = self.content[:512].lstrip().lower()
-        return head.startswith((b"<!doctype html", b"<html"))
+        return _begins_html(self.content[:4096])
 
     def json(self) -> Any:
-        """Decoded JSON. Raises NotXnat."""
+        """Decoded JSON. Raises NotXnat, for an HTML page too."""
         try:
             return json.loads(self.content)
-        except ValueError:
-            raise NotXnat("The server answered with something that is not JSON.", status=self.status) from None
+        except (ValueError, RecursionError):
+            what = "an HTML page" if self.is_html else "something that is not JSON"
+            raise NotXnat(
+                f"The server answered with {what}.",
+                hint="A login page or a proxy may stand between: check the URL.",
+                status=self.status,
+            ) from None
 
     def lines(self) -> list[str]:
-        """The lines of a uri-list, without line ends and empty lines."""
-        return [line.strip() for line in self.text.splitlines() if line.strip()]
+        """The lines of a uri-list exactly as they are, without line ends and blank lines."""
+        return [line for line in re.split(r"[\r\n]+", self.text) if line.strip()]
 
     @property
     def said(self) -> str:
@@ -74,17 +85,15 @@ class Reply:
         return "" if self.is_html else tidy(self.text[: 4 * _LONGEST])
 
 
-def cookies(lines: Iterable[str]) -> dict[str, str]:
-    """Name and value of each Set-Cookie line, quotes kept (contract xnat-api 1.3); what cannot be read is left out."""
-    found: dict[str, str] = {}
-    for line in lines:
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            jar.load(line)
-        except CookieError:
-            continue
-        found.update({name: morsel.coded_value for name, morsel in jar.items() if morsel["max-age"] != "0"})
-    return found
+def _begins_html(head: bytes) -> bool:
+    """True for a document type or root element of HTML, perhaps behind an XML declaration and comments."""
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    while head.startswith((b"<?xml", b"<!--")):
+        _, found, head = head.partition(b"?>" if head.startswith(b"<?") else b"-->")
+        if not found:
+            return False
+        head = head.lstrip()
+    return head.startswith((b"<!doctype html", b"<html"))
 
 
 def judge(reply: Reply, server: str, method: str, path: str, expect: tuple[int, ...]) -> Reply:
@@ -102,9 +111,7 @@ def judge(reply: Reply, server: str, method: str, path: str, expect: tuple[int, 
     raise error_for(reply, server, method, path)
 
 
-def error_for(  # noqa: PLR0911 - one return per status
-    reply: Reply, server: str, method: str, path: str
-) -> Exception:
+def error_for(reply: Reply, server: str, method: str, path: str) -> XnatctlError:  # noqa: PLR0911 - one per status
     """The error that a status means."""
     status, said = reply.status, reply.said
     what = f"{said} (HTTP {status})" if said else f"HTTP {status}"
@@ -117,6 +124,12 @@ def error_for(  # noqa: PLR0911 - one return per status
             return PermissionDenied(f"{server} refuses {method} {path}: {what}.")
         case 404:
             return NotFound(f"{server} has no {path}, or you may not see it: {what}.")
+        case 407:
+            return ServerError(
+                f"The proxy before {server} wants a login: {what}.",
+                hint="Put its user and password into HTTP_PROXY or HTTPS_PROXY: http://user:password@proxy:port",
+                status=status,
+            )
         case 413:
             return TooLarge(
                 f"A request was too large for {server} or a proxy before it (HTTP 413).",
@@ -164,7 +177,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, ServerError
+from xnatctl.xnat.addresses import url_path
 from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.urls import url_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +30,15 @@ class ProjectAccess:
 
 
 def version(client: XnatClient) -> Version:
-    """The server's version; readable by anyone (6). Raises NotXnat when there is none to read."""
-    document = client.get_json("/xapi/siteConfig/buildInfo")
+    """The server's version; readable by anyone (6), so it also tells whether this is an XNAT. Raises NotXnat."""
+    try:
+        document = client.get_json("/xapi/siteConfig/buildInfo")
+    except NotFound as error:
+        raise NotXnat(
+            f"{client.server} is not an XNAT: it does not tell its version.",
+            hint="Check the URL; if the site lives below a path (https://host/xnat), the path belongs to it.",
+            status=404,
+        ) from error
     text = str(document.get("version", "")) if isinstance(document, dict) else ""
     numbers = re.match(r"\D*(\d+(?:\.\d+)*)", text)
     if numbers is None:
@@ -46,8 +53,12 @@ def checksums_enabled(client: XnatClient) -> bool | None:
 
 
 def whoami(client: XnatClient) -> str:
-    """The login name that the server knows us by."""
-    return client.request("GET", "/xapi/users/username").text.strip()
+    """The login name that the server knows us by. Raises AuthenticationError, NotXnat."""
+    reply = client.request("GET", "/xapi/users/username")
+    name = reply.text.strip()
+    if not name or any(map(str.isspace, name)):
+        raise NotXnat(f"{client.server} did not say who is logged in.", status=reply.status)
+    return name
 
 
 def editable_projects(client: XnatClient) -> frozenset[str]:

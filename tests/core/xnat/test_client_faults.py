@@ -28,8 +28,8 @@ from xnatctl.errors import (
     UsageError,
 )
 from xnatctl.plugin.protocols import Body, Credential
+from xnatctl.xnat.addresses import normalise_server, url_path
 from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.urls import normalise_server, url_path
 
 ALICE = Credential(kind="password", username="alice", secret="p:ss", source="test")
 
@@ -344,7 +344,7 @@ def test_a_server_that_takes_no_more_bytes_is_a_stall():
 def test_silence_ends_with_the_timeout():
     done = threading.Event()
     with raw_server(lambda c: (read_head(c), done.wait(20))) as url, XnatClient(url, timeout=1) as client:
-        with pytest.raises(TransportError, match="did not answer within 1 s"):
+        with pytest.raises(TransportError, match="did not answer"):
             client.request("GET", "/data/x")
         done.set()
 

@@ -1,0 +1,116 @@
+"""Reading and changing the configuration file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xnatctl.errors import ConfigError
+from xnatctl.settings import paths, schema
+
+if TYPE_CHECKING:
+    import yaml
+
+
+def load_config(path: Path | None = None) -> dict[str, Any]:
+    """The checked content of the configuration file; empty when there is none. Raises ConfigError."""
+    file = path or paths.config_file()
+    content = _read(file)
+    return {} if content is None else _parse(content, str(file))
+
+
+def plugin_lists() -> tuple[list[str], list[str] | None]:
+    """`plugins.block` and `plugins.allow`. YAML is read only when the file speaks of plugins at all.
+
+    A file that cannot be understood allows no foreign plugin: `--help` and `config path` still work, and every command
+    that needs a setting reports what is wrong with the file.
+    """
+    try:
+        content = _read(paths.config_file())
+        if content is None or "plugins" not in content:
+            return [], None
+        plugins = load_config().get("plugins") or {}
+    except ConfigError:
+        return [], []
+    allow = plugins.get("allow")
+    return list(plugins.get("block") or []), None if allow is None else list(allow)
+
+
+def edit_config(change: Callable[[dict[str, Any]], None]) -> Path:
+    """Change the configuration file, whole or not at all; every setting in it is kept, and the comment at its top.
+
+    A file that is wrong already is left as it is. Raises ConfigError.
+    """
+    import yaml
+
+    # Through a link, so that a file kept in a folder of dotfiles stays there.
+    file = paths.config_file().resolve()
+    content = _read(file) or ""
+    document = _parse(content, str(file))
+    change(document)
+    schema.check_document(document, "the new configuration")
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True) if document else ""
+    paths.write_private(file, _top_comment(content) + text)
+    return file
+
+
+def _top_comment(content: str) -> str:
+    kept: list[str] = []
+    for line in content.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+        kept.append(line)
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise ConfigError(f"Cannot read {file}: it is not UTF-8 text.") from None
+    except OSError as error:
+        raise ConfigError(f"Cannot read {file}: {error.strerror}.") from error
+
+
+def _parse(content: str, where: str) -> dict[str, Any]:
+    import yaml
+
+    lines: dict[tuple[str, ...], int] = {}
+    try:
+        loader = yaml.SafeLoader(content)
+        node = loader.get_single_node()
+        if node is not None:
+            _note_lines(node, (), lines, where)
+        document = None if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}, line {mark.line + 1}" if mark is not None else where
+        raise ConfigError(f"{place}: not YAML: {_without_content(error)}.") from None
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{where}: not YAML that can be used.") from None
+    return schema.check_document(document, where, lines)
+
+
+def _without_content(error: yaml.YAMLError) -> str:
+    """What the parser found wrong, without the pieces of the file that it quotes: one may be a password."""
+    problem = str(getattr(error, "problem", None) or "unreadable")
+    return re.sub(r"'[^'<>]{2,}'|\"[^\"<>]{2,}\"", "(not shown)", problem)
+
+
+def _note_lines(node: yaml.Node, path: tuple[str, ...], lines: dict[tuple[str, ...], int], where: str) -> None:
+    """Remember where each key stands. Raises ConfigError for one that stands twice, which YAML lets pass."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        here = (*path, str(key.value) if isinstance(key, yaml.ScalarNode) else f"? in line {line}")
+        if here in lines and here[-1] != "<<":
+            raise ConfigError(f"{where}, line {line}: {'.'.join(here)} stands here again; it is in line {lines[here]}.")
+        lines[here] = line
+        _note_lines(value, here, lines, where)

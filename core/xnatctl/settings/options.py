@@ -1,0 +1,75 @@
+"""The options of plugins, as variable, profile and default give them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from xnatctl.errors import ConfigError
+from xnatctl.plugin.specs import Option
+from xnatctl.settings.value import Value
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def resolve_option(option: Option, profile: Mapping[str, Any]) -> Value[Any]:
+    """Variable, else profile (`options.<name>`), else default; as the option's type. Raises ConfigError."""
+    kept = (profile.get("options") or {}).get(option.name)
+    raw, origin = option.default, "default"
+    if option.envvar and os.environ.get(option.envvar):
+        raw, origin = os.environ[option.envvar], f"variable {option.envvar}"
+    elif kept is not None:
+        raw, origin = kept, f"profile option {option.name}"
+    if raw is None or origin == "default":
+        return Value(raw, origin)
+    return Value(_converted(option, raw, origin), origin)
+
+
+def unknown_options(profile: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """One line for each entry of the profile's `options` that no active plugin has."""
+    lines = []
+    for name in profile.get("options") or {}:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            lines.append(
+                f"The profile's option {name} belongs to no active plugin and does nothing"
+                + (f"; did you mean {close[0]}?" if close else ".")
+            )
+    return lines
+
+
+def _converted(option: Option, raw: Any, origin: str) -> Any:
+    kind = option.type
+    if isinstance(kind, tuple):
+        if str(raw) not in kind:
+            raise ConfigError(f"{option.name} ({origin}) must be one of {', '.join(kind)}, not {raw!r}.")
+        return str(raw)
+    value = _boolean(raw) if kind is bool else None if isinstance(raw, bool) else _plain(kind, raw)
+    if value is None:
+        raise ConfigError(f"{option.name} ({origin}) must be {_described(kind)}, not {raw!r}.")
+    return value
+
+
+def _boolean(raw: Any) -> bool | None:
+    word = str(raw).strip().lower()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def _plain(kind: type, raw: Any) -> Any:
+    """None for what does not fit: `int(3.5)` would quietly be 3."""
+    if isinstance(raw, dict | list) or (kind is int and isinstance(raw, float)):
+        return None
+    try:
+        value = kind(raw)
+    except (TypeError, ValueError):
+        return None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _described(kind: type) -> str:
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    return words.get(kind, f"a {kind.__name__}")

@@ -1,0 +1,63 @@
+"""What went wrong on the wire, in the reader's words, and whether the server can have seen anything."""
+
+from __future__ import annotations
+
+import httpcore
+
+from xnatctl.errors import ConnectionFailed, TransportError
+from xnatctl.xnat.addresses import ProxyAddress
+from xnatctl.xnat.replies import tidy
+from xnatctl.xnat.sockets import Exchange, Halted
+
+#: Raised before the first byte of a request.
+_BEFORE = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError, httpcore.UnsupportedProtocol)
+
+
+def explain(error: Exception, exchange: Exchange, server: str, proxy: ProxyAddress | None) -> ConnectionFailed:
+    """ConnectionFailed when nothing of the request was sent, else TransportError: it may have been carried out."""
+    if exchange.aborted:
+        return TransportError(f"The request to {server} was cut off before the answer.")
+    if isinstance(error, Halted):
+        return _halted(error, exchange, server)
+    reason = _reason(error)
+    if isinstance(error, _BEFORE) or exchange.sent == 0:
+        through = f" through the proxy {proxy.url}" if proxy is not None else ""
+        return ConnectionFailed(f"Cannot reach {server}{through}: {reason}.", hint=_hint(reason, proxied=bool(proxy)))
+    return TransportError(f"The connection to {server} broke before the whole answer was there: {reason}.")
+
+
+def _halted(error: Halted, exchange: Exchange, server: str) -> ConnectionFailed:
+    if error.why == "stalled":
+        what = "sent no more of its answer" if exchange.answered else "took no more data"
+        return TransportError(
+            f"{server} {what} for {exchange.stall_timeout:g} s; the connection was given up.",
+            hint="The network or a proxy may have lost the connection; run the command again.",
+        )
+    kind = TransportError if exchange.sent else ConnectionFailed
+    return kind(
+        f"{server} did not answer in time.",
+        hint="A larger `timeout` in the profile, or XNAT_TIMEOUT, gives it more time.",
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, httpcore.LocalProtocolError):
+        return "the request cannot be written as HTTP"  # the library quotes the header, which may hold a secret
+    if isinstance(error, httpcore.ProxyError):
+        return f"the proxy refuses with {tidy(str(error))}"
+    return tidy(str(error)) or type(error).__name__
+
+
+def _hint(reason: str, *, proxied: bool) -> str:
+    low = reason.lower()
+    if "certificate" in low:
+        return "For a server with its own certificate authority, name the CA file with `ca_cert` in the profile."
+    if "wrong version number" in low or "record layer" in low:
+        return "That port does not speak TLS: should the URL begin with http://?"
+    if proxied:
+        return "Check the proxy settings (HTTP_PROXY, HTTPS_PROXY), or name the server in NO_PROXY."
+    if any(text in low for text in ("name or service", "temporary failure", "nodename", "no address")):
+        return "Check the host name in the URL."
+    if "refused" in low:
+        return "Check the port in the URL, and that the server is running."
+    return "Check the URL, the network and the proxy settings."

@@ -1,0 +1,366 @@
+"""Sockets that can be cut, that know the clock of their request, and that hear an early answer.
+
+The HTTP library writes a whole body before it reads. Whoever refuses a body (413) or a login (401) answers at once, and
+a client that goes on writing sees a broken pipe instead of the answer. So every write looks first whether the server
+has spoken. Built on the public network interface of httpcore, on which httpx stands; one request at a time uses a
+socket, in the thread that made it. The time-outs that httpcore hands over are not used: each exchange keeps its clock.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import httpcore
+
+#: A peer that vanished without a word is found by the kernel after about two minutes of silence, though an answer may
+#: take hours: idle seconds, seconds between probes, probes.
+_KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+_READ_SIZE = 65536
+#: More than this before a status line is no HTTP.
+_LONGEST_HEAD = 65536
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+class Halted(Exception):
+    """We gave a request up. `why` is `aborted`, `late` (its time is over) or `stalled` (no progress)."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Exchange:
+    """The clock and the fate of one request.
+
+    Times in seconds; `begun` is the count of aborts when it was made, `sent` the bytes handed to the system, head
+    included.
+    `answered` is True while an answer is being read; before its first byte the server may be silent until the deadline,
+    because an import says nothing for as long as it takes (contract xnat-import 8).
+    """
+
+    def __init__(self, *, begun: int, timeout: float, connect_timeout: float, stall_timeout: float) -> None:
+        self.begun = begun
+        self.deadline = time.monotonic() + timeout
+        self.connect_timeout = connect_timeout
+        self.stall_timeout = stall_timeout
+        self.sent = 0
+        self.answered = False
+        self.aborted = False
+        self.socket: socket.socket | None = None
+
+    def check(self) -> None:
+        """Raises Halted when the request was cut or its time is over."""
+        if self.aborted:
+            raise Halted("aborted")
+        if time.monotonic() > self.deadline:
+            raise Halted("late")
+
+    def connect_limit(self) -> float:
+        """Seconds that one step of connecting may take."""
+        self.check()
+        return max(0.001, min(self.connect_timeout, self.deadline - time.monotonic()))
+
+
+class Sockets(httpcore.NetworkBackend):
+    """Makes the connections of one client, and cuts those in use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[Exchange] = set()
+        self._aborts = 0
+        self._local = threading.local()
+
+    @contextmanager
+    def carrying(self, exchange: Exchange) -> Iterator[None]:
+        """What this thread sends and reads inside belongs to `exchange`."""
+        with self._lock:
+            exchange.aborted = exchange.begun != self._aborts
+            self._running.add(exchange)
+        self._local.exchange = exchange
+        try:
+            yield
+        finally:
+            self._local.exchange = None
+            with self._lock:
+                exchange.socket = None
+                self._running.discard(exchange)
+
+    @property
+    def current(self) -> Exchange:
+        """The exchange of this thread."""
+        exchange: Exchange | None = getattr(self._local, "exchange", None)
+        if exchange is None:
+            raise RuntimeError("a socket was used outside of a request")
+        return exchange
+
+    @property
+    def aborts(self) -> int:
+        """How often `abort` was called."""
+        with self._lock:
+            return self._aborts
+
+    def abort(self) -> None:
+        """Cut every request in flight, also one that is just connecting; later requests are not touched."""
+        with self._lock:
+            self._aborts += 1
+            for exchange in self._running:
+                exchange.aborted = True
+                if exchange.socket is not None:
+                    # The plain shutdown also for TLS: a polite goodbye could block.
+                    with suppress(OSError):
+                        socket.socket.shutdown(exchange.socket, socket.SHUT_RDWR)
+
+    def attach(self, sock: socket.socket) -> Exchange:
+        """From now on `abort` cuts this socket for the exchange of this thread. Raises Halted when that is over."""
+        exchange = self.current
+        with self._lock:
+            exchange.socket = sock
+        exchange.check()
+        return exchange
+
+    def close(self, sock: socket.socket) -> None:
+        """Close, never while `abort` holds the descriptor."""
+        with self._lock:
+            sock.close()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """The first address that answers."""
+        self.current.check()
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(_text(error)) from error
+        failure: OSError = OSError("the host has no address")
+        for family, kind, protocol, _, address in addresses:
+            try:
+                return Stream(self, self._connect(socket.socket(family, kind, protocol), address))
+            except OSError as error:
+                failure = error
+        if isinstance(failure, TimeoutError):
+            raise httpcore.ConnectTimeout(f"no connection within {self.current.connect_timeout:g} s") from failure
+        raise httpcore.ConnectError(_text(failure)) from failure
+
+    def _connect(self, sock: socket.socket, address: Any) -> socket.socket:
+        try:
+            exchange = self.attach(sock)
+            sock.settimeout(exchange.connect_limit())
+            sock.connect(address)
+            exchange.check()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEPALIVE:
+                if hasattr(socket, name):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            sock.setblocking(False)
+        except BaseException:
+            self.close(sock)
+            raise
+        return sock
+
+
+class Stream(httpcore.NetworkStream):
+    """One connection. Never blocks without a limit, and notices an answer that comes before the body has gone."""
+
+    def __init__(self, owner: Sockets, sock: socket.socket) -> None:
+        self._owner = owner
+        self._sock = sock
+        self._exchange: Exchange | None = None
+        self._early = b""
+        self._ended = False
+        self._listening = True
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send everything. WriteError makes the library go on to reading the answer."""
+        exchange = self._begin()
+        view = memoryview(buffer)
+        moved = time.monotonic()
+        while view:
+            exchange.check()
+            self._listen()
+            try:
+                count = self._sock.send(view)
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                self._await_room(exchange, moved)
+            except OSError as error:
+                exchange.check()
+                raise httpcore.WriteError(_text(error)) from error
+            else:
+                exchange.sent += count
+                view = view[count:]
+                moved = time.monotonic()
+
+    def _begin(self) -> Exchange:
+        """The exchange of this thread; on its first write what the last one left is forgotten."""
+        exchange = self._owner.attach(self._sock)
+        if exchange is not self._exchange:
+            self._exchange, self._early, self._listening = exchange, b"", True
+        exchange.answered = False
+        return exchange
+
+    def _await_room(self, exchange: Exchange, moved: float) -> None:
+        """Wait until the socket takes more. Raises Halted, or WriteError when an answer lies there."""
+        limit = min(exchange.deadline, moved + exchange.stall_timeout)
+        events = select.POLLOUT | (select.POLLIN if self._listening else 0)
+        if not _poll(self._sock, events, limit - time.monotonic()):
+            exchange.check()
+            if self._early:
+                raise httpcore.WriteError("the server answered and takes no more")
+            raise Halted("stalled")
+
+    def _listen(self) -> None:
+        """Keep what the server says meanwhile; a refusal ends the sending.
+
+        A success that comes early does not: the server may have all that it needs and still wants to see the rest.
+        """
+        if not self._listening or not _poll(self._sock, select.POLLIN, 0):
+            return
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return  # TLS housekeeping, no data for us
+        except OSError as error:
+            raise httpcore.WriteError(_text(error)) from error
+        self._early += data
+        if not data:
+            self._ended = True
+            raise httpcore.WriteError("the server closed the connection")
+        status = final_status(self._early)
+        if status is not None:
+            self._listening = False
+            if status >= 300:
+                raise httpcore.WriteError("the server answered before the end of the body")
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """The next bytes, b"" at the end."""
+        exchange = self._owner.attach(self._sock)
+        if self._early:
+            data, self._early = self._early[:max_bytes], self._early[max_bytes:]
+            exchange.answered = True
+            return data
+        began = time.monotonic()
+        while not self._ended:
+            exchange.check()
+            events = select.POLLIN
+            try:
+                data = self._sock.recv(max_bytes)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                pass
+            except ssl.SSLWantWriteError:
+                events = select.POLLOUT
+            except OSError as error:
+                exchange.check()
+                raise httpcore.ReadError(_text(error)) from error
+            else:
+                exchange.check()  # a socket that was cut ends like one that was closed
+                # An interim answer (1xx) is a sign of life, not the answer.
+                exchange.answered = exchange.answered or final_status(data) is not None
+                return data
+            limit = min(exchange.deadline, began + exchange.stall_timeout) if exchange.answered else exchange.deadline
+            if not _poll(self._sock, events, limit - time.monotonic()):
+                exchange.check()
+                raise Halted("stalled")
+        return b""
+
+    def close(self) -> None:
+        """Without a goodbye."""
+        self._owner.close(self._sock)
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """The same connection, encrypted."""
+        exchange = self._owner.current
+        try:
+            limit = exchange.connect_limit()
+            wrapped = ssl_context.wrap_socket(
+                self._sock, server_hostname=server_hostname, do_handshake_on_connect=False
+            )
+        except BaseException:
+            self.close()
+            raise
+        try:
+            self._owner.attach(wrapped)
+            wrapped.settimeout(limit)
+            wrapped.do_handshake()
+            wrapped.setblocking(False)
+        except TimeoutError as error:
+            self._owner.close(wrapped)
+            exchange.check()
+            raise httpcore.ConnectTimeout(f"no TLS handshake within {exchange.connect_timeout:g} s") from error
+        except (OSError, ValueError) as error:
+            self._owner.close(wrapped)
+            exchange.check()
+            raise httpcore.ConnectError(_text(error)) from error
+        except BaseException:
+            self._owner.close(wrapped)
+            raise
+        exchange.sent = 0  # a proxy's CONNECT is not the request
+        return Stream(self._owner, wrapped)
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore asks for."""
+        match info:
+            case "ssl_object":
+                return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
+            case "socket":
+                return self._sock
+            case "is_readable":
+                return self._sock.fileno() < 0 or bool(_poll(self._sock, select.POLLIN, 0))
+            case "client_addr":
+                return self._sock.getsockname()
+            case "server_addr":
+                return self._sock.getpeername()
+        return None
+
+
+def final_status(head: bytes) -> int | None:
+    """The status of an answer that has begun; None while only interim answers (1xx) or too little is there.
+
+    What is no HTTP counts as 999: a refusal that the library will name.
+    """
+    while True:
+        if len(head) < 12 and b"HTTP/1."[: len(head)] == head[:7]:
+            return None
+        if not head.startswith(b"HTTP/1.") or not head[9:12].isdigit():
+            return 999
+        status = int(head[9:12])
+        if status >= 200:
+            return status
+        _, found, rest = head.partition(b"\r\n\r\n")
+        if not found:
+            return None if len(head) < _LONGEST_HEAD else 999
+        head = rest
+
+
+def _poll(sock: socket.socket, events: int, seconds: float) -> int:
+    """The events that are there within `seconds`; trouble counts as an event, the next call on the socket names it."""
+    poller = select.poll()
+    poller.register(sock, events)
+    for _, happened in poller.poll(max(0, int(seconds * 1000 + 0.999))):
+        return happened & (events | _GONE)
+    return 0
+
+
+def _text(error: Exception) -> str:
+    """The trouble in the system's words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,441 @@
+"""`auth login | logout | status` as a process of its own, against a small XNAT on loopback."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+PASSWORD = 'Canary-p@ss "wört" 50%'
+
+
+@pytest.fixture(scope="session")
+def httpserver_listen_address() -> tuple[str, int]:
+    return ("127.0.0.1", 0)
+
+
+@dataclass
+class Site:
+    """As much of an XNAT as a login needs (contract xnat-api 1): guests get a session too, and it proves nothing."""
+
+    url: str
+    users: dict[str, str] = field(default_factory=lambda: {"alice": PASSWORD, "bob": PASSWORD})
+    aliases: dict[str, tuple[str, str]] = field(default_factory=dict)
+    sessions: dict[str, str] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    broken: bool = False
+    tells_end: bool = True
+
+    def answer(self, request: Request) -> Response:
+        self.calls.append(f"{request.method} {request.path}")
+        if self.broken:
+            return Response("<h3>Out of order</h3>", 500)
+        user, rejected = self._who(request)
+        if rejected:
+            return Response("<h3>Authentication failed.</h3>", 401)
+        if request.path == "/data/JSESSION" and request.method == "DELETE":
+            self.sessions.pop(request.cookies.get("JSESSIONID", ""), None)
+            return Response("")
+        if request.path == "/data/JSESSION":
+            token = f"CANARY0SESSION{len(self.sessions) + len(self.calls):04}"
+            self.sessions[token] = user or "guest"
+            return self._with_end(Response(token, headers={"Set-Cookie": f"JSESSIONID={token}; Path=/; HttpOnly"}))
+        if user is None or user == "guest":
+            return Response("", 401)
+        if request.path == "/xapi/users/username":
+            return self._with_end(Response(user, mimetype="text/plain"))
+        return Response("", 404)
+
+    def _who(self, request: Request) -> tuple[str | None, bool]:
+        header = request.headers.get("Authorization", "")
+        if not header.startswith("Basic "):
+            return self.sessions.get(request.cookies.get("JSESSIONID", "")), False
+        name, _, secret = base64.b64decode(header[6:]).decode().partition(":")
+        if name in self.aliases:
+            owner, right = self.aliases[name]
+            return owner, secret != right
+        return name, self.users.get(name) != secret
+
+    def _with_end(self, response: Response) -> Response:
+        if self.tells_end:
+            value = f'"{int(time.time() * 1000)},900000"'
+            response.headers.add("Set-Cookie", f"SESSION_EXPIRATION_TIME={value}; Version=1; Path=/")
+        return response
+
+
+@pytest.fixture
+def site(httpserver: HTTPServer) -> Site:
+    made = Site(url=httpserver.url_for("").rstrip("/"))
+    httpserver.expect_request(re.compile(".*")).respond_with_handler(made.answer)
+    return made
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    directory = tmp_path / "home"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def cli(home: Path, site: Site) -> Callable[..., Result]:
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("XNAT", "XDG_")) and not k.lower().endswith("_proxy")
+    }
+    kept.pop("NETRC", None)
+
+    def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "", umask: int = 0) -> Result:
+        done = subprocess.run(
+            [sys.executable, "-m", "xnatctl", *arguments],
+            env={**kept, "HOME": str(home), "XNAT_URL": site.url, "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
+            input=stdin.encode(), capture_output=True, timeout=100, cwd=home, check=False, umask=umask,
+        )  # fmt: skip
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture
+def login(cli: Callable[..., Result]) -> Callable[..., Result]:
+    def run(user: str = "alice", *arguments: str) -> Result:
+        done = cli("auth", "login", "--username", user, "--password-stdin", *arguments, stdin=f"{PASSWORD}\n")
+        assert done.code == 0, done.err
+        return done
+
+    return run
+
+
+def tokens(home: Path) -> list[Path]:
+    return sorted((home / ".local" / "state" / "xnatctl" / "tokens").glob("*"))
+
+
+def written(home: Path) -> str:
+    return "".join(file.read_text(errors="replace") for file in home.rglob("*") if file.is_file())
+
+
+# login
+
+
+def test_login_proves_the_user_keeps_the_session_and_leaves_it_open(
+    login: Callable[..., Result], site: Site, home: Path
+) -> None:
+    document = login("alice", "-o", "json").document
+    assert document["schema"] == "xnatctl.auth/1"
+    assert (document["state"], document["server"], document["user"]) == ("logged in", site.url, "alice")
+    end = datetime.fromisoformat(document["valid_until"])
+    assert end.tzinfo == UTC
+    assert 0 < (end - datetime.now(UTC)).total_seconds() <= 900
+    assert list(site.sessions.values()) == ["alice"]
+    assert "GET /xapi/users/username" in site.calls
+    assert "DELETE /data/JSESSION" not in site.calls
+    (file,) = tokens(home)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    for directory in (file.parent, file.parent.parent):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_the_next_command_needs_no_password(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site
+) -> None:
+    login()
+    site.calls.clear()
+    document = cli("auth", "status", "-o", "json").document
+    assert (document["user"], document["source"]) == ("alice", "session token of auth login")
+    assert document["valid_until"] is not None
+    assert "POST /data/JSESSION" not in site.calls
+    assert list(site.sessions.values()) == ["alice"]  # a kept session is not ended by who uses it
+
+
+def test_the_end_noted_at_login_stands_in_for_a_server_that_is_silent(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site
+) -> None:
+    until = login("alice", "-o", "json").document["valid_until"]
+    site.tells_end = False
+    assert cli("auth", "status", "-o", "json").document["valid_until"] == until
+
+
+def test_one_slot_for_each_user(login: Callable[..., Result], cli: Callable[..., Result], home: Path) -> None:
+    login("alice")
+    login("bob")
+    assert len(tokens(home)) == 2
+    assert cli("auth", "status", "--username", "alice", "-q").out == "alice\n"
+    assert cli("auth", "status", "--username", "bob", "-q").out == "bob\n"
+    assert cli("auth", "status", "-q").out == "bob\n"
+
+
+def test_a_wrong_password_is_sent_once_exits_3_and_keeps_nothing(
+    cli: Callable[..., Result], site: Site, home: Path
+) -> None:
+    done = cli("auth", "login", "--username", "alice", "--password-stdin", "-o", "json", stdin="wrong-canary\n")
+    assert done.code == 3
+    assert done.document["error"]["code"] == "authentication"
+    assert done.document["error"]["exit_code"] == 3
+    assert site.calls.count("POST /data/JSESSION") == 1
+    assert tokens(home) == []
+    assert "wrong-canary" not in done.out + done.err
+
+
+def test_without_a_terminal_and_without_a_password_login_says_what_to_give(cli: Callable[..., Result]) -> None:
+    done = cli("auth", "login")
+    assert done.code == 3
+    assert "XNAT_USER and XNAT_PASS" in done.err
+    assert "--password-stdin" in done.err
+    assert "Run xnatctl auth login" not in done.err
+
+
+def test_without_a_server_the_error_says_how_to_name_one(cli: Callable[..., Result]) -> None:
+    for verb in ("login", "logout", "status"):
+        done = cli("auth", verb, env={"XNAT_URL": ""})
+        assert done.code == 2
+        assert "--url" in done.err
+
+
+def test_a_kept_session_is_not_used_for_a_new_login(login: Callable[..., Result], site: Site, home: Path) -> None:
+    login()
+    (first,) = site.sessions
+    login()
+    assert len(tokens(home)) == 1
+    assert first not in tokens(home)[0].read_text()
+
+
+def test_with_the_plugin_blocked_nothing_can_be_kept(cli: Callable[..., Result], site: Site) -> None:
+    done = cli(
+        "--block-plugin", "credentials", "auth", "login", "--username", "alice", "--password-stdin", stdin=PASSWORD
+    )
+    assert done.code == 8
+    assert site.calls == []  # not logged in for nothing
+
+
+def test_a_token_that_cannot_be_written_leaves_no_session_open(
+    cli: Callable[..., Result], site: Site, home: Path
+) -> None:
+    state = home / "state"
+    state.write_text("a file where a directory should be")
+    done = cli(
+        "auth", "login", "--username", "alice", "--password-stdin",
+        stdin=PASSWORD, env={"XNATCTL_STATE_DIR": str(state)},
+    )  # fmt: skip
+    assert done.code == 2
+    assert str(state) in done.err
+    assert site.sessions == {}
+
+
+# who we are: pitfall "CLI before environment"
+
+
+ENV = {"XNAT_USER": "alice", "XNAT_PASS": PASSWORD}
+
+
+def test_the_environment_logs_in_and_the_session_is_ended_afterwards(cli: Callable[..., Result], site: Site) -> None:
+    document = cli("auth", "status", "-o", "json", env=ENV).document
+    assert (document["user"], document["source"]) == ("alice", "variables XNAT_USER and XNAT_PASS")
+    assert document["valid_until"] is None
+    assert site.sessions == {}
+
+
+def test_a_user_on_the_command_line_is_never_logged_in_as_the_one_of_the_environment(
+    cli: Callable[..., Result], site: Site
+) -> None:
+    done = cli("auth", "status", "--username", "bob", "-o", "json", env=ENV)
+    assert done.code == 3
+    assert "as bob" in done.document["error"]["message"]
+    assert site.calls == []
+    done = cli("auth", "status", "--username", "bob", "--password-stdin", "-q", env=ENV, stdin=f"{PASSWORD}\n")
+    assert (done.code, done.out) == (0, "bob\n")
+    done = cli("auth", "status", "--username", "bob", "--password-stdin", env=ENV, stdin="wrong\n")
+    assert done.code == 3
+    assert "alice" not in done.out + done.err
+
+
+def test_password_alone_in_the_environment_goes_with_the_user_that_is_named(cli: Callable[..., Result]) -> None:
+    done = cli("auth", "status", "--username", "bob", "-q", env={"XNAT_PASS": PASSWORD})
+    assert (done.code, done.out) == (0, "bob\n")
+
+
+def test_an_alias_token_logs_in_as_its_owner(cli: Callable[..., Result], site: Site) -> None:
+    site.aliases["0a1b-2c3d"] = ("alice", "CANARY0ALIAS")
+    document = cli("auth", "status", "-o", "json", env={"XNAT_TOKEN": "0a1b-2c3d:CANARY0ALIAS"}).document
+    assert (document["user"], document["source"]) == ("alice", "variable XNAT_TOKEN")
+
+
+def test_a_profile_and_a_netrc_log_in(cli: Callable[..., Result], home: Path, site: Site) -> None:
+    (home / ".netrc").write_text("machine 127.0.0.1 login bob password secretword\n")
+    (home / ".netrc").chmod(0o600)
+    site.users["bob"] = "secretword"
+    assert cli("auth", "status", "-o", "json").document["source"] == str(home / ".netrc")
+    file = home / "c.yaml"
+    file.write_text(f"profiles:\n  a: {{url: '{site.url}', username: alice, password: otherword}}\n")
+    site.users["alice"] = "otherword"
+    done = cli("auth", "status", "-o", "json", env={"XNAT_URL": "", "XNATCTL_CONFIG": str(file)})
+    assert (done.document["user"], done.document["source"]) == ("alice", "profile a")
+    assert f"chmod 600 {file}" in done.err
+    done = cli(
+        "auth",
+        "status",
+        "-q",
+        env={"XNATCTL_CONFIG": str(file), "XNAT_URL": site.url.replace("127.0.0.1", "localhost")},
+    )
+    assert done.code == 3  # neither the profile's nor the netrc's server
+
+
+def test_a_password_on_the_command_line_works_with_one_warning(cli: Callable[..., Result]) -> None:
+    done = cli("auth", "status", "--username", "alice", "--password", PASSWORD, "-q")
+    assert (done.code, done.out) == (0, "alice\n")
+    assert done.err.count("process list") == 1
+    assert PASSWORD not in done.err
+
+
+# sessions that ended
+
+
+def test_an_ended_session_leads_to_the_next_source_of_the_same_user(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site, home: Path
+) -> None:
+    login()
+    site.sessions.clear()
+    (home / "c.yaml").write_text("credential_sources: [token, environment]\n")
+    done = cli("auth", "status", "-o", "json", env={**ENV, "XNATCTL_CONFIG": str(home / "c.yaml")})
+    assert done.document["source"] == "variables XNAT_USER and XNAT_PASS"
+
+
+def test_what_was_kept_as_one_user_is_not_continued_as_another(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site, home: Path
+) -> None:
+    login("bob")
+    site.sessions.clear()
+    site.users["alice"] = "secretword"
+    (home / ".netrc").write_text("machine 127.0.0.1 login alice password secretword\n")
+    (home / ".netrc").chmod(0o600)
+    done = cli("auth", "status", "-o", "json")
+    assert done.code == 3
+    assert "as bob: the session that was kept has ended" in done.document["error"]["message"]
+
+
+def test_a_session_of_somebody_else_is_not_taken(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site
+) -> None:
+    login("alice")
+    for token in site.sessions:
+        site.sessions[token] = "bob"
+    assert cli("auth", "status").code == 3
+    for token in site.sessions:
+        site.sessions[token] = "guest"
+    assert cli("auth", "status").code == 3
+
+
+# logout
+
+
+def test_logout_ends_the_session_and_forgets_it(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site, home: Path
+) -> None:
+    login()
+    document = cli("auth", "logout", "-o", "json").document
+    assert (document["state"], document["user"]) == ("logged out", "alice")
+    assert site.sessions == {}
+    assert tokens(home) == []
+    assert cli("auth", "status").code == 3
+
+
+def test_logout_ends_every_user_or_the_one_that_is_named(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site, home: Path
+) -> None:
+    for user in ("alice", "bob"):
+        login(user)
+    cli("auth", "logout", "--username", "bob")
+    assert list(site.sessions.values()) == ["alice"]
+    login("bob")
+    assert sorted(cli("auth", "logout", "-o", "json").document["user"].split(", ")) == ["alice", "bob"]
+    assert site.sessions == {}
+    assert tokens(home) == []
+
+
+def test_logout_forgets_also_when_the_server_is_out_of_order_or_the_session_has_ended(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site, home: Path
+) -> None:
+    login()
+    site.broken = True
+    done = cli("auth", "logout")
+    assert done.code == 0
+    assert "was not ended on the server" in done.err
+    assert tokens(home) == []
+    site.broken = False
+    login()
+    site.sessions.clear()
+    done = cli("auth", "logout")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_logout_without_a_session_says_so(cli: Callable[..., Result]) -> None:
+    done = cli("auth", "logout", "-o", "json")
+    assert done.code == 2
+    assert done.document["error"]["code"] == "not-found"
+
+
+# every format, and no secret in any
+
+
+@pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv", "tsv", "yaml"])
+def test_every_format_names_server_and_user(form: str, login: Callable[..., Result], site: Site) -> None:
+    out = login("alice", "-o", form).out
+    assert "alice" in out
+    assert site.url in out
+
+
+CANARIES = re.compile(r"Canary-p|CANARY0|wrong-canary")
+
+
+def test_no_secret_is_printed_logged_or_kept_anywhere_but_in_the_token_file(
+    cli: Callable[..., Result], site: Site, home: Path
+) -> None:
+    site.aliases["0a1b"] = ("alice", "CANARY0ALIAS")
+    log = str(home / "log")
+    said = [
+        cli("auth", "login", "--username", "alice", "--password", PASSWORD, "-vv", "--log-file", log),
+        cli("auth", "status", "-vv", "--log-file", log),
+        cli("auth", "status", "-vv", "--log-file", log, env=ENV),
+        cli("auth", "status", "-vv", env={"XNAT_TOKEN": "0a1b:CANARY0ALIAS"}),
+        cli("auth", "status", "-vv", env={"XNAT_TOKEN": "0a1b:CANARY0WRONG"}),
+        cli("auth", "status", "-vv", env={"XNAT_TOKEN": "CANARY0HALF"}),
+        cli("auth", "status", "-vv", "--username", "alice", "--password", "wrong-canary"),
+        cli("auth", "status", "-vv", "--url", "http://alice:CANARY0URL@127.0.0.1:1"),
+        cli("config", "show", "-vv", "-o", "json", env={**ENV, "XNAT_TOKEN": "0a1b:CANARY0ALIAS"}),
+        cli("config", "show", "-vv", "--username", "alice", "--password", PASSWORD),
+        cli("doctor", "-vv", "--log-file", log, env=ENV),
+    ]  # fmt: skip
+    for result in said:
+        # The request lines of httpx are there, so that the search is not in vain.
+        assert not CANARIES.search(result.out), result.out
+        assert not CANARIES.search(result.err), result.err
+    assert "HTTP Request" in said[0].err
+    assert "HTTP Request" in (home / "log").read_text()
+    assert stat.S_IMODE((home / "log").stat().st_mode) == 0o600
+    (file,) = tokens(home)
+    assert CANARIES.search(file.read_text())
+    file.unlink()
+    assert not CANARIES.search(written(home))

@@ -1,0 +1,287 @@
+"""The credential chain: who is asked, in which order, as whom, and what is said when nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
+from xnatctl.plugin.manager import Plugin
+from xnatctl.plugin.protocols import Credential, CredentialRequest
+from xnatctl.plugin.registry import Provided
+from xnatctl.plugin.specs import CredentialSourceSpec
+from xnatctl.settings.credentials import CredentialChain
+from xnatctl.settings.profiles import Flags, resolve
+
+Write = Callable[..., Path]
+URL = "https://xnat.example.org"
+
+
+class Sources:
+    """A registry of credential sources; each is a function of the request. `asked` notes who was asked for whom."""
+
+    def __init__(
+        self, *known: tuple[str, Callable[[CredentialRequest], Any]], interactive: tuple[str, ...] = ()
+    ) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self._sources = dict(known)
+        self._interactive = interactive
+        self.missing: dict[str, tuple[str, ...]] = {}
+
+    def credential_sources(self) -> list[Provided[CredentialSourceSpec]]:
+        plugin = Plugin(name="inhouse", target="inhouse", distribution="inhouse-tools", version="1.2", ours=False)
+        return [
+            Provided(
+                spec=CredentialSourceSpec(
+                    name=name, summary="", target="x:y", order=number, interactive=name in self._interactive
+                ),
+                plugin=plugin,
+                missing=self.missing.get(name, ()),
+            )
+            for number, name in enumerate(self._sources)
+        ]
+
+    def load(self, provided: Provided[CredentialSourceSpec]) -> Callable[[], Any]:
+        registry = self
+
+        class Source:
+            def get(self, request: CredentialRequest) -> Any:
+                registry.asked.append((provided.name, request.username))
+                return registry._sources[provided.name](request)
+
+        return Source
+
+
+def nothing(request: CredentialRequest) -> None:
+    return None
+
+
+def knows(user: str, kind: Any = "password", secret: str = "hush") -> Callable[[CredentialRequest], Credential]:
+    return lambda request: Credential(kind=kind, username=user, secret=secret, source=f"{kind} of {user}")
+
+
+def chain(sources: Sources, *, interactive: bool = False, fresh: bool = False, **flags: Any) -> CredentialChain:
+    return CredentialChain(
+        sources,  # type: ignore[arg-type]
+        resolve(Flags(**{"url": URL, **flags})),
+        interactive=interactive,
+        register_secret=lambda secret, user: None,
+        fresh=fresh,
+    )
+
+
+def test_sources_are_asked_in_order_and_none_too_many() -> None:
+    sources = Sources(("first", nothing), ("second", knows("bob")), ("third", knows("carol")))
+    asked = chain(sources)
+    assert asked().username == "bob"
+    assert asked.source == "password of bob"
+    assert [name for name, _ in sources.asked] == ["first", "second"]
+
+
+def test_each_call_gives_the_next_and_no_source_is_asked_twice() -> None:
+    sources = Sources(("a", knows("bob", "session")), ("b", knows("bob")), ("c", knows("bob", secret="other")))
+    asked = chain(sources)
+    assert [asked().kind, asked().kind, asked().secret] == ["session", "password", "other"]
+    with pytest.raises(AuthenticationError):
+        asked()
+    assert [name for name, _ in sources.asked] == ["a", "b", "c"]
+
+
+def test_the_command_line_comes_first_and_alone() -> None:
+    sources = Sources(("environment", knows("me")))
+    asked = chain(sources, username="other", password="typed")
+    credential = asked()
+    assert (credential.username, credential.secret, credential.source) == ("other", "typed", "the command line")
+    with pytest.raises(AuthenticationError):
+        asked()
+    assert sources.asked == []
+
+
+def test_a_typed_password_goes_with_the_user_of_variable_or_profile(
+    monkeypatch: pytest.MonkeyPatch, write_config: Write
+) -> None:
+    write_config(f"profiles:\n  a: {{url: '{URL}', username: kept}}\n")
+    assert chain(Sources(), password="typed")().username == "kept"
+    monkeypatch.setenv("XNAT_USER", "varied")
+    assert chain(Sources(), password="typed")().username == "varied"
+
+
+def test_a_typed_password_without_a_user_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="without a user name"):
+        chain(Sources(), password="typed")()
+
+
+@pytest.mark.parametrize("origin", ["flag", "variable", "profile"])
+def test_a_named_user_is_never_logged_in_as_another(
+    origin: str, monkeypatch: pytest.MonkeyPatch, write_config: Write
+) -> None:
+    flags = {"username": "other"} if origin == "flag" else {}
+    if origin == "variable":
+        monkeypatch.setenv("XNAT_USER", "other")
+    if origin == "profile":
+        write_config(f"profiles:\n  a: {{url: '{URL}', username: other}}\n")
+    sources = Sources(("environment", knows("me")), ("kept", knows("me", "session")), ("netrc", knows("OTHER")))
+    asked = chain(sources, **flags)
+    assert asked().username == "OTHER"
+    assert sources.asked == [("environment", "other"), ("kept", "other"), ("netrc", "other")]
+    with pytest.raises(AuthenticationError) as caught:
+        asked()
+    assert "as other" in caught.value.message
+    assert "environment knows me" in caught.value.message
+
+
+def test_a_login_with_its_provider_is_the_same_user() -> None:
+    assert chain(Sources(("kept", knows("alice", "session"))), username="ldap/Alice")().kind == "session"
+
+
+def test_an_alias_token_goes_with_a_kept_name_but_not_with_a_typed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = Sources(("token", knows("0a1b", "token")), ("netrc", knows("alice")))
+    monkeypatch.setenv("XNAT_USER", "alice")
+    assert chain(sources)().kind == "token"
+    assert chain(sources, username="alice")().kind == "password"
+    assert chain(sources, username="0a1b")().kind == "token"
+
+
+def test_what_ended_as_one_user_is_never_continued_as_another() -> None:
+    sources = Sources(
+        ("kept", knows("bob", "session")),
+        ("token", knows("0a1b", "token")),
+        ("netrc", knows("alice")),
+        ("ring", knows("bob")),
+    )
+    asked = chain(sources)
+    assert asked().kind == "session"
+    assert asked().source == "password of bob"
+    assert sources.asked[1:] == [("token", "bob"), ("netrc", "bob"), ("ring", "bob")]
+
+
+def test_a_session_that_ended_says_so() -> None:
+    asked = chain(Sources(("kept", knows("bob", "session")), ("netrc", knows("alice"))))
+    asked()
+    with pytest.raises(AuthenticationError, match="as bob: the session that was kept has ended") as caught:
+        asked()
+    assert "auth login" in (caught.value.hint or "")
+    assert "auth logout" in (caught.value.hint or "")
+
+
+def test_a_fresh_login_uses_no_kept_session() -> None:
+    sources = Sources(("kept", knows("bob", "session")), ("netrc", knows("alice")))
+    assert chain(sources, fresh=True)().username == "alice"
+
+
+def test_nobody_is_asked_without_a_terminal() -> None:
+    sources = Sources(("prompt", knows("alice")), interactive=("prompt",))
+    with pytest.raises(AuthenticationError) as caught:
+        chain(sources)()
+    assert caught.value.exit_code == 3
+    assert "prompt needs a terminal" in caught.value.message
+    assert sources.asked == []
+    assert chain(sources, interactive=True)().username == "alice"
+
+
+def test_with_nothing_found_the_error_names_who_was_asked_and_every_way_to_log_in() -> None:
+    sources = Sources(("one", nothing), ("two", nothing), ("three", nothing))
+    sources.missing["two"] = ("somewhere",)
+    with pytest.raises(AuthenticationError) as caught:
+        chain(sources)()
+    assert URL in caught.value.message
+    assert "asked: one, three" in caught.value.message
+    assert "two needs somewhere" in caught.value.message
+    for way in ("auth login", "XNAT_USER", "XNAT_PASS", "--username", "--password-stdin"):
+        assert way in (caught.value.hint or "")
+
+
+# credential_sources
+
+
+def test_the_configuration_chooses_sources_and_their_order(write_config: Write) -> None:
+    write_config("credential_sources: [c, a, c]\n")
+    sources = Sources(("a", knows("alice")), ("b", knows("bob")), ("c", nothing))
+    assert chain(sources)().username == "alice"
+    assert [name for name, _ in sources.asked] == ["c", "a"]
+
+
+def test_no_source_at_all_can_be_chosen(write_config: Write) -> None:
+    write_config("credential_sources: []\n")
+    sources = Sources(("a", knows("alice")))
+    with pytest.raises(AuthenticationError, match="asked: nothing"):
+        chain(sources)()
+    assert sources.asked == []
+
+
+def test_an_unknown_source_is_an_error_that_lists_the_known(write_config: Write) -> None:
+    write_config("credential_sources: [a, netcr]\n")
+    with pytest.raises(ConfigError, match="'netcr'") as caught:
+        chain(Sources(("a", knows("alice")), ("netrc", nothing)))()
+    assert "a, netrc" in (caught.value.hint or "")
+
+
+# sources of strangers
+
+
+def test_a_source_that_breaks_is_named_and_its_text_is_not_repeated() -> None:
+    def breaks(request: CredentialRequest) -> Credential:
+        raise RuntimeError("CANARY")
+
+    with pytest.raises(PluginUnavailable) as caught:
+        chain(Sources(("vault", breaks)))()
+    message = f"{caught.value.message} {caught.value.hint}"
+    for word in ("vault", "inhouse", "inhouse-tools 1.2", "RuntimeError"):
+        assert word in message
+    assert "CANARY" not in message
+    assert caught.value.exit_code == 8
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [("alice", "hush"), "hush", {"username": "alice"}, Credential(kind="password", username="alice", secret=""),
+     Credential(kind="password", username="", secret="hush")],
+)  # fmt: skip
+def test_a_source_that_answers_with_something_else_is_named(answer: Any) -> None:
+    with pytest.raises(PluginUnavailable, match="vault"):
+        chain(Sources(("vault", lambda request: answer)))()
+
+
+def test_an_error_of_ours_passes_as_it_is() -> None:
+    def refuses(request: CredentialRequest) -> Credential:
+        raise ConfigError("half a pair")
+
+    with pytest.raises(ConfigError, match="half a pair"):
+        chain(Sources(("profile", refuses)))()
+
+
+def test_every_secret_is_registered_before_it_is_given() -> None:
+    registered: list[tuple[str, str | None]] = []
+    sources = Sources(("a", knows("bob", "session", "first")), ("b", knows("bob", secret="second")))
+    asked = CredentialChain(
+        sources,  # type: ignore[arg-type]
+        resolve(Flags(url=URL)),
+        interactive=False,
+        register_secret=lambda secret, user: registered.append((secret, user)),
+    )
+    asked()
+    assert registered == [("first", "bob")]
+    asked()
+    assert registered == [("first", "bob"), ("second", "bob")]
+
+
+def test_the_request_names_server_and_profile(write_config: Write) -> None:
+    write_config(f"profiles:\n  site: {{url: '{URL}/', username: me, timeout: 5}}\n")
+    seen: list[CredentialRequest] = []
+
+    def look(request: CredentialRequest) -> None:
+        seen.append(request)
+
+    with pytest.raises(AuthenticationError):
+        CredentialChain(
+            Sources(("look", look)),  # type: ignore[arg-type]
+            resolve(Flags()),
+            interactive=False,
+            register_secret=lambda secret, user: None,
+        )()
+    (request,) = seen
+    assert (request.server, request.username, request.profile_name) == (URL, "me", "site")
+    assert request.profile["timeout"] == 5

@@ -1,0 +1,166 @@
+"""The helper command: no shell, bounded in time and size, and alone with its question."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import xnatctl_credentials.helper as helper_module
+from xnatctl.api import AuthenticationError, CredentialRequest
+from xnatctl_credentials.helper import Helper
+
+Ask = Callable[..., CredentialRequest]
+
+
+@pytest.fixture
+def script(tmp_path: Path, ask: Ask) -> Callable[..., CredentialRequest]:
+    """A request whose profile names a helper with this Python body."""
+
+    def make(body: str, *arguments: str, username: str | None = "me") -> CredentialRequest:
+        file = tmp_path / "my helper"  # a shell would cut this name in two
+        file.write_text(f"#!{sys.executable} -S\nimport json, os, sys, time\n{body}\n")
+        file.chmod(0o700)
+        return ask(username=username, profile={"credential_helper": [str(file), *arguments]})
+
+    return make
+
+
+def test_a_helper_answers_with_a_password(script: Callable[..., CredentialRequest]) -> None:
+    credential = Helper().get(script("print(json.dumps({'username': 'me', 'password': 'hush'}))"))
+    assert credential is not None
+    assert (credential.kind, credential.username, credential.secret) == ("password", "me", "hush")
+    assert credential.source == "helper my helper"
+
+
+def test_a_helper_answers_with_an_alias_token(script: Callable[..., CredentialRequest]) -> None:
+    credential = Helper().get(script("print(json.dumps({'alias': 'a', 'secret': 'b'}))"))
+    assert credential is not None
+    assert (credential.kind, credential.username, credential.secret) == ("token", "a", "b")
+
+
+def test_what_a_helper_is_told(script: Callable[..., CredentialRequest], tmp_path: Path) -> None:
+    out = tmp_path / "seen"
+    body = f"json.dump({{'argv': sys.argv[1:], 'stdin': json.load(sys.stdin)}}, open({str(out)!r}, 'w'))"
+    assert Helper().get(script(body, "$HOME", "a b; touch x")) is None
+    assert json.loads(out.read_text()) == {
+        "argv": ["$HOME", "a b; touch x", "get"],
+        "stdin": {"server": "https://xnat.example.org", "username": "me"},
+    }
+
+
+def test_our_secrets_are_not_in_its_environment(
+    script: Callable[..., CredentialRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XNAT_PASS", "XNAT_TOKEN", "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD", "PYTHONPATH"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("XNAT_PASS", "CANARY")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    out = tmp_path / "seen"
+    Helper().get(script(f"json.dump(dict(os.environ), open({str(out)!r}, 'w'))"))
+    seen = json.loads(out.read_text())
+    assert seen["SSH_AUTH_SOCK"] == "/agent"
+    assert "PATH" in seen
+    assert not [name for name in seen if name.startswith(("XNAT", "AWS", "LD_", "PYTHON"))]
+
+
+@pytest.mark.parametrize("body", ["", "print()", "print('{}')"])
+def test_nothing_means_not_mine(body: str, script: Callable[..., CredentialRequest]) -> None:
+    assert Helper().get(script(body)) is None
+
+
+def test_without_a_helper_nothing_is_started(ask: Ask) -> None:
+    assert Helper().get(ask()) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("print('CANARY')", "did not answer with JSON"),
+        ("print('[\"CANARY\"]')", "did not answer with a JSON object of texts"),
+        ("print(json.dumps({'username': 'me', 'password': 17}))", "did not answer with a JSON object of texts"),
+        ("print(json.dumps({'username': '', 'password': ''}))", "neither username and password nor alias and secret"),
+        ("print(json.dumps({'username': 'CANARY'}))", "neither username and password nor alias and secret"),
+        ("print('CANARY'); print('CANARY', file=sys.stderr); sys.exit(3)", "ended with exit code 3"),
+        ("sys.stdout.buffer.write(b'\\xff\\xfe')", "did not answer with JSON"),
+        ("os.kill(os.getpid(), 9)", "ended with exit code -9"),
+    ],
+)
+def test_what_goes_wrong_is_said_without_what_it_said(
+    body: str, says: str, script: Callable[..., CredentialRequest], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(AuthenticationError, match=says) as caught:
+        Helper().get(script(body))
+    assert caught.value.exit_code == 3
+    assert "my helper" in caught.value.message
+    assert "CANARY" not in f"{caught.value.message}{caught.value.hint}"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_helper_that_is_not_there_or_cannot_be_started_is_named(ask: Ask, tmp_path: Path) -> None:
+    with pytest.raises(AuthenticationError, match="absent cannot be started: No such file"):
+        Helper().get(ask(profile={"credential_helper": [str(tmp_path / "absent")]}))
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    plain.chmod(0o600)
+    with pytest.raises(AuthenticationError, match="plain cannot be started: Permission denied"):
+        Helper().get(ask(profile={"credential_helper": [str(plain)]}))
+
+
+@pytest.mark.parametrize(
+    "body", ["time.sleep(60)", "os.close(1); time.sleep(60)", "print('{}', flush=True); time.sleep(60)"]
+)
+def test_a_helper_that_hangs_is_ended(
+    body: str, script: Callable[..., CredentialRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper_module, "_LIMIT_SECONDS", 1)
+    pid = tmp_path / "pid"
+    with pytest.raises(AuthenticationError, match="did not answer within 1 s"):
+        Helper().get(script(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\n{body}"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_what_a_hanging_helper_started_is_ended_with_it(
+    script: Callable[..., CredentialRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper_module, "_LIMIT_SECONDS", 1)
+    pid = tmp_path / "pid"
+    body = f"child = os.fork()\nif child: open({str(pid)!r}, 'w').write(str(child)); sys.exit(0)\ntime.sleep(60)"
+    with pytest.raises(AuthenticationError, match="did not answer within"):  # the child holds the pipe
+        Helper().get(script(body))
+    child = int(pid.read_text())
+    deadline = time.monotonic() + 20
+    while _alive(child):
+        assert time.monotonic() < deadline, "the helper's child is still there"
+        time.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    """A zombie that nobody has collected yet does not count."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_helper_that_never_stops_talking_is_ended(script: Callable[..., CredentialRequest]) -> None:
+    with pytest.raises(AuthenticationError, match="far more than a credential"):
+        Helper().get(script("while True: sys.stdout.write('x' * 4096)"))
+
+
+def test_a_helper_that_does_not_read_its_question_may_answer(script: Callable[..., CredentialRequest]) -> None:
+    body = "os.close(0); print(json.dumps({'username': 'me', 'password': 'hush'}))"
+    assert Helper().get(script(body)) is not None
+
+
+def test_a_helper_below_the_home_may_be_named_with_a_tilde(ask: Ask, home: Path) -> None:
+    file = home / "helper"
+    file.write_text(f'#!{sys.executable} -S\nprint(\'{{"alias": "a", "secret": "b"}}\')\n')
+    file.chmod(0o700)
+    assert Helper().get(ask(profile={"credential_helper": ["~/helper"]})) is not None
