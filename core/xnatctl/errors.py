@@ -18,6 +18,7 @@
     |   `-- SourceChanged             5  source-changed
     |-- NotArchived                   6  not-archived
     |-- VerificationFailed            6  verification
+    |-- JournalError                  1  journal           what was done cannot be recorded, so nothing is sent
     |-- Refused                       7  refused           a safety rule, before anything was sent
     |-- PluginUnavailable             8  plugin
     `-- Interrupted                 130  interrupted
@@ -163,6 +164,12 @@ class VerificationFailed(XnatctlError):
 
     code = "verification"
     exit_code = 6
+
+
+class JournalError(XnatctlError):
+    """The journal cannot be read or written, so nothing may be sent."""
+
+    code = "journal"
 
 
 class Refused(XnatctlError):

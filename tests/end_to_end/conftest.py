@@ -28,6 +28,12 @@ def alice(sandbox: Sandbox) -> dict[str, str]:
 
 
 @pytest.fixture
+def elsewhere(alice: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The same user on another machine, where no journal remembers what was sent."""
+    return {**alice, "XDG_STATE_HOME": str(tmp_path / "elsewhere")}
+
+
+@pytest.fixture
 def exam(tmp_path: Path) -> Any:
     """Three series, 300 instances, every naming style, with clutter. `.instances`: SOP UID -> what was written."""
     return write_exam(tmp_path / "exam", series=3, instances=100, seed=7)

@@ -57,8 +57,8 @@ def test_the_same_study_waits_under_another_subject(xnatctl, sandbox, alice, exa
     assert len(imports(sandbox)) == before
 
 
-def test_a_row_that_the_server_works_on(xnatctl, sandbox, alice, exam):
-    assert xnatctl("session", "upload", exam.directory, *NAMES, "--prearchive", env=alice).code == 0
+def test_a_row_that_the_server_works_on(xnatctl, sandbox, alice, elsewhere, exam):
+    assert xnatctl("session", "upload", exam.directory, *NAMES, "--prearchive", env=elsewhere).code == 0
     sandbox.state.prearchive[0].status = "_ARCHIVING"
     refused(xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=alice), "_ARCHIVING")
 

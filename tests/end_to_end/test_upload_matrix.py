@@ -104,16 +104,16 @@ def test_a_second_upload_adds_to_the_session(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_delete_replaces_what_matches(xnatctl, sandbox, alice, exam, assert_exactly, mode):
-    assert xnatctl("session", "upload", exam.directory, *names(), env=alice).code == 0
+def test_delete_replaces_what_matches(xnatctl, sandbox, alice, elsewhere, exam, assert_exactly, mode):
+    assert xnatctl("session", "upload", exam.directory, *names(), env=elsewhere).code == 0
     done = xnatctl("session", "upload", exam.directory, *names(), "--mode", mode, "-o", "json", env=alice)
     assert done.code == 0, done.err
     assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_append_refuses_what_is_there_and_says_so(xnatctl, sandbox, alice, exam, mode):
-    assert xnatctl("session", "upload", exam.directory, *names(), env=alice).code == 0
+def test_append_refuses_what_is_there_and_says_so(xnatctl, sandbox, alice, elsewhere, exam, mode):
+    assert xnatctl("session", "upload", exam.directory, *names(), env=elsewhere).code == 0
     done = xnatctl(
         "session", "upload", exam.directory, *names(), "--mode", mode, "--overwrite", "append", "-o", "json", env=alice
     )

@@ -13,6 +13,7 @@ GROUPS = {
     "sandbox": "An XNAT-compatible server on this machine, to try things out.",
     "scan": "The scans of a session.",
     "session": "Upload imaging sessions, and see what is there.",
+    "upload": "Uploads made from this machine: what is missing, and finishing it.",
 }
 
 
@@ -22,6 +23,9 @@ def _core(path: str, summary: str, target: str) -> CommandSpec:
 
 BUILTIN = (
     _core("session upload", "Upload DICOM and prove that it arrived.", "session:upload"),
+    _core("session verify", "Compare what is on disk with a session.", "verifying:verify"),
+    _core("upload resume", "Finish an upload that was interrupted.", "upload:resume"),
+    _core("upload status", "List uploads, and what is missing of them.", "upload:status"),
     _core("auth login", "Log in and keep the session token.", "auth:login"),
     _core("auth logout", "End the kept session and forget its token.", "auth:logout"),
     _core("auth status", "Show who you are, and where the login comes from.", "auth:status"),

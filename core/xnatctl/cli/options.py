@@ -101,6 +101,30 @@ def server_options(function: F) -> F:
     return function
 
 
+def journal_options(function: F) -> F:
+    """`--resume/--no-resume` and `--lock-wait`, for every command that uploads."""
+    for decorate in reversed(
+        [
+            click.option(
+                "--resume/--no-resume",
+                default=True,
+                show_default=True,
+                help="Send only what is not proven to be there, or start over.",
+            ),
+            click.option(
+                "--lock-wait",
+                type=click.FloatRange(min=0),
+                default=60.0,
+                metavar="SECONDS",
+                show_default=True,
+                help="How long to wait for another run that uploads to the same destination.",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
 def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
     """The same option, with its value kept in the App."""
 

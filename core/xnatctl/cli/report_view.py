@@ -92,9 +92,14 @@ def _headline(report: Report) -> str:
     }[report.state]
     size = human_size(report.bytes)
     delivered = counts.sent + counts.skipped
+    if report.command == "session verify" and report.status is not Status.REFUSED:
+        where_found = "on the server" if report.state is PlaceState.UNKNOWN else place
+        return f"{counts.verified} of {counts.found} instances on disk are {where_found}."
     if report.status is Status.REFUSED or not counts.found:
         return "Nothing was sent."
-    text = f"{delivered} of {counts.found} instances {place} ({size} in {report.seconds:.1f} s)"
+    if not counts.sent and counts.skipped == counts.found:
+        size = "nothing had to be sent"
+    text = f"{delivered} of {counts.found} instances {place} ({size}, {report.seconds:.1f} s)"
     checked = {
         Level.NONE: "not checked",
         Level.COUNTED: "checked by count",

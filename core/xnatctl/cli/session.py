@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.options import TransportOptionsCommand, common_options, server_options
+from xnatctl.cli.options import TransportOptionsCommand, common_options, journal_options, server_options
 from xnatctl.cli.uploading import Upload, run_upload, transport_options
 from xnatctl.errors import UsageError
 from xnatctl.model.plan import Overwrite, Payload, Placement, UploadRequest
@@ -60,6 +60,7 @@ stay. --overwrite append adds and refuses what is there already. --overwrite non
     help="How long the server may take to archive the session.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing, log in nowhere.")
+@journal_options
 @server_options
 @common_options
 @pass_app
@@ -77,6 +78,8 @@ def upload(
     follow_symlinks: bool,
     wait: float,
     dry_run: bool,
+    resume: bool,
+    lock_wait: float,
     **given: Any,
 ) -> None:
     """See `_HELP`; options of transports arrive in `given`."""
@@ -99,4 +102,4 @@ def upload(
         follow_symlinks=follow_symlinks,
         options=transport_options(app, transport, given),
     )
-    run_upload(app, Upload(request=request, dry_run=dry_run, wait=wait))
+    run_upload(app, Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait))

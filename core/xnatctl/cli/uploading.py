@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +20,24 @@ from xnatctl.model.report import Counts, Report, Status
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
+    from xnatctl.delivery.journal import Journal
+    from xnatctl.delivery.run import HandoverRun, SessionRun
     from xnatctl.plugin.protocols import Transport, TransportContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
-    """An upload as a command asked for it. `wait` bounds settling in seconds; `rerun` finishes an unfinished job."""
+    """An upload as a command asked for it.
+
+    `wait` bounds settling in seconds, `lock_wait` how long another run to the same destination is waited for.
+    `resume` = go on from the journal; otherwise it is started anew. `rerun` finishes an unfinished job.
+    """
 
     request: UploadRequest
     dry_run: bool = False
     wait: float | None = None
+    resume: bool = True
+    lock_wait: float = 60.0
 
     @property
     def rerun(self) -> str:
@@ -35,7 +46,7 @@ class Upload:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """`xnatctl` with these arguments, without a password and without `--dry-run`."""
+    """`xnatctl` with these arguments, without a password, `--dry-run`, and what would start over."""
     kept: list[str] = []
     skip = False
     for argument in arguments:
@@ -45,7 +56,11 @@ def command_line(arguments: Sequence[str]) -> str:
         if argument == "--password":
             skip = True
             continue
-        if argument.startswith("--password=") or argument in ("--password-stdin", "--dry-run"):
+        if argument.startswith("--password=") or argument in (
+            "--password-stdin",
+            "--dry-run",
+            "--no-resume",
+        ):
             continue
         kept.append(argument)
     return shlex.join(["xnatctl", *kept])
@@ -69,13 +84,13 @@ def run_upload(app: App, upload: Upload) -> None:
     except _Ended as ended:
         report = ended.report
         _write_error(report, ended.error)
-        _finish(app, report, ended.error)
+        finish(app, report, ended.error)
         return
     except XnatctlError as error:
         _write_error(report, error)
-        _finish(app, report, error)
+        finish(app, report, error)
         return
-    _finish(app, report, None)
+    finish(app, report, None)
 
 
 class _Ended(Exception):
@@ -95,15 +110,49 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
     client = app.connect() if upload.request.settles else None
     if client is not None:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
-    runtime = Runtime(
-        client=client,
-        factories=lambda name: transport_factory(app, name),
-        tell=lambda event: _tell(app, event),
-        rerun=upload.rerun,
-        wait=WAIT if upload.wait is None else upload.wait,
-        display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
-    )
-    run = SessionRun(plan, runtime) if client is not None else HandoverRun(plan, runtime)
+    with _journal(app, upload, plan) as journal:
+        runtime = Runtime(
+            client=client,
+            factories=lambda name: transport_factory(app, name),
+            tell=lambda event: _tell(app, event),
+            rerun=upload.rerun,
+            wait=WAIT if upload.wait is None else upload.wait,
+            journal=journal,
+            display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
+            facts={"request": _request_text(upload, plan)},
+        )
+        return _run(SessionRun(plan, runtime) if client is not None else HandoverRun(plan, runtime), upload)
+
+
+@contextmanager
+def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
+    """The journal of the destination, with every other run locked out. Raises Refused, JournalError."""
+    from xnatctl.delivery.journal import Journal
+    from xnatctl.delivery.store import Lock, Store, journal_key
+    from xnatctl.settings.paths import journal_directory, private_directory
+
+    directory = private_directory(journal_directory())
+    key = journal_key(plan.destination, None if upload.request.settles else plan.root)
+    with ExitStack() as stack:
+        stack.enter_context(
+            closing(Lock(directory / f"{key}.lock", _sleep, limit=upload.lock_wait, tell=app.info)),
+        )
+        store = Store(directory / f"{key}.sqlite", fresh=not upload.resume)
+        yield stack.enter_context(closing(Journal(store)))
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)  # the main thread, with nothing else to do; Ctrl-C ends it
+    return True
+
+
+def _request_text(upload: Upload, plan: UploadPlan) -> str:
+    """The request, so that `upload resume` can make it again from any directory."""
+    request = replace(upload.request, path=os.path.abspath(upload.request.path), destination=plan.destination)
+    return json.dumps({"request": request.as_document(), "wait": upload.wait})
+
+
+def _run(run: SessionRun | HandoverRun, upload: Upload) -> Report:
     try:
         return run.run()
     except (KeyboardInterrupt, Interrupted) as interrupt:
@@ -182,7 +231,8 @@ def _status(counts: Counts, error: XnatctlError) -> Status:
     return Status.PARTIAL if counts.sent + counts.skipped else Status.FAILED
 
 
-def _finish(app: App, report: Report, error: XnatctlError | None) -> None:
+def finish(app: App, report: Report, error: XnatctlError | None) -> None:
+    """Render the report, say the error, and end the command with its exit code."""
     from xnatctl.cli.report_view import report_document
 
     with suppress(BrokenPipeError):

@@ -15,7 +15,7 @@ from contextlib import suppress
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.planning import halve
 from xnatctl.delivery.retry import STOPPING, Pause, RetryPolicy, classify, outcome_for
-from xnatctl.errors import Interrupted, PluginUnavailable, XnatctlError
+from xnatctl.errors import Interrupted, JournalError, PluginUnavailable, XnatctlError
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
@@ -53,6 +53,7 @@ class Engine:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._transports: list[Transport] = []
         self._lock = threading.Lock()
+        self._unrecorded: JournalError | None = None
 
     @property
     def stopped_by(self) -> ItemOutcome | None:
@@ -62,7 +63,8 @@ class Engine:
     def send(self, items: Sequence[UploadItem]) -> None:
         """Send all items; returns when every one has an outcome or the stage was stopped.
 
-        Raises Interrupted on Ctrl-C or a signal, after cutting what is in flight.
+        Raises Interrupted on Ctrl-C or a signal, after cutting what is in flight; JournalError when what is done cannot
+        be recorded: nothing goes on without a record.
         """
         if not items:
             return
@@ -79,6 +81,8 @@ class Engine:
             self._interrupt(threads)
             number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
             raise Interrupted("Interrupted; requests in flight were cut.", signal_number=number) from None
+        if self._unrecorded is not None:
+            raise self._unrecorded
 
     def _cut(self, items: Sequence[UploadItem]) -> Sequence[Batch]:
         """The transport's own batches, checked: every item exactly once."""
@@ -135,6 +139,9 @@ class Engine:
                         self._deliver(transport, batch)
                     finally:
                         self._work.done()
+        except JournalError as error:
+            self._unrecorded = self._unrecorded or error
+            self._work.stop(None)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end and say so
             self._work.stop(
                 ItemOutcome(path="", outcome=Outcome.FAILED, failure=FailureClass.FATAL, reason=_say(error))
@@ -183,8 +190,8 @@ class Engine:
             result = _failed(batch, FailureClass.FATAL, _say(error))
         outcomes = _complete(batch, result)
         sizes = {item.path: item.size for item in batch.items}
+        self._journal.record(outcomes)
         for outcome in outcomes:
-            self._journal.record(outcome)
             self._events.put(_item_event(outcome, sizes[outcome.path]))
         if any(outcome.outcome.delivered for outcome in outcomes):
             self._policy.succeeded()

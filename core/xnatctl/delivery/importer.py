@@ -21,7 +21,10 @@ from xnatctl.xnat.importing import ImportUri, send_import
 
 
 class SessionImporter:
-    """Sends bodies for one session; shared by all workers. `project_id` is the project's real ID."""
+    """Sends bodies for one session; shared by all workers.
+
+    `project_id` is the project's real ID; `known` are places that hold a part of the session since an earlier run.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class SessionImporter:
         direct: bool,
         project_id: str,
         study_instance_uid: str,
+        known: Sequence[ImportUri] = (),
     ) -> None:
         self._client = client
         self._destination = destination
@@ -40,7 +44,7 @@ class SessionImporter:
         self._project_id = project_id
         self._study = study_instance_uid
         self._lock = threading.Lock()
-        self._uris: dict[str, ImportUri] = {}
+        self._uris: dict[str, ImportUri] = {uri.text: uri for uri in known}
 
     @property
     def version(self) -> tuple[int, ...]:

@@ -1,17 +1,41 @@
 """What is known of each item: intent before the first byte, outcome after the answer.
 
-The engine writes here and nowhere else, so everything that a run must remember passes through `Journal`.
+The engine writes here and nowhere else, so everything that a run must remember passes through `Journal`. With a
+`Store` beneath it is durable, and the next run goes on from it; without one it ends with the process.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final
 
+from xnatctl.delivery.store import Past, Statement, Store, encode, set_meta
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
+
+_UPSERT: Final = """
+INSERT INTO items (name, path, size, mtime_ns, digest, run, outcome, reason, uri, attempts)
+VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0)
+ON CONFLICT (name) DO UPDATE SET path = excluded.path, size = excluded.size, mtime_ns = excluded.mtime_ns,
+    run = excluded.run, reason = NULL, outcome = excluded.outcome, digest = excluded.digest
+"""
+_INTEND: Final = "UPDATE items SET outcome = 'sending', attempts = attempts + 1, digest = NULL WHERE name = ?"
+_RECORD: Final = "UPDATE items SET outcome = ?, reason = ?, uri = coalesce(?, uri), digest = ? WHERE name = ?"
+_OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
+
+#: Rows of one transaction when the plan is entered; bounds memory.
+_ROWS: Final = 5000
+
+
+class Phase:
+    """How far a run came; the words of `upload status`."""
+
+    SENDING = "sending"
+    SETTLING = "settling"
+    DONE = "done"
 
 
 @dataclass(slots=True)
@@ -28,55 +52,137 @@ class ItemState:
     skipped: bool = False
 
 
-class Journal(Protocol):
-    """The record of a run. Every method may be called from any worker."""
+class Journal:
+    """The record of a run. Every method may be called from any worker; raises JournalError when it cannot be kept."""
 
-    def open(self, items: Iterable[UploadItem]) -> tuple[UploadItem, ...]:
-        """Enter the items of the plan; returns those that are still to be sent."""
-        ...
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._states: dict[str, ItemState] = {}
+        self._digests: dict[str, str] = {}
+        self._places: set[str] = set(store.places()) if store else set()
+        meta = store.meta() if store else {}
+        self._run = int(meta.get("run", "0"))
+        self._phase = meta.get("phase", "")
+        self._before = meta
+
+    # what earlier runs knew
+
+    @property
+    def resuming(self) -> bool:
+        """True when an earlier run began here."""
+        return self._run > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """True when an earlier run sent something, or may have, and did not come to its end."""
+        return self._store is not None and self._phase != Phase.DONE and self._store.tried()
+
+    @property
+    def phase(self) -> str:
+        """How far the run came, or the one before it came; empty for a new journal."""
+        return self._phase
+
+    def before(self, fact: str) -> str:
+        """A fact about the run before this one; empty for a new journal."""
+        return self._before.get(fact, "")
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The URIs that the server answered, in this run and before."""
+        with self._lock:
+            return frozenset(self._places)
+
+    def past(self) -> Mapping[str, Past]:
+        """What earlier runs recorded, by member name."""
+        return self._store.past() if self._store else {}
+
+    # this run
+
+    def begin(self, facts: Mapping[str, str]) -> None:
+        """A new run begins; `facts` say what was asked for."""
+        self._run += 1
+        self._phase = Phase.SENDING
+        self._remember({**facts, "run": str(self._run), "phase": self._phase})
+
+    def open(self, items: Iterable[UploadItem], proven: Collection[str] = ()) -> tuple[UploadItem, ...]:
+        """Enter the items of the plan; returns those that are still to be sent.
+
+        `proven` are the member names of those that an earlier run delivered, and that are still there.
+        """
+        past = self.past() if proven else {}
+        with self._lock:
+            for item in items:
+                state = self._states.setdefault(item.path, ItemState(item))
+                if item.name in proven:
+                    state.outcome, state.skipped = Outcome.ACCEPTED, True
+            states = list(self._states.values())
+        for first in range(0, len(states), _ROWS):
+            self._write([self._entry(state, past.get(state.item.name)) for state in states[first : first + _ROWS]])
+        return tuple(state.item for state in states if not state.outcome.delivered)
+
+    def _entry(self, state: ItemState, past: Past | None) -> Statement:
+        item, digest = state.item, past.digest if past is not None and state.skipped else None
+        fields = (encode(item.name), encode(item.path), item.size, item.mtime_ns, digest, self._run)
+        return (_UPSERT, (*fields, str(state.outcome)))
 
     def intend(self, batch: Batch) -> None:
         """The items of the batch are about to be sent."""
-        ...
-
-    def record(self, outcome: ItemOutcome) -> None:
-        """What the answer, or its absence, made of one item."""
-        ...
-
-    def states(self) -> tuple[ItemState, ...]:
-        """The state of every item, in the order of the plan."""
-        ...
-
-
-class RunJournal:
-    """The journal of one run, in memory: it forgets when the process ends."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._states: dict[str, ItemState] = {}
-
-    def open(self, items: Iterable[UploadItem]) -> tuple[UploadItem, ...]:
-        with self._lock:
-            for item in items:
-                self._states.setdefault(item.path, ItemState(item))
-            return tuple(state.item for state in self._states.values() if not state.outcome.delivered)
-
-    def intend(self, batch: Batch) -> None:
         with self._lock:
             for item in batch.items:
                 state = self._states[item.path]
                 state.outcome = Outcome.SENDING
                 state.attempts += 1
+        self._write([(_INTEND, (encode(item.name),)) for item in batch.items])
 
-    def record(self, outcome: ItemOutcome) -> None:
+    def digest(self, item: UploadItem, digest: str) -> None:
+        """The SHA-256 of the bytes that were read of an item, in hex; becomes durable with its outcome."""
         with self._lock:
-            state = self._states[outcome.path]
-            state.outcome = outcome.outcome
-            state.failure = outcome.failure
-            state.reason = outcome.reason
-            state.note = outcome.note
-            state.uri = outcome.uri or state.uri
+            self._digests[item.path] = digest
+
+    def record(self, outcomes: Sequence[ItemOutcome]) -> None:
+        """What the answer, or its absence, made of the items of one batch."""
+        statements: list[Statement] = []
+        with self._lock:
+            for outcome in outcomes:
+                state = self._states[outcome.path]
+                state.outcome = outcome.outcome
+                state.failure = outcome.failure
+                state.reason = outcome.reason
+                state.note = outcome.note
+                state.uri = outcome.uri or state.uri
+                reason = encode(outcome.reason) if outcome.reason is not None else None
+                digest = self._digests.pop(outcome.path, None)
+                statements.append(
+                    (_RECORD, (str(outcome.outcome), reason, outcome.uri, digest, encode(state.item.name)))
+                )
+            new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
+            self._places |= new
+        statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
+        self._write(statements)
+
+    def enter(self, phase: str) -> None:
+        """The run goes into its next phase."""
+        self._phase = phase
+        self._remember({"phase": phase})
+
+    def doubt(self, items: Iterable[UploadItem]) -> None:
+        """These were delivered once, but are not on the server: the next run sends them again."""
+        self._write([(_OUTCOME, (str(Outcome.MISSING), encode(item.name))) for item in items])
 
     def states(self) -> tuple[ItemState, ...]:
+        """The state of every item, in the order of the plan."""
         with self._lock:
             return tuple(self._states.values())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._store:
+            self._store.close()
+
+    def _remember(self, facts: Mapping[str, str]) -> None:
+        self._write(set_meta({**facts, "updated": f"{time.time():.0f}"}))
+
+    def _write(self, statements: Sequence[Statement]) -> None:
+        if self._store and statements:
+            self._store.write(*statements)

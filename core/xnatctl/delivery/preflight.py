@@ -41,19 +41,31 @@ def is_busy(status: str) -> bool:
     return status.lstrip("_").removeprefix("QUEUED_") in _BUSY
 
 
-def preflight(client: XnatClient, plan: UploadPlan) -> Preflight:
+def preflight(
+    client: XnatClient,
+    plan: UploadPlan,
+    *,
+    ours: bool = False,
+    quiet: Callable[[Destination], None] | None = None,
+) -> Preflight:
     """Ask, and refuse what could not end well.
 
-    Raises NotFound, PermissionDenied (project), Refused (labels, an existing session, a row in the way).
+    `ours`: an earlier run sent to this session, so that its being there is no reason to refuse. `quiet` is called with
+    the real project before anything is looked at that the server may be working on. Raises NotFound, PermissionDenied
+    (project), Refused (labels, an existing session, a row in the way).
     """
     study = plan.items[0].study_instance_uid
     version = site.version(client).tuple
     project = _project(client, plan.destination.project)
     destination = replace(plan.destination, project=project)
+    if quiet is not None:
+        quiet(destination)
     existing = listing.find_session(client, project, destination.session)
     _check_labels(destination, existing, lambda: _subject_exists(client, destination))
     if existing is not None:
-        destination = _check_existing(plan, replace(destination, session=existing.label), existing, study)
+        destination = _check_existing(replace(destination, session=existing.label), existing, study)
+        if plan.placement is Placement.ARCHIVE and plan.overwrite is Overwrite.NONE and not ours:
+            raise _refused(destination, existing)
     rows = tuple(prearchive.find_rows(client, project, label=destination.session))
     _check_rows(destination, rows, study)
     direct = (
@@ -109,14 +121,21 @@ def _unclean(noun: str, label: str) -> Refused:
     )
 
 
-def _check_existing(plan: UploadPlan, destination: Destination, existing: SessionInfo, study: str) -> Destination:
+def _refused(destination: Destination, existing: SessionInfo) -> Refused:
+    """`--overwrite none`, and the session is there."""
+    return Refused(
+        f"{_name(destination, existing)} exists already, and --overwrite none leaves existing sessions alone.",
+        hint="Choose another session label, or --overwrite append to add to it.",
+    )
+
+
+def _name(destination: Destination, existing: SessionInfo) -> str:
+    return f"Session {existing.label} ({existing.id}) of project {destination.project}"
+
+
+def _check_existing(destination: Destination, existing: SessionInfo, study: str) -> Destination:
     """Refuse what XNAT would refuse only after everything has been sent (contract xnat-import 3.4, checks 4 to 6)."""
-    where = f"Session {existing.label} ({existing.id}) of project {destination.project}"
-    if plan.placement is Placement.ARCHIVE and plan.overwrite is Overwrite.NONE:
-        raise Refused(
-            f"{where} exists already, and --overwrite none leaves existing sessions alone.",
-            hint="Choose another session label, or --overwrite append to add to it.",
-        )
+    where = _name(destination, existing)
     same = (existing.subject_label.lower(), existing.subject_id.lower())
     if existing.subject_label and destination.subject.lower() not in same:
         raise Refused(

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from xnatctl.delivery import settle, verify
 from xnatctl.delivery.engine import Engine, TransportFactory
 from xnatctl.delivery.importer import SessionImporter
-from xnatctl.delivery.journal import Journal, RunJournal
+from xnatctl.delivery.journal import Journal, Phase
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import fill_items, filtered, incomplete
+from xnatctl.delivery.resume import Ground, await_quiet, survey, survey_receiver
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.delivery.settle import Clockwork
 from xnatctl.errors import NotArchived, VerificationFailed
-from xnatctl.inventory.sources import open_item
+from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Event, EventKind
-from xnatctl.model.plan import Placement, Stage, StageKind, UploadItem, UploadPlan
-from xnatctl.model.refs import PrearchiveRef
+from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState, Report, Status, Verification
 from xnatctl.plugin.protocols import TransportContext
 from xnatctl.xnat.client import XnatClient
@@ -32,6 +34,7 @@ class Runtime:
 
     `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
     every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
+    `facts` is what the journal keeps of the command, so that another process can finish it.
     """
 
     client: XnatClient | None
@@ -40,8 +43,9 @@ class Runtime:
     rerun: str
     wait: float = settle.WAIT
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-    journal: Journal = field(default_factory=RunJournal)
+    journal: Journal = field(default_factory=Journal)
     display: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 class SessionRun:
@@ -57,6 +61,7 @@ class SessionRun:
         self._pause = Pause()
         self._clockwork = Clockwork(pause=self._pause, limit=runtime.wait)
         self._send = next(stage for stage in plan.stages if stage.kind is StageKind.SEND)
+        self._was_there = False
         self.report = new_report(plan, self._send)
 
     def run(self) -> Report:
@@ -74,38 +79,60 @@ class SessionRun:
         return self.report
 
     def _run(self) -> None:
-        check = preflight(self._client, self._plan)
-        self._plan = replace(self._plan, destination=check.destination)
-        self.report.destination = check.destination
-        for warning in check.warnings:
+        check = self._look()
+        journal, plan = self._journal, self._plan
+        # After a review the session is in the archive, which is where what was left for review belongs in the end.
+        archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
+        ground = survey(self._client, check, plan.items, journal.past(), journal.places, archive_counts=archive_counts)
+        for warning in [*check.warnings, *ground.warnings]:
             self._warn(warning)
-        importer = self._importer(check)
-        self._journal.open(self._plan.items)
-        self._runtime.tell(run_started(self._plan, self._send, self._runtime))
-        self._send_items(importer, self._send.items)
+        ours = self._journal.phase not in ("", Phase.DONE) and not self._journal.before("was_there")
+        self._was_there = check.existing is not None and not ours
+        importer = self._importer(check, ground)
+        was_there = "yes" if self._was_there else ""
+        self._journal.begin({**journal_facts(self._plan, self._runtime), "was_there": was_there})
+        left = self._journal.open(self._plan.items, ground.proven)
+        self._runtime.tell(run_started(self._plan, self._send, self._runtime, left))
+        self._send_items(importer, left)
         self._refuse_incomplete(importer)
+        self._journal.enter(Phase.SETTLING)
         self._settle(check, importer)
         if (error := filtered(self._journal.states())) is not None:
             raise error
+        self._journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
+
+    def _look(self) -> Preflight:
+        """What the server says before anything is sent; what an earlier run began there is waited for."""
+        resuming = self._journal.resuming
+
+        def quiet(destination: Destination) -> None:
+            if resuming:
+                await_quiet(self._client, destination, self._study, self._clockwork, self._runtime.tell)
+
+        check = preflight(self._client, self._plan, ours=self._journal.unfinished, quiet=quiet)
+        self._plan = replace(self._plan, destination=check.destination)
+        self.report.destination = check.destination
+        return check
 
     # sending
 
-    def _importer(self, check: Preflight) -> SessionImporter:
+    def _importer(self, check: Preflight, ground: Ground) -> SessionImporter:
         return SessionImporter(
             self._client,
             check.destination,
             version=check.version,
             direct=check.direct,
             project_id=check.destination.project,
-            study_instance_uid=self._plan.items[0].study_instance_uid,
+            study_instance_uid=self._study,
+            known=ground.places,
         )
 
     def _send_items(self, importer: SessionImporter, items: Sequence[UploadItem]) -> None:
         self._tell(EventKind.STAGE_STARTED, stage=self._send.name)
         engine = Engine(
             self._runtime.factories(self._send.transport or ""),
-            context_for(self._send, self._plan, importer, self._pause),
+            context_for(self._send, self._plan, importer, self._pause, self._journal),
             self._journal,
             tell=self._runtime.tell,
             anchored=lambda: bool(importer.uris),
@@ -128,10 +155,11 @@ class SessionRun:
     def _settle(self, check: Preflight, importer: SessionImporter) -> None:
         self._tell(EventKind.STAGE_STARTED, stage="settle")
         staged = [uri.ref for uri in importer.uris if uri.kind == "prearchive"]
-        if self._plan.placement is Placement.PREARCHIVE:
+        if self._plan.placement is Placement.PREARCHIVE and staged:
             self._leave_in_prearchive(check, importer, staged[0])
             return
-        session: SessionInfo | None = None
+        # Nothing is open: an earlier run had it archived, and all of it was found there.
+        session = check.existing if not importer.uris else None
         if any(uri.kind == "direct" for uri in importer.uris):
             session = settle.finish_direct(
                 self._client, check.destination, self._study, self._clockwork, self._runtime.tell
@@ -147,7 +175,7 @@ class SessionRun:
         self.report.state = PlaceState.ARCHIVED
         self.report.uri = f"/data/experiments/{session.id}"
         if self._wants_verification:
-            self._verify_archived(session.id, was_there=check.existing is not None)
+            self._verify_archived(session.id)
 
     def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
         verification = self._build_and_count(importer, ref)
@@ -170,7 +198,8 @@ class SessionRun:
             ref,
             subject=check.destination.subject,
             session=check.destination.session,
-            overwrite=self._plan.overwrite,
+            # What `none` protects is other people's data; what an earlier run of ours left there is completed.
+            overwrite=Overwrite.APPEND if exists and self._plan.overwrite is Overwrite.NONE else self._plan.overwrite,
             exists=exists,
             wait=self._runtime.wait,
             emit=self._runtime.tell,
@@ -201,10 +230,12 @@ class SessionRun:
     def _study(self) -> str:
         return self._plan.items[0].study_instance_uid
 
-    def _verify_archived(self, session_id: str, *, was_there: bool) -> None:
+    def _verify_archived(self, session_id: str) -> None:
         self._tell(EventKind.VERIFYING, state="comparing")
         for attempt in range(3):
-            verification = verify.verify_archived(self._client, session_id, self._delivered(), was_there=was_there)
+            verification = verify.verify_archived(
+                self._client, session_id, self._delivered(), was_there=self._was_there
+            )
             if verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
                 break  # a listing may lag behind the archiving, so differences are looked at again
         self._judge(verification)
@@ -214,6 +245,8 @@ class SessionRun:
         if verification.ok:
             return
         self.report.next.append(self._runtime.rerun)
+        gone = {d.sop_instance_uid for d in verification.differences if d.kind in ("missing", "remapped")}
+        self._journal.doubt(item for item in self._plan.items if item.sop_instance_uid in gone)
         raise VerificationFailed(
             f"The server does not hold what is on disk: {len(verification.differences)} differences, "
             f"first: {verification.differences[0].message}.",
@@ -248,21 +281,28 @@ class HandoverRun:
         """Send. Raises XnatctlError with `report` holding what is known."""
         started, runtime, plan = time.monotonic(), self._runtime, self._plan
         try:
-            runtime.journal.open(plan.items)
-            runtime.tell(run_started(plan, self._send, runtime))
+            journal = runtime.journal
+            ground = survey_receiver(plan.items, journal.past())
+            for warning in ground.warnings:
+                self.report.warnings.append(warning)
+                runtime.tell(Event(kind=EventKind.WARNING, message=warning))
+            journal.begin(journal_facts(plan, runtime))
+            left = journal.open(plan.items, ground.proven)
+            runtime.tell(run_started(plan, self._send, runtime, left))
             pause = Pause()
             Engine(
                 runtime.factories(self._send.transport or ""),
-                context_for(self._send, plan, None, pause),
-                runtime.journal,
+                context_for(self._send, plan, None, pause, journal),
+                journal,
                 tell=runtime.tell,
                 policy=runtime.policy,
                 pause=pause,
-            ).send(self._send.items)
-            error = incomplete(runtime.journal.states(), plan, (), runtime.rerun)
+            ).send(left)
+            error = incomplete(journal.states(), plan, (), runtime.rerun)
             if error is not None:
                 self.report.next.append(runtime.rerun)
                 raise error
+            journal.enter(Phase.DONE)
             self.report.state = PlaceState.RECEIVER
             self.report.status = Status.COMPLETE
         finally:
@@ -284,26 +324,41 @@ def new_report(plan: UploadPlan, send: Stage) -> Report:
     )
 
 
-def run_started(plan: UploadPlan, send: Stage, runtime: Runtime) -> Event:
-    """The first event of a run; sizes in bytes."""
+def run_started(plan: UploadPlan, send: Stage, runtime: Runtime, left: Sequence[UploadItem]) -> Event:
+    """The first event of a run; sizes in bytes. `skipped` counts what an earlier run delivered."""
     data = {
-        "files": len(plan.items),
-        "bytes": sum(item.size for item in plan.items),
+        "files": len(left),
+        "bytes": sum(item.size for item in left),
+        "skipped": len(plan.items) - len(left),
         "transport": send.transport,
         **runtime.display,
     }
     return Event(kind=EventKind.RUN_STARTED, data=data)
 
 
+def journal_facts(plan: UploadPlan, runtime: Runtime) -> dict[str, str]:
+    """What the journal keeps of a run as a whole."""
+    return {
+        **runtime.facts,
+        "destination": json.dumps(asdict(plan.destination)),
+        "root": json.dumps(plan.root),
+        "placement": str(plan.placement),
+    }
+
+
 def context_for(
-    stage: Stage, plan: UploadPlan, importer: SessionImporter | None, pause: Pause | None = None
+    stage: Stage,
+    plan: UploadPlan,
+    importer: SessionImporter | None,
+    pause: Pause | None = None,
+    journal: Journal | None = None,
 ) -> TransportContext:
     """What the transports of a send stage get to see."""
     return TransportContext(
         destination=plan.destination,
         workers=plan.workers,
         options=dict(stage.options),
-        open_item=open_item,
+        open_item=open_item if journal is None else (lambda item: open_digesting(item, journal.digest)),
         importer=importer,
         stop_requested=(lambda: pause.stopped) if pause is not None else (lambda: False),
     )

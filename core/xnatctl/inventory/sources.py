@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,32 @@ def _check(item: UploadItem, descriptor: int) -> None:
     now = (stat.S_ISREG(status.st_mode), size, status.st_mtime_ns)
     if now != (True, item.size, item.mtime_ns) or (item.inode and status.st_ino != item.inode):
         raise SourceChanged(f"{item.path} has changed since the upload was planned.", path=item.path)
+
+
+class _Digesting:
+    """Hashes what is read through it, and tells the digest with the last byte."""
+
+    def __init__(self, inner: Reader, item: UploadItem, tell: Callable[[UploadItem, str], None]) -> None:
+        self._inner = inner
+        self._item = item
+        self._tell = tell
+        self._left = item.size
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._inner.read(size)
+        self._digest.update(data)
+        self._left -= len(data)
+        if data and self._left == 0:
+            self._tell(self._item, self._digest.hexdigest())
+        return data
+
+
+@contextmanager
+def open_digesting(item: UploadItem, tell: Callable[[UploadItem, str], None]) -> Iterator[Reader]:
+    """`open_item`, and `tell` hears the SHA-256 (hex) when all of the item has been read."""
+    with open_item(item) as reader:
+        yield _Digesting(reader, item, tell)
 
 
 class _FileReader:

@@ -145,6 +145,19 @@ class UploadRequest:
     follow_symlinks: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def as_document(self) -> dict[str, Any]:
+        """Plain data for JSON; another process can ask for the same."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> UploadRequest:
+        """The inverse of `as_document`. Raises TypeError, KeyError or ValueError for what is none."""
+        fields = dict(document)
+        fields["destination"] = Destination(**fields["destination"])
+        fields["placement"] = Placement(fields["placement"])
+        fields["overwrite"] = Overwrite(fields["overwrite"])
+        return cls(**fields)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadPlan:

@@ -54,6 +54,11 @@ def token_directory() -> Path:
     return state_directory() / "tokens"
 
 
+def journal_directory() -> Path:
+    """Where the journals of uploads lie."""
+    return state_directory() / "journals"
+
+
 def _xdg(variable: str) -> Path | None:
     """The XDG specification tells us to ignore a relative path."""
     base = Path(os.environ.get(variable) or "")

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from xnatctl.delivery.engine import Engine
-from xnatctl.delivery.journal import RunJournal
+from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.errors import Interrupted, PluginUnavailable, TransportError
 from xnatctl.model.events import EventKind
@@ -48,7 +48,7 @@ def all_of(batch, outcome, failure, **more):
 @pytest.fixture
 def engine():
     def build(transport, *, workers=4, anchored=lambda: True, pause=None, events=None, policy=None, abort=lambda: None):
-        journal = RunJournal()
+        journal = Journal()
         built = Engine(
             transport,
             context(workers),

@@ -1,0 +1,186 @@
+"""`upload status` and `upload resume`: what the journals on this machine know, and how to finish an upload."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.options import common_options, server_options
+from xnatctl.cli.uploading import Upload, run_upload
+from xnatctl.errors import JournalError, NotFound, UsageError
+from xnatctl.model.document import Column, Document
+from xnatctl.model.plan import UploadRequest
+
+if TYPE_CHECKING:
+    from xnatctl.delivery.store import Past, Summary
+
+_COLUMNS = (
+    Column(key="id", title="ID"),
+    Column(key="server", title="server"),
+    Column(key="project", title="project"),
+    Column(key="subject", title="subject"),
+    Column(key="session", title="session"),
+    Column(key="state", title="state"),
+    Column(key="found", title="found", numeric=True),
+    Column(key="delivered", title="delivered", numeric=True),
+    Column(key="missing", title="missing", numeric=True),
+    Column(key="updated", title="last change"),
+)
+_ITEM_COLUMNS = tuple(Column(key=key, title=key) for key in ("path", "outcome", "reason"))
+
+
+@click.command(name="status", short_help="List uploads, and what is missing of them.")
+@click.argument("dest", required=False)
+@click.option("--unfinished", is_flag=True, help="Only those that are not complete.")
+@common_options
+@pass_app
+def status(app: App, dest: str | None, unfinished: bool) -> None:
+    """List the uploads made from this machine; asks no server.
+
+    With DEST (an ID from the list, PROJECT/SESSION, or a session label) show the files of one that were not delivered.
+    """
+    found = [summary for summary in _journals() if not (unfinished and _state(summary) == "complete")]
+    if dest is None:
+        app.render(_list_document(found))
+    else:
+        app.render(_one_document(_choose(found, dest)))
+
+
+@click.command(name="resume", short_help="Finish an upload that was interrupted.")
+@click.argument("dest")
+@server_options
+@common_options
+@pass_app
+def resume(app: App, dest: str) -> None:
+    """Finish an upload with the options that it was begun with: only what is not proven is sent.
+
+    DEST is an ID from `upload status`, PROJECT/SESSION, or a session label.
+    """
+    summary = _choose(_journals(), dest)
+    if summary.problem is not None:
+        raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
+    try:
+        request = UploadRequest.from_document(summary.request["request"])
+        wait = summary.request.get("wait")
+    except (KeyError, TypeError, ValueError):
+        raise JournalError(
+            f"{summary.path} does not say how the upload was made.", hint="Run the original upload command again."
+        ) from None
+    if request.settles:
+        given = app.given.get("url")
+        if given is None:
+            app.given["url"] = request.destination.server
+        elif given.rstrip("/") != request.destination.server:
+            raise UsageError(
+                f"This upload goes to {request.destination.server}, not to {given}.",
+                hint="Leave --url out; for another server, make the upload anew.",
+            )
+    run_upload(app, Upload(request=request, wait=wait))
+
+
+def _journals() -> list[Summary]:
+    from xnatctl.delivery.store import summaries
+    from xnatctl.settings.paths import journal_directory
+
+    return sorted(summaries(journal_directory()), key=lambda summary: -summary.updated)
+
+
+def _choose(found: Sequence[Summary], dest: str) -> Summary:
+    """The one journal that `dest` names. Raises NotFound, UsageError."""
+    wanted = dest.casefold()
+    matches = [summary for summary in found if wanted in _names(summary)]
+    if not matches and len(wanted) >= 4:
+        matches = [summary for summary in found if summary.id.startswith(wanted)]
+    if not matches:
+        raise NotFound(f"There is no upload {dest} on this machine.", hint="See what there is: xnatctl upload status")
+    if len(matches) > 1:
+        ids = ", ".join(summary.id for summary in matches)
+        raise UsageError(f"{dest} names {len(matches)} uploads: {ids}.", hint="Use the ID of one.")
+    return matches[0]
+
+
+def _names(summary: Summary) -> set[str]:
+    where = summary.destination
+    names = {
+        summary.id,
+        where.session,
+        f"{where.project}/{where.session}",
+        f"{where.project}/{where.subject}/{where.session}",
+    }
+    return {name.casefold() for name in names if name}
+
+
+def _state(summary: Summary) -> str:
+    if summary.problem is not None:
+        return "unreadable"
+    if summary.phase == "done":
+        return "complete"
+    if summary.phase == "settling":
+        return "delivered, not settled"
+    return "incomplete"
+
+
+def _row(summary: Summary) -> dict[str, Any]:
+    where = summary.destination
+    updated = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(summary.updated)) if summary.updated else ""
+    return {
+        "id": summary.id,
+        "server": where.server,
+        "project": where.project,
+        "subject": where.subject,
+        "session": where.session,
+        "state": _state(summary),
+        "found": summary.found,
+        "delivered": summary.delivered,
+        "missing": summary.found - summary.delivered,
+        "updated": updated,
+        "root": summary.root,
+        "problem": summary.problem,
+    }
+
+
+def _list_document(found: Sequence[Summary]) -> Document:
+    rows = [_row(summary) for summary in found]
+    open_ones = [row for row in rows if row["state"] not in ("complete", "unreadable")]
+    lines = [f"{len(rows)} uploads, {len(open_ones)} not complete."]
+    lines += [f"Next: xnatctl upload resume {row['id']}" for row in open_ones[:5]]
+    lines += [f"Warning: {row['problem']}" for row in rows if row["problem"]]
+    schema = "xnatctl.uploads/1"
+    return Document(
+        schema=schema,
+        data={"schema": schema, "uploads": rows},
+        columns=_COLUMNS,
+        rows=rows,
+        identifiers=tuple(row["id"] for row in rows),
+        summary=tuple(lines),
+    )
+
+
+def _one_document(summary: Summary) -> Document:
+    from xnatctl.delivery.store import items_of
+
+    if summary.problem is not None:
+        raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
+    missing = [_item(past) for past in items_of(summary.path) if not past.outcome.delivered]
+    row = _row(summary)
+    lines = [f"{row['delivered']} of {row['found']} instances delivered from {row['root']}: {row['state']}."]
+    if row["state"] != "complete":
+        lines.append(f"Next: xnatctl upload resume {row['id']}")
+    schema = "xnatctl.upload/1"
+    return Document(
+        schema=schema,
+        data={"schema": schema, **row, "request": json.loads(json.dumps(summary.request)), "not_delivered": missing},
+        columns=_ITEM_COLUMNS if missing else (),
+        rows=missing,
+        identifiers=tuple(entry["path"] for entry in missing),
+        summary=tuple(lines),
+    )
+
+
+def _item(past: Past) -> dict[str, Any]:
+    return {"path": past.path, "outcome": str(past.outcome), "reason": past.reason}

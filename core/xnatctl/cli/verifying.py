@@ -1,0 +1,60 @@
+"""`session verify`: is what is on disk on the server? Changes nothing anywhere."""
+
+from __future__ import annotations
+
+import click
+
+from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.options import common_options, server_options
+from xnatctl.cli.uploading import finish
+from xnatctl.model.plan import UploadRequest
+from xnatctl.model.refs import Destination
+
+_HELP = """Compare the DICOM files of PATH with a session on the server; changes nothing.
+
+Works at any time and for an upload that anybody made. Compared by SOP Instance UID where the server lists them, else
+by number of files per series. Exit code 0 means that nothing differs, 6 that something does: the report names it.
+"""
+
+
+@click.command(name="verify", help=_HELP, short_help="Compare what is on disk with a session.")
+@click.argument("path", type=click.Path(path_type=str))
+@click.option("-P", "--project", required=True, help="Project ID.")
+@click.option("-S", "--subject", required=True, help="Subject label.")
+@click.option("-E", "--session", required=True, help="Session label.")
+@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
+@server_options
+@common_options
+@pass_app
+def verify(app: App, path: str, project: str, subject: str, session: str, follow_symlinks: bool) -> None:
+    """See `_HELP`."""
+    from xnatctl.delivery.checking import check_session
+    from xnatctl.delivery.planning import plan_session_upload
+    from xnatctl.errors import XnatctlError
+    from xnatctl.model.report import Report, Status
+
+    request = UploadRequest(
+        command="session verify",
+        path=path,
+        destination=Destination(
+            server=app.settings.server_or_empty(), project=project, subject=subject, session=session
+        ),
+        transport="",
+        workers=1,
+        follow_symlinks=follow_symlinks,
+    )
+    report = Report(
+        command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
+    )
+    try:
+        plan = plan_session_upload(request)
+        report.excluded = list(plan.excluded)
+        report.warnings = list(plan.warnings)
+        error = check_session(app.connect(), plan, report)
+    except XnatctlError as raised:
+        error = raised
+    if error is not None:
+        report.error = error.as_document()
+        if report.status is Status.REFUSED and error.exit_code != 7:
+            report.status = Status.FAILED
+    finish(app, report, error)

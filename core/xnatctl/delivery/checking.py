@@ -1,0 +1,123 @@
+"""Is what is on disk on the server? Asked at any time, of an upload that anybody made, with a journal or without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.reporting import fill_items
+from xnatctl.delivery.verify import verify_archived, verify_staged
+from xnatctl.errors import NotFound, VerificationFailed, XnatctlError
+from xnatctl.model.outcome import ItemOutcome, Outcome
+from xnatctl.model.plan import UploadItem, UploadPlan
+from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
+from xnatctl.xnat import listing, prearchive, site
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
+
+
+def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> XnatctlError | None:
+    """Compare the items of a plan with the session that it names, and fill the report; changes nothing.
+
+    Returns the error to end with, None when nothing differs. Raises NotFound for a project that cannot be seen.
+    """
+    started = time.monotonic()
+    access = site.project_access(client, plan.destination.project)
+    if not access.exists:
+        raise NotFound(
+            f"{client.server} has no project {plan.destination.project}, or {client.login_name} may not see it.",
+            hint="Check the project ID (capitals matter), or ask its owner to add you.",
+        )
+    report.destination = replace(plan.destination, server=client.server, project=access.id)
+    session = listing.find_session(client, access.id, plan.destination.session)
+    rows = _rows(client, access.id, plan)
+    if session is not None:
+        report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
+        report.verification = verify_archived(client, session.id, plan.items)
+        _compare_subject(report, session)
+    elif rows:
+        report.state, report.uri = PlaceState.PREARCHIVE, rows[0].ref.path
+        report.verification = _verify_row(client, rows[0], plan.items)
+    else:
+        report.verification = _all_missing(plan.items)
+    report.warnings += [
+        f"The prearchive holds a part of this session ({row.timestamp}, {row.status}); it is not in the archive."
+        for row in rows
+        if session is not None
+    ]
+    journal = Journal()
+    journal.open(plan.items)
+    journal.record([ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in plan.items])
+    fill_items(report, journal.states(), plan)
+    report.counts.sent = report.bytes = 0
+    report.counts.failed = report.counts.found - report.counts.verified
+    report.seconds = time.monotonic() - started
+    error = _verdict(report, plan)
+    report.status = Status.COMPLETE if error is None else Status.PARTIAL
+    return error
+
+
+def _rows(client: XnatClient, project: str, plan: UploadPlan) -> Sequence[PrearchiveRow]:
+    """Prearchive rows of the same session; those who may not look there see none."""
+    from xnatctl.errors import PermissionDenied
+
+    study = plan.items[0].study_instance_uid
+    try:
+        return prearchive.find_rows(client, project, label=plan.destination.session, study_uid=study)
+    except PermissionDenied:
+        return ()
+
+
+def _compare_subject(report: Report, session: SessionInfo) -> None:
+    wanted = report.destination.subject.casefold()
+    if session.subject_label and wanted not in (session.subject_label.casefold(), session.subject_id.casefold()):
+        message = f"the session belongs to subject {session.subject_label}, not to {report.destination.subject}"
+        report.verification.differences.append(Difference(kind="subject", message=message))
+        report.verification.ok = False
+
+
+def _verify_row(client: XnatClient, row: PrearchiveRow, items: Sequence[UploadItem]) -> Verification:
+    """A session in the prearchive can be counted once the server has read it; before that, nothing is known."""
+    if row.status not in ("READY", "CONFLICT"):
+        message = f"the session is {row.status} in the prearchive and cannot be counted yet"
+        return Verification(ok=False, differences=[Difference(kind="state", message=message)])
+    return verify_staged(client, row.ref, items)
+
+
+def _all_missing(items: Sequence[UploadItem]) -> Verification:
+    differences = [
+        Difference(
+            kind="missing",
+            message="the session is neither in the archive nor in the prearchive",
+            series_instance_uid=item.series_instance_uid,
+            sop_instance_uid=item.sop_instance_uid,
+            path=item.path,
+        )
+        for item in items
+    ]
+    return Verification(level=Level.UID, ok=False, differences=differences)
+
+
+def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
+    where = f"session {report.destination.session} of project {report.destination.project}"
+    differences = report.verification.differences
+    if plan.unreadable:
+        entry = plan.unreadable[0]
+        return VerificationFailed(
+            f"{len(plan.unreadable)} files on disk cannot be read, so {where} cannot be compared: first {entry.path} "
+            f"({entry.reason}).",
+            hint="Make them readable for this user and run the command again.",
+        )
+    if not differences:
+        return None
+    if report.uri is None:
+        message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
+        return VerificationFailed(message, hint="Upload it with xnatctl session upload.")
+    return VerificationFailed(
+        f"{where[0].upper()}{where[1:]} differs from what is on disk: {len(differences)} differences, first: "
+        f"{differences[0].message}.",
+        hint="The report names each one; xnatctl session upload with the same PATH sends what is missing.",
+    )

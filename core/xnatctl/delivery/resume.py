@@ -1,0 +1,187 @@
+"""Going on where an earlier run ended: what of its journal still holds, on the disk and on the server.
+
+A journal says what was answered then; the session may have been archived, moved or deleted since. So every instance
+that is not sent again was looked for now: its file is what it was, and its place is still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from xnatctl.delivery.preflight import Preflight, is_busy
+from xnatctl.delivery.settle import Clockwork
+from xnatctl.delivery.store import Past
+from xnatctl.delivery.verify import by_series
+from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
+from xnatctl.inventory.sources import content_hash
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.plan import UploadItem
+from xnatctl.model.refs import Destination
+from xnatctl.xnat import direct_archive, listing, prearchive
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.importing import ImportUri
+
+#: A direct-archive session in one of these takes files, or never will again; in any other the server works on it.
+_AT_REST = frozenset({"RECEIVING", "ERROR"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """What a run may build on: member names that need not be sent, and the open places that hold some of them."""
+
+    proven: frozenset[str] = frozenset()
+    places: tuple[ImportUri, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def recall(items: Iterable[UploadItem], past: Mapping[str, Past]) -> tuple[list[UploadItem], list[UploadItem]]:
+    """The items that were delivered before and are the same files still; and those that changed since.
+
+    Path, size and time decide; where those differ, the content does (DESIGN 5, "Journal").
+    """
+    same: list[UploadItem] = []
+    changed: list[UploadItem] = []
+    for item in items:
+        before = past.get(item.name)
+        if before is not None and before.outcome.delivered:
+            (same if _unchanged(item, before) else changed).append(item)
+    return same, changed
+
+
+def _unchanged(item: UploadItem, before: Past) -> bool:
+    if (item.path, item.size, item.mtime_ns) == (before.path, before.size, before.mtime_ns):
+        return True
+    if item.size != before.size or before.digest is None:
+        return False
+    try:
+        return content_hash(item) == before.digest
+    except SourceChanged:
+        return False
+
+
+def survey_receiver(items: Sequence[UploadItem], past: Mapping[str, Past]) -> Ground:
+    """What a receiver took earlier; nothing more can be asked of it."""
+    same, changed = recall(items, past)
+    return Ground(proven=frozenset(item.name for item in same), warnings=_changed(changed))
+
+
+def survey(
+    client: XnatClient,
+    check: Preflight,
+    items: Sequence[UploadItem],
+    past: Mapping[str, Past],
+    places: Collection[str],
+    *,
+    archive_counts: bool,
+) -> Ground:
+    """What earlier runs delivered and the server still has where it was asked for.
+
+    `archive_counts`: what is in the archive is in the right place. Raises Refused when the session was moved to
+    another project.
+    """
+    same, changed = recall(items, past)
+    if not same:
+        return Ground(warnings=_changed(changed))
+    study = items[0].study_instance_uid
+    live = {uri.text: uri for uri in _live(client, check, study, places)}
+    waiting = [item for item in same if past[item.name].uri in live]
+    proven = {item.name for item in waiting}
+    others = [item for item in same if item.name not in proven]
+    if others and check.existing is not None and archive_counts:
+        proven |= held(client, check.existing.id, others)
+    lost = [item for item in same if item.name not in proven]
+    warnings = [*_changed(changed)]
+    if lost and (archive_counts or check.existing is None):
+        if check.existing is None and not live:
+            _refuse_moved(client, check.destination, study)
+        warnings.append(
+            f"{len(lost)} files that were delivered before are no longer on the server; sending them again "
+            f"(first {lost[0].path})."
+        )
+    needed = {past[item.name].uri for item in waiting}
+    return Ground(
+        proven=frozenset(proven),
+        places=tuple(uri for text, uri in live.items() if text in needed),
+        warnings=tuple(warnings),
+    )
+
+
+def _changed(changed: Sequence[UploadItem]) -> tuple[str, ...]:
+    if not changed:
+        return ()
+    return (f"{len(changed)} files changed since they were delivered; sending them again (first {changed[0].path}).",)
+
+
+def _live(client: XnatClient, check: Preflight, study: str, places: Collection[str]) -> list[ImportUri]:
+    """The places of earlier runs that still wait for the rest of their session."""
+    rows = {row.ref for row in check.rows}
+    found: list[ImportUri] = []
+    for text in sorted(places):
+        uri = ImportUri.parse(text)
+        if uri.kind == "prearchive" and uri.ref in rows:
+            found.append(uri)
+        elif uri.kind == "direct" and check.direct:
+            state = direct_archive.get(client, check.destination.project, study, check.destination.session)
+            if state is not None and state.get("status") == "RECEIVING":
+                found.append(uri)
+    return found
+
+
+def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> set[str]:
+    """The member names of the items that an archived session holds: by UID, or by number where it shows no UIDs."""
+    counts = listing.dicom_file_counts(client, session_id)
+    scans: dict[str, list[str]] = {}
+    for scan in listing.scans(client, session_id):
+        scans.setdefault(scan.uid, []).append(scan.id)
+    names: set[str] = set()
+    for series in by_series(items):
+        own = scans.get(series.uid, [])
+        uids = frozenset[str]().union(*(listing.dicom_catalog_uids(client, session_id, scan) for scan in own))
+        counted = sum(counts.get(scan, 0) for scan in own)
+        blind = len(uids) < counted  # entries without a UID: only their number can be compared
+        for uid, item in series.items.items():
+            if uid in uids or (blind and counted >= len(series.items)):
+                names.add(item.name)
+    return names
+
+
+def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> None:
+    """A person moved the session out of the project: sending it again would make a second one."""
+    try:
+        rows = prearchive.list_rows(client)
+    except PermissionDenied:
+        return
+    for row in rows:
+        if row.tag == study and row.project != destination.project and row.name == destination.session:
+            raise Refused(
+                f"What was uploaded before is in the prearchive of project {row.project} now, not of "
+                f"{destination.project}: somebody moved it.",
+                hint=f"Archive it there (xnatctl prearchive archive {row.project} {row.timestamp} {row.folder}), move "
+                "it back, or upload everything again with --no-resume.",
+            )
+
+
+def await_quiet(client: XnatClient, destination: Destination, study: str, clockwork: Clockwork, tell: Emit) -> None:
+    """Wait while the server still works on what the earlier run began. Raises NotArchived when it does not end."""
+    polls = clockwork.polls()
+    said = False
+    while (busy := _busy(client, destination, study)) is not None:
+        if not said:
+            message = f"the server still works on what was sent before ({busy})"
+            tell(Event(kind=EventKind.SETTLING, message=message, data={"state": "waiting"}))
+            said = True
+        if not polls():
+            raise NotArchived(
+                f"The server still works on what was sent before: it is {busy} after {clockwork.limit:.0f} s.",
+                hint="It goes on by itself; run the same command again later.",
+            )
+
+
+def _busy(client: XnatClient, destination: Destination, study: str) -> str | None:
+    for row in prearchive.find_rows(client, destination.project, label=destination.session, study_uid=study):
+        if is_busy(row.status):
+            return row.status
+    state = direct_archive.get(client, destination.project, study, destination.session)
+    status = str(state.get("status", "")) if state is not None else ""
+    return status if status and status not in _AT_REST else None

@@ -1,0 +1,386 @@
+"""Journals on disk: one SQLite file per destination in the state directory.
+
+Each write is one durable transaction (`synchronous=FULL`), so that a kill at any instruction leaves either the state
+before it or the state after it. Workers that write at the same time share a transaction, because the disk, not SQLite,
+is what takes the time. A journal holds paths, UIDs, labels and outcomes; no patient data and no secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xnatctl.errors import JournalError
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.refs import Destination
+
+#: "xnct": tells our files from other people's databases.
+_APPLICATION = 0x786E6374
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE places (uri TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE items (
+    name BLOB PRIMARY KEY, path BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, digest TEXT,
+    run INTEGER NOT NULL, outcome TEXT NOT NULL, reason BLOB, uri TEXT, attempts INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+_BUSY_SECONDS = 10.0
+
+Statement = tuple[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Past:
+    """What an earlier run recorded of one instance. `digest` is the SHA-256 of the bytes that were sent, in hex."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str | None
+    outcome: Outcome
+    uri: str | None
+    attempts: int
+    reason: str | None = None
+    current: bool = True
+
+
+def encode(text: str) -> bytes:
+    """A path as the file system has it; not every name is text."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def decode(data: bytes) -> str:
+    """The inverse of `encode`."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def journal_key(destination: Destination, root: str | None = None) -> str:
+    """Sixteen hex digits that name the journal of a destination; `root` where a receiver names no session.
+
+    The subject is no part of it: a label is unique in its project, whatever subject it is filed under.
+    """
+    parts = [destination.server, destination.project.casefold(), destination.session.casefold(), root or ""]
+    return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()[:16]
+
+
+class Store:
+    """One journal file, open for writing. Every method may be called from any worker; close it at the end.
+
+    Raises JournalError when the file cannot be used or written; nothing may be sent then.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        self.path = path
+        self._pending: list[Statement] = []
+        self._queued = self._written = 0
+        self._queue_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        if fresh:
+            _remove(path)
+        self._db = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        with _explained(self.path):
+            with suppress(FileExistsError):
+                # SQLite would make it with the umask; its side files take the mode of this one.
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            try:
+                _check_kind(db, self.path)
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    _create(db)
+            except BaseException:
+                db.close()
+                raise
+            return db
+
+    def close(self) -> None:
+        """Close the file; never raises."""
+        with suppress(sqlite3.Error):
+            self._db.close()
+
+    # reading
+
+    def meta(self) -> dict[str, str]:
+        """Everything known of the journal as a whole."""
+        with self._write_lock, _explained(self.path):
+            return dict(self._db.execute("SELECT key, value FROM meta"))
+
+    def places(self) -> tuple[str, ...]:
+        """The URIs where the server said that it put something."""
+        with self._write_lock, _explained(self.path):
+            return tuple(uri for (uri,) in self._db.execute("SELECT uri FROM places"))
+
+    def past(self) -> dict[str, Past]:
+        """What earlier runs recorded, by member name."""
+        with self._write_lock, _explained(self.path):
+            return dict(_rows(self._db, -1))
+
+    def tried(self) -> bool:
+        """True when something was sent, or may have been."""
+        with self._write_lock, _explained(self.path):
+            return self._db.execute("SELECT 1 FROM items WHERE attempts > 0 LIMIT 1").fetchone() is not None
+
+    # writing
+
+    def write(self, *statements: Statement) -> None:
+        """Carry out statements in one durable transaction, perhaps together with those of other workers.
+
+        Returns when they are on the disk. Raises JournalError when they are not.
+        """
+        with self._queue_lock:
+            self._pending += statements
+            self._queued += 1
+            ticket = self._queued
+        with self._write_lock:
+            if self._written >= ticket:
+                return  # another worker took ours along
+            with self._queue_lock:
+                batch, self._pending = self._pending, []
+                upto = self._queued
+            with _explained(self.path):
+                self._commit(batch)
+            self._written = upto
+
+    def _commit(self, statements: Sequence[Statement]) -> None:
+        """The one place where a journal changes."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, values in statements:
+                self._db.execute(sql, values)
+            self._db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def set_meta(values: Mapping[str, str]) -> list[Statement]:
+    """Statements that remember facts about the journal as a whole."""
+    return [("INSERT OR REPLACE INTO meta VALUES (?, ?)", pair) for pair in values.items()]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """A journal as `upload status` shows it. `request` is what was asked for, as plain data."""
+
+    id: str
+    path: Path
+    destination: Destination
+    phase: str
+    root: str
+    updated: float
+    request: Mapping[str, Any]
+    counts: Mapping[Outcome, int]
+    problem: str | None = None
+
+    @property
+    def found(self) -> int:
+        """Instances of the latest run."""
+        return sum(self.counts.values())
+
+    @property
+    def delivered(self) -> int:
+        """Those that the server took."""
+        return sum(count for outcome, count in self.counts.items() if outcome.delivered)
+
+
+def summaries(directory: Path) -> Iterator[Summary]:
+    """Every journal of the state directory; one that cannot be read has a `problem`."""
+    for path in sorted(directory.glob("*.sqlite")):
+        try:
+            yield _summary(path)
+        except (JournalError, ValueError, KeyError, TypeError) as error:
+            problem = error.message if isinstance(error, JournalError) else f"{path} is not a journal that we can read."
+            yield Summary(
+                id=path.stem,
+                path=path,
+                destination=Destination(server="", project="", subject="", session=""),
+                phase="unreadable",
+                root="",
+                updated=0.0,
+                request={},
+                counts={},
+                problem=problem,
+            )
+
+
+def _summary(path: Path) -> Summary:
+    with _reading(path) as db:
+        meta = dict(db.execute("SELECT key, value FROM meta"))
+        run = int(meta["run"])
+        counts = db.execute("SELECT outcome, count(*) FROM items WHERE run = ? GROUP BY outcome", (run,)).fetchall()
+    return Summary(
+        id=path.stem,
+        path=path,
+        destination=Destination(**json.loads(meta["destination"])),
+        phase=meta["phase"],
+        root=json.loads(meta["root"]),
+        updated=float(meta["updated"]),
+        request=json.loads(meta["request"]),
+        counts={Outcome(outcome): count for outcome, count in counts},
+    )
+
+
+def items_of(path: Path) -> list[Past]:
+    """The instances of the latest run of a journal, in the order of their paths. Raises JournalError."""
+    with _reading(path) as db:
+        run = int(dict(db.execute("SELECT key, value FROM meta"))["run"])
+        found = [past for _, past in _rows(db, run)]
+    return sorted((past for past in found if past.current), key=lambda past: past.path)
+
+
+def _rows(db: sqlite3.Connection, run: int) -> Iterator[tuple[str, Past]]:
+    rows = db.execute("SELECT name, path, size, mtime_ns, digest, outcome, uri, attempts, reason, run FROM items")
+    for name, path, size, mtime_ns, digest, outcome, uri, attempts, reason, its_run in rows:
+        yield (
+            decode(name),
+            Past(
+                path=decode(path),
+                size=size,
+                mtime_ns=mtime_ns,
+                digest=digest,
+                outcome=Outcome(outcome),
+                uri=uri,
+                attempts=attempts,
+                reason=decode(reason) if reason is not None else None,
+                current=run in (-1, its_run),
+            ),
+        )
+
+
+class _reading:  # noqa: N801 - used as a with statement
+    """A journal opened for reading while its run may go on writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._guard = _explained(path)
+
+    def __enter__(self) -> sqlite3.Connection:
+        with self._guard:
+            self._db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+            try:
+                _check_kind(self._db, self._path)
+                if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    raise JournalError(f"{self._path} is empty: its run ended before it began.")
+            except BaseException:
+                self._db.close()
+                raise
+        return self._db
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._db.close()
+        self._guard.__exit__(kind, error, trace)
+
+
+class _explained:  # noqa: N801 - used as a with statement
+    """Turns what SQLite and the file system say into a JournalError that says what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.DatabaseError | OSError):
+            raise JournalError(f"The journal {self._path} cannot be used: {error}.", hint=_advice(error)) from error
+
+
+def _advice(error: Exception) -> str:
+    text = str(error).lower()
+    full = "full" in text or "no space" in text or "disk i/o" in text or "file too large" in text
+    if full:
+        return (
+            "Nothing is sent without a record of it. Free space there, or name another place with XNATCTL_STATE_DIR, "
+            "and run the command again."
+        )
+    if "malformed" in text or "not a database" in text:
+        return "Start over with --no-resume: the old journal is deleted and every file is sent again."
+    return "Check the permissions there, or name another place with XNATCTL_STATE_DIR, and run the command again."
+
+
+def _check_kind(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not a journal, and one that a later version wrote."""
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and application == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return
+    if application != _APPLICATION:
+        raise JournalError(f"{path} is a database, but not a journal of xnatctl.", hint="Move it away.")
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} was written by a later version of xnatctl (schema {version}; this one reads {SCHEMA_VERSION}).",
+            hint="Use that version to finish the upload, or start over with --no-resume.",
+        )
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    db.execute(f"PRAGMA application_id = {_APPLICATION}")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.execute("COMMIT")
+
+
+def _remove(path: Path) -> None:
+    with _explained(path):
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+class Lock:
+    """Keeps a second run away from the same destination: a database that stays locked while this process lives.
+
+    A lock of SQLite ends with its process, whatever kills it, on every system that it runs on.
+    """
+
+    def __init__(self, path: Path, wait: Callable[[float], bool], *, limit: float, tell: Callable[[str], None]) -> None:
+        """Take the lock, waiting up to `limit` seconds; `wait(seconds)` returns False to give up.
+
+        Raises Refused when the other run goes on for longer.
+        """
+        from xnatctl.errors import Refused
+
+        with _explained(path):
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        waited = 0.0
+        while not self._taken():
+            if waited == 0:
+                tell(f"Another run is uploading to the same destination; waiting for it, up to {limit:.0f} s.")
+            if waited >= limit or not wait(0.25):
+                self._db.close()
+                raise Refused(
+                    "Another run is still uploading to the same destination.",
+                    hint="Let it finish, or end it; then run this command again. --lock-wait says how long to wait.",
+                )
+            waited += 0.25
+
+    def _taken(self) -> bool:
+        try:
+            self._db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "busy" in str(error):
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        """Let the next run in; never raises."""
+        with suppress(sqlite3.Error):
+            self._db.close()
