@@ -6,6 +6,7 @@ See contract xnat-api 0.2.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -49,10 +50,32 @@ class Application:
         self.prearchive_rest = PrearchiveRest(sandbox)
         self._importing = Importing(sandbox)
         self._control = Control(sandbox)
+        self._at_work = threading.Condition()
+        self._in_flight = 0
+        self._ending = False
         self._data = Router(self._data_routes())
         self._xapi = Router(self._xapi_routes(), exact=True)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._at_work:
+            if self._ending:
+                faults.cut(environ["werkzeug.socket"], reset=True)
+                return []
+            self._in_flight += 1
+        try:
+            return self._serve(environ, start_response)
+        finally:
+            with self._at_work:
+                self._in_flight -= 1
+                self._at_work.notify_all()
+
+    def end(self) -> None:
+        """Let the requests at work finish, and cut those that still come on kept connections: the server is gone."""
+        with self._at_work:
+            self._ending = True
+            self._at_work.wait_for(lambda: not self._in_flight, timeout=10)
+
+    def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         request.max_form_memory_size = None
         entry = {"method": request.method, "path": request.path, "query": request.query_string.decode(), "status": 0}

@@ -10,6 +10,7 @@ from typing import Any
 
 from .state import (
     AliasToken,
+    DirectRow,
     Experiment,
     FileEntry,
     PrearchiveRow,
@@ -38,6 +39,7 @@ def save(state: State) -> None:
             "subjects": [asdict(subject) for subject in state.subjects.values()],
             "experiments": [asdict(experiment) for experiment in state.experiments.values()],
             "prearchive": [asdict(row) for row in state.prearchive],
+            "direct": [asdict(row) for row in state.direct],
         }
     path = state.directory / _FILE
     temporary = path.with_suffix(".part")
@@ -75,6 +77,7 @@ def load(state: State) -> bool:
     for entry in document["experiments"]:
         state.experiments[entry["id"]] = _experiment(entry)
     state.prearchive.extend(_row(entry) for entry in document["prearchive"])
+    state.direct.extend(_direct(entry) for entry in document.get("direct", []))
     return True
 
 
@@ -90,6 +93,11 @@ def _experiment(entry: Mapping[str, Any]) -> Experiment:
     }
     resources = [_resource(resource) for resource in entry["resources"]]
     return Experiment(**{**entry, "directory": Path(entry["directory"]), "scans": scans, "resources": resources})
+
+
+def _direct(entry: Mapping[str, Any]) -> DirectRow:
+    files = {name: Received(**fields) for name, fields in entry["files"].items()}
+    return DirectRow(**{**entry, "directory": Path(entry["directory"]), "files": files})
 
 
 def _row(entry: Mapping[str, Any]) -> PrearchiveRow:

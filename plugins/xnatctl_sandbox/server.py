@@ -29,6 +29,12 @@ class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    def run_wsgi(self) -> None:
+        try:
+            super().run_wsgi()
+        except (OSError, ValueError):
+            self.close_connection = True  # the connection was cut on purpose
+
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
         """Nothing."""
 
@@ -108,6 +114,7 @@ class Sandbox:
         """Stop serving, finish what was queued, write the state."""
         self._server.shutdown()
         self._thread.join()
+        self._application.end()
         self._server.server_close()
         self._jobs.stop()
         self.direct.join()

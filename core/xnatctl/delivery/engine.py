@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.planning import halve
-from xnatctl.delivery.retry import STOPPING, Pause, RetryPolicy, classify, outcome_for
+from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, classify, outcome_for
 from xnatctl.errors import Interrupted, JournalError, PluginUnavailable, XnatctlError
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -152,6 +152,7 @@ class Engine:
     def _deliver(self, transport: Transport, batch: Batch) -> None:
         """Send one batch until each of its items has a final outcome."""
         attempt = 1
+        begun = self._policy.clock()
         while True:
             outcomes = self._attempt(transport, batch)
             again = [o for o in outcomes if o.outcome in (Outcome.AMBIGUOUS, Outcome.FAILED)]
@@ -167,11 +168,11 @@ class Engine:
                 return
             delay = self._policy.delay(worst.failure, attempt, worst.retry_after)
             if delay is None:
-                if worst.failure is FailureClass.UNREACHABLE or self._policy.exhausted:
+                if worst.failure in COMMON and self._policy.dead(begun):
                     self._work.stop(worst)
                 return
             self._say_retry(batch, worst.reason or str(worst.failure), delay)
-            if not self._pause.wait(delay):
+            if not self._pause.wait(delay) or self._work.stopped:
                 return
             paths = {outcome.path for outcome in again}
             batch = Batch(id=batch.id, items=tuple(item for item in batch.items if item.path in paths))
@@ -193,8 +194,8 @@ class Engine:
         self._journal.record(outcomes)
         for outcome in outcomes:
             self._events.put(_item_event(outcome, sizes[outcome.path]))
-        if any(outcome.outcome.delivered for outcome in outcomes):
-            self._policy.succeeded()
+        if any(outcome.failure not in COMMON for outcome in outcomes):
+            self._policy.succeeded()  # whatever it said, the server lives
         self._events.put(Event(kind=EventKind.BATCH_DONE, data=data))
         return outcomes
 
@@ -245,6 +246,12 @@ class _Work:
                 self._changed.wait()
             self._changed.notify_all()
             return None
+
+    @property
+    def stopped(self) -> bool:
+        """True when nothing more is to be sent."""
+        with self._changed:
+            return self._stopped
 
     def done(self) -> None:
         with self._changed:

@@ -6,9 +6,11 @@ server in trouble is not hammered by each of them.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xnatctl.errors import (
@@ -29,6 +31,9 @@ from xnatctl.xnat.importing import is_concurrent_send, is_unparsable
 
 #: The gateway answered although the server behind it may have stored everything (contract xnat-api 7).
 _GATEWAY = frozenset({502, 504})
+
+#: Failures of the server or the network, not of a file: when they do not end, every other batch would meet them too.
+COMMON = frozenset({FailureClass.TRANSIENT, FailureClass.UNREACHABLE, FailureClass.ANSWER_LOST, FailureClass.THROTTLED})
 
 #: Failures after which nothing more is sent.
 STOPPING = frozenset(
@@ -94,54 +99,60 @@ def outcome_for(failure: FailureClass) -> Outcome:
 class RetryPolicy:
     """How long to wait before the next attempt, and when to give up.
 
-    `attempts` per batch and class. Waits in seconds: jitter in the upper half below `base * 2**n`, capped.
-    `max_consecutive` failures in a row, counted over all workers, exhaust the budget; any success refills it, so a dead
-    server is noticed by the first failures and not by each file.
+    Waits in seconds: jitter in the upper half below `base * 2**n`, capped. `attempts` are per batch and class, enough
+    for a server that restarts. One budget is shared by all workers: when nothing at all has succeeded since a batch
+    began to fail, and its attempts are used up or `patience` has passed, the server is dead for every batch.
     """
 
     base: float = 1.0
-    cap: float = 30.0
+    cap: float = 10.0
     retry_after_cap: float = 300.0
-    max_consecutive: int = 12
+    patience: float = 120.0
     random: random.Random = field(default_factory=random.Random)
+    clock: Callable[[], float] = time.monotonic
     attempts: dict[FailureClass, int] = field(
         default_factory=lambda: {
             FailureClass.CONCURRENT: 8,
             FailureClass.THROTTLED: 8,
-            FailureClass.TRANSIENT: 5,
-            FailureClass.UNREACHABLE: 5,
-            FailureClass.ANSWER_LOST: 5,
+            FailureClass.TRANSIENT: 9,
+            FailureClass.UNREACHABLE: 9,
+            FailureClass.ANSWER_LOST: 7,
             FailureClass.UNPARSABLE: 3,
             FailureClass.AUTHENTICATION: 1,
         }
     )
-    _consecutive: int = 0
+    _last_success: float = -math.inf
+    _failing_since: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def exhausted(self) -> bool:
-        """True when failures in a row have used up the budget of all workers."""
-        with self._lock:
-            return self._consecutive > self.max_consecutive
 
     def succeeded(self) -> None:
         """An answer arrived: the budget is full again."""
         with self._lock:
-            self._consecutive = 0
+            self._last_success = self.clock()
+            self._failing_since = None
+
+    def dead(self, since: float) -> bool:
+        """True when no worker has had a success since `since` (a reading of `clock`)."""
+        with self._lock:
+            return self._last_success < since
 
     def delay(self, failure: FailureClass, attempt: int, retry_after: float | None = None) -> float | None:
         """Seconds to wait before attempt number `attempt + 1`, or None to give up.
 
-        `attempt` counts from 1. Retry-After rules when it was named, capped.
+        `attempt` counts from 1. Retry-After rules when it was named, capped, and is not held against the server.
         """
         if attempt >= self.attempts.get(failure, 1):
             return None
         with self._lock:
-            self._consecutive += 1
-            if self._consecutive > self.max_consecutive:
+            now = self.clock()
+            if self._failing_since is None:
+                self._failing_since = now
+            if retry_after is not None:
+                wait = min(max(retry_after, 0.0), self.retry_after_cap)
+                self._failing_since = now + wait
+                return wait
+            if now - self._failing_since > self.patience:
                 return None
-        if retry_after is not None:
-            return min(max(retry_after, 0.0), self.retry_after_cap)
         ceiling = min(self.cap, self.base * 2.0 ** (attempt - 1))
         return ceiling / 2 + self.random.uniform(0, ceiling / 2)
 

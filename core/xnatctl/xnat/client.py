@@ -24,6 +24,7 @@ from xnatctl.plugin.protocols import Body, Credential
 from xnatctl.xnat import cookies as cookie_lines
 from xnatctl.xnat import replies
 from xnatctl.xnat.addresses import check_path, normalise_server, proxy_for, readable, segment, url_path
+from xnatctl.xnat.again import Again
 from xnatctl.xnat.calls import BodyError, Call, Parameters, content_of, pairs
 from xnatctl.xnat.cookies import CookieKeep
 from xnatctl.xnat.faults import explain
@@ -79,6 +80,7 @@ class XnatClient:
         self._context = urlsplit(self.server).path
         self._cookies = CookieKeep()
         self._sockets = Sockets()
+        self._again = Again()
         self._aborted = False
         self._login: Login | None = None
         self._proxy = proxy_for(self.server)
@@ -143,6 +145,7 @@ class XnatClient:
     def abort(self) -> None:
         """Cut every request in flight; they end with TransportError. Later requests, such as the log-out, work."""
         self._aborted = True
+        self._again.stop()
         self._sockets.abort()
 
     # cookies
@@ -194,7 +197,7 @@ class XnatClient:
         )
         expected = expect or ()
         generation = self._login.generation if self._login else 0
-        reply, alive = self._send_with_session(call)
+        reply, alive = self._again.send(method, lambda: self._send_with_session(call))
         ended = not alive or (reply.status == 401 and 401 not in expected)
         if ended and relogin and self._login is not None:
             self._login.renew(generation)
