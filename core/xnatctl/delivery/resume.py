@@ -28,9 +28,13 @@ _AT_REST = frozenset({"RECEIVING", "ERROR"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ground:
-    """What a run may build on: member names that need not be sent, and the open places that hold some of them."""
+    """What a run may build on: member names that need not be sent, and the open places that hold some of them.
+
+    `archived` are those among them that are in the archive already.
+    """
 
     proven: frozenset[str] = frozenset()
+    archived: frozenset[str] = frozenset()
     places: tuple[ImportUri, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -88,8 +92,10 @@ def survey(
     waiting = [item for item in same if past[item.name].uri in live]
     proven = {item.name for item in waiting}
     others = [item for item in same if item.name not in proven]
+    archived: set[str] = set()
     if others and check.existing is not None and archive_counts:
-        proven |= held(client, check.existing.id, others)
+        archived = held(client, check.existing.id, others)
+        proven |= archived
     lost = [item for item in same if item.name not in proven]
     warnings = [*_changed(changed)]
     if lost and (archive_counts or check.existing is None):
@@ -102,6 +108,7 @@ def survey(
     needed = {past[item.name].uri for item in waiting}
     return Ground(
         proven=frozenset(proven),
+        archived=frozenset(archived),
         places=tuple(uri for text, uri in live.items() if text in needed),
         warnings=tuple(warnings),
     )

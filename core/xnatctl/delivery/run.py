@@ -62,6 +62,7 @@ class SessionRun:
         self._clockwork = Clockwork(pause=self._pause, limit=runtime.wait)
         self._send = next(stage for stage in plan.stages if stage.kind is StageKind.SEND)
         self._was_there = False
+        self._archived: frozenset[str] = frozenset()
         self.report = new_report(plan, self._send)
 
     def run(self) -> Report:
@@ -89,6 +90,7 @@ class SessionRun:
         ours = self._journal.phase not in ("", Phase.DONE) and not self._journal.before("was_there")
         self._was_there = check.existing is not None and not ours
         importer = self._importer(check, ground)
+        self._archived = ground.archived
         was_there = "yes" if self._was_there else ""
         self._journal.begin({**journal_facts(self._plan, self._runtime), "was_there": was_there})
         left = self._journal.open(self._plan.items, ground.proven)
@@ -208,7 +210,8 @@ class SessionRun:
 
     def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Verification:
         """Have the server count; what came up short is sent again, once, and counted again."""
-        client, items = self._client, self._delivered()
+        client = self._client
+        items = tuple(item for item in self._delivered() if item.name not in self._archived)
         settle.build(client, ref, self._clockwork, self._runtime.tell)
         verification = verify.verify_staged(client, ref, items)
         missing = verify.short_series(verification, items)
