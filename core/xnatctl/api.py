@@ -46,7 +46,15 @@ from xnatctl.model.plan import (
     UploadPlan,
     UploadRequest,
 )
-from xnatctl.model.refs import Destination, PrearchiveRef, clean_label, is_clean_label, is_uid
+from xnatctl.model.refs import (
+    Destination,
+    PrearchiveRef,
+    ResourceLevel,
+    ResourceRef,
+    clean_label,
+    is_clean_label,
+    is_uid,
+)
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.protocols import (
     Body,
@@ -73,10 +81,12 @@ from xnatctl.plugin.specs import (
 if TYPE_CHECKING:
     from xnatctl.cli.app import App, pass_app
     from xnatctl.cli.console import printable
-    from xnatctl.cli.options import TransportOptionsCommand, common_options, server_options
+    from xnatctl.cli.options import TransportOptionsCommand, common_options, journal_options, server_options
+    from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.importer import changed_outcome
-    from xnatctl.delivery.planning import cut_batches
+    from xnatctl.delivery.planning import cut_batches, plan_session_upload
     from xnatctl.delivery.settle import commit_row
+    from xnatctl.inventory.walk import Inventory, scan_path
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive
     from xnatctl.xnat.client import XnatClient
@@ -85,19 +95,26 @@ if TYPE_CHECKING:
 #: Name -> module, for what is found on first use.
 _LAZY = {
     "App": "xnatctl.cli.app",
+    "Inventory": "xnatctl.inventory.walk",
     "TransportOptionsCommand": "xnatctl.cli.options",
+    "Upload": "xnatctl.cli.uploading",
     "XnatClient": "xnatctl.xnat.client",
     "changed_outcome": "xnatctl.delivery.importer",
     "commit_row": "xnatctl.delivery.settle",
     "common_options": "xnatctl.cli.options",
     "cut_batches": "xnatctl.delivery.planning",
+    "journal_options": "xnatctl.cli.options",
     "pass_app": "xnatctl.cli.app",
+    "plan_session_upload": "xnatctl.delivery.planning",
     "printable": "xnatctl.cli.console",
     "project_access": "xnatctl.xnat.site",
     "read_private": "xnatctl.settings.paths",
     "readable_by_others": "xnatctl.settings.paths",
+    "run_upload": "xnatctl.cli.uploading",
+    "scan_path": "xnatctl.inventory.walk",
     "server_options": "xnatctl.cli.options",
     "token_directory": "xnatctl.settings.paths",
+    "transport_options": "xnatctl.cli.uploading",
     "write_private": "xnatctl.settings.paths",
 }
 
@@ -132,6 +149,7 @@ __all__ = [
     "FormatterSpec",
     "Importer",
     "Interrupted",
+    "Inventory",
     "ItemOutcome",
     "NotArchived",
     "NotFound",
@@ -146,6 +164,8 @@ __all__ = [
     "PrearchiveRef",
     "Reader",
     "Refused",
+    "ResourceLevel",
+    "ResourceRef",
     "ServerError",
     "Source",
     "SourceChanged",
@@ -159,6 +179,7 @@ __all__ = [
     "TransportError",
     "TransportOptionsCommand",
     "TransportSpec",
+    "Upload",
     "UploadItem",
     "UploadPlan",
     "UploadRequest",
@@ -174,15 +195,20 @@ __all__ = [
     "hookimpl",
     "is_clean_label",
     "is_uid",
+    "journal_options",
     "listing",
     "pass_app",
+    "plan_session_upload",
     "prearchive",
     "printable",
     "project_access",
     "read_private",
     "readable_by_others",
+    "run_upload",
+    "scan_path",
     "server_options",
     "token_directory",
+    "transport_options",
     "write_private",
 ]
 

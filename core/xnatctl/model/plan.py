@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from xnatctl.model.refs import Destination
+from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 
 PLAN_SCHEMA = "xnatctl.plan/1"
 
@@ -43,6 +43,7 @@ class StageKind(StrEnum):
 
     SEND = "send"
     SETTLE = "settle"
+    AWAIT = "await"
     VERIFY = "verify"
 
 
@@ -112,8 +113,9 @@ class Exclusion:
 class Stage:
     """One step of a plan; the next begins when this one is done (a barrier).
 
-    `send`: `transport` and `items` (batches are cut when it runs). `settle`: `placement`, `overwrite`.
-    `verify`: compares what the send stages delivered with what the server lists.
+    `send`: `transport` and `items` (batches are cut when it runs), for a resource also `resource`. `settle`: the plan's
+    `placement` and `overwrite`. `await`: until the session is in the archive, `options["seconds"]` at most. `verify`:
+    compares what the send stages delivered (of `payload`, and of `resource`) with what the server lists.
     """
 
     kind: StageKind
@@ -122,6 +124,7 @@ class Stage:
     payload: Payload = Payload.DICOM
     items: tuple[UploadItem, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    resource: ResourceRef | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +132,8 @@ class UploadRequest:
     """What the user asked for, before anything was looked at.
 
     `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
-    and nothing more can be asked; `options` are those of the transport and of the
-    command that core does not know.
+    and nothing more can be asked; `resource` is where files that are not DICOM go; `options` are those of the
+    transport and of the command that core does not know.
     """
 
     command: str
@@ -143,6 +146,7 @@ class UploadRequest:
     verify: bool = True
     settles: bool = True
     follow_symlinks: bool = False
+    resource: ResourceRef | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def as_document(self) -> dict[str, Any]:
@@ -156,6 +160,7 @@ class UploadRequest:
         fields["destination"] = Destination(**fields["destination"])
         fields["placement"] = Placement(fields["placement"])
         fields["overwrite"] = Overwrite(fields["overwrite"])
+        fields["resource"] = _resource(fields.get("resource"))
         return cls(**fields)
 
 
@@ -212,7 +217,14 @@ def _stage(entry: Mapping[str, Any]) -> Stage:
     fields["kind"] = StageKind(fields["kind"])
     fields["payload"] = Payload(fields["payload"])
     fields["items"] = tuple(_item(item) for item in fields["items"])
+    fields["resource"] = _resource(fields.get("resource"))
     return Stage(**fields)
+
+
+def _resource(entry: Mapping[str, Any] | None) -> ResourceRef | None:
+    if entry is None:
+        return None
+    return ResourceRef(**{**entry, "level": ResourceLevel(entry["level"]), "tags": tuple(entry["tags"])})
 
 
 def _item(entry: Mapping[str, Any]) -> UploadItem:

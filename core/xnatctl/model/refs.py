@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 #: What XNAT keeps of a label when it archives (contract xnat-import 1.6): everything else becomes `_`.
 _NOT_KEPT = re.compile(r"[^A-Za-z0-9_-]")
@@ -48,3 +49,27 @@ class PrearchiveRef:
     def path(self) -> str:
         """The row's URL path below the base URL, as the server prints it: unencoded."""
         return f"/data/prearchive/projects/{self.project}/{self.timestamp}/{self.folder}"
+
+
+class ResourceLevel(StrEnum):
+    """What carries a resource (contract xnat-api 4.1)."""
+
+    PROJECT = "project"
+    SUBJECT = "subject"
+    SESSION = "session"
+    SCAN = "scan"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourceRef:
+    """A resource by its label, on the project, subject or session of a `Destination`, or on scan `scan` of the session.
+
+    `format`, `content` and `tags` describe a resource that is made new (contract xnat-api 4.2).
+    """
+
+    label: str
+    level: ResourceLevel = ResourceLevel.SESSION
+    scan: str = ""
+    format: str = ""
+    content: str = ""
+    tags: tuple[str, ...] = ()
