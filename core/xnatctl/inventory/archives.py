@@ -1,19 +1,20 @@
 """Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
 
 What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested
-archives,
-links, devices and encrypted members are left out with a reason; damaged or overlapping ones are refused as a whole.
+archives, links, devices and encrypted members are left out with a reason; damaged, cut off or overlapping ones are
+refused as a whole.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from xnatctl.errors import Refused
@@ -180,13 +181,13 @@ def _open_zip(descriptor: int, source: Source, size: int) -> Callable[[int], byt
     local = os.pread(descriptor, 30, source.offset)
     if len(local) < 30 or local[:4] != b"PK\x03\x04":
         raise Damaged("there is no entry where one was")
-    method, crc = struct.unpack_from("<H", local, 8)[0], struct.unpack_from("<I", local, 14)[0]
-    streamed = bool(struct.unpack_from("<H", local, 6)[0] & 0x8)
+    method = struct.unpack_from("<H", local, 8)[0]
     name, extra = struct.unpack_from("<HH", local, 26)
     position = source.offset + 30 + name + extra
     packed = source.packed_size or 0
+    crc = _crc(descriptor, local, position + packed)
     if method == zipfile.ZIP_STORED:
-        return _checked(_plain(descriptor, position, size), size, None if streamed else crc)
+        return _checked(_plain(descriptor, position, size), size, crc)
     inflater = zlib.decompressobj(-15)
     end = position + packed
 
@@ -203,10 +204,22 @@ def _open_zip(descriptor: int, source: Source, size: int) -> Callable[[int], byt
             if out or inflater.eof or not data:
                 return out
 
-    return _checked(inflate, size, None if streamed else crc)
+    return _checked(inflate, size, crc)
 
 
-def _checked(read: Callable[[int], bytes], size: int, crc: int | None) -> Callable[[int], bytes]:
+def _crc(descriptor: int, local: bytes, end: int) -> int:
+    """The checksum of an entry: in its local header, or behind its data (at `end`) when it was written as a stream."""
+    flags, crc = struct.unpack_from("<H", local, 6)[0], struct.unpack_from("<I", local, 14)[0]
+    if not flags & 0x8:
+        return int(crc)
+    behind = os.pread(descriptor, 8, end)
+    if len(behind) < 8:
+        raise Damaged("it is cut off")
+    # The signature of a data descriptor is usual, not required.
+    return int(struct.unpack_from("<I", behind, 4 if behind.startswith(b"PK\x07\x08") else 0)[0])
+
+
+def _checked(read: Callable[[int], bytes], size: int, crc: int) -> Callable[[int], bytes]:
     """The same bytes, held against their checksum when the last one has come."""
     left, actual = size, 0
 
@@ -215,7 +228,7 @@ def _checked(read: Callable[[int], bytes], size: int, crc: int | None) -> Callab
         data = read(count)
         left -= len(data)
         actual = zlib.crc32(data, actual)
-        if left <= 0 and crc is not None and actual != crc:
+        if left <= 0 and actual != crc:
             raise Damaged("its checksum is wrong")
         return data
 
@@ -225,10 +238,35 @@ def _checked(read: Callable[[int], bytes], size: int, crc: int | None) -> Callab
 # tar
 
 
+class _Entry(tarfile.TarInfo):
+    """A header of which nothing is forgiven: tarfile takes a damaged or missing one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _Entry:
+        """The next header. Raises EOFHeaderError at the end mark, Damaged."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            # Its kinds have no public names; the first one means the blocks of zeros that end an archive.
+            match type(error).__name__:
+                case "EOFHeaderError":
+                    raise
+                case "EmptyHeaderError" | "TruncatedHeaderError":
+                    raise Damaged(f"it is cut off after {archive.offset} bytes, without the mark of its end") from None
+            raise Damaged(f"there is no header {archive.offset} bytes in, where one belongs") from None
+
+
 def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
     packed = os.path.getsize(path)
-    count = total = 0
-    with tarfile.open(path, "r|gz" if compressed else "r:", errors="surrogateescape") as archive:
+    with ExitStack() as stack:
+        unpacked: _Unpacked | None = None
+        if compressed:
+            unpacked = stack.enter_context(closing(_Unpacked(path)))
+            archive = tarfile.open(mode="r|", fileobj=unpacked, tarinfo=_Entry, errors="surrogateescape")  # noqa: SIM115
+        else:
+            archive = tarfile.open(path, "r:", tarinfo=_Entry, errors="surrogateescape")  # noqa: SIM115
+        stack.enter_context(archive)
+        count = total = 0
         for entry in archive:
             count += 1
             total += entry.size
@@ -245,6 +283,34 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
                 problem=_tar_problem(entry),
                 read=_tar_head(archive, entry),
             )
+        if unpacked is not None:
+            unpacked.finish(lambda size: _bounded(path, 0, size, packed))
+
+
+class _Unpacked(io.RawIOBase):
+    """What is packed in a gzip file, for tarfile to read; several gzip members are one stream."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._read = gzip_reader(self._descriptor, 0)
+        self._position = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes, none at the end. Raises Damaged."""
+        data = self._read(size if size > 0 else _BLOCK)
+        self._position += len(data)
+        return data
+
+    def finish(self, bound: Callable[[int], None]) -> None:
+        """Read what is left, because the checksum stands at the very end; `bound` judges the size on the way."""
+        while self.read(_BLOCK):
+            bound(self._position)
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
 
 
 def _tar_problem(entry: tarfile.TarInfo) -> str | None:
