@@ -33,6 +33,8 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
     FailureClass.TOO_LARGE: ServerError,
 }
 
+REMEDY = "Make the files readable, and repair what is damaged or move it away"
+
 
 def incomplete(
     states: Sequence[ItemState], plan: UploadPlan, uris: Sequence[ImportUri], rerun: str
@@ -45,18 +47,19 @@ def incomplete(
     undelivered = [state for state in states if not state.outcome.delivered]
     if any(state.outcome.delivered for state in states):
         undelivered = [state for state in undelivered if state.outcome is not Outcome.FILTERED]
-    if not undelivered and not plan.unreadable:
+    if not undelivered and not plan.unsendable:
         return None
-    total = len(states) + len(plan.unreadable)
-    missing = len(undelivered) + len(plan.unreadable)
+    total = len(states) + len(plan.unsendable)
+    missing = len(undelivered) + len(plan.unsendable)
     if undelivered and len(undelivered) == len(states):
         return _nothing(undelivered, total)
     names = [f"{state.item.path} ({state.reason or state.outcome})" for state in undelivered]
-    names += [f"{entry.path} ({entry.reason})" for entry in plan.unreadable]
-    where = f" The others wait at {uris[0].text}, not archived." if uris else ""
+    names += [f"{entry.path} ({entry.reason})" for entry in plan.unsendable]
+    others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
+    first = "Run" if undelivered else f"{REMEDY}, then run"
     return DeliveryIncomplete(
-        f"{missing} of {total} files were not delivered, first {names[0]}.{where}",
-        hint=f"Run the same command again to complete the session: {rerun}",
+        f"{missing} of {total} files were not delivered, first {names[0]}.{others}",
+        hint=f"{first} the same command again to complete the session: {rerun}",
     )
 
 
@@ -110,16 +113,17 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
                 note=state.note,
             )
         )
+    invalid = set(plan.invalid)
     report.items += [
         ReportItem(
             path=entry.path,
-            outcome=Outcome.FAILED,
+            outcome=Outcome.INVALID if entry in invalid else Outcome.FAILED,
             reason=entry.reason,
             sop_instance_uid="",
             series_instance_uid="",
             bytes=0,
         )
-        for entry in plan.unreadable
+        for entry in plan.unsendable
     ]
     counts = report.counts
     counts.found = len(report.items)

@@ -38,13 +38,17 @@ class Conflict:
 
 @dataclass(kw_only=True)
 class Inventory:
-    """What was found below `root`. `kind` is directory, file or archive; sizes in bytes."""
+    """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
+
+    `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
+    """
 
     root: str
     kind: str
     items: tuple[UploadItem, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
+    invalid: tuple[Exclusion, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     warnings: tuple[str, ...] = ()
     files_seen: int = 0
@@ -110,6 +114,7 @@ class _Collector:
         self._items: dict[str, UploadItem] = {}
         self._excluded: list[Exclusion] = []
         self._unreadable: list[Exclusion] = []
+        self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
         self._seen = 0
@@ -121,6 +126,14 @@ class _Collector:
     def unreadable(self, path: str, reason: str) -> None:
         self._seen += 1
         self._unreadable.append(Exclusion(path=path, reason=reason))
+
+    def unsendable(self, path: str, problem: Unreadable) -> None:
+        """A damaged instance is no less missing for that; what only looks like one is left out."""
+        if not problem.certain:
+            self.exclude(path, str(problem))
+            return
+        self._seen += 1
+        self._invalid.append(Exclusion(path=path, reason=str(problem)))
 
     def file(self, path: str, full: str) -> None:
         """One regular file; `path` is what people read, `full` what is opened."""
@@ -143,7 +156,7 @@ class _Collector:
                 return
             header = read_header(lambda count: os.pread(descriptor, count, 0), status.st_size)
         except Unreadable as problem:
-            self.exclude(path, str(problem))
+            self.unsendable(path, problem)
             return
         except OSError as error:
             self.unreadable(path, f"cannot be read: {error.strerror}")
@@ -171,7 +184,7 @@ class _Collector:
         try:
             header = read_header(member.read, member.size)
         except Unreadable as problem:
-            self.exclude(member.name, str(problem))
+            self.unsendable(member.name, problem)
             return
         source = Source(
             path=os.path.abspath(archive), container=kind, member=member.name, offset=member.offset,
@@ -221,6 +234,7 @@ class _Collector:
             items=tuple(self._items.values()),
             excluded=tuple(self._excluded),
             unreadable=tuple(self._unreadable),
+            invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
             warnings=tuple(f"Study {uid} names more than one patient ID." for uid in several),
             files_seen=self._seen,

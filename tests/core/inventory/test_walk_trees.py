@@ -135,6 +135,20 @@ def test_the_same_instance_twice(exam):
     assert conflict.sop_instance_uid in exam.instances
 
 
+def test_a_damaged_instance_is_not_left_out_like_a_text(exam):
+    """It is DICOM and it is not whole: an upload without it is not complete."""
+    records = list(exam.instances.values())
+    whole = records[0].path.read_bytes()
+    records[0].path.write_bytes(whole[:300])
+    (exam.directory / "looks like it").write_bytes(whole[132:300])
+    found = scan_path(str(exam.directory))
+    (entry,) = found.invalid
+    assert entry.path == os.fspath(records[0].path.relative_to(exam.directory))
+    assert entry.reason.startswith("DICOM")
+    assert len(found.items) == len(records) - 1
+    assert "looks like it" in reasons(found)
+
+
 def test_a_single_file_and_wrong_paths(exam, tmp_path):
     record = next(iter(exam.instances.values()))
     (item,) = scan_path(str(record.path)).items
