@@ -169,9 +169,11 @@ class WireServer:
         for sock in self._open:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
+        # Closed only when nobody reads any more: a script may have much left to swallow.
         for thread in self._threads:
             thread.join(10)
+        for sock in self._open:
+            sock.close()
         if self.failures:
             raise self.failures[0]
 
