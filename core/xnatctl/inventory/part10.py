@@ -112,6 +112,14 @@ def _read(read: Callable[[int], bytes], size: int) -> Header | None:
             return _ask_pydicom(read(min(size, LIMIT)), str(odd))
 
 
+def is_dicom(read: Callable[[int], bytes], size: int) -> bool:
+    """True for DICOM by content, also when it is damaged or lacks what sending needs."""
+    try:
+        return read_header(read, size) is not None
+    except Unreadable:
+        return True
+
+
 def header_of_file(path: str | bytes) -> Header | None:
     """`read_header` of a file on disk. Raises OSError, Unreadable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
