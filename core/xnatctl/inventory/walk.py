@@ -106,6 +106,7 @@ class _Collector(Gatherer):
         self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
+        self._named: dict[str, int] = {}
 
     def unsendable(self, path: str, problem: Unreadable) -> None:
         """A damaged instance is no less missing for that; what only looks like one is left out."""
@@ -127,30 +128,38 @@ class _Collector(Gatherer):
         self._add(path, Source(path=os.path.abspath(full)), status.st_size, status, header)
 
     def member(self, archive: str, kind: str, status: os.stat_result, member: archives.Member) -> None:
-        """One member of a ready-made archive."""
-        if member.problem is not None:
-            self.exclude(member.name, member.problem)
-            return
-        reason = litter(member.name)
-        if reason is not None:
-            self.exclude(member.name, reason)
+        """One member of a ready-made archive.
+
+        Names may repeat there (`tar -r`); a path stands for one file everywhere else, so a later one gets a number.
+        """
+        path = self._path_of(member.name)
+        if (reason := member.problem or litter(member.name)) is not None:
+            self.exclude(path, reason)
             return
         if member.size == 0:
-            self.exclude(member.name, "empty file")
+            self.exclude(path, "empty file")
             return
         if archives.looks_like_archive(member.head):
-            self.exclude(member.name, "an archive inside the archive")
+            self.exclude(path, "an archive inside the archive")
             return
         try:
             header = read_header(member.read, member.size)
         except Unreadable as problem:
-            self.unsendable(member.name, problem)
+            self.unsendable(path, problem)
             return
         source = Source(
             path=os.path.abspath(archive), container=kind, member=member.name, offset=member.offset,
             packed_size=member.packed_size,
         )  # fmt: skip
-        self._add(member.name, source, member.size, status, header)
+        self._add(path, source, member.size, status, header)
+
+    def _path_of(self, name: str) -> str:
+        path = name
+        while path in self._named:
+            self._named[name] += 1
+            path = f"{name} [{self._named[name]}]"
+        self._named[path] = 1
+        return path
 
     def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header | None) -> None:
         if header is None:

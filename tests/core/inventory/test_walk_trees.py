@@ -346,6 +346,25 @@ def test_hostile_members_are_left_out_with_a_reason(exam, tmp_path):
     assert not (tmp_path.parent / "up").exists()
 
 
+@pytest.mark.parametrize("kind", ["zip", "", "gz"])
+def test_members_of_one_name_are_all_taken(exam, tmp_path, kind):
+    """`tar -r` appends; every member is a file of its own, with a path of its own."""
+    path = tmp_path / "x"
+    if kind == "zip":
+        with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as out:
+            warnings.simplefilter("ignore")
+            for record in exam.instances.values():
+                out.write(record.path, "a/image")
+    else:
+        with tarfile.open(path, f"w:{kind}") as out:
+            for record in exam.instances.values():
+                out.add(record.path, "a/image")
+    found = scan_path(str(path))
+    assert {item.sop_instance_uid: content_hash(item) for item in found.items} == exam.digests
+    assert len({item.path for item in found.items}) == len(exam.digests)
+    assert [item.path for item in found.items][:2] == ["a/image", "a/image [2]"]
+
+
 def test_an_archive_inside_an_archive_is_not_opened(exam, tmp_path):
     inner = packed(exam, tmp_path / "inner.zip", "zip")
     outer = tmp_path / "outer.zip"
