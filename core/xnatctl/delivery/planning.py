@@ -162,7 +162,7 @@ def _refuse_nothing(inventory: Inventory) -> None:
         raise Refused(
             f"No readable DICOM in {inventory.root}: {len(unsendable)} of its files cannot be read, "
             f"first {unsendable[0].path} ({unsendable[0].reason}).",
-            hint="Make the files readable for this user, or copy them again.",
+            hint="Make them readable: give this user the right, unpack what is packed, copy again what is damaged.",
         )
     if not inventory.files_seen:
         raise NotFound(f"{inventory.root} is empty.", hint="Name the directory or archive that holds the DICOM files.")

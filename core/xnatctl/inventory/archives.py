@@ -34,13 +34,17 @@ _BLOCK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an archive. `problem` says why it is left out; `read(n)` gives its first n bytes."""
+    """One file of an archive; `read(n)` gives its first n bytes.
+
+    `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same.
+    """
 
     name: str
     size: int
     offset: int
     packed_size: int | None
-    problem: str | None
+    rule: str | None
+    obstacle: str | None
     read: Callable[[int], bytes]
 
     @property
@@ -112,10 +116,9 @@ def _bounded(path: str, count: int, total: int, packed: int) -> None:
         raise Refused(f"{path} unpacks to more than {MAX_RATIO} times its size; that is no imaging data.")
 
 
-def _name_problem(name: str) -> str | None:
-    if name.startswith("/") or ".." in name.split("/") or "\\" in name:
-        return "its name leads out of the archive"
-    return None
+def leads_out(name: str) -> bool:
+    """True for a name that whoever unpacks by name would write somewhere else."""
+    return name.startswith("/") or ".." in name.replace("\\", "/").split("/")
 
 
 # zip
@@ -135,7 +138,8 @@ def _zip_members(path: str) -> Iterator[Member]:
                 size=entry.file_size,
                 offset=entry.header_offset,
                 packed_size=entry.compress_size,
-                problem=_zip_problem(entry),
+                rule="symbolic link" if (entry.external_attr >> 16) & 0o170000 == 0o120000 else None,
+                obstacle=_zip_obstacle(entry),
                 read=_zip_head(archive, entry),
             )
 
@@ -147,16 +151,12 @@ def _zip_name(entry: zipfile.ZipInfo) -> str:
     return os.fsdecode(entry.orig_filename.encode("cp437", "replace"))
 
 
-def _zip_problem(entry: zipfile.ZipInfo) -> str | None:
+def _zip_obstacle(entry: zipfile.ZipInfo) -> str | None:
     if entry.flag_bits & 0x1:
         return "encrypted"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"compressed by method {entry.compress_type}, which is not read here"
-    if (entry.external_attr >> 16) & 0o170000 == 0o120000:
-        return "symbolic link"
-    if entry.file_size > MAX_MEMBER_BYTES:
-        return "too large"
-    return _name_problem(entry.filename)
+    return "too large" if entry.file_size > MAX_MEMBER_BYTES else None
 
 
 def _zip_head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[int], bytes]:
@@ -273,14 +273,16 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
             _bounded(path, count, total if compressed else 0, packed)
             if entry.isdir():
                 continue
-            if not compressed and entry.isreg() and entry.offset_data + entry.size > packed:
+            whole = entry.isreg() and not entry.issparse()  # the size of a sparse file is not what is stored
+            if not compressed and whole and entry.offset_data + entry.size > packed:
                 raise Refused(f"{path} is cut off in {entry.name}.", hint="Copy or make the archive again.")
             yield Member(
                 name=entry.name,
                 size=entry.size,
                 offset=entry.offset_data,
                 packed_size=None,
-                problem=_tar_problem(entry),
+                rule=_tar_rule(entry),
+                obstacle=_tar_obstacle(entry),
                 read=_tar_head(archive, entry),
             )
         if unpacked is not None:
@@ -313,14 +315,16 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-def _tar_problem(entry: tarfile.TarInfo) -> str | None:
+def _tar_rule(entry: tarfile.TarInfo) -> str | None:
     if entry.issym() or entry.islnk():
         return "link"
-    if not entry.isreg() or entry.issparse():
-        return "not a regular file"
-    if entry.size > MAX_MEMBER_BYTES:
-        return "too large"
-    return _name_problem(entry.name)
+    return None if entry.isreg() else "not a regular file"
+
+
+def _tar_obstacle(entry: tarfile.TarInfo) -> str | None:
+    if entry.issparse():
+        return "stored as a sparse file, which is not read here"
+    return "too large" if entry.size > MAX_MEMBER_BYTES else None
 
 
 def _tar_head(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[int], bytes]:

@@ -133,11 +133,14 @@ class _Collector(Gatherer):
         Names may repeat there (`tar -r`); a path stands for one file everywhere else, so a later one gets a number.
         """
         path = self._path_of(member.name)
-        if (reason := member.problem or litter(member.name)) is not None:
+        if (reason := member.rule or litter(member.name)) is not None:
             self.exclude(path, reason)
             return
         if member.size == 0:
             self.exclude(path, "empty file")
+            return
+        if member.obstacle is not None:
+            self.cannot_read(path, member.obstacle)
             return
         if archives.looks_like_archive(member.head):
             self.exclude(path, "an archive inside the archive")
@@ -146,6 +149,9 @@ class _Collector(Gatherer):
             header = read_header(member.read, member.size)
         except Unreadable as problem:
             self.unsendable(path, problem)
+            return
+        if header is not None and archives.leads_out(member.name):
+            self.cannot_read(path, "its name leads out of the archive")
             return
         source = Source(
             path=os.path.abspath(archive), container=kind, member=member.name, offset=member.offset,
