@@ -58,6 +58,7 @@ from xnatctl.model.refs import (
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.protocols import (
     Body,
+    ConnectedTransport,
     Credential,
     CredentialRequest,
     CredentialSource,
@@ -132,6 +133,7 @@ __all__ = [
     "Column",
     "CommandSpec",
     "ConfigError",
+    "ConnectedTransport",
     "ConnectionFailed",
     "Credential",
     "CredentialRequest",
