@@ -58,6 +58,7 @@ from xnatctl.model.refs import (
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.protocols import (
     Body,
+    ConnectedTransport,
     Credential,
     CredentialRequest,
     CredentialSource,
@@ -135,6 +136,7 @@ __all__ = [
     "Column",
     "CommandSpec",
     "ConfigError",
+    "ConnectedTransport",
     "ConnectionFailed",
     "Credential",
     "CredentialRequest",

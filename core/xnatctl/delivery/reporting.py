@@ -27,6 +27,8 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
     FailureClass.PERMISSION: PermissionDenied,
     FailureClass.NOT_XNAT: NotXnat,
     FailureClass.UNREACHABLE: ConnectionFailed,
+    FailureClass.CROWDED: ConnectionFailed,
+    FailureClass.ASSOCIATION: ConnectionFailed,
     FailureClass.ANSWER_LOST: ServerError,
     FailureClass.TRANSIENT: ServerError,
     FailureClass.THROTTLED: ServerError,
@@ -57,9 +59,12 @@ def incomplete(
     names += [f"{entry.path} ({entry.reason})" for entry in plan.unsendable]
     others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
     first = "Run" if undelivered else f"{REMEDY}, then run"
+    hint = f"{first} the same command again to complete the session: {rerun}"
+    if not plan.unsendable and all(state.outcome is Outcome.REJECTED for state in undelivered):
+        hint = "What was refused now would be refused again: ask the administrator of the receiver, then run it again."
     return DeliveryIncomplete(
         f"{missing} of {total} files were not delivered, first {names[0]}.{others}",
-        hint=f"{first} the same command again to complete the session: {rerun}",
+        hint=hint,
     )
 
 
@@ -111,6 +116,7 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
                 bytes=item.size,
                 attempts=state.attempts,
                 note=state.note,
+                study_instance_uid=item.study_instance_uid,
             )
         )
     invalid = set(plan.invalid)
