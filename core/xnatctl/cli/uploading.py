@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -236,8 +236,13 @@ def finish(app: App, report: Report, error: XnatctlError | None) -> None:
     """Render the report, say the error, and end the command with its exit code."""
     from xnatctl.cli.report_view import report_document
 
-    with suppress(BrokenPipeError):
+    try:
         app.render(report_document(report))
+    except XnatctlError as unprinted:
+        app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
+        if error is None:
+            raise
+        app.report_error(unprinted)
     if error is not None:
         app.report_error(error)
         app.exit_with(error.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -62,6 +63,28 @@ def test_a_table_in_a_narrow_terminal_folds_and_loses_nothing(monkeypatch):
     shape = Shape(Table)
     text = shape.render(shape.document("x" * 60))
     assert text.count("x") == 60
+
+
+@pytest.mark.parametrize("width", [50, 60, 90])
+def test_a_narrow_terminal_folds_values_and_not_the_words_of_a_header(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = tuple(Column(key=key, title=key) for key in ("id", "series description", "modality", "uid"))
+    row = {"id": "XNAT_E00001", "series description": "T1 3D", "modality": "MR", "uid": "9" * 64}
+    text = Shape(Table).render(Document(schema="x/1", data={}, columns=columns, rows=(row,)))
+    lines = text.splitlines()
+    assert all(len(line) <= width for line in lines)
+    for word in ("description", "modality", "XNAT_E00001"):
+        assert word in text, "the widest column is folded first"
+    assert text.count("9") == 64
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_table_for_another_encoding_is_ruled_in_ascii(monkeypatch, encoding):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    document = Document(schema="x/1", data={}, columns=(Column(key="a", title="A"),), rows=({"a": 1},))
+    text = Shape(Table).render(document)
+    assert text.splitlines()[1] == "-"
+    assert text.encode(encoding)
 
 
 def test_summary_lines_follow_the_table():
