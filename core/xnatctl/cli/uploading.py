@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from xnatctl.plugin.protocols import Transport, TransportContext
 
 
+#: What observers are told of the terminal, which is nothing for a log.
+_DISPLAY = frozenset({"quiet", "color", "interactive"})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
     """An upload as a command asked for it.
@@ -171,9 +175,11 @@ def _run(run: SessionRun | HandoverRun, upload: Upload) -> Report:
 
 
 def _tell(app: App, event: Event) -> None:
-    """To the log, and to every observer."""
+    """To the log, and to every observer. What is about one file is detail there: file names may tell of people."""
     if event.kind is not EventKind.BYTES_SENT:
-        log.get().info(str(event.kind), message=event.message, **{f"data_{k}": v for k, v in event.data.items()})
+        write = log.get().debug if event.kind is EventKind.ITEM_DONE else log.get().info
+        message = {"message": event.message} if event.message else {}
+        write(str(event.kind), **message, data={k: v for k, v in event.data.items() if k not in _DISPLAY})
     app.registry.tell(event)
 
 

@@ -117,6 +117,29 @@ def test_a_file_that_was_sent_twice_counts_once(capsys):
     assert capsys.readouterr().err.splitlines() == ["100 of 150 files sent", "150 of 150 files sent"]
 
 
+def test_a_trouble_that_many_meet_is_said_once_and_again_when_it_lasts(capsys):
+    def retry(message, seconds):
+        progress.observe(Event(kind=EventKind.RETRY, message=message, data={"seconds": seconds}))
+
+    def deliver(path):
+        progress.observe(Event(kind=EventKind.ITEM_DONE, data={"path": path, "outcome": "accepted", "bytes": 1}))
+
+    progress.observe(Event(kind=EventKind.RUN_STARTED, data={"files": 90, "bytes": 90}))
+    for seconds in (0.8, 0.7, 0.8, 1.6, 1.5):
+        retry("busy", seconds)
+    for number in range(5):
+        retry("too large", 0)
+        deliver(f"f{number}")
+    retry("busy", 0.9)
+    progress.observe(Event(kind=EventKind.RUN_DONE))
+    assert capsys.readouterr().err.splitlines() == [
+        "sending a batch again in 0.8 s: busy",
+        "sending a batch again in 1.6 s: busy",
+        "sending a batch again: too large",
+        "sending a batch again in 0.9 s: busy",
+    ]
+
+
 def test_quiet_is_quiet_but_warnings_are_said(capsys):
     run_events(250, quiet=True)
     assert capsys.readouterr().err == ""
