@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from draining import Record, Session, drain, headers_of
 
 Answer = tuple[int, str, bytes]
+Scans = dict[str, dict[str, Record]]
 _NOT_FOUND: Answer = (404, "text/plain", b"not here")
 
 
@@ -50,12 +51,14 @@ class Site:
         self._lock = threading.Lock()
         self._archived: set[int] = set()
         self._built: set[int] = set()
+        self._sorted: tuple[tuple[int, int], Scans, dict[str, str]] = ((-1, -1), {}, {})
 
     def reset(self) -> None:
         with self._lock:
             self.flow.reset()
             self._archived.clear()
             self._built.clear()
+            self._sorted = ((-1, -1), {}, {})
 
     def answer(  # noqa: C901 - one table of routes
         self, method: str, path: str, query: Mapping[str, str], user: str
@@ -157,13 +160,22 @@ class Site:
         place = f"/data/archive/projects/{session.project}/subjects/{session.subject}/experiments/{label}"
         return text(place)
 
+    def _series(self, number: int) -> tuple[Scans, dict[str, str]]:
+        """What arrived for a session: by scan and instance, and the series of each scan."""
+        with self._lock:
+            key = (number, self.flow.counts().instances)
+            if self._sorted[0] != key:
+                series: Scans = defaultdict(dict)
+                names: dict[str, str] = {}
+                for record in self.flow.records():
+                    if record.session == number:
+                        series[record.number][record.instance] = record
+                        names[record.number] = record.series
+                self._sorted = (key, series, names)
+            return self._sorted[1:]
+
     def _scans(self, number: int, identifier: str, rest: list[str]) -> Answer:
-        series: dict[str, dict[str, Record]] = defaultdict(dict)
-        names: dict[str, str] = {}
-        for record in self.flow.records():
-            if record.session == number:
-                series[record.number][record.instance] = record
-                names[record.number] = record.series
+        series, names = self._series(number)
         match rest:
             case []:
                 return listing([{"ID": scan, "UID": names[scan], "xsiType": "xnat:ctScanData"} for scan in series])
