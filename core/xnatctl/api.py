@@ -58,6 +58,7 @@ from xnatctl.model.refs import (
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.protocols import (
     Body,
+    ConnectedTransport,
     Credential,
     CredentialRequest,
     CredentialSource,
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from xnatctl.delivery.importer import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
     from xnatctl.delivery.settle import commit_row
+    from xnatctl.inventory.files import FileInventory, scan_files
     from xnatctl.inventory.walk import Inventory, scan_path
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
 #: Name -> module, for what is found on first use.
 _LAZY = {
     "App": "xnatctl.cli.app",
+    "FileInventory": "xnatctl.inventory.files",
     "Inventory": "xnatctl.inventory.walk",
     "TransportOptionsCommand": "xnatctl.cli.options",
     "Upload": "xnatctl.cli.uploading",
@@ -111,6 +114,7 @@ _LAZY = {
     "read_private": "xnatctl.settings.paths",
     "readable_by_others": "xnatctl.settings.paths",
     "run_upload": "xnatctl.cli.uploading",
+    "scan_files": "xnatctl.inventory.files",
     "scan_path": "xnatctl.inventory.walk",
     "server_options": "xnatctl.cli.options",
     "token_directory": "xnatctl.settings.paths",
@@ -132,6 +136,7 @@ __all__ = [
     "Column",
     "CommandSpec",
     "ConfigError",
+    "ConnectedTransport",
     "ConnectionFailed",
     "Credential",
     "CredentialRequest",
@@ -145,6 +150,7 @@ __all__ = [
     "EventKind",
     "Exclusion",
     "FailureClass",
+    "FileInventory",
     "Formatter",
     "FormatterSpec",
     "Importer",
@@ -205,6 +211,7 @@ __all__ = [
     "read_private",
     "readable_by_others",
     "run_upload",
+    "scan_files",
     "scan_path",
     "server_options",
     "token_directory",

@@ -197,7 +197,8 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
     }
     for key, option in options.items():
         if option.required and values[key] is None:
-            raise UsageError(f"--mode {name} needs --{key.replace('_', '-')}: {option.help}")
+            variable = f" (or {option.envvar})" if option.envvar else ""
+            raise UsageError(f"The transport {name} needs --{key.replace('_', '-')}{variable}: {option.help}")
     return values
 
 

@@ -116,6 +116,7 @@ class Journal:
                 state = self._states.setdefault(item.path, ItemState(item))
                 if item.name in proven:
                     state.outcome, state.skipped = Outcome.ACCEPTED, True
+                    state.note = before.reason if (before := past.get(item.name)) is not None else None
             states = list(self._states.values())
         for first in range(0, len(states), _ROWS):
             self._write([self._entry(state, past.get(state.item.name)) for state in states[first : first + _ROWS]])
@@ -140,8 +141,8 @@ class Journal:
         with self._lock:
             self._digests[item.path] = digest
 
-    def record(self, outcomes: Sequence[ItemOutcome]) -> None:
-        """What the answer, or its absence, made of the items of one batch."""
+    def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
+        """What the answer, or its absence, made of items of one batch; see `Store.write` for `flush`."""
         statements: list[Statement] = []
         with self._lock:
             for outcome in outcomes:
@@ -151,7 +152,8 @@ class Journal:
                 state.reason = outcome.reason
                 state.note = outcome.note
                 state.uri = outcome.uri or state.uri
-                reason = encode(outcome.reason) if outcome.reason is not None else None
+                said = outcome.reason or outcome.note
+                reason = encode(said) if said is not None else None
                 digest = self._digests.pop(outcome.path, None)
                 statements.append(
                     (_RECORD, (str(outcome.outcome), reason, outcome.uri, digest, encode(state.item.name)))
@@ -159,7 +161,7 @@ class Journal:
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        self._write(statements)
+        self._write(statements, flush=flush)
 
     def enter(self, phase: str) -> None:
         """The run goes into its next phase."""
@@ -183,6 +185,6 @@ class Journal:
     def _remember(self, facts: Mapping[str, str]) -> None:
         self._write(set_meta({**facts, "updated": f"{time.time():.0f}"}))
 
-    def _write(self, statements: Sequence[Statement]) -> None:
+    def _write(self, statements: Sequence[Statement], *, flush: bool = True) -> None:
         if self._store and statements:
-            self._store.write(*statements)
+            self._store.write(*statements, flush=flush)

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from xnatctl.delivery import settle, verify
-from xnatctl.delivery.engine import Engine, TransportFactory
+from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Journal, Phase
+from xnatctl.delivery.lane import TransportFactory
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import fill_items, filtered, incomplete
 from xnatctl.delivery.resume import Ground, await_quiet, survey, survey_receiver
@@ -306,10 +307,11 @@ class HandoverRun:
                 self.report.next.append(runtime.rerun)
                 raise error
             journal.enter(Phase.DONE)
-            self.report.state = PlaceState.RECEIVER
             self.report.status = Status.COMPLETE
         finally:
             self.report.seconds = time.monotonic() - started
+            if any(state.outcome.delivered for state in runtime.journal.states()):
+                self.report.state = PlaceState.RECEIVER
             fill_items(self.report, runtime.journal.states(), plan)
             runtime.tell(Event(kind=EventKind.RUN_DONE, data={"status": str(self.report.status)}))
         return self.report
@@ -364,4 +366,5 @@ def context_for(
         open_item=open_item if journal is None else (lambda item: open_digesting(item, journal.digest)),
         importer=importer,
         stop_requested=(lambda: pause.stopped) if pause is not None else (lambda: False),
+        items=stage.items,
     )

@@ -1,8 +1,9 @@
 """Journals on disk: one SQLite file per destination in the state directory.
 
-Each write is one durable transaction (`synchronous=FULL`), so that a kill at any instruction leaves either the state
-before it or the state after it. Workers that write at the same time share a transaction, because the disk, not SQLite,
-is what takes the time. A journal holds paths, UIDs, labels and outcomes; no patient data and no secret.
+Each write is one transaction, durable unless its writer says that it need not be, so that a kill at any instruction
+leaves either the state before it or the state after it. Workers that write at the same time share a transaction,
+because the disk, not SQLite, is what takes the time. A journal holds paths, UIDs, labels and outcomes; no patient data
+and no secret.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ class Store:
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path
         self._pending: list[Statement] = []
+        self._flush = False
+        self._synchronous = "FULL"
         self._queued = self._written = 0
         self._queue_lock = threading.Lock()
         self._write_lock = threading.Lock()
@@ -134,13 +137,15 @@ class Store:
 
     # writing
 
-    def write(self, *statements: Statement) -> None:
-        """Carry out statements in one durable transaction, perhaps together with those of other workers.
+    def write(self, *statements: Statement, flush: bool = True) -> None:
+        """Carry out statements in one transaction, perhaps together with those of other workers.
 
-        Returns when they are on the disk. Raises JournalError when they are not.
+        Returns when they are on the disk; without `flush` as soon as the operating system has them, so that they
+        outlive this process, and the next flushed write takes them to the disk. Raises JournalError when they are not.
         """
         with self._queue_lock:
             self._pending += statements
+            self._flush = self._flush or flush
             self._queued += 1
             ticket = self._queued
         with self._write_lock:
@@ -148,13 +153,17 @@ class Store:
                 return  # another worker took ours along
             with self._queue_lock:
                 batch, self._pending = self._pending, []
+                flush, self._flush = self._flush, False
                 upto = self._queued
             with _explained(self.path):
-                self._commit(batch)
+                self._commit(batch, "FULL" if flush else "NORMAL")
             self._written = upto
 
-    def _commit(self, statements: Sequence[Statement]) -> None:
-        """The one place where a journal changes."""
+    def _commit(self, statements: Sequence[Statement], synchronous: str) -> None:
+        """The one place where a journal changes. In WAL mode NORMAL leaves out the fsync of this transaction."""
+        if synchronous != self._synchronous:
+            self._db.execute(f"PRAGMA synchronous = {synchronous}")
+            self._synchronous = synchronous
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for sql, values in statements:

@@ -80,6 +80,7 @@ class ReportItem:
     bytes: int
     attempts: int = 0
     note: str | None = None
+    study_instance_uid: str = ""
 
 
 @dataclass(kw_only=True, slots=True)
