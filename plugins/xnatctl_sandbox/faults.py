@@ -8,7 +8,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -39,19 +38,32 @@ class Faults:
     def __init__(self) -> None:
         self._rules: list[dict[str, Any]] = []
         self._lock = threading.Lock()
+        self._over = threading.Event()
 
     def load(self, script: Iterable[Mapping[str, Any]]) -> None:
-        """Replace the script.
+        """Replace the script; what the old one delays or holds goes on.
 
         A rule: `match` (method, path and query as regular expressions), one of `nth` (number, list, "every") or
         `probability` with `seed`, `times` (at most so often), `action` and its own fields: `status`, `page`
         (plain, proxy, login), `headers`, `seconds`, `bytes`.
         """
         with self._lock:
+            self._over.set()
+            self._over = over = threading.Event()
             self._rules = [
-                {**rule, "_seen": 0, "_done": 0, "_dice": random.Random(rule.get("seed", 0))}  # noqa: S311 - repeatable
+                {
+                    **rule,
+                    "_seen": 0,
+                    "_done": 0,
+                    "_over": over,
+                    "_dice": random.Random(rule.get("seed", 0)),  # noqa: S311 - repeatable
+                }
                 for rule in script
             ]
+
+    def end(self) -> None:
+        """No more faults, and nothing is held any longer."""
+        self.load(())
 
     def pick(self, request: Request) -> dict[str, Any] | None:
         """The rule that applies to this request, or None."""
@@ -82,7 +94,7 @@ def before(rule: Mapping[str, Any], request: Request) -> Response | None:
     """What happens instead of the request; None lets it go on. Raises Cut."""
     action = rule["action"]
     if action == "delay":
-        time.sleep(float(rule.get("seconds", 1)))
+        rule["_over"].wait(float(rule.get("seconds", 1)))
         return None
     if action in AFTER:
         return None
@@ -96,7 +108,7 @@ def before(rule: Mapping[str, Any], request: Request) -> Response | None:
             left -= len(piece)
         raise Cut
     if action == "hold":
-        time.sleep(float(rule.get("seconds", 60)))
+        rule["_over"].wait(float(rule.get("seconds", 60)))
         raise Cut
     if action == "redirect":
         return Response("", int(rule.get("status", 302)), {"Location": rule.get("location", "/app/template/Login.vm")})

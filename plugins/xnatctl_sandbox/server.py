@@ -114,6 +114,7 @@ class Sandbox:
         """Stop serving, finish what was queued, write the state."""
         self._server.shutdown()
         self._thread.join()
+        self.faults.end()
         self._application.end()
         self._server.server_close()
         self._jobs.stop()
