@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.console import printable
     from xnatctl.cli.options import TransportOptionsCommand, common_options, journal_options, server_options
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
-    from xnatctl.delivery.importer import changed_outcome
+    from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
     from xnatctl.delivery.settle import commit_row
     from xnatctl.inventory.files import FileInventory, scan_files
@@ -101,7 +101,7 @@ _LAZY = {
     "TransportOptionsCommand": "xnatctl.cli.options",
     "Upload": "xnatctl.cli.uploading",
     "XnatClient": "xnatctl.xnat.client",
-    "changed_outcome": "xnatctl.delivery.importer",
+    "changed_outcome": "xnatctl.delivery.outcomes",
     "commit_row": "xnatctl.delivery.settle",
     "common_options": "xnatctl.cli.options",
     "cut_batches": "xnatctl.delivery.planning",
