@@ -14,6 +14,7 @@ from xnatctl.api import (
     NotFound,
     UsageError,
     common_options,
+    counted,
     listing,
     pass_app,
     prearchive,
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
 def columns(*keys: str, numeric: tuple[str, ...] = ()) -> tuple[Column, ...]:
     """Columns whose titles are their keys in words."""
     return tuple(Column(key=key, title=key.replace("_", " "), numeric=key in numeric) for key in keys)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 session`, `2 sessions`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def require_project(client: XnatClient, project: str) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, TextIO
 
-from xnatctl.api import Document, printable
+from xnatctl.api import Column, Document, human_size, printable
 
 #: `rich.box.SIMPLE_HEAD` in ASCII, for terminals and pipes of another encoding.
 _ASCII_HEAD = "    \n    \n -- \n    \n    \n    \n    \n    \n"
@@ -39,7 +39,7 @@ class Table:
         if document.columns and document.rows:
             rule = box.SIMPLE_HEAD if _takes("─") else box.Box(_ASCII_HEAD, ascii=True)
             table = RichTable(box=rule, show_edge=False, pad_edge=False)
-            cells = [[_cell(row.get(column.key)) for column in document.columns] for row in document.rows]
+            cells = [[_cell(row.get(column.key), column) for column in document.columns] for row in document.rows]
             widths = _widths([column.title for column in document.columns], cells, console.width)
             for column, width in zip(document.columns, widths, strict=True):
                 justify: Literal["left", "right"] = "right" if column.numeric else "left"
@@ -78,9 +78,11 @@ def _takes(text: str) -> bool:
     return True
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, column: Column) -> str:
     if value is None:
         return ""
+    if column.size and isinstance(value, int):
+        return human_size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return printable(str(value))
