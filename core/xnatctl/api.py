@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
     from xnatctl.delivery.settle import commit_row
     from xnatctl.inventory.files import FileInventory, scan_files
+    from xnatctl.inventory.packed import holds_dicom
     from xnatctl.inventory.walk import Inventory, scan_path
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive
@@ -105,6 +106,7 @@ _LAZY = {
     "commit_row": "xnatctl.delivery.settle",
     "common_options": "xnatctl.cli.options",
     "cut_batches": "xnatctl.delivery.planning",
+    "holds_dicom": "xnatctl.inventory.packed",
     "journal_options": "xnatctl.cli.options",
     "pass_app": "xnatctl.cli.app",
     "plan_session_upload": "xnatctl.delivery.planning",
@@ -196,6 +198,7 @@ __all__ = [
     "commit_row",
     "common_options",
     "cut_batches",
+    "holds_dicom",
     "hookimpl",
     "is_clean_label",
     "is_uid",
