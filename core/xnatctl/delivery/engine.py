@@ -1,101 +1,64 @@
-"""The pool: workers send batches, the main thread listens.
+"""The threads: workers send, the main thread listens.
 
-The only module that starts threads. Every worker owns one transport. Until the first answer has fixed the session,
-one batch is in flight at a time; after that all workers send (DESIGN 5, "Sending").
+The only module that starts threads. What a worker does is a lane's (one stage, many workers) or a leg's (many
+resources, one worker each); what they say is told in the main thread, and an interrupt ends them all.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.planning import halve
-from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, classify, outcome_for
-from xnatctl.errors import Interrupted, JournalError, PluginUnavailable, XnatctlError
-from xnatctl.model.events import Event, EventKind
-from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
-from xnatctl.model.plan import Batch, UploadItem
-from xnatctl.plugin.protocols import Transport, TransportContext
-
-TransportFactory = Callable[[TransportContext], Transport]
+from xnatctl.delivery.lane import Lane, TransportFactory
+from xnatctl.delivery.retry import Pause, RetryPolicy
+from xnatctl.errors import Interrupted
+from xnatctl.model.events import Event
+from xnatctl.model.outcome import ItemOutcome
+from xnatctl.model.plan import UploadItem
+from xnatctl.plugin.protocols import TransportContext
 
 #: How long workers get to notice an interrupt, in seconds; their sockets are already gone.
 _GRACE = 3.0
 
 
-class Engine:
-    """Sends the items of one stage. `anchored` says whether the session is fixed; `abort` cuts requests in flight."""
+class Crew:
+    """Workers and the one who listens to them. `tell` hears every event in the main thread; `abort` cuts requests."""
 
-    def __init__(
-        self,
-        factory: TransportFactory,
-        context: TransportContext,
-        journal: Journal,
-        *,
-        tell: Callable[[Event], None],
-        anchored: Callable[[], bool] = lambda: True,
-        abort: Callable[[], None] = lambda: None,
-        policy: RetryPolicy | None = None,
-        pause: Pause | None = None,
-    ) -> None:
-        self._factory = factory
-        self._context = context
-        self._journal = journal
+    def __init__(self, *, tell: Callable[[Event], None], pause: Pause, abort: Callable[[], None]) -> None:
         self._tell = tell
+        self._pause = pause
         self._abort = abort
-        self._policy = policy or RetryPolicy()
-        self._pause = pause or Pause()
-        self._work = _Work(anchored)
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._transports: list[Transport] = []
-        self._lock = threading.Lock()
-        self._unrecorded: JournalError | None = None
 
-    @property
-    def stopped_by(self) -> ItemOutcome | None:
-        """The outcome that ended the stage early, if one did."""
-        return self._work.stopped_by
+    def emit(self, event: Event) -> None:
+        """Say something, from any worker."""
+        self._events.put(event)
 
-    def send(self, items: Sequence[UploadItem]) -> None:
-        """Send all items; returns when every one has an outcome or the stage was stopped.
+    def run(self, work: Callable[[], None], count: int, *, give_up: Callable[[], None]) -> None:
+        """Have `count` workers do `work`, which raises nothing foreseeable; returns when all are done.
 
-        Raises Interrupted on Ctrl-C or a signal, after cutting what is in flight; JournalError when what is done cannot
-        be recorded: nothing goes on without a record.
+        Raises Interrupted on Ctrl-C or a signal, after `give_up` and after cutting what is in flight.
         """
-        if not items:
-            return
-        self._work.add(self._cut(items))
-        count = min(self._context.workers, len(self._work))
         threads = [
-            threading.Thread(target=self._worker, name=f"worker-{number}", daemon=True) for number in range(count)
+            threading.Thread(target=self._worker, args=(work,), name=f"worker-{number}", daemon=True)
+            for number in range(count)
         ]
         try:
             for thread in threads:
                 thread.start()
             self._listen(threads)
         except (KeyboardInterrupt, Interrupted) as interrupt:
-            self._interrupt(threads)
+            self._interrupt(threads, give_up)
             number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
             raise Interrupted("Interrupted; requests in flight were cut.", signal_number=number) from None
-        if self._unrecorded is not None:
-            raise self._unrecorded
 
-    def _cut(self, items: Sequence[UploadItem]) -> Sequence[Batch]:
-        """The transport's own batches, checked: every item exactly once."""
-        with self._factory(self._context) as transport:
-            batches = tuple(transport.batches(items, self._context.workers))
-        if sorted(item.path for batch in batches for item in batch.items) != sorted(item.path for item in items):
-            raise PluginUnavailable(
-                "The transport's batches do not hold every file exactly once.",
-                hint="This is a fault of the plugin; use another --mode and tell its author.",
-            )
-        return batches
-
-    # the main thread
+    def _worker(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            self._events.put(None)
 
     def _listen(self, threads: Sequence[threading.Thread]) -> None:
         """Tell what the workers say until the last one has said None."""
@@ -113,184 +76,61 @@ class Engine:
         for thread in threads:
             thread.join()
 
-    def _interrupt(self, threads: Sequence[threading.Thread]) -> None:
+    def _interrupt(self, threads: Sequence[threading.Thread], give_up: Callable[[], None]) -> None:
         self._pause.stop()
-        self._work.stop(None)
+        give_up()
         self._abort()
-        with self._lock:
-            transports = list(self._transports)
-        for transport in transports:
-            with suppress(Exception):  # a plugin must not keep an interrupt from ending
-                transport.close()
         deadline = self._pause.now() + _GRACE
         for thread in threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - self._pause.now()))
 
-    # the workers
 
-    def _worker(self) -> None:
-        try:
-            with self._factory(self._context) as transport:
-                with self._lock:
-                    self._transports.append(transport)
-                while (batch := self._work.take()) is not None:
-                    try:
-                        self._deliver(transport, batch)
-                    finally:
-                        self._work.done()
-        except JournalError as error:
-            self._unrecorded = self._unrecorded or error
-            self._work.stop(None)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end and say so
-            self._work.stop(
-                ItemOutcome(path="", outcome=Outcome.FAILED, failure=FailureClass.FATAL, reason=_say(error))
-            )
-        finally:
-            self._events.put(None)
+class Engine:
+    """Sends the items of one stage with as many workers as the context says.
 
-    def _deliver(self, transport: Transport, batch: Batch) -> None:
-        """Send one batch until each of its items has a final outcome."""
-        attempt = 1
-        begun = self._policy.clock()
-        while True:
-            outcomes = self._attempt(transport, batch)
-            again = [o for o in outcomes if o.outcome in (Outcome.AMBIGUOUS, Outcome.FAILED)]
-            if not again or self._pause.stopped:
-                return
-            worst = next((o for o in again if o.failure in STOPPING), again[0])
-            if worst.failure in STOPPING:
-                self._work.stop(worst)
-                return
-            if worst.failure is FailureClass.TOO_LARGE and len(batch.items) > 1:
-                self._say_retry(batch, "too large for the server or a proxy; sending it in two halves", 0)
-                self._work.add_first(halve(batch))
-                return
-            delay = self._policy.delay(worst.failure, attempt, worst.retry_after)
-            if delay is None:
-                if worst.failure in COMMON and self._policy.dead(begun):
-                    self._work.stop(worst)
-                return
-            self._say_retry(batch, worst.reason or str(worst.failure), delay)
-            if not self._pause.wait(delay) or self._work.stopped:
-                return
-            paths = {outcome.path for outcome in again}
-            batch = Batch(id=batch.id, items=tuple(item for item in batch.items if item.path in paths))
-            attempt += 1
+    `anchored` says whether the session is fixed; `abort` cuts requests in flight.
+    """
 
-    def _attempt(self, transport: Transport, batch: Batch) -> tuple[ItemOutcome, ...]:
-        """One request's worth: intent, send, outcome."""
-        self._journal.intend(batch)
-        data = {"batch": batch.id, "files": len(batch.items), "bytes": batch.size}
-        self._events.put(Event(kind=EventKind.BATCH_STARTED, data=data))
-        try:
-            result = transport.send(batch, self._events.put)
-        except XnatctlError as error:
-            result = _failed(batch, classify(error), error.message)
-        except Exception as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
-            result = _failed(batch, FailureClass.FATAL, _say(error))
-        outcomes = _complete(batch, result)
-        sizes = {item.path: item.size for item in batch.items}
-        self._journal.record(outcomes)
-        for outcome in outcomes:
-            self._events.put(_item_event(outcome, sizes[outcome.path]))
-        if any(outcome.failure not in COMMON for outcome in outcomes):
-            self._policy.succeeded()  # whatever it said, the server lives
-        self._events.put(Event(kind=EventKind.BATCH_DONE, data=data))
-        return outcomes
-
-    def _say_retry(self, batch: Batch, reason: str, seconds: float) -> None:
-        self._events.put(
-            Event(
-                kind=EventKind.RETRY,
-                message=reason,
-                data={"batch": batch.id, "reason": reason, "seconds": round(seconds, 1)},
-            )
+    def __init__(
+        self,
+        factory: TransportFactory,
+        context: TransportContext,
+        journal: Journal,
+        *,
+        tell: Callable[[Event], None],
+        anchored: Callable[[], bool] = lambda: True,
+        abort: Callable[[], None] = lambda: None,
+        policy: RetryPolicy | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        pause = pause or Pause()
+        self._workers = context.workers
+        self._crew = Crew(tell=tell, pause=pause, abort=abort)
+        self._lane = Lane(
+            factory,
+            context,
+            journal,
+            emit=self._crew.emit,
+            policy=policy or RetryPolicy(),
+            pause=pause,
+            anchored=anchored,
         )
-
-
-class _Work:
-    """Batches to hand out; one at a time until `anchored` is true."""
-
-    def __init__(self, anchored: Callable[[], bool]) -> None:
-        self._anchored = anchored
-        self._batches: deque[Batch] = deque()
-        self._in_flight = 0
-        self._stopped = False
-        self.stopped_by: ItemOutcome | None = None
-        self._changed = threading.Condition()
-
-    def __len__(self) -> int:
-        with self._changed:
-            return len(self._batches)
-
-    def add(self, batches: Sequence[Batch]) -> None:
-        with self._changed:
-            self._batches.extend(batches)
-            self._changed.notify_all()
-
-    def add_first(self, batches: Sequence[Batch]) -> None:
-        with self._changed:
-            self._batches.extendleft(reversed(batches))
-            self._changed.notify_all()
-
-    def take(self) -> Batch | None:
-        """The next batch; None when there is none and none can come back (a half of one in flight)."""
-        with self._changed:
-            while not self._stopped:
-                if self._batches and (self._in_flight == 0 or self._anchored()):
-                    self._in_flight += 1
-                    return self._batches.popleft()
-                if not self._batches and self._in_flight == 0:
-                    break
-                self._changed.wait()
-            self._changed.notify_all()
-            return None
 
     @property
-    def stopped(self) -> bool:
-        """True when nothing more is to be sent."""
-        with self._changed:
-            return self._stopped
+    def stopped_by(self) -> ItemOutcome | None:
+        """The outcome that ended the stage early, if one did."""
+        return self._lane.stopped_by
 
-    def done(self) -> None:
-        with self._changed:
-            self._in_flight -= 1
-            self._changed.notify_all()
+    def send(self, items: Sequence[UploadItem]) -> None:
+        """Send all items; returns when every one has an outcome or the stage was stopped.
 
-    def stop(self, why: ItemOutcome | None) -> None:
-        with self._changed:
-            self._stopped = True
-            self.stopped_by = self.stopped_by or why
-            self._changed.notify_all()
-
-
-def _failed(batch: Batch, failure: FailureClass, reason: str) -> BatchResult:
-    outcome = outcome_for(failure)
-    return BatchResult(
-        outcomes=tuple(
-            ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason) for item in batch.items
-        )
-    )
-
-
-def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
-    """One outcome for every item of the batch, none for strangers."""
-    said = {outcome.path: outcome for outcome in result.outcomes}
-    silence = "the transport did not say what became of it"
-    return tuple(
-        said.get(item.path)
-        or ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason=silence)
-        for item in batch.items
-    )
-
-
-def _item_event(outcome: ItemOutcome, size: int) -> Event:
-    return Event(
-        kind=EventKind.ITEM_DONE,
-        data={"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size},
-    )
-
-
-def _say(error: Exception) -> str:
-    return f"the transport failed: {type(error).__name__}: {error}"
+        Raises Interrupted on Ctrl-C or a signal, after cutting what is in flight; JournalError when what is done cannot
+        be recorded: nothing goes on without a record.
+        """
+        if not items:
+            return
+        count = min(self._workers, self._lane.load(items))
+        self._crew.run(self._lane.run, count, give_up=self._lane.give_up)
+        if self._lane.unrecorded is not None:
+            raise self._lane.unrecorded

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from xnatctl.delivery import settle, verify
-from xnatctl.delivery.engine import Engine, TransportFactory
+from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Journal, Phase
+from xnatctl.delivery.lane import TransportFactory
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import fill_items, filtered, incomplete
 from xnatctl.delivery.resume import Ground, await_quiet, survey, survey_receiver
