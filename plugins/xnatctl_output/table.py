@@ -10,7 +10,7 @@ from xnatctl.api import Document, printable
 
 
 class Table:
-    """A header, rows, and the summary lines below. Plain text when stdout is no terminal."""
+    """A header and rows, or the document's own drawing, and the summary lines below. Plain text without a terminal."""
 
     def render(self, document: Document, out: TextIO) -> None:
         from rich import box
@@ -32,7 +32,9 @@ class Table:
         )
         if document.title:
             console.print(Text(printable(document.title), style="bold"))
-        if document.columns and document.rows:
+        for line in document.drawing:
+            console.print(Text(printable(line)), soft_wrap=True)
+        if document.columns and document.rows and not document.drawing:
             table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
             for column in document.columns:
                 table.add_column(Text(column.title), justify="right" if column.numeric else "left", overflow="fold")

@@ -1,18 +1,18 @@
-"""Reports and plans as documents: whole for programs, short for people."""
+"""Reports as documents: whole for programs, short for people."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import Exclusion, Placement, UploadPlan
+from xnatctl.model.plan import Exclusion
 from xnatctl.model.report import Level, PlaceState, Report, ReportItem, Status
 
-_SERIES_COLUMNS = (
+SERIES_COLUMNS = (
     Column(key="series", title="Series"),
     Column(key="files", title="Files", numeric=True),
     Column(key="size", title="Size", numeric=True),
@@ -47,7 +47,8 @@ class _Series:
         return {"series": uid or "(unknown)", "files": self.files, "size": human_size(self.size), "state": states}
 
 
-def _by_series(entries: Iterable[tuple[str, int, str]]) -> list[dict[str, Any]]:
+def by_series(entries: Iterable[tuple[str, int, str]]) -> list[dict[str, Any]]:
+    """One row for each series of (series, bytes, state)."""
     groups: dict[str, _Series] = {}
     for uid, size, state in entries:
         series = groups.setdefault(uid, _Series())
@@ -59,12 +60,12 @@ def _by_series(entries: Iterable[tuple[str, int, str]]) -> list[dict[str, Any]]:
 
 def report_document(report: Report) -> Document:
     """The report of an upload command; rows are series, and `data` holds every file."""
-    rows = _by_series((item.series_instance_uid, item.bytes, str(item.outcome)) for item in report.items)
+    rows = by_series((item.series_instance_uid, item.bytes, str(item.outcome)) for item in report.items)
     identifiers = (report.uri,) if report.uri else ()
     return Document(
         schema="xnatctl.report/1",
         data=report.as_document(),
-        columns=_SERIES_COLUMNS if rows else (),
+        columns=SERIES_COLUMNS if rows else (),
         rows=rows,
         identifiers=identifiers,
         summary=tuple(_report_lines(report)),
@@ -75,7 +76,7 @@ def _report_lines(report: Report) -> Iterable[str]:
     yield _headline(report)
     yield from _bad_items(report.items)
     yield from _differences(report)
-    yield from _excluded(report.excluded)
+    yield from excluded_lines(report.excluded)
     for warning in report.warnings:
         yield f"Warning: {warning}"
     for command in dict.fromkeys(report.next):
@@ -125,43 +126,15 @@ def _differences(report: Report) -> Iterable[str]:
         yield f"... and {len(differences) - _LISTED} more differences; -o json lists all."
 
 
-def _excluded(excluded: Sequence[Exclusion]) -> Iterable[str]:
+def excluded_lines(excluded: Sequence[Exclusion]) -> Iterable[str]:
+    """What was left out, by reason."""
     if not excluded:
         return
     groups: dict[str, list[str]] = {}
     for entry in excluded:
         reason = "duplicate" if entry.reason.startswith("duplicate of ") else entry.reason
         groups.setdefault(reason, []).append(entry.path)
-    yield f"Left out: {len(excluded)} files that are not instances to send."
+    yield f"Left out: {len(excluded)}, which are not to be sent."
     for reason, paths in sorted(groups.items(), key=lambda group: -len(group[1])):
         more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
         yield f"  {len(paths)} x {reason}: {', '.join(paths[:2])}{more}"
-
-
-def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: int) -> Document:
-    """The plan of `--dry-run`; nothing was sent."""
-    items = plan.items
-    rows = _by_series((item.series_instance_uid, item.size, item.modality or "modality unknown") for item in items)
-    where = plan.destination
-    goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
-    target = f"{goal} of project {where.project}, subject {where.subject}, session {where.session}"
-    summary = [
-        (
-            f"Would send {len(items)} instances ({human_size(sum(item.size for item in items))}) in {batches} requests "
-            f"with {plan.workers} workers to {where.server or 'the configured server'}: {target}."
-        ),
-        *(f"{stage.kind}: {stage.name}" for stage in plan.stages),
-        *(f"{key}: {value}" for key, value in description.items()),
-        *_excluded(plan.excluded),
-        *(f"cannot be read: {entry.path} ({entry.reason})" for entry in plan.unreadable),
-        *(f"Warning: {warning}" for warning in plan.warnings),
-    ]
-    data = {**plan.as_document(), "transport": dict(description), "batches": batches}
-    return Document(
-        schema=plan.schema,
-        data=data,
-        columns=(*_SERIES_COLUMNS[:3], Column(key="state", title="Modality")),
-        rows=rows,
-        identifiers=tuple(item.path for item in items),
-        summary=tuple(summary),
-    )

@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xnatctl import log
-from xnatctl.errors import Interrupted, NotArchived, Refused, UsageError, VerificationFailed, XnatctlError
+from xnatctl.errors import (
+    Interrupted,
+    NotArchived,
+    PluginUnavailable,
+    Refused,
+    UsageError,
+    VerificationFailed,
+    XnatctlError,
+)
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
@@ -77,6 +85,7 @@ def run_upload(app: App, upload: Upload) -> None:
     )
     try:
         plan = app.registry.plan_upload(request)
+        _require_transports(app, plan)
         if upload.dry_run:
             _show_plan(app, plan)
             return
@@ -202,7 +211,7 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
 
 
 def _show_plan(app: App, plan: UploadPlan) -> None:
-    from xnatctl.cli.report_view import plan_document
+    from xnatctl.cli.plan_view import plan_document
     from xnatctl.delivery.run import context_for
 
     described: dict[str, str] = {}
@@ -216,6 +225,19 @@ def _show_plan(app: App, plan: UploadPlan) -> None:
     app.render(plan_document(plan, description=described, batches=batches))
 
 
+def _require_transports(app: App, plan: UploadPlan) -> None:
+    """Raise PluginUnavailable when a stage of the plan could not be carried out; nothing was sent then."""
+    for name in dict.fromkeys(stage.transport for stage in plan.stages if stage.transport):
+        try:
+            transport_factory(app, name)
+        except (PluginUnavailable, UsageError) as error:
+            first, *more = [stage.name for stage in plan.stages if stage.transport == name]
+            others = f", and for {len(more)} stages more" if more else ""
+            raise PluginUnavailable(
+                f"{error.message} The plan needs it to {first}{others}.", hint=error.hint
+            ) from error
+
+
 def _write_error(report: Report, error: XnatctlError) -> None:
     report.error = error.as_document()
     report.status = _status(report.counts, error)
@@ -225,6 +247,8 @@ def _status(counts: Counts, error: XnatctlError) -> Status:
     if isinstance(error, Interrupted):
         return Status.INTERRUPTED
     if isinstance(error, Refused | UsageError):
+        return Status.REFUSED
+    if isinstance(error, PluginUnavailable) and not counts.sent + counts.skipped:
         return Status.REFUSED
     if isinstance(error, NotArchived | VerificationFailed):
         return Status.PARTIAL
