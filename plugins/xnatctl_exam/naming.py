@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xnatctl.api import Refused, UploadItem, UsageError, clean_label, is_clean_label
+from xnatctl.api import Exclusion, Refused, UploadItem, UsageError, clean_label, is_clean_label
 
 #: `str.isdigit` knows digits that no key is made of.
 _KEY = re.compile(r"[0-9]+\Z")
@@ -22,12 +22,14 @@ class Group:
     """Files that become one resource.
 
     `origin` is where they lie, as people read it; `asked` is False when the label is not the one that they lie under.
+    `unreadable` belongs to them and cannot be sent.
     """
 
     label: str
     origin: str
     items: tuple[UploadItem, ...]
     asked: bool = True
+    unreadable: tuple[Exclusion, ...] = ()
 
 
 def is_legal(label: str) -> bool:
@@ -50,7 +52,9 @@ def check_label(label: str, flag: str) -> None:
 
 
 def name_folders(
-    folders: Mapping[str, Sequence[UploadItem]], chosen: Mapping[str, str]
+    folders: Mapping[str, Sequence[UploadItem]],
+    chosen: Mapping[str, str],
+    unreadable: Mapping[str, Sequence[Exclusion]],
 ) -> tuple[list[Group], list[str]]:
     """One group for each folder, and what should be said of their labels.
 
@@ -70,7 +74,8 @@ def name_folders(
             why = "digits alone would be a key" if _KEY.match(folder) else "labels keep only letters, digits, _ and -"
             notes.append(f"Folder {folder} becomes resource {label}: in XNAT {why}.")
         asked = folder in chosen or label == folder
-        groups.append(Group(label=label, origin=f"{folder}/", items=tuple(items), asked=asked))
+        bad = tuple(unreadable.get(folder, ()))
+        groups.append(Group(label=label, origin=f"{folder}/", items=tuple(items), asked=asked, unreadable=bad))
     return groups, notes
 
 
@@ -90,8 +95,10 @@ def join(groups: Sequence[Group]) -> tuple[list[Group], list[str]]:
         if len(same) > 1:
             notes.append(f"{_list(group.origin for group in same)} go together into resource {first.label}.")
         items = tuple(item for group in same for item in group.items)
+        unreadable = tuple(entry for group in same for entry in group.unreadable)
         _refuse_clashes(first.label, items)
-        joined.append(replace(first, origin=_list(group.origin for group in same), items=items))
+        origin = _list(group.origin for group in same)
+        joined.append(replace(first, origin=origin, items=items, unreadable=unreadable))
     return sorted(joined, key=lambda group: group.label), notes
 
 

@@ -11,13 +11,13 @@ from xnatctl.api import (
     Inventory,
     NotFound,
     Overwrite,
-    Payload,
     ResourceRef,
     Stage,
     StageKind,
     UploadPlan,
     UploadRequest,
     UsageError,
+    plan_resource_stages,
     plan_session_upload,
     scan_path,
 )
@@ -45,7 +45,7 @@ def plan_exam(request: UploadRequest) -> UploadPlan:
         _refuse_no_dicom(inventory)
         stages += plan_session_upload(replace(request, options=transport_options(request)), inventory).stages
     if sorting.resources:
-        stages.append(_wait(choices))
+        stages.append(_wait(choices, inventory))
         stages += _attaching(request, choices, sorting.resources)
     return UploadPlan(
         command=request.command,
@@ -56,7 +56,7 @@ def plan_exam(request: UploadRequest) -> UploadPlan:
         overwrite=request.overwrite,
         stages=tuple(stages),
         excluded=sorting.left_out,
-        unreadable=inventory.unreadable,
+        unreadable=sorting.unreadable,
         warnings=(*inventory.warnings, *sorting.notes),
     )
 
@@ -81,7 +81,7 @@ def _refuse_no_dicom(inventory: Inventory) -> None:
 
 
 def _refuse_nothing_to_attach(inventory: Inventory, sorting: Sorting) -> None:
-    if sorting.resources or inventory.unreadable:
+    if sorting.resources or sorting.unreadable:
         return
     there = f"it holds {len(inventory.items)} DICOM instances" if inventory.items else "it holds no files"
     raise NotFound(
@@ -92,31 +92,26 @@ def _refuse_nothing_to_attach(inventory: Inventory, sorting: Sorting) -> None:
     )
 
 
-def _wait(choices: Choices) -> Stage:
+def _wait(choices: Choices, inventory: Inventory) -> Stage:
     name = "look once whether the session is in the archive"
     if choices.wait:
         name = f"wait until the session is in the archive, {choices.wait:.0f} s at most"
     options: dict[str, Any] = {"seconds": choices.wait, "later": choices.later}
+    if choices.attach_only and len(inventory.studies) == 1:
+        options["study_instance_uid"] = inventory.studies[0].uid
     return Stage(kind=StageKind.AWAIT, name=name, options=options)
 
 
 def _attaching(request: UploadRequest, choices: Choices, groups: tuple[Group, ...]) -> Iterator[Stage]:
-    options = {**choices.resource_options, "overwrite": request.overwrite is Overwrite.DELETE}
     for group in groups:
-        resource = ResourceRef(label=group.label)
-        yield Stage(
-            kind=StageKind.SEND,
-            name=f"attach resource {group.label} (bypasses anonymisation)",
+        send, *compare = plan_resource_stages(
+            ResourceRef(label=group.label),
+            group.items,
             transport=TRANSPORT,
-            payload=Payload.RESOURCE,
-            items=group.items,
-            options=options,
-            resource=resource,
+            options=choices.resource_options,
+            overwrite=request.overwrite is Overwrite.DELETE,
+            verify=request.verify,
+            unreadable=group.unreadable,
         )
-        if request.verify:
-            yield Stage(
-                kind=StageKind.VERIFY,
-                name=f"compare resource {group.label} with the disk",
-                payload=Payload.RESOURCE,
-                resource=resource,
-            )
+        yield replace(send, name=f"attach resource {group.label} (bypasses anonymisation)")
+        yield from compare

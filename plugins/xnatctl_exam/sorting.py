@@ -7,7 +7,7 @@ is no resource, because resources bypass the project's anonymisation.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xnatctl.api import Exclusion, Inventory, UploadItem, holds_dicom
@@ -20,11 +20,16 @@ _PACKED = "an archive file that holds DICOM (upload it with: xnatctl session upl
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sorting:
-    """`resources` in the order of their labels, `left_out` with reasons, and `notes` that a person should read."""
+    """`resources` in the order of their labels, `left_out` with reasons, and `notes` that a person should read.
+
+    `unreadable` may be images, so that no session is complete without them; what lies in a folder of which everything
+    else is not DICOM belongs to its resource.
+    """
 
     resources: tuple[Group, ...]
     left_out: tuple[Exclusion, ...]
     notes: tuple[str, ...]
+    unreadable: tuple[Exclusion, ...] = ()
 
 
 def sort_exam(inventory: Inventory, choices: Choices) -> Sorting:
@@ -52,15 +57,18 @@ def sort_exam(inventory: Inventory, choices: Choices) -> Sorting:
             folders.setdefault(top, []).append(item)
     notes += _hidden_below(inventory, with_dicom, folders, loose)
     groups: list[Group] = []
+    unreadable = {top: [e for e in inventory.unreadable if _top(e.path) == top != e.path] for top in folders}
     if not choices.skip_resources:
-        groups, more = _groups(folders, loose, nested, choices)
+        groups, more = _groups(folders, loose, nested, unreadable, choices)
         notes += more
+    taken = {entry.path for group in groups for entry in group.unreadable}
     attached = {item.path for group in groups for item in group.items}
     reasons = {item.path: _NESTED for item in nested} | dict.fromkeys(packed, _PACKED)
     return Sorting(
         resources=tuple(groups),
         left_out=tuple(_left_out(inventory, attached, reasons, choices)),
         notes=tuple(notes),
+        unreadable=tuple(entry for entry in inventory.unreadable if entry.path not in taken),
     )
 
 
@@ -69,13 +77,17 @@ def _top(path: str) -> str:
 
 
 def _groups(
-    folders: dict[str, list[UploadItem]], loose: Sequence[UploadItem], nested: Sequence[UploadItem], choices: Choices
+    folders: Mapping[str, Sequence[UploadItem]],
+    loose: Sequence[UploadItem],
+    nested: Sequence[UploadItem],
+    unreadable: Mapping[str, Sequence[Exclusion]],
+    choices: Choices,
 ) -> tuple[list[Group], list[str]]:
     """The resources, each with the names that its files get there."""
     inside = {
         folder: [replace(item, name=item.path.partition("/")[2]) for item in items] for folder, items in folders.items()
     }
-    groups, notes = name_folders(inside, choices.labels)
+    groups, notes = name_folders(inside, choices.labels, unreadable)
     if loose:
         groups.append(Group(label=choices.misc_label, origin="the files at the top", items=tuple(loose)))
     if nested and choices.attach_nested is not None:

@@ -123,9 +123,7 @@ def test_only_its_own_command_is_planned(root):
 
 def test_the_policy_for_existing_sessions_holds_for_files(root):
     def options(made):
-        return {
-            stage.options["overwrite"] for stage in made.stages if stage.payload is Payload.RESOURCE and stage.items
-        }
+        return {stage.overwrite for stage in made.stages if stage.payload is Payload.RESOURCE and stage.items}
 
     assert options(plan_exam(ask(root))) == {True}
     assert options(plan_exam(ask(root, overwrite=Overwrite.APPEND))) == {False}
@@ -357,5 +355,14 @@ def test_unreadable_files_are_passed_on_once(root, monkeypatch):
 
     monkeypatch.setattr(os, "open", refuse)
     made = plan(root)
-    assert [entry.path for entry in made.unreadable] == ["Physio/pulse.log"]
+    bad = {
+        stage.resource.label: [entry.path for entry in stage.unreadable] for stage in made.stages if stage.unreadable
+    }
+    assert bad == {"Physio": ["Physio/pulse.log"]}
+    assert made.unreadable == ()
     assert "pulse.log" not in resources(made)["Physio"]
+    # Where it could be an image, or where nothing is attached, the session is not complete without it.
+    (root / "Physio").rename(root / "series 1" / "Physio")
+    assert [entry.path for entry in plan(root).unreadable] == ["series 1/Physio/pulse.log"]
+    (root / "series 1" / "Physio").rename(root / "Physio")
+    assert [entry.path for entry in plan(root, skip_resources=True).unreadable] == ["Physio/pulse.log"]
