@@ -61,6 +61,7 @@ from xnatctl.model.refs import (
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.protocols import (
     Body,
+    ConnectedTransport,
     Credential,
     CredentialRequest,
     CredentialSource,
@@ -162,6 +163,7 @@ __all__ = [
     "Column",
     "CommandSpec",
     "ConfigError",
+    "ConnectedTransport",
     "ConnectionFailed",
     "Credential",
     "CredentialRequest",

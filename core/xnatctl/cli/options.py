@@ -142,10 +142,12 @@ def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
 class TransportOptionsCommand(click.Command):
     """A command that also takes the options of every active transport of a payload, as flags.
 
-    Only flags that were typed reach the command, so that variable, profile and default keep their turn.
+    Only flags that were typed reach the command, so that variable, profile and default keep their turn. A transport
+    that is for one command (`TransportSpec.command`) has its options there alone: that command's class says which.
     """
 
     payload = Payload.DICOM
+    only_for: str | None = None
 
     def get_params(self, context: click.Context) -> list[click.Parameter]:
         parameters = super().get_params(context)
@@ -155,7 +157,7 @@ class TransportOptionsCommand(click.Command):
         taken = {parameter.name for parameter in parameters}
         declared: dict[str, Option] = {}
         for provided in app.registry.transports().values():
-            if provided.spec.payload is not self.payload:
+            if provided.spec.payload is not self.payload or provided.spec.command != self.only_for:
                 continue
             for option in provided.spec.options:
                 known = declared.setdefault(option.name, option)

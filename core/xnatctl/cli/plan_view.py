@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from xnatctl.cli import plan_tree
-from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, human_size
+from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, human_size, with_studies
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Payload, Placement, StageKind, UploadItem, UploadPlan
 
@@ -14,19 +14,24 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: 
     """The plan; nothing was sent."""
     items = plan.items
     tree = any(stage.payload is Payload.RESOURCE for stage in plan.stages)
+    series = by_series(
+        (item.study_instance_uid, item.series_instance_uid, item.size, item.modality or "modality unknown")
+        for item in items
+    )
+    columns = with_studies((*SERIES_COLUMNS[:3], Column(key="state", title="Modality")), series)
     summary = [
-        _headline(plan, batches),
+        f"Would send {' and '.join(_payloads(plan))} {_way(plan, batches)}.",
         *(f"{number}. {stage.kind}: {stage.name}" for number, stage in enumerate(plan.stages, 1)),
         *(f"{key}: {value}" for key, value in description.items()),
         *(excluded_lines(plan.excluded) if not tree else ()),
         *(f"cannot be read: {entry.path} ({entry.reason})" for entry in plan.unreadable),
+        *(f"cannot go: {entry.path} ({entry.reason})" for stage in plan.stages for entry in stage.unreadable),
         *(f"Warning: {warning}" for warning in plan.warnings),
     ]
-    series = by_series((item.series_instance_uid, item.size, item.modality or "modality unknown") for item in items)
     return Document(
         schema=plan.schema,
         data={**plan.as_document(), "transport": dict(description), "batches": batches},
-        columns=plan_tree.COLUMNS if tree else (*SERIES_COLUMNS[:3], Column(key="state", title="Modality")),
+        columns=plan_tree.COLUMNS if tree else columns,
         rows=plan_tree.rows(plan) if tree else series,
         identifiers=tuple(item.path for item in items),
         summary=tuple(summary),
@@ -34,19 +39,8 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: 
     )
 
 
-def _headline(plan: UploadPlan, batches: int) -> str:
-    where = plan.destination
-    what = " and ".join(_payloads(plan))
-    subject = f", subject {where.subject}" if where.subject else ""
-    goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
-    return (
-        f"Would send {what} in {batches} requests with {plan.workers} workers to "
-        f"{where.server or 'the configured server'}: "
-        f"{goal} of project {where.project}{subject}, session {where.session}."
-    )
-
-
 def _payloads(plan: UploadPlan) -> Iterator[str]:
+    """How much of what."""
     for payload, noun in ((Payload.DICOM, "instances"), (Payload.RESOURCE, "files")):
         sends = [stage for stage in plan.stages if stage.kind is StageKind.SEND and stage.payload is payload]
         if not sends:
@@ -55,3 +49,16 @@ def _payloads(plan: UploadPlan) -> Iterator[str]:
         size = human_size(sum(item.size for item in items))
         count = f" in {len(sends)} resources" if payload is Payload.RESOURCE and len(sends) > 1 else ""
         yield f"{len(items)} {noun}{count} ({size})"
+
+
+def _way(plan: UploadPlan, batches: int) -> str:
+    """How, and to where."""
+    where = plan.destination
+    server = where.server or "the configured server"
+    if not where.session:
+        studies = len({item.study_instance_uid for item in plan.items})
+        return f"of {studies} {'study' if studies == 1 else 'studies'} with {plan.workers} workers to {server}"
+    goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
+    subject = f", subject {where.subject}" if where.subject else ""
+    target = f"{goal} of project {where.project}{subject}, session {where.session}"
+    return f"in {batches} requests with {plan.workers} workers to {server}: {target}"

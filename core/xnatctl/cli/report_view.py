@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ SERIES_COLUMNS = (
     Column(key="size", title="Size", numeric=True),
     Column(key="state", title="State"),
 )
+_STUDY_COLUMN = Column(key="study", title="Study")
 #: Names listed in a summary before "and n more".
 _LISTED = 5
 
@@ -36,6 +37,7 @@ def human_size(size: int) -> str:
 class _Series:
     """Sums of one series."""
 
+    study: str = ""
     files: int = 0
     size: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -44,28 +46,43 @@ class _Series:
         states = ", ".join(
             f"{count} {name}" if len(self.outcomes) > 1 else name for name, count in sorted(self.outcomes.items())
         )
-        return {"series": uid or "(unknown)", "files": self.files, "size": human_size(self.size), "state": states}
+        return {
+            "study": self.study,
+            "series": uid or "(unknown)",
+            "files": self.files,
+            "size": human_size(self.size),
+            "state": states,
+        }
 
 
-def by_series(entries: Iterable[tuple[str, int, str]]) -> list[dict[str, Any]]:
-    """One row for each series of (series, bytes, state)."""
-    groups: dict[str, _Series] = {}
-    for uid, size, state in entries:
-        series = groups.setdefault(uid, _Series())
+def by_series(entries: Iterable[tuple[str, str, int, str]]) -> list[dict[str, Any]]:
+    """A row for each series, those of one study together; entries are (study, series, bytes, state)."""
+    studies: dict[str, dict[str, _Series]] = {}
+    for study, uid, size, state in entries:
+        series = studies.setdefault(study, {}).setdefault(uid, _Series(study))
         series.files += 1
         series.size += size
         series.outcomes[state] += 1
-    return [series.row(uid) for uid, series in groups.items()]
+    return [series.row(uid) for group in studies.values() for uid, series in group.items()]
+
+
+def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    """The columns, with the study in front when there are several."""
+    return (_STUDY_COLUMN, *columns) if len({row["study"] for row in rows}) > 1 else tuple(columns)
 
 
 def report_document(report: Report) -> Document:
     """The report of an upload command; rows are series, and `data` holds every file."""
-    rows = by_series((item.series_instance_uid, item.bytes, str(item.outcome)) for item in report.items)
-    identifiers = (report.uri,) if report.uri else ()
+    rows = by_series(
+        (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome)) for item in report.items
+    )
+    identifiers: tuple[str, ...] = (report.uri,) if report.uri else ()
+    if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
+        identifiers = tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
     return Document(
         schema="xnatctl.report/1",
         data=report.as_document(),
-        columns=SERIES_COLUMNS if rows else (),
+        columns=with_studies(SERIES_COLUMNS, rows) if rows else (),
         rows=rows,
         identifiers=identifiers,
         summary=tuple(_report_lines(report)),
@@ -75,6 +92,7 @@ def report_document(report: Report) -> Document:
 def _report_lines(report: Report) -> Iterable[str]:
     yield _headline(report)
     yield from _bad_items(report.items)
+    yield from _noted(report.items)
     yield from _differences(report)
     yield from excluded_lines(report.excluded)
     for warning in report.warnings:
@@ -88,7 +106,7 @@ def _headline(report: Report) -> str:
     place = {
         PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
         PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
-        PlaceState.RECEIVER: "accepted by the receiver",
+        PlaceState.RECEIVER: f"accepted by {(not where.session and where.server) or 'the receiver'}",
         PlaceState.UNKNOWN: "not settled",
     }[report.state]
     size = human_size(report.bytes)
@@ -96,13 +114,13 @@ def _headline(report: Report) -> str:
     if report.command == "session verify" and report.status is not Status.REFUSED:
         where_found = "on the server" if report.state is PlaceState.UNKNOWN else place
         return f"{counts.verified} of {counts.found} instances on disk are {where_found}."
-    if report.status is Status.REFUSED or not counts.found:
+    if report.status is Status.REFUSED or not counts.found or (where.session == "" and not delivered):
         return "Nothing was sent."
     if not counts.sent and counts.skipped == counts.found:
         size = "nothing had to be sent"
     text = f"{delivered} of {counts.found} instances {place} ({size}, {report.seconds:.1f} s)"
     checked = {
-        Level.NONE: "not checked",
+        Level.NONE: "not checked" if report.state is not PlaceState.RECEIVER else "what became of them was not checked",
         Level.COUNTED: "checked by count",
         Level.UID: "checked by SOP Instance UID",
         Level.CHECKSUM: "checked by checksum",
@@ -116,6 +134,15 @@ def _bad_items(items: Sequence[ReportItem]) -> Iterable[str]:
         yield f"{item.outcome}: {item.path}" + (f" ({item.reason})" if item.reason else "")
     if len(bad) > _LISTED:
         yield f"... and {len(bad) - _LISTED} more; -o json lists all."
+
+
+def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
+    """Delivered, with a remark of the receiver."""
+    noted = [item for item in items if item.note]
+    for item in noted[:_LISTED]:
+        yield f"{item.outcome}, with a note: {item.path} ({item.note})"
+    if len(noted) > _LISTED:
+        yield f"... and {len(noted) - _LISTED} more notes; -o json lists all."
 
 
 def _differences(report: Report) -> Iterable[str]:

@@ -85,6 +85,11 @@ def upload(
     """See `_HELP`; options of transports arrive in `given`."""
     transport = mode or str(app.settings.mode.value)
     spec = app.registry.transport(transport).spec
+    if spec.command is not None:
+        raise UsageError(
+            f"The transport {transport} does not upload to a session that you name.",
+            hint=f"Use the command that is made for it: xnatctl {spec.command} --help",
+        )
     if spec.payload is not Payload.DICOM:
         raise UsageError(f"The transport {transport} carries {spec.payload} files, not DICOM sessions.")
     request = UploadRequest(

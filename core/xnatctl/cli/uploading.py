@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from xnatctl.cli.app import App
     from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.journal import Journal
+    from xnatctl.delivery.lock import Lock
     from xnatctl.delivery.run import PlanRun
-    from xnatctl.delivery.store import Lock
     from xnatctl.plugin.protocols import Transport, TransportContext
 
 
@@ -168,7 +168,7 @@ def _exclusively(app: App, upload: Upload, key: str) -> Iterator[None]:
 
 
 def _lock(app: App, upload: Upload, name: str) -> closing[Lock]:
-    from xnatctl.delivery.store import Lock
+    from xnatctl.delivery.lock import Lock
     from xnatctl.settings.paths import journal_directory, private_directory
 
     path = private_directory(journal_directory()) / f"{name}.lock"
@@ -231,7 +231,8 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
     }
     for key, option in options.items():
         if option.required and values[key] is None:
-            raise UsageError(f"--mode {name} needs --{key.replace('_', '-')}: {option.help}")
+            variable = f" (or {option.envvar})" if option.envvar else ""
+            raise UsageError(f"The transport {name} needs --{key.replace('_', '-')}{variable}: {option.help}")
     return values
 
 

@@ -155,6 +155,7 @@ def context_for(
         writer=writer,
         resource=stage.resource,
         stop_requested=(lambda: pause.stopped) if pause is not None else (lambda: False),
+        items=stage.items,
     )
 
 

@@ -29,6 +29,8 @@ class HandoverRun:
             self._run()
         finally:
             self.report.seconds = time.monotonic() - started
+            if any(state.outcome.delivered for state in course.journal.states()):
+                self.report.state = PlaceState.RECEIVER
             fill_items(self.report, course.journal.states(), course.plan)
             course.tell(EventKind.RUN_DONE, status=str(self.report.status))
         return self.report
@@ -54,5 +56,4 @@ class HandoverRun:
             self.report.next.append(runtime.rerun)
             raise error
         journal.enter(Phase.DONE)
-        self.report.state = PlaceState.RECEIVER
         self.report.status = Status.COMPLETE

@@ -140,6 +140,8 @@ class Journal:
             for state in states:
                 if state.item.name in proven:
                     state.outcome, state.skipped = Outcome.ACCEPTED, True
+                    before = past.get(state.name)
+                    state.note = before.reason if before is not None else None
         self._enter([(state, past.get(state.name) if state.skipped else None) for state in states])
         return tuple(state.item for state in states if not state.outcome.delivered)
 
@@ -181,8 +183,8 @@ class Journal:
             state = self._states.get(item.path)
             return state.digest if state is not None else None
 
-    def record(self, outcomes: Sequence[ItemOutcome]) -> None:
-        """What the answer, or its absence, made of the items of one batch."""
+    def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
+        """What the answer, or its absence, made of items of one batch; see `Store.write` for `flush`."""
         statements: list[Statement] = []
         with self._lock:
             for outcome in outcomes:
@@ -192,14 +194,15 @@ class Journal:
                 state.reason = outcome.reason
                 state.note = outcome.note
                 state.uri = outcome.uri or state.uri
-                reason = encode(outcome.reason) if outcome.reason is not None else None
+                said = outcome.reason or outcome.note
+                reason = encode(said) if said is not None else None
                 statements.append(
                     (_RECORD, (str(outcome.outcome), reason, outcome.uri, state.digest, encode(state.name)))
                 )
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        self._write(statements)
+        self._write(statements, flush=flush)
 
     def enter(self, phase: str) -> None:
         """The run goes into its next phase."""
@@ -226,9 +229,9 @@ class Journal:
     def _remember(self, facts: Mapping[str, str]) -> None:
         self._write(set_meta({**facts, "updated": f"{time.time():.0f}"}))
 
-    def _write(self, statements: Sequence[Statement]) -> None:
+    def _write(self, statements: Sequence[Statement], *, flush: bool = True) -> None:
         if self._store and statements:
-            self._store.write(*statements)
+            self._store.write(*statements, flush=flush)
 
 
 def _still(before: Past | None, item: UploadItem) -> Past | None:

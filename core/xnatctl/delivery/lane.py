@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.planning import halve
@@ -18,7 +19,7 @@ from xnatctl.errors import JournalError, PluginUnavailable, XnatctlError
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
-from xnatctl.plugin.protocols import Transport, TransportContext
+from xnatctl.plugin.protocols import ConnectedTransport, Transport, TransportContext
 
 TransportFactory = Callable[[TransportContext], Transport]
 
@@ -55,6 +56,9 @@ class Lane:
         self._work = _Work(anchored)
         self._transports: list[Transport] = []
         self._lock = threading.Lock()
+        self._sizes: dict[str, int] = {}
+        self._early: dict[str, ItemOutcome] = {}
+        self._able: set[int] = set()
         self.unrecorded: JournalError | None = None
 
     @property
@@ -63,8 +67,15 @@ class Lane:
         return self._work.stopped_by
 
     def load(self, items: Sequence[UploadItem]) -> int:
-        """Cut the items into the transport's own batches, every item exactly once; returns how many wait."""
+        """Cut the items into the transport's own batches, every item exactly once; returns how many wait.
+
+        Raises what a probe raises.
+        """
+        self._sizes = {item.path: item.size for item in items}
+        self._context = replace(self._context, items=tuple(items), report=self._report)
         with self._factory(self._context) as transport:
+            if isinstance(transport, ConnectedTransport):
+                transport.probe()
             batches = tuple(transport.batches(items, self._context.workers))
         if sorted(item.path for batch in batches for item in batch.items) != sorted(item.path for item in items):
             raise PluginUnavailable(
@@ -92,9 +103,11 @@ class Lane:
             with self._factory(self._context) as transport:
                 with self._lock:
                     self._transports.append(transport)
-                while (batch := self._work.take()) is not None:
+                rest = transport.rest if isinstance(transport, ConnectedTransport) else _nothing
+                going_on = True
+                while going_on and (batch := self._work.take(rest)) is not None:
                     try:
-                        self._deliver(transport, batch)
+                        going_on = self._deliver(transport, batch)
                     finally:
                         self._work.done()
         except JournalError as error:
@@ -104,48 +117,59 @@ class Lane:
             self._work.stop(
                 ItemOutcome(path="", outcome=Outcome.FAILED, failure=FailureClass.FATAL, reason=_say(error))
             )
+        finally:
+            with self._lock:
+                self._able.discard(threading.get_ident())
 
-    def _deliver(self, transport: Transport, batch: Batch) -> None:
-        """Send one batch until each of its items has a final outcome."""
+    def _deliver(self, transport: Transport, batch: Batch) -> bool:
+        """Send one batch until each of its items has a final outcome. False when this worker is one too many."""
         attempt = 1
         begun = self._policy.clock()
         while True:
             outcomes = self._attempt(transport, batch)
             again = [o for o in outcomes if o.outcome in (Outcome.AMBIGUOUS, Outcome.FAILED)]
             if not again or self._pause.stopped:
-                return
+                return True
             worst = next((o for o in again if o.failure in STOPPING), again[0])
             if worst.failure in STOPPING:
                 self._work.stop(worst)
-                return
+                return True
             if worst.failure is FailureClass.TOO_LARGE and len(batch.items) > 1:
                 self._say_retry(batch, "too large for the server or a proxy; sending it in two halves", 0)
                 self._work.add_first(halve(batch))
-                return
+                return True
+            if worst.failure is FailureClass.CROWDED and self._others_able():
+                self._say_retry(batch, f"{worst.reason}; going on with one connection less", 0)
+                self._work.add_first([replace(batch, items=_failed_items(batch, again))])
+                return False
             delay = self._policy.delay(worst.failure, attempt, worst.retry_after)
             if delay is not None:
                 self._say_retry(batch, worst.reason or str(worst.failure), delay)
                 if not self._pause.wait(delay) or self._work.stopped:
-                    return
+                    return True
             left = self._left(batch, again, worst.failure)
             if not left or delay is None:
                 if left and worst.failure in COMMON and self._policy.dead(begun):
                     self._work.stop(worst)
-                return
-            batch = Batch(id=batch.id, items=left)
+                return True
+            batch = replace(batch, items=left)
             attempt += 1
+
+    def _others_able(self) -> bool:
+        """Whether another worker has delivered something, so that it can take over."""
+        with self._lock:
+            return bool(self._able - {threading.get_ident()})
 
     def _left(self, batch: Batch, again: Sequence[ItemOutcome], failure: FailureClass) -> tuple[UploadItem, ...]:
         """The items that are still to be sent: those that failed and did not arrive all the same."""
-        paths = {outcome.path for outcome in again}
-        items = tuple(item for item in batch.items if item.path in paths)
+        items = _failed_items(batch, again)
         if self._reconcile is None:
             return items
         try:
             found = tuple(self._reconcile(items, failure))
         except XnatctlError:
             return items  # nothing could be learned; sending them again is what is left
-        self._record(batch, found)
+        self._record(found)
         there = {outcome.path for outcome in found}
         return tuple(item for item in items if item.path not in there)
 
@@ -156,23 +180,35 @@ class Lane:
         self._emit(Event(kind=EventKind.BATCH_STARTED, data=data))
         try:
             result = transport.send(batch, self._emit)
+        except JournalError:
+            raise
         except XnatctlError as error:
             result = _failed(batch, classify(error), error.message)
         except Exception as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
             result = _failed(batch, FailureClass.FATAL, _say(error))
-        outcomes = _complete(batch, result)
-        self._record(batch, outcomes)
-        if any(outcome.failure not in COMMON for outcome in outcomes):
-            self._policy.succeeded()  # whatever it said, the server lives
+        with self._lock:
+            early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}
+        outcomes = tuple(early.get(outcome.path, outcome) for outcome in _complete(batch, result))
+        self._record([outcome for outcome in outcomes if outcome.path not in early])
         self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
         return outcomes
 
-    def _record(self, batch: Batch, outcomes: Sequence[ItemOutcome]) -> None:
+    def _report(self, outcome: ItemOutcome) -> None:
+        """An outcome before its batch is done; called by a transport that gets its answers one by one."""
+        self._record([outcome], flush=False)
+        with self._lock:
+            self._early[outcome.path] = outcome
+
+    def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
         """To the journal, and then to whoever listens."""
-        sizes = {item.path: item.size for item in batch.items}
-        self._journal.record(outcomes)
+        self._journal.record(outcomes, flush=flush)
         for outcome in outcomes:
-            self._emit(_item_event(outcome, sizes[outcome.path]))
+            self._emit(_item_event(outcome, self._sizes[outcome.path]))
+        if any(outcome.failure not in COMMON for outcome in outcomes):
+            self._policy.succeeded()  # whatever it said, the server lives
+        if any(outcome.outcome.delivered for outcome in outcomes):
+            with self._lock:
+                self._able.add(threading.get_ident())
 
     def _say_retry(self, batch: Batch, reason: str, seconds: float) -> None:
         self._emit(
@@ -209,18 +245,25 @@ class _Work:
             self._batches.extendleft(reversed(batches))
             self._changed.notify_all()
 
-    def take(self) -> Batch | None:
-        """The next batch; None when there is none and none can come back (a half of one in flight)."""
-        with self._changed:
-            while not self._stopped:
+    def take(self, rest: Callable[[], None]) -> Batch | None:
+        """The next batch; None when there is none and none can come back (a half of one in flight).
+
+        Calls `rest` before it waits.
+        """
+        rested = False
+        while True:
+            with self._changed:
+                if self._stopped or (not self._batches and self._in_flight == 0):
+                    self._changed.notify_all()
+                    return None
                 if self._batches and (self._in_flight == 0 or self._anchored()):
                     self._in_flight += 1
                     return self._batches.popleft()
-                if not self._batches and self._in_flight == 0:
-                    break
-                self._changed.wait()
-            self._changed.notify_all()
-            return None
+                if rested:
+                    self._changed.wait()
+                    continue
+            rest()
+            rested = True
 
     @property
     def stopped(self) -> bool:
@@ -238,6 +281,11 @@ class _Work:
             self._stopped = True
             self.stopped_by = self.stopped_by or why
             self._changed.notify_all()
+
+
+def _failed_items(batch: Batch, again: Sequence[ItemOutcome]) -> tuple[UploadItem, ...]:
+    paths = {outcome.path for outcome in again}
+    return tuple(item for item in batch.items if item.path in paths)
 
 
 def _failed(batch: Batch, failure: FailureClass, reason: str) -> BatchResult:
@@ -265,6 +313,10 @@ def _item_event(outcome: ItemOutcome, size: int) -> Event:
         kind=EventKind.ITEM_DONE,
         data={"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size},
     )
+
+
+def _nothing() -> None:
+    """For transports that hold nothing while they wait."""
 
 
 def _say(error: Exception) -> str:

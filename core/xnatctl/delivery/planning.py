@@ -105,14 +105,16 @@ def halve(batch: Batch) -> tuple[Batch, Batch]:
 def plan_session_upload(request: UploadRequest, inventory: Inventory | None = None) -> UploadPlan:
     """The plan of `session upload`: send the DICOM instances of one study, settle, verify.
 
-    Raises NotFound when there is nothing to send, Refused when sending could not end well: several
-    studies, or one SOP Instance UID with two contents.
+    Without a session label (a receiver files by what the headers say) there may be several studies. Raises NotFound
+    when there is nothing to send, Refused when sending could not end well: several studies under one label, or one SOP
+    Instance UID with two contents.
     """
     if inventory is None:
         inventory = scan_path(request.path, follow_symlinks=request.follow_symlinks)
     _refuse_nothing(inventory)
     _refuse_conflicts(inventory)
-    _refuse_studies(inventory)
+    if request.destination.session:
+        _refuse_studies(inventory)
     stages = [_send_stage(request, inventory)]
     if request.settles:
         stages.append(Stage(kind=StageKind.SETTLE, name=_settle_name(request)))

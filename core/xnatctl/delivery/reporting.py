@@ -27,6 +27,8 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
     FailureClass.PERMISSION: PermissionDenied,
     FailureClass.NOT_XNAT: NotXnat,
     FailureClass.UNREACHABLE: ConnectionFailed,
+    FailureClass.CROWDED: ConnectionFailed,
+    FailureClass.ASSOCIATION: ConnectionFailed,
     FailureClass.ANSWER_LOST: ServerError,
     FailureClass.TRANSIENT: ServerError,
     FailureClass.THROTTLED: ServerError,
@@ -54,9 +56,12 @@ def incomplete(
     names = [f"{state.item.path} ({state.reason or state.outcome})" for state in undelivered]
     names += [f"{entry.path} ({entry.reason})" for entry in unreadable]
     where = f" The others wait at {uris[0].text}, not archived." if uris else ""
+    hint = f"Run the same command again to complete the session: {rerun}"
+    if not unreadable and all(state.outcome is Outcome.REJECTED for state in undelivered):
+        hint = "What was refused now would be refused again: ask the administrator of the receiver, then run it again."
     return DeliveryIncomplete(
         f"{missing} of {total} files were not delivered, first {names[0]}.{where}",
-        hint=f"Run the same command again to complete the session: {rerun}",
+        hint=hint,
     )
 
 
@@ -103,6 +108,7 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
                 attempts=state.attempts,
                 note=state.note,
                 resource=state.resource.label if state.resource is not None else "",
+                study_instance_uid=item.study_instance_uid,
             )
         )
     report.items += [_unreadable(entry) for entry in plan.unreadable]

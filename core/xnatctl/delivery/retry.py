@@ -33,7 +33,15 @@ from xnatctl.xnat.importing import is_concurrent_send, is_unparsable
 _GATEWAY = frozenset({502, 504})
 
 #: Failures of the server or the network, not of a file: when they do not end, every other batch would meet them too.
-COMMON = frozenset({FailureClass.TRANSIENT, FailureClass.UNREACHABLE, FailureClass.ANSWER_LOST, FailureClass.THROTTLED})
+COMMON = frozenset(
+    {
+        FailureClass.TRANSIENT,
+        FailureClass.UNREACHABLE,
+        FailureClass.CROWDED,
+        FailureClass.ANSWER_LOST,
+        FailureClass.THROTTLED,
+    }
+)
 
 #: Failures after which nothing more is sent.
 STOPPING = frozenset(
@@ -41,6 +49,7 @@ STOPPING = frozenset(
         FailureClass.AUTHENTICATION,
         FailureClass.PERMISSION,
         FailureClass.DESTINATION,
+        FailureClass.ASSOCIATION,
         FailureClass.NOT_XNAT,
         FailureClass.FATAL,
     }
@@ -116,6 +125,7 @@ class RetryPolicy:
             FailureClass.THROTTLED: 8,
             FailureClass.TRANSIENT: 9,
             FailureClass.UNREACHABLE: 9,
+            FailureClass.CROWDED: 9,
             FailureClass.ANSWER_LOST: 7,
             FailureClass.UNPARSABLE: 3,
             FailureClass.AUTHENTICATION: 1,

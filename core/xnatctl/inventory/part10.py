@@ -140,7 +140,8 @@ def _parse(head: bytes, *, whole: bool) -> tuple[dict[int, bytes], int, bool] | 
         end = parser.read(position, elements)
         if end >= len(head) and not whole:
             raise _Short
-    elements.setdefault(_TRANSFER_SYNTAX, b"")
+        if syntax in ("", IMPLICIT, EXPLICIT):
+            elements[_TRANSFER_SYNTAX] = _native(big=order == ">", implicit=implicit).encode()
     return elements, position, preamble
 
 
@@ -163,7 +164,10 @@ def _plausible(head: bytes) -> bool:
 
 
 def _encoding(head: bytes, position: int, syntax: str) -> tuple[str, bool]:
-    """Byte order and whether the VR is implicit: what the meta header says, held against what is there."""
+    """Byte order and whether the VR is implicit: what the meta header says, held against what is there.
+
+    Of the two native little-endian encodings the one that is there counts; pydicom reads such files as well.
+    """
     if position + 8 > len(head):
         raise _Short
     vr = head[position + 4 : position + 6]
@@ -173,9 +177,14 @@ def _encoding(head: bytes, position: int, syntax: str) -> tuple[str, bool]:
     if not syntax:
         big = struct.unpack_from(">H", head, position)[0] in (2, 8)
         return (">" if big else "<"), not explicit_here
-    if (syntax == IMPLICIT) == explicit_here:
+    if syntax not in (IMPLICIT, EXPLICIT) and not explicit_here:
         raise _Odd("its encoding is not that of its transfer syntax")
     return "<", not explicit_here
+
+
+def _native(*, big: bool, implicit: bool) -> str:
+    """The transfer syntax of an encoding that was found (PS3.5 A.1 to A.3)."""
+    return BIG_ENDIAN if big else IMPLICIT if implicit else EXPLICIT
 
 
 def _inflate(data: bytes) -> bytes:
@@ -292,7 +301,7 @@ def _header(elements: dict[int, bytes], offset: int, *, preamble: bool) -> Heade
         series_instance_uid=intern(text[_SERIES]),
         series_number=intern(text[_NUMBER]),
         modality=intern(text[_MODALITY]),
-        transfer_syntax_uid=intern(text[_TRANSFER_SYNTAX] or (IMPLICIT if not preamble else "")),
+        transfer_syntax_uid=intern(text[_TRANSFER_SYNTAX]),
         patient_hash=intern(hashlib.sha256(elements.get(_PATIENT, b"")).hexdigest()[:12]),
         number_of_frames=int(frames) if frames.isdecimal() and len(frames) < 9 else 1,
         has_preamble=preamble,
@@ -317,7 +326,7 @@ def _ask_pydicom(head: bytes, problem: str) -> Header | None:
             meta = ds.file_meta
             values = {
                 _MEDIA_CLASS: meta.get("MediaStorageSOPClassUID", ""),
-                _TRANSFER_SYNTAX: meta.get("TransferSyntaxUID", ""),
+                _TRANSFER_SYNTAX: _true_syntax(meta.get("TransferSyntaxUID", ""), *ds.original_encoding),
                 _CLASS: ds.get("SOPClassUID", ""),
                 _INSTANCE: ds.get("SOPInstanceUID", ""),
                 _STUDY: ds.get("StudyInstanceUID", ""),
@@ -335,3 +344,8 @@ def _ask_pydicom(head: bytes, problem: str) -> Header | None:
         return _header(elements, 0, preamble=preamble)
     except Unreadable:
         raise Unreadable(f"DICOM, but {problem}") from None
+
+
+def _true_syntax(said: str, implicit: bool | None, little: bool | None) -> str:  # noqa: FBT001 - as pydicom has them
+    """What the meta header says, or what pydicom found where it says nothing."""
+    return said if said or implicit is None else _native(big=little is False, implicit=implicit)

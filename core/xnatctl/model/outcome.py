@@ -44,6 +44,8 @@ class FailureClass(StrEnum):
     THROTTLED = "throttled"  # Retry-After
     TRANSIENT = "transient"  # 5xx: backoff
     UNREACHABLE = "unreachable"  # nothing was sent
+    CROWDED = "crowded"  # no room for one more connection: those that are open do the work
+    ASSOCIATION = "association"  # the receiver lets nobody in who calls as we do: stop
     ANSWER_LOST = "answer-lost"  # may have been stored: ambiguous
     UNPARSABLE = "unparsable"  # 400 on a file that we can read: a few times
     FILTERED = "filtered"  # 200 and not stored

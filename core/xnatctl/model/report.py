@@ -111,6 +111,7 @@ class ReportItem:
     bytes: int
     attempts: int = 0
     note: str | None = None
+    study_instance_uid: str = ""
     resource: str = ""
 
 

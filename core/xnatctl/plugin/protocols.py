@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TextIO
+from typing import Any, Literal, Protocol, Self, TextIO, runtime_checkable
 
 from xnatctl.model.document import Document
 from xnatctl.model.events import Emit
-from xnatctl.model.outcome import BatchResult
+from xnatctl.model.outcome import BatchResult, ItemOutcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import Destination, ResourceRef
 
@@ -83,6 +83,10 @@ class ResourceWriter(Protocol):
         ...
 
 
+def _unheard(outcome: ItemOutcome) -> None:
+    """Nobody keeps a record."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransportContext:
     """What a transport may know and use.
@@ -90,7 +94,10 @@ class TransportContext:
     `options` holds a value for every `Option` of the transport. `importer` is None for a transport whose spec says
     `settle="none"`, and while `--dry-run` only describes; so is `writer`, which a transport with payload RESOURCE gets
     instead, with `resource` saying what it will write to. `open_item` opens the bytes of an item (a file, or a
-    member of a ready-made archive) and checks that they are what was planned.
+    member of a ready-made archive) and checks that they are what was planned. `items` is all that the stage is going
+    to send, for those who agree on something beforehand. `report` is for batches whose items are answered one by one:
+    it records an outcome at once, so that a killed process has at most one item per worker in doubt; the batch's result
+    holds it as well.
     """
 
     destination: Destination
@@ -99,6 +106,8 @@ class TransportContext:
     open_item: Callable[[UploadItem], AbstractContextManager[Reader]]
     importer: Importer | None = None
     stop_requested: Callable[[], bool] = lambda: False
+    items: Sequence[UploadItem] = ()
+    report: Callable[[ItemOutcome], None] = _unheard
     writer: ResourceWriter | None = None
     resource: ResourceRef | None = None
 
@@ -132,6 +141,19 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Give up what is in flight; called from another thread on an interrupt, and once at the end."""
+        ...
+
+
+@runtime_checkable
+class ConnectedTransport(Transport, Protocol):
+    """A transport that keeps a connection from batch to batch."""
+
+    def probe(self) -> None:
+        """Ask, before anything is sent, whether it could be. Raises XnatctlError, which ends the stage."""
+        ...
+
+    def rest(self) -> None:
+        """There is nothing to send at the moment: leave the connection to others. `send` may follow."""
         ...
 
 

@@ -34,7 +34,8 @@ class TransportSpec:
     `settle` says where a delivered item is: `session` = in an import session on the server that core settles and
     verifies (contract xnat-import 4 to 6); `none` = the receiver took it, and that is all that can be said.
     `modules` are looked for without importing them; one that is absent makes the transport `unmet`, and the
-    message names `extra`.
+    message names `extra`. `command` is the one command that a transport is for when `session upload` is not (its
+    options are flags there and nowhere else).
     """
 
     name: str
@@ -46,6 +47,7 @@ class TransportSpec:
     extra: str | None = None
     default_workers: int = 4
     settle: Literal["session", "none"] = "session"
+    command: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -136,6 +136,36 @@ def test_reading_stops_before_the_pixels(tmp_path):
     assert max(asked) <= part10.FIRST
 
 
+@pytest.mark.parametrize(
+    ("name", "syntax"),
+    [
+        ("ExplVR_BigEndNoMeta.dcm", part10.BIG_ENDIAN),
+        ("ExplVR_LitEndNoMeta.dcm", part10.EXPLICIT),
+        ("rtstruct.dcm", part10.IMPLICIT),
+    ],
+)
+def test_without_a_meta_header_the_transfer_syntax_is_the_one_that_is_found(name, syntax):
+    (path,) = [path for path in SAMPLES if path.name == name]
+    assert header_of_file(path).transfer_syntax_uid == syntax
+
+
+@pytest.mark.parametrize(("said", "true"), [(part10.EXPLICIT, part10.IMPLICIT), (part10.IMPLICIT, part10.EXPLICIT)])
+def test_a_meta_header_that_mistakes_the_encoding_is_not_believed(tmp_path, said, true):
+    """The bytes go out as they are, so the name of their encoding must be the true one."""
+    from xnatctl.testing import write_exam
+
+    exam = write_exam(tmp_path, series=1, instances=1, clutter=False, transfer_syntaxes=(true,))
+    (record,) = exam.instances.values()
+    data = record.path.read_bytes()
+    before, after = (uid.encode() + b"\0" * (len(uid) % 2) for uid in (true, said))
+    old = b"\x02\x00\x10\x00UI" + len(before).to_bytes(2, "little") + before
+    assert old in data
+    data = data.replace(old, b"\x02\x00\x10\x00UI" + len(after).to_bytes(2, "little") + after)
+    data = data[:140] + (data[140] + len(after) - len(before)).to_bytes(1, "little") + data[141:]
+    record.path.write_bytes(data)
+    assert header_of_file(record.path).transfer_syntax_uid == true
+
+
 def test_patient_data_is_kept_as_a_hash_only(tmp_path):
     from xnatctl.testing import write_exam
 
