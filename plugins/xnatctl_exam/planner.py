@@ -11,6 +11,7 @@ from xnatctl.api import (
     Inventory,
     NotFound,
     Overwrite,
+    Refused,
     ResourceRef,
     Stage,
     StageKind,
@@ -81,8 +82,15 @@ def _refuse_no_dicom(inventory: Inventory) -> None:
 
 
 def _refuse_nothing_to_attach(inventory: Inventory, sorting: Sorting) -> None:
-    if sorting.resources or sorting.unreadable:
+    if sorting.resources:
         return
+    if sorting.unreadable:
+        entry = sorting.unreadable[0]
+        raise Refused(
+            f"Nothing of {inventory.root} can be attached: {len(sorting.unreadable)} of its files or folders cannot be "
+            f"read, first {entry.path} ({entry.reason}).",
+            hint="Make them readable for this user and run the command again.",
+        )
     there = f"it holds {len(inventory.items)} DICOM instances" if inventory.items else "it holds no files"
     raise NotFound(
         f"There is nothing to attach in {inventory.root}: {there}, and --attach-only sends no DICOM.",

@@ -14,7 +14,7 @@ from typing import Protocol
 from xnatctl.delivery.awaiting import AwaitLeg
 from xnatctl.delivery.course import Course, Runtime
 from xnatctl.delivery.journal import Phase
-from xnatctl.delivery.reporting import fill_items
+from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resource_group import ResourceGroup
 from xnatctl.delivery.session_leg import SessionLeg
 from xnatctl.errors import (
@@ -80,10 +80,18 @@ class PlanRun:
                 errors.append(error)
             if number + 1 < len(self._legs):
                 course.journal.enter(Phase.ATTACHING)
+        if (unread := self._unread()) is not None:
+            errors.append(unread)
         if errors:
             raise together(errors)
         course.journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
+
+    def _unread(self) -> XnatctlError | None:
+        """The error for what could not be read and may be for any resource; a session is not archived without it."""
+        if any(isinstance(leg, SessionLeg) for leg in self._legs):
+            return None
+        return incomplete((), self._course.plan.unreadable, (), self._course.runtime.rerun)
 
     def _say_later(self) -> None:
         """The command that finishes the job when the session is in the archive, where the planner named one."""
