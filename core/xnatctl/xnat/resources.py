@@ -34,12 +34,13 @@ class ResourceHome:
     """What carries resources.
 
     `path` is its URL path by accession IDs (no label, so that only routed URLs come of it, 0.4), `archive` what the
-    refresh service calls it (4.8), `name` what people call it.
+    refresh service calls it (4.8), `name` what people call it, `session_id` the session, if it is one or a part of one.
     """
 
     path: str
     archive: str
     name: str
+    session_id: str = ""
 
 
 def project_home(project: str) -> ResourceHome:
@@ -63,11 +64,13 @@ def session_home(session_id: str, label: str, project: str, scan: str = "") -> R
     name = f"session {label} ({session_id}) of project {project}"
     if not scan:
         path = url_path("/data/experiments", session_id)
-        return ResourceHome(path=path, archive=f"/archive/experiments/{session_id}", name=name)
+        archive = f"/archive/experiments/{session_id}"
+        return ResourceHome(path=path, archive=archive, name=name, session_id=session_id)
     return ResourceHome(
         path=url_path("/data/experiments", session_id, "scans", scan),
         archive=f"/archive/experiments/{session_id}/scans/{scan}",
         name=f"scan {scan} of {name}",
+        session_id=session_id,
     )
 
 
