@@ -85,7 +85,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
     except OSError as error:
         raise PermissionDenied(f"Cannot read {path}: {error.strerror}.") from error
     if kind is None:
-        collector.file(os.path.basename(path), path)
+        collector.file(os.path.basename(path), os.path.abspath(path))
         return collector.inventory(path, "file")
     with archives.refusing_damage(path):
         for member in archives.members(path, kind):
@@ -111,7 +111,7 @@ class _Collector(Gatherer):
         except Unreadable as problem:
             self.exclude(path, str(problem))
             return
-        self._add(path, Source(path=os.path.abspath(full)), status.st_size, status, header)
+        self._add(path, Source(path=full), status.st_size, status, header)
 
     def member(self, archive: str, kind: str, status: os.stat_result, member: archives.Member) -> None:
         """One member of a ready-made archive."""
