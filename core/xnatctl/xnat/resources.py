@@ -107,13 +107,14 @@ def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInf
 # making
 
 
-def ensure_resource(client: XnatClient, home: ResourceHome, ref: ResourceRef) -> tuple[ResourceInfo, bool]:
-    """The resource, made when there is none, and whether it was; a proof of the right to write (4.2).
+def ensure_resource(
+    client: XnatClient, home: ResourceHome, ref: ResourceRef, existing: ResourceInfo | None
+) -> ResourceInfo:
+    """The resource, made when there is none; a proof of the right to write (4.2).
 
     A file PUT would make it too, but says nothing when there is no right to, and two at once would make two (4.4, 4.7).
     Raises PermissionDenied, Refused (a label that the server would not keep), ServerError.
     """
-    existing = find_resource(client, home, ref.label)
     if existing is None and (problem := resource_label_problem(ref.label)) is not None:
         raise Refused(f"No resource can be called {ref.label!r}: {problem}.", hint="Choose another label.")
     # A label of digits would be taken for the number of a resource (2.4); a number is one.
@@ -127,16 +128,14 @@ def ensure_resource(client: XnatClient, home: ResourceHome, ref: ResourceRef) ->
             f"{client.login_name} may read {home.name} but not write to it.",
             hint="Ask the project's owner for the member role. Nothing was sent.",
         ) from error
-    if existing is not None:
-        return existing, False
-    made = find_resource(client, home, ref.label)
+    made = existing or find_resource(client, home, ref.label)
     if made is None:
         raise ServerError(
             f"{client.server} said that it made resource {ref.label} on {home.name}, but does not list it.",
             hint="It may have filed it under another label; choose one of letters, digits, _ and - only.",
             status=reply.status,
         )
-    return made, reply.status != 409
+    return made
 
 
 # sending
