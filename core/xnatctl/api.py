@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
+    from xnatctl.delivery.resource_home import find_home, resolve_destination
     from xnatctl.delivery.resource_planning import plan_resource_stages, plan_resource_upload
     from xnatctl.delivery.resource_writer import goes_alone
     from xnatctl.delivery.settle import commit_row
@@ -106,7 +107,7 @@ if TYPE_CHECKING:
     )
     from xnatctl.packing.deflate import compressor_name
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
-    from xnatctl.xnat import listing, prearchive
+    from xnatctl.xnat import listing, prearchive, resources
     from xnatctl.xnat.client import XnatClient
     from xnatctl.xnat.site import project_access
 
@@ -124,6 +125,7 @@ _LAZY = {
     "compressor_name": "xnatctl.packing.deflate",
     "cut_batches": "xnatctl.delivery.planning",
     "deflated_zip_body": "xnatctl.packing.bodies",
+    "find_home": "xnatctl.delivery.resource_home",
     "fits_zip": "xnatctl.packing.bodies",
     "goes_alone": "xnatctl.delivery.resource_writer",
     "holds_dicom": "xnatctl.inventory.packed",
@@ -137,6 +139,7 @@ _LAZY = {
     "project_access": "xnatctl.xnat.site",
     "read_private": "xnatctl.settings.paths",
     "readable_by_others": "xnatctl.settings.paths",
+    "resolve_destination": "xnatctl.delivery.resource_home",
     "run_upload": "xnatctl.cli.uploading",
     "scan_files": "xnatctl.inventory.files",
     "scan_path": "xnatctl.inventory.walk",
@@ -150,7 +153,11 @@ _LAZY = {
 }
 
 #: Modules that are handed on whole.
-_MODULES = {"listing": "xnatctl.xnat.listing", "prearchive": "xnatctl.xnat.prearchive"}
+_MODULES = {
+    "listing": "xnatctl.xnat.listing",
+    "prearchive": "xnatctl.xnat.prearchive",
+    "resources": "xnatctl.xnat.resources",
+}
 
 __all__ = [
     "App",
@@ -229,6 +236,7 @@ __all__ = [
     "cut_batches",
     "deflated_zip_body",
     "file_name_problem",
+    "find_home",
     "fits_zip",
     "goes_alone",
     "holds_dicom",
@@ -248,7 +256,9 @@ __all__ = [
     "project_access",
     "read_private",
     "readable_by_others",
+    "resolve_destination",
     "resource_label_problem",
+    "resources",
     "run_upload",
     "scan_files",
     "scan_path",

@@ -38,6 +38,7 @@ VERSIONS = ("1.7.7", "1.8.2", "1.8.3", "1.8.4", "1.8.11")
 @pass_app
 def start(app: App, port: int, dicom_port: int | None, directory: str | None, version: str) -> None:
     """Prints where it is and who may log in, then serves."""
+    stop = _stop_signal()
     with _sandbox(app, port, dicom_port, directory, version) as sandbox:
         schema = "xnatctl.sandbox/1"
         users = [{"user": user.login, "password": user.password} for user in sandbox.state.users.values()]
@@ -64,7 +65,8 @@ def start(app: App, port: int, dicom_port: int | None, directory: str | None, ve
                 summary=tuple(summary),
             )
         )
-        _until_stopped()
+        while not stop.wait(0.5):
+            pass
 
 
 def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None, version: str) -> Sandbox:
@@ -93,10 +95,9 @@ def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None,
     raise AssertionError("one choice is always tried")
 
 
-def _until_stopped() -> None:
-    """Wait for Ctrl-C or a signal; both are the ordinary end."""
+def _stop_signal() -> threading.Event:
+    """Set by Ctrl-C or a signal: both are the ordinary end, from before anybody is told that we run."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(0.5):
-        pass
+    return stop

@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -238,8 +237,7 @@ class Receiver:
     ) -> Received:
         folder = row.directory / "SCANS" / received.scan / "DICOM"
         target = folder / self._choose(name, row, folder, received, rename=wish.rename)
-        if self._switches.race_seconds:
-            time.sleep(self._switches.race_seconds)  # the window of 4.3, wide open: a test's switch
+        self._switches.pause("race_seconds")  # the window of 4.3, wide open: a test's switch
         with self._busy_lock:
             if target in self._busy:
                 raise StatusError(400, "Concurrent file sends of the same data is not supported.")
@@ -247,8 +245,7 @@ class Receiver:
         try:
             stored = replace(received, path=target.relative_to(row.directory).as_posix())
             if received.sop_instance_uid not in self._switches.lost_instances:
-                if self._switches.write_seconds:
-                    time.sleep(self._switches.write_seconds)  # a slow disk, the file being locked: a test's switch
+                self._switches.pause("write_seconds")  # a slow disk, the file being locked: a test's switch
                 folder.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
                 with self._state.lock:

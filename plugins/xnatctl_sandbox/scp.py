@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
@@ -48,9 +49,18 @@ class Association:
     address: str
     contexts: list[dict[str, Any]] = field(default_factory=list)
     instances: list[dict[str, Any]] = field(default_factory=list)
-    ended: str = ""  # released, aborted, rejected, closed; empty while it lives
+    ended: str = ""  # released, aborted, rejected, cut (by a fault), closed; empty while it lives
     last: float = 0.0  # monotonic seconds of the last request or answer
     busy: bool = False
+
+
+@dataclass
+class _Live:
+    """An association at work: what is told of it, the receiver that it called, its connection."""
+
+    known: Association
+    scp: ScpInstance | None
+    socket: socket.socket
 
 
 class DicomScp:
@@ -58,7 +68,7 @@ class DicomScp:
 
     def __init__(self, sandbox: Sandbox, port: int) -> None:
         self._sandbox = sandbox
-        self._open: dict[Any, tuple[Association, ScpInstance | None]] = {}
+        self._live: WeakKeyDictionary[Any, _Live] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         _register()
@@ -86,7 +96,7 @@ class DicomScp:
         """Abort what is open and close the port."""
         self._stopping.set()
         with self._lock:
-            threads = list(self._open)
+            threads = list(self._live)
         self._ae.shutdown()
         for thread in threads:
             thread.join(10)
@@ -95,7 +105,8 @@ class DicomScp:
 
     def _requested(self, event: Any) -> None:
         assoc, request = event.assoc, event.assoc.requestor.primitive
-        assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = assoc.dul.socket.socket
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         address = assoc.requestor.address_info.address
         known = Association(
             number=self._sandbox.state.next_number("association"), calling=request.calling_ae_title.strip(),
@@ -103,7 +114,7 @@ class DicomScp:
         )  # fmt: skip
         scp = self._instance(known.called)
         with self._lock:
-            self._open[assoc] = (known, scp)
+            self._live[assoc] = _Live(known, scp, connection)
             self._sandbox.associations.append(known)
         rule = self._sandbox.dicom_faults.pick(_describe(known), ON_REQUEST)
         action = rule["action"] if rule is not None else ""
@@ -136,7 +147,7 @@ class DicomScp:
             return "calling-ae"
         limit = self._sandbox.switches.dicom_max_associations
         with self._lock:
-            alive = sum(not association.ended for association, _ in self._open.values())
+            alive = sum(not live.known.ended for live in self._live.values())
         return "too-many" if limit and alive > limit else ""
 
     @staticmethod
@@ -151,7 +162,7 @@ class DicomScp:
         assoc.acceptor.supported_contexts = list(supported.values())
 
     def _accepted(self, event: Any) -> None:
-        known, _ = self._open[event.assoc]
+        known = self._live[event.assoc].known
         for context in event.assoc.accepted_contexts + event.assoc.rejected_contexts:
             known.contexts.append(
                 {
@@ -164,11 +175,13 @@ class DicomScp:
 
     def _end(self, assoc: Any, how: str) -> None:
         with self._lock:
-            known, _ = self._open.get(assoc, (None, None))
-            if how == "closed":
-                self._open.pop(assoc, None)
-        if known is not None and not known.ended:
-            known.ended = how
+            live = self._live.get(assoc)
+        if live is None:
+            return
+        if live.known.ended in ("", "closed"):  # a lost connection is told as closed first, then as aborted
+            live.known.ended = how
+        if how == "closed":
+            live.socket.close()  # pynetdicom leaves it open when the other side has reset it
 
     def _close_idle(self, assoc: Any, known: Association, seconds: float, how: str) -> None:
         if how == "abort":
@@ -183,10 +196,12 @@ class DicomScp:
 
         threading.Thread(target=watch, name="sandbox-idle", daemon=True).start()
 
-    @staticmethod
-    def _cut(assoc: Any, *, reset: bool = False) -> None:
-        faults.cut(assoc.dul.socket.socket, reset=reset)
-        assoc.is_aborted = True
+    def _cut(self, assoc: Any, *, reset: bool = False) -> None:
+        live = self._live[assoc]
+        live.known.ended = "cut"
+        faults.cut(live.socket, reset=reset)
+        assoc.is_aborted = True  # pynetdicom negotiates and answers nothing any more
+        assoc.is_established = False
 
     def _wait(self, assoc: Any, seconds: float) -> None:
         """Keep the other side waiting, until it goes away or we stop."""
@@ -198,13 +213,13 @@ class DicomScp:
     # services, contract section 5.3
 
     def _echo(self, event: Any) -> int:
-        known, _ = self._open[event.assoc]
+        known = self._live[event.assoc].known
         known.last = time.monotonic()
         return SUCCESS
 
     def _store(self, event: Any) -> Dataset:
         assoc, request = event.assoc, event.request
-        known, scp = self._open[assoc]
+        known, scp = self._live[assoc].known, self._live[assoc].scp
         entry: dict[str, Any] = {
             "sop_instance_uid": str(request.AffectedSOPInstanceUID),
             "sop_class_uid": str(request.AffectedSOPClassUID),
@@ -233,7 +248,6 @@ class DicomScp:
         action = str(rule["action"]).removeprefix("store-then-")
         if action == "cut":
             self._cut(assoc, reset=bool(rule.get("reset")))
-            assoc.is_established = False  # keeps pynetdicom from answering
             return
         if action == "hold":
             self._wait(assoc, float(rule.get("seconds", 3600)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 
@@ -21,3 +22,9 @@ class Switches:
     dicom_idle_seconds: float = 60.0  # the DICOM Receiver ends quiet associations (contract xnat-api 5.2)
     dicom_max_associations: int = 0  # more at once are rejected; 0 = no limit
     file_puts: int = 0
+
+    def pause(self, name: str) -> None:
+        """Take as long as a switch says; setting it to 0 meanwhile ends the wait at once."""
+        end = time.monotonic() + getattr(self, name)
+        while getattr(self, name) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.02))

@@ -8,8 +8,8 @@ import click
 
 from xnatctl.cli.app import App
 from xnatctl.cli.builtin import BUILTIN, GROUPS
-from xnatctl.errors import UsageError
-from xnatctl.plugin.registry import Provided
+from xnatctl.errors import PluginUnavailable, UsageError
+from xnatctl.plugin.registry import Provided, Registry
 from xnatctl.plugin.specs import CommandSpec
 
 
@@ -92,5 +92,17 @@ class _StandIn(click.Command):
             core = Plugin(name="core", target="xnatctl", distribution="xnatctl", version="", ours=True)
             command: click.Command = registry.load(Provided(spec=self._spec, plugin=core))
         else:
-            command = registry.load(registry.command(self._command_path))
+            provided = registry.command(self._command_path)
+            command = _readable(registry, provided) if provided.missing else registry.load(provided)
         return command
+
+
+def _readable(registry: Registry, provided: Provided[CommandSpec]) -> click.Command:
+    """A command that lacks its extra: its help is shown when it can be, and running it says what to install."""
+    try:
+        command: click.Command = registry.load(provided, unmet=True)
+    except PluginUnavailable:
+        registry.load(provided)
+        raise
+    command.callback = lambda **_: registry.load(provided)
+    return command

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from xnatctl.cli.resource_view import resource_rows, resources_headline
 from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
@@ -74,8 +75,11 @@ def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -
 def report_document(report: Report) -> Document:
     """The report of an upload command; rows are series, and `data` holds every file."""
     rows = by_series(
-        (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome)) for item in report.items
+        (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome))
+        for item in report.items
+        if not item.resource
     )
+    rows += resource_rows(report, human_size)
     identifiers: tuple[str, ...] = (report.uri,) if report.uri else ()
     if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
         identifiers = tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
@@ -102,6 +106,8 @@ def _report_lines(report: Report) -> Iterable[str]:
 
 
 def _headline(report: Report) -> str:
+    if report.resources and report.counts.found:
+        return resources_headline(report, human_size)
     counts, where = report.counts, report.destination
     place = {
         PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",

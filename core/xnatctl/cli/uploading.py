@@ -123,10 +123,11 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
 
     # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login.
     client = app.connect() if upload.request.settles else None
+    session = None
     if client is not None:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
         if is_resources_only(plan):
-            plan = locate(client, plan)
+            plan, session = locate(client, plan)
     with _journal(app, upload, plan) as journal:
         runtime = Runtime(
             client=client,
@@ -138,6 +139,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
             facts={"request": _request_text(upload, plan)},
             exclusively=lambda key: _exclusively(app, upload, key),
+            session=session,
         )
         return _run(PlanRun(plan, runtime) if client is not None else HandoverRun(plan, runtime), upload)
 

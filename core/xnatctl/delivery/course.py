@@ -37,7 +37,8 @@ class Runtime:
     `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
     every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
     `facts` is what the journal keeps of the command, so that another process can finish it. `exclusively` keeps every
-    other run on this machine away from what a key names, as long as its context lasts.
+    other run on this machine away from what a key names, as long as its context lasts. `session` is the session of a
+    plan of resources only, which has been looked up already.
     """
 
     client: XnatClient | None
@@ -50,6 +51,7 @@ class Runtime:
     display: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     exclusively: Callable[[str], AbstractContextManager[None]] = _alone
+    session: SessionInfo | None = None
 
 
 class Course:
@@ -61,7 +63,7 @@ class Course:
         self.journal = runtime.journal
         self.pause = Pause()
         self.clockwork = Clockwork(pause=self.pause, limit=runtime.wait)
-        self.session: SessionInfo | None = None
+        self.session = runtime.session
         self.begun = False
         #: What earlier runs recorded, before this one writes anything.
         self.past: Mapping[str, Past] = runtime.journal.past()

@@ -64,18 +64,11 @@ class PlanRun:
         for number, leg in enumerate(self._legs):
             try:
                 leg.run()
-            except VerificationFailed as error:
-                # The session is in the archive, so what belongs beside it can go there.
-                if self.report.state is not PlaceState.ARCHIVED:
-                    raise
-                errors.append(error)
             except NotArchived:
                 self._say_later()
                 raise
-            except (Interrupted, JournalError):
-                raise
             except XnatctlError as error:
-                if not isinstance(leg, ResourceGroup):
+                if not self._goes_on_after(leg, error):
                     raise
                 errors.append(error)
             if number + 1 < len(self._legs):
@@ -86,6 +79,13 @@ class PlanRun:
             raise together(errors)
         course.journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
+
+    def _goes_on_after(self, leg: _Leg, error: XnatctlError) -> bool:
+        """A failed resource is one of several; and beside a session that differs, but is archived, others can go."""
+        if isinstance(error, Interrupted | JournalError):
+            return False
+        differs = isinstance(error, VerificationFailed) and self.report.state is PlaceState.ARCHIVED
+        return differs or isinstance(leg, ResourceGroup)
 
     def _unread(self) -> XnatctlError | None:
         """The error for what could not be read and may be for any resource; a session is not archived without it."""

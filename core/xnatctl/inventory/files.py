@@ -45,7 +45,7 @@ def scan_files(path: str, *, follow_symlinks: bool = False, prefix: str = "") ->
     if stat.S_ISDIR(status_of(path).st_mode):
         Walk(path, gatherer, follow=follow_symlinks).run()
     else:
-        gatherer.file(os.path.basename(path), path)
+        gatherer.file(os.path.basename(path), os.path.abspath(path))
     return FileInventory(
         root=path,
         items=tuple(sorted(gatherer.items, key=lambda item: item.path)),
@@ -72,7 +72,7 @@ class _Files(Gatherer):
         self.items.append(
             UploadItem(
                 path=shown,
-                source=Source(path=os.path.abspath(full)),
+                source=Source(path=full),
                 size=status.st_size,
                 mtime_ns=status.st_mtime_ns,
                 inode=status.st_ino,

@@ -50,7 +50,7 @@ class Gatherer:
         self.seen = 0
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
-        """One regular file that is open: `read` gives its beginning. May raise OSError."""
+        """One regular file that is open: `full` is absolute, `read` gives its beginning. May raise OSError."""
         raise NotImplementedError
 
     def exclude(self, path: str, reason: str, *, seen: bool = True) -> None:
@@ -64,7 +64,7 @@ class Gatherer:
         self.unreadable.append(Exclusion(path=path, reason=reason))
 
     def file(self, path: str, full: str) -> None:
-        """One file; `path` is what people read, `full` what is opened."""
+        """One file; `path` is what people read, `full`, absolute, what is opened."""
         try:
             # Non-blocking, and looked at again when open: a FIFO may have taken its place.
             descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK)

@@ -94,7 +94,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
     except OSError as error:
         raise PermissionDenied(f"Cannot read {path}: {error.strerror}.") from error
     if kind is None:
-        collector.file(os.path.basename(path), path)
+        collector.file(os.path.basename(path), os.path.abspath(path))
         return collector.inventory(path, "file")
     with archives.refusing_damage(path):
         for member in archives.members(path, kind):
@@ -115,7 +115,7 @@ class _Collector(Gatherer):
         self._dicom: set[str] = set()
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
-        source = Source(path=os.path.abspath(full))
+        source = Source(path=full)
         if status.st_size == 0:
             self.exclude(path, "empty file")
             self._other(path, source, status)

@@ -111,11 +111,14 @@ class Registry:
 
     # targets
 
-    def load(self, provided: Provided[Any]) -> Any:
-        """Import the target of a spec. Raises PluginUnavailable when it cannot be had, with what to install."""
+    def load(self, provided: Provided[Any], *, unmet: bool = False) -> Any:
+        """Import the target of a spec. Raises PluginUnavailable when it cannot be had, with what to install.
+
+        `unmet` imports it even though something is missing: to show, not to use.
+        """
         spec, kind = provided.spec, _kind(provided.spec)
         what = f"The {kind} {provided.name} (plugin {provided.plugin.name})"
-        if provided.missing:
+        if provided.missing and not unmet:
             extra = spec.extra
             raise PluginUnavailable(
                 f"{what} needs {' and '.join(provided.missing)}, which {_are(provided.missing)} not installed.",

@@ -172,9 +172,13 @@ class Scu:
         ae = AE(calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
         answers: list[Any] = []
+        sockets: list[socket.socket] = []
         assoc = ae.associate(
             "127.0.0.1", self.sandbox.dicom_port, contexts=[build_context(*context) for context in contexts],
-            ae_title=called, evt_handlers=[(evt.EVT_ACSE_RECV, lambda event: answers.append(event.primitive))],
+            ae_title=called, evt_handlers=[
+                (evt.EVT_ACSE_RECV, lambda event: answers.append(event.primitive)),
+                (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)),
+            ],
         )  # fmt: skip
         assoc.answers = answers
         try:
@@ -182,6 +186,8 @@ class Scu:
         finally:
             if assoc.is_established:
                 assoc.abort()
+            for connection in sockets:
+                connection.close()  # pynetdicom leaves it open when it was reset
 
     def store(self, assoc: Any, sop_class: str, sop_instance: str, data: bytes, syntax: str = EXPLICIT) -> Any:
         """Send bytes as they are; returns the response, None when none came."""

@@ -171,22 +171,25 @@ def test_the_same_instance_again_replaces_itself(receiving, records, scu):
     assert len(receiving.instances()) == 1
 
 
-def test_the_same_instance_at_once_is_c000_with_a_comment(receiving, records, scu):
-    receiving.switches.write_seconds = 0.5
-    responses = []
-
-    def run():
-        with scu.associate() as assoc:
-            responses.append(scu.store_record(assoc, records[0]))
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
+def test_the_same_instance_at_once_is_c000_with_a_comment(receiving, records, scu, until):
+    receiving.switches.write_seconds = 60
+    with scu.associate() as first, scu.associate() as second:
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(scu.store_record(first, records[0])))
         thread.start()
-    for thread in threads:
+        assert until(
+            lambda: (
+                receiving.receiver.locked(receiving.state.prearchive[0].directory)
+                if receiving.state.prearchive
+                else False
+            )
+        )
+        bad = scu.store_record(second, records[0])
+        receiving.switches.write_seconds = 0
         thread.join()
-    bad, good = sorted(responses, key=lambda response: -response.Status)
-    assert (bad.Status, good.Status) == (0xC000, 0)
-    assert bad.ErrorComment == "Concurrent file sends of the same data is not supported."
+    assert (bad.Status, bad.ErrorComment) == (0xC000, "Concurrent file sends of the same data is not supported.")
+    assert answers[0].Status == 0
+    assert len(receiving.instances()) == 1
 
 
 def test_failures_are_c000_and_the_association_stays_up(receiving, records, scu):

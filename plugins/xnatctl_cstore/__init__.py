@@ -1,0 +1,1 @@
+"""DICOM C-STORE: the transport and its command."""

@@ -1,0 +1,264 @@
+"""An association of our own: one blocking socket, and the bytes of the files as they are.
+
+pynetdicom agrees on the terms; its sending decodes and encodes every data set, and loses answers of fast receivers.
+Here an instance is one request of the file's own bytes, sent from where they were read, and one answer that is read
+before the next goes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from xnatctl.api import FailureClass, Reader
+from xnatctl_cstore import dimse, negotiation
+from xnatctl_cstore.contexts import Pair
+from xnatctl_cstore.dataset import read_fully
+from xnatctl_cstore.dimse import Answer
+from xnatctl_cstore.receiver import Receiver
+from xnatctl_cstore.stream import STALL, Buffer, Stream, connect, other_port
+from xnatctl_cstore.trouble import Lost, NotAssociated
+
+#: Seconds for the answer to an association request, and for that to a release.
+_ASSOCIATE = 30.0
+_RELEASE = 5.0
+#: Seconds for what a receiver may have said before it hung up.
+_LAST_WORDS = 1.0
+
+#: Bytes of a data set that are in memory at the same time.
+WINDOW = 1 << 20
+
+#: PDU type, reserved, length; and with the header of the one fragment that each of ours holds (PS3.8 9.3.5).
+_PDU = struct.Struct(">BxI")
+_DATA = struct.Struct(">BxIIBB")
+_RQ, _AC, _RJ, _P_DATA, _RELEASE_RQ, _RELEASE_RP, _ABORT = 1, 2, 3, 4, 5, 6, 7
+_COMMAND, _LAST = 1, 2
+
+
+class Association:
+    """An open association. `answered` counts the instances that it has carried."""
+
+    def __init__(self, receiver: Receiver, stream: Stream, terms: negotiation.Terms) -> None:
+        self._receiver = receiver
+        self._stream = stream
+        self.terms = terms
+        self._message = 0
+        self._over = self._midway = False
+        self._said: Lost | None = None
+        self.answered = 0
+
+    # opening
+
+    @classmethod
+    def open(
+        cls, receiver: Receiver, pairs: Sequence[Pair], opened: Callable[[Stream], None] | None = None
+    ) -> Association:
+        """Connect and agree on contexts. `opened` hears of the stream, which it may cut. Raises NotAssociated."""
+        stream = connect(receiver)
+        try:
+            if opened is not None:
+                opened(stream)
+            stream.limit(_ASSOCIATE)
+            terms = _agree(receiver, stream, pairs)
+            stream.limit(receiver.answer_timeout)
+        except BaseException:
+            stream.close()
+            raise
+        return cls(receiver, stream, terms)
+
+    # sending
+
+    def store(
+        self, pair: Pair, instance: str, head: memoryview, rest: int, reader: Reader, progress: Callable[[int], None]
+    ) -> Answer:
+        """Send one instance and read its answer.
+
+        `head` is the beginning of the data set and `rest` the number of bytes that `reader` still has. Raises Lost, and
+        what the reader raises; after that the association is over. `progress` hears of bytes that were sent.
+        """
+        self._message = self._message % 65535 + 1
+        context = self.terms.ids[pair]
+        command = dimse.store_request(pair[0], instance, self._message)
+        parts = [*self._fragments(context, _COMMAND, memoryview(command), last=True)]
+        parts += self._fragments(context, 0, head, last=not rest)
+        early = self._send(parts)
+        progress(len(head))
+        while rest and early is None:
+            window = read_fully(reader, min(WINDOW, rest))
+            rest -= len(window)
+            early = self._send([*self._fragments(context, 0, memoryview(window), last=not rest)])
+            progress(len(window))
+            if rest and early is None and self._stream.pending():
+                early = self._answer(dimse.C_STORE)
+        if rest:
+            self.abort()  # the answer came before the question was out; what is left of it cannot be taken back
+        answer = early or self._answer(dimse.C_STORE)
+        self.answered += 1
+        return answer
+
+    def echo(self) -> Answer:
+        """C-ECHO. Raises Lost."""
+        self._message = self._message % 65535 + 1
+        (context,) = {number for pair, number in self.terms.ids.items() if pair[0] == dimse.VERIFICATION}
+        command = dimse.echo_request(self._message)
+        self._send([*self._fragments(context, _COMMAND, memoryview(command), last=True)])
+        return self._answer(dimse.C_ECHO)
+
+    def _fragments(self, context: int, kind: int, data: memoryview, *, last: bool) -> list[Buffer]:
+        """P-DATA-TF PDUs of one fragment each; only their headers are new."""
+        most, size = self.terms.fragment, len(data)
+        parts: list[Buffer] = []
+        full = _DATA.pack(_P_DATA, most + 6, most + 2, context, kind)
+        end = max(0, size - 1) // most * most
+        for offset in range(0, end, most):
+            parts += (full, data[offset : offset + most])
+        left = size - end
+        parts += (_DATA.pack(_P_DATA, left + 6, left + 2, context, kind | (_LAST if last else 0)), data[end:])
+        return parts
+
+    def _send(self, parts: list[Buffer]) -> Answer | None:
+        """Send; when the receiver has hung up, what it said before that: an answer, or the reason as Lost."""
+        try:
+            self._stream.send(parts)
+        except TimeoutError:
+            self._midway = True
+            raise Lost(f"the receiver took no more data for {STALL:.0f} s", "silent") from None
+        except OSError:
+            self._midway = True
+            self._stream.limit(_LAST_WORDS)
+            with suppress(Lost):
+                return self._answer(dimse.C_STORE)
+            raise self._said or Lost("the receiver closed the connection", "closed") from None
+        return None
+
+    # reading
+
+    def _answer(self, field: int) -> Answer:
+        """The answer to the last message. Raises Lost."""
+        command = b""
+        while True:
+            kind, body = self._pdu()
+            if kind != _P_DATA:
+                raise self._ended(kind, body)
+            position = 0
+            while position + 6 <= len(body):
+                length, flags = int.from_bytes(body[position : position + 4], "big"), body[position + 5]
+                if not flags & _COMMAND or length < 2 or position + 4 + length > len(body):
+                    raise self._remember(Lost("the receiver sent data instead of an answer", "garbled"))
+                command += body[position + 6 : position + 4 + length]
+                if flags & _LAST:
+                    return dimse.read_answer(command, self._message, field)
+                position += 4 + length
+            if len(command) > negotiation.LONGEST:
+                raise self._remember(Lost("the receiver's answer does not end", "garbled"))
+
+    def _pdu(self) -> tuple[int, bytes]:
+        """The next PDU: type and what follows its header. Raises Lost."""
+        try:
+            kind, length = _PDU.unpack(self._stream.read(6))
+            if length > negotiation.LONGEST:
+                raise self._remember(Lost("the receiver sent something that is no DICOM", "garbled"))
+            return kind, self._stream.read(length)
+        except TimeoutError:
+            seconds = self._receiver.answer_timeout
+            raise self._remember(Lost(f"the receiver gave no answer for {seconds:.0f} s", "silent")) from None
+        except (OSError, EOFError):
+            raise self._remember(Lost("the receiver closed the connection without an answer", "closed")) from None
+
+    def _ended(self, kind: int, body: bytes) -> Lost:
+        """What a PDU that is no answer means."""
+        if kind == _ABORT:
+            return self._remember(Lost(f"the receiver aborted the association{_by_whom(body)}", "aborted"))
+        if kind == _RELEASE_RQ:
+            with suppress(OSError):
+                self._stream.send([_PDU.pack(_RELEASE_RP, 4), bytes(4)])
+            return self._remember(Lost("the receiver ended the association", "closed"))
+        return self._remember(Lost(f"the receiver sent a PDU of type {kind} instead of an answer", "garbled"))
+
+    def _remember(self, lost: Lost) -> Lost:
+        self._said = self._said or lost
+        return lost
+
+    # ending
+
+    @property
+    def usable(self) -> bool:
+        """False when it is over: when nothing was asked, all that can be read is an end."""
+        return not self._over and not self._stream.pending()
+
+    def release(self) -> None:
+        """End it in good order; never raises."""
+        if self._over:
+            return
+        self._over = True
+        with suppress(OSError, EOFError):
+            self._stream.limit(_RELEASE)
+            self._stream.send([_PDU.pack(_RELEASE_RQ, 4), bytes(4)])
+            kind, length = _PDU.unpack(self._stream.read(6))
+            if kind == _RELEASE_RP and length <= negotiation.LONGEST:
+                self._stream.read(length)
+        self._stream.close()
+
+    def abort(self) -> None:
+        """End it at once; never raises."""
+        if self._over:
+            return
+        self._over = True
+        if not self._midway:  # in the middle of a PDU nobody would understand it
+            with suppress(OSError):
+                self._stream.send([_PDU.pack(_ABORT, 4), bytes(4)])
+        self._stream.close()
+
+
+def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair]) -> negotiation.Terms:
+    """Ask for an association. Raises NotAssociated."""
+    try:
+        stream.send([negotiation.request(receiver, pairs)])
+        header = stream.read(6)
+        kind, length = _PDU.unpack(header)
+        if kind not in (_AC, _RJ, _ABORT) or length > negotiation.LONGEST:
+            raise _stranger(receiver, header)
+        pdu = header + stream.read(length)
+    except TimeoutError:
+        raise NotAssociated(
+            f"{receiver.place} takes the connection, but does not answer an association request for "
+            f"{_ASSOCIATE:.0f} s.",
+            FailureClass.CROWDED,
+            hint="It may serve one association at a time and be busy, or be something else than a DICOM receiver. "
+            f"{other_port(receiver.port)}.",
+        ) from None
+    except (OSError, EOFError):
+        raise NotAssociated(
+            f"{receiver.place} closes the connection instead of answering an association request.",
+            FailureClass.UNREACHABLE,
+            hint=f"It may let in known addresses only, or want --tls. {other_port(receiver.port)}.",
+        ) from None
+    if kind == _RJ:
+        raise negotiation.rejected(pdu, receiver)
+    if kind == _ABORT:
+        raise NotAssociated(
+            f"The receiver at {receiver.place} aborts the association request{_by_whom(pdu[6:])}.",
+            FailureClass.UNREACHABLE,
+            hint="Check --called-aet and --calling-aet with its administrator, whose log has the reason.",
+        )
+    return negotiation.accepted(pdu, pairs, receiver)
+
+
+def _stranger(receiver: Receiver, header: bytes) -> NotAssociated:
+    who = "TLS" if header[:2] == b"\x15\x03" else "HTTP" if header[:4] in (b"HTTP", b"<htm", b"<!DO") else ""
+    hint = "Use --tls." if who == "TLS" else f"{other_port(receiver.port)}."
+    return NotAssociated(
+        f"What answers at {receiver.place} does not speak DICOM{f' but {who}' if who else ''}.",
+        FailureClass.ASSOCIATION,
+        hint=hint,
+    )
+
+
+def _by_whom(body: bytes) -> str:
+    """Source and reason of an A-ABORT (PS3.8 table 9-26), as far as they say anything."""
+    if len(body) < 4 or body[2] != 2:
+        return ""
+    reason = {1: "unrecognized PDU", 2: "unexpected PDU", 4: "unrecognized parameter", 5: "unexpected parameter",
+              6: "invalid parameter"}.get(body[3])  # fmt: skip
+    return f" ({reason})" if reason else ""

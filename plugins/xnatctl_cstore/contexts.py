@@ -1,0 +1,49 @@
+"""Presentation contexts: exactly what was found on disk, one transfer syntax each (contract xnat-api 5.2).
+
+An acceptor chooses among the transfer syntaxes of one context by its own preference, so a context with two of them
+would leave it to chance whether the files can be sent as they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from xnatctl.api import UploadItem, is_uid
+
+#: SOP class UID and transfer syntax UID.
+Pair = tuple[str, str]
+
+#: Context IDs are the odd numbers of one byte (PS3.8 7.1.1.13).
+MOST = 128
+
+
+def pair_of(item: UploadItem) -> Pair:
+    """The context that an item needs."""
+    return (item.sop_class_uid, item.transfer_syntax_uid)
+
+
+def sendable(item: UploadItem) -> bool:
+    """True when a context can name what the item is; an item without a transfer syntax cannot be explained."""
+    return is_uid(item.sop_class_uid) and is_uid(item.transfer_syntax_uid)
+
+
+def counted(items: Iterable[UploadItem]) -> Counter[Pair]:
+    """How many items need each context, in a fixed order."""
+    found = Counter(pair_of(item) for item in items if sendable(item))
+    return Counter({pair: found[pair] for pair in sorted(found)})
+
+
+def grouped(items: Iterable[UploadItem]) -> tuple[tuple[Pair, ...], ...]:
+    """The contexts of the items, in groups of which each fits one association."""
+    pairs = tuple(counted(items))
+    return tuple(pairs[first : first + MOST] for first in range(0, len(pairs), MOST))
+
+
+def by_group(items: Sequence[UploadItem], groups: Sequence[Sequence[Pair]]) -> list[list[UploadItem]]:
+    """The items of each group; those that no context can name go with the first."""
+    place = {pair: number for number, group in enumerate(groups) for pair in group}
+    parts: list[list[UploadItem]] = [[] for _ in groups] or [[]]
+    for item in items:
+        parts[place.get(pair_of(item), 0)].append(item)
+    return [part for part in parts if part]

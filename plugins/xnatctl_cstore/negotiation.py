@@ -1,0 +1,175 @@
+"""Agreeing on an association, by pynetdicom's PDU and primitive classes (PS3.8 7.1.1, 9.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import xnatctl
+from xnatctl.api import FailureClass
+from xnatctl_cstore.contexts import Pair
+from xnatctl_cstore.receiver import Receiver
+from xnatctl_cstore.stream import other_port
+from xnatctl_cstore.trouble import NotAssociated
+
+#: Who we are, in negotiations.
+IMPLEMENTATION_CLASS_UID = "2.25.304907890279222069516446729321530420984"
+_VERSION_NAME = f"XNATCTL_{xnatctl.__version__}"[:16]
+_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+
+#: The longest PDU that we take; answers are short. A longer one is no answer.
+LONGEST = 1 << 16
+#: The longest that we send, whatever the receiver would take.
+_OURS = 1 << 20
+#: A shorter limit leaves no room for a fragment.
+_SHORTEST = 32
+
+_NO_CLASS, _NO_SYNTAX = 3, 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What was agreed on.
+
+    `ids` are the contexts that were accepted; `refused` says of the others by which result (PS3.8 table 9-18).
+    `fragment` is the most bytes of one fragment.
+    """
+
+    ids: Mapping[Pair, int]
+    refused: Mapping[Pair, int]
+    fragment: int
+    longest_pdu: int
+    implementation_class_uid: str = ""
+    implementation_version: str = ""
+
+
+def request(receiver: Receiver, pairs: Sequence[Pair]) -> bytes:
+    """The A-ASSOCIATE-RQ for these contexts, whose IDs are 1, 3, 5 ..."""
+    from pynetdicom import build_context
+    from pynetdicom.pdu import A_ASSOCIATE_RQ
+    from pynetdicom.pdu_primitives import (
+        A_ASSOCIATE,
+        ImplementationClassUIDNotification,
+        ImplementationVersionNameNotification,
+        MaximumLengthNotification,
+    )
+
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = _APPLICATION_CONTEXT
+    primitive.calling_ae_title, primitive.called_ae_title = receiver.calling, receiver.called
+    contexts = []
+    for number, (abstract, transfer) in enumerate(pairs):
+        cx = build_context(abstract, transfer)
+        cx.context_id = 2 * number + 1
+        contexts.append(cx)
+    primitive.presentation_context_definition_list = contexts
+    longest, who, version = (
+        MaximumLengthNotification(),
+        ImplementationClassUIDNotification(),
+        ImplementationVersionNameNotification(),
+    )
+    longest.maximum_length_received = LONGEST
+    who.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    version.implementation_version_name = _VERSION_NAME
+    primitive.user_information = [longest, who, version]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(primitive)
+    encoded: bytes = pdu.encode()
+    return encoded
+
+
+def accepted(pdu_bytes: bytes, pairs: Sequence[Pair], receiver: Receiver) -> Terms:
+    """The terms of an A-ASSOCIATE-AC. Raises NotAssociated for one that makes no sense."""
+    from pynetdicom.pdu import A_ASSOCIATE_AC
+
+    pdu = A_ASSOCIATE_AC()
+    try:
+        pdu.decode(pdu_bytes)
+        primitive = pdu.to_primitive()
+        results = {
+            cx.context_id: (cx.result, [str(uid) for uid in cx.transfer_syntax])
+            for cx in primitive.presentation_context_definition_results_list
+        }
+        longest = primitive.maximum_length_received or 0
+        names = {type(item).__name__: item for item in primitive.user_information}
+    except Exception as error:
+        raise NotAssociated(
+            f"{receiver.place} accepts the association in a form that makes no sense ({type(error).__name__}).",
+            FailureClass.ASSOCIATION,
+            hint="Tell the receiver's administrator; xnatctl session upload-dicom --echo shows what it is.",
+        ) from error
+    ids: dict[Pair, int] = {}
+    refused: dict[Pair, int] = {}
+    for number, pair in enumerate(pairs):
+        result, syntaxes = results.get(2 * number + 1, (2, []))
+        if result == 0 and syntaxes[:1] == [pair[1]]:
+            ids[pair] = 2 * number + 1
+        else:
+            refused[pair] = result or _NO_SYNTAX
+    who = names.get("ImplementationClassUIDNotification")
+    version = names.get("ImplementationVersionNameNotification")
+    return Terms(
+        ids=ids,
+        refused=refused,
+        fragment=_fragment(longest, receiver),
+        longest_pdu=longest,
+        implementation_class_uid=str(getattr(who, "implementation_class_uid", "") or ""),
+        implementation_version=str(getattr(version, "implementation_version_name", "") or ""),
+    )
+
+
+def _fragment(longest: int, receiver: Receiver) -> int:
+    """Bytes of a fragment: even, because some receivers take no other, and six less than the PDU (PS3.8 9.3.5)."""
+    if 0 < longest < _SHORTEST:
+        raise NotAssociated(
+            f"{receiver.place} takes PDUs of {longest} bytes at most, which is too short for anything.",
+            FailureClass.ASSOCIATION,
+            hint="Tell the receiver's administrator.",
+        )
+    return (min(longest or _OURS, _OURS) - 6) & ~1
+
+
+def refusal(result: int) -> str:
+    """Why a context was refused, said of the receiver."""
+    return {
+        _NO_CLASS: "it does not take such objects at all",
+        _NO_SYNTAX: "it does not take them in this transfer syntax, and nothing is converted",
+    }.get(result, "it gave no reason")
+
+
+def rejected(pdu_bytes: bytes, receiver: Receiver) -> NotAssociated:
+    """What an A-ASSOCIATE-RJ means (PS3.8 table 9-21; contract xnat-api 5.2)."""
+    from pynetdicom.pdu import A_ASSOCIATE_RJ
+
+    pdu = A_ASSOCIATE_RJ()
+    try:
+        pdu.decode(pdu_bytes)
+        reason = str(pdu.reason_str)
+    except Exception:  # noqa: BLE001 - a rejection that cannot be read is one without a reason
+        reason = "no reason that can be read"
+    source, diagnostic, transient = pdu.source, pdu.reason_diagnostic, pdu.result == 2
+    if (source, diagnostic) == (1, 7):
+        return NotAssociated(
+            f"The receiver at {receiver.place} rejects the association: it has no AE title {receiver.called}.",
+            FailureClass.ASSOCIATION,
+            hint="--called-aet must be exactly the title that is set there, capitals included; for an XNAT it is often "
+            "XNAT, and its administrator sees it with the DICOM SCP receivers.",
+        )
+    if (source, diagnostic) == (1, 3):
+        return NotAssociated(
+            f"The receiver at {receiver.place} rejects the association: it does not let in {receiver.calling}.",
+            FailureClass.ASSOCIATION,
+            hint="It lets in only callers that it knows, by AE title, address or both. Ask its administrator to add "
+            "this machine, or say who we are with --calling-aet.",
+        )
+    if transient or source == 3:
+        return NotAssociated(
+            f"The receiver at {receiver.place} has no room for another association ({reason.lower()}).",
+            FailureClass.CROWDED,
+            hint="Use fewer --workers, or try again later.",
+        )
+    return NotAssociated(
+        f"The receiver at {receiver.place} rejects the association: {reason.lower()}.",
+        FailureClass.ASSOCIATION,
+        hint=f"Check --called-aet and --calling-aet with its administrator. {other_port(receiver.port)}.",
+    )

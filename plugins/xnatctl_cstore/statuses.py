@@ -1,0 +1,59 @@
+"""What a C-STORE status makes of an instance (PS3.4 B.2.3, PS3.7 C; contract xnat-api 5.3)."""
+
+from __future__ import annotations
+
+from xnatctl.api import FailureClass, ItemOutcome, Outcome, UploadItem
+from xnatctl_cstore.dimse import Answer
+
+_SUCCESS, _DUPLICATE, _PROCESSING = 0x0000, 0x0111, 0x0110
+#: The first digits of the ranges.
+_OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0xA7, 0xC
+
+_ADVICE = {
+    0x0122: "it does not take this kind of object",
+    0x0124: "it does not let this caller store",
+}
+
+
+def outcome_of(item: UploadItem, answer: Answer) -> ItemOutcome:
+    """Stored, stored with a note, to be tried again, or refused for good.
+
+    XNAT answers C000 to practically every failure, so it may be one of its own that passes; out of resources (A7xx) and
+    processing failure (0110) say so themselves. Those are tried again, the rest would be answered the same again.
+    """
+    status = answer.status
+    if status == _SUCCESS:
+        return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED)
+    said = _said(answer)
+    if _is_warning(status):
+        return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, note=f"stored with a warning: {said}")
+    if status == _DUPLICATE:  # after a lost answer it is ours that is there
+        note = f"not stored again, because the receiver says that it has this instance: {said}"
+        return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, note=note)
+    failure = FailureClass.NONE
+    if status >> 8 == _OUT_OF_RESOURCES:
+        failure = FailureClass.TRANSIENT
+    elif status >> 12 == _CANNOT_UNDERSTAND or status == _PROCESSING:
+        failure = FailureClass.UNPARSABLE
+    return ItemOutcome(
+        path=item.path,
+        outcome=Outcome.REJECTED if failure is FailureClass.NONE else Outcome.FAILED,
+        failure=failure,
+        reason=f"the receiver answered {said}",
+    )
+
+
+def _is_warning(status: int) -> bool:
+    """The B000 class, and the general warnings of PS3.7 C.4."""
+    return status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0116)
+
+
+def _said(answer: Answer) -> str:
+    """The status in figures and words, with the receiver's comment."""
+    from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
+
+    words = STORAGE_SERVICE_CLASS_STATUS.get(answer.status, ("", ""))[1]
+    text = f"0x{answer.status:04X}" + (f" ({words})" if words else "")
+    if answer.status in _ADVICE:
+        text += f", {_ADVICE[answer.status]}"
+    return text + (f": {answer.comment}" if answer.comment else "")

@@ -1,0 +1,213 @@
+"""A connected socket: whole sends, exact reads, and a limit on waiting without progress.
+
+Nagle's algorithm and delayed acknowledgements together cost 40 ms per instance, so the first is switched off and, where
+the system can (Linux), the second before each read, which also cures a receiver that has left the first switched on.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+
+from xnatctl.api import FailureClass
+from xnatctl_cstore.receiver import Receiver, Tls
+from xnatctl_cstore.trouble import NotAssociated
+
+Buffer = bytes | memoryview
+
+#: Seconds for a connection, and without any progress of a send.
+CONNECT = 10.0
+STALL = 60.0
+
+#: Buffers of one system call (Linux takes 1024), and bytes of one TLS write, which cannot scatter.
+_BUFFERS = 1000
+_JOINED = 1 << 18
+_BLOCK = 1 << 16
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Stream:
+    """Bytes to and from a receiver. Raises OSError, TimeoutError after the limit without progress, EOFError."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._data = b""
+        self._ended = False
+        self._limit = STALL
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self.limit(STALL)
+
+    def limit(self, seconds: float) -> None:
+        """How long a read may wait."""
+        self._limit = seconds
+        if self._tls is not None:
+            self._tls.settimeout(seconds)
+            return
+        # Limits of the kernel: a socket with a time-out of Python's needs a second system call for every operation.
+        self._sock.settimeout(None)
+        for option, value in ((socket.SO_RCVTIMEO, seconds), (socket.SO_SNDTIMEO, STALL)):
+            parts = (int(value), int(value % 1 * 1e6))
+            self._sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", *parts))
+
+    def send(self, parts: Sequence[Buffer]) -> None:
+        """All of the buffers, in order."""
+        if self._tls is not None:
+            self._send_joined(self._tls, parts)
+            return
+        for first in range(0, len(parts), _BUFFERS):
+            self._send_scattered(list(parts[first : first + _BUFFERS]))
+
+    def _send_scattered(self, parts: list[Buffer]) -> None:
+        left = sum(map(len, parts))
+        while True:
+            try:
+                sent = self._sock.sendmsg(parts)
+            except BlockingIOError:
+                raise TimeoutError from None
+            left -= sent
+            if not left:
+                return
+            done = 0
+            while sent >= len(parts[done]):
+                sent -= len(parts[done])
+                done += 1
+            parts = [memoryview(parts[done])[sent:], *parts[done + 1 :]]
+
+    @staticmethod
+    def _send_joined(sock: ssl.SSLSocket, parts: Sequence[Buffer]) -> None:
+        group: list[Buffer] = []
+        size = 0
+        for part in parts:
+            group.append(part)
+            size += len(part)
+            if size >= _JOINED:
+                sock.sendall(b"".join(group))
+                group, size = [], 0
+        if group:
+            sock.sendall(b"".join(group))
+
+    def read(self, count: int) -> bytes:
+        """Exactly `count` bytes."""
+        while len(self._data) < count:
+            data = b"" if self._ended else self._receive()
+            if not data:
+                self._ended = True
+                raise EOFError
+            self._data += data
+        taken, self._data = self._data[:count], self._data[count:]
+        return taken
+
+    def _receive(self) -> bytes:
+        if _QUICKACK is not None:
+            self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # not sticky
+        try:
+            return self._sock.recv(_BLOCK)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def pending(self) -> bool:
+        """Whether something can be read without waiting: a message, or the end."""
+        if self._data or self._ended:
+            return True
+        if self._tls is None:
+            return bool(self._poll.poll(0))
+        if not (self._tls.pending() or self._poll.poll(0)):
+            return False
+        # What waits may be a message of TLS itself, such as a session ticket.
+        self._tls.settimeout(0)
+        try:
+            self._data = self._tls.recv(_BLOCK)
+            self._ended = not self._data
+        except ssl.SSLWantReadError:
+            return False
+        except OSError:
+            self._ended = True
+        finally:
+            self._tls.settimeout(self._limit)
+        return True
+
+    def cut(self) -> None:
+        """End it from another thread: whoever waits on it is woken."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # beneath TLS, which is the other thread's
+
+    def close(self) -> None:
+        """Give the socket back; never raises."""
+        with suppress(OSError):
+            self._sock.close()
+
+
+def connect(receiver: Receiver) -> Stream:
+    """A connection to the receiver, encrypted when asked for. Raises NotAssociated."""
+    try:
+        sock = socket.create_connection((receiver.host, receiver.port), CONNECT)
+    except OSError as error:
+        raise _not_connected(receiver, error) from None
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if receiver.tls is not None:
+            sock = _context(receiver.tls).wrap_socket(sock, server_hostname=receiver.host)
+        return Stream(sock)
+    except (OSError, ValueError) as error:
+        sock.close()
+        raise _not_encrypted(receiver, error) from None
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca_cert)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.client_cert is not None:
+        context.load_cert_chain(tls.client_cert, tls.client_key)
+    return context
+
+
+def other_port(port: int) -> str:
+    """What to say of a port that does not do."""
+    usual = {104: "many XNATs listen on 8104 instead", 8104: "DICOM's own port is 104"}.get(
+        port, "DICOM's own port is 104, and many XNATs listen on 8104"
+    )
+    return f"Confirm host and port ({usual})"
+
+
+def _not_connected(receiver: Receiver, error: OSError) -> NotAssociated:
+    look = f"look with: telnet {receiver.host} {receiver.port}"
+    if isinstance(error, socket.gaierror):
+        return NotAssociated(
+            f"There is no host {receiver.host} to be found.", FailureClass.UNREACHABLE, hint="Check --host."
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return NotAssociated(
+            f"{receiver.place} refuses the connection: nothing listens there.",
+            FailureClass.UNREACHABLE,
+            hint=f"{other_port(receiver.port)}; {look}",
+        )
+    what = (
+        f"nothing answers within {CONNECT:.0f} s" if isinstance(error, TimeoutError) else error.strerror or str(error)
+    )
+    return NotAssociated(
+        f"{receiver.place} cannot be reached: {what}.",
+        FailureClass.UNREACHABLE,
+        hint=f"A firewall on the way is the usual reason. {other_port(receiver.port)}; {look}",
+    )
+
+
+def _not_encrypted(receiver: Receiver, error: Exception) -> NotAssociated:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return NotAssociated(
+            f"The certificate of {receiver.place} is not trusted: {error.verify_message}",
+            FailureClass.ASSOCIATION,
+            hint="Name the authority that signed it with --ca-cert FILE, and the host as it stands in the certificate.",
+        )
+    said = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    return NotAssociated(
+        f"No encrypted connection to {receiver.place}: {said}.",
+        FailureClass.ASSOCIATION,
+        hint="Check that this port of the receiver speaks TLS, and --ca-cert, --client-cert and --client-key.",
+    )

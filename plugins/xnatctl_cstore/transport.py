@@ -1,0 +1,241 @@
+"""The transport `cstore`: one association per worker, many instances on it, and an outcome for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from xnatctl.api import (
+    Batch,
+    BatchResult,
+    ConnectionFailed,
+    Emit,
+    Event,
+    EventKind,
+    FailureClass,
+    ItemOutcome,
+    Outcome,
+    SourceChanged,
+    TransportContext,
+    UploadItem,
+    changed_outcome,
+    cut_batches,
+)
+from xnatctl_cstore import statuses
+from xnatctl_cstore.association import WINDOW, Association
+from xnatctl_cstore.contexts import MOST, Pair, by_group, counted, grouped, pair_of, sendable
+from xnatctl_cstore.dataset import offset_of, read_fully
+from xnatctl_cstore.dimse import Answer
+from xnatctl_cstore.names import described
+from xnatctl_cstore.negotiation import refusal
+from xnatctl_cstore.receiver import Receiver
+from xnatctl_cstore.stream import Stream
+from xnatctl_cstore.trouble import Lost, NotAssociated
+
+#: Every answer is recorded by itself, so a batch is only what a worker takes at a time: small enough to share the work.
+_BATCH_FILES = 100
+_BATCH_BYTES = 64 * 2**20
+#: Bytes between two words on progress.
+_TELL = 1 << 20
+#: Instances in a row without an answer, each for the whole limit, after which the receiver counts as dead for a while.
+_SILENCES = 2
+
+
+class CStoreTransport:
+    """Sends instances by C-STORE (PS3.4 B). An association lasts from batch to batch."""
+
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
+        self._receiver = Receiver.from_options(context.options)
+        self._groups = grouped(context.items)
+        self._association: Association | None = None
+        self._proposed: frozenset[Pair] = frozenset()
+        self._stream: Stream | None = None
+        self._closed = False
+        self._failed: set[str] = set()
+        self._lost: Lost | None = None
+        self._untold = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.rest()
+        self.close()
+
+    def describe(self) -> Mapping[str, str]:
+        """Connection parameters and presentation contexts; no network."""
+        receiver, contexts = self._receiver, counted(self._context.items)
+        lines = {
+            "receiver": receiver.place,
+            "called AE title": receiver.called,
+            "calling AE title": receiver.calling,
+            "TLS": "no" if receiver.tls is None else f"yes, trusting {receiver.tls.ca_cert or 'the system'}",
+            "answer timeout": f"{receiver.answer_timeout:g} s",
+            "associations": f"{self._context.workers} at the same time"
+            + (f", each for {MOST} of {len(contexts)} contexts in turn" if len(contexts) > MOST else ""),
+            "presentation contexts": str(len(contexts)),
+        }
+        for number, (pair, count) in enumerate(contexts.items(), start=1):
+            lines[f"context {number}"] = f"{described(*pair)}: {count} {'file' if count == 1 else 'files'}"
+        return lines
+
+    def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
+        """Each batch needs no more contexts than one association has."""
+        groups = self._groups or grouped(items)
+        return [
+            batch
+            for part in by_group(items, groups)
+            for batch in cut_batches(part, workers, max_bytes=_BATCH_BYTES, max_files=_BATCH_FILES)
+        ]
+
+    def probe(self) -> None:
+        """Is there a receiver that lets us in? Raises ConnectionFailed; no room at the moment is no reason."""
+        if not self._groups:
+            return
+        try:
+            Association.open(self._receiver, self._groups[0], self._opened).release()
+        except NotAssociated as error:
+            if error.failure is not FailureClass.CROWDED:
+                raise ConnectionFailed(error.message, hint=error.hint) from None
+
+    def rest(self) -> None:
+        """Receivers count associations, and end those that are idle."""
+        association, self._association = self._association, None
+        if association is not None:
+            association.release()
+
+    def close(self) -> None:
+        """Wakes the worker that waits for an answer."""
+        self._closed = True
+        stream = self._stream
+        if stream is not None:
+            stream.cut()
+
+    # sending
+
+    def send(self, batch: Batch, emit: Emit) -> BatchResult:
+        """One instance after the other. What failed before goes last and on a fresh association."""
+        self._closed = False
+        if any(item.path in self._failed for item in batch.items):
+            self.rest()
+        outcomes: list[ItemOutcome] = []
+        left = sorted(batch.items, key=lambda item: item.path in self._failed)
+        silences = 0
+        sent = 0
+        while left:
+            if self._context.stop_requested():
+                outcomes += _unsent(left, FailureClass.UNREACHABLE, "not sent: interrupted")
+                break
+            item = left.pop(0)
+            try:
+                outcome = self._deliver(item, emit)
+            except NotAssociated as error:
+                reason = error.message.rstrip(".")
+                doubtful = Outcome.FAILED if self._lost is None else Outcome.AMBIGUOUS
+                outcomes.append(ItemOutcome(path=item.path, outcome=doubtful, failure=error.failure, reason=reason))
+                outcomes += _unsent(left, error.failure, reason)
+                break
+            silences = silences + 1 if outcome.failure is FailureClass.ANSWER_LOST else 0
+            if outcome.outcome.delivered:
+                sent += item.size
+            elif outcome.outcome in (Outcome.FAILED, Outcome.AMBIGUOUS):
+                self._failed.add(item.path)
+            self._context.report(outcome)
+            outcomes.append(outcome)
+            if silences == _SILENCES:
+                outcomes += _unsent(left, FailureClass.ANSWER_LOST, f"not sent: {outcome.reason}")
+                break
+        self._tell(emit, 0)
+        return BatchResult(outcomes=tuple(outcomes), bytes_sent=sent)
+
+    def _deliver(self, item: UploadItem, emit: Emit) -> ItemOutcome:
+        """One instance; once more at once when an association that had carried others ended with it.
+
+        Raises NotAssociated.
+        """
+        if not sendable(item):
+            reason = "its header does not say in which transfer syntax it is"
+            return ItemOutcome(path=item.path, outcome=Outcome.INVALID, reason=reason)
+        self._lost = None
+        while True:
+            association = self._associated(pair_of(item))
+            if (result := association.terms.refused.get(pair_of(item))) is not None:
+                reason = f"the receiver refuses {described(*pair_of(item))}: {refusal(result)}"
+                return ItemOutcome(path=item.path, outcome=Outcome.REJECTED, reason=reason)
+            first = not association.answered
+            try:
+                answer = self._store(association, item, emit)
+            except SourceChanged as error:
+                return changed_outcome(item, error)
+            except Lost as lost:
+                self._lost = lost
+                self._drop()
+                if first or lost.how == "silent" or self._closed:
+                    return _doubtful(item, lost)
+                emit(Event(kind=EventKind.RETRY, message=f"{lost.reason}; going on with a fresh association"))
+                continue
+            return statuses.outcome_of(item, answer)
+
+    def _store(self, association: Association, item: UploadItem, emit: Emit) -> Answer:
+        """Raises SourceChanged, Lost."""
+        with self._context.open_item(item) as reader:
+            head = read_fully(reader, min(WINDOW, item.size))
+            offset = offset_of(head)
+            if (len(head) - offset) % 2 and len(head) < item.size:
+                head += read_fully(reader, 1)  # fragments before the last one are even
+            try:
+                return association.store(
+                    pair_of(item),
+                    item.sop_instance_uid,
+                    memoryview(head)[offset:],
+                    item.size - len(head),
+                    reader,
+                    lambda count: self._tell(emit, count),
+                )
+            except SourceChanged:
+                self._drop()  # a part of it is out
+                raise
+
+    # associations
+
+    def _associated(self, pair: Pair) -> Association:
+        """An association that was asked for this context. Raises NotAssociated."""
+        if self._association is not None and (pair not in self._proposed or not self._association.usable):
+            self.rest()
+        if self._association is None:
+            group = next((group for group in self._groups if pair in group), (pair,))
+            self._association = Association.open(self._receiver, group, self._opened)
+            self._proposed = frozenset(group)
+        return self._association
+
+    def _opened(self, stream: Stream) -> None:
+        """A stream that `close` can cut from now on."""
+        self._stream = stream
+        if self._closed:
+            stream.cut()
+
+    def _drop(self) -> None:
+        association, self._association = self._association, None
+        if association is not None:
+            association.abort()
+
+    def _tell(self, emit: Emit, count: int) -> None:
+        """Add to what was sent, and say so from time to time; 0 says what is left."""
+        self._untold += count
+        if self._untold >= _TELL or (not count and self._untold):
+            emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": self._untold}))
+            self._untold = 0
+
+
+def _doubtful(item: UploadItem, lost: Lost) -> ItemOutcome:
+    """No answer. An abort is aimed at the instance as likely as not, so it is tried less often than a lost answer."""
+    failure = FailureClass.UNPARSABLE if lost.how == "aborted" else FailureClass.ANSWER_LOST
+    return ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=failure, reason=lost.reason)
+
+
+def _unsent(items: Sequence[UploadItem], failure: FailureClass, reason: str) -> list[ItemOutcome]:
+    return [ItemOutcome(path=item.path, outcome=Outcome.FAILED, failure=failure, reason=reason) for item in items]
