@@ -112,7 +112,11 @@ def test_one_row_for_each_place_and_a_table_of_series_where_nothing_else_goes():
         ("dicom/", "", 1, "left out: DICOMDIR"),
     ]
     assert document.data["batches"] == 2
-    plain = plan_document(plan(), description={"bundles": "tar"}, batches=2)
+    plain = plan_document(plan(), description={"tar": {"bundles": "tar"}}, batches=2)
     assert plain.drawing == ()
     assert [row["files"] for row in plain.rows] == [3, 3]
     assert "bundles: tar" in plain.summary
+    assert plain.data["transport"] == {"bundles": "tar"}
+    both = plan_document(plan(), description={"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}, batches=2)
+    assert {"tar: a: 1, b: 2", "resource: a: 3"} <= set(both.summary)
+    assert both.data["transport"] == {"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}

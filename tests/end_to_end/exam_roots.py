@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import random
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ ODD = {
     "back\\slash": b"backslash",
     "%41.txt": b"looks encoded",
     "empty": b"",
-    "scan.nii.gz": b"\x1f\x8b\x08\x00 not to be unpacked",
+    "scan.nii.gz": gzip.compress(b"not to be unpacked", mtime=0),
     "UPPER.TXT": b"upper",
     "upper.txt": b"lower",
 }

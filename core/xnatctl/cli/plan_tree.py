@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 from xnatctl.cli.console import printable
 from xnatctl.cli.report_view import human_size
@@ -76,7 +77,8 @@ def _entries(plan: UploadPlan) -> dict[str, _Entry]:
             entry = found.setdefault(top, _Entry())
             entry.folder |= bool(slash)
             entry.shares.setdefault(target, _Share()).add(item)
-    for left in (*plan.excluded, *plan.unreadable):
+    cannot_go = [entry for stage in plan.stages for entry in stage.unreadable]
+    for left in (*plan.excluded, *plan.unreadable, *cannot_go):
         top, slash, rest = left.path.partition("/")
         entry = found.setdefault(top, _Entry())
         entry.folder |= bool(slash) or left.reason == _EMPTY
@@ -104,14 +106,19 @@ def rows(plan: UploadPlan) -> list[dict[str, Any]]:
 def drawing(plan: UploadPlan) -> list[str]:
     """The tree for people: folders first, then files, each with its target or why it stays behind."""
     nodes = [(_one_line(name), text, [*map(_one_line, below)]) for name, text, below in _nodes(_entries(plan))]
-    width = min(40, max((len(name) for name, _, _ in nodes), default=0))
+    width = min(40, max((_cells(name) for name, _, _ in nodes), default=0))
     lines = [_one_line(plan.root)]
     for number, (name, text, below) in enumerate(nodes):
         last = number == len(nodes) - 1
-        lines.append(f"{'└── ' if last else '├── '}{name:<{width}}  {text}")
+        lines.append(f"{'└── ' if last else '├── '}{name}{' ' * (width - _cells(name))}  {text}")
         bar = "    " if last else "│   "
         lines += [f"{bar}{'└── ' if line is below[-1] else '├── '}{line}" for line in below]
     return lines
+
+
+def _cells(text: str) -> int:
+    """Columns of a terminal that a text takes: two for wide characters, none for those that combine."""
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
 def _one_line(text: str) -> str:

@@ -10,9 +10,11 @@ from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Payload, Placement, StageKind, UploadItem, UploadPlan
 
 
-def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: int) -> Document:
-    """The plan; nothing was sent."""
+def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, str]], batches: int) -> Document:
+    """The plan; nothing was sent. `description` is what each transport says of itself, by its name."""
     items = plan.items
+    transports = {name: dict(facts) for name, facts in description.items()}
+    one = next(iter(transports.values()), {}) if len(transports) < 2 else None
     tree = any(stage.payload is Payload.RESOURCE for stage in plan.stages)
     series = by_series(
         (item.study_instance_uid, item.series_instance_uid, item.size, item.modality or "modality unknown")
@@ -22,7 +24,7 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: 
     summary = [
         f"Would send {' and '.join(_payloads(plan))} {_way(plan, batches)}.",
         *(f"{number}. {stage.kind}: {stage.name}" for number, stage in enumerate(plan.stages, 1)),
-        *(f"{key}: {value}" for key, value in description.items()),
+        *_described(transports),
         *(excluded_lines(plan.excluded) if not tree else ()),
         *(f"cannot be read: {entry.path} ({entry.reason})" for entry in plan.unreadable),
         *(f"cannot go: {entry.path} ({entry.reason})" for stage in plan.stages for entry in stage.unreadable),
@@ -30,13 +32,20 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: 
     ]
     return Document(
         schema=plan.schema,
-        data={**plan.as_document(), "transport": dict(description), "batches": batches},
+        data={**plan.as_document(), "transport": transports if one is None else one, "batches": batches},
         columns=plan_tree.COLUMNS if tree else columns,
         rows=plan_tree.rows(plan) if tree else series,
         identifiers=tuple(item.path for item in items),
         summary=tuple(summary),
         drawing=tuple(plan_tree.drawing(plan)) if tree else (),
     )
+
+
+def _described(transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Fact by fact; where several transports carry the plan, a line for each."""
+    for name, facts in transports.items():
+        lines = [f"{key}: {value}" for key, value in facts.items()]
+        yield from lines if len(transports) == 1 else [f"{name}: {', '.join(lines)}"]
 
 
 def _payloads(plan: UploadPlan) -> Iterator[str]:

@@ -69,7 +69,8 @@ def by_series(entries: Iterable[tuple[str, str, int, str]]) -> list[dict[str, An
 
 def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
     """The columns, with the study in front when there are several."""
-    return (_STUDY_COLUMN, *columns) if len({row["study"] for row in rows}) > 1 else tuple(columns)
+    studies = {row["study"] for row in rows} - {""}
+    return (_STUDY_COLUMN, *columns) if len(studies) > 1 else tuple(columns)
 
 
 def report_document(report: Report) -> Document:

@@ -242,13 +242,13 @@ def _show_plan(app: App, plan: UploadPlan) -> None:
     from xnatctl.cli.plan_view import plan_document
     from xnatctl.delivery.course import context_for
 
-    described: dict[str, str] = {}
+    described: dict[str, dict[str, str]] = {}
     batches = 0
     for stage in plan.stages:
         if stage.kind is StageKind.SEND and stage.transport:
             factory = transport_factory(app, stage.transport)
             with factory(context_for(stage, plan, None)) as transport:
-                described.update(transport.describe())
+                described.setdefault(stage.transport, {}).update(transport.describe())
                 batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
     app.render(plan_document(plan, description=described, batches=batches))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import json
+import os
+import signal
 
 import pytest
 
-FILES = {"path": "/files"}
+FILES = {"path": "/files", "method": "PUT"}
 
 
 def by_label(report):
@@ -37,13 +41,11 @@ def test_a_resource_that_holds_other_files_keeps_them(upload_exam, xnatctl, sand
     assert xnatctl("resource", "upload", session.id, "Physio", note, env=alice).code == 0
     done = upload_exam(root)
     assert done.code == 0, done.err
-    import hashlib
-
     root.files["Physio"]["kept.txt"] = hashlib.sha256(b"somebody else's").hexdigest()
     assert attached(sandbox) == root.files
 
 
-@pytest.mark.parametrize(("policy", "code"), [("delete", 0), ("append", 7)])
+@pytest.mark.parametrize(("policy", "code"), [("delete", 0), ("append", 5)])
 def test_a_file_that_is_there_with_other_content(
     upload_exam, xnatctl, sandbox, alice, root, attached, tmp_path, policy, code
 ):
@@ -65,17 +67,31 @@ def test_a_file_that_is_there_with_other_content(
         assert attached(sandbox) == root.files
 
 
+@pytest.fixture
+def no_physio(upload_exam, xnatctl, sandbox, alice, root, tmp_path):
+    """The images are there, and resource Physio, which takes no file."""
+    assert upload_exam(root, "--skip-resources").code == 0
+    note = tmp_path / "kept.txt"
+    note.write_bytes(b"kept")
+    root.files["Physio"]["kept.txt"] = hashlib.sha256(b"kept").hexdigest()
+    (session,) = sandbox.state.experiments.values()
+    assert xnatctl("resource", "upload", session.id, "Physio", note, env=alice).code == 0
+    (physio,) = session.resources
+    match = {"path": f"/resources/({physio.pk}|Physio)/files", "method": "PUT"}
+    sandbox.faults.load([{"match": match, "nth": list(range(1, 400)), "action": "status", "status": 403}])
+
+
+@pytest.mark.usefixtures("no_physio")
 def test_one_failed_resource_does_not_stop_the_others_and_a_second_run_finishes(
     upload_exam, sandbox, root, attached, exam_writes
 ):
-    sandbox.faults.load(
-        [{"match": {"path": "/resources/Physio/files"}, "nth": list(range(1, 400)), "action": "status", "status": 403}]
-    )
     done = upload_exam(root)
-    assert done.code != 0
+    assert done.code == 5, done.err
     assert done.document["status"] == "partial"
-    assert {label for label, names in attached(sandbox).items() if names} == {"MISC", "Protocol"}
+    assert "1 of 3 resources" in done.document["error"]["message"]
+    assert attached(sandbox) == {**root.files, "Physio": {"kept.txt": root.files["Physio"]["kept.txt"]}}
     assert by_label(done.document)["Physio"]["error"] is not None
+    assert by_label(done.document)["MISC"]["error"] is None
     sandbox.faults.load([])
     before = len(exam_writes(sandbox))
     done = upload_exam(root)
@@ -94,10 +110,20 @@ def test_catalog_conflicts_on_every_third_request(upload_exam, sandbox, root, at
     assert_exactly(sandbox, root.digests, place="archive", label="e")
 
 
-@pytest.mark.parametrize("action", ["cut-before-body", "cut-at-byte", "rst", "store-then-cut"])
-def test_a_cut_connection(upload_exam, sandbox, root, attached, action):
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"action": "cut-before-body"},
+        {"action": "cut-at-byte", "bytes": 100},
+        {"action": "rst"},
+        {"action": "store-then-cut"},
+    ],
+    ids=lambda fault: fault["action"],
+)
+def test_a_cut_connection(upload_exam, sandbox, root, attached, fault):
+    """The first and the third request that carries files."""
     root.add("Physio/long.dat", b"0123456789" * 20_000)
-    sandbox.faults.load([{"match": FILES, "nth": [1, 3], "action": action, "bytes": 100_000}])
+    sandbox.faults.load([{"match": FILES, "nth": [1, 3], **fault}])
     done = upload_exam(root)
     assert done.code == 0, done.err
     assert attached(sandbox) == root.files
@@ -136,13 +162,11 @@ def test_an_exam_of_images_alone_needs_no_such_transport(upload_exam, sandbox, r
     assert_exactly(sandbox, root.digests, place="archive", label="e")
 
 
+@pytest.mark.usefixtures("no_physio")
 def test_status_and_resume_work_for_exams(upload_exam, xnatctl, sandbox, alice, root, attached):
-    sandbox.faults.load(
-        [{"match": {"path": "/resources/Physio/files"}, "nth": list(range(1, 400)), "action": "status", "status": 403}]
-    )
-    assert upload_exam(root).code != 0
+    assert upload_exam(root).code == 5
     sandbox.faults.load([])
-    (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
+    row = next(row for row in xnatctl("upload", "status", "-o", "json").document["uploads"] if row["missing"])
     assert row["missing"] == 2
     assert row["state"] != "complete"
     blocked = xnatctl("upload", "resume", row["id"], env={**alice, "XNATCTL_BLOCK_PLUGINS": "exam"})
@@ -150,8 +174,8 @@ def test_status_and_resume_work_for_exams(upload_exam, xnatctl, sandbox, alice, 
     done = xnatctl("upload", "resume", row["id"], "-o", "json", env=alice)
     assert done.code == 0, done.err
     assert attached(sandbox) == root.files
-    (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
-    assert (row["missing"], row["state"]) == (0, "complete")
+    rows = xnatctl("upload", "status", "-o", "json").document["uploads"]
+    assert {(row["missing"], row["state"]) for row in rows} == {(0, "complete")}
 
 
 def test_the_dry_run_is_a_tree_and_json_and_asks_the_server_nothing(upload_exam, xnatctl, sandbox, alice, root):
@@ -187,15 +211,39 @@ def test_the_dry_run_is_a_tree_and_json_and_asks_the_server_nothing(upload_exam,
         (["--mode", "resource"], "does not end in a session"),
     ],
 )
-def test_flags_that_contradict_each_other_are_usage_errors(upload_exam, root, sandbox, flags, said):
-    done = upload_exam(root, *flags)
-    assert done.code == 2, done.err
-    assert said in done.err
-    assert json.loads(done.out)["error"]["exit_code"] == 2
-    assert sandbox.requests == []
+def test_flags_that_contradict_each_other_are_usage_errors(usage, flags, said):
+    code, error = usage("-S", "s", *flags)
+    assert code == 2
+    assert error["exit_code"] == 2
+    assert said in error["message"]
 
 
-def test_the_subject_is_needed_where_images_go(xnatctl, root, alice):
-    done = xnatctl("session", "upload-exam", root.directory, "-P", "DEMO", "-E", "e", env=alice)
-    assert done.code == 2
-    assert "--subject" in done.err
+def test_the_subject_is_needed_where_images_go(usage):
+    code, error = usage()
+    assert code == 2
+    assert "--subject" in error["message"]
+
+
+@pytest.fixture
+def usage(root, environment, monkeypatch, capsys):
+    """Run the command in this process, for what ends before anything is asked of a server: exit code and error."""
+    from xnatctl.cli.main import run
+
+    for name in [name for name in os.environ if name.startswith(("XNAT", "XDG_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def refused(*flags):
+        kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        thresholds = gc.get_threshold()
+        try:
+            where = ["-P", "DEMO", "-E", "e", "-o", "json"]
+            code = run(["session", "upload-exam", str(root.directory), *where, *flags])
+        finally:
+            gc.set_threshold(*thresholds)
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+        return code, json.loads(capsys.readouterr().out)["error"]
+
+    return refused

@@ -14,6 +14,7 @@ import pytest
 from xnatctl_sandbox.server import Sandbox
 
 BIG = 64 * 2**20
+NO_URL = "#?%;\\"
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +108,13 @@ def test_xnatpy_reads_the_resources_back(whole):
         with xnat.connect(sandbox.url, user="alice", password="alice", loglevel="CRITICAL") as session:
             (experiment,) = session.projects["DEMO"].experiments.values()
             assert {resource.label for resource in experiment.resources.values()} == set(root.files)
-            for label in ("Physio", "MISC", "Odd_names"):
-                resource = experiment.resources[label]
+            for label in sorted(set(root.files) - {"Raw"}):
+                # It puts names into URLs as they are: some it can list, but no URL names them (contract xnat-api 0.11).
                 read = {
-                    name: hashlib.sha256(file.open().read()).hexdigest() for name, file in dict(resource.files).items()
+                    name: hashlib.sha256(file.open().read()).hexdigest()
+                    for name, file in dict(experiment.resources[label].files).items()
+                    if not set(NO_URL) & set(name)
                 }
-                assert set(read.values()) == set(root.files[label].values()), label
-                assert len(read) == len(root.files[label])
+                expected = {n: d for n, d in root.files[label].items() if not set(NO_URL) & set(n)}
+                assert sorted(read.values()) == sorted(expected.values()), label
+                assert set(experiment.resources[label].files.keys()) == set(root.files[label])
