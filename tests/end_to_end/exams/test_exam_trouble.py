@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
-import os
-import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -191,59 +190,49 @@ def test_the_dry_run_is_a_tree_and_json_and_asks_the_server_nothing(upload_exam,
     assert sandbox.requests == []
 
 
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (["--skip-resources", "--attach-only"], "exclude each other"),
-        (["--attach-only", "--mode", "zip"], "--mode means nothing with --attach-only"),
-        (["--attach-only", "--prearchive"], "--prearchive means nothing"),
-        (["--attach-only", "--direct-archive"], "--direct-archive means nothing"),
-        (["--attach-only", "--compress", "never"], "--compress means nothing"),
-        (["--attach-only", "--overwrite", "none"], "--overwrite none leaves an existing session alone"),
-        (["--skip-resources", "--misc-label", "X"], "--misc-label means nothing with --skip-resources"),
-        (["--skip-resources", "--attach-nested", "X"], "--attach-nested means nothing"),
-        (["--resource-label", "Physio"], "FOLDER=LABEL"),
-        (["--resource-label", "a/b=c"], "FOLDER=LABEL"),
-        (["--resource-label", "Physio=A", "--resource-label", "Physio=B"], "two labels"),
-        (["--misc-label", "12"], "digits alone"),
-        (["--wait", "-1"], "--wait"),
-        (["--wait", "nan"], "number of seconds"),
-        (["--mode", "resource"], "does not end in a session"),
-    ],
-)
-def test_flags_that_contradict_each_other_are_usage_errors(usage, flags, said):
-    code, error = usage("-S", "s", *flags)
-    assert code == 2
-    assert error["exit_code"] == 2
-    assert said in error["message"]
+#: Flags -> what is said of them; each is a usage error before anything is asked of a server.
+USAGE = {
+    "--skip-resources --attach-only": "exclude each other",
+    "--attach-only --mode zip": "--mode means nothing with --attach-only",
+    "--attach-only --prearchive": "--prearchive means nothing",
+    "--attach-only --direct-archive": "--direct-archive means nothing",
+    "--attach-only --compress never": "--compress means nothing",
+    "--attach-only --overwrite none": "--overwrite none leaves an existing session alone",
+    "--skip-resources --misc-label X": "--misc-label means nothing with --skip-resources",
+    "--skip-resources --attach-nested X": "--attach-nested means nothing",
+    "--skip-resources --resource-label Physio=X": "--resource-label means nothing",
+    "--resource-label Physio": "FOLDER=LABEL",
+    "--resource-label a/b=c": "FOLDER=LABEL",
+    "--resource-label Physio=A --resource-label Physio=B": "two labels",
+    "--resource-label Phisio=A": "no folder to attach",
+    "--misc-label 12": "digits alone",
+    "--wait -1": "--wait",
+    "--wait nan": "number of seconds",
+    "--mode resource": "does not end in a session",
+    "--mode cstore": "does not end in a session",
+}
+#: Every line of standard input as the flags of one command, in one process; a line of JSON for each.
+MANY = """
+import contextlib, io, json, sys
+from xnatctl.cli.main import run
+for line in sys.stdin.read().splitlines():
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = run([*sys.argv[1:], *line.split()])
+    print(json.dumps([code, json.loads(out.getvalue())["error"]]))
+"""
 
 
-def test_the_subject_is_needed_where_images_go(usage):
-    code, error = usage()
-    assert code == 2
-    assert "--subject" in error["message"]
-
-
-@pytest.fixture
-def usage(root, environment, monkeypatch, capsys):
-    """Run the command in this process, for what ends before anything is asked of a server: exit code and error."""
-    from xnatctl.cli.main import run
-
-    for name in [name for name in os.environ if name.startswith(("XNAT", "XDG_"))]:
-        monkeypatch.delenv(name)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-
-    def refused(*flags):
-        kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-        thresholds = gc.get_threshold()
-        try:
-            where = ["-P", "DEMO", "-E", "e", "-o", "json"]
-            code = run(["session", "upload-exam", str(root.directory), *where, *flags])
-        finally:
-            gc.set_threshold(*thresholds)
-            for number, handler in kept.items():
-                signal.signal(number, handler)
-        return code, json.loads(capsys.readouterr().out)["error"]
-
-    return refused
+def test_flags_that_contradict_each_other_are_usage_errors(environment, alice, sandbox, root):
+    lines = [f"-S s {flags}" for flags in USAGE] + [""]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, "session", "upload-exam", root.directory, *["-P", "DEMO", "-E", "e", "-o", "json"]],
+        env={**environment, **alice}, input="\n".join([*lines, "--"]), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(USAGE) + 2, done.stderr
+    for (flags, said), (code, error) in zip(USAGE.items(), answers, strict=False):
+        assert code == error["exit_code"] == 2, (flags, error)
+        assert said in error["message"], flags
+    assert all("--subject" in error["message"] for _, error in answers[-2:]), "images go to a subject"
+    assert sandbox.requests == []
