@@ -146,6 +146,7 @@ def test_a_conflict_on_every_request_is_repaired_by_the_catalog_service(
 
 def test_an_orphan_of_an_earlier_conflict_is_replaced(upload, server, session, small, contents, on_disk, sandbox):
     """On the disk, not in the catalog: a PUT without `overwrite` says `duplicates` for ever (contract xnat-api 4.7)."""
+    server.call("PUT", f"/data/experiments/{session}/resources/R")
     sandbox.switches.catalog_conflict_every = 1
     with pytest.raises(OSError, match="500"):
         server.put(f"/data/experiments/{session}/resources/R/files/part%200/0.txt", b"left behind")
