@@ -58,6 +58,7 @@ def plan_exam(request: UploadRequest) -> UploadPlan:
         stages=tuple(stages),
         excluded=sorting.left_out,
         unreadable=sorting.unreadable,
+        invalid=() if choices.attach_only else inventory.invalid,
         warnings=(*inventory.warnings, *sorting.notes),
     )
 
@@ -73,7 +74,7 @@ def _inventory(request: UploadRequest) -> Inventory:
 
 def _refuse_no_dicom(inventory: Inventory) -> None:
     """Nothing for a session, but something for its resources; the rest `session upload` says."""
-    if inventory.items or inventory.conflicts or inventory.unreadable or not inventory.others:
+    if inventory.items or inventory.conflicts or inventory.unreadable or inventory.invalid or not inventory.others:
         return
     raise NotFound(
         f"No DICOM files in {inventory.root}: none of its {inventory.files_seen} files can be sent as an instance.",

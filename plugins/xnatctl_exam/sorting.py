@@ -15,6 +15,7 @@ from xnatctl_exam.choices import Choices
 from xnatctl_exam.naming import Group, check_label, join, name_folders
 
 _NESTED = "not DICOM, in a folder that holds DICOM (--attach-nested LABEL takes it along)"
+_NO_DICOM = "DICOM (--attach-only)"
 _PACKED = "an archive file that holds DICOM (upload it with: xnatctl session upload)"
 
 
@@ -141,5 +142,5 @@ def _left_out(inventory: Inventory, attached: set[str], reasons: dict[str, str],
         left.append(Exclusion(path=entry.path, reason=reason))
     left += [Exclusion(path=path, reason="empty folder") for path in inventory.empty_directories if path != "."]
     if choices.attach_only:
-        left += [Exclusion(path=item.path, reason="DICOM (--attach-only)") for item in inventory.items]
+        left += [Exclusion(path=found.path, reason=_NO_DICOM) for found in (*inventory.items, *inventory.invalid)]
     return left

@@ -78,7 +78,7 @@ def _entries(plan: UploadPlan) -> dict[str, _Entry]:
             entry.folder |= bool(slash)
             entry.shares.setdefault(target, _Share()).add(item)
     cannot_go = [entry for stage in plan.stages for entry in stage.unreadable]
-    for left in (*plan.excluded, *plan.unreadable, *cannot_go):
+    for left in (*plan.excluded, *plan.unsendable, *cannot_go):
         top, slash, rest = left.path.partition("/")
         entry = found.setdefault(top, _Entry())
         entry.folder |= bool(slash) or left.reason == _EMPTY

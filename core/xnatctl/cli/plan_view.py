@@ -26,7 +26,7 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
         *(f"{number}. {stage.kind}: {stage.name}" for number, stage in enumerate(plan.stages, 1)),
         *_described(transports),
         *(excluded_lines(plan.excluded) if not tree else ()),
-        *(f"cannot be read: {entry.path} ({entry.reason})" for entry in plan.unreadable),
+        *(f"cannot be sent: {entry.path} ({entry.reason})" for entry in plan.unsendable),
         *(f"cannot go: {entry.path} ({entry.reason})" for stage in plan.stages for entry in stage.unreadable),
         *(f"Warning: {warning}" for warning in plan.warnings),
     ]

@@ -105,6 +105,8 @@ class Course:
             **self.runtime.display,
         }
         self.runtime.tell(Event(kind=EventKind.RUN_STARTED, data=data))
+        for warning in self.plan.warnings:  # before the first byte, while it can still be stopped
+            self.tell(EventKind.WARNING, warning)
 
     def warn(self, message: str) -> None:
         """To the report and to whoever watches; in the main thread."""

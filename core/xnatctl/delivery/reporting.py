@@ -35,9 +35,11 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
     FailureClass.TOO_LARGE: ServerError,
 }
 
+REMEDY = "Make the files readable, and repair what is damaged or move it away"
+
 
 def incomplete(
-    states: Sequence[ItemState], unreadable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
+    states: Sequence[ItemState], unsendable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
 ) -> XnatctlError | None:
     """The error that ends a run in which a file was not delivered; None when all were.
 
@@ -47,20 +49,21 @@ def incomplete(
     undelivered = [state for state in states if not state.outcome.delivered]
     if any(state.outcome.delivered for state in states):
         undelivered = [state for state in undelivered if state.outcome is not Outcome.FILTERED]
-    if not undelivered and not unreadable:
+    if not undelivered and not unsendable:
         return None
-    total = len(states) + len(unreadable)
-    missing = len(undelivered) + len(unreadable)
+    total = len(states) + len(unsendable)
+    missing = len(undelivered) + len(unsendable)
     if undelivered and len(undelivered) == len(states):
         return _nothing(undelivered, total)
     names = [f"{state.item.path} ({state.reason or state.outcome})" for state in undelivered]
-    names += [f"{entry.path} ({entry.reason})" for entry in unreadable]
-    where = f" The others wait at {uris[0].text}, not archived." if uris else ""
-    hint = f"Run the same command again to complete the session: {rerun}"
-    if not unreadable and all(state.outcome is Outcome.REJECTED for state in undelivered):
+    names += [f"{entry.path} ({entry.reason})" for entry in unsendable]
+    others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
+    first = "Run" if undelivered else f"{REMEDY}, then run"
+    hint = f"{first} the same command again to complete the session: {rerun}"
+    if not unsendable and all(state.outcome is Outcome.REJECTED for state in undelivered):
         hint = "What was refused now would be refused again: ask the administrator of the receiver, then run it again."
     return DeliveryIncomplete(
-        f"{missing} of {total} files were not delivered, first {names[0]}.{where}",
+        f"{missing} of {total} files were not delivered, first {names[0]}.{others}",
         hint=hint,
     )
 
@@ -111,10 +114,13 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
                 study_instance_uid=item.study_instance_uid,
             )
         )
-    report.items += [_unreadable(entry) for entry in plan.unreadable]
+    invalid = set(plan.invalid)
+    report.items += [
+        _unsendable(entry, Outcome.INVALID if entry in invalid else Outcome.FAILED) for entry in plan.unsendable
+    ]
     for stage in plan.stages:
         title = stage.resource.title if stage.resource is not None else ""
-        report.items += [_unreadable(entry, title) for entry in stage.unreadable]
+        report.items += [_unsendable(entry, Outcome.FAILED, title) for entry in stage.unreadable]
     counts = report.counts
     counts.found = len(report.items)
     counts.excluded = len(report.excluded)
@@ -162,10 +168,10 @@ class _Verdict:
         return Outcome.VERIFIED, state.reason
 
 
-def _unreadable(entry: Exclusion, resource: str = "") -> ReportItem:
+def _unsendable(entry: Exclusion, outcome: Outcome, resource: str = "") -> ReportItem:
     return ReportItem(
         path=entry.path,
-        outcome=Outcome.FAILED,
+        outcome=outcome,
         reason=entry.reason,
         sop_instance_uid="",
         series_instance_uid="",

@@ -16,7 +16,7 @@ from xnatctl.delivery.reporting import incomplete
 from xnatctl.delivery.resource_compare import Comparer, Match
 from xnatctl.delivery.resource_home import find_home
 from xnatctl.delivery.resource_writer import CatalogWriter
-from xnatctl.errors import Interrupted, Refused, VerificationFailed, XnatctlError
+from xnatctl.errors import DeliveryIncomplete, Interrupted, Refused, VerificationFailed, XnatctlError
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import ResourceRef
@@ -24,6 +24,8 @@ from xnatctl.model.report import Difference, Level, ResourceReport, Verification
 from xnatctl.xnat.listing import FileInfo
 from xnatctl.xnat.resources import ResourceHome, ensure_resource, find_resource, resource_files
 
+#: What to do about files that cannot go at all.
+_REMEDY = "Make the files readable for this user, or give them other names"
 #: Names in a message before "and n more".
 _NAMED = 5
 _WORDS = {
@@ -216,6 +218,9 @@ class ResourceLeg:
     def _judge(self, differences: Sequence[Difference]) -> None:
         rerun = self._course.runtime.rerun
         error = incomplete(self._course.journal.states(self._ref), self._send.unreadable, (), rerun)
+        if isinstance(error, DeliveryIncomplete):
+            first = "Run" if len(self._send.items) > self._delivered() else f"{_REMEDY}, then run"
+            raise DeliveryIncomplete(error.message, hint=f"{first} the same command again: {rerun}")
         if error is not None:
             raise error
         if differences:
@@ -224,6 +229,9 @@ class ResourceLeg:
                 f"server as they are on disk, first {differences[0].path} ({differences[0].message}).",
                 hint=f"Run the same command again: {rerun}",
             )
+
+    def _delivered(self) -> int:
+        return sum(state.outcome.delivered for state in self._course.journal.states(self._ref))
 
     def _warn(self, message: str, emit: Emit) -> None:
         self._course.report.warnings.append(message)

@@ -91,7 +91,7 @@ class PlanRun:
         """The error for what could not be read and may be for any resource; a session is not archived without it."""
         if any(isinstance(leg, SessionLeg) for leg in self._legs):
             return None
-        return incomplete((), self._course.plan.unreadable, (), self._course.runtime.rerun)
+        return incomplete((), self._course.plan.unsendable, (), self._course.runtime.rerun)
 
     def _say_later(self) -> None:
         """The command that finishes the job when the session is in the archive, where the planner named one."""

@@ -110,7 +110,7 @@ class SessionLeg:
 
     def _refuse_incomplete(self, importer: SessionImporter) -> None:
         """Nothing is archived while a file is known to be missing: the next run completes the same session."""
-        error = incomplete(self._states(), self._plan.unreadable, importer.uris, self._runtime.rerun)
+        error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._runtime.rerun)
         if error is not None:
             self.report.next.append(self._runtime.rerun)
             raise error

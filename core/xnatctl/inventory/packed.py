@@ -9,8 +9,6 @@ from xnatctl.inventory import archives
 from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.inventory.part10 import is_dicom
 
-#: Members that hold no bytes of their own.
-_NO_CONTENT = frozenset({"link", "symbolic link", "not a regular file"})
 #: What is unpacked has no size that could be asked for; a reader that ends early says where it ends.
 _UNKNOWN_SIZE = 1 << 62
 
@@ -33,9 +31,11 @@ def holds_dicom(path: str) -> bool | None:
     try:
         with archives.refusing_damage(path):
             for member in archives.members(path, kind):
-                if member.problem is not None or archives.looks_like_archive(member.head):
-                    unknown |= member.problem not in _NO_CONTENT
-                elif member.size and is_dicom(member.read, member.size):
+                if member.rule is not None or not member.size:
+                    continue  # it has no content of its own
+                if member.obstacle is not None or archives.looks_like_archive(member.head):
+                    unknown = True
+                elif is_dicom(member.read, member.size):
                     return True
     except Refused:
         return None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from xnatctl.errors import PermissionDenied, Refused, ServerError, TransportError
+from xnatctl.errors import NotFound, PermissionDenied, Refused, ServerError, TransportError
 from xnatctl.model.refs import ResourceRef, resource_label_problem
 from xnatctl.plugin.protocols import Body
 from xnatctl.xnat.client import XnatClient, url_path
@@ -99,9 +99,18 @@ def find_resource(client: XnatClient, home: ResourceHome, label: str) -> Resourc
 
 
 def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInfo) -> dict[str, FileInfo]:
-    """The files in the catalog of a resource, by path inside it (2.5). Raises NotFound for an unreadable catalog."""
+    """The files in the catalog of a resource, by path inside it (2.5). Raises ServerError for an unreadable catalog."""
     path = url_path(f"{home.path}/resources", resource.id, "files")
-    return {file.path: file for file in map(file_of, client.table(path))}
+    try:
+        rows = client.table(path)
+    except NotFound as error:
+        raise ServerError(
+            f"{client.server} lists resource {resource.label} of {home.name}, but cannot read its catalog: "
+            f"{error.message}",
+            hint="Ask the administrator to repair the catalog of the resource.",
+            status=404,
+        ) from error
+    return {file.path: file for file in map(file_of, rows)}
 
 
 # making
