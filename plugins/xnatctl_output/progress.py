@@ -31,6 +31,8 @@ class Progress:
     def see(self, event: Event) -> None:
         """Take one event."""
         match event.kind:
+            case EventKind.STAGE_STARTED:
+                self._skip(_number(event, "skipped"), _number(event, "skipped_bytes"))
             case EventKind.ITEM_DONE:
                 self._item(event)
             case EventKind.RETRY:
@@ -69,6 +71,13 @@ class Progress:
             self._line(f"{len(self._done)} of {self._files} files sent")
         elif len(self._done) == self._files:
             self._line(f"{self._files} of {self._files} files sent")
+
+    def _skip(self, files: int, size: int) -> None:
+        """Some of what was to be sent is there already."""
+        self._files -= files
+        self._bytes -= size
+        if files and self._bar is not None:
+            self._bar.update(self._task, total=self._bytes, all=self._files)
 
     def _line(self, text: str, *, always: bool = False) -> None:
         if self._quiet and not always:

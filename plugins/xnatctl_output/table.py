@@ -14,7 +14,7 @@ _ASCII_HEAD = "    \n    \n -- \n    \n    \n    \n    \n    \n"
 
 
 class Table:
-    """A header, rows, and the summary lines below. Plain text when stdout is no terminal."""
+    """A header and rows, or the document's own drawing, and the summary lines below. Plain text without a terminal."""
 
     def render(self, document: Document, out: TextIO) -> None:
         from rich import box
@@ -36,7 +36,9 @@ class Table:
         )
         if document.title:
             console.print(Text(printable(document.title), style="bold"))
-        if document.columns and document.rows:
+        for line in document.drawing:
+            console.print(Text(printable(line)), soft_wrap=True)
+        if document.columns and document.rows and not document.drawing:
             rule = box.SIMPLE_HEAD if _takes("─") else box.Box(_ASCII_HEAD, ascii=True)
             table = RichTable(box=rule, show_edge=False, pad_edge=False)
             cells = [[_cell(row.get(column.key), column) for column in document.columns] for row in document.rows]

@@ -240,8 +240,9 @@ def _nothing_configured() -> tuple[list[str], None]:
 def _plan(request: UploadRequest) -> UploadPlan:
     """Core's answer to `xnatctl_plan_upload`, the last."""
     from xnatctl.delivery.planning import plan_session_upload
+    from xnatctl.delivery.resource_planning import plan_resource_upload
 
-    return plan_session_upload(request)
+    return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
 
 
 def write_out(text: str) -> None:

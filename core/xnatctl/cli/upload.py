@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.cli.uploading import Upload, run_upload
-from xnatctl.errors import JournalError, NotFound, UsageError
+from xnatctl.errors import JournalError, NotFound, PluginUnavailable, UsageError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.words import counted
@@ -72,6 +73,7 @@ def resume(app: App, dest: str) -> None:
         raise JournalError(
             f"{summary.path} does not say how the upload was made.", hint="Run the original upload command again."
         ) from None
+    _require_planner(app, request.command)
     if request.settles:
         given = app.given.get("url")
         if given is None:
@@ -82,6 +84,18 @@ def resume(app: App, dest: str) -> None:
                 hint="Leave --url out; for another server, make the upload anew.",
             )
     run_upload(app, Upload(request=request, wait=wait))
+
+
+def _require_planner(app: App, command: str) -> None:
+    """Raise PluginUnavailable when the plugin of the command is gone: core would plan something else in its place."""
+    if command in {spec.path for spec in BUILTIN}:
+        return
+    try:
+        app.registry.command(command)
+    except UsageError:
+        raise PluginUnavailable(
+            f"This upload was made by {command}, whose plugin is not installed.", hint="Install it, then resume."
+        ) from None
 
 
 def _journals() -> list[Summary]:

@@ -14,7 +14,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xnatctl import log
-from xnatctl.errors import Interrupted, NotArchived, Refused, UsageError, VerificationFailed, XnatctlError
+from xnatctl.errors import (
+    Interrupted,
+    NotArchived,
+    PluginUnavailable,
+    Refused,
+    UsageError,
+    VerificationFailed,
+    XnatctlError,
+)
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
@@ -23,8 +31,8 @@ if TYPE_CHECKING:
     from xnatctl.cli.app import App
     from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.journal import Journal
+    from xnatctl.delivery.lock import Lock
     from xnatctl.delivery.run import PlanRun
-    from xnatctl.delivery.store import Lock
     from xnatctl.plugin.protocols import Transport, TransportContext
 
 
@@ -86,6 +94,7 @@ def run_upload(app: App, upload: Upload) -> None:
         # What a plugin prints must not stand beside the document.
         with redirect_stdout(sys.stderr):
             plan = app.registry.plan_upload(request)
+            _require_transports(app, plan)
             if not upload.dry_run:
                 report = _carry_out(app, upload, plan)
         if upload.dry_run:
@@ -121,10 +130,11 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
 
     # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login.
     client = app.connect() if upload.request.settles else None
+    session = None
     if client is not None:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
         if is_resources_only(plan):
-            plan = locate(client, plan)
+            plan, session = locate(client, plan)
     with _journal(app, upload, plan) as journal:
         runtime = Runtime(
             client=client,
@@ -136,6 +146,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
             facts={"request": _request_text(upload, plan)},
             exclusively=lambda key: _exclusively(app, upload, key),
+            session=session,
         )
         return _run(PlanRun(plan, runtime) if client is not None else HandoverRun(plan, runtime), upload)
 
@@ -166,7 +177,7 @@ def _exclusively(app: App, upload: Upload, key: str) -> Iterator[None]:
 
 
 def _lock(app: App, upload: Upload, name: str) -> closing[Lock]:
-    from xnatctl.delivery.store import Lock
+    from xnatctl.delivery.lock import Lock
     from xnatctl.settings.paths import journal_directory, private_directory
 
     path = private_directory(journal_directory()) / f"{name}.lock"
@@ -243,19 +254,32 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
 
 
 def _show_plan(app: App, plan: UploadPlan) -> None:
-    from xnatctl.cli.report_view import plan_document
+    from xnatctl.cli.plan_view import plan_document
     from xnatctl.delivery.course import context_for
 
-    described: dict[str, str] = {}
+    described: dict[str, dict[str, str]] = {}
     batches = 0
     for stage in plan.stages:
         if stage.kind is StageKind.SEND and stage.transport:
             factory = transport_factory(app, stage.transport)
             blaming = app.registry.blaming(app.registry.transport(stage.transport))
             with redirect_stdout(sys.stderr), blaming, factory(context_for(stage, plan, None)) as transport:
-                described.update(transport.describe())
+                described.setdefault(stage.transport, {}).update(transport.describe())
                 batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
     app.render(plan_document(plan, description=described, batches=batches))
+
+
+def _require_transports(app: App, plan: UploadPlan) -> None:
+    """Raise PluginUnavailable when a stage of the plan could not be carried out; nothing was sent then."""
+    for name in dict.fromkeys(stage.transport for stage in plan.stages if stage.transport):
+        try:
+            transport_factory(app, name)
+        except (PluginUnavailable, UsageError) as error:
+            first, *more = [stage.name for stage in plan.stages if stage.transport == name]
+            others = f", and for {len(more)} stages more" if more else ""
+            raise PluginUnavailable(
+                f"{error.message} The plan needs it to {first}{others}.", hint=error.hint
+            ) from error
 
 
 def _write_error(report: Report, error: XnatctlError) -> None:
@@ -267,6 +291,8 @@ def _status(counts: Counts, error: XnatctlError) -> Status:
     if isinstance(error, Interrupted):
         return Status.INTERRUPTED
     if isinstance(error, Refused | UsageError):
+        return Status.REFUSED
+    if isinstance(error, PluginUnavailable) and not counts.sent + counts.skipped:
         return Status.REFUSED
     if isinstance(error, NotArchived | VerificationFailed):
         return Status.PARTIAL

@@ -148,10 +148,7 @@ class SessionLeg:
         verification = self._build_and_count(importer, ref)
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
-        self.report.next.append(
-            f"xnatctl prearchive archive {ref.project} {ref.timestamp} {ref.folder} "
-            f"--subject {check.destination.subject} --label {check.destination.session}"
-        )
+        self.report.next.append(settle.archive_command(ref, check.destination.subject, check.destination.session))
         if self._wants_verification:
             self._judge(verification)
 

@@ -65,19 +65,24 @@ class ResourceInfo:
     category_id: str = ""
     format: str = ""
     content: str = ""
+    tags: str = ""
     file_count: int | None = None
     size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileInfo:
-    """A file of a resource: `path` inside it, `size` in bytes, `digest` MD5 in hex or empty."""
+    """A file of a resource: `path` inside it, `size` in bytes, `digest` MD5 in hex or empty.
+
+    `resource` is the resource's label, `resource_id` its number.
+    """
 
     path: str
     resource: str
     scan: str
     size: int
     digest: str
+    resource_id: str = ""
 
 
 def projects(client: XnatClient) -> list[dict[str, str]]:
@@ -214,6 +219,7 @@ def resource_of(row: Mapping[str, str]) -> ResourceInfo:
         category_id=row.get("cat_id", ""),
         format=row.get("format", ""),
         content=row.get("content", ""),
+        tags=row.get("tags", ""),
         file_count=number("file_count"),
         size=number("file_size"),
     )
@@ -240,6 +246,7 @@ def file_of(row: Mapping[str, str]) -> FileInfo:
         scan=scan,
         size=int(size) if size.isdecimal() else 0,
         digest=row.get("digest", ""),
+        resource_id=row.get("cat_ID", ""),
     )
 
 
