@@ -152,9 +152,11 @@ def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
 
 
 def _differences(report: Report) -> Iterable[str]:
-    differences = [entry for entry in report.verification.differences if entry.kind not in ("missing", "remapped")]
+    told = ("missing", "remapped", "size", "checksum")  # by the items themselves
+    differences = [entry for entry in report.verification.differences if entry.kind not in told]
     for entry in differences[:_LISTED]:
-        yield f"{entry.kind}: series {entry.series_instance_uid or '(all)'}: {entry.message}"
+        series = f"series {entry.series_instance_uid or '(all)'}"
+        yield f"{entry.kind}: {entry.path or series}: {entry.message}"
     if len(differences) > _LISTED:
         yield f"... and {len(differences) - _LISTED} more differences; -o json lists all."
 

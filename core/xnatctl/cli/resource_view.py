@@ -23,6 +23,8 @@ def resource_rows(report: Report, sized: Callable[[int], str]) -> list[dict[str,
     rows = []
     for resource in report.resources:
         items = _items(report, resource)
+        if not items:
+            continue  # refused before the run began
         outcomes = Counter(str(item.outcome) for item in items)
         state = ", ".join(f"{count} {name}" if len(outcomes) > 1 else name for name, count in sorted(outcomes.items()))
         rows.append(
