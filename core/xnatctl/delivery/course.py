@@ -135,13 +135,14 @@ def new_report(plan: UploadPlan) -> Report:
 
 
 def journal_facts(plan: UploadPlan, runtime: Runtime) -> dict[str, str]:
-    """What the journal keeps of a run as a whole."""
-    return {
+    """What the journal keeps of a run as a whole; where a session went is kept of the run that sent it."""
+    facts = {
         **runtime.facts,
         "destination": json.dumps(asdict(plan.destination)),
         "root": json.dumps(plan.root),
-        "placement": str(plan.placement),
     }
+    sends_session = any(stage.kind is StageKind.SETTLE for stage in plan.stages)
+    return {**facts, "placement": str(plan.placement)} if sends_session else facts
 
 
 def context_for(
