@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from xnatctl.testing.contracts import CredentialSourceContract, FormatterContract, TransportContract
+from xnatctl.testing.contracts import (
+    CredentialSourceContract,
+    FormatterContract,
+    ResourceTransportContract,
+    TransportContract,
+)
 from xnatctl_credentials.environment import Environment
 from xnatctl_credentials.helper import Helper
 from xnatctl_credentials.netrc import Netrc
@@ -17,6 +22,7 @@ from xnatctl_gradual.transport import GradualTransport
 from xnatctl_output.separated import Csv, Tsv
 from xnatctl_output.structured import Json, Ndjson, Yaml
 from xnatctl_output.table import Table
+from xnatctl_resource.transport import ResourceTransport
 from xnatctl_zip.transport import TarTransport, ZipTransport
 
 
@@ -65,6 +71,11 @@ class TestTheExampleOfTheDocumentation(TransportContract):
         from xnatctl_series.transport import SeriesTransport
 
         return SeriesTransport(context)
+
+
+class TestResource(ResourceTransportContract):
+    def make(self, context):
+        return ResourceTransport(context)
 
 
 class TestEnvironment(CredentialSourceContract):
