@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from xnatctl.testing.contracts import CredentialSourceContract, FormatterContract, TransportContract
+from xnatctl.testing.contracts import (
+    CredentialSourceContract,
+    FormatterContract,
+    ResourceTransportContract,
+    TransportContract,
+)
 from xnatctl_credentials.environment import Environment
 from xnatctl_credentials.helper import Helper
 from xnatctl_credentials.netrc import Netrc
@@ -14,6 +19,7 @@ from xnatctl_gradual.transport import GradualTransport
 from xnatctl_output.separated import Csv, Tsv
 from xnatctl_output.structured import Json, Ndjson, Yaml
 from xnatctl_output.table import Table
+from xnatctl_resource.transport import ResourceTransport
 from xnatctl_zip.transport import TarTransport, ZipTransport
 
 
@@ -46,6 +52,11 @@ class TestZip(TransportContract):
 class TestGradual(TransportContract):
     def make(self, context):
         return GradualTransport(context)
+
+
+class TestResource(ResourceTransportContract):
+    def make(self, context):
+        return ResourceTransport(context)
 
 
 class TestEnvironment(CredentialSourceContract):
