@@ -58,6 +58,7 @@ from xnatctl.model.refs import (
     is_uid,
     resource_label_problem,
 )
+from xnatctl.model.words import counted, human_size
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.protocols import (
     Body,
@@ -86,7 +87,13 @@ from xnatctl.plugin.specs import (
 if TYPE_CHECKING:
     from xnatctl.cli.app import App, pass_app
     from xnatctl.cli.console import printable
-    from xnatctl.cli.options import TransportOptionsCommand, common_options, journal_options, server_options
+    from xnatctl.cli.options import (
+        TransportOptionsCommand,
+        common_options,
+        destination_options,
+        journal_options,
+        server_options,
+    )
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
@@ -125,6 +132,7 @@ _LAZY = {
     "compressor_name": "xnatctl.packing.deflate",
     "cut_batches": "xnatctl.delivery.planning",
     "deflated_zip_body": "xnatctl.packing.bodies",
+    "destination_options": "xnatctl.cli.options",
     "find_home": "xnatctl.delivery.resource_home",
     "fits_zip": "xnatctl.packing.bodies",
     "goes_alone": "xnatctl.delivery.resource_writer",
@@ -233,14 +241,17 @@ __all__ = [
     "commit_row",
     "common_options",
     "compressor_name",
+    "counted",
     "cut_batches",
     "deflated_zip_body",
+    "destination_options",
     "file_name_problem",
     "find_home",
     "fits_zip",
     "goes_alone",
     "holds_dicom",
     "hookimpl",
+    "human_size",
     "is_clean_label",
     "is_plain_path",
     "is_uid",

@@ -9,9 +9,9 @@ from typing import Any
 from unicodedata import combining, east_asian_width
 
 from xnatctl.cli.console import printable
-from xnatctl.cli.report_view import human_size
 from xnatctl.model.document import Column
 from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.words import human_size
 
 COLUMNS = (
     Column(key="path", title="Path"),

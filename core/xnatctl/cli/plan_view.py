@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from xnatctl.cli import plan_tree
-from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, human_size, with_studies
+from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, with_studies
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Payload, Placement, StageKind, UploadItem, UploadPlan
+from xnatctl.model.words import human_size
 
 
 def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, str]], batches: int) -> Document:

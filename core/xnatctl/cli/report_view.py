@@ -12,26 +12,17 @@ from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
 from xnatctl.model.report import Level, PlaceState, Report, ReportItem, Status
+from xnatctl.model.words import human_size
 
 SERIES_COLUMNS = (
     Column(key="series", title="Series"),
     Column(key="files", title="Files", numeric=True),
-    Column(key="size", title="Size", numeric=True),
+    Column(key="size", title="Size", numeric=True, size=True),
     Column(key="state", title="State"),
 )
 _STUDY_COLUMN = Column(key="study", title="Study")
 #: Names listed in a summary before "and n more".
 _LISTED = 5
-
-
-def human_size(size: int) -> str:
-    """Bytes in IEC units."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
 
 
 @dataclass
@@ -51,7 +42,7 @@ class _Series:
             "study": self.study,
             "series": uid or "(unknown)",
             "files": self.files,
-            "size": human_size(self.size),
+            "size": self.size,
             "state": states,
         }
 
@@ -80,7 +71,7 @@ def report_document(report: Report) -> Document:
         for item in report.items
         if not item.resource
     )
-    rows += resource_rows(report, human_size)
+    rows += resource_rows(report)
     identifiers: tuple[str, ...] = (report.uri,) if report.uri else ()
     if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
         identifiers = tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
@@ -108,13 +99,13 @@ def _report_lines(report: Report) -> Iterable[str]:
 
 def _headline(report: Report) -> str:
     if report.counts.found and any(item.resource for item in report.items):
-        return resources_headline(report, human_size)
+        return resources_headline(report)
     counts, where = report.counts, report.destination
     place = {
         PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
         PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
         PlaceState.RECEIVER: f"accepted by {(not where.session and where.server) or 'the receiver'}",
-        PlaceState.UNKNOWN: "not settled",
+        PlaceState.UNKNOWN: "delivered, not archived" if counts.sent + counts.skipped else "delivered",
     }[report.state]
     size = human_size(report.bytes)
     delivered = counts.sent + counts.skipped
@@ -136,11 +127,24 @@ def _headline(report: Report) -> str:
 
 
 def _bad_items(items: Sequence[ReportItem]) -> Iterable[str]:
-    bad = [item for item in items if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED)]
-    for item in bad[:_LISTED]:
-        yield f"{item.outcome}: {item.path}" + (f" ({item.reason})" if item.reason else "")
-    if len(bad) > _LISTED:
-        yield f"... and {len(bad) - _LISTED} more; -o json lists all."
+    """What did not arrive, by reason; what was not tried comes last, because something else is the cause."""
+    groups: dict[tuple[Outcome, str | None], list[str]] = {}
+    for item in items:
+        if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED):
+            groups.setdefault((item.outcome, item.reason), []).append(item.path)
+    ordered = sorted(groups.items(), key=lambda group: group[0][0] is Outcome.PLANNED)
+    for (outcome, reason), paths in ordered[:_LISTED]:
+        what = "not sent" if outcome is Outcome.PLANNED else str(outcome)
+        number = f"{len(paths)} files, " if len(paths) > 1 else ""
+        yield f"{what}: {number}{_some(paths)}" + (f" ({reason})" if reason else "")
+    if rest := sum(len(paths) for _, paths in ordered[_LISTED:]):
+        yield f"... and {rest} more; -o json lists all."
+
+
+def _some(paths: Sequence[str]) -> str:
+    """The first two names, and how many more there are."""
+    more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+    return f"{', '.join(paths[:2])}{more}"
 
 
 def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
@@ -155,7 +159,8 @@ def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
 def _differences(report: Report) -> Iterable[str]:
     differences = [entry for entry in report.verification.differences if entry.kind not in ("missing", "remapped")]
     for entry in differences[:_LISTED]:
-        yield f"{entry.kind}: series {entry.series_instance_uid or '(all)'}: {entry.message}"
+        series = f"series {entry.series_instance_uid}: " if entry.series_instance_uid else ""
+        yield f"{entry.kind}: {series}{entry.message}"
     if len(differences) > _LISTED:
         yield f"... and {len(differences) - _LISTED} more differences; -o json lists all."
 
@@ -170,5 +175,4 @@ def excluded_lines(excluded: Sequence[Exclusion]) -> Iterable[str]:
         groups.setdefault(reason, []).append(entry.path)
     yield f"Left out: {len(excluded)}, which are not to be sent."
     for reason, paths in sorted(groups.items(), key=lambda group: -len(group[1])):
-        more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
-        yield f"  {len(paths)} x {reason}: {', '.join(paths[:2])}{more}"
+        yield f"  {len(paths)} x {reason}: {_some(paths)}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.refs import Destination, ResourceLevel
 from xnatctl.model.report import Level, PlaceState, Report, ReportItem, ResourceReport, Status
+from xnatctl.model.words import human_size
 
 _CHECKED = {
     Level.NONE: "not checked",
@@ -18,7 +19,7 @@ _CHECKED = {
 }
 
 
-def resource_rows(report: Report, sized: Callable[[int], str]) -> list[dict[str, Any]]:
+def resource_rows(report: Report) -> list[dict[str, Any]]:
     """A row for each resource, shaped like those of series."""
     rows = []
     for title in _titles(report):
@@ -30,14 +31,14 @@ def resource_rows(report: Report, sized: Callable[[int], str]) -> list[dict[str,
                 "study": "",
                 "series": f"resource {title}",
                 "files": len(items),
-                "size": sized(sum(item.bytes for item in items)),
+                "size": sum(item.bytes for item in items),
                 "state": state,
             }
         )
     return rows
 
 
-def resources_headline(report: Report, sized: Callable[[int], str]) -> str:
+def resources_headline(report: Report) -> str:
     """What was delivered where, and how it was checked."""
     instances = [item for item in report.items if not item.resource]
     files = [item for item in report.items if item.resource]
@@ -50,7 +51,7 @@ def resources_headline(report: Report, sized: Callable[[int], str]) -> str:
         }.get(report.state, "not archived")
         parts.append(f"{_delivered(instances)} of {len(instances)} instances {place}")
     parts.append(f"{_delivered(files)} of {len(files)} files stored in {_named(report)}")
-    size = sized(report.bytes)
+    size = human_size(report.bytes)
     if not report.counts.sent and report.counts.skipped == report.counts.found:
         size = "nothing had to be sent"
     text = f"{' and '.join(parts)} ({size}, {report.seconds:.1f} s)"

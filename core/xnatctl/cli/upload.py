@@ -16,6 +16,7 @@ from xnatctl.cli.uploading import Upload, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, UsageError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import UploadRequest
+from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
     from xnatctl.delivery.store import Past, Summary
@@ -178,7 +179,7 @@ def _row(summary: Summary) -> dict[str, Any]:
 def _list_document(found: Sequence[Summary]) -> Document:
     rows = [_row(summary) for summary in found]
     open_ones = [row for row in rows if row["state"] not in ("complete", "unreadable")]
-    lines = [f"{len(rows)} uploads, {len(open_ones)} not complete."]
+    lines = [f"{counted(len(rows), 'upload')}, {len(open_ones)} not complete."]
     lines += [f"Next: xnatctl upload resume {row['id']}" for row in open_ones[:5]]
     lines += [f"Warning: {row['problem']}" for row in rows if row["problem"]]
     schema = "xnatctl.uploads/1"

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from xnatctl.delivery.lock import Lock
     from xnatctl.delivery.run import PlanRun
     from xnatctl.plugin.protocols import Transport, TransportContext
+
+
+#: What observers are told of the terminal, which is nothing for a log.
+_DISPLAY = frozenset({"quiet", "color", "interactive"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,9 +211,11 @@ def _run(run: PlanRun | HandoverRun, upload: Upload) -> Report:
 
 
 def _tell(app: App, event: Event) -> None:
-    """To the log, and to every observer."""
+    """To the log, and to every observer. What is about one file is detail there: file names may tell of people."""
     if event.kind is not EventKind.BYTES_SENT:
-        log.get().info(str(event.kind), message=event.message, **{f"data_{k}": v for k, v in event.data.items()})
+        write = log.get().debug if event.kind is EventKind.ITEM_DONE else log.get().info
+        message = {"message": event.message} if event.message else {}
+        write(str(event.kind), **message, data={k: v for k, v in event.data.items() if k not in _DISPLAY})
     app.registry.tell(event)
 
 
@@ -287,8 +293,13 @@ def finish(app: App, report: Report, error: XnatctlError | None) -> None:
     """Render the report, say the error, and end the command with its exit code."""
     from xnatctl.cli.report_view import report_document
 
-    with suppress(BrokenPipeError):
+    try:
         app.render(report_document(report))
+    except XnatctlError as unprinted:
+        app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
+        if error is None:
+            raise
+        app.report_error(unprinted)
     if error is not None:
         app.report_error(error)
         app.exit_with(error.exit_code)

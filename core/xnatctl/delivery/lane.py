@@ -77,13 +77,7 @@ class Lane:
             if isinstance(transport, ConnectedTransport):
                 transport.probe()
             batches = tuple(transport.batches(items, self._context.workers))
-        paths = [item.path for item in items]
-        if len(set(paths)) != len(paths):
-            raise PluginUnavailable(
-                "The plan names a file twice, so that its outcomes could not be told apart.",
-                hint="This is a fault of the plugin that made it; tell its author.",
-            )
-        if sorted(item.path for batch in batches for item in batch.items) != sorted(paths):
+        if sorted(item.path for batch in batches for item in batch.items) != sorted(item.path for item in items):
             raise PluginUnavailable(
                 "The transport's batches do not hold every file exactly once.",
                 hint="This is a fault of the plugin; use another --mode and tell its author.",

@@ -18,6 +18,7 @@ from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState, Verification
+from xnatctl.model.words import counted
 from xnatctl.xnat.listing import SessionInfo
 
 
@@ -214,7 +215,7 @@ class SessionLeg:
         gone = {d.sop_instance_uid for d in verification.differences if d.kind in ("missing", "remapped")}
         self._journal.doubt(item for item in self._plan.items if item.sop_instance_uid in gone)
         raise VerificationFailed(
-            f"The server does not hold what is on disk: {len(verification.differences)} differences, "
+            f"The server does not hold what is on disk: {counted(len(verification.differences), 'difference')}, "
             f"first: {verification.differences[0].message}.",
             hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
             "the report names each one.",

@@ -14,11 +14,15 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column: `key` into each row, `title` for the header, numbers flush right."""
+    """One column: `key` into each row, `title` for the header, numbers flush right.
+
+    `size` = the values are bytes, which people read in larger units.
+    """
 
     key: str
     title: str
     numeric: bool = False
+    size: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

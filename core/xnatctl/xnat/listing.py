@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
 from xnatctl.xnat.client import MAX_LISTING, XnatClient, url_path
-from xnatctl.xnat.prearchive import DICOM_LABELS
+from xnatctl.xnat.prearchive import DICOM_LABELS, scan_order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +191,7 @@ def scans(client: XnatClient, session_id: str) -> list[ScanInfo]:
                 id=row.get("ID", ""), xsi_type=low.get("xsitype", ""), **{name: low.get(name, "") for name in names}
             )
         )
-    return sorted(found, key=lambda scan: (int(scan.id) if scan.id.isdecimal() else 10**9, scan.id))
+    return sorted(found, key=lambda scan: scan_order(scan.id))
 
 
 def session_resources(client: XnatClient, session_id: str) -> list[ResourceInfo]:
