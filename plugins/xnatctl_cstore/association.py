@@ -8,6 +8,7 @@ before the next goes.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -23,6 +24,8 @@ from xnatctl_cstore.trouble import Lost, NotAssociated
 #: Seconds for the answer to an association request, and for that to a release.
 _ASSOCIATE = 30.0
 _RELEASE = 5.0
+#: Seconds without use after which the receiver may have ended it (XNAT: 60; contract xnat-api 5.2).
+_REST = 0.25
 #: Seconds for what a receiver may have said before it hung up.
 _LAST_WORDS = 1.0
 
@@ -45,6 +48,7 @@ class Association:
         self.terms = terms
         self._message = 0
         self._over = self._midway = False
+        self._heard = time.monotonic()
         self._said: Lost | None = None
         self.answered = 0
 
@@ -95,6 +99,7 @@ class Association:
             self.abort()  # the answer came before the question was out; what is left of it cannot be taken back
         answer = early or self._answer(dimse.C_STORE)
         self.answered += 1
+        self._heard = time.monotonic()
         return answer
 
     def echo(self) -> Answer:
@@ -184,8 +189,12 @@ class Association:
 
     @property
     def usable(self) -> bool:
-        """False when it is over: when nothing was asked, all that can be read is an end."""
-        return not self._over and not self._stream.pending()
+        """False when it is over: when nothing was asked, all that can be read is an end.
+
+        Looked at after a rest only; an end right behind an answer shows when the next instance goes.
+        """
+        rested = time.monotonic() - self._heard > _REST
+        return not self._over and not (rested and self._stream.pending())
 
     def release(self) -> None:
         """End it in good order; never raises."""

@@ -157,7 +157,7 @@ class CStoreTransport:
 
         Raises NotAssociated.
         """
-        if not sendable(item):
+        if pair_of(item) not in self._proposed and not sendable(item):
             reason = "its header does not say in which transfer syntax it is"
             return ItemOutcome(path=item.path, outcome=Outcome.INVALID, reason=reason)
         self._lost = None

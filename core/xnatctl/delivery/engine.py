@@ -27,6 +27,9 @@ TransportFactory = Callable[[TransportContext], Transport]
 #: How long workers get to notice an interrupt, in seconds; their sockets are already gone.
 _GRACE = 3.0
 
+#: Seconds for which a worker may keep what it has to tell of a batch that it is sending.
+_TELL_EVERY = 0.1
+
 
 class Engine:
     """Sends the items of one stage. `anchored` says whether the session is fixed; `abort` cuts requests in flight."""
@@ -51,7 +54,8 @@ class Engine:
         self._policy = policy or RetryPolicy()
         self._pause = pause or Pause()
         self._work = _Work(anchored)
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | Sequence[Event] | None] = queue.SimpleQueue()
+        self._untold = threading.local()
         self._transports: list[Transport] = []
         self._lock = threading.Lock()
         self._unrecorded: JournalError | None = None
@@ -116,8 +120,9 @@ class Engine:
                 continue
             if event is None:
                 running -= 1
-            else:
-                self._tell(event)
+                continue
+            for one in (event,) if isinstance(event, Event) else event:
+                self._tell(one)
         for thread in threads:
             thread.join()
 
@@ -216,6 +221,7 @@ class Engine:
             early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}
         outcomes = tuple(early.get(outcome.path, outcome) for outcome in _complete(batch, result))
         self._take_note([outcome for outcome in outcomes if outcome.path not in early])
+        self._say_reported(at_once=True)
         self._events.put(Event(kind=EventKind.BATCH_DONE, data=data))
         return outcomes
 
@@ -224,11 +230,21 @@ class Engine:
         self._take_note([outcome], flush=False)
         with self._lock:
             self._early[outcome.path] = outcome
+        self._say_reported(at_once=False)
+
+    def _say_reported(self, *, at_once: bool) -> None:
+        """Hand this worker's events to the main thread, not one by one: each wakes it, and it holds up the workers."""
+        now, events = self._pause.now(), getattr(self._untold, "events", None)
+        if events and (at_once or now - self._untold.since > _TELL_EVERY):
+            self._events.put(events)
+            self._untold.events = []
+            self._untold.since = now
 
     def _take_note(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
         self._journal.record(outcomes, flush=flush)
-        for outcome in outcomes:
-            self._events.put(_item_event(outcome, self._sizes[outcome.path]))
+        if not hasattr(self._untold, "events"):
+            self._untold.events, self._untold.since = [], self._pause.now()
+        self._untold.events += [_item_event(outcome, self._sizes[outcome.path]) for outcome in outcomes]
         if any(outcome.failure not in COMMON for outcome in outcomes):
             self._policy.succeeded()  # whatever it said, the server lives
         if any(outcome.outcome.delivered for outcome in outcomes):

@@ -164,6 +164,9 @@ class Store:
         if synchronous != self._synchronous:
             self._db.execute(f"PRAGMA synchronous = {synchronous}")
             self._synchronous = synchronous
+        if len(statements) == 1:  # a transaction by itself, and a third of the time
+            self._db.execute(*statements[0])
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for sql, values in statements:
