@@ -97,7 +97,7 @@ class Application:
     def _answer(self, request: Request) -> Response:
         if request.path.startswith("/sandbox/"):
             return self._control.answer(request)
-        rule = self._sandbox.faults.pick(request)
+        rule = self._sandbox.faults.pick(faults.describe(request))
         if rule is not None:
             if rule["action"] == "expire-session":
                 self._accounts.end_all(str(rule.get("login", "alice")))
@@ -244,6 +244,7 @@ class Application:
             Route("/schemas/{name}", site.schemas, ("GET",)),
             Route("/schemas/{name}/{file}", site.schemas, ("GET",)),
             Route("/dicomscp", site.dicomscp, ("GET",)),
+            Route("/dicomscp/{key}", site.dicomscp, ("GET",)),
             Route("/direct-archive", direct.listing, ("POST",)),
             Route("/direct-archive/{id}", direct.delete, ("DELETE",)),
             Route("/direct-archive/{project}/{study}/{label}", direct.one, ("GET", "POST")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -85,8 +84,7 @@ class Archiver:
                 raise ArchiveRefused(423, "Duplicate archive attempt. Prearchive session already archiving.")
             row.status = "_ARCHIVING"
             files = dict(row.built or {})
-        if self._sandbox.switches.archive_seconds:
-            time.sleep(self._sandbox.switches.archive_seconds)  # a real archiving takes its time; a test's switch
+        self._sandbox.switches.pause("archive_seconds")  # a real archiving takes its time; a test's switch
         try:
             with self._state.lock:
                 return self._archive(row, files, login, merge, override, overwrite_files, subject, label)

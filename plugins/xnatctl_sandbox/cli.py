@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import signal
 import threading
+from importlib.util import find_spec
 from typing import Any
 
 import click
 
-from xnatctl.api import App, Column, Document, UsageError, common_options, pass_app
-from xnatctl_sandbox.server import Sandbox
+from xnatctl.api import App, Column, Document, PluginUnavailable, UsageError, common_options, pass_app
+from xnatctl_sandbox.server import DicomPortTaken, Sandbox
 
+#: Where an XNAT listens by default (contract xnat-api 5.1).
+_DICOM_PORT = 8104
 VERSIONS = ("1.7.7", "1.8.2", "1.8.3", "1.8.4", "1.8.11")
 
 
 @click.command(help="Run an XNAT-compatible server on this machine until Ctrl-C; it listens on 127.0.0.1 only.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--dicom-port",
+    type=click.IntRange(0, 65535),
+    help="Port of the DICOM Receiver; 0 takes any free one. Without this option 8104, or any free one when that is"
+    " taken, and no receiver at all when pynetdicom is not installed.",
+)
 @click.option(
     "--dir",
     "directory",
@@ -27,23 +36,25 @@ VERSIONS = ("1.7.7", "1.8.2", "1.8.3", "1.8.4", "1.8.11")
 )
 @common_options
 @pass_app
-def start(app: App, port: int, directory: str | None, version: str) -> None:
+def start(app: App, port: int, dicom_port: int | None, directory: str | None, version: str) -> None:
     """Prints where it is and who may log in, then serves."""
-    try:
-        sandbox = Sandbox(directory, port=port, version=version)
-    except (OSError, SystemExit, ValueError) as error:
-        raise UsageError(
-            f"The sandbox cannot start on port {port}: {error}.", hint="Choose another with --port."
-        ) from error
-    with sandbox:
+    stop = _stop_signal()
+    with _sandbox(app, port, dicom_port, directory, version) as sandbox:
         schema = "xnatctl.sandbox/1"
         users = [{"user": user.login, "password": user.password} for user in sandbox.state.users.values()]
+        receivers = [scp.ae_title for scp in sandbox.state.scps if scp.enabled and sandbox.dicom_port is not None]
         data: dict[str, Any] = {
             "url": sandbox.url,
+            "dicom": {"host": "127.0.0.1", "port": sandbox.dicom_port, "ae_titles": receivers} if receivers else None,
             "directory": str(sandbox.directory),
             "version": version,
             "users": users,
         }
+        summary = [f"XNAT {version} sandbox at {sandbox.url}, data in {sandbox.directory}. Stop with Ctrl-C."]
+        if receivers:
+            summary.append(
+                f"DICOM Receiver at 127.0.0.1:{sandbox.dicom_port}, called AE title {' or '.join(receivers)}."
+            )
         app.render(
             Document(
                 schema=schema,
@@ -51,16 +62,42 @@ def start(app: App, port: int, directory: str | None, version: str) -> None:
                 columns=(Column(key="user", title="user"), Column(key="password", title="password")),
                 rows=users,
                 identifiers=(sandbox.url,),
-                summary=(f"XNAT {version} sandbox at {sandbox.url}, data in {sandbox.directory}. Stop with Ctrl-C.",),
+                summary=tuple(summary),
             )
         )
-        _until_stopped()
+        while not stop.wait(0.5):
+            pass
 
 
-def _until_stopped() -> None:
-    """Wait for Ctrl-C or a signal; both are the ordinary end."""
+def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None, version: str) -> Sandbox:
+    """A server with both its ports, or an error that names the port."""
+    if find_spec("pynetdicom") is None:
+        if dicom_port is not None:
+            raise PluginUnavailable(
+                "The sandbox's DICOM Receiver needs pynetdicom, which is not installed.",
+                hint='Install with: pip install "xnatctl[sandbox]", or leave --dicom-port out to have none.',
+            )
+        app.info('No DICOM Receiver: pynetdicom is not installed. Install with: pip install "xnatctl[sandbox]"')
+        wanted: list[int | None] = [None]
+    else:
+        wanted = [_DICOM_PORT, 0] if dicom_port is None else [dicom_port]
+    for number, choice in enumerate(wanted):
+        try:
+            return Sandbox(directory, port=port, dicom_port=choice, version=version)
+        except DicomPortTaken as error:
+            if number + 1 < len(wanted):
+                continue
+            raise UsageError(f"{error}.", hint="Choose another with --dicom-port; 0 takes any free one.") from error
+        except (OSError, SystemExit, ValueError) as error:
+            raise UsageError(
+                f"The sandbox cannot start on port {port}: {error}.", hint="Choose another with --port."
+            ) from error
+    raise AssertionError("one choice is always tried")
+
+
+def _stop_signal() -> threading.Event:
+    """Set by Ctrl-C or a signal: both are the ordinary end, from before anybody is told that we run."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(0.5):
-        pass
+    return stop

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
 
 from werkzeug import Request, Response
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """Requests, instances, clock, faults and switches over HTTP."""
+    """Requests, associations, instances, clock, faults and switches over HTTP."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -27,18 +28,35 @@ class Control:
                 return answer_json(list(sandbox.requests))
             case "GET", "instances":
                 return answer_json(sandbox.instances())
-            case "POST", "clock":
-                sandbox.advance_clock(float(request.args.get("advance", "0")))
-            case "POST", "tick":
-                sandbox.tick()
-            case "POST", "faults":
-                sandbox.faults.load(request.get_json())
-            case "POST", "switches":
-                known = {field.name for field in fields(sandbox.switches)}
-                for name, value in request.get_json().items():
-                    if name not in known:
-                        return text(f"There is no switch {name}.", 400)
-                    setattr(sandbox.switches, name, set(value) if isinstance(value, list) else value)
-            case _:
-                return text("", 404)
+            case "GET", "associations":
+                return answer_json([asdict(association) for association in list(sandbox.associations)])
+            case "POST", name:
+                return self._change(name, request)
+        return text("", 404)
+
+    def _change(self, name: str, request: Request) -> Response:
+        sandbox = self._sandbox
+        try:
+            match name:
+                case "clock":
+                    sandbox.advance_clock(float(request.args.get("advance", "0")))
+                case "tick":
+                    sandbox.tick()
+                case "faults":
+                    sandbox.faults.load(request.get_json())
+                case "dicom-faults":
+                    sandbox.dicom_faults.load(request.get_json())
+                case "switches":
+                    self._switch(request.get_json())
+                case _:
+                    return text("", 404)
+        except ValueError as error:
+            return text(str(error), 400)
         return text("")
+
+    def _switch(self, values: Mapping[str, Any]) -> None:
+        known = {field.name for field in fields(self._sandbox.switches)}
+        if unknown := set(values) - known:
+            raise ValueError(f"There is no switch {', '.join(sorted(unknown))}.")
+        for name, value in values.items():
+            setattr(self._sandbox.switches, name, set(value) if isinstance(value, list) else value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +42,10 @@ class Direct:
         thread.start()
 
     def _finish(self, row: DirectRow) -> None:
-        for status, seconds in (
-            ("BUILDING", self._sandbox.switches.build_seconds),
-            ("ARCHIVING", self._sandbox.switches.archive_seconds),
-        ):
+        for status, switch in (("BUILDING", "build_seconds"), ("ARCHIVING", "archive_seconds")):
             with self._state.lock:
                 row.status = status
-            if seconds:
-                time.sleep(seconds)  # a real server takes its time; a test's switch
+            self._sandbox.switches.pause(switch)  # a real server takes its time; a test's switch
         self._sandbox.archiver.archive_direct(row, str(self._state.site["receivedFileUser"]))
 
     def join(self) -> None:

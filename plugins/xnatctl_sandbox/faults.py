@@ -9,7 +9,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -23,6 +24,21 @@ _LOGIN_PAGE = "<!DOCTYPE html>\n<html><head><title>XNAT Login</title></head><bod
 
 #: Actions that let the request do its work first.
 AFTER = frozenset({"store-then-cut", "store-then-status"})
+_PAGE = frozenset({"status", "page", "headers", "read"})
+#: Everything that can be done to an HTTP request.
+ACTIONS: Mapping[str, frozenset[str]] = {
+    "delay": frozenset({"seconds"}),
+    "cut-before-body": frozenset(),
+    "cut-at-byte": frozenset({"bytes"}),
+    "rst": frozenset(),
+    "hold": frozenset({"seconds"}),
+    "redirect": frozenset({"status", "location"}),
+    "expire-session": frozenset({"login"}),
+    "status": _PAGE,
+    "store-then-status": _PAGE,
+    "store-then-cut": frozenset(),
+}
+_CONDITIONS = frozenset({"match", "nth", "per", "probability", "seed", "times", "action"})
 
 
 class Cut(Exception):
@@ -33,49 +49,75 @@ class Cut(Exception):
         self.reset = reset
 
 
-class Faults:
-    """A script of faults; every rule counts its own matches."""
+#: What a rule can match of an HTTP request.
+NAMES = frozenset({"method", "path", "query"})
 
-    def __init__(self) -> None:
+
+class Faults:
+    """A script of faults; every rule counts its own matches.
+
+    `fields` maps each known action to its own fields, `names` are what can be matched.
+    """
+
+    def __init__(self, fields: Mapping[str, frozenset[str]], names: frozenset[str]) -> None:
+        self._fields = fields
+        self._names = names
         self._rules: list[dict[str, Any]] = []
         self._lock = threading.Lock()
 
     def load(self, script: Iterable[Mapping[str, Any]]) -> None:
-        """Replace the script.
+        """Replace the script. Raises ValueError for an action or a field that does not exist.
 
-        A rule: `match` (method, path and query as regular expressions), one of `nth` (number, list, "every") or
-        `probability` with `seed`, `times` (at most so often), `action` and its own fields: `status`, `page`
-        (plain, proxy, login), `headers`, `seconds`, `bytes`.
+        A rule: `match` (what is looked at, by name, as regular expressions), one of `nth` (number, list, "every") or
+        `probability` with `seed`, `times` (at most so often), `per` (count apart for each value of that name),
+        `action` and its own fields.
         """
+        rules = [dict(rule) for rule in script]
+        for rule in rules:
+            self._check(rule)
         with self._lock:
             self._rules = [
-                {**rule, "_seen": 0, "_done": 0, "_dice": random.Random(rule.get("seed", 0))}  # noqa: S311 - repeatable
-                for rule in script
+                {**rule, "_seen": Counter(), "_done": 0, "_dice": random.Random(rule.get("seed", 0))}  # noqa: S311 - repeatable
+                for rule in rules
             ]
 
-    def pick(self, request: Request) -> dict[str, Any] | None:
-        """The rule that applies to this request, or None."""
+    def _check(self, rule: Mapping[str, Any]) -> None:
+        action = str(rule.get("action"))
+        if action not in self._fields:
+            raise ValueError(f"There is no fault {action!r}; there are {', '.join(sorted(self._fields))}.")
+        if unknown := set(rule) - _CONDITIONS - self._fields[action]:
+            raise ValueError(f"The fault {action} takes no {', '.join(sorted(unknown))}.")
+        if unknown := {*rule.get("match", {}), *filter(None, [rule.get("per")])} - self._names:
+            raise ValueError(
+                f"There is no {', '.join(sorted(unknown))} to match; there is {', '.join(sorted(self._names))}."
+            )
+
+    def pick(self, values: Mapping[str, str], actions: Container[str] | None = None) -> dict[str, Any] | None:
+        """The first due rule for what `values` describe, perhaps among some actions only; None when there is none."""
         with self._lock:
             for rule in self._rules:
-                if not _matches(rule.get("match", {}), request):
+                if actions is not None and rule["action"] not in actions:
                     continue
-                rule["_seen"] += 1
-                if rule["_done"] < rule.get("times", 10**9) and _due(rule):
+                if not all(re.search(pattern, values.get(key, "")) for key, pattern in rule.get("match", {}).items()):
+                    continue
+                count = rule["_seen"]
+                count[key := values.get(rule.get("per", ""), "")] += 1
+                if rule["_done"] < rule.get("times", 10**9) and _due(rule, count[key]):
                     rule["_done"] += 1
                     return rule
         return None
 
 
-def _matches(match: Mapping[str, str], request: Request) -> bool:
-    values = {"method": request.method, "path": request.path, "query": request.query_string.decode()}
-    return all(re.search(pattern, values[key]) for key, pattern in match.items())
+def describe(request: Request) -> dict[str, str]:
+    """The values that rules are matched against."""
+    return {"method": request.method, "path": request.path, "query": request.query_string.decode()}
 
 
-def _due(rule: Mapping[str, Any]) -> bool:
+def _due(rule: Mapping[str, Any], seen: int) -> bool:
     if "probability" in rule:
         return bool(rule["_dice"].random() < rule["probability"])
     nth = rule.get("nth", "every")
-    return nth == "every" or rule["_seen"] in (nth if isinstance(nth, list) else [nth])
+    return nth == "every" or seen in (nth if isinstance(nth, list) else [nth])
 
 
 def before(rule: Mapping[str, Any], request: Request) -> Response | None:

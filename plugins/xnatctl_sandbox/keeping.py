@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .routing import Expressions
 from .state import (
     AliasToken,
     DirectRow,
@@ -18,6 +19,7 @@ from .state import (
     Received,
     Resource,
     Scan,
+    ScpInstance,
     State,
     Subject,
     User,
@@ -40,6 +42,9 @@ def save(state: State) -> None:
             "experiments": [asdict(experiment) for experiment in state.experiments.values()],
             "prearchive": [asdict(row) for row in state.prearchive],
             "direct": [asdict(row) for row in state.direct],
+            "scps": [asdict(scp) for scp in state.scps],
+            "routing": asdict(state.routing),
+            "series_filter": list(state.series_filter),
         }
     path = state.directory / _FILE
     temporary = path.with_suffix(".part")
@@ -78,7 +83,14 @@ def load(state: State) -> bool:
         state.experiments[entry["id"]] = _experiment(entry)
     state.prearchive.extend(_row(entry) for entry in document["prearchive"])
     state.direct.extend(_direct(entry) for entry in document.get("direct", []))
+    state.scps.extend(_scp(entry) for entry in document.get("scps", []))
+    state.routing = Expressions(**document.get("routing", {}))
+    state.series_filter = tuple(document.get("series_filter", []))
     return True
+
+
+def _scp(entry: Mapping[str, Any]) -> ScpInstance:
+    return ScpInstance(**{**entry, "whitelist": tuple(entry["whitelist"]), "routing": Expressions(**entry["routing"])})
 
 
 def _resource(entry: Mapping[str, Any]) -> Resource:

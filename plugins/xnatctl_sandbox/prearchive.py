@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from . import archiver
@@ -53,8 +52,7 @@ class Prearchive:
                 return False
             row.status = "_BUILDING"
             known = dict(row.files)
-        if self._sandbox.switches.build_seconds:
-            time.sleep(self._sandbox.switches.build_seconds)  # a real build takes its time; a test's switch
+        self._sandbox.switches.pause("build_seconds")  # a real build takes its time; a test's switch
         found = {path: file for path, file in known.items() if (row.directory / path).is_file()}
         with self._state.lock:
             row.built = found

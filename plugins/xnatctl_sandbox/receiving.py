@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from .answers import StatusError
+from .routing import COMMENTS, NO_RULES, Expressions, Routing
 from .state import DirectRow, PrearchiveRow, Received, State
-from .streams import Damaged, Readable
+from .streams import Damaged, Readable, dataset_offset
 from .switches import Switches
 
 _BLOCK = 1 << 18
+_LAST_HEADER_GROUP = 0x0032
 _TAGS = (
     "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality", "StudyDescription",
-    "SeriesDescription", "PatientName", "PatientID", "AdditionalPatientHistory", "PatientComments", "StudyInstanceUID",
-    "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "NumberOfFrames", "StudyComments",
+    "SeriesDescription", "PatientName", "PatientID", "StudyInstanceUID",
+    "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "NumberOfFrames", *COMMENTS,
 )  # fmt: skip
-_COMMENTS = ("PatientComments", "StudyComments", "AdditionalPatientHistory")
 #: What a row says of itself when auto-archiving is decided by its project's code.
 _CODES = {0: "Manual", 4: "AutoArchive", 5: "AutoArchiveOverwrite"}
 
@@ -47,6 +47,8 @@ class Wish:
     timestamp: str = ""
     folder: str = ""
     login: str | None = None
+    rules: Expressions = NO_RULES  # of the DICOM receiver it came in by
+    sender: str = ""  # calling AE title
 
 
 class Receiver:
@@ -78,7 +80,7 @@ class Receiver:
             size, md5, sha256 = _spool(stream, temporary)
             if self._switches.disk_full:
                 raise _unreadable(name)  # an inner 507, rewrapped (3.2)
-            ds = _read(temporary, name)
+            ds = _read(temporary, name, [*wish.rules.tags(), *self._state.routing.tags()])
             return self._file(name, temporary, ds, wish, (size, md5, sha256))
         except Damaged:
             raise _unreadable(name) from None
@@ -86,52 +88,51 @@ class Receiver:
             temporary.unlink(missing_ok=True)
 
     def _file(self, name: str, temporary: Path, ds: Any, wish: Wish, sums: tuple[int, str, str]) -> str | None:
-        project = self._project(ds, wish)
-        description = str(ds.get("SeriesDescription", "") or "")
-        if project is not None and any(
-            re.fullmatch(p, description) for p in self._state.projects[project].series_filter
-        ):
+        routing = Routing(self._state, (wish.rules, self._state.routing))
+        project = self._project(routing, ds, wish)
+        if self._filtered(str(ds.get("SeriesDescription", "") or ""), project):
             return None
         for keyword, words in (("SOPClassUID", "SOP Class UID"), ("SOPInstanceUID", "SOP Instance UID")):
             if not ds.get(keyword):
                 raise StatusError(400, f"object {name} contains no {words}")
-        uid = str(ds.SOPInstanceUID)
-        if uid in self._switches.rejected_instances:
+        anonymised = not wish.prevent_anon
+        if anonymised and str(ds.SOPInstanceUID) in self._switches.rejected_instances:
             return None
-        label = wish.label or _assigned(ds, "Session") or str(ds.get("PatientID", "") or "") or "dicom_upload"
-        subject = wish.subject or _assigned(ds, "Subject") or str(ds.get("PatientName", "") or "")
-        row = self._row(project, str(ds.get("StudyInstanceUID", "") or ""), label, subject, wish)
+        key = (project, str(ds.get("StudyInstanceUID", "") or ""), wish.label or routing.session(ds))
+        subject, auto = wish.subject or routing.subject(ds), routing.auto_archive(ds)
+        row = self._row(key, wish, subject=subject, auto=auto)
         received = self._describe(ds, row, sums)
-        if self._switches.remap_uids:
+        if anonymised and self._switches.remap_uids:
             received = replace(received, sop_instance_uid=f"2.25.{int(sums[1], 16)}")
         stored = self._write(name, temporary, row, received, wish)
-        self._record(row, stored)
+        self._record(row, stored, wish)
         return _uri(row)
+
+    def _filtered(self, description: str, project: str | None) -> bool:
+        """The site's series filter, then the project's: what they drop is answered like what is stored (5.3)."""
+        patterns = (*self._state.series_filter, *(self._state.projects[project].series_filter if project else ()))
+        return any(re.fullmatch(pattern, description) for pattern in patterns)
 
     # where
 
-    def _project(self, ds: Any, wish: Wish) -> str | None:
-        """The parameter when this user may write there, else DICOM routing, else none (0.2, 5.4 of xnat-api)."""
-        state = self._state
-        asked = state.find_project(wish.project)
-        if asked is not None and state.may_edit(wish.login, asked):
+    def _project(self, routing: Routing, ds: Any, wish: Wish) -> str | None:
+        """The parameter when this user may write there, else DICOM routing, else none (contract xnat-import 0.2)."""
+        asked = self._state.find_project(wish.project)
+        if asked is not None and self._state.may_edit(wish.login, asked):
             return asked.id
-        candidates = [_assigned(ds, "Project", only=keyword) for keyword in _COMMENTS]
-        candidates += [str(ds.get("StudyDescription", "") or ""), str(ds.get("AccessionNumber", "") or "")]
-        for candidate in candidates:
-            found = state.find_project(candidate)
-            if found is not None and state.may_edit(str(state.site["receivedFileUser"]), found):
-                return found.id
-        return None
+        return routing.project(ds)
 
-    def _row(self, project: str | None, study: str, label: str, subject: str, wish: Wish) -> PrearchiveRow | DirectRow:
+    def _row(
+        self, key: tuple[str | None, str, str], wish: Wish, *, subject: str, auto: bool | None
+    ) -> PrearchiveRow | DirectRow:
+        project, study, label = key
         with self._state.lock:
             if wish.direct and project is not None and self._state.version_tuple >= (1, 8, 3):
                 direct = self._direct_row(project, study, label, subject, wish)
                 if direct is not None:
                     direct.lastmod = self._state.clock.now()
                     return direct
-            row = self._prearchive_row(project, study, label, subject, wish)
+            row = self._prearchive_row(key, wish, subject=subject, auto=auto)
             now = self._state.clock.now()
             if now - row.lastmod >= 15:  # refreshed at most once per 15 s (4.4)
                 row.lastmod = now
@@ -160,9 +161,12 @@ class Receiver:
         state.direct.append(row)
         return row
 
-    def _prearchive_row(self, project: str | None, study: str, label: str, subject: str, wish: Wish) -> PrearchiveRow:
+    def _prearchive_row(
+        self, key: tuple[str | None, str, str], wish: Wish, *, subject: str, auto: bool | None
+    ) -> PrearchiveRow:
         """By project, study and label; subject and timestamp are no part of the key (4.2)."""
         state = self._state
+        project, study, label = key
         for row in state.prearchive:
             if (row.project, row.tag, row.name) == (project, study, label):
                 return row
@@ -174,11 +178,14 @@ class Receiver:
             suffix += 1
         folder = folder if not suffix else f"{folder}_{suffix}"
         owner = state.projects.get(project or "")
+        code = owner.prearchive_code if owner is not None else None
+        if auto is not None:
+            code = 4 if auto else 0  # `AA:` in a comment overrides the project's setting (xnat-api 5.4)
         row = PrearchiveRow(
             project=project, timestamp=timestamp, folder=folder, name=label, tag=study, subject=subject,
             directory=state.prearchive_directory(project, timestamp, folder),
             lastmod=state.clock.now(), uploaded=state.clock.now(),
-            autoarchive=_CODES[owner.prearchive_code] if owner is not None else "",
+            autoarchive="" if code is None else _CODES[code],
             prevent_anon=wish.prevent_anon, prevent_auto_commit=wish.prevent_auto_commit, source=wish.source,
         )  # fmt: skip
         state.prearchive.append(row)
@@ -207,6 +214,7 @@ class Receiver:
             size=size,
             md5=md5,
             sha256=sha256,
+            series_number=number,
         )
 
     def _scan(self, row: PrearchiveRow | DirectRow, series: str, number: str, modality: str) -> str:
@@ -229,8 +237,7 @@ class Receiver:
     ) -> Received:
         folder = row.directory / "SCANS" / received.scan / "DICOM"
         target = folder / self._choose(name, row, folder, received, rename=wish.rename)
-        if self._switches.race_seconds:
-            time.sleep(self._switches.race_seconds)  # the window of 4.3, wide open: a test's switch
+        self._switches.pause("race_seconds")  # the window of 4.3, wide open: a test's switch
         with self._busy_lock:
             if target in self._busy:
                 raise StatusError(400, "Concurrent file sends of the same data is not supported.")
@@ -238,6 +245,7 @@ class Receiver:
         try:
             stored = replace(received, path=target.relative_to(row.directory).as_posix())
             if received.sop_instance_uid not in self._switches.lost_instances:
+                self._switches.pause("write_seconds")  # a slow disk, the file being locked: a test's switch
                 folder.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
                 with self._state.lock:
@@ -254,8 +262,7 @@ class Receiver:
         digest = hashlib.sha1(
             f"{received.sop_class_uid}{received.sop_instance_uid}".encode(), usedforsecurity=False
         ).hexdigest()[:8]
-        series = received.scan.partition("-")[0]
-        template = f"{received.study_instance_uid}-{series}-{received.instance_number}-{digest}.dcm"
+        template = f"{received.study_instance_uid}-{received.series_number}-{received.instance_number}-{digest}.dcm"
         base = re.sub(r"[^A-Za-z0-9_.-]", "_", name.rpartition("/")[2])
         if rename or not base:
             return template
@@ -266,13 +273,14 @@ class Receiver:
             return template
         return base
 
-    def _record(self, row: PrearchiveRow | DirectRow, received: Received) -> None:
+    def _record(self, row: PrearchiveRow | DirectRow, received: Received, wish: Wish) -> None:
         """The independent record of everything that came in."""
         line = {
             "sop_instance_uid": received.sop_instance_uid,
             "sha256": received.sha256,
             "size": received.size,
             "session": _uri(row),
+            "sender": wish.sender,
         }
         with self._log_lock:
             if not self._log.closed:
@@ -292,34 +300,33 @@ def _spool(stream: Readable, path: Path) -> tuple[int, str, str]:
     return size, md5.hexdigest(), sha256.hexdigest()
 
 
-def _read(path: Path, name: str) -> Any:
+def _read(path: Path, name: str, more: list[int]) -> Any:
     """The header, as far as it is needed. Raises StatusError 400 for what does not parse."""
     import pydicom
 
+    tags: list[Any] = [*_TAGS, *more]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ds = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            ds = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
             _ = [ds.get(keyword) for keyword in _TAGS]
     except Exception:  # noqa: BLE001 - the server's catch-all: every trouble is "unable to read" (3.2)
         raise _unreadable(name) from None
-    if not len(ds) and not len(ds.file_meta):
+    if not len(ds) and not (len(ds.file_meta) and _begins_like_dicom(path, ds)):
         raise _unreadable(name)
     return ds
 
 
+def _begins_like_dicom(path: Path, ds: Any) -> bool:
+    """True when the first tag of what holds nothing that we look for is of a low group, as a DICOMDIR's is."""
+    with path.open("rb") as stream:
+        stream.seek(dataset_offset(stream.read(1024)))
+        group = stream.read(2)
+    return int.from_bytes(group, "little" if ds.is_little_endian else "big") <= _LAST_HEADER_GROUP
+
+
 def _unreadable(name: str) -> StatusError:
     return StatusError(400, f"unable to read DICOM object {name}")
-
-
-def _assigned(ds: Any, key: str, only: str | None = None) -> str:
-    """`Key:value` in a comment field (contract xnat-api 5.4)."""
-    pattern = re.compile(rf"(?:^|[\s,;]){key}\s*:\s*([A-Za-z0-9_-]*)(?=[\s,;]|$)", re.IGNORECASE)
-    for keyword in _COMMENTS if only is None else (only,):
-        match = pattern.search(str(ds.get(keyword, "") or ""))
-        if match and match.group(1):
-            return match.group(1)
-    return ""
 
 
 def _uri(row: PrearchiveRow | DirectRow) -> str:

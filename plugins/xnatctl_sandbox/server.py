@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from . import faults, scp_faults
 from .app import Application
 from .archiver import Archiver
 from .direct import Direct
-from .faults import Faults
 from .keeping import load, save
 from .prearchive import Jobs, Prearchive
 from .receiving import Receiver
-from .state import DirectRow, Experiment, PrearchiveRow, Project, State, User
+from .state import DirectRow, Experiment, PrearchiveRow, Project, ScpInstance, State, User
+from .streams import dataset_offset
 from .switches import Switches
+
+if TYPE_CHECKING:
+    from .scp import Association, DicomScp
 
 
 class _Quiet(WSGIRequestHandler):
@@ -50,15 +56,26 @@ class _Quiet(WSGIRequestHandler):
             return  # the other side hung up, or a fault cut the connection
 
 
+class DicomPortTaken(OSError):
+    """The DICOM Receiver found no place to listen."""
+
+
 class Sandbox:
     """A server to start and stop, also as a context manager.
 
-    `directory` None = a temporary one, removed at the end; `port` 0 = any free one. With a directory that was used
-    before, its users, projects and sessions come back.
+    `directory` None = a temporary one, removed at the end; `port` 0 = any free one; `dicom_port` the same for the DICOM
+    Receiver, None = none is run. With a directory that was used before, its users, projects and sessions come back.
+    Raises OSError when a port is taken, ImportError when a receiver is wanted and pynetdicom is missing.
     """
 
     def __init__(
-        self, directory: Path | str | None = None, *, port: int = 0, version: str = "1.8.11", context_path: str = ""
+        self,
+        directory: Path | str | None = None,
+        *,
+        port: int = 0,
+        dicom_port: int | None = None,
+        version: str = "1.8.11",
+        context_path: str = "",
     ) -> None:
         self._temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="xnatctl-sandbox-"))
@@ -66,24 +83,49 @@ class Sandbox:
         self.context_path = context_path.rstrip("/")
         self.state = State(self.directory, version=version)
         self.switches = Switches()
-        self.faults = Faults()
+        self.faults = faults.Faults(faults.ACTIONS, faults.NAMES)
+        self.dicom_faults = faults.Faults(scp_faults.ACTIONS, scp_faults.NAMES)
         self.requests: list[dict[str, Any]] = []
+        self.associations: list[Association] = []
         self.dirty = False
         if not load(self.state):
             self._furnish()
+        if not self.state.scps:
+            self.add_scp("XNAT")
         self.receiver = Receiver(self.state, self.switches)
         self.archiver = Archiver(self)
         self.prearchive = Prearchive(self)
         self.direct = Direct(self)
         self._application = Application(self)
         self._jobs = Jobs(self)
-        self._server: BaseWSGIServer = make_server(
-            "127.0.0.1", port, self._application, threaded=True, request_handler=_Quiet
-        )
-        self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver's mix-in
+        with ExitStack() as undo:  # nothing is left behind when a port is taken
+            undo.callback(self._forget)
+            self._server: BaseWSGIServer = make_server(
+                "127.0.0.1", port, self._application, threaded=True, request_handler=_Quiet
+            )
+            undo.callback(self._server.server_close)
+            self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver's mix-in
+            self.url = f"http://127.0.0.1:{self._server.port}{self.context_path}"
+            self.state.site["siteUrl"] = self.url
+            self._scp = None if dicom_port is None else self._listen(dicom_port)
+            undo.pop_all()
+        #: Where the DICOM Receiver listens; None when none is run.
+        self.dicom_port: int | None = self._scp.port if self._scp is not None else None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sandbox", daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.port}{self.context_path}"
-        self.state.site["siteUrl"] = self.url
+
+    def _forget(self) -> None:
+        """Close the record, and remove a temporary directory."""
+        self.receiver.close()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _listen(self, port: int) -> DicomScp:
+        from .scp import DicomScp
+
+        try:
+            return DicomScp(self, port)
+        except OSError as error:
+            raise DicomPortTaken(f"The DICOM Receiver cannot listen on port {port}: {error.strerror}") from error
 
     def _furnish(self) -> None:
         """The users and projects that a new sandbox has."""
@@ -116,14 +158,14 @@ class Sandbox:
         self._thread.join()
         self._application.end()
         self._server.server_close()
+        if self._scp is not None:
+            self._scp.stop()
         self._jobs.stop()
         self.direct.join()
         for thread in self._application.prearchive_rest.threads:
             thread.join()
-        self.receiver.close()
-        if self._temporary:
-            shutil.rmtree(self.directory, ignore_errors=True)
-        else:
+        self._forget()
+        if not self._temporary:
             save(self.state)
 
     def keep(self) -> None:
@@ -151,6 +193,14 @@ class Sandbox:
         )
         self.state.projects[name] = project
         return project
+
+    def add_scp(self, ae_title: str, **settings: Any) -> ScpInstance:
+        """Another DICOM Receiver at the same port; `settings` are fields of `ScpInstance`."""
+        with self.state.lock:
+            number = self.state.next_number("scp")
+            scp = ScpInstance(id=number, ae_title=ae_title, created=self.state.clock.now(), **settings)
+            self.state.scps.append(scp)
+        return scp
 
     def remove_experiment(self, experiment: Experiment) -> None:
         """Take a session out of the archive, with its files."""
@@ -206,7 +256,6 @@ class Sandbox:
 def _instance(
     path: Path, place: str, project: str | None, label: str, scan: str, *, catalogued: bool
 ) -> dict[str, Any]:
-    import hashlib
     import warnings
 
     import pydicom
@@ -216,6 +265,7 @@ def _instance(
         ds = pydicom.dcmread(
             path, force=True, stop_before_pixels=True, specific_tags=["SOPInstanceUID", "SeriesInstanceUID"]
         )
+    data = path.read_bytes()
     return {
         "place": place,
         "project": project,
@@ -223,7 +273,8 @@ def _instance(
         "scan": scan,
         "sop_instance_uid": str(ds.get("SOPInstanceUID", "")),
         "series_instance_uid": str(ds.get("SeriesInstanceUID", "")),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "dataset_sha256": hashlib.sha256(data[dataset_offset(data) :]).hexdigest(),
         "path": str(path),
         "catalogued": catalogued,
     }

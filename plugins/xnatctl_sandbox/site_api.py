@@ -13,13 +13,16 @@ from werkzeug import Response
 from .accounts import Accounts, HttpSession
 from .answers import Call, StatusError, answer_json, text
 from .schemas import SCHEMAS
-from .state import AliasToken
+from .state import AliasToken, ScpInstance
 
 if TYPE_CHECKING:
     from .server import Sandbox
 
 _PUBLIC = {"siteId", "siteUrl"}
-_AUTHENTICATED = {"checksums", "sessionXmlRebuilderInterval", "sessionXmlRebuilderRepeat", "enableDicomReceiver"}
+_AUTHENTICATED = {
+    "checksums", "dicomFileNameTemplate", "sessionXmlRebuilderInterval", "sessionXmlRebuilderRepeat",
+    "enableDicomReceiver",
+}  # fmt: skip
 
 
 class Site:
@@ -181,5 +184,37 @@ class Site:
         return text(found, content_type="application/xml") if found else text("", 404)
 
     def dicomscp(self, call: Call) -> Response:
-        """The receivers; any user may list them (5.1). This sandbox runs none."""
-        return answer_json([])
+        """The receivers; any user may list them, a single one is for administrators (5.1). No host is told."""
+        if (key := call.parts.get("key")) == "identifiers":
+            return answer_json(sorted({scp.identifier for scp in self._state.scps}))
+        with self._state.lock:
+            known = [self._scp(scp) for scp in self._state.scps if self._sandbox.dicom_port is not None]
+        if key is None:
+            return answer_json(known)
+        if not self._state.is_admin(call.login):
+            return text("", 403)
+        found = next((document for document in known if str(document["id"]) == key), None)
+        return text("", 404) if found is None else answer_json(found)
+
+    def _scp(self, scp: ScpInstance) -> dict[str, object]:
+        stamp = int(scp.created * 1000)
+        return {
+            "id": scp.id,
+            "aeTitle": scp.ae_title,
+            "port": self._sandbox.dicom_port,
+            "identifier": scp.identifier,
+            "fileNamer": None,
+            "enabled": scp.enabled,
+            "customProcessing": False,
+            "directArchive": scp.direct_archive,
+            "anonymizationEnabled": scp.anonymization_enabled,
+            "whitelistEnabled": scp.whitelist_enabled,
+            "whitelist": list(scp.whitelist),
+            "routingExpressionsEnabled": scp.routing_enabled,
+            "projectRoutingExpression": scp.routing.project,
+            "subjectRoutingExpression": scp.routing.subject,
+            "sessionRoutingExpression": scp.routing.session,
+            "created": stamp,
+            "timestamp": stamp,
+            "disabled": 0,
+        }

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .clock import Clock
+from .routing import NO_RULES, Expressions
 
 UNASSIGNED = "Unassigned"
 
@@ -94,6 +95,7 @@ class Received:
     size: int
     md5: str
     sha256: str
+    series_number: str = ""
 
 
 @dataclass
@@ -213,6 +215,23 @@ class DirectRow:
     series: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class ScpInstance:
+    """A DICOM receiver as an administrator configures it (contract xnat-api 5.1); all of one site share a port."""
+
+    id: int
+    ae_title: str
+    identifier: str = "dicomObjectIdentifier"
+    enabled: bool = True
+    direct_archive: bool = False
+    anonymization_enabled: bool = True
+    whitelist_enabled: bool = False
+    whitelist: tuple[str, ...] = ()  # AE, address or network, AE@address
+    routing: Expressions = NO_RULES
+    routing_enabled: bool = False
+    created: float = 0.0
+
+
 class State:
     """All tables of one sandbox, guarded by `lock` (take it for every read-modify-write)."""
 
@@ -228,6 +247,9 @@ class State:
         self.experiments: dict[str, Experiment] = {}
         self.prearchive: list[PrearchiveRow] = []
         self.direct: list[DirectRow] = []
+        self.scps: list[ScpInstance] = []
+        self.routing = NO_RULES  # the site's own rules
+        self.series_filter: tuple[str, ...] = ()  # SeriesDescription regexes that are dropped wherever they go
         self.site: dict[str, object] = {
             "siteId": "XNAT",
             "siteUrl": "",
@@ -240,6 +262,10 @@ class State:
             "requireLogin": True,
             "sessionArchiveTimeoutInterval": 600,  # s
             "receivedFileUser": "admin",
+            "enableDicomReceiver": True,
+            "dicomFileNameTemplate": (
+                "${StudyInstanceUID}-${SeriesNumber}-${InstanceNumber}-${HashSOPClassUIDWithSOPInstanceUID}"
+            ),
         }
         self.counters: dict[str, int] = {}
 

@@ -194,3 +194,13 @@ class _Inflated:
 def open_binary(data: bytes) -> BinaryIO:
     """Bytes as a stream."""
     return io.BytesIO(data)
+
+
+def dataset_offset(data: bytes) -> int:
+    """Where the data set of a DICOM file begins: after the file meta information, when there is one (PS3.10, 7.1)."""
+    if data[128:132] != b"DICM":
+        return 0
+    tag, value = struct.unpack_from("<HH4xI", data, 132)[:2], struct.unpack_from("<I", data, 140)[0]
+    if tag != (2, 0):
+        raise ValueError("the file meta information does not begin with its length")
+    return int(144 + value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 
@@ -12,9 +13,18 @@ class Switches:
     build_seconds: float = 0.0
     archive_seconds: float = 0.0
     race_seconds: float = 0.0  # between choosing a file name and locking it (contract xnat-import 4.3)
+    write_seconds: float = 0.0  # how long a file is locked while it is written
     rejected_instances: set[str] = field(default_factory=set)  # anonymisation says "reject": 200, not stored
     remap_uids: bool = False  # anonymisation gives new SOP Instance UIDs
     lost_instances: set[str] = field(default_factory=set)
     catalog_conflict_every: int = 0  # every n-th file PUT meets a changed catalog (contract xnat-api 4.7)
     disk_full: bool = False
+    dicom_idle_seconds: float = 60.0  # the DICOM Receiver ends quiet associations (contract xnat-api 5.2)
+    dicom_max_associations: int = 0  # more at once are rejected; 0 = no limit
     file_puts: int = 0
+
+    def pause(self, name: str) -> None:
+        """Take as long as a switch says; setting it to 0 meanwhile ends the wait at once."""
+        end = time.monotonic() + getattr(self, name)
+        while getattr(self, name) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.02))

@@ -6,9 +6,12 @@ import base64
 import http.client
 import io
 import json
+import socket
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ pytest.importorskip("werkzeug", reason="the sandbox extra is not installed")
 
 from xnatctl.testing import Exam, write_exam
 from xnatctl_sandbox.server import Sandbox
+
+MR, EXPLICIT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1"
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,16 @@ class Answer:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    with Sandbox(tmp_path / "xnat") as server:
+def sandbox(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path / "xnat", dicom_port=0 if "receiving" in request.fixturenames else None) as server:
         yield server
+
+
+@pytest.fixture
+def receiving(sandbox: Sandbox) -> Sandbox:
+    """A sandbox whose DICOM Receiver runs."""
+    pytest.importorskip("pynetdicom", reason="the sandbox extra is not installed")
+    return sandbox
 
 
 @pytest.fixture
@@ -127,3 +139,128 @@ def import_(http_call: Callable[..., Answer], bundle: Callable[..., bytes]) -> C
         return http_call("POST", "/data/services/import", user=user, query=parameters, body=data, kind=TYPES[kind])
 
     return send
+
+
+def data_set(path: Path) -> bytes:
+    """The bytes of a file after its file meta information, found by pydicom."""
+    import pydicom
+
+    with path.open("rb") as stream:
+        stream.seek(132)
+        pydicom.filereader._read_file_meta_info(stream)
+        return stream.read()
+
+
+@dataclass
+class Scu:
+    """Sends data sets whose bytes are given, not re-encoded; pynetdicom negotiates and packs."""
+
+    sandbox: Sandbox
+
+    @contextmanager
+    def associate(
+        self,
+        contexts: Any = ((MR, [EXPLICIT]),),
+        *,
+        calling: str = "TESTSCU",
+        called: str = "XNAT",
+        timeout: float = 30,
+    ) -> Iterator[Any]:
+        """An association (perhaps not established), aborted at the end when it still lives; `answers` is what came."""
+        from pynetdicom import AE, build_context, evt
+
+        ae = AE(calling)
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
+        answers: list[Any] = []
+        sockets: list[socket.socket] = []
+        assoc = ae.associate(
+            "127.0.0.1", self.sandbox.dicom_port, contexts=[build_context(*context) for context in contexts],
+            ae_title=called, evt_handlers=[
+                (evt.EVT_ACSE_RECV, lambda event: answers.append(event.primitive)),
+                (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)),
+            ],
+        )  # fmt: skip
+        assoc.answers = answers
+        try:
+            yield assoc
+        finally:
+            if assoc.is_established:
+                assoc.abort()
+            for connection in sockets:
+                connection.close()  # pynetdicom leaves it open when it was reset
+
+    def store(self, assoc: Any, sop_class: str, sop_instance: str, data: bytes, syntax: str = EXPLICIT) -> Any:
+        """Send bytes as they are; returns the response, None when none came."""
+        from pynetdicom.dimse_primitives import C_STORE
+
+        (context,) = [
+            cx for cx in assoc.accepted_contexts if (cx.abstract_syntax, cx.transfer_syntax[0]) == (sop_class, syntax)
+        ]
+        assoc.message = getattr(assoc, "message", 0) + 1
+        request = C_STORE()
+        request.MessageID = assoc.message
+        request.AffectedSOPClassUID = sop_class
+        request.AffectedSOPInstanceUID = sop_instance
+        request.Priority = 2
+        request.DataSet = io.BytesIO(data)
+        assoc._reactor_checkpoint.clear()
+        while not assoc._is_paused:
+            time.sleep(0.001)
+        try:
+            assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            assoc.dimse.send_msg(request, context.context_id)
+            return assoc.dimse.get_msg(block=True)[1]
+        finally:
+            assoc._reactor_checkpoint.set()
+
+    def store_record(self, assoc: Any, record: Any) -> Any:
+        """Send an instance of a written exam."""
+        return self.store(assoc, MR, record.sop_instance_uid, data_set(record.path))
+
+    @staticmethod
+    def header(**fields: Any) -> bytes:
+        """A small data set in explicit little endian."""
+        import pydicom
+
+        ds = pydicom.Dataset()
+        ds.SOPClassUID, ds.SOPInstanceUID = MR, fields.pop("uid", "1.2.3.4.5")
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", "1.2.3.1"
+        ds.SeriesNumber, ds.InstanceNumber, ds.Modality = 1, 1, "MR"
+        for keyword, value in fields.items():
+            setattr(ds, keyword, value)
+        out = io.BytesIO()
+        ds.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=False)
+        return out.getvalue()
+
+    def send(self, uid: str = "1.2.3.4.5", called: str = "XNAT", **fields: Any) -> Any:
+        """One small object in an association of its own."""
+        with self.associate(called=called) as assoc:
+            response = self.store(assoc, MR, uid, self.header(uid=uid, **fields))
+            assoc.release()
+            return response
+
+
+@pytest.fixture
+def scu(receiving: Sandbox) -> Scu:
+    return Scu(receiving)
+
+
+@pytest.fixture
+def sent_data() -> Callable[[Path], bytes]:
+    """The data set of a file, as it must arrive."""
+    return data_set
+
+
+@pytest.fixture
+def until() -> Callable[..., bool]:
+    """Wait for a condition, generously."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 30.0) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if condition():
+                return True
+            time.sleep(0.02)
+        return bool(condition())
+
+    return wait

@@ -1,0 +1,120 @@
+"""`sandbox start`, as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("pynetdicom", reason="the sandbox extra is not installed")
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    @contextmanager
+    def run(*arguments, env=None):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xnatctl", "sandbox", "start", "--port", "0", *arguments],
+            env={**environment, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            process.left = (out, err)
+        assert process.returncode == 0, err
+
+    return run
+
+
+@contextmanager
+def occupied():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def document(process):
+    """The one JSON document; the server goes on after it."""
+    text = ""
+    while True:
+        text += process.stdout.readline()
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            assert process.poll() is None, process.stderr.read()
+
+
+def test_both_ports_are_told(start):
+    from pynetdicom import AE
+
+    with start("--dicom-port", "0", "-o", "json") as process:
+        told = document(process)
+        assert told["dicom"]["ae_titles"] == ["XNAT"]
+        assert urllib.request.urlopen(f"{told['url']}/xapi/siteConfig/buildInfo").status == 200
+        ae = AE()
+        ae.add_requested_context("1.2.840.10008.1.1")
+        assoc = ae.associate(told["dicom"]["host"], told["dicom"]["port"], ae_title="XNAT")
+        assert assoc.send_c_echo().Status == 0
+        assoc.release()
+
+
+def test_a_port_that_is_taken_is_named(xnatctl):
+    with occupied() as port:
+        done = xnatctl("sandbox", "start", "--port", "0", "--dicom-port", str(port))
+    assert done.code == 2
+    assert f"port {port}" in done.err
+    assert "--dicom-port" in done.err
+
+
+def test_without_the_option_a_taken_port_is_no_trouble(start):
+    """8104 is where an XNAT listens; whoever has it keeps it."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 8104))
+            taken.listen()
+        except OSError:
+            pass  # somebody has it already
+        with start("-o", "json") as process:
+            assert document(process)["dicom"]["port"] not in (None, 8104)
+
+
+@pytest.fixture
+def without_pynetdicom(tmp_path):
+    site = tmp_path / "blocked"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import sys\nsys.modules['pynetdicom'] = None\n")
+    return {"PYTHONPATH": str(site)}
+
+
+def test_without_pynetdicom_the_rest_runs(start, xnatctl, without_pynetdicom):
+    with start("-o", "json", env=without_pynetdicom) as process:
+        assert document(process)["dicom"] is None
+    assert 'pip install "xnatctl[sandbox]"' in process.left[1]
+    done = xnatctl("sandbox", "start", "--port", "0", "--dicom-port", "0", env=without_pynetdicom)
+    assert done.code == 8
+    assert "pynetdicom" in done.err
+    assert 'pip install "xnatctl[sandbox]"' in done.err
+
+
+def test_every_fault_and_every_switch_is_on_the_page():
+    from dataclasses import fields
+    from pathlib import Path
+
+    from xnatctl_sandbox import faults, scp_faults
+    from xnatctl_sandbox.switches import Switches
+
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "use-the-sandbox.md").read_text()
+    words = {*faults.ACTIONS, *scp_faults.ACTIONS, *(field.name for field in fields(Switches))} - {"file_puts"}
+    words |= {name for own in (*faults.ACTIONS.values(), *scp_faults.ACTIONS.values()) for name in own}
+    words |= faults.NAMES | scp_faults.NAMES
+    assert {word for word in words if f"`{word}`" not in page} == set()
