@@ -99,7 +99,7 @@ class CStoreTransport:
         try:
             Association.open(self._receiver, self._groups[0], self._opened).release()
         except NotAssociated as error:
-            if error.failure is not FailureClass.CROWDED:
+            if error.failure is not FailureClass.CROWDED or error.silent:
                 raise ConnectionFailed(error.message, hint=error.hint) from None
 
     def rest(self) -> None:
