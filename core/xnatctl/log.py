@@ -49,7 +49,8 @@ def register_secret(secret: str, username: str | None = None) -> None:
         forms |= _base64(f"{username}:{secret}")
     if len(secret) >= _SHORTEST:
         forms |= _base64(secret)
-        forms |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+        raw = secret.encode("utf-8", "surrogateescape")  # a variable need not be UTF-8
+        forms |= {secret, quote(raw), quote(raw, safe=""), quote_plus(raw)}
         forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
     with _lock:
         _secrets.update(forms)

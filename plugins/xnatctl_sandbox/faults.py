@@ -8,7 +8,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from http import HTTPStatus
@@ -64,9 +63,10 @@ class Faults:
         self._names = names
         self._rules: list[dict[str, Any]] = []
         self._lock = threading.Lock()
+        self._over = threading.Event()
 
     def load(self, script: Iterable[Mapping[str, Any]]) -> None:
-        """Replace the script. Raises ValueError for an action or a field that does not exist.
+        """Replace the script; what the old one delays or holds goes on. Raises ValueError for an unknown word.
 
         A rule: `match` (what is looked at, by name, as regular expressions), one of `nth` (number, list, "every") or
         `probability` with `seed`, `times` (at most so often), `per` (count apart for each value of that name),
@@ -76,10 +76,22 @@ class Faults:
         for rule in rules:
             self._check(rule)
         with self._lock:
+            self._over.set()
+            self._over = over = threading.Event()
             self._rules = [
-                {**rule, "_seen": Counter(), "_done": 0, "_dice": random.Random(rule.get("seed", 0))}  # noqa: S311 - repeatable
+                {
+                    **rule,
+                    "_seen": Counter(),
+                    "_done": 0,
+                    "_over": over,
+                    "_dice": random.Random(rule.get("seed", 0)),  # noqa: S311 - repeatable
+                }
                 for rule in rules
             ]
+
+    def end(self) -> None:
+        """No more faults, and nothing is held any longer."""
+        self.load(())
 
     def _check(self, rule: Mapping[str, Any]) -> None:
         action = str(rule.get("action"))
@@ -124,7 +136,7 @@ def before(rule: Mapping[str, Any], request: Request) -> Response | None:
     """What happens instead of the request; None lets it go on. Raises Cut."""
     action = rule["action"]
     if action == "delay":
-        time.sleep(float(rule.get("seconds", 1)))
+        rule["_over"].wait(float(rule.get("seconds", 1)))
         return None
     if action in AFTER:
         return None
@@ -138,7 +150,7 @@ def before(rule: Mapping[str, Any], request: Request) -> Response | None:
             left -= len(piece)
         raise Cut
     if action == "hold":
-        time.sleep(float(rule.get("seconds", 60)))
+        rule["_over"].wait(float(rule.get("seconds", 60)))
         raise Cut
     if action == "redirect":
         return Response("", int(rule.get("status", 302)), {"Location": rule.get("location", "/app/template/Login.vm")})

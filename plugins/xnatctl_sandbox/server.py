@@ -156,6 +156,7 @@ class Sandbox:
         """Stop serving, finish what was queued, write the state."""
         self._server.shutdown()
         self._thread.join()
+        self.faults.end()
         self._application.end()
         self._server.server_close()
         if self._scp is not None:

@@ -43,27 +43,49 @@ def test_a_session_that_ends_in_mid_run_costs_one_login(xnatctl, sandbox, alice,
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
-@pytest.mark.parametrize("lost", ["/services/archive", "action=build", "action=commit", "/xapi/direct-archive"])
-def test_a_lost_answer_while_settling_is_looked_into_not_repeated(
-    xnatctl, sandbox, alice, exam, tmp_path, assert_exactly, lost
-):
-    key = "path" if lost.startswith("/") else "query"
-    version = "1.8.11" if "direct" in lost else "1.8.3"
-    sandbox.state.version = version
-    more = ()
-    if lost == "action=commit":
-        pytest.importorskip("werkzeug")
-        assert xnatctl("session", "upload", exam.directory / "series 1", *UPLOAD, env=alice).code == 0
-        more = ("--overwrite", "append")
-        path = exam.directory / "series 2"
-        expected = {u: d for u, d in exam.digests.items() if "series 3" not in str(exam.instances[u].path)}
-    else:
-        path, expected = exam.directory, exam.digests
-    match = {"method": "POST", key: lost} if key == "path" else {"method": "POST", "path": "/data/prearchive/"}
-    sandbox.faults.load([{"match": match, "nth": 1 if lost != "action=commit" else 2, "action": "store-then-cut"}])
-    done = xnatctl("session", "upload", path, *UPLOAD, *more, env=alice)
-    assert done.code == 0, done.err
-    assert_exactly(sandbox, expected, place="archive", label="e")
+#: The calls that settle a session: what they are matched by, the server's version, which of the matching ones.
+SETTLING = {
+    "archive": ({"path": "/services/archive"}, "1.8.3", 1),
+    "build": ({"path": "/data/prearchive/"}, "1.8.3", 1),
+    "commit": ({"path": "/data/prearchive/"}, "1.8.3", 2),
+    "direct": ({"path": "/xapi/direct-archive"}, "1.8.11", 1),
+}
+
+
+@pytest.fixture
+def settling(xnatctl, sandbox, alice, exam, assert_exactly):
+    """A function that uploads while one settling call meets a fault, and returns how often that call was made.
+
+    The upload must end well all the same.
+    """
+
+    def run(call, **fault):
+        match, sandbox.state.version, nth = SETTLING[call]
+        more, path, expected = (), exam.directory, exam.digests
+        if call == "commit":
+            assert xnatctl("session", "upload", exam.directory / "series 1", *UPLOAD, env=alice).code == 0
+            more, path = ("--overwrite", "append"), exam.directory / "series 2"
+            expected = {u: d for u, d in exam.digests.items() if "series 3" not in str(exam.instances[u].path)}
+        before = len(sandbox.requests)
+        sandbox.faults.load([{"match": {"method": "POST", **match}, "nth": nth, **fault}])
+        done = xnatctl("session", "upload", path, *UPLOAD, *more, env=alice)
+        assert done.code == 0, done.err
+        assert_exactly(sandbox, expected, place="archive", label="e")
+        return sum(r["method"] == "POST" and match["path"] in r["path"] for r in sandbox.requests[before:]) - (nth - 1)
+
+    return run
+
+
+@pytest.mark.parametrize("call", SETTLING)
+def test_a_lost_answer_while_settling_is_looked_into_not_repeated(settling, call):
+    assert settling(call, action="store-then-cut") == 1
+
+
+@pytest.mark.parametrize("action", ["cut-before-body", "rst"])
+@pytest.mark.parametrize("call", SETTLING)
+def test_a_settling_call_that_never_arrived_is_made_again(settling, call, action):
+    """The row says that nothing has begun: waiting for it would be waiting for ever."""
+    assert settling(call, action=action) == 2
 
 
 def test_files_of_a_running_upload_are_never_sent_while_the_server_archives(

@@ -94,6 +94,26 @@ def test_an_existing_subject_may_have_any_label(xnatctl, sandbox, alice, exam, a
     assert done.code in (0, 6), done.err
 
 
+def test_a_damaged_instance_is_named_and_the_session_waits_for_it(xnatctl, sandbox, alice, exam, assert_exactly):
+    record = next(iter(exam.instances.values()))
+    whole = record.path.read_bytes()
+    record.path.write_bytes(whole[:300])
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=alice)
+    assert done.code == 5, done.err
+    report = done.document
+    assert record.path.name in report["error"]["message"]
+    assert "repair what is damaged" in report["error"]["hint"]
+    assert (report["status"], report["counts"]["failed"], report["counts"]["sent"]) == ("partial", 1, 299)
+    assert [item["outcome"] for item in report["items"]].count("invalid") == 1
+    assert not [entry for entry in sandbox.instances() if entry["place"] == "archive" and entry["catalogued"]]
+    verified = xnatctl("session", "verify", exam.directory, *NAMES, "-o", "json", env=alice)
+    assert verified.code == 6
+    assert record.path.name in verified.document["error"]["message"]
+    record.path.write_bytes(whole)
+    assert xnatctl("session", "upload", exam.directory, *NAMES, env=alice).code == 0
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
+
+
 def test_an_unreadable_file_is_named_and_the_session_waits_for_it(environment, xnatctl, sandbox, alice, exam):
     """Root may read everything, so the command runs without that privilege."""
     record = next(iter(exam.instances.values()))

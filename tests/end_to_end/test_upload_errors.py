@@ -64,7 +64,7 @@ def test_refused_port(upload):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    explained(upload(env={"XNAT_URL": f"http://127.0.0.1:{port}"}), 4, str(port))
+        explained(upload(env={"XNAT_URL": f"http://127.0.0.1:{port}"}), 4, str(port))
 
 
 def test_html_login_page(upload, httpserver: HTTPServer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -77,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
     """Run one command; returns its exit code and never raises what is foreseeable."""
+    # A plan of many files is many objects that live to the end: looking through them again and again costs a fifth of
+    # the time of an inventory, and finds nothing.
+    gc.set_threshold(50_000, 20, 100)
     app = App()
     app.output = _early_output(args)
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -179,7 +179,7 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: 
         *(f"{stage.kind}: {stage.name}" for stage in plan.stages),
         *(f"{key}: {value}" for key, value in description.items()),
         *_excluded(plan.excluded),
-        *(f"cannot be read: {entry.path} ({entry.reason})" for entry in plan.unreadable),
+        *(f"cannot be sent: {entry.path} ({entry.reason})" for entry in plan.unsendable),
         *(f"Warning: {warning}" for warning in plan.warnings),
     ]
     data = {**plan.as_document(), "transport": dict(description), "batches": batches}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.reporting import fill_items
+from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.verify import verify_archived, verify_staged
 from xnatctl.errors import NotFound, VerificationFailed, XnatctlError
 from xnatctl.model.outcome import ItemOutcome, Outcome
@@ -104,12 +104,12 @@ def _all_missing(items: Sequence[UploadItem]) -> Verification:
 def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
     where = f"session {report.destination.session} of project {report.destination.project}"
     differences = report.verification.differences
-    if plan.unreadable:
-        entry = plan.unreadable[0]
+    if plan.unsendable:
+        entry = plan.unsendable[0]
         return VerificationFailed(
-            f"{len(plan.unreadable)} files on disk cannot be read, so {where} cannot be compared: first {entry.path} "
+            f"{len(plan.unsendable)} files on disk cannot be read, so {where} cannot be compared: first {entry.path} "
             f"({entry.reason}).",
-            hint="Make them readable for this user and run the command again.",
+            hint=f"{REMEDY}, then run the command again.",
         )
     if not differences:
         return None

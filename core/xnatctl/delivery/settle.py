@@ -2,7 +2,7 @@
 
 Nothing else is sent to the session while it settles: files that arrive while the server archives are accepted with 200
 and lost (contract xnat-import 0.4, 4.4). A call whose answer was lost is never repeated blindly: the row and
-the experiment are read first.
+the experiment are read first, and only where they show that the call did not arrive is it made again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from xnatctl.delivery.preflight import is_busy
 from xnatctl.delivery.retry import Pause
 from xnatctl.errors import (
+    ConnectionFailed,
     Interrupted,
     NotArchived,
     NotFound,
@@ -20,7 +21,6 @@ from xnatctl.errors import (
     Refused,
     ServerError,
     Throttled,
-    TransportError,
     XnatctlError,
 )
 from xnatctl.model.events import Emit, Event, EventKind
@@ -31,7 +31,15 @@ from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
 #: Seconds between looks at a row, growing to the second figure.
-_POLL = (0.5, 5.0)
+_POLL = (0.2, 5.0)
+#: A row at rest is looked at so often before the one call counts as not arrived: the server's queue may lag behind.
+_LOOKS = 8
+#: How often the one call is made at most.
+_CALLS = 3
+#: The longest Retry-After that is obeyed, in seconds.
+_LONGEST_PAUSE = 300.0
+#: Said by a proxy that lost the server behind it, or never reached it.
+_BY_PROXIES = frozenset({502, 504})
 #: How long a session may take to settle, in seconds; the server's own limit for one archiving is 600 (6.4).
 WAIT = 1800.0
 
@@ -86,15 +94,40 @@ def commit_row(
             hint="Choose another label, or --overwrite append to add to it.",
         )
     tell(Event(kind=EventKind.SETTLING, message=f"archiving as {session}", data={"state": "archiving"}))
+    for call in range(1, _CALLS + 1):
+        answered = _archive_once(client, ref, subject, session, overwrite, clockwork, exists=exists, tell=tell)
+        if _await_row_gone(client, ref, clockwork, final=answered or call == _CALLS):
+            break
+        message = "the row shows that the call did not arrive; making it again"
+        tell(Event(kind=EventKind.SETTLING, message=message, data={"state": "archiving"}))
+    return _await_session(client, ref.project, session, clockwork)
+
+
+def _archive_once(
+    client: XnatClient,
+    ref: PrearchiveRef,
+    subject: str,
+    session: str,
+    overwrite: Overwrite,
+    clockwork: Clockwork,
+    *,
+    exists: bool,
+    tell: Emit,
+) -> bool:
+    """The one call; True when it was answered, False when it may not have arrived. Raises what is a refusal."""
     try:
-        _archive_once(client, ref, subject=subject, session=session, overwrite=overwrite, exists=exists)
-    except (TransportError, Throttled) as error:
+        _archive(client, ref, subject=subject, session=session, overwrite=overwrite, exists=exists)
+    except (ConnectionFailed, Throttled) as error:
         _say_lost(tell, error)
+        if isinstance(error, Throttled) and error.retry_after is not None:
+            clockwork.pause.wait(min(max(error.retry_after, 0.0), _LONGEST_PAUSE))
+        return False
     except ServerError as error:
         # 500 covers both a refusal and the server's own time-out, after which the job goes on (6.4).
         if error.status < 500:
             raise _not_archived(client, ref, error.message) from error
         _say_lost(tell, error)
+        return error.status not in _BY_PROXIES
     except PermissionDenied as error:
         # 403 is also "Operation already in progress on this prearchive entry" (6.4).
         row = prearchive.get_row(client, ref)
@@ -104,14 +137,13 @@ def commit_row(
     except NotFound as error:
         # The row is gone: archived by someone else (an idle job, an earlier try), or deleted. Look.
         _say_lost(tell, error)
-    _await_row_gone(client, ref, clockwork)
-    return _await_session(client, ref.project, session, clockwork)
+    return True
 
 
-def _archive_once(
+def _archive(
     client: XnatClient, ref: PrearchiveRef, *, subject: str, session: str, overwrite: Overwrite, exists: bool
 ) -> None:
-    """The one call. Strict append is `action=commit`; `services/archive` always replaces what matches (6.4)."""
+    """Strict append is `action=commit`; `services/archive` always replaces what matches (6.4)."""
     if exists and overwrite is Overwrite.APPEND:
         prearchive.commit(client, ref)
         return
@@ -125,12 +157,7 @@ def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Em
     Raises NotArchived when it does not.
     """
     emit(Event(kind=EventKind.SETTLING, message="the server is reading the session", data={"state": "building"}))
-    try:
-        prearchive.build(client, ref)
-    except (TransportError, ServerError) as error:
-        if isinstance(error, ServerError) and error.status < 500 and error.status != 409:
-            raise _not_archived(client, ref, error.message) from error
-        _say_lost(emit, error)
+    _ask_to_build(client, ref, emit)
     polls = clockwork.polls()
     while True:
         row = prearchive.get_row(client, ref)
@@ -140,19 +167,22 @@ def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Em
             return
         if row.status in ("CONFLICT", "ERROR"):
             raise _not_archived(client, ref, f"the session is {row.status}")
-        if row.status == "RECEIVING":
-            _build_again(client, ref)
         if not polls():
             raise _not_archived(client, ref, f"the session is still {row.status} after {clockwork.limit:.0f} s")
+        if row.status == "RECEIVING":
+            # The call did not arrive, or a file did in the instant before the build (4.4).
+            _ask_to_build(client, ref, _silent)
 
 
-def _build_again(client: XnatClient, ref: PrearchiveRef) -> None:
-    """A file that arrived in the instant before the build puts the row back to RECEIVING (4.4)."""
+def _ask_to_build(client: XnatClient, ref: PrearchiveRef, emit: Emit) -> None:
+    """Ask once; whatever became of it, the row tells. Raises what is a refusal."""
     try:
         prearchive.build(client, ref)
-    except ServerError as error:
-        if error.status != 409:  # 409: "session document locked", somebody builds it at this moment
-            raise
+    except (ConnectionFailed, ServerError) as error:
+        # 409: "session document locked", somebody builds it at this moment.
+        if isinstance(error, ServerError) and error.status < 500 and error.status not in (409, 429):
+            raise _not_archived(client, ref, error.message) from error
+        _say_lost(emit, error)
 
 
 def finish_direct(
@@ -164,13 +194,9 @@ def finish_direct(
     """
     emit(Event(kind=EventKind.SETTLING, message="the server is archiving the session", data={"state": "archiving"}))
     polls = clockwork.polls()
-    triggered = False
-    while True:
-        if not triggered:
-            triggered = _trigger(client, destination, study)
-        row = direct_archive.get(client, destination.project, study, destination.session)
-        if row is None:
-            break
+    asked = _trigger(client, destination, study, emit)
+    row = direct_archive.get(client, destination.project, study, destination.session)
+    while row is not None:
         if row.get("status") == "ERROR":
             raise NotArchived(
                 f"The server could not archive session {destination.session}: "
@@ -182,6 +208,9 @@ def finish_direct(
                 f"Session {destination.session} is still {row.get('status')} after {clockwork.limit:.0f} s.",
                 hint="The server goes on by itself; look again with xnatctl session list.",
             )
+        row = direct_archive.get(client, destination.project, study, destination.session)
+        if not asked and row is not None and row.get("status") == "RECEIVING":
+            asked = _trigger(client, destination, study, _silent)  # it says itself that nobody has asked yet
     # 404 means finished, moved to the prearchive, or never there (5): the session itself decides.
     for _ in range(4):
         found = listing.find_session(client, destination.project, destination.session)
@@ -193,13 +222,12 @@ def finish_direct(
     return None
 
 
-def _trigger(client: XnatClient, destination: Destination, study: str) -> bool:
-    """Ask for the archiving; False when a file lock said "still receiving" and it must be asked again."""
+def _trigger(client: XnatClient, destination: Destination, study: str, emit: Emit) -> bool:
+    """Ask for the archiving; False when that may not have arrived, or a file lock said "still receiving"."""
     try:
         direct_archive.trigger(client, destination.project, study, destination.session)
-    except TransportError:
-        return True  # the answer was lost; the row tells
-    except ServerError:
+    except (ConnectionFailed, ServerError) as error:
+        _say_lost(emit, error)
         return False
     return True
 
@@ -210,20 +238,25 @@ def leftovers(client: XnatClient, destination: Destination, study: str) -> tuple
     return tuple(row.ref for row in rows)
 
 
-def _await_row_gone(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork) -> None:
-    """Wait until the row has left the prearchive. Raises NotArchived when it stays."""
+def _await_row_gone(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, *, final: bool) -> bool:
+    """Wait until the row has left the prearchive; True when it has.
+
+    False when it stays at rest, so that the call for it did not arrive; NotArchived instead where the caller is not
+    going to make it again (`final`).
+    """
     polls = clockwork.polls()
     idle = 0
     while True:
         row = prearchive.get_row(client, ref)
         if row is None:
-            return
+            return True
         if row.status in ("CONFLICT", "ERROR"):
             raise _not_archived(client, ref, f"the session is {row.status}")
-        # READY after the one call: the call had no effect. A few looks, because the queue may lag behind.
         idle = 0 if is_busy(row.status) else idle + 1
-        if idle > 5:
-            raise _not_archived(client, ref, f"the session stays {row.status}")
+        if idle >= _LOOKS:
+            if final:
+                raise _not_archived(client, ref, f"the session stays {row.status}")
+            return False
         if not polls():
             raise _not_archived(client, ref, f"the session is still {row.status} after {clockwork.limit:.0f} s")
 

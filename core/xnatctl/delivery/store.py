@@ -21,7 +21,8 @@ from typing import Any
 
 from xnatctl.errors import JournalError
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.refs import Destination
+from xnatctl.model.plan import UploadItem
+from xnatctl.model.refs import Destination, ResourceRef
 
 #: "xnct": tells our files from other people's databases.
 _APPLICATION = 0x786E6374
@@ -41,7 +42,10 @@ Statement = tuple[str, Sequence[Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Past:
-    """What an earlier run recorded of one instance. `digest` is the SHA-256 of the bytes that were sent, in hex."""
+    """What an earlier run recorded of one file.
+
+    `digest` is that of the bytes that were sent, in hex: SHA-256 of an instance, MD5 of a file of a resource.
+    """
 
     path: str
     size: int
@@ -52,6 +56,10 @@ class Past:
     attempts: int
     reason: str | None = None
     current: bool = True
+
+    def describes(self, item: UploadItem) -> bool:
+        """True when the file is what it was then, as far as path, size and time tell."""
+        return (item.path, item.size, item.mtime_ns) == (self.path, self.size, self.mtime_ns)
 
 
 def encode(text: str) -> bytes:
@@ -64,12 +72,15 @@ def decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def journal_key(destination: Destination, root: str | None = None) -> str:
-    """Sixteen hex digits that name the journal of a destination; `root` where a receiver names no session.
+def journal_key(destination: Destination, root: str | None = None, resources: Sequence[ResourceRef] = ()) -> str:
+    """Sixteen hex digits that name the journal of a destination.
 
-    The subject is no part of it: a label is unique in its project, whatever subject it is filed under.
+    `root` where a receiver names no session; `resources` where they alone are written to. The subject is no part of it
+    where a session is named: a label is unique in its project, whatever subject it is filed under.
     """
     parts = [destination.server, destination.project.casefold(), destination.session.casefold(), root or ""]
+    if resources:
+        parts += [destination.subject if not destination.session else "", *sorted(ref.key for ref in resources)]
     return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()[:16]
 
 
@@ -164,9 +175,6 @@ class Store:
         if synchronous != self._synchronous:
             self._db.execute(f"PRAGMA synchronous = {synchronous}")
             self._synchronous = synchronous
-        if len(statements) == 1:  # a transaction by itself, and a third of the time
-            self._db.execute(*statements[0])
-            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for sql, values in statements:

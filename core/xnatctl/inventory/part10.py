@@ -12,8 +12,9 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
 from sys import intern
+from typing import NamedTuple
 
 from xnatctl.model.refs import is_uid
 
@@ -48,7 +49,12 @@ _LAST = _FRAMES
 
 
 class Unreadable(Exception):
-    """DICOM by content, but it cannot be sent: the reason is for the report."""
+    """DICOM by content, but it cannot be sent: the reason is for the report.
+
+    `certain` with the mark of PS3.10; without it a file may only look like DICOM.
+    """
+
+    certain = False
 
 
 class _Short(Exception):
@@ -59,8 +65,7 @@ class _Odd(Exception):
     """Not understood here; pydicom may know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What planning needs. `dataset_offset` is where the data set begins, in bytes; `patient_hash` groups, no more."""
 
     sop_class_uid: str
@@ -82,6 +87,14 @@ def read_header(read: Callable[[int], bytes], size: int) -> Header | None:
 
     Raises Unreadable for DICOM that cannot be sent.
     """
+    try:
+        return _read(read, size)
+    except Unreadable as problem:
+        problem.certain = read(132)[128:] == b"DICM"
+        raise
+
+
+def _read(read: Callable[[int], bytes], size: int) -> Header | None:
     wanted = min(FIRST, size)
     while True:
         head = read(wanted)
@@ -97,6 +110,14 @@ def read_header(read: Callable[[int], bytes], size: int) -> Header | None:
             wanted = min(wanted * 8, size, LIMIT)
         except _Odd as odd:
             return _ask_pydicom(read(min(size, LIMIT)), str(odd))
+
+
+def is_dicom(read: Callable[[int], bytes], size: int) -> bool:
+    """True for DICOM by content, also when it is damaged or lacks what sending needs."""
+    try:
+        return read_header(read, size) is not None
+    except Unreadable:
+        return True
 
 
 def header_of_file(path: str | bytes) -> Header | None:
@@ -187,6 +208,12 @@ def _inflate(data: bytes) -> bytes:
         raise Unreadable("its deflated data set is damaged") from None
 
 
+#: By byte order: tag, VR and short length of an element; a tag; a long length.
+_READERS = {
+    order: tuple(struct.Struct(f"{order}{form}").unpack_from for form in ("HH2sH", "HH", "I")) for order in "<>"
+}
+
+
 class _Parser:
     """Reads the elements of one encoding until the last wanted tag."""
 
@@ -194,40 +221,42 @@ class _Parser:
         self._data = data
         self._end = len(data)
         self._implicit = implicit
-        self._tag = struct.Struct(f"{order}HH").unpack_from
-        self._u2 = struct.Struct(f"{order}H").unpack_from
-        self._u4 = struct.Struct(f"{order}I").unpack_from
+        self._element, self._tag, self._u4 = _READERS[order]
 
-    def read(  # noqa: C901 - one loop over elements, read from top to bottom
+    def read(  # noqa: C901 - one loop over elements, which every file goes through some forty times
         self, position: int, elements: dict[int, bytes], group: int | None = None
     ) -> int:
         """Fill `elements` from `position`; stops behind the wanted tags, at another `group`, or at the end."""
+        data, end, unpack, implicit = self._data, self._end, self._element, self._implicit
+        short, wanted = _SHORT, _WANTED
+        lowest, highest = (0, _LAST) if group is None else (group << 16, group << 16 | 0xFFFF)
         previous = -1
-        while position + 8 <= self._end:
-            number, element = self._tag(self._data, position)
-            if group is not None and number != group:
-                return position
+        while position + 8 <= end:
+            number, element, vr, length = unpack(data, position)
             tag = number << 16 | element
-            if tag > _LAST:
+            if tag > highest or tag < lowest:
                 return position
             if tag <= previous:
                 raise _Odd("its elements are out of order")
             previous = tag
-            position, length = self._value(position)
-            if length == _UNDEFINED:
-                position = self._skip(position, 0)
-                continue
-            if tag in _WANTED:
+            if implicit or vr not in short:
+                position, length = self._value(position)
+                if length == _UNDEFINED:
+                    position = self._skip(position, 0)
+                    continue
+            else:
+                position += 8
+            if tag in wanted:
                 if length > 4096:
                     raise Unreadable("a UID or number in its header is longer than 4 KiB")
-                if position + length > self._end:
+                if position + length > end:
                     raise _Short
-                elements[tag] = self._data[position : position + length]
+                elements[tag] = data[position : position + length]
             elif tag == _DIRECTORY_RECORDS:
                 elements[tag] = b""
                 return position
             position += length
-        if position > self._end:
+        if position > end:
             raise _Short
         return position
 
@@ -235,14 +264,14 @@ class _Parser:
         """Where the value of the element at `position` begins, and its length."""
         if self._implicit:
             return position + 8, self._u4(self._data, position + 4)[0]
-        vr = self._data[position + 4 : position + 6]
-        if vr in _LONG:
-            if position + 12 > self._end:
-                raise _Short
-            return position + 12, self._u4(self._data, position + 8)[0]
-        if vr not in _SHORT:
+        _, _, vr, length = self._element(self._data, position)
+        if vr in _SHORT:
+            return position + 8, length
+        if vr not in _LONG:
             raise _Odd("it holds an element without a known VR")
-        return position + 8, self._u2(self._data, position + 6)[0]
+        if position + 12 > self._end:
+            raise _Short
+        return position + 12, self._u4(self._data, position + 8)[0]
 
     def _skip(self, position: int, depth: int) -> int:
         """Behind a sequence of undefined length; `position` is at its first item (PS3.5 7.5)."""
@@ -274,27 +303,53 @@ def _text(value: bytes) -> str:
     return value.split(b"\\")[0].strip(b" \0").decode("ascii", "replace")
 
 
+#: What most files of a study share is worked out once; a hostile tree that shares nothing gains nothing.
+_few = lru_cache(maxsize=4096)
+
+
+@_few
+def _shared_text(value: bytes) -> str:
+    """`_text` of a value that many files have; equal texts are one object."""
+    return intern(_text(value))
+
+
+@_few
+def _shared_uid(value: str) -> bool:
+    return is_uid(value)
+
+
+@_few
+def _patient_hash(value: bytes) -> str:
+    """Tells patients apart without naming them."""
+    return hashlib.sha256(value).hexdigest()[:12]
+
+
+_NAMES = ("SOP Class", "SOP Instance", "Study Instance", "Series Instance")
+
+
 def _header(elements: dict[int, bytes], offset: int, *, preamble: bool) -> Header:
     """The header. Raises Unreadable for one that the server could not file (contract xnat-import 3.2)."""
-    is_directory = _text(elements.get(_MEDIA_CLASS, b"")) == _DIRECTORY or _DIRECTORY_RECORDS in elements
-    text = {tag: _text(elements.get(tag, b"")) for tag in _WANTED}
-    if not is_directory:
-        names = {_CLASS: "SOP Class", _INSTANCE: "SOP Instance", _STUDY: "Study Instance", _SERIES: "Series Instance"}
-        for tag, name in names.items():
-            if not text[tag]:
+    get = elements.get
+    is_directory = _shared_text(get(_MEDIA_CLASS, b"")) == _DIRECTORY or _DIRECTORY_RECORDS in elements
+    sop_class, instance = _shared_text(get(_CLASS, b"")), _text(get(_INSTANCE, b""))
+    study, series = _shared_text(get(_STUDY, b"")), _shared_text(get(_SERIES, b""))
+    shared = _shared_uid(sop_class) and _shared_uid(study) and _shared_uid(series)
+    if not (shared and is_uid(instance)) and not is_directory:
+        for name, uid in zip(_NAMES, (sop_class, instance, study, series), strict=True):
+            if not uid:
                 raise Unreadable(f"DICOM without a {name} UID")
-            if not is_uid(text[tag]):
+            if not is_uid(uid):
                 raise Unreadable(f"DICOM with a malformed {name} UID")
-    frames = text[_FRAMES]
+    frames = _shared_text(get(_FRAMES, b""))
     return Header(
-        sop_class_uid=intern(text[_CLASS]),
-        sop_instance_uid=text[_INSTANCE],
-        study_instance_uid=intern(text[_STUDY]),
-        series_instance_uid=intern(text[_SERIES]),
-        series_number=intern(text[_NUMBER]),
-        modality=intern(text[_MODALITY]),
-        transfer_syntax_uid=intern(text[_TRANSFER_SYNTAX]),
-        patient_hash=intern(hashlib.sha256(elements.get(_PATIENT, b"")).hexdigest()[:12]),
+        sop_class_uid=sop_class,
+        sop_instance_uid=instance,
+        study_instance_uid=study,
+        series_instance_uid=series,
+        series_number=_shared_text(get(_NUMBER, b"")),
+        modality=_shared_text(get(_MODALITY, b"")),
+        transfer_syntax_uid=_shared_text(get(_TRANSFER_SYNTAX, b"")),
+        patient_hash=_patient_hash(get(_PATIENT, b"")),
         number_of_frames=int(frames) if frames.isdecimal() and len(frames) < 9 else 1,
         has_preamble=preamble,
         dataset_offset=offset,

@@ -113,9 +113,15 @@ class Exclusion:
 class Stage:
     """One step of a plan; the next begins when this one is done (a barrier).
 
-    `send`: `transport` and `items` (batches are cut when it runs), for a resource also `resource`. `settle`: the plan's
-    `placement` and `overwrite`. `await`: until the session is in the archive, `options["seconds"]` at most. `verify`:
-    compares what the send stages delivered (of `payload`, and of `resource`) with what the server lists.
+    `send`: `transport` and `items` (batches are cut when it runs), for a resource also `resource`; `overwrite` says
+    that files which are there with other content are replaced, not refused, and `unreadable` are files of the resource
+    that cannot go. `settle`: the plan's `placement` and `overwrite`. `await`: until the session is in the archive,
+    `options["seconds"]` at most (0 looks once); `options["later"]` is the command that finishes the job when it is not,
+    `options["study_instance_uid"]` the study that is waited for, where no stage sends it. `verify`: compares what the
+    send stages delivered (of `payload`, and of `resource`) with what the server lists.
+
+    Stages of different resources that follow each other are carried out side by side, each on its own: one that fails
+    does not keep the others from being completed.
     """
 
     kind: StageKind
@@ -125,6 +131,8 @@ class Stage:
     items: tuple[UploadItem, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     resource: ResourceRef | None = None
+    overwrite: bool = False
+    unreadable: tuple[Exclusion, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,8 +176,8 @@ class UploadRequest:
 class UploadPlan:
     """Ordered stages and everything the report needs to know of what was not sent.
 
-    `excluded` was left out by a rule; `unreadable` should have been looked at and could not be, so that an upload that
-    skips it is not complete.
+    `excluded` was left out by a rule; `unreadable` should have been looked at and could not be, `invalid` is DICOM that
+    is damaged: an upload that skips one of these is not complete.
     """
 
     command: str
@@ -181,6 +189,7 @@ class UploadPlan:
     stages: tuple[Stage, ...]
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
+    invalid: tuple[Exclusion, ...] = ()
     warnings: tuple[str, ...] = ()
     schema: str = PLAN_SCHEMA
 
@@ -188,6 +197,11 @@ class UploadPlan:
     def items(self) -> tuple[UploadItem, ...]:
         """The items of all send stages, in order."""
         return tuple(item for stage in self.stages for item in stage.items)
+
+    @property
+    def unsendable(self) -> tuple[Exclusion, ...]:
+        """What belongs to the upload and cannot be sent."""
+        return (*self.unreadable, *self.invalid)
 
     def as_document(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -208,6 +222,7 @@ class UploadPlan:
         fields["stages"] = tuple(_stage(entry) for entry in fields["stages"])
         fields["excluded"] = tuple(Exclusion(**entry) for entry in fields["excluded"])
         fields["unreadable"] = tuple(Exclusion(**entry) for entry in fields["unreadable"])
+        fields["invalid"] = tuple(Exclusion(**entry) for entry in fields.get("invalid", ()))
         fields["warnings"] = tuple(fields["warnings"])
         return cls(**fields)
 
@@ -218,6 +233,7 @@ def _stage(entry: Mapping[str, Any]) -> Stage:
     fields["payload"] = Payload(fields["payload"])
     fields["items"] = tuple(_item(item) for item in fields["items"])
     fields["resource"] = _resource(fields.get("resource"))
+    fields["unreadable"] = tuple(Exclusion(**refused) for refused in fields.get("unreadable", ()))
     return Stage(**fields)
 
 

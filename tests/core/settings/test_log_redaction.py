@@ -66,6 +66,12 @@ def test_any_secret_is_masked_in_any_text(secret: str, user: str) -> None:
             assert form not in log.redact(f"before {form} after")
 
 
+def test_a_secret_that_is_not_utf8_is_masked() -> None:
+    log.register_secret("pass\udcff", "alice")
+    for form in ("pass\udcff", "pass%FF", base64.b64encode(b"alice:pass\xff").decode()):
+        assert form not in log.redact(f"before {form} after")
+
+
 def test_a_secret_too_short_to_mask_is_still_masked_in_http_basic() -> None:
     log.register_secret("ab", "alice")
     assert base64.b64encode(b"alice:ab").decode() not in log.redact("Basic " + base64.b64encode(b"alice:ab").decode())

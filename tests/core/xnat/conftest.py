@@ -38,7 +38,7 @@ def connect() -> Iterator[Callable[..., XnatClient]]:
     made: list[XnatClient] = []
 
     def make(url: str, **options: Any) -> XnatClient:
-        made.append(XnatClient(url, **{"timeout": 30.0, "stall_timeout": 20.0, **options}))
+        made.append(XnatClient(url, **{"timeout": 100.0, "stall_timeout": 60.0, **options}))
         return made[-1]
 
     yield make
@@ -89,7 +89,7 @@ class Wire:
         """Read until the client closes; how much came."""
         count = len(self._rest)
         self._rest = b""
-        with suppress(ConnectionError):
+        with suppress(OSError):
             while data := self.sock.recv(65536):
                 count += len(data)
         return count
@@ -159,19 +159,24 @@ class WireServer:
         finally:
             sock.close()
 
+    def finish(self) -> None:
+        """Wait until every script has come to its end by itself."""
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a script still waits for its client"
+
     def stop(self) -> None:
         """End everything; raises what a script raised."""
         self.release.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._accepting.join(10)
+        self._accepting.join(60)
         for sock in self._open:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
+                sock.shutdown(socket.SHUT_RDWR)  # its own thread closes it: a script may just be reading
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         if self.failures:
             raise self.failures[0]
 

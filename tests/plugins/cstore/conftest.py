@@ -24,10 +24,11 @@ import pytest
 
 pytest.importorskip("pynetdicom", reason="the dicom extra is not installed")
 
+from xnatctl.delivery.course import Runtime
+from xnatctl.delivery.handover import HandoverRun
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.planning import plan_session_upload
 from xnatctl.delivery.retry import RetryPolicy
-from xnatctl.delivery.run import HandoverRun, Runtime
 from xnatctl.delivery.store import Store
 from xnatctl.errors import XnatctlError
 from xnatctl.model.events import Event

@@ -1,0 +1,329 @@
+"""One lane: the batches of one stage, handed out to workers, each delivered until its items have a final outcome.
+
+A lane starts no thread: the engine gives it workers. Every worker owns one transport. Until the first answer has fixed
+the session, one batch is in flight at a time; after that all workers send (DESIGN 5, "Sending").
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.planning import halve
+from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, classify, outcome_for
+from xnatctl.errors import JournalError, PluginUnavailable, XnatctlError
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import Batch, UploadItem
+from xnatctl.plugin.protocols import ConnectedTransport, Transport, TransportContext
+
+TransportFactory = Callable[[TransportContext], Transport]
+
+#: What is known to be there of items that failed, asked before they are sent again.
+Reconcile = Callable[[Sequence[UploadItem], FailureClass], Sequence[ItemOutcome]]
+
+
+class Lane:
+    """Sends the items of one stage. `anchored` says whether the session is fixed.
+
+    `reconcile` is told items whose sending failed, and how, and returns outcomes for those of them that arrived all the
+    same; without it everything that failed is sent again.
+    """
+
+    def __init__(
+        self,
+        factory: TransportFactory,
+        context: TransportContext,
+        journal: Journal,
+        *,
+        emit: Emit,
+        policy: RetryPolicy,
+        pause: Pause,
+        anchored: Callable[[], bool] = lambda: True,
+        reconcile: Reconcile | None = None,
+    ) -> None:
+        self._factory = factory
+        self._context = context
+        self._journal = journal
+        self._emit = emit
+        self._policy = policy
+        self._pause = pause
+        self._reconcile = reconcile
+        self._work = _Work(anchored)
+        self._transports: list[Transport] = []
+        self._lock = threading.Lock()
+        self._sizes: dict[str, int] = {}
+        self._early: dict[str, ItemOutcome] = {}
+        self._able: set[int] = set()
+        self.unrecorded: JournalError | None = None
+
+    @property
+    def stopped_by(self) -> ItemOutcome | None:
+        """The outcome that ended the lane early, if one did."""
+        return self._work.stopped_by
+
+    def load(self, items: Sequence[UploadItem]) -> int:
+        """Cut the items into the transport's own batches, every item exactly once; returns how many wait.
+
+        Raises what a probe raises.
+        """
+        self._sizes = {item.path: item.size for item in items}
+        self._context = replace(self._context, items=tuple(items), report=self._report)
+        with self._factory(self._context) as transport:
+            if isinstance(transport, ConnectedTransport):
+                transport.probe()
+            batches = tuple(transport.batches(items, self._context.workers))
+        paths = [item.path for item in items]
+        if len(set(paths)) != len(paths):
+            raise PluginUnavailable(
+                "The plan names a file twice, so that its outcomes could not be told apart.",
+                hint="This is a fault of the plugin that made it; tell its author.",
+            )
+        if sorted(item.path for batch in batches for item in batch.items) != sorted(paths):
+            raise PluginUnavailable(
+                "The transport's batches do not hold every file exactly once.",
+                hint="This is a fault of the plugin; use another --mode and tell its author.",
+            )
+        self._work.add(batches)
+        return len(self._work)
+
+    def give_up(self) -> None:
+        """Hand out nothing more and close what is open; called from another thread on an interrupt."""
+        self._work.stop(None)
+        with self._lock:
+            transports = list(self._transports)
+        for transport in transports:
+            with suppress(Exception):  # a plugin must not keep an interrupt from ending
+                transport.close()
+
+    def run(self) -> None:
+        """A worker: deliver batches until none is left. Several may run at once; raises nothing.
+
+        `unrecorded` is set when what is done cannot be recorded: nothing goes on without a record.
+        """
+        try:
+            with self._factory(self._context) as transport:
+                with self._lock:
+                    self._transports.append(transport)
+                rest = transport.rest if isinstance(transport, ConnectedTransport) else _nothing
+                going_on = True
+                while going_on and (batch := self._work.take(rest)) is not None:
+                    try:
+                        going_on = self._deliver(transport, batch)
+                    finally:
+                        self._work.done()
+        except JournalError as error:
+            self.unrecorded = self.unrecorded or error
+            self._work.stop(None)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end and say so
+            self._work.stop(
+                ItemOutcome(path="", outcome=Outcome.FAILED, failure=FailureClass.FATAL, reason=_say(error))
+            )
+        finally:
+            with self._lock:
+                self._able.discard(threading.get_ident())
+
+    def _deliver(self, transport: Transport, batch: Batch) -> bool:
+        """Send one batch until each of its items has a final outcome. False when this worker is one too many."""
+        attempt = 1
+        begun = self._policy.clock()
+        while True:
+            outcomes = self._attempt(transport, batch)
+            again = [o for o in outcomes if o.outcome in (Outcome.AMBIGUOUS, Outcome.FAILED)]
+            if not again or self._pause.stopped:
+                return True
+            worst = next((o for o in again if o.failure in STOPPING), again[0])
+            if worst.failure in STOPPING:
+                self._work.stop(worst)
+                return True
+            if worst.failure is FailureClass.TOO_LARGE and len(batch.items) > 1:
+                self._say_retry(batch, "too large for the server or a proxy; sending it in two halves", 0)
+                self._work.add_first(halve(batch))
+                return True
+            if worst.failure is FailureClass.CROWDED and self._others_able():
+                self._say_retry(batch, f"{worst.reason}; going on with one connection less", 0)
+                self._work.add_first([replace(batch, items=_failed_items(batch, again))])
+                return False
+            delay = self._policy.delay(worst.failure, attempt, worst.retry_after)
+            if delay is not None:
+                self._say_retry(batch, worst.reason or str(worst.failure), delay)
+                if not self._pause.wait(delay) or self._work.stopped:
+                    return True
+            left = self._left(batch, again, worst.failure)
+            if not left or delay is None:
+                if left and worst.failure in COMMON and self._policy.dead(begun):
+                    self._work.stop(worst)
+                return True
+            batch = replace(batch, items=left)
+            attempt += 1
+
+    def _others_able(self) -> bool:
+        """Whether another worker has delivered something, so that it can take over."""
+        with self._lock:
+            return bool(self._able - {threading.get_ident()})
+
+    def _left(self, batch: Batch, again: Sequence[ItemOutcome], failure: FailureClass) -> tuple[UploadItem, ...]:
+        """The items that are still to be sent: those that failed and did not arrive all the same."""
+        items = _failed_items(batch, again)
+        if self._reconcile is None:
+            return items
+        try:
+            found = tuple(self._reconcile(items, failure))
+        except XnatctlError:
+            return items  # nothing could be learned; sending them again is what is left
+        self._record(found)
+        there = {outcome.path for outcome in found}
+        return tuple(item for item in items if item.path not in there)
+
+    def _attempt(self, transport: Transport, batch: Batch) -> tuple[ItemOutcome, ...]:
+        """One request's worth: intent, send, outcome."""
+        self._journal.intend(batch)
+        data = {"batch": batch.id, "files": len(batch.items), "bytes": batch.size}
+        self._emit(Event(kind=EventKind.BATCH_STARTED, data=data))
+        try:
+            result = transport.send(batch, self._emit)
+        except JournalError:
+            raise
+        except XnatctlError as error:
+            result = _failed(batch, classify(error), error.message)
+        except Exception as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
+            result = _failed(batch, FailureClass.FATAL, _say(error))
+        with self._lock:
+            early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}
+        outcomes = tuple(early.get(outcome.path, outcome) for outcome in _complete(batch, result))
+        self._record([outcome for outcome in outcomes if outcome.path not in early])
+        self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
+        return outcomes
+
+    def _report(self, outcome: ItemOutcome) -> None:
+        """An outcome before its batch is done; called by a transport that gets its answers one by one."""
+        self._record([outcome], flush=False)
+        with self._lock:
+            self._early[outcome.path] = outcome
+
+    def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
+        """To the journal, and then to whoever listens."""
+        self._journal.record(outcomes, flush=flush)
+        for outcome in outcomes:
+            self._emit(_item_event(outcome, self._sizes[outcome.path]))
+        if any(outcome.failure not in COMMON for outcome in outcomes):
+            self._policy.succeeded()  # whatever it said, the server lives
+        if any(outcome.outcome.delivered for outcome in outcomes):
+            with self._lock:
+                self._able.add(threading.get_ident())
+
+    def _say_retry(self, batch: Batch, reason: str, seconds: float) -> None:
+        self._emit(
+            Event(
+                kind=EventKind.RETRY,
+                message=reason,
+                data={"batch": batch.id, "reason": reason, "seconds": round(seconds, 1)},
+            )
+        )
+
+
+class _Work:
+    """Batches to hand out; one at a time until `anchored` is true."""
+
+    def __init__(self, anchored: Callable[[], bool]) -> None:
+        self._anchored = anchored
+        self._batches: deque[Batch] = deque()
+        self._in_flight = 0
+        self._stopped = False
+        self.stopped_by: ItemOutcome | None = None
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._batches)
+
+    def add(self, batches: Sequence[Batch]) -> None:
+        with self._changed:
+            self._batches.extend(batches)
+            self._changed.notify_all()
+
+    def add_first(self, batches: Sequence[Batch]) -> None:
+        with self._changed:
+            self._batches.extendleft(reversed(batches))
+            self._changed.notify_all()
+
+    def take(self, rest: Callable[[], None]) -> Batch | None:
+        """The next batch; None when there is none and none can come back (a half of one in flight).
+
+        Calls `rest` before it waits.
+        """
+        rested = False
+        while True:
+            with self._changed:
+                if self._stopped or (not self._batches and self._in_flight == 0):
+                    self._changed.notify_all()
+                    return None
+                if self._batches and (self._in_flight == 0 or self._anchored()):
+                    self._in_flight += 1
+                    return self._batches.popleft()
+                if rested:
+                    self._changed.wait()
+                    continue
+            rest()
+            rested = True
+
+    @property
+    def stopped(self) -> bool:
+        """True when nothing more is to be sent."""
+        with self._changed:
+            return self._stopped
+
+    def done(self) -> None:
+        with self._changed:
+            self._in_flight -= 1
+            self._changed.notify_all()
+
+    def stop(self, why: ItemOutcome | None) -> None:
+        with self._changed:
+            self._stopped = True
+            self.stopped_by = self.stopped_by or why
+            self._changed.notify_all()
+
+
+def _failed_items(batch: Batch, again: Sequence[ItemOutcome]) -> tuple[UploadItem, ...]:
+    paths = {outcome.path for outcome in again}
+    return tuple(item for item in batch.items if item.path in paths)
+
+
+def _failed(batch: Batch, failure: FailureClass, reason: str) -> BatchResult:
+    outcome = outcome_for(failure)
+    return BatchResult(
+        outcomes=tuple(
+            ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason) for item in batch.items
+        )
+    )
+
+
+def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
+    """One outcome for every item of the batch, none for strangers."""
+    said = {outcome.path: outcome for outcome in result.outcomes}
+    silence = "the transport did not say what became of it"
+    return tuple(
+        said.get(item.path)
+        or ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason=silence)
+        for item in batch.items
+    )
+
+
+def _item_event(outcome: ItemOutcome, size: int) -> Event:
+    return Event(
+        kind=EventKind.ITEM_DONE,
+        data={"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size},
+    )
+
+
+def _nothing() -> None:
+    """For transports that hold nothing while they wait."""
+
+
+def _say(error: Exception) -> str:
+    return f"the transport failed: {type(error).__name__}: {error}"

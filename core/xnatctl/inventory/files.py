@@ -1,0 +1,89 @@
+"""Files as they are, for a resource: every regular file under its own name; which of them are DICOM is told, too."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from xnatctl.inventory.part10 import is_dicom
+from xnatctl.inventory.tree import Gatherer, Read, Walk, status_of
+from xnatctl.model.plan import Exclusion, Source, UploadItem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInventory:
+    """The files below `root`, a directory or one file, sorted by path.
+
+    An item's `name` is its path inside the resource; its `path` is the same behind the prefix that was asked for, as
+    are all other paths here. `excluded` was left out by a rule, `unreadable` could not be looked at, `dicom` are those
+    items that are DICOM by content (as a resource they would bypass the project's anonymisation), and
+    `empty_directories` hold nothing, so that nothing of them is sent.
+    """
+
+    root: str
+    items: tuple[UploadItem, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
+    unreadable: tuple[Exclusion, ...] = ()
+    dicom: tuple[str, ...] = ()
+    empty_directories: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Size of all items."""
+        return sum(item.size for item in self.items)
+
+
+def scan_files(path: str, *, follow_symlinks: bool = False, prefix: str = "") -> FileInventory:
+    """The files of a directory, at any depth, or one file.
+
+    Names are kept exactly, empty files are files, hidden ones are passed over unless one is `path` itself. Links out of
+    the root are reported, or with `follow_symlinks` followed. `prefix` stands before the paths that people read: the
+    directory's place below the root of a larger upload. Raises NotFound, PermissionDenied.
+    """
+    gatherer = _Files(f"{prefix}/" if prefix else "")
+    if stat.S_ISDIR(status_of(path).st_mode):
+        Walk(path, gatherer, follow=follow_symlinks).run()
+    else:
+        gatherer.file(os.path.basename(path), os.path.abspath(path))
+    return FileInventory(
+        root=path,
+        items=tuple(sorted(gatherer.items, key=lambda item: item.path)),
+        excluded=tuple(gatherer.named(gatherer.excluded)),
+        unreadable=tuple(gatherer.named(gatherer.unreadable)),
+        dicom=tuple(sorted(gatherer.dicom)),
+        empty_directories=tuple(gatherer.prefixed(directory) for directory in gatherer.empty),
+    )
+
+
+class _Files(Gatherer):
+    """Every regular file is an item."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+        self.items: list[UploadItem] = []
+        self.dicom: list[str] = []
+
+    def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
+        shown = self._prefix + path
+        if is_dicom(read, status.st_size):
+            self.dicom.append(shown)
+        self.items.append(
+            UploadItem(
+                path=shown,
+                source=Source(path=full),
+                size=status.st_size,
+                mtime_ns=status.st_mtime_ns,
+                inode=status.st_ino,
+                name=path,
+            )
+        )
+
+    def prefixed(self, path: str) -> str:
+        """A path below the root as people read it."""
+        return (self._prefix + path).rstrip("/") if path != "." else self._prefix.rstrip("/") or "."
+
+    def named(self, entries: list[Exclusion]) -> list[Exclusion]:
+        """The same entries with the paths that people read."""
+        return [Exclusion(path=self.prefixed(entry.path), reason=entry.reason) for entry in entries]

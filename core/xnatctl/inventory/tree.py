@@ -1,0 +1,144 @@
+"""A directory tree and what may be opened in it: one walk for every inventory, whatever it looks for."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from xnatctl.errors import NotFound, PermissionDenied
+from xnatctl.model.plan import Exclusion
+
+#: Directories that operating systems leave behind; nothing in them is a user's.
+_LITTER = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
+
+#: The first n bytes of a file.
+Read = Callable[[int], bytes]
+
+
+def litter(name: str) -> str | None:
+    """Why a name is passed over without a look, or None."""
+    for piece in name.split("/"):
+        if piece in _LITTER:
+            return "left behind by an operating system"
+        if piece.startswith(".") and piece not in (".", ".."):
+            return "hidden"
+    return None
+
+
+def status_of(path: str) -> os.stat_result:
+    """What is at a path that the user named. Raises NotFound, PermissionDenied."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise NotFound(f"There is no file or directory {path}.") from None
+    except OSError as error:
+        raise PermissionDenied(f"Cannot look at {path}: {error.strerror}.") from error
+    if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
+        raise NotFound(f"{path} is neither a file nor a directory.")
+    return status
+
+
+class Gatherer:
+    """Takes files one by one. What is done with each is the sub-class's `take`; what cannot be taken is told here."""
+
+    def __init__(self) -> None:
+        self.excluded: list[Exclusion] = []
+        self.unreadable: list[Exclusion] = []
+        self.empty: list[str] = []
+        self.seen = 0
+
+    def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
+        """One regular file that is open: `full` is absolute, `read` gives its beginning. May raise OSError."""
+        raise NotImplementedError
+
+    def exclude(self, path: str, reason: str, *, seen: bool = True) -> None:
+        """Left out by a rule."""
+        self.seen += seen
+        self.excluded.append(Exclusion(path=path, reason=reason))
+
+    def cannot_read(self, path: str, reason: str) -> None:
+        """Should have been looked at and could not be."""
+        self.seen += 1
+        self.unreadable.append(Exclusion(path=path, reason=reason))
+
+    def file(self, path: str, full: str) -> None:
+        """One file; `path` is what people read, `full`, absolute, what is opened."""
+        try:
+            # Non-blocking, and looked at again when open: a FIFO may have taken its place.
+            descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            self.cannot_read(path, "it vanished while the files were listed")
+            return
+        except OSError as error:
+            self.cannot_read(path, f"cannot be read: {error.strerror}")
+            return
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                self.exclude(path, "not a regular file")
+                return
+            self.take(path, full, status, lambda count: os.pread(descriptor, count, 0))
+        except OSError as error:
+            self.cannot_read(path, f"cannot be read: {error.strerror}")
+        finally:
+            os.close(descriptor)
+
+
+class Walk:
+    """A directory tree, in sorted order; loops are found, links are held against the root."""
+
+    def __init__(self, root: str, gatherer: Gatherer, *, follow: bool) -> None:
+        self._root = os.path.realpath(root)
+        self._gatherer = gatherer
+        self._follow = follow
+        self._entered: set[tuple[int, int]] = set()
+
+    def run(self) -> None:
+        """Show the gatherer everything below the root."""
+        stack = [(self._root, "")]
+        while stack:
+            full, relative = stack.pop()
+            stack.extend(reversed(list(self._directory(full, relative))))
+
+    def _directory(self, full: str, relative: str) -> Iterator[tuple[str, str]]:
+        """Take the files of one directory; yields its sub-directories."""
+        try:
+            status = os.stat(full)
+            if (key := (status.st_dev, status.st_ino)) in self._entered:
+                self._gatherer.exclude(relative, "symbolic link to a directory that is looked at already", seen=False)
+                return
+            self._entered.add(key)
+            with os.scandir(full) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            self._gatherer.cannot_read(relative or ".", f"directory cannot be read: {error.strerror}")
+            return
+        if all(litter(entry.name) for entry in entries):
+            self._gatherer.empty.append(relative or ".")
+        for entry in entries:
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if (reason := litter(entry.name)) is not None:
+                self._gatherer.exclude(path, reason, seen=not entry.is_dir(follow_symlinks=False))
+            elif entry.is_symlink():
+                yield from self._link(entry, path)
+            elif entry.is_dir(follow_symlinks=False):
+                yield entry.path, path
+            elif entry.is_file(follow_symlinks=False):
+                self._gatherer.file(path, entry.path)
+            else:
+                self._gatherer.exclude(path, "not a regular file")
+
+    def _link(self, entry: os.DirEntry[str], path: str) -> Iterator[tuple[str, str]]:
+        target = os.path.realpath(entry.path)
+        inside = target == self._root or target.startswith(self._root.rstrip("/") + "/")
+        if not os.path.exists(target):
+            self._gatherer.exclude(path, "symbolic link to nothing")
+        elif not inside and not self._follow:
+            self._gatherer.exclude(path, "symbolic link that leads out of the directory (--follow-symlinks takes it)")
+        elif os.path.isdir(target):
+            yield target, path
+        elif os.path.isfile(target):
+            self._gatherer.file(path, target)
+        else:
+            self._gatherer.exclude(path, "not a regular file")
