@@ -29,6 +29,9 @@ _REST = 0.25
 #: Seconds for what a receiver may have said before it hung up.
 _LAST_WORDS = 1.0
 
+#: Bytes for which a receiver gets one more second to answer.
+_SECOND = 10 * 2**20
+
 #: Bytes of a data set that are in memory at the same time.
 WINDOW = 1 << 20
 
@@ -86,6 +89,9 @@ class Association:
         command = dimse.store_request(pair[0], instance, self._message)
         parts = [*self._fragments(context, _COMMAND, memoryview(command), last=True)]
         parts += self._fragments(context, 0, head, last=not rest)
+        more = rest // _SECOND
+        if more:
+            self._stream.limit(self._receiver.answer_timeout + more)
         early = self._send(parts)
         progress(len(head))
         while rest and early is None:
@@ -98,6 +104,8 @@ class Association:
         if rest:
             self.abort()  # the answer came before the question was out; what is left of it cannot be taken back
         answer = early or self._answer(dimse.C_STORE)
+        if more:
+            self._stream.limit(self._receiver.answer_timeout)
         self.answered += 1
         self._heard = time.monotonic()
         return answer
@@ -134,7 +142,9 @@ class Association:
             self._stream.limit(_LAST_WORDS)
             with suppress(Lost):
                 return self._answer(dimse.C_STORE)
-            raise self._said or Lost("the receiver closed the connection", "closed") from None
+            if self._said is None or self._said.how == "silent":
+                raise Lost("the receiver closed the connection", "closed") from None
+            raise self._said from None
         return None
 
     # reading
@@ -166,8 +176,8 @@ class Association:
                 raise self._remember(Lost("the receiver sent something that is no DICOM", "garbled"))
             return kind, self._stream.read(length)
         except TimeoutError:
-            seconds = self._receiver.answer_timeout
-            raise self._remember(Lost(f"the receiver gave no answer for {seconds:.0f} s", "silent")) from None
+            seconds = self._stream.seconds
+            raise self._remember(Lost(f"the receiver gave no answer for {seconds:g} s", "silent")) from None
         except (OSError, EOFError):
             raise self._remember(Lost("the receiver closed the connection without an answer", "closed")) from None
 

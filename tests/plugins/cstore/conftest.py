@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,6 +184,14 @@ def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
     raise AssertionError("the receiver does not listen")
 
 
+def _end(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    ending = list(processes)
+    for process in ending:
+        process.terminate()
+    for process in ending:
+        process.wait(timeout=60)
+
+
 @dataclass
 class StoreScp:
     """DCMTK's receiver; it keeps the data sets byte for byte."""
@@ -200,10 +208,6 @@ class StoreScp:
             assert uid not in found
             found[uid] = digest
         return found
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=30)
 
 
 @pytest.fixture
@@ -227,8 +231,7 @@ def storescp(tmp_path: Path) -> Iterator[Callable[..., StoreScp]]:
         return started[-1]
 
     yield start
-    for receiver in started:
-        receiver.close()
+    _end(receiver.process for receiver in started)
 
 
 @dataclass
@@ -247,10 +250,6 @@ class Orthanc:
         """The files by SOP Instance UID."""
         rows = json.loads(self.get("/instances?expand"))
         return {row["MainDicomTags"]["SOPInstanceUID"]: self.get(f"/instances/{row['ID']}/file") for row in rows}
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=60)
 
 
 @pytest.fixture
@@ -286,8 +285,7 @@ def orthanc(tmp_path: Path) -> Iterator[Callable[..., Orthanc]]:
         return started[-1]
 
     yield start
-    for receiver in started:
-        receiver.close()
+    _end(receiver.process for receiver in started)
 
 
 @pytest.fixture(scope="session")
