@@ -47,6 +47,26 @@ def test_a_session_of_another_study(xnatctl, sandbox, alice, archived, tmp_path)
     assert len(imports(sandbox)) == archived
 
 
+def test_the_accession_id_of_a_session_elsewhere_is_no_label(xnatctl, sandbox, alice, exam, archived):
+    """XNAT resolves IDs before labels, in whatever project they are."""
+    done = xnatctl(
+        "session",
+        "upload",
+        exam.directory,
+        "-P",
+        "MANUAL",
+        "-S",
+        "subj01",
+        "-E",
+        "XNAT_E00001",
+        "-o",
+        "json",
+        env=alice,
+    )
+    refused(done, "accession ID of session sess01 in project DEMO", "-P DEMO -E sess01")
+    assert len(imports(sandbox)) == archived
+
+
 def test_the_same_study_waits_under_another_subject(xnatctl, sandbox, alice, exam):
     assert xnatctl("session", "upload", exam.directory, *NAMES, "--prearchive", env=alice).code == 0
     before = len(imports(sandbox))

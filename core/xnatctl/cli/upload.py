@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.cli.uploading import Upload, run_upload
-from xnatctl.errors import JournalError, NotFound, UsageError
+from xnatctl.errors import JournalError, NotFound, PluginUnavailable, UsageError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import UploadRequest
+from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
     from xnatctl.delivery.store import Past, Summary
@@ -25,6 +27,7 @@ _COLUMNS = (
     Column(key="project", title="project"),
     Column(key="subject", title="subject"),
     Column(key="session", title="session"),
+    Column(key="resource", title="resource"),
     Column(key="state", title="state"),
     Column(key="found", title="found", numeric=True),
     Column(key="delivered", title="delivered", numeric=True),
@@ -42,7 +45,8 @@ _ITEM_COLUMNS = tuple(Column(key=key, title=key) for key in ("path", "outcome", 
 def status(app: App, dest: str | None, unfinished: bool) -> None:
     """List the uploads made from this machine; asks no server.
 
-    With DEST (an ID from the list, PROJECT/SESSION, or a session label) show the files of one that were not delivered.
+    With DEST (an ID from the list, PROJECT/SESSION, a session label, or SESSION/RESOURCE) show the files of one that
+    were not delivered.
     """
     found = [summary for summary in _journals() if not (unfinished and _state(summary) == "complete")]
     if dest is None:
@@ -59,7 +63,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
 def resume(app: App, dest: str) -> None:
     """Finish an upload with the options that it was begun with: only what is not proven is sent.
 
-    DEST is an ID from `upload status`, PROJECT/SESSION, or a session label.
+    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE.
     """
     summary = _choose(_journals(), dest)
     if summary.problem is not None:
@@ -71,6 +75,7 @@ def resume(app: App, dest: str) -> None:
         raise JournalError(
             f"{summary.path} does not say how the upload was made.", hint="Run the original upload command again."
         ) from None
+    _require_planner(app, request.command)
     if request.settles:
         given = app.given.get("url")
         if given is None:
@@ -81,6 +86,18 @@ def resume(app: App, dest: str) -> None:
                 hint="Leave --url out; for another server, make the upload anew.",
             )
     run_upload(app, Upload(request=request, wait=wait))
+
+
+def _require_planner(app: App, command: str) -> None:
+    """Raise PluginUnavailable when the plugin of the command is gone: core would plan something else in its place."""
+    if command in {spec.path for spec in BUILTIN}:
+        return
+    try:
+        app.registry.command(command)
+    except UsageError:
+        raise PluginUnavailable(
+            f"This upload was made by {command}, whose plugin is not installed.", hint="Install it, then resume."
+        ) from None
 
 
 def _journals() -> list[Summary]:
@@ -112,7 +129,21 @@ def _names(summary: Summary) -> set[str]:
         f"{where.project}/{where.session}",
         f"{where.project}/{where.subject}/{where.session}",
     }
+    if resource := _resource(summary):
+        # The session alone means the upload of its images.
+        names = {summary.id, f"{where.session or where.subject}/{resource}", f"{where.project}/{resource}"}
+        names.add(f"{where.project}/{where.session or where.subject}/{resource}")
     return {name.casefold() for name in names if name}
+
+
+def _resource(summary: Summary) -> str:
+    """The resource that an upload goes to; empty for images."""
+    request = summary.request.get("request")
+    resource = request.get("resource") if isinstance(request, dict) else None
+    if not isinstance(resource, dict):
+        return ""
+    scan = resource.get("scan")
+    return f"scan {scan}/{resource.get('label', '')}" if scan else str(resource.get("label", ""))
 
 
 def _state(summary: Summary) -> str:
@@ -134,6 +165,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "project": where.project,
         "subject": where.subject,
         "session": where.session,
+        "resource": _resource(summary),
         "state": _state(summary),
         "found": summary.found,
         "delivered": summary.delivered,
@@ -147,7 +179,7 @@ def _row(summary: Summary) -> dict[str, Any]:
 def _list_document(found: Sequence[Summary]) -> Document:
     rows = [_row(summary) for summary in found]
     open_ones = [row for row in rows if row["state"] not in ("complete", "unreadable")]
-    lines = [f"{len(rows)} uploads, {len(open_ones)} not complete."]
+    lines = [f"{counted(len(rows), 'upload')}, {len(open_ones)} not complete."]
     lines += [f"Next: xnatctl upload resume {row['id']}" for row in open_ones[:5]]
     lines += [f"Warning: {row['problem']}" for row in rows if row["problem"]]
     schema = "xnatctl.uploads/1"
@@ -168,7 +200,7 @@ def _one_document(summary: Summary) -> Document:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
     missing = [_item(past) for past in items_of(summary.path) if not past.outcome.delivered]
     row = _row(summary)
-    lines = [f"{row['delivered']} of {row['found']} instances delivered from {row['root']}: {row['state']}."]
+    lines = [f"{row['delivered']} of {row['found']} files delivered from {row['root']}: {row['state']}."]
     if row["state"] != "complete":
         lines.append(f"Next: xnatctl upload resume {row['id']}")
     schema = "xnatctl.upload/1"

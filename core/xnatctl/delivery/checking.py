@@ -13,6 +13,7 @@ from xnatctl.errors import NotFound, VerificationFailed, XnatctlError
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
+from xnatctl.model.words import counted
 from xnatctl.xnat import listing, prearchive, site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
@@ -117,7 +118,7 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
         return VerificationFailed(message, hint="Upload it with xnatctl session upload.")
     return VerificationFailed(
-        f"{where[0].upper()}{where[1:]} differs from what is on disk: {len(differences)} differences, first: "
-        f"{differences[0].message}.",
+        f"{where[0].upper()}{where[1:]} differs from what is on disk: {counted(len(differences), 'difference')}, "
+        f"first: {differences[0].message}.",
         hint="The report names each one; xnatctl session upload with the same PATH sends what is missing.",
     )

@@ -37,7 +37,8 @@ class Runtime:
     `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
     every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
     `facts` is what the journal keeps of the command, so that another process can finish it. `exclusively` keeps every
-    other run on this machine away from what a key names, as long as its context lasts.
+    other run on this machine away from what a key names, as long as its context lasts. `session` is the session of a
+    plan of resources only, which has been looked up already.
     """
 
     client: XnatClient | None
@@ -50,6 +51,7 @@ class Runtime:
     display: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     exclusively: Callable[[str], AbstractContextManager[None]] = _alone
+    session: SessionInfo | None = None
 
 
 class Course:
@@ -61,10 +63,8 @@ class Course:
         self.journal = runtime.journal
         self.pause = Pause()
         self.clockwork = Clockwork(pause=self.pause, limit=runtime.wait)
-        self.session: SessionInfo | None = None
+        self.session = runtime.session
         self.begun = False
-        #: What earlier runs recorded, before this one writes anything.
-        self.past: Mapping[str, Past] = runtime.journal.past()
         self.report = new_report(plan)
 
     @property
@@ -73,6 +73,11 @@ class Course:
         if self.runtime.client is None:
             raise ValueError("this plan is carried out on a server, so a client is needed")
         return self.runtime.client
+
+    @cached_property
+    def past(self) -> Mapping[str, Past]:
+        """What earlier runs recorded; read before this one writes anything."""
+        return self.journal.past()
 
     @cached_property
     def version(self) -> tuple[int, ...]:
@@ -89,7 +94,7 @@ class Course:
         self.journal.begin({**journal_facts(self.plan, self.runtime), **facts})
         for stage in self.plan.stages:
             if stage.resource is not None:
-                self.journal.plan(stage.items, stage.resource)
+                self.journal.plan(stage.items, stage.resource, self.past)
         self.begun = True
 
     def started(self, left: Iterable[UploadItem]) -> None:
@@ -103,6 +108,8 @@ class Course:
             **self.runtime.display,
         }
         self.runtime.tell(Event(kind=EventKind.RUN_STARTED, data=data))
+        for warning in self.plan.warnings:  # before the first byte, while it can still be stopped
+            self.tell(EventKind.WARNING, warning)
 
     def warn(self, message: str) -> None:
         """To the report and to whoever watches; in the main thread."""
@@ -128,13 +135,14 @@ def new_report(plan: UploadPlan) -> Report:
 
 
 def journal_facts(plan: UploadPlan, runtime: Runtime) -> dict[str, str]:
-    """What the journal keeps of a run as a whole."""
-    return {
+    """What the journal keeps of a run as a whole; where a session went is kept of the run that sent it."""
+    facts = {
         **runtime.facts,
         "destination": json.dumps(asdict(plan.destination)),
         "root": json.dumps(plan.root),
-        "placement": str(plan.placement),
     }
+    sends_session = any(stage.kind is StageKind.SETTLE for stage in plan.stages)
+    return {**facts, "placement": str(plan.placement)} if sends_session else facts
 
 
 def context_for(

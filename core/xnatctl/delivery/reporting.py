@@ -110,8 +110,8 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
                 bytes=item.size,
                 attempts=state.attempts,
                 note=state.note,
+                resource=state.resource.title if state.resource is not None else "",
                 study_instance_uid=item.study_instance_uid,
-                resource=state.resource.label if state.resource is not None else "",
             )
         )
     invalid = set(plan.invalid)
@@ -119,8 +119,8 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
         _unsendable(entry, Outcome.INVALID if entry in invalid else Outcome.FAILED) for entry in plan.unsendable
     ]
     for stage in plan.stages:
-        label = stage.resource.label if stage.resource is not None else ""
-        report.items += [_unsendable(entry, Outcome.FAILED, label) for entry in stage.unreadable]
+        title = stage.resource.title if stage.resource is not None else ""
+        report.items += [_unsendable(entry, Outcome.FAILED, title) for entry in stage.unreadable]
     counts = report.counts
     counts.found = len(report.items)
     counts.excluded = len(report.excluded)
@@ -140,9 +140,7 @@ class _Verdict:
         self._short = {d.series_instance_uid for d in differences if d.kind == "count"}
         self._looked = report.verification.level is not Level.NONE
         self._files = {
-            (resource.level, resource.scan, resource.label): {
-                difference.path: difference.message for difference in resource.verification.differences
-            }
+            resource.title: {difference.path: difference.message for difference in resource.verification.differences}
             for resource in report.resources
             if resource.verification.level is not Level.NONE
         }
@@ -162,8 +160,7 @@ class _Verdict:
         return Outcome.VERIFIED, state.reason
 
     def _of_file(self, state: ItemState) -> tuple[Outcome, str | None]:
-        ref = state.resource
-        differing = self._files.get((ref.level, ref.scan, ref.label)) if ref is not None else None
+        differing = self._files.get(state.resource.title) if state.resource is not None else None
         if differing is None:
             return state.outcome, state.reason
         if (message := differing.get(state.item.path)) is not None:

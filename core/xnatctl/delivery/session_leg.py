@@ -18,6 +18,7 @@ from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState, Verification
+from xnatctl.model.words import counted
 from xnatctl.xnat.listing import SessionInfo
 
 
@@ -50,7 +51,9 @@ class SessionLeg:
         journal, plan = self._journal, self._plan
         # After a review the session is in the archive, which is where what was left for review belongs in the end.
         archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
-        ground = survey(self._client, check, plan.items, journal.past(), journal.places, archive_counts=archive_counts)
+        ground = survey(
+            self._client, check, plan.items, self._course.past, journal.places, archive_counts=archive_counts
+        )
         for warning in [*check.warnings, *ground.warnings]:
             self._course.warn(warning)
         ours = journal.phase not in ("", Phase.DONE) and not journal.before("was_there")
@@ -58,7 +61,7 @@ class SessionLeg:
         importer = self._importer(check, ground)
         self._archived = ground.archived
         self._course.begin(was_there="yes" if self._was_there else "")
-        left = journal.open(plan.items, ground.proven)
+        left = journal.open(plan.items, ground.proven, past=self._course.past)
         others = [item for stage in self._course.plan.stages if stage.resource is not None for item in stage.items]
         self._course.started([*left, *others])
         self._send_items(importer, left)
@@ -147,10 +150,7 @@ class SessionLeg:
         verification = self._build_and_count(importer, ref)
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
-        self.report.next.append(
-            f"xnatctl prearchive archive {ref.project} {ref.timestamp} {ref.folder} "
-            f"--subject {check.destination.subject} --label {check.destination.session}"
-        )
+        self.report.next.append(settle.archive_command(ref, check.destination.subject, check.destination.session))
         if self._wants_verification:
             self._judge(verification)
 
@@ -215,7 +215,7 @@ class SessionLeg:
         gone = {d.sop_instance_uid for d in verification.differences if d.kind in ("missing", "remapped")}
         self._journal.doubt(item for item in self._plan.items if item.sop_instance_uid in gone)
         raise VerificationFailed(
-            f"The server does not hold what is on disk: {len(verification.differences)} differences, "
+            f"The server does not hold what is on disk: {counted(len(verification.differences), 'difference')}, "
             f"first: {verification.differences[0].message}.",
             hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
             "the report names each one.",

@@ -7,6 +7,7 @@ the experiment are read first, and only where they show that the call did not ar
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -151,6 +152,12 @@ def _archive(
     archive.archive_row(client, ref, subject=subject, session=session, overwrite=policy)
 
 
+def archive_command(ref: PrearchiveRef, subject: str, session: str) -> str:
+    """The command that archives a row by hand, quoted for a shell."""
+    words = ["xnatctl", "prearchive", "archive", ref.project, ref.timestamp, ref.folder]
+    return shlex.join([*words, "--subject", subject, "--label", session])
+
+
 def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Emit) -> None:
     """Have the server read what it received, so that it can be counted; the row becomes READY.
 
@@ -291,7 +298,7 @@ def _not_archived(client: XnatClient, ref: PrearchiveRef, what: str) -> NotArchi
     said = f" The server says: {reason}" if reason else ""
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
-        hint=f"Look at it with: xnatctl prearchive show {ref.project} {ref.timestamp} {ref.folder}",
+        hint=f"Look at it with: xnatctl prearchive show {ref}",
     )
 
 

@@ -38,6 +38,9 @@ class Inventory:
     """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
 
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
+    Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
+    the path below the root), `packed` those among them that look like archive files, `dicom` everything that is DICOM
+    by content, sent or not, and `empty_directories`; the last three are paths as people read them.
     """
 
     root: str
@@ -50,6 +53,10 @@ class Inventory:
     warnings: tuple[str, ...] = ()
     files_seen: int = 0
     patients: dict[str, set[str]] = field(default_factory=dict)
+    others: tuple[UploadItem, ...] = ()
+    packed: frozenset[str] = frozenset()
+    dicom: frozenset[str] = frozenset()
+    empty_directories: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -106,6 +113,9 @@ class _Collector(Gatherer):
         self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
+        self._others: list[UploadItem] = []
+        self._packed: set[str] = set()
+        self._dicom: set[str] = set()
         self._named: dict[str, int] = {}
 
     def unsendable(self, path: str, problem: Unreadable) -> None:
@@ -117,15 +127,36 @@ class _Collector(Gatherer):
         self._invalid.append(Exclusion(path=path, reason=str(problem)))
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
+        source = Source(path=full)
         if status.st_size == 0:
             self.exclude(path, "empty file")
+            self._other(path, source, status)
             return
         try:
             header = read_header(read, status.st_size)
         except Unreadable as problem:
+            self._dicom.add(path)
             self.unsendable(path, problem)
             return
-        self._add(path, Source(path=full), status.st_size, status, header)
+        if header is not None:
+            self._dicom.add(path)
+        else:
+            self._other(path, source, status)
+            if archives.looks_like_archive(read(512)):
+                self._packed.add(path)
+        self._add(path, source, status.st_size, status, header)
+
+    def _other(self, path: str, source: Source, status: os.stat_result) -> None:
+        self._others.append(
+            UploadItem(
+                path=path,
+                source=source,
+                size=status.st_size,
+                mtime_ns=status.st_mtime_ns,
+                inode=status.st_ino,
+                name=path,
+            )
+        )
 
     def member(self, archive: str, kind: str, status: os.stat_result, member: archives.Member) -> None:
         """One member of a ready-made archive.
@@ -214,4 +245,8 @@ class _Collector(Gatherer):
             warnings=tuple(f"Study {uid} names more than one patient ID." for uid in several),
             files_seen=self.seen,
             patients=self._patients,
+            others=tuple(self._others),
+            packed=frozenset(self._packed),
+            dicom=frozenset(self._dicom),
+            empty_directories=tuple(self.empty),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -82,6 +83,10 @@ class PrearchiveRef:
     timestamp: str
     folder: str
 
+    def __str__(self) -> str:
+        """The triple as it is typed into a shell."""
+        return shlex.join([self.project, self.timestamp, self.folder])
+
     @property
     def path(self) -> str:
         """The row's URL path below the base URL, as the server prints it: unencoded."""
@@ -115,3 +120,13 @@ class ResourceRef:
     def key(self) -> str:
         """What tells it from the other resources of a plan: level, scan and label."""
         return f"{self.level}/{self.scan}/{self.label}" if self.scan else f"{self.level}/{self.label}"
+
+    @property
+    def title(self) -> str:
+        """The same for people: the label alone on a session, which is the rule, else with what carries it."""
+        match self.level:
+            case ResourceLevel.SESSION:
+                return self.label
+            case ResourceLevel.SCAN:
+                return f"scan {self.scan}/{self.label}"
+        return f"{self.level}/{self.label}"

@@ -133,7 +133,7 @@ def error_for(reply: Reply, server: str, method: str, path: str) -> XnatctlError
         case 413:
             return TooLarge(
                 f"A request was too large for {server} or a proxy before it (HTTP 413).",
-                hint="Ask the administrator to raise client_max_body_size, or send smaller pieces with --mode gradual.",
+                hint="Ask the administrator to raise its limit (client_max_body_size in nginx).",
                 status=status,
             )
         case 429 | 503:
