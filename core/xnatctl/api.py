@@ -52,8 +52,11 @@ from xnatctl.model.refs import (
     ResourceLevel,
     ResourceRef,
     clean_label,
+    file_name_problem,
     is_clean_label,
+    is_plain_path,
     is_uid,
+    resource_label_problem,
 )
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.protocols import (
@@ -65,6 +68,7 @@ from xnatctl.plugin.protocols import (
     Formatter,
     Importer,
     Reader,
+    ResourceWriter,
     StoringCredentialSource,
     Transport,
     TransportContext,
@@ -84,11 +88,22 @@ if TYPE_CHECKING:
     from xnatctl.cli.console import printable
     from xnatctl.cli.options import TransportOptionsCommand, common_options, journal_options, server_options
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
-    from xnatctl.delivery.importer import changed_outcome
+    from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
+    from xnatctl.delivery.resource_planning import plan_resource_stages, plan_resource_upload
+    from xnatctl.delivery.resource_writer import goes_alone
     from xnatctl.delivery.settle import commit_row
     from xnatctl.inventory.files import FileInventory, scan_files
     from xnatctl.inventory.walk import Inventory, scan_path
+    from xnatctl.packing.bodies import (
+        deflated_zip_body,
+        fits_zip,
+        plain_body,
+        stored_zip_body,
+        tar_body,
+        tgz_body,
+    )
+    from xnatctl.packing.deflate import compressor_name
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive
     from xnatctl.xnat.client import XnatClient
@@ -102,12 +117,19 @@ _LAZY = {
     "TransportOptionsCommand": "xnatctl.cli.options",
     "Upload": "xnatctl.cli.uploading",
     "XnatClient": "xnatctl.xnat.client",
-    "changed_outcome": "xnatctl.delivery.importer",
+    "changed_outcome": "xnatctl.delivery.outcomes",
     "commit_row": "xnatctl.delivery.settle",
     "common_options": "xnatctl.cli.options",
+    "compressor_name": "xnatctl.packing.deflate",
     "cut_batches": "xnatctl.delivery.planning",
+    "deflated_zip_body": "xnatctl.packing.bodies",
+    "fits_zip": "xnatctl.packing.bodies",
+    "goes_alone": "xnatctl.delivery.resource_writer",
     "journal_options": "xnatctl.cli.options",
     "pass_app": "xnatctl.cli.app",
+    "plain_body": "xnatctl.packing.bodies",
+    "plan_resource_stages": "xnatctl.delivery.resource_planning",
+    "plan_resource_upload": "xnatctl.delivery.resource_planning",
     "plan_session_upload": "xnatctl.delivery.planning",
     "printable": "xnatctl.cli.console",
     "project_access": "xnatctl.xnat.site",
@@ -117,6 +139,9 @@ _LAZY = {
     "scan_files": "xnatctl.inventory.files",
     "scan_path": "xnatctl.inventory.walk",
     "server_options": "xnatctl.cli.options",
+    "stored_zip_body": "xnatctl.packing.bodies",
+    "tar_body": "xnatctl.packing.bodies",
+    "tgz_body": "xnatctl.packing.bodies",
     "token_directory": "xnatctl.settings.paths",
     "transport_options": "xnatctl.cli.uploading",
     "write_private": "xnatctl.settings.paths",
@@ -172,6 +197,7 @@ __all__ = [
     "Refused",
     "ResourceLevel",
     "ResourceRef",
+    "ResourceWriter",
     "ServerError",
     "Source",
     "SourceChanged",
@@ -197,23 +223,36 @@ __all__ = [
     "clean_label",
     "commit_row",
     "common_options",
+    "compressor_name",
     "cut_batches",
+    "deflated_zip_body",
+    "file_name_problem",
+    "fits_zip",
+    "goes_alone",
     "hookimpl",
     "is_clean_label",
+    "is_plain_path",
     "is_uid",
     "journal_options",
     "listing",
     "pass_app",
+    "plain_body",
+    "plan_resource_stages",
+    "plan_resource_upload",
     "plan_session_upload",
     "prearchive",
     "printable",
     "project_access",
     "read_private",
     "readable_by_others",
+    "resource_label_problem",
     "run_upload",
     "scan_files",
     "scan_path",
     "server_options",
+    "stored_zip_body",
+    "tar_body",
+    "tgz_body",
     "token_directory",
     "transport_options",
     "write_private",

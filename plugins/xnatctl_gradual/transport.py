@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from xnatctl.api import Batch, BatchResult, Body, Emit, PluginUnavailable, TransportContext, UploadItem, cut_batches
+from xnatctl.api import (
+    Batch,
+    BatchResult,
+    Emit,
+    PluginUnavailable,
+    TransportContext,
+    UploadItem,
+    cut_batches,
+    plain_body,
+)
 
 _HANDLER = "gradual-DICOM"
-_BLOCK = 1 << 20
 
 
 class GradualTransport:
@@ -40,13 +48,8 @@ class GradualTransport:
         if importer is None:
             raise PluginUnavailable("This transport was made to describe, not to send.")
         (item,) = batch.items
-        body = Body(length=item.size, chunks=lambda: self._content(item))
+        body = plain_body(item, self._context.open_item)
         return importer.deliver(batch.items, handler=_HANDLER, content_type="application/dicom", body=body, emit=emit)
 
     def close(self) -> None:
         """Nothing of its own is open."""
-
-    def _content(self, item: UploadItem) -> Iterator[bytes]:
-        with self._context.open_item(item) as reader:
-            while data := reader.read(_BLOCK):
-                yield data

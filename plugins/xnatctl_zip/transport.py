@@ -22,11 +22,15 @@ from xnatctl.api import (
     TransportContext,
     UploadItem,
     changed_outcome,
+    compressor_name,
     cut_batches,
+    deflated_zip_body,
+    fits_zip,
+    stored_zip_body,
+    tar_body,
+    tgz_body,
 )
-from xnatctl_zip.bodies import deflated_zip_body, fits_zip, stored_zip_body, tar_body, tgz_body
 from xnatctl_zip.choice import Choice, compressible
-from xnatctl_zip.deflate import NAME
 
 _HANDLER = "DICOM-zip"
 #: DICOM-zip reads tar since this version (contract xnat-import 7).
@@ -70,7 +74,12 @@ class _Bundle:
 
     def describe(self) -> Mapping[str, str]:
         """No network, no secret."""
-        return {"bundle": self.form, "compress": self._wanted, "compressor": NAME, "import handler": _HANDLER}
+        return {
+            "bundle": self.form,
+            "compress": self._wanted,
+            "compressor": compressor_name(),
+            "import handler": _HANDLER,
+        }
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
         """Smaller batches when they may have to be held in memory."""

@@ -19,6 +19,7 @@ ROOMS = {
     "model": set(),
     "plugin": {"model"},
     "inventory": {"model", "plugin"},
+    "packing": {"model", "plugin"},
     "xnat": {"model", "plugin"},
     "settings": {"model", "plugin"},
     "delivery": {"model", "plugin", "inventory", "xnat"},

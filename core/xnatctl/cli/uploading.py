@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -20,8 +21,10 @@ from xnatctl.model.report import Counts, Report, Status
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
+    from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.journal import Journal
-    from xnatctl.delivery.run import HandoverRun, SessionRun
+    from xnatctl.delivery.lock import Lock
+    from xnatctl.delivery.run import PlanRun
     from xnatctl.plugin.protocols import Transport, TransportContext
 
 
@@ -103,13 +106,18 @@ class _Ended(Exception):
 
 
 def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
-    from xnatctl.delivery.run import HandoverRun, Runtime, SessionRun
+    from xnatctl.delivery.course import Runtime
+    from xnatctl.delivery.handover import HandoverRun
+    from xnatctl.delivery.resource_home import is_resources_only, locate
+    from xnatctl.delivery.run import PlanRun
     from xnatctl.delivery.settle import WAIT
 
     # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login.
     client = app.connect() if upload.request.settles else None
     if client is not None:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
+        if is_resources_only(plan):
+            plan = locate(client, plan)
     with _journal(app, upload, plan) as journal:
         runtime = Runtime(
             client=client,
@@ -120,25 +128,42 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
             journal=journal,
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
             facts={"request": _request_text(upload, plan)},
+            exclusively=lambda key: _exclusively(app, upload, key),
         )
-        return _run(SessionRun(plan, runtime) if client is not None else HandoverRun(plan, runtime), upload)
+        return _run(PlanRun(plan, runtime) if client is not None else HandoverRun(plan, runtime), upload)
 
 
 @contextmanager
 def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
     """The journal of the destination, with every other run locked out. Raises Refused, JournalError."""
     from xnatctl.delivery.journal import Journal
-    from xnatctl.delivery.store import Lock, Store, journal_key
+    from xnatctl.delivery.resource_home import is_resources_only
+    from xnatctl.delivery.store import Store, journal_key
     from xnatctl.settings.paths import journal_directory, private_directory
 
     directory = private_directory(journal_directory())
-    key = journal_key(plan.destination, None if upload.request.settles else plan.root)
+    resources = [stage.resource for stage in plan.stages if stage.resource] if is_resources_only(plan) else []
+    key = journal_key(plan.destination, None if upload.request.settles else plan.root, resources)
     with ExitStack() as stack:
-        stack.enter_context(
-            closing(Lock(directory / f"{key}.lock", _sleep, limit=upload.lock_wait, tell=app.info)),
-        )
+        stack.enter_context(_lock(app, upload, key))
         store = Store(directory / f"{key}.sqlite", fresh=not upload.resume)
         yield stack.enter_context(closing(Journal(store)))
+
+
+@contextmanager
+def _exclusively(app: App, upload: Upload, key: str) -> Iterator[None]:
+    """Keep other runs on this machine away from one resource, whatever plan they come with. Raises Refused."""
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    with _lock(app, upload, f"resource-{digest}"):
+        yield
+
+
+def _lock(app: App, upload: Upload, name: str) -> closing[Lock]:
+    from xnatctl.delivery.lock import Lock
+    from xnatctl.settings.paths import journal_directory, private_directory
+
+    path = private_directory(journal_directory()) / f"{name}.lock"
+    return closing(Lock(path, _sleep, limit=upload.lock_wait, tell=app.info))
 
 
 def _sleep(seconds: float) -> bool:
@@ -152,7 +177,7 @@ def _request_text(upload: Upload, plan: UploadPlan) -> str:
     return json.dumps({"request": request.as_document(), "wait": upload.wait})
 
 
-def _run(run: SessionRun | HandoverRun, upload: Upload) -> Report:
+def _run(run: PlanRun | HandoverRun, upload: Upload) -> Report:
     try:
         return run.run()
     except (KeyboardInterrupt, Interrupted) as interrupt:
@@ -204,7 +229,7 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
 
 def _show_plan(app: App, plan: UploadPlan) -> None:
     from xnatctl.cli.report_view import plan_document
-    from xnatctl.delivery.run import context_for
+    from xnatctl.delivery.course import context_for
 
     described: dict[str, str] = {}
     batches = 0

@@ -31,6 +31,7 @@ class Crew:
         self._pause = pause
         self._abort = abort
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._fault: BaseException | None = None
 
     def emit(self, event: Event) -> None:
         """Say something, from any worker."""
@@ -39,7 +40,8 @@ class Crew:
     def run(self, work: Callable[[], None], count: int, *, give_up: Callable[[], None]) -> None:
         """Have `count` workers do `work`, which raises nothing foreseeable; returns when all are done.
 
-        Raises Interrupted on Ctrl-C or a signal, after `give_up` and after cutting what is in flight.
+        Raises Interrupted on Ctrl-C or a signal, after `give_up` and after cutting what is in flight; what `work`
+        raised all the same is raised here.
         """
         threads = [
             threading.Thread(target=self._worker, args=(work,), name=f"worker-{number}", daemon=True)
@@ -53,10 +55,14 @@ class Crew:
             self._interrupt(threads, give_up)
             number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
             raise Interrupted("Interrupted; requests in flight were cut.", signal_number=number) from None
+        if self._fault is not None:
+            raise self._fault
 
     def _worker(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
+            self._fault = fault
         finally:
             self._events.put(None)
 

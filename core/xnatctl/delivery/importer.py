@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from xnatctl.delivery.retry import classify, outcome_for
-from xnatctl.errors import SourceChanged, Throttled, XnatctlError
-from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.delivery.outcomes import Counted, all_outcomes, failed_outcomes
+from xnatctl.errors import XnatctlError
+from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
@@ -66,13 +66,7 @@ class SessionImporter:
         self, items: Sequence[UploadItem], *, handler: str, content_type: str, body: Body, emit: Emit
     ) -> BatchResult:
         """POST `body`; one outcome per item, whatever happens."""
-        sent = 0
-
-        def count(increment: int) -> None:
-            nonlocal sent
-            sent += increment
-            emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": increment}))
-
+        sent = Counted(emit)
         try:
             texts = send_import(
                 self._client,
@@ -81,23 +75,21 @@ class SessionImporter:
                 content_type=content_type,
                 body=body,
                 direct=self._direct,
-                on_bytes=count,
+                on_bytes=sent,
             )
-        except SourceChanged as error:
-            return BatchResult(outcomes=tuple(changed_outcome(item, error) for item in items), bytes_sent=sent)
         except XnatctlError as error:
-            return BatchResult(outcomes=_failed(items, error), bytes_sent=sent)
-        return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent)
+            return BatchResult(outcomes=failed_outcomes(items, error), bytes_sent=sent.bytes)
+        return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)
 
     def _read(self, items: Sequence[UploadItem], texts: Sequence[str]) -> tuple[ItemOutcome, ...]:
         """What a 200 says of each item (contract xnat-import 2)."""
         if not texts:
             reason = "the server answered 200 and stored nothing: a series import filter or an anonymisation rule"
-            return _all(items, Outcome.FILTERED, FailureClass.FILTERED, reason)
+            return all_outcomes(items, Outcome.FILTERED, FailureClass.FILTERED, reason)
         uris = [ImportUri.parse(text) for text in texts]
         for text, uri in zip(texts, uris, strict=True):
             if problem := self._stray(uri):
-                return _all(items, Outcome.FAILED, FailureClass.DESTINATION, f"{problem}: {text}")
+                return all_outcomes(items, Outcome.FAILED, FailureClass.DESTINATION, f"{problem}: {text}")
         with self._lock:
             for uri in uris:
                 self._uris.setdefault(uri.text, uri)
@@ -116,31 +108,3 @@ class SessionImporter:
         if staged and uri.text not in staged:
             return f"the server opened a second prearchive session beside {staged[0]}"
         return None
-
-
-def _all(
-    items: Sequence[UploadItem], outcome: Outcome, failure: FailureClass, reason: str, after: float | None = None
-) -> tuple[ItemOutcome, ...]:
-    return tuple(
-        ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason, retry_after=after)
-        for item in items
-    )
-
-
-def _failed(items: Sequence[UploadItem], error: XnatctlError) -> tuple[ItemOutcome, ...]:
-    failure = classify(error)
-    reason = error.message if error.hint is None else f"{error.message} {error.hint}"
-    after = error.retry_after if isinstance(error, Throttled) else None
-    return _all(items, outcome_for(failure), failure, reason, after)
-
-
-def changed_outcome(item: UploadItem, error: SourceChanged) -> ItemOutcome:
-    """The culprit is `changed`; its companions were cut off and go again."""
-    if error.path is None or error.path == item.path:
-        return ItemOutcome(path=item.path, outcome=Outcome.CHANGED, failure=FailureClass.SOURCE, reason=error.message)
-    return ItemOutcome(
-        path=item.path,
-        outcome=Outcome.AMBIGUOUS,
-        failure=FailureClass.ANSWER_LOST,
-        reason=f"sent together with {error.path}, which changed",
-    )

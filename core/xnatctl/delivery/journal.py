@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from xnatctl.delivery.store import Past, Statement, Store, encode, set_meta
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
+from xnatctl.model.refs import ResourceRef
 
 _UPSERT: Final = """
 INSERT INTO items (name, path, size, mtime_ns, digest, run, outcome, reason, uri, attempts)
@@ -35,14 +36,24 @@ class Phase:
 
     SENDING = "sending"
     SETTLING = "settling"
+    ATTACHING = "attaching"
     DONE = "done"
+
+
+def record_name(item: UploadItem, resource: ResourceRef | None = None) -> str:
+    """What an item is called in the journal: by its member name, and in a resource by the resource as well."""
+    return item.name if resource is None else f"{resource.key}/{item.name}"
 
 
 @dataclass(slots=True)
 class ItemState:
-    """The latest word on one item. `attempts` counts requests that carried it."""
+    """The latest word on one item. `attempts` counts requests that carried it.
+
+    `resource` is None for an instance; `digest` is that of the bytes that were read for sending, once all were.
+    """
 
     item: UploadItem
+    resource: ResourceRef | None = None
     outcome: Outcome = Outcome.PLANNED
     failure: FailureClass = FailureClass.NONE
     reason: str | None = None
@@ -50,6 +61,12 @@ class ItemState:
     uri: str | None = None
     attempts: int = 0
     skipped: bool = False
+    digest: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in the journal."""
+        return record_name(self.item, self.resource)
 
 
 class Journal:
@@ -59,7 +76,6 @@ class Journal:
         self._store = store
         self._lock = threading.Lock()
         self._states: dict[str, ItemState] = {}
-        self._digests: dict[str, str] = {}
         self._places: set[str] = set(store.places()) if store else set()
         meta = store.meta() if store else {}
         self._run = int(meta.get("run", "0"))
@@ -105,27 +121,45 @@ class Journal:
         self._phase = Phase.SENDING
         self._remember({**facts, "run": str(self._run), "phase": self._phase})
 
-    def open(self, items: Iterable[UploadItem], proven: Collection[str] = ()) -> tuple[UploadItem, ...]:
-        """Enter the items of the plan; returns those that are still to be sent.
+    def plan(self, items: Iterable[UploadItem], resource: ResourceRef) -> None:
+        """Enter items that are sent later in this run; what an earlier run knew of the same files stays."""
+        past = self.past()
+        states = self._states_of(items, resource)
+        self._enter([(state, _still(past.get(state.name), state.item)) for state in states])
+
+    def open(
+        self, items: Iterable[UploadItem], proven: Collection[str] = (), resource: ResourceRef | None = None
+    ) -> tuple[UploadItem, ...]:
+        """Enter the items of a stage; returns those that are still to be sent.
 
         `proven` are the member names of those that an earlier run delivered, and that are still there.
         """
         past = self.past() if proven else {}
+        states = self._states_of(items, resource)
         with self._lock:
-            for item in items:
-                state = self._states.setdefault(item.path, ItemState(item))
-                if item.name in proven:
+            for state in states:
+                if state.item.name in proven:
                     state.outcome, state.skipped = Outcome.ACCEPTED, True
-                    state.note = before.reason if (before := past.get(item.name)) is not None else None
-            states = list(self._states.values())
-        for first in range(0, len(states), _ROWS):
-            self._write([self._entry(state, past.get(state.item.name)) for state in states[first : first + _ROWS]])
+                    before = past.get(state.name)
+                    state.note = before.reason if before is not None else None
+        self._enter([(state, past.get(state.name) if state.skipped else None) for state in states])
         return tuple(state.item for state in states if not state.outcome.delivered)
 
+    def _states_of(self, items: Iterable[UploadItem], resource: ResourceRef | None) -> list[ItemState]:
+        with self._lock:
+            return [self._states.setdefault(item.path, ItemState(item, resource)) for item in items]
+
+    def _enter(self, entries: Sequence[tuple[ItemState, Past | None]]) -> None:
+        """Write rows; what the past knew of one is kept in it."""
+        for first in range(0, len(entries), _ROWS):
+            self._write([self._entry(state, past) for state, past in entries[first : first + _ROWS]])
+
     def _entry(self, state: ItemState, past: Past | None) -> Statement:
-        item, digest = state.item, past.digest if past is not None and state.skipped else None
-        fields = (encode(item.name), encode(item.path), item.size, item.mtime_ns, digest, self._run)
-        return (_UPSERT, (*fields, str(state.outcome)))
+        item = state.item
+        outcome = past.outcome if past is not None and not state.outcome.delivered else state.outcome
+        digest = state.digest or (past.digest if past is not None else None)
+        fields = (encode(state.name), encode(item.path), item.size, item.mtime_ns, digest, self._run)
+        return (_UPSERT, (*fields, str(outcome)))
 
     def intend(self, batch: Batch) -> None:
         """The items of the batch are about to be sent."""
@@ -134,12 +168,20 @@ class Journal:
                 state = self._states[item.path]
                 state.outcome = Outcome.SENDING
                 state.attempts += 1
-        self._write([(_INTEND, (encode(item.name),)) for item in batch.items])
+                state.digest = None
+            names = [self._states[item.path].name for item in batch.items]
+        self._write([(_INTEND, (encode(name),)) for name in names])
 
     def digest(self, item: UploadItem, digest: str) -> None:
-        """The SHA-256 of the bytes that were read of an item, in hex; becomes durable with its outcome."""
+        """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
         with self._lock:
-            self._digests[item.path] = digest
+            self._states[item.path].digest = digest
+
+    def digest_of(self, item: UploadItem) -> str | None:
+        """The digest of the bytes that were read of an item in this run; None when they were not."""
+        with self._lock:
+            state = self._states.get(item.path)
+            return state.digest if state is not None else None
 
     def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
         """What the answer, or its absence, made of items of one batch; see `Store.write` for `flush`."""
@@ -154,9 +196,8 @@ class Journal:
                 state.uri = outcome.uri or state.uri
                 said = outcome.reason or outcome.note
                 reason = encode(said) if said is not None else None
-                digest = self._digests.pop(outcome.path, None)
                 statements.append(
-                    (_RECORD, (str(outcome.outcome), reason, outcome.uri, digest, encode(state.item.name)))
+                    (_RECORD, (str(outcome.outcome), reason, outcome.uri, state.digest, encode(state.name)))
                 )
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
@@ -170,12 +211,15 @@ class Journal:
 
     def doubt(self, items: Iterable[UploadItem]) -> None:
         """These were delivered once, but are not on the server: the next run sends them again."""
-        self._write([(_OUTCOME, (str(Outcome.MISSING), encode(item.name))) for item in items])
-
-    def states(self) -> tuple[ItemState, ...]:
-        """The state of every item, in the order of the plan."""
         with self._lock:
-            return tuple(self._states.values())
+            names = [self._states[item.path].name for item in items]
+        self._write([(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in names])
+
+    def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> tuple[ItemState, ...]:
+        """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""
+        with self._lock:
+            states = tuple(self._states.values())
+        return states if resource == "all" else tuple(state for state in states if state.resource == resource)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -188,3 +232,10 @@ class Journal:
     def _write(self, statements: Sequence[Statement], *, flush: bool = True) -> None:
         if self._store and statements:
             self._store.write(*statements, flush=flush)
+
+
+def _still(before: Past | None, item: UploadItem) -> Past | None:
+    """What the past knows of a file as it is now: of one that changed since it was delivered, that it did."""
+    if before is None or before.describes(item):
+        return before
+    return replace(before, outcome=Outcome.CHANGED, digest=None) if before.outcome.delivered else None

@@ -17,7 +17,7 @@ from xnatctl.errors import (
     XnatctlError,
 )
 from xnatctl.model.outcome import FailureClass, Outcome
-from xnatctl.model.plan import UploadPlan
+from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import Level, Report, ReportItem
 from xnatctl.xnat.importing import ImportUri
 
@@ -37,7 +37,7 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
 
 
 def incomplete(
-    states: Sequence[ItemState], plan: UploadPlan, uris: Sequence[ImportUri], rerun: str
+    states: Sequence[ItemState], unreadable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
 ) -> XnatctlError | None:
     """The error that ends a run in which a file was not delivered; None when all were.
 
@@ -47,17 +47,17 @@ def incomplete(
     undelivered = [state for state in states if not state.outcome.delivered]
     if any(state.outcome.delivered for state in states):
         undelivered = [state for state in undelivered if state.outcome is not Outcome.FILTERED]
-    if not undelivered and not plan.unreadable:
+    if not undelivered and not unreadable:
         return None
-    total = len(states) + len(plan.unreadable)
-    missing = len(undelivered) + len(plan.unreadable)
+    total = len(states) + len(unreadable)
+    missing = len(undelivered) + len(unreadable)
     if undelivered and len(undelivered) == len(states):
         return _nothing(undelivered, total)
     names = [f"{state.item.path} ({state.reason or state.outcome})" for state in undelivered]
-    names += [f"{entry.path} ({entry.reason})" for entry in plan.unreadable]
+    names += [f"{entry.path} ({entry.reason})" for entry in unreadable]
     where = f" The others wait at {uris[0].text}, not archived." if uris else ""
     hint = f"Run the same command again to complete the session: {rerun}"
-    if not plan.unreadable and all(state.outcome is Outcome.REJECTED for state in undelivered):
+    if not unreadable and all(state.outcome is Outcome.REJECTED for state in undelivered):
         hint = "What was refused now would be refused again: ask the administrator of the receiver, then run it again."
     return DeliveryIncomplete(
         f"{missing} of {total} files were not delivered, first {names[0]}.{where}",
@@ -93,16 +93,10 @@ def _nothing(undelivered: Sequence[ItemState], total: int) -> XnatctlError:
 
 def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) -> None:
     """Items, counts and bytes of the report from the journal and the verification."""
-    missing = {d.sop_instance_uid for d in report.verification.differences if d.kind in ("missing", "remapped")}
-    short = {d.series_instance_uid for d in report.verification.differences if d.kind == "count"}
-    looked = report.verification.level is not Level.NONE
+    verdict = _Verdict(report)
     for state in states:
-        item, outcome, reason = state.item, state.outcome, state.reason
-        if looked and outcome.delivered:
-            if item.sop_instance_uid in missing:
-                outcome, reason = Outcome.MISSING, "not found on the server"
-            elif item.series_instance_uid not in short and "" not in short:
-                outcome = Outcome.VERIFIED
+        item = state.item
+        outcome, reason = verdict.of(state)
         report.items.append(
             ReportItem(
                 path=item.path,
@@ -113,20 +107,14 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
                 bytes=item.size,
                 attempts=state.attempts,
                 note=state.note,
+                resource=state.resource.label if state.resource is not None else "",
                 study_instance_uid=item.study_instance_uid,
             )
         )
-    report.items += [
-        ReportItem(
-            path=entry.path,
-            outcome=Outcome.FAILED,
-            reason=entry.reason,
-            sop_instance_uid="",
-            series_instance_uid="",
-            bytes=0,
-        )
-        for entry in plan.unreadable
-    ]
+    report.items += [_unreadable(entry) for entry in plan.unreadable]
+    for stage in plan.stages:
+        label = stage.resource.label if stage.resource is not None else ""
+        report.items += [_unreadable(entry, label) for entry in stage.unreadable]
     counts = report.counts
     counts.found = len(report.items)
     counts.excluded = len(report.excluded)
@@ -135,3 +123,55 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
     counts.failed = counts.found - counts.sent - counts.skipped
     counts.verified = sum(item.outcome is Outcome.VERIFIED for item in report.items)
     report.bytes = sum(state.item.size for state in states if state.outcome.delivered and not state.skipped)
+
+
+class _Verdict:
+    """What the comparison with the server says of each item that was delivered."""
+
+    def __init__(self, report: Report) -> None:
+        differences = report.verification.differences
+        self._gone = {d.sop_instance_uid for d in differences if d.kind in ("missing", "remapped")} - {""}
+        self._short = {d.series_instance_uid for d in differences if d.kind == "count"}
+        self._looked = report.verification.level is not Level.NONE
+        self._files = {
+            (resource.level, resource.scan, resource.label): {
+                difference.path: difference.message for difference in resource.verification.differences
+            }
+            for resource in report.resources
+            if resource.verification.level is not Level.NONE
+        }
+
+    def of(self, state: ItemState) -> tuple[Outcome, str | None]:
+        """Outcome and reason for the report."""
+        if not state.outcome.delivered:
+            return state.outcome, state.reason
+        if state.resource is not None:
+            return self._of_file(state)
+        if not self._looked:
+            return state.outcome, state.reason
+        if state.item.sop_instance_uid in self._gone:
+            return Outcome.MISSING, "not found on the server"
+        if state.item.series_instance_uid in self._short or "" in self._short:
+            return state.outcome, state.reason
+        return Outcome.VERIFIED, state.reason
+
+    def _of_file(self, state: ItemState) -> tuple[Outcome, str | None]:
+        ref = state.resource
+        differing = self._files.get((ref.level, ref.scan, ref.label)) if ref is not None else None
+        if differing is None:
+            return state.outcome, state.reason
+        if (message := differing.get(state.item.path)) is not None:
+            return Outcome.MISSING, message
+        return Outcome.VERIFIED, state.reason
+
+
+def _unreadable(entry: Exclusion, resource: str = "") -> ReportItem:
+    return ReportItem(
+        path=entry.path,
+        outcome=Outcome.FAILED,
+        reason=entry.reason,
+        sop_instance_uid="",
+        series_instance_uid="",
+        bytes=0,
+        resource=resource,
+    )

@@ -54,7 +54,7 @@ def recall(items: Iterable[UploadItem], past: Mapping[str, Past]) -> tuple[list[
 
 
 def _unchanged(item: UploadItem, before: Past) -> bool:
-    if (item.path, item.size, item.mtime_ns) == (before.path, before.size, before.mtime_ns):
+    if before.describes(item):
         return True
     if item.size != before.size or before.digest is None:
         return False

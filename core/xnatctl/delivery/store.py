@@ -13,7 +13,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import Any
 
 from xnatctl.errors import JournalError
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.refs import Destination
+from xnatctl.model.plan import UploadItem
+from xnatctl.model.refs import Destination, ResourceRef
 
 #: "xnct": tells our files from other people's databases.
 _APPLICATION = 0x786E6374
@@ -41,7 +42,10 @@ Statement = tuple[str, Sequence[Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Past:
-    """What an earlier run recorded of one instance. `digest` is the SHA-256 of the bytes that were sent, in hex."""
+    """What an earlier run recorded of one file.
+
+    `digest` is that of the bytes that were sent, in hex: SHA-256 of an instance, MD5 of a file of a resource.
+    """
 
     path: str
     size: int
@@ -52,6 +56,10 @@ class Past:
     attempts: int
     reason: str | None = None
     current: bool = True
+
+    def describes(self, item: UploadItem) -> bool:
+        """True when the file is what it was then, as far as path, size and time tell."""
+        return (item.path, item.size, item.mtime_ns) == (self.path, self.size, self.mtime_ns)
 
 
 def encode(text: str) -> bytes:
@@ -64,12 +72,15 @@ def decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def journal_key(destination: Destination, root: str | None = None) -> str:
-    """Sixteen hex digits that name the journal of a destination; `root` where a receiver names no session.
+def journal_key(destination: Destination, root: str | None = None, resources: Sequence[ResourceRef] = ()) -> str:
+    """Sixteen hex digits that name the journal of a destination.
 
-    The subject is no part of it: a label is unique in its project, whatever subject it is filed under.
+    `root` where a receiver names no session; `resources` where they alone are written to. The subject is no part of it
+    where a session is named: a label is unique in its project, whatever subject it is filed under.
     """
     parts = [destination.server, destination.project.casefold(), destination.session.casefold(), root or ""]
+    if resources:
+        parts += [destination.subject if not destination.session else "", *sorted(ref.key for ref in resources)]
     return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()[:16]
 
 
@@ -92,7 +103,7 @@ class Store:
         self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        with _explained(self.path):
+        with explained(self.path):
             with suppress(FileExistsError):
                 # SQLite would make it with the umask; its side files take the mode of this one.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -117,22 +128,22 @@ class Store:
 
     def meta(self) -> dict[str, str]:
         """Everything known of the journal as a whole."""
-        with self._write_lock, _explained(self.path):
+        with self._write_lock, explained(self.path):
             return dict(self._db.execute("SELECT key, value FROM meta"))
 
     def places(self) -> tuple[str, ...]:
         """The URIs where the server said that it put something."""
-        with self._write_lock, _explained(self.path):
+        with self._write_lock, explained(self.path):
             return tuple(uri for (uri,) in self._db.execute("SELECT uri FROM places"))
 
     def past(self) -> dict[str, Past]:
         """What earlier runs recorded, by member name."""
-        with self._write_lock, _explained(self.path):
+        with self._write_lock, explained(self.path):
             return dict(_rows(self._db, -1))
 
     def tried(self) -> bool:
         """True when something was sent, or may have been."""
-        with self._write_lock, _explained(self.path):
+        with self._write_lock, explained(self.path):
             return self._db.execute("SELECT 1 FROM items WHERE attempts > 0 LIMIT 1").fetchone() is not None
 
     # writing
@@ -155,7 +166,7 @@ class Store:
                 batch, self._pending = self._pending, []
                 flush, self._flush = self._flush, False
                 upto = self._queued
-            with _explained(self.path):
+            with explained(self.path):
                 self._commit(batch, "FULL" if flush else "NORMAL")
             self._written = upto
 
@@ -274,7 +285,7 @@ class _reading:  # noqa: N801 - used as a with statement
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._guard = _explained(path)
+        self._guard = explained(path)
 
     def __enter__(self) -> sqlite3.Connection:
         with self._guard:
@@ -293,7 +304,7 @@ class _reading:  # noqa: N801 - used as a with statement
         self._guard.__exit__(kind, error, trace)
 
 
-class _explained:  # noqa: N801 - used as a with statement
+class explained:  # noqa: N801 - used as a with statement
     """Turns what SQLite and the file system say into a JournalError that says what to do."""
 
     def __init__(self, path: Path) -> None:
@@ -346,50 +357,6 @@ def _create(db: sqlite3.Connection) -> None:
 
 
 def _remove(path: Path) -> None:
-    with _explained(path):
+    with explained(path):
         for suffix in ("", "-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-class Lock:
-    """Keeps a second run away from the same destination: a database that stays locked while this process lives.
-
-    A lock of SQLite ends with its process, whatever kills it, on every system that it runs on.
-    """
-
-    def __init__(self, path: Path, wait: Callable[[float], bool], *, limit: float, tell: Callable[[str], None]) -> None:
-        """Take the lock, waiting up to `limit` seconds; `wait(seconds)` returns False to give up.
-
-        Raises Refused when the other run goes on for longer.
-        """
-        from xnatctl.errors import Refused
-
-        with _explained(path):
-            with suppress(FileExistsError):
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        waited = 0.0
-        while not self._taken():
-            if waited == 0:
-                tell(f"Another run is uploading to the same destination; waiting for it, up to {limit:.0f} s.")
-            if waited >= limit or not wait(0.25):
-                self._db.close()
-                raise Refused(
-                    "Another run is still uploading to the same destination.",
-                    hint="Let it finish, or end it; then run this command again. --lock-wait says how long to wait.",
-                )
-            waited += 0.25
-
-    def _taken(self) -> bool:
-        try:
-            self._db.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                return False
-            raise
-        return True
-
-    def close(self) -> None:
-        """Let the next run in; never raises."""
-        with suppress(sqlite3.Error):
-            self._db.close()

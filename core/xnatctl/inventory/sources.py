@@ -52,12 +52,14 @@ def _check(item: UploadItem, descriptor: int) -> None:
 class _Digesting:
     """Hashes what is read through it, and tells the digest with the last byte."""
 
-    def __init__(self, inner: Reader, item: UploadItem, tell: Callable[[UploadItem, str], None]) -> None:
+    def __init__(
+        self, inner: Reader, item: UploadItem, tell: Callable[[UploadItem, str], None], algorithm: str
+    ) -> None:
         self._inner = inner
         self._item = item
         self._tell = tell
         self._left = item.size
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.new(algorithm, usedforsecurity=False)
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._inner.read(size)
@@ -69,10 +71,12 @@ class _Digesting:
 
 
 @contextmanager
-def open_digesting(item: UploadItem, tell: Callable[[UploadItem, str], None]) -> Iterator[Reader]:
-    """`open_item`, and `tell` hears the SHA-256 (hex) when all of the item has been read."""
+def open_digesting(
+    item: UploadItem, tell: Callable[[UploadItem, str], None], algorithm: str = "sha256"
+) -> Iterator[Reader]:
+    """`open_item`, and `tell` hears the digest (hex) when all of the item has been read."""
     with open_item(item) as reader:
-        yield _Digesting(reader, item, tell)
+        yield _Digesting(reader, item, tell, algorithm)
 
 
 class _FileReader:
@@ -154,9 +158,9 @@ def _exactly(reader: Reader, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def content_hash(item: UploadItem) -> str:
-    """SHA-256 of an item's bytes, in hex."""
-    digest = hashlib.sha256()
+def content_hash(item: UploadItem, algorithm: str = "sha256") -> str:
+    """The digest of an item's bytes, in hex. Raises SourceChanged."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open_item(item) as reader:
         while data := reader.read(_BLOCK):
             digest.update(data)

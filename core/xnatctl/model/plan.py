@@ -113,9 +113,15 @@ class Exclusion:
 class Stage:
     """One step of a plan; the next begins when this one is done (a barrier).
 
-    `send`: `transport` and `items` (batches are cut when it runs), for a resource also `resource`. `settle`: the plan's
-    `placement` and `overwrite`. `await`: until the session is in the archive, `options["seconds"]` at most. `verify`:
-    compares what the send stages delivered (of `payload`, and of `resource`) with what the server lists.
+    `send`: `transport` and `items` (batches are cut when it runs), for a resource also `resource`; `overwrite` says
+    that files which are there with other content are replaced, not refused, and `unreadable` are files of the resource
+    that cannot go. `settle`: the plan's `placement` and `overwrite`. `await`: until the session is in the archive,
+    `options["seconds"]` at most (0 looks once); `options["later"]` is the command that finishes the job when it is not,
+    `options["study_instance_uid"]` the study that is waited for, where no stage sends it. `verify`: compares what the
+    send stages delivered (of `payload`, and of `resource`) with what the server lists.
+
+    Stages of different resources that follow each other are carried out side by side, each on its own: one that fails
+    does not keep the others from being completed.
     """
 
     kind: StageKind
@@ -125,6 +131,8 @@ class Stage:
     items: tuple[UploadItem, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     resource: ResourceRef | None = None
+    overwrite: bool = False
+    unreadable: tuple[Exclusion, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,6 +226,7 @@ def _stage(entry: Mapping[str, Any]) -> Stage:
     fields["payload"] = Payload(fields["payload"])
     fields["items"] = tuple(_item(item) for item in fields["items"])
     fields["resource"] = _resource(fields.get("resource"))
+    fields["unreadable"] = tuple(Exclusion(**refused) for refused in fields.get("unreadable", ()))
     return Stage(**fields)
 
 

@@ -27,6 +27,43 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and _UID.match(text) is not None
 
 
+#: Characters of a resource's label that the server escapes, refuses, or takes for the end of it (contract xnat-api
+#: 0.11, 2.4, 4.5).
+_LABEL_TABOO = re.compile(r"[\x00-\x1f\x7f\"'`<>&,;:/\\%#?*\[\]|]")
+#: What a URL can carry of a path inside a resource so that the server keeps it as it is (contract xnat-api 4.5).
+_PLAIN = re.compile(r"[A-Za-z0-9_.~ -]+(/[A-Za-z0-9_.~ -]+)*\Z")
+#: What a catalog, which is XML 1.0, cannot say: one such name would make it unreadable.
+_NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def resource_label_problem(label: str) -> str | None:
+    """Why a server would not keep this label of a new resource, as words for a message; None for a good one."""
+    if not label or label != label.strip() or label in (".", ".."):
+        return "a label neither begins nor ends with a space, and is not empty"
+    if label.isdigit():
+        return "XNAT takes digits alone for the number of a resource"
+    if match := _LABEL_TABOO.search(label):
+        return f"XNAT does not keep {match.group()!r} in a label"
+    return "it is not text" if _NOT_XML.search(label) else None
+
+
+def file_name_problem(name: str) -> str | None:
+    """Why a server would not list a file of this path in a resource; None for a good one (contract xnat-api 4.5)."""
+    base = name.rpartition("/")[2]
+    if base.endswith("_catalog.xml"):
+        return "XNAT keeps its catalogs under names that end in _catalog.xml and lists no file of such a name"
+    if base.startswith(".~lock-"):
+        return "XNAT keeps its locks under names that begin with .~lock- and lists no file of such a name"
+    if _NOT_XML.search(name):
+        return "its name is not text that XNAT's catalog can hold (control characters, or bytes that are not UTF-8)"
+    return None
+
+
+def is_plain_path(name: str) -> bool:
+    """True when a URL can carry a path inside a resource and the server keeps it as it is (contract xnat-api 4.5)."""
+    return _PLAIN.match(name) is not None and not any(piece in (".", "..") for piece in name.split("/"))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
     """Where an upload should end: a session of a subject of a project on a server (base URL)."""
@@ -73,3 +110,8 @@ class ResourceRef:
     format: str = ""
     content: str = ""
     tags: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other resources of a plan: level, scan and label."""
+        return f"{self.level}/{self.scan}/{self.label}" if self.scan else f"{self.level}/{self.label}"

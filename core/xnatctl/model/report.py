@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
-from xnatctl.model.refs import Destination
+from xnatctl.model.refs import Destination, ResourceLevel
 
 REPORT_SCHEMA = "xnatctl.report/1"
 
@@ -46,8 +47,9 @@ class Level(StrEnum):
 class Difference:
     """One thing that the server and the disk disagree about.
 
-    `kind` is `missing`, `extra`, `count` or `remapped`; `series_instance_uid` and `sop_instance_uid` name it as
-    far as it is known, `expected` and `found` are counts.
+    `kind` is `missing`, `extra`, `count` or `remapped`, of a file of a resource also `size` or `checksum`;
+    `series_instance_uid`, `sop_instance_uid` and `path` name it as far as it is known, `expected` and `found` are
+    counts, or sizes in bytes.
     """
 
     kind: str
@@ -68,9 +70,38 @@ class Verification:
     differences: list[Difference] = field(default_factory=list)
 
 
+#: How thorough a comparison is, weakest first.
+LEVELS = (Level.NONE, Level.COUNTED, Level.UID, Level.CHECKSUM)
+
+
+def joined(parts: Sequence[Verification]) -> Verification:
+    """Several comparisons as one: only as thorough as the weakest of them."""
+    return Verification(
+        level=min((part.level for part in parts), key=LEVELS.index, default=Level.NONE),
+        ok=all(part.ok for part in parts),
+        differences=[difference for part in parts for difference in part.differences],
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class ResourceReport:
+    """What became of one resource. `id` is its number on the server, `uri` where it is; both are empty before that.
+
+    `error` is that of the resource alone: others of the same run may be complete.
+    """
+
+    label: str
+    level: ResourceLevel
+    scan: str = ""
+    id: str = ""
+    uri: str = ""
+    verification: Verification = field(default_factory=Verification)
+    error: dict[str, object] | None = None
+
+
 @dataclass(kw_only=True, slots=True)
 class ReportItem:
-    """One file of the report. `bytes` is its size on disk."""
+    """One file of the report. `bytes` is its size on disk, `resource` the label of the resource that it belongs to."""
 
     path: str
     outcome: Outcome
@@ -81,6 +112,7 @@ class ReportItem:
     attempts: int = 0
     note: str | None = None
     study_instance_uid: str = ""
+    resource: str = ""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -114,6 +146,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
     error: dict[str, object] | None = None
+    resources: list[ResourceReport] = field(default_factory=list)
 
     def as_document(self) -> dict[str, Any]:
         """The JSON document of DESIGN 7, keys in its order."""
@@ -127,6 +160,7 @@ class Report:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "verification": asdict(self.verification),
+            "resources": [asdict(resource) for resource in self.resources],
             "items": [asdict(item) for item in self.items],
             "excluded": [asdict(entry) for entry in self.excluded],
             "warnings": list(self.warnings),

@@ -12,7 +12,7 @@ from xnatctl.model.document import Document
 from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult, ItemOutcome
 from xnatctl.model.plan import Batch, UploadItem
-from xnatctl.model.refs import Destination
+from xnatctl.model.refs import Destination, ResourceRef
 
 
 class Reader(Protocol):
@@ -53,6 +53,36 @@ class Importer(Protocol):
         ...
 
 
+class ResourceWriter(Protocol):
+    """One resource on the server, as core hands it to a transport whose payload is RESOURCE.
+
+    The resource exists and may be written to. Core says whether files that are there may be replaced, reads the answer,
+    and turns it, or its absence, into one outcome per item (contract xnat-api 4.3 to 4.7). One request at a time goes
+    to a resource, so a transport is never asked to send two batches at once.
+    """
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The server's version, such as (1, 8, 11)."""
+        ...
+
+    def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
+        """PUT one file under its own name; only names and sizes for which `goes_alone(item)` holds arrive unchanged.
+
+        Never raises for something that one outcome per item can say.
+        """
+        ...
+
+    def put_bundle(
+        self, items: Sequence[UploadItem], *, form: Literal["zip", "tar", "tar.gz"], body: Body, emit: Emit
+    ) -> BatchResult:
+        """PUT an archive file that the server unpacks into the resource; members are called `item.name`, in UTF-8.
+
+        A zip is read as a stream: no member may be stored with its size behind the data (contract xnat-api 4.6).
+        """
+        ...
+
+
 def _unheard(outcome: ItemOutcome) -> None:
     """Nobody keeps a record."""
 
@@ -62,7 +92,8 @@ class TransportContext:
     """What a transport may know and use.
 
     `options` holds a value for every `Option` of the transport. `importer` is None for a transport whose spec says
-    `settle="none"`, and while `--dry-run` only describes. `open_item` opens the bytes of an item (a file, or a
+    `settle="none"`, and while `--dry-run` only describes; so is `writer`, which a transport with payload RESOURCE gets
+    instead, with `resource` saying what it will write to. `open_item` opens the bytes of an item (a file, or a
     member of a ready-made archive) and checks that they are what was planned. `items` is all that the stage is going
     to send, for those who agree on something beforehand. `report` is for batches whose items are answered one by one:
     it records an outcome at once, so that a killed process has at most one item per worker in doubt; the batch's result
@@ -77,6 +108,8 @@ class TransportContext:
     stop_requested: Callable[[], bool] = lambda: False
     items: Sequence[UploadItem] = ()
     report: Callable[[ItemOutcome], None] = _unheard
+    writer: ResourceWriter | None = None
+    resource: ResourceRef | None = None
 
 
 class Transport(Protocol):

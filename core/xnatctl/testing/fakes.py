@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xnatctl.delivery.importer import changed_outcome
+from xnatctl.delivery.outcomes import changed_outcome
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path

@@ -192,16 +192,18 @@ def scans(client: XnatClient, session_id: str) -> list[ScanInfo]:
 def session_resources(client: XnatClient, session_id: str) -> list[ResourceInfo]:
     """The session's own resources and those of its scans."""
     rows = client.table(url_path("/data/experiments", session_id, "resources"), {"all": "true"})
-    return [_resource(row) for row in rows]
+    return [resource_of(row) for row in rows]
 
 
 def scan_resources(client: XnatClient, session_id: str, scan_id: str) -> list[ResourceInfo]:
     """The resources of one scan."""
     rows = client.table(url_path("/data/experiments", session_id, "scans", scan_id, "resources"))
-    return [_resource(row) for row in rows]
+    return [resource_of(row) for row in rows]
 
 
-def _resource(row: Mapping[str, str]) -> ResourceInfo:
+def resource_of(row: Mapping[str, str]) -> ResourceInfo:
+    """One row of a listing of resources."""
+
     def number(key: str) -> int | None:
         return int(row[key]) if row.get(key, "").isdecimal() else None
 
@@ -223,10 +225,11 @@ def session_files(client: XnatClient, session_id: str) -> list[FileInfo]:
     `URI` holds the ID of the scan and the key of the resource; a path is not percent-encoded there.
     """
     rows = client.table(url_path("/data/experiments", session_id, "scans", "ALL", "files"))
-    return [_file(row) for row in rows]
+    return [file_of(row) for row in rows]
 
 
-def _file(row: Mapping[str, str]) -> FileInfo:
+def file_of(row: Mapping[str, str]) -> FileInfo:
+    """One row of a listing of files."""
     before, _, path = row.get("URI", "").partition("/files/")
     pieces = before.split("/")
     scan = pieces[pieces.index("scans") + 1] if "scans" in pieces[:-1] else ""

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import xnatctl_zip.deflate as deflate
 from xnatctl.api import SourceChanged
 from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path
+from xnatctl.packing import deflate
+from xnatctl.packing.bodies import deflated_zip_body, fits_zip, stored_zip_body, tar_body, tar_header, tgz_body
 from xnatctl.testing import FakeImporter, make_context, make_item, write_exam
-from xnatctl_zip.bodies import deflated_zip_body, fits_zip, stored_zip_body, tar_body, tar_header, tgz_body
 from xnatctl_zip.choice import Choice, compressible
 from xnatctl_zip.transport import TarTransport, ZipTransport
 
@@ -221,7 +221,7 @@ def test_memory_is_flat_for_a_gigabyte(tmp_path):
         from pathlib import Path
         from xnatctl.testing import make_item
         from xnatctl.inventory.sources import open_item
-        from xnatctl_zip.bodies import tar_body
+        from xnatctl.packing.bodies import tar_body
         item = make_item(Path({str(big)!r}), path="big", name="1.2.dcm")
         body = tar_body((item,), open_item)
         whole = sum(map(len, body.chunks())) == body.length

@@ -1,10 +1,9 @@
 """Bundles as request bodies: streamed, readable again, their length known before the first byte.
 
-tar: ustar headers by hand; a name is `<SOPInstanceUID>.dcm`, owner and time are fixed, so that no local path, user or
-date travels and the same input gives the same bytes. zip: method 8 with data descriptor, which is the one streamed
-form that
-the JDK's ZipInputStream reads (it refuses stored entries with a descriptor); uncompressed entries are deflate's
-stored blocks, whose length follows from the size.
+Members are called by the `name` of their item; owner and time are fixed, so that no local path, user or date travels
+and the same input gives the same bytes. tar: ustar headers by hand. zip: method 8 with data descriptor, which is the
+one streamed form that the JDK's ZipInputStream reads (it refuses stored entries with a descriptor, contract xnat-api
+4.6); uncompressed entries are deflate's stored blocks, whose length follows from the size.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
-from xnatctl.api import Body, Reader, UploadItem
-from xnatctl_zip.deflate import crc32, gzip_stream, raw_deflate
+from xnatctl.model.plan import UploadItem
+from xnatctl.packing.deflate import crc32, gzip_stream, raw_deflate
+from xnatctl.plugin.protocols import Body, Reader
 
 Opener = Callable[[UploadItem], AbstractContextManager[Reader]]
 
@@ -31,12 +31,18 @@ _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _DESCRIPTOR = struct.Struct("<4s3I")
 _END = struct.Struct("<4s4H2IH")
+_DESCRIPTOR64 = struct.Struct("<4sI2Q")
+_EXTRA64 = struct.Struct("<2H2Q")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR64 = struct.Struct("<4sIQI")
 #: DOS date of 1980-01-01.
 _DOS_DATE = 0x21
 #: Bit 3: sizes follow the data. Bit 11: names are UTF-8.
 _FLAGS = 0x808
-#: Above these a zip would need zip64, which batches never reach.
+#: Above these a zip needs zip64 (APPNOTE 4.3.9, 4.5.3).
 _MAX_ZIP = 0xFFFFFFFE
+_MAX_ENTRIES = 65534
+_FULL, _FULL_SHORT = 0xFFFFFFFF, 0xFFFF
 
 
 def tar_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
@@ -52,19 +58,22 @@ def tgz_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
 
 
 def stored_zip_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
-    """A zip whose entries are deflated by nothing: one pass, length known."""
-    length = _END.size
+    """A zip whose entries are deflated by nothing: one pass, length known. zip64 where it must be."""
+    offset = central = 0
     for item in items:
-        blocks = max(1, -(-item.size // _STORED_BLOCK))
-        name = len(_name(item))
-        length += _LOCAL.size + name + item.size + 5 * blocks + _DESCRIPTOR.size + _CENTRAL.size + name
+        name, packed = len(_name(item)), _stored_size(item.size)
+        large = packed > _MAX_ZIP
+        central += _CENTRAL.size + name + len(_central_extra(item.size, packed, offset))
+        offset += _LOCAL.size + name + packed
+        offset += _EXTRA64.size + _DESCRIPTOR64.size if large else _DESCRIPTOR.size
+    length = offset + central + len(_zip_end(len(items), central, offset))
     return Body(length=length, chunks=lambda: joined(_zip(items, open_item, compress=lambda _: False)))
 
 
 def deflated_zip_body(
     items: Sequence[UploadItem], open_item: Opener, compressible: Callable[[UploadItem], bool]
 ) -> Body:
-    """A zip, compressed into memory; entries that are compressed already are stored."""
+    """A zip, compressed into memory; entries that are not `compressible` are stored."""
     packed = list(joined(_zip(items, open_item, compress=compressible)))
     return Body(length=sum(map(len, packed)), chunks=lambda: iter(packed))
 
@@ -76,7 +85,7 @@ def plain_body(item: UploadItem, open_item: Opener) -> Body:
 
 def fits_zip(items: Sequence[UploadItem]) -> bool:
     """False when a zip of these would need zip64, which streaming readers do not agree about."""
-    return len(items) < 65535 and stored_zip_body(items, _never).length < _MAX_ZIP
+    return len(items) <= _MAX_ENTRIES and stored_zip_body(items, _never).length < _MAX_ZIP
 
 
 def _never(item: UploadItem) -> AbstractContextManager[Reader]:
@@ -104,7 +113,7 @@ def _content(item: UploadItem, open_item: Opener) -> Iterator[bytes]:
 
 
 def _name(item: UploadItem) -> bytes:
-    return item.name.encode("ascii")
+    return item.name.encode("utf-8")
 
 
 # tar (POSIX.1-1988 ustar)
@@ -147,26 +156,63 @@ def tar_header(name: bytes, size: int) -> bytes:
 # zip (APPNOTE 4.3)
 
 
+def _stored_size(size: int) -> int:
+    """Bytes of an entry in deflate's stored blocks."""
+    return size + 5 * max(1, -(-size // _STORED_BLOCK))
+
+
 def _zip(items: Sequence[UploadItem], open_item: Opener, compress: Callable[[UploadItem], bool]) -> Iterator[bytes]:
     central: list[bytes] = []
     offset = 0
     for item in items:
         name = _name(item)
-        yield _LOCAL.pack(b"PK\x03\x04", 20, _FLAGS, 8, 0, _DOS_DATE, 0, 0, 0, len(name), 0) + name
+        # The JDK reads eight-byte sizes behind the data exactly when they need them; newer ones ask this extra field.
+        large = _stored_size(item.size) > _MAX_ZIP
+        extra = _EXTRA64.pack(1, 16, 0, 0) if large else b""
+        version = 45 if large else 20
+        head = _LOCAL.pack(b"PK\x03\x04", version, _FLAGS, 8, 0, _DOS_DATE, 0, 0, 0, len(name), len(extra))
+        yield head + name + extra
         entry = _Entry(item)
-        yield from entry.data(_content(item, open_item), compress=compress(item))
-        yield _DESCRIPTOR.pack(b"PK\x07\x08", entry.crc, entry.packed, item.size)
-        central.append(
-            _CENTRAL.pack(
-                b"PK\x01\x02", 20, 20, _FLAGS, 8, 0, _DOS_DATE, entry.crc, entry.packed, item.size,
-                len(name), 0, 0, 0, 0, 0o644 << 16, offset,
-            )
-            + name
-        )  # fmt: skip
-        offset += _LOCAL.size + len(name) + entry.packed + _DESCRIPTOR.size
+        yield from entry.data(_content(item, open_item), compress=compress(item) and not large)
+        descriptor = _DESCRIPTOR64 if large else _DESCRIPTOR
+        yield descriptor.pack(b"PK\x07\x08", entry.crc, entry.packed, item.size)
+        central.append(_central(name, entry, item.size, offset))
+        offset += len(head) + len(name) + len(extra) + entry.packed + descriptor.size
     directory = b"".join(central)
     yield directory
-    yield _END.pack(b"PK\x05\x06", 0, 0, len(central), len(central), len(directory), offset, 0)
+    yield _zip_end(len(central), len(directory), offset)
+
+
+def _central(name: bytes, entry: _Entry, size: int, offset: int) -> bytes:
+    extra = _central_extra(size, entry.packed, offset)
+    version = 45 if extra else 20
+    packed, plain = (_FULL, _FULL) if entry.packed > _MAX_ZIP else (entry.packed, size)
+    return (
+        _CENTRAL.pack(
+            b"PK\x01\x02", version, version, _FLAGS, 8, 0, _DOS_DATE, entry.crc, packed, plain,
+            len(name), len(extra), 0, 0, 0, 0o644 << 16, min(offset, _FULL),
+        )
+        + name
+        + extra
+    )  # fmt: skip
+
+
+def _central_extra(size: int, packed: int, offset: int) -> bytes:
+    """The zip64 field of one entry in the directory, empty where nothing is that large."""
+    fields = (size, packed) if packed > _MAX_ZIP else ()
+    if offset > _MAX_ZIP:
+        fields = (*fields, offset)
+    return struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields) if fields else b""
+
+
+def _zip_end(entries: int, length: int, offset: int) -> bytes:
+    """The end of the central directory, which has `length` bytes and begins at `offset`."""
+    few, short, near = min(entries, _FULL_SHORT), min(length, _FULL), min(offset, _FULL)
+    end = _END.pack(b"PK\x05\x06", 0, 0, few, few, short, near, 0)
+    if entries <= _MAX_ENTRIES and length + offset <= _MAX_ZIP:
+        return end
+    end64 = _END64.pack(b"PK\x06\x06", _END64.size - 12, 45, 45, 0, 0, entries, entries, length, offset)
+    return end64 + _LOCATOR64.pack(b"PK\x06\x07", 0, offset + length, 1) + end
 
 
 class _Entry:

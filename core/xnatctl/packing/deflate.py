@@ -15,7 +15,10 @@ except ImportError:  # no wheel for this machine
 _ISAL_LEVEL = 3
 _ZLIB_LEVEL = 1
 
-NAME = "zlib" if _isal is None else "isal"
+
+def compressor_name() -> str:
+    """Which of the two it is."""
+    return "zlib" if _isal is None else "isal"
 
 
 def _compressor(window: int) -> Any:

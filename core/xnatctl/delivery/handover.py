@@ -1,0 +1,59 @@
+"""A plan whose transport hands over to a receiver: sent, and accepted file by file; no more can be said of it."""
+
+from __future__ import annotations
+
+import time
+
+from xnatctl.delivery.course import Course, Runtime, context_for, send_stage
+from xnatctl.delivery.engine import Engine
+from xnatctl.delivery.journal import Phase
+from xnatctl.delivery.reporting import fill_items, incomplete
+from xnatctl.delivery.resume import survey_receiver
+from xnatctl.model.events import EventKind
+from xnatctl.model.plan import UploadPlan
+from xnatctl.model.report import PlaceState, Report, Status
+
+
+class HandoverRun:
+    """One such plan on its way. `report` is complete after `run`, whatever happened."""
+
+    def __init__(self, plan: UploadPlan, runtime: Runtime) -> None:
+        self._course = Course(plan, runtime)
+        self._send = send_stage(plan)
+        self.report = self._course.report
+
+    def run(self) -> Report:
+        """Send. Raises XnatctlError with `report` holding what is known."""
+        started, course = time.monotonic(), self._course
+        try:
+            self._run()
+        finally:
+            self.report.seconds = time.monotonic() - started
+            if any(state.outcome.delivered for state in course.journal.states()):
+                self.report.state = PlaceState.RECEIVER
+            fill_items(self.report, course.journal.states(), course.plan)
+            course.tell(EventKind.RUN_DONE, status=str(self.report.status))
+        return self.report
+
+    def _run(self) -> None:
+        course, journal, runtime = self._course, self._course.journal, self._course.runtime
+        ground = survey_receiver(self._send.items, journal.past())
+        for warning in ground.warnings:
+            course.warn(warning)
+        course.begin()
+        left = journal.open(self._send.items, ground.proven)
+        course.started(left)
+        Engine(
+            runtime.factories(self._send.transport or ""),
+            context_for(self._send, course.plan, None, course.pause, journal),
+            journal,
+            tell=runtime.tell,
+            policy=runtime.policy,
+            pause=course.pause,
+        ).send(left)
+        error = incomplete(journal.states(), course.plan.unreadable, (), runtime.rerun)
+        if error is not None:
+            self.report.next.append(runtime.rerun)
+            raise error
+        journal.enter(Phase.DONE)
+        self.report.status = Status.COMPLETE

@@ -1,0 +1,59 @@
+"""One outcome per item from what a request as a whole came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from xnatctl.delivery.retry import classify, outcome_for
+from xnatctl.errors import SourceChanged, Throttled, XnatctlError
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import UploadItem
+
+
+class Counted:
+    """Counts the bytes of a request, and says each piece."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self.bytes = 0
+
+    def __call__(self, increment: int) -> None:
+        self.bytes += increment
+        self._emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": increment}))
+
+
+def all_outcomes(
+    items: Sequence[UploadItem], outcome: Outcome, failure: FailureClass, reason: str, after: float | None = None
+) -> tuple[ItemOutcome, ...]:
+    """The same for every item; `after` is what the server asks to wait, in seconds."""
+    return tuple(
+        ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason, retry_after=after)
+        for item in items
+    )
+
+
+def failed_outcomes(
+    items: Sequence[UploadItem],
+    error: XnatctlError,
+    classed: Callable[[XnatctlError], FailureClass] = classify,
+) -> tuple[ItemOutcome, ...]:
+    """What an error makes of every item of its request."""
+    if isinstance(error, SourceChanged):
+        return tuple(changed_outcome(item, error) for item in items)
+    failure = classed(error)
+    reason = error.message if error.hint is None else f"{error.message} {error.hint}"
+    after = error.retry_after if isinstance(error, Throttled) else None
+    return all_outcomes(items, outcome_for(failure), failure, reason, after)
+
+
+def changed_outcome(item: UploadItem, error: SourceChanged) -> ItemOutcome:
+    """The culprit is `changed`; its companions were cut off and go again."""
+    if error.path is None or error.path == item.path:
+        return ItemOutcome(path=item.path, outcome=Outcome.CHANGED, failure=FailureClass.SOURCE, reason=error.message)
+    return ItemOutcome(
+        path=item.path,
+        outcome=Outcome.AMBIGUOUS,
+        failure=FailureClass.ANSWER_LOST,
+        reason=f"sent together with {error.path}, which changed",
+    )

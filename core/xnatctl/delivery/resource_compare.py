@@ -1,0 +1,78 @@
+"""Is a file of a resource on the server? By path, size, and MD5 where the site keeps it (contract xnat-api 2.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from xnatctl.delivery.journal import Journal, record_name
+from xnatctl.delivery.store import Past
+from xnatctl.errors import SourceChanged
+from xnatctl.inventory.sources import content_hash
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import UploadItem
+from xnatctl.model.refs import ResourceRef
+from xnatctl.xnat.listing import FileInfo
+
+#: What the server computes; it tells transfers apart, not adversaries.
+ALGORITHM = "md5"
+_EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
+
+#: Outcomes after which what lies on the server under that name may be what we left there half way.
+_UNFINISHED = frozenset({Outcome.PLANNED, Outcome.SENDING, Outcome.AMBIGUOUS, Outcome.FAILED, Outcome.MISSING})
+
+
+class Match(StrEnum):
+    """How a file on disk and one on the server compare; `alike` is of one size, and no checksum says more."""
+
+    ABSENT = "absent"
+    SAME = "same"
+    ALIKE = "alike"
+    SIZE = "size"
+    CHECKSUM = "checksum"
+
+
+class Comparer:
+    """Compares the files of one resource; `past` is what earlier runs recorded, by name in the journal."""
+
+    def __init__(self, journal: Journal, resource: ResourceRef, past: Mapping[str, Past]) -> None:
+        self._journal = journal
+        self._resource = resource
+        self._past = past
+
+    def match(self, item: UploadItem, file: FileInfo | None) -> Match:
+        """One file; reads it when sizes are equal and its checksum is not known yet."""
+        if file is None:
+            return Match.ABSENT
+        if file.size != item.size:
+            return Match.SIZE
+        if not file.digest:
+            return Match.ALIKE
+        try:
+            return Match.SAME if self.digest(item) == file.digest.lower() else Match.CHECKSUM
+        except SourceChanged:
+            return Match.CHECKSUM
+
+    def digest(self, item: UploadItem) -> str:
+        """MD5 in hex: as it was read for sending, now or in an earlier run, or else read now. Raises SourceChanged."""
+        if item.size == 0:
+            return _EMPTY
+        if (known := self._journal.digest_of(item)) is not None:
+            return known
+        before = self._before(item)
+        if before is not None and before.digest is not None and before.describes(item):
+            return before.digest
+        return content_hash(item, ALGORITHM)
+
+    def delivered_before(self, item: UploadItem) -> bool:
+        """True when an earlier run delivered the file as it is now."""
+        before = self._before(item)
+        return before is not None and before.outcome.delivered and before.describes(item)
+
+    def left_before(self, item: UploadItem) -> bool:
+        """True when an earlier run began to send the file and did not come to its end: what is there may be of that."""
+        before = self._before(item)
+        return before is not None and before.attempts > 0 and before.outcome in _UNFINISHED
+
+    def _before(self, item: UploadItem) -> Past | None:
+        return self._past.get(record_name(item, self._resource))

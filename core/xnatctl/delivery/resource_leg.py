@@ -1,0 +1,225 @@
+"""One resource of a plan: what is there, what is sent, what is proven. One worker carries it out.
+
+Surveyed before anything is sent: what is there and identical is skipped, what is there and differs is refused by name
+unless it may be replaced, and the right to write is proven. Afterwards everything is compared with the server's
+listing (contract xnat-api 4.4: a 200 proves nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+
+from xnatctl.delivery.course import Course, context_for
+from xnatctl.delivery.lane import Lane
+from xnatctl.delivery.reporting import incomplete
+from xnatctl.delivery.resource_compare import Comparer, Match
+from xnatctl.delivery.resource_home import find_home
+from xnatctl.delivery.resource_writer import CatalogWriter
+from xnatctl.errors import Interrupted, Refused, VerificationFailed, XnatctlError
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.plan import Stage, UploadItem
+from xnatctl.model.refs import ResourceRef
+from xnatctl.model.report import Difference, Level, ResourceReport, Verification
+from xnatctl.xnat.listing import FileInfo
+from xnatctl.xnat.resources import ResourceHome, ensure_resource, find_resource, resource_files
+
+#: Names in a message before "and n more".
+_NAMED = 5
+_WORDS = {
+    Match.ABSENT: "not on the server",
+    Match.SIZE: "of another size on the server",
+    Match.CHECKSUM: "of other content on the server",
+    Match.ALIKE: "of the same size on the server, where no checksum tells more",
+}
+_KINDS = {Match.ABSENT: "missing", Match.SIZE: "size", Match.CHECKSUM: "checksum"}
+
+
+class ResourceLeg:
+    """The stages of one resource. `error` is what it ended with; `left` are the items that are still to be sent."""
+
+    def __init__(self, course: Course, send: Stage, *, verifies: bool) -> None:
+        if send.resource is None:
+            raise ValueError("the stage names no resource")
+        self._course = course
+        self._send = send
+        self._ref: ResourceRef = send.resource
+        self._verifies = verifies
+        self._comparer = Comparer(course.journal, self._ref, course.past)
+        self._held = ExitStack()
+        self._home: ResourceHome | None = None
+        self._writer: CatalogWriter | None = None
+        self._lane: Lane | None = None
+        self._proven: set[str] = set()
+        self._ours: set[str] = set()
+        self.left: tuple[UploadItem, ...] = send.items
+        self.error: XnatctlError | None = None
+        self.report = ResourceReport(label=self._ref.label, level=self._ref.level, scan=self._ref.scan)
+
+    # before anything is sent
+
+    def survey(self, emit: Emit) -> None:
+        """Look at what is there, and prove that it may be written to. Raises Refused, PermissionDenied, NotFound."""
+        course, client = self._course, self._course.client
+        home = self._home = find_home(client, course.plan.destination, self._ref, course.session)
+        self._held.enter_context(course.runtime.exclusively(f"{client.server} {home.path} {self._ref.label}"))
+        found = find_resource(client, home, self._ref.label)
+        self._sort(resource_files(client, home, found) if found is not None else {}, home)
+        if not self.left:
+            resource = found
+        else:
+            resource, made = ensure_resource(client, home, self._ref)
+            if self._ref.tags and not made:
+                self._warn(f"Resource {self._ref.label} is there already, so its tags stay as they are.", emit)
+        if resource is None:
+            return  # there is nothing to send, and nothing was sent before
+        self._writer = CatalogWriter(
+            client,
+            home,
+            resource,
+            self._ref,
+            self._comparer,
+            version=course.version,
+            replaces=self._send.overwrite,
+            ours=self._ours,
+        )
+        self.report.id, self.report.uri = resource.id, self._writer.uri
+
+    def _sort(self, listed: dict[str, FileInfo], home: ResourceHome) -> None:
+        """Tell apart what is proven, what is to be sent, and what is in the way."""
+        left: list[UploadItem] = []
+        in_the_way: list[Difference] = []
+        for item in self._send.items:
+            if self._course.pause.stopped:
+                raise Interrupted("Interrupted while files were compared; nothing was sent.")
+            match = self._comparer.match(item, listed.get(item.name))
+            if match is Match.SAME or (match is Match.ALIKE and self._comparer.delivered_before(item)):
+                self._proven.add(item.name)
+                continue
+            if match is not Match.ABSENT and self._comparer.left_before(item):
+                self._ours.add(item.name)
+            elif match is not Match.ABSENT and not self._send.overwrite:
+                message = f"is there already, {_WORDS[match]}"
+                in_the_way.append(Difference(kind="exists", message=message, path=item.path))
+            left.append(item)
+        self.left = tuple(left)
+        if in_the_way:
+            self.report.verification = Verification(ok=False, differences=in_the_way)
+            raise self._refused(in_the_way, home)
+
+    def _refused(self, in_the_way: Sequence[Difference], home: ResourceHome) -> Refused:
+        first = ", ".join(f"{entry.path} ({entry.message})" for entry in in_the_way[:_NAMED])
+        more = f" and {len(in_the_way) - _NAMED} more" if len(in_the_way) > _NAMED else ""
+        return Refused(
+            f"Resource {self._ref.label} of {home.name} holds {len(in_the_way)} of the {len(self._send.items)} files "
+            f"with other content: {first}{more}. Nothing was sent to it.",
+            hint="--overwrite replaces them.",
+        )
+
+    def enter(self) -> None:
+        """Into the journal; in the main thread."""
+        for item in self._send.items:
+            if item.name in self._proven:
+                with suppress(XnatctlError):
+                    self._course.journal.digest(item, self._comparer.digest(item))
+        self.left = self._course.journal.open(self._send.items, self._proven, self._ref)
+
+    # sending and proving
+
+    def deliver(self, emit: Emit) -> None:
+        """Send what is left, compare, and judge. Raises what the resource ends with."""
+        skipped = len(self._send.items) - len(self.left)
+        data = {"stage": self._send.name, "files": len(self.left), "skipped": skipped}
+        emit(Event(kind=EventKind.STAGE_STARTED, data=data))
+        if self.left:
+            self._send_items(self.left, emit)
+        differences: Sequence[Difference] = ()
+        if self._verifies and not self._course.pause.stopped and self._writer is not None:
+            differences = self._verify(self._writer, emit)
+        emit(Event(kind=EventKind.STAGE_DONE, data={"stage": self._send.name}))
+        self._judge(differences)
+
+    def give_up(self) -> None:
+        """End what is going on; called from another thread on an interrupt."""
+        if self._lane is not None:
+            self._lane.give_up()
+
+    def close(self) -> None:
+        """Let others write to the resource."""
+        self._held.close()
+
+    def _send_items(self, items: Sequence[UploadItem], emit: Emit) -> None:
+        course, writer = self._course, self._writer
+        if writer is None:
+            raise ValueError("a resource is surveyed before it is sent")
+        lane = self._lane = Lane(
+            course.runtime.factories(self._send.transport or ""),
+            context_for(self._send, course.plan, None, course.pause, course.journal, writer),
+            course.journal,
+            emit=emit,
+            policy=course.runtime.policy,
+            pause=course.pause,
+            reconcile=writer.reconcile,
+        )
+        lane.load(items)
+        lane.run()
+        if lane.unrecorded is not None:
+            raise lane.unrecorded
+
+    def _verify(self, writer: CatalogWriter, emit: Emit) -> Sequence[Difference]:
+        """Compare; what differs is repaired once, by entering it into the catalog or by sending it again."""
+        message = f"comparing resource {self._ref.label}"
+        emit(Event(kind=EventKind.VERIFYING, message=message, data={"state": "comparing"}))
+        wrong = self._compare(writer)
+        if wrong:
+            with suppress(XnatctlError):
+                writer.repair()
+            wrong = self._compare(writer)
+        if wrong and not self._course.pause.stopped:
+            self._warn(f"Resource {self._ref.label}: {len(wrong)} files did not arrive; sending them again.", emit)
+            self._send_items(wrong, emit)
+            wrong = self._compare(writer)
+        self._course.journal.doubt(wrong)
+        return self.report.verification.differences
+
+    def _compare(self, writer: CatalogWriter) -> tuple[UploadItem, ...]:
+        """The delivered items that are not there as they are on disk; writes the verification."""
+        listed = writer.listing()
+        verification = Verification(level=Level.CHECKSUM)
+        wrong: list[UploadItem] = []
+        for state in self._course.journal.states(self._ref):
+            if not state.outcome.delivered:
+                continue
+            match = self._comparer.match(state.item, file := listed.get(state.item.name))
+            if match is Match.ALIKE:
+                verification.level = Level.COUNTED
+            elif match is not Match.SAME:
+                wrong.append(state.item)
+                verification.differences.append(
+                    Difference(
+                        kind=_KINDS[match],
+                        message=_WORDS[match],
+                        path=state.item.path,
+                        expected=state.item.size,
+                        found=file.size if file is not None else None,
+                    )
+                )
+        verification.ok = not wrong
+        self.report.verification = verification
+        return tuple(wrong)
+
+    def _judge(self, differences: Sequence[Difference]) -> None:
+        rerun = self._course.runtime.rerun
+        error = incomplete(self._course.journal.states(self._ref), self._send.unreadable, (), rerun)
+        if error is not None:
+            raise error
+        if differences:
+            raise VerificationFailed(
+                f"{len(differences)} of {len(self._send.items)} files of resource {self._ref.label} are not on the "
+                f"server as they are on disk, first {differences[0].path} ({differences[0].message}).",
+                hint=f"Run the same command again: {rerun}",
+            )
+
+    def _warn(self, message: str, emit: Emit) -> None:
+        self._course.report.warnings.append(message)
+        emit(Event(kind=EventKind.WARNING, message=message))

@@ -1,0 +1,124 @@
+"""What is sent to a resource, and what is said before the first byte (contract xnat-api 4.5)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xnatctl.errors import NotFound, Refused, UsageError
+from xnatctl.inventory.files import FileInventory, scan_files
+from xnatctl.model.plan import Exclusion, Overwrite, Payload, Stage, StageKind, UploadItem, UploadPlan, UploadRequest
+from xnatctl.model.refs import ResourceRef, file_name_problem
+
+#: The transport of our own plugin, which a plan names unless it is told another.
+TRANSPORT = "resource"
+
+
+def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None = None) -> UploadPlan:
+    """The plan of `resource upload`: send the files of a directory, or one file, to `request.resource`, and compare.
+
+    `request.overwrite` is `delete` to replace files that are there with other content, else they are refused. Raises
+    NotFound when there is nothing to send, Refused when nothing of it can be read or stored.
+    """
+    if request.resource is None:
+        raise UsageError(f"{request.command} does not say which resource the files go to.")
+    if inventory is None:
+        inventory = scan_files(request.path, follow_symlinks=request.follow_symlinks)
+    stages = plan_resource_stages(
+        request.resource,
+        inventory.items,
+        transport=request.transport,
+        options=request.options,
+        overwrite=request.overwrite is Overwrite.DELETE,
+        verify=request.verify,
+        unreadable=inventory.unreadable,
+    )
+    _refuse_nothing(inventory, stages[0])
+    return UploadPlan(
+        command=request.command,
+        root=os.path.abspath(inventory.root),
+        destination=request.destination,
+        workers=request.workers,
+        placement=request.placement,
+        overwrite=request.overwrite,
+        stages=stages,
+        excluded=inventory.excluded,
+        warnings=tuple(_warnings(inventory)),
+    )
+
+
+def plan_resource_stages(
+    resource: ResourceRef,
+    items: Sequence[UploadItem],
+    *,
+    transport: str = TRANSPORT,
+    options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    verify: bool = True,
+    unreadable: Sequence[Exclusion] = (),
+) -> tuple[Stage, ...]:
+    """The stages of one resource, for a plan of its own or as a part of a larger one.
+
+    Files that no server would list under their name become `unreadable` of the stage that sends: the others go, and
+    the upload ends as not complete.
+    """
+    problems = {item.path: file_name_problem(item.name) for item in items}
+    refused = [Exclusion(path=path, reason=problem) for path, problem in problems.items() if problem is not None]
+    send = Stage(
+        kind=StageKind.SEND,
+        name=f"send files to resource {resource.label}",
+        transport=transport,
+        payload=Payload.RESOURCE,
+        items=tuple(item for item in items if problems[item.path] is None),
+        options=dict(options or {}),
+        resource=resource,
+        overwrite=overwrite,
+        unreadable=(*unreadable, *refused),
+    )
+    if not verify:
+        return (send,)
+    compare = Stage(
+        kind=StageKind.VERIFY,
+        name=f"compare resource {resource.label} with the disk",
+        payload=Payload.RESOURCE,
+        resource=resource,
+    )
+    return (send, compare)
+
+
+def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
+    if send.items:
+        return
+    if send.unreadable:
+        entry = send.unreadable[0]
+        raise Refused(
+            f"None of the {len(send.unreadable)} files in {inventory.root} can be sent, first {entry.path}: "
+            f"{entry.reason}.",
+            hint="Make the files readable for this user, or give them other names, and run the command again.",
+        )
+    left_out = [f"{entry.path}: {entry.reason}" for entry in inventory.excluded]
+    why = f" ({len(left_out)} left out, first {left_out[0]})" if left_out else ""
+    raise NotFound(
+        f"There is no file to send in {inventory.root}{why}.",
+        hint="Name a file, or a directory that holds files; hidden ones are passed over.",
+    )
+
+
+def _warnings(inventory: FileInventory) -> list[str]:
+    warnings = []
+    if inventory.dicom:
+        some = "of the files are" if len(inventory.dicom) > 1 else "of the files is"
+        warnings.append(
+            f"{len(inventory.dicom)} {some} DICOM (first {inventory.dicom[0]}). A resource goes around the project's "
+            "anonymisation and pipelines: whatever names a patient in them is stored as it is. Send images with "
+            "xnatctl session upload."
+        )
+    if inventory.empty_directories:
+        directories = inventory.empty_directories
+        warnings.append(
+            f"{len(directories)} empty directories are not sent, first {directories[0]}."
+            if len(directories) > 1
+            else f"The empty directory {directories[0]} is not sent."
+        )
+    return warnings

@@ -1,0 +1,229 @@
+"""The session leg of a run: preflight, send DICOM, settle, verify, in this order, each behind a barrier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from xnatctl.delivery import settle, verify
+from xnatctl.delivery.course import Course, context_for
+from xnatctl.delivery.engine import Engine
+from xnatctl.delivery.importer import SessionImporter
+from xnatctl.delivery.journal import ItemState, Phase
+from xnatctl.delivery.preflight import Preflight, preflight
+from xnatctl.delivery.reporting import filtered, incomplete
+from xnatctl.delivery.resume import Ground, await_quiet, survey
+from xnatctl.errors import NotArchived, VerificationFailed
+from xnatctl.model.events import EventKind
+from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.refs import Destination, PrearchiveRef
+from xnatctl.model.report import PlaceState, Verification
+from xnatctl.xnat.listing import SessionInfo
+
+
+class SessionLeg:
+    """The DICOM of a plan on its way; of the `stages` of the leg one sends, and perhaps one settles and one verifies.
+
+    After `run` the course knows the session, if it was archived.
+    """
+
+    def __init__(self, course: Course, stages: Sequence[Stage]) -> None:
+        self._course = course
+        self._stages = tuple(stages)
+        self._runtime = course.runtime
+        self._client = course.client
+        self._journal = course.journal
+        self._pause = course.pause
+        self._send = next(stage for stage in stages if stage.kind is StageKind.SEND)
+        self._was_there = False
+        self._archived: frozenset[str] = frozenset()
+        self.report = course.report
+
+    @property
+    def _plan(self) -> UploadPlan:
+        """The part of the plan that is this leg's."""
+        return replace(self._course.plan, stages=self._stages)
+
+    def run(self) -> None:
+        """Every stage of the leg. Raises XnatctlError with the report holding what is known."""
+        check = self._look()
+        journal, plan = self._journal, self._plan
+        # After a review the session is in the archive, which is where what was left for review belongs in the end.
+        archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
+        ground = survey(self._client, check, plan.items, journal.past(), journal.places, archive_counts=archive_counts)
+        for warning in [*check.warnings, *ground.warnings]:
+            self._course.warn(warning)
+        ours = journal.phase not in ("", Phase.DONE) and not journal.before("was_there")
+        self._was_there = check.existing is not None and not ours
+        importer = self._importer(check, ground)
+        self._archived = ground.archived
+        self._course.begin(was_there="yes" if self._was_there else "")
+        left = journal.open(plan.items, ground.proven)
+        others = [item for stage in self._course.plan.stages if stage.resource is not None for item in stage.items]
+        self._course.started([*left, *others])
+        self._send_items(importer, left)
+        self._refuse_incomplete(importer)
+        journal.enter(Phase.SETTLING)
+        self._settle(check, importer)
+        if (error := filtered(self._states())) is not None:
+            raise error
+
+    def _look(self) -> Preflight:
+        """What the server says before anything is sent; what an earlier run began there is waited for."""
+        resuming = self._journal.resuming
+
+        def quiet(destination: Destination) -> None:
+            if resuming:
+                await_quiet(self._client, destination, self._study, self._course.clockwork, self._runtime.tell)
+
+        check = preflight(self._client, self._plan, ours=self._journal.unfinished, quiet=quiet)
+        self._course.go_to(check.destination)
+        return check
+
+    # sending
+
+    def _importer(self, check: Preflight, ground: Ground) -> SessionImporter:
+        return SessionImporter(
+            self._client,
+            check.destination,
+            version=check.version,
+            direct=check.direct,
+            project_id=check.destination.project,
+            study_instance_uid=self._study,
+            known=ground.places,
+        )
+
+    def _send_items(self, importer: SessionImporter, items: Sequence[UploadItem]) -> None:
+        self._course.tell(EventKind.STAGE_STARTED, stage=self._send.name)
+        engine = Engine(
+            self._runtime.factories(self._send.transport or ""),
+            context_for(self._send, self._plan, importer, self._pause, self._journal),
+            self._journal,
+            tell=self._runtime.tell,
+            anchored=lambda: bool(importer.uris),
+            abort=self._client.abort,
+            policy=self._runtime.policy,
+            pause=self._pause,
+        )
+        engine.send(items)
+        self._course.tell(EventKind.STAGE_DONE, stage=self._send.name)
+
+    def _refuse_incomplete(self, importer: SessionImporter) -> None:
+        """Nothing is archived while a file is known to be missing: the next run completes the same session."""
+        error = incomplete(self._states(), self._plan.unreadable, importer.uris, self._runtime.rerun)
+        if error is not None:
+            self.report.next.append(self._runtime.rerun)
+            raise error
+
+    # settling
+
+    def _settle(self, check: Preflight, importer: SessionImporter) -> None:
+        self._course.tell(EventKind.STAGE_STARTED, stage="settle")
+        staged = [uri.ref for uri in importer.uris if uri.kind == "prearchive"]
+        if self._plan.placement is Placement.PREARCHIVE and staged:
+            self._leave_in_prearchive(check, importer, staged[0])
+            return
+        # Nothing is open: an earlier run had it archived, and all of it was found there.
+        session = check.existing if not importer.uris else None
+        if any(uri.kind == "direct" for uri in importer.uris):
+            session = settle.finish_direct(
+                self._client, check.destination, self._study, self._course.clockwork, self._runtime.tell
+            )
+            staged = list(settle.leftovers(self._client, check.destination, self._study))
+        for ref in staged:
+            session = self._archive(check, importer, ref, exists=session is not None or check.existing is not None)
+        if session is None:
+            raise NotArchived(
+                "The server took every file, but neither the archive nor the prearchive shows the session.",
+                hint="Look with xnatctl session list and xnatctl prearchive list; ask the administrator for the log.",
+            )
+        self._course.session = session
+        self.report.state = PlaceState.ARCHIVED
+        self.report.uri = f"/data/experiments/{session.id}"
+        if self._wants_verification:
+            self._verify_archived(session.id)
+
+    def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
+        verification = self._build_and_count(importer, ref)
+        self.report.state = PlaceState.PREARCHIVE
+        self.report.uri = ref.path
+        self.report.next.append(
+            f"xnatctl prearchive archive {ref.project} {ref.timestamp} {ref.folder} "
+            f"--subject {check.destination.subject} --label {check.destination.session}"
+        )
+        if self._wants_verification:
+            self._judge(verification)
+
+    def _archive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef, *, exists: bool) -> SessionInfo:
+        self.report.state = PlaceState.PREARCHIVE
+        self.report.uri = ref.path
+        if not importer.direct:
+            self._build_and_count(importer, ref)
+        return settle.commit_row(
+            self._client,
+            ref,
+            subject=check.destination.subject,
+            session=check.destination.session,
+            # What `none` protects is other people's data; what an earlier run of ours left there is completed.
+            overwrite=Overwrite.APPEND if exists and self._plan.overwrite is Overwrite.NONE else self._plan.overwrite,
+            exists=exists,
+            wait=self._runtime.wait,
+            emit=self._runtime.tell,
+            pause=self._pause,
+        )
+
+    def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Verification:
+        """Have the server count; what came up short is sent again, once, and counted again."""
+        client = self._client
+        items = tuple(item for item in self._delivered() if item.name not in self._archived)
+        settle.build(client, ref, self._course.clockwork, self._runtime.tell)
+        verification = verify.verify_staged(client, ref, items)
+        missing = verify.short_series(verification, items)
+        if missing and any((d.found or 0) < (d.expected or 0) for d in verification.differences):
+            self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
+            self._send_items(importer, missing)
+            self._refuse_incomplete(importer)
+            settle.build(client, ref, self._course.clockwork, self._runtime.tell)
+            verification = verify.verify_staged(client, ref, items)
+        return verification
+
+    # verifying
+
+    @property
+    def _wants_verification(self) -> bool:
+        return any(stage.kind is StageKind.VERIFY for stage in self._plan.stages)
+
+    @property
+    def _study(self) -> str:
+        return self._plan.items[0].study_instance_uid
+
+    def _verify_archived(self, session_id: str) -> None:
+        self._course.tell(EventKind.VERIFYING, state="comparing")
+        for attempt in range(3):
+            verification = verify.verify_archived(
+                self._client, session_id, self._delivered(), was_there=self._was_there
+            )
+            if verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
+                break  # a listing may lag behind the archiving, so differences are looked at again
+        self._judge(verification)
+
+    def _judge(self, verification: Verification) -> None:
+        self.report.verification = verification
+        if verification.ok:
+            return
+        self.report.next.append(self._runtime.rerun)
+        gone = {d.sop_instance_uid for d in verification.differences if d.kind in ("missing", "remapped")}
+        self._journal.doubt(item for item in self._plan.items if item.sop_instance_uid in gone)
+        raise VerificationFailed(
+            f"The server does not hold what is on disk: {len(verification.differences)} differences, "
+            f"first: {verification.differences[0].message}.",
+            hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
+            "the report names each one.",
+        )
+
+    def _delivered(self) -> tuple[UploadItem, ...]:
+        """What the server says it has; the rest is reported on its own."""
+        return tuple(state.item for state in self._states() if state.outcome.delivered)
+
+    def _states(self) -> tuple[ItemState, ...]:
+        return self._journal.states(None)

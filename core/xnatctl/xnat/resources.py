@@ -1,0 +1,221 @@
+"""Resources: folders of files on a project, subject, session or scan (contract xnat-api 3, 4).
+
+Almost every 200 here can mean "not stored": a PUT without the right to write is 200 and nothing (4.4), a file that is
+there is 200 and a list of duplicates, a conflict in the catalog is a 500 with the file on the disk all the same (4.7).
+So what is stored is told by a listing, and by nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from xnatctl.errors import PermissionDenied, Refused, ServerError, TransportError
+from xnatctl.model.refs import ResourceRef, resource_label_problem
+from xnatctl.plugin.protocols import Body
+from xnatctl.xnat.client import XnatClient, url_path
+from xnatctl.xnat.listing import FileInfo, ResourceInfo, file_of, resource_of
+
+_REFRESH = "/data/services/refresh/catalog"
+#: What a bundle is called on its way; the server unpacks it and keeps no file of that name (4.6).
+_BUNDLE = "xnatctl-bundle"
+#: By form: suffix, which alone decides how the server unpacks it and only in lower case (4.6), and media type.
+_FORMS: Mapping[str, tuple[str, str]] = {
+    "zip": (".zip", "application/zip"),
+    "tar": (".tar", "application/x-tar"),
+    "tar.gz": (".tar.gz", "application/x-gtar"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourceHome:
+    """What carries resources.
+
+    `path` is its URL path by accession IDs (no label, so that only routed URLs come of it, 0.4), `archive` what the
+    refresh service calls it (4.8), `name` what people call it.
+    """
+
+    path: str
+    archive: str
+    name: str
+
+
+def project_home(project: str) -> ResourceHome:
+    """A project, by its ID."""
+    return ResourceHome(
+        path=url_path("/data/projects", project), archive=f"/archive/projects/{project}", name=f"project {project}"
+    )
+
+
+def subject_home(subject_id: str, label: str, project: str) -> ResourceHome:
+    """A subject, by accession ID."""
+    return ResourceHome(
+        path=url_path("/data/subjects", subject_id),
+        archive=f"/archive/projects/{project}/subjects/{subject_id}",
+        name=f"subject {label} ({subject_id}) of project {project}",
+    )
+
+
+def session_home(session_id: str, label: str, project: str, scan: str = "") -> ResourceHome:
+    """A session by accession ID, or one of its scans."""
+    name = f"session {label} ({session_id}) of project {project}"
+    if not scan:
+        path = url_path("/data/experiments", session_id)
+        return ResourceHome(path=path, archive=f"/archive/experiments/{session_id}", name=name)
+    return ResourceHome(
+        path=url_path("/data/experiments", session_id, "scans", scan),
+        archive=f"/archive/experiments/{session_id}/scans/{scan}",
+        name=f"scan {scan} of {name}",
+    )
+
+
+# looking
+
+
+def resources(client: XnatClient, home: ResourceHome) -> list[ResourceInfo]:
+    """The resources of a home, without those of what it holds."""
+    return [resource_of(row) for row in client.table(f"{home.path}/resources")]
+
+
+def find_resource(client: XnatClient, home: ResourceHome, label: str) -> ResourceInfo | None:
+    """The resource of that label. Raises Refused when there are several.
+
+    Two first uploads at once make two resources of one label (4.7), and then nobody can say which one is meant.
+    """
+    found = [resource for resource in resources(client, home) if resource.label == label and resource.id]
+    if len(found) > 1:
+        ids = ", ".join(resource.id for resource in found)
+        raise Refused(
+            f"There are {len(found)} resources {label} on {home.name} (numbers {ids}), so it cannot be told which one "
+            "is meant.",
+            hint="Two uploads that began at the same moment make this. Delete or rename all but one on the server.",
+        )
+    return found[0] if found else None
+
+
+def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInfo) -> dict[str, FileInfo]:
+    """The files in the catalog of a resource, by path inside it (2.5). Raises NotFound for an unreadable catalog."""
+    path = url_path(f"{home.path}/resources", resource.id, "files")
+    return {file.path: file for file in map(file_of, client.table(path))}
+
+
+# making
+
+
+def ensure_resource(client: XnatClient, home: ResourceHome, ref: ResourceRef) -> tuple[ResourceInfo, bool]:
+    """The resource, made when there is none, and whether it was; a proof of the right to write (4.2).
+
+    A file PUT would make it too, but says nothing when there is no right to, and two at once would make two (4.4, 4.7).
+    Raises PermissionDenied, Refused (a label that the server would not keep), ServerError.
+    """
+    existing = find_resource(client, home, ref.label)
+    if existing is None and (problem := resource_label_problem(ref.label)) is not None:
+        raise Refused(f"No resource can be called {ref.label!r}: {problem}.", hint="Choose another label.")
+    # A label of digits would be taken for the number of a resource (2.4); a number is one.
+    path = url_path(f"{home.path}/resources", existing.id if existing is not None else ref.label)
+    words = {"format": ref.format, "content": ref.content, "tags": ",".join(ref.tags)} if existing is None else {}
+    params = {key: value for key, value in words.items() if value}
+    try:
+        reply = client.request("PUT", path, params=params, expect=(409,))
+    except PermissionDenied as error:
+        raise PermissionDenied(
+            f"{client.login_name} may read {home.name} but not write to it.",
+            hint="Ask the project's owner for the member role. Nothing was sent.",
+        ) from error
+    if existing is not None:
+        return existing, False
+    made = find_resource(client, home, ref.label)
+    if made is None:
+        raise ServerError(
+            f"{client.server} said that it made resource {ref.label} on {home.name}, but does not list it.",
+            hint="It may have filed it under another label; choose one of letters, digits, _ and - only.",
+            status=reply.status,
+        )
+    return made, reply.status != 409
+
+
+# sending
+
+
+def put_file(
+    client: XnatClient,
+    home: ResourceHome,
+    resource: ResourceInfo,
+    name: str,
+    body: Body,
+    *,
+    overwrite: bool,
+    ref: ResourceRef,
+    on_bytes: Callable[[int], None] | None = None,
+) -> tuple[str, ...]:
+    """PUT one file under its name; returns what the server kept instead, because it was there (4.3, 4.4).
+
+    The name must be one that `is_plain_path` accepts: anything else is stored as it is encoded (4.5).
+    """
+    path = f"{home.path}/resources/{resource.id}/files/{quote(name, safe='/')}"
+    return _put(client, path, body, "application/octet-stream", _words(ref, overwrite=overwrite), on_bytes)
+
+
+def put_bundle(
+    client: XnatClient,
+    home: ResourceHome,
+    resource: ResourceInfo,
+    form: str,
+    body: Body,
+    *,
+    overwrite: bool,
+    ref: ResourceRef,
+    on_bytes: Callable[[int], None] | None = None,
+) -> tuple[str, ...]:
+    """PUT an archive file that the server unpacks into the root of the resource; returns like `put_file` (4.6)."""
+    suffix, media_type = _FORMS[form]
+    path = f"{home.path}/resources/{resource.id}/files/{_BUNDLE}{suffix}"
+    words = {**_words(ref, overwrite=overwrite), "extract": "true"}
+    return _put(client, path, body, media_type, words, on_bytes)
+
+
+def _words(ref: ResourceRef, *, overwrite: bool) -> dict[str, str]:
+    """The query of a file. No tags: each request would add them to the resource once more (4.3)."""
+    words = {"inbody": "true", "format": ref.format, "content": ref.content}
+    return {key: value for key, value in {**words, "overwrite": "true" if overwrite else ""}.items() if value}
+
+
+def _put(
+    client: XnatClient,
+    path: str,
+    body: Body,
+    media_type: str,
+    words: Mapping[str, str],
+    on_bytes: Callable[[int], None] | None,
+) -> tuple[str, ...]:
+    reply = client.request("PUT", path, params=words, body=body, content_type=media_type, on_bytes=on_bytes)
+    text = reply.text.strip()
+    if not text:
+        return ()
+    try:
+        document = json.loads(text)
+        return tuple(str(name) for name in document["duplicates"])
+    except (ValueError, KeyError, TypeError):
+        raise TransportError(
+            f"{client.server} took a file and answered something that XNAT does not say: {reply.said or 'not text'}."
+        ) from None
+
+
+def is_conflict(error: Exception) -> bool:
+    """True for a catalog that another request changed meanwhile: the files are on the disk, but not in it (4.7)."""
+    return (
+        isinstance(error, ServerError)
+        and error.status >= 500
+        and "another thread or process modified" in error.message.lower()
+    )
+
+
+def refresh_catalog(client: XnatClient, home: ResourceHome, ref: ResourceRef) -> None:
+    """Enter into the catalog what lies on the disk beside it, with checksums and counts (4.8)."""
+    client.request(
+        "POST",
+        _REFRESH,
+        params={"resource": f"{home.archive}/resources/{ref.label}", "options": "append,checksum,populateStats"},
+    )
