@@ -197,7 +197,7 @@ def _run(run: PlanRun | HandoverRun, upload: Upload) -> Report:
 
 def _tell(app: App, event: Event) -> None:
     """To the log, and to every observer."""
-    if event.kind is not EventKind.BYTES_SENT:
+    if event.kind is not EventKind.BYTES_SENT and log.wanted():
         log.get().info(str(event.kind), message=event.message, **{f"data_{k}": v for k, v in event.data.items()})
     app.registry.tell(event)
 
@@ -262,7 +262,7 @@ def finish(app: App, report: Report, error: XnatctlError | None) -> None:
     from xnatctl.cli.report_view import report_document
 
     with suppress(BrokenPipeError):
-        app.render(report_document(report))
+        app.render(report_document(report, whole=app.shows_data))
     if error is not None:
         app.report_error(error)
         app.exit_with(error.exit_code)

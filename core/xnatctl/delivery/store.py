@@ -16,6 +16,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ Statement = tuple[str, Sequence[Any]]
 class Past:
     """What an earlier run recorded of one file.
 
-    `digest` is that of the bytes that were sent, in hex: SHA-256 of an instance, MD5 of a file of a resource.
+    `digest` is that of the bytes that were sent: of an instance as `content_hash` has it, of a resource's file MD5.
     """
 
     path: str
@@ -177,8 +179,8 @@ class Store:
             self._synchronous = synchronous
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for sql, values in statements:
-                self._db.execute(sql, values)
+            for sql, group in groupby(statements, key=itemgetter(0)):
+                self._db.executemany(sql, map(itemgetter(1), group))
             self._db.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
