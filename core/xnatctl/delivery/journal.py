@@ -187,10 +187,11 @@ class Journal:
             state = self._states.get(item.path)
             return state.digest if state is not None else None
 
-    def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
+    def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """What the answer, or its absence, made of items of one batch.
 
-        Without `flush` it goes to the disk with what comes next, with it a moment later at most; see `Store.write`.
+        Without `flush` it goes to the disk with what comes next, with it a moment later at most. `later`: it is written
+        together with the next intent, or by `sync`, whichever comes first.
         """
         statements: list[Statement] = []
         with self._lock:
@@ -211,7 +212,12 @@ class Journal:
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        self._write(statements, flush=bool(new) or (flush and self._due()))
+        self._write(statements, flush=bool(new) or (flush and self._due()), later=later and not new)
+
+    def sync(self) -> None:
+        """Write what was recorded for later: nothing follows for a while."""
+        if self._store:
+            self._store.write(flush=False)
 
     def _due(self) -> bool:
         """Whether it is time to wait for the disk: at the first word of a run, and when the last time is long ago."""
@@ -247,9 +253,9 @@ class Journal:
     def _remember(self, facts: Mapping[str, str]) -> None:
         self._write(set_meta({**facts, "updated": f"{time.time():.0f}"}))
 
-    def _write(self, statements: Sequence[Statement], *, flush: bool = True) -> None:
+    def _write(self, statements: Sequence[Statement], *, flush: bool = True, later: bool = False) -> None:
         if self._store and statements:
-            self._store.write(*statements, flush=flush)
+            self._store.write(*statements, flush=flush, later=later)
 
 
 def _still(before: Past | None, item: UploadItem) -> Past | None:
