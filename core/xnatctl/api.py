@@ -58,6 +58,7 @@ from xnatctl.model.refs import (
     is_uid,
     resource_label_problem,
 )
+from xnatctl.model.words import counted, human_size
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.protocols import (
     Body,
@@ -86,14 +87,22 @@ from xnatctl.plugin.specs import (
 if TYPE_CHECKING:
     from xnatctl.cli.app import App, pass_app
     from xnatctl.cli.console import printable
-    from xnatctl.cli.options import TransportOptionsCommand, common_options, journal_options, server_options
+    from xnatctl.cli.options import (
+        TransportOptionsCommand,
+        common_options,
+        destination_options,
+        journal_options,
+        server_options,
+    )
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
+    from xnatctl.delivery.resource_home import find_home, resolve_destination
     from xnatctl.delivery.resource_planning import plan_resource_stages, plan_resource_upload
     from xnatctl.delivery.resource_writer import goes_alone
     from xnatctl.delivery.settle import commit_row
     from xnatctl.inventory.files import FileInventory, scan_files
+    from xnatctl.inventory.packed import holds_dicom
     from xnatctl.inventory.walk import Inventory, scan_path
     from xnatctl.packing.bodies import (
         deflated_zip_body,
@@ -105,7 +114,7 @@ if TYPE_CHECKING:
     )
     from xnatctl.packing.deflate import compressor_name
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
-    from xnatctl.xnat import listing, prearchive
+    from xnatctl.xnat import listing, prearchive, resources
     from xnatctl.xnat.client import XnatClient
     from xnatctl.xnat.site import project_access
 
@@ -123,8 +132,11 @@ _LAZY = {
     "compressor_name": "xnatctl.packing.deflate",
     "cut_batches": "xnatctl.delivery.planning",
     "deflated_zip_body": "xnatctl.packing.bodies",
+    "destination_options": "xnatctl.cli.options",
+    "find_home": "xnatctl.delivery.resource_home",
     "fits_zip": "xnatctl.packing.bodies",
     "goes_alone": "xnatctl.delivery.resource_writer",
+    "holds_dicom": "xnatctl.inventory.packed",
     "journal_options": "xnatctl.cli.options",
     "pass_app": "xnatctl.cli.app",
     "plain_body": "xnatctl.packing.bodies",
@@ -135,6 +147,7 @@ _LAZY = {
     "project_access": "xnatctl.xnat.site",
     "read_private": "xnatctl.settings.paths",
     "readable_by_others": "xnatctl.settings.paths",
+    "resolve_destination": "xnatctl.delivery.resource_home",
     "run_upload": "xnatctl.cli.uploading",
     "scan_files": "xnatctl.inventory.files",
     "scan_path": "xnatctl.inventory.walk",
@@ -148,7 +161,11 @@ _LAZY = {
 }
 
 #: Modules that are handed on whole.
-_MODULES = {"listing": "xnatctl.xnat.listing", "prearchive": "xnatctl.xnat.prearchive"}
+_MODULES = {
+    "listing": "xnatctl.xnat.listing",
+    "prearchive": "xnatctl.xnat.prearchive",
+    "resources": "xnatctl.xnat.resources",
+}
 
 __all__ = [
     "App",
@@ -224,12 +241,17 @@ __all__ = [
     "commit_row",
     "common_options",
     "compressor_name",
+    "counted",
     "cut_batches",
     "deflated_zip_body",
+    "destination_options",
     "file_name_problem",
+    "find_home",
     "fits_zip",
     "goes_alone",
+    "holds_dicom",
     "hookimpl",
+    "human_size",
     "is_clean_label",
     "is_plain_path",
     "is_uid",
@@ -245,7 +267,9 @@ __all__ = [
     "project_access",
     "read_private",
     "readable_by_others",
+    "resolve_destination",
     "resource_label_problem",
+    "resources",
     "run_upload",
     "scan_files",
     "scan_path",

@@ -49,7 +49,8 @@ def register_secret(secret: str, username: str | None = None) -> None:
         forms |= _base64(f"{username}:{secret}")
     if len(secret) >= _SHORTEST:
         forms |= _base64(secret)
-        forms |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+        raw = secret.encode("utf-8", "surrogateescape")  # a variable need not be UTF-8
+        forms |= {secret, quote(raw), quote(raw, safe=""), quote_plus(raw)}
         forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
     with _lock:
         _secrets.update(forms)
@@ -85,11 +86,14 @@ def _redact_value(value: Any) -> Any:
 
 
 class _Sink:
-    """Writes events to the log file as JSON lines and, with -v, to stderr; drops what cannot be written."""
+    """Writes events to the log file as JSON lines, and to stderr with -v, those about one file with -vv.
 
-    def __init__(self, path: str | None, *, terminal: bool) -> None:
+    Drops what cannot be written.
+    """
+
+    def __init__(self, path: str | None, *, verbose: int) -> None:
         self._path = path
-        self._terminal = terminal
+        self._verbose = verbose
         self._lock = threading.Lock()
         self._complained = False
         self._descriptor = -1
@@ -103,7 +107,7 @@ class _Sink:
         with self._lock:
             if self._descriptor >= 0:
                 self._to_file(redact(json.dumps(event, default=str, ensure_ascii=True)))
-            if self._terminal:
+            if self._verbose > (event.get("level") == "debug"):
                 self._to_terminal(redact(_for_people(event)))
 
     debug = info = warning = error = critical = msg
@@ -124,7 +128,7 @@ class _Sink:
         try:
             print(line.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)  # noqa: T201
         except (OSError, ValueError, AttributeError):
-            self._terminal = False
+            self._verbose = 0
 
     def close(self) -> None:
         """Give the file back."""
@@ -141,7 +145,10 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 def _for_people(event: Mapping[str, Any]) -> str:
     """One line: time, level, what, and the rest as key=value; control characters are shown, not obeyed."""
     known = ("timestamp", "level", "event")
-    pairs = [f"{key}={json.dumps(value, default=str)}" for key, value in event.items() if key not in known]
+    fields = {key: value for key, value in event.items() if key not in (*known, "data")}
+    data = event.get("data")
+    fields |= data if isinstance(data, Mapping) else {}
+    pairs = [f"{key}={json.dumps(value, default=str)}" for key, value in fields.items()]
     moment = str(event.get("timestamp", ""))[11:19]
     said = json.dumps(str(event.get("event", "")), ensure_ascii=True)[1:-1]
     return " ".join([moment, str(event.get("level", "")), said, *pairs])
@@ -175,7 +182,7 @@ def configure(path: str | None, *, verbose: int) -> None:
         return
     import structlog
 
-    sink = _Sink(path, terminal=verbose > 0)
+    sink = _Sink(path, verbose=verbose)
     if _sink is not None:
         _sink.close()
     _sink = sink

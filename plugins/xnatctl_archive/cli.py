@@ -14,6 +14,7 @@ from xnatctl.api import (
     NotFound,
     UsageError,
     common_options,
+    counted,
     listing,
     pass_app,
     prearchive,
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
 def columns(*keys: str, numeric: tuple[str, ...] = ()) -> tuple[Column, ...]:
     """Columns whose titles are their keys in words."""
     return tuple(Column(key=key, title=key.replace("_", " "), numeric=key in numeric) for key in keys)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 session`, `2 sessions`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def require_project(client: XnatClient, project: str) -> None:
@@ -106,13 +102,17 @@ def _scan_rows(client: XnatClient, session_id: str) -> list[dict[str, Any]]:
     return [{**asdict(scan), "files": counts.get(scan.id, 0)} for scan in listing.scans(client, session_id)]
 
 
+def _sizes(scans: list[dict[str, Any]]) -> str:
+    return f"{counted(len(scans), 'scan')}, {counted(sum(scan['files'] for scan in scans), 'file')}"
+
+
 _SCAN_COLUMNS = columns(
     "id", "type", "series_description", "modality", "frames", "files", "quality", "uid", numeric=("frames", "files")
 )
 
 
 @click.command(help="Show one session of the archive with its scans and resources.")
-@click.argument("name", metavar="SESSION", required=False)
+@click.argument("name", metavar="[SESSION]", required=False)
 @click.option("-E", "--session", help="The same as SESSION.")
 @click.option("-P", "--project", help="Project ID; needed to look up a label.")
 @server_options
@@ -137,7 +137,7 @@ def session_show(app: App, name: str | None, session: str | None, project: str |
             rows=scans,
             identifiers=(found.id,),
             summary=(
-                f"{counted(len(scans), 'scan')}, {counted(sum(scan['files'] for scan in scans), 'file')}.",
+                f"{_sizes(scans)}.",
                 f"Study {found.uid or '(unknown)'}.",
                 *((f"Resources: {', '.join(own)}",) if own else ()),
             ),
@@ -164,6 +164,6 @@ def scan_list(app: App, session: str, project: str | None) -> None:
             columns=_SCAN_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
-            summary=(f"{len(rows)} scans, {sum(row['files'] for row in rows)} files in {found.label} ({found.id}).",),
+            summary=(f"{_sizes(rows)} in {found.label} ({found.id}).",),
         )
     )

@@ -17,12 +17,13 @@ from xnatctl.api import (
     XnatctlError,
     commit_row,
     common_options,
+    counted,
     listing,
     pass_app,
     prearchive,
     server_options,
 )
-from xnatctl_archive.cli import columns, counted, require_project
+from xnatctl_archive.cli import columns, require_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,6 +22,7 @@ class Progress:
         self._bytes = _number(event, "bytes")
         self._quiet = bool(event.data.get("quiet"))
         self._done: set[str] = set()
+        self._longest: dict[str, float] = {}
         self._bar: Any = None
         self._task: Any = None
         if not self._quiet and sys.stderr.isatty():
@@ -30,12 +31,12 @@ class Progress:
     def see(self, event: Event) -> None:
         """Take one event."""
         match event.kind:
+            case EventKind.STAGE_STARTED:
+                self._skip(_number(event, "skipped"), _number(event, "skipped_bytes"))
             case EventKind.ITEM_DONE:
                 self._item(event)
             case EventKind.RETRY:
-                seconds = event.data.get("seconds")
-                wait = f" in {seconds} s" if seconds else ""
-                self._line(f"sending a batch again{wait}: {event.message}")
+                self._retry(event)
             case EventKind.WARNING:
                 self._line(f"Warning: {event.message}", always=True)
             case EventKind.SETTLING | EventKind.VERIFYING if event.message:
@@ -47,8 +48,18 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
+    def _retry(self, event: Event) -> None:
+        """Many workers meet one trouble many times: said once, and again when it lasts longer than before."""
+        seconds = event.data.get("seconds")
+        wait = float(seconds) if isinstance(seconds, int | float) else 0.0
+        if wait > self._longest.get(event.message, -1.0):
+            self._longest[event.message] = wait
+            self._line(f"sending a batch again{f' in {wait} s' if wait else ''}: {event.message}")
+
     def _item(self, event: Event) -> None:
         path = str(event.data.get("path"))
+        if event.data.get("outcome") == _DELIVERED and self._longest:
+            self._longest = {reason: wait for reason, wait in self._longest.items() if not wait}  # it was overcome
         if event.data.get("outcome") != _DELIVERED or path in self._done:
             return
         self._done.add(path)
@@ -61,10 +72,18 @@ class Progress:
         elif len(self._done) == self._files:
             self._line(f"{self._files} of {self._files} files sent")
 
+    def _skip(self, files: int, size: int) -> None:
+        """Some of what was to be sent is there already."""
+        self._files -= files
+        self._bytes -= size
+        if files and self._bar is not None:
+            self._bar.update(self._task, total=self._bytes, all=self._files)
+
     def _line(self, text: str, *, always: bool = False) -> None:
         if self._quiet and not always:
             return
         if self._bar is not None:
+            self._bar.refresh()
             self._bar.console.print(printable(text), markup=False, highlight=False)
             return
         try:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import Any, Literal, TextIO
 
-from xnatctl.api import Document, printable
+from xnatctl.api import Column, Document, human_size, printable
+
+#: `rich.box.SIMPLE_HEAD` in ASCII, for terminals and pipes of another encoding.
+_ASCII_HEAD = "    \n    \n -- \n    \n    \n    \n    \n    \n"
 
 
 class Table:
-    """A header, rows, and the summary lines below. Plain text when stdout is no terminal."""
+    """A header and rows, or the document's own drawing, and the summary lines below. Plain text without a terminal."""
 
     def render(self, document: Document, out: TextIO) -> None:
         from rich import box
@@ -32,12 +36,18 @@ class Table:
         )
         if document.title:
             console.print(Text(printable(document.title), style="bold"))
-        if document.columns and document.rows:
-            table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-            for column in document.columns:
-                table.add_column(Text(column.title), justify="right" if column.numeric else "left", overflow="fold")
-            for row in document.rows:
-                table.add_row(*(Text(_cell(row.get(column.key))) for column in document.columns))
+        for line in document.drawing:
+            console.print(Text(printable(line)), soft_wrap=True)
+        if document.columns and document.rows and not document.drawing:
+            rule = box.SIMPLE_HEAD if _takes("─") else box.Box(_ASCII_HEAD, ascii=True)
+            table = RichTable(box=rule, show_edge=False, pad_edge=False)
+            cells = [[_cell(row.get(column.key), column) for column in document.columns] for row in document.rows]
+            widths = _widths([column.title for column in document.columns], cells, console.width)
+            for column, width in zip(document.columns, widths, strict=True):
+                justify: Literal["left", "right"] = "right" if column.numeric else "left"
+                table.add_column(Text(column.title), justify=justify, overflow="fold", width=width)
+            for row in cells:
+                table.add_row(*map(Text, row))
             console.print(table)
         elif document.columns and not document.summary:
             console.print(Text("Nothing to show."))
@@ -45,9 +55,36 @@ class Table:
             console.print(Text(printable(line)), soft_wrap=True)
 
 
-def _cell(value: Any) -> str:
+def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """Columns that fit: what is too wide is folded, but not the words of a header; none when that cannot be."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
+    least = [max(map(cell_len, title.split()), default=1) for title in titles]
+    excess = sum(widths) + 3 * (len(widths) - 1) - room
+    while excess > 0:
+        foldable = [index for index, width in enumerate(widths) if width > least[index]]
+        if not foldable:
+            return [None] * len(widths)
+        widths[max(foldable, key=widths.__getitem__)] -= 1
+        excess -= 1
+    return list(widths)
+
+
+def _takes(text: str) -> bool:
+    """Whether stdout can show it."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cell(value: Any, column: Column) -> str:
     if value is None:
         return ""
+    if column.size and isinstance(value, int):
+        return human_size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return printable(str(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -15,6 +16,10 @@ from xml.sax.saxutils import escape as escape_xml
 from werkzeug import Request, Response
 
 from .state import State
+
+#: Columns of numbers and dates, whose filters may be ranges.
+_RANGED = frozenset({"date", "insert_date", "last_modified", "frames", "xnat_imagescandata_id"})
+_RANGE = re.compile(r"(\d[\d/.]*)-(\d[\d/.]*)")
 
 
 class StatusError(Exception):
@@ -35,6 +40,7 @@ class Call:
     login: str | None
     parts: dict[str, str] = field(default_factory=dict)
     rest: str = ""
+    fault: Mapping[str, Any] | None = None  # a scripted fault of what is stored
 
     @property
     def method(self) -> str:
@@ -44,12 +50,12 @@ class Call:
     def query(self, name: str, default: str = "") -> str:
         """A query parameter: case-sensitive, the last one wins (contract xnat-import 1.2)."""
         values = self.request.args.getlist(name)
-        return values[-1] if values else default
+        return escape_parameter(values[-1]) if values else default
 
     def flag(self, name: str) -> bool:
         """True for any value but `false` and `0`, the empty one included (contract xnat-api 0.9)."""
         values = self.request.args.getlist(name)
-        return bool(values) and values[-1].lower() not in ("false", "0")
+        return bool(values) and is_true(values[-1])
 
     def parameters(self) -> dict[str, list[str]]:
         """Form fields, then the query, which overrides; or a JSON body (contract xnat-import 6.3)."""
@@ -63,6 +69,11 @@ class Call:
         for key in self.request.args:
             found[key] = self.request.args.getlist(key)
         return found
+
+
+def is_true(value: str) -> bool:
+    """Anything but `false` and `0`, the empty value included (contract xnat-api 0.9)."""
+    return value.lower() not in ("false", "0")
 
 
 def escape_parameter(value: str) -> str:
@@ -100,12 +111,24 @@ def answer_json(document: Any, status: int = 200) -> Response:
 
 
 def table(
-    call: Call, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, title: str = "", total: bool = True
+    call: Call,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    title: str = "",
+    total: bool = True,
+    paged: bool = False,
+    keys: Sequence[Mapping[str, str]] = (),
 ) -> Response:
-    """A listing by `format`; every cell is text, null is empty (contract xnat-api 2.1)."""
-    cells = [{column: cell(row.get(column)) for column in columns} for row in rows]
-    cells = _chosen(call, columns, cells)
-    shown = list(cells[0]) if cells else list(columns)
+    """A listing by `format`; every cell is text, null is empty (contract xnat-api 2.1).
+
+    `paged` obeys limit and offset, `keys` go into `Columns`.
+    """
+    cells = _sorted(call, [{column: cell(row.get(column)) for column in columns} for row in rows])
+    page = _page(call) if paged else None
+    if page is not None:
+        cells = cells[page]
+    shown = list(columns)
     match call.query("format", "json"):
         case "csv":
             out = io.StringIO()
@@ -122,8 +145,9 @@ def table(
             return text(body, content_type="text/xml")
         case "html":
             return text("<html><body><table></table></body></html>", content_type="text/html")
-    result: dict[str, Any] = {"Result": cells}
-    if total and not ({"limit", "offset"} & set(call.request.args)):
+    result: dict[str, Any] = {"Columns": list(keys)} if keys else {}
+    result["Result"] = cells
+    if total and page is None:
         result["totalRecords"] = str(len(cells))
     if title:
         result["title"] = title
@@ -139,17 +163,50 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def _chosen(call: Call, columns: Sequence[str], rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Filters by column, sorting and paging (contract xnat-api 2.1)."""
-    names = {column.lower(): column for column in columns}
-    for key in call.request.args:
-        if key.lower() in names and key != "format":
-            wanted = call.query(key).split(",")
-            rows = [row for row in rows if row[names[key.lower()]] in wanted]
-    if sort := names.get(call.query("sortBy").lower()):
-        rows = sorted(rows, key=lambda row: row[sort], reverse=call.query("sortOrder").upper() == "DESC")
-    if "limit" in call.request.args or "offset" in call.request.args:
-        limit, offset = call.query("limit", "100"), call.query("offset", "0")
-        if limit != "*":
-            rows = rows[int(offset) : int(offset) + int(limit)]
-    return rows
+def _sorted(call: Call, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """By `sortBy`, several names with commas."""
+    names = {column.lower(): column for column in rows[0]} if rows else {}
+    by = [names[name.strip().lower()] for name in call.query("sortBy").split(",") if name.strip().lower() in names]
+    if not by:
+        return rows
+    return sorted(rows, key=lambda row: [row[name] for name in by], reverse=call.query("sortOrder").upper() == "DESC")
+
+
+def _page(call: Call) -> slice | None:
+    """One of limit and offset brings the other's default along; `*` turns paging off."""
+    if not {"limit", "offset"} & set(call.request.args):
+        return None
+    limit, offset = call.query("limit", "100"), call.query("offset", "0")
+    if "*" in (limit, offset):
+        return None
+    if not (limit.isdecimal() and offset.isdecimal()):
+        raise StatusError(400, "limit and offset must be numbers")
+    return slice(int(offset), int(offset) + int(limit))
+
+
+def matches(row: Mapping[str, Any], filters: Mapping[str, str]) -> bool:
+    """Filters of a query by shortcut: comma = OR, `*` and `%` = LIKE, `a-b` a range of numbers or dates (2.1)."""
+    return all(
+        any(_one_of(cell(row[name]), wanted, ranges=name in _RANGED) for wanted in text.split(","))
+        for name, text in filters.items()
+    )
+
+
+def _one_of(value: str, wanted: str, *, ranges: bool) -> bool:
+    if "*" in wanted or "%" in wanted:
+        pattern = "".join(".*" if part in "*%" else re.escape(part) for part in re.split(r"([*%])", wanted) if part)
+        return re.fullmatch(pattern, value, re.IGNORECASE) is not None
+    span = _RANGE.fullmatch(wanted) if ranges else None
+    if span is None:
+        return value == wanted
+    low, number, high = _number(span[1]), _number(value), _number(span[2])
+    return None not in (low, number, high) and low <= number <= high  # type: ignore[operator]
+
+
+def _number(text: str) -> float | None:
+    """A number; of a date, MM/DD/YYYY or YYYY-MM-DD and perhaps a time, its digits in order."""
+    if american := re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{4})", text):
+        return float(f"{american[3]}{american[1]:0>2}{american[2]:0>2}")
+    if iso := re.match(r"(\d{4})-(\d{2})-(\d{2})(?!\d)", text):
+        return float(iso[1] + iso[2] + iso[3])
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None

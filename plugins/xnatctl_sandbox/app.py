@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,15 +16,18 @@ from werkzeug.exceptions import ClientDisconnected
 
 from . import faults
 from .accounts import Accounts, HttpSession, Refused
-from .answers import Call, StatusError, status_page, text
+from .answers import Call, StatusError, escape_parameter, status_page, text
 from .catalogs import Catalogs
 from .control import Control
+from .files import Files
 from .importing import Importing
 from .listings import Listings
+from .parents import Parents
 from .prearchive_rest import PrearchiveRest
 from .resources import Resources
 from .routes import Route, Router
 from .site_api import Site
+from .storing import Storing
 
 if TYPE_CHECKING:
     from .server import Sandbox
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 _OPEN = re.compile(r"/(data|REST)/(JSESSION|services/auth)/?|/xapi/siteConfig/(buildInfo|siteId|siteUrl)/?")
 _LOGIN = "/app/template/Login.vm"
 #: What Spring's firewall refuses in a raw path (0.11).
-_FIREWALL = re.compile(r";|%2f|%5c|%25|%2e|//", re.IGNORECASE)
+_FIREWALL = re.compile(r";|%2f|%5c|%25|%2e|//|/\.{1,2}(?=/|$)", re.IGNORECASE)
 
 
 class Application:
@@ -44,8 +47,11 @@ class Application:
         self._accounts = Accounts(sandbox.state)
         self.accounts = self._accounts
         self._listings = Listings(sandbox)
-        self._resources = Resources(sandbox, self._listings)
-        self._catalogs = Catalogs(sandbox)
+        parents = Parents(sandbox.state, self._listings)
+        storing = Storing(sandbox, parents)
+        self._resources = Resources(sandbox, parents, storing)
+        self._files = Files(sandbox, parents, storing)
+        self._catalogs = Catalogs(sandbox, parents)
         self._site = Site(sandbox, self._accounts)
         self.prearchive_rest = PrearchiveRest(sandbox)
         self._importing = Importing(sandbox)
@@ -78,6 +84,7 @@ class Application:
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         request.max_form_memory_size = None
+        request.max_form_parts = 1_000_000
         entry = {"method": request.method, "path": request.path, "query": request.query_string.decode(), "status": 0}
         if not request.path.startswith("/sandbox/"):
             self._sandbox.requests.append(entry)
@@ -90,6 +97,8 @@ class Application:
         except ClientDisconnected:
             entry["status"] = -1
             return []
+        finally:
+            request.close()  # the parts of a form
         entry["status"] = response.status_code
         _drain(request)
         return response(environ, start_response)
@@ -103,14 +112,14 @@ class Application:
                 self._accounts.end_all(str(rule.get("login", "alice")))
             elif (instead := faults.before(rule, request)) is not None:
                 return instead
-        response = self._handle(request)
+        response = self._handle(request, rule if rule is not None and rule["action"] in faults.STORING else None)
         if rule is not None and rule["action"] in faults.AFTER:
             if rule["action"] == "store-then-cut":
                 raise faults.Cut
             return faults.status(rule, request)
         return response
 
-    def _handle(self, request: Request) -> Response:
+    def _handle(self, request: Request, fault: Mapping[str, Any] | None) -> Response:
         raw = urlsplit(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path).path
         prefix = self._sandbox.context_path
         if not raw.startswith(prefix):
@@ -122,14 +131,16 @@ class Application:
             session, new = self._accounts.identify(request)
         except Refused as refused:
             return refused.response
-        response = self._guarded(request, raw, session)
+        response = self._guarded(request, raw, session, fault)
         if isinstance(response, tuple):
             response, session = response
             new = True
         self._accounts.set_cookies(response, session, prefix or "/", new=new)
         return response
 
-    def _guarded(self, request: Request, raw: str, session: HttpSession) -> Response | tuple[Response, HttpSession]:
+    def _guarded(
+        self, request: Request, raw: str, session: HttpSession, fault: Mapping[str, Any] | None
+    ) -> Response | tuple[Response, HttpSession]:
         """Expired passwords, rights to the URL, then the handler."""
         state = self._sandbox.state
         data_path = raw.startswith(("/data/", "/REST/", "/xapi/"))
@@ -140,7 +151,7 @@ class Application:
             return self._page(request, raw)
         if session.login is None and state.site["requireLogin"] and not _OPEN.fullmatch(raw):
             return self._accounts.unauthenticated(request, data_path=True)
-        call = Call(state, request, session.login)
+        call = Call(state, request, session.login, fault=fault)
         try:
             return self._dispatch(call, raw, session)
         except StatusError as error:
@@ -168,7 +179,8 @@ class Application:
         found = router.find(rest)
         if found is None:
             raise StatusError(404)
-        route, call.parts, call.rest = found
+        route, parts, call.rest = found
+        call.parts = {name: escape_parameter(value) for name, value in parts.items()}
         method = "GET" if call.method == "HEAD" else call.method
         if route.methods is not None and method not in route.methods:
             raise StatusError(405)
@@ -196,10 +208,10 @@ class Application:
             Route("/prearchive/projects/{project}/{timestamp}/{folder}/logs", rest.logs, read),
             Route("/prearchive/projects/{project}/{timestamp}/{folder}/scans", rest.scans, read),
             Route("/search/elements", lists.search_elements, read),
-            Route("/projects", lists.projects, read),
+            Route("/projects", lists.projects, ("GET", "POST")),
             Route("/projects/{project}", lists.project_item, ("GET", "PUT")),
             Route("/projects/{project}/prearchive_code", self._site.prearchive_code, read),
-            Route("/projects/{project}/subjects", lists.subjects, read),
+            Route("/projects/{project}/subjects", lists.subjects, ("GET", "POST")),
             Route("/projects/{project}/subjects/{subject}", lists.subject_item, ("GET", "PUT")),
             Route("/projects/{project}/experiments", lists.experiments, read),
             Route("/projects/{project}/experiments/{experiment}", lists.experiment_item, ("GET", "PUT", "DELETE")),
@@ -217,15 +229,14 @@ class Application:
             routes += [
                 Route(f"{parent}/scans", lists.scan_list, read),
                 Route(f"{parent}/scans/{{scan}}", lists.scan_item, ("GET", "PUT")),
-                Route(f"{parent}/files", self._resources.files),
             ]
             parents += [parent, f"{parent}/scans/{{scan}}"]
-            routes.append(Route(f"{parent}/scans/{{scan}}/files", self._resources.files))
+        routes += [Route(f"{parent}/files", self._files.answer) for parent in parents]
         for parent in [*parents, "/projects/{project}/experiments/{experiment}"]:
             routes += [
                 Route(f"{parent}/resources", self._resources.listing, read),
                 Route(f"{parent}/resources/{{resource}}", self._resources.one),
-                Route(f"{parent}/resources/{{resource}}/files", self._resources.files),
+                Route(f"{parent}/resources/{{resource}}/files", self._files.answer),
             ]
         return routes
 

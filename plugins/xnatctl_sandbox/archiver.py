@@ -214,17 +214,22 @@ class Archiver:
     def _merge(self, experiment: Experiment, row: PrearchiveRow, files: dict[str, Received]) -> None:
         """Move every file, uncatalogued late ones too, and catalogue those that were built."""
         names = self._scan_names(experiment, files)
+        resources = [resource for scan in experiment.scans.values() for resource in scan.resources]
+        held = {entry.uid: (r, name) for r in resources for name, entry in r.entries.items() if entry.uid}
         for path in sorted(row.directory.glob("SCANS/*/DICOM/*")):
             relative = path.relative_to(row.directory).as_posix()
             file = files.get(relative)
             scan_name = names[file.series_instance_uid] if file is not None else path.parts[-3]
             target = experiment.directory / "SCANS" / scan_name / "DICOM" / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if file is not None:
-                self._forget(experiment, file.sop_instance_uid)
+            if file is not None and file.sop_instance_uid in held:  # replace: the older file of this instance goes
+                resource, name = held[file.sop_instance_uid]
+                (resource.directory / name).unlink(missing_ok=True)
+                resource.entries.pop(name, None)
             path.replace(target)
             if file is not None:
-                self.catalogue(experiment, scan_name, path.name, file)
+                held[file.sop_instance_uid] = (self.catalogue(experiment, scan_name, path.name, file), path.name)
+        _count(experiment)
 
     def _scan_names(self, experiment: Experiment, files: dict[str, Received]) -> dict[str, str]:
         """Series UID -> scan; another series under a taken number becomes `{n}-{MODALITY}{k}` (check 7)."""
@@ -239,16 +244,8 @@ class Archiver:
             names[file.series_instance_uid] = name
         return names
 
-    def _forget(self, experiment: Experiment, uid: str) -> None:
-        """Replace: the older file of this instance goes."""
-        for scan in experiment.scans.values():
-            for resource in scan.resources:
-                for name in [name for name, entry in resource.entries.items() if entry.uid == uid]:
-                    (resource.directory / name).unlink(missing_ok=True)
-                    del resource.entries[name]
-
-    def catalogue(self, experiment: Experiment, scan_name: str, file_name: str, file: Received) -> None:
-        """Enter one file in the catalog of its scan, made when it is the first."""
+    def catalogue(self, experiment: Experiment, scan_name: str, file_name: str, file: Received) -> Resource:
+        """Enter one file in the catalog of its scan, made when it is the first; returns its resource."""
         state = self._state
         scan = experiment.scans.get(scan_name)
         if scan is None:
@@ -262,14 +259,15 @@ class Archiver:
                 modality=file.modality,
             )
             experiment.scans[scan_name] = scan
-        if not scan.resources:
+        resource = next((resource for resource in scan.resources if resource.label == "DICOM"), None)
+        if resource is None:
             directory = experiment.directory / "SCANS" / scan_name / "DICOM"
-            scan.resources.append(
-                Resource(
-                    pk=state.next_number("resource"), label="DICOM", directory=directory, format="DICOM", content="RAW"
-                )
+            resource = Resource(
+                pk=state.next_number("resource"), label="DICOM", directory=directory, format="DICOM", content="RAW"
             )
-        scan.resources[0].entries[file_name] = FileEntry(
+            scan.resources.append(resource)
+        resource.version += 1
+        resource.entries[file_name] = FileEntry(
             path=file_name,
             size=file.size,
             md5=file.md5 if state.site["checksums"] else "",
@@ -278,7 +276,8 @@ class Archiver:
             format="DICOM",
             content="RAW",
         )
-        scan.frames = len(scan.resources[0].entries)
+        scan.frames = len(resource.entries)
+        return resource
 
     def archive_direct(self, row: DirectRow, login: str | None) -> Experiment:
         """End a direct archive: its files are in place already, they are catalogued now (5)."""
@@ -290,6 +289,14 @@ class Archiver:
             for path, file in row.files.items():
                 if (row.directory / path).is_file():
                     self.catalogue(experiment, file.scan, path.rpartition("/")[2], file)
+            _count(experiment)
             self._state.direct.remove(row)
             self._sandbox.dirty = True
             return experiment
+
+
+def _count(experiment: Experiment) -> None:
+    """The database's numbers of every scan resource."""
+    for scan in experiment.scans.values():
+        for resource in scan.resources:
+            resource.count()

@@ -3,69 +3,64 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
 from werkzeug import Response
 
-from .answers import Call, StatusError, text
-from .state import FileEntry, Resource, State
+from .answers import Call, StatusError, is_true, text
+from .parents import Parents
+from .state import FileEntry, Resource
 
 if TYPE_CHECKING:
     from .server import Sandbox
+
+_OPERATIONS = ("append", "delete", "checksum", "populateStats")
 
 
 class Catalogs:
     """`/services/refresh/catalog`."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, parents: Parents) -> None:
         self._sandbox = sandbox
         self._state = sandbox.state
+        self._parents = parents
 
     def refresh(self, call: Call) -> Response:
-        """`/services/refresh/catalog`: append what is on disk, drop what is not, recompute."""
+        """Append what is on disk, drop what is not, recompute; `options` and single parameters mean the same."""
         parameters = call.parameters()
-        options = set(",".join(parameters.get("options", [])).split(","))
-        options |= {
-            name
-            for name in ("append", "delete", "checksum", "populateStats")
-            if parameters.get(name, ["false"])[-1] == "true"
-        }
-        for resource_uri in parameters.get("resource", []):
-            for resource in self._addressed(call, resource_uri):
-                _refresh(self._state, resource, options)
+        asked = {option.strip() for value in parameters.get("options", []) for option in value.split(",")}
+        asked |= {name for name in _OPERATIONS if name in parameters and is_true(parameters[name][-1])}
+        if not parameters.get("resource"):
+            raise StatusError(400, "Please specify a resource to refresh.")
+        for uri in parameters["resource"]:
+            for parent, resource in self._parents.at(uri):
+                if not self._state.may_edit(call.login, self._state.projects[parent.project]):
+                    raise StatusError(403, f"Insufficient permissions to refresh {uri}")
+                with self._state.lock:
+                    _refresh(resource, asked)
         self._sandbox.dirty = True
         return text("")
 
-    def _addressed(self, call: Call, uri: str) -> list[Resource]:
-        pieces = uri.removeprefix("/data").removeprefix("/archive").strip("/").split("/")
-        named = dict(zip(pieces[::2], pieces[1::2], strict=False))
-        experiment = self._state.experiments.get(named.get("experiments", ""))
-        if experiment is None:
-            raise StatusError(404)
-        if not self._state.may_edit(call.login, self._state.projects[experiment.project]):
-            raise StatusError(403)
-        found = list(experiment.resources)
-        if "scans" in named:
-            found = [r for scan in experiment.scans.values() if scan.id == named["scans"] for r in scan.resources]
-        return [r for r in found if "resources" not in named or named["resources"] in (r.label, str(r.pk))]
 
-
-def _refresh(state: State, resource: Resource, options: set[str]) -> None:
-    with state.lock:
-        if "append" in options:
-            for path in sorted(resource.directory.rglob("*")):
-                relative = path.relative_to(resource.directory).as_posix()
-                if path.is_file() and relative not in resource.entries:
-                    resource.entries[relative] = FileEntry(path=relative, size=path.stat().st_size)
-        if "delete" in options:
-            for name in [name for name in resource.entries if not (resource.directory / name).is_file()]:
-                del resource.entries[name]
-        if "checksum" in options:
-            for entry in resource.entries.values():
-                entry.md5 = hashlib.md5(
-                    (resource.directory / entry.path).read_bytes(), usedforsecurity=False
-                ).hexdigest()
+def _refresh(resource: Resource, asked: Collection[str]) -> None:
+    if "append" in asked:
+        for path in sorted(resource.directory.rglob("*")):
+            relative = path.relative_to(resource.directory).as_posix()
+            if path.is_file() and relative not in resource.entries and not relative.endswith("_catalog.xml"):
+                resource.entries[relative] = FileEntry(path=relative, size=path.stat().st_size)
+    if "delete" in asked:
+        for name in [name for name in resource.entries if not (resource.directory / name).is_file()]:
+            del resource.entries[name]
+    if "checksum" in asked:
+        for entry in resource.entries.values():
+            path = resource.directory / entry.path
+            if path.is_file():
+                entry.md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if "populateStats" in asked:
+        resource.count()
+    resource.version += 1
 
 
 def catalog_document(resource: Resource) -> str:
@@ -80,6 +75,10 @@ def catalog_document(resource: Resource) -> str:
         attributes = {"URI": entry.path, "name": entry.path, "digest": entry.md5}
         if entry.uid:
             attributes |= {"xsi:type": "cat:dcmEntry", "UID": entry.uid, "instanceNumber": entry.instance_number or ""}
+        if entry.format:
+            attributes["format"] = entry.format
+        if entry.content:
+            attributes["content"] = entry.content
         written = " ".join(f"{key}={quoteattr(value)}" for key, value in attributes.items())
         lines.append(f"<cat:entry {written}/>")
     lines.append(f"</cat:entries>\n</cat:{kind}>\n")

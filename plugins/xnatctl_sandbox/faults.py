@@ -23,6 +23,8 @@ _LOGIN_PAGE = "<!DOCTYPE html>\n<html><head><title>XNAT Login</title></head><bod
 
 #: Actions that let the request do its work first.
 AFTER = frozenset({"store-then-cut", "store-then-status"})
+#: What happens to the files of a PUT: the request is carried out, and answered as if all were well or not (4.4, 4.7).
+STORING = frozenset({"catalog-conflict", "lose-file", "truncate-file"})
 _PAGE = frozenset({"status", "page", "headers", "read"})
 #: Everything that can be done to an HTTP request.
 ACTIONS: Mapping[str, frozenset[str]] = {
@@ -36,6 +38,9 @@ ACTIONS: Mapping[str, frozenset[str]] = {
     "status": _PAGE,
     "store-then-status": _PAGE,
     "store-then-cut": frozenset(),
+    "catalog-conflict": frozenset(),
+    "lose-file": frozenset({"members"}),
+    "truncate-file": frozenset({"members", "bytes"}),
 }
 _CONDITIONS = frozenset({"match", "nth", "per", "probability", "seed", "times", "action"})
 
@@ -138,7 +143,7 @@ def before(rule: Mapping[str, Any], request: Request) -> Response | None:
     if action == "delay":
         rule["_over"].wait(float(rule.get("seconds", 1)))
         return None
-    if action in AFTER:
+    if action in AFTER | STORING:
         return None
     if action == "cut-before-body":
         raise Cut

@@ -8,27 +8,14 @@ from typing import TYPE_CHECKING
 
 from werkzeug import Response
 
-from . import archiver
+from . import archiver, bodies
 from .answers import Call, StatusError, escape_parameter, status_page, uri_list
 from .receiving import Receiver, Wish, wish_from
-from .streams import Damaged, Readable, entries, format_of
+from .streams import Damaged, Readable, files, format_of
 
 if TYPE_CHECKING:
     from .server import Sandbox
 
-#: Content-Type -> the name that decides what the body is (1.3).
-_NAMES = {
-    "application/zip": "upload.zip",
-    "application/x-tar": "upload.tar",
-    "application/x-gtar": "upload.tar.gz",
-    "application/x-gzip": "upload.gzip",
-    "application/xar": "upload.xar",
-    "application/dicom": "upload.dcm",
-    "application/octet-stream": "upload",
-    "text/plain": "upload.txt",
-    "text/xml": "upload.xml",
-    "application/pdf": "upload.pdf",
-}
 _HANDLERS = ("SI", "DICOM-zip", "gradual-DICOM", "XAR", "inbox")
 _BY_TYPE = ("application/dicom", "application/x-mirc", "application/x-mirc-dicom")
 _TAR_SINCE = (1, 8, 3)
@@ -87,13 +74,12 @@ class Importing:
             if not files:
                 return None, None, {**fields, **query}
             return (files[0].filename or "upload").rpartition("\\")[2], files[0].stream, {**fields, **query}
-        known = _NAMES.get(kind) or ("upload" if kind.startswith("application/") else None)
-        if kind == "application/x-www-form-urlencoded" or (known is None and not inbody):
+        known = bodies.name_of(kind)
+        if bodies.consumed(request) or (known is None and not inbody):
             return None, None, {**call.parameters(), **query}
+        if bodies.lacks_length(request):  # unknown size or none: only zip may be streamed
+            raise StatusError(400, bodies.NO_LENGTH)
         name = call.rest or known or "upload.unsupported"
-        if kind != "application/zip" and not request.content_length:
-            # Unknown size or none: only zip may be streamed.
-            raise StatusError(400, "In-body File posts must include the file directly as the body of the message.")
         return name, request.stream, query
 
     def _archive_file(self, name: str, stream: Readable, wish: Wish, parameters: dict[str, str]) -> list[str]:
@@ -108,7 +94,7 @@ class Importing:
         uris: dict[str, None] = {}
         last: StatusError | None = None
         try:
-            for entry, data in entries(stream, kind):
+            for entry, data in files(stream, kind):
                 try:
                     uris.update(dict.fromkeys(self._entry(entry, data, wish, parameters)))
                 except StatusError as error:

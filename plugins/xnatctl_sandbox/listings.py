@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug import Response
 
-from .answers import Call, StatusError, answer_json, table, text
+from .answers import Call, StatusError, answer_json, matches, table, text
+from .creating import Creating
 from .state import Experiment, Project, Scan, Subject
 
 if TYPE_CHECKING:
     from .server import Sandbox
 
 _PROJECT = ("ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname", "URI")
+_SUBJECT = ("ID", "project", "label", "insert_date", "insert_user", "URI")
 _EXPERIMENT = ("ID", "project", "date", "xsiType", "label", "insert_date", "URI")
+#: Parameters that turn the list of projects into the search engine's.
+_FILTERED = frozenset({"accessible", "owner", "member", "collaborator", "recent", "favorite", "data", "prearc_code"})
+_FILTERED_COLUMNS = ("id", "name", "description", "secondary_id", "project_access", "insert_date")
 _SCAN = ("xnat_imagescandata_id", "ID", "type", "quality", "xsiType", "note", "series_description", "URI")
 
 
@@ -24,6 +29,7 @@ class Listings:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._state = sandbox.state
+        self.creating = Creating(sandbox, self)
 
     # look-ups with rights: 404 for what cannot be read (1.8)
 
@@ -54,23 +60,29 @@ class Listings:
         return found
 
     def scans(self, call: Call, experiment: Experiment) -> list[Scan]:
-        """The scans of the route: ID, else type; a comma list; `*` or `ALL` (2.4)."""
+        """The scans of the route: ID, else type; a comma list; `*` or `ALL`; `NULL` = of no type (2.4)."""
         wanted = call.parts["scan"]
+        every = list(experiment.scans.values())
         if wanted in ("*", "ALL"):
-            return list(experiment.scans.values())
-        found = []
+            return every
+        found: list[Scan] = []
         for name in wanted.split(","):
-            found += [s for s in experiment.scans.values() if s.id == name] or [
-                s for s in experiment.scans.values() if s.type == name
-            ]
+            kind = "" if name == "NULL" else name.replace("[SLASH]", "/").replace("[COMMA]", ",")
+            found += [scan for scan in every if scan.id == name] or [scan for scan in every if scan.type == kind]
         return found
 
     # tables
 
     def projects(self, call: Call) -> Response:
-        """`/projects`, with `restrict=edit` those that may be edited."""
-        right = self._state.may_edit if call.query("restrict") in ("edit", "delete") else self._state.may_read
-        with self._state.lock:
+        """`/projects`, with `restrict=edit` those that may be edited; POST creates one."""
+        if call.method == "POST":
+            return self.creating.post_project(call)
+        state = self._state
+        rights = {"edit": state.may_edit, "delete": state.may_delete}
+        right = rights.get(call.query("restrict"), state.may_read)  # all of them for administrators anyway
+        if _FILTERED & set(call.request.args):
+            return self._filtered_projects(call)
+        with state.lock:
             rows = [
                 {
                     "ID": p.id,
@@ -79,25 +91,47 @@ class Listings:
                     "description": p.description,
                     "URI": f"/data/projects/{p.id}",
                 }
-                for p in self._state.projects.values()
+                for p in state.projects.values()
                 if right(call.login, p)
             ]
         return self._table(call, _PROJECT, rows, "Projects")
 
+    def _filtered_projects(self, call: Call) -> Response:
+        """The search engine's table: other names, all lower case, no URI (2.2)."""
+        state = self._state
+        wanted = {role for role in ("owner", "member", "collaborator") if call.flag(role)}
+        edits = call.query("data") == "writable"
+        with state.lock:
+            rows = [
+                {
+                    "id": p.id, "name": p.name or p.id, "description": p.description, "secondary_id": p.id,
+                    "project_access": p.accessibility, "insert_date": state.clock.sql(p.inserted),
+                    f"user_role_{call.login}": p.roles.get(call.login or "", ""),
+                }
+                for p in state.projects.values()
+                if (state.may_edit if edits else state.may_read)(call.login, p)
+                and (not wanted or p.roles.get(call.login or "") in wanted)
+                and call.query("prearc_code", str(p.prearchive_code)) == str(p.prearchive_code)
+            ]  # fmt: skip
+        columns = (*_FILTERED_COLUMNS, f"user_role_{call.login}")
+        return table(call, columns, rows, title="Projects")
+
     def subjects(self, call: Call) -> Response:
-        """`/subjects` and `/projects/P/subjects`."""
+        """`/subjects` and `/projects/P/subjects`; POST to the latter creates one."""
+        if call.method == "POST":
+            return self.creating.post_subject(call)
         state = self._state
         project = self.project(call).id if "project" in call.parts else None
         with state.lock:
             rows = [
                 {
                     "ID": s.id, "project": s.project, "label": s.label, "insert_date": state.clock.sql(s.inserted),
-                    "insert_user": s.inserted_by, "URI": f"/data/subjects/{s.id}",
+                    "insert_user": s.inserted_by, "URI": f"/data/subjects/{s.id}", **s.fields,
                 }
                 for s in state.subjects.values()
                 if (project is None or s.project == project) and state.may_read(call.login, state.projects[s.project])
             ]  # fmt: skip
-        return self._table(call, ("ID", "project", "label", "insert_date", "insert_user", "URI"), rows, "Subjects")
+        return self._table(call, _SUBJECT, rows, "Subjects", paged=True)
 
     def experiments(self, call: Call) -> Response:
         """`/experiments`, of a project, or of a subject."""
@@ -113,7 +147,7 @@ class Listings:
                 and state.may_read(call.login, state.projects[e.project])
             ]
         columns = _EXPERIMENT if project is not None else (*_EXPERIMENT[:-1], "subject_ID", "subject_label", "URI")
-        return self._table(call, columns, rows, "Matching experiments")
+        return self._table(call, columns, rows, "Matching experiments", paged=True)
 
     def scan_list(self, call: Call) -> Response:
         """`/experiments/E/scans`."""
@@ -159,15 +193,17 @@ class Listings:
 
     @staticmethod
     def _table(
-        call: Call, defaults: tuple[str, ...], rows: list[Mapping[str, Any]] | list[dict[str, Any]], title: str
+        call: Call, defaults: tuple[str, ...], rows: list[dict[str, Any]], title: str, *, paged: bool = False
     ) -> Response:
-        """`columns=` chooses; what is not known is dropped without a word (2.1)."""
+        """`columns=` chooses, any other shortcut filters; what is not known is dropped without a word (2.1)."""
         known = {name.lower(): name for row in rows[:1] for name in row} | {name.lower(): name for name in defaults}
+        filters = {known[key.lower()]: call.query(key) for key in call.request.args if key.lower() in known}
+        rows = [row for row in rows if matches(row, filters)]
         asked = [
             known[name.strip().lower()] for name in call.query("columns").split(",") if name.strip().lower() in known
         ]
         columns = [*dict.fromkeys(asked), "URI"] if asked and "URI" not in asked else asked
-        return table(call, columns or defaults, rows, title=title)
+        return table(call, columns or defaults, rows, title=title, paged=paged)
 
     def search_elements(self, call: Call) -> Response:
         """`/search/elements[/TYPE]`: the data types that hold something, or the fields of one.
@@ -187,25 +223,28 @@ class Listings:
     def project_item(self, call: Call) -> Response:
         """GET, and PUT which creates."""
         if call.method == "PUT":
-            return self._put_project(call)
+            return self.creating.put_project(call)
         project = self.project(call)
         return self._item(call, "xnat:projectData", {"ID": project.id, "name": project.name or project.id})
 
     def subject_item(self, call: Call) -> Response:
-        """GET, PUT."""
+        """GET, PUT; with a project GET tries the ID first, whatever its project (2.4)."""
         if call.method == "PUT":
-            return self._put_subject(call)
-        subject = self.subject(call)
-        return self._item(
-            call, "xnat:subjectData", {"ID": subject.id, "label": subject.label, "project": subject.project}
-        )
+            return self.creating.put_subject(call)
+        subject = self._state.subjects.get(call.parts["subject"])
+        if subject is None or not self._state.may_read(call.login, self._state.projects[subject.project]):
+            subject = self.subject(call)
+        fields = {"ID": subject.id, "label": subject.label, "project": subject.project, **subject.fields}
+        return self._item(call, "xnat:subjectData", fields)
 
     def experiment_item(self, call: Call) -> Response:
         """GET, PUT, DELETE; an unknown suffix comes here too and gets the whole item (0.4)."""
         if call.method == "PUT":
-            return self._put_experiment(call)
+            return self.creating.put_experiment(call)
         experiment = self.experiment(call)
         if call.method == "DELETE":
+            if call.rest:
+                raise StatusError(400)  # an unrouted suffix is not the session (0.4)
             if not self._state.may_delete(call.login, self._state.projects[experiment.project]):
                 raise StatusError(403)
             self._sandbox.remove_experiment(experiment)
@@ -232,7 +271,7 @@ class Listings:
         """GET of one scan; PUT creates or changes one."""
         experiment = self.experiment(call)
         if call.method == "PUT":
-            return self._put_scan(call, experiment)
+            return self.creating.put_scan(call, experiment)
         found = self.scans(call, experiment)
         if not found:
             raise StatusError(404, "Unable to identify scan")
@@ -274,91 +313,6 @@ class Listings:
                     content_type="text/xml",
                 )
         return text("<html><body>A page for browsers.</body></html>", content_type="text/html")
-
-    # creating, contract section 3
-
-    def _put_project(self, call: Call) -> Response:
-        name = call.parts["project"]
-        with self._state.lock:
-            if self._state.find_project(name) is not None:
-                return text("", 200)
-            if not self._state.is_admin(call.login):
-                raise StatusError(403)
-            self._sandbox.add_project(name, roles={call.login or "": "owner"})
-        return text(name)
-
-    def _put_subject(self, call: Call) -> Response:
-        project = self._writable(call)
-        state = self._state
-        with state.lock:
-            found = state.find_subject(project.id, call.parts["subject"])
-            if found is not None:
-                if new := call.query("label"):
-                    found.label = new
-                return text(found.id)
-            subject = self._new_subject(project, call.parts["subject"], call.login)
-            return text(subject.id, 201)
-
-    def _new_subject(self, project: Project, label: str, login: str | None) -> Subject:
-        state = self._state
-        subject = Subject(
-            id=state.new_subject_id(),
-            label=label,
-            project=project.id,
-            inserted=state.clock.now(),
-            inserted_by=login or "",
-        )
-        state.subjects[subject.id] = subject
-        self._sandbox.dirty = True
-        return subject
-
-    def _writable(self, call: Call) -> Project:
-        project = self.project(call)
-        if not self._state.may_edit(call.login, project):
-            raise StatusError(403)
-        return project
-
-    def _put_experiment(self, call: Call) -> Response:
-        if call.rest and not call.rest.startswith("projects"):
-            raise StatusError(400)  # an unrouted suffix ends here (0.4)
-        project = self._writable(call)
-        state = self._state
-        label = call.parts["experiment"]
-        with state.lock:
-            found = state.find_experiment(project.id, label)
-            if found is not None:
-                return text(found.id)
-            kind = call.query("xsiType")
-            if not kind:
-                raise StatusError(417, "Need PUT Contents")
-            name = call.parts.get("subject") or call.query("subject_ID")
-            subject = state.find_subject(project.id, name) or self._new_subject(project, name, call.login)
-            experiment = Experiment(
-                id=state.new_experiment_id(), label=label, project=project.id, subject_id=subject.id, xsi_type=kind,
-                directory=state.session_directory(project.id, label), date=call.query("date"),
-                inserted=state.clock.now(), inserted_by=call.login or "",
-            )  # fmt: skip
-            state.experiments[experiment.id] = experiment
-            self._sandbox.dirty = True
-        return text(experiment.id, 201)
-
-    def _put_scan(self, call: Call, experiment: Experiment) -> Response:
-        if not self._state.may_edit(call.login, self._state.projects[experiment.project]):
-            raise StatusError(403)
-        kind, name = call.query("xsiType"), call.parts["scan"]
-        if kind == "xnat:imageScanData":
-            raise StatusError(400)
-        with self._state.lock:
-            scan = experiment.scans.get(name)
-            if scan is None:
-                scan = Scan(id=name, xsi_type=kind or "xnat:otherDicomScanData", pk=self._state.next_number("scan"))
-                experiment.scans[name] = scan
-            elif kind and kind != scan.xsi_type:
-                raise StatusError(409)
-            scan.type = call.query("type") or scan.type
-            scan.series_description = call.query("series_description") or scan.series_description
-            self._sandbox.dirty = True
-        return text("")
 
 
 def _item(kind: str, fields: Mapping[str, Any], children: list[dict[str, Any]]) -> dict[str, Any]:

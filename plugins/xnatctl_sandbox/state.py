@@ -124,10 +124,14 @@ class Resource:
     description: str = ""
     tags: str = ""
     entries: dict[str, FileEntry] = field(default_factory=dict)
+    file_count: int | None = None  # as the database has it: perhaps old, None = never counted
+    file_size: int | None = None
+    version: int = 0  # counts what is written to the catalog
 
-    @property
-    def total_bytes(self) -> int:
-        return sum(entry.size for entry in self.entries.values())
+    def count(self) -> None:
+        """Bring the database's numbers up to date."""
+        self.file_count = len(self.entries)
+        self.file_size = sum(entry.size for entry in self.entries.values())
 
 
 @dataclass

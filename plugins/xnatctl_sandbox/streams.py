@@ -24,7 +24,11 @@ _BLOCK = 1 << 16
 
 
 class Damaged(Exception):
-    """The stream cannot be read any further."""
+    """The stream cannot be read any further; `name` when it is for the name of an entry."""
+
+    def __init__(self, reason: str, *, name: bool = False) -> None:
+        super().__init__(reason)
+        self.name = name
 
 
 class Readable(Protocol):
@@ -38,8 +42,13 @@ def format_of(name: str) -> str:
     return next((kind for kind, pattern in _FORMATS if pattern.match(name)), "UNKNOWN")
 
 
-def entries(stream: Readable, kind: str) -> Iterator[tuple[str, Readable]]:
+def files(stream: Readable, kind: str) -> Iterator[tuple[str, Readable]]:
     """(name, data) of each file; an entry must be read before the next one is asked for. Raises Damaged."""
+    return ((name, data) for name, data in entries(stream, kind) if data is not None)
+
+
+def entries(stream: Readable, kind: str) -> Iterator[tuple[str, Readable | None]]:
+    """The same with the folders, whose data are None."""
     if kind == "ZIP":
         yield from _zip(stream)
         return
@@ -47,9 +56,10 @@ def entries(stream: Readable, kind: str) -> Iterator[tuple[str, Readable]]:
         with tarfile.open(fileobj=_Whole(stream), mode="r|gz" if kind == "TGZ" else "r|") as archive:
             for entry in archive:
                 if entry.isdir():
+                    yield entry.name, None
                     continue
                 # A link entry has no data: the parser sees an empty file.
-                yield entry.name, archive.extractfile(entry) if entry.isreg() else io.BytesIO()  # type: ignore[misc]
+                yield entry.name, archive.extractfile(entry) if entry.isreg() else io.BytesIO()
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise Damaged(str(error)) from error
 
@@ -100,7 +110,7 @@ class _Buffer:
         return self._kept[:size]
 
 
-def _zip(stream: Readable) -> Iterator[tuple[str, Readable]]:
+def _zip(stream: Readable) -> Iterator[tuple[str, Readable | None]]:
     buffer = _Buffer(stream)
     while buffer.peek(4) == b"PK\x03\x04":  # anything else ends the listing, as getNextEntry() does
         _, _, flags, method, _, _, _, _, size, name_length, extra = struct.unpack("<4s5H3I2H", buffer.exactly(30))
@@ -111,15 +121,14 @@ def _zip(stream: Readable) -> Iterator[tuple[str, Readable]]:
         try:
             name = raw.decode("utf-8")
         except UnicodeDecodeError:
-            raise Damaged("malformed input off") from None
+            raise Damaged("malformed input off", name=True) from None
         if method == 8:
             data: _Inflated | _Stored = _Inflated(buffer, descriptor=bool(flags & 8))
         elif method == 0 and not flags & 8:
             data = _Stored(buffer, size)
         else:
             raise Damaged("only DEFLATED entries can have EXT descriptor")
-        if not name.endswith("/"):
-            yield name, data
+        yield name, None if name.endswith("/") else data
         data.finish()
 
 

@@ -21,6 +21,8 @@ class Switches:
     disk_full: bool = False
     dicom_idle_seconds: float = 60.0  # the DICOM Receiver ends quiet associations (contract xnat-api 5.2)
     dicom_max_associations: int = 0  # more at once are rejected; 0 = no limit
+    catalog_seconds: float = 0.0  # between reading a catalog and writing it
+    stale_stats: bool = False  # file counts and sizes in resource tables are not brought up to date
     file_puts: int = 0
 
     def pause(self, name: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,10 +89,65 @@ def test_quiet_prints_identifiers_only(xnatctl):
     assert all(" " not in line for line in done.out.splitlines())
 
 
-def test_a_reader_that_leaves_is_no_error(xnatctl, environment, tmp_path):
-    import subprocess
-    import sys
+@pytest.mark.parametrize("arguments", [(), ("session",), ("plugins",)])
+def test_a_group_alone_says_what_there_is(xnatctl, arguments):
+    done = xnatctl(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: xnatctl")
+    assert "Commands:" in done.err
+    assert "Error" not in done.err
 
+
+def test_an_option_before_its_command_is_told_its_place(xnatctl):
+    done = xnatctl("-o", "json", "session", "list")
+    assert "xnatctl COMMAND -o" in done.document["error"]["hint"]
+
+
+@pytest.mark.parametrize("option", ["-P", "-S", "-E"])
+def test_an_empty_name_is_an_unset_variable_of_a_script(xnatctl, option):
+    names = {"-P": "p", "-S": "s", "-E": "e", option: ""}
+    done = xnatctl("session", "upload", "x", *[word for pair in names.items() for word in pair])
+    assert done.code == 2
+    assert "is empty" in done.err
+
+
+def run(environment, redirection, *arguments, **variables):
+    """The command behind a shell redirection."""
+    line = f'exec "$0" -m xnatctl "$@" {redirection}'
+    return subprocess.run(
+        ["bash", "-c", line, sys.executable, *arguments],
+        env={**environment, **variables}, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_end_in_silence(environment, redirection):
+    done = run(environment, redirection, "plugins", "list")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert (b"zip" in done.stdout) == (">&-" not in redirection.replace("2>&-", ""))
+
+
+def test_with_stderr_closed_stdout_is_still_one_document(environment):
+    done = run(environment, "2>&-", "plugins", "show", "nobody", "-o", "json")
+    assert json.loads(done.stdout)["error"]["code"] == "not-found"
+
+
+def test_a_full_disk_behind_stdout_is_said(environment):
+    done = run(environment, "> /dev/full", "plugins", "list")
+    assert done.returncode == 1
+    assert done.stderr.decode().strip() == "Error: Cannot write to standard output: No space left on device."
+
+
+def test_an_encoding_without_our_characters_is_no_failure(environment, install):
+    env = install("größe", "")
+    done = run({**environment, **env}, "", "plugins", "list", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert b"gr\\xf6\\xdfe" in done.stdout
+    assert b"----" in done.stdout
+
+
+def test_a_reader_that_leaves_is_no_error(xnatctl, environment, tmp_path):
     line = f"{sys.executable} -m xnatctl plugins list -o json | head -c 1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True, timeout=60, check=False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,3 +75,39 @@ def assert_exactly(stored: Callable[[Sandbox], dict[str, list[dict[str, Any]]]])
 @pytest.fixture
 def digest() -> Callable[[Path], str]:
     return lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _exam_roots() -> Any:
+    """The module beside this one; test folders are no packages."""
+    name = "xnatctl_tests_exam_roots"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("exam_roots.py"))
+        assert spec
+        assert spec.loader
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def make_root() -> Callable[..., Any]:
+    """Writes an exam root, see `exam_roots.write_root`."""
+    return _exam_roots().write_root
+
+
+@pytest.fixture
+def root(tmp_path: Path, make_root: Callable[..., Any]) -> Any:
+    """Two series, two folders, a file at the top. `.digests` of instances, `.files` by resource."""
+    return make_root(tmp_path / "exam")
+
+
+@pytest.fixture
+def attached() -> Callable[..., dict[str, dict[str, str]]]:
+    """What the server's disk holds in the resources of a session: label -> name -> SHA-256."""
+    return _exam_roots().resources_on_disk
+
+
+@pytest.fixture
+def exam_writes() -> Callable[[Any], list[str]]:
+    """The requests that carried a file."""
+    return _exam_roots().writes

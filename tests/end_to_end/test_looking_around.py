@@ -87,7 +87,7 @@ def test_the_list_prints_the_triple_that_the_others_take(xnatctl, alice, waiting
         done = xnatctl("prearchive", "list", flag, "DEMO", "-q", env=alice)
         assert tuple(done.out.split()) == waiting
     shown = xnatctl("prearchive", "show", *waiting, "-o", "json", env=alice).document
-    assert (shown["status"], len(shown["scans"])) == ("READY", 3)
+    assert (shown["status"], [scan["id"] for scan in shown["scans"]]) == ("READY", ["1", "2", "3"])
     assert sum(scan["files"] for scan in shown["scans"]) == 300
 
 

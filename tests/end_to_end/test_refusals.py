@@ -47,6 +47,26 @@ def test_a_session_of_another_study(xnatctl, sandbox, alice, archived, tmp_path)
     assert len(imports(sandbox)) == archived
 
 
+def test_the_accession_id_of_a_session_elsewhere_is_no_label(xnatctl, sandbox, alice, exam, archived):
+    """XNAT resolves IDs before labels, in whatever project they are."""
+    done = xnatctl(
+        "session",
+        "upload",
+        exam.directory,
+        "-P",
+        "MANUAL",
+        "-S",
+        "subj01",
+        "-E",
+        "XNAT_E00001",
+        "-o",
+        "json",
+        env=alice,
+    )
+    refused(done, "accession ID of session sess01 in project DEMO", "-P DEMO -E sess01")
+    assert len(imports(sandbox)) == archived
+
+
 def test_the_same_study_waits_under_another_subject(xnatctl, sandbox, alice, exam):
     assert xnatctl("session", "upload", exam.directory, *NAMES, "--prearchive", env=alice).code == 0
     before = len(imports(sandbox))
@@ -92,6 +112,26 @@ def test_an_existing_subject_may_have_any_label(xnatctl, sandbox, alice, exam, a
     )
     refused(refused_new, "Sub_2")
     assert done.code in (0, 6), done.err
+
+
+def test_a_damaged_instance_is_named_and_the_session_waits_for_it(xnatctl, sandbox, alice, exam, assert_exactly):
+    record = next(iter(exam.instances.values()))
+    whole = record.path.read_bytes()
+    record.path.write_bytes(whole[:300])
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=alice)
+    assert done.code == 5, done.err
+    report = done.document
+    assert record.path.name in report["error"]["message"]
+    assert "repair what is damaged" in report["error"]["hint"]
+    assert (report["status"], report["counts"]["failed"], report["counts"]["sent"]) == ("partial", 1, 299)
+    assert [item["outcome"] for item in report["items"]].count("invalid") == 1
+    assert not [entry for entry in sandbox.instances() if entry["place"] == "archive" and entry["catalogued"]]
+    verified = xnatctl("session", "verify", exam.directory, *NAMES, "-o", "json", env=alice)
+    assert verified.code == 6
+    assert record.path.name in verified.document["error"]["message"]
+    record.path.write_bytes(whole)
+    assert xnatctl("session", "upload", exam.directory, *NAMES, env=alice).code == 0
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
 
 
 def test_an_unreadable_file_is_named_and_the_session_waits_for_it(environment, xnatctl, sandbox, alice, exam):

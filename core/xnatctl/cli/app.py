@@ -231,7 +231,7 @@ class App:
         """A line of -v, and of the log file."""
         from xnatctl import log
 
-        log.get().debug(text)
+        log.get().info(text)
 
     def confirm(self, question: str) -> bool:
         """Ask yes or no on the terminal. Raises UsageError when nobody can be asked."""
@@ -255,20 +255,26 @@ def _nothing_configured() -> tuple[list[str], None]:
 def _plan(request: UploadRequest) -> UploadPlan:
     """Core's answer to `xnatctl_plan_upload`, the last."""
     from xnatctl.delivery.planning import plan_session_upload
+    from xnatctl.delivery.resource_planning import plan_resource_upload
 
-    return plan_session_upload(request)
+    return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
 
 
 def write_out(text: str) -> None:
-    """Write to stdout; a reader that has gone (`| head`) ends the output in silence."""
+    """Write to stdout; a reader that has gone (`| head`) ends the output in silence.
+
+    Raises XnatctlError when it cannot be written: a full disk.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python would complain once more at exit; give it somewhere to write.
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise XnatctlError(f"Cannot write to standard output: {error.strerror}.") from error
 
 
 def error_document(error: Mapping[str, object]) -> Document:

@@ -13,7 +13,7 @@ GROUPS = {
     "sandbox": "An XNAT-compatible server on this machine, to try things out.",
     "scan": "The scans of a session.",
     "session": "Upload imaging sessions, and see what is there.",
-    "upload": "Uploads made from this machine: what is missing, and finishing it.",
+    "upload": "Unfinished uploads: what is missing, and finishing them.",
 }
 
 

@@ -8,6 +8,7 @@ import click
 
 from xnatctl.cli.app import App
 from xnatctl.cli.builtin import BUILTIN, GROUPS
+from xnatctl.cli.console import say
 from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.plugin.registry import Provided, Registry
 from xnatctl.plugin.specs import CommandSpec
@@ -32,8 +33,15 @@ class LazyGroup(click.Group):
     """The commands whose path begins with this group's; the root's path is empty."""
 
     def __init__(self, name: str, path: str = "", help: str | None = None) -> None:  # noqa: A002 - click's name
-        super().__init__(name=name, help=help, no_args_is_help=True)
+        super().__init__(name=name, help=help, no_args_is_help=False)
         self._path = path
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """A group alone does nothing: it says what there is, on stderr, with the code of an incomplete command."""
+        if not args and not context.resilient_parsing:
+            say(context.get_help())
+            context.exit(UsageError.exit_code)
+        return super().parse_args(context, args)
 
     def list_commands(self, context: click.Context) -> list[str]:
         """The root lists our own pages' commands: a broken stranger must not keep anybody from the help."""

@@ -13,7 +13,7 @@ import click
 
 import xnatctl
 from xnatctl.cli.app import App, error_document
-from xnatctl.cli.console import say
+from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
 from xnatctl.errors import ConfigError, Interrupted, UsageError, XnatctlError
 
@@ -72,6 +72,7 @@ def _safe_mode(context: click.Context, parameter: click.Parameter, value: bool) 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of the outcome."""
+    open_streams()
     args = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(run(args))
 
@@ -108,6 +109,8 @@ def _usage(error: click.ClickException) -> UsageError:
     """Click's words in our form, with the line that shows the right ones."""
     context = getattr(error, "ctx", None)
     hint = f"Try {context.command_path} --help" if context is not None else None
+    if isinstance(error, click.NoSuchOption) and context is not None and isinstance(context.command, click.Group):
+        hint = f"Options of a command come after it: {context.command_path} COMMAND {error.option_name}"
     return UsageError(error.format_message(), hint=hint)
 
 

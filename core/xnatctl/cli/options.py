@@ -85,7 +85,9 @@ def server_options(function: F) -> F:
             click.option("--profile", metavar="NAME", help="The profile to use.  [env: XNAT_PROFILE]"),
             click.option("--username", metavar="USER", help="Log in as this user.  [env: XNAT_USER]"),
             click.option(
-                "--password", metavar="PASS", help="Shows in the process list; see --password-stdin.  [env: XNAT_PASS]"
+                "--password",
+                metavar="PASS",
+                help="Its password; shows in the process list, so better --password-stdin.  [env: XNAT_PASS]",
             ),
             click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
             click.option(
@@ -101,6 +103,28 @@ def server_options(function: F) -> F:
     return function
 
 
+def destination_options(*, subject: str) -> Callable[[F], F]:
+    """`-P`, `-S` and `-E`, all required; `subject` is what is said of the subject's label."""
+
+    def decorate(function: F) -> F:
+        for letter, name, text in (
+            ("-E", "--session", "Session label."),
+            ("-S", "--subject", subject),
+            ("-P", "--project", "Project ID."),
+        ):
+            function = click.option(letter, name, required=True, callback=_not_empty, help=text)(function)
+        return function
+
+    return decorate
+
+
+def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """An empty name is an unset variable of a script."""
+    if value is not None and not value.strip():
+        raise UsageError(f"{parameter.opts[-1]} was given, but it is empty.")
+    return value
+
+
 def journal_options(function: F) -> F:
     """`--resume/--no-resume` and `--lock-wait`, for every command that uploads."""
     for decorate in reversed(
@@ -114,7 +138,7 @@ def journal_options(function: F) -> F:
             click.option(
                 "--lock-wait",
                 type=click.FloatRange(min=0),
-                default=60.0,
+                default=60,
                 metavar="SECONDS",
                 show_default=True,
                 help="How long to wait for another run that uploads to the same destination.",
@@ -167,7 +191,8 @@ class TransportOptionsCommand(click.Command):
                         "which means something else already.",
                         hint=f"Block it: XNATCTL_BLOCK_PLUGINS={provided.plugin.name}.",
                     )
-        return [*parameters, *(_flag(option) for option in declared.values())]
+        flags = [_flag(option) for option in declared.values()]
+        return [*parameters[:-1], *flags, parameters[-1]]  # the last one is --help
 
     def invoke(self, context: click.Context) -> Any:
         own = {parameter.name for parameter in self.params}

@@ -1,4 +1,4 @@
-"""Reports and plans as documents: whole for programs, short for people."""
+"""Reports as documents: whole for programs, short for people."""
 
 from __future__ import annotations
 
@@ -7,30 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from xnatctl.cli.resource_view import resource_rows, resources_headline
 from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import Exclusion, Placement, UploadPlan
+from xnatctl.model.plan import Exclusion
 from xnatctl.model.report import Level, PlaceState, Report, ReportItem, Status
+from xnatctl.model.words import human_size
 
-_SERIES_COLUMNS = (
+SERIES_COLUMNS = (
     Column(key="series", title="Series"),
     Column(key="files", title="Files", numeric=True),
-    Column(key="size", title="Size", numeric=True),
+    Column(key="size", title="Size", numeric=True, size=True),
     Column(key="state", title="State"),
 )
 _STUDY_COLUMN = Column(key="study", title="Study")
 #: Names listed in a summary before "and n more".
 _LISTED = 5
-
-
-def human_size(size: int) -> str:
-    """Bytes in IEC units."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
 
 
 @dataclass
@@ -50,12 +42,12 @@ class _Series:
             "study": self.study,
             "series": uid or "(unknown)",
             "files": self.files,
-            "size": human_size(self.size),
+            "size": self.size,
             "state": states,
         }
 
 
-def _by_series(entries: Iterable[tuple[str, str, int, str]]) -> list[dict[str, Any]]:
+def by_series(entries: Iterable[tuple[str, str, int, str]]) -> list[dict[str, Any]]:
     """A row for each series, those of one study together; entries are (study, series, bytes, state)."""
     studies: dict[str, dict[str, _Series]] = {}
     for study, uid, size, state in entries:
@@ -66,23 +58,27 @@ def _by_series(entries: Iterable[tuple[str, str, int, str]]) -> list[dict[str, A
     return [series.row(uid) for group in studies.values() for uid, series in group.items()]
 
 
-def _with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
     """The columns, with the study in front when there are several."""
-    return (_STUDY_COLUMN, *columns) if len({row["study"] for row in rows}) > 1 else tuple(columns)
+    studies = {row["study"] for row in rows} - {""}
+    return (_STUDY_COLUMN, *columns) if len(studies) > 1 else tuple(columns)
 
 
 def report_document(report: Report, *, whole: bool = True) -> Document:
     """The report of an upload command; rows are series, and `data` holds every file, unless nobody is to see it."""
-    rows = _by_series(
-        (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome)) for item in report.items
+    rows = by_series(
+        (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome))
+        for item in report.items
+        if not item.resource
     )
+    rows += resource_rows(report)
     identifiers: tuple[str, ...] = (report.uri,) if report.uri else ()
     if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
         identifiers = tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
     return Document(
         schema="xnatctl.report/1",
         data=report.as_document() if whole else {},
-        columns=_with_studies(_SERIES_COLUMNS, rows) if rows else (),
+        columns=with_studies(SERIES_COLUMNS, rows) if rows else (),
         rows=rows,
         identifiers=identifiers,
         summary=tuple(_report_lines(report)),
@@ -94,7 +90,7 @@ def _report_lines(report: Report) -> Iterable[str]:
     yield from _bad_items(report.items)
     yield from _noted(report.items)
     yield from _differences(report)
-    yield from _excluded(report.excluded)
+    yield from excluded_lines(report.excluded)
     for warning in report.warnings:
         yield f"Warning: {warning}"
     for command in dict.fromkeys(report.next):
@@ -102,12 +98,14 @@ def _report_lines(report: Report) -> Iterable[str]:
 
 
 def _headline(report: Report) -> str:
+    if report.resources and report.counts.found:
+        return resources_headline(report)
     counts, where = report.counts, report.destination
     place = {
         PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
         PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
         PlaceState.RECEIVER: f"accepted by {(not where.session and where.server) or 'the receiver'}",
-        PlaceState.UNKNOWN: "not settled",
+        PlaceState.UNKNOWN: "delivered, not archived" if counts.sent + counts.skipped else "delivered",
     }[report.state]
     size = human_size(report.bytes)
     delivered = counts.sent + counts.skipped
@@ -129,11 +127,24 @@ def _headline(report: Report) -> str:
 
 
 def _bad_items(items: Sequence[ReportItem]) -> Iterable[str]:
-    bad = [item for item in items if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED)]
-    for item in bad[:_LISTED]:
-        yield f"{item.outcome}: {item.path}" + (f" ({item.reason})" if item.reason else "")
-    if len(bad) > _LISTED:
-        yield f"... and {len(bad) - _LISTED} more; -o json lists all."
+    """What did not arrive, by reason; what was not tried comes last, because something else is the cause."""
+    groups: dict[tuple[Outcome, str | None], list[str]] = {}
+    for item in items:
+        if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED):
+            groups.setdefault((item.outcome, item.reason), []).append(item.path)
+    ordered = sorted(groups.items(), key=lambda group: group[0][0] is Outcome.PLANNED)
+    for (outcome, reason), paths in ordered[:_LISTED]:
+        what = "not sent" if outcome is Outcome.PLANNED else str(outcome)
+        number = f"{len(paths)} files, " if len(paths) > 1 else ""
+        yield f"{what}: {number}{_some(paths)}" + (f" ({reason})" if reason else "")
+    if rest := sum(len(paths) for _, paths in ordered[_LISTED:]):
+        yield f"... and {rest} more; -o json lists all."
+
+
+def _some(paths: Sequence[str]) -> str:
+    """The first two names, and how many more there are."""
+    more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+    return f"{', '.join(paths[:2])}{more}"
 
 
 def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
@@ -148,58 +159,20 @@ def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
 def _differences(report: Report) -> Iterable[str]:
     differences = [entry for entry in report.verification.differences if entry.kind not in ("missing", "remapped")]
     for entry in differences[:_LISTED]:
-        yield f"{entry.kind}: series {entry.series_instance_uid or '(all)'}: {entry.message}"
+        series = f"series {entry.series_instance_uid}: " if entry.series_instance_uid else ""
+        yield f"{entry.kind}: {series}{entry.message}"
     if len(differences) > _LISTED:
         yield f"... and {len(differences) - _LISTED} more differences; -o json lists all."
 
 
-def _excluded(excluded: Sequence[Exclusion]) -> Iterable[str]:
+def excluded_lines(excluded: Sequence[Exclusion]) -> Iterable[str]:
+    """What was left out, by reason."""
     if not excluded:
         return
     groups: dict[str, list[str]] = {}
     for entry in excluded:
         reason = "duplicate" if entry.reason.startswith("duplicate of ") else entry.reason
         groups.setdefault(reason, []).append(entry.path)
-    yield f"Left out: {len(excluded)} files that are not instances to send."
+    yield f"Left out: {len(excluded)}, which are not to be sent."
     for reason, paths in sorted(groups.items(), key=lambda group: -len(group[1])):
-        more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
-        yield f"  {len(paths)} x {reason}: {', '.join(paths[:2])}{more}"
-
-
-def plan_document(plan: UploadPlan, *, description: Mapping[str, str], batches: int) -> Document:
-    """The plan of `--dry-run`; nothing was sent."""
-    items = plan.items
-    rows = _by_series(
-        (item.study_instance_uid, item.series_instance_uid, item.size, item.modality or "modality unknown")
-        for item in items
-    )
-    size = human_size(sum(item.size for item in items))
-    summary = [
-        f"Would send {len(items)} instances ({size}) {_way(plan, rows, batches)}.",
-        *(f"{stage.kind}: {stage.name}" for stage in plan.stages),
-        *(f"{key}: {value}" for key, value in description.items()),
-        *_excluded(plan.excluded),
-        *(f"cannot be read: {entry.path} ({entry.reason})" for entry in plan.unreadable),
-        *(f"Warning: {warning}" for warning in plan.warnings),
-    ]
-    data = {**plan.as_document(), "transport": dict(description), "batches": batches}
-    return Document(
-        schema=plan.schema,
-        data=data,
-        columns=_with_studies((*_SERIES_COLUMNS[:3], Column(key="state", title="Modality")), rows),
-        rows=rows,
-        identifiers=tuple(item.path for item in items),
-        summary=tuple(summary),
-    )
-
-
-def _way(plan: UploadPlan, rows: Sequence[Mapping[str, Any]], batches: int) -> str:
-    """How, and to where."""
-    where = plan.destination
-    server = where.server or "the configured server"
-    if not where.session:
-        studies = len({row["study"] for row in rows})
-        return f"of {studies} {'study' if studies == 1 else 'studies'} with {plan.workers} workers to {server}"
-    goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
-    target = f"{goal} of project {where.project}, subject {where.subject}, session {where.session}"
-    return f"in {batches} requests with {plan.workers} workers to {server}: {target}"
+        yield f"  {len(paths)} x {reason}: {_some(paths)}"

@@ -7,7 +7,13 @@ from typing import Any
 import click
 
 from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.options import TransportOptionsCommand, common_options, journal_options, server_options
+from xnatctl.cli.options import (
+    TransportOptionsCommand,
+    common_options,
+    destination_options,
+    journal_options,
+    server_options,
+)
 from xnatctl.cli.uploading import Upload, run_upload, transport_options
 from xnatctl.errors import UsageError
 from xnatctl.model.plan import Overwrite, Payload, Placement, UploadRequest
@@ -28,9 +34,7 @@ stay. --overwrite append adds and refuses what is there already. --overwrite non
 
 @click.command(name="upload", cls=TransportOptionsCommand, help=_HELP, short_help="Upload DICOM by REST and prove it.")
 @click.argument("path", type=click.Path(path_type=str))
-@click.option("-P", "--project", required=True, help="Project ID.")
-@click.option("-S", "--subject", required=True, help="Subject label; created when it does not exist.")
-@click.option("-E", "--session", required=True, help="Session label.")
+@destination_options(subject="Subject label; created when it does not exist.")
 @click.option(
     "--mode", default=None, metavar="TRANSPORT", help="How to send: tar (default), zip, gradual, or a plugin's."
 )

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.cli.uploading import Upload, run_upload
-from xnatctl.errors import JournalError, NotFound, UsageError
+from xnatctl.errors import JournalError, NotFound, PluginUnavailable, UsageError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import UploadRequest
+from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
     from xnatctl.delivery.store import Past, Summary
@@ -71,6 +73,7 @@ def resume(app: App, dest: str) -> None:
         raise JournalError(
             f"{summary.path} does not say how the upload was made.", hint="Run the original upload command again."
         ) from None
+    _require_planner(app, request.command)
     if request.settles:
         given = app.given.get("url")
         if given is None:
@@ -81,6 +84,18 @@ def resume(app: App, dest: str) -> None:
                 hint="Leave --url out; for another server, make the upload anew.",
             )
     run_upload(app, Upload(request=request, wait=wait))
+
+
+def _require_planner(app: App, command: str) -> None:
+    """Raise PluginUnavailable when the plugin of the command is gone: core would plan something else in its place."""
+    if command in {spec.path for spec in BUILTIN}:
+        return
+    try:
+        app.registry.command(command)
+    except UsageError:
+        raise PluginUnavailable(
+            f"This upload was made by {command}, whose plugin is not installed.", hint="Install it, then resume."
+        ) from None
 
 
 def _journals() -> list[Summary]:
@@ -147,7 +162,7 @@ def _row(summary: Summary) -> dict[str, Any]:
 def _list_document(found: Sequence[Summary]) -> Document:
     rows = [_row(summary) for summary in found]
     open_ones = [row for row in rows if row["state"] not in ("complete", "unreadable")]
-    lines = [f"{len(rows)} uploads, {len(open_ones)} not complete."]
+    lines = [f"{counted(len(rows), 'upload')}, {len(open_ones)} not complete."]
     lines += [f"Next: xnatctl upload resume {row['id']}" for row in open_ones[:5]]
     lines += [f"Warning: {row['problem']}" for row in rows if row["problem"]]
     schema = "xnatctl.uploads/1"

@@ -9,12 +9,20 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xnatctl import log
-from xnatctl.errors import Interrupted, NotArchived, Refused, UsageError, VerificationFailed, XnatctlError
+from xnatctl.errors import (
+    Interrupted,
+    NotArchived,
+    PluginUnavailable,
+    Refused,
+    UsageError,
+    VerificationFailed,
+    XnatctlError,
+)
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
@@ -26,6 +34,10 @@ if TYPE_CHECKING:
     from xnatctl.delivery.lock import Lock
     from xnatctl.delivery.run import PlanRun
     from xnatctl.plugin.protocols import Transport, TransportContext
+
+
+#: What observers are told of the terminal, which is nothing for a log.
+_DISPLAY = frozenset({"quiet", "color", "interactive"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +92,7 @@ def run_upload(app: App, upload: Upload) -> None:
     )
     try:
         plan = app.registry.plan_upload(request)
+        _require_transports(app, plan)
         if upload.dry_run:
             _show_plan(app, plan)
             return
@@ -114,10 +127,11 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
 
     # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login.
     client = app.connect() if upload.request.settles else None
+    session = None
     if client is not None:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
         if is_resources_only(plan):
-            plan = locate(client, plan)
+            plan, session = locate(client, plan)
     with _journal(app, upload, plan) as journal:
         runtime = Runtime(
             client=client,
@@ -129,6 +143,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
             facts={"request": _request_text(upload, plan)},
             exclusively=lambda key: _exclusively(app, upload, key),
+            session=session,
         )
         return _run(PlanRun(plan, runtime) if client is not None else HandoverRun(plan, runtime), upload)
 
@@ -196,9 +211,11 @@ def _run(run: PlanRun | HandoverRun, upload: Upload) -> Report:
 
 
 def _tell(app: App, event: Event) -> None:
-    """To the log, and to every observer."""
+    """To the log, and to every observer. What is about one file is detail there: file names may tell of people."""
     if event.kind is not EventKind.BYTES_SENT and log.wanted():
-        log.get().info(str(event.kind), message=event.message, **{f"data_{k}": v for k, v in event.data.items()})
+        write = log.get().debug if event.kind is EventKind.ITEM_DONE else log.get().info
+        message = {"message": event.message} if event.message else {}
+        write(str(event.kind), **message, data={k: v for k, v in event.data.items() if k not in _DISPLAY})
     app.registry.tell(event)
 
 
@@ -228,18 +245,31 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
 
 
 def _show_plan(app: App, plan: UploadPlan) -> None:
-    from xnatctl.cli.report_view import plan_document
+    from xnatctl.cli.plan_view import plan_document
     from xnatctl.delivery.course import context_for
 
-    described: dict[str, str] = {}
+    described: dict[str, dict[str, str]] = {}
     batches = 0
     for stage in plan.stages:
         if stage.kind is StageKind.SEND and stage.transport:
             factory = transport_factory(app, stage.transport)
             with factory(context_for(stage, plan, None)) as transport:
-                described.update(transport.describe())
+                described.setdefault(stage.transport, {}).update(transport.describe())
                 batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
     app.render(plan_document(plan, description=described, batches=batches))
+
+
+def _require_transports(app: App, plan: UploadPlan) -> None:
+    """Raise PluginUnavailable when a stage of the plan could not be carried out; nothing was sent then."""
+    for name in dict.fromkeys(stage.transport for stage in plan.stages if stage.transport):
+        try:
+            transport_factory(app, name)
+        except (PluginUnavailable, UsageError) as error:
+            first, *more = [stage.name for stage in plan.stages if stage.transport == name]
+            others = f", and for {len(more)} stages more" if more else ""
+            raise PluginUnavailable(
+                f"{error.message} The plan needs it to {first}{others}.", hint=error.hint
+            ) from error
 
 
 def _write_error(report: Report, error: XnatctlError) -> None:
@@ -252,6 +282,8 @@ def _status(counts: Counts, error: XnatctlError) -> Status:
         return Status.INTERRUPTED
     if isinstance(error, Refused | UsageError):
         return Status.REFUSED
+    if isinstance(error, PluginUnavailable) and not counts.sent + counts.skipped:
+        return Status.REFUSED
     if isinstance(error, NotArchived | VerificationFailed):
         return Status.PARTIAL
     return Status.PARTIAL if counts.sent + counts.skipped else Status.FAILED
@@ -261,8 +293,13 @@ def finish(app: App, report: Report, error: XnatctlError | None) -> None:
     """Render the report, say the error, and end the command with its exit code."""
     from xnatctl.cli.report_view import report_document
 
-    with suppress(BrokenPipeError):
+    try:
         app.render(report_document(report, whole=app.shows_data))
+    except XnatctlError as unprinted:
+        app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
+        if error is None:
+            raise
+        app.report_error(unprinted)
     if error is not None:
         app.report_error(error)
         app.exit_with(error.exit_code)

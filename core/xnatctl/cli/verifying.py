@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.options import common_options, server_options
+from xnatctl.cli.options import common_options, destination_options, server_options
 from xnatctl.cli.uploading import finish
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
@@ -19,9 +19,7 @@ by number of files per series. Exit code 0 means that nothing differs, 6 that so
 
 @click.command(name="verify", help=_HELP, short_help="Compare what is on disk with a session.")
 @click.argument("path", type=click.Path(path_type=str))
-@click.option("-P", "--project", required=True, help="Project ID.")
-@click.option("-S", "--subject", required=True, help="Subject label.")
-@click.option("-E", "--session", required=True, help="Session label.")
+@destination_options(subject="Subject label.")
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
 @server_options
 @common_options

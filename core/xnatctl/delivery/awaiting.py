@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from xnatctl.delivery.course import Course
-from xnatctl.delivery.settle import Clockwork
-from xnatctl.errors import NotArchived, NotFound, PermissionDenied
+from xnatctl.delivery.settle import Clockwork, archive_command
+from xnatctl.errors import NotArchived, NotFound, PermissionDenied, Refused
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Payload, Stage
 from xnatctl.model.report import PlaceState
@@ -57,9 +57,11 @@ class AwaitLeg:
             if not polls():
                 raise self._not_archived(look)
         assert look.session is not None
+        self._check_subject(look.session)
         self._warn_about_study(look.session)
         course.session = look.session
-        course.go_to(replace(course.plan.destination, session=self._label(look.session)))
+        subject = look.session.subject_label or course.plan.destination.subject
+        course.go_to(replace(course.plan.destination, subject=subject, session=self._label(look.session)))
         course.report.state = PlaceState.ARCHIVED
         course.report.uri = f"/data/experiments/{look.session.id}"
 
@@ -100,6 +102,17 @@ class AwaitLeg:
         destination = self._course.plan.destination
         return session.label if session.project == destination.project else destination.session
 
+    def _check_subject(self, session: SessionInfo) -> None:
+        """Nothing is attached to a session of somebody else. Raises Refused."""
+        wanted = self._course.plan.destination.subject
+        known = (session.subject_label.lower(), session.subject_id.lower())
+        if wanted and session.subject_label and wanted.lower() not in known:
+            raise Refused(
+                f"Session {session.label} ({session.id}) of project {session.project} belongs to subject "
+                f"{session.subject_label}, not to {wanted}.",
+                hint=f"Give -S {session.subject_label}, or name another session.",
+            )
+
     def _warn_about_study(self, session: SessionInfo) -> None:
         if self._study and session.uid and session.uid != self._study:
             self._course.warn(
@@ -112,10 +125,8 @@ class AwaitLeg:
         if look.row is not None:
             ref = look.row.ref
             course.report.state, course.report.uri = PlaceState.PREARCHIVE, ref.path
-            command = (
-                f"xnatctl prearchive archive {ref.project} {ref.timestamp} {ref.folder} "
-                f"--subject {destination.subject} --label {destination.session}"
-            )
+            subject = destination.subject or look.row.subject
+            command = archive_command(ref, subject, destination.session)
             if command not in course.report.next:
                 course.report.next.append(command)
         waited = f" after {self._seconds:.0f} s" if self._seconds else ""

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.reporting import fill_items
+from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.verify import verify_archived, verify_staged
 from xnatctl.errors import NotFound, VerificationFailed, XnatctlError
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
+from xnatctl.model.words import counted
 from xnatctl.xnat import listing, prearchive, site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
@@ -104,12 +105,12 @@ def _all_missing(items: Sequence[UploadItem]) -> Verification:
 def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
     where = f"session {report.destination.session} of project {report.destination.project}"
     differences = report.verification.differences
-    if plan.unreadable:
-        entry = plan.unreadable[0]
+    if plan.unsendable:
+        entry = plan.unsendable[0]
         return VerificationFailed(
-            f"{len(plan.unreadable)} files on disk cannot be read, so {where} cannot be compared: first {entry.path} "
+            f"{len(plan.unsendable)} files on disk cannot be read, so {where} cannot be compared: first {entry.path} "
             f"({entry.reason}).",
-            hint="Make them readable for this user and run the command again.",
+            hint=f"{REMEDY}, then run the command again.",
         )
     if not differences:
         return None
@@ -117,7 +118,7 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
         return VerificationFailed(message, hint="Upload it with xnatctl session upload.")
     return VerificationFailed(
-        f"{where[0].upper()}{where[1:]} differs from what is on disk: {len(differences)} differences, first: "
-        f"{differences[0].message}.",
+        f"{where[0].upper()}{where[1:]} differs from what is on disk: {counted(len(differences), 'difference')}, "
+        f"first: {differences[0].message}.",
         hint="The report names each one; xnatctl session upload with the same PATH sends what is missing.",
     )

@@ -37,7 +37,8 @@ class Runtime:
     `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
     every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
     `facts` is what the journal keeps of the command, so that another process can finish it. `exclusively` keeps every
-    other run on this machine away from what a key names, as long as its context lasts.
+    other run on this machine away from what a key names, as long as its context lasts. `session` is the session of a
+    plan of resources only, which has been looked up already.
     """
 
     client: XnatClient | None
@@ -50,6 +51,7 @@ class Runtime:
     display: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     exclusively: Callable[[str], AbstractContextManager[None]] = _alone
+    session: SessionInfo | None = None
 
 
 class Course:
@@ -61,7 +63,7 @@ class Course:
         self.journal = runtime.journal
         self.pause = Pause()
         self.clockwork = Clockwork(pause=self.pause, limit=runtime.wait)
-        self.session: SessionInfo | None = None
+        self.session = runtime.session
         self.begun = False
         #: What earlier runs recorded, before this one writes anything.
         self.past: Mapping[str, Past] = runtime.journal.past()
@@ -103,6 +105,8 @@ class Course:
             **self.runtime.display,
         }
         self.runtime.tell(Event(kind=EventKind.RUN_STARTED, data=data))
+        for warning in self.plan.warnings:  # before the first byte, while it can still be stopped
+            self.tell(EventKind.WARNING, warning)
 
     def warn(self, message: str) -> None:
         """To the report and to whoever watches; in the main thread."""
@@ -128,13 +132,14 @@ def new_report(plan: UploadPlan) -> Report:
 
 
 def journal_facts(plan: UploadPlan, runtime: Runtime) -> dict[str, str]:
-    """What the journal keeps of a run as a whole."""
-    return {
+    """What the journal keeps of a run as a whole; where a session went is kept of the run that sent it."""
+    facts = {
         **runtime.facts,
         "destination": json.dumps(asdict(plan.destination)),
         "root": json.dumps(plan.root),
-        "placement": str(plan.placement),
     }
+    sends_session = any(stage.kind is StageKind.SETTLE for stage in plan.stages)
+    return {**facts, "placement": str(plan.placement)} if sends_session else facts
 
 
 def context_for(

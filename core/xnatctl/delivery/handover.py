@@ -51,7 +51,7 @@ class HandoverRun:
             policy=runtime.policy,
             pause=course.pause,
         ).send(left)
-        error = incomplete(journal.states(), course.plan.unreadable, (), runtime.rerun)
+        error = incomplete(journal.states(), course.plan.unsendable, (), runtime.rerun)
         if error is not None:
             self.report.next.append(runtime.rerun)
             raise error

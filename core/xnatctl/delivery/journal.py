@@ -144,8 +144,7 @@ class Journal:
             for state in states:
                 if state.item.name in proven:
                     state.outcome, state.skipped = Outcome.ACCEPTED, True
-                    before = past.get(state.name)
-                    state.note = before.reason if before is not None else None
+                    state.note = before.reason if (before := past.get(state.name)) is not None else None
         self._enter([(state, past.get(state.name) if state.skipped else None) for state in states])
         return tuple(state.item for state in states if not state.outcome.delivered)
 

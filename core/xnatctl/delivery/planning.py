@@ -130,6 +130,7 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         stages=tuple(stages),
         excluded=inventory.excluded,
         unreadable=inventory.unreadable,
+        invalid=inventory.invalid,
         warnings=inventory.warnings,
     )
 
@@ -159,12 +160,11 @@ def _settle_name(request: UploadRequest) -> str:
 def _refuse_nothing(inventory: Inventory) -> None:
     if inventory.items:
         return
-    if inventory.unreadable:
-        entry = inventory.unreadable[0]
+    if unsendable := (*inventory.unreadable, *inventory.invalid):
         raise Refused(
-            f"No readable DICOM in {inventory.root}: {len(inventory.unreadable)} of its files cannot be read, "
-            f"first {entry.path} ({entry.reason}).",
-            hint="Make the files readable for this user and run the command again.",
+            f"No readable DICOM in {inventory.root}: {len(unsendable)} of its files cannot be read, "
+            f"first {unsendable[0].path} ({unsendable[0].reason}).",
+            hint="Make them readable: give this user the right, unpack what is packed, copy again what is damaged.",
         )
     if not inventory.files_seen:
         raise NotFound(f"{inventory.root} is empty.", hint="Name the directory or archive that holds the DICOM files.")

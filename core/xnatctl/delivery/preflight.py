@@ -6,6 +6,7 @@ with 200 and the data go elsewhere (contract xnat-import 0.2, 3.2). So it is ask
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,9 @@ from xnatctl.xnat.prearchive import PrearchiveRow
 
 #: What the server does to a row while files that arrive are accepted and lost (contract xnat-import 4.4).
 _BUSY = frozenset({"BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING"})
+
+#: How the site numbers its sessions: `XNAT_E00012`.
+_ACCESSION_ID = re.compile(r"_E\d+\Z")
 
 #: Direct archive came with 1.8.3; the POST that ends it, without which it takes minutes, with 1.8.4.
 DIRECT_ARCHIVE_SINCE = (1, 8, 4)
@@ -61,6 +65,8 @@ def preflight(
     if quiet is not None:
         quiet(destination)
     existing = listing.find_session(client, project, destination.session)
+    if existing is None:
+        _refuse_accession_id(client, destination)
     _check_labels(destination, existing, lambda: _subject_exists(client, destination))
     if existing is not None:
         destination = _check_existing(replace(destination, session=existing.label), existing, study)
@@ -104,6 +110,18 @@ def _subject_exists(client: XnatClient, destination: Destination) -> bool:
     return any(
         destination.subject in (subject.label, subject.id) for subject in listing.subjects(client, destination.project)
     )
+
+
+def _refuse_accession_id(client: XnatClient, destination: Destination) -> None:
+    """The ID of a session elsewhere is no label: XNAT looks for IDs first, and would take that session for ours."""
+    if not _ACCESSION_ID.search(destination.session):
+        return
+    other = listing.find_session(client, None, destination.session)
+    if other is not None:
+        raise Refused(
+            f"{destination.session} is the accession ID of session {other.label} in project {other.project}.",
+            hint=f"Upload to that one with -P {other.project} -E {other.label}, or choose a label for a new session.",
+        )
 
 
 def _check_labels(destination: Destination, existing: SessionInfo | None, subject_exists: Callable[[], bool]) -> None:

@@ -35,9 +35,11 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
     FailureClass.TOO_LARGE: ServerError,
 }
 
+REMEDY = "Make the files readable, and repair what is damaged or move it away"
+
 
 def incomplete(
-    states: Sequence[ItemState], unreadable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
+    states: Sequence[ItemState], unsendable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
 ) -> XnatctlError | None:
     """The error that ends a run in which a file was not delivered; None when all were.
 
@@ -47,20 +49,21 @@ def incomplete(
     undelivered = [state for state in states if not state.outcome.delivered]
     if any(state.outcome.delivered for state in states):
         undelivered = [state for state in undelivered if state.outcome is not Outcome.FILTERED]
-    if not undelivered and not unreadable:
+    if not undelivered and not unsendable:
         return None
-    total = len(states) + len(unreadable)
-    missing = len(undelivered) + len(unreadable)
+    total = len(states) + len(unsendable)
+    missing = len(undelivered) + len(unsendable)
     if undelivered and len(undelivered) == len(states):
         return _nothing(undelivered, total)
     names = [f"{state.item.path} ({state.reason or state.outcome})" for state in undelivered]
-    names += [f"{entry.path} ({entry.reason})" for entry in unreadable]
-    where = f" The others wait at {uris[0].text}, not archived." if uris else ""
-    hint = f"Run the same command again to complete the session: {rerun}"
-    if not unreadable and all(state.outcome is Outcome.REJECTED for state in undelivered):
+    names += [f"{entry.path} ({entry.reason})" for entry in unsendable]
+    others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
+    first = "Run" if undelivered else f"{REMEDY}, then run"
+    hint = f"{first} the same command again to complete the session: {rerun}"
+    if not unsendable and all(state.outcome is Outcome.REJECTED for state in undelivered):
         hint = "What was refused now would be refused again: ask the administrator of the receiver, then run it again."
     return DeliveryIncomplete(
-        f"{missing} of {total} files were not delivered, first {names[0]}.{where}",
+        f"{missing} of {total} files were not delivered, first {names[0]}.{others}",
         hint=hint,
     )
 
@@ -107,14 +110,17 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
                 bytes=item.size,
                 attempts=state.attempts,
                 note=state.note,
-                resource=state.resource.label if state.resource is not None else "",
+                resource=state.resource.title if state.resource is not None else "",
                 study_instance_uid=item.study_instance_uid,
             )
         )
-    report.items += [_unreadable(entry) for entry in plan.unreadable]
+    invalid = set(plan.invalid)
+    report.items += [
+        _unsendable(entry, Outcome.INVALID if entry in invalid else Outcome.FAILED) for entry in plan.unsendable
+    ]
     for stage in plan.stages:
-        label = stage.resource.label if stage.resource is not None else ""
-        report.items += [_unreadable(entry, label) for entry in stage.unreadable]
+        title = stage.resource.title if stage.resource is not None else ""
+        report.items += [_unsendable(entry, Outcome.FAILED, title) for entry in stage.unreadable]
     counts = report.counts
     counts.found = len(report.items)
     counts.excluded = len(report.excluded)
@@ -134,9 +140,7 @@ class _Verdict:
         self._short = {d.series_instance_uid for d in differences if d.kind == "count"}
         self._looked = report.verification.level is not Level.NONE
         self._files = {
-            (resource.level, resource.scan, resource.label): {
-                difference.path: difference.message for difference in resource.verification.differences
-            }
+            resource.title: {difference.path: difference.message for difference in resource.verification.differences}
             for resource in report.resources
             if resource.verification.level is not Level.NONE
         }
@@ -156,8 +160,7 @@ class _Verdict:
         return Outcome.VERIFIED, state.reason
 
     def _of_file(self, state: ItemState) -> tuple[Outcome, str | None]:
-        ref = state.resource
-        differing = self._files.get((ref.level, ref.scan, ref.label)) if ref is not None else None
+        differing = self._files.get(state.resource.title) if state.resource is not None else None
         if differing is None:
             return state.outcome, state.reason
         if (message := differing.get(state.item.path)) is not None:
@@ -165,10 +168,10 @@ class _Verdict:
         return Outcome.VERIFIED, state.reason
 
 
-def _unreadable(entry: Exclusion, resource: str = "") -> ReportItem:
+def _unsendable(entry: Exclusion, outcome: Outcome, resource: str = "") -> ReportItem:
     return ReportItem(
         path=entry.path,
-        outcome=Outcome.FAILED,
+        outcome=outcome,
         reason=entry.reason,
         sop_instance_uid="",
         series_instance_uid="",

@@ -54,7 +54,7 @@ class ResourceGroup:
         if first:
             self._course.begin()
         for leg in ready:
-            leg.enter()
+            leg.enter(announced=not first)
         if first:
             self._course.started(item for leg in ready for item in leg.left)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from xnatctl.errors import NotFound, PermissionDenied, UsageError
@@ -11,6 +12,7 @@ from xnatctl.xnat import listing, prearchive, site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo, SubjectInfo
 from xnatctl.xnat.resources import ResourceHome, project_home, session_home, subject_home
+from xnatctl.xnat.site import ProjectAccess
 
 _ON_SESSION = frozenset({ResourceLevel.SESSION, ResourceLevel.SCAN})
 
@@ -20,15 +22,37 @@ def is_resources_only(plan: UploadPlan) -> bool:
     return all(stage.payload is Payload.RESOURCE and stage.kind is not StageKind.AWAIT for stage in plan.stages)
 
 
-def locate(client: XnatClient, plan: UploadPlan) -> UploadPlan:
-    """A plan of resources only, with the destination as the server names it.
+def locate(client: XnatClient, plan: UploadPlan) -> tuple[UploadPlan, SessionInfo | None]:
+    """A plan of resources only, with the destination as the server names it; and the session, if it is of one.
 
     Two ways of naming one place give one plan, and so one journal. Raises NotFound, PermissionDenied (a project that
     this user may read only), UsageError (a plan that does not say where its resources belong).
     """
-    destination = plan.destination
     levels = {stage.resource.level for stage in plan.stages if stage.resource is not None}
-    if levels & _ON_SESSION:
+    destination, session, access = _resolve(client, plan.destination, levels)
+    if not access.writable:
+        raise PermissionDenied(
+            f"{client.login_name} may read project {destination.project} but not write to it.",
+            hint="Ask the project's owner for the member role. Nothing was sent.",
+        )
+    return replace(plan, destination=destination), session
+
+
+def resolve_destination(client: XnatClient, destination: Destination, levels: Collection[ResourceLevel]) -> Destination:
+    """A destination as the server names it, as far as resources of these levels need it.
+
+    A session may be named by its accession ID, or by its label in the project. Raises NotFound, UsageError.
+    """
+    return _resolve(client, destination, levels)[0]
+
+
+def _resolve(
+    client: XnatClient, destination: Destination, levels: Collection[ResourceLevel]
+) -> tuple[Destination, SessionInfo | None, ProjectAccess]:
+    session = None
+    if _ON_SESSION.isdisjoint(levels) and not destination.project:
+        raise UsageError("A resource of a project or a subject needs -P PROJECT.")
+    if not _ON_SESSION.isdisjoint(levels):
         session = require_session(client, destination.project, destination.session)
         own = not destination.project or session.project == destination.project
         destination = replace(
@@ -37,20 +61,13 @@ def locate(client: XnatClient, plan: UploadPlan) -> UploadPlan:
             subject=session.subject_label or destination.subject,
             session=session.label if own else destination.session,
         )
-    elif not destination.project:
-        raise UsageError("A resource of a project or subject needs -P PROJECT.")
     access = site.project_access(client, destination.project)
     if not access.exists:
         raise _no_project(client, destination.project)
-    if not access.writable:
-        raise PermissionDenied(
-            f"{client.login_name} may read project {access.id} but not write to it.",
-            hint="Ask the project's owner for the member role. Nothing was sent.",
-        )
     destination = replace(destination, project=access.id)
     if ResourceLevel.SUBJECT in levels:
         destination = replace(destination, subject=_subject(client, destination).label)
-    return replace(plan, destination=destination)
+    return destination, session, access
 
 
 def find_home(

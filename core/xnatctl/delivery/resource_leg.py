@@ -16,7 +16,7 @@ from xnatctl.delivery.reporting import incomplete
 from xnatctl.delivery.resource_compare import Comparer, Match
 from xnatctl.delivery.resource_home import find_home
 from xnatctl.delivery.resource_writer import CatalogWriter
-from xnatctl.errors import Interrupted, Refused, VerificationFailed, XnatctlError
+from xnatctl.errors import DeliveryIncomplete, Interrupted, Refused, VerificationFailed, XnatctlError
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import ResourceRef
@@ -24,6 +24,8 @@ from xnatctl.model.report import Difference, Level, ResourceReport, Verification
 from xnatctl.xnat.listing import FileInfo
 from xnatctl.xnat.resources import ResourceHome, ensure_resource, find_resource, resource_files
 
+#: What to do about files that cannot go at all.
+_REMEDY = "Make the files readable for this user, or give them other names"
 #: Names in a message before "and n more".
 _NAMED = 5
 _WORDS = {
@@ -52,9 +54,13 @@ class ResourceLeg:
         self._lane: Lane | None = None
         self._proven: set[str] = set()
         self._ours: set[str] = set()
+        self._announced = False
+        self._listed: dict[str, FileInfo] = {}
         self.left: tuple[UploadItem, ...] = send.items
         self.error: XnatctlError | None = None
-        self.report = ResourceReport(label=self._ref.label, level=self._ref.level, scan=self._ref.scan)
+        self.report = ResourceReport(
+            title=self._ref.title, label=self._ref.label, level=self._ref.level, scan=self._ref.scan
+        )
 
     # before anything is sent
 
@@ -64,22 +70,20 @@ class ResourceLeg:
         home = self._home = find_home(client, course.plan.destination, self._ref, course.session)
         self._held.enter_context(course.runtime.exclusively(f"{client.server} {home.path} {self._ref.label}"))
         found = find_resource(client, home, self._ref.label)
-        self._sort(resource_files(client, home, found) if found is not None else {}, home)
-        if not self.left:
-            resource = found
-        else:
-            resource, made = ensure_resource(client, home, self._ref)
-            if self._ref.tags and not made:
-                self._warn(f"Resource {self._ref.label} is there already, so its tags stay as they are.", emit)
+        self._listed = resource_files(client, home, found) if found is not None else {}
+        self._sort(self._listed, home)
+        resource = ensure_resource(client, home, self._ref, found) if self.left else found
         if resource is None:
             return  # there is nothing to send, and nothing was sent before
+        if self._ref.tags and found is not None:
+            self._warn(f"Resource {self._ref.title} is there already, so its tags stay as they are.", emit)
         self._writer = CatalogWriter(
             client,
             home,
             resource,
             self._ref,
             self._comparer,
-            version=course.version,
+            version=lambda: course.version,
             replaces=self._send.overwrite,
             ours=self._ours,
         )
@@ -116,8 +120,9 @@ class ResourceLeg:
             hint="--overwrite replaces them.",
         )
 
-    def enter(self) -> None:
-        """Into the journal; in the main thread."""
+    def enter(self, *, announced: bool) -> None:
+        """Into the journal; in the main thread. `announced`: the run began by saying that all of it would be sent."""
+        self._announced = announced
         for item in self._send.items:
             if item.name in self._proven:
                 with suppress(XnatctlError):
@@ -128,8 +133,10 @@ class ResourceLeg:
 
     def deliver(self, emit: Emit) -> None:
         """Send what is left, compare, and judge. Raises what the resource ends with."""
-        skipped = len(self._send.items) - len(self.left)
-        data = {"stage": self._send.name, "files": len(self.left), "skipped": skipped}
+        proven = [item for item in self._send.items if item.name in self._proven] if self._announced else []
+        data = {
+            "stage": self._send.name, "skipped": len(proven), "skipped_bytes": sum(item.size for item in proven)
+        }  # fmt: skip
         emit(Event(kind=EventKind.STAGE_STARTED, data=data))
         if self.left:
             self._send_items(self.left, emit)
@@ -168,23 +175,23 @@ class ResourceLeg:
 
     def _verify(self, writer: CatalogWriter, emit: Emit) -> Sequence[Difference]:
         """Compare; what differs is repaired once, by entering it into the catalog or by sending it again."""
-        message = f"comparing resource {self._ref.label}"
+        message = f"comparing resource {self._ref.title}"
         emit(Event(kind=EventKind.VERIFYING, message=message, data={"state": "comparing"}))
-        wrong = self._compare(writer)
+        # What nothing was sent to is what it was a moment ago.
+        wrong = self._compare(writer.listing() if self.left else self._listed)
         if wrong:
             with suppress(XnatctlError):
                 writer.repair()
-            wrong = self._compare(writer)
+            wrong = self._compare(writer.listing())
         if wrong and not self._course.pause.stopped:
-            self._warn(f"Resource {self._ref.label}: {len(wrong)} files did not arrive; sending them again.", emit)
+            self._warn(f"Resource {self._ref.title}: {len(wrong)} files did not arrive; sending them again.", emit)
             self._send_items(wrong, emit)
-            wrong = self._compare(writer)
+            wrong = self._compare(writer.listing())
         self._course.journal.doubt(wrong)
         return self.report.verification.differences
 
-    def _compare(self, writer: CatalogWriter) -> tuple[UploadItem, ...]:
+    def _compare(self, listed: dict[str, FileInfo]) -> tuple[UploadItem, ...]:
         """The delivered items that are not there as they are on disk; writes the verification."""
-        listed = writer.listing()
         verification = Verification(level=Level.CHECKSUM)
         wrong: list[UploadItem] = []
         for state in self._course.journal.states(self._ref):
@@ -211,6 +218,9 @@ class ResourceLeg:
     def _judge(self, differences: Sequence[Difference]) -> None:
         rerun = self._course.runtime.rerun
         error = incomplete(self._course.journal.states(self._ref), self._send.unreadable, (), rerun)
+        if isinstance(error, DeliveryIncomplete):
+            first = "Run" if len(self._send.items) > self._delivered() else f"{_REMEDY}, then run"
+            raise DeliveryIncomplete(error.message, hint=f"{first} the same command again: {rerun}")
         if error is not None:
             raise error
         if differences:
@@ -219,6 +229,9 @@ class ResourceLeg:
                 f"server as they are on disk, first {differences[0].path} ({differences[0].message}).",
                 hint=f"Run the same command again: {rerun}",
             )
+
+    def _delivered(self) -> int:
+        return sum(state.outcome.delivered for state in self._course.journal.states(self._ref))
 
     def _warn(self, message: str, emit: Emit) -> None:
         self._course.report.warnings.append(message)

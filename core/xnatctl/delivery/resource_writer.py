@@ -49,7 +49,7 @@ class CatalogWriter:
         ref: ResourceRef,
         comparer: Comparer,
         *,
-        version: tuple[int, ...],
+        version: Callable[[], tuple[int, ...]],
         replaces: bool,
         ours: Collection[str] = (),
     ) -> None:
@@ -65,7 +65,7 @@ class CatalogWriter:
     @property
     def version(self) -> tuple[int, ...]:
         """The server's version."""
-        return self._version
+        return self._version()
 
     @property
     def uri(self) -> str:

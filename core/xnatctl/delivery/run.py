@@ -14,7 +14,7 @@ from typing import Protocol
 from xnatctl.delivery.awaiting import AwaitLeg
 from xnatctl.delivery.course import Course, Runtime
 from xnatctl.delivery.journal import Phase
-from xnatctl.delivery.reporting import fill_items
+from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resource_group import ResourceGroup
 from xnatctl.delivery.session_leg import SessionLeg
 from xnatctl.errors import (
@@ -64,26 +64,34 @@ class PlanRun:
         for number, leg in enumerate(self._legs):
             try:
                 leg.run()
-            except VerificationFailed as error:
-                # The session is in the archive, so what belongs beside it can go there.
-                if self.report.state is not PlaceState.ARCHIVED:
-                    raise
-                errors.append(error)
             except NotArchived:
                 self._say_later()
                 raise
-            except (Interrupted, JournalError):
-                raise
             except XnatctlError as error:
-                if not isinstance(leg, ResourceGroup):
+                if not self._goes_on_after(leg, error):
                     raise
                 errors.append(error)
             if number + 1 < len(self._legs):
                 course.journal.enter(Phase.ATTACHING)
+        if (unread := self._unread()) is not None:
+            errors.append(unread)
         if errors:
             raise together(errors)
         course.journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
+
+    def _goes_on_after(self, leg: _Leg, error: XnatctlError) -> bool:
+        """A failed resource is one of several; and beside a session that differs, but is archived, others can go."""
+        if isinstance(error, Interrupted | JournalError):
+            return False
+        differs = isinstance(error, VerificationFailed) and self.report.state is PlaceState.ARCHIVED
+        return differs or isinstance(leg, ResourceGroup)
+
+    def _unread(self) -> XnatctlError | None:
+        """The error for what could not be read and may be for any resource; a session is not archived without it."""
+        if any(isinstance(leg, SessionLeg) for leg in self._legs):
+            return None
+        return incomplete((), self._course.plan.unsendable, (), self._course.runtime.rerun)
 
     def _say_later(self) -> None:
         """The command that finishes the job when the session is in the archive, where the planner named one."""

@@ -18,6 +18,7 @@ from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState, Verification
+from xnatctl.model.words import counted
 from xnatctl.xnat.listing import SessionInfo
 
 
@@ -110,7 +111,7 @@ class SessionLeg:
 
     def _refuse_incomplete(self, importer: SessionImporter) -> None:
         """Nothing is archived while a file is known to be missing: the next run completes the same session."""
-        error = incomplete(self._states(), self._plan.unreadable, importer.uris, self._runtime.rerun)
+        error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._runtime.rerun)
         if error is not None:
             self.report.next.append(self._runtime.rerun)
             raise error
@@ -147,10 +148,7 @@ class SessionLeg:
         verification = self._build_and_count(importer, ref)
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
-        self.report.next.append(
-            f"xnatctl prearchive archive {ref.project} {ref.timestamp} {ref.folder} "
-            f"--subject {check.destination.subject} --label {check.destination.session}"
-        )
+        self.report.next.append(settle.archive_command(ref, check.destination.subject, check.destination.session))
         if self._wants_verification:
             self._judge(verification)
 
@@ -215,7 +213,7 @@ class SessionLeg:
         gone = {d.sop_instance_uid for d in verification.differences if d.kind in ("missing", "remapped")}
         self._journal.doubt(item for item in self._plan.items if item.sop_instance_uid in gone)
         raise VerificationFailed(
-            f"The server does not hold what is on disk: {len(verification.differences)} differences, "
+            f"The server does not hold what is on disk: {counted(len(verification.differences), 'difference')}, "
             f"first: {verification.differences[0].message}.",
             hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
             "the report names each one.",

@@ -7,6 +7,7 @@ the experiment are read first, and only where they show that the call did not ar
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -149,6 +150,12 @@ def _archive(
         return
     policy = "delete" if exists and overwrite is Overwrite.DELETE else None
     archive.archive_row(client, ref, subject=subject, session=session, overwrite=policy)
+
+
+def archive_command(ref: PrearchiveRef, subject: str, session: str) -> str:
+    """The command that archives a row by hand, quoted for a shell."""
+    words = ["xnatctl", "prearchive", "archive", ref.project, ref.timestamp, ref.folder]
+    return shlex.join([*words, "--subject", subject, "--label", session])
 
 
 def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Emit) -> None:

@@ -1,19 +1,20 @@
 """Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
 
 What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested
-archives,
-links, devices and encrypted members are left out with a reason; damaged or overlapping ones are refused as a whole.
+archives, links, devices and encrypted members are left out with a reason; damaged, cut off or overlapping ones are
+refused as a whole.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from xnatctl.errors import Refused
@@ -33,13 +34,17 @@ _BLOCK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an archive. `problem` says why it is left out; `read(n)` gives its first n bytes."""
+    """One file of an archive; `read(n)` gives its first n bytes.
+
+    `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same.
+    """
 
     name: str
     size: int
     offset: int
     packed_size: int | None
-    problem: str | None
+    rule: str | None
+    obstacle: str | None
     read: Callable[[int], bytes]
 
     @property
@@ -111,10 +116,9 @@ def _bounded(path: str, count: int, total: int, packed: int) -> None:
         raise Refused(f"{path} unpacks to more than {MAX_RATIO} times its size; that is no imaging data.")
 
 
-def _name_problem(name: str) -> str | None:
-    if name.startswith("/") or ".." in name.split("/") or "\\" in name:
-        return "its name leads out of the archive"
-    return None
+def leads_out(name: str) -> bool:
+    """True for a name that whoever unpacks by name would write somewhere else."""
+    return name.startswith("/") or ".." in name.replace("\\", "/").split("/")
 
 
 # zip
@@ -134,7 +138,8 @@ def _zip_members(path: str) -> Iterator[Member]:
                 size=entry.file_size,
                 offset=entry.header_offset,
                 packed_size=entry.compress_size,
-                problem=_zip_problem(entry),
+                rule="symbolic link" if (entry.external_attr >> 16) & 0o170000 == 0o120000 else None,
+                obstacle=_zip_obstacle(entry),
                 read=_zip_head(archive, entry),
             )
 
@@ -146,16 +151,12 @@ def _zip_name(entry: zipfile.ZipInfo) -> str:
     return os.fsdecode(entry.orig_filename.encode("cp437", "replace"))
 
 
-def _zip_problem(entry: zipfile.ZipInfo) -> str | None:
+def _zip_obstacle(entry: zipfile.ZipInfo) -> str | None:
     if entry.flag_bits & 0x1:
         return "encrypted"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"compressed by method {entry.compress_type}, which is not read here"
-    if (entry.external_attr >> 16) & 0o170000 == 0o120000:
-        return "symbolic link"
-    if entry.file_size > MAX_MEMBER_BYTES:
-        return "too large"
-    return _name_problem(entry.filename)
+    return "too large" if entry.file_size > MAX_MEMBER_BYTES else None
 
 
 def _zip_head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[int], bytes]:
@@ -180,13 +181,13 @@ def _open_zip(descriptor: int, source: Source, size: int) -> Callable[[int], byt
     local = os.pread(descriptor, 30, source.offset)
     if len(local) < 30 or local[:4] != b"PK\x03\x04":
         raise Damaged("there is no entry where one was")
-    method, crc = struct.unpack_from("<H", local, 8)[0], struct.unpack_from("<I", local, 14)[0]
-    streamed = bool(struct.unpack_from("<H", local, 6)[0] & 0x8)
+    method = struct.unpack_from("<H", local, 8)[0]
     name, extra = struct.unpack_from("<HH", local, 26)
     position = source.offset + 30 + name + extra
     packed = source.packed_size or 0
+    crc = _crc(descriptor, local, position + packed)
     if method == zipfile.ZIP_STORED:
-        return _checked(_plain(descriptor, position, size), size, None if streamed else crc)
+        return _checked(_plain(descriptor, position, size), size, crc)
     inflater = zlib.decompressobj(-15)
     end = position + packed
 
@@ -203,10 +204,22 @@ def _open_zip(descriptor: int, source: Source, size: int) -> Callable[[int], byt
             if out or inflater.eof or not data:
                 return out
 
-    return _checked(inflate, size, None if streamed else crc)
+    return _checked(inflate, size, crc)
 
 
-def _checked(read: Callable[[int], bytes], size: int, crc: int | None) -> Callable[[int], bytes]:
+def _crc(descriptor: int, local: bytes, end: int) -> int:
+    """The checksum of an entry: in its local header, or behind its data (at `end`) when it was written as a stream."""
+    flags, crc = struct.unpack_from("<H", local, 6)[0], struct.unpack_from("<I", local, 14)[0]
+    if not flags & 0x8:
+        return int(crc)
+    behind = os.pread(descriptor, 8, end)
+    if len(behind) < 8:
+        raise Damaged("it is cut off")
+    # The signature of a data descriptor is usual, not required.
+    return int(struct.unpack_from("<I", behind, 4 if behind.startswith(b"PK\x07\x08") else 0)[0])
+
+
+def _checked(read: Callable[[int], bytes], size: int, crc: int) -> Callable[[int], bytes]:
     """The same bytes, held against their checksum when the last one has come."""
     left, actual = size, 0
 
@@ -215,7 +228,7 @@ def _checked(read: Callable[[int], bytes], size: int, crc: int | None) -> Callab
         data = read(count)
         left -= len(data)
         actual = zlib.crc32(data, actual)
-        if left <= 0 and crc is not None and actual != crc:
+        if left <= 0 and actual != crc:
             raise Damaged("its checksum is wrong")
         return data
 
@@ -225,36 +238,93 @@ def _checked(read: Callable[[int], bytes], size: int, crc: int | None) -> Callab
 # tar
 
 
+class _Entry(tarfile.TarInfo):
+    """A header of which nothing is forgiven: tarfile takes a damaged or missing one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _Entry:
+        """The next header. Raises EOFHeaderError at the end mark, Damaged."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            # Its kinds have no public names; the first one means the blocks of zeros that end an archive.
+            match type(error).__name__:
+                case "EOFHeaderError":
+                    raise
+                case "EmptyHeaderError" | "TruncatedHeaderError":
+                    raise Damaged(f"it is cut off after {archive.offset} bytes, without the mark of its end") from None
+            raise Damaged(f"there is no header {archive.offset} bytes in, where one belongs") from None
+
+
 def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
     packed = os.path.getsize(path)
-    count = total = 0
-    with tarfile.open(path, "r|gz" if compressed else "r:", errors="surrogateescape") as archive:
+    with ExitStack() as stack:
+        unpacked: _Unpacked | None = None
+        if compressed:
+            unpacked = stack.enter_context(closing(_Unpacked(path)))
+            archive = tarfile.open(mode="r|", fileobj=unpacked, tarinfo=_Entry, errors="surrogateescape")  # noqa: SIM115
+        else:
+            archive = tarfile.open(path, "r:", tarinfo=_Entry, errors="surrogateescape")  # noqa: SIM115
+        stack.enter_context(archive)
+        count = total = 0
         for entry in archive:
             count += 1
             total += entry.size
             _bounded(path, count, total if compressed else 0, packed)
             if entry.isdir():
                 continue
-            if not compressed and entry.isreg() and entry.offset_data + entry.size > packed:
+            whole = entry.isreg() and not entry.issparse()  # the size of a sparse file is not what is stored
+            if not compressed and whole and entry.offset_data + entry.size > packed:
                 raise Refused(f"{path} is cut off in {entry.name}.", hint="Copy or make the archive again.")
             yield Member(
                 name=entry.name,
                 size=entry.size,
                 offset=entry.offset_data,
                 packed_size=None,
-                problem=_tar_problem(entry),
+                rule=_tar_rule(entry),
+                obstacle=_tar_obstacle(entry),
                 read=_tar_head(archive, entry),
             )
+        if unpacked is not None:
+            unpacked.finish(lambda size: _bounded(path, 0, size, packed))
 
 
-def _tar_problem(entry: tarfile.TarInfo) -> str | None:
+class _Unpacked(io.RawIOBase):
+    """What is packed in a gzip file, for tarfile to read; several gzip members are one stream."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._read = gzip_reader(self._descriptor, 0)
+        self._position = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes, none at the end. Raises Damaged."""
+        data = self._read(size if size > 0 else _BLOCK)
+        self._position += len(data)
+        return data
+
+    def finish(self, bound: Callable[[int], None]) -> None:
+        """Read what is left, because the checksum stands at the very end; `bound` judges the size on the way."""
+        while self.read(_BLOCK):
+            bound(self._position)
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def _tar_rule(entry: tarfile.TarInfo) -> str | None:
     if entry.issym() or entry.islnk():
         return "link"
-    if not entry.isreg() or entry.issparse():
-        return "not a regular file"
-    if entry.size > MAX_MEMBER_BYTES:
-        return "too large"
-    return _name_problem(entry.name)
+    return None if entry.isreg() else "not a regular file"
+
+
+def _tar_obstacle(entry: tarfile.TarInfo) -> str | None:
+    if entry.issparse():
+        return "stored as a sparse file, which is not read here"
+    return "too large" if entry.size > MAX_MEMBER_BYTES else None
 
 
 def _tar_head(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[int], bytes]:

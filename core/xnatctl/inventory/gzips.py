@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _BLOCK = 1 << 17
+_MAGIC = b"\x1f\x8b"
 #: Bytes of unpacked data between checkpoints at first; doubled when there are more than `_MOST`.
 _SPACING = 16 * 2**20
 _MOST = 128
@@ -93,8 +94,8 @@ def gzip_reader(  # noqa: C901 - a state machine of one decompressor
             if state.eof:
                 rest = state.unused_data
                 packed -= len(rest)
-                if not os.pread(descriptor, 1, packed):
-                    return b""
+                if os.pread(descriptor, 2, packed) != _MAGIC:
+                    return b""  # the end, or padding behind it, which gzip passes over as well
                 state = zlib.decompressobj(31)
             data = state.unconsumed_tail
             if not data:

@@ -49,7 +49,12 @@ _LAST = _FRAMES
 
 
 class Unreadable(Exception):
-    """DICOM by content, but it cannot be sent: the reason is for the report."""
+    """DICOM by content, but it cannot be sent: the reason is for the report.
+
+    `certain` with the mark of PS3.10; without it a file may only look like DICOM.
+    """
+
+    certain = False
 
 
 class _Short(Exception):
@@ -82,6 +87,14 @@ def read_header(read: Callable[[int], bytes], size: int) -> Header | None:
 
     Raises Unreadable for DICOM that cannot be sent.
     """
+    try:
+        return _read(read, size)
+    except Unreadable as problem:
+        problem.certain = read(132)[128:] == b"DICM"
+        raise
+
+
+def _read(read: Callable[[int], bytes], size: int) -> Header | None:
     wanted = min(FIRST, size)
     while True:
         head = read(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from xnatctl.errors import NotFound, PermissionDenied
@@ -86,19 +87,23 @@ class Gatherer:
 
 
 class Walk:
-    """A directory tree, in sorted order; loops are found, links are held against the root."""
+    """A directory tree, in sorted order; loops are found, links are held against the root.
+
+    Links to directories come last, so that what lies in the tree is found under its own name.
+    """
 
     def __init__(self, root: str, gatherer: Gatherer, *, follow: bool) -> None:
         self._root = os.path.realpath(root)
         self._gatherer = gatherer
         self._follow = follow
         self._entered: set[tuple[int, int]] = set()
+        self._links: deque[tuple[str, str]] = deque()
 
     def run(self) -> None:
         """Show the gatherer everything below the root."""
         stack = [(self._root, "")]
-        while stack:
-            full, relative = stack.pop()
+        while stack or self._links:
+            full, relative = stack.pop() if stack else self._links.popleft()
             stack.extend(reversed(list(self._directory(full, relative))))
 
     def _directory(self, full: str, relative: str) -> Iterator[tuple[str, str]]:
@@ -121,7 +126,7 @@ class Walk:
             if (reason := litter(entry.name)) is not None:
                 self._gatherer.exclude(path, reason, seen=not entry.is_dir(follow_symlinks=False))
             elif entry.is_symlink():
-                yield from self._link(entry, path)
+                self._link(entry, path)
             elif entry.is_dir(follow_symlinks=False):
                 yield entry.path, path
             elif entry.is_file(follow_symlinks=False):
@@ -129,7 +134,7 @@ class Walk:
             else:
                 self._gatherer.exclude(path, "not a regular file")
 
-    def _link(self, entry: os.DirEntry[str], path: str) -> Iterator[tuple[str, str]]:
+    def _link(self, entry: os.DirEntry[str], path: str) -> None:
         target = os.path.realpath(entry.path)
         inside = target == self._root or target.startswith(self._root.rstrip("/") + "/")
         if not os.path.exists(target):
@@ -137,7 +142,7 @@ class Walk:
         elif not inside and not self._follow:
             self._gatherer.exclude(path, "symbolic link that leads out of the directory (--follow-symlinks takes it)")
         elif os.path.isdir(target):
-            yield target, path
+            self._links.append((target, path))
         elif os.path.isfile(target):
             self._gatherer.file(path, target)
         else:

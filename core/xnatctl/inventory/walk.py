@@ -35,17 +35,28 @@ class Conflict:
 
 @dataclass(kw_only=True)
 class Inventory:
-    """What was found below `root`. `kind` is directory, file or archive; sizes in bytes."""
+    """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
+
+    `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
+    Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
+    the path below the root), `packed` those among them that look like archive files, `dicom` everything that is DICOM
+    by content, sent or not, and `empty_directories`; the last three are paths as people read them.
+    """
 
     root: str
     kind: str
     items: tuple[UploadItem, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
+    invalid: tuple[Exclusion, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     warnings: tuple[str, ...] = ()
     files_seen: int = 0
     patients: dict[str, set[str]] = field(default_factory=dict)
+    others: tuple[UploadItem, ...] = ()
+    packed: frozenset[str] = frozenset()
+    dicom: frozenset[str] = frozenset()
+    empty_directories: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -99,45 +110,93 @@ class _Collector(Gatherer):
     def __init__(self) -> None:
         super().__init__()
         self._items: dict[str, UploadItem] = {}
+        self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
+        self._others: list[UploadItem] = []
+        self._packed: set[str] = set()
+        self._dicom: set[str] = set()
+        self._named: dict[str, int] = {}
+
+    def unsendable(self, path: str, problem: Unreadable) -> None:
+        """A damaged instance is no less missing for that; what only looks like one is left out."""
+        if not problem.certain:
+            self.exclude(path, str(problem))
+            return
+        self.seen += 1
+        self._invalid.append(Exclusion(path=path, reason=str(problem)))
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
+        source = Source(path=full)
         if status.st_size == 0:
             self.exclude(path, "empty file")
+            self._other(path, source, status)
             return
         try:
             header = read_header(read, status.st_size)
         except Unreadable as problem:
-            self.exclude(path, str(problem))
+            self._dicom.add(path)
+            self.unsendable(path, problem)
             return
-        self._add(path, Source(path=full), status.st_size, status, header)
+        if header is not None:
+            self._dicom.add(path)
+        else:
+            self._other(path, source, status)
+            if archives.looks_like_archive(read(512)):
+                self._packed.add(path)
+        self._add(path, source, status.st_size, status, header)
+
+    def _other(self, path: str, source: Source, status: os.stat_result) -> None:
+        self._others.append(
+            UploadItem(
+                path=path,
+                source=source,
+                size=status.st_size,
+                mtime_ns=status.st_mtime_ns,
+                inode=status.st_ino,
+                name=path,
+            )
+        )
 
     def member(self, archive: str, kind: str, status: os.stat_result, member: archives.Member) -> None:
-        """One member of a ready-made archive."""
-        if member.problem is not None:
-            self.exclude(member.name, member.problem)
-            return
-        reason = litter(member.name)
-        if reason is not None:
-            self.exclude(member.name, reason)
+        """One member of a ready-made archive.
+
+        Names may repeat there (`tar -r`); a path stands for one file everywhere else, so a later one gets a number.
+        """
+        path = self._path_of(member.name)
+        if (reason := member.rule or litter(member.name)) is not None:
+            self.exclude(path, reason)
             return
         if member.size == 0:
-            self.exclude(member.name, "empty file")
+            self.exclude(path, "empty file")
+            return
+        if member.obstacle is not None:
+            self.cannot_read(path, member.obstacle)
             return
         if archives.looks_like_archive(member.head):
-            self.exclude(member.name, "an archive inside the archive")
+            self.exclude(path, "an archive inside the archive")
             return
         try:
             header = read_header(member.read, member.size)
         except Unreadable as problem:
-            self.exclude(member.name, str(problem))
+            self.unsendable(path, problem)
+            return
+        if header is not None and archives.leads_out(member.name):
+            self.cannot_read(path, "its name leads out of the archive")
             return
         source = Source(
             path=os.path.abspath(archive), container=kind, member=member.name, offset=member.offset,
             packed_size=member.packed_size,
         )  # fmt: skip
-        self._add(member.name, source, member.size, status, header)
+        self._add(path, source, member.size, status, header)
+
+    def _path_of(self, name: str) -> str:
+        path = name
+        while path in self._named:
+            self._named[name] += 1
+            path = f"{name} [{self._named[name]}]"
+        self._named[path] = 1
+        return path
 
     def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header | None) -> None:
         if header is None:
@@ -181,8 +240,13 @@ class _Collector(Gatherer):
             items=tuple(self._items.values()),
             excluded=tuple(self.excluded),
             unreadable=tuple(self.unreadable),
+            invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
             warnings=tuple(f"Study {uid} names more than one patient ID." for uid in several),
             files_seen=self.seen,
             patients=self._patients,
+            others=tuple(self._others),
+            packed=frozenset(self._packed),
+            dicom=frozenset(self._dicom),
+            empty_directories=tuple(self.empty),
         )

@@ -1,7 +1,8 @@
 """A document: what a command has to say on stdout, before a formatter has drawn it.
 
 `data` is the truth (JSON and YAML print it as it is); `columns` and `rows` are the same content as a table for people,
-CSV, TSV and NDJSON; `identifiers` is all that `-q` prints; `summary` are the lines that a person reads after the table.
+CSV, TSV and NDJSON; `drawing` are lines that people read in place of the table; `identifiers` is all that `-q` prints;
+`summary` are the lines that a person reads at the end.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column: `key` into each row, `title` for the header, numbers flush right."""
+    """One column: `key` into each row, `title` for the header, numbers flush right.
+
+    `size` = the values are bytes, which people read in larger units.
+    """
 
     key: str
     title: str
     numeric: bool = False
+    size: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,3 +36,4 @@ class Document:
     rows: Sequence[Mapping[str, Any]] = ()
     identifiers: tuple[str, ...] = ()
     summary: tuple[str, ...] = ()
+    drawing: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ class EventKind(StrEnum):
     """The kinds of event, in the order in which a run first shows them."""
 
     RUN_STARTED = "run-started"  # data: files, bytes, transport
-    STAGE_STARTED = "stage-started"  # data: stage
+    STAGE_STARTED = "stage-started"  # data: stage; skipped, skipped_bytes: of what was to be sent, proven meanwhile
     BATCH_STARTED = "batch-started"  # data: batch, files, bytes
     BYTES_SENT = "bytes-sent"  # data: bytes (an increment)
     ITEM_DONE = "item-done"  # data: path, outcome, reason, bytes

@@ -176,8 +176,8 @@ class UploadRequest:
 class UploadPlan:
     """Ordered stages and everything the report needs to know of what was not sent.
 
-    `excluded` was left out by a rule; `unreadable` should have been looked at and could not be, so that an upload that
-    skips it is not complete.
+    `excluded` was left out by a rule; `unreadable` should have been looked at and could not be, `invalid` is DICOM that
+    is damaged: an upload that skips one of these is not complete.
     """
 
     command: str
@@ -189,6 +189,7 @@ class UploadPlan:
     stages: tuple[Stage, ...]
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
+    invalid: tuple[Exclusion, ...] = ()
     warnings: tuple[str, ...] = ()
     schema: str = PLAN_SCHEMA
 
@@ -196,6 +197,11 @@ class UploadPlan:
     def items(self) -> tuple[UploadItem, ...]:
         """The items of all send stages, in order."""
         return tuple(item for stage in self.stages for item in stage.items)
+
+    @property
+    def unsendable(self) -> tuple[Exclusion, ...]:
+        """What belongs to the upload and cannot be sent."""
+        return (*self.unreadable, *self.invalid)
 
     def as_document(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -216,6 +222,7 @@ class UploadPlan:
         fields["stages"] = tuple(_stage(entry) for entry in fields["stages"])
         fields["excluded"] = tuple(Exclusion(**entry) for entry in fields["excluded"])
         fields["unreadable"] = tuple(Exclusion(**entry) for entry in fields["unreadable"])
+        fields["invalid"] = tuple(Exclusion(**entry) for entry in fields.get("invalid", ()))
         fields["warnings"] = tuple(fields["warnings"])
         return cls(**fields)
 

@@ -115,3 +115,13 @@ class ResourceRef:
     def key(self) -> str:
         """What tells it from the other resources of a plan: level, scan and label."""
         return f"{self.level}/{self.scan}/{self.label}" if self.scan else f"{self.level}/{self.label}"
+
+    @property
+    def title(self) -> str:
+        """The same for people: the label alone on a session, which is the rule, else with what carries it."""
+        match self.level:
+            case ResourceLevel.SESSION:
+                return self.label
+            case ResourceLevel.SCAN:
+                return f"scan {self.scan}/{self.label}"
+        return f"{self.level}/{self.label}"

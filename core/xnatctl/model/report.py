@@ -88,9 +88,11 @@ def joined(parts: Sequence[Verification]) -> Verification:
 class ResourceReport:
     """What became of one resource. `id` is its number on the server, `uri` where it is; both are empty before that.
 
-    `error` is that of the resource alone: others of the same run may be complete.
+    `title` is what `ReportItem.resource` calls it. `error` is that of the resource alone: others of the same run may be
+    complete.
     """
 
+    title: str
     label: str
     level: ResourceLevel
     scan: str = ""
@@ -102,7 +104,7 @@ class ResourceReport:
 
 @dataclass(kw_only=True, slots=True)
 class ReportItem:
-    """One file of the report. `bytes` is its size on disk, `resource` the label of the resource that it belongs to."""
+    """One file of the report. `bytes` is its size on disk, `resource` the title of the resource that it belongs to."""
 
     path: str
     outcome: Outcome

@@ -53,6 +53,10 @@ class Importer(Protocol):
         ...
 
 
+def _unheard(outcome: ItemOutcome) -> None:
+    """Nobody keeps a record."""
+
+
 class ResourceWriter(Protocol):
     """One resource on the server, as core hands it to a transport whose payload is RESOURCE.
 
@@ -81,10 +85,6 @@ class ResourceWriter(Protocol):
         A zip is read as a stream: no member may be stored with its size behind the data (contract xnat-api 4.6).
         """
         ...
-
-
-def _unheard(outcome: ItemOutcome) -> None:
-    """Nobody keeps a record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

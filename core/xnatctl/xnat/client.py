@@ -230,7 +230,8 @@ class XnatClient:
         """
         headers = cookie_lines.header(cookies)
         if basic is not None:
-            headers["Authorization"] = f"Basic {base64.b64encode(':'.join(basic).encode()).decode()}"
+            pair = ":".join(basic).encode("utf-8", "surrogateescape")
+            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         call = Call(
             method=method,
             path=check_path(path),

@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
 from xnatctl.xnat.client import MAX_LISTING, XnatClient, url_path
-from xnatctl.xnat.prearchive import DICOM_LABELS
+from xnatctl.xnat.prearchive import DICOM_LABELS, scan_order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,19 +65,24 @@ class ResourceInfo:
     category_id: str = ""
     format: str = ""
     content: str = ""
+    tags: str = ""
     file_count: int | None = None
     size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileInfo:
-    """A file of a resource: `path` inside it, `size` in bytes, `digest` MD5 in hex or empty."""
+    """A file of a resource: `path` inside it, `size` in bytes, `digest` MD5 in hex or empty.
+
+    `resource` is the resource's label, `resource_id` its number.
+    """
 
     path: str
     resource: str
     scan: str
     size: int
     digest: str
+    resource_id: str = ""
 
 
 def projects(client: XnatClient) -> list[dict[str, str]]:
@@ -186,7 +191,7 @@ def scans(client: XnatClient, session_id: str) -> list[ScanInfo]:
                 id=row.get("ID", ""), xsi_type=low.get("xsitype", ""), **{name: low.get(name, "") for name in names}
             )
         )
-    return sorted(found, key=lambda scan: (int(scan.id) if scan.id.isdecimal() else 10**9, scan.id))
+    return sorted(found, key=lambda scan: scan_order(scan.id))
 
 
 def session_resources(client: XnatClient, session_id: str) -> list[ResourceInfo]:
@@ -214,6 +219,7 @@ def resource_of(row: Mapping[str, str]) -> ResourceInfo:
         category_id=row.get("cat_id", ""),
         format=row.get("format", ""),
         content=row.get("content", ""),
+        tags=row.get("tags", ""),
         file_count=number("file_count"),
         size=number("file_size"),
     )
@@ -240,6 +246,7 @@ def file_of(row: Mapping[str, str]) -> FileInfo:
         scan=scan,
         size=int(size) if size.isdecimal() else 0,
         digest=row.get("digest", ""),
+        resource_id=row.get("cat_ID", ""),
     )
 
 

@@ -17,7 +17,7 @@ from xnatctl.errors import AuthenticationError, NotXnat, UsageError, XnatctlErro
 from xnatctl.plugin.protocols import Credential
 from xnatctl.xnat.addresses import is_loopback
 from xnatctl.xnat.cookies import SESSION, is_same_session, is_token, session_timeout
-from xnatctl.xnat.replies import LOGIN_HINT, Reply, error_for
+from xnatctl.xnat.replies import LOGIN_HINT, Reply, browser_login, error_for
 
 if TYPE_CHECKING:
     from xnatctl.xnat.client import XnatClient
@@ -191,8 +191,7 @@ class Login:
 
 def _raise_trouble(reply: Reply, server: str, path: str) -> None:
     """An answer that is no "I do not know you": a server error, or a redirect that says why."""
-    browser_login = 300 <= reply.status < 400 and "Login.vm" in reply.headers.get("location", "")
-    if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login:
+    if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login(reply):
         raise error_for(reply, server, "GET", path)
 
 
@@ -202,6 +201,12 @@ def _check(reply: Reply, server: str, credential: Credential) -> None:
         raise AuthenticationError(
             f"{server} rejects the login of {credential.username} (from {credential.source or 'the command line'}).",
             hint=LOGIN_HINT,
+        )
+    if reply.status in (404, 405) or browser_login(reply):
+        raise NotXnat(
+            f"{server} is not the address of an XNAT: there is no login for programs.",
+            hint="The URL is that of the site's first page, without /app, /data and what follows them.",
+            status=reply.status,
         )
     if not 200 <= reply.status < 300:
         raise error_for(reply, server, "POST", _PATH)

@@ -117,8 +117,16 @@ def last_log(client: XnatClient, ref: PrearchiveRef) -> str | None:
 
 
 def scans(client: XnatClient, ref: PrearchiveRef) -> list[dict[str, str]]:
-    """ID, xsiType, series_description of each scan. Raises NotFound before the session has been built."""
-    return client.table(_path(ref, "scans"))
+    """ID, xsiType, series_description of each scan, in the order of their numbers.
+
+    Raises NotFound before the session has been built.
+    """
+    return sorted(client.table(_path(ref, "scans")), key=lambda scan: scan_order(scan.get("ID", "")))
+
+
+def scan_order(scan_id: str) -> tuple[int, str]:
+    """Where a scan stands among the others: by number, and behind them what is none."""
+    return (int(scan_id) if scan_id.isdecimal() else 10**9, scan_id)
 
 
 def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int]:

@@ -133,7 +133,7 @@ def error_for(reply: Reply, server: str, method: str, path: str) -> XnatctlError
         case 413:
             return TooLarge(
                 f"A request was too large for {server} or a proxy before it (HTTP 413).",
-                hint="Ask the administrator to raise client_max_body_size, or send smaller pieces with --mode gradual.",
+                hint="Ask the administrator to raise its limit (client_max_body_size in nginx).",
                 status=status,
             )
         case 429 | 503:
@@ -154,16 +154,26 @@ LOGIN_HINT = (
 )
 
 
+def browser_login(reply: Reply) -> bool:
+    """True for a redirect to XNAT's own login page."""
+    return 300 <= reply.status < 400 and "Login.vm" in (reply.headers.get("location", "") or reply.text)
+
+
 def _redirect(reply: Reply, server: str) -> NotXnat:
     """A redirect is an answer for browsers (contract xnat-api 1.4)."""
-    target = tidy(reply.headers.get("location", "") or reply.text)
-    message, hint = f"{server} redirects to {target or 'nowhere'}.", "Use the address it redirects to as the URL."
+    # Without what follows the question mark: a single-sign-on gateway puts the state of a login there.
+    target = tidy(reply.headers.get("location", "") or reply.text).partition("?")[0]
+    message = f"{server} redirects to {target or 'nowhere'}."
+    hint = (
+        "Use that address as the URL if it is the server's own. If it is a page for logging in (single sign-on), "
+        "programs cannot pass it: ask the administrator."
+    )
     if "XDATScreen_UpdateUser" in target:
         message = f"The password for {server} has expired."
         hint = "Set a new one in the browser, then run the command again."
     elif "InactiveAccount" in target:
         message, hint = f"The account on {server} is inactive.", "Ask the administrator to enable it."
-    elif "Login.vm" in target:
+    elif browser_login(reply):
         message, hint = f"{server} asks for a login in the browser.", "Log in again: xnatctl auth login."
     elif target.rstrip("/").endswith(("/setup", "Unconfigured.vm")):
         message, hint = f"{server} is not set up yet.", "Ask the administrator to finish the site setup."

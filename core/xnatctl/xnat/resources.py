@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from xnatctl.errors import PermissionDenied, Refused, ServerError, TransportError
+from xnatctl.errors import NotFound, PermissionDenied, Refused, ServerError, TransportError
 from xnatctl.model.refs import ResourceRef, resource_label_problem
 from xnatctl.plugin.protocols import Body
 from xnatctl.xnat.client import XnatClient, url_path
@@ -34,12 +34,13 @@ class ResourceHome:
     """What carries resources.
 
     `path` is its URL path by accession IDs (no label, so that only routed URLs come of it, 0.4), `archive` what the
-    refresh service calls it (4.8), `name` what people call it.
+    refresh service calls it (4.8), `name` what people call it, `session_id` the session, if it is one or a part of one.
     """
 
     path: str
     archive: str
     name: str
+    session_id: str = ""
 
 
 def project_home(project: str) -> ResourceHome:
@@ -63,11 +64,13 @@ def session_home(session_id: str, label: str, project: str, scan: str = "") -> R
     name = f"session {label} ({session_id}) of project {project}"
     if not scan:
         path = url_path("/data/experiments", session_id)
-        return ResourceHome(path=path, archive=f"/archive/experiments/{session_id}", name=name)
+        archive = f"/archive/experiments/{session_id}"
+        return ResourceHome(path=path, archive=archive, name=name, session_id=session_id)
     return ResourceHome(
         path=url_path("/data/experiments", session_id, "scans", scan),
         archive=f"/archive/experiments/{session_id}/scans/{scan}",
         name=f"scan {scan} of {name}",
+        session_id=session_id,
     )
 
 
@@ -96,21 +99,31 @@ def find_resource(client: XnatClient, home: ResourceHome, label: str) -> Resourc
 
 
 def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInfo) -> dict[str, FileInfo]:
-    """The files in the catalog of a resource, by path inside it (2.5). Raises NotFound for an unreadable catalog."""
+    """The files in the catalog of a resource, by path inside it (2.5). Raises ServerError for an unreadable catalog."""
     path = url_path(f"{home.path}/resources", resource.id, "files")
-    return {file.path: file for file in map(file_of, client.table(path))}
+    try:
+        rows = client.table(path)
+    except NotFound as error:
+        raise ServerError(
+            f"{client.server} lists resource {resource.label} of {home.name}, but cannot read its catalog: "
+            f"{error.message}",
+            hint="Ask the administrator to repair the catalog of the resource.",
+            status=404,
+        ) from error
+    return {file.path: file for file in map(file_of, rows)}
 
 
 # making
 
 
-def ensure_resource(client: XnatClient, home: ResourceHome, ref: ResourceRef) -> tuple[ResourceInfo, bool]:
-    """The resource, made when there is none, and whether it was; a proof of the right to write (4.2).
+def ensure_resource(
+    client: XnatClient, home: ResourceHome, ref: ResourceRef, existing: ResourceInfo | None
+) -> ResourceInfo:
+    """The resource, made when there is none; a proof of the right to write (4.2).
 
     A file PUT would make it too, but says nothing when there is no right to, and two at once would make two (4.4, 4.7).
     Raises PermissionDenied, Refused (a label that the server would not keep), ServerError.
     """
-    existing = find_resource(client, home, ref.label)
     if existing is None and (problem := resource_label_problem(ref.label)) is not None:
         raise Refused(f"No resource can be called {ref.label!r}: {problem}.", hint="Choose another label.")
     # A label of digits would be taken for the number of a resource (2.4); a number is one.
@@ -124,16 +137,14 @@ def ensure_resource(client: XnatClient, home: ResourceHome, ref: ResourceRef) ->
             f"{client.login_name} may read {home.name} but not write to it.",
             hint="Ask the project's owner for the member role. Nothing was sent.",
         ) from error
-    if existing is not None:
-        return existing, False
-    made = find_resource(client, home, ref.label)
+    made = existing or find_resource(client, home, ref.label)
     if made is None:
         raise ServerError(
             f"{client.server} said that it made resource {ref.label} on {home.name}, but does not list it.",
             hint="It may have filed it under another label; choose one of letters, digits, _ and - only.",
             status=reply.status,
         )
-    return made, reply.status != 409
+    return made
 
 
 # sending

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import os
 import shutil
 import socket
+import subprocess
 import tarfile
 import warnings
 import zipfile
@@ -132,6 +136,20 @@ def test_the_same_instance_twice(exam):
     assert conflict.sop_instance_uid in exam.instances
 
 
+def test_a_damaged_instance_is_not_left_out_like_a_text(exam):
+    """It is DICOM and it is not whole: an upload without it is not complete."""
+    records = list(exam.instances.values())
+    whole = records[0].path.read_bytes()
+    records[0].path.write_bytes(whole[:300])
+    (exam.directory / "looks like it").write_bytes(whole[132:300])
+    found = scan_path(str(exam.directory))
+    (entry,) = found.invalid
+    assert entry.path == os.fspath(records[0].path.relative_to(exam.directory))
+    assert entry.reason.startswith("DICOM")
+    assert len(found.items) == len(records) - 1
+    assert "looks like it" in reasons(found)
+
+
 def test_a_single_file_and_wrong_paths(exam, tmp_path):
     record = next(iter(exam.instances.values()))
     (item,) = scan_path(str(record.path)).items
@@ -227,26 +245,129 @@ def test_a_truncated_archive_is_refused(exam, tmp_path, kind):
     assert str(path) in caught.value.message
 
 
-def test_hostile_members_are_left_out_with_a_reason(exam, tmp_path):
-    record = next(iter(exam.instances.values()))
+def _tar(exam, path: Path) -> tuple[bytes, list[tarfile.TarInfo]]:
+    """A plain tar as bytes, and where its members are."""
+    packed(exam, path, "")
+    with tarfile.open(path) as archive:
+        return path.read_bytes(), archive.getmembers()
+
+
+@pytest.mark.parametrize("kind", ["", "gz"])
+@pytest.mark.parametrize("keep", [0, 100, 512 + 100])
+def test_a_tar_that_ends_without_its_end_mark_is_refused(exam, tmp_path, kind, keep):
+    """At a border of two members nothing looks wrong but the missing mark, and tarfile takes it for the end."""
+    data, entries = _tar(exam, tmp_path / "whole")
+    cut = data[: entries[len(entries) // 2].offset + keep]
+    path = tmp_path / "x"
+    path.write_bytes(gzip.compress(cut) if kind else cut)
+    with pytest.raises(Refused, match=r"cut off|unexpected end"):
+        scan_path(str(path))
+
+
+@pytest.mark.parametrize("kind", ["", "gz"])
+def test_a_tar_with_a_damaged_header_is_refused(exam, tmp_path, kind):
+    data, entries = _tar(exam, tmp_path / "whole")
+    at = entries[len(entries) // 2].offset
+    damaged = data[:at] + b"?" * 100 + data[at + 100 :]
+    path = tmp_path / "x"
+    path.write_bytes(gzip.compress(damaged) if kind else damaged)
+    with pytest.raises(Refused, match=f"no header {at} bytes in"):
+        scan_path(str(path))
+
+
+def test_a_gzip_of_several_members_is_read_to_its_end(exam, tmp_path):
+    """What pigz, bgzip and `cat` make; padding behind it is passed over, as gzip does."""
+    data, entries = _tar(exam, tmp_path / "whole")
+    middle = entries[len(entries) // 2].offset + 700
+    path = tmp_path / "x"
+    path.write_bytes(gzip.compress(data[:middle]) + gzip.compress(data[middle:]) + bytes(1024))
+    found = scan_path(str(path))
+    assert {item.sop_instance_uid: content_hash(item) for item in found.items} == exam.digests
+
+
+@pytest.mark.parametrize("damage", ["content", "checksum cut off"])
+def test_a_gzip_whose_checksum_is_wrong_is_refused(exam, tmp_path, damage):
+    data, entries = _tar(exam, tmp_path / "whole")
+    stored = bytearray(gzip.compress(data, compresslevel=0))
+    if damage == "content":
+        stored[stored.index(data[entries[1].offset_data + 1000 : entries[1].offset_data + 1100])] ^= 1
+    else:
+        del stored[-6:]
+    path = tmp_path / "x"
+    path.write_bytes(stored)
+    with pytest.raises(Refused, match="damaged"):
+        scan_path(str(path))
+
+
+def test_a_damaged_member_of_a_zip_written_as_a_stream_is_noticed(exam, tmp_path):
+    """Its checksum stands behind the data."""
+
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+        def tell(self):
+            raise io.UnsupportedOperation
+
+    record = max(exam.instances.values(), key=lambda record: record.size)
+    large = record.path.read_bytes() + bytes(10_000)
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as out:
+        out.writestr("large", large)
+    data = bytearray(pipe.getvalue())
+    path = tmp_path / "x.zip"
+    path.write_bytes(data)
+    assert content_hash(scan_path(str(path)).items[0]) == hashlib.sha256(large).hexdigest()
+    data[len(large) - 5000] ^= 1
+    path.write_bytes(data)
+    (item,) = scan_path(str(path)).items
+    with pytest.raises(SourceChanged, match="checksum"):
+        content_hash(item)
+
+
+def test_hostile_members_are_named_and_never_taken(exam, tmp_path):
+    record, other, *_ = exam.instances.values()
     path = tmp_path / "hostile.tar"
     with tarfile.open(path, "w") as out:
-        for name in ("../../up", "/absolute", "fine"):
+        for name, source in (("../../up", record), ("/absolute", record), ("fine", record), ("win\\dows", other)):
             info = tarfile.TarInfo(name)
-            info.size = record.size
-            with record.path.open("rb") as data:
+            info.size = source.size
+            with source.path.open("rb") as data:
                 out.addfile(info, data)
+        out.addfile(tarfile.TarInfo("/absolute/empty"))
         link = tarfile.TarInfo("link")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         out.addfile(link)
         device = tarfile.TarInfo("device")
         device.type = tarfile.CHRTYPE
         out.addfile(device)
-    why = reasons(scan_path(str(path)))
-    assert why["../../up"] == why["/absolute"] == "its name leads out of the archive"
-    assert why["link"] == "link"
-    assert why["device"] == "not a regular file"
+    found = scan_path(str(path))
+    # Instances that do not reach the server: an upload without them is not complete.
+    assert {entry.path: entry.reason for entry in found.unreadable} == dict.fromkeys(
+        ["../../up", "/absolute"], "its name leads out of the archive"
+    )
+    assert reasons(found) == {"link": "link", "device": "not a regular file", "/absolute/empty": "empty file"}
+    assert [item.path for item in found.items] == ["fine", "win\\dows"], "a separator of Windows leads nowhere"
     assert not (tmp_path.parent / "up").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "", "gz"])
+def test_members_of_one_name_are_all_taken(exam, tmp_path, kind):
+    """`tar -r` appends; every member is a file of its own, with a path of its own."""
+    path = tmp_path / "x"
+    if kind == "zip":
+        with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as out:
+            warnings.simplefilter("ignore")
+            for record in exam.instances.values():
+                out.write(record.path, "a/image")
+    else:
+        with tarfile.open(path, f"w:{kind}") as out:
+            for record in exam.instances.values():
+                out.add(record.path, "a/image")
+    found = scan_path(str(path))
+    assert {item.sop_instance_uid: content_hash(item) for item in found.items} == exam.digests
+    assert len({item.path for item in found.items}) == len(exam.digests)
+    assert [item.path for item in found.items][:2] == ["a/image", "a/image [2]"]
 
 
 def test_an_archive_inside_an_archive_is_not_opened(exam, tmp_path):
@@ -278,18 +399,46 @@ def test_bombs_and_overlaps_are_refused(tmp_path):
         scan_path(str(overlap))
 
 
-def test_an_encrypted_member_is_left_out(exam, tmp_path):
+def test_an_encrypted_member_may_be_an_instance(exam, tmp_path):
     path = packed(exam, tmp_path / "x.zip", "zip")
     data = bytearray(path.read_bytes())
     place = data.index(b"PK\x01\x02")
     data[place + 8] |= 1
     path.write_bytes(data)
-    assert "encrypted" in reasons(scan_path(str(path))).values()
+    found = scan_path(str(path))
+    assert [entry.reason for entry in found.unreadable] == ["encrypted"]
+    assert len(found.items) == len(exam.instances) - 1
+
+
+def test_a_member_packed_by_another_method_may_be_an_instance(exam, tmp_path):
+    first, second, *_ = exam.instances.values()
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as out:
+        out.write(first.path, "one")
+        out.write(second.path, "two", compress_type=zipfile.ZIP_BZIP2)
+    found = scan_path(str(path))
+    assert [item.path for item in found.items] == ["one"]
+    assert [(entry.path, entry.reason) for entry in found.unreadable] == [
+        ("two", "compressed by method 12, which is not read here")
+    ]
+
+
+def test_a_sparse_member_may_be_an_instance(exam, tmp_path):
+    """What `tar --sparse` makes of images with much black in them."""
+    first, second, *_ = exam.instances.values()
+    shutil.copyfile(first.path, tmp_path / "one")
+    with (tmp_path / "two").open("wb") as hollow:
+        hollow.write(second.path.read_bytes())
+        hollow.truncate(10 * 2**20)
+    path = tmp_path / "x.tar"
+    subprocess.run(["tar", "--sparse", "-cf", path, "-C", tmp_path, "one", "two"], check=True)
+    found = scan_path(str(path))
+    assert [item.path for item in found.items] == ["one"]
+    assert [entry.path for entry in found.unreadable] == ["two"]
+    assert "sparse" in found.unreadable[0].reason
 
 
 def test_a_gzip_that_is_no_tar_is_refused(tmp_path):
-    import gzip
-
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(b"hello" * 1000))
     with pytest.raises(Refused, match="holds no tar"):

@@ -66,6 +66,12 @@ def test_any_secret_is_masked_in_any_text(secret: str, user: str) -> None:
             assert form not in log.redact(f"before {form} after")
 
 
+def test_a_secret_that_is_not_utf8_is_masked() -> None:
+    log.register_secret("pass\udcff", "alice")
+    for form in ("pass\udcff", "pass%FF", base64.b64encode(b"alice:pass\xff").decode()):
+        assert form not in log.redact(f"before {form} after")
+
+
 def test_a_secret_too_short_to_mask_is_still_masked_in_http_basic() -> None:
     log.register_secret("ab", "alice")
     assert base64.b64encode(b"alice:ab").decode() not in log.redact("Basic " + base64.b64encode(b"alice:ab").decode())
@@ -139,13 +145,20 @@ def test_a_full_disk_is_said_once_and_stops_nothing(capsys: pytest.CaptureFixtur
 def test_verbose_writes_for_people_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     log.register_secret(CANARY, "alice")
     log.configure(None, verbose=1)
-    log.get().debug("a\x1b[31m\nb", path="x\ny", secret=CANARY)
+    log.get().info("a\x1b[31m\nb", path="x\ny", data={"secret": CANARY})
+    log.get().debug("about one file")
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
-    assert "debug a\\u001b[31m\\nb" in err
+    assert "info a\\u001b[31m\\nb" in err
     assert 'path="x\\ny"' in err
     assert 'secret="[secret]"' in err
+
+
+def test_twice_verbose_shows_single_files_too(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(None, verbose=2)
+    log.get().debug("about one file")
+    assert "debug about one file" in capsys.readouterr().err
 
 
 def test_without_a_log_everything_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

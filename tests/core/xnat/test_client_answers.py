@@ -154,6 +154,7 @@ def test_other_bodies_are_not_taken_for_html(text: str, answering: Callable[...,
         ("https://x/setup", "is not set up yet"),
         ("https://x/app/template/Unconfigured.vm", "is not set up yet"),
         ("https://other.example/data", "redirects to https://other.example/data"),
+        ("https://sso.example/login?state=of-a-login", r"redirects to https://sso.example/login\.$"),
         ("", "redirects to nowhere"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import struct
@@ -191,6 +192,25 @@ def test_a_wrong_password_is_tried_once(client, httpserver):
     assert "alice" in caught.value.message
     assert "p:ss" not in str(caught.value.message) + str(caught.value.hint)
     assert len(httpserver.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"), [(404, {}), (405, {}), (302, {"Location": "http://x/app/template/Login.vm"})]
+)
+def test_an_address_below_the_site_is_said_to_be_wrong(client, httpserver, status, headers):
+    """Copied from the browser: nobody can log in there, and `auth login` would not help."""
+    httpserver.expect_request("/data/JSESSION").respond_with_data("", status, headers)
+    with pytest.raises(NotXnat, match="not the address of an XNAT") as caught:
+        client.login(lambda: ALICE)
+    assert "first page" in str(caught.value.hint)
+
+
+def test_a_password_that_is_not_utf8_goes_out_as_it_is(client, httpserver):
+    """Bytes of an environment variable, as Python keeps them."""
+    login_pages(httpserver)
+    client.login(lambda: Credential(kind="password", username="alice", secret="p\udcff", source="test"))
+    request = next(request for request, _ in httpserver.log if "Authorization" in request.headers)
+    assert base64.b64decode(request.headers["Authorization"].split()[1]) == b"alice:p\xff"
 
 
 @pytest.mark.parametrize("answer", ["<html><title>SSO</title></html>", "", "two words", "x" * 300])

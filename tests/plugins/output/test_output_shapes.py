@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -64,6 +65,28 @@ def test_a_table_in_a_narrow_terminal_folds_and_loses_nothing(monkeypatch):
     assert text.count("x") == 60
 
 
+@pytest.mark.parametrize("width", [50, 60, 90])
+def test_a_narrow_terminal_folds_values_and_not_the_words_of_a_header(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = tuple(Column(key=key, title=key) for key in ("id", "series description", "modality", "uid"))
+    row = {"id": "XNAT_E00001", "series description": "T1 3D", "modality": "MR", "uid": "9" * 64}
+    text = Shape(Table).render(Document(schema="x/1", data={}, columns=columns, rows=(row,)))
+    lines = text.splitlines()
+    assert all(len(line) <= width for line in lines)
+    for word in ("description", "modality", "XNAT_E00001"):
+        assert word in text, "the widest column is folded first"
+    assert text.count("9") == 64
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_table_for_another_encoding_is_ruled_in_ascii(monkeypatch, encoding):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    document = Document(schema="x/1", data={}, columns=(Column(key="a", title="A"),), rows=({"a": 1},))
+    text = Shape(Table).render(document)
+    assert text.splitlines()[1] == "-"
+    assert text.encode(encoding)
+
+
 def test_summary_lines_follow_the_table():
     document = Document(
         schema="x/1", data={}, columns=(Column(key="a", title="A"),), rows=({"a": 1},), summary=("the end",)
@@ -92,6 +115,29 @@ def test_a_line_every_hundred_files(capsys, count, lines):
 def test_a_file_that_was_sent_twice_counts_once(capsys):
     run_events(150, twice=True)
     assert capsys.readouterr().err.splitlines() == ["100 of 150 files sent", "150 of 150 files sent"]
+
+
+def test_a_trouble_that_many_meet_is_said_once_and_again_when_it_lasts(capsys):
+    def retry(message, seconds):
+        progress.observe(Event(kind=EventKind.RETRY, message=message, data={"seconds": seconds}))
+
+    def deliver(path):
+        progress.observe(Event(kind=EventKind.ITEM_DONE, data={"path": path, "outcome": "accepted", "bytes": 1}))
+
+    progress.observe(Event(kind=EventKind.RUN_STARTED, data={"files": 90, "bytes": 90}))
+    for seconds in (0.8, 0.7, 0.8, 1.6, 1.5):
+        retry("busy", seconds)
+    for number in range(5):
+        retry("too large", 0)
+        deliver(f"f{number}")
+    retry("busy", 0.9)
+    progress.observe(Event(kind=EventKind.RUN_DONE))
+    assert capsys.readouterr().err.splitlines() == [
+        "sending a batch again in 0.8 s: busy",
+        "sending a batch again in 1.6 s: busy",
+        "sending a batch again: too large",
+        "sending a batch again in 0.9 s: busy",
+    ]
 
 
 def test_quiet_is_quiet_but_warnings_are_said(capsys):

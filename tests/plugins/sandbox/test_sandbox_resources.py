@@ -49,7 +49,12 @@ def test_unrouted_scan_urls_answer_with_the_session(http_call, session):
     answer = http_call("GET", "/data/projects/DEMO/experiments/e/scans", query={"format": "json"})
     assert answer.status == 200
     assert "items" in answer.json
-    assert put(http_call, "/data/projects/DEMO/experiments/e/scans/1/resources/DICOM/files/x").status == 400
+    unrouted = "/data/projects/DEMO/experiments/{}/scans/1/resources/DICOM/files/x"
+    kind = "application/octet-stream"
+    assert http_call("PUT", unrouted.format("e"), body=b"x", kind=kind).status == 400
+    assert put(http_call, unrouted.format("e")).status == 422, "read as XML"
+    assert http_call("PUT", unrouted.format("nobody"), body=b"x", kind=kind).status == 417
+    assert http_call("DELETE", unrouted.format("e")).status == 400
     assert len(http_call("GET", f"/data/experiments/{session}/scans").rows) == 2
 
 

@@ -1,0 +1,173 @@
+"""A plan that sends to more than one place, as a tree: what lies at the top of the root, and where each of it goes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from unicodedata import combining, east_asian_width
+
+from xnatctl.cli.console import printable
+from xnatctl.model.document import Column
+from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.words import human_size
+
+COLUMNS = (
+    Column(key="path", title="Path"),
+    Column(key="goes_to", title="Goes to"),
+    Column(key="files", title="Files", numeric=True),
+    Column(key="bytes", title="Bytes", numeric=True),
+    Column(key="note", title="Note"),
+)
+#: Files at the top of one target that are drawn one by one; of more, these and their number.
+_DRAWN = 12
+#: Names that stand behind a reason.
+_NAMED = 3
+_EMPTY = "empty folder"
+
+
+@dataclass(slots=True)
+class _Share:
+    """What of one entry goes to one target; sizes in bytes."""
+
+    files: int = 0
+    size: int = 0
+    series: dict[str, str] = field(default_factory=dict)
+
+    def add(self, item: UploadItem) -> None:
+        self.files += 1
+        self.size += item.size
+        if item.series_instance_uid:
+            self.series[item.series_instance_uid] = item.modality or "modality unknown"
+
+    @property
+    def note(self) -> str:
+        if not self.series:
+            return ""
+        kinds = Counter(self.series.values())
+        return ", ".join(f"{count} series {kind}" for kind, count in sorted(kinds.items()))
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One folder or file at the top of the root: shares by target, and names that stay behind by reason."""
+
+    folder: bool = False
+    shares: dict[str, _Share] = field(default_factory=dict)
+    left: dict[str, list[str]] = field(default_factory=dict)
+
+
+def targets(plan: UploadPlan) -> Iterator[tuple[Stage, str]]:
+    """The send stages, each with where it sends to."""
+    for stage in plan.stages:
+        if stage.kind is not StageKind.SEND:
+            continue
+        if stage.payload is Payload.RESOURCE and stage.resource is not None:
+            yield stage, f"resource {stage.resource.label}"
+        else:
+            yield stage, f"session {plan.destination.session}"
+
+
+def _entries(plan: UploadPlan) -> dict[str, _Entry]:
+    found: dict[str, _Entry] = {}
+    for stage, target in targets(plan):
+        for item in stage.items:
+            top, slash, _ = item.path.partition("/")
+            entry = found.setdefault(top, _Entry())
+            entry.folder |= bool(slash)
+            entry.shares.setdefault(target, _Share()).add(item)
+    cannot_go = [entry for stage in plan.stages for entry in stage.unreadable]
+    for left in (*plan.excluded, *plan.unsendable, *cannot_go):
+        top, slash, rest = left.path.partition("/")
+        entry = found.setdefault(top, _Entry())
+        entry.folder |= bool(slash) or left.reason == _EMPTY
+        reason = "duplicate" if left.reason.startswith("duplicate of ") else left.reason
+        entry.left.setdefault(reason, []).append(rest)
+    return dict(sorted(found.items(), key=lambda pair: (not pair[1].folder, pair[0])))
+
+
+def rows(plan: UploadPlan) -> list[dict[str, Any]]:
+    """The tree as a table for programs: one row for each entry and target, and for what of it stays behind."""
+    table = []
+    for name, entry in _entries(plan).items():
+        path = f"{name}/" if entry.folder else name
+        table += [
+            {"path": path, "goes_to": target, "files": share.files, "bytes": share.size, "note": share.note}
+            for target, share in entry.shares.items()
+        ]
+        table += [
+            {"path": path, "goes_to": "", "files": len(names), "bytes": None, "note": f"left out: {reason}"}
+            for reason, names in entry.left.items()
+        ]
+    return table
+
+
+def drawing(plan: UploadPlan) -> list[str]:
+    """The tree for people: folders first, then files, each with its target or why it stays behind."""
+    nodes = [(_one_line(name), text, [*map(_one_line, below)]) for name, text, below in _nodes(_entries(plan))]
+    width = min(40, max((_cells(name) for name, _, _ in nodes), default=0))
+    lines = [_one_line(plan.root)]
+    for number, (name, text, below) in enumerate(nodes):
+        last = number == len(nodes) - 1
+        lines.append(f"{'└── ' if last else '├── '}{name}{' ' * (width - _cells(name))}  {text}")
+        bar = "    " if last else "│   "
+        lines += [f"{bar}{'└── ' if line is below[-1] else '├── '}{line}" for line in below]
+    return lines
+
+
+def _cells(text: str) -> int:
+    """Columns of a terminal that a text takes: two for wide characters, none for those that combine."""
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
+
+
+def _one_line(text: str) -> str:
+    """Printable, and on one line: a name may hold a line break."""
+    return printable(text).replace("\n", "\\x0a")
+
+
+def _nodes(entries: Mapping[str, _Entry]) -> Iterator[tuple[str, str, list[str]]]:
+    """(name, what becomes of it, lines below it)."""
+    drawn: Counter[str] = Counter()
+    more: dict[str, _Share] = {}
+    for name, entry in entries.items():
+        if entry.folder:
+            yield _folder(name, entry)
+            continue
+        target, share = next(iter(entry.shares.items()), ("", _Share()))
+        reason = next(iter(entry.left), "")
+        drawn[target or reason] += 1
+        if drawn[target or reason] <= _DRAWN:
+            yield name, _goes(target, share) if target else f"left out: {reason}", []
+        else:
+            rest = more.setdefault(target or f"left out: {reason}", _Share())
+            rest.files += 1
+            rest.size += share.size
+    for what, share in more.items():
+        yield f"... {share.files} more files", what if what.startswith("left out") else _goes(what, share), []
+
+
+def _folder(name: str, entry: _Entry) -> tuple[str, str, list[str]]:
+    below = [f"left out: {_count(names)}{reason}{_names(names)}" for reason, names in entry.left.items()]
+    parts = [_goes(target, share) for target, share in entry.shares.items()]
+    if not parts and len(entry.left) == 1:
+        return f"{name}/", below[0], []
+    return f"{name}/", "; ".join(parts) or "left out", below
+
+
+def _goes(target: str, share: _Share) -> str:
+    files = f"{share.files} files, " if share.files != 1 else ""
+    series = f", {share.note}" if share.note else ""
+    return f"-> {target}  ({files}{human_size(share.size)}{series})"
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} x " if len(names) > 1 else ""
+
+
+def _names(names: list[str]) -> str:
+    known = [name for name in names if name]
+    if not known:
+        return ""
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return f": {', '.join(known[:_NAMED])}{more}"

@@ -1,0 +1,83 @@
+"""What a report says of resources: a row for each, and one line for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.refs import Destination, ResourceLevel
+from xnatctl.model.report import Level, PlaceState, Report, ReportItem, ResourceReport, Status
+from xnatctl.model.words import human_size
+
+_CHECKED = {
+    Level.NONE: "not checked",
+    Level.COUNTED: "checked by name and size",
+    Level.UID: "checked by SOP Instance UID, name and size",
+    Level.CHECKSUM: "checked by checksum",
+}
+
+
+def resource_rows(report: Report) -> list[dict[str, Any]]:
+    """A row for each resource, shaped like those of series."""
+    rows = []
+    for resource in report.resources:
+        items = _items(report, resource)
+        outcomes = Counter(str(item.outcome) for item in items)
+        state = ", ".join(f"{count} {name}" if len(outcomes) > 1 else name for name, count in sorted(outcomes.items()))
+        rows.append(
+            {
+                "study": "",
+                "series": f"resource {resource.title}",
+                "files": len(items),
+                "size": sum(item.bytes for item in items),
+                "state": state,
+            }
+        )
+    return rows
+
+
+def resources_headline(report: Report) -> str:
+    """What was delivered where, and how it was checked."""
+    instances = [item for item in report.items if not item.resource]
+    files = [item for item in report.items if item.resource]
+    parts = []
+    if instances:
+        where = report.destination
+        place = f"archived as {where.session} in project {where.project}"
+        parts.append(
+            f"{_delivered(instances)} of {len(instances)} instances "
+            f"{place if report.state is PlaceState.ARCHIVED else 'not archived'}"
+        )
+    parts.append(f"{_delivered(files)} of {len(files)} files stored in {_named(report)}")
+    size = human_size(report.bytes)
+    if not report.counts.sent and report.counts.skipped == report.counts.found:
+        size = "nothing had to be sent"
+    text = f"{' and '.join(parts)} ({size}, {report.seconds:.1f} s)"
+    return f"{text}; {_CHECKED[report.verification.level]}." if report.status is Status.COMPLETE else f"{text}."
+
+
+def _named(report: Report) -> str:
+    if len(report.resources) > 1:
+        return f"{len(report.resources)} resources"
+    return f"resource {report.resources[0].label} of {_home(report.resources[0], report.destination)}"
+
+
+def _home(resource: ResourceReport, where: Destination) -> str:
+    match resource.level:
+        case ResourceLevel.PROJECT:
+            return f"project {where.project}"
+        case ResourceLevel.SUBJECT:
+            return f"subject {where.subject} in project {where.project}"
+        case ResourceLevel.SCAN:
+            return f"scan {resource.scan} of session {where.session} in project {where.project}"
+    return f"session {where.session} in project {where.project}"
+
+
+def _items(report: Report, resource: ResourceReport) -> Sequence[ReportItem]:
+    return [item for item in report.items if item.resource == resource.title]
+
+
+def _delivered(items: Sequence[ReportItem]) -> int:
+    return sum(item.outcome in (Outcome.ACCEPTED, Outcome.VERIFIED) for item in items)

@@ -1,0 +1,264 @@
+"""`session upload-exam`: the command line of an exam."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from xnatctl.api import (
+    App,
+    Destination,
+    Overwrite,
+    Payload,
+    Placement,
+    PluginUnavailable,
+    TransportOptionsCommand,
+    Upload,
+    UploadRequest,
+    UsageError,
+    common_options,
+    journal_options,
+    pass_app,
+    run_upload,
+    server_options,
+    transport_options,
+)
+from xnatctl_exam.choices import MISC, WAIT, Choices
+from xnatctl_exam.planner import TRANSPORT
+from xnatctl_exam.plugin import COMMAND
+
+#: What the server gets to archive what it has just received, however short `--wait` is, in seconds.
+_LEAST_SETTLING = 10.0
+
+_HELP = """Upload a scanner export: its images as one session, everything else as resources of that session.
+
+EXAM_ROOT is a directory. What is DICOM is decided by content, at any depth. The images become the session, exactly as
+with `session upload`. Then, when the session is in the archive, every top-level folder without DICOM becomes a resource
+of the same name, and the top-level files without DICOM become the resource MISC. A folder that holds DICOM is never a
+resource; files that are not DICOM in such a folder stay behind, unless --attach-nested LABEL takes them along. Hidden
+files are passed over. --dry-run shows what would go where.
+
+Resources bypass the project's anonymisation: XNAT stores them byte for byte as they are. Only the images go through
+anonymisation scripts, so look at what PDFs, screenshots and logs say of the patient before you attach them.
+
+--overwrite decides for both: delete adds and replaces what matches, append adds and refuses what differs, none refuses
+an existing session. What is there already and identical is not sent again. Exit code 6 means that the images were
+delivered but the session did not reach the archive in time: the report prints the --attach-only command to run later.
+"""
+
+
+def _labels(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`FOLDER=LABEL`, repeated; a label holds no equals sign, a folder may."""
+    labels: dict[str, str] = {}
+    for value in values:
+        folder, equals, label = value.rpartition("=")
+        folder = folder.rstrip("/")
+        if not equals or not folder or "/" in folder:
+            raise click.BadParameter(f"{value!r} is not a top-level folder and its label: FOLDER=LABEL.")
+        if labels.setdefault(folder, label) != label:
+            raise click.BadParameter(f"{folder} has two labels: {labels[folder]} and {label}.")
+    return labels
+
+
+def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter("must be a number of seconds.")
+    return value
+
+
+@click.command(name="upload-exam", cls=TransportOptionsCommand, help=_HELP, short_help="Upload a scanner export.")
+@click.argument("exam_root", type=click.Path(path_type=str))
+@click.option("-P", "--project", required=True, help="Project ID.")
+@click.option("-S", "--subject", default=None, help="Subject label; created when it does not exist.")
+@click.option("-E", "--session", required=True, help="Session label; with --attach-only also its accession ID.")
+@click.option("--skip-resources", is_flag=True, help="Upload the images only.")
+@click.option("--attach-only", is_flag=True, help="Attach resources to a session that exists; no image is sent.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=WAIT,
+    metavar="SECONDS",
+    show_default=True,
+    callback=_finite,
+    help="How long to wait until the session is in the archive; 0 looks once.",
+)
+@click.option("--misc-label", default=None, metavar="LABEL", help=f"Resource of top-level files.  [default: {MISC}]")
+@click.option(
+    "--attach-nested", default=None, metavar="LABEL", help="Attach also the files beside DICOM, as this resource."
+)
+@click.option(
+    "--resource-label",
+    "labels",
+    multiple=True,
+    metavar="FOLDER=LABEL",
+    callback=_labels,
+    help="Label of the resource that a top-level folder becomes; can be repeated.",
+)
+@click.option(
+    "--mode", default=None, metavar="TRANSPORT", help="How to send images: tar (default), zip, gradual, or a plugin's."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Requests at the same time.  [default: 4]")
+@click.option(
+    "--direct-archive/--prearchive",
+    "archive",
+    default=None,
+    help="Archive at once, or leave in the prearchive for review.  [default: direct-archive]",
+)
+@click.option(
+    "--overwrite",
+    type=click.Choice([str(policy) for policy in Overwrite]),
+    default=None,
+    help="What to do with a session and files that exist already.  [default: delete]",
+)
+@click.option(
+    "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
+)
+@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of EXAM_ROOT.")
+@click.option("--dry-run", is_flag=True, help="Show what would go where; send nothing, log in nowhere.")
+@journal_options
+@server_options
+@common_options
+@pass_app
+def upload_exam(
+    app: App,
+    exam_root: str,
+    project: str,
+    subject: str | None,
+    session: str,
+    skip_resources: bool,
+    attach_only: bool,
+    wait: float,
+    misc_label: str | None,
+    attach_nested: str | None,
+    labels: dict[str, str],
+    mode: str | None,
+    workers: int | None,
+    archive: bool | None,
+    overwrite: str | None,
+    verify: bool,
+    follow_symlinks: bool,
+    dry_run: bool,
+    resume: bool,
+    lock_wait: float,
+    **given: Any,
+) -> None:
+    """See `_HELP`; options of transports arrive in `given`."""
+    if skip_resources and attach_only:
+        raise UsageError("--skip-resources and --attach-only exclude each other: nothing would be left to do.")
+    if skip_resources:
+        _refuse(
+            "--skip-resources",
+            {"--misc-label": misc_label, "--attach-nested": attach_nested, "--resource-label": labels},
+        )
+    if attach_only:
+        place = {True: "--direct-archive", False: "--prearchive"}.get(archive, "") if archive is not None else ""
+        flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
+        _refuse("--attach-only", {"--mode": mode, place: place, **flags})
+    elif subject is None:
+        raise UsageError("Missing option '-S' / '--subject': the subject of the session.")
+    policy = Overwrite(overwrite or str(app.settings.overwrite.value))
+    if attach_only and overwrite is not None and policy is Overwrite.NONE:
+        raise UsageError("--overwrite none leaves an existing session alone, and --attach-only adds to one.")
+    transport = TRANSPORT if attach_only else mode or str(app.settings.mode.value)
+    spec = app.registry.transport(transport).spec
+    if not attach_only and (spec.payload is not Payload.DICOM or spec.settle != "session"):
+        raise UsageError(f"The transport {transport} does not end in a session on a server, which an exam needs.")
+    request = UploadRequest(
+        command=COMMAND,
+        path=exam_root,
+        destination=Destination(
+            server=app.settings.server_or_empty(), project=project, subject=subject or "", session=session
+        ),
+        transport=transport,
+        workers=workers or app.settings.workers.value or spec.default_workers,
+        placement=Placement.PREARCHIVE if archive is False else Placement.ARCHIVE,
+        overwrite=policy,
+        verify=verify,
+        follow_symlinks=follow_symlinks,
+    )
+    choices = Choices(
+        wait=wait,
+        skip_resources=skip_resources,
+        attach_only=attach_only,
+        misc_label=misc_label or MISC,
+        attach_nested=attach_nested,
+        labels=labels,
+        resource_options=_resource_options(app, skip=skip_resources),
+        later=_later(app, request, workers, wait, misc_label, attach_nested, labels),
+    )
+    options = {} if attach_only else transport_options(app, transport, given)
+    request = replace(request, options=choices.beside(options))
+    settling = max(wait, _LEAST_SETTLING)
+    run_upload(app, Upload(request=request, dry_run=dry_run, wait=settling, resume=resume, lock_wait=lock_wait))
+
+
+def _refuse(flag: str, others: Mapping[str, Any]) -> None:
+    """An option that would do nothing is not taken in silence."""
+    for other, value in others.items():
+        if value:
+            raise UsageError(f"{other} means nothing with {flag}.")
+
+
+def _resource_options(app: App, *, skip: bool) -> dict[str, Any]:
+    """Variable, profile or default for each option of the transport of resources.
+
+    Without that transport the plan is refused, but only when it has something to attach.
+    """
+    with suppress(PluginUnavailable, UsageError):
+        return {} if skip else transport_options(app, TRANSPORT, {})
+    return {}
+
+
+def _later(
+    app: App,
+    request: UploadRequest,
+    workers: int | None,
+    wait: float,
+    misc_label: str | None,
+    attach_nested: str | None,
+    labels: Mapping[str, str],
+) -> str:
+    """The command that attaches the resources when the session is in the archive; works in any directory."""
+    where = request.destination
+    words = ["xnatctl", *_root_words(app), *COMMAND.split(), os.path.abspath(request.path)]
+    words += ["-P", where.project, *(["-S", where.subject] if where.subject else []), "-E", where.session]
+    words += ["--attach-only", *_given("--wait", f"{wait:g}" if wait != WAIT else None)]
+    words += [*_given("--misc-label", misc_label), *_given("--attach-nested", attach_nested)]
+    words += [word for folder, label in labels.items() for word in ("--resource-label", f"{folder}={label}")]
+    words += _given("--workers", workers)
+    if request.overwrite is not Overwrite.DELETE:
+        words += ["--overwrite", str(Overwrite.APPEND)]
+    words += [*_flag("--no-verify", not request.verify), *_flag("--follow-symlinks", request.follow_symlinks)]
+    return shlex.join([*words, *_server_words(app)])
+
+
+def _root_words(app: App) -> Iterable[str]:
+    yield from (word for name in app.block for word in ("--block-plugin", name))
+    yield from _flag("--no-external-plugins", not app.external)
+
+
+def _server_words(app: App) -> Iterable[str]:
+    """Server and user as they were named; what a variable said may be another one by then. No secret."""
+    settings = app.settings
+    if settings.url.origin.startswith(("flag", "variable")):
+        yield from _given("--url", settings.url.value)
+    if settings.profile_name.origin.startswith(("flag", "variable")):
+        yield from _given("--profile", settings.profile_name.value)
+    yield from _given("--username", app.given.get("username"))
+    yield from _given("--timeout", app.given.get("timeout"))
+    yield from _flag("--insecure", bool(app.given.get("insecure")))
+
+
+def _given(flag: str, value: Any) -> list[str]:
+    return [] if value is None else [flag, str(value)]
+
+
+def _flag(flag: str, given: bool) -> list[str]:
+    return [flag] if given else []

@@ -1,0 +1,143 @@
+"""Labels of resources: which folder becomes which resource, and what is refused rather than mixed up.
+
+A label must be one that every server keeps as it is: letters, digits, `_` and `-`, and not digits alone, which XNAT
+reads as the key of a resource (contract xnat-api 2.4, 4.5). Folders are named by people and scanners, so a name that is
+no label is made one, and the plan says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from xnatctl.api import Exclusion, Refused, UploadItem, UsageError, clean_label, is_clean_label
+
+#: `str.isdigit` knows digits that no key is made of.
+_KEY = re.compile(r"[0-9]+\Z")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Files that become one resource.
+
+    `origin` is where they lie, as people read it; `asked` is False when the label is not the one that they lie under.
+    `unreadable` belongs to them and cannot be sent.
+    """
+
+    label: str
+    origin: str
+    items: tuple[UploadItem, ...]
+    asked: bool = True
+    unreadable: tuple[Exclusion, ...] = ()
+
+
+def is_legal(label: str) -> bool:
+    """True when XNAT keeps the label and takes it for one."""
+    return is_clean_label(label) and _KEY.match(label) is None
+
+
+def legal(name: str) -> str:
+    """The nearest legal label: other characters become `_`, and `_` stands before digits alone."""
+    cleaned = clean_label(name)
+    return f"_{cleaned}" if _KEY.match(cleaned) else cleaned
+
+
+def check_label(label: str, flag: str) -> None:
+    """Raise UsageError for a label that a person chose and XNAT would not keep."""
+    if not is_legal(label):
+        why = "takes digits alone for a key" if _KEY.match(label) else "keeps only letters, digits, _ and - in labels"
+        hint = f"Use {legal(label)}." if label else None
+        raise UsageError(f"{flag} {label!r} cannot be the label of a resource: XNAT {why}.", hint=hint)
+
+
+def name_folders(
+    folders: Mapping[str, Sequence[UploadItem]],
+    chosen: Mapping[str, str],
+    unreadable: Mapping[str, Sequence[Exclusion]],
+) -> tuple[list[Group], list[str]]:
+    """One group for each folder, and what should be said of their labels.
+
+    `chosen` are labels by folder. Raises UsageError for a folder that is not there or a label that cannot be one.
+    """
+    for folder, label in chosen.items():
+        check_label(label, f"--resource-label {folder}=")
+        if folder not in folders:
+            there = ", ".join(sorted(folders)) or "none"
+            raise UsageError(
+                f"--resource-label names {folder}, which is no folder to attach.", hint=f"There are: {there}."
+            )
+    groups, notes = [], []
+    for folder, items in folders.items():
+        label = chosen.get(folder) or legal(folder)
+        if folder not in chosen and label != folder:
+            why = "digits alone would be a key" if _KEY.match(folder) else "labels keep only letters, digits, _ and -"
+            notes.append(f"Folder {folder} becomes resource {label}: in XNAT {why}.")
+        asked = folder in chosen or label == folder
+        bad = tuple(unreadable.get(folder, ()))
+        groups.append(Group(label=label, origin=f"{folder}/", items=tuple(items), asked=asked, unreadable=bad))
+    return groups, notes
+
+
+def join(groups: Sequence[Group]) -> tuple[list[Group], list[str]]:
+    """Groups of one label as one, in the order of their labels, and what should be said of it.
+
+    Raises Refused where files of different places would be mixed up: labels that differ in capitals only, folders whose
+    names became equal only by what XNAT allows, and two files of one name.
+    """
+    by_label: dict[str, list[Group]] = {}
+    for group in groups:
+        by_label.setdefault(group.label.casefold(), []).append(group)
+    joined, notes = [], []
+    for same in by_label.values():
+        first = same[0]
+        _refuse_mixing(same)
+        if len(same) > 1:
+            notes.append(f"{_list(group.origin for group in same)} go together into resource {first.label}.")
+        items = tuple(item for group in same for item in group.items)
+        unreadable = tuple(entry for group in same for entry in group.unreadable)
+        _refuse_clashes(first.label, items)
+        origin = _list(group.origin for group in same)
+        joined.append(replace(first, origin=origin, items=items, unreadable=unreadable))
+    return sorted(joined, key=lambda group: group.label), notes
+
+
+def _refuse_mixing(groups: Sequence[Group]) -> None:
+    origins = _list(group.origin for group in groups)
+    labels = sorted({group.label for group in groups})
+    if len(labels) > 1:
+        raise Refused(
+            f"{origins} would become resources {_list(labels)}, which differ in capitals only; "
+            "some servers would keep them in one place.",
+            hint=_OWN_LABEL,
+        )
+    if len(groups) > 1 and not all(group.asked for group in groups):
+        raise Refused(f"{origins} would all become resource {labels[0]}.", hint=_OWN_LABEL)
+
+
+_OWN_LABEL = "Give one of them another label: --resource-label FOLDER=LABEL, or --misc-label, --attach-nested."
+
+
+def _refuse_clashes(label: str, items: Sequence[UploadItem]) -> None:
+    """Two files of one name, or a file where the other has a folder."""
+    names: dict[str, UploadItem] = {}
+    for item in items:
+        if (other := names.setdefault(item.name, item)) is not item:
+            raise _clash(label, other, item)
+    for item in items:
+        folder = item.name.rpartition("/")[0]
+        while folder:
+            if folder in names:
+                raise _clash(label, names[folder], item)
+            folder = folder.rpartition("/")[0]
+
+
+def _clash(label: str, first: UploadItem, second: UploadItem) -> Refused:
+    return Refused(
+        f"{first.path} and {second.path} would be in each other's place in resource {label}.", hint=_OWN_LABEL
+    )
+
+
+def _list(words: object) -> str:
+    known = list(dict.fromkeys(words))  # type: ignore[call-overload]
+    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} and {known[-1]}"

@@ -1,0 +1,126 @@
+"""The plan of an exam: the session as `session upload` plans it, a wait for the archive, then resource by resource."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from xnatctl.api import (
+    Inventory,
+    NotFound,
+    Overwrite,
+    Refused,
+    ResourceRef,
+    Stage,
+    StageKind,
+    UploadPlan,
+    UploadRequest,
+    UsageError,
+    plan_resource_stages,
+    plan_session_upload,
+    scan_path,
+)
+from xnatctl_exam.choices import Choices, transport_options
+from xnatctl_exam.naming import Group
+from xnatctl_exam.sorting import Sorting, sort_exam
+
+#: The transport that carries resources, by name; another plugin provides it.
+TRANSPORT = "resource"
+
+
+def plan_exam(request: UploadRequest) -> UploadPlan:
+    """The plan of one exam root.
+
+    Raises NotFound when there is nothing to do, UsageError for what cannot be an exam root or a label, Refused for
+    everything that `session upload` refuses and for resources that would be mixed up.
+    """
+    choices = Choices.of(request)
+    inventory = _inventory(request)
+    sorting = sort_exam(inventory, choices)
+    stages: list[Stage] = []
+    if choices.attach_only:
+        _refuse_nothing_to_attach(inventory, sorting)
+    else:
+        _refuse_no_dicom(inventory)
+        stages += plan_session_upload(replace(request, options=transport_options(request)), inventory).stages
+    if sorting.resources:
+        stages.append(_wait(choices, inventory))
+        stages += _attaching(request, choices, sorting.resources)
+    return UploadPlan(
+        command=request.command,
+        root=os.path.abspath(request.path),
+        destination=request.destination,
+        workers=request.workers,
+        placement=request.placement,
+        overwrite=request.overwrite,
+        stages=tuple(stages),
+        excluded=sorting.left_out,
+        unreadable=sorting.unreadable,
+        invalid=() if choices.attach_only else inventory.invalid,
+        warnings=(*inventory.warnings, *sorting.notes),
+    )
+
+
+def _inventory(request: UploadRequest) -> Inventory:
+    if os.path.exists(request.path) and not os.path.isdir(request.path):
+        raise UsageError(
+            f"{request.path} is a file; an exam root is a directory.",
+            hint="DICOM and archive files go with xnatctl session upload, any other file with xnatctl resource upload.",
+        )
+    return scan_path(request.path, follow_symlinks=request.follow_symlinks)
+
+
+def _refuse_no_dicom(inventory: Inventory) -> None:
+    """Nothing for a session, but something for its resources; the rest `session upload` says."""
+    if inventory.items or inventory.conflicts or inventory.unreadable or inventory.invalid or not inventory.others:
+        return
+    raise NotFound(
+        f"No DICOM files in {inventory.root}: none of its {inventory.files_seen} files can be sent as an instance.",
+        hint="To attach what is there to a session that exists already, give --attach-only.",
+    )
+
+
+def _refuse_nothing_to_attach(inventory: Inventory, sorting: Sorting) -> None:
+    if sorting.resources:
+        return
+    if sorting.unreadable:
+        entry = sorting.unreadable[0]
+        raise Refused(
+            f"Nothing of {inventory.root} can be attached: {len(sorting.unreadable)} of its files or folders cannot be "
+            f"read, first {entry.path} ({entry.reason}).",
+            hint="Make them readable for this user and run the command again.",
+        )
+    there = f"it holds {len(inventory.items)} DICOM instances" if inventory.items else "it holds no files"
+    raise NotFound(
+        f"There is nothing to attach in {inventory.root}: {there}, and --attach-only sends no DICOM.",
+        hint="Files beside DICOM are taken along with --attach-nested LABEL."
+        if any(entry.reason.startswith("not DICOM, in") for entry in sorting.left_out)
+        else None,
+    )
+
+
+def _wait(choices: Choices, inventory: Inventory) -> Stage:
+    name = "look once whether the session is in the archive"
+    if choices.wait:
+        name = f"wait until the session is in the archive, {choices.wait:.0f} s at most"
+    options: dict[str, Any] = {"seconds": choices.wait, "later": choices.later}
+    if choices.attach_only and len(inventory.studies) == 1:
+        options["study_instance_uid"] = inventory.studies[0].uid
+    return Stage(kind=StageKind.AWAIT, name=name, options=options)
+
+
+def _attaching(request: UploadRequest, choices: Choices, groups: tuple[Group, ...]) -> Iterator[Stage]:
+    for group in groups:
+        send, *compare = plan_resource_stages(
+            ResourceRef(label=group.label),
+            group.items,
+            transport=TRANSPORT,
+            options=choices.resource_options,
+            overwrite=request.overwrite is Overwrite.DELETE,
+            verify=request.verify,
+            unreadable=group.unreadable,
+        )
+        yield replace(send, name=f"attach resource {group.label} (bypasses anonymisation)")
+        yield from compare

@@ -1,0 +1,30 @@
+"""Command `session upload-exam`, and the planner behind it; no transport, so it owns no bytes."""
+
+from __future__ import annotations
+
+from xnatctl.api import CommandSpec, UploadPlan, UploadRequest, hookimpl
+
+#: What this plugin plans, and nothing else.
+COMMAND = "session upload-exam"
+
+
+@hookimpl
+def xnatctl_commands() -> list[CommandSpec]:
+    """One command."""
+    return [
+        CommandSpec(
+            path=COMMAND,
+            summary="Upload a scanner export: images as a session, the rest as resources.",
+            target="xnatctl_exam.cli:upload_exam",
+        )
+    ]
+
+
+@hookimpl
+def xnatctl_plan_upload(request: UploadRequest) -> UploadPlan | None:
+    """The plan of an exam; everybody else's uploads are left to the next."""
+    if request.command != COMMAND:
+        return None
+    from xnatctl_exam.planner import plan_exam
+
+    return plan_exam(request)

@@ -1,0 +1,147 @@
+"""What of an exam goes where: images to the session, top-level folders and files to resources, the rest nowhere.
+
+Content decides, never a name: a folder that holds DICOM at any depth, also damaged, twofold or inside an archive file,
+is no resource, because resources bypass the project's anonymisation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from xnatctl.api import Exclusion, Inventory, UploadItem, holds_dicom
+from xnatctl_exam.choices import Choices
+from xnatctl_exam.naming import Group, check_label, join, name_folders
+
+_NESTED = "not DICOM, in a folder that holds DICOM (--attach-nested LABEL takes it along)"
+_NO_DICOM = "DICOM (--attach-only)"
+_PACKED = "an archive file that holds DICOM (upload it with: xnatctl session upload)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sorting:
+    """`resources` in the order of their labels, `left_out` with reasons, and `notes` that a person should read.
+
+    `unreadable` may be images, so that no session is complete without them; what lies in a folder of which everything
+    else is not DICOM belongs to its resource.
+    """
+
+    resources: tuple[Group, ...]
+    left_out: tuple[Exclusion, ...]
+    notes: tuple[str, ...]
+    unreadable: tuple[Exclusion, ...] = ()
+
+
+def sort_exam(inventory: Inventory, choices: Choices) -> Sorting:
+    """Sort what was found below an exam root.
+
+    Raises UsageError for a label that cannot be one, Refused where resources would be mixed up.
+    """
+    check_label(choices.misc_label, "--misc-label")
+    if choices.attach_nested is not None:
+        check_label(choices.attach_nested, "--attach-nested")
+    packed, notes = _look_inside(inventory)
+    with_dicom = {_top(path) for path in inventory.dicom | packed if "/" in path}
+    folders: dict[str, list[UploadItem]] = {}
+    loose: list[UploadItem] = []
+    nested: list[UploadItem] = []
+    for item in inventory.others:
+        top = _top(item.path)
+        if item.path in packed:
+            continue
+        if top == item.path:
+            loose.append(item)
+        elif top in with_dicom:
+            nested.append(item)
+        else:
+            folders.setdefault(top, []).append(item)
+    notes += _hidden_below(inventory, with_dicom, folders, loose)
+    groups: list[Group] = []
+    unreadable = {top: [e for e in inventory.unreadable if _top(e.path) == top != e.path] for top in folders}
+    if not choices.skip_resources:
+        groups, more = _groups(folders, loose, nested, unreadable, choices)
+        notes += more
+    taken = {entry.path for group in groups for entry in group.unreadable}
+    attached = {item.path for group in groups for item in group.items}
+    reasons = {item.path: _NESTED for item in nested} | dict.fromkeys(packed, _PACKED)
+    return Sorting(
+        resources=tuple(groups),
+        left_out=tuple(_left_out(inventory, attached, reasons, choices)),
+        notes=tuple(notes),
+        unreadable=tuple(entry for entry in inventory.unreadable if entry.path not in taken),
+    )
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _groups(
+    folders: Mapping[str, Sequence[UploadItem]],
+    loose: Sequence[UploadItem],
+    nested: Sequence[UploadItem],
+    unreadable: Mapping[str, Sequence[Exclusion]],
+    choices: Choices,
+) -> tuple[list[Group], list[str]]:
+    """The resources, each with the names that its files get there."""
+    inside = {
+        folder: [replace(item, name=item.path.partition("/")[2]) for item in items] for folder, items in folders.items()
+    }
+    groups, notes = name_folders(inside, choices.labels, unreadable)
+    if loose:
+        groups.append(Group(label=choices.misc_label, origin="the files at the top", items=tuple(loose)))
+    if nested and choices.attach_nested is not None:
+        origin = "the files beside DICOM"
+        groups.append(Group(label=choices.attach_nested, origin=origin, items=tuple(nested)))
+    joined, more = join(groups)
+    return joined, [*notes, *more]
+
+
+def _look_inside(inventory: Inventory) -> tuple[set[str], list[str]]:
+    """The archive files that hold DICOM, and what is to be said of them and of those that keep it to themselves."""
+    found: set[str] = set()
+    notes: list[str] = []
+    for item in inventory.others:
+        if item.path not in inventory.packed:
+            continue
+        holds = holds_dicom(item.source.path)
+        if holds:
+            found.add(item.path)
+            notes.append(f"{item.path} is an archive file that holds DICOM; neither it nor its images are sent.")
+        elif holds is None:
+            notes.append(f"Not all of the archive file {item.path} can be looked into: it may hold DICOM.")
+    return found, notes
+
+
+def _hidden_below(
+    inventory: Inventory, with_dicom: set[str], folders: dict[str, list[UploadItem]], loose: Sequence[UploadItem]
+) -> list[str]:
+    """A word when everything lies in one folder: the exam root is probably that one."""
+    if len(with_dicom) != 1 or folders or loose or any("/" not in path for path in inventory.dicom):
+        return []
+    (only,) = with_dicom
+    below = {item.path.split("/")[1] for item in inventory.others if item.path.count("/") > 1}
+    images = {path.split("/")[1] for path in inventory.dicom if path.count("/") > 1}
+    if not below - images:
+        return []
+    inner = os.path.join(inventory.root, only)
+    return [f"Everything lies in {only}; its folders without DICOM become resources when the exam root is {inner}."]
+
+
+def _left_out(inventory: Inventory, attached: set[str], reasons: dict[str, str], choices: Choices) -> list[Exclusion]:
+    """Everything that is not sent, with why."""
+    others = {item.path for item in inventory.others}
+    left = []
+    for entry in inventory.excluded:
+        if entry.path in attached:
+            continue
+        reason = reasons.get(entry.path, entry.reason)
+        if choices.skip_resources and entry.path in others and reason != _PACKED:
+            reason = "not DICOM (--skip-resources)"
+        left.append(Exclusion(path=entry.path, reason=reason))
+    left += [Exclusion(path=path, reason="empty folder") for path in inventory.empty_directories if path != "."]
+    if choices.attach_only:
+        images = [item.path for item in inventory.items] + [entry.path for entry in inventory.invalid]
+        left += [Exclusion(path=path, reason=_NO_DICOM) for path in images]
+    return left

@@ -1,0 +1,248 @@
+"""`resource upload` and `resource list`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xnatctl.api import (
+    App,
+    Column,
+    Destination,
+    Document,
+    Overwrite,
+    Payload,
+    ResourceLevel,
+    ResourceRef,
+    TransportOptionsCommand,
+    Upload,
+    UploadRequest,
+    UsageError,
+    common_options,
+    journal_options,
+    listing,
+    pass_app,
+    resources,
+    run_upload,
+    server_options,
+    transport_options,
+)
+
+if TYPE_CHECKING:
+    from xnatctl.api import XnatClient
+
+_UPLOAD = """Upload a directory or one file to a resource of a session, and prove that it arrived.
+
+SESSION is an accession ID (XNAT_E00001), or a label with -P. LABEL is the resource, such as BIDS, NIFTI or SNAPSHOTS;
+it is made when it does not exist. With --project-level or --subject there is no SESSION.
+
+Resources go around the project's anonymisation and pipelines: every byte is stored as it is. Send images with
+`session upload`, whole exams with `session upload-exam`.
+
+The files of a directory keep their names and folders; hidden ones are left out. Files that are there already are
+skipped when they are identical, and otherwise refused by name, or replaced with --overwrite. Exit code 0 means that
+every file is there with the same size and, where the site keeps checksums, the same MD5.
+"""
+
+
+class _ResourceOptionsCommand(TransportOptionsCommand):
+    """Takes the options of transports that carry resources."""
+
+    payload = Payload.RESOURCE
+
+
+def _level(*, scan: str | None, project_level: bool, subject: str | None, project: str | None) -> ResourceLevel:
+    """What carries the resource. Raises UsageError for a contradiction."""
+    chosen = [
+        name
+        for name, given in (("--scan", scan), ("--project-level", project_level), ("--subject", subject))
+        if given not in (None, False)
+    ]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} exclude each other.")
+    if chosen in (["--project-level"], ["--subject"]) and not project:
+        raise UsageError(f"{chosen[0]} needs -P PROJECT.")
+    if project_level:
+        return ResourceLevel.PROJECT
+    if subject is not None:
+        return ResourceLevel.SUBJECT
+    return ResourceLevel.SCAN if scan is not None else ResourceLevel.SESSION
+
+
+_ON_SESSION = (ResourceLevel.SESSION, ResourceLevel.SCAN)
+
+_PLACE = [
+    click.option("--scan", metavar="ID", help="A scan of the session instead of the session itself."),
+    click.option("-P", "--project", help="Project ID; needed to look up a label."),
+    click.option("--project-level", is_flag=True, help="A resource of the project itself; needs -P."),
+    click.option("--subject", metavar="LABEL", help="A resource of this subject; needs -P."),
+]
+
+
+def _place_options(function: Any) -> Any:
+    for option in reversed(_PLACE):
+        function = option(function)
+    return function
+
+
+@click.command(name="upload", cls=_ResourceOptionsCommand, help=_UPLOAD, short_help="Upload files to a resource.")
+@click.argument("names", nargs=-1, metavar="[SESSION] LABEL PATH")
+@_place_options
+@click.option("--overwrite", is_flag=True, help="Replace files that are there with other content.")
+@click.option("--format", "file_format", metavar="TEXT", help="What kind of files they are, such as NIFTI.")
+@click.option("--content", metavar="TEXT", help="What they hold, such as T1_MASK.")
+@click.option("--tags", metavar="A,B", help="Tags of the resource, if it is made now.")
+@click.option("--mode", default="resource", metavar="TRANSPORT", show_default=True, help="How to send.")
+@click.option(
+    "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
+)
+@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing, log in nowhere.")
+@journal_options
+@server_options
+@common_options
+@pass_app
+def resource_upload(
+    app: App,
+    names: tuple[str, ...],
+    scan: str | None,
+    project: str | None,
+    project_level: bool,
+    subject: str | None,
+    overwrite: bool,
+    file_format: str | None,
+    content: str | None,
+    tags: str | None,
+    mode: str,
+    verify: bool,
+    follow_symlinks: bool,
+    dry_run: bool,
+    resume: bool,
+    lock_wait: float,
+    **given: Any,
+) -> None:
+    """See `_UPLOAD`; options of transports arrive in `given`."""
+    level = _level(scan=scan, project_level=project_level, subject=subject, project=project)
+    session, label, path = _names(names, level)
+    spec = app.registry.transport(mode).spec
+    if spec.payload is not Payload.RESOURCE:
+        raise UsageError(f"The transport {mode} carries {spec.payload} files, not those of a resource.")
+    request = UploadRequest(
+        command="resource upload",
+        path=path,
+        destination=Destination(
+            server=app.settings.server_or_empty(), project=project or "", subject=subject or "", session=session
+        ),
+        transport=mode,
+        workers=1,  # one writer per resource (contract xnat-api 4.7)
+        overwrite=Overwrite.DELETE if overwrite else Overwrite.NONE,
+        verify=verify,
+        follow_symlinks=follow_symlinks,
+        resource=ResourceRef(
+            label=label,
+            level=level,
+            scan=scan or "",
+            format=file_format or "",
+            content=content or "",
+            tags=tuple(tag.strip() for tag in (tags or "").split(",") if tag.strip()),
+        ),
+        options=transport_options(app, mode, given),
+    )
+    run_upload(app, Upload(request=request, dry_run=dry_run, resume=resume, lock_wait=lock_wait))
+
+
+def _names(names: tuple[str, ...], level: ResourceLevel) -> tuple[str, str, str]:
+    """Session (empty where there is none), label and path. Raises UsageError."""
+    wanted = ("SESSION", "LABEL", "PATH") if level in _ON_SESSION else ("LABEL", "PATH")
+    if len(names) != len(wanted):
+        raise UsageError(
+            f"Name {', '.join(wanted[:-1])} and {wanted[-1]}; {len(names)} given.",
+            hint="xnatctl resource upload XNAT_E00001 BIDS ./bids"
+            if level in _ON_SESSION
+            else "xnatctl resource upload -P PROJECT --project-level DOCUMENTS ./documents",
+        )
+    session, label, path = names if len(names) == len(("SESSION", "LABEL", "PATH")) else ("", *names)
+    return session, label, path
+
+
+_COLUMNS = (
+    Column(key="scan", title="scan"),
+    Column(key="label", title="label"),
+    Column(key="files", title="files", numeric=True),
+    Column(key="bytes", title="bytes", numeric=True),
+    Column(key="format", title="format"),
+    Column(key="content", title="content"),
+    Column(key="tags", title="tags"),
+    Column(key="id", title="ID"),
+)
+
+
+@click.command(name="list", help="List the resources of a session and of its scans, with what they hold.")
+@click.argument("session", required=False)
+@_place_options
+@server_options
+@common_options
+@pass_app
+def resource_list(
+    app: App, session: str | None, scan: str | None, project: str | None, project_level: bool, subject: str | None
+) -> None:
+    """By accession ID, or by label in a project; files are counted now, not read from the server's memory."""
+    from xnatctl.api import find_home, resolve_destination
+
+    level = _level(scan=scan, project_level=project_level, subject=subject, project=project)
+    if (session is not None) != (level in _ON_SESSION):
+        raise UsageError("Name one of SESSION, --project-level and --subject.")
+    client = app.connect()
+    named = Destination(server=client.server, project=project or "", subject=subject or "", session=session or "")
+    destination = resolve_destination(client, named, [level])
+    home = find_home(client, destination, ResourceRef(label="", level=level, scan=scan or ""))
+    rows = [_row(client, home, resource, scan or "") for resource in resources.resources(client, home)]
+    if level is ResourceLevel.SESSION:
+        rows += _scan_rows(client, home)
+    schema = "xnatctl.resources/1"
+    app.render(
+        Document(
+            schema=schema,
+            data={"schema": schema, "of": home.name, "uri": home.path, "resources": rows},
+            title=home.name,
+            columns=_COLUMNS,
+            rows=rows,
+            identifiers=tuple(str(row["id"]) for row in rows),
+            summary=(f"{len(rows)} resources, {sum(row['files'] for row in rows)} files.",),
+        )
+    )
+
+
+def _row(client: XnatClient, home: resources.ResourceHome, resource: listing.ResourceInfo, scan: str) -> dict[str, Any]:
+    return _described(resource, scan, resources.resource_files(client, home, resource).values())
+
+
+def _scan_rows(client: XnatClient, home: resources.ResourceHome) -> list[dict[str, Any]]:
+    """The resources of all scans, their files from one listing (contract xnat-api 2.5)."""
+    scans = listing.scans(client, home.session_id)
+    if not scans:
+        return []
+    files: dict[str, list[listing.FileInfo]] = {}
+    for file in listing.session_files(client, home.session_id):
+        files.setdefault(file.resource_id, []).append(file)
+    return [
+        _described(resource, scan.id, files.get(resource.id, ()))
+        for scan in scans
+        for resource in listing.scan_resources(client, home.session_id, scan.id)
+    ]
+
+
+def _described(resource: listing.ResourceInfo, scan: str, files: Iterable[listing.FileInfo]) -> dict[str, Any]:
+    sizes = [file.size for file in files]
+    return {
+        "scan": scan,
+        "label": resource.label,
+        "files": len(sizes),
+        "bytes": sum(sizes),
+        "format": resource.format,
+        "content": resource.content,
+        "tags": resource.tags,
+        "id": resource.id,
+    }

@@ -1,0 +1,122 @@
+"""The plan of `--dry-run`, as a person and as a program read it."""
+
+from __future__ import annotations
+
+import io
+
+from xnatctl.cli.plan_view import plan_document
+from xnatctl.model.plan import (
+    Exclusion,
+    Overwrite,
+    Payload,
+    Placement,
+    Source,
+    Stage,
+    StageKind,
+    UploadItem,
+    UploadPlan,
+)
+from xnatctl.model.refs import Destination, ResourceRef
+from xnatctl_output.table import Table
+
+
+def item(path, size=1024, **fields):
+    return UploadItem(path=path, source=Source(path=f"/exam/{path}"), size=size, mtime_ns=0, name=path, **fields)
+
+
+def image(path, series):
+    return item(path, sop_instance_uid=path, series_instance_uid=series, modality="MR")
+
+
+def resource(label, *paths):
+    return Stage(
+        kind=StageKind.SEND,
+        name=f"attach resource {label}",
+        transport="resource",
+        payload=Payload.RESOURCE,
+        items=tuple(item(path) for path in paths),
+        resource=ResourceRef(label=label),
+    )
+
+
+def plan(*stages, excluded=(), unreadable=()):
+    images = tuple(image(f"dicom/{series}/{number}", series) for series in "12" for number in range(3))
+    return UploadPlan(
+        command="session upload-exam",
+        root="/exam",
+        destination=Destination(server="http://x", project="P", subject="S", session="E"),
+        workers=4,
+        placement=Placement.ARCHIVE,
+        overwrite=Overwrite.DELETE,
+        stages=(
+            Stage(kind=StageKind.SEND, name="send DICOM by tar", transport="tar", items=images),
+            Stage(kind=StageKind.SETTLE, name="archive"),
+            *stages,
+        ),
+        excluded=tuple(Exclusion(path=path, reason=reason) for path, reason in excluded),
+        unreadable=tuple(Exclusion(path=path, reason=reason) for path, reason in unreadable),
+        warnings=("look twice",),
+    )
+
+
+def drawn(made):
+    out = io.StringIO()
+    Table().render(plan_document(made, description={}, batches=3), out)
+    return out.getvalue().splitlines()
+
+
+def test_a_plan_with_resources_is_a_tree():
+    lines = drawn(
+        plan(
+            resource("Physio", "Physio/a.log", "Physio/run/b.log"),
+            resource("MISC", "report.pdf"),
+            excluded=[("Empty", "empty folder"), (".cache", "hidden"), ("dicom/1/notes.txt", "not DICOM")],
+            unreadable=[("secret", "cannot be read: Permission denied")],
+        )
+    )
+    assert lines[:8] == [
+        "/exam",
+        "├── Empty/      left out: empty folder",
+        "├── Physio/     -> resource Physio  (2 files, 2.0 KiB)",
+        "├── dicom/      -> session E  (6 files, 6.0 KiB, 2 series MR)",
+        "│   └── left out: not DICOM: 1/notes.txt",
+        "├── .cache      left out: hidden",
+        "├── report.pdf  -> resource MISC  (1.0 KiB)",
+        "└── secret      left out: cannot be read: Permission denied",
+    ]
+    assert lines[8].startswith("Would send 6 instances (6.0 KiB) and 3 files in 2 resources (3.0 KiB) in 3 requests")
+    assert lines[9:13] == [
+        "1. send: send DICOM by tar",
+        "2. settle: archive",
+        "3. send: attach resource Physio",
+        "4. send: attach resource MISC",
+    ]
+    assert lines[-1] == "Warning: look twice"
+
+
+def test_many_files_at_the_top_are_counted_and_odd_names_stay_on_their_line():
+    names = [f"scan {number:02}.png" for number in range(30)]
+    lines = drawn(plan(resource("MISC", "a\nb\x1b[31m.txt", *names)))
+    assert "├── a\\x0ab\\x1b[31m.txt" in lines[2]
+    assert lines[14] == "└── ... 19 more files   -> resource MISC  (19 files, 19.0 KiB)"
+    assert len([line for line in lines if "resource MISC" in line and "KiB)" in line and line[0] in "├└"]) == 13
+
+
+def test_one_row_for_each_place_and_a_table_of_series_where_nothing_else_goes():
+    document = plan_document(
+        plan(resource("NESTED", "dicom/1/notes.txt"), excluded=[("dicom/2/x", "DICOMDIR")]), description={}, batches=2
+    )
+    assert [(row["path"], row["goes_to"], row["files"], row["note"]) for row in document.rows] == [
+        ("dicom/", "session E", 6, "2 series MR"),
+        ("dicom/", "resource NESTED", 1, ""),
+        ("dicom/", "", 1, "left out: DICOMDIR"),
+    ]
+    assert document.data["batches"] == 2
+    plain = plan_document(plan(), description={"tar": {"bundles": "tar"}}, batches=2)
+    assert plain.drawing == ()
+    assert [row["files"] for row in plain.rows] == [3, 3]
+    assert "bundles: tar" in plain.summary
+    assert plain.data["transport"] == {"bundles": "tar"}
+    both = plan_document(plan(), description={"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}, batches=2)
+    assert {"tar: a: 1, b: 2", "resource: a: 3"} <= set(both.summary)
+    assert both.data["transport"] == {"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}

@@ -1,0 +1,256 @@
+"""Trouble on the way to a resource: nothing is lost, nothing is left as an orphan, and the next run finishes the job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+FILES = {"method": "PUT", "path": "/files/"}
+
+
+@pytest.fixture
+def upload(xnatctl, alice):
+    def run(*arguments, env=alice, **more):
+        return xnatctl("resource", "upload", *arguments, "-o", "json", env=env, **more)
+
+    return run
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Twelve files in three folders."""
+    root = tmp_path / "small"
+    for number in range(12):
+        path = root / f"part {number % 3}" / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"file {number}\n".encode() * 100)
+    return root
+
+
+@pytest.fixture
+def one_by_one(install):
+    """A stranger's transport that sends each file on its own, through the same protocol: many requests."""
+    return install(
+        "onebyone",
+        """
+from xnatctl.api import Batch, Payload, TransportSpec, hookimpl, plain_body
+
+class OneByOne:
+    def __init__(self, context): self.context = context
+    def __enter__(self): return self
+    def __exit__(self, *error): self.close()
+    def describe(self): return {"requests": "one per file"}
+    def batches(self, items, workers): return [Batch(id=str(n), items=(item,)) for n, item in enumerate(items)]
+    def send(self, batch, emit):
+        (item,) = batch.items
+        return self.context.writer.put_file(item, body=plain_body(item, self.context.open_item), emit=emit)
+    def close(self): pass
+
+@hookimpl
+def xnatctl_transports():
+    return [TransportSpec(name="onebyone", summary="s", target="dist_onebyone_onebyone:OneByOne",
+                          payload=Payload.RESOURCE)]
+""",
+    )
+
+
+@pytest.fixture
+def meddler(install):
+    """Our transport with bundles of five files, and something that happens at its n-th request: `MEDDLE=what:n:path`."""
+    return install(
+        "meddler",
+        """
+import os, signal
+from xnatctl.api import Batch, Payload, TransportSpec, hookimpl
+from xnatctl_resource.transport import ResourceTransport
+
+class Meddler(ResourceTransport):
+    sent = 0
+    def batches(self, items, workers):
+        return [Batch(id=str(n), items=tuple(items[n : n + 5])) for n in range(0, len(items), 5)]
+    def send(self, batch, emit):
+        what, number, path = os.environ.get("MEDDLE", "::").split(":", 2)
+        self.sent += 1
+        now = number == str(self.sent)
+        if now and what == "change":
+            with open(path, "wb") as file: file.write(b"written to meanwhile")
+        if now and what == "kill-before": os.kill(os.getpid(), signal.SIGKILL)
+        result = super().send(batch, emit)
+        if now and what == "kill-after": os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+@hookimpl
+def xnatctl_transports():
+    return [TransportSpec(name="meddler", summary="s", target="dist_meddler_meddler:Meddler",
+                          payload=Payload.RESOURCE)]
+""",
+    )
+
+
+def whole(server, session, on_disk, expected, label="R"):
+    """The disk and the catalog agree, with each other and with what was to be sent."""
+    assert on_disk(label) == expected
+    assert set(server.listed(f"/data/experiments/{session}", label)) == set(expected), "no file without an entry"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"nth": 1, "action": "store-then-cut"},
+        {"nth": 1, "action": "cut-before-body"},
+        {"nth": 1, "action": "cut-at-byte", "bytes": 5000},
+        {"nth": 1, "action": "store-then-status", "status": 504, "page": "proxy"},
+        {"nth": [1, 2], "action": "status", "status": 503, "headers": {"Retry-After": "0"}},
+        {"nth": 1, "action": "status", "status": 200, "page": "login"},
+    ],
+    ids=lambda rule: f"{rule['action']}{rule.get('status', '')}",
+)
+def test_a_lost_or_wrong_answer(upload, server, session, small, contents, on_disk, sandbox, writes, rule):
+    sandbox.faults.load([{"match": FILES, **rule}])
+    done = upload(session, "R", small)
+    if rule.get("page") == "login":  # nothing says what it was; the run stops, and the next one finishes
+        assert done.code == 4
+        done = upload(session, "R", small)
+    assert done.code == 0, done.err
+    whole(server, session, on_disk, contents(small))
+    # What was stored although its answer was lost is found by listing, and not sent again.
+    assert len(writes()) == {"store-then-cut": 1, "store-then-status": 1}.get(rule["action"], len(writes()))
+
+
+def test_a_catalog_conflict_on_every_third_request(
+    upload, server, session, small, contents, on_disk, sandbox, alice, one_by_one
+):
+    sandbox.switches.catalog_conflict_every = 3
+    done = upload(session, "R", small, "--mode", "onebyone", env={**alice, **one_by_one})
+    assert done.code == 0, done.err
+    whole(server, session, on_disk, contents(small))
+    again = upload(session, "R", small)
+    assert again.document["counts"]["skipped"] == 12
+
+
+def test_a_conflict_on_every_request_is_repaired_by_the_catalog_service(
+    upload, server, session, small, contents, on_disk, sandbox, writes
+):
+    sandbox.switches.catalog_conflict_every = 1
+    done = upload(session, "R", small)
+    assert done.code == 0, done.err
+    assert len(writes()) == 1, "the files are on the server's disk; they need an entry, not another transfer"
+    whole(server, session, on_disk, contents(small))
+
+
+def test_an_orphan_of_an_earlier_conflict_is_replaced(upload, server, session, small, contents, on_disk, sandbox):
+    """On the disk, not in the catalog: a PUT without `overwrite` says `duplicates` for ever (contract xnat-api 4.7)."""
+    server.call("PUT", f"/data/experiments/{session}/resources/R")
+    sandbox.switches.catalog_conflict_every = 1
+    with pytest.raises(OSError, match="500"):
+        server.put(f"/data/experiments/{session}/resources/R/files/part%200/0.txt", b"left behind")
+    sandbox.switches.catalog_conflict_every = 0
+    assert server.listed(f"/data/experiments/{session}", "R") == {}
+    done = upload(session, "R", small)
+    assert done.code == 0, done.err
+    whole(server, session, on_disk, contents(small))
+
+
+def test_a_server_that_says_yes_and_stores_nothing_is_found_out(upload, server, session, small, sandbox):
+    """200 and nothing: no right to write that the resource itself did not tell of (contract xnat-api 4.4)."""
+    server.call("PUT", f"/data/experiments/{session}/resources/R")
+    sandbox.faults.load([{"match": FILES, "nth": "every", "action": "status", "status": 200, "page": "plain"}])
+    done = upload(session, "R", small)
+    assert done.code in (5, 6)
+    assert done.document["counts"]["verified"] == 0
+    assert done.document["next"] == [f"xnatctl resource upload {session} R {small} -o json"]
+    sandbox.faults.load([])
+    assert upload(session, "R", small).code == 0
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_mixed(
+    upload, server, session, small, contents, on_disk, alice, meddler
+):
+    target = small / "part 1" / "4.txt"
+    done = upload(session, "R", small, "--mode", "meddler", env={**alice, **meddler, "MEDDLE": f"change:1:{target}"})
+    assert done.code == 5
+    changed = [item for item in done.document["items"] if item["outcome"] == "changed"]
+    assert [item["path"] for item in changed] == ["part 1/4.txt"]
+    expected = contents(small)
+    expected.pop("part 1/4.txt")
+    whole(server, session, on_disk, expected)
+    assert upload(session, "R", small).code == 0
+    whole(server, session, on_disk, contents(small))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_a_request(upload, xnatctl, server, session, small, contents, on_disk, alice, meddler, writes, when):
+    """kill -9 in the middle: the journal says what is missing, and `upload resume` finishes it."""
+    mode = ("--mode", "meddler")
+    killed = upload(session, "R", small, *mode, env={**alice, **meddler, "MEDDLE": f"kill-{when}:2:"})
+    assert killed.code == -9
+    status = xnatctl("upload", "status", "-o", "json", env=meddler).document["uploads"]
+    (row,) = status
+    assert (row["state"], row["found"]) == ("incomplete", 12)
+    assert row["missing"] > 0
+    missing = xnatctl("upload", "status", row["id"], "-o", "json", env=meddler).document
+    assert "part " in json.dumps(missing)
+    before = len(writes())
+    done = xnatctl("upload", "resume", row["id"], "-o", "json", env={**alice, **meddler})
+    assert done.code == 0, done.err
+    assert done.document["counts"]["skipped"] == 12 - done.document["counts"]["sent"] > 0
+    assert len(writes()) > before or when == "after"
+    whole(server, session, on_disk, contents(small))
+
+
+def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
+    upload, environment, server, session, small, contents, on_disk, sandbox, alice, one_by_one, writes
+):
+    sandbox.faults.load([{"match": FILES, "nth": 4, "action": "hold", "seconds": 30}])
+    arguments = ["resource", "upload", session, "R", str(small), "--mode", "onebyone", "-o", "json"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "xnatctl", *arguments],
+        env={**environment, **alice, **one_by_one},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while len(writes()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGTERM)
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 143, err
+    report = json.loads(out)
+    assert report["status"] == "interrupted"
+    assert report["next"][0].startswith(f"xnatctl resource upload {session} R")
+    sandbox.faults.load([])
+    assert upload(session, "R", small).code == 0
+    whole(server, session, on_disk, contents(small))
+
+
+def test_two_runs_at_one_resource_exclude_each_other(
+    upload, environment, session, small, contents, on_disk, sandbox, alice, writes
+):
+    """Also when they name the session differently, and come from two machines' worth of plans."""
+    sandbox.faults.load([{"match": FILES, "nth": 1, "action": "hold", "seconds": 60}])
+    first = subprocess.Popen(
+        [sys.executable, "-m", "xnatctl", "resource", "upload", session, "R", str(small)],
+        env={**environment, **alice},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    journals = environment["XDG_STATE_HOME"]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not any(
+        "resource-" in name for _, _, files in os.walk(journals) for name in files
+    ):
+        time.sleep(0.02)
+    second = upload("e", "R", small, "-P", "DEMO", "--lock-wait", "0")
+    assert second.code == 7
+    assert "Another run" in second.document["error"]["message"]
+    first.kill()
+    first.communicate()
+    sandbox.faults.load([])
+    assert upload("e", "R", small, "-P", "DEMO").code == 0
+    assert on_disk("R") == contents(small)
