@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from xnatctl.testing.contracts import CredentialSourceContract, FormatterContract, TransportContract
+from xnatctl.testing.contracts import (
+    CredentialSourceContract,
+    FormatterContract,
+    ResourceTransportContract,
+    TransportContract,
+)
 from xnatctl_credentials.environment import Environment
 from xnatctl_credentials.helper import Helper
 from xnatctl_credentials.netrc import Netrc
@@ -14,6 +22,7 @@ from xnatctl_gradual.transport import GradualTransport
 from xnatctl_output.separated import Csv, Tsv
 from xnatctl_output.structured import Json, Ndjson, Yaml
 from xnatctl_output.table import Table
+from xnatctl_resource.transport import ResourceTransport
 from xnatctl_zip.transport import TarTransport, ZipTransport
 
 
@@ -46,6 +55,27 @@ class TestZip(TransportContract):
 class TestGradual(TransportContract):
     def make(self, context):
         return GradualTransport(context)
+
+
+class TestTheExampleOfTheDocumentation(TransportContract):
+    options = {"level": 1}
+
+    @pytest.fixture(autouse=True)
+    def installed(self, monkeypatch):
+        monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples" / "xnatctl-series")
+        yield
+        for name in [name for name in sys.modules if name.startswith("xnatctl_series")]:
+            monkeypatch.delitem(sys.modules, name)
+
+    def make(self, context):
+        from xnatctl_series.transport import SeriesTransport
+
+        return SeriesTransport(context)
+
+
+class TestResource(ResourceTransportContract):
+    def make(self, context):
+        return ResourceTransport(context)
 
 
 class TestEnvironment(CredentialSourceContract):

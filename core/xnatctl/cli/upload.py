@@ -27,6 +27,7 @@ _COLUMNS = (
     Column(key="project", title="project"),
     Column(key="subject", title="subject"),
     Column(key="session", title="session"),
+    Column(key="resource", title="resource"),
     Column(key="state", title="state"),
     Column(key="found", title="found", numeric=True),
     Column(key="delivered", title="delivered", numeric=True),
@@ -44,7 +45,8 @@ _ITEM_COLUMNS = tuple(Column(key=key, title=key) for key in ("path", "outcome", 
 def status(app: App, dest: str | None, unfinished: bool) -> None:
     """List the uploads made from this machine; asks no server.
 
-    With DEST (an ID from the list, PROJECT/SESSION, or a session label) show the files of one that were not delivered.
+    With DEST (an ID from the list, PROJECT/SESSION, a session label, or SESSION/RESOURCE) show the files of one that
+    were not delivered.
     """
     found = [summary for summary in _journals() if not (unfinished and _state(summary) == "complete")]
     if dest is None:
@@ -61,7 +63,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
 def resume(app: App, dest: str) -> None:
     """Finish an upload with the options that it was begun with: only what is not proven is sent.
 
-    DEST is an ID from `upload status`, PROJECT/SESSION, or a session label.
+    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE.
     """
     summary = _choose(_journals(), dest)
     if summary.problem is not None:
@@ -127,7 +129,21 @@ def _names(summary: Summary) -> set[str]:
         f"{where.project}/{where.session}",
         f"{where.project}/{where.subject}/{where.session}",
     }
+    if resource := _resource(summary):
+        # The session alone means the upload of its images.
+        names = {summary.id, f"{where.session or where.subject}/{resource}", f"{where.project}/{resource}"}
+        names.add(f"{where.project}/{where.session or where.subject}/{resource}")
     return {name.casefold() for name in names if name}
+
+
+def _resource(summary: Summary) -> str:
+    """The resource that an upload goes to; empty for images."""
+    request = summary.request.get("request")
+    resource = request.get("resource") if isinstance(request, dict) else None
+    if not isinstance(resource, dict):
+        return ""
+    scan = resource.get("scan")
+    return f"scan {scan}/{resource.get('label', '')}" if scan else str(resource.get("label", ""))
 
 
 def _state(summary: Summary) -> str:
@@ -149,6 +165,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "project": where.project,
         "subject": where.subject,
         "session": where.session,
+        "resource": _resource(summary),
         "state": _state(summary),
         "found": summary.found,
         "delivered": summary.delivered,
@@ -183,7 +200,7 @@ def _one_document(summary: Summary) -> Document:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
     missing = [_item(past) for past in items_of(summary.path) if not past.outcome.delivered]
     row = _row(summary)
-    lines = [f"{row['delivered']} of {row['found']} instances delivered from {row['root']}: {row['state']}."]
+    lines = [f"{row['delivered']} of {row['found']} files delivered from {row['root']}: {row['state']}."]
     if row["state"] != "complete":
         lines.append(f"Next: xnatctl upload resume {row['id']}")
     schema = "xnatctl.upload/1"

@@ -65,8 +65,6 @@ class Course:
         self.clockwork = Clockwork(pause=self.pause, limit=runtime.wait)
         self.session = runtime.session
         self.begun = False
-        #: What earlier runs recorded, before this one writes anything.
-        self.past: Mapping[str, Past] = runtime.journal.past()
         self.report = new_report(plan)
 
     @property
@@ -75,6 +73,11 @@ class Course:
         if self.runtime.client is None:
             raise ValueError("this plan is carried out on a server, so a client is needed")
         return self.runtime.client
+
+    @cached_property
+    def past(self) -> Mapping[str, Past]:
+        """What earlier runs recorded; read before this one writes anything."""
+        return self.journal.past()
 
     @cached_property
     def version(self) -> tuple[int, ...]:
@@ -91,7 +94,7 @@ class Course:
         self.journal.begin({**journal_facts(self.plan, self.runtime), **facts})
         for stage in self.plan.stages:
             if stage.resource is not None:
-                self.journal.plan(stage.items, stage.resource)
+                self.journal.plan(stage.items, stage.resource, self.past)
         self.begun = True
 
     def started(self, left: Iterable[UploadItem]) -> None:

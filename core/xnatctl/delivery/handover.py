@@ -37,11 +37,11 @@ class HandoverRun:
 
     def _run(self) -> None:
         course, journal, runtime = self._course, self._course.journal, self._course.runtime
-        ground = survey_receiver(self._send.items, journal.past())
+        ground = survey_receiver(self._send.items, course.past)
         for warning in ground.warnings:
             course.warn(warning)
         course.begin()
-        left = journal.open(self._send.items, ground.proven)
+        left = journal.open(self._send.items, ground.proven, past=course.past)
         course.started(left)
         Engine(
             runtime.factories(self._send.transport or ""),

@@ -125,26 +125,32 @@ class Journal:
         self._phase = Phase.SENDING
         self._remember({**facts, "run": str(self._run), "phase": self._phase})
 
-    def plan(self, items: Iterable[UploadItem], resource: ResourceRef) -> None:
-        """Enter items that are sent later in this run; what an earlier run knew of the same files stays."""
-        past = self.past()
+    def plan(self, items: Iterable[UploadItem], resource: ResourceRef, past: Mapping[str, Past]) -> None:
+        """Enter items that are sent later in this run; what an earlier run knew of the same files (`past`) stays."""
         states = self._states_of(items, resource)
         self._enter([(state, _still(past.get(state.name), state.item)) for state in states])
 
     def open(
-        self, items: Iterable[UploadItem], proven: Collection[str] = (), resource: ResourceRef | None = None
+        self,
+        items: Iterable[UploadItem],
+        proven: Collection[str] = (),
+        resource: ResourceRef | None = None,
+        past: Mapping[str, Past] | None = None,
     ) -> tuple[UploadItem, ...]:
         """Enter the items of a stage; returns those that are still to be sent.
 
-        `proven` are the member names of those that an earlier run delivered, and that are still there.
+        `proven` are the member names of those that an earlier run delivered, and that are still there; `past` is what
+        it recorded, where that was read already.
         """
-        past = self.past() if proven else {}
+        if past is None:
+            past = self.past() if proven else {}
         states = self._states_of(items, resource)
         with self._lock:
             for state in states:
                 if state.item.name in proven:
                     state.outcome, state.skipped = Outcome.ACCEPTED, True
-                    state.note = before.reason if (before := past.get(state.name)) is not None else None
+                    before = past.get(state.name)
+                    state.note = before.reason if before is not None and before.outcome.delivered else None
         self._enter([(state, past.get(state.name) if state.skipped else None) for state in states])
         return tuple(state.item for state in states if not state.outcome.delivered)
 

@@ -127,7 +127,7 @@ class ResourceLeg:
             if item.name in self._proven:
                 with suppress(XnatctlError):
                     self._course.journal.digest(item, self._comparer.digest(item))
-        self.left = self._course.journal.open(self._send.items, self._proven, self._ref)
+        self.left = self._course.journal.open(self._send.items, self._proven, self._ref, self._course.past)
 
     # sending and proving
 

@@ -51,7 +51,9 @@ class SessionLeg:
         journal, plan = self._journal, self._plan
         # After a review the session is in the archive, which is where what was left for review belongs in the end.
         archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
-        ground = survey(self._client, check, plan.items, journal.past(), journal.places, archive_counts=archive_counts)
+        ground = survey(
+            self._client, check, plan.items, self._course.past, journal.places, archive_counts=archive_counts
+        )
         for warning in [*check.warnings, *ground.warnings]:
             self._course.warn(warning)
         ours = journal.phase not in ("", Phase.DONE) and not journal.before("was_there")
@@ -59,7 +61,7 @@ class SessionLeg:
         importer = self._importer(check, ground)
         self._archived = ground.archived
         self._course.begin(was_there="yes" if self._was_there else "")
-        left = journal.open(plan.items, ground.proven)
+        left = journal.open(plan.items, ground.proven, past=self._course.past)
         others = [item for stage in self._course.plan.stages if stage.resource is not None for item in stage.items]
         self._course.started([*left, *others])
         self._send_items(importer, left)

@@ -192,7 +192,7 @@ def _central(name: bytes, entry: _Entry, size: int, offset: int) -> bytes:
     return (
         _CENTRAL.pack(
             b"PK\x01\x02", version, version, _FLAGS, 8, 0, _DOS_DATE, entry.crc, packed, plain,
-            len(name), len(extra), 0, 0, 0, 0o644 << 16, min(offset, _FULL),
+            len(name), len(extra), 0, 0, 0, 0o644 << 16, _narrow(offset),
         )
         + name
         + extra
@@ -207,10 +207,15 @@ def _central_extra(size: int, packed: int, offset: int) -> bytes:
     return struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields) if fields else b""
 
 
+def _narrow(value: int) -> int:
+    """A field of four bytes; a full one says that the zip64 records hold the value."""
+    return value if value <= _MAX_ZIP else _FULL
+
+
 def _zip_end(entries: int, length: int, offset: int) -> bytes:
     """The end of the central directory, which has `length` bytes and begins at `offset`."""
-    few, short, near = min(entries, _FULL_SHORT), min(length, _FULL), min(offset, _FULL)
-    end = _END.pack(b"PK\x05\x06", 0, 0, few, few, short, near, 0)
+    few = entries if entries <= _MAX_ENTRIES else _FULL_SHORT
+    end = _END.pack(b"PK\x05\x06", 0, 0, few, few, _narrow(length), _narrow(offset), 0)
     if entries <= _MAX_ENTRIES and length + offset <= _MAX_ZIP:
         return end
     end64 = _END64.pack(b"PK\x06\x06", _END64.size - 12, 45, 45, 0, 0, entries, entries, length, offset)

@@ -7,6 +7,6 @@ formatter must pass, `fakes` the other side of a transport.
 from __future__ import annotations
 
 from xnatctl.testing.exam import Exam, Instance, write_exam
-from xnatctl.testing.fakes import FakeImporter, make_context, make_item
+from xnatctl.testing.fakes import FakeImporter, FakeWriter, make_context, make_item
 
-__all__ = ["Exam", "FakeImporter", "Instance", "make_context", "make_item", "write_exam"]
+__all__ = ["Exam", "FakeImporter", "FakeWriter", "Instance", "make_context", "make_item", "write_exam"]

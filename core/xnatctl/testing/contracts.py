@@ -14,10 +14,12 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from xnatctl.inventory.files import scan_files
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Event
@@ -32,7 +34,7 @@ from xnatctl.plugin.protocols import (
     TransportContext,
 )
 from xnatctl.testing.exam import write_exam
-from xnatctl.testing.fakes import FakeImporter, make_context
+from xnatctl.testing.fakes import FakeImporter, FakeWriter, make_context
 
 
 class TransportContract(ABC):
@@ -89,6 +91,73 @@ class TransportContract(ABC):
 
     def test_it_can_be_closed_twice(self) -> None:
         with self.make(make_context(options=self.options)) as transport:
+            transport.close()
+            transport.close()
+
+
+class ResourceTransportContract(ABC):
+    """For transports that carry the files of a resource (`payload=RESOURCE`). `options` are those of the spec."""
+
+    options: Mapping[str, Any] = MappingProxyType({})
+    #: Names that servers and archive formats are careless with.
+    ODD = ("a b.txt", "100%.txt", "a#b.txt", "a[1].txt", "fü日.txt", "x;y.txt", "deep/er/scan.nii.gz", "deep/plain.txt")
+
+    @abstractmethod
+    def make(self, context: TransportContext) -> Transport:
+        """A transport, as the engine makes one for each resource."""
+
+    def files(self, directory: Path) -> dict[str, bytes]:
+        """Some files, one of them empty, by path."""
+        contents = {name: name.encode() * 1000 for name in self.ODD} | {"deep/empty": b""}
+        for name, content in contents.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(content)
+        return contents
+
+    def context(self, writer: FakeWriter | None = None) -> TransportContext:
+        """What it is made with."""
+        return make_context(options=self.options, writer=writer or FakeWriter())
+
+    def test_it_describes_itself_without_a_server(self) -> None:
+        described = replace(self.context(), writer=None)
+        with self.make(described) as transport:
+            words = transport.describe()
+        assert words
+        assert all(isinstance(key, str) and isinstance(value, str) for key, value in words.items())
+
+    def test_batches_hold_every_item_once_and_repeat(self, tmp_path: Path) -> None:
+        self.files(tmp_path)
+        items = scan_files(str(tmp_path)).items
+        with self.make(self.context()) as transport:
+            batches = list(transport.batches(items, 1))
+            assert sorted(item.path for batch in batches for item in batch.items) == sorted(item.path for item in items)
+            assert len({batch.id for batch in batches}) == len(batches)
+            assert [batch.id for batch in batches] == [batch.id for batch in transport.batches(items, 1)]
+
+    def test_every_file_arrives_under_its_name(self, tmp_path: Path) -> None:
+        contents, writer = self.files(tmp_path), FakeWriter()
+        with self.make(self.context(writer)) as transport:
+            for batch in transport.batches(scan_files(str(tmp_path)).items, 1):
+                result = transport.send(batch, _ignore)
+                assert sorted(o.path for o in result.outcomes) == sorted(item.path for item in batch.items)
+                assert {outcome.outcome for outcome in result.outcomes} == {Outcome.ACCEPTED}
+        assert writer.stored == contents
+
+    def test_a_changed_file_is_said_and_raises_nothing(self, tmp_path: Path) -> None:
+        self.files(tmp_path)
+        items = scan_files(str(tmp_path)).items
+        changed = next(item for item in items if item.size)
+        Path(changed.source.path).write_bytes(b"something else")
+        outcomes: dict[str, Outcome] = {}
+        with self.make(self.context()) as transport:
+            for batch in transport.batches(items, 1):
+                result = transport.send(batch, _ignore)
+                outcomes.update({outcome.path: outcome.outcome for outcome in result.outcomes})
+        assert outcomes[changed.path] is Outcome.CHANGED
+        assert Outcome.FAILED not in outcomes.values()
+
+    def test_it_can_be_closed_twice(self) -> None:
+        with self.make(self.context()) as transport:
             transport.close()
             transport.close()
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import threading
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xnatctl.delivery.outcomes import changed_outcome
+from xnatctl.delivery.resource_writer import goes_alone
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, ItemOutcome, Outcome
 from xnatctl.model.plan import Source, UploadItem
-from xnatctl.model.refs import Destination
+from xnatctl.model.refs import Destination, ResourceRef
 from xnatctl.plugin.protocols import Body, TransportContext
 
 
@@ -61,16 +65,74 @@ class FakeImporter:
         )
 
 
+@dataclass(eq=False)
+class FakeWriter:
+    """One resource that takes files as the server would; `stored` holds them by path, `requests` the paths of each.
+
+    Checks what the real one would choke on: a length that is wrong, a file alone whose name or size does not allow it
+    (contract xnat-api 4.3, 4.5), a zip that no streaming reader can read (4.6).
+    """
+
+    version: tuple[int, ...] = (1, 8, 11)
+    stored: dict[str, bytes] = field(default_factory=dict)
+    requests: list[tuple[str, ...]] = field(default_factory=list)
+
+    def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
+        """Accept a file that may go alone."""
+        if not goes_alone(item):
+            raise AssertionError(f"{item.name!r} with {item.size} bytes would not arrive unchanged on its own")
+        return self._take((item,), body, lambda content: {item.name: content})
+
+    def put_bundle(
+        self, items: Sequence[UploadItem], *, form: Literal["zip", "tar", "tar.gz"], body: Body, emit: Emit
+    ) -> BatchResult:
+        """Accept what can be unpacked."""
+        return self._take(items, body, lambda content: _unpacked(content, form))
+
+    def _take(
+        self, items: Sequence[UploadItem], body: Body, unpack: Callable[[bytes], Mapping[str, bytes]]
+    ) -> BatchResult:
+        try:
+            content = b"".join(body.chunks())
+        except SourceChanged as error:
+            return BatchResult(outcomes=tuple(changed_outcome(item, error) for item in items))
+        if len(content) != body.length:
+            raise AssertionError(f"the body said {body.length} bytes and had {len(content)}")
+        self.stored |= unpack(content)
+        self.requests.append(tuple(item.path for item in items))
+        outcomes = tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in items)
+        return BatchResult(outcomes=outcomes, bytes_sent=len(content))
+
+
+def _unpacked(content: bytes, form: str) -> dict[str, bytes]:
+    stream = io.BytesIO(content)
+    if form != "zip":
+        with tarfile.open(fileobj=stream, mode="r:gz" if form == "tar.gz" else "r:") as archive:
+            opened = {member.name: archive.extractfile(member) for member in archive}
+            return {name: member.read() for name, member in opened.items() if member is not None}
+    with zipfile.ZipFile(stream) as archive:
+        for member in archive.infolist():
+            if member.flag_bits & 8 and member.compress_type == zipfile.ZIP_STORED:
+                raise AssertionError(f"{member.filename} is stored with its size behind it: no stream can be read so")
+        return {member.filename: archive.read(member) for member in archive.infolist()}
+
+
 def make_context(
-    importer: FakeImporter | None = None, *, options: Mapping[str, Any] | None = None, workers: int = 1
+    importer: FakeImporter | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    workers: int = 1,
+    writer: FakeWriter | None = None,
 ) -> TransportContext:
-    """What a transport is made with."""
+    """What a transport is made with: for instances, or with `writer` for the files of a resource."""
     return TransportContext(
         destination=Destination(server="http://127.0.0.1", project="P", subject="S", session="E"),
         workers=workers,
         options=dict(options or {}),
         open_item=open_item,
-        importer=importer or FakeImporter(),
+        importer=None if writer is not None else importer or FakeImporter(),
+        writer=writer,
+        resource=ResourceRef(label="R") if writer is not None else None,
     )
 
 

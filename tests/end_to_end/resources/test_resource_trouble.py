@@ -169,6 +169,30 @@ def test_a_server_that_says_yes_and_stores_nothing_is_found_out(upload, server, 
     assert upload(session, "R", small).code == 0
 
 
+@pytest.mark.parametrize("fault", ["truncate-file", "lose-file"])
+def test_a_file_that_did_not_arrive_whole_is_sent_again(
+    upload, server, session, small, contents, on_disk, sandbox, fault
+):
+    """200, and less is there than was sent: only the listing shows it (contract xnat-api 4.4)."""
+    rule = {"match": FILES, "action": fault, "members": "4.txt$", **({"bytes": 10} if "trunc" in fault else {})}
+    sandbox.faults.load([{**rule, "nth": 1}])
+    done = upload(session, "R", small)
+    assert done.code == 0, done.err
+    assert "1 files did not arrive" in "".join(done.document["warnings"])
+    whole(server, session, on_disk, contents(small))
+    (small / "part 1" / "4.txt").write_bytes(b"new content, so that it has to go")
+    sandbox.faults.load([{**rule, "nth": "every"}])
+    done = upload(session, "R", small, "--overwrite")
+    assert done.code == 6
+    (difference,) = done.document["verification"]["differences"]
+    assert difference["path"] == "part 1/4.txt"
+    assert [item["path"] for item in done.document["items"] if item["outcome"] == "missing"] == ["part 1/4.txt"]
+    assert done.document["counts"]["verified"] == 11
+    sandbox.faults.load([])
+    assert upload(session, "R", small).code == 0, "what did not arrive is ours to finish, without --overwrite"
+    whole(server, session, on_disk, contents(small))
+
+
 def test_a_file_that_changes_while_it_is_sent_is_not_mixed(
     upload, server, session, small, contents, on_disk, alice, meddler
 ):

@@ -74,7 +74,8 @@ def test_again_sends_nothing_and_what_was_deleted_is_sent_alone(
     assert request["path"].endswith("/files/sub 01/anat/scan.nii.gz")
     assert on_disk("BIDS") == contents(tree)
     status = xnatctl("upload", "status", "-o", "json")
-    assert [row["state"] for row in status.document["uploads"]] == ["complete"]
+    assert [(row["state"], row["resource"]) for row in status.document["uploads"]] == [("complete", "BIDS")]
+    assert xnatctl("upload", "status", "DEMO/e/BIDS").code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,329 @@
+"""Plans of several stages: a session, a wait, resources side by side; each on its own, in one report."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from xnatctl.api import (
+    Credential,
+    DeliveryIncomplete,
+    Destination,
+    NotArchived,
+    PermissionDenied,
+    Refused,
+    ResourceLevel,
+    ResourceRef,
+    Stage,
+    StageKind,
+    UploadPlan,
+    UploadRequest,
+    UsageError,
+    VerificationFailed,
+    plan_resource_stages,
+    plan_session_upload,
+    scan_files,
+)
+from xnatctl.delivery.course import Runtime
+from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.run import PlanRun
+from xnatctl.delivery.store import Store
+from xnatctl.model.events import EventKind
+from xnatctl.model.plan import Overwrite, Placement
+from xnatctl.model.report import Level, Status
+from xnatctl.testing import write_exam
+from xnatctl.xnat import prearchive
+from xnatctl.xnat.client import XnatClient
+from xnatctl_resource.transport import ResourceTransport
+from xnatctl_zip.transport import TarTransport
+
+LATER = "xnatctl session upload-exam EXAM --attach-only"
+
+
+@pytest.fixture
+def client(sandbox):
+    with XnatClient(sandbox.url) as made:
+        made.login(lambda: Credential(kind="password", username="alice", secret="alice"))
+        yield made
+
+
+@pytest.fixture
+def make_plan(sandbox, tmp_path):
+    """A plan of these stages for session `e` of DEMO."""
+
+    def make(*stages, placement=Placement.ARCHIVE, workers=4, session="e", **more):
+        where = Destination(server=sandbox.url, project="DEMO", subject="s", session=session)
+        return UploadPlan(
+            command="session upload-exam",
+            root=str(tmp_path),
+            destination=where,
+            workers=workers,
+            placement=placement,
+            overwrite=Overwrite.DELETE,
+            stages=stages,
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The stages of one resource with some files of its own."""
+
+    def make(label, *, level=ResourceLevel.SESSION, **more):
+        folder = tmp_path / label
+        folder.mkdir(exist_ok=True)
+        for name in (f"0 [{label}].txt", f"1 [{label}].txt", "plain.txt"):
+            if not (folder / name).exists():
+                (folder / name).write_bytes(label.encode())
+        items = scan_files(str(folder), prefix=label).items
+        ref = ResourceRef(label=label, level=level, scan=more.pop("scan", ""))
+        return plan_resource_stages(ref, items, **more)
+
+    return make
+
+
+@pytest.fixture
+def carry_out(client, tmp_path):
+    """Run a plan as the command would; the journal is the same each time. Returns the run and what it ended with."""
+
+    def run(plan, *, resource=ResourceTransport, tell=lambda event: None):
+        journal = Journal(Store(tmp_path / "journal.sqlite"))
+        runtime = Runtime(
+            client=client,
+            factories=lambda name: {"resource": resource, "tar": TarTransport}[name],
+            tell=tell,
+            rerun="xnatctl again",
+            journal=journal,
+        )
+        made = PlanRun(plan, runtime)
+        try:
+            made.run()
+        except Exception as error:
+            return made, error
+        finally:
+            journal.close()
+        return made, None
+
+    return run
+
+
+@pytest.fixture
+def dicom(tmp_path, sandbox):
+    """The stages of a small session."""
+    exam = write_exam(tmp_path / "dicom", series=2, instances=4, seed=2, clutter=False)
+    where = Destination(server=sandbox.url, project="DEMO", subject="s", session="e")
+    request = UploadRequest(
+        command="session upload", path=str(exam.directory), destination=where, transport="tar", workers=2
+    )
+    return lambda **more: plan_session_upload(replace(request, **more)).stages
+
+
+def test_one_resource_that_fails_does_not_stop_the_others(
+    make_plan, files, carry_out, server, session, on_disk, writes
+):
+    server.put(f"/data/experiments/{session}/resources/TAKEN/files/mine.txt", b"mine")
+    server.put(f"/data/experiments/{session}/resources/TAKEN/files/plain.txt", b"other")
+    nowhere = {"level": ResourceLevel.SCAN, "scan": "77"}
+    stages = [*files("GOOD"), *files("TAKEN"), *files("LOST", **nowhere), *files("FINE")]
+    run, error = carry_out(make_plan(*stages))
+    assert isinstance(error, DeliveryIncomplete)
+    assert "2 of 4 resources are not complete" in error.message
+    assert "TAKEN" in error.message
+    assert "has no scan 77" in error.message
+    assert set(on_disk("GOOD")) == {"0 [GOOD].txt", "1 [GOOD].txt", "plain.txt"}
+    assert len(on_disk("FINE")) == 3
+    assert on_disk("TAKEN")["plain.txt"] == b"other"
+    codes = {part.title: (part.error or {}).get("exit_code") for part in run.report.resources}
+    assert codes == {"GOOD": None, "TAKEN": 7, "scan 77/LOST": 2, "FINE": None}
+    assert run.report.counts.sent == 6
+    before = len(writes())
+    stages = [*files("GOOD"), *files("TAKEN", overwrite=True), *files("FINE")]
+    run, error = carry_out(make_plan(*stages))
+    assert error is None
+    assert run.report.status is Status.COMPLETE
+    assert run.report.counts.skipped == 6
+    assert len(writes()) == before + 1
+    assert on_disk("TAKEN")["plain.txt"] == b"TAKEN"
+    assert on_disk("TAKEN")["mine.txt"] == b"mine"
+
+
+def test_resources_go_side_by_side_and_each_has_one_writer(make_plan, files, carry_out, session, on_disk):
+    together, lock, busy, most = threading.Barrier(3, timeout=60), threading.Lock(), {}, {}
+
+    class Meeting(ResourceTransport):
+        """Does not go on before three resources have met here; counts who is in a resource at a time."""
+
+        def batches(self, items, workers):
+            return [replace(batch, id=f"{batch.id}-{item.path}", items=(item,))
+                    for batch in super().batches(items, workers) for item in batch.items]  # fmt: skip
+
+        def send(self, batch, emit):
+            label = self._context.resource.label
+            with lock:
+                busy[label] = busy.get(label, 0) + 1
+                most[label] = max(most.get(label, 0), busy[label])
+            together.wait()
+            result = super().send(batch, emit)
+            with lock:
+                busy[label] -= 1
+            return result
+
+    run, error = carry_out(make_plan(*files("A"), *files("B"), *files("C")), resource=Meeting)
+    assert error is None
+    assert most == {"A": 1, "B": 1, "C": 1}
+    assert all(len(on_disk(label)) == 3 for label in "ABC")
+    assert run.report.verification.level is Level.CHECKSUM
+
+
+def test_a_session_and_its_resources_in_one_run(make_plan, dicom, files, carry_out, sandbox, on_disk):
+    stages = (*dicom(), Stage(kind=StageKind.AWAIT, name="wait"), *files("Physio"), *files("MISC"))
+    heard = []
+    run, error = carry_out(make_plan(*stages), tell=heard.append)
+    assert error is None
+    assert len(sandbox.instances()) == 8
+    assert len(on_disk("Physio")) == len(on_disk("MISC")) == 3
+    report = run.report
+    assert (report.counts.found, report.counts.verified) == (14, 14)
+    assert report.transport == "tar+resource"
+    assert report.verification.level is Level.UID, "the weakest of what was compared"
+    assert report.uri == "/data/experiments/XNAT_E00001"
+    assert [event.kind for event in heard].count(EventKind.RUN_STARTED) == 1
+    assert next(e for e in heard if e.kind is EventKind.RUN_STARTED).data["files"] == 14
+    sent = len([r for r in sandbox.requests if r["method"] in ("PUT", "POST") and "JSESSION" not in r["path"]])
+    run, error = carry_out(make_plan(*stages))
+    assert error is None
+    assert run.report.counts.skipped == 14
+    more = [r for r in sandbox.requests if r["method"] in ("PUT", "POST") and "JSESSION" not in r["path"]][sent:]
+    assert more == [], "running it again sends nothing"
+
+
+def test_what_the_site_filters_does_not_keep_files_from_their_resource(
+    make_plan, dicom, files, carry_out, sandbox, on_disk
+):
+    sandbox.state.projects["DEMO"].series_filter = ("Phantom 2",)
+    run, error = carry_out(make_plan(*dicom(), *files("Physio")))
+    assert isinstance(error, VerificationFailed)
+    assert run.report.state == "archived"
+    assert len(on_disk("Physio")) == 3
+
+
+def test_waiting_ends_with_the_command_that_finishes_the_job(make_plan, dicom, files, carry_out, sandbox, on_disk):
+    """In the prearchive for review; archived by hand; then the resources alone."""
+    wait = Stage(kind=StageKind.AWAIT, name="wait", options={"seconds": 0, "later": LATER})
+    stages = (*dicom(placement=Placement.PREARCHIVE), wait, *files("Physio"))
+    run, error = carry_out(make_plan(*stages, placement=Placement.PREARCHIVE))
+    assert isinstance(error, NotArchived)
+    assert "READY in the prearchive" in error.message
+    assert "3 files for its resources were not sent" in error.message
+    assert error.hint == f"When it is archived, run: {LATER}"
+    assert run.report.next == [
+        next(command for command in run.report.next if command.startswith("xnatctl prearchive archive DEMO")),
+        LATER,
+    ]
+    assert (run.report.state, run.report.counts.sent) == ("prearchive", 8)
+
+    def archive(event):
+        """Somebody archives it while we wait."""
+        if event.kind is EventKind.SETTLING and event.data.get("state") == "waiting" and sandbox.state.prearchive:
+            (row,) = prearchive.list_rows(run._course.client, "DEMO")
+            prearchive.commit(run._course.client, row.ref)
+
+    alone = replace(wait, options={"seconds": 60, "later": LATER})
+    again, error = carry_out(make_plan(alone, *files("Physio")), tell=archive)
+    assert error is None
+    assert len(on_disk("Physio")) == 3
+    assert again.report.state == "archived"
+
+
+def test_an_older_session_of_the_same_label_is_not_the_one_waited_for(
+    make_plan, dicom, files, carry_out, sandbox, session, client
+):
+    """Something of that label is in the archive, and this study is still in the prearchive (contract xnat-import 4)."""
+    study = dicom()[0].items[0].study_instance_uid
+    waiting = dicom(placement=Placement.PREARCHIVE)
+    assert carry_out(make_plan(*waiting, placement=Placement.PREARCHIVE))[1] is None
+    assert prearchive.list_rows(client, "DEMO")[0].tag == study
+    wait = Stage(kind=StageKind.AWAIT, name="wait", options={"seconds": 0, "study_instance_uid": study})
+    _, error = carry_out(make_plan(wait, *files("Physio")))
+    assert isinstance(error, NotArchived)
+    assert list((sandbox.directory / "archive").rglob("Physio")) == []
+
+
+def test_nobody_waits_for_what_may_not_be_written(make_plan, files, session, sandbox):
+    with XnatClient(sandbox.url) as reader:
+        reader.login(lambda: Credential(kind="password", username="bob", secret="bob"))
+        wait = Stage(kind=StageKind.AWAIT, name="wait", options={"seconds": 900})
+        runtime = Runtime(
+            client=reader, factories=lambda name: ResourceTransport, tell=lambda event: None, rerun="again"
+        )
+        with pytest.raises(PermissionDenied):
+            PlanRun(make_plan(wait, *files("Physio")), runtime).run()
+
+
+def test_when_all_is_refused_nothing_was_sent_and_that_is_what_is_said(
+    make_plan, files, carry_out, server, session, writes
+):
+    server.put(f"/data/experiments/{session}/resources/A/files/plain.txt", b"other")
+    before = len(writes())
+    run, error = carry_out(make_plan(*files("A")))
+    assert isinstance(error, Refused)
+    assert len(writes()) == before
+    assert run.report.counts.found == 0
+
+
+@pytest.mark.parametrize(("content", "outcome"), [(b"A", "verified"), (b"another", "rejected")])
+def test_a_file_that_appears_meanwhile_is_looked_into(
+    make_plan, files, carry_out, server, session, on_disk, content, outcome
+):
+    """Somebody else is faster: 200 and a list of duplicates (contract xnat-api 4.4), which is neither yes nor no."""
+
+    class Slow(ResourceTransport):
+        def send(self, batch, emit):
+            server.put(f"/data/experiments/{session}/resources/A/files/plain.txt", content)
+            return super().send(batch, emit)
+
+    run, error = carry_out(make_plan(*files("A")), resource=Slow)
+    assert {item.path: str(item.outcome) for item in run.report.items}["A/plain.txt"] == outcome
+    assert isinstance(error, DeliveryIncomplete) is (outcome == "rejected")
+    assert on_disk("A") == {"0 [A].txt": b"A", "1 [A].txt": b"A", "plain.txt": content}
+    again, error = carry_out(make_plan(*files("A")))
+    assert isinstance(error, Refused) is (outcome == "rejected"), "it is somebody else's, however often we try"
+    assert on_disk("A")["plain.txt"] == content
+
+
+def test_two_resources_of_one_label_are_not_guessed_between(make_plan, files, carry_out, server, session, sandbox):
+    """First uploads at one moment make two (contract xnat-api 4.7)."""
+    sandbox.switches.catalog_seconds = 1.0
+    path = f"/data/experiments/{session}/resources/TWICE/files/{{}}.txt"
+    threads = [threading.Thread(target=server.put, args=(path.format(name), b"x")) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sandbox.switches.catalog_seconds = 0.0
+    twins = [row for row in server.rows(f"/data/experiments/{session}/resources") if row["label"] == "TWICE"]
+    assert len(twins) == 2, "this is what the server does"
+    _, error = carry_out(make_plan(*files("TWICE")))
+    assert isinstance(error, Refused)
+    assert all(row["xnat_abstractresource_id"] in error.message for row in twins)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda dicom, files: (*dicom(), *files("A"), *dicom()),
+        lambda dicom, files: (*files("A"), *files("A")),
+        lambda dicom, files: (dicom()[1],),
+        lambda dicom, files: (files("A")[1],),
+        lambda dicom, files: (replace(files("A")[0], resource=None),),
+    ],
+)
+def test_plans_that_cannot_be_carried_out_are_refused_at_once(make_plan, dicom, files, carry_out, sandbox, broken):
+    before = len(sandbox.requests)
+    with pytest.raises(UsageError):
+        carry_out(make_plan(*broken(dicom, files)))
+    assert len(sandbox.requests) == before
