@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .answers import StatusError
-from .routing import COMMENTS, NO_RULES, Expressions, Routing
+from .routing import COMMENTS, NO_RULES, Expressions, Header, Routing
 from .state import DirectRow, PrearchiveRow, Received, State
 from .streams import Damaged, Readable, dataset_offset
 from .switches import Switches
@@ -87,18 +87,18 @@ class Receiver:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _file(self, name: str, temporary: Path, ds: Any, wish: Wish, sums: tuple[int, str, str]) -> str | None:
+    def _file(self, name: str, temporary: Path, ds: Header, wish: Wish, sums: tuple[int, str, str]) -> str | None:
         routing = Routing(self._state, (wish.rules, self._state.routing))
         project = self._project(routing, ds, wish)
-        if self._filtered(str(ds.get("SeriesDescription", "") or ""), project):
+        if self._filtered(ds.get("SeriesDescription", ""), project):
             return None
         for keyword, words in (("SOPClassUID", "SOP Class UID"), ("SOPInstanceUID", "SOP Instance UID")):
             if not ds.get(keyword):
                 raise StatusError(400, f"object {name} contains no {words}")
         anonymised = not wish.prevent_anon
-        if anonymised and str(ds.SOPInstanceUID) in self._switches.rejected_instances:
+        if anonymised and ds["SOPInstanceUID"] in self._switches.rejected_instances:
             return None
-        key = (project, str(ds.get("StudyInstanceUID", "") or ""), wish.label or routing.session(ds))
+        key = (project, ds.get("StudyInstanceUID", ""), wish.label or routing.session(ds))
         subject, auto = wish.subject or routing.subject(ds), routing.auto_archive(ds)
         row = self._row(key, wish, subject=subject, auto=auto)
         received = self._describe(ds, row, sums)
@@ -115,7 +115,7 @@ class Receiver:
 
     # where
 
-    def _project(self, routing: Routing, ds: Any, wish: Wish) -> str | None:
+    def _project(self, routing: Routing, ds: Header, wish: Wish) -> str | None:
         """The parameter when this user may write there, else DICOM routing, else none (contract xnat-import 0.2)."""
         asked = self._state.find_project(wish.project)
         if asked is not None and self._state.may_edit(wish.login, asked):
@@ -193,23 +193,23 @@ class Receiver:
 
     # what
 
-    def _describe(self, ds: Any, row: PrearchiveRow | DirectRow, sums: tuple[int, str, str]) -> Received:
-        series, number = str(ds.get("SeriesInstanceUID", "") or ""), str(ds.get("SeriesNumber", "") or "")
-        modality = str(ds.get("Modality", "") or "")
+    def _describe(self, ds: Header, row: PrearchiveRow | DirectRow, sums: tuple[int, str, str]) -> Received:
+        series, number = ds.get("SeriesInstanceUID", ""), ds.get("SeriesNumber", "")
+        modality = ds.get("Modality", "")
         size, md5, sha256 = sums
-        frames = str(ds.get("NumberOfFrames", "") or "")
+        frames = ds.get("NumberOfFrames", "")
         return Received(
             path="",
-            sop_instance_uid=str(ds.SOPInstanceUID),
-            sop_class_uid=str(ds.SOPClassUID),
+            sop_instance_uid=ds["SOPInstanceUID"],
+            sop_class_uid=ds["SOPClassUID"],
             series_instance_uid=series,
-            study_instance_uid=str(ds.get("StudyInstanceUID", "") or ""),
+            study_instance_uid=ds.get("StudyInstanceUID", ""),
             scan=self._scan(row, series, number, modality),
             modality=modality,
-            series_description=str(ds.get("SeriesDescription", "") or ""),
-            instance_number=str(ds.get("InstanceNumber", "") or ""),
-            study_date=str(ds.get("StudyDate", "") or ""),
-            study_time=str(ds.get("StudyTime", "") or ""),
+            series_description=ds.get("SeriesDescription", ""),
+            instance_number=ds.get("InstanceNumber", ""),
+            study_date=ds.get("StudyDate", ""),
+            study_time=ds.get("StudyTime", ""),
             frames=int(frames) if frames.isdecimal() else 1,
             size=size,
             md5=md5,
@@ -300,21 +300,29 @@ def _spool(stream: Readable, path: Path) -> tuple[int, str, str]:
     return size, md5.hexdigest(), sha256.hexdigest()
 
 
-def _read(path: Path, name: str, more: list[int]) -> Any:
+def _read(path: Path, name: str, more: list[int]) -> Header:
     """The header, as far as it is needed. Raises StatusError 400 for what does not parse."""
     import pydicom
 
     tags: list[Any] = [*_TAGS, *more]
+    header: Header = {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ds = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
-            _ = [ds.get(keyword) for keyword in _TAGS]
+            for element in ds:
+                value = "" if element.value is None else _text(element.value)
+                header[element.keyword] = header[element.tag.group, element.tag.element] = value
     except Exception:  # noqa: BLE001 - the server's catch-all: every trouble is "unable to read" (3.2)
         raise _unreadable(name) from None
-    if not len(ds) and not (len(ds.file_meta) and _begins_like_dicom(path, ds)):
+    if not header and not (len(ds.file_meta) and _begins_like_dicom(path, ds)):
         raise _unreadable(name)
-    return ds
+    return header
+
+
+def _text(value: Any) -> str:
+    """As it was written: several values with a backslash between them."""
+    return "\\".join(map(str, value)) if isinstance(value, (list, tuple)) or hasattr(value, "sort") else str(value)
 
 
 def _begins_like_dicom(path: Path, ds: Any) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -88,6 +89,7 @@ class Sandbox:
         self.requests: list[dict[str, Any]] = []
         self.associations: list[Association] = []
         self.dirty = False
+        self._keep_at = 0.0
         if not load(self.state):
             self._furnish()
         if not self.state.scps:
@@ -170,10 +172,12 @@ class Sandbox:
             save(self.state)
 
     def keep(self) -> None:
-        """Write the state when it has changed."""
-        if self.dirty and not self._temporary:
+        """Write the state when it has changed; the more there is, the more seldom."""
+        if self.dirty and not self._temporary and time.monotonic() >= self._keep_at:
             self.dirty = False
+            begun = time.monotonic()
             save(self.state)
+            self._keep_at = begun + 20 * (time.monotonic() - begun)
 
     # furniture
 

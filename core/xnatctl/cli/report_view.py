@@ -157,10 +157,12 @@ def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
 
 
 def _differences(report: Report) -> Iterable[str]:
-    differences = [entry for entry in report.verification.differences if entry.kind not in ("missing", "remapped")]
+    told = ("missing", "remapped", "size", "checksum")  # by the items themselves
+    differences = [entry for entry in report.verification.differences if entry.kind not in told]
     for entry in differences[:_LISTED]:
         series = f"series {entry.series_instance_uid}: " if entry.series_instance_uid else ""
-        yield f"{entry.kind}: {series}{entry.message}"
+        where = f"{entry.path}: " if entry.path else series
+        yield f"{entry.kind}: {where}{entry.message}"
     if len(differences) > _LISTED:
         yield f"... and {len(differences) - _LISTED} more differences; -o json lists all."
 

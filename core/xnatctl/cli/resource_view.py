@@ -24,6 +24,8 @@ def resource_rows(report: Report) -> list[dict[str, Any]]:
     rows = []
     for title in _titles(report):
         items = [item for item in report.items if item.resource == title]
+        if not items:
+            continue  # refused before the run began
         outcomes = Counter(str(item.outcome) for item in items)
         state = ", ".join(f"{count} {name}" if len(outcomes) > 1 else name for name, count in sorted(outcomes.items()))
         rows.append(

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +91,15 @@ def run_upload(app: App, upload: Upload) -> None:
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )
     try:
-        plan = app.registry.plan_upload(request)
-        _require_transports(app, plan)
+        # What a plugin prints must not stand beside the document.
+        with redirect_stdout(sys.stderr):
+            plan = app.registry.plan_upload(request)
+            _require_transports(app, plan)
+            if not upload.dry_run:
+                report = _carry_out(app, upload, plan)
         if upload.dry_run:
             _show_plan(app, plan)
             return
-        report = _carry_out(app, upload, plan)
     except _Ended as ended:
         report = ended.report
         _write_error(report, ended.error)
@@ -221,8 +224,14 @@ def _tell(app: App, event: Event) -> None:
 
 def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:
     """The target of an active transport. Raises PluginUnavailable or UsageError with what there is instead."""
-    factory: Callable[[TransportContext], Transport] = app.registry.load(app.registry.transport(name))
-    return factory
+    provided = app.registry.transport(name)
+    factory: Callable[[TransportContext], Transport] = app.registry.load(provided)
+
+    def make(context: TransportContext) -> Transport:
+        with app.registry.blaming(provided):
+            return factory(context)
+
+    return make
 
 
 def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,7 +262,8 @@ def _show_plan(app: App, plan: UploadPlan) -> None:
     for stage in plan.stages:
         if stage.kind is StageKind.SEND and stage.transport:
             factory = transport_factory(app, stage.transport)
-            with factory(context_for(stage, plan, None)) as transport:
+            blaming = app.registry.blaming(app.registry.transport(stage.transport))
+            with redirect_stdout(sys.stderr), blaming, factory(context_for(stage, plan, None)) as transport:
                 described.setdefault(stage.transport, {}).update(transport.describe())
                 batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
     app.render(plan_document(plan, description=described, batches=batches))

@@ -132,7 +132,7 @@ class Engine:
         """Send all items; returns when every one has an outcome or the stage was stopped.
 
         Raises Interrupted on Ctrl-C or a signal, after cutting what is in flight; JournalError when what is done cannot
-        be recorded: nothing goes on without a record.
+        be recorded: nothing goes on without a record; PluginUnavailable for a transport that failed beside its batches.
         """
         if not items:
             return
@@ -140,3 +140,5 @@ class Engine:
         self._crew.run(self._lane.run, count, give_up=self._lane.give_up)
         if self._lane.unrecorded is not None:
             raise self._lane.unrecorded
+        if self._lane.fault is not None:
+            raise self._lane.fault

@@ -60,6 +60,7 @@ class Lane:
         self._early: dict[str, ItemOutcome] = {}
         self._able: set[int] = set()
         self.unrecorded: JournalError | None = None
+        self.fault: XnatctlError | None = None
 
     @property
     def stopped_by(self) -> ItemOutcome | None:
@@ -69,14 +70,19 @@ class Lane:
     def load(self, items: Sequence[UploadItem]) -> int:
         """Cut the items into the transport's own batches, every item exactly once; returns how many wait.
 
-        Raises what a probe raises.
+        Raises what a probe raises, PluginUnavailable for a transport that fails at it.
         """
         self._sizes = {item.path: item.size for item in items}
         self._context = replace(self._context, items=tuple(items), report=self._report)
-        with self._factory(self._context) as transport:
-            if isinstance(transport, ConnectedTransport):
-                transport.probe()
-            batches = tuple(transport.batches(items, self._context.workers))
+        try:
+            with self._factory(self._context) as transport:
+                if isinstance(transport, ConnectedTransport):
+                    transport.probe()
+                batches = tuple(transport.batches(items, self._context.workers))
+        except XnatctlError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _fault(error) from error
         if sorted(item.path for batch in batches for item in batch.items) != sorted(item.path for item in items):
             raise PluginUnavailable(
                 "The transport's batches do not hold every file exactly once.",
@@ -97,7 +103,8 @@ class Lane:
     def run(self) -> None:
         """A worker: deliver batches until none is left. Several may run at once; raises nothing.
 
-        `unrecorded` is set when what is done cannot be recorded: nothing goes on without a record.
+        `unrecorded` is set when what is done cannot be recorded: nothing goes on without a record. `fault` is set when
+        the transport failed beside a batch.
         """
         try:
             with self._factory(self._context) as transport:
@@ -113,10 +120,12 @@ class Lane:
         except JournalError as error:
             self.unrecorded = self.unrecorded or error
             self._work.stop(None)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end and say so
-            self._work.stop(
-                ItemOutcome(path="", outcome=Outcome.FAILED, failure=FailureClass.FATAL, reason=_say(error))
-            )
+        except XnatctlError as error:
+            self.fault = self.fault or error
+            self._work.stop(None)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end
+            self.fault = self.fault or _fault(error)
+            self._work.stop(None)
         finally:
             with self._lock:
                 self._able.discard(threading.get_ident())
@@ -179,16 +188,16 @@ class Lane:
         data = {"batch": batch.id, "files": len(batch.items), "bytes": batch.size}
         self._emit(Event(kind=EventKind.BATCH_STARTED, data=data))
         try:
-            result = transport.send(batch, self._emit)
+            said = _complete(batch, transport.send(batch, self._emit))
         except JournalError:
             raise
         except XnatctlError as error:
-            result = _failed(batch, classify(error), error.message)
-        except Exception as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
-            result = _failed(batch, FailureClass.FATAL, _say(error))
+            said = _failed(batch, classify(error), error.message)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
+            said = _failed(batch, FailureClass.FATAL, _say(error))
         with self._lock:
             early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}
-        outcomes = tuple(early.get(outcome.path, outcome) for outcome in _complete(batch, result))
+        outcomes = tuple(early.get(outcome.path, outcome) for outcome in said)
         self._record([outcome for outcome in outcomes if outcome.path not in early])
         self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
         return outcomes
@@ -288,18 +297,22 @@ def _failed_items(batch: Batch, again: Sequence[ItemOutcome]) -> tuple[UploadIte
     return tuple(item for item in batch.items if item.path in paths)
 
 
-def _failed(batch: Batch, failure: FailureClass, reason: str) -> BatchResult:
+def _failed(batch: Batch, failure: FailureClass, reason: str) -> tuple[ItemOutcome, ...]:
     outcome = outcome_for(failure)
-    return BatchResult(
-        outcomes=tuple(
-            ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason) for item in batch.items
-        )
-    )
+    return tuple(ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason) for item in batch.items)
 
 
 def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
-    """One outcome for every item of the batch, none for strangers."""
-    said = {outcome.path: outcome for outcome in result.outcomes}
+    """One outcome for every item of the batch, none for strangers. Raises TypeError for what is no result.
+
+    That something is verified is for the engine to say.
+    """
+    if not isinstance(result, BatchResult) or not all(isinstance(entry, ItemOutcome) for entry in result.outcomes):
+        raise TypeError("its answer is no BatchResult of ItemOutcomes")
+    said = {
+        entry.path: replace(entry, outcome=Outcome.ACCEPTED) if entry.outcome is Outcome.VERIFIED else entry
+        for entry in result.outcomes
+    }
     silence = "the transport did not say what became of it"
     return tuple(
         said.get(item.path)
@@ -319,5 +332,13 @@ def _nothing() -> None:
     """For transports that hold nothing while they wait."""
 
 
-def _say(error: Exception) -> str:
+def _say(error: BaseException) -> str:
     return f"the transport failed: {type(error).__name__}: {error}"
+
+
+def _fault(error: BaseException) -> PluginUnavailable:
+    said = _say(error)
+    return PluginUnavailable(
+        f"{said[0].upper()}{said[1:]}.",
+        hint="This is a fault of the plugin; use another --mode and tell its author. What was delivered stays so.",
+    )

@@ -39,6 +39,7 @@ class Comparer:
         self._journal = journal
         self._resource = resource
         self._past = past
+        self._read: dict[str, str] = {}
 
     def match(self, item: UploadItem, file: FileInfo | None) -> Match:
         """One file; reads it when sizes are equal and its checksum is not known yet."""
@@ -62,7 +63,9 @@ class Comparer:
         before = self._before(item)
         if before is not None and before.digest is not None and before.describes(item):
             return before.digest
-        return content_hash(item, ALGORITHM)
+        if item.path not in self._read:
+            self._read[item.path] = content_hash(item, ALGORITHM)
+        return self._read[item.path]
 
     def delivered_before(self, item: UploadItem) -> bool:
         """True when an earlier run delivered the file as it is now."""

@@ -164,7 +164,7 @@ def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> N
             raise Refused(
                 f"What was uploaded before is in the prearchive of project {row.project} now, not of "
                 f"{destination.project}: somebody moved it.",
-                hint=f"Archive it there (xnatctl prearchive archive {row.project} {row.timestamp} {row.folder}), move "
+                hint=f"Archive it there (xnatctl prearchive archive {row.ref}), move "
                 "it back, or upload everything again with --no-resume.",
             )
 

@@ -11,7 +11,7 @@ import pytest
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.retry import Pause, RetryPolicy
-from xnatctl.errors import Interrupted, PluginUnavailable, TransportError
+from xnatctl.errors import ConnectionFailed, Interrupted, PluginUnavailable, TransportError
 from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.refs import Destination
@@ -203,6 +203,53 @@ def test_a_plugin_that_raises_ends_the_stage_with_its_words(engine, scripted, ma
     states = run(built, journal, make_items(1))
     assert "no such thing" in states["00000"].reason
     assert built.stopped_by.failure is FailureClass.FATAL
+
+
+@pytest.mark.parametrize("answer", [None, 42, BatchResult(outcomes=(1, 2))])
+def test_an_answer_that_is_none_is_said(engine, scripted, make_items, answer):
+    states = run(*engine(scripted(lambda batch, number: answer)), make_items(1))
+    assert states["00000"].outcome is Outcome.FAILED
+    assert "no BatchResult" in states["00000"].reason
+
+
+def test_a_transport_that_ends_the_program_ends_its_stage(engine, scripted, make_items):
+    def answer(batch, number):
+        raise SystemExit(3)
+
+    states = run(*engine(scripted(answer)), make_items(1))
+    assert "SystemExit" in states["00000"].reason
+
+
+def test_a_transport_cannot_call_its_own_work_verified(engine, scripted, make_items):
+    states = run(
+        *engine(scripted(lambda batch, number: all_of(batch, Outcome.VERIFIED, FailureClass.NONE))), make_items(1)
+    )
+    assert states["00000"].outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("where", ["batches", "worker"])
+@pytest.mark.parametrize("error", [RuntimeError("no luck"), SystemExit(3), ConnectionFailed("nobody there")])
+def test_a_transport_that_fails_beside_its_batches_ends_the_stage_with_its_words(
+    engine, scripted, accept, make_items, where, error
+):
+    transport = scripted(accept)
+    calls = []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if where == "batches" or len(calls) > 1:  # the first one cuts the batches, the others are the workers'
+            raise error
+        return transport
+
+    if where == "batches":
+        transport.batches = fail
+    built, journal = engine(transport if where == "batches" else fail)
+    items = make_items(3)
+    journal.open(items)
+    expected = ConnectionFailed if isinstance(error, ConnectionFailed) else PluginUnavailable
+    with pytest.raises(expected, match=str(error)):
+        built.send(items)
+    assert {state.outcome for state in journal.states()} == {Outcome.PLANNED}
 
 
 def test_batches_that_lose_a_file_are_refused(engine, scripted, accept, make_items):

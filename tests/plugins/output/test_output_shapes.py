@@ -173,3 +173,19 @@ def test_a_bar_on_a_terminal():
     assert done.returncode == 0
     assert b"3/3 files" in shown
     assert b"3.0/3.0 MiB" in shown
+
+
+def test_progress_counts_what_turns_out_to_be_there_already(capsys):
+    """Of a run that begins with images nobody knows yet which files of its resources are on the server."""
+    from xnatctl.api import Event, EventKind
+    from xnatctl_output.progress import observe
+
+    def tell(kind, **data):
+        observe(Event(kind=kind, data=data))
+
+    tell(EventKind.RUN_STARTED, files=3, bytes=30)
+    tell(EventKind.ITEM_DONE, path="a", outcome="accepted", bytes=10)
+    tell(EventKind.STAGE_STARTED, stage="r", skipped=1, skipped_bytes=10)
+    tell(EventKind.ITEM_DONE, path="b", outcome="accepted", bytes=10)
+    tell(EventKind.RUN_DONE)
+    assert capsys.readouterr().err == "2 of 2 files sent\n"
