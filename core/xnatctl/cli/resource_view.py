@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.refs import Destination, ResourceLevel
+from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.model.report import Level, PlaceState, Report, ReportItem, ResourceReport, Status
 from xnatctl.model.words import human_size
 
@@ -70,18 +70,20 @@ def _named(report: Report) -> str:
     titles = _titles(report)
     if len(titles) > 1 or not report.resources:
         return f"{len(titles)} resources" if len(titles) > 1 else f"resource {titles[0]}"
-    return f"resource {report.resources[0].label} of {_home(report.resources[0], report.destination)}"
+    return f"resource {report.resources[0].label} of {home_words(report.resources[0], report.destination)}"
 
 
-def _home(resource: ResourceReport, where: Destination) -> str:
+def home_words(resource: ResourceReport | ResourceRef, where: Destination) -> str:
+    """What carries a resource; before the server was asked, the project of an accession ID is not known."""
+    project = f" in project {where.project}" if where.project else ""
     match resource.level:
         case ResourceLevel.PROJECT:
             return f"project {where.project}"
         case ResourceLevel.SUBJECT:
-            return f"subject {where.subject} in project {where.project}"
+            return f"subject {where.subject}{project}"
         case ResourceLevel.SCAN:
-            return f"scan {resource.scan} of session {where.session} in project {where.project}"
-    return f"session {where.session} in project {where.project}"
+            return f"scan {resource.scan} of session {where.session}{project}"
+    return f"session {where.session}{project}"
 
 
 def _delivered(items: Sequence[ReportItem]) -> int:

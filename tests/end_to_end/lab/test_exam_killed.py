@@ -46,7 +46,7 @@ def events(tmp_path):
 def test_killed_at_each_journal_write(exam_lab, spread, assert_exactly, attached):
     points = [(number, when) for number in range(1, exam_lab.writes() + 1) for when in ("before", "after")]
     assert len(points) >= 20
-    for point, when in spread(points, 4):
+    for point, when in spread(points, 3):
         exam_lab.start_over()
         assert exam_lab.crash(point, when) == -9, (point, when, exam_lab.log)
         exam_lab.quiet()
@@ -112,7 +112,7 @@ def test_killed_at_random_moments(exam_lab, dice, full, assert_exactly, attached
     begun = time.monotonic()
     assert exam_lab.run()[0] == 0
     length = time.monotonic() - begun
-    for _ in range(20 if full else 2):
+    for _ in range(20 if full else 1):
         exam_lab.start_over()
         exam_lab.kill_after(dice.uniform(0.15, length))
         exam_lab.quiet()
