@@ -64,11 +64,12 @@ def _payloads(plan: UploadPlan) -> Iterator[str]:
 def _way(plan: UploadPlan, batches: int) -> str:
     """How, and to where."""
     where = plan.destination
+    workers = f"{plan.workers} to {plan.most_workers}" if plan.most_workers > plan.workers else plan.workers
     server = where.server or "the configured server"
     if not where.session:
         studies = len({item.study_instance_uid for item in plan.items})
-        return f"of {studies} {'study' if studies == 1 else 'studies'} with {plan.workers} workers to {server}"
+        return f"of {studies} {'study' if studies == 1 else 'studies'} with {workers} workers to {server}"
     goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
     subject = f", subject {where.subject}" if where.subject else ""
     target = f"{goal} of project {where.project}{subject}, session {where.session}"
-    return f"in {batches} requests with {plan.workers} workers to {server}: {target}"
+    return f"in {batches} requests with {workers} workers to {server}: {target}"
