@@ -38,6 +38,8 @@ class Pace:
         self._lock = threading.Lock()
         self._best = 0.0
         self._trying = False
+        self._doubling = True
+        self._before = workers
         self._resting = 0
         self._deaf = 0
         self._new_round()
@@ -71,19 +73,21 @@ class Pace:
         if self._deaf == 0:
             self._deaf = self._limit
             self._limit = max(1, self._limit // 2)
-            self._resting, self._trying = _REST, False
+            self._resting, self._trying, self._doubling = _REST, False, False
         self._new_round()
 
     def _judge(self) -> None:
-        """A round is over: more, as long as that pays; back to what was enough, and after a while another try."""
+        """A round is over: more, as long as that pays; back to what was enough, and after a while another try.
+
+        Twice as many at first, small steps once something was too much.
+        """
         rate = self._done / max(self._clock() - self._since, 1e-9)
         if self._resting:
             self._resting -= 1
         elif self._trying and rate <= self._best * _GAIN:
-            self._limit = max(1, self._limit - _STEP)
-            self._resting, self._trying = _REST, False
+            self._limit, self._resting, self._trying, self._doubling = self._before, _REST, False, False
         else:
-            self._best = rate
-            self._trying = self._limit < self.most
-            self._limit = min(self.most, self._limit + _STEP)
+            self._best, self._before = rate, self._limit
+            self._limit = min(self.most, 2 * self._limit if self._doubling else self._limit + _STEP)
+            self._trying = self._limit > self._before
         self._new_round()
