@@ -14,12 +14,11 @@ import click
 import xnatctl
 from xnatctl.cli.console import printable, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
-from xnatctl.plugin.manager import PluginManager, policy_from
-from xnatctl.plugin.registry import Registry
 
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
     from xnatctl.model.plan import UploadPlan, UploadRequest
+    from xnatctl.plugin.registry import Registry
     from xnatctl.settings.credentials import CredentialChain
     from xnatctl.settings.profiles import Flags, Settings
     from xnatctl.xnat.client import XnatClient
@@ -51,6 +50,8 @@ class App:
     @cached_property
     def registry(self) -> Registry:
         """What the plugins provide."""
+        from xnatctl.plugin.manager import PluginManager, policy_from
+        from xnatctl.plugin.registry import Registry
         from xnatctl.settings.config import plugin_lists
 
         configured = plugin_lists if self.config_usable else _nothing_configured

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.lane import Lane, TransportFactory
+from xnatctl.delivery.pace import Pace
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.errors import Interrupted
 from xnatctl.model.events import Event
@@ -101,7 +102,7 @@ class Crew:
 
 
 class Engine:
-    """Sends the items of one stage with as many workers as the context says.
+    """Sends the items of one stage with as many workers as the context says, or up to `most`, as the server bears it.
 
     `anchored` says whether the session is fixed; `abort` cuts requests in flight.
     """
@@ -117,9 +118,10 @@ class Engine:
         abort: Callable[[], None] = lambda: None,
         policy: RetryPolicy | None = None,
         pause: Pause | None = None,
+        most: int = 0,
     ) -> None:
         pause = pause or Pause()
-        self._workers = context.workers
+        self._pace = Pace(context.workers, most)
         self._crew = Crew(tell=tell, pause=pause, abort=abort)
         self._lane = Lane(
             factory,
@@ -129,6 +131,7 @@ class Engine:
             policy=policy or RetryPolicy(),
             pause=pause,
             anchored=anchored,
+            pace=self._pace,
         )
 
     @property
@@ -144,7 +147,7 @@ class Engine:
         """
         if not items:
             return
-        count = min(self._workers, self._lane.load(items))
+        count = min(self._pace.most, self._lane.load(items))
         self._crew.run(self._lane.run, count, give_up=self._lane.give_up)
         if self._lane.unrecorded is not None:
             raise self._lane.unrecorded

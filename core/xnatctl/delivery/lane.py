@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.pace import Pace
 from xnatctl.delivery.planning import halve
 from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, classify, outcome_for
 from xnatctl.errors import JournalError, PluginUnavailable, XnatctlError
@@ -49,6 +50,7 @@ class Lane:
         pause: Pause,
         anchored: Callable[[], bool] = lambda: True,
         reconcile: Reconcile | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._factory = factory
         self._context = context
@@ -57,7 +59,8 @@ class Lane:
         self._policy = policy
         self._pause = pause
         self._reconcile = reconcile
-        self._work = _Work(anchored)
+        self._pace = pace or Pace(context.workers)
+        self._work = _Work(anchored, self._pace)
         self._transports: list[Transport] = []
         self._lock = threading.Lock()
         self._sizes: dict[str, int] = {}
@@ -220,6 +223,7 @@ class Lane:
         outcomes = tuple(early.get(outcome.path, outcome) for outcome in said)
         self._record([outcome for outcome in outcomes if outcome.path not in early], later=True)
         self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
+        self._pace.hear(outcomes)
         return outcomes
 
     def _report(self, outcome: ItemOutcome) -> None:
@@ -251,10 +255,11 @@ class Lane:
 
 
 class _Work:
-    """Batches to hand out; one at a time until `anchored` is true."""
+    """Batches to hand out; one at a time until `anchored` is true, then as many as `pace` says."""
 
-    def __init__(self, anchored: Callable[[], bool]) -> None:
+    def __init__(self, anchored: Callable[[], bool], pace: Pace) -> None:
         self._anchored = anchored
+        self._pace = pace
         self._batches: deque[Batch] = deque()
         self._in_flight = 0
         self._stopped = False
@@ -286,7 +291,7 @@ class _Work:
                 if self._stopped or (not self._batches and self._in_flight == 0):
                     self._changed.notify_all()
                     return None
-                if self._batches and (self._in_flight == 0 or self._anchored()):
+                if self._batches and (self._in_flight == 0 or (self._anchored() and self._room > 0)):
                     self._in_flight += 1
                     return self._batches.popleft()
                 if rested:
@@ -296,15 +301,24 @@ class _Work:
             rested = True
 
     @property
+    def _room(self) -> int:
+        """How many more may be in flight."""
+        return self._pace.limit - self._in_flight
+
+    @property
     def stopped(self) -> bool:
         """True when nothing more is to be sent."""
         with self._changed:
             return self._stopped
 
     def done(self) -> None:
+        """A batch is done; its worker takes the next one or leaves."""
         with self._changed:
             self._in_flight -= 1
-            self._changed.notify_all()
+            if self._in_flight == 0 or not self._batches:
+                self._changed.notify_all()
+            else:  # one place is for the worker itself; the others sleep on where there is none for them
+                self._changed.notify(max(0, self._room - 1))
 
     def stop(self, why: ItemOutcome | None) -> None:
         with self._changed:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from xnatctl.errors import SourceChanged
 from xnatctl.plugin.protocols import Body
+from xnatctl.xnat.rows import Feed
 
 Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
 
@@ -43,7 +44,8 @@ class BodyError(Exception):
 class Call:
     """One request, as often as it must be sent.
 
-    `limit` is the longest answer that is read, in bytes; `begun` the count of aborts when the request was made: a later
+    `limit` is the longest answer that is read, in bytes; `into` makes what takes the body of a success, anew for each
+    sending; `begun` the count of aborts when the request was made: a later
     abort ends it, also between two sendings.
     """
 
@@ -56,6 +58,7 @@ class Call:
     body: Body | None = None
     content_type: str | None = None
     on_bytes: Callable[[int], None] | None = None
+    into: Callable[[], Feed] | None = None
 
     def headers(self) -> dict[str, str]:
         """Content-Length always: XNAT takes a body of unknown length for a zip only (contract xnat-import 1.3)."""

@@ -31,6 +31,7 @@ from xnatctl.xnat.calls import BodyError, Call, Parameters, content_of, pairs
 from xnatctl.xnat.cookies import CookieKeep
 from xnatctl.xnat.faults import explain
 from xnatctl.xnat.replies import Reply
+from xnatctl.xnat.rows import Feed, Rows
 from xnatctl.xnat.sockets import Exchange, Halted, Sockets
 from xnatctl.xnat.wires import Answer, Place, Wires
 
@@ -52,6 +53,9 @@ LOGOUT_TIMEOUT = 10.0
 HASTY_TIMEOUT = 2.0
 #: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
 _KEEP_IDLE = 15.0
+
+#: As much is kept of an answer that is read as it comes (bytes), so that a login page is recognised.
+_BEGINNING = 65536
 
 #: Imports go to one URL again and again.
 _url = lru_cache(maxsize=64)(httpx.URL)
@@ -177,11 +181,13 @@ class XnatClient:
         relogin: bool = True,
         on_bytes: Callable[[int], None] | None = None,
         limit: int = MAX_ANSWER,
+        into: Callable[[], Feed] | None = None,
     ) -> Reply:
         """One request; `path` is below the base URL and comes from `url_path`.
 
         Returns 2xx and what `expect` lists. When the login has ended under way: one shared re-login, then once more.
-        `on_bytes` hears of each piece of the body that was sent. Raises AuthenticationError, PermissionDenied,
+        `on_bytes` hears of each piece of the body that was sent; `into()` takes the body of a 200 as it comes, and is
+        in the reply then. Raises AuthenticationError, PermissionDenied,
         NotFound, TooLarge, Throttled, NotXnat, ServerError, ConnectionFailed (nothing was sent), TransportError (the
         answer was lost), SourceChanged (from the body).
         """
@@ -196,6 +202,7 @@ class XnatClient:
             body=content,
             content_type=media_type,
             on_bytes=on_bytes,
+            into=into,
         )
         expected = expect or ()
         generation = self._login.generation if self._login else 0
@@ -262,6 +269,17 @@ class XnatClient:
         except (KeyError, TypeError, AttributeError):
             raise NotXnat(f"{self.server} did not answer {readable(path)} with a table.") from None
 
+    def each_row(self, path: str, take: Callable[[], Callable[[Mapping[str, str]], None]]) -> None:
+        """The rows of a long listing, one by one: `take()` makes what gets them, anew when it is asked again.
+
+        Raises NotXnat when it is no table.
+        """
+        reply = self.request("GET", path, params={"format": "json"}, limit=MAX_LISTING, into=lambda: Rows(take()))
+        try:
+            reply.fed.finish()
+        except (ValueError, AttributeError):
+            raise NotXnat(f"{self.server} did not answer {readable(path)} with a table.") from None
+
     def _send(self, call: Call, headers: Mapping[str, str]) -> tuple[Reply, dict[str, str | None]]:
         """Send and read the whole answer; also the cookies that came with it."""
         exchange = Exchange(
@@ -275,8 +293,9 @@ class XnatClient:
             with self._sockets.carrying(exchange):
                 exchange.check()
                 answer = self._answer(call, {**headers, **call.headers()}, body)
+                fed = call.into() if call.into is not None and answer.status_code == 200 else None
                 try:
-                    content = _read(answer, call.limit, self.server)
+                    content = _read(answer, call.limit, self.server, fed)
                 finally:
                     answer.close()
         except BodyError as error:
@@ -290,7 +309,7 @@ class XnatClient:
         given = cookie_lines.received(answer.headers.get_list("set-cookie"), self._context)
         # No secret in what is handed on: a reply may end in a log.
         named = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
-        return Reply(status=answer.status_code, headers=named, content=content), given
+        return Reply(status=answer.status_code, headers=named, content=content, fed=fed), given
 
     def _answer(self, call: Call, headers: Mapping[str, str], body: Iterator[bytes] | None) -> httpx.Response:
         """The head of the answer. What carries a body goes straight to the transport.
@@ -347,8 +366,8 @@ class _Answer(httpx.SyncByteStream):
         self._answer.close()
 
 
-def _read(answer: httpx.Response, limit: int, server: str) -> bytes:
-    """The whole body, bounded in size; its time is bounded by the sockets."""
+def _read(answer: httpx.Response, limit: int, server: str, fed: Feed | None) -> bytes:
+    """The whole body, or its beginning when the whole is `fed`; bounded in size, and by the sockets in time."""
     if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise NotXnat(
             f"{server} sent a compressed answer although none was asked for.",
@@ -361,7 +380,10 @@ def _read(answer: httpx.Response, limit: int, server: str) -> bytes:
         size += len(piece)
         if size > limit:
             raise TransportError(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
-        pieces.append(piece)
+        if fed is None or size <= _BEGINNING:
+            pieces.append(piece)
+        if fed is not None:
+            fed.feed(piece)
     return b"".join(pieces)
 
 
