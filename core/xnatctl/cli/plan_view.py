@@ -65,6 +65,9 @@ def _way(plan: UploadPlan, batches: int) -> str:
     """How, and to where."""
     where = plan.destination
     server = where.server or "the configured server"
+    if not where.session and any(stage.resource is not None for stage in plan.stages):
+        subject = f", subject {where.subject}" if where.subject else ""
+        return f"in {batches} requests to {server}: project {where.project}{subject}"
     if not where.session:
         studies = len({item.study_instance_uid for item in plan.items})
         return f"of {studies} {'study' if studies == 1 else 'studies'} with {plan.workers} workers to {server}"

@@ -216,7 +216,7 @@ def _run(run: PlanRun | HandoverRun, upload: Upload) -> Report:
 
 def _tell(app: App, event: Event) -> None:
     """To the log, and to every observer. What is about one file is detail there: file names may tell of people."""
-    if event.kind is not EventKind.BYTES_SENT:
+    if event.kind is not EventKind.BYTES_SENT and log.wanted():
         write = log.get().debug if event.kind is EventKind.ITEM_DONE else log.get().info
         message = {"message": event.message} if event.message else {}
         write(str(event.kind), **message, data={k: v for k, v in event.data.items() if k not in _DISPLAY})
@@ -305,7 +305,7 @@ def finish(app: App, report: Report, error: XnatctlError | None) -> None:
     from xnatctl.cli.report_view import report_document
 
     try:
-        app.render(report_document(report))
+        app.render(report_document(report, whole=app.shows_data))
     except XnatctlError as unprinted:
         app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
         if error is None:

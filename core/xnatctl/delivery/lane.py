@@ -110,13 +110,19 @@ class Lane:
             with self._factory(self._context) as transport:
                 with self._lock:
                     self._transports.append(transport)
-                rest = transport.rest if isinstance(transport, ConnectedTransport) else _nothing
+                leave = transport.rest if isinstance(transport, ConnectedTransport) else _nothing
+
+                def rest() -> None:
+                    leave()
+                    self._journal.sync()
+
                 going_on = True
                 while going_on and (batch := self._work.take(rest)) is not None:
                     try:
                         going_on = self._deliver(transport, batch)
                     finally:
                         self._work.done()
+                self._journal.sync()
         except JournalError as error:
             self.unrecorded = self.unrecorded or error
             self._work.stop(None)
@@ -198,7 +204,7 @@ class Lane:
         with self._lock:
             early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}
         outcomes = tuple(early.get(outcome.path, outcome) for outcome in said)
-        self._record([outcome for outcome in outcomes if outcome.path not in early])
+        self._record([outcome for outcome in outcomes if outcome.path not in early], later=True)
         self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
         return outcomes
 
@@ -208,9 +214,9 @@ class Lane:
         with self._lock:
             self._early[outcome.path] = outcome
 
-    def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
+    def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """To the journal, and then to whoever listens."""
-        self._journal.record(outcomes, flush=flush)
+        self._journal.record(outcomes, flush=flush, later=later)
         for outcome in outcomes:
             self._emit(_item_event(outcome, self._sizes[outcome.path]))
         if any(outcome.failure not in COMMON for outcome in outcomes):

@@ -6,6 +6,7 @@ import json as json_module
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlencode
 
 from xnatctl.errors import SourceChanged
@@ -19,6 +20,12 @@ def pairs(parameters: Parameters | None) -> list[tuple[str, str]]:
     if parameters is None:
         return []
     return list(parameters.items() if isinstance(parameters, Mapping) else parameters)
+
+
+@lru_cache(maxsize=64)
+def _query(parameters: tuple[tuple[str, str], ...]) -> str:
+    """Those of an import are the same for every file."""
+    return urlencode(parameters)
 
 
 class BodyError(Exception):
@@ -64,7 +71,7 @@ class Call:
     @property
     def target(self) -> str:
         """Path and query."""
-        return f"{self.path}?{urlencode(self.params)}" if self.params else self.path
+        return f"{self.path}?{_query(tuple(self.params))}" if self.params else self.path
 
     def content(self) -> Generator[bytes] | None:
         """The body from its first byte on. Raises BodyError."""
