@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "xnatctl-series"
-OURS = ("archive", "credentials", "gradual", "output", "sandbox", "zip")
+OURS = ("archive", "credentials", "cstore", "gradual", "output", "sandbox", "zip")
 UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")
 
 

@@ -75,6 +75,8 @@ def report_document(report: Report, *, whole: bool = True) -> Document:
     identifiers: tuple[str, ...] = (report.uri,) if report.uri else ()
     if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
         identifiers = tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
+    elif len(report.studies) > 1:
+        identifiers = tuple(study.uri or study.study_instance_uid for study in report.studies)
     return Document(
         schema="xnatctl.report/1",
         data=report.as_document() if whole else {},
@@ -87,6 +89,7 @@ def report_document(report: Report, *, whole: bool = True) -> Document:
 
 def _report_lines(report: Report) -> Iterable[str]:
     yield _headline(report)
+    yield from _studies(report)
     yield from _bad_items(report.items)
     yield from _noted(report.items)
     yield from _differences(report)
@@ -102,8 +105,9 @@ def _headline(report: Report) -> str:
         return resources_headline(report)
     counts, where = report.counts, report.destination
     place = {
-        PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
-        PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
+        PlaceState.ARCHIVED: f"archived{f' as {where.session}' if where.session else ''} in project {where.project}",
+        PlaceState.PREARCHIVE: f"in the prearchive of project {where.project}"
+        + (f" as {where.session}" if where.session else ""),
         PlaceState.RECEIVER: f"accepted by {(not where.session and where.server) or 'the receiver'}",
         PlaceState.UNKNOWN: "delivered, not archived" if counts.sent + counts.skipped else "delivered",
     }[report.state]
@@ -124,6 +128,20 @@ def _headline(report: Report) -> str:
         Level.CHECKSUM: "checked by checksum",
     }[report.verification.level]
     return f"{text}; {checked}." if report.status is Status.COMPLETE else f"{text}."
+
+
+def _studies(report: Report) -> Iterable[str]:
+    """Where each of several studies is."""
+    if len(report.studies) < 2:
+        return
+    for study in report.studies[:_LISTED]:
+        where = f" as {study.session}: {study.uri}" if study.uri else ""
+        state = {PlaceState.ARCHIVED: "archived", PlaceState.PREARCHIVE: "in the prearchive"}.get(
+            study.state, "not found"
+        )
+        yield f"Study {study.study_instance_uid}: {state}{where}"
+    if len(report.studies) > _LISTED:
+        yield f"... and {len(report.studies) - _LISTED} more studies; -o json lists all."
 
 
 def _bad_items(items: Sequence[ReportItem]) -> Iterable[str]:

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +35,8 @@ from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report
+from xnatctl.plugin.protocols import Credential
+from xnatctl.xnat.client import XnatClient
 from xnatctl_cstore.transport import CStoreTransport
 
 
@@ -114,22 +116,39 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
     """Send a path in this process, with a journal, and with retries that wait for next to nothing."""
 
     def run(
-        path: Path, port: int, *, workers: int = 2, base: float = 0.01, patience: float = 120.0, **more: Any
+        path: Path,
+        port: int,
+        *,
+        workers: int = 2,
+        base: float = 0.01,
+        patience: float = 120.0,
+        follow: tuple[str, str, str] | None = None,
+        label: str = "",
+        **more: Any,
     ) -> Delivery:
         request = UploadRequest(
             command="session upload-dicom",
             path=str(path),
-            destination=Destination(server=f"dicom://127.0.0.1:{port}/XNAT", project="", subject="", session=""),
+            destination=Destination(
+                server=f"dicom://127.0.0.1:{port}/{more.get('called_aet', 'XNAT')}", project="", subject="", session=""
+            ),
             transport="cstore",
             workers=workers,
             settles=False,
+            follow=Destination(server=follow[0], project=follow[1], subject="", session=label) if follow else None,
             options=options(port, **more),
         )
         plan = plan_session_upload(request)
         events: list[Event] = []
-        with closing(Journal(Store(tmp_path / f"journal-{port}.sqlite"))) as journal:
+        with ExitStack() as stack:
+            journal = stack.enter_context(closing(Journal(Store(tmp_path / f"journal-{port}.sqlite"))))
+            client = None
+            if follow is not None:
+                client = stack.enter_context(XnatClient(follow[0]))
+                who = Credential(kind="password", username=follow[2], secret=follow[2])
+                client.login(lambda: who)
             runtime = Runtime(
-                client=None,
+                client=client,
                 factories=lambda name: CStoreTransport,
                 tell=events.append,
                 rerun="xnatctl session upload-dicom again",
