@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import shutil
 import tempfile
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from .app import Application
 from .archiver import Archiver
@@ -50,6 +51,35 @@ class _Quiet(WSGIRequestHandler):
             return  # the other side hung up, or a fault cut the connection
 
 
+class _Server(ThreadedWSGIServer):
+    """Counts its connections, from before they are accepted until after they are closed."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, application: Application) -> None:
+        self._lock = threading.Lock()
+        self.connections = 0
+        super().__init__("127.0.0.1", port, application, _Quiet)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self.connections += change
+
+    def get_request(self) -> tuple[Any, Any]:
+        self._count(1)
+        try:
+            return super().get_request()
+        except BaseException:
+            self._count(-1)
+            raise
+
+    def shutdown_request(self, request: Any) -> None:
+        try:
+            super().shutdown_request(request)
+        finally:
+            self._count(-1)
+
+
 class Sandbox:
     """A server to start and stop, also as a context manager.
 
@@ -77,10 +107,7 @@ class Sandbox:
         self.direct = Direct(self)
         self._application = Application(self)
         self._jobs = Jobs(self)
-        self._server: BaseWSGIServer = make_server(
-            "127.0.0.1", port, self._application, threaded=True, request_handler=_Quiet
-        )
-        self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver's mix-in
+        self._server = _Server(port, self._application)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sandbox", daemon=True)
         self.url = f"http://127.0.0.1:{self._server.port}{self.context_path}"
         self.state.site["siteUrl"] = self.url
@@ -161,6 +188,11 @@ class Sandbox:
             self.dirty = True
 
     # for tests and for people
+
+    def is_quiet(self) -> bool:
+        """True when nobody is connected: everything that reached this machine has been dealt with."""
+        knocking, _, _ = select.select([self._server.socket], [], [], 0)
+        return not knocking and not self._server.connections
 
     def tick(self) -> None:
         """Run the idle jobs once, now."""
