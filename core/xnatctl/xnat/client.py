@@ -21,7 +21,7 @@ import httpx
 
 import xnatctl
 from xnatctl import log
-from xnatctl.errors import NotXnat, TransportError, UsageError
+from xnatctl.errors import NotXnat, UsageError
 from xnatctl.plugin.protocols import Body, Credential
 from xnatctl.xnat import cookies as cookie_lines
 from xnatctl.xnat import replies
@@ -30,7 +30,7 @@ from xnatctl.xnat.again import Again
 from xnatctl.xnat.calls import BodyError, Call, Parameters, content_of, pairs
 from xnatctl.xnat.cookies import CookieKeep
 from xnatctl.xnat.faults import explain
-from xnatctl.xnat.replies import Reply
+from xnatctl.xnat.replies import EndlessAnswer, Reply
 from xnatctl.xnat.rows import Feed, Rows
 from xnatctl.xnat.sockets import Exchange, Halted, Sockets
 from xnatctl.xnat.wires import Answer, Place, Wires
@@ -379,7 +379,7 @@ def _read(answer: httpx.Response, limit: int, server: str, fed: Feed | None) -> 
     for piece in answer.iter_raw():
         size += len(piece)
         if size > limit:
-            raise TransportError(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
+            raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
         if fed is None or size <= _BEGINNING:
             pieces.append(piece)
         if fed is not None:

@@ -19,6 +19,7 @@ from xnatctl.errors import (
     ServerError,
     Throttled,
     TooLarge,
+    TransportError,
     XnatctlError,
 )
 
@@ -28,6 +29,10 @@ _HEADING = re.compile(r"<h3>(.*?)</h3>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<[^>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+class EndlessAnswer(TransportError):
+    """An answer that is longer than any of XNAT's: asking again would bring the same."""
 
 
 def tidy(text: str) -> str:
