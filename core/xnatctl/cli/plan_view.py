@@ -65,8 +65,10 @@ def _payloads(plan: UploadPlan) -> Iterator[str]:
 def _way(plan: UploadPlan, batches: int) -> str:
     """How, and to where."""
     where = plan.destination
-    server = where.server or "the configured server"
     workers = f" with {plan.workers} workers" if plan.workers > 1 else ""
+    if plan.most_workers > plan.workers:
+        workers = f" with {plan.workers} to {plan.most_workers} workers"
+    server = where.server or "the configured server"
     means = f"in {counted(batches, 'request')}{workers} to {server}"
     resources = [stage.resource for stage in plan.stages if stage.resource is not None]
     if len(resources) == len([stage for stage in plan.stages if stage.kind is not StageKind.AWAIT]):

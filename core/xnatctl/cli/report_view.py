@@ -64,8 +64,8 @@ def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -
     return (_STUDY_COLUMN, *columns) if len(studies) > 1 else tuple(columns)
 
 
-def report_document(report: Report) -> Document:
-    """The report of an upload command; rows are series, and `data` holds every file."""
+def report_document(report: Report, *, whole: bool = True) -> Document:
+    """The report of an upload command; rows are series, and `data` holds every file, unless nobody is to see it."""
     rows = by_series(
         (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome))
         for item in report.items
@@ -77,7 +77,7 @@ def report_document(report: Report) -> Document:
         identifiers = tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
     return Document(
         schema="xnatctl.report/1",
-        data=report.as_document(),
+        data=report.as_document() if whole else {},
         columns=with_studies(SERIES_COLUMNS, rows) if rows else (),
         rows=rows,
         identifiers=identifiers,

@@ -125,6 +125,7 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         root=os.path.abspath(inventory.root),
         destination=request.destination,
         workers=request.workers,
+        most_workers=request.most_workers,
         placement=request.placement,
         overwrite=request.overwrite,
         stages=tuple(stages),

@@ -139,6 +139,8 @@ class Stage:
 class UploadRequest:
     """What the user asked for, before anything was looked at.
 
+    `workers` batches are in flight at once, and where `most_workers` is more, up to that many, as the server bears it.
+
     `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
     and nothing more can be asked; `resource` is where files that are not DICOM go; `options` are those of the
     transport and of the command that core does not know.
@@ -149,6 +151,7 @@ class UploadRequest:
     destination: Destination
     transport: str
     workers: int
+    most_workers: int = 0
     placement: Placement = Placement.ARCHIVE
     overwrite: Overwrite = Overwrite.DELETE
     verify: bool = True
@@ -191,6 +194,7 @@ class UploadPlan:
     unreadable: tuple[Exclusion, ...] = ()
     invalid: tuple[Exclusion, ...] = ()
     warnings: tuple[str, ...] = ()
+    most_workers: int = 0
     schema: str = PLAN_SCHEMA
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from xnatctl.model.outcome import Outcome
@@ -117,6 +118,10 @@ class ReportItem:
     resource: str = ""
 
 
+_ITEM_NAMES = tuple(field.name for field in fields(ReportItem))
+_item_values = attrgetter(*_ITEM_NAMES)
+
+
 @dataclass(kw_only=True, slots=True)
 class Counts:
     """`found == sent + skipped + failed` in an upload that ran; `skipped` = proven by an earlier run."""
@@ -163,8 +168,9 @@ class Report:
             "seconds": round(self.seconds, 3),
             "verification": asdict(self.verification),
             "resources": [asdict(resource) for resource in self.resources],
-            "items": [asdict(item) for item in self.items],
-            "excluded": [asdict(entry) for entry in self.excluded],
+            # `asdict` copies every text of every file; there may be a hundred thousand.
+            "items": [dict(zip(_ITEM_NAMES, _item_values(item), strict=True)) for item in self.items],
+            "excluded": [{"path": entry.path, "reason": entry.reason} for entry in self.excluded],
             "warnings": list(self.warnings),
             "next": list(self.next),
             "error": self.error,

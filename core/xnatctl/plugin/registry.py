@@ -183,9 +183,9 @@ class Registry:
 
     def tell(self, event: Event) -> None:
         """Tell every observer; what one raises is logged and dropped, and it is not told again."""
-        for plugin in self.manager.active:
+        for plugin in self.manager.plugins:
             observer = getattr(plugin.page, "xnatctl_on_event", None)
-            if observer is None or plugin.name in self._deaf:
+            if observer is None or plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue
             try:
                 observer(event=event)

@@ -39,11 +39,15 @@ def tidy(text: str) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret."""
+    """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret.
+
+    Of a body that was `fed` to somebody on the way only the beginning is left.
+    """
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
+    fed: Any = field(default=None, repr=False)
 
     @property
     def text(self) -> str:
