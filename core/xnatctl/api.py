@@ -112,7 +112,7 @@ if TYPE_CHECKING:
         tar_body,
         tgz_body,
     )
-    from xnatctl.packing.deflate import compressor_name
+    from xnatctl.packing.deflate import compressor_name, deflated_size
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive, resources
     from xnatctl.xnat.client import XnatClient
@@ -131,6 +131,7 @@ _LAZY = {
     "common_options": "xnatctl.cli.options",
     "compressor_name": "xnatctl.packing.deflate",
     "cut_batches": "xnatctl.delivery.planning",
+    "deflated_size": "xnatctl.packing.deflate",
     "deflated_zip_body": "xnatctl.packing.bodies",
     "destination_options": "xnatctl.cli.options",
     "find_home": "xnatctl.delivery.resource_home",
@@ -243,6 +244,7 @@ __all__ = [
     "compressor_name",
     "counted",
     "cut_batches",
+    "deflated_size",
     "deflated_zip_body",
     "destination_options",
     "file_name_problem",

@@ -217,6 +217,11 @@ class _Silent:
         """Nothing."""
 
 
+def wanted() -> bool:
+    """True when somebody asked for a log; without one, lines need not even be made."""
+    return _sink is not None
+
+
 def get() -> Any:
     """The logger; silent until `configure` was called, so that structlog is imported only when it is used."""
     if _sink is None:

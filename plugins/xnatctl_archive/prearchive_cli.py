@@ -54,10 +54,7 @@ def list_rows(app: App, project: str | None) -> None:
     rows = [{**asdict(row), "session": row.folder} for row in found]
     bad = [row for row in found if row.status in _TROUBLE]
     schema = "xnatctl.prearchive/1"
-    hints = tuple(
-        f"{row.folder} is {row.status}; see why: xnatctl prearchive show {row.project} {row.timestamp} {row.folder}"
-        for row in bad
-    )
+    hints = tuple(f"{row.folder} is {row.status}; see why: xnatctl prearchive show {row.ref}" for row in bad)
     app.render(
         Document(
             schema=schema,

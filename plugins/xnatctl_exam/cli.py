@@ -83,7 +83,7 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
-    default=WAIT,
+    default=int(WAIT),
     metavar="SECONDS",
     show_default=True,
     callback=_finite,
@@ -104,7 +104,12 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 @click.option(
     "--mode", default=None, metavar="TRANSPORT", help="How to send images: tar (default), zip, gradual, or a plugin's."
 )
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Requests at the same time.  [default: 4]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Requests at the same time.  [default: 4; with gradual 4 to 16, as the server bears it]",
+)
 @click.option(
     "--direct-archive/--prearchive",
     "archive",
@@ -170,6 +175,7 @@ def upload_exam(
     spec = app.registry.transport(transport).spec
     if not attach_only and (spec.payload is not Payload.DICOM or spec.settle != "session"):
         raise UsageError(f"The transport {transport} does not end in a session on a server, which an exam needs.")
+    named = workers or app.settings.workers.value
     request = UploadRequest(
         command=COMMAND,
         path=exam_root,
@@ -177,7 +183,8 @@ def upload_exam(
             server=app.settings.server_or_empty(), project=project, subject=subject or "", session=session
         ),
         transport=transport,
-        workers=workers or app.settings.workers.value or spec.default_workers,
+        workers=named or spec.default_workers,
+        most_workers=0 if named else spec.most_workers,
         placement=Placement.PREARCHIVE if archive is False else Placement.ARCHIVE,
         overwrite=policy,
         verify=verify,

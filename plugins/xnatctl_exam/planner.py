@@ -18,6 +18,7 @@ from xnatctl.api import (
     UploadPlan,
     UploadRequest,
     UsageError,
+    counted,
     plan_resource_stages,
     plan_session_upload,
     scan_path,
@@ -39,27 +40,36 @@ def plan_exam(request: UploadRequest) -> UploadPlan:
     choices = Choices.of(request)
     inventory = _inventory(request)
     sorting = sort_exam(inventory, choices)
-    stages: list[Stage] = []
     if choices.attach_only:
         _refuse_nothing_to_attach(inventory, sorting)
+        plan = _without_images(request, inventory)
     else:
         _refuse_no_dicom(inventory)
-        stages += plan_session_upload(replace(request, options=transport_options(request)), inventory).stages
+        plan = plan_session_upload(replace(request, options=transport_options(request)), inventory)
+    stages = list(plan.stages)
     if sorting.resources:
         stages.append(_wait(choices, inventory))
         stages += _attaching(request, choices, sorting.resources)
+    return replace(
+        plan,
+        stages=tuple(stages),
+        excluded=sorting.left_out,
+        unreadable=sorting.unreadable,
+        warnings=(*plan.warnings, *sorting.notes),
+    )
+
+
+def _without_images(request: UploadRequest, inventory: Inventory) -> UploadPlan:
+    """The plan of a session that exists, before anything is attached to it."""
     return UploadPlan(
         command=request.command,
-        root=os.path.abspath(request.path),
+        root=os.path.abspath(inventory.root),
         destination=request.destination,
         workers=request.workers,
         placement=request.placement,
         overwrite=request.overwrite,
-        stages=tuple(stages),
-        excluded=sorting.left_out,
-        unreadable=sorting.unreadable,
-        invalid=() if choices.attach_only else inventory.invalid,
-        warnings=(*inventory.warnings, *sorting.notes),
+        stages=(),
+        warnings=inventory.warnings,
     )
 
 
@@ -92,7 +102,8 @@ def _refuse_nothing_to_attach(inventory: Inventory, sorting: Sorting) -> None:
             f"read, first {entry.path} ({entry.reason}).",
             hint="Make them readable for this user and run the command again.",
         )
-    there = f"it holds {len(inventory.items)} DICOM instances" if inventory.items else "it holds no files"
+    images = counted(len(inventory.items), "DICOM instance")
+    there = f"it holds {images}" if inventory.items else "it holds no files"
     raise NotFound(
         f"There is nothing to attach in {inventory.root}: {there}, and --attach-only sends no DICOM.",
         hint="Files beside DICOM are taken along with --attach-nested LABEL."

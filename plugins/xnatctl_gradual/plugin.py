@@ -13,5 +13,6 @@ def xnatctl_transports() -> list[TransportSpec]:
             name="gradual",
             summary="one request per file, by the gradual-DICOM handler",
             target="xnatctl_gradual.transport:GradualTransport",
+            most_workers=16,  # the server's time for each file decides, so more at once are faster up to a point
         )
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,27 +34,26 @@ def save(state: State) -> None:
         document = {
             "schema": _SCHEMA,
             "counters": state.counters,
-            "users": [asdict(user) for user in state.users.values()],
-            "tokens": [asdict(token) for token in state.tokens.values()],
-            "projects": [asdict(project) for project in state.projects.values()],
-            "subjects": [asdict(subject) for subject in state.subjects.values()],
-            "experiments": [asdict(experiment) for experiment in state.experiments.values()],
-            "prearchive": [asdict(row) for row in state.prearchive],
-            "direct": [asdict(row) for row in state.direct],
-            "scps": [asdict(scp) for scp in state.scps],
-            "routing": asdict(state.routing),
-            "series_filter": list(state.series_filter),
+            "users": list(state.users.values()),
+            "tokens": list(state.tokens.values()),
+            "projects": list(state.projects.values()),
+            "subjects": list(state.subjects.values()),
+            "experiments": list(state.experiments.values()),
+            "prearchive": state.prearchive,
+            "direct": state.direct,
+            "scps": state.scps,
+            "routing": state.routing,
+            "series_filter": state.series_filter,
         }
+        text = json.dumps(document, default=_plain)
     path = state.directory / _FILE
     temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(document, default=_plain), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(type(value).__name__)
+    return str(value) if isinstance(value, Path) else vars(value)
 
 
 def load(state: State) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .state import State
 
+#: A data set's values as text, by keyword and by (group, element).
+Header = dict[str | tuple[int, int], str]
 #: The fields that may say `Project:P Subject:S Session:L AA:true`, in this order.
 COMMENTS = ("PatientComments", "StudyComments", "AdditionalPatientHistory")
 #: Whole values that may name a project when no comment does.
@@ -69,7 +71,7 @@ class Routing:
         self._state = state
         self._rules = tuple(rules)
 
-    def project(self, ds: Any) -> str | None:
+    def project(self, ds: Header) -> str | None:
         """The first candidate that exists and that the site's receiving user may write to; None = Unassigned."""
         user = str(self._state.site["receivedFileUser"])
         for candidate in self._projects(ds):
@@ -78,28 +80,28 @@ class Routing:
                 return found.id
         return None
 
-    def _projects(self, ds: Any) -> Iterator[str]:
+    def _projects(self, ds: Header) -> Iterator[str]:
         for rules in self._rules:
             yield from _expressed(ds, rules.project)
         for keyword in COMMENTS:
             yield from _assigned(ds, "Project", keyword)
         yield from (_value(ds, keyword) for keyword in _PROJECT_FIELDS)
 
-    def subject(self, ds: Any) -> str:
+    def subject(self, ds: Header) -> str:
         """`Subject:X`, else the patient's name; empty when there is neither."""
         return self._first(ds, "Subject", "PatientName")
 
-    def session(self, ds: Any) -> str:
+    def session(self, ds: Header) -> str:
         """`Session:X`, else the patient's ID, else a fixed word."""
         return self._first(ds, "Session", "PatientID") or _LAST_RESORT
 
-    def _first(self, ds: Any, key: str, otherwise: str) -> str:
+    def _first(self, ds: Header, key: str, otherwise: str) -> str:
         candidates = [value for rules in self._rules for value in _expressed(ds, getattr(rules, key.lower()))]
         candidates += [value for keyword in COMMENTS for value in _assigned(ds, key, keyword)]
         return to_label(next(iter(candidates), "") or _value(ds, otherwise))
 
     @staticmethod
-    def auto_archive(ds: Any) -> bool | None:
+    def auto_archive(ds: Header) -> bool | None:
         """`AA:true` or `AA:false`, which overrides the project's setting; None when nothing is said."""
         for keyword in COMMENTS:
             for value in _assigned(ds, "AA", keyword):
@@ -113,11 +115,11 @@ def to_label(value: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", value.strip())
 
 
-def _value(ds: Any, keyword: str) -> str:
-    return str(ds.get(keyword, "") or "").strip()
+def _value(ds: Header, keyword: str) -> str:
+    return ds.get(keyword, "").strip()
 
 
-def _assigned(ds: Any, key: str, keyword: str) -> Iterator[str]:
+def _assigned(ds: Header, key: str, keyword: str) -> Iterator[str]:
     """`Key : value` in one field, whatever its case."""
     pattern = rf"(?:^|[\s,;]){key}\s*:\s*([A-Za-z0-9_-]*)(?=[\s,;]|$)"
     match = re.search(pattern, _value(ds, keyword), re.IGNORECASE)
@@ -125,9 +127,9 @@ def _assigned(ds: Any, key: str, keyword: str) -> Iterator[str]:
         yield match.group(1)
 
 
-def _expressed(ds: Any, rules: str) -> Iterator[str]:
+def _expressed(ds: Header, rules: str) -> Iterator[str]:
     for rule in filter(None, map(_EXPRESSION.match, _lines(rules))):
-        element = ds.get((int(rule["group"], 16), int(rule["element"], 16)))
-        match = re.fullmatch(rule["pattern"], str(element.value).strip()) if element is not None else None
+        value = ds.get((int(rule["group"], 16), int(rule["element"], 16)))
+        match = re.fullmatch(rule["pattern"], value.strip()) if value is not None else None
         if match and (found := match.group(int(rule["index"] or 0))):
             yield found

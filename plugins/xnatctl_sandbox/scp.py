@@ -7,6 +7,7 @@ are kept as they came, only the file meta information is ours.
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Mapping
@@ -14,9 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, build_context, evt, register_uid
 from pynetdicom.service_class import StorageServiceClass
@@ -24,11 +23,11 @@ from pynetdicom.sop_class import uid_to_service_class
 
 from . import faults
 from .answers import StatusError
-from .receiving import Wish
 from .routing import NO_RULES
 from .scp_contexts import STORAGE, VERIFICATION, syntaxes_for, whitelisted
 from .scp_faults import ON_REQUEST, ON_STORE, REJECTIONS, refused, stores
 from .state import ScpInstance
+from .wishes import Wish
 
 if TYPE_CHECKING:
     from .server import Sandbox
@@ -295,18 +294,28 @@ class _Part10:
 
 
 def _head(entry: Mapping[str, Any], calling: str) -> bytes:
-    """Preamble, prefix and file meta information (PS3.10, section 7.1)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(entry["sop_class_uid"])
-    meta.MediaStorageSOPInstanceUID = UID(entry["sop_instance_uid"])
-    meta.TransferSyntaxUID = UID(entry["transfer_syntax"])
-    meta.ImplementationClassUID = UID(_IMPLEMENTATION[0])
-    meta.ImplementationVersionName = _IMPLEMENTATION[1]
-    meta.SourceApplicationEntityTitle = calling
-    out = DicomBytesIO()
-    out.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(out, meta, enforce_standard=True)
-    return out.getvalue()
+    """Preamble, prefix and file meta information (PS3.10, section 7.1), whatever the UIDs look like."""
+    elements = b"".join(
+        _element(number, vr, value)
+        for number, vr, value in (
+            (0x02, b"UI", entry["sop_class_uid"]),
+            (0x03, b"UI", entry["sop_instance_uid"]),
+            (0x10, b"UI", entry["transfer_syntax"]),
+            (0x12, b"UI", _IMPLEMENTATION[0]),
+            (0x13, b"SH", _IMPLEMENTATION[1]),
+            (0x16, b"AE", calling),
+        )
+    )
+    version = struct.pack("<HH2s2xI2s", 2, 1, b"OB", 2, b"\0\1")
+    length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(version) + len(elements))
+    return b"\0" * 128 + b"DICM" + length + version + elements
+
+
+def _element(number: int, vr: bytes, value: str) -> bytes:
+    """One element of group 2, explicit little endian, of even length (PS3.5, sections 6.2 and 7.1)."""
+    data = value.encode("ascii", "replace")
+    data += (b"\0" if vr == b"UI" else b" ") * (len(data) % 2)
+    return struct.pack("<HH2sH", 2, number, vr, len(data)) + data
 
 
 def _response(status: int, comment: str) -> Dataset:

@@ -14,7 +14,7 @@ Layout below the directory of the sandbox, so that a person can look at it::
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class AliasToken:
     alias: str
     secret: str
     login: str
+    id: int = 0
+    created: float = 0.0
 
 
 @dataclass
@@ -127,11 +129,28 @@ class Resource:
     file_count: int | None = None  # as the database has it: perhaps old, None = never counted
     file_size: int | None = None
     version: int = 0  # counts what is written to the catalog
+    counted: int = -1  # the version whose files the two numbers are of
 
     def count(self) -> None:
         """Bring the database's numbers up to date."""
         self.file_count = len(self.entries)
         self.file_size = sum(entry.size for entry in self.entries.values())
+        self.counted = self.version
+
+    def enter(self, entered: Mapping[str, FileEntry], *, count: bool) -> None:
+        """Write new entries to the catalog, and perhaps the numbers, without counting everything again."""
+        fresh = self.counted == self.version
+        more = sum(
+            entry.size - (self.entries[path].size if path in self.entries else 0) for path, entry in entered.items()
+        )
+        self.entries.update(entered)
+        self.version += bool(entered)
+        if not count:
+            return
+        if fresh and self.file_size is not None:
+            self.file_count, self.file_size, self.counted = len(self.entries), self.file_size + more, self.version
+        else:
+            self.count()
 
 
 @dataclass
@@ -266,6 +285,14 @@ class State:
             "requireLogin": True,
             "sessionArchiveTimeoutInterval": 600,  # s
             "receivedFileUser": "admin",
+            "preventCrossModalityMerge": False,
+            "enableCsrfToken": True,
+            "aliasTokenTimeout": "2 days",
+            "siteHome": "/",
+            "siteLogoPath": "/images/logo.png",
+            "zipExtensions": ["zip", "jar", "rar", "ear", "gar", "xar"],
+            "defaultProjectAutoArchiveSetting": 4,
+            "enableSitewideAnonymizationScript": True,
             "enableDicomReceiver": True,
             "dicomFileNameTemplate": (
                 "${StudyInstanceUID}-${SeriesNumber}-${InstanceNumber}-${HashSOPClassUIDWithSOPInstanceUID}"

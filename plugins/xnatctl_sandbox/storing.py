@@ -138,12 +138,11 @@ class Storing:
                 resource = self.create(parent, work.label, work.options)  # whoever else is making it as well (4.7)
             else:
                 _configure(resource, work.options)
-            if work.entered:
-                resource.entries.update(work.entered)
-                for twin in (r for r in parent.resources if r.directory == resource.directory):
-                    twin.version += 1  # they share the catalog's file
-            if work.options.get("update-stats", "").lower() != "false" and not switches.stale_stats:
-                resource.count()
+            counts = work.options.get("update-stats", "").lower() != "false" and not switches.stale_stats
+            resource.enter(work.entered, count=counts)
+            for twin in parent.resources:
+                if twin is not resource and twin.directory == resource.directory:
+                    twin.version += bool(work.entered)  # they share the catalog's file
             self._sandbox.dirty = True
 
     def create(self, parent: Parent, label: str, options: Mapping[str, str]) -> Resource:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -24,6 +25,7 @@ from xnatctl.api import (
     changed_outcome,
     compressor_name,
     cut_batches,
+    deflated_size,
     deflated_zip_body,
     fits_zip,
     stored_zip_body,
@@ -31,19 +33,22 @@ from xnatctl.api import (
     tgz_body,
 )
 from xnatctl_zip.choice import Choice, compressible
+from xnatctl_zip.memory import LARGEST, Room, batch_size
 
 _HANDLER = "DICOM-zip"
 #: DICOM-zip reads tar since this version (contract xnat-import 7).
 _TAR_SINCE = (1, 8, 3)
-#: A compressed bundle is held in memory, one per worker.
-_COMPRESSED_BATCH = 32 * 2**20
+#: Bytes on which the compressor is tried before the first bundle is packed, and on which the link is.
+_SAMPLE = 1 << 20
+_PROBE = 4 << 20
 
 
 class _Shared:
     """What the workers of one run know together."""
 
-    def __init__(self, wanted: str) -> None:
-        self.choice = Choice(wanted)
+    def __init__(self, wanted: str, workers: int) -> None:
+        self.choice = Choice(wanted, share=min(1.0, _cores() / workers))
+        self.room = Room()
         self.said = False
         self.lock = threading.Lock()
 
@@ -62,7 +67,8 @@ class _Bundle:
         self._wanted = str(context.options.get("compress") or "auto")
         key = context.importer if context.importer is not None else self
         with _shared_lock:
-            self._shared = _shared.setdefault(key, _Shared(self._wanted))
+            self._shared = _shared.setdefault(key, _Shared(self._wanted, context.workers))
+        self._upload = sum(item.size for item in context.items)
 
     def __enter__(self) -> Self:
         return self
@@ -85,33 +91,60 @@ class _Bundle:
         """Smaller batches when they may have to be held in memory."""
         if self._wanted == "never":
             return cut_batches(items, workers)
-        return cut_batches(items, workers, max_bytes=_COMPRESSED_BATCH)
+        batches = cut_batches(items, workers, max_bytes=batch_size(workers))
+        return batches if self._wanted == "always" else [*batches[:1], *_probes(batches[1:])]
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """One request."""
         importer = self._context.importer
         if importer is None:
             raise PluginUnavailable("This transport was made to describe, not to send.")
-        compress = self._shared.choice.compress(batch.items)
+        choice, size = self._shared.choice, batch.size
+        if size <= LARGEST and choice.compress(batch.items, self._upload):
+            if choice.curious:
+                self._try_compressor(batch.items)
+            if choice.compress(batch.items, self._upload):
+                with self._shared.room.hold(size, self._context.stop_requested):
+                    return self._packed(importer, batch, emit)
+        started = time.monotonic()
+        result = self._deliver(importer, batch, emit, self._body(importer, batch.items, emit, compress=False))
+        if all(outcome.outcome.delivered for outcome in result.outcomes):
+            choice.sent(size, time.monotonic() - started)
+        return result
+
+    def _packed(self, importer: Importer, batch: Batch, emit: Emit) -> BatchResult:
         started = time.monotonic()
         try:
-            content_type, body = self._body(importer, batch.items, emit, compress=compress)
+            body = self._body(importer, batch.items, emit, compress=True)
         except SourceChanged as error:  # compressed bundles are read before they are sent
             return BatchResult(outcomes=tuple(changed_outcome(item, error) for item in batch.items))
-        built = time.monotonic()
-        result = importer.deliver(batch.items, handler=_HANDLER, content_type=content_type, body=body, emit=emit)
-        if compress:
-            self._shared.choice.packed(batch.size, built - started)
-        elif all(outcome.outcome.delivered for outcome in result.outcomes):
-            self._shared.choice.sent(batch.size, time.monotonic() - built)
+        built = time.monotonic() - started
+        result = self._deliver(importer, batch, emit, body)
+        delivered = all(outcome.outcome.delivered for outcome in result.outcomes)
+        self._shared.choice.packed(batch.size, built, time.monotonic() - started if delivered else None)
         return result
+
+    def _deliver(self, importer: Importer, batch: Batch, emit: Emit, body: tuple[str, Body]) -> BatchResult:
+        content_type, content = body
+        return importer.deliver(batch.items, handler=_HANDLER, content_type=content_type, body=content, emit=emit)
+
+    def _try_compressor(self, items: Sequence[UploadItem]) -> None:
+        """Learn how fast it is, on the beginning of the batch."""
+        item = next(item for item in items if compressible(item))
+        try:
+            with self._context.open_item(item) as reader:
+                data = reader.read(_SAMPLE)
+        except SourceChanged:
+            return  # said when it is sent
+        started = time.thread_time()
+        deflated_size(data)
+        self._shared.choice.packed(len(data), time.thread_time() - started)
 
     def close(self) -> None:
         """Nothing of its own is open."""
 
     def _body(self, importer: Importer, items: Sequence[UploadItem], emit: Emit, *, compress: bool) -> tuple[str, Body]:
         open_item = self._context.open_item
-        compress = compress and sum(item.size for item in items) <= 2 * _COMPRESSED_BATCH
         if self.form == "zip" or (importer.version < _TAR_SINCE and self._say_zip(emit)):
             if not fits_zip(items):
                 # One file of 4 GiB and more: zip64 divides readers, tar does not; older servers get what they can read.
@@ -131,6 +164,29 @@ class _Bundle:
                 text = "This server is older than XNAT 1.8.3 and reads no tar; sending zip instead."
                 emit(Event(kind=EventKind.WARNING, message=text))
         return True
+
+
+def _probes(batches: Sequence[Batch]) -> Iterator[Batch]:
+    """The first of many batches in small ones, so that the link is known before much has gone over it."""
+    if len(batches) < 2:
+        yield from batches
+        return
+    first, number, size = batches[0], 0, 0
+    group: list[UploadItem] = []
+    for item in first.items:
+        if group and size + item.size > _PROBE:
+            yield Batch(id=f"{first.id}-{number}", items=tuple(group))
+            group, size, number = [], 0, number + 1
+        group.append(item)
+        size += item.size
+    yield Batch(id=f"{first.id}-{number}", items=tuple(group))
+    yield from batches[1:]
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 class TarTransport(_Bundle):

@@ -15,6 +15,7 @@ import xnatctl.errors as errors
 from xnatctl.cli.console import printable
 from xnatctl.cli.main import _early_output
 from xnatctl.cli.uploading import command_line
+from xnatctl.model.refs import PrearchiveRef
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -69,6 +70,10 @@ def test_the_command_to_run_again_holds_no_secret():
     line = command_line(["session", "upload", "my dir", "--password", "s3cret", "--dry-run", "-P", "P"])
     assert line == "xnatctl session upload 'my dir' -P P"
     assert "s3cret" not in command_line(["--password=s3cret"])
+
+
+def test_a_row_of_the_prearchive_can_be_pasted_into_a_shell():
+    assert str(PrearchiveRef(project="DEMO", timestamp="20240115_120000", folder="a b")) == "DEMO 20240115_120000 'a b'"
 
 
 def test_terminal_text_is_shown_not_obeyed():

@@ -86,6 +86,11 @@ def test_the_readme_names_the_commands_that_ci_runs():
     assert 'pip install -e ".[all]" tox' in readme
 
 
+def test_the_transport_on_the_page_is_the_one_that_is_tested():
+    code = (DOCS / "examples" / "xnatctl-series" / "xnatctl_series" / "transport.py").read_text()
+    assert f"```python\n{code}```" in (DOCS / "how-to" / "write-a-plugin.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["plugin.py", "transport.py"])
 def test_the_example_plugin_uses_the_api_alone(name):
     text = (DOCS / "examples" / "xnatctl-series" / "xnatctl_series" / name).read_text()

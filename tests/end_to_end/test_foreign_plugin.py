@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "xnatctl-series"
-OURS = ("archive", "credentials", "gradual", "output", "sandbox", "zip")
+OURS = ("archive", "credentials", "cstore", "gradual", "output", "sandbox", "zip")
 UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")
 
 
@@ -140,8 +140,66 @@ def test_a_transport_that_hands_over_needs_no_server_and_says_no_more_than_it_kn
     report = done.document
     assert report["destination"]["state"] == "receiver"
     assert report["verification"]["level"] == "none"
-    assert (report["counts"]["sent"], report["counts"]["verified"]) == (300, 0)
+    assert (report["counts"]["sent"], report["counts"]["verified"]) == (len(exam.instances), 0)
     assert {digest(path) for path in folder.iterdir()} == set(exam.digests.values())
+
+
+def test_what_a_transport_prints_never_stands_beside_the_document(xnatctl, install, exam, tmp_path):
+    noisy = DROP.replace(
+        "        for item in batch.items:\n            with",
+        "        print('noise')\n        for item in batch.items:\n            with",
+    )
+    assert noisy != DROP
+    env = install("drop", noisy)
+    (tmp_path / "inbox").mkdir()
+    done = xnatctl(
+        "session", "upload", exam.directory, *UPLOAD, "--mode", "drop", "--into", tmp_path / "inbox", "-o", "json",
+        env=env,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.document["status"] == "complete"
+    assert "noise" in done.err
+
+
+@pytest.mark.parametrize("failure", ["raise RuntimeError('no luck')", "raise SystemExit(3)"])
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_transport_that_cannot_be_made_is_named(xnatctl, install, exam, tmp_path, failure, dry):
+    env = install("drop", DROP.replace("        self.context = context\n", f"        {failure}\n"))
+    done = xnatctl(
+        "session", "upload", exam.directory, *UPLOAD, "--mode", "drop", "--into", tmp_path, "-o", "json",
+        *(["--dry-run"] if dry else []), env=env,
+    )  # fmt: skip
+    assert done.code == 8
+    for word in ("drop", "dist-drop 1.0", failure.split("(")[0].removeprefix("raise ")):
+        assert word in done.document["error"]["message"]
+
+
+PLANNERS = {
+    "leaves": "@hookimpl\ndef xnatctl_plan_upload(request):\n    raise SystemExit(3)\n",
+    "garbage": "@hookimpl\ndef xnatctl_plan_upload(request):\n    return 42\n",
+    "raises": "@hookimpl\ndef xnatctl_plan_upload(request):\n    raise ValueError('no luck')\n",
+}
+
+
+@pytest.mark.parametrize("kind", PLANNERS)
+def test_a_planner_that_fails_stops_the_command_and_is_named(xnatctl, alice, install, exam, kind):
+    env = {**alice, **install("planner", DROP + PLANNERS[kind])}
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--dry-run", "-o", "json", env=env)
+    assert done.code == 8
+    assert "planner (dist-planner 1.0)" in done.document["error"]["message"]
+    assert "XNATCTL_BLOCK_PLUGINS=planner" in done.document["error"]["hint"]
+
+
+@pytest.mark.parametrize("failure", ["raise RuntimeError('observer')", "raise SystemExit(3)"])
+def test_an_observer_that_fails_is_told_nothing_more(xnatctl, sandbox, alice, install, exam, tmp_path, failure):
+    told = tmp_path / "told"
+    source = (
+        "from xnatctl.api import *\n@hookimpl\ndef xnatctl_on_event(event):\n"
+        f"    open({str(told)!r}, 'a').write('x')\n    {failure}\n"
+    )
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, env={**alice, **install("observer", source)})
+    assert done.code == 0, done.err
+    assert told.read_text() == "x"
 
 
 def test_the_log_holds_the_run_and_no_secret(xnatctl, sandbox, alice, exam, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from xnatctl.testing.contracts import (
@@ -52,6 +55,22 @@ class TestZip(TransportContract):
 class TestGradual(TransportContract):
     def make(self, context):
         return GradualTransport(context)
+
+
+class TestTheExampleOfTheDocumentation(TransportContract):
+    options = {"level": 1}
+
+    @pytest.fixture(autouse=True)
+    def installed(self, monkeypatch):
+        monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples" / "xnatctl-series")
+        yield
+        for name in [name for name in sys.modules if name.startswith("xnatctl_series")]:
+            monkeypatch.delitem(sys.modules, name)
+
+    def make(self, context):
+        from xnatctl_series.transport import SeriesTransport
+
+        return SeriesTransport(context)
 
 
 class TestResource(ResourceTransportContract):

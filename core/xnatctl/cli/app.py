@@ -14,12 +14,11 @@ import click
 import xnatctl
 from xnatctl.cli.console import printable, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
-from xnatctl.plugin.manager import PluginManager, policy_from
-from xnatctl.plugin.registry import Registry
 
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
     from xnatctl.model.plan import UploadPlan, UploadRequest
+    from xnatctl.plugin.registry import Registry
     from xnatctl.settings.credentials import CredentialChain
     from xnatctl.settings.profiles import Flags, Settings
     from xnatctl.xnat.client import XnatClient
@@ -51,6 +50,8 @@ class App:
     @cached_property
     def registry(self) -> Registry:
         """What the plugins provide."""
+        from xnatctl.plugin.manager import PluginManager, policy_from
+        from xnatctl.plugin.registry import Registry
         from xnatctl.settings.config import plugin_lists
 
         configured = plugin_lists if self.config_usable else _nothing_configured
@@ -182,9 +183,24 @@ class App:
         """The output format: flag, else settings, else table."""
         return self.output or str(self.settings.output.value)
 
+    @property
+    def _identifiers_only(self) -> bool:
+        return self.quiet and self.output in (None, "table")
+
+    @property
+    def shows_data(self) -> bool:
+        """Whether a document's `data` may be looked at: our table draws rows, and `-q` prints identifiers.
+
+        Raises UsageError, PluginUnavailable for a format that cannot be had.
+        """
+        if self._identifiers_only:
+            return False
+        name = self.format_name()
+        return name != "table" or not self.registry.formatter(name).plugin.ours
+
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers."""
-        if self.quiet and self.output in (None, "table"):
+        if self._identifiers_only:
             text = "".join(f"{printable(identifier)}\n" for identifier in document.identifiers)
         else:
             formatter = self.registry.load(self.registry.formatter(self.format_name()))()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,10 @@ from xnatctl.cli.app import App
 from xnatctl.cli.builtin import BUILTIN, GROUPS
 from xnatctl.cli.console import say
 from xnatctl.errors import PluginUnavailable, UsageError
-from xnatctl.plugin.registry import Provided, Registry
 from xnatctl.plugin.specs import CommandSpec
+
+if TYPE_CHECKING:
+    from xnatctl.plugin.registry import Provided, Registry
 
 
 def _app(context: click.Context) -> App:
@@ -96,6 +99,7 @@ class _StandIn(click.Command):
         registry = _app(context).registry
         if self._spec in BUILTIN:
             from xnatctl.plugin.manager import Plugin
+            from xnatctl.plugin.registry import Provided
 
             core = Plugin(name="core", target="xnatctl", distribution="xnatctl", version="", ours=True)
             command: click.Command = registry.load(Provided(spec=self._spec, plugin=core))

@@ -64,8 +64,8 @@ def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -
     return (_STUDY_COLUMN, *columns) if len(studies) > 1 else tuple(columns)
 
 
-def report_document(report: Report) -> Document:
-    """The report of an upload command; rows are series, and `data` holds every file."""
+def report_document(report: Report, *, whole: bool = True) -> Document:
+    """The report of an upload command; rows are series, and `data` holds every file, unless nobody is to see it."""
     rows = by_series(
         (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome))
         for item in report.items
@@ -75,9 +75,11 @@ def report_document(report: Report) -> Document:
     identifiers: tuple[str, ...] = (report.uri,) if report.uri else ()
     if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
         identifiers = tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
+    elif len(report.studies) > 1:
+        identifiers = tuple(study.uri or study.study_instance_uid for study in report.studies)
     return Document(
         schema="xnatctl.report/1",
-        data=report.as_document(),
+        data=report.as_document() if whole else {},
         columns=with_studies(SERIES_COLUMNS, rows) if rows else (),
         rows=rows,
         identifiers=identifiers,
@@ -87,6 +89,7 @@ def report_document(report: Report) -> Document:
 
 def _report_lines(report: Report) -> Iterable[str]:
     yield _headline(report)
+    yield from _studies(report)
     yield from _bad_items(report.items)
     yield from _noted(report.items)
     yield from _differences(report)
@@ -98,12 +101,13 @@ def _report_lines(report: Report) -> Iterable[str]:
 
 
 def _headline(report: Report) -> str:
-    if report.resources and report.counts.found:
+    if report.counts.found and any(item.resource for item in report.items):
         return resources_headline(report)
     counts, where = report.counts, report.destination
     place = {
-        PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
-        PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
+        PlaceState.ARCHIVED: f"archived{f' as {where.session}' if where.session else ''} in project {where.project}",
+        PlaceState.PREARCHIVE: f"in the prearchive of project {where.project}"
+        + (f" as {where.session}" if where.session else ""),
         PlaceState.RECEIVER: f"accepted by {(not where.session and where.server) or 'the receiver'}",
         PlaceState.UNKNOWN: "delivered, not archived" if counts.sent + counts.skipped else "delivered",
     }[report.state]
@@ -124,6 +128,20 @@ def _headline(report: Report) -> str:
         Level.CHECKSUM: "checked by checksum",
     }[report.verification.level]
     return f"{text}; {checked}." if report.status is Status.COMPLETE else f"{text}."
+
+
+def _studies(report: Report) -> Iterable[str]:
+    """Where each of several studies is."""
+    if len(report.studies) < 2:
+        return
+    for study in report.studies[:_LISTED]:
+        where = f" as {study.session}: {study.uri}" if study.uri else ""
+        state = {PlaceState.ARCHIVED: "archived", PlaceState.PREARCHIVE: "in the prearchive"}.get(
+            study.state, "not found"
+        )
+        yield f"Study {study.study_instance_uid}: {state}{where}"
+    if len(report.studies) > _LISTED:
+        yield f"... and {len(report.studies) - _LISTED} more studies; -o json lists all."
 
 
 def _bad_items(items: Sequence[ReportItem]) -> Iterable[str]:

@@ -38,7 +38,12 @@ stay. --overwrite append adds and refuses what is there already. --overwrite non
 @click.option(
     "--mode", default=None, metavar="TRANSPORT", help="How to send: tar (default), zip, gradual, or a plugin's."
 )
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Requests at the same time.  [default: 4]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Requests at the same time.  [default: 4; with gradual 4 to 16, as the server bears it]",
+)
 @click.option(
     "--direct-archive/--prearchive",
     "archive",
@@ -96,6 +101,7 @@ def upload(
         )
     if spec.payload is not Payload.DICOM:
         raise UsageError(f"The transport {transport} carries {spec.payload} files, not DICOM sessions.")
+    named = workers or app.settings.workers.value
     request = UploadRequest(
         command="session upload",
         path=path,
@@ -103,7 +109,8 @@ def upload(
             server=app.settings.server_or_empty(), project=project, subject=subject, session=session
         ),
         transport=transport,
-        workers=workers or app.settings.workers.value or spec.default_workers,
+        workers=named or spec.default_workers,
+        most_workers=0 if named else spec.most_workers,
         placement=Placement.ARCHIVE if archive else Placement.PREARCHIVE,
         overwrite=Overwrite(overwrite or str(app.settings.overwrite.value)),
         verify=verify,

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,8 @@ from xnatctl.model.report import Counts, Report, Status
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
-    from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.journal import Journal
     from xnatctl.delivery.lock import Lock
-    from xnatctl.delivery.run import PlanRun
     from xnatctl.plugin.protocols import Transport, TransportContext
 
 
@@ -87,48 +85,56 @@ def run_upload(app: App, upload: Upload) -> None:
     Ends through `App.exit_with` with the exit code of DESIGN 8; raises nothing foreseeable.
     """
     request = upload.request
-    report = Report(
+    nothing = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )
+    #: The last one counts: of what was done, once something is done. An interrupt may come at any moment, also twice.
+    reports = [nothing]
+    error: XnatctlError | None = None
     try:
-        plan = app.registry.plan_upload(request)
-        _require_transports(app, plan)
+        # What a plugin prints must not stand beside the document.
+        with redirect_stdout(sys.stderr):
+            plan = app.registry.plan_upload(request)
+            _require_transports(app, plan)
+            if not upload.dry_run:
+                _carry_out(app, upload, plan, reports)
         if upload.dry_run:
             _show_plan(app, plan)
             return
-        report = _carry_out(app, upload, plan)
-    except _Ended as ended:
-        report = ended.report
-        _write_error(report, ended.error)
-        finish(app, report, ended.error)
-        return
-    except XnatctlError as error:
-        _write_error(report, error)
-        finish(app, report, error)
-        return
-    finish(app, report, None)
+    except (KeyboardInterrupt, Interrupted) as interrupt:
+        error = _interrupted(interrupt, upload, reports[-1], begun=reports[-1] is not nothing)
+    except XnatctlError as raised:
+        error = raised
+    if error is not None:
+        _write_error(reports[-1], error)
+    finish(app, reports[-1], error)
 
 
-class _Ended(Exception):
-    """A run that ended early, with the report of what was done."""
+def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, begun: bool) -> Interrupted:
+    """The error of an upload that was interrupted; before it began there is nothing to finish."""
+    number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
+    if not begun:
+        return Interrupted("Interrupted before anything was sent.", signal_number=number)
+    report.next.append(upload.rerun)
+    return Interrupted(
+        "Interrupted. What the server took so far stays there.",
+        hint=f"Finish with: {upload.rerun}",
+        signal_number=number,
+    )
 
-    def __init__(self, report: Report, error: XnatctlError) -> None:
-        super().__init__(error.message)
-        self.report = report
-        self.error = error
 
-
-def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
+def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]) -> None:
     from xnatctl.delivery.course import Runtime
     from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.resource_home import is_resources_only, locate
     from xnatctl.delivery.run import PlanRun
     from xnatctl.delivery.settle import WAIT
 
-    # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login.
-    client = app.connect() if upload.request.settles else None
+    # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login; following it does.
+    settles, follows = upload.request.settles, upload.request.follow is not None
+    client = app.connect() if settles or follows else None
     session = None
-    if client is not None:
+    if client is not None and settles:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
         if is_resources_only(plan):
             plan, session = locate(client, plan)
@@ -145,7 +151,9 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
             exclusively=lambda key: _exclusively(app, upload, key),
             session=session,
         )
-        return _run(PlanRun(plan, runtime) if client is not None else HandoverRun(plan, runtime), upload)
+        run = PlanRun(plan, runtime) if settles else HandoverRun(plan, runtime)
+        reports.append(run.report)
+        run.run()
 
 
 @contextmanager
@@ -192,27 +200,9 @@ def _request_text(upload: Upload, plan: UploadPlan) -> str:
     return json.dumps({"request": request.as_document(), "wait": upload.wait})
 
 
-def _run(run: PlanRun | HandoverRun, upload: Upload) -> Report:
-    try:
-        return run.run()
-    except (KeyboardInterrupt, Interrupted) as interrupt:
-        number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
-        run.report.next.append(upload.rerun)
-        raise _Ended(
-            run.report,
-            Interrupted(
-                "Interrupted. What the server took so far stays there.",
-                hint=f"Finish with: {upload.rerun}",
-                signal_number=number,
-            ),
-        ) from None
-    except XnatctlError as error:
-        raise _Ended(run.report, error) from error
-
-
 def _tell(app: App, event: Event) -> None:
     """To the log, and to every observer. What is about one file is detail there: file names may tell of people."""
-    if event.kind is not EventKind.BYTES_SENT:
+    if event.kind is not EventKind.BYTES_SENT and log.wanted():
         write = log.get().debug if event.kind is EventKind.ITEM_DONE else log.get().info
         message = {"message": event.message} if event.message else {}
         write(str(event.kind), **message, data={k: v for k, v in event.data.items() if k not in _DISPLAY})
@@ -221,8 +211,14 @@ def _tell(app: App, event: Event) -> None:
 
 def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:
     """The target of an active transport. Raises PluginUnavailable or UsageError with what there is instead."""
-    factory: Callable[[TransportContext], Transport] = app.registry.load(app.registry.transport(name))
-    return factory
+    provided = app.registry.transport(name)
+    factory: Callable[[TransportContext], Transport] = app.registry.load(provided)
+
+    def make(context: TransportContext) -> Transport:
+        with app.registry.blaming(provided):
+            return factory(context)
+
+    return make
 
 
 def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,7 +249,8 @@ def _show_plan(app: App, plan: UploadPlan) -> None:
     for stage in plan.stages:
         if stage.kind is StageKind.SEND and stage.transport:
             factory = transport_factory(app, stage.transport)
-            with factory(context_for(stage, plan, None)) as transport:
+            blaming = app.registry.blaming(app.registry.transport(stage.transport))
+            with redirect_stdout(sys.stderr), blaming, factory(context_for(stage, plan, None)) as transport:
                 described.setdefault(stage.transport, {}).update(transport.describe())
                 batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
     app.render(plan_document(plan, description=described, batches=batches))
@@ -294,7 +291,7 @@ def finish(app: App, report: Report, error: XnatctlError | None) -> None:
     from xnatctl.cli.report_view import report_document
 
     try:
-        app.render(report_document(report))
+        app.render(report_document(report, whole=app.shows_data))
     except XnatctlError as unprinted:
         app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
         if error is None:

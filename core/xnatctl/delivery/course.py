@@ -169,8 +169,9 @@ def context_for(
 
 def _digesting(stage: Stage, journal: Journal) -> Callable[[UploadItem], AbstractContextManager[Any]]:
     """What is read is hashed on the way: as the server does it for a resource (contract xnat-api 2.5)."""
-    algorithm = "md5" if stage.payload is Payload.RESOURCE else "sha256"
-    return lambda item: open_digesting(item, journal.digest, algorithm)
+    if stage.payload is Payload.RESOURCE:
+        return lambda item: open_digesting(item, journal.digest, "md5")
+    return lambda item: open_digesting(item, journal.digest)
 
 
 def send_stage(plan: UploadPlan) -> Stage:

@@ -6,12 +6,13 @@ resources, one worker each); what they say is told in the main thread, and an in
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.lane import Lane, TransportFactory
+from xnatctl.delivery.pace import Pace
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.errors import Interrupted
 from xnatctl.model.events import Event
@@ -21,6 +22,8 @@ from xnatctl.plugin.protocols import TransportContext
 
 #: How long workers get to notice an interrupt, in seconds; their sockets are already gone.
 _GRACE = 3.0
+#: Seconds between two looks at what the workers said: told one by one, each word would take the interpreter from them.
+_LOOK = 0.05
 
 
 class Crew:
@@ -30,12 +33,15 @@ class Crew:
         self._tell = tell
         self._pause = pause
         self._abort = abort
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._running = 0
+        self._over = threading.Event()
         self._fault: BaseException | None = None
 
     def emit(self, event: Event) -> None:
         """Say something, from any worker."""
-        self._events.put(event)
+        self._events.append(event)
 
     def run(self, work: Callable[[], None], count: int, *, give_up: Callable[[], None]) -> None:
         """Have `count` workers do `work`, which raises nothing foreseeable; returns when all are done.
@@ -43,10 +49,14 @@ class Crew:
         Raises Interrupted on Ctrl-C or a signal, after `give_up` and after cutting what is in flight; what `work`
         raised all the same is raised here.
         """
+        if count == 0:
+            return
         threads = [
             threading.Thread(target=self._worker, args=(work,), name=f"worker-{number}", daemon=True)
             for number in range(count)
         ]
+        self._running = count
+        self._over.clear()
         try:
             for thread in threads:
                 thread.start()
@@ -64,23 +74,22 @@ class Crew:
         except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
             self._fault = fault
         finally:
-            self._events.put(None)
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._over.set()
 
     def _listen(self, threads: Sequence[threading.Thread]) -> None:
-        """Tell what the workers say until the last one has said None."""
-        running = len(threads)
-        while running:
-            try:
-                # A timeout keeps the main thread able to see signals on every platform.
-                event = self._events.get(timeout=0.5)
-            except queue.Empty:
-                continue
-            if event is None:
-                running -= 1
-            else:
-                self._tell(event)
+        """Tell what the workers say until the last one is done; short waits keep signals from waiting."""
+        while not self._over.wait(_LOOK):
+            self._tell_all()
         for thread in threads:
             thread.join()
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        while self._events:
+            self._tell(self._events.popleft())
 
     def _interrupt(self, threads: Sequence[threading.Thread], give_up: Callable[[], None]) -> None:
         self._pause.stop()
@@ -93,7 +102,7 @@ class Crew:
 
 
 class Engine:
-    """Sends the items of one stage with as many workers as the context says.
+    """Sends the items of one stage with as many workers as the context says, or up to `most`, as the server bears it.
 
     `anchored` says whether the session is fixed; `abort` cuts requests in flight.
     """
@@ -109,9 +118,10 @@ class Engine:
         abort: Callable[[], None] = lambda: None,
         policy: RetryPolicy | None = None,
         pause: Pause | None = None,
+        most: int = 0,
     ) -> None:
         pause = pause or Pause()
-        self._workers = context.workers
+        self._pace = Pace(context.workers, most)
         self._crew = Crew(tell=tell, pause=pause, abort=abort)
         self._lane = Lane(
             factory,
@@ -121,6 +131,7 @@ class Engine:
             policy=policy or RetryPolicy(),
             pause=pause,
             anchored=anchored,
+            pace=self._pace,
         )
 
     @property
@@ -132,11 +143,13 @@ class Engine:
         """Send all items; returns when every one has an outcome or the stage was stopped.
 
         Raises Interrupted on Ctrl-C or a signal, after cutting what is in flight; JournalError when what is done cannot
-        be recorded: nothing goes on without a record.
+        be recorded: nothing goes on without a record; PluginUnavailable for a transport that failed beside its batches.
         """
         if not items:
             return
-        count = min(self._workers, self._lane.load(items))
+        count = min(self._pace.most, self._lane.load(items))
         self._crew.run(self._lane.run, count, give_up=self._lane.give_up)
         if self._lane.unrecorded is not None:
             raise self._lane.unrecorded
+        if self._lane.fault is not None:
+            raise self._lane.fault

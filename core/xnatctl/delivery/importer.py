@@ -79,6 +79,8 @@ class SessionImporter:
             )
         except XnatctlError as error:
             return BatchResult(outcomes=failed_outcomes(items, error), bytes_sent=sent.bytes)
+        finally:
+            sent.say()
         return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)
 
     def _read(self, items: Sequence[UploadItem], texts: Sequence[str]) -> tuple[ItemOutcome, ...]:

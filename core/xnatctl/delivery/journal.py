@@ -29,6 +29,9 @@ _OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
 
 #: Rows of one transaction when the plan is entered; bounds memory.
 _ROWS: Final = 5000
+#: Seconds by which a power cut may set the record of a run back; a killed process loses nothing. What is forgotten is
+#: sent again under the same names, and waiting for the disk twice for each small file would cost more than sending it.
+_UNFLUSHED: Final = 1.0
 
 
 class Phase:
@@ -81,6 +84,7 @@ class Journal:
         self._run = int(meta.get("run", "0"))
         self._phase = meta.get("phase", "")
         self._before = meta
+        self._flushed = -_UNFLUSHED
 
     # what earlier runs knew
 
@@ -173,9 +177,10 @@ class Journal:
                 state = self._states[item.path]
                 state.outcome = Outcome.SENDING
                 state.attempts += 1
+                state.skipped = False  # proven before, and missing all the same
                 state.digest = None
             names = [self._states[item.path].name for item in batch.items]
-        self._write([(_INTEND, (encode(name),)) for name in names])
+        self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due())
 
     def digest(self, item: UploadItem, digest: str) -> None:
         """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
@@ -188,8 +193,12 @@ class Journal:
             state = self._states.get(item.path)
             return state.digest if state is not None else None
 
-    def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
-        """What the answer, or its absence, made of items of one batch; see `Store.write` for `flush`."""
+    def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
+        """What the answer, or its absence, made of items of one batch.
+
+        Without `flush` it goes to the disk with what comes next, with it a moment later at most. `later`: it is written
+        together with the next intent, or by `sync`, whichever comes first.
+        """
         statements: list[Statement] = []
         with self._lock:
             for outcome in outcomes:
@@ -204,10 +213,26 @@ class Journal:
                 statements.append(
                     (_RECORD, (str(outcome.outcome), reason, outcome.uri, state.digest, encode(state.name)))
                 )
+                if state.resource is None:
+                    state.digest = None  # kept in the file alone
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        self._write(statements, flush=flush)
+        self._write(statements, flush=bool(new) or (flush and self._due()), later=later and not new)
+
+    def sync(self) -> None:
+        """Write what was recorded for later: nothing follows for a while."""
+        if self._store:
+            self._store.write(flush=False)
+
+    def _due(self) -> bool:
+        """Whether it is time to wait for the disk: at the first word of a run, and when the last time is long ago."""
+        now = time.monotonic()
+        with self._lock:
+            due = now - self._flushed >= _UNFLUSHED
+            if due:
+                self._flushed = now
+            return due
 
     def enter(self, phase: str) -> None:
         """The run goes into its next phase."""
@@ -234,9 +259,9 @@ class Journal:
     def _remember(self, facts: Mapping[str, str]) -> None:
         self._write(set_meta({**facts, "updated": f"{time.time():.0f}"}))
 
-    def _write(self, statements: Sequence[Statement], *, flush: bool = True) -> None:
+    def _write(self, statements: Sequence[Statement], *, flush: bool = True, later: bool = False) -> None:
         if self._store and statements:
-            self._store.write(*statements, flush=flush)
+            self._store.write(*statements, flush=flush, later=later)
 
 
 def _still(before: Past | None, item: UploadItem) -> Past | None:

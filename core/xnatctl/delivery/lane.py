@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.pace import Pace
 from xnatctl.delivery.planning import halve
 from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, classify, outcome_for
 from xnatctl.errors import JournalError, PluginUnavailable, XnatctlError
@@ -22,6 +23,10 @@ from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.plugin.protocols import ConnectedTransport, Transport, TransportContext
 
 TransportFactory = Callable[[TransportContext], Transport]
+
+#: Batches in a row that are called unparsable, although they parse here, until the server is not believed any more: a
+#: full disk is reported like that (contract xnat-import 3.2).
+_HOPELESS = 8
 
 #: What is known to be there of items that failed, asked before they are sent again.
 Reconcile = Callable[[Sequence[UploadItem], FailureClass], Sequence[ItemOutcome]]
@@ -45,6 +50,7 @@ class Lane:
         pause: Pause,
         anchored: Callable[[], bool] = lambda: True,
         reconcile: Reconcile | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._factory = factory
         self._context = context
@@ -53,13 +59,16 @@ class Lane:
         self._policy = policy
         self._pause = pause
         self._reconcile = reconcile
-        self._work = _Work(anchored)
+        self._pace = pace or Pace(context.workers)
+        self._work = _Work(anchored, self._pace)
         self._transports: list[Transport] = []
         self._lock = threading.Lock()
         self._sizes: dict[str, int] = {}
         self._early: dict[str, ItemOutcome] = {}
         self._able: set[int] = set()
+        self._refused = 0
         self.unrecorded: JournalError | None = None
+        self.fault: XnatctlError | None = None
 
     @property
     def stopped_by(self) -> ItemOutcome | None:
@@ -69,14 +78,19 @@ class Lane:
     def load(self, items: Sequence[UploadItem]) -> int:
         """Cut the items into the transport's own batches, every item exactly once; returns how many wait.
 
-        Raises what a probe raises.
+        Raises what a probe raises, PluginUnavailable for a transport that fails at it.
         """
         self._sizes = {item.path: item.size for item in items}
         self._context = replace(self._context, items=tuple(items), report=self._report)
-        with self._factory(self._context) as transport:
-            if isinstance(transport, ConnectedTransport):
-                transport.probe()
-            batches = tuple(transport.batches(items, self._context.workers))
+        try:
+            with self._factory(self._context) as transport:
+                if isinstance(transport, ConnectedTransport):
+                    transport.probe()
+                batches = tuple(transport.batches(items, self._context.workers))
+        except XnatctlError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _fault(error) from error
         if sorted(item.path for batch in batches for item in batch.items) != sorted(item.path for item in items):
             raise PluginUnavailable(
                 "The transport's batches do not hold every file exactly once.",
@@ -97,26 +111,35 @@ class Lane:
     def run(self) -> None:
         """A worker: deliver batches until none is left. Several may run at once; raises nothing.
 
-        `unrecorded` is set when what is done cannot be recorded: nothing goes on without a record.
+        `unrecorded` is set when what is done cannot be recorded: nothing goes on without a record. `fault` is set when
+        the transport failed beside a batch.
         """
         try:
             with self._factory(self._context) as transport:
                 with self._lock:
                     self._transports.append(transport)
-                rest = transport.rest if isinstance(transport, ConnectedTransport) else _nothing
+                leave = transport.rest if isinstance(transport, ConnectedTransport) else _nothing
+
+                def rest() -> None:
+                    leave()
+                    self._journal.sync()
+
                 going_on = True
                 while going_on and (batch := self._work.take(rest)) is not None:
                     try:
                         going_on = self._deliver(transport, batch)
                     finally:
                         self._work.done()
+                self._journal.sync()
         except JournalError as error:
             self.unrecorded = self.unrecorded or error
             self._work.stop(None)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end and say so
-            self._work.stop(
-                ItemOutcome(path="", outcome=Outcome.FAILED, failure=FailureClass.FATAL, reason=_say(error))
-            )
+        except XnatctlError as error:
+            self.fault = self.fault or error
+            self._work.stop(None)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end
+            self.fault = self.fault or _fault(error)
+            self._work.stop(None)
         finally:
             with self._lock:
                 self._able.discard(threading.get_ident())
@@ -149,11 +172,20 @@ class Lane:
                     return True
             left = self._left(batch, again, worst.failure)
             if not left or delay is None:
-                if left and worst.failure in COMMON and self._policy.dead(begun):
+                if left and (
+                    (worst.failure in COMMON and self._policy.dead(begun))
+                    or (worst.failure is FailureClass.UNPARSABLE and self._refuses_all())
+                ):
                     self._work.stop(worst)
                 return True
             batch = replace(batch, items=left)
             attempt += 1
+
+    def _refuses_all(self) -> bool:
+        """Whether one batch after the other was called unparsable, and none delivered: it is not the files then."""
+        with self._lock:
+            self._refused += 1
+            return self._refused >= _HOPELESS
 
     def _others_able(self) -> bool:
         """Whether another worker has delivered something, so that it can take over."""
@@ -179,18 +211,19 @@ class Lane:
         data = {"batch": batch.id, "files": len(batch.items), "bytes": batch.size}
         self._emit(Event(kind=EventKind.BATCH_STARTED, data=data))
         try:
-            result = transport.send(batch, self._emit)
+            said = _complete(batch, transport.send(batch, self._emit))
         except JournalError:
             raise
         except XnatctlError as error:
-            result = _failed(batch, classify(error), error.message)
-        except Exception as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
-            result = _failed(batch, FailureClass.FATAL, _say(error))
+            said = _failed(batch, classify(error), error.message)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
+            said = _failed(batch, FailureClass.FATAL, _say(error))
         with self._lock:
             early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}
-        outcomes = tuple(early.get(outcome.path, outcome) for outcome in _complete(batch, result))
-        self._record([outcome for outcome in outcomes if outcome.path not in early])
+        outcomes = tuple(early.get(outcome.path, outcome) for outcome in said)
+        self._record([outcome for outcome in outcomes if outcome.path not in early], later=True)
         self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
+        self._pace.hear(outcomes)
         return outcomes
 
     def _report(self, outcome: ItemOutcome) -> None:
@@ -199,15 +232,16 @@ class Lane:
         with self._lock:
             self._early[outcome.path] = outcome
 
-    def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True) -> None:
+    def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """To the journal, and then to whoever listens."""
-        self._journal.record(outcomes, flush=flush)
+        self._journal.record(outcomes, flush=flush, later=later)
         for outcome in outcomes:
             self._emit(_item_event(outcome, self._sizes[outcome.path]))
         if any(outcome.failure not in COMMON for outcome in outcomes):
             self._policy.succeeded()  # whatever it said, the server lives
         if any(outcome.outcome.delivered for outcome in outcomes):
             with self._lock:
+                self._refused = 0
                 self._able.add(threading.get_ident())
 
     def _say_retry(self, batch: Batch, reason: str, seconds: float) -> None:
@@ -221,10 +255,11 @@ class Lane:
 
 
 class _Work:
-    """Batches to hand out; one at a time until `anchored` is true."""
+    """Batches to hand out; one at a time until `anchored` is true, then as many as `pace` says."""
 
-    def __init__(self, anchored: Callable[[], bool]) -> None:
+    def __init__(self, anchored: Callable[[], bool], pace: Pace) -> None:
         self._anchored = anchored
+        self._pace = pace
         self._batches: deque[Batch] = deque()
         self._in_flight = 0
         self._stopped = False
@@ -256,7 +291,7 @@ class _Work:
                 if self._stopped or (not self._batches and self._in_flight == 0):
                     self._changed.notify_all()
                     return None
-                if self._batches and (self._in_flight == 0 or self._anchored()):
+                if self._batches and (self._in_flight == 0 or (self._anchored() and self._room > 0)):
                     self._in_flight += 1
                     return self._batches.popleft()
                 if rested:
@@ -266,15 +301,24 @@ class _Work:
             rested = True
 
     @property
+    def _room(self) -> int:
+        """How many more may be in flight."""
+        return self._pace.limit - self._in_flight
+
+    @property
     def stopped(self) -> bool:
         """True when nothing more is to be sent."""
         with self._changed:
             return self._stopped
 
     def done(self) -> None:
+        """A batch is done; its worker takes the next one or leaves."""
         with self._changed:
             self._in_flight -= 1
-            self._changed.notify_all()
+            if self._in_flight == 0 or not self._batches:
+                self._changed.notify_all()
+            else:  # one place is for the worker itself; the others sleep on where there is none for them
+                self._changed.notify(max(0, self._room - 1))
 
     def stop(self, why: ItemOutcome | None) -> None:
         with self._changed:
@@ -288,18 +332,22 @@ def _failed_items(batch: Batch, again: Sequence[ItemOutcome]) -> tuple[UploadIte
     return tuple(item for item in batch.items if item.path in paths)
 
 
-def _failed(batch: Batch, failure: FailureClass, reason: str) -> BatchResult:
+def _failed(batch: Batch, failure: FailureClass, reason: str) -> tuple[ItemOutcome, ...]:
     outcome = outcome_for(failure)
-    return BatchResult(
-        outcomes=tuple(
-            ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason) for item in batch.items
-        )
-    )
+    return tuple(ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason) for item in batch.items)
 
 
 def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
-    """One outcome for every item of the batch, none for strangers."""
-    said = {outcome.path: outcome for outcome in result.outcomes}
+    """One outcome for every item of the batch, none for strangers. Raises TypeError for what is no result.
+
+    That something is verified is for the engine to say.
+    """
+    if not isinstance(result, BatchResult) or not all(isinstance(entry, ItemOutcome) for entry in result.outcomes):
+        raise TypeError("its answer is no BatchResult of ItemOutcomes")
+    said = {
+        entry.path: replace(entry, outcome=Outcome.ACCEPTED) if entry.outcome is Outcome.VERIFIED else entry
+        for entry in result.outcomes
+    }
     silence = "the transport did not say what became of it"
     return tuple(
         said.get(item.path)
@@ -319,5 +367,13 @@ def _nothing() -> None:
     """For transports that hold nothing while they wait."""
 
 
-def _say(error: Exception) -> str:
+def _say(error: BaseException) -> str:
     return f"the transport failed: {type(error).__name__}: {error}"
+
+
+def _fault(error: BaseException) -> PluginUnavailable:
+    said = _say(error)
+    return PluginUnavailable(
+        f"{said[0].upper()}{said[1:]}.",
+        hint="This is a fault of the plugin; use another --mode and tell its author. What was delivered stays so.",
+    )

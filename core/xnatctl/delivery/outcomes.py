@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from xnatctl.delivery.retry import classify, outcome_for
@@ -10,17 +11,31 @@ from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem
 
+#: Seconds between two words on the bytes of one request: pieces are many, and nobody looks more often.
+_SAY = 0.1
+
 
 class Counted:
-    """Counts the bytes of a request, and says each piece."""
+    """Counts the bytes of a request, and says now and then how many have gone since the last time."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
+        self._unsaid = 0
+        self._next = 0.0
         self.bytes = 0
 
     def __call__(self, increment: int) -> None:
         self.bytes += increment
-        self._emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": increment}))
+        self._unsaid += increment
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + _SAY
+            self.say()
+
+    def say(self) -> None:
+        """Say what has not been said; also at the end."""
+        if self._unsaid:
+            self._emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": self._unsaid}))
+            self._unsaid = 0
 
 
 def all_outcomes(

@@ -183,8 +183,7 @@ def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study
             raise Refused(
                 f"The prearchive of {row.project} holds the same study as {row.name} under subject {row.subject}, "
                 f"not {destination.subject}; XNAT would add the files to it.",
-                hint="Archive it or delete it first; look at it with: "
-                f"xnatctl prearchive show {row.project} {row.timestamp} {row.folder}",
+                hint=f"Archive it or delete it first; look at it with: xnatctl prearchive show {row.ref}",
             )
 
 

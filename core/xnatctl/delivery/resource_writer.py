@@ -120,6 +120,8 @@ class CatalogWriter:
             outcomes = self._read(items, kept)
         except XnatctlError as error:
             return BatchResult(outcomes=failed_outcomes(items, error, _classed), bytes_sent=sent.bytes)
+        finally:
+            sent.say()
         return BatchResult(outcomes=outcomes, uris=(self.uri,), bytes_sent=sent.bytes)
 
     def _read(self, items: Sequence[UploadItem], kept: Sequence[str]) -> tuple[ItemOutcome, ...]:

@@ -14,7 +14,7 @@ from xnatctl.delivery.settle import Clockwork
 from xnatctl.delivery.store import Past
 from xnatctl.delivery.verify import by_series
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
-from xnatctl.inventory.sources import content_hash
+from xnatctl.inventory.sources import has_content
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
@@ -59,7 +59,7 @@ def _unchanged(item: UploadItem, before: Past) -> bool:
     if item.size != before.size or before.digest is None:
         return False
     try:
-        return content_hash(item) == before.digest
+        return has_content(item, before.digest)
     except SourceChanged:
         return False
 
@@ -164,7 +164,7 @@ def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> N
             raise Refused(
                 f"What was uploaded before is in the prearchive of project {row.project} now, not of "
                 f"{destination.project}: somebody moved it.",
-                hint=f"Archive it there (xnatctl prearchive archive {row.project} {row.timestamp} {row.folder}), move "
+                hint=f"Archive it there (xnatctl prearchive archive {row.ref}), move "
                 "it back, or upload everything again with --no-resume.",
             )
 

@@ -107,6 +107,7 @@ class SessionLeg:
             abort=self._client.abort,
             policy=self._runtime.policy,
             pause=self._pause,
+            most=self._plan.most_workers,
         )
         engine.send(items)
         self._course.tell(EventKind.STAGE_DONE, stage=self._send.name)

@@ -298,7 +298,7 @@ def _not_archived(client: XnatClient, ref: PrearchiveRef, what: str) -> NotArchi
     said = f" The server says: {reason}" if reason else ""
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
-        hint=f"Look at it with: xnatctl prearchive show {ref.project} {ref.timestamp} {ref.folder}",
+        hint=f"Look at it with: xnatctl prearchive show {ref}",
     )
 
 

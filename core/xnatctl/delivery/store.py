@@ -16,6 +16,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ Statement = tuple[str, Sequence[Any]]
 class Past:
     """What an earlier run recorded of one file.
 
-    `digest` is that of the bytes that were sent, in hex: SHA-256 of an instance, MD5 of a file of a resource.
+    `digest` is that of the bytes that were sent: of an instance as `content_hash` has it, of a resource's file MD5.
     """
 
     path: str
@@ -95,6 +97,7 @@ class Store:
         self._pending: list[Statement] = []
         self._flush = False
         self._synchronous = "FULL"
+        self._fault: JournalError | None = None
         self._queued = self._written = 0
         self._queue_lock = threading.Lock()
         self._write_lock = threading.Lock()
@@ -120,7 +123,9 @@ class Store:
             return db
 
     def close(self) -> None:
-        """Close the file; never raises."""
+        """Write what was to be written later and close the file; never raises."""
+        with suppress(JournalError):
+            self.write()
         with suppress(sqlite3.Error):
             self._db.close()
 
@@ -148,26 +153,35 @@ class Store:
 
     # writing
 
-    def write(self, *statements: Statement, flush: bool = True) -> None:
+    def write(self, *statements: Statement, flush: bool = True, later: bool = False) -> None:
         """Carry out statements in one transaction, perhaps together with those of other workers.
 
         Returns when they are on the disk; without `flush` as soon as the operating system has them, so that they
-        outlive this process, and the next flushed write takes them to the disk. Raises JournalError when they are not.
+        outlive this process, and the next flushed write takes them to the disk. `later`: the next write of anybody
+        carries them out as well, before its own. Raises JournalError when they are not written, from then on always.
         """
         with self._queue_lock:
             self._pending += statements
             self._flush = self._flush or flush
             self._queued += 1
             ticket = self._queued
+        if later:
+            return
         with self._write_lock:
+            if self._fault is not None:
+                raise self._fault
             if self._written >= ticket:
                 return  # another worker took ours along
             with self._queue_lock:
                 batch, self._pending = self._pending, []
                 flush, self._flush = self._flush, False
                 upto = self._queued
-            with explained(self.path):
-                self._commit(batch, "FULL" if flush else "NORMAL")
+            try:
+                with explained(self.path):
+                    self._commit(batch, "FULL" if flush else "NORMAL")
+            except JournalError as error:
+                self._fault = error  # what others asked for is not written either
+                raise
             self._written = upto
 
     def _commit(self, statements: Sequence[Statement], synchronous: str) -> None:
@@ -177,8 +191,8 @@ class Store:
             self._synchronous = synchronous
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for sql, values in statements:
-                self._db.execute(sql, values)
+            for sql, group in groupby(statements, key=itemgetter(0)):
+                self._db.executemany(sql, map(itemgetter(1), group))
             self._db.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Self
 
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory import archives
+from xnatctl.inventory.fingerprints import FINGERPRINT, QUICK, Digest, digest_text, new_digest
 from xnatctl.model.plan import UploadItem
 
 if TYPE_CHECKING:
@@ -19,105 +19,105 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 
 
-@contextmanager
-def open_item(item: UploadItem) -> Iterator[Reader]:
+#: Hears the digest of an item's content.
+Tell = Callable[[UploadItem, str], None]
+
+
+def open_item(item: UploadItem) -> AbstractContextManager[Reader]:
     """The bytes of an item, exactly `item.size` of them.
 
     Size, time and inode are compared with the plan on opening and again on the last byte. Raises SourceChanged, also
     for a file that vanished or cannot be read any more.
     """
-    try:
-        descriptor = os.open(item.source.path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise SourceChanged(f"{item.path} cannot be opened any more: {error.strerror}.", path=item.path) from error
-    try:
-        _check(item, descriptor)
-        reader = _FileReader(item, descriptor) if item.source.container is None else _MemberReader(item, descriptor)
-        try:
-            yield reader
-        finally:
-            reader.close()
-    finally:
-        os.close(descriptor)
+    return _File(item) if item.source.container is None else _Member(item)
+
+
+def open_digesting(item: UploadItem, tell: Tell, algorithm: str = FINGERPRINT) -> AbstractContextManager[Reader]:
+    """`open_item`, and `tell` hears the digest when all of the item has been read; see `content_hash`."""
+    kind = _File if item.source.container is None else _Member
+    return kind(item, new_digest(algorithm), lambda text: tell(item, digest_text(algorithm, text)))
 
 
 def _check(item: UploadItem, descriptor: int) -> None:
     status = os.fstat(descriptor)
     size = status.st_size if item.source.container is None else item.size
-    now = (stat.S_ISREG(status.st_mode), size, status.st_mtime_ns)
-    if now != (True, item.size, item.mtime_ns) or (item.inode and status.st_ino != item.inode):
+    same = stat.S_ISREG(status.st_mode) and size == item.size and status.st_mtime_ns == item.mtime_ns
+    if not same or (item.inode and status.st_ino != item.inode):
         raise SourceChanged(f"{item.path} has changed since the upload was planned.", path=item.path)
 
 
-class _Digesting:
-    """Hashes what is read through it, and tells the digest with the last byte."""
+class _File:
+    """A plain file. Looks at it once more when the last byte has been read, and then tells its digest."""
+
+    __slots__ = ("_descriptor", "_digest", "_item", "_left", "_tell")
 
     def __init__(
-        self, inner: Reader, item: UploadItem, tell: Callable[[UploadItem, str], None], algorithm: str
+        self, item: UploadItem, digest: Digest | None = None, tell: Callable[[str], None] | None = None
     ) -> None:
-        self._inner = inner
         self._item = item
+        self._digest = digest
         self._tell = tell
         self._left = item.size
-        self._digest = hashlib.new(algorithm, usedforsecurity=False)
+        self._descriptor = -1
 
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._inner.read(size)
-        self._digest.update(data)
-        self._left -= len(data)
-        if data and self._left == 0:
-            self._tell(self._item, self._digest.hexdigest())
-        return data
+    def __enter__(self) -> Self:
+        item = self._item
+        try:
+            self._descriptor = os.open(item.source.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise SourceChanged(f"{item.path} cannot be opened any more: {error.strerror}.", path=item.path) from error
+        try:
+            _check(item, self._descriptor)
+            self._begin()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return self
 
-
-@contextmanager
-def open_digesting(
-    item: UploadItem, tell: Callable[[UploadItem, str], None], algorithm: str = "sha256"
-) -> Iterator[Reader]:
-    """`open_item`, and `tell` hears the digest (hex) when all of the item has been read."""
-    with open_item(item) as reader:
-        yield _Digesting(reader, item, tell, algorithm)
-
-
-class _FileReader:
-    """A plain file. Looks at it once more when the last byte has been read."""
-
-    def __init__(self, item: UploadItem, descriptor: int) -> None:
-        self._item = item
-        self._descriptor = descriptor
-        self._left = item.size
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        os.close(self._descriptor)
 
     def read(self, size: int = -1, /) -> bytes:
         wanted = self._left if size < 0 else min(size, self._left)
         if wanted == 0:
             return b""
+        data = self._take(wanted)
+        self._left -= len(data)
+        if self._digest is not None:
+            self._digest.update(data)
+        if self._left == 0:
+            self._end()
+        return data
+
+    def _begin(self) -> None:
+        """The file is open, and is the one that was planned."""
+
+    def _take(self, wanted: int) -> bytes:
+        """At least one byte, at most `wanted`."""
         try:
             data = os.read(self._descriptor, wanted)
         except OSError as error:
             raise SourceChanged(f"{self._item.path} cannot be read: {error.strerror}.", path=self._item.path) from error
         if not data:
             raise SourceChanged(f"{self._item.path} shrank while it was being sent.", path=self._item.path)
-        self._left -= len(data)
-        if self._left == 0:
-            _check(self._item, self._descriptor)
         return data
 
-    def close(self) -> None:
-        """The descriptor belongs to `open_item`."""
+    def _end(self) -> None:
+        """The last byte has been read."""
+        _check(self._item, self._descriptor)
+        if self._digest is not None and self._tell is not None:
+            self._tell(self._digest.hexdigest())
 
 
-class _MemberReader:
+class _Member(_File):
     """A member of a ready-made archive."""
 
-    def __init__(self, item: UploadItem, descriptor: int) -> None:
-        self._item = item
-        self._left = item.size
-        self._stream = archives.open_member(descriptor, item.source, item.size)
+    __slots__ = ("_stream",)
 
-    def read(self, size: int = -1, /) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
-        if wanted == 0:
-            return b""
+    def _begin(self) -> None:
+        self._stream = archives.open_member(self._descriptor, self._item.source, self._item.size)
+
+    def _take(self, wanted: int) -> bytes:
         try:
             data = self._stream(wanted)
         except (OSError, archives.Damaged) as error:
@@ -126,11 +126,7 @@ class _MemberReader:
             ) from error
         if not data:
             raise SourceChanged(f"{self._item.path} is shorter in its archive than planned.", path=self._item.path)
-        self._left -= len(data)
         return data
-
-    def close(self) -> None:
-        """The descriptor belongs to `open_item`."""
 
 
 def same_content(one: UploadItem, other: UploadItem) -> bool:
@@ -158,10 +154,22 @@ def _exactly(reader: Reader, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def content_hash(item: UploadItem, algorithm: str = "sha256") -> str:
-    """The digest of an item's bytes, in hex. Raises SourceChanged."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
+def content_hash(item: UploadItem, algorithm: str = FINGERPRINT) -> str:
+    """The digest of an item's bytes: hex, behind the name of its algorithm where that is not a matter of course.
+
+    Raises SourceChanged.
+    """
+    digest = new_digest(algorithm)
     with open_item(item) as reader:
         while data := reader.read(_BLOCK):
             digest.update(data)
-    return digest.hexdigest()
+    return digest_text(algorithm, digest.hexdigest())
+
+
+def has_content(item: UploadItem, known: str) -> bool:
+    """True when the item's bytes have a digest that an earlier run recorded. Raises SourceChanged."""
+    named, _, _ = known.rpartition(":")
+    algorithm = named or "sha256"
+    if algorithm == QUICK and FINGERPRINT != QUICK:
+        return False  # recorded where there was a library that is missing here
+    return content_hash(item, algorithm) == known

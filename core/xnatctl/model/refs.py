@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -81,6 +82,10 @@ class PrearchiveRef:
     project: str
     timestamp: str
     folder: str
+
+    def __str__(self) -> str:
+        """The triple as it is typed into a shell."""
+        return shlex.join([self.project, self.timestamp, self.folder])
 
     @property
     def path(self) -> str:

@@ -107,8 +107,10 @@ def joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _content(item: UploadItem, open_item: Opener) -> Iterator[bytes]:
+    left = item.size
     with open_item(item) as reader:
-        while data := reader.read(BLOCK):
+        while left and (data := reader.read(BLOCK)):
+            left -= len(data)
             yield data
 
 

@@ -42,6 +42,11 @@ def gzip_stream(pieces: Iterable[bytes]) -> Iterator[bytes]:
     return _stream(pieces, 31)
 
 
+def deflated_size(data: bytes) -> int:
+    """How many bytes would be left of these."""
+    return sum(map(len, raw_deflate([data])))
+
+
 def _stream(pieces: Iterable[bytes], window: int) -> Iterator[bytes]:
     compressor = _compressor(window)
     for piece in pieces:

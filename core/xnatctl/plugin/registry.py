@@ -7,7 +7,7 @@ import difflib
 import importlib
 import importlib.util
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -62,6 +62,7 @@ class Registry:
         self._plan_last = plan_last
         self._debug = debug or _ignore
         self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
+        self._deaf: set[str] = set()
 
     # look-ups
 
@@ -138,6 +139,21 @@ class Registry:
                 f"xnatctl plugins block {provided.plugin.name}.",
             ) from error
 
+    @contextlib.contextmanager
+    def blaming(self, provided: Provided[Any]) -> Iterator[None]:
+        """Turn what a plugin's own code raises into PluginUnavailable that names it."""
+        try:
+            yield
+        except XnatctlError:
+            raise
+        except (Exception, SystemExit) as error:
+            plugin = provided.plugin
+            raise PluginUnavailable(
+                f"The {_kind(provided.spec)} {provided.name} (plugin {plugin.name}, {plugin.origin}) failed: "
+                f"{type(error).__name__}: {error}.",
+                hint=f"Go on without it: {BLOCK_VARIABLE}={plugin.name}.",
+            ) from error
+
     # ask and tell
 
     def plan_upload(self, request: UploadRequest) -> UploadPlan:
@@ -149,9 +165,11 @@ class Registry:
                 continue
             try:
                 plan: UploadPlan | None = hook(request=request)
+                if not isinstance(plan, UploadPlan | None):
+                    raise TypeError(f"it answered with {type(plan).__name__} instead of UploadPlan")
             except XnatctlError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise PluginUnavailable(
                     f"Plugin {plugin.name} ({plugin.origin}) failed to plan the upload: "
                     f"{type(error).__name__}: {error}.",
@@ -165,13 +183,14 @@ class Registry:
 
     def tell(self, event: Event) -> None:
         """Tell every observer; what one raises is logged and dropped, and it is not told again."""
-        for plugin in self.manager.active:
+        for plugin in self.manager.plugins:
             observer = getattr(plugin.page, "xnatctl_on_event", None)
-            if observer is None:
+            if observer is None or plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue
             try:
                 observer(event=event)
-            except Exception as error:  # noqa: BLE001 - an observer must never stop an upload
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer must never stop an upload
+                self._deaf.add(plugin.name)
                 self._debug(f"plugin {plugin.name}: xnatctl_on_event: {type(error).__name__}: {error}")
 
     # collecting

@@ -35,7 +35,8 @@ class TransportSpec:
     verifies (contract xnat-import 4 to 6); `none` = the receiver took it, and that is all that can be said.
     `modules` are looked for without importing them; one that is absent makes the transport `unmet`, and the
     message names `extra`. `command` is the one command that a transport is for when `session upload` is not (its
-    options are flags there and nowhere else).
+    options are flags there and nowhere else). `default_workers` batches are in flight at once when nobody names a
+    number, and where `most_workers` is more, up to that many, as the server bears it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TransportSpec:
     modules: tuple[str, ...] = ()
     extra: str | None = None
     default_workers: int = 4
+    most_workers: int = 0
     settle: Literal["session", "none"] = "session"
     command: str | None = None
 

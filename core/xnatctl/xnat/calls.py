@@ -6,10 +6,12 @@ import json as json_module
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlencode
 
 from xnatctl.errors import SourceChanged
 from xnatctl.plugin.protocols import Body
+from xnatctl.xnat.rows import Feed
 
 Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
 
@@ -19,6 +21,12 @@ def pairs(parameters: Parameters | None) -> list[tuple[str, str]]:
     if parameters is None:
         return []
     return list(parameters.items() if isinstance(parameters, Mapping) else parameters)
+
+
+@lru_cache(maxsize=64)
+def _query(parameters: tuple[tuple[str, str], ...]) -> str:
+    """Those of an import are the same for every file."""
+    return urlencode(parameters)
 
 
 class BodyError(Exception):
@@ -36,7 +44,8 @@ class BodyError(Exception):
 class Call:
     """One request, as often as it must be sent.
 
-    `limit` is the longest answer that is read, in bytes; `begun` the count of aborts when the request was made: a later
+    `limit` is the longest answer that is read, in bytes; `into` makes what takes the body of a success, anew for each
+    sending; `begun` the count of aborts when the request was made: a later
     abort ends it, also between two sendings.
     """
 
@@ -49,6 +58,7 @@ class Call:
     body: Body | None = None
     content_type: str | None = None
     on_bytes: Callable[[int], None] | None = None
+    into: Callable[[], Feed] | None = None
 
     def headers(self) -> dict[str, str]:
         """Content-Length always: XNAT takes a body of unknown length for a zip only (contract xnat-import 1.3)."""
@@ -64,7 +74,7 @@ class Call:
     @property
     def target(self) -> str:
         """Path and query."""
-        return f"{self.path}?{urlencode(self.params)}" if self.params else self.path
+        return f"{self.path}?{_query(tuple(self.params))}" if self.params else self.path
 
     def content(self) -> Generator[bytes] | None:
         """The body from its first byte on. Raises BodyError."""

@@ -19,6 +19,7 @@ from xnatctl.errors import (
     ServerError,
     Throttled,
     TooLarge,
+    TransportError,
     XnatctlError,
 )
 
@@ -30,6 +31,10 @@ _TAGS = re.compile(r"<[^>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
+class EndlessAnswer(TransportError):
+    """An answer that is longer than any of XNAT's: asking again would bring the same."""
+
+
 def tidy(text: str) -> str:
     """A server's text for one line at a terminal: no control characters, no mark-up, bounded."""
     plain = _CONTROL.sub(" ", unescape(_TAGS.sub(" ", text)))
@@ -39,11 +44,15 @@ def tidy(text: str) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret."""
+    """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret.
+
+    Of a body that was `fed` to somebody on the way only the beginning is left.
+    """
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
+    fed: Any = field(default=None, repr=False)
 
     @property
     def text(self) -> str:

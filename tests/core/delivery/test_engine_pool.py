@@ -11,9 +11,10 @@ import pytest
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.retry import Pause, RetryPolicy
-from xnatctl.errors import Interrupted, PluginUnavailable, TransportError
+from xnatctl.errors import ConnectionFailed, Interrupted, PluginUnavailable, TransportError
 from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import Batch
 from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import TransportContext
 
@@ -175,6 +176,25 @@ def test_a_dead_server_is_noticed_by_the_first_failures(engine, scripted, make_i
     assert len(transport.sent) <= 20
 
 
+def test_a_server_that_calls_everything_unparsable_is_not_asked_about_each_file(engine, scripted, make_items):
+    """A full disk is reported like that, and 20,000 files would take hours to find it out."""
+    transport = scripted(lambda batch, number: all_of(batch, Outcome.AMBIGUOUS, FailureClass.UNPARSABLE, reason="no"))
+    states = run(*engine(transport, workers=4), make_items(400))
+    assert len(transport.sent) <= 50
+    assert sum(state.outcome is Outcome.PLANNED for state in states.values()) > 300
+
+
+def test_files_that_one_server_dislikes_do_not_keep_the_others_from_it(engine, scripted, accept, make_items):
+    def answer(batch, number):
+        bad = [item for item in batch.items if int(item.path) % 3]
+        return all_of(batch, Outcome.AMBIGUOUS, FailureClass.UNPARSABLE, reason="no") if bad else accept(batch)
+
+    transport = scripted(answer)
+    transport.batches = lambda items, workers: [Batch(id=item.path, items=(item,)) for item in items]
+    states = run(*engine(transport, workers=2), make_items(60))
+    assert sum(state.outcome is Outcome.ACCEPTED for state in states.values()) == 20
+
+
 def test_retry_after_is_obeyed(engine, scripted, accept, make_items):
     pause = InstantPause()
 
@@ -203,6 +223,53 @@ def test_a_plugin_that_raises_ends_the_stage_with_its_words(engine, scripted, ma
     states = run(built, journal, make_items(1))
     assert "no such thing" in states["00000"].reason
     assert built.stopped_by.failure is FailureClass.FATAL
+
+
+@pytest.mark.parametrize("answer", [None, 42, BatchResult(outcomes=(1, 2))])
+def test_an_answer_that_is_none_is_said(engine, scripted, make_items, answer):
+    states = run(*engine(scripted(lambda batch, number: answer)), make_items(1))
+    assert states["00000"].outcome is Outcome.FAILED
+    assert "no BatchResult" in states["00000"].reason
+
+
+def test_a_transport_that_ends_the_program_ends_its_stage(engine, scripted, make_items):
+    def answer(batch, number):
+        raise SystemExit(3)
+
+    states = run(*engine(scripted(answer)), make_items(1))
+    assert "SystemExit" in states["00000"].reason
+
+
+def test_a_transport_cannot_call_its_own_work_verified(engine, scripted, make_items):
+    states = run(
+        *engine(scripted(lambda batch, number: all_of(batch, Outcome.VERIFIED, FailureClass.NONE))), make_items(1)
+    )
+    assert states["00000"].outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("where", ["batches", "worker"])
+@pytest.mark.parametrize("error", [RuntimeError("no luck"), SystemExit(3), ConnectionFailed("nobody there")])
+def test_a_transport_that_fails_beside_its_batches_ends_the_stage_with_its_words(
+    engine, scripted, accept, make_items, where, error
+):
+    transport = scripted(accept)
+    calls = []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if where == "batches" or len(calls) > 1:  # the first one cuts the batches, the others are the workers'
+            raise error
+        return transport
+
+    if where == "batches":
+        transport.batches = fail
+    built, journal = engine(transport if where == "batches" else fail)
+    items = make_items(3)
+    journal.open(items)
+    expected = ConnectionFailed if isinstance(error, ConnectionFailed) else PluginUnavailable
+    with pytest.raises(expected, match=str(error)):
+        built.send(items)
+    assert {state.outcome for state in journal.states()} == {Outcome.PLANNED}
 
 
 def test_batches_that_lose_a_file_are_refused(engine, scripted, accept, make_items):

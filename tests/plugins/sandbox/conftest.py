@@ -6,6 +6,7 @@ import base64
 import http.client
 import io
 import json
+import queue
 import socket
 import tarfile
 import time
@@ -173,14 +174,18 @@ class Scu:
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
         answers: list[Any] = []
         sockets: list[socket.socket] = []
+        responses: queue.Queue[Any] = queue.Queue()
         assoc = ae.associate(
             "127.0.0.1", self.sandbox.dicom_port, contexts=[build_context(*context) for context in contexts],
             ae_title=called, evt_handlers=[
                 (evt.EVT_ACSE_RECV, lambda event: answers.append(event.primitive)),
                 (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)),
+                # Taken where they arrive: pynetdicom's own two readers can steal each other's answers.
+                (evt.EVT_DIMSE_RECV, lambda event: responses.put(event.message.command_set)),
+                (evt.EVT_CONN_CLOSE, lambda event: responses.put(None)),
             ],
         )  # fmt: skip
-        assoc.answers = answers
+        assoc.answers, assoc.responses, assoc.message = answers, responses, 0
         try:
             yield assoc
         finally:
@@ -190,28 +195,27 @@ class Scu:
                 connection.close()  # pynetdicom leaves it open when it was reset
 
     def store(self, assoc: Any, sop_class: str, sop_instance: str, data: bytes, syntax: str = EXPLICIT) -> Any:
-        """Send bytes as they are; returns the response, None when none came."""
+        """Send bytes as they are; returns the response's command set, None when none came."""
         from pynetdicom.dimse_primitives import C_STORE
 
         (context,) = [
             cx for cx in assoc.accepted_contexts if (cx.abstract_syntax, cx.transfer_syntax[0]) == (sop_class, syntax)
         ]
-        assoc.message = getattr(assoc, "message", 0) + 1
+        assoc.message += 1
         request = C_STORE()
         request.MessageID = assoc.message
         request.AffectedSOPClassUID = sop_class
         request.AffectedSOPInstanceUID = sop_instance
         request.Priority = 2
         request.DataSet = io.BytesIO(data)
-        assoc._reactor_checkpoint.clear()
-        while not assoc._is_paused:
-            time.sleep(0.001)
+        assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assoc.dimse.send_msg(request, context.context_id)
         try:
-            assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            assoc.dimse.send_msg(request, context.context_id)
-            return assoc.dimse.get_msg(block=True)[1]
-        finally:
-            assoc._reactor_checkpoint.set()
+            response = assoc.responses.get(timeout=assoc.dimse_timeout)
+        except queue.Empty:
+            return None
+        assert response is None or response.MessageIDBeingRespondedTo == assoc.message
+        return response
 
     def store_record(self, assoc: Any, record: Any) -> Any:
         """Send an instance of a written exam."""

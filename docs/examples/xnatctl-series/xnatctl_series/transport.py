@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 
-from xnatctl.api import Batch, BatchResult, Body, Emit, TransportContext, UploadItem
+from xnatctl.api import Batch, BatchResult, Body, Emit, SourceChanged, TransportContext, UploadItem, changed_outcome
 
 
 class SeriesTransport:
@@ -34,7 +34,10 @@ class SeriesTransport:
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """One request; the importer turns the server's answer into one outcome per item."""
-        packed = self.pack(batch)
+        try:
+            packed = self.pack(batch)
+        except SourceChanged as error:
+            return BatchResult(outcomes=tuple(changed_outcome(item, error) for item in batch.items))
         return self.context.importer.deliver(
             batch.items,
             handler="DICOM-zip",
@@ -44,6 +47,7 @@ class SeriesTransport:
         )
 
     def pack(self, batch: Batch) -> bytes:
+        """Members are named as planned (SOP Instance UID), so that sending again replaces and never doubles."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=self.context.options["level"]) as out:
             for item in batch.items:
