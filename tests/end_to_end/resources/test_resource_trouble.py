@@ -256,9 +256,9 @@ def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
 
 
 def test_two_runs_at_one_resource_exclude_each_other(
-    upload, environment, session, small, contents, on_disk, sandbox, alice, writes
+    upload, xnatctl, environment, session, small, contents, on_disk, sandbox, alice
 ):
-    """Also when they name the session differently, and come from two machines' worth of plans."""
+    """Also when they name the session differently, or when the resource is a part of a larger plan."""
     sandbox.faults.load([{"match": FILES, "nth": 1, "action": "hold", "seconds": 60}])
     first = subprocess.Popen(
         [sys.executable, "-m", "xnatctl", "resource", "upload", session, "R", str(small)],
@@ -275,6 +275,16 @@ def test_two_runs_at_one_resource_exclude_each_other(
     second = upload("e", "R", small, "-P", "DEMO", "--lock-wait", "0")
     assert second.code == 7
     assert "Another run" in second.document["error"]["message"]
+    root = small.parent / "root"
+    root.mkdir()
+    small.rename(root / "R")
+    small = root / "R"
+    third = xnatctl(
+        "session", "upload-exam", root, "-P", "DEMO", "-E", "e", "--attach-only", "--lock-wait", "0", "-o", "json",
+        env=alice,
+    )  # fmt: skip
+    assert third.code == 7
+    assert "Another run" in third.document["error"]["message"]
     first.kill()
     first.communicate()
     sandbox.faults.load([])
