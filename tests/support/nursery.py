@@ -83,9 +83,20 @@ def _become(order: dict[str, Any], files: Sequence[int]) -> None:
     os.closerange(3, 256)
     os.environ.clear()
     os.environ.update(order["environment"])
+    _open_streams()
     os.chdir(order["directory"])
     if order["umask"] >= 0:
         os.umask(order["umask"])
+
+
+def _open_streams() -> None:
+    """Text streams as an interpreter makes them at its start: those of the nursery remember other files."""
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        handling = errors or ("backslashreplace" if name == "stderr" else "strict")
+        stream = open(number, mode, encoding=encoding or None, errors=handling, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def main() -> None:
