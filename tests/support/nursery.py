@@ -85,11 +85,19 @@ def _become(order: dict[str, Any], files: Sequence[int]) -> None:
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
     os.closerange(3, 256)
+    _open_streams()
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["directory"])
     if order["umask"] >= 0:
         os.umask(order["umask"])
+
+
+def _open_streams() -> None:
+    """Text streams as an interpreter makes them for these files; the old ones know of those that are gone."""
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115 - live as long as the process
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def main() -> None:
