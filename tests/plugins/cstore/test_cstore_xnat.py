@@ -43,7 +43,9 @@ def quiet_time(sandbox):
                 if len(sandbox.instances()) >= count:
                     sandbox.advance_clock(301)
                     sandbox.tick()
-                    return
+                    rows = [row for row in sandbox.state.prearchive if row.status not in ("READY", "CONFLICT")]
+                    if not rows and not sandbox.state.direct:
+                        return
 
         threads.append(threading.Thread(target=run))
         threads[-1].start()
