@@ -80,12 +80,28 @@ def _become(order: dict[str, Any], files: Sequence[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, file in enumerate(files[:3]):
         os.dup2(file, number)
+    # What the interpreter opened on the nursery's own files may believe that it can seek.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - these live as long as the process
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
     os.closerange(3, 256)
     os.environ.clear()
     os.environ.update(order["environment"])
+    _open_streams()
     os.chdir(order["directory"])
     if order["umask"] >= 0:
         os.umask(order["umask"])
+
+
+def _open_streams() -> None:
+    """Text streams as an interpreter makes them at its start: those of the nursery remember other files."""
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        handling = errors or ("backslashreplace" if name == "stderr" else "strict")
+        lines = 1 if name == "stderr" else -1
+        stream = open(number, mode, lines, encoding=encoding or None, errors=handling, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def main() -> None:

@@ -79,6 +79,7 @@ class Journal:
         self._store = store
         self._lock = threading.Lock()
         self._states: dict[str, ItemState] = {}
+        self._groups: dict[ResourceRef | None, list[ItemState]] = {}
         self._places: set[str] = set(store.places()) if store else set()
         meta = store.meta() if store else {}
         self._run = int(meta.get("run", "0"))
@@ -156,7 +157,12 @@ class Journal:
 
     def _states_of(self, items: Iterable[UploadItem], resource: ResourceRef | None) -> list[ItemState]:
         with self._lock:
-            return [self._states.setdefault(item.path, ItemState(item, resource)) for item in items]
+            return [self._states.get(item.path) or self._new_state(item, resource) for item in items]
+
+    def _new_state(self, item: UploadItem, resource: ResourceRef | None) -> ItemState:
+        state = self._states[item.path] = ItemState(item, resource)
+        self._groups.setdefault(resource, []).append(state)
+        return state
 
     def _enter(self, entries: Sequence[tuple[ItemState, Past | None]]) -> None:
         """Write rows; what the past knew of one is kept in it."""
@@ -248,8 +254,9 @@ class Journal:
     def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> tuple[ItemState, ...]:
         """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""
         with self._lock:
-            states = tuple(self._states.values())
-        return states if resource == "all" else tuple(state for state in states if state.resource == resource)
+            if resource == "all":
+                return tuple(self._states.values())
+            return tuple(self._groups.get(resource, ()))
 
     def close(self) -> None:
         """Let go of the file."""

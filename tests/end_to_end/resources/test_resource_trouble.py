@@ -134,14 +134,16 @@ def test_a_catalog_conflict_on_every_third_request(
     assert again.document["counts"]["skipped"] == 12
 
 
+@pytest.mark.parametrize("place", [("e",), ("e", "--scan", "4"), ("--project-level",)], ids=lambda place: place[-1])
 def test_a_conflict_on_every_request_is_repaired_by_the_catalog_service(
-    upload, server, session, small, contents, on_disk, sandbox, writes
+    upload, session, small, contents, on_disk, sandbox, writes, place
 ):
     sandbox.switches.catalog_conflict_every = 1
-    done = upload(session, "R", small)
+    names = (place[0], "R", small) if place[0] == "e" else ("R", small)
+    done = upload(*names, "-P", "DEMO", *(place[1:] if place[0] == "e" else place))
     assert done.code == 0, done.err
     assert len(writes()) == 1, "the files are on the server's disk; they need an entry, not another transfer"
-    whole(server, session, on_disk, contents(small))
+    assert on_disk("R") == contents(small)
 
 
 def test_an_orphan_of_an_earlier_conflict_is_replaced(upload, server, session, small, contents, on_disk, sandbox):
@@ -254,9 +256,9 @@ def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
 
 
 def test_two_runs_at_one_resource_exclude_each_other(
-    upload, environment, session, small, contents, on_disk, sandbox, alice, writes
+    upload, xnatctl, environment, session, small, contents, on_disk, sandbox, alice
 ):
-    """Also when they name the session differently, and come from two machines' worth of plans."""
+    """Also when they name the session differently, or when the resource is a part of a larger plan."""
     sandbox.faults.load([{"match": FILES, "nth": 1, "action": "hold", "seconds": 60}])
     first = subprocess.Popen(
         [sys.executable, "-m", "xnatctl", "resource", "upload", session, "R", str(small)],
@@ -273,6 +275,16 @@ def test_two_runs_at_one_resource_exclude_each_other(
     second = upload("e", "R", small, "-P", "DEMO", "--lock-wait", "0")
     assert second.code == 7
     assert "Another run" in second.document["error"]["message"]
+    root = small.parent / "root"
+    root.mkdir()
+    small.rename(root / "R")
+    small = root / "R"
+    third = xnatctl(
+        "session", "upload-exam", root, "-P", "DEMO", "-E", "e", "--attach-only", "--lock-wait", "0", "-o", "json",
+        env=alice,
+    )  # fmt: skip
+    assert third.code == 7
+    assert "Another run" in third.document["error"]["message"]
     first.kill()
     first.communicate()
     sandbox.faults.load([])
