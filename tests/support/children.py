@@ -130,6 +130,8 @@ class Nursery:
             return False
         if arguments[0].startswith("-") and arguments[0] != "-m":
             return False
+        if any(Path(place, "sitecustomize.py").exists() for place in env.get("PYTHONPATH", "").split(os.pathsep)):
+            return False
         names = {name for name in {*env, *os.environ} if name.startswith(_INTERPRETER)} - _HARMLESS
         return all(env.get(name) == os.environ.get(name) for name in names)
 
