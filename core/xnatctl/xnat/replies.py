@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,17 +22,46 @@ from xnatctl.errors import (
     TransportError,
     XnatctlError,
 )
+from xnatctl.xnat.rows import Feed
 
 #: Longest text of a server that goes into a message.
 _LONGEST = 300
 _HEADING = re.compile(r"<h3>(.*?)</h3>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<[^>]*>")
+#: As much is kept of an answer that is read as it comes (bytes), so that a login page is recognised.
+_BEGINNING = 65536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 class EndlessAnswer(TransportError):
     """An answer that is longer than any of XNAT's: asking again would bring the same."""
+
+
+def refuse_coding(coding: str | None, status: int, server: str) -> None:
+    """Raise NotXnat for an answer that is compressed although none was asked for: its length would be a lie."""
+    if coding is None or coding.strip().lower() in ("", "identity"):
+        return
+    raise NotXnat(
+        f"{server} sent a compressed answer although none was asked for.",
+        hint="A proxy before the server does that; ask the administrator.",
+        status=status,
+    )
+
+
+def read_whole(pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None) -> bytes:
+    """The whole body, or its beginning when the whole is `fed`; at most `limit` bytes. Raises EndlessAnswer."""
+    kept: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
+        if fed is None or size <= _BEGINNING:
+            kept.append(piece)
+        if fed is not None:
+            fed.feed(piece)
+    return b"".join(kept)
 
 
 def tidy(text: str) -> str:
