@@ -8,6 +8,7 @@ before the next goes.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -23,8 +24,13 @@ from xnatctl_cstore.trouble import Lost, NotAssociated
 #: Seconds for the answer to an association request, and for that to a release.
 _ASSOCIATE = 30.0
 _RELEASE = 5.0
+#: Seconds without use after which the receiver may have ended it (XNAT: 60; contract xnat-api 5.2).
+_REST = 0.25
 #: Seconds for what a receiver may have said before it hung up.
 _LAST_WORDS = 1.0
+
+#: Bytes for which a receiver gets one more second to answer.
+_SECOND = 10 * 2**20
 
 #: Bytes of a data set that are in memory at the same time.
 WINDOW = 1 << 20
@@ -45,6 +51,7 @@ class Association:
         self.terms = terms
         self._message = 0
         self._over = self._midway = False
+        self._heard = time.monotonic()
         self._said: Lost | None = None
         self.answered = 0
 
@@ -82,6 +89,9 @@ class Association:
         command = dimse.store_request(pair[0], instance, self._message)
         parts = [*self._fragments(context, _COMMAND, memoryview(command), last=True)]
         parts += self._fragments(context, 0, head, last=not rest)
+        more = rest // _SECOND
+        if more:
+            self._stream.limit(self._receiver.answer_timeout + more)
         early = self._send(parts)
         progress(len(head))
         while rest and early is None:
@@ -94,7 +104,10 @@ class Association:
         if rest:
             self.abort()  # the answer came before the question was out; what is left of it cannot be taken back
         answer = early or self._answer(dimse.C_STORE)
+        if more:
+            self._stream.limit(self._receiver.answer_timeout)
         self.answered += 1
+        self._heard = time.monotonic()
         return answer
 
     def echo(self) -> Answer:
@@ -129,7 +142,9 @@ class Association:
             self._stream.limit(_LAST_WORDS)
             with suppress(Lost):
                 return self._answer(dimse.C_STORE)
-            raise self._said or Lost("the receiver closed the connection", "closed") from None
+            if self._said is None or self._said.how == "silent":
+                raise Lost("the receiver closed the connection", "closed") from None
+            raise self._said from None
         return None
 
     # reading
@@ -161,8 +176,8 @@ class Association:
                 raise self._remember(Lost("the receiver sent something that is no DICOM", "garbled"))
             return kind, self._stream.read(length)
         except TimeoutError:
-            seconds = self._receiver.answer_timeout
-            raise self._remember(Lost(f"the receiver gave no answer for {seconds:.0f} s", "silent")) from None
+            seconds = self._stream.seconds
+            raise self._remember(Lost(f"the receiver gave no answer for {seconds:g} s", "silent")) from None
         except (OSError, EOFError):
             raise self._remember(Lost("the receiver closed the connection without an answer", "closed")) from None
 
@@ -184,8 +199,12 @@ class Association:
 
     @property
     def usable(self) -> bool:
-        """False when it is over: when nothing was asked, all that can be read is an end."""
-        return not self._over and not self._stream.pending()
+        """False when it is over: when nothing was asked, all that can be read is an end.
+
+        Looked at after a rest only; an end right behind an answer shows when the next instance goes.
+        """
+        rested = time.monotonic() - self._heard > _REST
+        return not self._over and not (rested and self._stream.pending())
 
     def release(self) -> None:
         """End it in good order; never raises."""
@@ -227,6 +246,7 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair]) -> negotia
             FailureClass.CROWDED,
             hint="It may serve one association at a time and be busy, or be something else than a DICOM receiver. "
             f"{other_port(receiver.port)}.",
+            silent=True,
         ) from None
     except (OSError, EOFError):
         raise NotAssociated(

@@ -92,6 +92,8 @@ def accepted(pdu_bytes: bytes, pairs: Sequence[Pair], receiver: Receiver) -> Ter
         }
         longest = primitive.maximum_length_received or 0
         names = {type(item).__name__: item for item in primitive.user_information}
+        if not results:
+            raise ValueError("no presentation context")
     except Exception as error:
         raise NotAssociated(
             f"{receiver.place} accepts the association in a form that makes no sense ({type(error).__name__}).",

@@ -30,9 +30,9 @@ _OPTIONS = (
     ),
     Option(
         name="answer_timeout",
-        help="Seconds that the receiver may take to answer one instance.",
+        help="Seconds that the receiver may take to answer one instance, and one more for each 10 MiB of it.",
         type=float,
-        default=300.0,
+        default=120.0,
         envvar="XNAT_DICOM_ANSWER_TIMEOUT",
     ),
     Option(name="tls", help="Encrypt the connection.", type=bool, default=False, envvar="XNAT_DICOM_TLS"),

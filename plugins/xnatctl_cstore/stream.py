@@ -31,21 +31,20 @@ _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Stream:
-    """Bytes to and from a receiver. Raises OSError, TimeoutError after the limit without progress, EOFError."""
+    """Bytes to and from a receiver. Raises OSError, EOFError, TimeoutError after `seconds` without progress."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._data = b""
         self._ended = False
-        self._limit = STALL
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self.limit(STALL)
 
     def limit(self, seconds: float) -> None:
         """How long a read may wait."""
-        self._limit = seconds
+        self.seconds = seconds
         if self._tls is not None:
             self._tls.settimeout(seconds)
             return
@@ -129,7 +128,7 @@ class Stream:
         except OSError:
             self._ended = True
         finally:
-            self._tls.settimeout(self._limit)
+            self._tls.settimeout(self.seconds)
         return True
 
     def cut(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -40,6 +41,8 @@ _BATCH_BYTES = 64 * 2**20
 _TELL = 1 << 20
 #: Instances in a row without an answer, each for the whole limit, after which the receiver counts as dead for a while.
 _SILENCES = 2
+#: How often one instance may be met by silence; some receivers (Orthanc) never answer to what they cannot read.
+_SILENCES_OF_ONE = 2
 
 
 class CStoreTransport:
@@ -55,6 +58,8 @@ class CStoreTransport:
         self._closed = False
         self._failed: set[str] = set()
         self._lost: Lost | None = None
+        self._silences: Counter[str] = Counter()
+        self._delivered = False
         self._untold = 0
 
     def __enter__(self) -> Self:
@@ -99,7 +104,7 @@ class CStoreTransport:
         try:
             Association.open(self._receiver, self._groups[0], self._opened).release()
         except NotAssociated as error:
-            if error.failure is not FailureClass.CROWDED:
+            if error.failure is not FailureClass.CROWDED or error.silent:
                 raise ConnectionFailed(error.message, hint=error.hint) from None
 
     def rest(self) -> None:
@@ -141,6 +146,7 @@ class CStoreTransport:
                 break
             silences = silences + 1 if outcome.failure is FailureClass.ANSWER_LOST else 0
             if outcome.outcome.delivered:
+                self._delivered = True
                 sent += item.size
             elif outcome.outcome in (Outcome.FAILED, Outcome.AMBIGUOUS):
                 self._failed.add(item.path)
@@ -157,7 +163,7 @@ class CStoreTransport:
 
         Raises NotAssociated.
         """
-        if not sendable(item):
+        if pair_of(item) not in self._proposed and not sendable(item):
             reason = "its header does not say in which transfer syntax it is"
             return ItemOutcome(path=item.path, outcome=Outcome.INVALID, reason=reason)
         self._lost = None
@@ -175,7 +181,7 @@ class CStoreTransport:
                 self._lost = lost
                 self._drop()
                 if first or lost.how == "silent" or self._closed:
-                    return _doubtful(item, lost)
+                    return self._doubtful(item, lost)
                 emit(Event(kind=EventKind.RETRY, message=f"{lost.reason}; going on with a fresh association"))
                 continue
             return statuses.outcome_of(item, answer)
@@ -199,6 +205,15 @@ class CStoreTransport:
             except SourceChanged:
                 self._drop()  # a part of it is out
                 raise
+
+    def _doubtful(self, item: UploadItem, lost: Lost) -> ItemOutcome:
+        """No answer. An abort or silence is aimed at the instance as likely as not, so it is not tried for ever."""
+        failure = FailureClass.UNPARSABLE if lost.how == "aborted" else FailureClass.ANSWER_LOST
+        if lost.how == "silent":
+            self._silences[item.path] += 1
+            if self._silences[item.path] >= _SILENCES_OF_ONE and self._delivered:
+                failure = FailureClass.NONE
+        return ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=failure, reason=lost.reason)
 
     # associations
 
@@ -229,12 +244,6 @@ class CStoreTransport:
         if self._untold >= _TELL or (not count and self._untold):
             emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": self._untold}))
             self._untold = 0
-
-
-def _doubtful(item: UploadItem, lost: Lost) -> ItemOutcome:
-    """No answer. An abort is aimed at the instance as likely as not, so it is tried less often than a lost answer."""
-    failure = FailureClass.UNPARSABLE if lost.how == "aborted" else FailureClass.ANSWER_LOST
-    return ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=failure, reason=lost.reason)
 
 
 def _unsent(items: Sequence[UploadItem], failure: FailureClass, reason: str) -> list[ItemOutcome]:

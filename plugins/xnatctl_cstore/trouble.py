@@ -8,13 +8,17 @@ from xnatctl.api import FailureClass
 
 
 class NotAssociated(Exception):
-    """There is no association, so nothing was sent. `hint` says what to check."""
+    """There is no association, so nothing was sent.
 
-    def __init__(self, message: str, failure: FailureClass, *, hint: str) -> None:
+    `hint` says what to check; `silent` = somebody took the connection, and then said nothing.
+    """
+
+    def __init__(self, message: str, failure: FailureClass, *, hint: str, silent: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.failure = failure
         self.hint = hint
+        self.silent = silent
 
 
 class Lost(Exception):

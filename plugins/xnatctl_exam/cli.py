@@ -83,7 +83,7 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
-    default=WAIT,
+    default=int(WAIT),
     metavar="SECONDS",
     show_default=True,
     callback=_finite,

@@ -18,6 +18,7 @@ from xnatctl.api import (
     UploadPlan,
     UploadRequest,
     UsageError,
+    counted,
     plan_resource_stages,
     plan_session_upload,
     scan_path,
@@ -92,7 +93,8 @@ def _refuse_nothing_to_attach(inventory: Inventory, sorting: Sorting) -> None:
             f"read, first {entry.path} ({entry.reason}).",
             hint="Make them readable for this user and run the command again.",
         )
-    there = f"it holds {len(inventory.items)} DICOM instances" if inventory.items else "it holds no files"
+    images = counted(len(inventory.items), "DICOM instance")
+    there = f"it holds {images}" if inventory.items else "it holds no files"
     raise NotFound(
         f"There is nothing to attach in {inventory.root}: {there}, and --attach-only sends no DICOM.",
         hint="Files beside DICOM are taken along with --attach-nested LABEL."

@@ -15,7 +15,6 @@ from xnatctl_exam.choices import Choices
 from xnatctl_exam.naming import Group, check_label, join, name_folders
 
 _NESTED = "not DICOM, in a folder that holds DICOM (--attach-nested LABEL takes it along)"
-_NO_DICOM = "DICOM (--attach-only)"
 _PACKED = "an archive file that holds DICOM (upload it with: xnatctl session upload)"
 
 
@@ -142,6 +141,6 @@ def _left_out(inventory: Inventory, attached: set[str], reasons: dict[str, str],
         left.append(Exclusion(path=entry.path, reason=reason))
     left += [Exclusion(path=path, reason="empty folder") for path in inventory.empty_directories if path != "."]
     if choices.attach_only:
-        images = [item.path for item in inventory.items] + [entry.path for entry in inventory.invalid]
-        left += [Exclusion(path=path, reason=_NO_DICOM) for path in images]
+        dicom = [item.path for item in inventory.items] + [entry.path for entry in inventory.invalid]
+        left += [Exclusion(path=path, reason="DICOM (--attach-only)") for path in dicom]
     return left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import secrets
 import threading
 from dataclasses import dataclass, field
@@ -51,8 +52,12 @@ class Accounts:
     @property
     def timeout(self) -> float:
         """Seconds a session lives without a request; sliding (1.3)."""
-        number, _, unit = str(self._state.site["sessionTimeout"]).partition(" ")
-        return float(number) * {"second": 1, "minute": 60, "hour": 3600}[unit.rstrip("s") or "minute"]
+        return _seconds(str(self._state.site["sessionTimeout"]))
+
+    @property
+    def token_life(self) -> float:
+        """Seconds that an alias token lives, by its creation (1.5)."""
+        return _seconds(str(self._state.site["aliasTokenTimeout"]))
 
     def identify(self, request: Request) -> tuple[HttpSession, bool]:
         """The caller's session and whether it is new. Raises Refused for bad credentials, on open URLs too (1.1.1)."""
@@ -121,12 +126,23 @@ class Accounts:
                 and now - session.last < self.timeout
             ]
 
+    def csrf_ok(self, request: Request, session: HttpSession) -> bool:
+        """True for all but a browser's change without the token of its session (1.6)."""
+        agent = request.headers.get("User-Agent", "")
+        exempt = not any(name in agent for name in _BROWSERS) or re.search(
+            "java|XNATDesktopClient", agent, re.IGNORECASE
+        )
+        if exempt or request.method in ("GET", "HEAD") or not self._state.site["enableCsrfToken"]:
+            return True
+        return session.login is None or request.args.get("XNAT_CSRF") == session.csrf
+
     def set_cookies(self, response: Response, session: HttpSession, path: str, *, new: bool) -> None:
         """A new session's cookie, and with every answer the second one, in quotes because of its comma (1.3)."""
+        secure = "; Secure" if str(self._state.site["siteUrl"]).startswith("https") else ""
         if new:
-            response.headers.add("Set-Cookie", f"JSESSIONID={session.id}; Path={path}; HttpOnly")
+            response.headers.add("Set-Cookie", f"JSESSIONID={session.id}; Path={path}; HttpOnly{secure}")
         now, limit = int(self._state.clock.now() * 1000), int(self.timeout * 1000)
-        response.headers.add("Set-Cookie", f'SESSION_EXPIRATION_TIME="{now},{limit}"; Version=1; Path={path}')
+        response.headers.add("Set-Cookie", f'SESSION_EXPIRATION_TIME="{now},{limit}"; Version=1; Path={path}{secure}')
 
     def _alive(self, key: str | None) -> HttpSession | None:
         now = self._state.clock.now()
@@ -165,6 +181,9 @@ class Accounts:
         state = self._state
         with state.lock:
             token = state.tokens.get(username)
+            if token is not None and state.clock.now() - token.created >= self.token_life:
+                del state.tokens[username]
+                token = None
             if token is not None and secrets.compare_digest(token.secret, password):
                 return state.users[token.login]
             user = state.users.get(username.rpartition("/")[2])
@@ -182,3 +201,9 @@ class Accounts:
                 raise Refused(self.failure())
             user.failed_logins = 0
             return user
+
+
+def _seconds(interval: str) -> float:
+    """Seconds of `15 minutes`, `2 days` and the like."""
+    number, _, unit = interval.partition(" ")
+    return float(number) * {"second": 1, "minute": 60, "hour": 3600, "day": 86400}[unit.rstrip("s") or "minute"]

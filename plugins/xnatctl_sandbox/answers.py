@@ -41,6 +41,7 @@ class Call:
     parts: dict[str, str] = field(default_factory=dict)
     rest: str = ""
     fault: Mapping[str, Any] | None = None  # a scripted fault of what is stored
+    messages: dict[str, list[dict[str, object]]] = field(default_factory=dict)  # status lists of the HTTP session
 
     @property
     def method(self) -> str:

@@ -16,7 +16,9 @@ from werkzeug.exceptions import ClientDisconnected
 
 from . import faults
 from .accounts import Accounts, HttpSession, Refused
+from .alias_tokens import AliasTokens
 from .answers import Call, StatusError, escape_parameter, status_page, text
+from .archiving import Archiving
 from .catalogs import Catalogs
 from .control import Control
 from .files import Files
@@ -26,8 +28,10 @@ from .parents import Parents
 from .prearchive_rest import PrearchiveRest
 from .resources import Resources
 from .routes import Route, Router
+from .services import Services
 from .site_api import Site
 from .storing import Storing
+from .user_cache import UserCache
 
 if TYPE_CHECKING:
     from .server import Sandbox
@@ -53,8 +57,12 @@ class Application:
         self._files = Files(sandbox, parents, storing)
         self._catalogs = Catalogs(sandbox, parents)
         self._site = Site(sandbox, self._accounts)
-        self.prearchive_rest = PrearchiveRest(sandbox)
-        self._importing = Importing(sandbox)
+        self._tokens = AliasTokens(sandbox.state, self._accounts)
+        archiving = Archiving(sandbox)
+        self._prearchive_rest = PrearchiveRest(sandbox, archiving)
+        self._services = Services(sandbox, self._prearchive_rest, archiving)
+        self._cache = UserCache(sandbox)
+        self._importing = Importing(sandbox, self._cache)
         self._control = Control(sandbox)
         self._at_work = threading.Condition()
         self._in_flight = 0
@@ -148,10 +156,10 @@ class Application:
         if user is not None and user.expired_password:
             return self._accounts.redirect("/app/template/XDATScreen_UpdateUser.vm", request)
         if not data_path:
-            return self._page(request, raw)
+            return self._page(request, raw, session)
         if session.login is None and state.site["requireLogin"] and not _OPEN.fullmatch(raw):
             return self._accounts.unauthenticated(request, data_path=True)
-        call = Call(state, request, session.login, fault=fault)
+        call = Call(state, request, session.login, fault=fault, messages=session.messages)
         try:
             return self._dispatch(call, raw, session)
         except StatusError as error:
@@ -163,6 +171,8 @@ class Application:
         servlet, _, rest = raw.lstrip("/").partition("/")
         if servlet == "xapi":
             return self._run(call, self._xapi, rest)
+        if not self._accounts.csrf_ok(call.request, session):
+            raise StatusError(500)  # thrown by the guard (1.6)
         if rest.rstrip("/") == "JSESSION":
             return self._site.jsession(call, session)
         if rest.rstrip("/") == "auth":
@@ -186,27 +196,34 @@ class Application:
             raise StatusError(405)
         return route.handler(call)
 
-    def _page(self, request: Request, raw: str) -> Response:
-        """Screens for browsers: one login page stands for all."""
+    def _page(self, request: Request, raw: str, session: HttpSession) -> Response:
+        """Screens for browsers: one login page stands for all; the home page carries the session's token."""
+        if raw == "/" and session.login is not None:
+            body = f"<!DOCTYPE html>\n<html><head><script>var csrfToken = '{session.csrf}';</script></head></html>\n"
+            return Response(body, 200, content_type="text/html")
         if raw.rstrip("/") == _LOGIN:
             body = "<!DOCTYPE html>\n<html><head><title>XNAT sandbox</title></head><body>Please log in.</body></html>\n"
             return Response(body, 200, content_type="text/html")
         return self._accounts.redirect(_LOGIN, request)
 
     def _data_routes(self) -> list[Route]:
-        lists, rest, read = self._listings, self.prearchive_rest, ("GET",)
+        lists, rest, read = self._listings, self._prearchive_rest, ("GET",)
         routes = [
             Route("/services/import", self._importing.post, ("POST",)),
-            Route("/services/archive", rest.archive, ("POST",)),
-            Route("/services/prearchive/{operation}", rest.batch, ("POST",)),
+            Route("/services/archive", self._services.archive, ("POST",)),
+            Route("/services/validate-archive", self._services.validate, ("POST",)),
+            Route("/services/prearchive/{operation}", self._services.batch, ("POST",)),
             Route("/services/refresh/catalog", self._catalogs.refresh, ("POST",)),
-            Route("/services/tokens/{operation}", self._site.tokens, read),
+            Route("/services/tokens/{operation}", self._tokens.answer, read),
+            Route("/status/{key}", self._sandbox.tracking.status, ("GET", "POST", "DELETE")),
+            Route("/user/cache/resources/{name}/files", self._cache.answer),
             Route("/user/{login}/sessions", self._site.user_sessions, ("GET", "DELETE")),
             Route("/prearchive", rest.listing, read),
             Route("/prearchive/projects/{project}", rest.listing, read),
             Route("/prearchive/projects/{project}/{timestamp}/{folder}", rest.session),
             Route("/prearchive/projects/{project}/{timestamp}/{folder}/logs", rest.logs, read),
-            Route("/prearchive/projects/{project}/{timestamp}/{folder}/scans", rest.scans, read),
+            Route("/prearchive/projects/{project}/{timestamp}/{folder}/scans", rest.scans, ("GET", "DELETE")),
+            Route("/prearchive/projects/{project}/{timestamp}/{folder}/resources", rest.resources, read),
             Route("/search/elements", lists.search_elements, read),
             Route("/projects", lists.projects, ("GET", "POST")),
             Route("/projects/{project}", lists.project_item, ("GET", "PUT")),
@@ -246,16 +263,19 @@ class Application:
             Route("/siteConfig", site.site_config, ("GET",)),
             Route("/siteConfig/buildInfo", site.build_info, ("GET",)),
             Route("/siteConfig/buildInfo/{key}", site.build_info, ("GET",)),
+            Route("/siteConfig/uptime", site.uptime, ("GET",)),
             Route("/siteConfig/{key}", site.site_config, ("GET",)),
             Route("/users/username", site.username, ("GET",)),
             Route("/users/profile", site.profile, ("GET",)),
             Route("/users/projects", site.user_projects, ("GET",)),
+            Route("/users/active/{login}", site.active, ("GET", "DELETE")),
             Route("/users/{login}", site.profile, ("GET",)),
             Route("/schemas", site.schemas, ("GET",)),
             Route("/schemas/{name}", site.schemas, ("GET",)),
             Route("/schemas/{name}/{file}", site.schemas, ("GET",)),
             Route("/dicomscp", site.dicomscp, ("GET",)),
             Route("/dicomscp/{key}", site.dicomscp, ("GET",)),
+            Route("/event_tracking/{key}", self._sandbox.tracking.event, ("GET",)),
             Route("/direct-archive", direct.listing, ("POST",)),
             Route("/direct-archive/{id}", direct.delete, ("DELETE",)),
             Route("/direct-archive/{project}/{study}/{label}", direct.one, ("GET", "POST")),

@@ -1,39 +1,22 @@
-"""From the prearchive into the archive: the checks, the merge, the scan names (contract xnat-import 3.4)."""
+"""From the prearchive into the archive: the merge and the scan names (contract xnat-import 3.4)."""
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .archive_checks import ArchiveRefused, Destination, Policy, clean, destination, problems, scan_type, session_type
 from .state import DirectRow, Experiment, FileEntry, PrearchiveRow, Received, Resource, Scan, State, Subject
 
 if TYPE_CHECKING:
     from .server import Sandbox
 
-#: Modality -> data types of session and scan.
-_TYPES = {
-    "MR": "mr", "CT": "ct", "PT": "pet", "US": "us", "CR": "cr", "DX": "dx", "MG": "mg", "NM": "nm", "XA": "xa",
-    "RF": "rf", "SR": "sr", "SEG": "seg", "ECG": "ecg", "RTSTRUCT": "rtImage", "RTDOSE": "rtImage", "RTPLAN": "rtImage",
-}  # fmt: skip
 
-
-class ArchiveRefused(Exception):
-    """The archive step was refused: the status that SI would answer, and the reason."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-def import_policy(overwrite: str | None) -> tuple[bool, bool]:
-    """(override, merge) of an import's `overwrite`: `none` merges like `append`."""
-    if overwrite is None:
-        return False, False
-    return overwrite.lower() in ("delete", "override"), True
+def import_policy(overwrite: str | None, *, files: str = "", merge: bool = False) -> Policy:
+    """The policy of an import's `overwrite`: `none` merges like `append`."""
+    override = overwrite is not None and overwrite.lower() in ("delete", "override")
+    return Policy(merge=merge or overwrite is not None, override=override, overwrite_files=files.lower() == "true")
 
 
 def archive_uri(state: State, experiment: Experiment) -> str:
@@ -42,141 +25,69 @@ def archive_uri(state: State, experiment: Experiment) -> str:
     return f"/data/archive/projects/{experiment.project}/subjects/{subject}/experiments/{experiment.label}"
 
 
-def clean(label: str) -> str:
-    """What XNAT keeps of a label (1.6)."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", label)
-
-
-def session_type(modalities: Iterable[str]) -> str:
-    """The data type of a session: that of its commonest imaging modality."""
-    known = Counter(modality for modality in modalities if modality in _TYPES)
-    return f"xnat:{_TYPES[known.most_common(1)[0][0]]}SessionData" if known else "xnat:otherDicomSessionData"
-
-
-def scan_type(modality: str) -> str:
-    """The data type of a scan."""
-    return f"xnat:{_TYPES[modality]}ScanData" if modality in _TYPES else "xnat:otherDicomScanData"
-
-
 class Archiver:
     """Archives built rows."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._state = sandbox.state
+        self._targets: set[tuple[str | None, str]] = set()  # what is being archived into
 
     def archive(
-        self,
-        row: PrearchiveRow,
-        *,
-        login: str | None,
-        merge: bool,
-        override: bool,
-        overwrite_files: bool,
-        subject: str | None = None,
+        self, row: PrearchiveRow, policy: Policy, *, login: str | None, subject: str | None = None,
         label: str | None = None,
-    ) -> Experiment:
+    ) -> Experiment:  # fmt: skip
         """Archive one row. Raises ArchiveRefused; the row is then CONFLICT or ERROR and its log says why."""
-        with self._state.lock:
-            if row not in self._state.prearchive:
+        state = self._state
+        with state.lock:
+            if row not in state.prearchive:
                 raise ArchiveRefused(404, "not found")
             if row.status.startswith("_ARCHIVING"):
                 raise ArchiveRefused(423, "Duplicate archive attempt. Prearchive session already archiving.")
+            target = (row.project, clean(label or row.name))
+            if target in self._targets:
+                raise ArchiveRefused(423, "Duplicate archive attempt.  Destination session in use.")
+            self._targets.add(target)
             row.status = "_ARCHIVING"
             files = dict(row.built or {})
-        self._sandbox.switches.pause("archive_seconds")  # a real archiving takes its time; a test's switch
         try:
-            with self._state.lock:
-                return self._archive(row, files, login, merge, override, overwrite_files, subject, label)
+            self._sandbox.switches.pause("archive_seconds")  # a real archiving takes its time; a test's switch
+            with state.lock:
+                return self._archive(row, files, policy, destination(state, row, subject, label), login)
         except ArchiveRefused as refusal:
-            with self._state.lock:
+            with state.lock:
                 row.status = "CONFLICT" if refusal.status == 409 else "ERROR"
-                row.logs.append((self._state.clock.now(), refusal.reason))
+                row.logs.append((state.clock.now(), refusal.reason))
             raise
+        finally:
+            with state.lock:
+                self._targets.discard(target)
 
     def _archive(
-        self,
-        row: PrearchiveRow,
-        files: dict[str, Received],
-        login: str | None,
-        merge: bool,
-        override: bool,
-        overwrite_files: bool,
-        subject_name: str | None,
-        label: str | None,
+        self, row: PrearchiveRow, files: dict[str, Received], policy: Policy, where: Destination, login: str | None
     ) -> Experiment:
         state = self._state
-        if row.project is None:
-            raise ArchiveRefused(400, "unable to identify destination project")
-        name = clean(label or row.name)
-        wanted = clean(subject_name or row.subject) or "unknown"
-        subject = next((s for s in state.subjects_of(row.project) if s.label.lower() == wanted.lower()), None)
-        subject = subject or state.find_subject(row.project, wanted)
-        existing = state.find_experiment(row.project, name)
-        replaces = override or overwrite_files
-        if existing is not None:
-            self._check_existing(existing, row, subject, merge=merge, override=override)
-        if not override:
-            self._check_files(row, files)
-        if existing is not None:
-            self._check_same(existing, files, replaces=replaces)
-        if subject is None:
-            subject = self._new_subject(row.project, wanted, login)
-        if existing is None:
-            existing = self._new_experiment(row.project, name, subject, row.tag, files, login)
-        self._merge(existing, row, files)
+        for refusal in problems(state, row, files, where, policy):
+            raise refusal
+        subject = where.subject or self._new_subject(where.project, where.subject_label, login)
+        experiment = where.existing
+        if experiment is None:
+            experiment = self._new_experiment(where.project, where.label, subject, row.tag, files, login)
+        self._merge(experiment, row, files)
         state.prearchive.remove(row)
         shutil.rmtree(row.directory, ignore_errors=True)
         self._sandbox.dirty = True
-        return existing
+        return experiment
 
-    # checks
-
-    def _check_existing(
-        self, existing: Experiment, row: PrearchiveRow, subject: Subject | None, *, merge: bool, override: bool
-    ) -> None:
-        """Checks 4 to 6."""
-        if not merge:
-            raise ArchiveRefused(409, "Session already exists, retry with overwrite enabled")
-        if subject is None or subject.id != existing.subject_id:
-            raise ArchiveRefused(409, "Invalid modification of session subject via archive process.")
-        if existing.uid and existing.uid != row.tag and not override:
-            raise ArchiveRefused(
-                409, f"Invalid modification of session UID via archive process: {existing.uid} Already Exists"
-            )
-
-    @staticmethod
-    def _check_files(row: PrearchiveRow, files: dict[str, Received]) -> None:
-        """Check 8: every file catalogued, no instance twice in one catalog."""
-        on_disk = Counter(path.parts[-3] for path in row.directory.glob("SCANS/*/DICOM/*") if path.is_file())
-        catalogued = Counter(file.scan for file in files.values())
-        for scan, count in sorted(on_disk.items()):
-            if count > catalogued[scan]:
-                raise ArchiveRefused(
-                    400, f"Scan {scan} has {count - catalogued[scan]} non-DICOM (or non-parsable DICOM) files"
-                )
-        twice = [
-            uid for uid, count in Counter((f.scan, f.sop_instance_uid) for f in files.values()).items() if count > 1
-        ]
-        if twice:
-            raise ArchiveRefused(400, f"Scan {twice[0][0]} has duplicate SOP Instance UIDs")
-
-    @staticmethod
-    def _check_same(existing: Experiment, files: dict[str, Received], *, replaces: bool) -> None:
-        """Check 9, and the second half of check 7."""
-        if replaces:
-            return
-        theirs = {entry.uid for scan in existing.scans.values() for r in scan.resources for entry in r.entries.values()}
-        if theirs & {file.sop_instance_uid for file in files.values()}:
-            raise ArchiveRefused(409, "Session already exists with the same resources.")
-        series = {scan.uid: scan.id for scan in existing.scans.values()}
-        for file in files.values():
-            if series.get(file.series_instance_uid, file.scan) != file.scan:
-                raise ArchiveRefused(409, f"Scan {file.scan} is known as {series[file.series_instance_uid]} already")
-        for path, file in files.items():
-            scan = existing.scans.get(file.scan)
-            if scan is not None and scan.uid == file.series_instance_uid and (existing.directory / path).exists():
-                raise ArchiveRefused(409, "Session already exists with matching files.")
+    def validate(self, row: PrearchiveRow, *, subject: str | None, label: str | None) -> list[ArchiveRefused]:
+        """A dry run of the checks."""
+        with self._state.lock:
+            try:
+                where = destination(self._state, row, subject, label)
+            except ArchiveRefused as refusal:
+                return [refusal]
+            policy = Policy(merge=True, override=False, overwrite_files=False)
+            return list(problems(self._state, row, dict(row.built or {}), where, policy))
 
     # making
 
@@ -279,9 +190,15 @@ class Archiver:
         scan.frames = len(resource.entries)
         return resource
 
-    def archive_direct(self, row: DirectRow, login: str | None) -> Experiment:
-        """End a direct archive: its files are in place already, they are catalogued now (5)."""
+    def archive_direct(self, row: DirectRow, login: str | None) -> None:
+        """End a direct archive: its files are in place already, they are catalogued now (5).
+
+        A failure, or a session that has appeared meanwhile, moves them to the prearchive instead.
+        """
         with self._state.lock:
+            if self._sandbox.switches.direct_archive_fails or self._state.find_experiment(row.project, row.name):
+                self._to_prearchive(row)
+                return
             label = clean(row.subject) or "unknown"
             subject = next((s for s in self._state.subjects_of(row.project) if s.label.lower() == label.lower()), None)
             subject = subject or self._new_subject(row.project, label, login)
@@ -292,7 +209,22 @@ class Archiver:
             _count(experiment)
             self._state.direct.remove(row)
             self._sandbox.dirty = True
-            return experiment
+
+    def _to_prearchive(self, direct: DirectRow) -> None:
+        state = self._state
+        timestamp = f"{state.clock.folder_timestamp()}_DA"
+        row = PrearchiveRow(
+            project=direct.project, timestamp=timestamp, folder=direct.name, name=direct.name, tag=direct.tag,
+            directory=state.prearchive_directory(direct.project, timestamp, direct.name), subject=direct.subject,
+            status="ERROR", lastmod=state.clock.now(), uploaded=direct.uploaded, source=direct.source,
+            autoarchive="AutoArchive", files=direct.files, series=direct.series,
+        )  # fmt: skip
+        row.directory.mkdir(parents=True, exist_ok=True)
+        (direct.directory / "SCANS").rename(row.directory / "SCANS")
+        row.logs.append((state.clock.now(), "Attempt to direct-archive failed"))
+        state.prearchive.append(row)
+        state.direct.remove(direct)
+        self._sandbox.dirty = True
 
 
 def _count(experiment: Experiment) -> None:

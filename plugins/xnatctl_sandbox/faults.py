@@ -30,7 +30,7 @@ _PAGE = frozenset({"status", "page", "headers", "read"})
 ACTIONS: Mapping[str, frozenset[str]] = {
     "delay": frozenset({"seconds"}),
     "cut-before-body": frozenset(),
-    "cut-at-byte": frozenset({"bytes"}),
+    "cut-at-byte": frozenset({"bytes", "reset"}),
     "rst": frozenset(),
     "hold": frozenset({"seconds"}),
     "redirect": frozenset({"status", "location"}),
@@ -153,7 +153,7 @@ def before(rule: Mapping[str, Any], request: Request) -> Response | None:
         left = int(rule.get("bytes", 0))
         while left > 0 and (piece := request.stream.read(min(left, 65536))):
             left -= len(piece)
-        raise Cut
+        raise Cut(reset=bool(rule.get("reset")))
     if action == "hold":
         rule["_over"].wait(float(rule.get("seconds", 60)))
         raise Cut

@@ -6,7 +6,8 @@ import shutil
 import threading
 from typing import TYPE_CHECKING
 
-from . import archiver
+from .answers import StatusError
+from .archive_checks import ArchiveRefused, Policy
 from .state import PrearchiveRow
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ class Prearchive:
             if row.status == "RECEIVING_INTERRUPT":
                 row.status = "RECEIVING"
                 return False
+            row.status = "BUILDING"
+        self._sandbox.switches.pause("queue_seconds")  # the instant before the lock; a test's switch
+        with self._state.lock:
+            if row.status == "RECEIVING_INTERRUPT":
+                row.status = "RECEIVING"
+            if row.status == "RECEIVING" or self.is_locked(row) or row not in self._state.prearchive:
+                return False
             row.status = "_BUILDING"
             known = dict(row.files)
         self._sandbox.switches.pause("build_seconds")  # a real build takes its time; a test's switch
@@ -69,6 +77,16 @@ class Prearchive:
                 return
             self._state.prearchive.remove(row)
         shutil.rmtree(row.directory, ignore_errors=True)
+
+    def delete_scan(self, row: PrearchiveRow, scan: str) -> None:
+        """One scan of a built row, its files too. Raises StatusError 404 when there is none of that name."""
+        with self._state.lock:
+            if row.built is None or not any(file.scan == scan for file in row.built.values()):
+                raise StatusError(404, "Unable to locate prearc resource.")
+            row.built = {path: file for path, file in row.built.items() if file.scan != scan}
+            row.files = {path: file for path, file in row.files.items() if file.scan != scan}
+            row.series = {series: folder for series, folder in row.series.items() if folder != scan}
+            shutil.rmtree(row.directory / "SCANS" / scan, ignore_errors=True)
 
     def move(self, row: PrearchiveRow, project: str) -> None:
         """To another project's prearchive."""
@@ -97,6 +115,8 @@ class Prearchive:
                 and now - row.lastmod >= quiet
                 and not self._sandbox.receiver.locked(row.directory)
             ]
+            for row in rows:
+                row.status = "QUEUED_BUILDING"
             direct = [r for r in self._state.direct if r.status == "RECEIVING" and now - r.lastmod >= quiet]
         for row in rows:
             if self.build(row) and row.autoarchive in AUTO:
@@ -108,10 +128,9 @@ class Prearchive:
         """Merges; replaces equal files with code 5 only. A refusal is left in the row and its log."""
         user = str(self._state.site["receivedFileUser"])
         try:
-            self._sandbox.archiver.archive(
-                row, login=user, merge=True, override=False, overwrite_files=row.autoarchive == AUTO[1]
-            )
-        except archiver.ArchiveRefused:
+            policy = Policy(merge=True, override=False, overwrite_files=row.autoarchive == AUTO[1])
+            self._sandbox.archiver.archive(row, policy, login=user)
+        except ArchiveRefused:
             return  # the row is CONFLICT or ERROR now, and says why
 
 

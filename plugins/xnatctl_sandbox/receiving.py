@@ -10,16 +10,17 @@ import json
 import re
 import threading
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .answers import StatusError
-from .routing import COMMENTS, NO_RULES, Expressions, Header, Routing
+from .routing import COMMENTS, Header, Routing
+from .rows import Rows
 from .state import DirectRow, PrearchiveRow, Received, State
 from .streams import Damaged, Readable, dataset_offset
 from .switches import Switches
+from .wishes import Wish
 
 _BLOCK = 1 << 18
 _LAST_HEADER_GROUP = 0x0032
@@ -28,27 +29,6 @@ _TAGS = (
     "SeriesDescription", "PatientName", "PatientID", "StudyInstanceUID",
     "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "NumberOfFrames", *COMMENTS,
 )  # fmt: skip
-#: What a row says of itself when auto-archiving is decided by its project's code.
-_CODES = {0: "Manual", 4: "AutoArchive", 5: "AutoArchiveOverwrite"}
-
-
-@dataclass(frozen=True)
-class Wish:
-    """The parameters of a request that decide where its objects go."""
-
-    project: str = ""
-    subject: str = ""
-    label: str = ""
-    direct: bool = False
-    rename: bool = False
-    prevent_anon: bool | None = None
-    prevent_auto_commit: bool | None = None
-    source: str = ""
-    timestamp: str = ""
-    folder: str = ""
-    login: str | None = None
-    rules: Expressions = NO_RULES  # of the DICOM receiver it came in by
-    sender: str = ""  # calling AE title
 
 
 class Receiver:
@@ -57,6 +37,7 @@ class Receiver:
     def __init__(self, state: State, switches: Switches) -> None:
         self._state = state
         self._switches = switches
+        self._rows = Rows(state)
         self._busy: set[Path] = set()
         self._busy_lock = threading.Lock()
         self._incoming = state.directory / "incoming"
@@ -100,7 +81,7 @@ class Receiver:
             return None
         key = (project, ds.get("StudyInstanceUID", ""), wish.label or routing.session(ds))
         subject, auto = wish.subject or routing.subject(ds), routing.auto_archive(ds)
-        row = self._row(key, wish, subject=subject, auto=auto)
+        row = self._rows.find(key, wish, subject=subject, auto=auto)
         received = self._describe(ds, row, sums)
         if anonymised and self._switches.remap_uids:
             received = replace(received, sop_instance_uid=f"2.25.{int(sums[1], 16)}")
@@ -121,75 +102,6 @@ class Receiver:
         if asked is not None and self._state.may_edit(wish.login, asked):
             return asked.id
         return routing.project(ds)
-
-    def _row(
-        self, key: tuple[str | None, str, str], wish: Wish, *, subject: str, auto: bool | None
-    ) -> PrearchiveRow | DirectRow:
-        project, study, label = key
-        with self._state.lock:
-            if wish.direct and project is not None and self._state.version_tuple >= (1, 8, 3):
-                direct = self._direct_row(project, study, label, subject, wish)
-                if direct is not None:
-                    direct.lastmod = self._state.clock.now()
-                    return direct
-            row = self._prearchive_row(key, wish, subject=subject, auto=auto)
-            now = self._state.clock.now()
-            if now - row.lastmod >= 15:  # refreshed at most once per 15 s (4.4)
-                row.lastmod = now
-            if row.status == "BUILDING":
-                row.status = "RECEIVING_INTERRUPT"
-            elif not row.status.startswith("RECEIVING"):
-                row.status = "RECEIVING"  # whatever it was: every status can be interrupted (4.4)
-            return row
-
-    def _direct_row(self, project: str, study: str, label: str, subject: str, wish: Wish) -> DirectRow | None:
-        """The row of a direct archive, or None = silently the prearchive (5)."""
-        state = self._state
-        directory = state.session_directory(project, label)
-        for row in state.direct:
-            if (row.project, row.tag, row.name) == (project, study, label) and row.status != "ERROR":
-                return row if row.status == "RECEIVING" else None
-            if row.directory == directory and row.status != "ERROR":
-                return None
-        if directory.exists() or state.find_experiment(project, label) is not None:
-            return None
-        row = DirectRow(
-            id=state.next_number("direct"), project=project, tag=study, name=label, directory=directory,
-            subject=subject,
-            lastmod=state.clock.now(), uploaded=state.clock.now(), source=wish.source,
-        )  # fmt: skip
-        state.direct.append(row)
-        return row
-
-    def _prearchive_row(
-        self, key: tuple[str | None, str, str], wish: Wish, *, subject: str, auto: bool | None
-    ) -> PrearchiveRow:
-        """By project, study and label; subject and timestamp are no part of the key (4.2)."""
-        state = self._state
-        project, study, label = key
-        for row in state.prearchive:
-            if (row.project, row.tag, row.name) == (project, study, label):
-                return row
-        timestamp = wish.timestamp or state.clock.folder_timestamp()
-        folder = wish.folder or label
-        taken = {(row.project, row.timestamp, row.folder) for row in state.prearchive}
-        suffix = 0
-        while (project, timestamp, folder if not suffix else f"{folder}_{suffix}") in taken:
-            suffix += 1
-        folder = folder if not suffix else f"{folder}_{suffix}"
-        owner = state.projects.get(project or "")
-        code = owner.prearchive_code if owner is not None else None
-        if auto is not None:
-            code = 4 if auto else 0  # `AA:` in a comment overrides the project's setting (xnat-api 5.4)
-        row = PrearchiveRow(
-            project=project, timestamp=timestamp, folder=folder, name=label, tag=study, subject=subject,
-            directory=state.prearchive_directory(project, timestamp, folder),
-            lastmod=state.clock.now(), uploaded=state.clock.now(),
-            autoarchive="" if code is None else _CODES[code],
-            prevent_anon=wish.prevent_anon, prevent_auto_commit=wish.prevent_auto_commit, source=wish.source,
-        )  # fmt: skip
-        state.prearchive.append(row)
-        return row
 
     # what
 
@@ -341,28 +253,3 @@ def _uri(row: PrearchiveRow | DirectRow) -> str:
     if isinstance(row, DirectRow):
         return f"/xapi/direct-archive/{row.project}/{row.tag}/{row.name}"
     return f"/data/prearchive/projects/{row.project or 'Unassigned'}/{row.timestamp}/{row.folder}"
-
-
-def wish_from(parameters: Mapping[str, str], login: str | None, handler: str, version: tuple[int, ...]) -> Wish:
-    """The wish of a request; gradual-DICOM knows upper-case names only (contract xnat-import 1.4)."""
-
-    def known(*names: str) -> str:
-        return next((parameters[name] for name in names if parameters.get(name)), "")
-
-    def truth(name: str) -> bool | None:
-        return parameters[name].lower() == "true" if name in parameters else None
-
-    short = handler == "DICOM-zip"
-    return Wish(
-        project=known("project", "PROJECT_ID") if short else known("PROJECT_ID"),
-        subject=known("subject", "SUBJECT_ID") if short else known("SUBJECT_ID"),
-        label=known("session", "EXPT_LABEL") if short else known("EXPT_LABEL"),
-        direct=bool(truth("Direct-Archive")) and version >= (1, 8, 3),
-        rename=bool(truth("rename")),
-        prevent_anon=truth("prevent_anon"),
-        prevent_auto_commit=truth("prevent_auto_commit"),
-        source=parameters.get("SOURCE", ""),
-        timestamp=parameters.get("PREARC_TIMESTAMP", ""),
-        folder=parameters.get("PREARC_SESSION_FOLDER", ""),
-        login=login,
-    )

@@ -23,11 +23,11 @@ from pynetdicom.sop_class import uid_to_service_class
 
 from . import faults
 from .answers import StatusError
-from .receiving import Wish
 from .routing import NO_RULES
 from .scp_contexts import STORAGE, VERIFICATION, syntaxes_for, whitelisted
 from .scp_faults import ON_REQUEST, ON_STORE, REJECTIONS, refused, stores
 from .state import ScpInstance
+from .wishes import Wish
 
 if TYPE_CHECKING:
     from .server import Sandbox

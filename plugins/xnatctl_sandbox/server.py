@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from .receiving import Receiver
 from .state import DirectRow, Experiment, PrearchiveRow, Project, ScpInstance, State, User
 from .streams import dataset_offset
 from .switches import Switches
+from .tracking import Tracking
 
 if TYPE_CHECKING:
     from .scp import Association, DicomScp
@@ -88,6 +89,8 @@ class Sandbox:
         self.dicom_faults = faults.Faults(scp_faults.ACTIONS, scp_faults.NAMES)
         self.requests: list[dict[str, Any]] = []
         self.associations: list[Association] = []
+        self.tracking = Tracking()
+        self._threads: list[threading.Thread] = []
         self.dirty = False
         self._keep_at = 0.0
         if not load(self.state):
@@ -165,7 +168,7 @@ class Sandbox:
             self._scp.stop()
         self._jobs.stop()
         self.direct.join()
-        for thread in self._application.prearchive_rest.threads:
+        for thread in self._threads:
             thread.join()
         self._forget()
         if not self._temporary:
@@ -178,6 +181,12 @@ class Sandbox:
             begun = time.monotonic()
             save(self.state)
             self._keep_at = begun + 20 * (time.monotonic() - begun)
+
+    def background(self, work: Callable[[], object]) -> None:
+        """Do something after the answer; stopping waits for it."""
+        thread = threading.Thread(target=work, name="sandbox-work", daemon=True)
+        self._threads = [other for other in self._threads if other.is_alive()] + [thread]
+        thread.start()
 
     # furniture
 

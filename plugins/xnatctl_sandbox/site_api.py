@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
-import time
-import uuid
 from typing import TYPE_CHECKING
 
 from werkzeug import Response
@@ -13,15 +10,16 @@ from werkzeug import Response
 from .accounts import Accounts, HttpSession
 from .answers import Call, StatusError, answer_json, text
 from .schemas import SCHEMAS
-from .state import AliasToken, ScpInstance
+from .state import ScpInstance
 
 if TYPE_CHECKING:
     from .server import Sandbox
 
-_PUBLIC = {"siteId", "siteUrl"}
+_PUBLIC = {"siteId", "siteUrl", "siteHome", "siteLogoPath"}
+_PROVIDERS = ("", "localdb")
 _AUTHENTICATED = {
     "checksums", "dicomFileNameTemplate", "sessionXmlRebuilderInterval", "sessionXmlRebuilderRepeat",
-    "enableDicomReceiver",
+    "enableDicomReceiver", "zipExtensions", "defaultProjectAutoArchiveSetting", "enableSitewideAnonymizationScript",
 }  # fmt: skip
 
 
@@ -32,6 +30,7 @@ class Site:
         self._sandbox = sandbox
         self._state = sandbox.state
         self._accounts = accounts
+        self._started = self._state.clock.now()
 
     # sessions, contract section 1.1
 
@@ -61,52 +60,14 @@ class Site:
         if call.request.form:
             fields = {key: call.request.form.getlist(key) for key in call.request.form}
         name = (fields.get("username") or fields.get("j_username") or [""])[0]
+        provider = (fields.get("provider") or fields.get("login_method") or [""])[0]
+        if provider not in _PROVIDERS:
+            raise StatusError(400, f"Unknown authentication provider {provider}")
         password = (fields.get("password") or fields.get("j_password") or [""])[0]
         session = self._accounts.login(name, password)
         if session is None:
             raise StatusError(401, "Authentication failed.")
         return text(session.id), session
-
-    def tokens(self, call: Call) -> Response:
-        """Alias tokens: issue, show, validate, invalidate; all by GET (1.5)."""
-        if call.login is None:
-            raise StatusError(403)
-        operation = call.parts["operation"]
-        pieces = [piece for piece in call.rest.split("/") if piece]
-        if operation == "issue":
-            owner = pieces[1] if len(pieces) > 1 and self._state.is_admin(call.login) else call.login
-            token = AliasToken(alias=str(uuid.uuid4()), secret=secrets.token_hex(32), login=owner)
-            self._state.tokens[token.alias] = token
-            return answer_json(self._token(token))
-        if operation == "show":
-            return answer_json([self._token(t) for t in self._state.tokens.values() if t.login == call.login])
-        if operation == "validate":
-            if len(pieces) < 2:
-                raise StatusError(401)
-            known = self._state.tokens.get(pieces[0])
-            if known is None:
-                raise StatusError(404)
-            return answer_json({"valid": known.login if known.secret == pieces[1] else None})
-        if operation == "invalidate" and pieces:
-            known = self._state.tokens.get(pieces[0])
-            if known is None:
-                raise StatusError(404)
-            if known.login != call.login:
-                raise StatusError(403)
-            del self._state.tokens[known.alias]
-            return answer_json({"result": "OK"})
-        raise StatusError(400)
-
-    @staticmethod
-    def _token(token: AliasToken) -> dict[str, object]:
-        return {
-            "alias": token.alias,
-            "secret": token.secret,
-            "xdatUserId": token.login,
-            "singleUse": False,
-            "estimatedExpirationTime": int((time.time() + 2 * 86400) * 1000),
-            "validIPAddresses": None,
-        }
 
     def user_sessions(self, call: Call) -> Response:
         """`/user/{login}/sessions`: how many are open; self or administrator."""
@@ -117,6 +78,22 @@ class Site:
             self._accounts.end_all(login)
             return text("")
         return answer_json({login: len(self._accounts.open_sessions(login))})
+
+    def active(self, call: Call) -> Response:
+        """`/xapi/users/active/{login}`: the ids of the open sessions, or their end; self or administrator."""
+        login = call.parts["login"]
+        if login != call.login and not self._state.is_admin(call.login):
+            return text("", 403)
+        sessions = [session.id for session in self._accounts.open_sessions(login)]
+        if call.method == "DELETE":
+            self._accounts.end_all(login)
+        return answer_json(sessions)
+
+    def uptime(self, call: Call) -> Response:
+        """How long the site has been up."""
+        minutes = int(self._state.clock.now() - self._started) // 60
+        parts = {"days": minutes // 1440, "hours": minutes % 1440 // 60, "minutes": minutes % 60}
+        return answer_json({name: str(value) for name, value in parts.items()})
 
     def prearchive_code(self, call: Call) -> Response:
         """0, 4 or 5."""
@@ -146,14 +123,16 @@ class Site:
 
     def site_config(self, call: Call) -> Response:
         """What this caller may read."""
-        visible = set(self._state.site) if self._state.is_admin(call.login) else _PUBLIC | _AUTHENTICATED
+        visible = _PUBLIC if call.login is None else _PUBLIC | _AUTHENTICATED
+        if self._state.is_admin(call.login):
+            visible = set(self._state.site)
         if key := call.parts.get("key"):
             if key not in self._state.site:
                 return text("", 404)
             if key not in visible:
-                return text("", 403)
+                return text("", 401 if call.login is None else 403)
             value = self._state.site[key]
-            return text(str(value).lower() if isinstance(value, bool) else str(value))
+            return text(value) if isinstance(value, str) else answer_json(value)
         return answer_json({key: value for key, value in self._state.site.items() if key in visible})
 
     def username(self, call: Call) -> Response:

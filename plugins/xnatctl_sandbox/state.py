@@ -45,6 +45,8 @@ class AliasToken:
     alias: str
     secret: str
     login: str
+    id: int = 0
+    created: float = 0.0
 
 
 @dataclass
@@ -283,6 +285,14 @@ class State:
             "requireLogin": True,
             "sessionArchiveTimeoutInterval": 600,  # s
             "receivedFileUser": "admin",
+            "preventCrossModalityMerge": False,
+            "enableCsrfToken": True,
+            "aliasTokenTimeout": "2 days",
+            "siteHome": "/",
+            "siteLogoPath": "/images/logo.png",
+            "zipExtensions": ["zip", "jar", "rar", "ear", "gar", "xar"],
+            "defaultProjectAutoArchiveSetting": 4,
+            "enableSitewideAnonymizationScript": True,
             "enableDicomReceiver": True,
             "dicomFileNameTemplate": (
                 "${StudyInstanceUID}-${SeriesNumber}-${InstanceNumber}-${HashSOPClassUIDWithSOPInstanceUID}"

@@ -12,12 +12,14 @@ class Switches:
 
     build_seconds: float = 0.0
     archive_seconds: float = 0.0
+    queue_seconds: float = 0.0  # between BUILDING and the lock that `_BUILDING` is
     race_seconds: float = 0.0  # between choosing a file name and locking it (contract xnat-import 4.3)
     write_seconds: float = 0.0  # how long a file is locked while it is written
     rejected_instances: set[str] = field(default_factory=set)  # anonymisation says "reject": 200, not stored
     remap_uids: bool = False  # anonymisation gives new SOP Instance UIDs
     lost_instances: set[str] = field(default_factory=set)
     catalog_conflict_every: int = 0  # every n-th file PUT meets a changed catalog (contract xnat-api 4.7)
+    direct_archive_fails: bool = False  # what was archived directly goes to the prearchive
     disk_full: bool = False
     dicom_idle_seconds: float = 60.0  # the DICOM Receiver ends quiet associations (contract xnat-api 5.2)
     dicom_max_associations: int = 0  # more at once are rejected; 0 = no limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from xnatctl.cli.plan_view import plan_document
 from xnatctl.model.plan import (
@@ -16,7 +17,7 @@ from xnatctl.model.plan import (
     UploadItem,
     UploadPlan,
 )
-from xnatctl.model.refs import Destination, ResourceRef
+from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl_output.table import Table
 
 
@@ -100,6 +101,19 @@ def test_many_files_at_the_top_are_counted_and_odd_names_stay_on_their_line():
     assert "├── a\\x0ab\\x1b[31m.txt" in lines[2]
     assert lines[14] == "└── ... 19 more files   -> resource MISC  (19 files, 19.0 KiB)"
     assert len([line for line in lines if "resource MISC" in line and "KiB)" in line and line[0] in "├└"]) == 13
+
+
+def test_a_plan_of_resources_alone_says_what_carries_them():
+    def headline(**ref):
+        stages = tuple(replace(stage, resource=ResourceRef(label="R", **ref)) for stage in [resource("R", "a.txt")])
+        return plan_document(replace(plan(), stages=stages), description={}, batches=1).summary[0]
+
+    assert headline().endswith(
+        "Would send 1 file (1.0 KiB) in 1 request with 4 workers to http://x: session E in project P."
+    )
+    assert headline(level=ResourceLevel.SCAN, scan="3").endswith(": scan 3 of session E in project P.")
+    assert headline(level=ResourceLevel.SUBJECT).endswith(": subject S in project P.")
+    assert headline(level=ResourceLevel.PROJECT).endswith(": project P.")
 
 
 def test_one_row_for_each_place_and_a_table_of_series_where_nothing_else_goes():

@@ -45,6 +45,16 @@ class Root:
         label, name = (label or top, name or rest) if slash else (label or "MISC", name or path)
         self.files.setdefault(label, {})[name] = hashlib.sha256(content).hexdigest()
 
+    def add_big(self, folder: str, name: str, size: int) -> None:
+        """Write a file of so many bytes, which nobody holds in memory."""
+        (self.directory / folder).mkdir()
+        block, digest = random.Random(5).randbytes(1 << 20), hashlib.sha256()
+        with (self.directory / folder / name).open("wb") as file:
+            for _ in range(size >> 20):
+                file.write(block)
+                digest.update(block)
+        self.files.setdefault(folder, {})[name] = digest.hexdigest()
+
 
 def write_root(directory: Path, *, big: int = 0, full: bool = False) -> Root:
     """A small exam root; `full`: 6 series, 500 instances in every naming style, and clutter. `big` is in bytes."""
@@ -68,7 +78,7 @@ def write_root(directory: Path, *, big: int = 0, full: bool = False) -> Root:
         (directory / "series 1" / "notes.txt").write_bytes(b"beside images, stays behind\n")
         (directory / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
     if big:
-        root.add("Raw/big.dat", random.Random(5).randbytes(1 << 20) * (big >> 20))
+        root.add_big("Raw", "big.dat", big)
     return root
 
 
@@ -82,7 +92,7 @@ def resources_on_disk(sandbox: Any, label: str = "e") -> dict[str, dict[str, str
     for resource in session.resources:
         directory = Path(resource.directory)
         on_disk = {
-            path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            path.relative_to(directory).as_posix(): _digest(path)
             for path in directory.rglob("*")
             if path.is_file() and not path.name.endswith("_catalog.xml")
         }
@@ -90,6 +100,11 @@ def resources_on_disk(sandbox: Any, label: str = "e") -> dict[str, dict[str, str
         assert resource.label not in found, "a label stands for one resource"
         found[resource.label] = on_disk
     return found
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def writes(sandbox: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -115,6 +116,17 @@ def test_instances_that_the_server_loses_are_named(xnatctl, sandbox, alice, exam
     assert report["counts"]["verified"] == 297
 
 
+def test_what_is_sent_again_counts_as_sent(xnatctl, sandbox, alice, exam):
+    """Proven by the journal, and short in the prearchive all the same."""
+    sandbox.switches.lost_instances = {min(exam.instances)}
+    arguments = ("session", "upload", exam.directory, *UPLOAD, "--prearchive", "-o", "json")
+    assert xnatctl(*arguments, env=alice).code == 6
+    sandbox.switches.lost_instances = set()
+    again = xnatctl(*arguments, env=alice)
+    assert again.code == 0, again.err
+    assert (again.document["counts"]["sent"], again.document["counts"]["skipped"]) == (100, 200)
+
+
 @pytest.mark.parametrize("place", ["--direct-archive", "--prearchive"])
 @pytest.mark.parametrize("mode", ["tar", "gradual"])
 def test_a_series_that_the_site_filters_is_named_and_the_rest_arrives(xnatctl, sandbox, alice, exam, mode, place):
@@ -145,10 +157,14 @@ def test_no_verify_says_that_nothing_was_checked(xnatctl, sandbox, alice, exam):
     assert done.document["counts"]["verified"] == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code", "times"),
+    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGHUP, 129, 1), (signal.SIGTERM, 143, 2)],
+)
 def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
-    xnatctl, environment, sandbox, alice, exam, assert_exactly, number, code
+    xnatctl, environment, sandbox, alice, exam, assert_exactly, number, code, times
 ):
+    """Twice is what `timeout` does: once to the process, once to its group."""
     sandbox.faults.load([{"match": IMPORT, "nth": 5, "action": "hold", "seconds": 30}])
     arguments = ["session", "upload", str(exam.directory), *UPLOAD, "--mode", "gradual", "--workers", "2", "-o", "json"]
     running = subprocess.Popen(
@@ -160,19 +176,35 @@ def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
     deadline = time.monotonic() + 30
     while sum("services/import" in r["path"] for r in sandbox.requests) < 50 and time.monotonic() < deadline:
         time.sleep(0.02)  # the held request keeps the run alive; the others go on beside it
-    os.kill(running.pid, number)
+    for _ in range(times):
+        os.kill(running.pid, number)
     out, err = running.communicate(timeout=10)
     assert running.returncode == code, err
-    import json
-
     report = json.loads(out)
     assert report["status"] == "interrupted"
+    assert report["counts"]["found"] == 300, "the report of the run, not of one that never began"
     assert report["next"][0].startswith("xnatctl session upload")
     assert b"Traceback" not in err
     sandbox.faults.load([])
     assert xnatctl("session", "upload", exam.directory, *UPLOAD, env=alice).code == 0
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
     assert not sandbox._application.accounts.open_sessions("alice"), "the session was closed all the same"
+
+
+def test_a_program_that_was_told_to_ignore_a_signal_does(environment, sandbox, alice, exam, assert_exactly):
+    """`nohup xnatctl ... &`, and the terminal is closed."""
+    sandbox.faults.load([{"match": IMPORT, "nth": 2, "action": "delay", "seconds": 1}])
+    line = f"trap '' HUP; exec {sys.executable} -m xnatctl session upload {exam.directory} {' '.join(UPLOAD)}"
+    running = subprocess.Popen(
+        ["bash", "-c", line], env={**environment, **alice}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 30
+    while not any("services/import" in r["path"] for r in sandbox.requests) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGHUP)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
 def test_real_samples_of_every_kind_go_up_unchanged(xnatctl, sandbox, alice, tmp_path, assert_exactly, digest):

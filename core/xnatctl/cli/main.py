@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 import xnatctl
+from xnatctl.cli import signals
 from xnatctl.cli.app import App, error_document
 from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
@@ -84,8 +83,7 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
     gc.set_threshold(50_000, 20, 100)
     app = App()
     app.output = _early_output(args)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _on_signal)
+    signals.listen()
     try:
         code = Root().main(args, prog_name="xnatctl", standalone_mode=False, obj=app)
         return code if isinstance(code, int) else 0
@@ -137,10 +135,6 @@ def _early_output(args: Sequence[str]) -> str | None:
         if argument.startswith("-o") and not argument.startswith("--") and len(argument) > 2:
             return argument[2:]
     return None
-
-
-def _on_signal(number: int, frame: FrameType | None) -> Any:
-    raise Interrupted("Interrupted by a signal.", signal_number=number)
 
 
 def _unexpected(app: App, error: Exception) -> XnatctlError:

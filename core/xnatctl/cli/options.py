@@ -192,7 +192,10 @@ class TransportOptionsCommand(click.Command):
                         hint=f"Block it: XNATCTL_BLOCK_PLUGINS={provided.plugin.name}.",
                     )
         flags = [_flag(option) for option in declared.values()]
-        return [*parameters[:-1], *flags, parameters[-1]]  # the last one is --help
+        # Before what every command has; --help is the last.
+        names = [parameter.name for parameter in parameters]
+        shared = min((names.index(name) for name in ("resume", "url", "output") if name in names), default=-1)
+        return [*parameters[:shared], *flags, *parameters[shared:]]
 
     def invoke(self, context: click.Context) -> Any:
         own = {parameter.name for parameter in self.params}
@@ -203,7 +206,8 @@ class TransportOptionsCommand(click.Command):
 
 def _flag(option: Option) -> click.Option:
     name = option.name.replace("_", "-")
-    default = f"default: {option.default}" if option.default is not None else ""
+    said = ("" if option.default else "no-") + name if option.type is bool else option.default
+    default = f"default: {said}" if option.default is not None else ""
     variable = f"env: {option.envvar}" if option.envvar else ""
     notes = "; ".join(filter(None, [variable, default]))
     text = f"{option.help}  [{notes}]" if notes else option.help

@@ -11,7 +11,7 @@ from unicodedata import combining, east_asian_width
 from xnatctl.cli.console import printable
 from xnatctl.model.document import Column
 from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
-from xnatctl.model.words import human_size
+from xnatctl.model.words import counted, human_size
 
 COLUMNS = (
     Column(key="path", title="Path"),
@@ -138,25 +138,29 @@ def _nodes(entries: Mapping[str, _Entry]) -> Iterator[tuple[str, str, list[str]]
         reason = next(iter(entry.left), "")
         drawn[target or reason] += 1
         if drawn[target or reason] <= _DRAWN:
-            yield name, _goes(target, share) if target else f"left out: {reason}", []
+            yield name, _goes(target, share, folder=False) if target else f"left out: {reason}", []
         else:
             rest = more.setdefault(target or f"left out: {reason}", _Share())
             rest.files += 1
             rest.size += share.size
     for what, share in more.items():
-        yield f"... {share.files} more files", what if what.startswith("left out") else _goes(what, share), []
+        yield (
+            f"... {share.files} more files",
+            what if what.startswith("left out") else _goes(what, share, folder=True),
+            [],
+        )
 
 
 def _folder(name: str, entry: _Entry) -> tuple[str, str, list[str]]:
     below = [f"left out: {_count(names)}{reason}{_names(names)}" for reason, names in entry.left.items()]
-    parts = [_goes(target, share) for target, share in entry.shares.items()]
+    parts = [_goes(target, share, folder=True) for target, share in entry.shares.items()]
     if not parts and len(entry.left) == 1:
         return f"{name}/", below[0], []
     return f"{name}/", "; ".join(parts) or "left out", below
 
 
-def _goes(target: str, share: _Share) -> str:
-    files = f"{share.files} files, " if share.files != 1 else ""
+def _goes(target: str, share: _Share, *, folder: bool) -> str:
+    files = f"{counted(share.files, 'file')}, " if folder else ""
     series = f", {share.note}" if share.note else ""
     return f"-> {target}  ({files}{human_size(share.size)}{series})"
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from xnatctl.cli import plan_tree
 from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, with_studies
+from xnatctl.cli.resource_view import home_words
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Payload, Placement, StageKind, UploadItem, UploadPlan
-from xnatctl.model.words import human_size
+from xnatctl.model.words import counted, human_size
 
 
 def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, str]], batches: int) -> Document:
@@ -51,25 +52,30 @@ def _described(transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
 
 def _payloads(plan: UploadPlan) -> Iterator[str]:
     """How much of what."""
-    for payload, noun in ((Payload.DICOM, "instances"), (Payload.RESOURCE, "files")):
+    for payload, noun in ((Payload.DICOM, "instance"), (Payload.RESOURCE, "file")):
         sends = [stage for stage in plan.stages if stage.kind is StageKind.SEND and stage.payload is payload]
         if not sends:
             continue
         items: list[UploadItem] = [item for stage in sends for item in stage.items]
         size = human_size(sum(item.size for item in items))
         count = f" in {len(sends)} resources" if payload is Payload.RESOURCE and len(sends) > 1 else ""
-        yield f"{len(items)} {noun}{count} ({size})"
+        yield f"{counted(len(items), noun)}{count} ({size})"
 
 
 def _way(plan: UploadPlan, batches: int) -> str:
     """How, and to where."""
     where = plan.destination
-    workers = f"{plan.workers} to {plan.most_workers}" if plan.most_workers > plan.workers else plan.workers
+    workers = counted(plan.workers, "worker")
+    if plan.most_workers > plan.workers:
+        workers = f"{plan.workers} to {plan.most_workers} workers"
     server = where.server or "the configured server"
+    means = f"in {counted(batches, 'request')} with {workers} to {server}"
+    resources = [stage.resource for stage in plan.stages if stage.resource is not None]
+    if len(resources) == len([stage for stage in plan.stages if stage.kind is not StageKind.AWAIT]):
+        return f"{means}: {home_words(resources[0], where)}"
     if not where.session:
         studies = len({item.study_instance_uid for item in plan.items})
-        return f"of {studies} {'study' if studies == 1 else 'studies'} with {workers} workers to {server}"
+        of = f"of {studies} {'study' if studies == 1 else 'studies'}"
+        return f"{of} with {workers} to {server}"
     goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
-    subject = f", subject {where.subject}" if where.subject else ""
-    target = f"{goal} of project {where.project}{subject}, session {where.session}"
-    return f"in {batches} requests with {workers} workers to {server}: {target}"
+    return f"{means}: {goal} of project {where.project}, subject {where.subject}, session {where.session}"

@@ -98,7 +98,7 @@ def _report_lines(report: Report) -> Iterable[str]:
 
 
 def _headline(report: Report) -> str:
-    if report.resources and report.counts.found:
+    if report.counts.found and any(item.resource for item in report.items):
         return resources_headline(report)
     counts, where = report.counts, report.destination
     place = {

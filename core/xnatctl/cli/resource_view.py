@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.refs import Destination, ResourceLevel
+from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.model.report import Level, PlaceState, Report, ReportItem, ResourceReport, Status
 from xnatctl.model.words import human_size
 
@@ -22,8 +22,8 @@ _CHECKED = {
 def resource_rows(report: Report) -> list[dict[str, Any]]:
     """A row for each resource, shaped like those of series."""
     rows = []
-    for resource in report.resources:
-        items = _items(report, resource)
+    for title in _titles(report):
+        items = [item for item in report.items if item.resource == title]
         if not items:
             continue  # refused before the run began
         outcomes = Counter(str(item.outcome) for item in items)
@@ -31,7 +31,7 @@ def resource_rows(report: Report) -> list[dict[str, Any]]:
         rows.append(
             {
                 "study": "",
-                "series": f"resource {resource.title}",
+                "series": f"resource {title}",
                 "files": len(items),
                 "size": sum(item.bytes for item in items),
                 "state": state,
@@ -47,11 +47,11 @@ def resources_headline(report: Report) -> str:
     parts = []
     if instances:
         where = report.destination
-        place = f"archived as {where.session} in project {where.project}"
-        parts.append(
-            f"{_delivered(instances)} of {len(instances)} instances "
-            f"{place if report.state is PlaceState.ARCHIVED else 'not archived'}"
-        )
+        place = {
+            PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
+            PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
+        }.get(report.state, "not archived")
+        parts.append(f"{_delivered(instances)} of {len(instances)} instances {place}")
     parts.append(f"{_delivered(files)} of {len(files)} files stored in {_named(report)}")
     size = human_size(report.bytes)
     if not report.counts.sent and report.counts.skipped == report.counts.found:
@@ -60,25 +60,30 @@ def resources_headline(report: Report) -> str:
     return f"{text}; {_CHECKED[report.verification.level]}." if report.status is Status.COMPLETE else f"{text}."
 
 
+def _titles(report: Report) -> Sequence[str]:
+    """The resources of the report, those included that the run did not come to."""
+    known = [resource.title for resource in report.resources]
+    return tuple(dict.fromkeys([*known, *(item.resource for item in report.items if item.resource)]))
+
+
 def _named(report: Report) -> str:
-    if len(report.resources) > 1:
-        return f"{len(report.resources)} resources"
-    return f"resource {report.resources[0].label} of {_home(report.resources[0], report.destination)}"
+    titles = _titles(report)
+    if len(titles) > 1 or not report.resources:
+        return f"{len(titles)} resources" if len(titles) > 1 else f"resource {titles[0]}"
+    return f"resource {report.resources[0].label} of {home_words(report.resources[0], report.destination)}"
 
 
-def _home(resource: ResourceReport, where: Destination) -> str:
+def home_words(resource: ResourceReport | ResourceRef, where: Destination) -> str:
+    """What carries a resource; before the server was asked, the project of an accession ID is not known."""
+    project = f" in project {where.project}" if where.project else ""
     match resource.level:
         case ResourceLevel.PROJECT:
             return f"project {where.project}"
         case ResourceLevel.SUBJECT:
-            return f"subject {where.subject} in project {where.project}"
+            return f"subject {where.subject}{project}"
         case ResourceLevel.SCAN:
-            return f"scan {resource.scan} of session {where.session} in project {where.project}"
-    return f"session {where.session} in project {where.project}"
-
-
-def _items(report: Report, resource: ResourceReport) -> Sequence[ReportItem]:
-    return [item for item in report.items if item.resource == resource.title]
+            return f"scan {resource.scan} of session {where.session}{project}"
+    return f"session {where.session}{project}"
 
 
 def _delivered(items: Sequence[ReportItem]) -> int:

@@ -29,10 +29,8 @@ from xnatctl.model.report import Counts, Report, Status
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
-    from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.journal import Journal
     from xnatctl.delivery.lock import Lock
-    from xnatctl.delivery.run import PlanRun
     from xnatctl.plugin.protocols import Transport, TransportContext
 
 
@@ -87,41 +85,45 @@ def run_upload(app: App, upload: Upload) -> None:
     Ends through `App.exit_with` with the exit code of DESIGN 8; raises nothing foreseeable.
     """
     request = upload.request
-    report = Report(
+    nothing = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )
+    #: The last one counts: of what was done, once something is done. An interrupt may come at any moment, also twice.
+    reports = [nothing]
+    error: XnatctlError | None = None
     try:
         # What a plugin prints must not stand beside the document.
         with redirect_stdout(sys.stderr):
             plan = app.registry.plan_upload(request)
             _require_transports(app, plan)
             if not upload.dry_run:
-                report = _carry_out(app, upload, plan)
+                _carry_out(app, upload, plan, reports)
         if upload.dry_run:
             _show_plan(app, plan)
             return
-    except _Ended as ended:
-        report = ended.report
-        _write_error(report, ended.error)
-        finish(app, report, ended.error)
-        return
-    except XnatctlError as error:
-        _write_error(report, error)
-        finish(app, report, error)
-        return
-    finish(app, report, None)
+    except (KeyboardInterrupt, Interrupted) as interrupt:
+        error = _interrupted(interrupt, upload, reports[-1], begun=reports[-1] is not nothing)
+    except XnatctlError as raised:
+        error = raised
+    if error is not None:
+        _write_error(reports[-1], error)
+    finish(app, reports[-1], error)
 
 
-class _Ended(Exception):
-    """A run that ended early, with the report of what was done."""
+def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, begun: bool) -> Interrupted:
+    """The error of an upload that was interrupted; before it began there is nothing to finish."""
+    number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
+    if not begun:
+        return Interrupted("Interrupted before anything was sent.", signal_number=number)
+    report.next.append(upload.rerun)
+    return Interrupted(
+        "Interrupted. What the server took so far stays there.",
+        hint=f"Finish with: {upload.rerun}",
+        signal_number=number,
+    )
 
-    def __init__(self, report: Report, error: XnatctlError) -> None:
-        super().__init__(error.message)
-        self.report = report
-        self.error = error
 
-
-def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
+def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]) -> None:
     from xnatctl.delivery.course import Runtime
     from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.resource_home import is_resources_only, locate
@@ -148,7 +150,9 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan) -> Report:
             exclusively=lambda key: _exclusively(app, upload, key),
             session=session,
         )
-        return _run(PlanRun(plan, runtime) if client is not None else HandoverRun(plan, runtime), upload)
+        run = PlanRun(plan, runtime) if client is not None else HandoverRun(plan, runtime)
+        reports.append(run.report)
+        run.run()
 
 
 @contextmanager
@@ -193,24 +197,6 @@ def _request_text(upload: Upload, plan: UploadPlan) -> str:
     """The request, so that `upload resume` can make it again from any directory."""
     request = replace(upload.request, path=os.path.abspath(upload.request.path), destination=plan.destination)
     return json.dumps({"request": request.as_document(), "wait": upload.wait})
-
-
-def _run(run: PlanRun | HandoverRun, upload: Upload) -> Report:
-    try:
-        return run.run()
-    except (KeyboardInterrupt, Interrupted) as interrupt:
-        number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
-        run.report.next.append(upload.rerun)
-        raise _Ended(
-            run.report,
-            Interrupted(
-                "Interrupted. What the server took so far stays there.",
-                hint=f"Finish with: {upload.rerun}",
-                signal_number=number,
-            ),
-        ) from None
-    except XnatctlError as error:
-        raise _Ended(run.report, error) from error
 
 
 def _tell(app: App, event: Event) -> None:

@@ -177,6 +177,7 @@ class Journal:
                 state = self._states[item.path]
                 state.outcome = Outcome.SENDING
                 state.attempts += 1
+                state.skipped = False  # proven before, and missing all the same
                 state.digest = None
             names = [self._states[item.path].name for item in batch.items]
         self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due())

@@ -24,6 +24,10 @@ from xnatctl.plugin.protocols import ConnectedTransport, Transport, TransportCon
 
 TransportFactory = Callable[[TransportContext], Transport]
 
+#: Batches in a row that are called unparsable, although they parse here, until the server is not believed any more: a
+#: full disk is reported like that (contract xnat-import 3.2).
+_HOPELESS = 8
+
 #: What is known to be there of items that failed, asked before they are sent again.
 Reconcile = Callable[[Sequence[UploadItem], FailureClass], Sequence[ItemOutcome]]
 
@@ -62,6 +66,7 @@ class Lane:
         self._sizes: dict[str, int] = {}
         self._early: dict[str, ItemOutcome] = {}
         self._able: set[int] = set()
+        self._refused = 0
         self.unrecorded: JournalError | None = None
         self.fault: XnatctlError | None = None
 
@@ -167,11 +172,20 @@ class Lane:
                     return True
             left = self._left(batch, again, worst.failure)
             if not left or delay is None:
-                if left and worst.failure in COMMON and self._policy.dead(begun):
+                if left and (
+                    (worst.failure in COMMON and self._policy.dead(begun))
+                    or (worst.failure is FailureClass.UNPARSABLE and self._refuses_all())
+                ):
                     self._work.stop(worst)
                 return True
             batch = replace(batch, items=left)
             attempt += 1
+
+    def _refuses_all(self) -> bool:
+        """Whether one batch after the other was called unparsable, and none delivered: it is not the files then."""
+        with self._lock:
+            self._refused += 1
+            return self._refused >= _HOPELESS
 
     def _others_able(self) -> bool:
         """Whether another worker has delivered something, so that it can take over."""
@@ -227,6 +241,7 @@ class Lane:
             self._policy.succeeded()  # whatever it said, the server lives
         if any(outcome.outcome.delivered for outcome in outcomes):
             with self._lock:
+                self._refused = 0
                 self._able.add(threading.get_ident())
 
     def _say_retry(self, batch: Batch, reason: str, seconds: float) -> None:

@@ -38,6 +38,12 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
 REMEDY = "Make the files readable, and repair what is damaged or move it away"
 
 
+#: Of files that parse here (contract xnat-import 3.2).
+_SERVERS_TROUBLE = (
+    "XNAT says this of a full disk, of its database and of locks as well: ask the administrator to look at its log."
+)
+
+
 def incomplete(
     states: Sequence[ItemState], unsendable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
 ) -> XnatctlError | None:
@@ -91,7 +97,8 @@ def _nothing(undelivered: Sequence[ItemState], total: int) -> XnatctlError:
     failure = Counter(state.failure for state in told).most_common(1)[0][0]
     first = next(state for state in told if state.failure is failure)
     kind = _NOTHING_DELIVERED.get(failure, DeliveryIncomplete)
-    return kind(f"None of {total} files was delivered: {first.reason or first.outcome}", hint=None)
+    hint = _SERVERS_TROUBLE if failure is FailureClass.UNPARSABLE else None
+    return kind(f"None of {total} files was delivered: {first.reason or first.outcome}", hint=hint)
 
 
 def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) -> None:

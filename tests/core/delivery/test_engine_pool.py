@@ -14,6 +14,7 @@ from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.errors import ConnectionFailed, Interrupted, PluginUnavailable, TransportError
 from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import Batch
 from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import TransportContext
 
@@ -173,6 +174,25 @@ def test_a_dead_server_is_noticed_by_the_first_failures(engine, scripted, make_i
     transport = scripted(lambda batch, number: all_of(batch, Outcome.AMBIGUOUS, FailureClass.ANSWER_LOST))
     run(*engine(transport, anchored=lambda: True, workers=4), make_items(400))
     assert len(transport.sent) <= 20
+
+
+def test_a_server_that_calls_everything_unparsable_is_not_asked_about_each_file(engine, scripted, make_items):
+    """A full disk is reported like that, and 20,000 files would take hours to find it out."""
+    transport = scripted(lambda batch, number: all_of(batch, Outcome.AMBIGUOUS, FailureClass.UNPARSABLE, reason="no"))
+    states = run(*engine(transport, workers=4), make_items(400))
+    assert len(transport.sent) <= 50
+    assert sum(state.outcome is Outcome.PLANNED for state in states.values()) > 300
+
+
+def test_files_that_one_server_dislikes_do_not_keep_the_others_from_it(engine, scripted, accept, make_items):
+    def answer(batch, number):
+        bad = [item for item in batch.items if int(item.path) % 3]
+        return all_of(batch, Outcome.AMBIGUOUS, FailureClass.UNPARSABLE, reason="no") if bad else accept(batch)
+
+    transport = scripted(answer)
+    transport.batches = lambda items, workers: [Batch(id=item.path, items=(item,)) for item in items]
+    states = run(*engine(transport, workers=2), make_items(60))
+    assert sum(state.outcome is Outcome.ACCEPTED for state in states.values()) == 20
 
 
 def test_retry_after_is_obeyed(engine, scripted, accept, make_items):

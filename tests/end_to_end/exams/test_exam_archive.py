@@ -167,7 +167,7 @@ def test_attach_only_without_a_session_names_the_command_to_run_later(upload_exa
     assert sandbox.state.experiments == {}
 
 
-@pytest.mark.parametrize("name", ["it's an exam", "two  blanks", '$HOME `id` "q"', "-dash"])
+@pytest.mark.parametrize("name", ['it\'s  an $HOME `id` "exam"; #', "-dash"])
 def test_the_printed_command_is_quoted_for_a_shell(upload_exam, xnatctl, shell, sandbox, alice, root, attached, name):
     import dataclasses
 

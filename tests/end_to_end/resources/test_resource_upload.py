@@ -242,7 +242,7 @@ def test_dicom_in_it_is_warned_of_and_help_says_why(upload, xnatctl, session, tm
     assert "go around the project's anonymisation" in " ".join(xnatctl("resource", "upload", "--help").out.split())
 
 
-def test_dry_run_asks_the_server_nothing(upload, sandbox, session, tree, contents):
+def test_dry_run_asks_the_server_nothing(upload, xnatctl, alice, sandbox, session, tree, contents):
     before = len(sandbox.requests)
     done = upload("e", "BIDS", tree, "-P", "DEMO", "--dry-run")
     assert done.code == 0, done.err
@@ -250,6 +250,9 @@ def test_dry_run_asks_the_server_nothing(upload, sandbox, session, tree, content
     send, compare = done.document["stages"]
     assert {item["name"] for item in send["items"]} == set(contents(tree))
     assert send["resource"]["label"] == compare["resource"]["label"] == "BIDS"
+    shown = xnatctl("resource", "upload", "BIDS", tree, "-P", "DEMO", "--project-level", "--dry-run", env=alice)
+    assert f"Would send {len(contents(tree))} files" in shown.out
+    assert f"in 1 requests to {alice['XNAT_URL']}: project DEMO.\n" in shown.out
 
 
 def test_no_verify_looks_once_and_compares_nothing(upload, sandbox, session, tree, on_disk, contents):

@@ -1,0 +1,493 @@
+"""Receivers that refuse, reject, abort, fall silent: nothing is lost, nothing is there twice, and the cause is named."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+from xnatctl.model.events import EventKind
+from xnatctl_cstore import association as association_module
+from xnatctl_cstore import stream as stream_module
+
+
+@pytest.fixture
+def exam(mixed, tmp_path):
+    """60 instances in eight transfer syntaxes: the folder, and what must arrive."""
+    return tmp_path / "exam", mixed.write(tmp_path / "exam", 60)
+
+
+# the association
+
+
+def test_refused_contexts_name_the_files_and_the_rest_goes(scripted, deliver, mixed, exam):
+    folder, expected = exam
+    results = {mixed.JPEG_2000: 4, mixed.RLE: 3, mixed.JPEG: 1}
+    receiver = scripted(take=lambda sop_class, syntax: results.get(syntax, 0))
+    done = deliver(folder, receiver.port)
+    assert done.error is not None
+    assert done.error.exit_code == 5
+    assert "would be refused again" in (done.error.hint or "")
+    refused = {item.path: item.reason for item in done.report.items if item.outcome == "rejected"}
+    assert len(refused) == 60 - len(receiver.digests)
+    assert set(receiver.digests) < set(expected)
+    assert all(expected[uid] == digest for uid, digest in receiver.digests.items())
+    reasons = set(refused.values())
+    assert any("JPEG 2000 Image Compression (Lossless Only)" in r and "nothing is converted" in r for r in reasons)
+    assert any("RLE Lossless" in r and "does not take such objects" in r for r in reasons)
+    assert any("JPEG Baseline (Process 1)" in r and "no reason" in r for r in reasons)
+    assert done.report.counts.sent + done.report.counts.failed == done.report.counts.found
+    assert {item.attempts for item in done.report.items} == {1}, "what is refused is not asked again and again"
+
+
+def test_a_receiver_that_chooses_another_transfer_syntax_gets_nothing(scripted, deliver, mixed, tmp_path, monkeypatch):
+    """Sending the bytes of one syntax under the name of another would be worse than not sending them."""
+    mixed.write(tmp_path / "exam", 4, syntaxes=(mixed.JPEG_2000,))
+    receiver = scripted()
+    original = receiver._associate
+
+    def associate(talk, pdu):
+        original(talk, pdu.replace(mixed.JPEG_2000.encode(), mixed.JPEG_LS.encode()))
+
+    receiver._associate = associate
+    done = deliver(tmp_path / "exam", receiver.port)
+    assert set(done.outcomes.values()) == {"rejected"}
+    assert not receiver.stored
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "hint"),
+    [
+        ((1, 1, 7), "it has no AE title XNAT", "--called-aet must be exactly"),
+        ((1, 1, 3), "it does not let in XNATCTL", "--calling-aet"),
+        ((1, 1, 1), "no reason given", "Check --called-aet"),
+        ((1, 2, 2), "protocol version not supported", "Check --called-aet"),
+        ("abort", "aborts the association request", "whose log has the reason"),
+        ("close", "closes the connection instead of answering", "--tls"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak DICOM but HTTP", "8104"),
+        (b"\x15\x03\x01\x00\x02\x02\x28", "does not speak DICOM but TLS", "Use --tls"),
+        (b"220 mail.example.org ESMTP\r\n", "does not speak DICOM", "8104"),
+        (b"\2\0\0\0\0\x0a" + bytes(10), "makes no sense", "administrator"),
+    ],
+    ids=["called", "calling", "no reason", "version", "abort", "close", "http", "tls", "smtp", "nonsense"],
+)  # fmt: skip
+def test_a_receiver_that_lets_nobody_in_is_said_at_once(scripted, deliver, exam, answer, message, hint):
+    receiver = scripted(associate=lambda talk: answer)
+    done = deliver(exam[0], receiver.port)
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert message in done.error.message
+    assert hint in (done.error.hint or "")
+    assert len(receiver.talks) == 1, "one try is enough to know"
+    assert set(done.outcomes.values()) == {"planned"}
+
+
+def test_nobody_listens(deliver, exam):
+    import socket
+    from contextlib import closing
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    done = deliver(exam[0], port)
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert "nothing listens there" in done.error.message
+    assert f"telnet 127.0.0.1 {port}" in (done.error.hint or "")
+    assert "104" in done.error.hint
+    assert "8104" in done.error.hint
+
+
+def test_a_host_that_does_not_exist(deliver, exam):
+    done = deliver(exam[0], 104, host="receiver.invalid")
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert "no host receiver.invalid" in done.error.message
+
+
+def test_a_connection_that_is_taken_and_never_answered(scripted, deliver, exam, monkeypatch):
+    monkeypatch.setattr(association_module, "_ASSOCIATE", 0.3)
+    receiver = scripted(associate=lambda talk: "silent")
+    done = deliver(exam[0], receiver.port)
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert "does not answer an association request" in done.error.message
+    assert len(receiver.talks) == 1
+
+
+@pytest.mark.parametrize("reason", [(2, 3, 1), (1, 3, 2), (2, 1, 1)], ids=["congestion", "limit", "transient"])
+def test_no_room_is_waited_for(scripted, deliver, exam, reason):
+    folder, expected = exam
+    receiver = scripted(associate=lambda talk: reason if talk.number <= 6 else None)
+    done = deliver(folder, receiver.port)
+    assert done.error is None, done.reasons
+    assert receiver.digests == expected
+
+
+@pytest.mark.parametrize("how", ["rejects", "leaves waiting"])
+@pytest.mark.parametrize("places", [1, 2])
+def test_fewer_places_than_workers(scripted, deliver, exam, monkeypatch, how, places):
+    """Workers for which there is no room hand their files to those that have one; one that rests leaves its place."""
+    folder, expected = exam
+    if how == "rejects":
+        receiver = scripted()
+        receiver.associate = lambda talk: (2, 3, 2) if receiver.open > places else None
+    else:
+        monkeypatch.setattr(association_module, "_ASSOCIATE", 0.5)
+        receiver = scripted(places=places)
+    done = deliver(folder, receiver.port, workers=6)
+    assert done.error is None, done.reasons
+    assert receiver.digests == expected
+
+
+def test_an_association_that_is_rejected_in_mid_run_ends_the_run(scripted, deliver, exam):
+    """The administrator has just removed the AE title: what was answered stands, and the rest is not tried for ever."""
+    receiver = scripted(
+        associate=lambda talk: (1, 1, 7) if talk.number > 2 else None,
+        after=lambda talk, number: "abort" if number == 5 else "",
+    )
+    done = deliver(exam[0], receiver.port, workers=1)
+    assert done.error is not None
+    assert done.error.exit_code == 5
+    assert Counter(done.outcomes.values())["accepted"] == len(receiver.digests) == 5
+    assert any("no AE title XNAT" in reason for reason in done.reasons.values())
+
+
+# answers
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("number", [1, 2, 7])
+@pytest.mark.parametrize("how", ["abort", "close", "reset", "release"])
+def test_an_association_that_ends_after_so_many_instances(scripted, deliver, exam, workers, number, how):
+    folder, expected = exam
+    receiver = scripted(after=lambda talk, count: how if count == number else "")
+    done = deliver(folder, receiver.port, workers=workers)
+    assert done.error is None, done.reasons
+    assert receiver.digests == expected
+    assert done.report.counts.sent == 60
+
+
+@pytest.mark.parametrize("how", ["abort", "close", "reset", "release"])
+def test_an_association_that_ends_instead_of_an_answer(scripted, deliver, exam, how):
+    """Every fifth instance of an association gets no answer; on a fresh association it does."""
+    folder, expected = exam
+    receiver = scripted(answer=lambda talk, number, instance: how if number == 5 else 0)
+    done = deliver(folder, receiver.port)
+    assert done.error is None, done.reasons
+    assert receiver.digests == expected
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+def test_one_file_that_always_ends_the_association_costs_one_file(scripted, deliver, exam, how):
+    folder, expected = exam
+    bad = sorted(expected)[7]
+    receiver = scripted(answer=lambda talk, number, instance: how if instance == bad else 0)
+    done = deliver(folder, receiver.port)
+    assert done.error is not None
+    assert done.error.exit_code == 5
+    assert receiver.digests == {uid: digest for uid, digest in expected.items() if uid != bad}
+    (entry,) = [item for item in done.report.items if item.outcome != "accepted"]
+    assert entry.sop_instance_uid == bad
+    assert entry.outcome == "ambiguous", "whether it was stored before the end nobody knows"
+    assert ("aborted" if how == "abort" else "closed") in (entry.reason or "")
+
+
+def test_many_bad_files_cost_no_good_ones(scripted, deliver, exam):
+    folder, expected = exam
+    bad = set(sorted(expected)[10:30])
+    receiver = scripted(answer=lambda talk, number, instance: "abort" if instance in bad else 0)
+    done = deliver(folder, receiver.port)
+    assert set(receiver.digests) == set(expected) - bad
+    assert done.report.counts.failed == len(bad)
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007, 0x0107, 0x0001])
+def test_a_warning_is_a_success_with_a_note(scripted, deliver, exam, status):
+    folder, expected = exam
+    receiver = scripted(answer=lambda talk, number, instance: (status, "coerced the name"))
+    original = receiver._decide
+
+    def decide(talk, context, request, data):
+        original(talk, context, request, data)
+
+    receiver._decide = decide
+    done = deliver(folder, receiver.port)
+    assert done.error is None
+    assert set(done.outcomes.values()) == {"accepted"}
+    notes = {item.note for item in done.report.items}
+    assert len(notes) == 1
+    (note,) = notes
+    assert f"0x{status:04X}" in note
+    assert "coerced the name" in note
+    assert len(receiver.talks[-1].proposed) == 8
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA7FF, 0xC000, 0xC123, 0x0110])
+def test_trouble_of_the_receivers_own_is_tried_again_on_a_fresh_association(scripted, deliver, exam, status):
+    folder, expected = exam
+    lock, failed = threading.Lock(), {}
+    again = {}
+
+    def answer(talk, number, instance):
+        with lock:
+            if instance in troubled and instance not in failed:
+                failed[instance] = talk.number
+                return (status, "disk full")
+            if instance in failed:
+                again[instance] = talk.number
+        return 0
+
+    troubled = set(sorted(expected)[::9])
+    receiver = scripted(answer=answer)
+    done = deliver(folder, receiver.port)
+    assert done.error is None, done.reasons
+    assert receiver.digests == expected
+    assert set(again) == troubled
+    assert all(again[instance] != failed[instance] for instance in troubled)
+    assert {item.attempts for item in done.report.items if item.sop_instance_uid in troubled} == {2}
+    assert any(event.kind is EventKind.RETRY for event in done.events)
+
+
+def test_c000_for_ever_costs_its_files_and_keeps_the_comment(scripted, deliver, exam):
+    folder, expected = exam
+    bad = set(sorted(expected)[:3])
+    receiver = scripted(
+        answer=lambda talk, number, instance: (0xC000, "unable to read DICOM object null") if instance in bad else 0
+    )
+    done = deliver(folder, receiver.port)
+    assert done.error is not None
+    assert done.error.exit_code == 5
+    failed = {item.sop_instance_uid: item for item in done.report.items if item.outcome == "failed"}
+    assert set(failed) == bad
+    assert {item.attempts for item in failed.values()} == {3}
+    for item in failed.values():
+        assert item.reason == "the receiver answered 0xC000 (Cannot Understand): unable to read DICOM object null"
+    assert set(receiver.digests) == set(expected) - bad
+
+
+def test_a_receiver_without_resources_for_anything_ends_the_run(scripted, deliver, exam):
+    """A700 to everything: noticed by the first batches, with the exit code of a receiver that keeps failing."""
+    receiver = scripted(answer=lambda talk, number, instance: 0xA700)
+    done = deliver(exam[0], receiver.port, base=0.001)
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert "Out of Resources" in done.error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0xA900, "Data Set Does Not Match SOP Class"),
+        (0x0122, "does not take this kind of object"),
+        (0x0124, "does not let this caller store"),
+        (0x0212, "Mistyped Argument"),
+        (0x4711, "0x4711"),
+    ],
+)
+def test_what_would_be_refused_again_is_refused_once(scripted, deliver, exam, status, words):
+    folder, expected = exam
+    bad = sorted(expected)[30]
+    receiver = scripted(answer=lambda talk, number, instance: status if instance == bad else 0)
+    done = deliver(folder, receiver.port)
+    (entry,) = [item for item in done.report.items if item.outcome != "accepted"]
+    assert (entry.sop_instance_uid, entry.outcome, entry.attempts) == (bad, "rejected", 1)
+    assert words in (entry.reason or "")
+
+
+def test_a_duplicate_counts_as_there_and_says_so(scripted, deliver, exam):
+    """After a lost answer it is ours that is there already."""
+    folder, expected = exam
+    receiver = scripted(answer=lambda talk, number, instance: 0x0111 if instance == min(expected) else 0)
+    done = deliver(folder, receiver.port)
+    assert done.error is None
+    (entry,) = [item for item in done.report.items if item.note]
+    assert "says that it has this instance" in entry.note
+
+
+def test_a_failure_that_is_answered_before_the_data_is_all_sent(scripted, deliver, mixed, tmp_path):
+    folder = tmp_path / "exam"
+    expected = mixed.write(folder, 6, size=2048, syntaxes=(mixed.EXPLICIT,))
+    bad = sorted(expected)[2]
+    receiver = scripted(answer=lambda talk, number, instance: ("early", 0xA900) if instance == bad else 0, max_pdu=4096)
+    done = deliver(folder, receiver.port, workers=1)
+    assert done.error is not None
+    assert [item.sop_instance_uid for item in done.report.items if item.outcome == "rejected"] == [bad]
+    assert set(receiver.digests) == set(expected) - {bad}
+
+
+def test_an_answer_to_another_message_is_no_answer(scripted, deliver, exam):
+    folder, expected = exam
+    receiver = scripted()
+    original = receiver._reply
+    lock, wrong = threading.Lock(), []
+
+    def reply(talk, context, request, field, status, comment, *, small=False):
+        with lock:
+            if len(wrong) < 3 and talk.instances == 4:
+                wrong.append(talk.number)
+                request = {**request, 0x0110: b"\x99\x99"}
+                receiver.stored.pop()
+        original(talk, context, request, field, status, comment, small=small)
+
+    receiver._reply = reply
+    done = deliver(folder, receiver.port, workers=1)
+    assert done.error is None, done.reasons
+    assert wrong
+    assert receiver.digests == expected
+
+
+# silence
+
+
+def test_a_receiver_that_stops_answering(scripted, deliver, exam):
+    folder, expected = exam
+    lock, silent = threading.Lock(), []
+
+    def answer(talk, number, instance):
+        with lock:
+            if len(silent) < 2 and number == 4:
+                silent.append(instance)
+                return "silent"
+        return 0
+
+    receiver = scripted(answer=answer)
+    done = deliver(folder, receiver.port, answer_timeout=0.5)
+    assert done.error is None, done.reasons
+    assert len(silent) == 2
+    assert receiver.digests == expected
+
+
+def test_a_receiver_that_never_answers_again_is_given_up(scripted, deliver, exam):
+    receiver = scripted(answer=lambda talk, number, instance: "silent")
+    done = deliver(exam[0], receiver.port, answer_timeout=0.1, base=0.001)
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert "gave no answer for" in done.error.message
+    assert not receiver.stored
+
+
+def test_a_receiver_that_takes_no_more_data(scripted, deliver, mixed, tmp_path, monkeypatch):
+    """It reads nothing: the socket's buffers fill up, and the send makes no progress."""
+    monkeypatch.setattr(stream_module, "STALL", 0.3)
+    monkeypatch.setattr(association_module, "STALL", 0.3)
+    mixed.write(tmp_path / "exam", 1, size=2048, syntaxes=(mixed.EXPLICIT,))
+    receiver = scripted(buffer=4096)
+    stop = receiver._stopped
+
+    def pdu(talk, original=receiver._pdu):
+        if talk.contexts:
+            stop.wait(60)
+        return original(talk)
+
+    receiver._pdu = pdu
+    done = deliver(tmp_path / "exam", receiver.port, workers=1, base=0.001, patience=0.0)
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert "took no more data" in done.error.message
+
+
+def test_an_association_that_was_closed_while_it_was_idle_costs_nothing(scripted, mixed, options, tmp_path):
+    """XNAT ends quiet associations after 60 s; here it is 0.2 s, and the worker comes back after 0.6 s."""
+    from xnatctl.inventory.walk import scan_path
+    from xnatctl.testing.fakes import make_context
+    from xnatctl_cstore.transport import CStoreTransport
+
+    expected = mixed.write(tmp_path / "exam", 30)
+    receiver = scripted(idle=0.2)
+    context = make_context(options=options(receiver.port))
+    with CStoreTransport(context) as transport:
+        batches = transport.batches(scan_path(str(tmp_path / "exam")).items, 3)
+        assert len(batches) > 2
+        events = []
+        for batch in batches:
+            result = transport.send(batch, events.append)
+            assert {str(outcome.outcome) for outcome in result.outcomes} == {"accepted"}
+            ended = threading.Event()
+            while not ended.wait(0.05):
+                if all(talk.ended for talk in receiver.talks):
+                    ended.set()
+    assert receiver.digests == expected
+    assert not [event for event in events if event.kind is EventKind.RETRY], "the end was seen before anything was sent"
+
+
+# encryption
+
+
+def test_tls_with_both_certificates(scripted, deliver, exam, certificates):
+    folder, expected = exam
+    receiver = scripted(tls=_server(certificates, ask=True), max_pdu=1 << 20)
+    done = deliver(
+        folder, receiver.port, tls=True, ca_cert=certificates["ca.pem"],
+        client_cert=certificates["client.pem"], client_key=certificates["client.key"],
+    )  # fmt: skip
+    assert done.error is None
+    assert receiver.digests == expected
+
+
+def test_tls_with_large_data_sets_and_early_ends(scripted, deliver, mixed, tmp_path, certificates):
+    expected = mixed.write(tmp_path / "exam", 8, size=1500, syntaxes=(mixed.EXPLICIT, mixed.RLE))
+    receiver = scripted(tls=_server(certificates), after=lambda talk, count: "abort" if count == 3 else "")
+    done = deliver(tmp_path / "exam", receiver.port, tls=True, ca_cert=certificates["ca.pem"])
+    assert done.error is None, done.reasons
+    assert receiver.digests == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "message"),
+    [
+        (True, {"tls": True}, "is not trusted"),
+        (True, {"tls": False}, "closes the connection|does not speak DICOM but TLS"),
+        (False, {"tls": True, "ca_cert": "ca.pem"}, "No encrypted connection"),
+    ],
+    ids=["unknown authority", "plain client", "plain server"],
+)
+def test_tls_on_one_side_only(scripted, deliver, exam, certificates, monkeypatch, server, client, message):
+    import re
+
+    if not server:
+        monkeypatch.setattr(stream_module, "CONNECT", 1.0)
+    receiver = scripted(tls=_server(certificates) if server else None)
+    if "ca_cert" in client:
+        client = {**client, "ca_cert": certificates[client["ca_cert"]]}
+    done = deliver(exam[0], receiver.port, **client)
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert re.search(message, done.error.message), done.error.message
+    assert done.error.hint
+
+
+def test_a_receiver_that_asks_for_a_certificate_and_gets_none(scripted, deliver, exam, certificates):
+    receiver = scripted(tls=_server(certificates, ask=True))
+    done = deliver(exam[0], receiver.port, tls=True, ca_cert=certificates["ca.pem"])
+    assert done.error is not None
+    assert done.error.exit_code == 4
+    assert not receiver.stored
+
+
+def _server(certificates, *, ask=False):
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates["ca.pem"])
+    context.load_cert_chain(certificates["server.pem"], certificates["server.key"])
+    if ask:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+# resuming
+
+
+def test_the_second_run_sends_what_the_first_did_not(scripted, deliver, exam):
+    folder, expected = exam
+    receiver = scripted(take=lambda sop_class, syntax: 4 if syntax.endswith("4.90") else 0)
+    first = deliver(folder, receiver.port)
+    assert first.error is not None
+    receiver.take = lambda sop_class, syntax: 0
+    second = deliver(folder, receiver.port)
+    assert second.error is None
+    assert receiver.digests == expected, "nothing twice"
+    assert second.report.counts.skipped == first.report.counts.sent
+    third = deliver(folder, receiver.port)
+    assert third.error is None
+    assert third.report.counts.skipped == 60
