@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Nursery
+
+HASTY = Path(__file__).parent / "support" / "hasty.py"
+
+# A job in the background of a shell ignores SIGINT, and so would each command that is interrupted here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
@@ -53,25 +60,46 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def _nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
 @pytest.fixture
-def xnatctl(environment: dict[str, str], tmp_path: Path) -> Callable[..., Result]:
-    """Run the command; `env` adds variables, `stdin` is what it reads."""
+def nursery(_nursery: Nursery) -> Iterator[Nursery]:
+    """Starts processes; those that a test leaves running are ended with it."""
+    yield _nursery
+    _nursery.end_children()
+
+
+@pytest.fixture
+def xnatctl(nursery: Nursery, environment: dict[str, str], tmp_path: Path) -> Callable[..., Result]:
+    """Run the command to its end; `env` adds variables, `stdin` is what it reads, `program` what is run."""
 
     def run(
-        *arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 100
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        program: tuple[str | Path, ...] = ("-m", "xnatctl"),
     ) -> Result:
-        done = subprocess.run(
-            [sys.executable, "-m", "xnatctl", *map(os.fspath, arguments)],
+        child = nursery.start(
+            *map(os.fspath, (*program, *arguments)),
             env={**environment, **(env or {})},
-            input=stdin.encode(),
-            capture_output=True,
-            timeout=timeout,
             cwd=tmp_path,
-            check=False,
+            stdin=stdin.encode(),
         )
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+        out, err = child.communicate()
+        return Result(child.wait(), out.decode(), err.decode())
 
     return run
+
+
+@pytest.fixture
+def hasty(xnatctl: Callable[..., Result]) -> Callable[..., Result]:
+    """The same command, which waits a tenth as long before it tries or looks again."""
+    return partial(xnatctl, program=(HASTY,))
 
 
 @pytest.fixture

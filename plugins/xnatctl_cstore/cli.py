@@ -22,10 +22,13 @@ from xnatctl.api import (
     pass_app,
     run_upload,
     scan_path,
+    server_options,
     transport_options,
 )
 
 _NAME = "cstore"
+#: Options of the connection to XNAT, which is opened for `--verify` alone.
+_LOGIN = ("url", "username", "password", "password_stdin", "timeout", "insecure")
 
 _HELP = """Send the DICOM files of PATH to a DICOM receiver, by C-STORE.
 
@@ -35,7 +38,8 @@ as they are: nothing is converted.
 
 No XNAT address and no login are needed: the receiver's own rules decide by the headers into which project, subject and
 session the data go. Exit code 0 means that the receiver accepted every instance; what became of them in the archive it
-does not say.
+does not say. --verify -P PROJECT logs in to XNAT and finds out: exit code 0 then means that every instance is in the
+archive.
 
 The port is 104 unless you say otherwise; many XNATs listen on 8104. The called AE title must be exactly the receiver's.
 """
@@ -55,7 +59,18 @@ class UploadDicomCommand(TransportOptionsCommand):
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
 @click.option("--dry-run", is_flag=True, help="Show parameters, contexts and counts; open no connection.")
 @click.option("--echo", is_flag=True, help="C-ECHO: say what the receiver is, and which files of PATH it would take.")
+@click.option("--verify", is_flag=True, help="Find each study in XNAT, wait until it is archived, and compare.")
+@click.option("-P", "--project", default=None, help="With --verify: the project in which the receiver files it.")
+@click.option("-E", "--session", default=None, help="With --verify: the session's label, if UIDs are changed there.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=None,
+    metavar="SECONDS",
+    help="With --verify: how long XNAT may take to archive it.  [default: 1800]",
+)
 @journal_options
+@server_options
 @common_options
 @pass_app
 def upload_dicom(
@@ -65,6 +80,10 @@ def upload_dicom(
     follow_symlinks: bool,
     dry_run: bool,
     echo: bool,
+    verify: bool,
+    project: str | None,
+    session: str | None,
+    wait: float | None,
     resume: bool,
     lock_wait: float,
     **given: Any,
@@ -78,9 +97,12 @@ def upload_dicom(
         if options[name]:
             options[name] = os.path.abspath(os.path.expanduser(options[name]))  # a later run may have another directory
     receiver = Receiver.from_options(options)
+    follow = _follow(app, project=project, session=session, wait=wait, verify=verify)
     if echo:
         if dry_run:
             raise UsageError("--echo opens a connection, and --dry-run opens none; use one of them.")
+        if verify:
+            raise UsageError("--echo sends nothing that --verify could look for.")
         _echo(app, receiver, path, follow_symlinks=follow_symlinks)
         return
     if path is None:
@@ -94,9 +116,29 @@ def upload_dicom(
         verify=False,
         settles=False,
         follow_symlinks=follow_symlinks,
+        follow=follow,
         options=options,
     )
-    run_upload(app, Upload(request=request, dry_run=dry_run, resume=resume, lock_wait=lock_wait))
+    run_upload(app, Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait))
+
+
+def _follow(
+    app: App, *, project: str | None, session: str | None, wait: float | None, verify: bool
+) -> Destination | None:
+    """Where to look afterwards. Raises UsageError for options that would do nothing."""
+    if verify:
+        if not project:
+            raise UsageError("--verify needs -P PROJECT: the project in which the receiver files what you send.")
+        return Destination(server=app.settings.server(), project=project, subject="", session=session or "")
+    alone = {"--project": project, "--session": session, "--wait": wait}
+    alone |= {f"--{name.replace('_', '-')}": app.given.get(name) for name in _LOGIN}
+    for flag, value in alone.items():
+        if value not in (None, False):
+            raise UsageError(
+                f"{flag} means nothing without --verify: the receiver decides by the headers where the data go.",
+                hint="Give --verify -P PROJECT to have XNAT asked afterwards.",
+            )
+    return None
 
 
 def _echo(app: App, receiver: Any, path: str | None, *, follow_symlinks: bool) -> None:

@@ -40,27 +40,36 @@ def plan_exam(request: UploadRequest) -> UploadPlan:
     choices = Choices.of(request)
     inventory = _inventory(request)
     sorting = sort_exam(inventory, choices)
-    stages: list[Stage] = []
     if choices.attach_only:
         _refuse_nothing_to_attach(inventory, sorting)
+        plan = _without_images(request, inventory)
     else:
         _refuse_no_dicom(inventory)
-        stages += plan_session_upload(replace(request, options=transport_options(request)), inventory).stages
+        plan = plan_session_upload(replace(request, options=transport_options(request)), inventory)
+    stages = list(plan.stages)
     if sorting.resources:
         stages.append(_wait(choices, inventory))
         stages += _attaching(request, choices, sorting.resources)
+    return replace(
+        plan,
+        stages=tuple(stages),
+        excluded=sorting.left_out,
+        unreadable=sorting.unreadable,
+        warnings=(*plan.warnings, *sorting.notes),
+    )
+
+
+def _without_images(request: UploadRequest, inventory: Inventory) -> UploadPlan:
+    """The plan of a session that exists, before anything is attached to it."""
     return UploadPlan(
         command=request.command,
-        root=os.path.abspath(request.path),
+        root=os.path.abspath(inventory.root),
         destination=request.destination,
         workers=request.workers,
         placement=request.placement,
         overwrite=request.overwrite,
-        stages=tuple(stages),
-        excluded=sorting.left_out,
-        unreadable=sorting.unreadable,
-        invalid=() if choices.attach_only else inventory.invalid,
-        warnings=(*inventory.warnings, *sorting.notes),
+        stages=(),
+        warnings=inventory.warnings,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import shutil
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from . import faults, scp_faults
 from .app import Application
@@ -62,6 +63,35 @@ class DicomPortTaken(OSError):
     """The DICOM Receiver found no place to listen."""
 
 
+class _Server(ThreadedWSGIServer):
+    """Counts its connections, from before they are accepted until after they are closed."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, application: Application) -> None:
+        self._lock = threading.Lock()
+        self.connections = 0
+        super().__init__("127.0.0.1", port, application, _Quiet)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self.connections += change
+
+    def get_request(self) -> tuple[Any, Any]:
+        self._count(1)
+        try:
+            return super().get_request()
+        except BaseException:
+            self._count(-1)
+            raise
+
+    def shutdown_request(self, request: Any) -> None:
+        try:
+            super().shutdown_request(request)
+        finally:
+            self._count(-1)
+
+
 class Sandbox:
     """A server to start and stop, also as a context manager.
 
@@ -105,11 +135,8 @@ class Sandbox:
         self._jobs = Jobs(self)
         with ExitStack() as undo:  # nothing is left behind when a port is taken
             undo.callback(self._forget)
-            self._server: BaseWSGIServer = make_server(
-                "127.0.0.1", port, self._application, threaded=True, request_handler=_Quiet
-            )
+            self._server = _Server(port, self._application)
             undo.callback(self._server.server_close)
-            self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver's mix-in
             self.url = f"http://127.0.0.1:{self._server.port}{self.context_path}"
             self.state.site["siteUrl"] = self.url
             self._scp = None if dicom_port is None else self._listen(dicom_port)
@@ -224,6 +251,11 @@ class Sandbox:
             self.dirty = True
 
     # for tests and for people
+
+    def is_quiet(self) -> bool:
+        """True when nobody is connected: everything that reached this machine has been dealt with."""
+        knocking, _, _ = select.select([self._server.socket], [], [], 0)
+        return not knocking and not self._server.connections
 
     def tick(self) -> None:
         """Run the idle jobs once, now."""

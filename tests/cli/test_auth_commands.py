@@ -7,8 +7,6 @@ import json
 import os
 import re
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -103,19 +101,20 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cli(home: Path, site: Site) -> Callable[..., Result]:
+def cli(nursery: Any, home: Path, site: Site) -> Callable[..., Result]:
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith(("XNAT", "XDG_")) and not k.lower().endswith("_proxy")
     }
     kept.pop("NETRC", None)
 
     def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "", umask: int = 0) -> Result:
-        done = subprocess.run(
-            [sys.executable, "-m", "xnatctl", *arguments],
+        child = nursery.start(
+            "-m", "xnatctl", *arguments,
             env={**kept, "HOME": str(home), "XNAT_URL": site.url, "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
-            input=stdin.encode(), capture_output=True, timeout=100, cwd=home, check=False, umask=umask,
+            stdin=stdin.encode(), cwd=home, umask=umask,
         )  # fmt: skip
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+        out, err = child.communicate()
+        return Result(child.wait(), out.decode(), err.decode())
 
     return run
 

@@ -35,10 +35,42 @@ def elsewhere(alice: dict[str, str], tmp_path: Path) -> dict[str, str]:
     return {**alice, "XDG_STATE_HOME": str(tmp_path / "elsewhere")}
 
 
+def _traces(exam: Any) -> list[tuple[str, int, int]]:
+    return [(str(path), path.lstat().st_mtime_ns, path.lstat().st_mode) for path in sorted(exam.directory.rglob("*"))]
+
+
+def _shared(exam: Any) -> Iterator[Any]:
+    before = _traces(exam)
+    yield exam
+    assert _traces(exam) == before, "an exam that other tests use was changed: take `own_exam`"
+
+
+@pytest.fixture(scope="session")
+def _exam(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return write_exam(tmp_path_factory.mktemp("exam") / "exam", series=3, instances=20, seed=7)
+
+
+@pytest.fixture(scope="session")
+def _large_exam(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return write_exam(tmp_path_factory.mktemp("exam") / "exam", series=3, instances=100, seed=7)
+
+
 @pytest.fixture
-def exam(tmp_path: Path) -> Any:
-    """Three series, 300 instances, every naming style, with clutter. `.instances`: SOP UID -> what was written."""
-    return write_exam(tmp_path / "exam", series=3, instances=100, seed=7)
+def exam(_exam: Any) -> Iterator[Any]:
+    """Three series of 20, every naming style, with clutter, for reading. `.instances`: SOP UID -> what was written."""
+    yield from _shared(_exam)
+
+
+@pytest.fixture
+def large_exam(_large_exam: Any) -> Iterator[Any]:
+    """Three series, 300 instances, for reading."""
+    yield from _shared(_large_exam)
+
+
+@pytest.fixture
+def own_exam(tmp_path: Path) -> Any:
+    """Like `exam`, to do with it what you like."""
+    return write_exam(tmp_path / "exam", series=3, instances=20, seed=7)
 
 
 @pytest.fixture

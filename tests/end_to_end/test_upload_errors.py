@@ -14,11 +14,11 @@ from werkzeug import Request, Response
 def upload(xnatctl, exam, alice):
     """`session upload` of the exam in JSON and for people; returns both."""
 
-    def run(*more, path=None, project="DEMO", env=None, json=True):
+    def run(*more, path=None, project="DEMO", env=None, json=True, command=xnatctl):
         arguments = ["session", "upload", path or exam.directory, "-P", project, "-S", "s", "-E", "e", *more]
         if json:
             arguments += ["-o", "json"]
-        return xnatctl(*arguments, env={**alice, **(env or {})})
+        return command(*arguments, env={**alice, **(env or {})})
 
     return run
 
@@ -137,19 +137,20 @@ def test_413_for_large_bodies_only_is_met_with_smaller_ones(upload, sandbox, htt
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
-def test_504_from_a_proxy_that_never_recovers(upload, sandbox, httpserver):
+def test_504_from_a_proxy_that_never_recovers(upload, hasty, sandbox, httpserver):
     def refuse(request, body):
         return Response("<html>504 Gateway Time-out</html>", 504, content_type="text/html") if body else None
 
     proxy_before(sandbox, httpserver, refuse)
-    explained(upload("--workers", "1", env={"XNAT_URL": httpserver.url_for("")}), 4, "504")
+    done = upload("--workers", "1", env={"XNAT_URL": httpserver.url_for("")}, command=hasty)
+    explained(done, 4, "504")
 
 
-def test_504_once_after_the_work_was_done(upload, sandbox, exam, assert_exactly):
+def test_504_once_after_the_work_was_done(upload, hasty, sandbox, exam, assert_exactly):
     sandbox.faults.load(
         [{"match": {"path": "/data/services/import"}, "nth": 2, "action": "store-then-status", "status": 504}]
     )
-    done = upload("--workers", "4")
+    done = upload("--workers", "4", command=hasty)
     assert done.code == 0, done.err
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 

@@ -65,17 +65,17 @@ def _payloads(plan: UploadPlan) -> Iterator[str]:
 def _way(plan: UploadPlan, batches: int) -> str:
     """How, and to where."""
     where = plan.destination
-    workers = counted(plan.workers, "worker")
+    workers = f" with {plan.workers} workers" if plan.workers > 1 else ""
     if plan.most_workers > plan.workers:
-        workers = f"{plan.workers} to {plan.most_workers} workers"
+        workers = f" with {plan.workers} to {plan.most_workers} workers"
     server = where.server or "the configured server"
-    means = f"in {counted(batches, 'request')} with {workers} to {server}"
+    means = f"in {counted(batches, 'request')}{workers} to {server}"
     resources = [stage.resource for stage in plan.stages if stage.resource is not None]
     if len(resources) == len([stage for stage in plan.stages if stage.kind is not StageKind.AWAIT]):
         return f"{means}: {home_words(resources[0], where)}"
     if not where.session:
         studies = len({item.study_instance_uid for item in plan.items})
         of = f"of {studies} {'study' if studies == 1 else 'studies'}"
-        return f"{of} with {workers} to {server}"
+        return f"{of}{workers} to {server}"
     goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
     return f"{means}: {goal} of project {where.project}, subject {where.subject}, session {where.session}"

@@ -88,11 +88,14 @@ def _identifiers(report: Report) -> tuple[str, ...]:
     """What `-q` prints."""
     if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
         return tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
+    if len(report.studies) > 1:
+        return tuple(study.uri or study.study_instance_uid for study in report.studies)
     return (report.uri,) if report.uri else ()
 
 
 def _report_lines(report: Report) -> Iterable[str]:
     yield _headline(report)
+    yield from _studies(report)
     yield from _bad_items(report.items)
     yield from _noted(report.items)
     yield from _differences(report)
@@ -108,8 +111,9 @@ def _headline(report: Report) -> str:
         return resources_headline(report)
     counts, where = report.counts, report.destination
     place = {
-        PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
-        PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
+        PlaceState.ARCHIVED: f"archived{f' as {where.session}' if where.session else ''} in project {where.project}",
+        PlaceState.PREARCHIVE: f"in the prearchive of project {where.project}"
+        + (f" as {where.session}" if where.session else ""),
         PlaceState.RECEIVER: f"accepted by {(not where.session and where.server) or 'the receiver'}",
         PlaceState.UNKNOWN: "delivered, not archived" if counts.sent + counts.skipped else "delivered",
     }[report.state]
@@ -130,6 +134,20 @@ def _headline(report: Report) -> str:
         Level.CHECKSUM: "checked by checksum",
     }[report.verification.level]
     return f"{text}; {checked}." if report.status is Status.COMPLETE else f"{text}."
+
+
+def _studies(report: Report) -> Iterable[str]:
+    """Where each of several studies is."""
+    if len(report.studies) < 2:
+        return
+    for study in report.studies[:_LISTED]:
+        where = f" as {study.session}: {study.uri}" if study.uri else ""
+        state = {PlaceState.ARCHIVED: "archived", PlaceState.PREARCHIVE: "in the prearchive"}.get(
+            study.state, "not found"
+        )
+        yield f"Study {study.study_instance_uid}: {state}{where}"
+    if len(report.studies) > _LISTED:
+        yield f"... and {len(report.studies) - _LISTED} more studies; -o json lists all."
 
 
 def _bad_items(items: Sequence[ReportItem]) -> Iterable[str]:

@@ -76,13 +76,14 @@ def resume(app: App, dest: str) -> None:
             f"{summary.path} does not say how the upload was made.", hint="Run the original upload command again."
         ) from None
     _require_planner(app, request.command)
-    if request.settles:
+    server = request.destination.server if request.settles else request.follow.server if request.follow else None
+    if server is not None:
         given = app.given.get("url")
         if given is None:
-            app.given["url"] = request.destination.server
-        elif given.rstrip("/") != request.destination.server:
+            app.given["url"] = server
+        elif given.rstrip("/") != server:
             raise UsageError(
-                f"This upload goes to {request.destination.server}, not to {given}.",
+                f"This upload goes to {server}, not to {given}.",
                 hint="Leave --url out; for another server, make the upload anew.",
             )
     run_upload(app, Upload(request=request, wait=wait))

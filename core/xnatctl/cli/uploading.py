@@ -130,10 +130,11 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]
     from xnatctl.delivery.run import PlanRun
     from xnatctl.delivery.settle import WAIT
 
-    # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login.
-    client = app.connect() if upload.request.settles else None
+    # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login; following it does.
+    settles, follows = upload.request.settles, upload.request.follow is not None
+    client = app.connect() if settles or follows else None
     session = None
-    if client is not None:
+    if client is not None and settles:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
         if is_resources_only(plan):
             plan, session = locate(client, plan)
@@ -150,7 +151,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]
             exclusively=lambda key: _exclusively(app, upload, key),
             session=session,
         )
-        run = PlanRun(plan, runtime) if client is not None else HandoverRun(plan, runtime)
+        run = PlanRun(plan, runtime) if settles else HandoverRun(plan, runtime)
         reports.append(run.report)
         run.run()
 

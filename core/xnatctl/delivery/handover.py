@@ -1,4 +1,7 @@
-"""A plan whose transport hands over to a receiver: sent, and accepted file by file; no more can be said of it."""
+"""A plan whose transport hands over to a receiver: sent, and accepted file by file.
+
+No more can be said of it, unless the plan names the XNAT behind the receiver: then each study is looked for there.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import time
 
 from xnatctl.delivery.course import Course, Runtime, context_for, send_stage
 from xnatctl.delivery.engine import Engine
-from xnatctl.delivery.journal import Phase
+from xnatctl.delivery.following import Following
+from xnatctl.delivery.journal import Journal, Phase
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resume import survey_receiver
 from xnatctl.model.events import EventKind
-from xnatctl.model.plan import UploadPlan
+from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
 from xnatctl.model.report import PlaceState, Report, Status
 
 
@@ -20,6 +24,8 @@ class HandoverRun:
     def __init__(self, plan: UploadPlan, runtime: Runtime) -> None:
         self._course = Course(plan, runtime)
         self._send = send_stage(plan)
+        awaited = next((stage for stage in plan.stages if stage.kind is StageKind.AWAIT), None)
+        self._following = Following(self._course, awaited) if awaited is not None else None
         self.report = self._course.report
 
     def run(self) -> Report:
@@ -29,7 +35,7 @@ class HandoverRun:
             self._run()
         finally:
             self.report.seconds = time.monotonic() - started
-            if any(state.outcome.delivered for state in course.journal.states()):
+            if self.report.state is PlaceState.UNKNOWN and _delivered(course.journal):
                 self.report.state = PlaceState.RECEIVER
             fill_items(self.report, course.journal.states(), course.plan)
             course.tell(EventKind.RUN_DONE, status=str(self.report.status))
@@ -37,6 +43,8 @@ class HandoverRun:
 
     def _run(self) -> None:
         course, journal, runtime = self._course, self._course.journal, self._course.runtime
+        if self._following is not None:
+            self._following.check()
         ground = survey_receiver(self._send.items, course.past)
         for warning in ground.warnings:
             course.warn(warning)
@@ -55,5 +63,13 @@ class HandoverRun:
         if error is not None:
             self.report.next.append(runtime.rerun)
             raise error
+        if self._following is not None:
+            journal.enter(Phase.SETTLING)
+            self._following.run(_delivered(journal))
         journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
+
+
+def _delivered(journal: Journal) -> tuple[UploadItem, ...]:
+    """What the receiver has taken, now or before."""
+    return tuple(state.item for state in journal.states() if state.outcome.delivered)

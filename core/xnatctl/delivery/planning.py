@@ -21,6 +21,7 @@ from xnatctl.model.plan import (
     UploadPlan,
     UploadRequest,
 )
+from xnatctl.model.refs import Destination
 
 #: Defaults of DESIGN 5, "Planning": a batch is the unit of failure, so it stays small enough to lose.
 MAX_BATCH_BYTES = 256 * 2**20
@@ -122,6 +123,8 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         stages.append(Stage(kind=StageKind.SETTLE, name=_settle_name(request)))
         if request.verify:
             stages.append(Stage(kind=StageKind.VERIFY, name="compare the server with the disk"))
+    if request.follow is not None:
+        stages += _follow_stages(request.follow)
     return UploadPlan(
         command=request.command,
         root=os.path.abspath(inventory.root),
@@ -147,6 +150,16 @@ def _send_stage(request: UploadRequest, inventory: Inventory) -> Stage:
         items=inventory.items,
         options=dict(request.options),
     )
+
+
+def _follow_stages(where: Destination) -> list[Stage]:
+    """What is looked for afterwards, when a receiver hands over to an XNAT."""
+    name = f"find each study in project {where.project} of {where.server}, until it is archived"
+    options = {"server": where.server, "project": where.project, "session": where.session}
+    return [
+        Stage(kind=StageKind.AWAIT, name=name, options=options),
+        Stage(kind=StageKind.VERIFY, name="compare the archive with the disk"),
+    ]
 
 
 def _settle_name(request: UploadRequest) -> str:

@@ -171,8 +171,9 @@ class UploadRequest:
     `workers` batches are in flight at once, and where `most_workers` is more, up to that many, as the server bears it.
 
     `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
-    and nothing more can be asked; `resource` is where files that are not DICOM go; `options` are those of the
-    transport and of the command that core does not know.
+    and nothing more can be asked, unless `follow` names the XNAT behind it: base URL, project, and the session label
+    where it is known; `resource` is where files that are not DICOM go; `options` are those of the transport and of the
+    command that core does not know.
     """
 
     command: str
@@ -186,6 +187,7 @@ class UploadRequest:
     verify: bool = True
     settles: bool = True
     follow_symlinks: bool = False
+    follow: Destination | None = None
     resource: ResourceRef | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -201,6 +203,7 @@ class UploadRequest:
         fields["placement"] = Placement(fields["placement"])
         fields["overwrite"] = Overwrite(fields["overwrite"])
         fields["resource"] = _resource(fields.get("resource"))
+        fields["follow"] = Destination(**fields["follow"]) if fields.get("follow") else None
         return cls(**fields)
 
 

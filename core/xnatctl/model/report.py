@@ -103,6 +103,20 @@ class ResourceReport:
 
 
 @dataclass(kw_only=True, slots=True)
+class StudyReport:
+    """Where a study is that was handed over to a receiver, as far as it was looked for.
+
+    `subject` and `session` are labels, `uri` is where it is on the server; they are empty while it was not found.
+    """
+
+    study_instance_uid: str
+    state: PlaceState
+    subject: str = ""
+    session: str = ""
+    uri: str | None = None
+
+
+@dataclass(kw_only=True, slots=True)
 class ReportItem:
     """One file of the report. `bytes` is its size on disk, `resource` the title of the resource that it belongs to."""
 
@@ -154,6 +168,7 @@ class Report:
     next: list[str] = field(default_factory=list)
     error: dict[str, object] | None = None
     resources: list[ResourceReport] = field(default_factory=list)
+    studies: list[StudyReport] = field(default_factory=list)
 
     def as_document(self) -> dict[str, Any]:
         """The JSON document of DESIGN 7, keys in its order."""
@@ -167,6 +182,7 @@ class Report:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "verification": asdict(self.verification),
+            "studies": [asdict(study) for study in self.studies],
             "resources": [asdict(resource) for resource in self.resources],
             # `asdict` copies every text of every file; there may be a hundred thousand.
             "items": [dict(zip(_ITEM_NAMES, _item_values(item), strict=True)) for item in self.items],

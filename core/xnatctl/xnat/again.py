@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from xnatctl.errors import ConnectionFailed
-from xnatctl.xnat.replies import Reply
+from xnatctl.xnat.replies import EndlessAnswer, Reply
 
 #: Waits before the next try, in seconds.
 _WAITS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
@@ -38,6 +38,8 @@ class Again:
         for wait in _WAITS:
             try:
                 reply, alive = once()
+            except EndlessAnswer:
+                raise
             except ConnectionFailed:
                 if self._last(method, begun, wait):
                     raise

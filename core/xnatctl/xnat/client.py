@@ -11,12 +11,12 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from http.client import HTTPException
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-import httpcore
 import httpx
 
 import xnatctl
@@ -32,7 +32,7 @@ from xnatctl.xnat.cookies import CookieKeep
 from xnatctl.xnat.faults import explain
 from xnatctl.xnat.replies import Reply
 from xnatctl.xnat.rows import Feed, Rows
-from xnatctl.xnat.sockets import Exchange, Halted, Sockets
+from xnatctl.xnat.sockets import Exchange, Halted, Sockets, WireError
 from xnatctl.xnat.wires import Answer, Place, Wires
 
 if TYPE_CHECKING:
@@ -298,8 +298,7 @@ class XnatClient:
                     answer.close()
         except BodyError as error:
             raise error.cause from error
-        except (Halted, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException,
-                httpcore.ProxyError, httpcore.UnsupportedProtocol, httpx.InvalidURL) as error:  # fmt: skip
+        except (Halted, WireError, HTTPException, httpx.InvalidURL) as error:
             raise explain(error, exchange, self.server, self._proxy) from error
         finally:
             if body is not None:
@@ -335,17 +334,19 @@ class _Content(httpx.SyncByteStream):
 
 
 class _Transport(httpx.BaseTransport):
-    """Httpx over our own wires: its general way through httpcore and h11 takes three times as long for a small file."""
+    """Httpx over http.client: its own way, through httpcore and h11, takes three times as long for a small file.
+
+    And our sockets are under it, which hear an early answer and can be cut.
+    """
 
     def __init__(self, wires: Wires) -> None:
         self._wires = wires
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.SyncByteStream)
-        answer = self._wires.send(
-            request.method.encode("ascii"), request.url.raw_path, request.headers.raw, request.stream
-        )
-        return httpx.Response(status_code=answer.head.status, headers=answer.head.headers, stream=_Answer(answer))
+        target = request.url.raw_path.decode("ascii")
+        answer = self._wires.send(request.method, target, request.headers.raw, request.stream)
+        return httpx.Response(status_code=answer.status, headers=answer.headers, stream=_Answer(answer))
 
     def close(self) -> None:
         self._wires.close()

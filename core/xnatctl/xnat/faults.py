@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import httpcore
+from http.client import BadStatusLine, IncompleteRead, UnknownProtocol
 
 from xnatctl.errors import ConnectionFailed, TransportError
 from xnatctl.xnat.addresses import ProxyAddress
 from xnatctl.xnat.replies import tidy
-from xnatctl.xnat.sockets import Exchange, Halted
-
-#: Raised before the first byte of a request.
-_BEFORE = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError, httpcore.UnsupportedProtocol)
+from xnatctl.xnat.sockets import ConnectError, Exchange, Halted
 
 
 def explain(error: Exception, exchange: Exchange, server: str, proxy: ProxyAddress | None) -> ConnectionFailed:
@@ -20,7 +17,7 @@ def explain(error: Exception, exchange: Exchange, server: str, proxy: ProxyAddre
     if isinstance(error, Halted):
         return _halted(error, exchange, server)
     reason = _reason(error)
-    if isinstance(error, _BEFORE) or exchange.sent == 0:
+    if isinstance(error, ConnectError) or exchange.sent == 0:
         through = f" through the proxy {proxy.url}" if proxy is not None else ""
         return ConnectionFailed(f"Cannot reach {server}{through}: {reason}.", hint=_hint(reason, proxied=bool(proxy)))
     return TransportError(f"The connection to {server} broke before the whole answer was there: {reason}.")
@@ -41,10 +38,11 @@ def _halted(error: Halted, exchange: Exchange, server: str) -> ConnectionFailed:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, httpcore.LocalProtocolError):
-        return "the request cannot be written as HTTP"  # the library quotes the header, which may hold a secret
-    if isinstance(error, httpcore.ProxyError):
-        return f"the proxy refuses with {tidy(str(error))}"
+    match error:
+        case BadStatusLine() | UnknownProtocol():
+            return "what it says is not HTTP/1.1"
+        case IncompleteRead():
+            return "a piece of the answer is short or garbled"
     return tidy(str(error)) or type(error).__name__
 
 

@@ -34,6 +34,10 @@ _TAGS = re.compile(r"<[^>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
+class EndlessAnswer(TransportError):
+    """An answer that is longer than any of XNAT's: asking again would bring the same."""
+
+
 def tidy(text: str) -> str:
     """A server's text for one line at a terminal: no control characters, no mark-up, bounded."""
     plain = _CONTROL.sub(" ", unescape(_TAGS.sub(" ", text)))
@@ -108,7 +112,7 @@ def read_body(encoding: str, pieces: Iterable[bytes], limit: int, server: str, f
     for piece in pieces:
         size += len(piece)
         if size > limit:
-            raise TransportError(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
+            raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
         if fed is None or size <= _BEGINNING:
             kept.append(piece)
         if fed is not None:

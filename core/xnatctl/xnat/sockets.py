@@ -2,8 +2,7 @@
 
 The HTTP library writes a whole body before it reads. Whoever refuses a body (413) or a login (401) answers at once, and
 a client that goes on writing sees a broken pipe instead of the answer. So every write looks first whether the server
-has spoken. Built on the public network interface of httpcore, on which httpx stands; one request at a time uses a
-socket, in the thread that made it. The time-outs that httpcore hands over are not used: each exchange keeps its clock.
+has spoken. One request at a time uses a socket, in the thread that made it; each exchange keeps its clock.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-
-import httpcore
 
 #: A peer that vanished without a word is found by the kernel after about two minutes of silence, though an answer may
 #: take hours: idle seconds, seconds between probes, probes.
@@ -34,6 +31,18 @@ class Halted(Exception):
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
+
+
+class WireError(Exception):
+    """A connection broke, or what came over it is no answer. The text says it in the system's words."""
+
+
+class ConnectError(WireError):
+    """No connection came about, so nothing of the request was sent."""
+
+
+class WriteError(WireError):
+    """The server takes no more of a request. Its answer, if there is one, says why."""
 
 
 class Exchange:
@@ -68,7 +77,7 @@ class Exchange:
         return max(0.001, min(self.connect_timeout, self.deadline - time.monotonic()))
 
 
-class Sockets(httpcore.NetworkBackend):
+class Sockets:
     """Makes the connections of one client, and cuts those in use."""
 
     def __init__(self) -> None:
@@ -130,20 +139,13 @@ class Sockets(httpcore.NetworkBackend):
         with self._lock:
             sock.close()
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        """The first address that answers."""
+    def connect(self, host: str, port: int) -> Stream:
+        """The first address that answers. Raises ConnectError, Halted."""
         self.current.check()
         try:
             addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(_text(error)) from error
+            raise ConnectError(_text(error)) from error
         failure: OSError = OSError("the host has no address")
         for family, kind, protocol, _, address in addresses:
             try:
@@ -151,8 +153,8 @@ class Sockets(httpcore.NetworkBackend):
             except OSError as error:
                 failure = error
         if isinstance(failure, TimeoutError):
-            raise httpcore.ConnectTimeout(f"no connection within {self.current.connect_timeout:g} s") from failure
-        raise httpcore.ConnectError(_text(failure)) from failure
+            raise ConnectError(f"no connection within {self.current.connect_timeout:g} s") from failure
+        raise ConnectError(_text(failure)) from failure
 
     def _connect(self, sock: socket.socket, address: Any) -> socket.socket:
         try:
@@ -172,7 +174,7 @@ class Sockets(httpcore.NetworkBackend):
         return sock
 
 
-class Stream(httpcore.NetworkStream):
+class Stream:
     """One connection. Never blocks without a limit, and notices an answer that comes before the body has gone."""
 
     def __init__(self, owner: Sockets, sock: socket.socket) -> None:
@@ -183,10 +185,10 @@ class Stream(httpcore.NetworkStream):
         self._ended = False
         self._listening = True
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send everything. WriteError makes the library go on to reading the answer."""
+    def write(self, data: bytes) -> None:
+        """Send everything. Raises WriteError, Halted."""
         exchange = self._begin()
-        view = memoryview(buffer)
+        view = memoryview(data)
         moved = time.monotonic()
         while view:
             exchange.check()
@@ -197,7 +199,7 @@ class Stream(httpcore.NetworkStream):
                 self._await_room(exchange, moved)
             except OSError as error:
                 exchange.check()
-                raise httpcore.WriteError(_text(error)) from error
+                raise WriteError(_text(error)) from error
             else:
                 exchange.sent += count
                 view = view[count:]
@@ -218,7 +220,7 @@ class Stream(httpcore.NetworkStream):
         if not _poll(self._sock, events, limit - time.monotonic()):
             exchange.check()
             if self._early:
-                raise httpcore.WriteError("the server answered and takes no more")
+                raise WriteError("the server answered and takes no more")
             raise Halted("stalled")
 
     def _listen(self) -> None:
@@ -233,22 +235,22 @@ class Stream(httpcore.NetworkStream):
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return  # TLS housekeeping, no data for us
         except OSError as error:
-            raise httpcore.WriteError(_text(error)) from error
+            raise WriteError(_text(error)) from error
         self._early += data
         if not data:
             self._ended = True
-            raise httpcore.WriteError("the server closed the connection")
+            raise WriteError("the server closed the connection")
         status = final_status(self._early)
         if status is not None:
             self._listening = False
             if status >= 300:
-                raise httpcore.WriteError("the server answered before the end of the body")
+                raise WriteError("the server answered before the end of the body")
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """The next bytes, b"" at the end."""
+    def read(self, most: int) -> bytes:
+        """The next bytes, b"" at the end. Raises WireError, Halted."""
         exchange = self._owner.attach(self._sock)
         if self._early:
-            data, self._early = self._early[:max_bytes], self._early[max_bytes:]
+            data, self._early = self._early[:most], self._early[most:]
             exchange.answered = True
             return data
         began = time.monotonic()
@@ -256,14 +258,14 @@ class Stream(httpcore.NetworkStream):
             exchange.check()
             events = select.POLLIN
             try:
-                data = self._sock.recv(max_bytes)
+                data = self._sock.recv(most)
             except (BlockingIOError, ssl.SSLWantReadError):
                 pass
             except ssl.SSLWantWriteError:
                 events = select.POLLOUT
             except OSError as error:
                 exchange.check()
-                raise httpcore.ReadError(_text(error)) from error
+                raise WireError(_text(error)) from error
             else:
                 exchange.check()  # a socket that was cut ends like one that was closed
                 # An interim answer (1xx) is a sign of life, not the answer.
@@ -279,16 +281,12 @@ class Stream(httpcore.NetworkStream):
         """Without a goodbye."""
         self._owner.close(self._sock)
 
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        """The same connection, encrypted."""
+    def start_tls(self, context: ssl.SSLContext, host: str) -> Stream:
+        """The same connection, encrypted; `host` is who must be at the other end. Raises ConnectError, Halted."""
         exchange = self._owner.current
         try:
             limit = exchange.connect_limit()
-            wrapped = ssl_context.wrap_socket(
-                self._sock, server_hostname=server_hostname, do_handshake_on_connect=False
-            )
+            wrapped = context.wrap_socket(self._sock, server_hostname=host, do_handshake_on_connect=False)
         except BaseException:
             self.close()
             raise
@@ -300,31 +298,20 @@ class Stream(httpcore.NetworkStream):
         except TimeoutError as error:
             self._owner.close(wrapped)
             exchange.check()
-            raise httpcore.ConnectTimeout(f"no TLS handshake within {exchange.connect_timeout:g} s") from error
+            raise ConnectError(f"no TLS handshake within {exchange.connect_timeout:g} s") from error
         except (OSError, ValueError) as error:
             self._owner.close(wrapped)
             exchange.check()
-            raise httpcore.ConnectError(_text(error)) from error
+            raise ConnectError(_text(error)) from error
         except BaseException:
             self._owner.close(wrapped)
             raise
-        exchange.sent = 0  # a proxy's CONNECT is not the request
         return Stream(self._owner, wrapped)
 
-    def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks for."""
-        match info:
-            case "ssl_object":
-                return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
-            case "socket":
-                return self._sock
-            case "is_readable":
-                return self._sock.fileno() < 0 or bool(_poll(self._sock, select.POLLIN, 0))
-            case "client_addr":
-                return self._sock.getsockname()
-            case "server_addr":
-                return self._sock.getpeername()
-        return None
+    @property
+    def silent(self) -> bool:
+        """Whether nothing lies there to be read, not even the end of the connection."""
+        return self._sock.fileno() >= 0 and not _poll(self._sock, select.POLLIN, 0)
 
 
 def final_status(head: bytes) -> int | None:

@@ -12,14 +12,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
-
-from httpcore import NetworkStream, ProxyError, WriteError
+from urllib.parse import urlsplit
 
 from xnatctl.xnat.addresses import ProxyAddress
-from xnatctl.xnat.http1 import Head, Headers, Incoming, request_head
-from xnatctl.xnat.sockets import Sockets
+from xnatctl.xnat.channel import Channel, Headers, Response
+from xnatctl.xnat.sockets import ConnectError, Sockets, Stream
 
 #: Kept at most; more than that are never in use for long.
 _MOST_IDLE = 64
@@ -42,56 +39,53 @@ class Wires:
         self._sockets = sockets
         self._place = place
         self._keep = keep
-        self._idle: list[tuple[float, NetworkStream]] = []
+        self._idle: list[tuple[float, Channel]] = []
         self._closed = False
         self._lock = threading.Lock()
 
-    def send(self, method: bytes, target: bytes, headers: Headers, content: Iterable[bytes]) -> Answer:
-        """Send a request; returns when the head of the answer is there. Raises httpcore's errors, and the body's."""
-        head = self._head(method, target, headers)
-        stream = self._kept() or self._connect()
+    def send(self, method: str, target: str, headers: Headers, content: Iterable[bytes]) -> Answer:
+        """Send a request; returns when the head of the answer is there.
+
+        Raises WireError, Halted, HTTPException, and what `content` raises.
+        """
+        place = self._place
+        if place.proxy is not None and place.tls is None:  # it forwards, and wants the whole URL, and its login
+            host = {name.lower(): value for name, value in headers}[b"host"].decode("ascii")
+            target, headers = f"http://{host}{target}", [*_proxy_login(place.proxy), *headers]
+        channel = self._kept() or Channel(self._connect())
         try:
-            whole = _write(stream, head, content)
-            incoming = Incoming(stream.read)
-            return Answer(self, stream, incoming, incoming.head(method), reusable=whole)
+            response, whole = channel.ask(method, target, headers, content)
+            return Answer(self, channel, response, reusable=whole)
         except BaseException:
-            stream.close()
+            channel.stream.close()
             raise
 
-    def _head(self, method: bytes, target: bytes, headers: Headers) -> bytes:
-        """A proxy that forwards wants the whole URL, and its login."""
-        place = self._place
-        if place.proxy is None or place.tls is not None:
-            return request_head(method, target, headers)
-        host = {name.lower(): value for name, value in headers}[b"host"]
-        return request_head(method, b"http://" + host + target, [*_proxy_login(place.proxy), *headers])
-
-    def _kept(self) -> NetworkStream | None:
+    def _kept(self) -> Channel | None:
         """The connection that was used last, if it is still good."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
-                since, stream = self._idle.pop()
-            if time.monotonic() - since < self._keep and not stream.get_extra_info("is_readable"):
-                return stream
-            stream.close()
+                since, channel = self._idle.pop()
+            if time.monotonic() - since < self._keep and channel.stream.silent:
+                return channel
+            channel.stream.close()
 
-    def keep(self, stream: NetworkStream) -> None:
+    def keep(self, channel: Channel) -> None:
         """Take back a connection that has done its request and is good for another."""
         with self._lock:
             if not self._closed and len(self._idle) < _MOST_IDLE:
-                self._idle.append((time.monotonic(), stream))
+                self._idle.append((time.monotonic(), channel))
                 return
-        stream.close()
+        channel.stream.close()
 
-    def _connect(self) -> NetworkStream:
+    def _connect(self) -> Stream:
         place = self._place
         if place.proxy is None:
-            stream = self._sockets.connect_tcp(place.host, place.port)
+            stream = self._sockets.connect(place.host, place.port)
         else:
-            host, _, port = place.proxy.url.removeprefix("http://").rpartition(":")
-            stream = self._sockets.connect_tcp(host.strip("[]"), int(port))
+            proxy = urlsplit(place.proxy.url)
+            stream = self._sockets.connect(proxy.hostname or "", proxy.port or 80)
             if place.tls is not None:
                 try:
                     self._tunnel(stream, place.proxy)
@@ -100,49 +94,44 @@ class Wires:
                     raise
         if place.tls is None:
             return stream
-        return stream.start_tls(place.tls, server_hostname=place.host)
+        return stream.start_tls(place.tls, place.host)
 
-    def _tunnel(self, stream: NetworkStream, proxy: ProxyAddress) -> None:
-        """Ask a proxy for a way through (RFC 9110, 9.3.6). Raises ProxyError with what it says instead."""
+    def _tunnel(self, stream: Stream, proxy: ProxyAddress) -> None:
+        """Ask a proxy for a way through (RFC 9110, 9.3.6). Raises ConnectError with what it says instead."""
         host = f"[{self._place.host}]" if ":" in self._place.host else self._place.host
-        target = f"{host}:{self._place.port}".encode()
-        stream.write(request_head(b"CONNECT", target, [(b"Host", target), (b"Accept", b"*/*"), *_proxy_login(proxy)]))
-        answer = Incoming(stream.read).head(b"CONNECT")
-        if not 200 <= answer.status < 300:
-            raise ProxyError(f"{answer.status} {answer.reason.decode('ascii', 'ignore')}")
+        target = f"{host}:{self._place.port}"
+        headers = [(b"Host", target.encode("ascii")), (b"Accept", b"*/*"), *_proxy_login(proxy)]
+        try:
+            response, _ = Channel(stream).ask("CONNECT", target, headers)
+        finally:
+            self._sockets.current.sent = 0  # this was not the request
+        if not 200 <= response.status < 300:
+            raise ConnectError(f"the proxy refuses with {response.status} {response.reason}")
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it is done."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        for _, stream in idle:
-            stream.close()
+        for _, channel in idle:
+            channel.stream.close()
 
 
 class Answer:
     """One answer: its head, and its body as it arrives. Close it; a body that was not read to its end is given up."""
 
-    def __init__(self, owner: Wires, stream: NetworkStream, incoming: Incoming, head: Head, *, reusable: bool) -> None:
-        self.head = head
+    def __init__(self, owner: Wires, channel: Channel, response: Response, *, reusable: bool) -> None:
+        self.status = response.status
+        self.headers = response.fields()
         self._owner = owner
-        self._stream = stream
-        self._incoming = incoming
-        self._body = incoming.body(head)
-        self._reusable = reusable and head.keeps_alive
+        self._channel = channel
+        self._response = response
+        self._reusable = reusable
         self._ended = False
         self._closed = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._body
+        yield from self._response.pieces()
         self._ended = True
 
     def close(self) -> None:
@@ -150,22 +139,10 @@ class Answer:
         if self._closed:
             return
         self._closed = True
-        if self._reusable and self._ended and not self._incoming.rest:
-            self._owner.keep(self._stream)
+        if self._reusable and self._ended and self._channel.reusable(self._response):
+            self._owner.keep(self._channel)
         else:
-            self._stream.close()
-
-
-def _write(stream: NetworkStream, head: bytes, content: Iterable[bytes]) -> bool:
-    """Send a request. False when the server did not take all of it; then its answer says why, or that it is gone."""
-    try:
-        stream.write(head)
-        for piece in content:
-            if piece:
-                stream.write(piece)
-    except WriteError:
-        return False
-    return True
+            self._channel.stream.close()
 
 
 def _proxy_login(proxy: ProxyAddress) -> list[tuple[bytes, bytes]]:

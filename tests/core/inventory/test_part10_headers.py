@@ -96,14 +96,14 @@ def test_mutants_neither_crash_nor_hang(monkeypatch):
     slowest = 0.0
     for _ in range(MUTANTS):
         data = mutate(dice, dice.choice(seeds))
-        started = time.perf_counter()
+        started = time.process_time()  # a busy machine is no hang
         try:
             found = read_header(lambda count, data=data: data[:count], len(data))
         except Unreadable as problem:
             assert str(problem)
         else:
             assert found is None or isinstance(found, Header)
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.process_time() - started)
     assert slowest < 2, "the bound of a hang, not a measure of speed"
 
 

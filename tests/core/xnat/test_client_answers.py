@@ -242,6 +242,7 @@ def test_an_answer_that_is_too_long_is_not_read(answering: Callable[..., XnatCli
     assert len(client.request("GET", "/x").content) == 3 * 2**20
     with pytest.raises(TransportError, match="longer than 1 MiB"):
         client.request("GET", "/x", limit=2**20)
+    assert len(client.seen) == 2, "it would be as long when asked for again"
 
 
 def test_a_compressed_answer_is_refused(answering: Callable[..., XnatClient]) -> None:

@@ -25,7 +25,7 @@ def test_a_whole_exam(xnatctl, sandbox, alice, make_root, tmp_path, assert_exact
 
     def run():
         where = ("-P", "DEMO", "-S", "s", "-E", "e", "-o", "json")
-        done = xnatctl("session", "upload-exam", root.directory, *where, env=alice, timeout=600)
+        done = xnatctl("session", "upload-exam", root.directory, *where, env=alice)
         assert done.code == 0, done.err
         return done.document, exam_writes(sandbox)
 

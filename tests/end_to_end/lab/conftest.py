@@ -12,7 +12,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +19,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import children
 import pytest
 
 CHILD = Path(__file__).with_name("crash_child.py")
+HASTY = Path(children.__file__).with_name("hasty.py")
 
 
 @dataclass
 class Lab:
     """One upload that is broken on purpose, again and again, until it is complete."""
 
+    nursery: Any
     sandbox: Any
     exam: Any
     environment: Mapping[str, str]
     home: Path
     arguments: Sequence[str] = ()
+    program: Sequence[str] = ("-m", "xnatctl")
     log: list[str] = field(default_factory=list)
 
     def upload(self, mode: str, *more: str, workers: int = 4) -> Lab:
@@ -44,19 +47,19 @@ class Lab:
         )
         return self
 
-    def start(self, *prefix: str) -> subprocess.Popen[bytes]:
+    def hasten(self) -> Lab:
+        """From now on every wait is a tenth as long."""
+        self.program = (str(HASTY),)
+        return self
+
+    def start(self, *prefix: str) -> children.Child:
         """Start the command; `prefix` is what runs it."""
-        return subprocess.Popen(
-            [sys.executable, *(prefix or ("-m", "xnatctl")), *self.arguments],
-            env=dict(self.environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        return self.nursery.start(*(prefix or self.program), *self.arguments, env=self.environment)
 
     def run(self, *prefix: str) -> tuple[int, Any]:
         """Run the command to its end: exit code and report."""
-        process = self.start(*prefix)
-        out, err = process.communicate(timeout=100)
+        process = self.start(*(prefix or self.program))
+        out, err = process.communicate()
         self.log.append(f"exit {process.returncode}: {err.decode()[-300:]}")
         return process.returncode, json.loads(out) if out.strip() else None
 
@@ -76,7 +79,7 @@ class Lab:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate()
         self.log.append(f"killed after {seconds:.3f} s: exit {process.returncode}")
         return process.returncode
 
@@ -100,10 +103,9 @@ class Lab:
         return [json.loads(line)["sop_instance_uid"] for line in lines]
 
     def quiet(self) -> None:
-        """Wait until the server has no request at work: those of a killed client end by themselves."""
-        before = -1
-        while before != (before := len(self.arrivals())):
-            time.sleep(0.1)
+        """Wait until the server has dealt with what a killed client sent."""
+        while not self.sandbox.is_quiet():
+            time.sleep(0.01)
 
     def start_over(self) -> None:
         """A new server and a new machine, as far as anybody can tell."""
@@ -138,8 +140,10 @@ class Lab:
 
 
 @pytest.fixture
-def lab(sandbox: Any, small_exam: Any, environment: dict[str, str], alice: dict[str, str], home: Path) -> Lab:
-    return Lab(sandbox=sandbox, exam=small_exam, environment={**environment, **alice}, home=home)
+def lab(
+    nursery: Any, sandbox: Any, small_exam: Any, environment: dict[str, str], alice: dict[str, str], home: Path
+) -> Lab:
+    return Lab(nursery=nursery, sandbox=sandbox, exam=small_exam, environment={**environment, **alice}, home=home)
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
+
+pytestmark = pytest.mark.once
 
 IMPORT = {"path": "/services/import"}
 UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")
@@ -20,7 +21,7 @@ def test_the_answer_is_lost_after_storing_on_a_tenth_of_the_requests(lab, dice, 
     rule = {"match": IMPORT, "probability": 0.1, "seed": dice.random(), "action": "store-then-cut"}
     sure = {"match": IMPORT, "nth": [2, 5], "action": "store-then-cut"}
     lab.sandbox.faults.load([sure, rule])
-    code, report = lab.upload(mode).run()
+    code, report = lab.upload(mode).hasten().run()
     assert code == 0, report["error"]
     assert len(lab.arrivals()) > 60, "something was stored and its answer lost"
     assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
@@ -37,7 +38,7 @@ def test_a_third_of_the_requests_fails_in_bursts(lab, dice, assert_exactly):
         {"match": IMPORT, "nth": failing[index::4], "action": "status", "status": status}
         for index, status in enumerate(codes)
     )
-    code, report = lab.upload("gradual", workers=8).run()
+    code, report = lab.upload("gradual", workers=8).hasten().run()
     assert code == 0, report["error"]
     assert len(imports(lab.sandbox)) <= 2 * 60
     assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
@@ -58,7 +59,7 @@ def test_sixteen_workers_and_an_ended_login_make_one_new_login(lab, assert_exact
 def test_connections_that_break_at_any_byte(lab, fault_proxy, full, assert_exactly, mode):
     proxy = fault_proxy(int(lab.sandbox.url.rpartition(":")[2]), bad=0.3, spare=3)
     lab.environment = {**lab.environment, "XNAT_URL": f"http://127.0.0.1:{proxy.port}"}
-    lab.upload(mode)
+    lab.upload(mode).hasten()
     for _ in range(20 if full else 3):
         lab.start_over()
         for _attempt in range(12):
@@ -87,7 +88,7 @@ def test_a_server_that_restarts_in_the_middle(lab, assert_exactly):
     second = Sandbox(first.directory, port=port)
     second.start()
     try:
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate()
         assert process.returncode == 0, (out, err)
         assert_exactly(second, lab.exam.digests, place="archive", label="e")
     finally:
@@ -97,7 +98,7 @@ def test_a_server_that_restarts_in_the_middle(lab, assert_exactly):
 
 def test_a_server_that_goes_for_good_is_said_to_be_gone(lab):
     lab.sandbox.faults.load([{"match": IMPORT, "nth": list(range(20, 2000)), "action": "rst"}])
-    code, report = lab.upload("gradual").run()
+    code, report = lab.upload("gradual").hasten().run()
     assert code == 5, report["error"]
     assert report["status"] == "partial"
     assert "answer" in report["error"]["message"] or "connection" in report["error"]["message"]
@@ -108,22 +109,12 @@ def test_a_server_that_goes_for_good_is_said_to_be_gone(lab):
 
 
 def test_retry_after_is_waited_for(lab, assert_exactly):
-    """Real seconds pass here; what is asserted is the order of things, not how long they took."""
-    stamps = []
+    """It takes at least as long; how much longer, a busy machine decides."""
     rule = {"match": IMPORT, "nth": 3, "action": "status", "status": 503, "headers": {"Retry-After": "2"}}
     lab.sandbox.faults.load([rule])
-    process = lab.upload("gradual", workers=1).start()
-
-    def watch():
-        while process.poll() is None:
-            if len(stamps) < len(imports(lab.sandbox)):
-                stamps.append(time.monotonic())
-            time.sleep(0.005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    process.communicate(timeout=60)
-    watcher.join()
-    assert process.returncode == 0
-    assert stamps[3] - stamps[2] > 1.8
+    begun = time.monotonic()
+    code, report = lab.upload("gradual", workers=1).run()
+    assert code == 0, report["error"]
+    assert time.monotonic() - begun > 2
+    assert "again in 2.0 s" in lab.log[-1]
     assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")

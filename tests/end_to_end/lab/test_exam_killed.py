@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 
 import pytest
@@ -92,7 +93,7 @@ def test_killed_while_it_waits_for_the_archive(exam_lab, xnatctl, alice, assert_
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(0.2)
-    waiting.kill()
+    waiting.send_signal(signal.SIGKILL)
     waiting.communicate(timeout=30)
     (row,) = exam_lab.sandbox.state.prearchive
     done = xnatctl(

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import HANGS
 
 IMPORT = {"path": "/services/import"}
 UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")
@@ -162,22 +163,24 @@ def test_it_holds_no_patient_and_no_secret(lab, home):
 
 
 def test_the_second_of_two_runs_waits_and_then_sends_nothing(lab, assert_exactly):
-    lab.sandbox.faults.load([{"match": IMPORT, "nth": 5, "action": "delay", "seconds": 1.5}])
+    lab.sandbox.faults.load([{"match": IMPORT, "nth": 5, "action": "delay", "seconds": HANGS}])
     first = lab.upload("gradual").start()
     while len(imports(lab.sandbox)) < 5:
         time.sleep(0.02)
         assert first.poll() is None
-    code, report = lab.run()
-    assert first.wait(timeout=60) == 0
-    first.communicate()
-    assert code == 0
-    assert report["counts"]["skipped"] == 60
-    assert "waiting for it" in lab.log[-1]
+    second = lab.start()
+    while b"waiting for it" not in second.err:
+        time.sleep(0.02)
+        assert second.poll() is None
+    lab.sandbox.faults.end()
+    out, err = second.communicate()
+    assert (first.wait(), second.wait()) == (0, 0), err
+    assert json.loads(out)["counts"]["skipped"] == 60
     assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
 
 
 def test_past_its_limit_the_second_run_is_refused(lab):
-    lab.sandbox.faults.load([{"match": IMPORT, "nth": 5, "action": "hold", "seconds": 20}])
+    lab.sandbox.faults.load([{"match": IMPORT, "nth": 5, "action": "hold", "seconds": HANGS}])
     first = lab.upload("gradual").start()
     while len(imports(lab.sandbox)) < 5:
         time.sleep(0.02)
@@ -186,8 +189,7 @@ def test_past_its_limit_the_second_run_is_refused(lab):
     assert code == 7
     assert "--lock-wait" in report["error"]["hint"]
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=10)
-    assert first.returncode == 143
+    assert first.wait() == 143
 
 
 def test_a_full_disk_stops_before_anything_goes_unrecorded(lab, home, assert_exactly):
@@ -201,7 +203,7 @@ def test_a_full_disk_stops_before_anything_goes_unrecorded(lab, home, assert_exa
         stderr=subprocess.PIPE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),  # noqa: PLW1509 - no threads here
     )
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 1, err
     report = json.loads(out)
     assert report["error"]["code"] == "journal"

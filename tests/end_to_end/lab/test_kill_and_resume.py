@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 MODES = ["tar", "zip", "gradual"]
 #: Files that one worker may have in flight: a batch of 60 files over 4 workers, or one.
 MOST = {"tar": 25, "zip": 25, "gradual": 1}

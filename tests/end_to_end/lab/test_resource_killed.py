@@ -46,7 +46,7 @@ def test_killed_at_each_journal_write(lab, spread, session, files, sandbox):
     points = [(number, when) for number in range(1, lab.writes() + 1) for when in ("before", "after")]
     assert len(points) >= 8
     expected = {path.relative_to(files).as_posix(): path.read_bytes() for path in files.rglob("*") if path.is_file()}
-    for point, when in spread(points, 5):
+    for point, when in spread(points, 4):
         session.forget()
         shutil.rmtree(lab.home / "state", ignore_errors=True)
         assert lab.crash(point, when) == -9, (point, when, lab.log)

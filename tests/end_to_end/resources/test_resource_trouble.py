@@ -134,14 +134,16 @@ def test_a_catalog_conflict_on_every_third_request(
     assert again.document["counts"]["skipped"] == 12
 
 
+@pytest.mark.parametrize("place", [("e",), ("e", "--scan", "4"), ("--project-level",)], ids=lambda place: place[-1])
 def test_a_conflict_on_every_request_is_repaired_by_the_catalog_service(
-    upload, server, session, small, contents, on_disk, sandbox, writes
+    upload, session, small, contents, on_disk, sandbox, writes, place
 ):
     sandbox.switches.catalog_conflict_every = 1
-    done = upload(session, "R", small)
+    names = (place[0], "R", small) if place[0] == "e" else ("R", small)
+    done = upload(*names, "-P", "DEMO", *(place[1:] if place[0] == "e" else place))
     assert done.code == 0, done.err
     assert len(writes()) == 1, "the files are on the server's disk; they need an entry, not another transfer"
-    whole(server, session, on_disk, contents(small))
+    assert on_disk("R") == contents(small)
 
 
 def test_an_orphan_of_an_earlier_conflict_is_replaced(upload, server, session, small, contents, on_disk, sandbox):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -180,28 +183,57 @@ def test_without_checksums_sizes_are_compared_and_content_is_not_taken_on_trust(
     assert on_disk("BIDS") == contents(tree)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (("e", "123", "PATH", "-P", "DEMO"), 7, "digits alone"),
-        (("e", "a'b", "PATH", "-P", "DEMO"), 7, "does not keep"),
-        (("e", "R", "PATH"), 2, "add -P PROJECT"),
-        (("nobody", "R", "PATH", "-P", "DEMO"), 2, "has no session nobody"),
-        (("e", "R", "PATH", "-P", "DEMO", "--scan", "99"), 2, "Its scans are: 4"),
-        (("R", "PATH", "-P", "DEMO", "--subject", "who"), 2, "no subject who"),
-        (("R", "PATH", "--project-level"), 2, "needs -P PROJECT"),
-        (("R", "PATH", "-P", "DEMO"), 2, "SESSION, LABEL and PATH"),
-        (("e", "R", "nowhere", "-P", "DEMO"), 2, "no file or directory"),
-        (("e", "R", "PATH", "-P", "DEMO", "--mode", "tar"), 2, "carries dicom files"),
-    ],
-)
-def test_what_cannot_be_is_said_and_nothing_is_stored(upload, session, tree, sandbox, writes, arguments, code, words):
-    done = upload(*(str(tree) if word == "PATH" else word for word in arguments))
-    assert done.code == code, done.err
-    error = done.document["error"]
-    assert words in f"{error['message']} {error['hint']}"
+#: Arguments, exit code, and what the message or its hint says.
+IMPOSSIBLE = [
+    (("e", "123", "PATH", "-P", "DEMO"), 7, "digits alone"),
+    (("e", "a'b", "PATH", "-P", "DEMO"), 7, "does not keep"),
+    (("e", "R", "PATH"), 2, "add -P PROJECT"),
+    (("nobody", "R", "PATH", "-P", "DEMO"), 2, "has no session nobody"),
+    (("e", "R", "PATH", "-P", "NOWHERE"), 2, "no project NOWHERE"),
+    (("e", "R", "PATH", "-P", "DEMO", "--scan", "99"), 2, "Its scans are: 4"),
+    (("R", "PATH", "-P", "DEMO", "--subject", "who"), 2, "no subject who"),
+    (("R", "PATH", "--project-level"), 2, "needs -P PROJECT"),
+    (("R", "PATH", "-P", "DEMO"), 2, "SESSION, LABEL and PATH"),
+    (("e", "R", "PATH", "-P", "DEMO", "--subject", "s"), 2, "LABEL and PATH"),
+    (("e", "R", "PATH", "-P", "DEMO", "--scan", "4", "--project-level"), 2, "exclude each other"),
+    (("e", "R", "nowhere", "-P", "DEMO"), 2, "no file or directory"),
+    (("e", "R", "EMPTY", "-P", "DEMO"), 2, "no file to send"),
+    (("e", "R", "PATH", "-P", "DEMO", "--mode", "tar"), 2, "carries dicom files"),
+]
+#: Runs many commands in one process, because starting one is most of the time that each takes.
+MANY = """
+import contextlib, io, json, sys
+from xnatctl.cli.main import run
+for arguments in json.load(sys.stdin):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = run(arguments)
+    print(json.dumps([code, json.loads(out.getvalue())["error"]]))
+"""
+
+
+def test_what_cannot_be_is_said_and_nothing_is_stored(environment, alice, session, tree, sandbox, writes):
+    places = {"PATH": str(tree), "EMPTY": str(tree / "nothing in here")}
+    commands = [
+        ["resource", "upload", *(places.get(word, word) for word in arguments), "-o", "json"]
+        for arguments, _, _ in IMPOSSIBLE
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY],
+        env={**environment, **alice},
+        input=json.dumps(commands).encode(),
+        capture_output=True,
+        timeout=110,
+        check=True,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(IMPOSSIBLE)
+    for (arguments, code, words), (got, error) in zip(IMPOSSIBLE, answers, strict=True):
+        assert (got, error["exit_code"]) == (code, code), (arguments, error)
+        assert words in f"{error['message']} {error['hint']}", arguments
     assert writes() == []
     assert not any("scans/99" in request["path"] for request in sandbox.requests)
+    assert list((sandbox.directory / "archive").rglob("R")) == []
 
 
 def test_a_session_in_the_prearchive_cannot_be_attached_to_and_that_is_said(upload, xnatctl, alice, exam, tree):
@@ -252,7 +284,7 @@ def test_dry_run_asks_the_server_nothing(upload, xnatctl, alice, sandbox, sessio
     assert send["resource"]["label"] == compare["resource"]["label"] == "BIDS"
     shown = xnatctl("resource", "upload", "BIDS", tree, "-P", "DEMO", "--project-level", "--dry-run", env=alice)
     assert f"Would send {len(contents(tree))} files" in shown.out
-    assert f"in 1 requests to {alice['XNAT_URL']}: project DEMO.\n" in shown.out
+    assert f"in 1 request to {alice['XNAT_URL']}: project DEMO.\n" in shown.out
 
 
 def test_no_verify_looks_once_and_compares_nothing(upload, sandbox, session, tree, on_disk, contents):

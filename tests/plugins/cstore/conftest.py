@@ -8,13 +8,14 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,8 @@ from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report
+from xnatctl.plugin.protocols import Credential
+from xnatctl.xnat.client import XnatClient
 from xnatctl_cstore.transport import CStoreTransport
 
 
@@ -114,22 +117,39 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
     """Send a path in this process, with a journal, and with retries that wait for next to nothing."""
 
     def run(
-        path: Path, port: int, *, workers: int = 2, base: float = 0.01, patience: float = 120.0, **more: Any
+        path: Path,
+        port: int,
+        *,
+        workers: int = 2,
+        base: float = 0.01,
+        patience: float = 120.0,
+        follow: tuple[str, str, str] | None = None,
+        label: str = "",
+        **more: Any,
     ) -> Delivery:
         request = UploadRequest(
             command="session upload-dicom",
             path=str(path),
-            destination=Destination(server=f"dicom://127.0.0.1:{port}/XNAT", project="", subject="", session=""),
+            destination=Destination(
+                server=f"dicom://127.0.0.1:{port}/{more.get('called_aet', 'XNAT')}", project="", subject="", session=""
+            ),
             transport="cstore",
             workers=workers,
             settles=False,
+            follow=Destination(server=follow[0], project=follow[1], subject="", session=label) if follow else None,
             options=options(port, **more),
         )
         plan = plan_session_upload(request)
         events: list[Event] = []
-        with closing(Journal(Store(tmp_path / f"journal-{port}.sqlite"))) as journal:
+        with ExitStack() as stack:
+            journal = stack.enter_context(closing(Journal(Store(tmp_path / f"journal-{port}.sqlite"))))
+            client = None
+            if follow is not None:
+                client = stack.enter_context(XnatClient(follow[0]))
+                who = Credential(kind="password", username=follow[2], secret=follow[2])
+                client.login(lambda: who)
             runtime = Runtime(
-                client=None,
+                client=client,
                 factories=lambda name: CStoreTransport,
                 tell=events.append,
                 rerun="xnatctl session upload-dicom again",
@@ -144,6 +164,43 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
             return Delivery(handover.report, None, events)
 
     return run
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def inside(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Ended]]:
+    """Run the command in this process, which takes a tenth of the time: for what ends before much happens."""
+    from xnatctl.cli.main import run
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ended:
+        for name in [name for name in os.environ if name.startswith(("XNAT", "XDG_"))]:
+            monkeypatch.delenv(name)
+        for name, value in {**environment, **(env or {})}.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        code = run([os.fspath(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    yield command
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

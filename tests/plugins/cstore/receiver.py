@@ -66,7 +66,7 @@ class ScriptedReceiver:
     the status of an instance, the `number`-th of its association from 1, or `abort`, `close`, `reset`, `silent`,
     `release`, bytes to send instead; (`early`, status) answers after the first fragment; (`split`, status) answers in many
     small PDUs; (status, comment) comments. `after(talk, number)` does something behind an answer: `abort`, `close`.
-    `idle` closes connections that are quiet for so many seconds. `places` connections are served at the same time.
+    `places` connections are served at the same time.
     """
 
     def __init__(
@@ -77,15 +77,13 @@ class ScriptedReceiver:
         answer: Callable[[Talk, int, str], Any] = lambda talk, number, instance: 0,
         after: Callable[[Talk, int], str] = lambda talk, number: "",
         max_pdu: int = 16384,
-        idle: float | None = None,
         places: int = 999,
         tls: ssl.SSLContext | None = None,
-        read_delay: float = 0.0,
         new_data: Callable[[], Any] = bytes,
         buffer: int = 0,
     ) -> None:
         self.associate, self.take, self.answer, self.after = associate, take, answer, after
-        self.max_pdu, self.idle, self.tls, self.read_delay = max_pdu, idle, tls, read_delay
+        self.max_pdu, self.tls = max_pdu, tls
         self.new_data = new_data
         self.lock = threading.Lock()
         self.stored: list[Stored] = []
@@ -117,6 +115,18 @@ class ScriptedReceiver:
         """Those that carried instances."""
         with self.lock:
             return [talk for talk in self.talks if talk.instances]
+
+    def hang_up(self) -> None:
+        """End every connection, as an idle limit would; returns when all have ended."""
+        with self.lock:
+            talks = list(self.talks)
+        for talk in talks:
+            with suppress(OSError):
+                socket.socket.shutdown(talk.sock, socket.SHUT_RDWR)
+        deadline = time.monotonic() + 60
+        while any(not talk.ended for talk in talks):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Stop; everything that is open ends."""
@@ -159,7 +169,6 @@ class ScriptedReceiver:
             if self.tls is not None:
                 talk.sock = self.tls.wrap_socket(talk.sock, server_side=True)
             talk.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            talk.sock.settimeout(self.idle)
             self._talk(talk)
         except (_Over, OSError):
             pass
@@ -173,11 +182,7 @@ class ScriptedReceiver:
     def _exactly(self, talk: Talk, count: int) -> bytes:
         data = b""
         while len(data) < count:
-            try:
-                piece = talk.sock.recv(count - len(data))
-            except TimeoutError:
-                talk.ended = talk.ended or "idle"
-                raise _Over from None
+            piece = talk.sock.recv(count - len(data))
             if not piece:
                 talk.ended = talk.ended or "peer"
                 raise _Over
@@ -185,8 +190,6 @@ class ScriptedReceiver:
         return data
 
     def _pdu(self, talk: Talk) -> tuple[int, bytes]:
-        if self.read_delay:
-            time.sleep(self.read_delay)
         head = self._exactly(talk, 6)
         return head[0], self._exactly(talk, struct.unpack(">I", head[2:])[0])
 

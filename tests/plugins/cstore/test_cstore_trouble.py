@@ -126,14 +126,13 @@ def test_no_room_is_waited_for(scripted, deliver, exam, reason):
 
 @pytest.mark.parametrize("how", ["rejects", "leaves waiting"])
 @pytest.mark.parametrize("places", [1, 2])
-def test_fewer_places_than_workers(scripted, deliver, exam, monkeypatch, how, places):
+def test_fewer_places_than_workers(scripted, deliver, exam, how, places):
     """Workers for which there is no room hand their files to those that have one; one that rests leaves its place."""
     folder, expected = exam
     if how == "rejects":
         receiver = scripted()
         receiver.associate = lambda talk: (2, 3, 2) if receiver.open > places else None
     else:
-        monkeypatch.setattr(association_module, "_ASSOCIATE", 0.5)
         receiver = scripted(places=places)
     done = deliver(folder, receiver.port, workers=6)
     assert done.error is None, done.reasons
@@ -352,10 +351,11 @@ def test_a_receiver_that_stops_answering(scripted, deliver, exam):
         return 0
 
     receiver = scripted(answer=answer)
-    done = deliver(folder, receiver.port, answer_timeout=0.5)
+    done = deliver(folder, receiver.port, answer_timeout=1.0)
     assert done.error is None, done.reasons
     assert len(silent) == 2
-    assert receiver.digests == expected
+    # On a busy machine another answer may be late as well, and its instance is then stored twice.
+    assert {entry.sop_instance: entry.digest for entry in receiver.stored} == expected
 
 
 def test_a_receiver_that_never_answers_again_is_given_up(scripted, deliver, exam):
@@ -387,14 +387,17 @@ def test_a_receiver_that_takes_no_more_data(scripted, deliver, mixed, tmp_path, 
     assert "took no more data" in done.error.message
 
 
-def test_an_association_that_was_closed_while_it_was_idle_costs_nothing(scripted, mixed, options, tmp_path):
-    """XNAT ends quiet associations after 60 s; here it is 0.2 s, and the worker comes back after 0.6 s."""
+def test_an_association_that_was_closed_while_it_was_idle_costs_nothing(
+    scripted, mixed, options, tmp_path, monkeypatch
+):
+    """XNAT ends quiet associations after 60 s; here the receiver hangs up whenever a batch is done."""
     from xnatctl.inventory.walk import scan_path
     from xnatctl.testing.fakes import make_context
     from xnatctl_cstore.transport import CStoreTransport
 
     expected = mixed.write(tmp_path / "exam", 30)
-    receiver = scripted(idle=0.2)
+    monkeypatch.setattr(association_module, "_REST", 0.0)
+    receiver = scripted()
     context = make_context(options=options(receiver.port))
     with CStoreTransport(context) as transport:
         batches = transport.batches(scan_path(str(tmp_path / "exam")).items, 3)
@@ -403,10 +406,7 @@ def test_an_association_that_was_closed_while_it_was_idle_costs_nothing(scripted
         for batch in batches:
             result = transport.send(batch, events.append)
             assert {str(outcome.outcome) for outcome in result.outcomes} == {"accepted"}
-            ended = threading.Event()
-            while not ended.wait(0.05):
-                if all(talk.ended for talk in receiver.talks):
-                    ended.set()
+            receiver.hang_up()
     assert receiver.digests == expected
     assert not [event for event in events if event.kind is EventKind.RETRY], "the end was seen before anything was sent"
 

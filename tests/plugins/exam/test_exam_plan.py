@@ -5,10 +5,21 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import pytest
 
-from xnatctl.api import NotFound, Overwrite, Payload, Placement, Refused, StageKind, UploadPlan, UsageError
+from xnatctl.api import (
+    NotFound,
+    Overwrite,
+    Payload,
+    Placement,
+    Refused,
+    StageKind,
+    UploadPlan,
+    UsageError,
+    plan_session_upload,
+)
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.testing import write_exam
@@ -47,6 +58,7 @@ def ask(root, *, transport="tar", placement=Placement.ARCHIVE, overwrite=Overwri
         transport=transport,
         workers=4,
         placement=placement,
+        most_workers=9,
         overwrite=overwrite,
         verify=verify,
         options=Choices(**choices).beside({"compress": "auto"}),
@@ -100,6 +112,10 @@ def test_the_stages_stand_in_their_order_and_the_images_are_those_of_session_upl
     assert kinds[4:] == [(StageKind.SEND, Payload.RESOURCE), (StageKind.VERIFY, Payload.RESOURCE)] * 3
     assert len(made.stages[0].items) == 6
     assert made.stages[0].options == {"compress": "auto"}, "nothing of the exam reaches the transport"
+    session = plan_session_upload(replace(ask(root), command="session upload", options={"compress": "auto"}))
+    assert made.stages[:3] == session.stages
+    same = ("root", "destination", "workers", "most_workers", "placement", "overwrite", "invalid")
+    assert [getattr(made, name) for name in same] == [getattr(session, name) for name in same]
     assert made.stages[3].options["seconds"] == 900
     assert {stage.transport for stage in made.stages[4::2]} == {"resource"}
     assert all("bypasses anonymisation" in stage.name for stage in made.stages[4::2])

@@ -1,0 +1,270 @@
+"""After a DICOM receiver took it: what became of each study in XNAT (contract xnat-api 5.6).
+
+A receiver names no session, so a study is looked for by its UID: as a row of the project's prearchive, whose tag it is,
+and when that has gone as a session of the archive. Only then can be compared what is on disk with what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import unquote, urlsplit
+
+from xnatctl.delivery import verify
+from xnatctl.delivery.course import Course
+from xnatctl.delivery.settle import archive_command
+from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, VerificationFailed, XnatctlError
+from xnatctl.model.events import EventKind
+from xnatctl.model.plan import Stage, UploadItem
+from xnatctl.model.report import PlaceState, StudyReport, Verification, joined
+from xnatctl.xnat import listing, prearchive, receivers, site
+from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
+
+#: Seconds within which the row of a study shows, as long as it was sent to this project at all ("seconds", 5.6).
+_APPEARS = 30.0
+#: Seconds by which listings may lag behind the archiving.
+_LAGS = 10.0
+_STUCK = frozenset({"CONFLICT", "ERROR"})
+
+
+@dataclass(kw_only=True)
+class _Study:
+    """One study on its way: `row` as it was last seen, `left` when that had gone, `done` when no more will come."""
+
+    uid: str
+    items: tuple[UploadItem, ...]
+    row: PrearchiveRow | None = None
+    left: float | None = None
+    session: SessionInfo | None = None
+    verification: Verification = field(default_factory=Verification)
+    error: XnatctlError | None = None
+    done: bool = False
+
+
+class Following:
+    """The stage that waits for what a receiver took; its options name the project, and the session when it is known."""
+
+    def __init__(self, course: Course, stage: Stage) -> None:
+        self._course = course
+        self._client = course.client
+        self._project = str(stage.options["project"])
+        self._label = str(stage.options.get("session") or "")
+        self._manual = self._patient = False
+
+    def check(self) -> None:
+        """Before anything is sent: can be looked for it at all? Raises NotFound, UsageError."""
+        access = site.project_access(self._client, self._project)
+        if not access.exists:
+            raise NotFound(
+                f"{self._client.server} has no project {self._project}, or {self._client.login_name} may not see it.",
+                hint="Check the project ID (capitals matter), or ask its owner to add you.",
+            )
+        self._project, self._manual = access.id, access.prearchive_code == 0
+        if self._label and len({item.study_instance_uid for item in self._course.plan.items}) > 1:
+            raise UsageError(
+                "--session names one session, but there are several studies.", hint="Leave it out, or send one study."
+            )
+        # Without a row there is nothing to see of a study until it is archived, so only time can tell.
+        address = urlsplit(self._course.plan.destination.server)
+        title = unquote(address.path.strip("/"))
+        known = [receiver for receiver in receivers.dicom_receivers(self._client) if receiver.title == title]
+        self._patient = not known or any(receiver.direct for receiver in known)
+        self._warn_of_delay()
+
+    def _warn_of_delay(self) -> None:
+        delay, wait = receivers.archiving_delay(self._client), self._course.clockwork.limit
+        if delay is not None and delay > wait and not self._manual:
+            self._course.warn(
+                f"This site looks after a session when it has been quiet for up to {delay:.0f} s, and --wait is "
+                f"{wait:.0f} s: it will probably not be archived by then."
+            )
+
+    def run(self, items: Sequence[UploadItem]) -> None:
+        """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
+        course = self._course
+        groups: dict[str, list[UploadItem]] = {}
+        for item in items:
+            groups.setdefault(item.study_instance_uid, []).append(item)
+        studies = [_Study(uid=uid, items=tuple(group)) for uid, group in groups.items()]
+        begun, polls, said = course.pause.now(), course.clockwork.polls(), ""
+        while True:
+            rows = self._rows()
+            now = course.pause.now()
+            for study in studies:
+                if not study.done:
+                    self._look(study, rows, now, waited=now - begun)
+            waiting = [study for study in studies if not study.done]
+            if not waiting:
+                break
+            if said != (said := _describe(waiting)):
+                course.tell(EventKind.SETTLING, said, state="waiting")
+            if not polls():
+                for study in waiting:
+                    self._too_late(study)
+                break
+        self._conclude(studies)
+
+    # looking
+
+    def _rows(self) -> Sequence[PrearchiveRow]:
+        try:
+            return prearchive.list_rows(self._client, self._project)
+        except PermissionDenied:
+            return ()  # whoever may not look there can only be told by the archive
+
+    def _look(self, study: _Study, rows: Sequence[PrearchiveRow], now: float, *, waited: float) -> None:
+        """Where one study is at this moment; sets `done` when that will not change by itself."""
+        own = [row for row in rows if row.tag == study.uid or (self._label and row.name == self._label)]
+        if own:
+            study.row, study.left = own[0], None
+            stuck = next((row for row in own if row.status in _STUCK), None)
+            if stuck is not None:
+                study.row, study.done = stuck, True
+                study.error = self._stuck(stuck)
+            elif all(row.status == "READY" for row in own) and self._needs_a_person(own[0]):
+                study.done = True
+                study.verification = verify.verify_staged(self._client, own[0].ref, study.items)
+                study.error = self._left_for_review(study)
+            return
+        if study.row is not None and study.left is None:
+            study.left = now
+        if self._compare(study):
+            study.done = True
+            return
+        patience = _LAGS if study.left is not None else _APPEARS
+        since = now - study.left if study.left is not None else waited
+        if since > patience and (study.left is not None or study.session is not None or not self._patient):
+            study.done = True
+            study.error = self._differs(study) if study.session is not None else self._nowhere(study)
+
+    def _needs_a_person(self, row: PrearchiveRow) -> bool:
+        return row.autoarchive == "Manual" or (not row.autoarchive and self._manual)
+
+    def _compare(self, study: _Study) -> bool:
+        """Compare with what the archive has of the study; True when nothing is missing."""
+        sessions = listing.sessions_of_study(self._client, self._project, study.uid)
+        if not sessions and self._label:
+            found = listing.find_session(self._client, self._project, self._label)
+            sessions = [found] if found is not None else []
+        if not sessions:
+            return False
+        # Other data may have been there before, so that more than was sent is no difference.
+        looks = [verify.verify_archived(self._client, s.id, study.items, was_there=True) for s in sessions]
+        best = min(range(len(looks)), key=lambda number: len(looks[number].differences))
+        study.session, study.verification = sessions[best], looks[best]
+        return study.verification.ok
+
+    # what to say
+
+    def _stuck(self, row: PrearchiveRow) -> NotArchived:
+        try:
+            reason = prearchive.last_log(self._client, row.ref)
+        except XnatctlError:
+            reason = None
+        return NotArchived(
+            f"{row.folder} was received but is not archived: the session is {row.status}."
+            + (f" The server says: {reason}" if reason else ""),
+            hint=f"Look at it with: xnatctl prearchive show {row.ref}",
+        )
+
+    def _left_for_review(self, study: _Study) -> NotArchived:
+        assert study.row is not None
+        short = "" if study.verification.ok else f", {study.verification.differences[0].message}"
+        return NotArchived(
+            f"{study.row.folder} waits in the prearchive of project {self._project} for somebody to archive it{short}.",
+            hint=f"Archive it with: {self._archive(study.row)}",
+        )
+
+    def _differs(self, study: _Study) -> VerificationFailed:
+        differences = study.verification.differences
+        label = study.session.label if study.session is not None else ""
+        return VerificationFailed(
+            f"Session {label} of project {self._project} does not hold what is on disk: {len(differences)} "
+            f"differences, first: {differences[0].message}.",
+            hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
+            "the report names each one.",
+        )
+
+    def _nowhere(self, study: _Study) -> NotArchived:
+        """Contract xnat-api 5.6, step 5."""
+        if study.left is not None:
+            return NotArchived(
+                f"Study {study.uid} left the prearchive, but project {self._project} has no session of it.",
+                hint="It may have been moved or deleted, or anonymisation changed its UIDs: look with "
+                f"xnatctl session list -P {self._project}, or name the session with --session.",
+            )
+        return NotArchived(
+            f"The receiver accepted study {study.uid}, but project {self._project} shows nothing of it.",
+            hint="The receiver may have filed it elsewhere (the headers decide), it may be in Unassigned, which only "
+            "administrators see, or a filter may have dropped it: ask the administrator.",
+        )
+
+    def _too_late(self, study: _Study) -> None:
+        study.done = True
+        limit = self._course.clockwork.limit
+        if study.row is None or study.left is not None:
+            study.error = self._differs(study) if study.session is not None else self._nowhere(study)
+            return
+        study.error = NotArchived(
+            f"{study.row.folder} is not in the archive after {limit:.0f} s: it is {study.row.status} in the prearchive "
+            f"of project {self._project}.",
+            hint="XNAT goes on by itself. Run the same command again later: nothing is sent twice, and it looks again.",
+        )
+
+    def _archive(self, row: PrearchiveRow) -> str:
+        return archive_command(row.ref, row.subject, row.name)
+
+    # the end
+
+    def _conclude(self, studies: Sequence[_Study]) -> None:
+        """Fill the report. Raises the error of the first study that is not where it should be."""
+        report = self._course.report
+        report.studies = [self._study_report(study) for study in studies]
+        for study in studies:
+            study.verification.ok = study.verification.ok and study.error is None
+        report.verification = joined([study.verification for study in studies])
+        report.next += [self._archive(s.row) for s in studies if s.row and s.error and s.row.status == "READY"]
+        states = {entry.state for entry in report.studies}
+        report.state = states.pop() if len(states) == 1 else PlaceState.UNKNOWN
+        only = report.studies[0] if len(report.studies) == 1 else None
+        report.uri = only.uri if only is not None else None
+        report.destination = replace(
+            report.destination,
+            project=self._project,
+            subject=only.subject if only is not None else "",
+            session=only.session if only is not None else "",
+        )
+        errors = [study.error for study in studies if study.error is not None]
+        if errors:
+            report.next.append(self._course.runtime.rerun)
+            others = f" ({len(errors)} of {len(studies)} studies are not archived.)" if len(studies) > 1 else ""
+            raise type(errors[0])(errors[0].message + others, hint=errors[0].hint)
+
+    def _study_report(self, study: _Study) -> StudyReport:
+        if study.session is not None and (study.row is None or study.left is not None):
+            return StudyReport(
+                study_instance_uid=study.uid,
+                state=PlaceState.ARCHIVED,
+                uri=f"/data/experiments/{study.session.id}",
+                subject=study.session.subject_label,
+                session=study.session.label,
+            )
+        if study.row is not None and study.left is None:
+            return StudyReport(
+                study_instance_uid=study.uid,
+                state=PlaceState.PREARCHIVE,
+                uri=study.row.ref.path,
+                subject=study.row.subject,
+                session=study.row.name,
+            )
+        return StudyReport(study_instance_uid=study.uid, state=PlaceState.RECEIVER)
+
+
+def _describe(waiting: Sequence[_Study]) -> str:
+    """One line on the first of those that are waited for."""
+    study = waiting[0]
+    more = f" (and {len(waiting) - 1} studies more)" if len(waiting) > 1 else ""
+    if study.row is not None and study.left is None:
+        return f"waiting for {study.row.folder} to be archived: it is {study.row.status} in the prearchive{more}"
+    return f"waiting for study {study.uid} to show up{more}"

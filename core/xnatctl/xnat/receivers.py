@@ -1,0 +1,53 @@
+"""The site's own DICOM receivers, and how long it leaves alone what they take (contract xnat-api 5.1, 5.5, 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xnatctl.errors import NotFound, PermissionDenied
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.replies import Reply
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DicomReceiver:
+    """A receiver by AE title and port; `direct` = it files into the archive at once, without a prearchive row."""
+
+    title: str
+    port: int
+    direct: bool = False
+
+
+def dicom_receivers(client: XnatClient) -> tuple[DicomReceiver, ...]:
+    """The receivers of the site; any user may know them (5.1). Empty when the server does not tell."""
+    try:
+        rows = client.get_json("/xapi/dicomscp")
+    except (NotFound, PermissionDenied):
+        return ()
+    if not isinstance(rows, list):
+        return ()
+    return tuple(
+        DicomReceiver(
+            title=str(row.get("aeTitle", "")), port=_number(row.get("port")), direct=bool(row.get("directArchive"))
+        )
+        for row in rows
+        if isinstance(row, dict)
+    )
+
+
+def archiving_delay(client: XnatClient) -> float | None:
+    """Seconds until the site looks after a session that has gone quiet, at most; None when it does not tell (5.5)."""
+    minutes, repeat = (
+        _preference(client.request("GET", f"/xapi/siteConfig/{key}", expect=(401, 403, 404)))
+        for key in ("sessionXmlRebuilderInterval", "sessionXmlRebuilderRepeat")
+    )
+    return None if minutes is None or repeat is None else minutes * 60 + repeat / 1000
+
+
+def _preference(reply: Reply) -> int | None:
+    text = reply.text.strip().strip('"')
+    return int(text) if reply.status == 200 and text.isdecimal() else None
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,334 @@
+"""To an XNAT's receiver, and from there to the archive: what arrived, and what can be said of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("werkzeug", reason="the sandbox extra is not installed")
+
+from xnatctl_sandbox.server import Sandbox
+
+COMMAND = ("session", "upload-dicom")
+COMMENTS = "Project:DEMO Subject:subj01 Session:sess01"
+
+
+@pytest.fixture
+def sandbox(tmp_path):
+    with Sandbox(tmp_path / "xnat", dicom_port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def alice(sandbox, dicom_env):
+    return {
+        **dicom_env(sandbox.dicom_port),
+        "XNAT_URL": sandbox.url,
+        "XNAT_USER": "alice",
+        "XNAT_PASS": "alice",
+    }
+
+
+@pytest.fixture
+def quiet_time(sandbox):
+    """When so many instances have arrived, the site's idle jobs run, as they would after five quiet minutes."""
+    stop = threading.Event()
+    threads = []
+
+    def start(count):
+        def run():
+            while not stop.wait(0.05):
+                if len(sandbox.instances()) >= count:
+                    sandbox.advance_clock(301)
+                    sandbox.tick()
+                    rows = [row for row in sandbox.state.prearchive if row.status not in ("READY", "CONFLICT")]
+                    if not rows and not sandbox.state.direct:
+                        return
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def arrived(sandbox):
+    """SHA-256 of the data sets by SOP Instance UID, each once."""
+    found = sandbox.instances()
+    assert max(Counter(entry["sop_instance_uid"] for entry in found).values(), default=1) == 1
+    return {entry["sop_instance_uid"]: entry["dataset_sha256"] for entry in found}
+
+
+# sending
+
+
+def test_every_syntax_that_xnat_takes_arrives_byte_for_byte(xnatctl, sandbox, alice, mixed, tmp_path):
+    expected = mixed.write(
+        tmp_path / "exam", 160, syntaxes=mixed.OF_XNAT, classes=(mixed.CT, mixed.MR), comments=COMMENTS
+    )
+    done = xnatctl(*COMMAND, tmp_path / "exam", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert arrived(sandbox) == expected
+    assert not [r for r in sandbox.requests if r["path"] != "/"], "no HTTP at all"
+    assert done.document["destination"]["state"] == "receiver"
+
+
+def test_what_xnat_does_not_take_is_named(inside, sandbox, alice, mixed, tmp_path):
+    expected = mixed.write(tmp_path / "exam", 12, syntaxes=(mixed.EXPLICIT, mixed.DEFLATED), comments=COMMENTS)
+    done = inside(*COMMAND, tmp_path / "exam", "-o", "json", env=alice)
+    assert done.code == 5
+    refused = {item["sop_instance_uid"] for item in done.document["items"] if item["outcome"] == "rejected"}
+    assert len(refused) == 6
+    assert "Deflated Explicit VR Little Endian" in done.err
+    assert set(arrived(sandbox)) == set(expected) - refused
+
+
+def test_a_hundred_and_thirty_contexts(inside, sandbox, alice, mixed, tmp_path):
+    from xnatctl_sandbox.scp_contexts import STORAGE
+
+    classes = sorted(STORAGE)[:26]
+    syntaxes = (mixed.IMPLICIT, mixed.EXPLICIT, mixed.BIG_ENDIAN, mixed.JPEG, mixed.RLE)
+    expected = mixed.write(tmp_path / "exam", 130, syntaxes=syntaxes, classes=classes, comments=COMMENTS)
+    done = inside(*COMMAND, tmp_path / "exam", "--workers", "2", env=alice)
+    assert done.code == 0, done.err
+    assert arrived(sandbox) == expected
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"action": "abort", "nth": 4, "per": "association"},
+        {"action": "cut", "nth": 3, "per": "association"},
+        {"action": "store-then-abort", "nth": [5, 9]},
+        {"action": "store-then-cut", "nth": [2, 11]},
+        {"action": "status", "status": 0xC000, "comment": "unable to read DICOM object null", "nth": [3, 8, 20]},
+        {"action": "status", "status": 0xA700, "nth": [1, 2, 3]},
+        {"action": "status", "status": 0xB000, "nth": "every"},
+        {"action": "reject", "reason": "too-many", "nth": [2, 3]},
+    ],
+    ids=lambda rule: f"{rule['action']} {rule.get('status', '')}",
+)
+def test_trouble_costs_nothing(deliver, sandbox, mixed, tmp_path, rule):
+    expected = mixed.write(tmp_path / "exam", 40, syntaxes=mixed.OF_XNAT, comments=COMMENTS)
+    sandbox.dicom_faults.load([rule])
+    done = deliver(tmp_path / "exam", sandbox.dicom_port, workers=3)
+    assert done.error is None, done.reasons
+    assert arrived(sandbox) == expected
+    notes = [item.note for item in done.report.items if item.note]
+    assert len(notes) == (40 if rule.get("status") == 0xB000 else 0)
+
+
+def test_the_wrong_title_and_a_caller_that_is_not_known(inside, sandbox, alice, mixed, tmp_path):
+    mixed.write(tmp_path / "exam", 2, comments=COMMENTS)
+    done = inside(*COMMAND, tmp_path / "exam", "--called-aet", "xnat", env=alice)
+    assert done.code == 4
+    assert "no AE title xnat" in done.err
+    sandbox.add_scp("GUARDED", whitelist_enabled=True, whitelist=("SCANNER",))
+    done = inside(*COMMAND, tmp_path / "exam", "--called-aet", "GUARDED", env=alice)
+    assert done.code == 4
+    assert "does not let in XNATCTL" in done.err
+    done = inside(
+        *COMMAND, tmp_path / "exam", "--called-aet", "GUARDED", "--calling-aet", "SCANNER", "--echo", env=alice
+    )
+    assert "C-ECHO answered" in done.out
+    assert "dcm4che-2.0" in done.out
+
+
+# following
+
+
+def test_verify_follows_the_study_into_the_archive(xnatctl, sandbox, alice, mixed, tmp_path, quiet_time):
+    expected = mixed.write(tmp_path / "exam", 24, syntaxes=mixed.OF_XNAT[:3], comments=COMMENTS)
+    quiet_time(24)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    report = done.document
+    where = report["destination"]
+    assert (where["state"], where["project"], where["subject"], where["session"]) == (
+        "archived", "DEMO", "subj01", "sess01",
+    )  # fmt: skip
+    assert where["uri"].startswith("/data/experiments/")
+    assert report["verification"]["level"] == "uid"
+    assert report["counts"]["verified"] == 24
+    (study,) = report["studies"]
+    assert (study["state"], study["session"], study["uri"]) == ("archived", "sess01", where["uri"])
+    assert arrived(sandbox) == expected
+    assert {entry["place"] for entry in sandbox.instances()} == {"archive"}
+    again = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", env=alice)
+    assert again.code == 0, again.err
+    assert "24 of 24 instances archived as sess01 in project DEMO (nothing had to be sent" in again.out
+    check = xnatctl("session", "verify", tmp_path / "exam", "-P", "DEMO", "-S", "subj01", "-E", "sess01", env=alice)
+    assert check.code == 0, check.err
+
+
+def test_when_it_is_not_archived_in_time_the_next_command_is_named(xnatctl, sandbox, alice, mixed, tmp_path):
+    mixed.write(tmp_path / "exam", 6, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
+    arguments = (*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "--wait", "1", "-o", "json")
+    done = xnatctl(*arguments, env=alice)
+    assert done.code == 6
+    report = done.document
+    assert report["status"] == "partial"
+    assert report["destination"]["state"] == "prearchive"
+    assert "not in the archive after 1 s: it is RECEIVING" in report["error"]["message"]
+    assert report["next"] == [f"xnatctl session upload-dicom {tmp_path}/exam --verify -P DEMO --wait 1 -o json"]
+    assert any("quiet for up to 360 s" in warning for warning in report["warnings"])
+    (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
+    assert row["state"] == "delivered, not settled"
+    sandbox.advance_clock(301)
+    sandbox.tick()
+    before = len(sandbox.associations)
+    resumed = xnatctl("upload", "resume", row["id"], "-o", "json", env={**alice, "XNAT_URL": ""})
+    assert resumed.code == 0, resumed.err
+    assert resumed.document["counts"]["verified"] == 6
+    assert len(sandbox.associations) == before, "nothing was sent again"
+
+
+def test_a_project_that_leaves_archiving_to_people(inside, sandbox, alice, mixed, tmp_path, quiet_time):
+    mixed.write(tmp_path / "exam", 6, comments="Project:MANUAL Subject:s1 Session:e1", syntaxes=mixed.OF_XNAT[:2])
+    quiet_time(6)
+    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "MANUAL", "-o", "json", env=alice)
+    assert done.code == 6
+    report = done.document
+    assert report["destination"]["state"] == "prearchive"
+    assert "waits in the prearchive of project MANUAL" in report["error"]["message"]
+    command = report["next"][0]
+    assert command.startswith("xnatctl prearchive archive MANUAL ")
+    assert inside(*command.split()[1:], env=alice).code == 0
+    again = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "MANUAL", env=alice)
+    assert again.code == 0, again.err
+
+
+def test_several_studies_are_followed_together(inside, sandbox, alice, mixed, tmp_path, quiet_time):
+    """Each has its own patient ID, which is what becomes the session's label where no comment says more."""
+    expected = {}
+    for number in range(3):
+        expected |= mixed.write(
+            tmp_path / "exam" / str(number), 5, seed=number, syntaxes=mixed.OF_XNAT[:2],
+            comments=f"Project:DEMO Subject:s{number} Session:e{number}",
+        )  # fmt: skip
+    quiet_time(15)
+    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert {study["session"] for study in done.document["studies"]} == {"e0", "e1", "e2"}
+    assert done.document["counts"]["verified"] == 15
+    assert arrived(sandbox) == expected
+    table = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", env=alice)
+    assert "15 of 15 instances archived in project DEMO" in table.out
+    assert "archived as e1: /data/experiments/" in table.out
+
+
+def test_what_a_filter_dropped_is_named(inside, sandbox, alice, mixed, tmp_path, quiet_time, monkeypatch):
+    """0000 for an object that was thrown away: only counting reveals it."""
+    monkeypatch.setattr("xnatctl.delivery.following._LAGS", 0.5)
+    expected = mixed.write(tmp_path / "exam", 8, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
+    dropped = sorted(expected)[:3]
+    sandbox.switches.rejected_instances = set(dropped)
+    quiet_time(5)
+    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    assert done.code == 6
+    report = done.document
+    assert sorted(item["sop_instance_uid"] for item in report["items"] if item["outcome"] == "missing") == dropped
+    assert "does not hold what is on disk: 3 differences" in report["error"]["message"]
+
+
+def test_a_study_that_went_elsewhere_is_not_claimed(deliver_and_follow, sandbox, mixed, tmp_path):
+    """Without a project in its headers it is in Unassigned, which its sender may not see."""
+    mixed.write(tmp_path / "exam", 4, syntaxes=mixed.OF_XNAT[:2])
+    done = deliver_and_follow(tmp_path / "exam", appears=0.5)
+    assert done.error is not None
+    assert done.error.exit_code == 6
+    assert "shows nothing of it" in done.error.message
+    assert "Unassigned" in (done.error.hint or "")
+    assert done.report.state == "receiver"
+
+
+@pytest.fixture
+def deliver_and_follow(deliver, sandbox, monkeypatch):
+    """In this process, with another patience."""
+
+    def run(path, *, appears):
+        from xnatctl.delivery import following
+
+        monkeypatch.setattr(following, "_APPEARS", appears)
+        return deliver(path, sandbox.dicom_port, follow=(sandbox.url, "DEMO", "alice"))
+
+    return run
+
+
+def test_a_second_copy_that_conflicts_is_shown_with_the_servers_reason(deliver, sandbox, mixed, tmp_path, quiet_time):
+    """The archive has the same files already, so XNAT does not merge them by itself."""
+    mixed.write(tmp_path / "exam", 4, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
+    quiet_time(4)
+    follow = (sandbox.url, "DEMO", "alice")
+    assert deliver(tmp_path / "exam", sandbox.dicom_port, follow=follow).error is None
+    (tmp_path / f"journal-{sandbox.dicom_port}.sqlite").unlink()
+    quiet_time(8)
+    done = deliver(tmp_path / "exam", sandbox.dicom_port, follow=follow)
+    assert done.error is not None
+    assert done.error.exit_code == 6
+    assert "the session is CONFLICT" in done.error.message
+    assert "xnatctl prearchive show DEMO " in (done.error.hint or "")
+    assert done.report.state == "prearchive"
+
+
+def test_a_receiver_that_files_into_the_archive_at_once(deliver, sandbox, mixed, tmp_path, quiet_time):
+    """There is no prearchive row to be seen, so patience is all there is."""
+    sandbox.add_scp("XNAT2", direct_archive=True)
+    expected = mixed.write(tmp_path / "exam", 4, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
+    quiet_time(4)
+    done = deliver(tmp_path / "exam", sandbox.dicom_port, called_aet="XNAT2", follow=(sandbox.url, "DEMO", "alice"))
+    assert done.error is None
+    assert done.report.state == "archived"
+    assert arrived(sandbox) == expected
+
+
+def test_a_session_whose_study_has_another_uid_is_found_by_its_label(
+    deliver, deliver_and_follow, sandbox, mixed, tmp_path, quiet_time
+):
+    """As anonymisation of UIDs would leave it; without the label nothing is claimed."""
+    mixed.write(tmp_path / "exam", 4, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
+    quiet_time(4)
+    follow = (sandbox.url, "DEMO", "alice")
+    assert deliver(tmp_path / "exam", sandbox.dicom_port, follow=follow).error is None
+    (experiment,) = sandbox.state.experiments.values()
+    experiment.uid = "1.2.3.4"
+    lost = deliver_and_follow(tmp_path / "exam", appears=0.2)
+    assert lost.error is not None
+    assert lost.error.exit_code == 6
+    found = deliver(tmp_path / "exam", sandbox.dicom_port, follow=follow, label="sess01")
+    assert found.error is None
+    assert found.report.destination.session == "sess01"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (("--verify",), 2, "--verify needs -P PROJECT"),
+        (("-P", "DEMO"), 2, "--project means nothing without --verify"),
+        (("--wait", "5"), 2, "--wait means nothing without --verify"),
+        (("--url", "http://x"), 2, "--url means nothing without --verify"),
+        (("--verify", "-P", "DEMO", "--echo"), 2, "--echo sends nothing"),
+        (("--verify", "-P", "NOWHERE"), 2, "has no project NOWHERE"),
+        (("--verify", "-P", "DEMO", "--username", "alice", "--password", "wrong"), 3, ""),
+    ],
+)
+def test_what_verify_needs_is_known_before_anything_is_sent(
+    inside, sandbox, alice, mixed, tmp_path, flags, code, message
+):
+    mixed.write(tmp_path / "exam", 2, comments=COMMENTS)
+    done = inside(*COMMAND, tmp_path / "exam", *flags, env=alice)
+    assert done.code == code
+    assert message in done.err
+    assert not sandbox.instances()
+
+
+def test_a_dry_run_with_verify_logs_in_nowhere(inside, sandbox, alice, mixed, tmp_path):
+    mixed.write(tmp_path / "exam", 2, comments=COMMENTS)
+    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "--dry-run", env=alice)
+    assert done.code == 0
+    assert "find each study in project DEMO" in done.out
+    assert not sandbox.requests
