@@ -14,6 +14,7 @@ import click
 import xnatctl
 from xnatctl.cli.console import printable, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
+from xnatctl.model.document import Extent
 
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
@@ -188,15 +189,16 @@ class App:
         return self.quiet and self.output in (None, "table")
 
     @property
-    def shows_data(self) -> bool:
-        """Whether a document's `data` may be looked at: our table draws rows, and `-q` prints identifiers.
+    def extent(self) -> Extent:
+        """How much of a document is looked at: our table draws rows, and `-q` prints identifiers.
 
         Raises UsageError, PluginUnavailable for a format that cannot be had.
         """
         if self._identifiers_only:
-            return False
+            return Extent.IDENTIFIERS
         name = self.format_name()
-        return name != "table" or not self.registry.formatter(name).plugin.ours
+        drawn = name == "table" and self.registry.formatter(name).plugin.ours
+        return Extent.ROWS if drawn else Extent.WHOLE
 
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers."""

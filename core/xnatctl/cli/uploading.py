@@ -291,7 +291,7 @@ def finish(app: App, report: Report, error: XnatctlError | None) -> None:
     from xnatctl.cli.report_view import report_document
 
     try:
-        app.render(report_document(report, whole=app.shows_data))
+        app.render(report_document(report, app.extent))
     except XnatctlError as unprinted:
         app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
         if error is None:

@@ -15,6 +15,7 @@ from xnatctl.delivery.lane import TransportFactory
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.delivery.settle import Clockwork
 from xnatctl.delivery.store import Past
+from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
@@ -171,7 +172,7 @@ def _digesting(stage: Stage, journal: Journal) -> Callable[[UploadItem], Abstrac
     """What is read is hashed on the way: as the server does it for a resource (contract xnat-api 2.5)."""
     if stage.payload is Payload.RESOURCE:
         return lambda item: open_digesting(item, journal.digest, "md5")
-    return lambda item: open_digesting(item, journal.digest)
+    return lambda item: open_digesting(item, journal.digest, FINGERPRINT)
 
 
 def send_stage(plan: UploadPlan) -> Stage:

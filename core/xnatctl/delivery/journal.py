@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, Literal
 
 from xnatctl.delivery.store import Past, Statement, Store, encode, set_meta
@@ -129,7 +130,7 @@ class Journal:
     def plan(self, items: Iterable[UploadItem], resource: ResourceRef, past: Mapping[str, Past]) -> None:
         """Enter items that are sent later in this run; what an earlier run knew of the same files (`past`) stays."""
         states = self._states_of(items, resource)
-        self._enter([(state, _still(past.get(state.name), state.item)) for state in states])
+        self._enter((state, _still(past.get(state.name), state.item)) for state in states)
 
     def open(
         self,
@@ -152,7 +153,7 @@ class Journal:
                     state.outcome, state.skipped = Outcome.ACCEPTED, True
                     before = past.get(state.name)
                     state.note = before.reason if before is not None and before.outcome.delivered else None
-        self._enter([(state, past.get(state.name) if state.skipped else None) for state in states])
+        self._enter((state, past.get(state.name) if state.skipped else None) for state in states)
         return tuple(state.item for state in states if not state.outcome.delivered)
 
     def _states_of(self, items: Iterable[UploadItem], resource: ResourceRef | None) -> list[ItemState]:
@@ -164,10 +165,10 @@ class Journal:
         self._groups.setdefault(resource, []).append(state)
         return state
 
-    def _enter(self, entries: Sequence[tuple[ItemState, Past | None]]) -> None:
+    def _enter(self, entries: Iterator[tuple[ItemState, Past | None]]) -> None:
         """Write rows; what the past knew of one is kept in it."""
-        for first in range(0, len(entries), _ROWS):
-            self._write([self._entry(state, past) for state, past in entries[first : first + _ROWS]])
+        while some := [self._entry(state, past) for state, past in islice(entries, _ROWS)]:
+            self._write(some)
 
     def _entry(self, state: ItemState, past: Past | None) -> Statement:
         item = state.item
@@ -239,6 +240,10 @@ class Journal:
             if due:
                 self._flushed = now
             return due
+
+    def item(self, path: str) -> UploadItem:
+        """An item of the plan by its path."""
+        return self._states[path].item
 
     def enter(self, phase: str) -> None:
         """The run goes into its next phase."""

@@ -30,7 +30,7 @@ from xnatctl.xnat.again import Again
 from xnatctl.xnat.calls import BodyError, Call, Parameters, content_of, pairs
 from xnatctl.xnat.cookies import CookieKeep
 from xnatctl.xnat.faults import explain
-from xnatctl.xnat.replies import Reply, read_whole, refuse_coding
+from xnatctl.xnat.replies import Reply
 from xnatctl.xnat.rows import Feed, Rows
 from xnatctl.xnat.sockets import Exchange, Halted, Sockets, WireError
 from xnatctl.xnat.wires import Answer, Place, Wires
@@ -53,7 +53,6 @@ LOGOUT_TIMEOUT = 10.0
 HASTY_TIMEOUT = 2.0
 #: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
 _KEEP_IDLE = 15.0
-
 
 #: Imports go to one URL again and again.
 _url = lru_cache(maxsize=64)(httpx.URL)
@@ -293,8 +292,8 @@ class XnatClient:
                 answer = self._answer(call, {**headers, **call.headers()}, body)
                 fed = call.into() if call.into is not None and answer.status_code == 200 else None
                 try:
-                    refuse_coding(answer.headers.get("content-encoding"), answer.status_code, self.server)
-                    content = read_whole(answer.iter_raw(), call.limit, self.server, fed)
+                    encoding = answer.headers.get("content-encoding", "identity")
+                    content = replies.read_body(encoding, answer.iter_raw(), call.limit, self.server, fed)
                 finally:
                     answer.close()
         except BodyError as error:

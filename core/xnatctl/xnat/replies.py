@@ -26,42 +26,16 @@ from xnatctl.xnat.rows import Feed
 
 #: Longest text of a server that goes into a message.
 _LONGEST = 300
+#: As much is kept of an answer that is read as it comes (bytes), so that a login page is recognised.
+_BEGINNING = 65536
 _HEADING = re.compile(r"<h3>(.*?)</h3>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<[^>]*>")
-#: As much is kept of an answer that is read as it comes (bytes), so that a login page is recognised.
-_BEGINNING = 65536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 class EndlessAnswer(TransportError):
     """An answer that is longer than any of XNAT's: asking again would bring the same."""
-
-
-def refuse_coding(coding: str | None, status: int, server: str) -> None:
-    """Raise NotXnat for an answer that is compressed although none was asked for: its length would be a lie."""
-    if coding is None or coding.strip().lower() in ("", "identity"):
-        return
-    raise NotXnat(
-        f"{server} sent a compressed answer although none was asked for.",
-        hint="A proxy before the server does that; ask the administrator.",
-        status=status,
-    )
-
-
-def read_whole(pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None) -> bytes:
-    """The whole body, or its beginning when the whole is `fed`; at most `limit` bytes. Raises EndlessAnswer."""
-    kept: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > limit:
-            raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
-        if fed is None or size <= _BEGINNING:
-            kept.append(piece)
-        if fed is not None:
-            fed.feed(piece)
-    return b"".join(kept)
 
 
 def tidy(text: str) -> str:
@@ -121,6 +95,29 @@ class Reply:
             if self.is_html and (match := pattern.search(self.text)):
                 return tidy(match.group(1))
         return "" if self.is_html else tidy(self.text[: 4 * _LONGEST])
+
+
+def read_body(encoding: str, pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None) -> bytes:
+    """The whole body, or its beginning when the whole is `fed`; bounded in size, and by the sockets in time.
+
+    Raises NotXnat for one that is compressed, TransportError for one that is too long.
+    """
+    if encoding.strip().lower() not in ("", "identity"):
+        raise NotXnat(
+            f"{server} sent a compressed answer although none was asked for.",
+            hint="A proxy before the server does that; ask the administrator.",
+        )
+    kept: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
+        if fed is None or size <= _BEGINNING:
+            kept.append(piece)
+        if fed is not None:
+            fed.feed(piece)
+    return b"".join(kept)
 
 
 def _begins_html(head: bytes) -> bool:
