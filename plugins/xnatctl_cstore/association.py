@@ -246,7 +246,6 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair]) -> negotia
             FailureClass.CROWDED,
             hint="It may serve one association at a time and be busy, or be something else than a DICOM receiver. "
             f"{other_port(receiver.port)}.",
-            silent=True,
         ) from None
     except (OSError, EOFError):
         raise NotAssociated(

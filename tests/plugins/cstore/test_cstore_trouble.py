@@ -83,6 +83,24 @@ def test_a_receiver_that_lets_nobody_in_is_said_at_once(scripted, deliver, exam,
     assert set(done.outcomes.values()) == {"planned"}
 
 
+def test_a_file_whose_transfer_syntax_is_no_uid_cannot_be_explained_to_anybody(scripted, deliver, mixed, tmp_path):
+    folder = tmp_path / "exam"
+    expected = mixed.write(folder, 8)
+    other = mixed.write(tmp_path / "other", 1, seed=1, syntaxes=(mixed.JPEG,))
+    (path,) = (tmp_path / "other").iterdir()
+    content = path.read_bytes()
+    assert content.count(mixed.JPEG.encode()) == 1
+    (folder / "odd").write_bytes(content.replace(mixed.JPEG.encode(), b"1.2.840.10008.1.2.4.xx"))
+    receiver = scripted()
+    done = deliver(folder, receiver.port)
+    assert done.error is not None
+    assert {path for path, outcome in done.outcomes.items() if outcome != "accepted"} == {"odd"}
+    assert done.outcomes["odd"] == "invalid"
+    assert "transfer syntax" in done.reasons["odd"]
+    assert receiver.digests == expected
+    assert other
+
+
 def test_nobody_listens(deliver, exam):
     import socket
     from contextlib import closing
@@ -124,14 +142,15 @@ def test_no_room_is_waited_for(scripted, deliver, exam, reason):
     assert receiver.digests == expected
 
 
-@pytest.mark.parametrize("how", ["rejects", "leaves waiting"])
+@pytest.mark.parametrize("how", ["rejects", "rejects without a reason", "leaves waiting"])
 @pytest.mark.parametrize("places", [1, 2])
 def test_fewer_places_than_workers(scripted, deliver, exam, how, places):
     """Workers for which there is no room hand their files to those that have one; one that rests leaves its place."""
     folder, expected = exam
-    if how == "rejects":
+    if how != "leaves waiting":
         receiver = scripted()
-        receiver.associate = lambda talk: (2, 3, 2) if receiver.open > places else None
+        answer = (2, 3, 2) if how == "rejects" else (1, 1, 1)
+        receiver.associate = lambda talk: answer if receiver.open > places else None
     else:
         receiver = scripted(places=places)
     done = deliver(folder, receiver.port, workers=6)
