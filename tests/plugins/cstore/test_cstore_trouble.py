@@ -334,6 +334,28 @@ def test_a_failure_that_is_answered_before_the_data_is_all_sent(scripted, delive
     assert set(receiver.digests) == set(expected) - {bad}
 
 
+@pytest.mark.parametrize("status", [0x0000, 0xB000])
+def test_a_success_that_is_answered_before_the_data_is_all_sent_is_none(scripted, deliver, mixed, tmp_path, status):
+    """What the receiver had not got it cannot have stored."""
+    folder = tmp_path / "exam"
+    expected = mixed.write(folder, 6, size=2048, syntaxes=(mixed.EXPLICIT,))
+    bad = sorted(expected)[2]
+    lock, hasty = threading.Lock(), []
+
+    def answer(talk, number, instance):
+        with lock:
+            if instance == bad and len(hasty) < 2:
+                hasty.append(talk.number)
+                return ("early", status)
+            return 0
+
+    receiver = scripted(answer=answer, max_pdu=4096)
+    done = deliver(folder, receiver.port, workers=1)
+    assert len(hasty) == 2
+    assert done.error is None, done.reasons
+    assert receiver.digests == expected
+
+
 def test_an_answer_to_another_message_is_no_answer(scripted, deliver, exam):
     folder, expected = exam
     receiver = scripted()
