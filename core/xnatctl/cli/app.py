@@ -258,7 +258,7 @@ def _nothing_configured() -> tuple[list[str], None]:
 def _plan(request: UploadRequest) -> UploadPlan:
     """Core's answer to `xnatctl_plan_upload`, the last."""
     from xnatctl.delivery.planning import plan_session_upload
-    from xnatctl.delivery.resource_planning import plan_resource_upload
+    from xnatctl.delivery.resource.planning import plan_resource_upload
 
     return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
 
