@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -332,6 +333,8 @@ def test_a_failure_that_is_answered_before_the_data_is_all_sent(scripted, delive
     assert done.error is not None
     assert [item.sop_instance_uid for item in done.report.items if item.outcome == "rejected"] == [bad]
     assert set(receiver.digests) == set(expected) - {bad}
+    assert "abort by peer" in receiver.endings(), "what is left of the data set is not sent"
+    assert not [event for event in done.events if event.kind is EventKind.RETRY]
 
 
 @pytest.mark.parametrize("status", [0x0000, 0xB000])
@@ -439,9 +442,10 @@ def test_an_association_that_was_closed_while_it_was_idle_costs_nothing(
     expected = mixed.write(tmp_path / "exam", 30)
     monkeypatch.setattr(association_module, "_REST", 0.0)
     receiver = scripted()
-    context = make_context(options=options(receiver.port))
+    items = scan_path(str(tmp_path / "exam")).items
+    context = replace(make_context(options=options(receiver.port)), items=items)
     with CStoreTransport(context) as transport:
-        batches = transport.batches(scan_path(str(tmp_path / "exam")).items, 3)
+        batches = transport.batches(items, 3)
         assert len(batches) > 2
         events = []
         for batch in batches:
