@@ -213,7 +213,7 @@ class Following:
         )
 
     def _archive(self, row: PrearchiveRow) -> str:
-        return archive_command(row.ref, row.subject, row.name)
+        return archive_command(row.ref, row.subject, row.name, self._course.runtime.server_words)
 
     # the end
 
