@@ -183,7 +183,7 @@ class Following:
             f"Session {label} of project {self._project} does not hold what is on disk: {len(differences)} "
             f"differences, first: {differences[0].message}.",
             hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
-            "the report names each one.",
+            "the report names each one, and the same command sends what is missing once more.",
         )
 
     def _nowhere(self, study: _Study) -> NotArchived:
@@ -236,6 +236,10 @@ class Following:
             session=only.session if only is not None else "",
         )
         errors = [study.error for study in studies if study.error is not None]
+        for study in studies:
+            if isinstance(study.error, VerificationFailed):
+                gone = {d.sop_instance_uid for d in study.verification.differences if d.kind == "missing"}
+                self._course.journal.doubt(item for item in study.items if item.sop_instance_uid in gone)
         if errors:
             report.next.append(self._course.runtime.rerun)
             others = f" ({len(errors)} of {len(studies)} studies are not archived.)" if len(studies) > 1 else ""
