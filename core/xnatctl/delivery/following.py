@@ -70,7 +70,6 @@ class Following:
         title = unquote(address.path.strip("/"))
         known = [receiver for receiver in receivers.dicom_receivers(self._client) if receiver.title == title]
         self._patient = not known or any(receiver.direct for receiver in known)
-        self._warn_of_delay()
 
     def _warn_of_delay(self) -> None:
         delay, wait = receivers.archiving_delay(self._client), self._course.clockwork.limit
@@ -97,6 +96,8 @@ class Following:
             waiting = [study for study in studies if not study.done]
             if not waiting:
                 break
+            if not said:
+                self._warn_of_delay()
             if said != (said := _describe(waiting)):
                 course.tell(EventKind.SETTLING, said, state="waiting")
             if not polls():

@@ -184,6 +184,7 @@ def test_when_it_is_not_archived_in_time_the_next_command_is_named(xnatctl, sand
     resumed = xnatctl("upload", "resume", row["id"], "-o", "json", env={**alice, "XNAT_URL": ""})
     assert resumed.code == 0, resumed.err
     assert resumed.document["counts"]["verified"] == 6
+    assert resumed.document["warnings"] == [], "it is archived already"
     assert len(sandbox.associations) == before, "nothing was sent again"
 
 
