@@ -144,6 +144,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]
             factories=lambda name: transport_factory(app, name),
             tell=lambda event: _tell(app, event),
             rerun=upload.rerun,
+            server_words=app.server_words(),
             wait=WAIT if upload.wait is None else upload.wait,
             journal=journal,
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
