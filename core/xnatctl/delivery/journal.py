@@ -57,6 +57,7 @@ class ItemState:
     """The latest word on one item. `attempts` counts requests that carried it.
 
     `resource` is None for an instance; `digest` is that of the bytes that were read for sending, once all were.
+    `doubtful` = an attempt of this run may have stored it, whatever became of the next.
     """
 
     item: UploadItem
@@ -69,6 +70,7 @@ class ItemState:
     attempts: int = 0
     skipped: bool = False
     digest: str | None = None
+    doubtful: bool = False
 
     @property
     def name(self) -> str:
@@ -218,11 +220,11 @@ class Journal:
                 state.reason = outcome.reason
                 state.note = outcome.note
                 state.uri = outcome.uri or state.uri
+                state.doubtful = state.doubtful or outcome.outcome is Outcome.AMBIGUOUS
+                kept = Outcome.AMBIGUOUS if state.doubtful and outcome.outcome is Outcome.FAILED else outcome.outcome
                 said = outcome.reason or outcome.note
                 reason = encode(said) if said is not None else None
-                statements.append(
-                    (_RECORD, (str(outcome.outcome), reason, outcome.uri, state.digest, encode(state.name)))
-                )
+                statements.append((_RECORD, (str(kept), reason, outcome.uri, state.digest, encode(state.name))))
                 if state.resource is None:
                     state.digest = None  # kept in the file alone
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places

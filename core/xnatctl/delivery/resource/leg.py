@@ -117,7 +117,8 @@ class ResourceLeg:
         return Refused(
             f"Resource {self._ref.label} of {home.name} holds {len(in_the_way)} of the {len(self._send.items)} files "
             f"with other content: {first}{more}. Nothing was sent to it.",
-            hint="They are replaced with --overwrite, where it takes a policy with --overwrite delete.",
+            hint="To replace them, add --overwrite to resource upload; session upload-exam does it with "
+            "--overwrite delete.",
         )
 
     def enter(self, *, announced: bool) -> None:
