@@ -14,6 +14,7 @@ import click
 import xnatctl
 from xnatctl.cli.console import printable, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
+from xnatctl.model.document import Extent
 
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
@@ -97,6 +98,19 @@ class App:
             timeout=self.given.get("timeout"),
             insecure=bool(self.given.get("insecure")),
         )
+
+    def server_words(self) -> list[str]:
+        """Server and user as they were named, for a command to run later: flags, and variables, which may change.
+
+        No secret stands in it.
+        """
+        named = {"--url": self.settings.url, "--profile": self.settings.profile_name}
+        words = {
+            flag: value.value for flag, value in named.items() if value.origin.startswith(("flag", "variable"))
+        }  # fmt: skip
+        words |= {"--username": self.given.get("username"), "--timeout": self.given.get("timeout")}
+        pairs = [[flag, str(value)] for flag, value in words.items() if value is not None]
+        return [*(word for pair in pairs for word in pair), *(["--insecure"] if self.given.get("insecure") else [])]
 
     def new_client(self) -> XnatClient:
         """A client for the chosen server, not logged in; closed at the end."""
@@ -188,15 +202,16 @@ class App:
         return self.quiet and self.output in (None, "table")
 
     @property
-    def shows_data(self) -> bool:
-        """Whether a document's `data` may be looked at: our table draws rows, and `-q` prints identifiers.
+    def extent(self) -> Extent:
+        """How much of a document is looked at: our table draws rows, and `-q` prints identifiers.
 
         Raises UsageError, PluginUnavailable for a format that cannot be had.
         """
         if self._identifiers_only:
-            return False
+            return Extent.IDENTIFIERS
         name = self.format_name()
-        return name != "table" or not self.registry.formatter(name).plugin.ours
+        drawn = name == "table" and self.registry.formatter(name).plugin.ours
+        return Extent.ROWS if drawn else Extent.WHOLE
 
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers."""
@@ -256,7 +271,7 @@ def _nothing_configured() -> tuple[list[str], None]:
 def _plan(request: UploadRequest) -> UploadPlan:
     """Core's answer to `xnatctl_plan_upload`, the last."""
     from xnatctl.delivery.planning import plan_session_upload
-    from xnatctl.delivery.resource_planning import plan_resource_upload
+    from xnatctl.delivery.resource.planning import plan_resource_upload
 
     return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
 

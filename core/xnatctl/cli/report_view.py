@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xnatctl.cli.resource_view import resource_rows, resources_headline
-from xnatctl.model.document import Column, Document
+from xnatctl.model.document import Column, Document, Extent
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
 from xnatctl.model.report import Level, PlaceState, Report, ReportItem, Status
@@ -64,27 +64,33 @@ def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -
     return (_STUDY_COLUMN, *columns) if len(studies) > 1 else tuple(columns)
 
 
-def report_document(report: Report, *, whole: bool = True) -> Document:
-    """The report of an upload command; rows are series, and `data` holds every file, unless nobody is to see it."""
+def report_document(report: Report, extent: Extent = Extent.WHOLE) -> Document:
+    """The report of an upload command; rows are series, and `data` holds every file, as far as somebody sees it."""
+    if extent is Extent.IDENTIFIERS:
+        return Document(schema="xnatctl.report/1", data={}, identifiers=_identifiers(report))
     rows = by_series(
         (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome))
         for item in report.items
         if not item.resource
     )
     rows += resource_rows(report)
-    identifiers: tuple[str, ...] = (report.uri,) if report.uri else ()
-    if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
-        identifiers = tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
-    elif len(report.studies) > 1:
-        identifiers = tuple(study.uri or study.study_instance_uid for study in report.studies)
     return Document(
         schema="xnatctl.report/1",
-        data=report.as_document() if whole else {},
+        data=report.as_document() if extent is Extent.WHOLE else {},
         columns=with_studies(SERIES_COLUMNS, rows) if rows else (),
         rows=rows,
-        identifiers=identifiers,
+        identifiers=_identifiers(report),
         summary=tuple(_report_lines(report)),
     )
+
+
+def _identifiers(report: Report) -> tuple[str, ...]:
+    """What `-q` prints."""
+    if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
+        return tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
+    if len(report.studies) > 1:
+        return tuple(study.uri or study.study_instance_uid for study in report.studies)
+    return (report.uri,) if report.uri else ()
 
 
 def _report_lines(report: Report) -> Iterable[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -15,6 +15,7 @@ from xnatctl.delivery.lane import TransportFactory
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.delivery.settle import Clockwork
 from xnatctl.delivery.store import Past
+from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
@@ -35,7 +36,8 @@ class Runtime:
     """What a run needs beside its plan.
 
     `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
-    every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
+    every event in the main thread, `rerun` is the command that finishes the job, `server_words` are the flags by which
+    another command reaches the same server. `wait` bounds settling, in seconds.
     `facts` is what the journal keeps of the command, so that another process can finish it. `exclusively` keeps every
     other run on this machine away from what a key names, as long as its context lasts. `session` is the session of a
     plan of resources only, which has been looked up already.
@@ -45,6 +47,7 @@ class Runtime:
     factories: Callable[[str], TransportFactory]
     tell: Callable[[Event], None]
     rerun: str
+    server_words: Sequence[str] = ()
     wait: float = settle.WAIT
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     journal: Journal = field(default_factory=Journal)
@@ -171,7 +174,7 @@ def _digesting(stage: Stage, journal: Journal) -> Callable[[UploadItem], Abstrac
     """What is read is hashed on the way: as the server does it for a resource (contract xnat-api 2.5)."""
     if stage.payload is Payload.RESOURCE:
         return lambda item: open_digesting(item, journal.digest, "md5")
-    return lambda item: open_digesting(item, journal.digest)
+    return lambda item: open_digesting(item, journal.digest, FINGERPRINT)
 
 
 def send_stage(plan: UploadPlan) -> Stage:

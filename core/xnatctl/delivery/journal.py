@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, Literal
 
 from xnatctl.delivery.store import Past, Statement, Store, encode, set_meta
@@ -29,9 +30,12 @@ _OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
 
 #: Rows of one transaction when the plan is entered; bounds memory.
 _ROWS: Final = 5000
-#: Seconds by which a power cut may set the record of a run back; a killed process loses nothing. What is forgotten is
-#: sent again under the same names, and waiting for the disk twice for each small file would cost more than sending it.
+#: Seconds by which a power cut may set back the record of files that go one by one. The plan and the first intent are
+#: on the disk before the first byte; what is forgotten of the rest is sent again under the same names, and waiting for
+#: the disk twice for each small file would cost more than sending it. A killed process forgets one answer a worker.
 _UNFLUSHED: Final = 1.0
+#: A batch of more files or bytes costs more to send again than to wait for the disk: its words are durable at once.
+_FEW: Final = (8, 4 * 2**20)
 
 
 class Phase:
@@ -53,6 +57,7 @@ class ItemState:
     """The latest word on one item. `attempts` counts requests that carried it.
 
     `resource` is None for an instance; `digest` is that of the bytes that were read for sending, once all were.
+    `doubtful` = an attempt of this run may have stored it, whatever became of the next.
     """
 
     item: UploadItem
@@ -65,6 +70,7 @@ class ItemState:
     attempts: int = 0
     skipped: bool = False
     digest: str | None = None
+    doubtful: bool = False
 
     @property
     def name(self) -> str:
@@ -129,7 +135,7 @@ class Journal:
     def plan(self, items: Iterable[UploadItem], resource: ResourceRef, past: Mapping[str, Past]) -> None:
         """Enter items that are sent later in this run; what an earlier run knew of the same files (`past`) stays."""
         states = self._states_of(items, resource)
-        self._enter([(state, _still(past.get(state.name), state.item)) for state in states])
+        self._enter((state, _still(past.get(state.name), state.item)) for state in states)
 
     def open(
         self,
@@ -152,7 +158,7 @@ class Journal:
                     state.outcome, state.skipped = Outcome.ACCEPTED, True
                     before = past.get(state.name)
                     state.note = before.reason if before is not None and before.outcome.delivered else None
-        self._enter([(state, past.get(state.name) if state.skipped else None) for state in states])
+        self._enter((state, past.get(state.name) if state.skipped else None) for state in states)
         return tuple(state.item for state in states if not state.outcome.delivered)
 
     def _states_of(self, items: Iterable[UploadItem], resource: ResourceRef | None) -> list[ItemState]:
@@ -164,10 +170,10 @@ class Journal:
         self._groups.setdefault(resource, []).append(state)
         return state
 
-    def _enter(self, entries: Sequence[tuple[ItemState, Past | None]]) -> None:
+    def _enter(self, entries: Iterator[tuple[ItemState, Past | None]]) -> None:
         """Write rows; what the past knew of one is kept in it."""
-        for first in range(0, len(entries), _ROWS):
-            self._write([self._entry(state, past) for state, past in entries[first : first + _ROWS]])
+        while some := [self._entry(state, past) for state, past in islice(entries, _ROWS)]:
+            self._write(some)
 
     def _entry(self, state: ItemState, past: Past | None) -> Statement:
         item = state.item
@@ -186,7 +192,7 @@ class Journal:
                 state.skipped = False  # proven before, and missing all the same
                 state.digest = None
             names = [self._states[item.path].name for item in batch.items]
-        self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due())
+        self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due(batch.items))
 
     def digest(self, item: UploadItem, digest: str) -> None:
         """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
@@ -202,8 +208,8 @@ class Journal:
     def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """What the answer, or its absence, made of items of one batch.
 
-        Without `flush` it goes to the disk with what comes next, with it a moment later at most. `later`: it is written
-        together with the next intent, or by `sync`, whichever comes first.
+        Without `flush` it goes to the disk with what comes next. `later`: it is written together with the next intent,
+        or by `sync`, whichever comes first.
         """
         statements: list[Statement] = []
         with self._lock:
@@ -214,31 +220,39 @@ class Journal:
                 state.reason = outcome.reason
                 state.note = outcome.note
                 state.uri = outcome.uri or state.uri
+                state.doubtful = state.doubtful or outcome.outcome is Outcome.AMBIGUOUS
+                kept = Outcome.AMBIGUOUS if state.doubtful and outcome.outcome is Outcome.FAILED else outcome.outcome
                 said = outcome.reason or outcome.note
                 reason = encode(said) if said is not None else None
-                statements.append(
-                    (_RECORD, (str(outcome.outcome), reason, outcome.uri, state.digest, encode(state.name)))
-                )
+                statements.append((_RECORD, (str(kept), reason, outcome.uri, state.digest, encode(state.name))))
                 if state.resource is None:
                     state.digest = None  # kept in the file alone
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        self._write(statements, flush=bool(new) or (flush and self._due()), later=later and not new)
+        flush = bool(new) or (flush and self._due([self.item(outcome.path) for outcome in outcomes]))
+        self._write(statements, flush=flush, later=later and not new)
 
     def sync(self) -> None:
         """Write what was recorded for later: nothing follows for a while."""
         if self._store:
-            self._store.write(flush=False)
+            self._store.write()
 
-    def _due(self) -> bool:
-        """Whether it is time to wait for the disk: at the first word of a run, and when the last time is long ago."""
+    def _due(self, items: Sequence[UploadItem]) -> bool:
+        """Whether to wait for the disk: at the first word of a run, for what is much, and when it is long ago."""
         now = time.monotonic()
+        files, size = _FEW
+        if len(items) > files or sum(item.size for item in items) > size:
+            return True
         with self._lock:
             due = now - self._flushed >= _UNFLUSHED
             if due:
                 self._flushed = now
             return due
+
+    def item(self, path: str) -> UploadItem:
+        """An item of the plan by its path."""
+        return self._states[path].item
 
     def enter(self, phase: str) -> None:
         """The run goes into its next phase."""

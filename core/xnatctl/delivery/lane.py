@@ -63,7 +63,6 @@ class Lane:
         self._work = _Work(anchored, self._pace)
         self._transports: list[Transport] = []
         self._lock = threading.Lock()
-        self._sizes: dict[str, int] = {}
         self._early: dict[str, ItemOutcome] = {}
         self._able: set[int] = set()
         self._refused = 0
@@ -80,7 +79,6 @@ class Lane:
 
         Raises what a probe raises, PluginUnavailable for a transport that fails at it.
         """
-        self._sizes = {item.path: item.size for item in items}
         self._context = replace(self._context, items=tuple(items), report=self._report)
         try:
             with self._factory(self._context) as transport:
@@ -236,7 +234,7 @@ class Lane:
         """To the journal, and then to whoever listens."""
         self._journal.record(outcomes, flush=flush, later=later)
         for outcome in outcomes:
-            self._emit(_item_event(outcome, self._sizes[outcome.path]))
+            self._emit(_item_event(outcome, self._journal.item(outcome.path).size))
         if any(outcome.failure not in COMMON for outcome in outcomes):
             self._policy.succeeded()  # whatever it said, the server lives
         if any(outcome.outcome.delivered for outcome in outcomes):

@@ -90,6 +90,8 @@ def _split_to(groups: list[list[UploadItem]], wanted: int) -> list[list[UploadIt
 
 
 def _batch_id(number: int, group: Sequence[UploadItem]) -> str:
+    if len(group) == 1 and group[0].sop_instance_uid:
+        return group[0].sop_instance_uid  # there, and as telling
     digest = hashlib.sha256("\n".join(item.name for item in group).encode("utf-8", "surrogateescape"))
     return f"{number:05d}-{digest.hexdigest()[:12]}"
 

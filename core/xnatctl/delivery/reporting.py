@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import overload
 
 from xnatctl.delivery.journal import ItemState
 from xnatctl.errors import (
@@ -103,31 +104,14 @@ def _nothing(undelivered: Sequence[ItemState], total: int) -> XnatctlError:
 
 def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) -> None:
     """Items, counts and bytes of the report from the journal and the verification."""
-    verdict = _Verdict(report)
-    for state in states:
-        item = state.item
-        outcome, reason = verdict.of(state)
-        report.items.append(
-            ReportItem(
-                path=item.path,
-                outcome=outcome,
-                reason=reason,
-                sop_instance_uid=item.sop_instance_uid,
-                series_instance_uid=item.series_instance_uid,
-                bytes=item.size,
-                attempts=state.attempts,
-                note=state.note,
-                resource=state.resource.title if state.resource is not None else "",
-                study_instance_uid=item.study_instance_uid,
-            )
-        )
     invalid = set(plan.invalid)
-    report.items += [
+    unsendable = [
         _unsendable(entry, Outcome.INVALID if entry in invalid else Outcome.FAILED) for entry in plan.unsendable
     ]
     for stage in plan.stages:
         title = stage.resource.title if stage.resource is not None else ""
-        report.items += [_unsendable(entry, Outcome.FAILED, title) for entry in stage.unreadable]
+        unsendable += [_unsendable(entry, Outcome.FAILED, title) for entry in stage.unreadable]
+    report.items = _Items(states, _Verdict(report), unsendable)
     counts = report.counts
     counts.found = len(report.items)
     counts.excluded = len(report.excluded)
@@ -136,6 +120,59 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
     counts.failed = counts.found - counts.sent - counts.skipped
     counts.verified = sum(item.outcome is Outcome.VERIFIED for item in report.items)
     report.bytes = sum(state.item.size for state in states if state.outcome.delivered and not state.skipped)
+
+
+#: Lines of a report that are kept once they have been made; more are made again each time.
+_MOST_KEPT = 20_000
+
+
+class _Items(Sequence[ReportItem]):
+    """The files of a report, each made when it is looked at: there may be a hundred thousand, and most never are."""
+
+    def __init__(self, states: Sequence[ItemState], verdict: _Verdict, unsendable: Sequence[ReportItem]) -> None:
+        self._states = states
+        self._verdict = verdict
+        self._unsendable = unsendable
+        self._made: list[ReportItem] | None = None
+
+    def __iter__(self) -> Iterator[ReportItem]:
+        if self._made is None:
+            made = (self[number] for number in range(len(self)))
+            if len(self) > _MOST_KEPT:
+                return made
+            self._made = list(made)
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._states) + len(self._unsendable)
+
+    @overload
+    def __getitem__(self, index: int) -> ReportItem: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ReportItem]: ...
+
+    def __getitem__(self, index: int | slice) -> ReportItem | list[ReportItem]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        if number >= len(self._states):
+            return self._unsendable[number - len(self._states)]
+        state = self._states[number]
+        item = state.item
+        outcome, reason = self._verdict.of(state)
+        return ReportItem(
+            path=item.path,
+            outcome=outcome,
+            reason=reason,
+            sop_instance_uid=item.sop_instance_uid,
+            series_instance_uid=item.series_instance_uid,
+            bytes=item.size,
+            attempts=state.attempts,
+            note=state.note,
+            resource=state.resource.title if state.resource is not None else "",
+            study_instance_uid=item.study_instance_uid,
+        )
 
 
 class _Verdict:

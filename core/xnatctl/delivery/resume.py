@@ -148,7 +148,7 @@ def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> se
         counted = sum(counts.get(scan, 0) for scan in own)
         blind = len(uids) < counted  # entries without a UID: only their number can be compared
         for uid, item in series.items.items():
-            if uid in uids or (blind and counted >= len(series.items)):
+            if uid in uids or (blind and counted >= len(series.held)):
                 names.add(item.name)
     return names
 

@@ -19,21 +19,26 @@ from xnatctl.xnat.listing import ScanInfo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """One series on disk: its items by SOP Instance UID."""
+    """One series on disk."""
 
     uid: str
     number: str
-    items: Mapping[str, UploadItem]
+    held: Sequence[UploadItem]
+
+    @property
+    def items(self) -> Mapping[str, UploadItem]:
+        """Its items by SOP Instance UID; made when it is looked at, because all series at once would be many."""
+        return {item.sop_instance_uid: item for item in self.held}
 
 
 def by_series(items: Iterable[UploadItem]) -> tuple[Series, ...]:
     """The series of the items, in their order."""
-    groups: dict[str, dict[str, UploadItem]] = {}
+    groups: dict[str, list[UploadItem]] = {}
     numbers: dict[str, str] = {}
     for item in items:
-        groups.setdefault(item.series_instance_uid, {})[item.sop_instance_uid] = item
+        groups.setdefault(item.series_instance_uid, []).append(item)
         numbers.setdefault(item.series_instance_uid, item.series_number)
-    return tuple(Series(uid=uid, number=numbers[uid], items=group) for uid, group in groups.items())
+    return tuple(Series(uid=uid, number=numbers[uid], held=group) for uid, group in groups.items())
 
 
 def verify_archived(
@@ -72,7 +77,8 @@ def _compare_series(
     if len(found) < counted:
         # Entries without a UID: the catalog cannot say which instances these are, only how many.
         return _compare_counts(series, counted, differences, was_there=was_there)
-    for uid, item in series.items.items():
+    items = series.items
+    for uid, item in items.items():
         if uid not in found:
             differences.append(_missing(series, item, "not found on the server"))
     if not was_there:
@@ -83,13 +89,13 @@ def _compare_series(
                 series_instance_uid=series.uid,
                 sop_instance_uid=uid,
             )
-            for uid in sorted(found - set(series.items))
+            for uid in sorted(found - set(items))
         ]
     return Level.UID
 
 
 def _compare_counts(series: Series, counted: int, differences: list[Difference], *, was_there: bool) -> Level:
-    expected = len(series.items)
+    expected = len(series.held)
     if counted < expected or (counted > expected and not was_there):
         differences.append(
             Difference(
@@ -139,7 +145,7 @@ def short_series(verification: Verification, items: Sequence[UploadItem]) -> tup
 
 
 def _all(series: Series) -> Iterable[UploadItem]:
-    return series.items.values()
+    return series.held
 
 
 def _missing(series: Series, item: UploadItem, message: str) -> Difference:

@@ -32,7 +32,7 @@ def open_item(item: UploadItem) -> AbstractContextManager[Reader]:
     return _File(item) if item.source.container is None else _Member(item)
 
 
-def open_digesting(item: UploadItem, tell: Tell, algorithm: str = FINGERPRINT) -> AbstractContextManager[Reader]:
+def open_digesting(item: UploadItem, tell: Tell, algorithm: str = "sha256") -> AbstractContextManager[Reader]:
     """`open_item`, and `tell` hears the digest when all of the item has been read; see `content_hash`."""
     kind = _File if item.source.container is None else _Member
     return kind(item, new_digest(algorithm), lambda text: tell(item, digest_text(algorithm, text)))
@@ -154,7 +154,7 @@ def _exactly(reader: Reader, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def content_hash(item: UploadItem, algorithm: str = FINGERPRINT) -> str:
+def content_hash(item: UploadItem, algorithm: str = "sha256") -> str:
     """The digest of an item's bytes: hex, behind the name of its algorithm where that is not a matter of course.
 
     Raises SourceChanged.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
+from sys import intern
 
 from xnatctl.errors import PermissionDenied
 from xnatctl.inventory import archives
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.tree import Gatherer, Read, Walk, litter, status_of
-from xnatctl.model.plan import Exclusion, Source, UploadItem
+from xnatctl.model.plan import Exclusion, Source, UploadItem, below
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +40,8 @@ class Inventory:
 
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
-    the path below the root), `packed` those among them that look like archive files, `dicom` everything that is DICOM
-    by content, sent or not, and `empty_directories`; the last three are paths as people read them.
+    the path below the root), `packed` those among them that look like archive files, `unsent_dicom` what is DICOM by
+    content and no item all the same, and `empty_directories`; the last three are paths as people read them.
     """
 
     root: str
@@ -55,13 +56,18 @@ class Inventory:
     patients: dict[str, set[str]] = field(default_factory=dict)
     others: tuple[UploadItem, ...] = ()
     packed: frozenset[str] = frozenset()
-    dicom: frozenset[str] = frozenset()
+    unsent_dicom: frozenset[str] = frozenset()
     empty_directories: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
         """Size of all items."""
         return sum(item.size for item in self.items)
+
+    @property
+    def dicom(self) -> frozenset[str]:
+        """The paths of everything in a directory that is DICOM by content, sent or not."""
+        return self.unsent_dicom.union(item.path for item in self.items)
 
     @property
     def studies(self) -> list[Study]:
@@ -115,7 +121,7 @@ class _Collector(Gatherer):
         self._patients: dict[str, set[str]] = {}
         self._others: list[UploadItem] = []
         self._packed: set[str] = set()
-        self._dicom: set[str] = set()
+        self._unsent: set[str] = set()
         self._named: dict[str, int] = {}
 
     def unsendable(self, path: str, problem: Unreadable) -> None:
@@ -127,7 +133,7 @@ class _Collector(Gatherer):
         self._invalid.append(Exclusion(path=path, reason=str(problem)))
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
-        source = Source(path=full)
+        source = _source(path, full)
         if status.st_size == 0:
             self.exclude(path, "empty file")
             self._other(path, source, status)
@@ -135,16 +141,16 @@ class _Collector(Gatherer):
         try:
             header = read_header(read, status.st_size)
         except Unreadable as problem:
-            self._dicom.add(path)
+            self._unsent.add(path)
             self.unsendable(path, problem)
             return
-        if header is not None:
-            self._dicom.add(path)
-        else:
+        if not self._add(path, source, status.st_size, status, header):
+            if header is not None:
+                self._unsent.add(path)
+                return
             self._other(path, source, status)
             if archives.looks_like_archive(read(512)):
                 self._packed.add(path)
-        self._add(path, source, status.st_size, status, header)
 
     def _other(self, path: str, source: Source, status: os.stat_result) -> None:
         self._others.append(
@@ -198,20 +204,20 @@ class _Collector(Gatherer):
         self._named[path] = 1
         return path
 
-    def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header | None) -> None:
+    def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header | None) -> bool:
+        """Whether it became an item."""
         if header is None:
             self.exclude(path, "not DICOM")
-            return
+            return False
         if header.is_directory:
             self.exclude(path, "DICOMDIR")
-            return
+            return False
         item = UploadItem(
             path=path,
             source=source,
             size=size,
             mtime_ns=status.st_mtime_ns,
             inode=status.st_ino,
-            name=f"{header.sop_instance_uid}.dcm",
             sop_class_uid=header.sop_class_uid,
             sop_instance_uid=header.sop_instance_uid,
             study_instance_uid=header.study_instance_uid,
@@ -225,11 +231,13 @@ class _Collector(Gatherer):
         if first is item:
             self.seen += 1
             self._patients.setdefault(header.study_instance_uid, set()).add(header.patient_hash)
-        elif same_content(first, item):
+            return True
+        if same_content(first, item):
             self.exclude(path, f"duplicate of {first.path}")
         else:
             self.seen += 1
             self._conflicts.append(Conflict(sop_instance_uid=item.sop_instance_uid, first=first.path, second=item.path))
+        return False
 
     def inventory(self, root: str, kind: str) -> Inventory:
         """Everything that was collected."""
@@ -247,6 +255,11 @@ class _Collector(Gatherer):
             patients=self._patients,
             others=tuple(self._others),
             packed=frozenset(self._packed),
-            dicom=frozenset(self._dicom),
+            unsent_dicom=frozenset(self._unsent),
             empty_directories=tuple(self.empty),
         )
+
+
+def _source(path: str, full: str) -> Source:
+    """Where a file lies; one that was not reached by a link lies at its path below the root."""
+    return below(intern(full[: -len(path) - 1])) if full.endswith(f"/{path}") else Source(path=full)

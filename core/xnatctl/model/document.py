@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
+
+
+class Extent(StrEnum):
+    """How much of a document somebody will look at; what nobody does need not be made."""
+
+    IDENTIFIERS = "identifiers"
+    ROWS = "rows"  # with columns and summary
+    WHOLE = "whole"  # `data` too
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

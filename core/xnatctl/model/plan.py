@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 
@@ -64,20 +64,15 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UploadItem:
-    """One file to send, with what planning and verifying need of its header.
-
-    `path` is relative to the root of the upload and is what people read; `size` is in bytes;
-    `mtime_ns` and `inode` find a source that changed. For a resource the DICOM fields are empty and
-    `name` is the path inside the resource.
-    """
+class _Item:
+    """The fields of an item as they are held."""
 
     path: str
     source: Source
     size: int
     mtime_ns: int
     inode: int = 0
-    name: str
+    name: str = ""
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     study_instance_uid: str = ""
@@ -86,6 +81,40 @@ class UploadItem:
     modality: str = ""
     transfer_syntax_uid: str = ""
     number_of_frames: int = 1
+
+
+def below(directory: str) -> Source:
+    """The source of an item whose file lies at its `path` below a directory; held as the directory alone."""
+    return cast("Source", directory)
+
+
+_source, _name = vars(_Item)["source"], vars(_Item)["name"]  # the slots themselves
+
+
+class UploadItem(_Item):
+    """One file to send, with what planning and verifying need of its header.
+
+    `path` is relative to the root of the upload and is what people read; `size` is in bytes;
+    `mtime_ns` and `inode` find a source that changed. For a resource the DICOM fields are empty and
+    `name` is the path inside the resource.
+
+    There may be a hundred thousand of them, so two fields may be held in short and read as always: a `source` that was
+    made by `below`, and no `name` for an instance, which is called `<SOPInstanceUID>.dcm`.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def _get_source(self) -> Source:
+            held = _source.__get__(self)
+            return held if isinstance(held, Source) else Source(path=f"{held}/{self.path}")
+
+        def _get_name(self) -> str:
+            return _name.__get__(self) or f"{self.sop_instance_uid}.dcm"
+
+        source = property(_get_source, _source.__set__)
+        name = property(_get_name, _name.__set__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -162,7 +162,7 @@ class Report:
     bytes: int = 0
     seconds: float = 0.0
     verification: Verification = field(default_factory=Verification)
-    items: list[ReportItem] = field(default_factory=list)
+    items: Sequence[ReportItem] = ()
     excluded: list[Exclusion] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     next: list[str] = field(default_factory=list)

@@ -30,7 +30,7 @@ from xnatctl.xnat.again import Again
 from xnatctl.xnat.calls import BodyError, Call, Parameters, content_of, pairs
 from xnatctl.xnat.cookies import CookieKeep
 from xnatctl.xnat.faults import explain
-from xnatctl.xnat.replies import EndlessAnswer, Reply
+from xnatctl.xnat.replies import Reply
 from xnatctl.xnat.rows import Feed, Rows
 from xnatctl.xnat.sockets import Exchange, Halted, Sockets, WireError
 from xnatctl.xnat.wires import Answer, Place, Wires
@@ -53,9 +53,6 @@ LOGOUT_TIMEOUT = 10.0
 HASTY_TIMEOUT = 2.0
 #: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
 _KEEP_IDLE = 15.0
-
-#: As much is kept of an answer that is read as it comes (bytes), so that a login page is recognised.
-_BEGINNING = 65536
 
 #: Imports go to one URL again and again.
 _url = lru_cache(maxsize=64)(httpx.URL)
@@ -295,7 +292,8 @@ class XnatClient:
                 answer = self._answer(call, {**headers, **call.headers()}, body)
                 fed = call.into() if call.into is not None and answer.status_code == 200 else None
                 try:
-                    content = _read(answer, call.limit, self.server, fed)
+                    encoding = answer.headers.get("content-encoding", "identity")
+                    content = replies.read_body(encoding, answer.iter_raw(), call.limit, self.server, fed)
                 finally:
                     answer.close()
         except BodyError as error:
@@ -365,27 +363,6 @@ class _Answer(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._answer.close()
-
-
-def _read(answer: httpx.Response, limit: int, server: str, fed: Feed | None) -> bytes:
-    """The whole body, or its beginning when the whole is `fed`; bounded in size, and by the sockets in time."""
-    if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise NotXnat(
-            f"{server} sent a compressed answer although none was asked for.",
-            hint="A proxy before the server does that; ask the administrator.",
-            status=answer.status_code,
-        )
-    pieces: list[bytes] = []
-    size = 0
-    for piece in answer.iter_raw():
-        size += len(piece)
-        if size > limit:
-            raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
-        if fed is None or size <= _BEGINNING:
-            pieces.append(piece)
-        if fed is not None:
-            fed.feed(piece)
-    return b"".join(pieces)
 
 
 def _tls(*, verify: bool | str, cert: str | tuple[str, str] | None) -> ssl.SSLContext:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,9 +22,12 @@ from xnatctl.errors import (
     TransportError,
     XnatctlError,
 )
+from xnatctl.xnat.rows import Feed
 
 #: Longest text of a server that goes into a message.
 _LONGEST = 300
+#: As much is kept of an answer that is read as it comes (bytes), so that a login page is recognised.
+_BEGINNING = 65536
 _HEADING = re.compile(r"<h3>(.*?)</h3>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<[^>]*>")
@@ -92,6 +95,29 @@ class Reply:
             if self.is_html and (match := pattern.search(self.text)):
                 return tidy(match.group(1))
         return "" if self.is_html else tidy(self.text[: 4 * _LONGEST])
+
+
+def read_body(encoding: str, pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None) -> bytes:
+    """The whole body, or its beginning when the whole is `fed`; bounded in size, and by the sockets in time.
+
+    Raises NotXnat for one that is compressed, TransportError for one that is too long.
+    """
+    if encoding.strip().lower() not in ("", "identity"):
+        raise NotXnat(
+            f"{server} sent a compressed answer although none was asked for.",
+            hint="A proxy before the server does that; ask the administrator.",
+        )
+    kept: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
+        if fed is None or size <= _BEGINNING:
+            kept.append(piece)
+        if fed is not None:
+            fed.feed(piece)
+    return b"".join(kept)
 
 
 def _begins_html(head: bytes) -> bool:

@@ -112,6 +112,8 @@ class CatalogUids:
     def finish(self) -> None:
         """The answer is over. Raises ValueError, with what is wrong, when it was no catalog."""
         self._parse(b"", last=True)
+        # Parser and handlers hold each other, and with them every UID, until somebody collects them.
+        self._parser.StartElementHandler = self._parser.StartDoctypeDeclHandler = None
         if self._problem is not None:
             raise ValueError(self._problem)
 

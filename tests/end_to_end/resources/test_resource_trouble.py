@@ -159,6 +159,18 @@ def test_an_orphan_of_an_earlier_conflict_is_replaced(upload, server, session, s
     whole(server, session, on_disk, contents(small))
 
 
+def test_what_never_got_there_gives_no_right_to_replace(upload, server, session, small, on_disk, sandbox):
+    """A first run that was refused left nothing, so a file of that name is somebody else's."""
+    sandbox.faults.load([{"match": FILES, "nth": "every", "action": "status", "status": 403}])
+    assert upload(session, "R", small).code == 3
+    sandbox.faults.load([])
+    server.put(f"/data/experiments/{session}/resources/R/files/part%200/0.txt", b"somebody else's")
+    again = upload(session, "R", small)
+    assert again.code == 7, again.err
+    assert "part 0/0.txt" in again.document["error"]["message"]
+    assert on_disk("R") == {"part 0/0.txt": b"somebody else's"}
+
+
 def test_a_server_that_says_yes_and_stores_nothing_is_found_out(upload, server, session, small, sandbox):
     """200 and nothing: no right to write that the resource itself did not tell of (contract xnat-api 4.4)."""
     server.call("PUT", f"/data/experiments/{session}/resources/R")
