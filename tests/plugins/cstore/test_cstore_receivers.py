@@ -121,7 +121,12 @@ def test_two_thousand_instances_over_eight_transfer_syntaxes(storescp, xnatctl, 
     expected = mixed.write(tmp_path / "exam", 2000, classes=(mixed.CT, mixed.MR, mixed.SC), studies=3)
     receiver = storescp()
     done = xnatctl(
-        "session", "upload-dicom", tmp_path / "exam", "-o", "json", env=dicom_env(receiver.port), timeout=250
+        "session",
+        "upload-dicom",
+        tmp_path / "exam",
+        "-o",
+        "json",
+        env=dicom_env(receiver.port),
     )
     assert done.code == 0, done.err
     assert done.document["counts"]["sent"] == 2000
