@@ -222,14 +222,13 @@ def test_several_studies_are_followed_together(xnatctl, sandbox, alice, mixed, t
     assert "archived as e1: /data/experiments/" in table.out
 
 
-def test_what_a_filter_dropped_is_named(deliver, sandbox, mixed, tmp_path, quiet_time, monkeypatch):
+def test_what_a_filter_dropped_is_named(xnatctl, alice, sandbox, mixed, tmp_path, quiet_time):
     """0000 for an object that was thrown away: only counting reveals it."""
-    monkeypatch.setattr("xnatctl.delivery.following._LAGS", 0.5)
     expected = mixed.write(tmp_path / "exam", 8, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
     dropped = sorted(expected)[:3]
     sandbox.switches.rejected_instances = set(dropped)
     quiet_time(5)
-    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
     assert done.code == 6
     report = done.document
     assert sorted(item["sop_instance_uid"] for item in report["items"] if item["outcome"] == "missing") == dropped
@@ -237,7 +236,7 @@ def test_what_a_filter_dropped_is_named(deliver, sandbox, mixed, tmp_path, quiet
     # The filter is gone: the command that the report names sends what is missing, and nothing else.
     sandbox.switches.rejected_instances = set()
     quiet_time(8)
-    again = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    again = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
     assert again.code == 0, again.err
     assert (again.document["counts"]["sent"], again.document["counts"]["verified"]) == (3, 8)
     assert arrived(sandbox) == expected
