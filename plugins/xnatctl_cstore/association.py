@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from xnatctl.api import FailureClass, Reader
-from xnatctl_cstore import dimse, negotiation
+from xnatctl_cstore import dimse, negotiation, statuses
 from xnatctl_cstore.contexts import Pair
 from xnatctl_cstore.dataset import read_fully
 from xnatctl_cstore.dimse import Answer
@@ -101,6 +101,9 @@ class Association:
             progress(len(window))
             if rest and early is None and self._stream.pending():
                 early = self._answer(dimse.C_STORE)
+        if early is not None and statuses.says_stored(early.status):  # it cannot have stored what it has not got
+            self.abort()
+            raise self._remember(Lost("the receiver answered success before it had all of the instance", "garbled"))
         if rest:
             self.abort()  # the answer came before the question was out; what is left of it cannot be taken back
         answer = early or self._answer(dimse.C_STORE)
@@ -246,7 +249,6 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair]) -> negotia
             FailureClass.CROWDED,
             hint="It may serve one association at a time and be busy, or be something else than a DICOM receiver. "
             f"{other_port(receiver.port)}.",
-            silent=True,
         ) from None
     except (OSError, EOFError):
         raise NotAssociated(

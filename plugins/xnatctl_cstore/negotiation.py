@@ -169,9 +169,11 @@ def rejected(pdu_bytes: bytes, receiver: Receiver) -> NotAssociated:
             f"The receiver at {receiver.place} has no room for another association ({reason.lower()}).",
             FailureClass.CROWDED,
             hint="Use fewer --workers, or try again later.",
+            busy=True,
         )
     return NotAssociated(
         f"The receiver at {receiver.place} rejects the association: {reason.lower()}.",
-        FailureClass.ASSOCIATION,
+        # Once it has let us in, a rejection without a reason is most likely one for want of room.
+        FailureClass.CROWDED if diagnostic == 1 else FailureClass.ASSOCIATION,
         hint=f"Check --called-aet and --calling-aet with its administrator. {other_port(receiver.port)}.",
     )

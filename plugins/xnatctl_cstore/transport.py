@@ -98,13 +98,13 @@ class CStoreTransport:
         ]
 
     def probe(self) -> None:
-        """Is there a receiver that lets us in? Raises ConnectionFailed; no room at the moment is no reason."""
+        """Is there a receiver that lets us in? Raises ConnectionFailed; one that is busy will be waited for."""
         if not self._groups:
             return
         try:
             Association.open(self._receiver, self._groups[0], self._opened).release()
         except NotAssociated as error:
-            if error.failure is not FailureClass.CROWDED or error.silent:
+            if not error.busy:
                 raise ConnectionFailed(error.message, hint=error.hint) from None
 
     def rest(self) -> None:

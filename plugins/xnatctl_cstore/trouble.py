@@ -10,15 +10,15 @@ from xnatctl.api import FailureClass
 class NotAssociated(Exception):
     """There is no association, so nothing was sent.
 
-    `hint` says what to check; `silent` = somebody took the connection, and then said nothing.
+    `hint` says what to check; `busy` = the receiver says itself that it has no room at the moment.
     """
 
-    def __init__(self, message: str, failure: FailureClass, *, hint: str, silent: bool = False) -> None:
+    def __init__(self, message: str, failure: FailureClass, *, hint: str, busy: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.failure = failure
         self.hint = hint
-        self.silent = silent
+        self.busy = busy
 
 
 class Lost(Exception):

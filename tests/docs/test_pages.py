@@ -95,3 +95,15 @@ def test_the_transport_on_the_page_is_the_one_that_is_tested():
 def test_the_example_plugin_uses_the_api_alone(name):
     text = (DOCS / "examples" / "xnatctl-series" / "xnatctl_series" / name).read_text()
     assert set(re.findall(r"from (xnatctl[\w.]*) import", text)) == {"xnatctl.api"}
+
+
+def test_the_matrix_of_promises_names_tests_that_exist():
+    """And every module of the fault laboratory has its line."""
+    page = (DOCS / "reference" / "test-matrix.md").read_text()
+    named = re.findall(r"`([a-z_0-9/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 20
+    for module, test in named:
+        source = (ROOT / "tests" / module).read_text()
+        assert not test or f"def {test}(" in source, f"{module}::{test}"
+    lab = {path.name for path in (ROOT / "tests" / "end_to_end" / "lab").glob("test_*.py")}
+    assert lab <= {Path(module).name for module, _ in named}

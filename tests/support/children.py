@@ -130,6 +130,9 @@ class Nursery:
             return False
         if arguments[0].startswith("-") and arguments[0] != "-m":
             return False
+        paths = env.get("PYTHONPATH", "").split(os.pathsep)
+        if any(Path(path, "sitecustomize.py").exists() for path in paths if path):
+            return False  # it is imported when an interpreter starts, and then only
         names = {name for name in {*env, *os.environ} if name.startswith(_INTERPRETER)} - _HARMLESS
         return all(env.get(name) == os.environ.get(name) for name in names)
 
@@ -166,9 +169,10 @@ class Nursery:
             with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, os.fspath(Path(__file__).with_name("nursery.py")), str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-                )  # fmt: skip
-            assert self._control.recv(1) == b"+", "the nursery did not start"
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[theirs.fileno()],
+                )  # fmt: skip  # pipes, because that is what its children will find in their place
+            if self._control.recv(1) != b"+":
+                raise RuntimeError(f"the nursery did not start: {self._process.communicate()}")
         return self._control
 
     def end_children(self) -> None:
@@ -183,7 +187,7 @@ class Nursery:
         self.end_children()
         if self._control is not None and self._process is not None:
             self._control.close()
-            self._process.wait(HANGS)
+            self._process.communicate(timeout=HANGS)
 
 
 def _feed(file: int, data: bytes) -> None:

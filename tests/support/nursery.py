@@ -80,10 +80,6 @@ def _become(order: dict[str, Any], files: Sequence[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, file in enumerate(files[:3]):
         os.dup2(file, number)
-    # What the interpreter opened on the nursery's own files may believe that it can seek.
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - these live as long as the process
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
     os.closerange(3, 256)
     os.environ.clear()
     os.environ.update(order["environment"])

@@ -30,9 +30,12 @@ _OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
 
 #: Rows of one transaction when the plan is entered; bounds memory.
 _ROWS: Final = 5000
-#: Seconds by which a power cut may set the record of a run back; a killed process loses nothing. What is forgotten is
-#: sent again under the same names, and waiting for the disk twice for each small file would cost more than sending it.
+#: Seconds by which a power cut may set back the record of files that go one by one. The plan and the first intent are
+#: on the disk before the first byte; what is forgotten of the rest is sent again under the same names, and waiting for
+#: the disk twice for each small file would cost more than sending it. A killed process forgets one answer a worker.
 _UNFLUSHED: Final = 1.0
+#: A batch of more files or bytes costs more to send again than to wait for the disk: its words are durable at once.
+_FEW: Final = (8, 4 * 2**20)
 
 
 class Phase:
@@ -54,6 +57,7 @@ class ItemState:
     """The latest word on one item. `attempts` counts requests that carried it.
 
     `resource` is None for an instance; `digest` is that of the bytes that were read for sending, once all were.
+    `doubtful` = an attempt of this run may have stored it, whatever became of the next.
     """
 
     item: UploadItem
@@ -66,6 +70,7 @@ class ItemState:
     attempts: int = 0
     skipped: bool = False
     digest: str | None = None
+    doubtful: bool = False
 
     @property
     def name(self) -> str:
@@ -80,6 +85,7 @@ class Journal:
         self._store = store
         self._lock = threading.Lock()
         self._states: dict[str, ItemState] = {}
+        self._groups: dict[ResourceRef | None, list[ItemState]] = {}
         self._places: set[str] = set(store.places()) if store else set()
         meta = store.meta() if store else {}
         self._run = int(meta.get("run", "0"))
@@ -157,7 +163,12 @@ class Journal:
 
     def _states_of(self, items: Iterable[UploadItem], resource: ResourceRef | None) -> list[ItemState]:
         with self._lock:
-            return [self._states.setdefault(item.path, ItemState(item, resource)) for item in items]
+            return [self._states.get(item.path) or self._new_state(item, resource) for item in items]
+
+    def _new_state(self, item: UploadItem, resource: ResourceRef | None) -> ItemState:
+        state = self._states[item.path] = ItemState(item, resource)
+        self._groups.setdefault(resource, []).append(state)
+        return state
 
     def _enter(self, entries: Iterator[tuple[ItemState, Past | None]]) -> None:
         """Write rows; what the past knew of one is kept in it."""
@@ -181,7 +192,7 @@ class Journal:
                 state.skipped = False  # proven before, and missing all the same
                 state.digest = None
             names = [self._states[item.path].name for item in batch.items]
-        self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due())
+        self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due(batch.items))
 
     def digest(self, item: UploadItem, digest: str) -> None:
         """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
@@ -197,8 +208,8 @@ class Journal:
     def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """What the answer, or its absence, made of items of one batch.
 
-        Without `flush` it goes to the disk with what comes next, with it a moment later at most. `later`: it is written
-        together with the next intent, or by `sync`, whichever comes first.
+        Without `flush` it goes to the disk with what comes next. `later`: it is written together with the next intent,
+        or by `sync`, whichever comes first.
         """
         statements: list[Statement] = []
         with self._lock:
@@ -209,26 +220,30 @@ class Journal:
                 state.reason = outcome.reason
                 state.note = outcome.note
                 state.uri = outcome.uri or state.uri
+                state.doubtful = state.doubtful or outcome.outcome is Outcome.AMBIGUOUS
+                kept = Outcome.AMBIGUOUS if state.doubtful and outcome.outcome is Outcome.FAILED else outcome.outcome
                 said = outcome.reason or outcome.note
                 reason = encode(said) if said is not None else None
-                statements.append(
-                    (_RECORD, (str(outcome.outcome), reason, outcome.uri, state.digest, encode(state.name)))
-                )
+                statements.append((_RECORD, (str(kept), reason, outcome.uri, state.digest, encode(state.name))))
                 if state.resource is None:
                     state.digest = None  # kept in the file alone
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        self._write(statements, flush=bool(new) or (flush and self._due()), later=later and not new)
+        flush = bool(new) or (flush and self._due([self.item(outcome.path) for outcome in outcomes]))
+        self._write(statements, flush=flush, later=later and not new)
 
     def sync(self) -> None:
         """Write what was recorded for later: nothing follows for a while."""
         if self._store:
-            self._store.write(flush=False)
+            self._store.write()
 
-    def _due(self) -> bool:
-        """Whether it is time to wait for the disk: at the first word of a run, and when the last time is long ago."""
+    def _due(self, items: Sequence[UploadItem]) -> bool:
+        """Whether to wait for the disk: at the first word of a run, for what is much, and when it is long ago."""
         now = time.monotonic()
+        files, size = _FEW
+        if len(items) > files or sum(item.size for item in items) > size:
+            return True
         with self._lock:
             due = now - self._flushed >= _UNFLUSHED
             if due:
@@ -253,8 +268,9 @@ class Journal:
     def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> tuple[ItemState, ...]:
         """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""
         with self._lock:
-            states = tuple(self._states.values())
-        return states if resource == "all" else tuple(state for state in states if state.resource == resource)
+            if resource == "all":
+                return tuple(self._states.values())
+            return tuple(self._groups.get(resource, ()))
 
     def close(self) -> None:
         """Let go of the file."""

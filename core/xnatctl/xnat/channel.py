@@ -180,6 +180,5 @@ class Channel(HTTPConnection):
         return answer, whole
 
     def reusable(self, answer: Response) -> bool:
-        """Whether another request may follow an answer that was read to its end: nothing came behind it."""
-        answer.close()  # or the library would wait for its end
+        """Whether another request may follow an answer that was read to its end and closed: nothing came behind it."""
         return not answer.will_close and not self._plug.reader.holds()

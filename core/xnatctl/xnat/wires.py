@@ -103,6 +103,7 @@ class Wires:
         headers = [(b"Host", target.encode("ascii")), (b"Accept", b"*/*"), *_proxy_login(proxy)]
         try:
             response, _ = Channel(stream).ask("CONNECT", target, headers)
+            response.close()
         finally:
             self._sockets.current.sent = 0  # this was not the request
         if not 200 <= response.status < 300:
@@ -139,6 +140,7 @@ class Answer:
         if self._closed:
             return
         self._closed = True
+        self._response.close()  # or the library would wait for its end
         if self._reusable and self._ended and self._channel.reusable(self._response):
             self._owner.keep(self._channel)
         else:

@@ -92,6 +92,28 @@ def test_a_body_that_is_a_byte_short_is_never_taken_for_whole(length: int, wire:
         connect(wire(script).url).request("GET", "/x")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"HTTP/1.1 100 Continue\r\n\r\n{OK}X: y\r\nContent-Length: 4\r\n\r\nbody",
+        f"{CHUNKED}1;x=y\r\nb\r\n3\r\nody\r\n0\r\nX-Sum: 1\r\n\r\n",
+    ],
+    ids=["length", "chunks"],
+)
+def test_an_answer_that_ends_early_is_none_wherever_it_is_cut(answer: str, wire: Server, connect: Connect) -> None:
+    def script(connection: Any) -> None:
+        connection.request()
+        connection.say(answer[: connection.number])
+
+    server = wire(script)
+    client = connect(server.url)
+    for _ in range(len(answer)):
+        with pytest.raises(TransportError, match="broke before the whole answer was there"):
+            client.request("POST", "/x", body=b"data")
+    assert client.request("POST", "/x", body=b"data").text == "body"
+    assert server.connections == len(answer) + 1
+
+
 # answers that are whole
 
 

@@ -159,6 +159,18 @@ def test_an_orphan_of_an_earlier_conflict_is_replaced(upload, server, session, s
     whole(server, session, on_disk, contents(small))
 
 
+def test_what_never_got_there_gives_no_right_to_replace(upload, server, session, small, on_disk, sandbox):
+    """A first run that was refused left nothing, so a file of that name is somebody else's."""
+    sandbox.faults.load([{"match": FILES, "nth": "every", "action": "status", "status": 403}])
+    assert upload(session, "R", small).code == 3
+    sandbox.faults.load([])
+    server.put(f"/data/experiments/{session}/resources/R/files/part%200/0.txt", b"somebody else's")
+    again = upload(session, "R", small)
+    assert again.code == 7, again.err
+    assert "part 0/0.txt" in again.document["error"]["message"]
+    assert on_disk("R") == {"part 0/0.txt": b"somebody else's"}
+
+
 def test_a_server_that_says_yes_and_stores_nothing_is_found_out(upload, server, session, small, sandbox):
     """200 and nothing: no right to write that the resource itself did not tell of (contract xnat-api 4.4)."""
     server.call("PUT", f"/data/experiments/{session}/resources/R")
@@ -256,9 +268,9 @@ def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
 
 
 def test_two_runs_at_one_resource_exclude_each_other(
-    upload, environment, session, small, contents, on_disk, sandbox, alice, writes
+    upload, xnatctl, environment, session, small, contents, on_disk, sandbox, alice
 ):
-    """Also when they name the session differently, and come from two machines' worth of plans."""
+    """Also when they name the session differently, or when the resource is a part of a larger plan."""
     sandbox.faults.load([{"match": FILES, "nth": 1, "action": "hold", "seconds": 60}])
     first = subprocess.Popen(
         [sys.executable, "-m", "xnatctl", "resource", "upload", session, "R", str(small)],
@@ -275,6 +287,16 @@ def test_two_runs_at_one_resource_exclude_each_other(
     second = upload("e", "R", small, "-P", "DEMO", "--lock-wait", "0")
     assert second.code == 7
     assert "Another run" in second.document["error"]["message"]
+    root = small.parent / "root"
+    root.mkdir()
+    small.rename(root / "R")
+    small = root / "R"
+    third = xnatctl(
+        "session", "upload-exam", root, "-P", "DEMO", "-E", "e", "--attach-only", "--lock-wait", "0", "-o", "json",
+        env=alice,
+    )  # fmt: skip
+    assert third.code == 7
+    assert "Another run" in third.document["error"]["message"]
     first.kill()
     first.communicate()
     sandbox.faults.load([])

@@ -295,6 +295,44 @@ def test_a_file_that_appears_meanwhile_is_looked_into(
     assert on_disk("A")["plain.txt"] == content
 
 
+def test_a_file_that_appears_between_two_attempts_is_not_replaced(
+    make_plan, files, carry_out, server, session, on_disk, sandbox
+):
+    """The first request was turned away, so what is there at the second is not ours."""
+    sandbox.faults.load([{"match": {"method": "PUT", "path": "/files/"}, "nth": 1, "action": "status", "status": 429}])
+
+    class Overtaken(ResourceTransport):
+        tries = 0
+
+        def send(self, batch, emit):
+            Overtaken.tries += 1
+            if Overtaken.tries == 2:
+                server.put(f"/data/experiments/{session}/resources/A/files/plain.txt", b"somebody else's")
+            return super().send(batch, emit)
+
+    run, error = carry_out(make_plan(*files("A")), resource=Overtaken)
+    assert Overtaken.tries == 2
+    assert isinstance(error, DeliveryIncomplete)
+    assert {item.path: str(item.outcome) for item in run.report.items}["A/plain.txt"] == "rejected"
+    assert on_disk("A")["plain.txt"] == b"somebody else's"
+
+
+def test_what_may_have_been_stored_stays_ours_when_the_next_attempt_is_turned_away(
+    make_plan, files, carry_out, session, on_disk, sandbox
+):
+    """Stored with the answer lost, then 403: on a site without checksums only the journal can tell whose it is."""
+    sandbox.state.site["checksums"] = False
+    match = {"method": "PUT", "path": "/files/"}
+    lost = {"match": match, "nth": 1, "action": "store-then-cut"}
+    sandbox.faults.load([lost, {"match": match, "nth": "every", "action": "status", "status": 403}])
+    _, error = carry_out(make_plan(*files("A")))
+    assert isinstance(error, PermissionDenied)
+    sandbox.faults.load([])
+    _, error = carry_out(make_plan(*files("A")))
+    assert error is None, error
+    assert on_disk("A") == {"0 [A].txt": b"A", "1 [A].txt": b"A", "plain.txt": b"A"}
+
+
 def test_two_resources_of_one_label_are_not_guessed_between(make_plan, files, carry_out, server, session, sandbox):
     """First uploads at one moment make two (contract xnat-api 4.7)."""
     sandbox.switches.catalog_seconds = 1.0

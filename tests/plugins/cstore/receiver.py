@@ -123,10 +123,17 @@ class ScriptedReceiver:
         for talk in talks:
             with suppress(OSError):
                 socket.socket.shutdown(talk.sock, socket.SHUT_RDWR)
+        self.endings()
+
+    def endings(self) -> set[str]:
+        """How the connections ended, when all have."""
+        with self.lock:
+            talks = list(self.talks)
         deadline = time.monotonic() + 60
         while any(not talk.ended for talk in talks):
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        return {talk.ended for talk in talks}
 
     def close(self) -> None:
         """Stop; everything that is open ends."""
@@ -173,6 +180,7 @@ class ScriptedReceiver:
         except (_Over, OSError):
             pass
         finally:
+            talk.ended = talk.ended or "error"
             with suppress(OSError):
                 talk.sock.close()
             with self.lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -83,6 +84,24 @@ def test_a_receiver_that_lets_nobody_in_is_said_at_once(scripted, deliver, exam,
     assert set(done.outcomes.values()) == {"planned"}
 
 
+def test_a_file_whose_transfer_syntax_is_no_uid_cannot_be_explained_to_anybody(scripted, deliver, mixed, tmp_path):
+    folder = tmp_path / "exam"
+    expected = mixed.write(folder, 8)
+    other = mixed.write(tmp_path / "other", 1, seed=1, syntaxes=(mixed.JPEG,))
+    (path,) = (tmp_path / "other").iterdir()
+    content = path.read_bytes()
+    assert content.count(mixed.JPEG.encode()) == 1
+    (folder / "odd").write_bytes(content.replace(mixed.JPEG.encode(), b"1.2.840.10008.1.2.4.xx"))
+    receiver = scripted()
+    done = deliver(folder, receiver.port)
+    assert done.error is not None
+    assert {path for path, outcome in done.outcomes.items() if outcome != "accepted"} == {"odd"}
+    assert done.outcomes["odd"] == "invalid"
+    assert "transfer syntax" in done.reasons["odd"]
+    assert receiver.digests == expected
+    assert other
+
+
 def test_nobody_listens(deliver, exam):
     import socket
     from contextlib import closing
@@ -124,14 +143,15 @@ def test_no_room_is_waited_for(scripted, deliver, exam, reason):
     assert receiver.digests == expected
 
 
-@pytest.mark.parametrize("how", ["rejects", "leaves waiting"])
+@pytest.mark.parametrize("how", ["rejects", "rejects without a reason", "leaves waiting"])
 @pytest.mark.parametrize("places", [1, 2])
 def test_fewer_places_than_workers(scripted, deliver, exam, how, places):
     """Workers for which there is no room hand their files to those that have one; one that rests leaves its place."""
     folder, expected = exam
-    if how == "rejects":
+    if how != "leaves waiting":
         receiver = scripted()
-        receiver.associate = lambda talk: (2, 3, 2) if receiver.open > places else None
+        answer = (2, 3, 2) if how == "rejects" else (1, 1, 1)
+        receiver.associate = lambda talk: answer if receiver.open > places else None
     else:
         receiver = scripted(places=places)
     done = deliver(folder, receiver.port, workers=6)
@@ -313,6 +333,30 @@ def test_a_failure_that_is_answered_before_the_data_is_all_sent(scripted, delive
     assert done.error is not None
     assert [item.sop_instance_uid for item in done.report.items if item.outcome == "rejected"] == [bad]
     assert set(receiver.digests) == set(expected) - {bad}
+    assert "abort by peer" in receiver.endings(), "what is left of the data set is not sent"
+    assert not [event for event in done.events if event.kind is EventKind.RETRY]
+
+
+@pytest.mark.parametrize("status", [0x0000, 0xB000])
+def test_a_success_that_is_answered_before_the_data_is_all_sent_is_none(scripted, deliver, mixed, tmp_path, status):
+    """What the receiver had not got it cannot have stored."""
+    folder = tmp_path / "exam"
+    expected = mixed.write(folder, 6, size=2048, syntaxes=(mixed.EXPLICIT,))
+    bad = sorted(expected)[2]
+    lock, hasty = threading.Lock(), []
+
+    def answer(talk, number, instance):
+        with lock:
+            if instance == bad and len(hasty) < 2:
+                hasty.append(talk.number)
+                return ("early", status)
+            return 0
+
+    receiver = scripted(answer=answer, max_pdu=4096)
+    done = deliver(folder, receiver.port, workers=1)
+    assert len(hasty) == 2
+    assert done.error is None, done.reasons
+    assert receiver.digests == expected
 
 
 def test_an_answer_to_another_message_is_no_answer(scripted, deliver, exam):
@@ -398,9 +442,10 @@ def test_an_association_that_was_closed_while_it_was_idle_costs_nothing(
     expected = mixed.write(tmp_path / "exam", 30)
     monkeypatch.setattr(association_module, "_REST", 0.0)
     receiver = scripted()
-    context = make_context(options=options(receiver.port))
+    items = scan_path(str(tmp_path / "exam")).items
+    context = replace(make_context(options=options(receiver.port)), items=items)
     with CStoreTransport(context) as transport:
-        batches = transport.batches(scan_path(str(tmp_path / "exam")).items, 3)
+        batches = transport.batches(items, 3)
         assert len(batches) > 2
         events = []
         for batch in batches:

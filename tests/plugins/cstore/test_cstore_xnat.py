@@ -184,6 +184,7 @@ def test_when_it_is_not_archived_in_time_the_next_command_is_named(xnatctl, sand
     resumed = xnatctl("upload", "resume", row["id"], "-o", "json", env={**alice, "XNAT_URL": ""})
     assert resumed.code == 0, resumed.err
     assert resumed.document["counts"]["verified"] == 6
+    assert resumed.document["warnings"] == [], "it is archived already"
     assert len(sandbox.associations) == before, "nothing was sent again"
 
 
@@ -233,6 +234,13 @@ def test_what_a_filter_dropped_is_named(inside, sandbox, alice, mixed, tmp_path,
     report = done.document
     assert sorted(item["sop_instance_uid"] for item in report["items"] if item["outcome"] == "missing") == dropped
     assert "does not hold what is on disk: 3 differences" in report["error"]["message"]
+    # The filter is gone: the command that the report names sends what is missing, and nothing else.
+    sandbox.switches.rejected_instances = set()
+    quiet_time(8)
+    again = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    assert again.code == 0, again.err
+    assert (again.document["counts"]["sent"], again.document["counts"]["verified"]) == (3, 8)
+    assert arrived(sandbox) == expected
 
 
 def test_a_study_that_went_elsewhere_is_not_claimed(deliver_and_follow, sandbox, mixed, tmp_path):

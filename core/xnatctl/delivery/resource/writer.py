@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from xnatctl.delivery.outcomes import Counted, failed_outcomes
-from xnatctl.delivery.resource_compare import Comparer, Match
+from xnatctl.delivery.resource.compare import Comparer, Match
 from xnatctl.delivery.retry import classify
 from xnatctl.errors import PluginUnavailable, XnatctlError
 from xnatctl.model.events import Emit
@@ -111,18 +111,24 @@ class CatalogWriter:
         return self._put(items, emit, send)
 
     def _put(self, items: Sequence[UploadItem], emit: Emit, send: _Put) -> BatchResult:
-        names = {item.name for item in items}
-        overwrite = self._replaces or not names.isdisjoint(self._ours)
-        self._ours |= names
+        overwrite = self._replaces or not self._ours.isdisjoint(item.name for item in items)
         sent = Counted(emit)
         try:
             kept = send(overwrite, sent)
             outcomes = self._read(items, kept)
         except XnatctlError as error:
-            return BatchResult(outcomes=failed_outcomes(items, error, _classed), bytes_sent=sent.bytes)
+            outcomes = failed_outcomes(items, error, _classed)
+            self._claim(items, outcomes)
+            return BatchResult(outcomes=outcomes, bytes_sent=sent.bytes)
         finally:
             sent.say()
+        self._claim(items, outcomes)
         return BatchResult(outcomes=outcomes, uris=(self.uri,), bytes_sent=sent.bytes)
+
+    def _claim(self, items: Sequence[UploadItem], outcomes: Sequence[ItemOutcome]) -> None:
+        """What was sent may be there and may be replaced; not what was turned away."""
+        away = {outcome.path for outcome in outcomes if outcome.outcome in (Outcome.FAILED, Outcome.REJECTED)}
+        self._ours |= {item.name for item in items if item.path not in away}
 
     def _read(self, items: Sequence[UploadItem], kept: Sequence[str]) -> tuple[ItemOutcome, ...]:
         """What a 200 says of each item; `kept` are names under which something was there already."""

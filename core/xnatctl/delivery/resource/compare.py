@@ -18,8 +18,9 @@ from xnatctl.xnat.listing import FileInfo
 ALGORITHM = "md5"
 _EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 
-#: Outcomes after which what lies on the server under that name may be what we left there half way.
-_UNFINISHED = frozenset({Outcome.PLANNED, Outcome.SENDING, Outcome.AMBIGUOUS, Outcome.FAILED, Outcome.MISSING})
+#: Outcomes after which what lies on the server under that name may be what we left there half way; what `failed` was
+#: turned away. `planned` is what a run that ended early makes of any of them.
+_UNFINISHED = frozenset({Outcome.PLANNED, Outcome.SENDING, Outcome.AMBIGUOUS, Outcome.MISSING})
 
 
 class Match(StrEnum):
