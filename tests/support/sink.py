@@ -88,7 +88,9 @@ class Sink(BaseHTTPRequestHandler):
                 self._table([{"ID": "S1", "label": "s"}])
             case ["data", "projects", "DEMO", "experiments", label] if label == self.label:
                 fields = {"ID": "E1", "label": label, "project": "DEMO", "subject_ID": "S1", "UID": self.study}
-                self._answer(json.dumps({"items": [{"data_fields": fields, "meta": {"xsi:type": "xnat:mrSessionData"}}]}))
+                self._answer(
+                    json.dumps({"items": [{"data_fields": fields, "meta": {"xsi:type": "xnat:mrSessionData"}}]})
+                )
             case ["data", "prearchive", *_]:
                 self._table([])
             case ["data", "experiments", "E1", "scans"]:
