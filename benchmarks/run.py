@@ -122,13 +122,14 @@ class Line:
 def compare(comparison: Comparison, load: Load, found: Sequence[Tool], rounds: int, extra: Sequence[str]) -> list[Line]:
     """Run the tools in turns."""
     lines = [Line(tool.name, [], right=True, ratios=[]) for tool in found]
-    with sink(comparison.kind, *comparison.options, *extra) as target:
+    with sink(comparison.kind, *comparison.options, *extra) as target, sink("xnat", *extra) as site:
+        known = target if comparison.kind == "xnat" else site
         for _ in range(rounds):
             for tool, line in zip(found, lines, strict=True):
                 target.reset()
                 with tempfile.TemporaryDirectory(prefix="bench-home-") as home:
                     pipeline = tool.command(load, target, Path(home))
-                    surroundings = {**tools.surroundings(Path(home), target), **tool.environment}
+                    surroundings = {**tools.surroundings(Path(home), known), **tool.environment}
                     line.runs.append(run(pipeline, surroundings))
                 line.right &= line.runs[-1].code == 0 and _arrived(target.counts(), load, comparison.kind)
                 line.ratios.append(lines[0].runs[-1].wall / line.runs[-1].wall)

@@ -81,15 +81,14 @@ def peer(name: str, python: Path, *options: str) -> Tool:
 
 
 def peer_dicom(name: str, python: Path, *options: str) -> Tool:
-    """The existing uploader's C-STORE."""
+    """The existing uploader's C-STORE; it logs in to an XNAT first."""
     command = str(python.parent / "xnatctl")
-    return Tool(
-        name,
-        lambda load, sink, _: [
-            [command, "session", "upload-dicom", load.path, "-q", "--host", "127.0.0.1", "--port", str(sink.port),
-             "--called-aet", "BENCH", *options]
-        ],
-    )  # fmt: skip
+
+    def pipeline(load: Load, sink: Sink, scratch: Path) -> Pipeline:
+        where = ["--host", "127.0.0.1", "--port", str(sink.port), "--called-aet", "BENCH"]
+        return [[command, "session", "upload-dicom", load.path, "-q", *where, *options]]
+
+    return Tool(name, pipeline)
 
 
 def curl() -> Tool:

@@ -97,9 +97,9 @@ if TYPE_CHECKING:
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
-    from xnatctl.delivery.resource_home import find_home, resolve_destination
-    from xnatctl.delivery.resource_planning import plan_resource_stages, plan_resource_upload
-    from xnatctl.delivery.resource_writer import goes_alone
+    from xnatctl.delivery.resource.home import find_home, resolve_destination
+    from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
+    from xnatctl.delivery.resource.writer import goes_alone
     from xnatctl.delivery.settle import commit_row
     from xnatctl.inventory.files import FileInventory, scan_files
     from xnatctl.inventory.packed import holds_dicom
@@ -134,21 +134,21 @@ _LAZY = {
     "deflated_size": "xnatctl.packing.deflate",
     "deflated_zip_body": "xnatctl.packing.bodies",
     "destination_options": "xnatctl.cli.options",
-    "find_home": "xnatctl.delivery.resource_home",
+    "find_home": "xnatctl.delivery.resource.home",
     "fits_zip": "xnatctl.packing.bodies",
-    "goes_alone": "xnatctl.delivery.resource_writer",
+    "goes_alone": "xnatctl.delivery.resource.writer",
     "holds_dicom": "xnatctl.inventory.packed",
     "journal_options": "xnatctl.cli.options",
     "pass_app": "xnatctl.cli.app",
     "plain_body": "xnatctl.packing.bodies",
-    "plan_resource_stages": "xnatctl.delivery.resource_planning",
-    "plan_resource_upload": "xnatctl.delivery.resource_planning",
+    "plan_resource_stages": "xnatctl.delivery.resource.planning",
+    "plan_resource_upload": "xnatctl.delivery.resource.planning",
     "plan_session_upload": "xnatctl.delivery.planning",
     "printable": "xnatctl.cli.console",
     "project_access": "xnatctl.xnat.site",
     "read_private": "xnatctl.settings.paths",
     "readable_by_others": "xnatctl.settings.paths",
-    "resolve_destination": "xnatctl.delivery.resource_home",
+    "resolve_destination": "xnatctl.delivery.resource.home",
     "run_upload": "xnatctl.cli.uploading",
     "scan_files": "xnatctl.inventory.files",
     "scan_path": "xnatctl.inventory.walk",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from xnatctl.api import FailureClass, Reader
-from xnatctl_cstore import dimse, negotiation
+from xnatctl_cstore import dimse, negotiation, statuses
 from xnatctl_cstore.contexts import Pair
 from xnatctl_cstore.dataset import read_fully
 from xnatctl_cstore.dimse import Answer
@@ -101,12 +101,16 @@ class Association:
             progress(len(window))
             if rest and early is None and self._stream.pending():
                 early = self._answer(dimse.C_STORE)
-        if rest:
+        if early is not None and statuses.says_stored(early.status):  # it cannot have stored what it has not got
+            self.abort()
+            raise self._remember(Lost("the receiver answered success before it had all of the instance", "garbled"))
+        self.answered += 1
+        if early is not None:
             self.abort()  # the answer came before the question was out; what is left of it cannot be taken back
-        answer = early or self._answer(dimse.C_STORE)
+            return early
+        answer = self._answer(dimse.C_STORE)
         if more:
             self._stream.limit(self._receiver.answer_timeout)
-        self.answered += 1
         self._heard = time.monotonic()
         return answer
 

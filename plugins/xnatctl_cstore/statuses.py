@@ -43,6 +43,11 @@ def outcome_of(item: UploadItem, answer: Answer) -> ItemOutcome:
     )
 
 
+def says_stored(status: int) -> bool:
+    """True when the receiver says that it has stored what was sent, with a warning or without."""
+    return status == _SUCCESS or _is_warning(status)
+
+
 def _is_warning(status: int) -> bool:
     """The B000 class, and the general warnings of PS3.7 C.4."""
     return status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0116)

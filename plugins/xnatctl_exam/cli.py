@@ -243,24 +243,12 @@ def _later(
     if request.overwrite is not Overwrite.DELETE:
         words += ["--overwrite", str(Overwrite.APPEND)]
     words += [*_flag("--no-verify", not request.verify), *_flag("--follow-symlinks", request.follow_symlinks)]
-    return shlex.join([*words, *_server_words(app)])
+    return shlex.join([*words, *app.server_words()])
 
 
 def _root_words(app: App) -> Iterable[str]:
     yield from (word for name in app.block for word in ("--block-plugin", name))
     yield from _flag("--no-external-plugins", not app.external)
-
-
-def _server_words(app: App) -> Iterable[str]:
-    """Server and user as they were named; what a variable said may be another one by then. No secret."""
-    settings = app.settings
-    if settings.url.origin.startswith(("flag", "variable")):
-        yield from _given("--url", settings.url.value)
-    if settings.profile_name.origin.startswith(("flag", "variable")):
-        yield from _given("--profile", settings.profile_name.value)
-    yield from _given("--username", app.given.get("username"))
-    yield from _given("--timeout", app.given.get("timeout"))
-    yield from _flag("--insecure", bool(app.given.get("insecure")))
 
 
 def _given(flag: str, value: Any) -> list[str]:

@@ -22,6 +22,15 @@ _RANGED = frozenset({"date", "insert_date", "last_modified", "frames", "xnat_ima
 _RANGE = re.compile(r"(\d[\d/.]*)-(\d[\d/.]*)")
 
 
+_MEDIA = {
+    "application/json": "json",
+    "text/csv": "csv",
+    "text/xml": "xml",
+    "application/xml": "xml",
+    "text/html": "html",
+}
+
+
 class StatusError(Exception):
     """Ends a request with Restlet's status page (contract xnat-api 0.6)."""
 
@@ -52,6 +61,13 @@ class Call:
         """A query parameter: case-sensitive, the last one wins (contract xnat-import 1.2)."""
         values = self.request.args.getlist(name)
         return escape_parameter(values[-1]) if values else default
+
+    def format(self, default: str) -> str:
+        """What is asked for: `format`, which overrides Accept; without either the first variant wins (2.1)."""
+        asked = (
+            self.query("format") or self.request.headers.get("Accept", "").partition(",")[0].partition(";")[0].strip()
+        )
+        return _MEDIA.get(asked, asked if "format" in self.request.args else default)
 
     def flag(self, name: str) -> bool:
         """True for any value but `false` and `0`, the empty one included (contract xnat-api 0.9)."""
@@ -130,7 +146,7 @@ def table(
     if page is not None:
         cells = cells[page]
     shown = list(columns)
-    match call.query("format", "json"):
+    match call.format("json"):
         case "csv":
             out = io.StringIO()
             writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")

@@ -299,7 +299,7 @@ class Listings:
 
     @staticmethod
     def _answer_item(call: Call, item: dict[str, Any]) -> Response:
-        match call.query("format"):
+        match call.format("html"):
             case "json":
                 return answer_json({"items": [item]})
             case "xml":

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, build_context, evt, register_uid
+from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
@@ -80,7 +81,6 @@ class DicomScp:
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, self._accepted),
-            (evt.EVT_ASYNC_OPS, lambda event: (event.nr_invoked, event.nr_performed)),
             (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_RELEASED, lambda event: self._end(event.assoc, "released")),
@@ -115,6 +115,9 @@ class DicomScp:
         with self._lock:
             self._live[assoc] = _Live(known, scp, connection)
             self._sandbox.associations.append(known)
+        if not self._sandbox.state.site["enableDicomReceiver"]:
+            self._cut(assoc)  # nobody listens when the site's switch is off (5.1)
+            return
         rule = self._sandbox.dicom_faults.pick(_describe(known), ON_REQUEST)
         action = rule["action"] if rule is not None else ""
         if rule is not None and action in ("ignore-request", "cut-request"):
@@ -129,6 +132,7 @@ class DicomScp:
             assoc.kill()
             return
         self._offer(assoc, request, rule)
+        assoc.acse._check_async_ops = lambda: _mirrored(assoc)  # noqa: SLF001 - pynetdicom always answers (1, 1)
         assoc.network_timeout = self._sandbox.switches.dicom_idle_seconds
         if rule is not None and action == "close-idle":
             self._close_idle(assoc, known, float(rule.get("seconds", 1)), str(rule.get("how", "abort")))
@@ -316,6 +320,14 @@ def _element(number: int, vr: bytes, value: str) -> bytes:
     data = value.encode("ascii", "replace")
     data += (b"\0" if vr == b"UI" else b" ") * (len(data) % 2)
     return struct.pack("<HH2sH", 2, number, vr, len(data)) + data
+
+
+def _mirrored(assoc: Any) -> AsynchronousOperationsWindowNegotiation:
+    """The window that was asked for is granted; requests are still taken one after the other."""
+    item = AsynchronousOperationsWindowNegotiation()
+    invoked, performed = assoc.requestor.asynchronous_operations
+    item.maximum_number_operations_invoked, item.maximum_number_operations_performed = invoked, performed
+    return item
 
 
 def _response(status: int, comment: str) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 
 import pytest
@@ -56,6 +57,28 @@ def test_prearchive_stages_and_stops_there(xnatctl, sandbox, alice, large_exam, 
     (row,) = sandbox.state.prearchive
     assert row.status == "READY"
     assert report["next"][0].startswith(f"xnatctl prearchive archive DEMO {row.timestamp} sess01")
+
+
+@ONCE
+def test_the_command_that_archives_names_the_server_that_was_named(xnatctl, alice, exam):
+    login = {key: value for key, value in alice.items() if key != "XNAT_URL"}
+    arguments = (
+        "session",
+        "upload",
+        exam.directory,
+        *names(),
+        "--prearchive",
+        "--url",
+        alice["XNAT_URL"],
+        "-o",
+        "json",
+    )
+    done = xnatctl(*arguments, env=login)
+    assert done.code == 0, done.err
+    program, *words = shlex.split(done.document["next"][0])
+    assert program == "xnatctl"
+    archived = xnatctl(*words, env=login)
+    assert archived.code == 0, archived.err
 
 
 @ONCE

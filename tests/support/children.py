@@ -130,6 +130,9 @@ class Nursery:
             return False
         if arguments[0].startswith("-") and arguments[0] != "-m":
             return False
+        paths = env.get("PYTHONPATH", "").split(os.pathsep)
+        if any(Path(path, "sitecustomize.py").exists() for path in paths if path):
+            return False  # it is imported when an interpreter starts, and then only
         names = {name for name in {*env, *os.environ} if name.startswith(_INTERPRETER)} - _HARMLESS
         return all(env.get(name) == os.environ.get(name) for name in names)
 

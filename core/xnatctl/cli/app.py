@@ -99,6 +99,19 @@ class App:
             insecure=bool(self.given.get("insecure")),
         )
 
+    def server_words(self) -> list[str]:
+        """Server and user as they were named, for a command to run later: flags, and variables, which may change.
+
+        No secret stands in it.
+        """
+        named = {"--url": self.settings.url, "--profile": self.settings.profile_name}
+        words = {
+            flag: value.value for flag, value in named.items() if value.origin.startswith(("flag", "variable"))
+        }  # fmt: skip
+        words |= {"--username": self.given.get("username"), "--timeout": self.given.get("timeout")}
+        pairs = [[flag, str(value)] for flag, value in words.items() if value is not None]
+        return [*(word for pair in pairs for word in pair), *(["--insecure"] if self.given.get("insecure") else [])]
+
     def new_client(self) -> XnatClient:
         """A client for the chosen server, not logged in; closed at the end."""
         from xnatctl.xnat.client import XnatClient
@@ -258,7 +271,7 @@ def _nothing_configured() -> tuple[list[str], None]:
 def _plan(request: UploadRequest) -> UploadPlan:
     """Core's answer to `xnatctl_plan_upload`, the last."""
     from xnatctl.delivery.planning import plan_session_upload
-    from xnatctl.delivery.resource_planning import plan_resource_upload
+    from xnatctl.delivery.resource.planning import plan_resource_upload
 
     return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
 

@@ -126,7 +126,7 @@ def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, be
 def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]) -> None:
     from xnatctl.delivery.course import Runtime
     from xnatctl.delivery.handover import HandoverRun
-    from xnatctl.delivery.resource_home import is_resources_only, locate
+    from xnatctl.delivery.resource.home import is_resources_only, locate
     from xnatctl.delivery.run import PlanRun
     from xnatctl.delivery.settle import WAIT
 
@@ -144,6 +144,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]
             factories=lambda name: transport_factory(app, name),
             tell=lambda event: _tell(app, event),
             rerun=upload.rerun,
+            server_words=app.server_words(),
             wait=WAIT if upload.wait is None else upload.wait,
             journal=journal,
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
@@ -160,7 +161,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]
 def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
     """The journal of the destination, with every other run locked out. Raises Refused, JournalError."""
     from xnatctl.delivery.journal import Journal
-    from xnatctl.delivery.resource_home import is_resources_only
+    from xnatctl.delivery.resource.home import is_resources_only
     from xnatctl.delivery.store import Store, journal_key
     from xnatctl.settings.paths import journal_directory, private_directory
 

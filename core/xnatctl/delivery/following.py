@@ -70,7 +70,6 @@ class Following:
         title = unquote(address.path.strip("/"))
         known = [receiver for receiver in receivers.dicom_receivers(self._client) if receiver.title == title]
         self._patient = not known or any(receiver.direct for receiver in known)
-        self._warn_of_delay()
 
     def _warn_of_delay(self) -> None:
         delay, wait = receivers.archiving_delay(self._client), self._course.clockwork.limit
@@ -97,6 +96,8 @@ class Following:
             waiting = [study for study in studies if not study.done]
             if not waiting:
                 break
+            if not said:
+                self._warn_of_delay()
             if said != (said := _describe(waiting)):
                 course.tell(EventKind.SETTLING, said, state="waiting")
             if not polls():
@@ -183,7 +184,7 @@ class Following:
             f"Session {label} of project {self._project} does not hold what is on disk: {len(differences)} "
             f"differences, first: {differences[0].message}.",
             hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
-            "the report names each one.",
+            "the report names each one, and the same command sends what is missing once more.",
         )
 
     def _nowhere(self, study: _Study) -> NotArchived:
@@ -213,7 +214,7 @@ class Following:
         )
 
     def _archive(self, row: PrearchiveRow) -> str:
-        return archive_command(row.ref, row.subject, row.name)
+        return archive_command(row.ref, row.subject, row.name, self._course.runtime.server_words)
 
     # the end
 
@@ -236,6 +237,10 @@ class Following:
             session=only.session if only is not None else "",
         )
         errors = [study.error for study in studies if study.error is not None]
+        for study in studies:
+            if isinstance(study.error, VerificationFailed):
+                gone = {d.sop_instance_uid for d in study.verification.differences if d.kind == "missing"}
+                self._course.journal.doubt(item for item in study.items if item.sop_instance_uid in gone)
         if errors:
             report.next.append(self._course.runtime.rerun)
             others = f" ({len(errors)} of {len(studies)} studies are not archived.)" if len(studies) > 1 else ""

@@ -30,9 +30,12 @@ _OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
 
 #: Rows of one transaction when the plan is entered; bounds memory.
 _ROWS: Final = 5000
-#: Seconds by which a power cut may set the record of a run back; a killed process loses nothing. What is forgotten is
-#: sent again under the same names, and waiting for the disk twice for each small file would cost more than sending it.
+#: Seconds by which a power cut may set back the record of files that go one by one. The plan and the first intent are
+#: on the disk before the first byte; what is forgotten of the rest is sent again under the same names, and waiting for
+#: the disk twice for each small file would cost more than sending it. A killed process forgets one answer a worker.
 _UNFLUSHED: Final = 1.0
+#: A batch of more files or bytes costs more to send again than to wait for the disk: its words are durable at once.
+_FEW: Final = (8, 4 * 2**20)
 
 
 class Phase:
@@ -187,7 +190,7 @@ class Journal:
                 state.skipped = False  # proven before, and missing all the same
                 state.digest = None
             names = [self._states[item.path].name for item in batch.items]
-        self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due())
+        self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due(batch.items))
 
     def digest(self, item: UploadItem, digest: str) -> None:
         """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
@@ -203,8 +206,8 @@ class Journal:
     def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """What the answer, or its absence, made of items of one batch.
 
-        Without `flush` it goes to the disk with what comes next, with it a moment later at most. `later`: it is written
-        together with the next intent, or by `sync`, whichever comes first.
+        Without `flush` it goes to the disk with what comes next. `later`: it is written together with the next intent,
+        or by `sync`, whichever comes first.
         """
         statements: list[Statement] = []
         with self._lock:
@@ -225,16 +228,20 @@ class Journal:
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        self._write(statements, flush=bool(new) or (flush and self._due()), later=later and not new)
+        flush = bool(new) or (flush and self._due([self.item(outcome.path) for outcome in outcomes]))
+        self._write(statements, flush=flush, later=later and not new)
 
     def sync(self) -> None:
         """Write what was recorded for later: nothing follows for a while."""
         if self._store:
-            self._store.write(flush=False)
+            self._store.write()
 
-    def _due(self) -> bool:
-        """Whether it is time to wait for the disk: at the first word of a run, and when the last time is long ago."""
+    def _due(self, items: Sequence[UploadItem]) -> bool:
+        """Whether to wait for the disk: at the first word of a run, for what is much, and when it is long ago."""
         now = time.monotonic()
+        files, size = _FEW
+        if len(items) > files or sum(item.size for item in items) > size:
+            return True
         with self._lock:
             due = now - self._flushed >= _UNFLUSHED
             if due:

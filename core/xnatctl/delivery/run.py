@@ -15,7 +15,7 @@ from xnatctl.delivery.awaiting import AwaitLeg
 from xnatctl.delivery.course import Course, Runtime
 from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.reporting import fill_items, incomplete
-from xnatctl.delivery.resource_group import ResourceGroup
+from xnatctl.delivery.resource.group import ResourceGroup
 from xnatctl.delivery.session_leg import SessionLeg
 from xnatctl.errors import (
     DeliveryIncomplete,

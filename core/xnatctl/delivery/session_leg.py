@@ -151,7 +151,8 @@ class SessionLeg:
         verification = self._build_and_count(importer, ref)
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
-        self.report.next.append(settle.archive_command(ref, check.destination.subject, check.destination.session))
+        wanted, words = check.destination, self._runtime.server_words
+        self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session, words))
         if self._wants_verification:
             self._judge(verification)
 

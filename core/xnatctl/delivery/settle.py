@@ -8,7 +8,7 @@ the experiment are read first, and only where they show that the call did not ar
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from xnatctl.delivery.preflight import is_busy
@@ -152,10 +152,10 @@ def _archive(
     archive.archive_row(client, ref, subject=subject, session=session, overwrite=policy)
 
 
-def archive_command(ref: PrearchiveRef, subject: str, session: str) -> str:
-    """The command that archives a row by hand, quoted for a shell."""
+def archive_command(ref: PrearchiveRef, subject: str, session: str, server: Sequence[str] = ()) -> str:
+    """The command that archives a row by hand, quoted for a shell; `server` are the flags that name the server."""
     words = ["xnatctl", "prearchive", "archive", ref.project, ref.timestamp, ref.folder]
-    return shlex.join([*words, "--subject", subject, "--label", session])
+    return shlex.join([*words, "--subject", subject, "--label", session, *server])
 
 
 def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Emit) -> None:

@@ -231,10 +231,11 @@ class Summary:
 
 
 def summaries(directory: Path) -> Iterator[Summary]:
-    """Every journal of the state directory; one that cannot be read has a `problem`."""
+    """Every journal of the state directory in which a run began; one that cannot be read has a `problem`."""
     for path in sorted(directory.glob("*.sqlite")):
         try:
-            yield _summary(path)
+            if (summary := _summary(path)) is not None:
+                yield summary
         except (JournalError, ValueError, KeyError, TypeError) as error:
             problem = error.message if isinstance(error, JournalError) else f"{path} is not a journal that we can read."
             yield Summary(
@@ -250,9 +251,12 @@ def summaries(directory: Path) -> Iterator[Summary]:
             )
 
 
-def _summary(path: Path) -> Summary:
+def _summary(path: Path) -> Summary | None:
+    """None when every run was refused before it began."""
     with _reading(path) as db:
         meta = dict(db.execute("SELECT key, value FROM meta"))
+        if not meta:
+            return None
         run = int(meta["run"])
         counts = db.execute("SELECT outcome, count(*) FROM items WHERE run = ? GROUP BY outcome", (run,)).fetchall()
     return Summary(

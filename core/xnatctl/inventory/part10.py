@@ -141,21 +141,25 @@ def _parse(head: bytes, *, whole: bool) -> tuple[dict[int, bytes], int, bool] | 
     syntax, position = "", start
     if head[start : start + 2] == b"\x02\x00":
         position = _Parser(head, "<", implicit=False).read(start, elements, group=2)
+        _check_end(position, head, whole=whole)
         syntax = _text(elements.get(_TRANSFER_SYNTAX, b""))
     if position >= len(head) and whole and preamble:
         return elements, position, preamble
     if syntax == DEFLATED:
         data = _inflate(head[position:])
-        _Parser(data, "<", implicit=False).read(0, elements)
+        _check_end(_Parser(data, "<", implicit=False).read(0, elements), data, whole=whole)
     else:
         order, implicit = _encoding(head, position, syntax)
-        parser = _Parser(head, order, implicit=implicit)
-        end = parser.read(position, elements)
-        if end >= len(head) and not whole:
-            raise _Short
+        _check_end(_Parser(head, order, implicit=implicit).read(position, elements), head, whole=whole)
         if syntax in ("", IMPLICIT, EXPLICIT):
             elements[_TRANSFER_SYNTAX] = _native(big=order == ">", implicit=implicit).encode()
     return elements, position, preamble
+
+
+def _check_end(end: int, data: bytes, *, whole: bool) -> None:
+    """Raises _Short where a head was cut between two elements, or within the first 8 bytes of the next."""
+    if end + 8 > len(data) and not whole:
+        raise _Short
 
 
 def _plausible(head: bytes) -> bool:
@@ -305,17 +309,13 @@ def _text(value: bytes) -> str:
 
 #: What most files of a study share is worked out once; a hostile tree that shares nothing gains nothing.
 _few = lru_cache(maxsize=4096)
+_shared_uid = _few(is_uid)
 
 
 @_few
 def _shared_text(value: bytes) -> str:
     """`_text` of a value that many files have; equal texts are one object."""
     return intern(_text(value))
-
-
-@_few
-def _shared_uid(value: str) -> bool:
-    return is_uid(value)
 
 
 @_few

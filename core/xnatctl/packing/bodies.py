@@ -134,25 +134,21 @@ def _tar(items: Sequence[UploadItem], open_item: Opener) -> Iterator[bytes]:
     yield bytes(_TAR_END)
 
 
+#: The parts of a header that are the same in all: mode, and owner and group, who are nobody; time; type, and no link.
+_BEFORE_SIZE = b"0000644" + _NUL + 2 * (b"0000000" + _NUL)
+_AFTER_SIZE = b"%011o\0" % _TIME
+_AFTER_SUM = b"0" + bytes(100) + b"ustar" + _NUL + b"00" + bytes(32 + 32 + 8 + 8 + 155 + 12)
+#: The checksum counts its own field as eight blanks.
+_HEADER_SUM = sum(_BEFORE_SIZE + _AFTER_SIZE + _AFTER_SUM + 8 * b" ")
+
+
 def tar_header(name: bytes, size: int) -> bytes:
     """One header of 512 bytes; sizes of 8 GiB and more are written in base 256, as GNU and the JVM's readers do."""
     if len(name) > 100:
         raise ValueError(f"a member name of {len(name)} bytes does not fit a ustar header")
     sized = b"%011o\0" % size if size < 8**11 else b"\x80" + size.to_bytes(11, "big")
-    header = b"".join(
-        [
-            name.ljust(100, b"\0"),
-            b"0000644" + _NUL + 2 * (b"0000000" + _NUL),  # mode; owner and group are nobody's
-            sized,
-            b"%011o\0" % _TIME,
-            b" " * 8,
-            b"0",
-            bytes(100),
-            b"ustar" + _NUL + b"00",
-            bytes(32 + 32 + 8 + 8 + 155 + 12),
-        ]
-    )
-    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
+    checksum = _HEADER_SUM + sum(name) + sum(sized)
+    return b"".join((name.ljust(100, b"\0"), _BEFORE_SIZE, sized, _AFTER_SIZE, b"%06o\0 " % checksum, _AFTER_SUM))
 
 
 # zip (APPNOTE 4.3)

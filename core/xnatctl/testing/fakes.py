@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xnatctl.delivery.outcomes import changed_outcome
-from xnatctl.delivery.resource_writer import goes_alone
+from xnatctl.delivery.resource.writer import goes_alone
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path

@@ -212,7 +212,7 @@ for arguments in json.load(sys.stdin):
 """
 
 
-def test_what_cannot_be_is_said_and_nothing_is_stored(environment, alice, session, tree, sandbox, writes):
+def test_what_cannot_be_is_said_and_nothing_is_stored(environment, xnatctl, alice, session, tree, sandbox, writes):
     places = {"PATH": str(tree), "EMPTY": str(tree / "nothing in here")}
     commands = [
         ["resource", "upload", *(places.get(word, word) for word in arguments), "-o", "json"]
@@ -234,6 +234,8 @@ def test_what_cannot_be_is_said_and_nothing_is_stored(environment, alice, sessio
     assert writes() == []
     assert not any("scans/99" in request["path"] for request in sandbox.requests)
     assert list((sandbox.directory / "archive").rglob("R")) == []
+    left = xnatctl("upload", "status", "-o", "json")
+    assert (left.document["uploads"], left.err) == ([], ""), "what never began is no upload to finish"
 
 
 def test_a_session_in_the_prearchive_cannot_be_attached_to_and_that_is_said(upload, xnatctl, alice, exam, tree):

@@ -67,7 +67,9 @@ def test_secrets_of_a_profile_go_to_its_own_server_only(who, home):
 def test_alias_tokens(who, sandbox):
     from xnatctl_sandbox.state import AliasToken
 
-    sandbox.state.tokens["a-b-c"] = AliasToken(alias="a-b-c", secret="s3cret", login="alice")
+    sandbox.state.tokens["a-b-c"] = AliasToken(
+        alias="a-b-c", secret="s3cret", login="alice", created=sandbox.state.clock.now()
+    )
     assert who(env={"XNAT_TOKEN": "a-b-c:s3cret"}) == ("alice", "variable XNAT_TOKEN")
     assert who(env={"XNAT_TOKEN": "no-colon"}) == 2
     assert who(env={"XNAT_TOKEN": "a-b-c:wrong"}) == 3

@@ -120,14 +120,7 @@ def test_a_file_that_makes_a_receiver_fall_silent_costs_one_file(orthanc, delive
 def test_two_thousand_instances_over_eight_transfer_syntaxes(storescp, xnatctl, mixed, tmp_path, dicom_env):
     expected = mixed.write(tmp_path / "exam", 2000, classes=(mixed.CT, mixed.MR, mixed.SC), studies=3)
     receiver = storescp()
-    done = xnatctl(
-        "session",
-        "upload-dicom",
-        tmp_path / "exam",
-        "-o",
-        "json",
-        env=dicom_env(receiver.port),
-    )
+    done = xnatctl("session", "upload-dicom", tmp_path / "exam", "-o", "json", env=dicom_env(receiver.port))
     assert done.code == 0, done.err
     assert done.document["counts"]["sent"] == 2000
     assert receiver.data_sets(mixed) == expected

@@ -184,6 +184,7 @@ def test_when_it_is_not_archived_in_time_the_next_command_is_named(xnatctl, sand
     resumed = xnatctl("upload", "resume", row["id"], "-o", "json", env={**alice, "XNAT_URL": ""})
     assert resumed.code == 0, resumed.err
     assert resumed.document["counts"]["verified"] == 6
+    assert resumed.document["warnings"] == [], "it is archived already"
     assert len(sandbox.associations) == before, "nothing was sent again"
 
 
@@ -233,6 +234,13 @@ def test_what_a_filter_dropped_is_named(deliver, sandbox, mixed, tmp_path, quiet
     assert done.error.exit_code == 6
     assert "does not hold what is on disk: 3 differences" in done.error.message
     assert sorted(item.sop_instance_uid for item in done.report.items if item.outcome == "missing") == dropped
+    # The filter is gone: the same again sends what is missing, and nothing else.
+    sandbox.switches.rejected_instances = set()
+    quiet_time(8)
+    again = deliver(tmp_path / "exam", sandbox.dicom_port, follow=(sandbox.url, "DEMO", "alice"))
+    assert again.error is None
+    assert (again.report.counts.sent, again.report.counts.verified) == (3, 8)
+    assert arrived(sandbox) == expected
 
 
 def test_a_study_that_went_elsewhere_is_not_claimed(deliver_and_follow, sandbox, mixed, tmp_path):

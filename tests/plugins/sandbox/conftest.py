@@ -166,6 +166,7 @@ class Scu:
         calling: str = "TESTSCU",
         called: str = "XNAT",
         timeout: float = 30,
+        extended: Any = None,
     ) -> Iterator[Any]:
         """An association (perhaps not established), aborted at the end when it still lives; `answers` is what came."""
         from pynetdicom import AE, build_context, evt
@@ -177,7 +178,8 @@ class Scu:
         responses: queue.Queue[Any] = queue.Queue()
         assoc = ae.associate(
             "127.0.0.1", self.sandbox.dicom_port, contexts=[build_context(*context) for context in contexts],
-            ae_title=called, evt_handlers=[
+            ae_title=called, ext_neg=extended,
+            evt_handlers=[
                 (evt.EVT_ACSE_RECV, lambda event: answers.append(event.primitive)),
                 (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)),
                 # Taken where they arrive: pynetdicom's own two readers can steal each other's answers.
@@ -194,8 +196,8 @@ class Scu:
             for connection in sockets:
                 connection.close()  # pynetdicom leaves it open when it was reset
 
-    def store(self, assoc: Any, sop_class: str, sop_instance: str, data: bytes, syntax: str = EXPLICIT) -> Any:
-        """Send bytes as they are; returns the response's command set, None when none came."""
+    def request(self, assoc: Any, sop_class: str, sop_instance: str, data: bytes, syntax: str = EXPLICIT) -> None:
+        """Send bytes as they are, without waiting for the answer."""
         from pynetdicom.dimse_primitives import C_STORE
 
         (context,) = [
@@ -210,6 +212,10 @@ class Scu:
         request.DataSet = io.BytesIO(data)
         assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assoc.dimse.send_msg(request, context.context_id)
+
+    def store(self, assoc: Any, sop_class: str, sop_instance: str, data: bytes, syntax: str = EXPLICIT) -> Any:
+        """Send bytes as they are; returns the response's command set, None when none came."""
+        self.request(assoc, sop_class, sop_instance, data, syntax)
         try:
             response = assoc.responses.get(timeout=assoc.dimse_timeout)
         except queue.Empty:

@@ -90,6 +90,30 @@ def test_vendors_classes_are_stored(receiving, scu):
     assert len(receiving.instances()) == 2
 
 
+def test_the_window_is_mirrored_and_requests_may_overlap(receiving, scu, records, sent_data):
+    """Asked for five at once, five are granted; every one is answered (5.2)."""
+    from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
+
+    window = AsynchronousOperationsWindowNegotiation()
+    window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 5
+    with scu.associate(extended=[window]) as assoc:
+        assert assoc.acceptor.asynchronous_operations == (5, 5)
+        for record in records[:5]:
+            scu.request(assoc, MR, record.sop_instance_uid, sent_data(record.path))
+        answers = [assoc.responses.get(timeout=30) for _ in range(5)]
+        assoc.release()
+    assert [answer.Status for answer in answers] == [0] * 5
+    assert [answer.MessageIDBeingRespondedTo for answer in answers] == [1, 2, 3, 4, 5]
+    assert len(receiving.instances()) == 5
+
+
+def test_the_sites_switch_turns_the_receiver_off(receiving, scu):
+    receiving.state.site["enableDicomReceiver"] = False
+    with scu.associate() as assoc:
+        assert not assoc.is_established
+        assert not assoc.is_rejected
+
+
 def test_quiet_associations_are_ended(receiving, scu, until):
     receiving.switches.dicom_idle_seconds = 0.2
     with scu.associate() as assoc:

@@ -154,3 +154,18 @@ def test_projects(http_call):
 @pytest.mark.parametrize("path", ["/data/projects/../users", "/data/./projects", "/data/projects/%2E%2E"])
 def test_paths_that_are_not_normal_are_rejected(http_call, path):
     assert http_call("GET", path).status == 500
+
+
+def test_accept_and_format(session, http_call):
+    """`format` overrides Accept; for `*/*` lists are JSON and items HTML (2.1)."""
+
+    def kind(path, accept, **query):
+        answer = http_call("GET", path, headers={"Accept": accept}, query=query)
+        return answer.headers["Content-Type"].partition(";")[0]
+
+    listing, item = "/data/projects/DEMO/experiments", f"/data/experiments/{session}"
+    assert [kind(path, "*/*") for path in (listing, item)] == ["application/json", "text/html"]
+    assert [kind(path, "application/json") for path in (listing, item)] == ["application/json"] * 2
+    assert kind(listing, "text/csv") == "text/csv"
+    assert kind(listing, "text/csv", format="json") == "application/json"
+    assert kind(item, "text/html", format="application/json") == "application/json"

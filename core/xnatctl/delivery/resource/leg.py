@@ -13,9 +13,9 @@ from contextlib import ExitStack, suppress
 from xnatctl.delivery.course import Course, context_for
 from xnatctl.delivery.lane import Lane
 from xnatctl.delivery.reporting import incomplete
-from xnatctl.delivery.resource_compare import Comparer, Match
-from xnatctl.delivery.resource_home import find_home
-from xnatctl.delivery.resource_writer import CatalogWriter
+from xnatctl.delivery.resource.compare import Comparer, Match
+from xnatctl.delivery.resource.home import find_home
+from xnatctl.delivery.resource.writer import CatalogWriter
 from xnatctl.errors import DeliveryIncomplete, Interrupted, Refused, VerificationFailed, XnatctlError
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Stage, UploadItem

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.engine import Crew
-from xnatctl.delivery.resource_leg import ResourceLeg
+from xnatctl.delivery.resource.leg import ResourceLeg
 from xnatctl.errors import DeliveryIncomplete, JournalError, Refused, UsageError, XnatctlError
 from xnatctl.model.events import Emit
 from xnatctl.model.plan import Stage, StageKind

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from xnatctl.delivery.outcomes import Counted, failed_outcomes
-from xnatctl.delivery.resource_compare import Comparer, Match
+from xnatctl.delivery.resource.compare import Comparer, Match
 from xnatctl.delivery.retry import classify
 from xnatctl.errors import PluginUnavailable, XnatctlError
 from xnatctl.model.events import Emit
