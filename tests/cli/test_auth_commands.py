@@ -286,7 +286,9 @@ def test_a_profile_and_a_netrc_log_in(cli: Callable[..., Result], home: Path, si
     (home / ".netrc").write_text("machine 127.0.0.1 login bob password secretword\n")
     (home / ".netrc").chmod(0o600)
     site.users["bob"] = "secretword"
-    assert cli("auth", "status", "-o", "json").document["source"] == str(home / ".netrc")
+    done = cli("auth", "status", "-o", "json")
+    assert done.code == 0, done.err
+    assert done.document["source"] == str(home / ".netrc")
     file = home / "c.yaml"
     file.write_text(f"profiles:\n  a: {{url: '{site.url}', username: alice, password: otherword}}\n")
     site.users["alice"] = "otherword"

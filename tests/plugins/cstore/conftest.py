@@ -8,7 +8,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -164,43 +163,6 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
             return Delivery(handover.report, None, events)
 
     return run
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def inside(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Ended]]:
-    """Run the command in this process, which takes a tenth of the time: for what ends before much happens."""
-    from xnatctl.cli.main import run
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-    def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ended:
-        for name in [name for name in os.environ if name.startswith(("XNAT", "XDG_"))]:
-            monkeypatch.delenv(name)
-        for name, value in {**environment, **(env or {})}.items():
-            monkeypatch.setenv(name, value)
-        capsys.readouterr()
-        code = run([os.fspath(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return Ended(code, said.out, said.err)
-
-    yield command
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
