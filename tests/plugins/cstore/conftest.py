@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from programs import system_program
 
 pytest.importorskip("pynetdicom", reason="the dicom extra is not installed")
 
@@ -179,7 +179,7 @@ def dicom_env() -> Callable[..., dict[str, str]]:
 
 
 def _program(name: str) -> str:
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    path = system_program(name)
     if path is None:
         message = f"{name} is not installed: apt-get install dcmtk orthanc"
         if os.environ.get("CI"):

@@ -222,23 +222,24 @@ def test_several_studies_are_followed_together(xnatctl, sandbox, alice, mixed, t
     assert "archived as e1: /data/experiments/" in table.out
 
 
-def test_what_a_filter_dropped_is_named(xnatctl, alice, sandbox, mixed, tmp_path, quiet_time):
+def test_what_a_filter_dropped_is_named(deliver, sandbox, mixed, tmp_path, quiet_time, monkeypatch):
     """0000 for an object that was thrown away: only counting reveals it."""
+    monkeypatch.setattr("xnatctl.delivery.following._LAGS", 0.5)
     expected = mixed.write(tmp_path / "exam", 8, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
     dropped = sorted(expected)[:3]
     sandbox.switches.rejected_instances = set(dropped)
     quiet_time(5)
-    done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
-    assert done.code == 6
-    report = done.document
-    assert sorted(item["sop_instance_uid"] for item in report["items"] if item["outcome"] == "missing") == dropped
-    assert "does not hold what is on disk: 3 differences" in report["error"]["message"]
-    # The filter is gone: the command that the report names sends what is missing, and nothing else.
+    done = deliver(tmp_path / "exam", sandbox.dicom_port, workers=1, follow=(sandbox.url, "DEMO", "alice"))
+    assert done.error is not None
+    assert done.error.exit_code == 6
+    assert "does not hold what is on disk: 3 differences" in done.error.message
+    assert sorted(item.sop_instance_uid for item in done.report.items if item.outcome == "missing") == dropped
+    # The filter is gone: the same again sends what is missing, and nothing else.
     sandbox.switches.rejected_instances = set()
     quiet_time(8)
-    again = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
-    assert again.code == 0, again.err
-    assert (again.document["counts"]["sent"], again.document["counts"]["verified"]) == (3, 8)
+    again = deliver(tmp_path / "exam", sandbox.dicom_port, workers=1, follow=(sandbox.url, "DEMO", "alice"))
+    assert again.error is None
+    assert (again.report.counts.sent, again.report.counts.verified) == (3, 8)
     assert arrived(sandbox) == expected
 
 
