@@ -103,7 +103,7 @@ def _deleted(pid: int) -> int:
     total = 0
     try:
         for entry in os.scandir(f"/proc/{pid}/fd"):
-            if os.readlink(entry.path).endswith("(deleted)"):
+            if entry.name not in ("0", "1", "2") and os.readlink(entry.path).endswith("(deleted)"):
                 total += os.stat(entry.path).st_size
     except OSError:
         pass

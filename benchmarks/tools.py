@@ -133,11 +133,20 @@ def dcmsend(*, nodelay: bool) -> Tool:
     )
 
 
+def _dcmtk(name: str) -> str:
+    """pynetdicom puts programs of the same name beside the interpreter, which may come first in PATH."""
+    own = {Path(sys.prefix, "bin"), Path(sys.executable).parent}
+    places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(place) not in own]
+    return shutil.which(name, path=os.pathsep.join(places)) or name
+
+
 def storescu() -> Tool:
     """DCMTK's other sender."""
     return Tool(
         "storescu, TCP_NODELAY=1",
-        lambda load, sink, _: [["storescu", "+sd", "+r", "-aec", "BENCH", "127.0.0.1", str(sink.port), load.path]],
+        lambda load, sink, _: [
+            [_dcmtk("storescu"), "+sd", "+r", "-aec", "BENCH", "127.0.0.1", str(sink.port), load.path]
+        ],
         {"TCP_NODELAY": "1"},
     )
 

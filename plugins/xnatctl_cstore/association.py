@@ -104,12 +104,13 @@ class Association:
         if early is not None and statuses.says_stored(early.status):  # it cannot have stored what it has not got
             self.abort()
             raise self._remember(Lost("the receiver answered success before it had all of the instance", "garbled"))
-        if rest:
+        self.answered += 1
+        if early is not None:
             self.abort()  # the answer came before the question was out; what is left of it cannot be taken back
-        answer = early or self._answer(dimse.C_STORE)
+            return early
+        answer = self._answer(dimse.C_STORE)
         if more:
             self._stream.limit(self._receiver.answer_timeout)
-        self.answered += 1
         self._heard = time.monotonic()
         return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,20 @@ def test_a_difference_of_the_whole_session_names_no_series() -> None:
     verification = Verification(level=Level.UID, ok=False, differences=differences)
     said = lines(verification=verification, state=PlaceState.ARCHIVED)
     assert said[-2:] == ("subject: it is another", "count: series 1.2: 2, not 3")
+
+
+def test_files_of_a_resource_that_were_compared_by_checksum_are_said_to_be_so() -> None:
+    """Beside instances, which are compared by UID: the level of all is the weaker one."""
+    file = replace(item("a.log", Outcome.VERIFIED), sop_instance_uid="", series_instance_uid="", resource="Physio")
+    said = lines(
+        item("a", Outcome.VERIFIED),
+        file,
+        status=Status.COMPLETE,
+        sent=2,
+        state=PlaceState.ARCHIVED,
+        verification=Verification(level=Level.UID),
+    )
+    assert said[0].endswith("; instances checked by SOP Instance UID, files by checksum.")
 
 
 @pytest.mark.parametrize("key", ["size", "files"])

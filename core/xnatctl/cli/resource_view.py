@@ -14,7 +14,7 @@ from xnatctl.model.words import human_size
 _CHECKED = {
     Level.NONE: "not checked",
     Level.COUNTED: "checked by name and size",
-    Level.UID: "checked by SOP Instance UID, name and size",
+    Level.UID: "instances checked by SOP Instance UID, files by checksum",  # files have no UID, so theirs is closer
     Level.CHECKSUM: "checked by checksum",
 }
 

@@ -79,6 +79,10 @@ class Lab:
     def writes(self) -> int:
         """How often an undisturbed run writes its journal."""
         assert self.run(str(CHILD), "0", "never", str(self.home / "writes"))[0] == 0
+        return self.written()
+
+    def written(self) -> int:
+        """How often the last run that came to its end wrote its journal."""
         return int((self.home / "writes").read_text())
 
     def kill_after(self, seconds: float) -> int:

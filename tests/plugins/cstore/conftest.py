@@ -7,8 +7,6 @@ import importlib.util
 import json
 import os
 import random
-import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from programs import system_program
 
 pytest.importorskip("pynetdicom", reason="the dicom extra is not installed")
 
@@ -166,43 +165,6 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
     return run
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def inside(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Ended]]:
-    """Run the command in this process, which takes a tenth of the time: for what ends before much happens."""
-    from xnatctl.cli.main import run
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-    def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Ended:
-        for name in [name for name in os.environ if name.startswith(("XNAT", "XDG_"))]:
-            monkeypatch.delenv(name)
-        for name, value in {**environment, **(env or {})}.items():
-            monkeypatch.setenv(name, value)
-        capsys.readouterr()
-        code = run([os.fspath(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return Ended(code, said.out, said.err)
-
-    yield command
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def dicom_env() -> Callable[..., dict[str, str]]:
     """The variables that name a receiver."""
@@ -217,7 +179,7 @@ def dicom_env() -> Callable[..., dict[str, str]]:
 
 
 def _program(name: str) -> str:
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    path = system_program(name)
     if path is None:
         message = f"{name} is not installed: apt-get install dcmtk orthanc"
         if os.environ.get("CI"):

@@ -45,10 +45,10 @@ def test_it_needs_no_xnat_no_login_and_reports_by_study(xnatctl, scripted, exam,
     assert sorted(quiet.out.split()) == sorted({item["study_instance_uid"] for item in report["items"]})
 
 
-def test_dry_run_prints_parameters_contexts_and_counts_and_opens_nothing(inside, scripted, exam):
+def test_dry_run_prints_parameters_contexts_and_counts_and_opens_nothing(xnatctl, scripted, exam):
     folder, _ = exam
     receiver = scripted()
-    done = inside(
+    done = xnatctl(
         *COMMAND, folder, "--host", "127.0.0.1", "--port", str(receiver.port), "--called-aet", "SOME AE",
         "--calling-aet", "ME", "--workers", "3", "--dry-run",
     )  # fmt: skip
@@ -61,12 +61,12 @@ def test_dry_run_prints_parameters_contexts_and_counts_and_opens_nothing(inside,
     ):  # fmt: skip
         assert text in done.out
     assert not receiver.talks
-    document = inside(*COMMAND, folder, "--host", "127.0.0.1", "--called-aet", "X", "--dry-run", "-o", "json").document
+    document = xnatctl(*COMMAND, folder, "--host", "127.0.0.1", "--called-aet", "X", "--dry-run", "-o", "json").document
     assert document["transport"]["receiver"] == "127.0.0.1:104"
     assert document["transport"]["calling AE title"] == "XNATCTL"
 
 
-def test_flag_before_variable_before_profile_before_default(inside, home, exam):
+def test_flag_before_variable_before_profile_before_default(xnatctl, home, exam):
     """Every option of the receiver, from each place that it may come from."""
     folder, _ = exam
     config = home / "config" / "xnatctl" / "config.yaml"
@@ -77,7 +77,7 @@ def test_flag_before_variable_before_profile_before_default(inside, home, exam):
     config.chmod(0o600)
 
     def parameters(*flags, **env):
-        return inside(*COMMAND, folder, "--dry-run", "-o", "json", *flags, env=env).document["transport"]
+        return xnatctl(*COMMAND, folder, "--dry-run", "-o", "json", *flags, env=env).document["transport"]
 
     said = parameters()
     assert (said["receiver"], said["called AE title"], said["calling AE title"]) == (
@@ -119,22 +119,22 @@ def test_flag_before_variable_before_profile_before_default(inside, home, exam):
         (("--host", "h", "--called-aet", "X", "--echo", "--dry-run"), "use one of them"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_a_receiver_is_said_before_anything_is_looked_at(inside, exam, flags, message):
-    done = inside(*COMMAND, exam[0], *flags)
+def test_what_cannot_be_a_receiver_is_said_before_anything_is_looked_at(xnatctl, exam, flags, message):
+    done = xnatctl(*COMMAND, exam[0], *flags)
     assert done.code == 2
     assert message in done.err
     assert "Traceback" not in done.err
 
 
-def test_without_a_path_only_echo_works(inside, dicom_env):
-    done = inside(*COMMAND, env=dicom_env(1))
+def test_without_a_path_only_echo_works(xnatctl, dicom_env):
+    done = xnatctl(*COMMAND, env=dicom_env(1))
     assert done.code == 2
     assert "Missing argument 'PATH'" in done.err
 
 
-def test_echo_says_what_the_receiver_is(inside, scripted, dicom_env):
+def test_echo_says_what_the_receiver_is(xnatctl, scripted, dicom_env):
     receiver = scripted()
-    done = inside(*COMMAND, "--echo", env=dicom_env(receiver.port))
+    done = xnatctl(*COMMAND, "--echo", env=dicom_env(receiver.port))
     assert done.code == 0, done.err
     assert "C-ECHO answered" in done.out
     assert "dcm4che-2.0 1.2.40.0.13.1.1 (dcm4che, which XNAT's receiver is made of)" in done.out
@@ -142,9 +142,9 @@ def test_echo_says_what_the_receiver_is(inside, scripted, dicom_env):
     assert not receiver.stored
 
 
-def test_echo_with_a_path_says_what_would_be_taken(inside, scripted, exam, dicom_env, mixed):
+def test_echo_with_a_path_says_what_would_be_taken(xnatctl, scripted, exam, dicom_env, mixed):
     receiver = scripted(take=lambda sop_class, syntax: 4 if syntax == mixed.DEFLATED else 0)
-    done = inside(*COMMAND, exam[0], "--echo", "-o", "json", env=dicom_env(receiver.port))
+    done = xnatctl(*COMMAND, exam[0], "--echo", "-o", "json", env=dicom_env(receiver.port))
     assert done.code == 5
     assert "would not take 5 of 40 files" in done.err
     document = done.document
@@ -155,16 +155,16 @@ def test_echo_with_a_path_says_what_would_be_taken(inside, scripted, exam, dicom
     assert not receiver.stored
 
 
-def test_echo_of_a_receiver_that_offers_none(inside, scripted, dicom_env):
+def test_echo_of_a_receiver_that_offers_none(xnatctl, scripted, dicom_env):
     receiver = scripted(take=lambda sop_class, syntax: 3 if sop_class == "1.2.840.10008.1.1" else 0)
-    done = inside(*COMMAND, "--echo", "-o", "json", env=dicom_env(receiver.port))
+    done = xnatctl(*COMMAND, "--echo", "-o", "json", env=dicom_env(receiver.port))
     assert done.code == 0
     assert done.document["echo_status"] is None
 
 
-def test_echo_of_a_wrong_title_ends_with_what_to_check(inside, scripted, dicom_env):
+def test_echo_of_a_wrong_title_ends_with_what_to_check(xnatctl, scripted, dicom_env):
     receiver = scripted(associate=lambda talk: (1, 1, 7))
-    done = inside(*COMMAND, "--echo", "-o", "json", env=dicom_env(receiver.port, "WRONG"))
+    done = xnatctl(*COMMAND, "--echo", "-o", "json", env=dicom_env(receiver.port, "WRONG"))
     assert done.code == 4
     assert done.document["error"]["code"] == "unreachable"
     assert "no AE title WRONG" in done.document["error"]["message"]
@@ -193,24 +193,24 @@ def test_exit_codes_and_one_document_whatever_happens(xnatctl, scripted, exam, d
     assert counts["found"] == counts["sent"] + counts["skipped"] + counts["failed"] == 40
 
 
-def test_nothing_to_send(inside, tmp_path, dicom_env):
+def test_nothing_to_send(xnatctl, tmp_path, dicom_env):
     (tmp_path / "empty").mkdir()
-    done = inside(*COMMAND, tmp_path / "empty", env=dicom_env(1))
+    done = xnatctl(*COMMAND, tmp_path / "empty", env=dicom_env(1))
     assert done.code == 2
     assert "is empty" in done.err
 
 
-def test_session_upload_names_the_command_that_it_is(inside, exam):
-    done = inside("session", "upload", exam[0], "-P", "P", "-S", "s", "-E", "e", "--mode", "cstore")
+def test_session_upload_names_the_command_that_it_is(xnatctl, exam):
+    done = xnatctl("session", "upload", exam[0], "-P", "P", "-S", "s", "-E", "e", "--mode", "cstore")
     assert done.code == 2
     assert "xnatctl session upload-dicom" in done.err
-    assert "--called-aet" not in inside("session", "upload", "--help").out
-    assert "--compress" not in inside(*COMMAND, "--help").out
+    assert "--called-aet" not in xnatctl("session", "upload", "--help").out
+    assert "--compress" not in xnatctl(*COMMAND, "--help").out
 
 
 @pytest.fixture
-def without_the_extra(tmp_path):
-    """An interpreter in which neither package can be found."""
+def bare(environment, tmp_path):
+    """The command in an interpreter in which neither package can be found."""
     folder = tmp_path / "bare"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
@@ -221,25 +221,36 @@ def without_the_extra(tmp_path):
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Hidden())\n"
     )
-    return {"PYTHONPATH": str(folder)}
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "xnatctl", *map(str, arguments)],
+            env={**environment, "PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    return run
 
 
-def test_without_the_extra_it_names_what_to_install(xnatctl, without_the_extra, tmp_path):
-    done = xnatctl(*COMMAND, tmp_path, "--host", "h", "--called-aet", "X", env=without_the_extra)
-    assert done.code == 8
-    assert "pydicom and pynetdicom" in done.err
-    assert 'pip install "xnatctl[dicom]"' in done.err
-    shown = xnatctl(*COMMAND, "--help", env=without_the_extra)
-    assert shown.code == 0
-    assert "--called-aet" in shown.out
-    rows = xnatctl("plugins", "list", "-o", "json", env=without_the_extra).document["plugins"]
+def test_without_the_extra_it_names_what_to_install(bare, tmp_path):
+    done = bare(*COMMAND, tmp_path, "--host", "h", "--called-aet", "X")
+    assert done.returncode == 8
+    assert "pydicom and pynetdicom" in done.stderr
+    assert 'pip install "xnatctl[dicom]"' in done.stderr
+    shown = bare(*COMMAND, "--help")
+    assert shown.returncode == 0
+    assert "--called-aet" in shown.stdout
+    rows = json.loads(bare("plugins", "list", "-o", "json").stdout)["plugins"]
     (row,) = [row for row in rows if row["name"] == "cstore"]
     assert row["status"] == "unmet"
     assert "pynetdicom" in row["reason"]
 
 
-def test_blocked_it_says_so(inside, tmp_path):
-    done = inside(*COMMAND, tmp_path, env={"XNATCTL_BLOCK_PLUGINS": "cstore"})
+def test_blocked_it_says_so(xnatctl, tmp_path):
+    done = xnatctl(*COMMAND, tmp_path, env={"XNATCTL_BLOCK_PLUGINS": "cstore"})
     assert done.code == 8
     assert "cstore" in done.err
 
@@ -259,13 +270,13 @@ def test_resume_from_anywhere_with_the_same_parameters(xnatctl, scripted, exam, 
     assert done.document["counts"]["skipped"] == 39
 
 
-def test_two_folders_two_journals_and_no_resume_starts_over(inside, scripted, mixed, tmp_path, dicom_env):
+def test_two_folders_two_journals_and_no_resume_starts_over(xnatctl, scripted, mixed, tmp_path, dicom_env):
     one, other = mixed.write(tmp_path / "one", 5, seed=1), mixed.write(tmp_path / "other", 5, seed=2)
     receiver = scripted()
     for folder in ("one", "other", "one"):
-        assert inside(*COMMAND, tmp_path / folder, env=dicom_env(receiver.port)).code == 0
+        assert xnatctl(*COMMAND, tmp_path / folder, env=dicom_env(receiver.port)).code == 0
     assert receiver.digests == {**one, **other}
-    assert inside(*COMMAND, tmp_path / "one", "--no-resume", env=dicom_env(receiver.port)).code == 0
+    assert xnatctl(*COMMAND, tmp_path / "one", "--no-resume", env=dicom_env(receiver.port)).code == 0
     assert len(receiver.stored) == 15
 
 
@@ -312,7 +323,7 @@ def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
 
 @pytest.mark.parametrize("after", [1, 7, 23])
 def test_killed_and_resumed(xnatctl, environment, scripted, exam, dicom_env, after):
-    """SIGKILL from inside the receiver, when so many are stored: at most one file per worker goes again."""
+    """SIGKILL from xnatctl the receiver, when so many are stored: at most one file per worker goes again."""
     folder, expected = exam
     started = threading.Event()
     killed = threading.Event()
@@ -344,25 +355,25 @@ def test_killed_and_resumed(xnatctl, environment, scripted, exam, dicom_env, aft
     assert counts["skipped"] >= after - 3
 
 
-def test_a_ready_made_archive_with_a_capital_suffix_and_a_single_file(inside, scripted, exam, dicom_env, tmp_path):
+def test_a_ready_made_archive_with_a_capital_suffix_and_a_single_file(xnatctl, scripted, exam, dicom_env, tmp_path):
     folder, expected = exam
     with zipfile.ZipFile(tmp_path / "EXAM.ZIP", "w") as bundle:
         for path in folder.iterdir():
             bundle.write(path, path.name)
     receiver = scripted()
-    assert inside(*COMMAND, tmp_path / "EXAM.ZIP", env=dicom_env(receiver.port)).code == 0
+    assert xnatctl(*COMMAND, tmp_path / "EXAM.ZIP", env=dicom_env(receiver.port)).code == 0
     assert receiver.digests == expected
     single = scripted()
-    assert inside(*COMMAND, min(folder.iterdir()), env=dicom_env(single.port)).code == 0
+    assert xnatctl(*COMMAND, min(folder.iterdir()), env=dicom_env(single.port)).code == 0
     assert len(single.digests) == 1
 
 
-def test_the_same_instance_twice_with_different_bytes_is_refused(inside, scripted, exam, dicom_env):
+def test_the_same_instance_twice_with_different_bytes_is_refused(xnatctl, scripted, exam, dicom_env):
     folder, _ = exam
     first = min(folder.iterdir())
     (folder / "other").write_bytes(first.read_bytes() + b"..")
     receiver = scripted()
-    done = inside(*COMMAND, folder, env=dicom_env(receiver.port))
+    done = xnatctl(*COMMAND, folder, env=dicom_env(receiver.port))
     assert done.code == 7
     assert "claim to be the same instance" in done.err
     assert not receiver.talks

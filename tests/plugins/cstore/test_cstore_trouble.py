@@ -324,11 +324,23 @@ def test_a_duplicate_counts_as_there_and_says_so(scripted, deliver, exam):
     assert "says that it has this instance" in entry.note
 
 
-def test_a_failure_that_is_answered_before_the_data_is_all_sent(scripted, deliver, mixed, tmp_path):
+@pytest.fixture
+def one_large(mixed, tmp_path):
+    """Five small instances and one of 16 MiB, which no socket's buffers take: the folder, what must arrive, its UID."""
     folder = tmp_path / "exam"
-    expected = mixed.write(folder, 6, size=2048, syntaxes=(mixed.EXPLICIT,))
-    bad = sorted(expected)[2]
-    receiver = scripted(answer=lambda talk, number, instance: ("early", 0xA900) if instance == bad else 0, max_pdu=4096)
+    expected = mixed.write(folder, 5, syntaxes=(mixed.EXPLICIT,))
+    large = mixed.write(tmp_path / "large", 1, seed=1, size=4096, syntaxes=(mixed.EXPLICIT,))
+    (path,) = (tmp_path / "large").iterdir()
+    path.rename(folder / "large")
+    (uid,) = large
+    return folder, {**expected, **large}, uid
+
+
+def test_a_failure_that_is_answered_before_the_data_is_all_sent(scripted, deliver, one_large):
+    folder, expected, bad = one_large
+    receiver = scripted(
+        answer=lambda talk, number, instance: ("early", 0xA900) if instance == bad else 0, max_pdu=1 << 16
+    )
     done = deliver(folder, receiver.port, workers=1)
     assert done.error is not None
     assert [item.sop_instance_uid for item in done.report.items if item.outcome == "rejected"] == [bad]
@@ -338,11 +350,9 @@ def test_a_failure_that_is_answered_before_the_data_is_all_sent(scripted, delive
 
 
 @pytest.mark.parametrize("status", [0x0000, 0xB000])
-def test_a_success_that_is_answered_before_the_data_is_all_sent_is_none(scripted, deliver, mixed, tmp_path, status):
+def test_a_success_that_is_answered_before_the_data_is_all_sent_is_none(scripted, deliver, one_large, status):
     """What the receiver had not got it cannot have stored."""
-    folder = tmp_path / "exam"
-    expected = mixed.write(folder, 6, size=2048, syntaxes=(mixed.EXPLICIT,))
-    bad = sorted(expected)[2]
+    folder, expected, bad = one_large
     lock, hasty = threading.Lock(), []
 
     def answer(talk, number, instance):
@@ -352,7 +362,7 @@ def test_a_success_that_is_answered_before_the_data_is_all_sent_is_none(scripted
                 return ("early", status)
             return 0
 
-    receiver = scripted(answer=answer, max_pdu=4096)
+    receiver = scripted(answer=answer, max_pdu=1 << 16)
     done = deliver(folder, receiver.port, workers=1)
     assert len(hasty) == 2
     assert done.error is None, done.reasons

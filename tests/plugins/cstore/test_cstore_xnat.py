@@ -77,9 +77,9 @@ def test_every_syntax_that_xnat_takes_arrives_byte_for_byte(xnatctl, sandbox, al
     assert done.document["destination"]["state"] == "receiver"
 
 
-def test_what_xnat_does_not_take_is_named(inside, sandbox, alice, mixed, tmp_path):
+def test_what_xnat_does_not_take_is_named(xnatctl, sandbox, alice, mixed, tmp_path):
     expected = mixed.write(tmp_path / "exam", 12, syntaxes=(mixed.EXPLICIT, mixed.DEFLATED), comments=COMMENTS)
-    done = inside(*COMMAND, tmp_path / "exam", "-o", "json", env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "-o", "json", env=alice)
     assert done.code == 5
     refused = {item["sop_instance_uid"] for item in done.document["items"] if item["outcome"] == "rejected"}
     assert len(refused) == 6
@@ -87,13 +87,13 @@ def test_what_xnat_does_not_take_is_named(inside, sandbox, alice, mixed, tmp_pat
     assert set(arrived(sandbox)) == set(expected) - refused
 
 
-def test_a_hundred_and_thirty_contexts(inside, sandbox, alice, mixed, tmp_path):
+def test_a_hundred_and_thirty_contexts(xnatctl, sandbox, alice, mixed, tmp_path):
     from xnatctl_sandbox.scp_contexts import STORAGE
 
     classes = sorted(STORAGE)[:26]
     syntaxes = (mixed.IMPLICIT, mixed.EXPLICIT, mixed.BIG_ENDIAN, mixed.JPEG, mixed.RLE)
     expected = mixed.write(tmp_path / "exam", 130, syntaxes=syntaxes, classes=classes, comments=COMMENTS)
-    done = inside(*COMMAND, tmp_path / "exam", "--workers", "2", env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--workers", "2", env=alice)
     assert done.code == 0, done.err
     assert arrived(sandbox) == expected
 
@@ -122,16 +122,16 @@ def test_trouble_costs_nothing(deliver, sandbox, mixed, tmp_path, rule):
     assert len(notes) == (40 if rule.get("status") == 0xB000 else 0)
 
 
-def test_the_wrong_title_and_a_caller_that_is_not_known(inside, sandbox, alice, mixed, tmp_path):
+def test_the_wrong_title_and_a_caller_that_is_not_known(xnatctl, sandbox, alice, mixed, tmp_path):
     mixed.write(tmp_path / "exam", 2, comments=COMMENTS)
-    done = inside(*COMMAND, tmp_path / "exam", "--called-aet", "xnat", env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--called-aet", "xnat", env=alice)
     assert done.code == 4
     assert "no AE title xnat" in done.err
     sandbox.add_scp("GUARDED", whitelist_enabled=True, whitelist=("SCANNER",))
-    done = inside(*COMMAND, tmp_path / "exam", "--called-aet", "GUARDED", env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--called-aet", "GUARDED", env=alice)
     assert done.code == 4
     assert "does not let in XNATCTL" in done.err
-    done = inside(
+    done = xnatctl(
         *COMMAND, tmp_path / "exam", "--called-aet", "GUARDED", "--calling-aet", "SCANNER", "--echo", env=alice
     )
     assert "C-ECHO answered" in done.out
@@ -188,22 +188,22 @@ def test_when_it_is_not_archived_in_time_the_next_command_is_named(xnatctl, sand
     assert len(sandbox.associations) == before, "nothing was sent again"
 
 
-def test_a_project_that_leaves_archiving_to_people(inside, sandbox, alice, mixed, tmp_path, quiet_time):
+def test_a_project_that_leaves_archiving_to_people(xnatctl, sandbox, alice, mixed, tmp_path, quiet_time):
     mixed.write(tmp_path / "exam", 6, comments="Project:MANUAL Subject:s1 Session:e1", syntaxes=mixed.OF_XNAT[:2])
     quiet_time(6)
-    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "MANUAL", "-o", "json", env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "MANUAL", "-o", "json", env=alice)
     assert done.code == 6
     report = done.document
     assert report["destination"]["state"] == "prearchive"
     assert "waits in the prearchive of project MANUAL" in report["error"]["message"]
     command = report["next"][0]
     assert command.startswith("xnatctl prearchive archive MANUAL ")
-    assert inside(*command.split()[1:], env=alice).code == 0
-    again = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "MANUAL", env=alice)
+    assert xnatctl(*command.split()[1:], env=alice).code == 0
+    again = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "MANUAL", env=alice)
     assert again.code == 0, again.err
 
 
-def test_several_studies_are_followed_together(inside, sandbox, alice, mixed, tmp_path, quiet_time):
+def test_several_studies_are_followed_together(xnatctl, sandbox, alice, mixed, tmp_path, quiet_time):
     """Each has its own patient ID, which is what becomes the session's label where no comment says more."""
     expected = {}
     for number in range(3):
@@ -212,34 +212,34 @@ def test_several_studies_are_followed_together(inside, sandbox, alice, mixed, tm
             comments=f"Project:DEMO Subject:s{number} Session:e{number}",
         )  # fmt: skip
     quiet_time(15)
-    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
     assert done.code == 0, done.err
     assert {study["session"] for study in done.document["studies"]} == {"e0", "e1", "e2"}
     assert done.document["counts"]["verified"] == 15
     assert arrived(sandbox) == expected
-    table = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", env=alice)
+    table = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", env=alice)
     assert "15 of 15 instances archived in project DEMO" in table.out
     assert "archived as e1: /data/experiments/" in table.out
 
 
-def test_what_a_filter_dropped_is_named(inside, sandbox, alice, mixed, tmp_path, quiet_time, monkeypatch):
+def test_what_a_filter_dropped_is_named(deliver, sandbox, mixed, tmp_path, quiet_time, monkeypatch):
     """0000 for an object that was thrown away: only counting reveals it."""
     monkeypatch.setattr("xnatctl.delivery.following._LAGS", 0.5)
     expected = mixed.write(tmp_path / "exam", 8, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
     dropped = sorted(expected)[:3]
     sandbox.switches.rejected_instances = set(dropped)
     quiet_time(5)
-    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
-    assert done.code == 6
-    report = done.document
-    assert sorted(item["sop_instance_uid"] for item in report["items"] if item["outcome"] == "missing") == dropped
-    assert "does not hold what is on disk: 3 differences" in report["error"]["message"]
-    # The filter is gone: the command that the report names sends what is missing, and nothing else.
+    done = deliver(tmp_path / "exam", sandbox.dicom_port, workers=1, follow=(sandbox.url, "DEMO", "alice"))
+    assert done.error is not None
+    assert done.error.exit_code == 6
+    assert "does not hold what is on disk: 3 differences" in done.error.message
+    assert sorted(item.sop_instance_uid for item in done.report.items if item.outcome == "missing") == dropped
+    # The filter is gone: the same again sends what is missing, and nothing else.
     sandbox.switches.rejected_instances = set()
     quiet_time(8)
-    again = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
-    assert again.code == 0, again.err
-    assert (again.document["counts"]["sent"], again.document["counts"]["verified"]) == (3, 8)
+    again = deliver(tmp_path / "exam", sandbox.dicom_port, workers=1, follow=(sandbox.url, "DEMO", "alice"))
+    assert again.error is None
+    assert (again.report.counts.sent, again.report.counts.verified) == (3, 8)
     assert arrived(sandbox) == expected
 
 
@@ -325,18 +325,18 @@ def test_a_session_whose_study_has_another_uid_is_found_by_its_label(
     ],
 )
 def test_what_verify_needs_is_known_before_anything_is_sent(
-    inside, sandbox, alice, mixed, tmp_path, flags, code, message
+    xnatctl, sandbox, alice, mixed, tmp_path, flags, code, message
 ):
     mixed.write(tmp_path / "exam", 2, comments=COMMENTS)
-    done = inside(*COMMAND, tmp_path / "exam", *flags, env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", *flags, env=alice)
     assert done.code == code
     assert message in done.err
     assert not sandbox.instances()
 
 
-def test_a_dry_run_with_verify_logs_in_nowhere(inside, sandbox, alice, mixed, tmp_path):
+def test_a_dry_run_with_verify_logs_in_nowhere(xnatctl, sandbox, alice, mixed, tmp_path):
     mixed.write(tmp_path / "exam", 2, comments=COMMENTS)
-    done = inside(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "--dry-run", env=alice)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "--dry-run", env=alice)
     assert done.code == 0
     assert "find each study in project DEMO" in done.out
     assert not sandbox.requests

@@ -42,13 +42,14 @@ def test_bundles_are_bounded_in_bytes_and_large_files_go_alone(item):
     [
         ("a.txt", True), ("with space.txt", True), ("sub/folder/~x-1_.nii.gz", True), ("a+b.txt", False),
         ("a%20b.txt", False), ("a#b", False), ("ü.txt", False), ("a[1]", False), ("..", False), ("a/../b", False),
-        ("a//b", False), ("/a", False), ("a/", False), ("new\nline", False), ("a.txt\n", False), ("", False),
+        ("a//b", False), ("/a", False), ("a/", False), ("new\nline", False), ("a.txt\n", False),
     ],
 )  # fmt: skip
 def test_names_that_a_url_keeps(item, name, plain):
     assert is_plain_path(name) is plain
     assert goes_alone(replace(item, name=name)) is plain
     assert not goes_alone(replace(item, name=name, size=0))
+    assert not is_plain_path("")
 
 
 def test_what_goes_alone_and_what_in_a_bundle(tmp_path):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import threading
 import warnings
 from pathlib import Path
 
 import pytest
+from programs import system_program
 
 MR, VERIFICATION = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
@@ -18,7 +18,9 @@ JPEG2000 = "1.2.840.10008.1.2.4.90"
 DEFLATED, HTJ2K = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.201"
 PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
 
-needs_dcmtk = pytest.mark.skipif(shutil.which("storescu") is None, reason="dcmtk is not installed")
+needs_dcmtk = pytest.mark.skipif(
+    system_program("storescu") is None and not os.environ.get("CI"), reason="dcmtk is not installed"
+)
 
 
 @pytest.fixture
@@ -391,10 +393,12 @@ def test_two_sandboxes_cannot_share_a_port(receiving):
 # dcmtk's tools
 
 
-def dcmtk(*arguments):
+def dcmtk(name, *arguments):
     environment = {**os.environ, "TCP_NODELAY": "1"}
+    program = system_program(name)
+    assert program is not None, "apt-get install dcmtk"
     return subprocess.run(
-        [*map(str, arguments)], capture_output=True, text=True, env=environment, timeout=60, check=False
+        [program, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=60, check=False
     )
 
 

@@ -1,0 +1,106 @@
+"""How much memory an upload takes: little for each file, and nothing for its size."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SUPPORT = Path(__file__).parents[2] / "support"
+STUDY = "2.25.4711"
+MIB = 1024  # VmHWM is in KiB
+
+pytestmark = [pytest.mark.once, pytest.mark.timeout(3600)]
+
+
+def _element(group: int, number: int, vr: str, value: str | bytes) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    data += (b"\0" if vr == "UI" else b" ") * (len(data) % 2)
+    return struct.pack("<HH2sH", group, number, vr.encode(), len(data)) + data
+
+
+def _instance(series: int, number: int) -> bytes:
+    """Explicit VR little endian, without pixels (PS3.10 section 7.1)."""
+    uid = f"{STUDY}.{series}.{number}"
+    kind = "1.2.840.10008.5.1.4.1.1.4"
+    meta = _element(2, 2, "UI", kind) + _element(2, 3, "UI", uid) + _element(2, 0x10, "UI", "1.2.840.10008.1.2.1")
+    head = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta))
+    body = _element(8, 0x16, "UI", kind) + _element(8, 0x18, "UI", uid) + _element(8, 0x60, "CS", "MR")
+    body += _element(0x10, 0x20, "LO", "P1") + _element(0x20, 0xD, "UI", STUDY)
+    body += _element(0x20, 0xE, "UI", f"{STUDY}.{series}") + _element(0x20, 0x11, "IS", str(series))
+    return bytes(128) + b"DICM" + head + meta + body
+
+
+@pytest.fixture
+def weigh(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., int]]:
+    """Upload a directory to a server that keeps names only, in a process of its own; returns the peak in KiB."""
+    sinks: list[subprocess.Popen[bytes]] = []
+
+    def run(folder: Path, files: int, *options: str) -> int:
+        sink = subprocess.Popen([sys.executable, SUPPORT / "sink.py"], stdout=subprocess.PIPE)
+        sinks.append(sink)
+        assert sink.stdout is not None
+        url = f"http://127.0.0.1:{int(sink.stdout.readline())}"
+        peak = tmp_path / "peak"
+        temporary = tmp_path / "temporary"
+        temporary.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [
+                *(sys.executable, SUPPORT / "weighed.py", peak, "session", "upload", folder),
+                *("-P", "DEMO", "-S", "s", "-E", folder.name, "--workers", "8", *options),
+            ],
+            env={**environment, "XNAT_URL": url, "XNAT_USER": "alice", "XNAT_PASS": "a", "TMPDIR": str(temporary)},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, (done.stdout[-500:], done.stderr[-500:])
+        assert f"{files} of {files} instances archived".encode() in done.stdout
+        assert not list(temporary.iterdir()), "no temporary file"
+        return int(peak.read_text())
+
+    yield run
+    for sink in sinks:
+        sink.kill()
+        sink.communicate()
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Callable[[str, int], Path]:
+    def make(name: str, files: int) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in range(files):
+            (folder / f"{number:06}").write_bytes(_instance(number % 20, number))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def full() -> bool:
+    return os.environ.get("XNATCTL_LAB") == "full"
+
+
+def test_memory_stays_small_and_grows_by_less_than_a_kibibyte_a_file(weigh: Any, many: Any, full: bool) -> None:
+    files = 20_000 if full else 1_000
+    some = weigh(many("some", files), files)
+    more = weigh(many("more", 5 * files), 5 * files)
+    assert some < 150 * MIB
+    assert more < 150 * MIB
+    assert more - some < 4 * files + 16 * MIB, (some, more)  # buffers fill up while there are few
+
+
+def test_a_very_large_object_is_never_whole_in_memory(weigh: Any, many: Any, full: bool) -> None:
+    folder = many("large", 1)
+    size = 4 * 2**30 if full else 300 * 2**20
+    with (folder / "000000").open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.write(struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, size - file.tell() - 12))
+        file.truncate(size)  # sparse: it takes no room on the disk
+    assert weigh(folder, 1, "--compress", "never") < 120 * MIB
