@@ -71,7 +71,7 @@ class Lab:
         """
         code, _ = self.run(str(CHILD), str(point), when, str(self.home / "writes"))
         if code == 0:
-            assert int((self.home / "writes").read_text()) < point, self.log
+            assert self.written() < point, self.log
             return False
         assert code == -9, (point, when, self.log)
         return True
