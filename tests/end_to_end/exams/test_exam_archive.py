@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 
 def later(done):
     """The one command that the report says to run later."""

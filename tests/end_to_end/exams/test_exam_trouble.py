@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 FILES = {"path": "/files", "method": "PUT"}
 
 

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 #: An observer that ends the process at the n-th thing that it is told, and keeps a list of what it was told.
 OBSERVER = """
 import json, os, signal

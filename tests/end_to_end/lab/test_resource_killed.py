@@ -9,6 +9,8 @@ import urllib.request
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def files(tmp_path):

@@ -12,6 +12,8 @@ import warnings
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 CHILD = """
 import sys
 from pathlib import Path

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 FILES = {"method": "PUT", "path": "/files/"}
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from xnatctl.inventory.walk import scan_path
 
+pytestmark = pytest.mark.once
+
 SAMPLES = Path(pydicom.__file__).parent / "data"
 #: DCMTK's parser does not get to their end: odd in length, implicit under a JPEG transfer syntax, cut off.
 DAMAGED = {"image_dfl.dcm", "SC_rgb_jpeg.dcm", "MR_truncated.dcm", "rtplan_truncated.dcm"}

@@ -12,6 +12,8 @@ from xnatctl.model.events import EventKind
 from xnatctl_cstore import association as association_module
 from xnatctl_cstore import stream as stream_module
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def exam(mixed, tmp_path):

@@ -11,6 +11,8 @@ pytest.importorskip("werkzeug", reason="the sandbox extra is not installed")
 
 from xnatctl_sandbox.server import Sandbox
 
+pytestmark = pytest.mark.once
+
 COMMAND = ("session", "upload-dicom")
 COMMENTS = "Project:DEMO Subject:subj01 Session:sess01"
 

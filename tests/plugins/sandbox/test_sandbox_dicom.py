@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from programs import system_program
 
+pytestmark = pytest.mark.once
+
 MR, VERIFICATION = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 JPEG2000 = "1.2.840.10008.1.2.4.90"
