@@ -22,7 +22,7 @@ def named(report, *outcomes):
 @pytest.mark.parametrize("mode", ["tar", "zip", "gradual"])
 def test_a_series_that_a_filter_drops(lab, mode, place):
     lab.sandbox.state.projects["DEMO"].series_filter = ("Phantom 2",)
-    code, report = lab.upload(mode, place).run()
+    code, report = lab.upload(mode, place).hasten().run()
     assert (code, report["status"]) == (6, "partial"), report["error"]
     dropped = sorted(uid for uid, instance in lab.exam.instances.items() if "series 2" in str(instance.path))
     assert named(report, "missing", "filtered") == dropped
@@ -36,7 +36,7 @@ def test_a_series_that_a_filter_drops(lab, mode, place):
 def test_instances_that_anonymisation_rejects(lab, some, mode, version):
     lab.sandbox.state.version = version
     lab.sandbox.switches.rejected_instances = set(some)
-    code, report = lab.upload(mode).run()
+    code, report = lab.upload(mode).hasten().run()
     assert code == 6, report["error"]
     assert named(report, "missing", "filtered") == some
     assert len(lab.sandbox.instances()) == 55
@@ -47,7 +47,7 @@ def test_instances_that_anonymisation_rejects(lab, some, mode, version):
 def test_in_the_prearchive_rejected_instances_are_named_as_far_as_the_server_shows_them(lab, some, mode):
     """It shows no UIDs there (contract xnat-import 6.2): of a bundle the series is named, and how many are missing."""
     lab.sandbox.switches.rejected_instances = set(some)
-    code, report = lab.upload(mode, "--prearchive").run()
+    code, report = lab.upload(mode, "--prearchive").hasten().run()
     assert code == 6, report["error"]
     if mode == "gradual":
         assert named(report, "filtered") == some
@@ -60,7 +60,7 @@ def test_in_the_prearchive_rejected_instances_are_named_as_far_as_the_server_sho
 @pytest.mark.parametrize("mode", ["tar", "gradual"])
 def test_instances_that_anonymisation_renames(lab, mode):
     lab.sandbox.switches.remap_uids = True
-    code, report = lab.upload(mode).run()
+    code, report = lab.upload(mode).hasten().run()
     assert code == 6, report["error"]
     renamed = sorted(d["sop_instance_uid"] for d in report["verification"]["differences"] if d["kind"] == "remapped")
     assert renamed == sorted(lab.exam.instances)
@@ -70,7 +70,7 @@ def test_instances_that_anonymisation_renames(lab, mode):
 def test_what_the_server_lost_is_found_by_verify_too(lab, some, xnatctl, alice):
     """At any later time."""
     lab.sandbox.switches.lost_instances = set(some)
-    assert lab.upload("tar").run()[0] == 6
+    assert lab.upload("tar").hasten().run()[0] == 6
     done = xnatctl("session", "verify", lab.exam.directory, "-P", "DEMO", "-S", "s", "-E", "e", "-o", "json", env=alice)
     assert done.code == 6
     assert named(done.document, "missing") == some
