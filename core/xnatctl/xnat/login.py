@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from xnatctl import log
-from xnatctl.errors import AuthenticationError, NotXnat, UsageError, XnatctlError
+from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError, XnatctlError
 from xnatctl.plugin.protocols import Credential
 from xnatctl.xnat.addresses import is_loopback
 from xnatctl.xnat.cookies import SESSION, is_same_session, is_token, session_timeout
@@ -143,9 +143,11 @@ class Login:
         try:
             name, cookies = self._who(cookies)
             self._must_be(name, credential)
-        except XnatctlError:
-            with suppress(XnatctlError):  # the login itself succeeded: leave no open session behind
-                client.probe("DELETE", _PATH, cookies, timeout=10)
+        except BaseException as error:
+            # The login itself succeeded: leave no open session behind, and keep nobody waiting who pressed Ctrl-C.
+            patient = isinstance(error, XnatctlError) and not isinstance(error, Interrupted)
+            with suppress(XnatctlError):
+                client.probe("DELETE", _PATH, cookies, timeout=10 if patient else 2)
             raise
         assert name is not None
         self._accept(name, credential, cookies, opened=True)

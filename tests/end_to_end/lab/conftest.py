@@ -6,6 +6,7 @@ fails prints the seed that repeats it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -105,6 +106,11 @@ class Lab:
             rows = db.execute("SELECT name, outcome FROM items").fetchall()
         db.close()
         return {bytes(name).decode().removesuffix(".dcm"): outcome for name, outcome in rows}
+
+    @staticmethod
+    def digest(path: Path) -> str:
+        """SHA-256 of a file, in hex."""
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def arrivals(self) -> list[str]:
         """SOP Instance UIDs in the order in which the server stored them, repetitions included."""
