@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
-from xnatctl.api import Document
+from xnatctl.api import Document, printable
 
 
 class Json:
@@ -32,7 +32,11 @@ class Yaml:
         import yaml
 
         # Through JSON: what is written is exactly what JSON would hold, lone surrogates escaped.
-        yaml.safe_dump(_plain(json.loads(json.dumps(document.data))), out, sort_keys=False, allow_unicode=True)
+        data = _plain(json.loads(json.dumps(document.data)))
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        if printable(text) != text:  # marks that turn the direction of a line, which YAML counts as printable
+            text = yaml.safe_dump(data, sort_keys=False)
+        out.write(text)
 
 
 def _plain(value: Any) -> Any:

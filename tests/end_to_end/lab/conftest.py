@@ -114,7 +114,8 @@ class Lab:
 
     def arrivals(self) -> list[str]:
         """SOP Instance UIDs in the order in which the server stored them, repetitions included."""
-        lines = (self.sandbox.directory / "received.jsonl").read_text().splitlines()
+        record = self.sandbox.directory / "received.jsonl"
+        lines = record.read_text().splitlines() if record.exists() else []
         return [json.loads(line)["sop_instance_uid"] for line in lines]
 
     def quiet(self) -> None:

@@ -162,6 +162,23 @@ def test_it_holds_no_patient_and_no_secret(lab, home):
     assert b"alice" not in content
 
 
+def test_what_is_on_its_way_is_in_the_file_before_the_server_has_read_it(lab, assert_exactly):
+    """The request is held before its body is read; a reader of its own finds the intent, and after a kill it counts."""
+    lab.sandbox.faults.load([{"match": IMPORT, "nth": 5, "action": "hold", "seconds": HANGS}])
+    running = lab.upload("gradual").start()
+    while len(lab.arrivals()) < 59:
+        time.sleep(0.02)
+        assert running.poll() is None
+    (held,) = set(lab.exam.instances) - set(lab.arrivals())
+    assert lab.journal()[held] == "sending"
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -9
+    lab.sandbox.faults.end()
+    lab.finish(workers=4, most=1)
+    assert held in lab.arrivals()[59:]
+    assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
+
+
 def test_the_second_of_two_runs_waits_and_then_sends_nothing(lab, assert_exactly):
     lab.sandbox.faults.load([{"match": IMPORT, "nth": 5, "action": "delay", "seconds": HANGS}])
     first = lab.upload("gradual").start()

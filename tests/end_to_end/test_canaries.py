@@ -1,0 +1,145 @@
+"""No secret and no patient leaves through a word that is printed, logged, recorded or put into an address."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+
+PASSWORD = 'C4n4ry "pä55/wörd" 100%'
+PATIENT = {
+    "PatientName": "Canarydoe^Jane",
+    "PatientID": "C4N4RY-ID-77",
+    "PatientBirthDate": "19010203",
+    "AccessionNumber": "C4N4RYACC",
+    "PatientComments": "c4n4ry comment of a radiologist",
+    "OtherPatientNames": "Canaryjones^June",
+}
+NAMES = ("-P", "DEMO", "-S", "s", "-E", "e")
+IMPORT = {"path": "/services/import"}
+
+
+@pytest.fixture
+def patient(own_exam):
+    """An exam of somebody: what identifies them is in every file, in private elements too."""
+    import pydicom
+
+    for instance in own_exam.instances.values():
+        ds = pydicom.dcmread(instance.path)
+        for keyword, value in PATIENT.items():
+            setattr(ds, keyword, value)
+        ds.private_block(0x0011, "CANARY", create=True).add_new(1, "LO", "c4n4ry private")
+        ds.save_as(instance.path)
+    found = leaks(PATIENT, {"file": next(iter(own_exam.instances.values())).path.read_bytes()})
+    assert len({leak.split()[0] for leak in found}) == len(PATIENT), "what is looked for can be found"
+    (own_exam.directory / "notes").mkdir()
+    (own_exam.directory / "notes" / "readme.txt").write_text("c4n4ry note")
+    return own_exam
+
+
+def forms(text):
+    """A text as it may be written by somebody who did not mean to write it."""
+    swapped = " ".join(reversed(text.split("^")))
+    raw = {text, swapped, quote(text), quote(text, safe=""), json.dumps(text)[1:-1], repr(text)[1:-1]}
+    basic = base64.b64encode(f"alice:{text}".encode())
+    return {form.encode() for form in raw} | {text.encode("utf-16-le"), base64.b64encode(text.encode()), basic}
+
+
+def leaks(secrets, places):
+    """Where a secret stands; the secret itself is not printed."""
+    return sorted(
+        f"{name} in {place} at {content.index(form)}"
+        for place, content in places.items()
+        for name, text in secrets.items()
+        for form in forms(text)
+        if len(form) > 5 and form in content
+    )
+
+
+def written(root, *apart):
+    """Every file below a folder, but for those that the test put there."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not any(path.is_relative_to(folder) for folder in apart)
+    }
+
+
+@pytest.fixture
+def everything(hasty, sandbox, patient, tmp_path, home):
+    """Run commands as loudly as they can be; returns all that they said, wrote and asked for."""
+    sandbox.state.users["alice"].password = PASSWORD
+    places = {}
+
+    def run(*arguments, env=None):
+        number = len(places)
+        log = ("-vv", "--log-file", tmp_path / f"{number}.log") if arguments[0] not in ("plugins", "--version") else ()
+        variables = {"XNAT_URL": sandbox.url, "XNAT_USER": "alice", "XNAT_PASS": PASSWORD, **(env or {})}
+        done = hasty(*arguments, *log, env=variables)
+        assert "Traceback" not in done.err
+        places[f"{number}: {' '.join(map(str, arguments[:3]))} (stdout)"] = done.out.encode()
+        places[f"{number}: {' '.join(map(str, arguments[:3]))} (stderr)"] = done.err.encode()
+        return done
+
+    def collect():
+        places.update(written(tmp_path, patient.directory, sandbox.directory))
+        places["addresses"] = "\n".join(f"{r['path']}?{r['query']}" for r in sandbox.requests).encode()
+        return places
+
+    run.collect = collect
+    return run
+
+
+def test_of_every_command_that_reads(everything, patient, sandbox):
+    upload = ("session", "upload", patient.directory, *NAMES)
+    assert everything(*upload, "-o", "json").code == 0
+    assert everything(*upload, "--dry-run", "-o", "json").code == 0
+    assert everything(*upload, "--dry-run").code == 0
+    assert everything("session", "verify", patient.directory, *NAMES, "-o", "json").code == 0
+    for command in (
+        ("session", "list", "-P", "DEMO"), ("session", "show", "e", "-P", "DEMO"), ("scan", "list", "e", "-P", "DEMO"),
+        ("prearchive", "list", "-P", "DEMO"), ("upload", "status"), ("upload", "status", "DEMO/e"), ("auth", "status"),
+        ("doctor",), ("config", "show"), ("plugins", "list"),
+    ):  # fmt: skip
+        everything(*command)
+        everything(*command, "-o", "json")
+    assert leaks({**PATIENT, "password": PASSWORD, "private": "c4n4ry"}, everything.collect()) == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("mode", ["tar", "gradual"])
+def test_of_uploads_that_fail(everything, patient, sandbox, mode):
+    upload = ("session", "upload", patient.directory, *NAMES, "--mode", mode)
+    sandbox.switches.rejected_instances = set(sorted(patient.instances)[:3])
+    for fault in (
+        {"action": "status", "status": 403}, {"action": "status", "status": 500}, {"action": "rst"},
+        {"action": "status", "status": 413}, {"action": "redirect"}, {"action": "status", "page": "login"},
+        {"action": "store-then-cut", "times": 3}, {"action": "status", "status": 400, "page": "plain"},
+    ):  # fmt: skip
+        sandbox.faults.load([{"match": IMPORT, **fault}])
+        everything(*upload, "-o", "json")
+    sandbox.faults.load([{"match": IMPORT, "nth": 1, "action": "expire-session", "login": "alice"}])
+    everything(*upload, env={"XNAT_PASS": PASSWORD + "x"})
+    sandbox.faults.end()
+    assert everything(*upload, "--no-resume").code == 6
+    sandbox.switches.rejected_instances = set()
+    row = everything("upload", "status", "-o", "json").document["uploads"][0]
+    assert everything("upload", "resume", row["id"]).code == 0
+    assert leaks({**PATIENT, "password": PASSWORD, "private": "c4n4ry"}, everything.collect()) == []
+
+
+@pytest.mark.once
+def test_of_sessions_on_the_server(everything, patient, sandbox, home):
+    """A session token stands in the file that keeps it, and nowhere else."""
+    assert everything("auth", "login").code == 0
+    assert everything("session", "upload", patient.directory, *NAMES, env={"XNAT_PASS": ""}).code == 0
+    tokens = [session.id for session in sandbox._application.accounts.open_sessions("alice")]
+    assert tokens
+    kept = list((home / "state" / "xnatctl" / "tokens").iterdir())
+    assert any(tokens[0].encode() in path.read_bytes() for path in kept)
+    assert everything("auth", "status", env={"XNAT_PASS": ""}).code == 0
+    places = {place: text for place, text in everything.collect().items() if "tokens/" not in place}
+    assert leaks({f"token {number}": token for number, token in enumerate(tokens)}, places) == []
+    assert leaks({"password": PASSWORD}, everything.collect()) == []
