@@ -17,6 +17,7 @@ BIG = (1 << 30) if LAB else (64 << 20)
 NO_URL = "#?%;\\"
 
 
+@pytest.mark.once
 @pytest.mark.timeout(1800 if LAB else 240)
 @pytest.mark.filterwarnings("ignore")  # xnatpy's own habits are not ours to judge
 def test_a_whole_exam(xnatctl, sandbox, alice, make_root, tmp_path, assert_exactly, attached, exam_writes):

@@ -84,6 +84,7 @@ def test_a_large_file_is_never_whole_in_memory(measured, session, tmp_path, sand
         assert hashlib.file_digest(one, "sha256").digest() == hashlib.file_digest(other, "sha256").digest()
 
 
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore")  # xnatpy's own habits are not ours to judge
 def test_xnatpy_reads_them_back(xnatctl, alice, sandbox, session, tree, contents, tmp_path):
     assert xnatctl("resource", "upload", session, "BIDS", tree, env=alice).code == 0
