@@ -21,10 +21,15 @@ _LOOK = 0.01
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command. Times in seconds, `memory` and `temporary` in bytes, `code` the last exit code."""
+    """One run of a command.
+
+    Times in seconds, `system` is the part of `cpu` that the system took; `memory` and `temporary` in bytes, `code` the
+    last exit code.
+    """
 
     wall: float
     cpu: float
+    system: float
     memory: int
     temporary: int
     code: int
@@ -53,16 +58,17 @@ def run(pipeline: Sequence[Sequence[str]], environment: Mapping[str, str], limit
         watch = _Watch([child.pid for child in children], Path(scratch))
         killer = threading.Timer(limit, lambda: [child.kill() for child in children])
         killer.start()
-        cpu, code = 0.0, 0
+        cpu, system, code = 0.0, 0.0, 0
         for child in children:
             _, status, used = os.wait4(child.pid, 0)
             child.returncode = code = os.waitstatus_to_exitcode(status)
             cpu += used.ru_utime + used.ru_stime
+            system += used.ru_stime
         wall = time.monotonic() - started
         killer.cancel()
         memory, temporary = watch.stop()
         said.seek(0)
-        return Run(wall, cpu, memory, temporary, code, said.read()[-2000:].decode(errors="replace"))
+        return Run(wall, cpu, system, memory, temporary, code, said.read()[-2000:].decode(errors="replace"))
 
 
 class _Watch:

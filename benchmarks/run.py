@@ -2,9 +2,11 @@
 
 usage: python benchmarks/run.py [--only tar,zip,...] [--load ct,mr,multiframe] [--rounds N] [--scale F] [--quick]
                                 [--data DIR] [--json FILE]
+       python benchmarks/run.py profile --load mr --mode tar [--rounds N] [--scale F] [--data DIR]
 
 Each round runs every tool once; a ratio is ours to the other in the same round, given as the median of the rounds with
 its spread. No figure is a pass mark: the exit code is 1 only when ours did not deliver every byte.
+`profile` looks at one upload of ours instead; see profiling.py.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import profiling
 import tools
 import workloads
 from measure import Run, run, sink
@@ -186,6 +189,12 @@ def main() -> int:
     arguments = _arguments()
     data = arguments.data
     data.mkdir(parents=True, exist_ok=True)
+    if arguments.what == "profile":
+        for mode in arguments.mode.split(","):
+            for name in (arguments.load or "mr").split(","):
+                load = workloads.make(data, name, _count(name, arguments.scale))
+                print(profiling.profile(mode, load, arguments.rounds or 5), flush=True)
+        return 0
     wanted = arguments.only.split(",") if arguments.only else [*(entry.name for entry in COMPARISONS), "startup"]
     kept: list[dict[str, Any]] = []
     right = True
@@ -229,6 +238,8 @@ def _count(name: str, scale: float) -> int:
 def _arguments() -> argparse.Namespace:
     names = ",".join(entry.name for entry in COMPARISONS)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", nargs="?", choices=("compare", "profile"), default="compare")
+    parser.add_argument("--mode", default="tar", help=f"of {','.join(profiling.KINDS)}; what is profiled")
     parser.add_argument("--only", help=f"of {names},startup")
     parser.add_argument("--load", help="of ct,mr,multiframe")
     parser.add_argument("--rounds", type=int)

@@ -1,12 +1,16 @@
-"""HTTP/1.1 by the standard library's http.client, on a stream of ours.
+"""HTTP/1.1 on a stream of ours; answers are read by the standard library's http.client.
 
 The library is lenient where that hides that an answer broke off: to it, the end of a connection ends a status line, a
 head, a body and the trailers. A lost answer must not look like an empty one, so all of these are errors here.
+
+It reads heads as if they were mails, which takes as long as all the rest of a small request. So a head in which every
+line is of the plainest form is taken apart here; whatever is the least bit unusual is left to the library.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from email.errors import (
     FirstHeaderLineIsContinuationDefect,
@@ -15,8 +19,8 @@ from email.errors import (
     MissingHeaderBodySeparatorDefect,
 )
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPResponse, InvalidURL
-from typing import TYPE_CHECKING
+from http.client import HTTPMessage, HTTPResponse
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xnatctl.xnat.sockets import Stream, WireError, WriteError
 
@@ -34,19 +38,29 @@ _MALFORMED = (
     MissingHeaderBodySeparatorDefect,
 )
 
+#: What a request is written of (RFC 9110, 5.5 and 5.6.2; RFC 9112, 3): a line end in one of these would begin another.
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_VALUE = re.compile(rb"[^\r\n\0]*")
+
+#: A head that needs no library: a final status, and lines of a name and printable ASCII, each ended as it should be.
+_PLAIN = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: ([\x20-\x7e]*))?\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)*)\r\n"
+)
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_PLAIN_METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
+_NO_MESSAGE = HTTPMessage()
+
 
 class _Plug:
-    """As much of a socket as http.client asks for. It may let go of it; the stream is closed by whoever made it."""
+    """As much of a socket as http.client asks for to read from it."""
 
     def __init__(self, stream: Stream) -> None:
-        self.sendall = stream.write
         self.reader = _Reader(_Feed(stream))
 
     def makefile(self, _: str) -> _Reader:
         return self.reader
-
-    def close(self) -> None:
-        pass
 
 
 class _Feed(io.RawIOBase):
@@ -95,11 +109,67 @@ class _Reader(io.BufferedReader):
         """An answer has done with it, the connection has not."""
 
 
+class _Head(NamedTuple):
+    """A plain head: `length` of the body, None when it is chunked; `size` is its own length, in bytes."""
+
+    status: int
+    reason: bytes
+    fields: list[tuple[bytes, bytes]]
+    length: int | None
+    close: bool
+    size: int
+
+
+def plain_head(data: bytes) -> _Head | None:
+    """The head at the beginning of `data`; None when it is not all there, or not so plain as to be certain.
+
+    It must say in exactly one way where the body ends, and say nothing of the connection but that it goes on or ends.
+    """
+    match = _PLAIN.match(data)
+    if match is None or match[1] in (b"204", b"304"):
+        return None
+    fields, said = [], {}
+    for line in match[3].split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        value = value.strip(b" \t")
+        fields.append((name, value))
+        if (low := name.lower()) in (b"content-length", b"transfer-encoding", b"connection"):
+            if low in said:
+                return None
+            said[low] = value.lower()
+    coding, length = said.get(b"transfer-encoding"), said.get(b"content-length")
+    if said.get(b"connection", b"close") not in (b"close", b"keep-alive"):
+        return None
+    if not (coding == b"chunked" and length is None) and not (coding is None and length and _LENGTH.fullmatch(length)):
+        return None
+    close = said.get(b"connection") == b"close"
+    return _Head(int(match[1]), match[2] or b"", fields, None if length is None else int(length), close, match.end())
+
+
 class Response(HTTPResponse):
     """An answer; raises WireError for what does not say for certain where it ends."""
 
+    def __init__(self, plug: Any, method: str) -> None:
+        super().__init__(plug, method=method)
+        self._plain = method in _PLAIN_METHODS
+        self._fields: list[tuple[bytes, bytes]] | None = None
+
     def begin(self) -> None:
         """Read the final head; interim answers (1xx) are passed over, of which the library knows only the first."""
+        reader: Any = self.fp
+        head = plain_head(reader.peek(1)) if self._plain else None
+        if head is None:
+            self._begin()
+            return
+        reader.read(head.size)
+        self._fields = head.fields
+        self.headers = self.msg = _NO_MESSAGE
+        self.code = self.status = head.status
+        self.reason, self.version = head.reason.decode("ascii").strip(), 11
+        self.chunked, self.chunk_left, self.length = head.length is None, None, head.length
+        self.will_close = head.close
+
+    def _begin(self) -> None:
         super().begin()
         while self.status < HTTPStatus.OK:
             if self.status == HTTPStatus.SWITCHING_PROTOCOLS:
@@ -129,6 +199,8 @@ class Response(HTTPResponse):
 
     def fields(self) -> list[tuple[bytes, bytes]]:
         """The headers as bytes; a value that went over several lines, as servers of old wrote it, is one."""
+        if self._fields is not None:
+            return self._fields
         return [
             (name.encode("ascii"), b" ".join(line.strip() for line in value.encode("latin-1").split(b"\n")).strip())
             for name, value in self.headers.items()
@@ -142,17 +214,12 @@ class Response(HTTPResponse):
             raise WireError("the server closed it")
 
 
-class Channel(HTTPConnection):
+class Channel:
     """One connection, for one request after the other."""
 
-    auto_open = 0
-    response_class = Response
-
     def __init__(self, stream: Stream) -> None:
-        super().__init__("")  # the host is in the headers, and the connection is there
         self.stream = stream
         self._plug = _Plug(stream)
-        self.sock = self._plug
 
     def ask(self, method: str, target: str, headers: Headers, content: Iterable[bytes] = ()) -> tuple[Response, bool]:
         """Send a request; returns when the head of the answer is there.
@@ -160,25 +227,41 @@ class Channel(HTTPConnection):
         False when the server did not take all of the request: then its answer says why. Raises WireError, Halted,
         HTTPException, and what `content` raises.
         """
-        try:
-            self.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers:
-                self.putheader(name, value)
-        except (ValueError, InvalidURL):
-            # The library quotes the header, which may hold a secret.
-            raise WireError("the request cannot be written as HTTP") from None
+        head = _request_head(method, target, headers)
+        pieces = iter(content)
         whole = True
         try:
-            self.endheaders()
-            for piece in content:
+            try:
+                head += next(pieces, b"")  # a small request is one packet, and one system call
+            except Exception:
+                self.stream.write(head)  # begun and broken off, like one whose source fails later: servers log that
+                raise
+            self.stream.write(head)
+            for piece in pieces:
                 if piece:
-                    self.send(piece)
+                    self.stream.write(piece)
         except WriteError:
             whole = False
-        answer = self.getresponse()
-        assert isinstance(answer, Response)
+        answer = Response(self._plug, method)
+        answer.begin()
         return answer, whole
 
     def reusable(self, answer: Response) -> bool:
         """Whether another request may follow an answer that was read to its end and closed: nothing came behind it."""
         return not answer.will_close and not self._plug.reader.holds()
+
+
+def _request_head(method: str, target: str, headers: Headers) -> bytes:
+    """Request line and headers. Raises WireError for what cannot be written; it may be a secret, so it is not told."""
+    try:
+        lines = [b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), target.encode("ascii"))]
+    except UnicodeEncodeError:
+        raise WireError("the request cannot be written as HTTP") from None
+    right = _TOKEN.fullmatch(method.encode("ascii")) and _TARGET.fullmatch(target.encode("ascii"))
+    for name, value in headers:
+        right = right and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if not right:
+        raise WireError("the request cannot be written as HTTP")
+    lines.append(b"\r\n")
+    return b"".join(lines)

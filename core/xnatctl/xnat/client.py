@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from http.client import HTTPException
@@ -54,8 +54,11 @@ HASTY_TIMEOUT = 2.0
 #: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
 _KEEP_IDLE = 15.0
 
-#: Imports go to one URL again and again.
-_url = lru_cache(maxsize=64)(httpx.URL)
+
+@lru_cache(maxsize=64)
+def _target(url: str) -> str:
+    """What stands in the first line of a request; imports go to one URL again and again."""
+    return httpx.URL(url).raw_path.decode("ascii")
 
 
 class XnatClient:
@@ -98,9 +101,9 @@ class XnatClient:
         always = {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         host = httpx.Request("GET", self.server).headers["host"]
         self._always = [(name.encode(), value.encode("ascii")) for name, value in {"Host": host, **always}.items()]
-        self._transport = _Transport(Wires(self._sockets, self._place(tls), keep=_KEEP_IDLE))
+        self._wires = Wires(self._sockets, self._place(tls), keep=_KEEP_IDLE)
         self._http = httpx.Client(
-            transport=self._transport,
+            transport=_Transport(self._wires),
             headers=always,
             follow_redirects=False,
             trust_env=False,  # the proxy is chosen above; nothing else of the environment is wanted
@@ -290,10 +293,10 @@ class XnatClient:
             with self._sockets.carrying(exchange):
                 exchange.check()
                 answer = self._answer(call, {**headers, **call.headers()}, body)
-                fed = call.into() if call.into is not None and answer.status_code == 200 else None
+                fed = call.into() if call.into is not None and answer.status == 200 else None
                 try:
                     encoding = answer.headers.get("content-encoding", "identity")
-                    content = replies.read_body(encoding, answer.iter_raw(), call.limit, self.server, fed)
+                    content = replies.read_body(encoding, answer.pieces, call.limit, self.server, fed)
                 finally:
                     answer.close()
         except BodyError as error:
@@ -303,34 +306,43 @@ class XnatClient:
         finally:
             if body is not None:
                 body.close()  # a source that was not read to its end closes its files now
-        given = cookie_lines.received(answer.headers.get_list("set-cookie"), self._context)
-        # No secret in what is handed on: a reply may end in a log.
-        named = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
-        return Reply(status=answer.status_code, headers=named, content=content, fed=fed), given
+        given = cookie_lines.received(answer.cookies, self._context)
+        return Reply(status=answer.status, headers=answer.headers, content=content, fed=fed), given
 
-    def _answer(self, call: Call, headers: Mapping[str, str], body: Iterator[bytes] | None) -> httpx.Response:
-        """The head of the answer. What carries a body goes straight to the transport.
+    def _answer(self, call: Call, headers: Mapping[str, str], body: Iterator[bytes] | None) -> _Answer:
+        """The head of the answer. What carries a body goes straight to the wires.
 
-        That is gone through once for each file of `--mode gradual`, and httpx's client would take a third of its time
-        for redirects, cookies and authentication, none of which is wanted.
+        That is gone through once for each file of `--mode gradual`, and httpx would take half of its time for building
+        objects, and for redirects, cookies and authentication, none of which is wanted.
         """
-        url = _url(self.server + call.target)
+        url = self.server + call.target
         if body is None:
-            return self._http.send(self._http.build_request(call.method, url, headers=headers), stream=True)
+            reply = self._http.send(self._http.build_request(call.method, url, headers=headers), stream=True)
+            return _Answer(reply.status_code, reply.headers.multi_items(), reply.iter_raw(), reply.close)
         raw = [*self._always, *((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items())]
-        answer = self._transport.handle_request(httpx.Request(call.method, url, headers=raw, stream=_Content(body)))
-        log.get().debug("HTTP Request", method=call.method, path=call.path, status=answer.status_code)
-        return answer
+        answer = self._wires.send(call.method, _target(url), raw, body)
+        if log.wanted():
+            log.get().debug("HTTP Request", method=call.method, path=call.path, status=answer.status)
+        fields = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in answer.headers]
+        return _Answer(answer.status, fields, answer, answer.close)
 
 
-class _Content(httpx.SyncByteStream):
-    """The body of a request; its source is closed by whoever made it."""
+class _Answer:
+    """An answer, its body still to come from `pieces`. The cookies are apart: no secret is in what is handed on."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._pieces
+    def __init__(
+        self, status: int, fields: Iterable[tuple[str, str]], pieces: Iterable[bytes], close: Callable[[], None]
+    ) -> None:
+        self.status = status
+        self.pieces = pieces
+        self.close = close
+        self.cookies: list[str] = []
+        self.headers: dict[str, str] = {}
+        for name, value in fields:
+            if name == "set-cookie":
+                self.cookies.append(value)
+            else:
+                self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
 
 
 class _Transport(httpx.BaseTransport):
@@ -346,13 +358,13 @@ class _Transport(httpx.BaseTransport):
         assert isinstance(request.stream, httpx.SyncByteStream)
         target = request.url.raw_path.decode("ascii")
         answer = self._wires.send(request.method, target, request.headers.raw, request.stream)
-        return httpx.Response(status_code=answer.status, headers=answer.headers, stream=_Answer(answer))
+        return httpx.Response(status_code=answer.status, headers=answer.headers, stream=_Body(answer))
 
     def close(self) -> None:
         self._wires.close()
 
 
-class _Answer(httpx.SyncByteStream):
+class _Body(httpx.SyncByteStream):
     """The body of an answer, as it arrives."""
 
     def __init__(self, answer: Answer) -> None:

@@ -184,15 +184,26 @@ class Stream:
         self._early = b""
         self._ended = False
         self._listening = True
+        self._direct = not isinstance(sock, ssl.SSLSocket)
+        self._poller = select.poll()
+        self._poller.register(sock, select.POLLIN)
+        self._events = select.POLLIN
 
     def write(self, data: bytes) -> None:
-        """Send everything. Raises WriteError, Halted."""
-        exchange = self._begin()
+        """Send everything. Raises WriteError, Halted.
+
+        Before the first bytes of a request there is nothing to listen for: its connection is new, or was `silent` a
+        moment ago.
+        """
+        first = self._begin()
+        exchange = self._owner.current
         view = memoryview(data)
         moved = time.monotonic()
         while view:
             exchange.check()
-            self._listen()
+            if not first:
+                self._listen()
+            first = False
             try:
                 count = self._sock.send(view)
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
@@ -205,19 +216,20 @@ class Stream:
                 view = view[count:]
                 moved = time.monotonic()
 
-    def _begin(self) -> Exchange:
-        """The exchange of this thread; on its first write what the last one left is forgotten."""
+    def _begin(self) -> bool:
+        """True for the first write of the exchange of this thread; what the last one left is forgotten then."""
         exchange = self._owner.attach(self._sock)
-        if exchange is not self._exchange:
-            self._exchange, self._early, self._listening = exchange, b"", True
         exchange.answered = False
-        return exchange
+        if exchange is self._exchange:
+            return False
+        self._exchange, self._early, self._listening = exchange, b"", True
+        return True
 
     def _await_room(self, exchange: Exchange, moved: float) -> None:
         """Wait until the socket takes more. Raises Halted, or WriteError when an answer lies there."""
         limit = min(exchange.deadline, moved + exchange.stall_timeout)
         events = select.POLLOUT | (select.POLLIN if self._listening else 0)
-        if not _poll(self._sock, events, limit - time.monotonic()):
+        if not self._await(events, limit - time.monotonic()):
             exchange.check()
             if self._early:
                 raise WriteError("the server answered and takes no more")
@@ -228,7 +240,7 @@ class Stream:
 
         A success that comes early does not: the server may have all that it needs and still wants to see the rest.
         """
-        if not self._listening or not _poll(self._sock, select.POLLIN, 0):
+        if not self._listening or not self._await(select.POLLIN, 0):
             return
         try:
             data = self._sock.recv(_READ_SIZE)
@@ -254,6 +266,8 @@ class Stream:
             exchange.answered = True
             return data
         began = time.monotonic()
+        if self._direct and not self._ended:  # the answer is still under way most of the time
+            self._wait_for_answer(exchange, began, select.POLLIN)
         while not self._ended:
             exchange.check()
             events = select.POLLIN
@@ -271,11 +285,24 @@ class Stream:
                 # An interim answer (1xx) is a sign of life, not the answer.
                 exchange.answered = exchange.answered or final_status(data) is not None
                 return data
-            limit = min(exchange.deadline, began + exchange.stall_timeout) if exchange.answered else exchange.deadline
-            if not _poll(self._sock, events, limit - time.monotonic()):
-                exchange.check()
-                raise Halted("stalled")
+            self._wait_for_answer(exchange, began, events)
         return b""
+
+    def _wait_for_answer(self, exchange: Exchange, began: float, events: int) -> None:
+        """Raises Halted."""
+        limit = min(exchange.deadline, began + exchange.stall_timeout) if exchange.answered else exchange.deadline
+        if not self._await(events, limit - time.monotonic()):
+            exchange.check()
+            raise Halted("stalled")
+
+    def _await(self, events: int, seconds: float) -> int:
+        """The events that are there within `seconds`; trouble counts as one, the next call on the socket names it."""
+        if events != self._events:
+            self._poller.modify(self._sock, events)
+            self._events = events
+        for _, happened in self._poller.poll(max(0, int(seconds * 1000 + 0.999))):
+            return happened & (events | _GONE)
+        return 0
 
     def close(self) -> None:
         """Without a goodbye."""
@@ -311,7 +338,7 @@ class Stream:
     @property
     def silent(self) -> bool:
         """Whether nothing lies there to be read, not even the end of the connection."""
-        return self._sock.fileno() >= 0 and not _poll(self._sock, select.POLLIN, 0)
+        return self._sock.fileno() >= 0 and not self._await(select.POLLIN, 0)
 
 
 def final_status(head: bytes) -> int | None:
@@ -331,15 +358,6 @@ def final_status(head: bytes) -> int | None:
         if not found:
             return None if len(head) < _LONGEST_HEAD else 999
         head = rest
-
-
-def _poll(sock: socket.socket, events: int, seconds: float) -> int:
-    """The events that are there within `seconds`; trouble counts as an event, the next call on the socket names it."""
-    poller = select.poll()
-    poller.register(sock, events)
-    for _, happened in poller.poll(max(0, int(seconds * 1000 + 0.999))):
-        return happened & (events | _GONE)
-    return 0
 
 
 def _text(error: Exception) -> str:
