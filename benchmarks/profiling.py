@@ -3,7 +3,9 @@
 Three runs of the same upload, because each way of looking costs something. The phases come from a clock inside the
 process (`phases.py`). The functions come from py-spy, which looks at the process from outside some hundred times a
 second: a profiler that is called at every function call makes small functions look expensive, and one that lives inside
-the interpreter only sees threads where they let go of it. Its shares are put on the CPU time of an undisturbed run.
+the interpreter only sees threads where they let go of it. It looks without stopping the process, because stopping four
+threads that hand one interpreter to each other makes them do little else: in one try that took twice the CPU, and most
+looks found threads that were waiting. Its shares are put on the CPU time of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from phases import PHASES
 from workloads import Load
 
 _HERE = Path(__file__).parent
-#: Looks a second; more cost the process more than they tell.
+#: Looks a second; with more, they take turns with the process on a small machine.
 _RATE = 250
 
 
@@ -58,7 +60,7 @@ def profile(mode: str, load: Load, rounds: int) -> str:
         timed = [runs.phases() for _ in range(rounds)]
         parts = [_head(mode, load, plain), _phases([found for _, found in timed], [run for run, _ in timed], load)]
         cpu = statistics.median(run.cpu for run in plain)
-        parts.append(_functions(runs.samples(), cpu, load))
+        parts.append(_functions([line for _ in range(rounds) for line in runs.samples()], cpu, load))
         parts.append(_calls(runs.calls(), load))
     return "\n\n".join(parts) + "\n"
 
@@ -93,7 +95,7 @@ class _Runs:
             return []
         with tempfile.NamedTemporaryFile(suffix=".txt") as file:
             self._run(
-                [str(spy), "record", "--rate", str(_RATE), "--format", "raw", "--function", "--threads", "--output",
+                [str(spy), "record", "--rate", str(_RATE), "--format", "raw", "--function", "--nonblocking", "--threads", "--output",
                  file.name, "--", sys.executable, tools.program()]
             )  # fmt: skip
             return file.read().decode().splitlines()

@@ -54,12 +54,16 @@ void sink_counts(long out[7]) {
 }
 int sink_sessions(void) { return n_sessions; }
 const Session *sink_session(int i) { return &sessions[i]; }
-long sink_record(long i, Record *out) {
+long sink_listing(char *out, long size) {             /* a line for each instance; returns the length, 0 without room */
     pthread_mutex_lock(&lock);
-    long there = i < n_records;
-    if (there) *out = records[i];
+    long n = 0;
+    for (long i = 0; i < n_records && n >= 0; i++) {
+        Record *r = &records[i];
+        if (size - n < (long)sizeof *r + 64) n = -1;
+        else n += sprintf(out + n, "%d\t%s\t%s\t%s\t%s\t%ld\n", r->session, r->study, r->series, r->number, r->instance, r->size);
+    }
     pthread_mutex_unlock(&lock);
-    return there;
+    return n < 0 ? 0 : n;
 }
 static void add(const Record *r) {
     pthread_mutex_lock(&lock);

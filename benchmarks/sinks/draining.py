@@ -16,14 +16,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HEAD = 4096
 _HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One instance that arrived; `size` in bytes."""
 
     session: int
@@ -88,13 +87,6 @@ def _compiled() -> Path | None:
     return target
 
 
-class _CRecord(ctypes.Structure):
-    _fields_ = [
-        ("study", ctypes.c_char * 68), ("series", ctypes.c_char * 68), ("instance", ctypes.c_char * 68),
-        ("number", ctypes.c_char * 16), ("session", ctypes.c_int), ("size", ctypes.c_long),
-    ]  # fmt: skip
-
-
 class _CSession(ctypes.Structure):
     _fields_ = [
         ("project", ctypes.c_char * 80), ("subject", ctypes.c_char * 80), ("label", ctypes.c_char * 80),
@@ -112,6 +104,7 @@ class CDrain:
         self._c.conn_new.restype = ctypes.c_void_p
         self._c.sink_session.restype = ctypes.POINTER(_CSession)
         self._c.conn_read.restype = ctypes.c_long
+        self._c.sink_listing.restype = ctypes.c_long
         self._c.sink_configure(ctypes.c_double(rate), int(delay * 1e6), close_after)
 
     def reset(self) -> None:
@@ -130,10 +123,12 @@ class CDrain:
         ]
 
     def records(self) -> list[Record]:
-        one, found = _CRecord(), []
-        while self._c.sink_record(ctypes.c_long(len(found)), ctypes.byref(one)):
-            texts = (one.study, one.series, one.number, one.instance)
-            found.append(Record(one.session, *(text.decode() for text in texts), one.size))
+        text = ctypes.create_string_buffer(512 * (self.counts().instances + 1))
+        length = self._c.sink_listing(text, ctypes.c_long(len(text)))
+        found = []
+        for line in ctypes.string_at(text, length).decode().splitlines():
+            session, study, series, number, instance, size = line.split("\t")
+            found.append(Record(int(session), study, series, number, instance, int(size)))
         return found
 
     def connection(self, sock: socket.socket) -> _CConnection:

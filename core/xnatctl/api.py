@@ -1,7 +1,7 @@
 """Everything that a plugin author imports; the surface is frozen by a test.
 
-Light names are here at once. Names that need click, httpx or the file system are found on first use, so that a
-`plugin.py` that imports this module costs nothing.
+What declarations need is here at once. Everything else, and above all what needs click, httpx or the file system, is
+found on first use, so that a `plugin.py` that imports this module costs nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from xnatctl.errors import (
 )
 from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Emit, Event, EventKind
-from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import (
     Batch,
     Exclusion,
@@ -60,20 +59,6 @@ from xnatctl.model.refs import (
 )
 from xnatctl.model.words import counted, human_size
 from xnatctl.plugin.hookspecs import hookimpl
-from xnatctl.plugin.protocols import (
-    Body,
-    ConnectedTransport,
-    Credential,
-    CredentialRequest,
-    CredentialSource,
-    Formatter,
-    Importer,
-    Reader,
-    ResourceWriter,
-    StoringCredentialSource,
-    Transport,
-    TransportContext,
-)
 from xnatctl.plugin.specs import (
     CheckResult,
     CheckSpec,
@@ -104,6 +89,7 @@ if TYPE_CHECKING:
     from xnatctl.inventory.files import FileInventory, scan_files
     from xnatctl.inventory.packed import holds_dicom
     from xnatctl.inventory.walk import Inventory, scan_path
+    from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
     from xnatctl.packing.bodies import (
         deflated_zip_body,
         fits_zip,
@@ -113,6 +99,20 @@ if TYPE_CHECKING:
         tgz_body,
     )
     from xnatctl.packing.deflate import compressor_name, deflated_size
+    from xnatctl.plugin.protocols import (
+        Body,
+        ConnectedTransport,
+        Credential,
+        CredentialRequest,
+        CredentialSource,
+        Formatter,
+        Importer,
+        Reader,
+        ResourceWriter,
+        StoringCredentialSource,
+        Transport,
+        TransportContext,
+    )
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive, resources
     from xnatctl.xnat.client import XnatClient
@@ -121,8 +121,24 @@ if TYPE_CHECKING:
 #: Name -> module, for what is found on first use.
 _LAZY = {
     "App": "xnatctl.cli.app",
+    "BatchResult": "xnatctl.model.outcome",
+    "Body": "xnatctl.plugin.protocols",
+    "ConnectedTransport": "xnatctl.plugin.protocols",
+    "Credential": "xnatctl.plugin.protocols",
+    "CredentialRequest": "xnatctl.plugin.protocols",
+    "CredentialSource": "xnatctl.plugin.protocols",
+    "FailureClass": "xnatctl.model.outcome",
     "FileInventory": "xnatctl.inventory.files",
+    "Formatter": "xnatctl.plugin.protocols",
+    "Importer": "xnatctl.plugin.protocols",
     "Inventory": "xnatctl.inventory.walk",
+    "ItemOutcome": "xnatctl.model.outcome",
+    "Outcome": "xnatctl.model.outcome",
+    "Reader": "xnatctl.plugin.protocols",
+    "ResourceWriter": "xnatctl.plugin.protocols",
+    "StoringCredentialSource": "xnatctl.plugin.protocols",
+    "Transport": "xnatctl.plugin.protocols",
+    "TransportContext": "xnatctl.plugin.protocols",
     "TransportOptionsCommand": "xnatctl.cli.options",
     "Upload": "xnatctl.cli.uploading",
     "XnatClient": "xnatctl.xnat.client",

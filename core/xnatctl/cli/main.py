@@ -73,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of the outcome."""
     open_streams()
     args = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(args))
+    code = run(args)
+    gc.freeze()  # what is left goes with the process; looking through it once more would only take time
+    sys.exit(code)
 
 
 def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end

@@ -63,6 +63,7 @@ class Registry:
         self._debug = debug or _ignore
         self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
         self._deaf: set[str] = set()
+        self._observers: list[tuple[Plugin, Callable[..., None]]] | None = None
 
     # look-ups
 
@@ -183,9 +184,13 @@ class Registry:
 
     def tell(self, event: Event) -> None:
         """Tell every observer; what one raises is logged and dropped, and it is not told again."""
-        for plugin in self.manager.plugins:
-            observer = getattr(plugin.page, "xnatctl_on_event", None)
-            if observer is None or plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
+        if self._observers is None:
+            # Looked for once: there is an event for each file.
+            self.manager.load(2)
+            pages = [(plugin, getattr(plugin.page, "xnatctl_on_event", None)) for plugin in self.manager.plugins]
+            self._observers = [(plugin, observer) for plugin, observer in pages if observer is not None]
+        for plugin, observer in self._observers:
+            if plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue
             try:
                 observer(event=event)

@@ -6,7 +6,6 @@ Nothing is ever looked for in the working directory: a folder that somebody else
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -103,7 +102,7 @@ def create_private(path: Path, flags: int = os.O_WRONLY) -> int:
 def write_private(path: Path, text: str) -> None:
     """Write a file that only this user can read, whole or not at all. Raises ConfigError with the reason."""
     private_directory(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         descriptor = create_private(temporary)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -43,6 +43,24 @@ def tidy(text: str) -> str:
     plain = _CONTROL.sub(" ", unescape(_TAGS.sub(" ", text)))
     plain = " ".join(plain.split()).rstrip(".")
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
+
+
+class Incoming:
+    """An answer, its body still to come from `pieces`. The cookies are apart: no secret is in what is handed on."""
+
+    def __init__(
+        self, status: int, fields: Iterable[tuple[str, str]], pieces: Iterable[bytes], close: Callable[[], None]
+    ) -> None:
+        self.status = status
+        self.pieces = pieces
+        self.close = close
+        self.cookies: list[str] = []
+        self.headers: dict[str, str] = {}
+        for name, value in fields:
+            if name == "set-cookie":
+                self.cookies.append(value)
+            else:
+                self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
 
 
 @dataclass(frozen=True)
