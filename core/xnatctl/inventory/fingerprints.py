@@ -8,6 +8,8 @@ times the speed. It is used where its library is installed, SHA-256 elsewhere.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import Final, Protocol
 
@@ -32,11 +34,16 @@ class Digest(Protocol):
 def new_digest(algorithm: str) -> Digest:
     """A digest of nothing yet: `xxh128`, or what hashlib knows."""
     if algorithm == QUICK:
-        import xxhash
-
-        quick: Digest = xxhash.xxh3_128()
+        quick: Digest = _xxh3_128()()
         return quick
     return hashlib.new(algorithm, usedforsecurity=False)
+
+
+@cache
+def _xxh3_128() -> Callable[[], Digest]:
+    import xxhash
+
+    return xxhash.xxh3_128
 
 
 def digest_text(algorithm: str, text: str) -> str:

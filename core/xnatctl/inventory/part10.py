@@ -16,20 +16,14 @@ from functools import lru_cache
 from sys import intern
 from typing import NamedTuple
 
+from xnatctl.inventory.layouts import Layouts
+from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 from xnatctl.model.refs import is_uid
 
 #: Bytes read first, and at most.
-FIRST = 4096
-LIMIT = 8 * 2**20
+FIRST, LIMIT = 4096, 8 * 2**20
 #: Nested sequences that are followed.
 DEPTH = 32
-
-_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
-     b"ST", b"TM", b"UI", b"UL", b"US")
-)  # fmt: skip
-_UNDEFINED = 0xFFFFFFFF
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -41,11 +35,13 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 _MEDIA_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
 _CLASS, _INSTANCE, _MODALITY = 0x00080016, 0x00080018, 0x00080060
 _PATIENT, _STUDY, _SERIES, _NUMBER, _FRAMES = 0x00100020, 0x0020000D, 0x0020000E, 0x00200011, 0x00280008
-_WANTED = frozenset(
-    (_MEDIA_CLASS, _TRANSFER_SYNTAX, _CLASS, _INSTANCE, _MODALITY, _PATIENT, _STUDY, _SERIES, _NUMBER, _FRAMES)
-)
 _DIRECTORY_RECORDS = 0x00041220
+_WANTED = frozenset(
+    (_MEDIA_CLASS, _TRANSFER_SYNTAX, _CLASS, _INSTANCE, _MODALITY, _PATIENT, _STUDY, _SERIES, _NUMBER, _FRAMES,
+     _DIRECTORY_RECORDS)
+)  # fmt: skip
 _LAST = _FRAMES
+_layouts = Layouts(wanted=_WANTED, fixed=(_TRANSFER_SYNTAX,), last=_LAST)
 
 
 class Unreadable(Exception):
@@ -131,6 +127,8 @@ def header_of_file(path: str | bytes) -> Header | None:
 
 def _parse(head: bytes, *, whole: bool) -> tuple[dict[int, bytes], int, bool] | None:
     """(elements, offset of the data set, preamble) or None when it is not DICOM."""
+    if (found := _layouts.find(head)) is not None:
+        return found
     if head[128:132] == b"DICM":
         start, preamble = 132, True
     elif _plausible(head):
@@ -153,6 +151,8 @@ def _parse(head: bytes, *, whole: bool) -> tuple[dict[int, bytes], int, bool] | 
         _check_end(_Parser(head, order, implicit=implicit).read(position, elements), head, whole=whole)
         if syntax in ("", IMPLICIT, EXPLICIT):
             elements[_TRANSFER_SYNTAX] = _native(big=order == ">", implicit=implicit).encode()
+        if preamble and syntax not in ("", IMPLICIT, BIG_ENDIAN) and not implicit and not _is_directory(elements):
+            _layouts.missed(head)
     return elements, position, preamble
 
 
@@ -171,7 +171,7 @@ def _plausible(head: bytes) -> bool:
         if group not in (2, 8) or element > 0x1000 or (group, element) == (0, 0):
             continue
         vr = head[4:6]
-        if vr in _SHORT or vr in _LONG:
+        if vr in SHORT or vr in LONG:
             return True
         if order == "<" and not vr.isalpha():
             length = struct.unpack_from("<I", head, 4)[0]
@@ -188,7 +188,7 @@ def _encoding(head: bytes, position: int, syntax: str) -> tuple[str, bool]:
     if position + 8 > len(head):
         raise _Short
     vr = head[position + 4 : position + 6]
-    explicit_here = vr in _SHORT or vr in _LONG
+    explicit_here = vr in SHORT or vr in LONG
     if syntax == BIG_ENDIAN:
         return ">", False
     if not syntax:
@@ -227,15 +227,13 @@ class _Parser:
         self._implicit = implicit
         self._element, self._tag, self._u4 = _READERS[order]
 
-    def read(  # noqa: C901 - one loop over elements, which every file goes through some forty times
-        self, position: int, elements: dict[int, bytes], group: int | None = None
-    ) -> int:
+    def read(self, position: int, elements: dict[int, bytes], group: int | None = None) -> int:  # noqa: C901 - one loop
         """Fill `elements` from `position`; stops behind the wanted tags, at another `group`, or at the end."""
-        data, end, unpack, implicit = self._data, self._end, self._element, self._implicit
-        short, wanted = _SHORT, _WANTED
+        data, end, unpack, wanted = self._data, self._end, self._element, _WANTED
+        short = frozenset[bytes]() if self._implicit else SHORT
         lowest, highest = (0, _LAST) if group is None else (group << 16, group << 16 | 0xFFFF)
-        previous = -1
-        while position + 8 <= end:
+        previous, last = lowest - 1, end - 8
+        while position <= last:
             number, element, vr, length = unpack(data, position)
             tag = number << 16 | element
             if tag > highest or tag < lowest:
@@ -243,22 +241,22 @@ class _Parser:
             if tag <= previous:
                 raise _Odd("its elements are out of order")
             previous = tag
-            if implicit or vr not in short:
+            if vr in short:
+                position += 8
+            else:
                 position, length = self._value(position)
-                if length == _UNDEFINED:
+                if length == UNDEFINED:
                     position = self._skip(position, 0)
                     continue
-            else:
-                position += 8
             if tag in wanted:
+                if tag == _DIRECTORY_RECORDS:
+                    elements[tag] = b""
+                    return position
                 if length > 4096:
                     raise Unreadable("a UID or number in its header is longer than 4 KiB")
                 if position + length > end:
                     raise _Short
                 elements[tag] = data[position : position + length]
-            elif tag == _DIRECTORY_RECORDS:
-                elements[tag] = b""
-                return position
             position += length
         if position > end:
             raise _Short
@@ -269,9 +267,9 @@ class _Parser:
         if self._implicit:
             return position + 8, self._u4(self._data, position + 4)[0]
         _, _, vr, length = self._element(self._data, position)
-        if vr in _SHORT:
+        if vr in SHORT:
             return position + 8, length
-        if vr not in _LONG:
+        if vr not in LONG:
             raise _Odd("it holds an element without a known VR")
         if position + 12 > self._end:
             raise _Short
@@ -291,7 +289,7 @@ class _Parser:
                 raise _Odd("a sequence in it holds something else than items")
             if element == 0xE0DD:
                 return position
-            position = self._skip_item(position, depth) if length == _UNDEFINED else position + length
+            position = self._skip_item(position, depth) if length == UNDEFINED else position + length
 
     def _skip_item(self, position: int, depth: int) -> int:
         while True:
@@ -300,7 +298,7 @@ class _Parser:
             if self._tag(self._data, position) == (0xFFFE, 0xE00D):
                 return position + 8
             position, length = self._value(position)
-            position = self._skip(position, depth + 1) if length == _UNDEFINED else position + length
+            position = self._skip(position, depth + 1) if length == UNDEFINED else position + length
 
 
 def _text(value: bytes) -> str:
@@ -327,10 +325,14 @@ def _patient_hash(value: bytes) -> str:
 _NAMES = ("SOP Class", "SOP Instance", "Study Instance", "Series Instance")
 
 
+def _is_directory(elements: dict[int, bytes]) -> bool:
+    return _shared_text(elements.get(_MEDIA_CLASS, b"")) == _DIRECTORY or _DIRECTORY_RECORDS in elements
+
+
 def _header(elements: dict[int, bytes], offset: int, *, preamble: bool) -> Header:
     """The header. Raises Unreadable for one that the server could not file (contract xnat-import 3.2)."""
     get = elements.get
-    is_directory = _shared_text(get(_MEDIA_CLASS, b"")) == _DIRECTORY or _DIRECTORY_RECORDS in elements
+    is_directory = _is_directory(elements)
     sop_class, instance = _shared_text(get(_CLASS, b"")), _text(get(_INSTANCE, b""))
     study, series = _shared_text(get(_STUDY, b"")), _shared_text(get(_SERIES, b""))
     shared = _shared_uid(sop_class) and _shared_uid(study) and _shared_uid(series)

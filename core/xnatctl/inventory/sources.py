@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.fingerprints import FINGERPRINT, QUICK, Digest, digest_text, new_digest
-from xnatctl.model.plan import UploadItem
+from xnatctl.model.plan import Source, UploadItem
 
 if TYPE_CHECKING:
     from xnatctl.plugin.protocols import Reader
@@ -29,19 +29,22 @@ def open_item(item: UploadItem) -> AbstractContextManager[Reader]:
     Size, time and inode are compared with the plan on opening and again on the last byte. Raises SourceChanged, also
     for a file that vanished or cannot be read any more.
     """
-    return _File(item) if item.source.container is None else _Member(item)
+    source = item.source
+    return _File(item, source) if source.container is None else _Member(item, source)
 
 
 def open_digesting(item: UploadItem, tell: Tell, algorithm: str = "sha256") -> AbstractContextManager[Reader]:
     """`open_item`, and `tell` hears the digest when all of the item has been read; see `content_hash`."""
-    kind = _File if item.source.container is None else _Member
-    return kind(item, new_digest(algorithm), lambda text: tell(item, digest_text(algorithm, text)))
+    source = item.source
+    kind = _File if source.container is None else _Member
+    return kind(item, source, new_digest(algorithm), lambda text: tell(item, digest_text(algorithm, text)))
 
 
-def _check(item: UploadItem, descriptor: int) -> None:
+def _check(item: UploadItem, descriptor: int, *, whole: bool) -> None:
+    """Raises SourceChanged. `whole` = the item is all of the file."""
     status = os.fstat(descriptor)
-    size = status.st_size if item.source.container is None else item.size
-    same = stat.S_ISREG(status.st_mode) and size == item.size and status.st_mtime_ns == item.mtime_ns
+    same = stat.S_ISREG(status.st_mode) and status.st_mtime_ns == item.mtime_ns
+    same = same and (status.st_size == item.size or not whole)
     if not same or (item.inode and status.st_ino != item.inode):
         raise SourceChanged(f"{item.path} has changed since the upload was planned.", path=item.path)
 
@@ -49,12 +52,19 @@ def _check(item: UploadItem, descriptor: int) -> None:
 class _File:
     """A plain file. Looks at it once more when the last byte has been read, and then tells its digest."""
 
-    __slots__ = ("_descriptor", "_digest", "_item", "_left", "_tell")
+    __slots__ = ("_descriptor", "_digest", "_item", "_left", "_source", "_tell")
+
+    whole = True
 
     def __init__(
-        self, item: UploadItem, digest: Digest | None = None, tell: Callable[[str], None] | None = None
+        self,
+        item: UploadItem,
+        source: Source,
+        digest: Digest | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._item = item
+        self._source = source
         self._digest = digest
         self._tell = tell
         self._left = item.size
@@ -63,11 +73,11 @@ class _File:
     def __enter__(self) -> Self:
         item = self._item
         try:
-            self._descriptor = os.open(item.source.path, os.O_RDONLY | os.O_NONBLOCK)
+            self._descriptor = os.open(self._source.path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise SourceChanged(f"{item.path} cannot be opened any more: {error.strerror}.", path=item.path) from error
         try:
-            _check(item, self._descriptor)
+            _check(item, self._descriptor, whole=self.whole)
             self._begin()
         except BaseException:
             os.close(self._descriptor)
@@ -104,7 +114,7 @@ class _File:
 
     def _end(self) -> None:
         """The last byte has been read."""
-        _check(self._item, self._descriptor)
+        _check(self._item, self._descriptor, whole=self.whole)
         if self._digest is not None and self._tell is not None:
             self._tell(self._digest.hexdigest())
 
@@ -114,8 +124,10 @@ class _Member(_File):
 
     __slots__ = ("_stream",)
 
+    whole = False
+
     def _begin(self) -> None:
-        self._stream = archives.open_member(self._descriptor, self._item.source, self._item.size)
+        self._stream = archives.open_member(self._descriptor, self._source, self._item.size)
 
     def _take(self, wanted: int) -> bytes:
         try:

@@ -19,6 +19,8 @@ Read = Callable[[int], bytes]
 
 def litter(name: str) -> str | None:
     """Why a name is passed over without a look, or None."""
+    if not name.startswith(".") and "/" not in name and name not in _LITTER:
+        return None  # nearly every one
     for piece in name.split("/"):
         if piece in _LITTER:
             return "left behind by an operating system"
