@@ -96,7 +96,8 @@ def watch(clock: Clock) -> list[str]:
     waiting = {target: phase for phase, targets in PHASES.items() for target in targets}
     left = list(waiting)
     bootstrap: Any = sys.modules["_frozen_importlib"]
-    load = clock.timed("imports", bootstrap._find_and_load)
+    hook = "_find_and_load"  # what an import statement calls for a module that is not there yet
+    load = clock.timed("imports", getattr(bootstrap, hook))
 
     def look() -> None:
         for target in [*left]:
@@ -114,7 +115,7 @@ def watch(clock: Clock) -> list[str]:
         look()
         return module
 
-    bootstrap._find_and_load = find_and_load
+    setattr(bootstrap, hook, find_and_load)
     return left
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -31,6 +32,10 @@ from workloads import Load
 _HERE = Path(__file__).parent
 #: Looks a second; with more, they take turns with the process on a small machine.
 _RATE = 250
+
+
+#: Threads wait for each other many times as often while strace slows down whoever has the interpreter.
+_DISTORTED = ("futex", "total")
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,8 @@ class _Runs:
             return []
         with tempfile.NamedTemporaryFile(suffix=".txt") as file:
             self._run(
-                [str(spy), "record", "--rate", str(_RATE), "--format", "raw", "--function", "--nonblocking", "--threads", "--output",
-                 file.name, "--", sys.executable, tools.program()]
+                [str(spy), "record", "--rate", str(_RATE), "--format", "raw", "--function", "--nonblocking",
+                 "--threads", "--output", file.name, "--", sys.executable, tools.program()]
             )  # fmt: skip
             return file.read().decode().splitlines()
 
@@ -175,13 +180,19 @@ def _functions(samples: Sequence[str], cpu: float, load: Load) -> str:
         return "(functions are left out: no py-spy)"
     each = 1e6 * cpu / load.files / total
     rows = [("function", "itself us a file", "with what it calls")]
-    rows += [(name, f"{count * each:.1f}", f"{below[name] * each:.1f}") for name, count in own.most_common(28)]
+    rows += [(_short(name), f"{count * each:.1f}", f"{below[name] * each:.1f}") for name, count in own.most_common(24)]
     return f"{total} samples over all threads, put on {1e6 * cpu / load.files:.0f} us of CPU a file\n\n{_table(rows)}"
+
+
+def _short(name: str) -> str:
+    """`function (package/module.py:line)` without the line, and without what is the same in all."""
+    return re.sub(r":\d+\)$", ")", name).replace("xnatctl/", "")
 
 
 def _calls(lines: Sequence[str], load: Load) -> str:
     found = [line.split() for line in lines]
     counted = [(int(words[0]), words[1]) for words in found if len(words) == 2 and words[0].isdigit()]
+    counted = [(count, name) for count, name in counted if name not in _DISTORTED]
     rows = [("system call", "calls", "a file")]
     rows += [(name, str(count), f"{count / load.files:.2f}") for count, name in sorted(counted, reverse=True)[:14]]
     return _table(rows) if counted else "(system calls are left out: no strace)"

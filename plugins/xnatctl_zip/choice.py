@@ -6,7 +6,6 @@ B = the link's, r = packed to raw), so compressing pays whenever B < C. Workers 
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections.abc import Sequence
 
@@ -25,6 +24,13 @@ _LATEST = 9
 def compressible(item: UploadItem) -> bool:
     """True when its pixel data are not compressed already."""
     return item.transfer_syntax_uid in _NATIVE
+
+
+def _median(rates: Sequence[float]) -> float:
+    """The middle one; the library's brings fractions and decimals along, and would take longer to load than to use."""
+    ordered = sorted(rates)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 class Choice:
@@ -54,9 +60,9 @@ class Choice:
         with self._lock:
             if not self._plain:
                 return False  # nothing is known of the link yet
-            plain = statistics.median(self._plain)
+            plain = _median(self._plain)
             if self._whole:
-                return statistics.median(self._whole) > plain
+                return _median(self._whole) > plain
             return self._packing is None or plain < self._packing * self._share
 
     @property

@@ -8,7 +8,6 @@ Level 2 loads all active pages, each on its own: what one raises or prints becom
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import io
 import os
@@ -179,6 +178,8 @@ def _check_hooks(page: ModuleType) -> None:
     for name, value in vars(page).items():
         marked = callable(value) and hasattr(value, f"{PROJECT}_impl")
         if (marked or (callable(value) and name.startswith(f"{PROJECT}_"))) and name not in HOOKS:
+            import difflib
+
             close = difflib.get_close_matches(name, HOOKS, n=1)
             raise AttributeError(f"there is no hook {name}" + (f"; did you mean {close[0]}?" if close else ""))
         if name in HOOKS and callable(value) and not marked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import io
@@ -256,6 +255,8 @@ class Registry:
                 if out.status is Status.BLOCKED
                 else f"Look at it with xnatctl plugins show {out.name}.",
             )
+        import difflib
+
         close = difflib.get_close_matches(name, known, n=1)
         raise UsageError(
             f"There is no {kind} {name!r}.",

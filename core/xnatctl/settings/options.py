@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -34,6 +33,8 @@ def unknown_options(profile: Mapping[str, Any], known: Collection[str]) -> list[
     lines = []
     for name in profile.get("options") or {}:
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, known, n=1)
             lines.append(
                 f"The profile's option {name} belongs to no active plugin and does nothing"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -157,6 +156,8 @@ class _Checker:
 
 
 def _suggest(key: Any, known: Mapping[str, Check], path: tuple[str, ...]) -> str:
+    import difflib
+
     close = difflib.get_close_matches(str(key), known, n=1)
     if close:
         return f"Did you mean {'.'.join((*path, close[0]))}?"

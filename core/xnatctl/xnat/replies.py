@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from html import unescape
 from typing import Any
 
 from xnatctl.errors import (
@@ -40,6 +39,8 @@ class EndlessAnswer(TransportError):
 
 def tidy(text: str) -> str:
     """A server's text for one line at a terminal: no control characters, no mark-up, bounded."""
+    from html import unescape
+
     plain = _CONTROL.sub(" ", unescape(_TAGS.sub(" ", text)))
     plain = " ".join(plain.split()).rstrip(".")
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
