@@ -186,14 +186,14 @@ def labels_on(
     *,
     look_only: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
-    """The label of each study on a server, and which were passed over. Raises Refused."""
+    """The label of each study on a server, and what is to be said of that. Raises Refused."""
     from xnatctl.delivery.labels import OnServer, assign
 
     shown = OnServer(client, request.destination.project, family, known)
-    labels = assign([study.uid for study in several.studies], family, known, shown, look_only=look_only)
+    labels, passed = assign([study.uid for study in several.studies], family, known, shown, look_only=look_only)
     if not look_only:
         shown.refuse_other_subject(request.destination.subject)
-    return labels
+    return labels, [*passed, *shown.warnings]
 
 
 def plans_of(

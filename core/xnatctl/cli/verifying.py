@@ -78,19 +78,24 @@ def _verify_each(app: App, request: UploadRequest, whole: Report) -> XnatctlErro
     from xnatctl.cli.studies import family_on, labels_on, look, new_parts, plans_of, remembered
     from xnatctl.delivery.checking import check_session
     from xnatctl.delivery.planning import plan_session_upload
-    from xnatctl.delivery.splitting import gather, together
+    from xnatctl.delivery.splitting import gather, is_hopeless, together
 
     begun = time.monotonic()
     several = look(request)
     client = app.connect()
     family, request = family_on(client, request, sends=False)
     known = remembered(client.server, request, family, resume=True)
-    labels, _ = labels_on(client, several, request, family, known, look_only=True)
+    labels, whole.warnings = labels_on(client, several, request, family, known, look_only=True)
     whole.destination = request.destination
     parts = new_parts(whole, plans_of(several, request, labels, family, plan_session_upload))
     for part in parts:
         part.report.warnings = list(part.plan.warnings)
-        part.error = check_session(client, part.plan, part.report)
+        try:
+            part.error = check_session(client, part.plan, part.report)
+        except XnatctlError as raised:
+            part.error, part.report.status = raised, Status.FAILED
         part.report.error = part.error.as_document() if part.error is not None else None
+        if is_hopeless(part):
+            break
     gather(whole, parts, several.inventory.excluded, time.monotonic() - begun)
     return together(parts)

@@ -102,6 +102,7 @@ class OnServer:
         self._family = family
         self._remembered = remembered
         self._subjects: list[tuple[str, str, list[str]]] = []
+        self._elsewhere: list[tuple[str, str]] = []
 
     @cached_property
     def _rows(self) -> Sequence[PrearchiveRow]:
@@ -118,7 +119,14 @@ class OnServer:
             if (number := self._family.number(label)) is not None:
                 numbers.add(number)
                 self._subjects.append((study, label, [name for name in (subject, subject_id) if name]))
+            else:
+                self._elsewhere.append((study, label))
         return numbers
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be said of studies that were looked for and lie elsewhere, too: perhaps somebody renamed it."""
+        return [f"Study {study} is on the server as session {label}, too." for study, label in self._elsewhere]
 
     def _sessions(self, study: str) -> list[SessionInfo]:
         return listing.sessions_of_study(self._client, self._project, study)

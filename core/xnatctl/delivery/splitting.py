@@ -81,7 +81,7 @@ def gather(whole: Report, parts: Sequence[Part], excluded: Sequence[Exclusion], 
             journal.open(part.plan.items)
             fill_items(part.report, journal.states(), part.plan)
     reports = [part.report for part in parts]
-    whole.items = _Items(reports)
+    whole.items = _Items(parts)
     whole.counts = Counts(
         found=len(whole.items),
         excluded=len(excluded),
@@ -177,24 +177,22 @@ def _kind(parts: Sequence[Part], errors: Sequence[XnatctlError]) -> type[Xnatctl
 
 
 class _Items(Sequence[ReportItem]):
-    """The files of several reports, one after the other; one that may belong to several studies is there once."""
+    """The files of several reports, one after the other; one that may belong to several studies is there once.
 
-    def __init__(self, reports: Sequence[Report]) -> None:
-        self._reports = reports
-        seen: set[str] = set()
-        self._again = 0
-        for item in self._strays():
-            self._again += item.path in seen
-            seen.add(item.path)
+    Each is made when it is looked at, and not kept: there may be many.
+    """
 
-    def _strays(self) -> Iterator[ReportItem]:
-        return (item for report in self._reports for item in report.items if not item.sop_instance_uid)
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._reports = [part.report for part in parts]
+        strays = [entry.path for part in parts for entry in part.plan.unsendable]
+        self._strays = frozenset(strays)
+        self._again = len(strays) - len(self._strays)
 
     def __iter__(self) -> Iterator[ReportItem]:
         seen: set[str] = set()
         for report in self._reports:
-            for item in report.items:
-                if not item.sop_instance_uid:
+            for item in map(report.items.__getitem__, range(len(report.items))):
+                if not item.sop_instance_uid and item.path in self._strays:
                     if item.path in seen:
                         continue
                     seen.add(item.path)
