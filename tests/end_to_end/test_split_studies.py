@@ -250,6 +250,20 @@ def test_the_label_that_was_named_is_not_passed_over(xnatctl, split, sandbox, vi
     assert len(imports(sandbox)) == before
 
 
+def test_what_cannot_be_a_label_is_refused_once_for_all(xnatctl, sandbox, visits, alice):
+    """The accession ID of a session elsewhere, and a label that XNAT would change."""
+    there = ("-P", "MANUAL", "-S", "subj", "-E", "other")
+    assert xnatctl("session", "upload", visits.directory / "b", *there, env=alice).code == 0
+    before = len(imports(sandbox))
+    (accession,) = sandbox.state.experiments
+    for label in (accession, "first visit"):
+        names = ("-P", "DEMO", "-S", "subj", "-E", label, "--split-studies", "-o", "json")
+        done = xnatctl("session", "upload", visits.directory, *names, env=alice)
+        assert done.code == 7, done.err
+        assert label in done.document["error"]["message"]
+    assert len(imports(sandbox)) == before
+
+
 def test_sessions_that_a_site_gives_other_uids_are_not_doubled(xnatctl, split, sandbox, visits, elsewhere):
     """As anonymisation does. The server shows none of the studies any more, and the journals know where they went."""
     assert split().code == 0

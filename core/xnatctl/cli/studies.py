@@ -154,7 +154,7 @@ def family_on(client: XnatClient, request: UploadRequest, *, sends: bool) -> tup
     `sends`: something is going to be sent there. Raises NotFound, PermissionDenied, Refused.
     """
     from xnatctl.delivery.labels import Family
-    from xnatctl.delivery.preflight import check_labels, readable_project, writable_project
+    from xnatctl.delivery.preflight import check_labels, readable_project, refuse_accession_id, writable_project
     from xnatctl.xnat import listing
 
     where = request.destination
@@ -162,6 +162,8 @@ def family_on(client: XnatClient, request: UploadRequest, *, sends: bool) -> tup
     where = replace(where, server=client.server, project=project)
     existing = listing.find_session(client, project, where.session)
     if sends:
+        if existing is None:
+            refuse_accession_id(client, where)
         check_labels(client, where, existing)
     where = replace(where, session=existing.label if existing is not None else where.session)
     return Family(base=where.session), replace(request, destination=where)

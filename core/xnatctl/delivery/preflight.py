@@ -67,7 +67,7 @@ def preflight(
         quiet(destination)
     existing = listing.find_session(client, project, destination.session)
     if existing is None:
-        _refuse_accession_id(client, destination)
+        refuse_accession_id(client, destination)
     check_labels(client, destination, existing)
     if existing is not None:
         destination = _check_existing(replace(destination, session=existing.label), existing, study)
@@ -123,8 +123,11 @@ def _subject_exists(client: XnatClient, destination: Destination) -> bool:
     )
 
 
-def _refuse_accession_id(client: XnatClient, destination: Destination) -> None:
-    """The ID of a session elsewhere is no label: XNAT looks for IDs first, and would take that session for ours."""
+def refuse_accession_id(client: XnatClient, destination: Destination) -> None:
+    """The ID of a session elsewhere is no label: XNAT looks for IDs first, and would take that session for ours.
+
+    Raises Refused.
+    """
     if not _ACCESSION_ID.search(destination.session):
         return
     other = listing.find_session(client, None, destination.session)
