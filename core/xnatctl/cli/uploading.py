@@ -190,7 +190,7 @@ def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
     key = journal_key(plan.destination, None if upload.request.settles else plan.root, resources)
     with ExitStack() as stack:
         stack.enter_context(_lock(app, upload, key))
-        store = Store(directory / f"{key}.sqlite", fresh=not upload.resume)
+        store = stack.enter_context(closing(Store(directory / f"{key}.sqlite", fresh=not upload.resume)))
         yield stack.enter_context(closing(Journal(store)))
 
 
