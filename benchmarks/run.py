@@ -283,9 +283,8 @@ def goals(kept: Sequence[tuple[str, Load, Sequence[Line]]]) -> str:
             found = statistics.median(line.ratios)
             spread = f"{min(line.ratios):.2f} to {max(line.ratios):.2f}"
             verdict = "holds" if found <= limit else "**does not hold**"
-            rows.append(
-                f"| {comparison}, {load.name}, to {line.tool} | {limit:g} | {found:.2f} | {spread} | {verdict} |"
-            )
+            tool = line.tool.replace("|", r"\|")
+            rows.append(f"| {comparison}, {load.name}, to {tool} | {limit:g} | {found:.2f} | {spread} | {verdict} |")
     return "\n".join([*rows, f"load average at the end: {os.getloadavg()[0]:.1f}", ""])
 
 
