@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from xnatctl.model.refs import Destination, PrearchiveRef
@@ -30,6 +31,7 @@ class ImportUri:
     study: str = ""
 
     @classmethod
+    @lru_cache(maxsize=64)  # one session answers with one URI, for each file again
     def parse(cls, text: str) -> ImportUri:
         """Never raises: what is not understood is `unknown`, with no project."""
         parts = text.strip().strip("/").split("/")
