@@ -1,11 +1,13 @@
 """Where the time of one upload goes: its phases, its functions over all threads, its system calls.
 
-Three runs of the same upload, because each way of looking costs something. The phases come from a clock inside the
+Several runs of the same upload, because each way of looking costs something. The phases come from a clock inside the
 process (`phases.py`). The functions come from py-spy, which looks at the process from outside some hundred times a
 second: a profiler that is called at every function call makes small functions look expensive, and one that lives inside
 the interpreter only sees threads where they let go of it. It looks without stopping the process, because stopping four
-threads that hand one interpreter to each other makes them do little else: in one try that took twice the CPU, and most
-looks found threads that were waiting. Its shares are put on the CPU time of an undisturbed run.
+threads that hand one interpreter to each other makes them do little else: in one try that took twice the CPU. Only the
+thread that has the interpreter counts, whichever it is: the others wait, or are in system calls, SQLite, deflate and
+hashing, which let go of it, and no sampler tells the two apart for certain. What all of that takes is the rest of the
+CPU time.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from workloads import Load
 _HERE = Path(__file__).parent
 #: Looks a second; with more, they take turns with the process on a small machine.
 _RATE = 250
+#: Functions that are named.
+_FUNCTIONS = 24
 
 
 #: Threads wait for each other many times as often while strace slows down whoever has the interpreter.
@@ -65,7 +69,7 @@ def profile(mode: str, load: Load, rounds: int) -> str:
         timed = [runs.phases() for _ in range(rounds)]
         parts = [_head(mode, load, plain), _phases([found for _, found in timed], [run for run, _ in timed], load)]
         cpu = statistics.median(run.cpu for run in plain)
-        parts.append(_functions([line for _ in range(rounds) for line in runs.samples()], cpu, load))
+        parts.append(_functions([line for _ in range(rounds) for line in runs.samples()], rounds, cpu, load))
         parts.append(_calls(runs.calls(), load))
     return "\n\n".join(parts) + "\n"
 
@@ -101,7 +105,7 @@ class _Runs:
         with tempfile.NamedTemporaryFile(suffix=".txt") as file:
             self._run(
                 [str(spy), "record", "--rate", str(_RATE), "--format", "raw", "--function", "--nonblocking",
-                 "--threads", "--output", file.name, "--", sys.executable, tools.program()]
+                 "--gil", "--threads", "--output", file.name, "--", sys.executable, tools.program()]
             )  # fmt: skip
             return file.read().decode().splitlines()
 
@@ -165,23 +169,28 @@ def _phase(name: str, spent: Sequence[float], load: Load) -> tuple[str, ...]:
     return (name, *(f"{1e3 * seconds:.0f}" for seconds in spent), f"{each:.1f}")
 
 
-def _functions(samples: Sequence[str], cpu: float, load: Load) -> str:
-    """The functions that take most, and those below which most is spent."""
+def _functions(samples: Sequence[str], rounds: int, cpu: float, load: Load) -> str:
+    """Those that hold the interpreter longest, themselves and with what they call."""
     own: Counter[str] = Counter()
     below: Counter[str] = Counter()
     for line in samples:
         frames, _, count = line.rpartition(" ")
-        _, *names = frames.split(";")
+        _, *names = [_short(name) for name in frames.split(";")]
         if names:
             own[names[-1]] += int(count)
             below.update(dict.fromkeys(names, int(count)))
     total = sum(own.values())
     if not total:
         return "(functions are left out: no py-spy)"
-    each = 1e6 * cpu / load.files / total
-    rows = [("function", "itself us a file", "with what it calls")]
-    rows += [(_short(name), f"{count * each:.1f}", f"{below[name] * each:.1f}") for name, count in own.most_common(24)]
-    return f"{total} samples over all threads, put on {1e6 * cpu / load.files:.0f} us of CPU a file\n\n{_table(rows)}"
+    each = 1e6 / _RATE / rounds / load.files
+    whole = 1e6 * cpu / load.files
+    rows = [("function, with the interpreter", "itself us a file", "with what it calls")]
+    rows += [(name, f"{count * each:.1f}", f"{below[name] * each:.1f}") for name, count in own.most_common(_FUNCTIONS)]
+    shown = sum(count for _, count in own.most_common(_FUNCTIONS))
+    rows.append((f"{len(own) - _FUNCTIONS} others", f"{(total - shown) * each:.1f}", ""))
+    rows.append(("outside of it: system, SQLite, deflate, digests", f"{max(0.0, whole - total * each):.1f}", ""))
+    rows.append((f"all ({total} samples)", f"{whole:.1f}", ""))
+    return _table(rows)
 
 
 def _short(name: str) -> str:

@@ -31,10 +31,10 @@ class Progress:
     def see(self, event: Event) -> None:
         """Take one event."""
         match event.kind:
-            case EventKind.STAGE_STARTED:
-                self._skip(_number(event, "skipped"), _number(event, "skipped_bytes"))
             case EventKind.ITEM_DONE:
                 self._item(event)
+            case EventKind.STAGE_STARTED:
+                self._skip(_number(event, "skipped"), _number(event, "skipped_bytes"))
             case EventKind.RETRY:
                 self._retry(event)
             case EventKind.WARNING:
@@ -110,10 +110,14 @@ class Progress:
 
 
 _current: list[Progress] = []
+#: There are several for each file, and nothing is made of them here.
+_UNSEEN = frozenset({EventKind.BATCH_STARTED, EventKind.BATCH_DONE, EventKind.BYTES_SENT})
 
 
 def observe(event: Event) -> None:
     """Start with the run, end with it."""
+    if event.kind in _UNSEEN:
+        return
     if event.kind is EventKind.RUN_STARTED:
         _current[:] = [Progress(event)]
     elif _current:
