@@ -68,8 +68,8 @@ def profile(mode: str, load: Load, rounds: int) -> str:
         plain = [runs.plain() for _ in range(rounds)]
         timed = [runs.phases() for _ in range(rounds)]
         parts = [_head(mode, load, plain), _phases([found for _, found in timed], [run for run, _ in timed], load)]
-        cpu = statistics.median(run.cpu for run in plain)
-        parts.append(_functions([line for _ in range(rounds) for line in runs.samples()], rounds, cpu, load))
+        cpu, user = (statistics.median(of) for of in zip(*((r.cpu, r.cpu - r.system) for r in plain), strict=True))
+        parts.append(_functions([line for _ in range(rounds) for line in runs.samples()], rounds, (cpu, user), load))
         parts.append(_calls(runs.calls(), load))
     return "\n\n".join(parts) + "\n"
 
@@ -169,7 +169,7 @@ def _phase(name: str, spent: Sequence[float], load: Load) -> tuple[str, ...]:
     return (name, *(f"{1e3 * seconds:.0f}" for seconds in spent), f"{each:.1f}")
 
 
-def _functions(samples: Sequence[str], rounds: int, cpu: float, load: Load) -> str:
+def _functions(samples: Sequence[str], rounds: int, used: tuple[float, float], load: Load) -> str:
     """Those that hold the interpreter longest, themselves and with what they call."""
     own: Counter[str] = Counter()
     below: Counter[str] = Counter()
@@ -182,7 +182,9 @@ def _functions(samples: Sequence[str], rounds: int, cpu: float, load: Load) -> s
     total = sum(own.values())
     if not total:
         return "(functions are left out: no py-spy)"
-    each = 1e6 / _RATE / rounds / load.files
+    cpu, user = used
+    # On a busy machine a thread is also found that has the interpreter and no processor.
+    each = 1e6 * min(1 / _RATE / rounds, user / total) / load.files
     whole = 1e6 * cpu / load.files
     rows = [("function, with the interpreter", "itself us a file", "with what it calls")]
     rows += [(name, f"{count * each:.1f}", f"{below[name] * each:.1f}") for name, count in own.most_common(_FUNCTIONS)]

@@ -190,8 +190,11 @@ def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
     key = journal_key(plan.destination, None if upload.request.settles else plan.root, resources)
     with ExitStack() as stack:
         stack.enter_context(_lock(app, upload, key))
-        store = stack.enter_context(closing(Store(directory / f"{key}.sqlite", fresh=not upload.resume)))
-        yield stack.enter_context(closing(Journal(store)))
+        with ExitStack() as unread:
+            store = unread.enter_context(closing(Store(directory / f"{key}.sqlite", fresh=not upload.resume)))
+            journal = stack.enter_context(closing(Journal(store)))
+            unread.pop_all()  # the journal closes it from here on, once
+        yield journal
 
 
 def exclusively(app: App, upload: Upload, kind: str, key: str) -> closing[Lock]:
