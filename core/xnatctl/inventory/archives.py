@@ -1,14 +1,17 @@
 """Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
 
 What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested
-archives, links, devices and encrypted members are left out with a reason; damaged, cut off or overlapping ones are
-refused as a whole.
+archives, links and encrypted members are left out with a reason. Refused as a whole: what is damaged, cut off or
+overlapping, and what was made to harm whoever unpacks it by name, which no export of a scanner is: names and links that
+lead out of the archive, devices.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import posixpath
+import re
 import struct
 import tarfile
 import zipfile
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from xnatctl.errors import Refused
 from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.model.plan import Source
+from xnatctl.model.words import counted
 
 __all__ = ["Damaged", "Member", "kind_of", "looks_like_archive", "members", "open_member", "refusing_damage"]
 
@@ -30,6 +34,11 @@ MAX_RATIO = 200
 RATIO_FLOOR = 256 * 2**20
 
 _BLOCK = 1 << 18
+#: As long as a path may be (bytes).
+_LONGEST_TARGET = 4096
+#: Hostile members that are named before "and n more".
+_NAMED = 5
+_DRIVE = re.compile("[A-Za-z]:/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class Member:
     """One file of an archive; `read(n)` gives its first n bytes.
 
     `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same.
+    `harm` says what it would do to whoever unpacks it by its name; such members are never handed out.
     """
 
     name: str
@@ -46,6 +56,7 @@ class Member:
     rule: str | None
     obstacle: str | None
     read: Callable[[int], bytes]
+    harm: str | None = None
 
     @property
     def head(self) -> bytes:
@@ -91,8 +102,24 @@ def _is_tar(block: bytes) -> bool:
 
 
 def members(path: str, kind: str) -> Iterator[Member]:
-    """The files of an archive, in stored order; use inside `refusing_damage`."""
-    yield from _zip_members(path) if kind == "zip" else _tar_members(path, compressed=kind == "tgz")
+    """The files of an archive, in stored order; use inside `refusing_damage`.
+
+    Raises Refused at the end when some are hostile, so that all of them are known; nothing is sent before that.
+    """
+    hostile: list[str] = []
+    for member in _zip_members(path) if kind == "zip" else _tar_members(path, compressed=kind == "tgz"):
+        if member.harm is None:
+            yield member
+        else:
+            hostile.append(f"{member.name} ({member.harm})")
+    if hostile:
+        more = f" and {len(hostile) - _NAMED} more" if len(hostile) > _NAMED else ""
+        raise Refused(
+            f"{path} holds {counted(len(hostile), 'member')} that would write or read outside of it when unpacked: "
+            f"{', '.join(hostile[:_NAMED])}{more}.",
+            hint="Do not unpack it before you know where it comes from. If it is yours, make it again from inside the "
+            "directory (tar -cf exam.tar -C DIRECTORY .), or name the directory.",
+        )
 
 
 @contextmanager
@@ -116,9 +143,23 @@ def _bounded(path: str, count: int, total: int, packed: int) -> None:
         raise Refused(f"{path} unpacks to more than {MAX_RATIO} times its size; that is no imaging data.")
 
 
-def leads_out(name: str) -> bool:
-    """True for a name that whoever unpacks by name would write somewhere else."""
-    return name.startswith("/") or ".." in name.replace("\\", "/").split("/")
+def _leads_out(name: str) -> bool:
+    """True for a name that whoever unpacks by name, here or on Windows, would write somewhere else."""
+    plain = name.replace("\\", "/")
+    return plain.startswith("/") or bool(_DRIVE.match(plain)) or ".." in plain.split("/")
+
+
+def _harm(name: str) -> str | None:
+    return "its name leads out of the archive" if _leads_out(name) else None
+
+
+def _link_harm(name: str, target: str) -> str | None:
+    """A link may climb as long as it stays inside."""
+    plain = target.replace("\\", "/")
+    lands = posixpath.normpath(posixpath.join(posixpath.dirname(name), plain))
+    if plain.startswith("/") or _DRIVE.match(plain) or lands == ".." or lands.startswith("../"):
+        return "a link that leads out of the archive"
+    return None
 
 
 # zip
@@ -131,17 +172,25 @@ def _zip_members(path: str) -> Iterator[Member]:
         _bounded(path, len(entries), sum(entry.file_size for entry in entries), packed)
         _refuse_overlaps(path, entries)
         for entry in entries:
-            if entry.is_dir():
+            name = _zip_name(entry)
+            if entry.is_dir() and _harm(name) is None:
                 continue
+            link = (entry.external_attr >> 16) & 0o170000 == 0o120000
             yield Member(
-                name=_zip_name(entry),
+                name=name,
                 size=entry.file_size,
                 offset=entry.header_offset,
                 packed_size=entry.compress_size,
-                rule="symbolic link" if (entry.external_attr >> 16) & 0o170000 == 0o120000 else None,
+                rule="symbolic link" if link else None,
                 obstacle=_zip_obstacle(entry),
-                read=_zip_head(archive, entry),
+                read=(read := _zip_head(archive, entry)),
+                harm=_harm(name) or (_zip_link_harm(entry, name, read) if link else None),
             )
+
+
+def _zip_link_harm(entry: zipfile.ZipInfo, name: str, read: Callable[[int], bytes]) -> str | None:
+    """A zip keeps the target of a link as the content of its entry; one that cannot be read leads nowhere."""
+    return None if _zip_obstacle(entry) else _link_harm(name, os.fsdecode(read(_LONGEST_TARGET)))
 
 
 def _zip_name(entry: zipfile.ZipInfo) -> str:
@@ -271,7 +320,7 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
             count += 1
             total += entry.size
             _bounded(path, count, total if compressed else 0, packed)
-            if entry.isdir():
+            if entry.isdir() and _harm(entry.name) is None:
                 continue
             whole = entry.isreg() and not entry.issparse()  # the size of a sparse file is not what is stored
             if not compressed and whole and entry.offset_data + entry.size > packed:
@@ -284,6 +333,7 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
                 rule=_tar_rule(entry),
                 obstacle=_tar_obstacle(entry),
                 read=_tar_head(archive, entry),
+                harm=_harm(entry.name) or _tar_harm(entry),
             )
         if unpacked is not None:
             unpacked.finish(lambda size: _bounded(path, 0, size, packed))
@@ -319,6 +369,14 @@ def _tar_rule(entry: tarfile.TarInfo) -> str | None:
     if entry.issym() or entry.islnk():
         return "link"
     return None if entry.isreg() else "not a regular file"
+
+
+def _tar_harm(entry: tarfile.TarInfo) -> str | None:
+    if entry.issym():
+        return _link_harm(entry.name, entry.linkname)
+    if entry.islnk():  # its target is a member, by its whole name
+        return _link_harm("", entry.linkname)
+    return "a device" if entry.ischr() or entry.isblk() else None
 
 
 def _tar_obstacle(entry: tarfile.TarInfo) -> str | None:

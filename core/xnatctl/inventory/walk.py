@@ -187,9 +187,6 @@ class _Collector(Gatherer):
         except Unreadable as problem:
             self.unsendable(path, problem)
             return
-        if header is not None and archives.leads_out(member.name):
-            self.cannot_read(path, "its name leads out of the archive")
-            return
         source = Source(
             path=os.path.abspath(archive), container=kind, member=member.name, offset=member.offset,
             packed_size=member.packed_size,
