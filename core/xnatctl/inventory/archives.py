@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import posixpath
-import re
 import struct
 import tarfile
 import zipfile
@@ -22,8 +20,8 @@ from dataclasses import dataclass
 
 from xnatctl.errors import Refused
 from xnatctl.inventory.gzips import Damaged, gzip_reader
+from xnatctl.inventory.harm import link_harm, name_harm, refuse_hostile
 from xnatctl.model.plan import Source
-from xnatctl.model.words import counted
 
 __all__ = ["Damaged", "Member", "kind_of", "looks_like_archive", "members", "open_member", "refusing_damage"]
 
@@ -34,11 +32,8 @@ MAX_RATIO = 200
 RATIO_FLOOR = 256 * 2**20
 
 _BLOCK = 1 << 18
-#: As long as a path may be (bytes).
+#: As long as the target of a link may be (bytes).
 _LONGEST_TARGET = 4096
-#: Hostile members that are named before "and n more".
-_NAMED = 5
-_DRIVE = re.compile("[A-Za-z]:/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +107,7 @@ def members(path: str, kind: str) -> Iterator[Member]:
             yield member
         else:
             hostile.append(f"{member.name} ({member.harm})")
-    if hostile:
-        more = f" and {len(hostile) - _NAMED} more" if len(hostile) > _NAMED else ""
-        raise Refused(
-            f"{path} holds {counted(len(hostile), 'member')} that would write or read outside of it when unpacked: "
-            f"{', '.join(hostile[:_NAMED])}{more}.",
-            hint="Do not unpack it before you know where it comes from. If it is yours, make it again from inside the "
-            "directory (tar -cf exam.tar -C DIRECTORY .), or name the directory.",
-        )
+    refuse_hostile(path, hostile)
 
 
 @contextmanager
@@ -143,25 +131,6 @@ def _bounded(path: str, count: int, total: int, packed: int) -> None:
         raise Refused(f"{path} unpacks to more than {MAX_RATIO} times its size; that is no imaging data.")
 
 
-def _leads_out(name: str) -> bool:
-    """True for a name that whoever unpacks by name, here or on Windows, would write somewhere else."""
-    plain = name.replace("\\", "/")
-    return plain.startswith("/") or bool(_DRIVE.match(plain)) or ".." in plain.split("/")
-
-
-def _harm(name: str) -> str | None:
-    return "its name leads out of the archive" if _leads_out(name) else None
-
-
-def _link_harm(name: str, target: str) -> str | None:
-    """A link may climb as long as it stays inside."""
-    plain = target.replace("\\", "/")
-    lands = posixpath.normpath(posixpath.join(posixpath.dirname(name), plain))
-    if plain.startswith("/") or _DRIVE.match(plain) or lands == ".." or lands.startswith("../"):
-        return "a link that leads out of the archive"
-    return None
-
-
 # zip
 
 
@@ -173,7 +142,7 @@ def _zip_members(path: str) -> Iterator[Member]:
         _refuse_overlaps(path, entries)
         for entry in entries:
             name = _zip_name(entry)
-            if entry.is_dir() and _harm(name) is None:
+            if entry.is_dir() and name_harm(name) is None:
                 continue
             link = (entry.external_attr >> 16) & 0o170000 == 0o120000
             yield Member(
@@ -184,13 +153,13 @@ def _zip_members(path: str) -> Iterator[Member]:
                 rule="symbolic link" if link else None,
                 obstacle=_zip_obstacle(entry),
                 read=(read := _zip_head(archive, entry)),
-                harm=_harm(name) or (_zip_link_harm(entry, name, read) if link else None),
+                harm=name_harm(name) or (_zip_link_harm(entry, name, read) if link else None),
             )
 
 
 def _zip_link_harm(entry: zipfile.ZipInfo, name: str, read: Callable[[int], bytes]) -> str | None:
     """A zip keeps the target of a link as the content of its entry; one that cannot be read leads nowhere."""
-    return None if _zip_obstacle(entry) else _link_harm(name, os.fsdecode(read(_LONGEST_TARGET)))
+    return None if _zip_obstacle(entry) else link_harm(name, os.fsdecode(read(_LONGEST_TARGET)))
 
 
 def _zip_name(entry: zipfile.ZipInfo) -> str:
@@ -320,7 +289,7 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
             count += 1
             total += entry.size
             _bounded(path, count, total if compressed else 0, packed)
-            if entry.isdir() and _harm(entry.name) is None:
+            if entry.isdir() and name_harm(entry.name) is None:
                 continue
             whole = entry.isreg() and not entry.issparse()  # the size of a sparse file is not what is stored
             if not compressed and whole and entry.offset_data + entry.size > packed:
@@ -333,7 +302,7 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
                 rule=_tar_rule(entry),
                 obstacle=_tar_obstacle(entry),
                 read=_tar_head(archive, entry),
-                harm=_harm(entry.name) or _tar_harm(entry),
+                harm=name_harm(entry.name) or _tar_harm(entry),
             )
         if unpacked is not None:
             unpacked.finish(lambda size: _bounded(path, 0, size, packed))
@@ -373,9 +342,9 @@ def _tar_rule(entry: tarfile.TarInfo) -> str | None:
 
 def _tar_harm(entry: tarfile.TarInfo) -> str | None:
     if entry.issym():
-        return _link_harm(entry.name, entry.linkname)
+        return link_harm(entry.name, entry.linkname)
     if entry.islnk():  # its target is a member, by its whole name
-        return _link_harm("", entry.linkname)
+        return link_harm("", entry.linkname)
     return "a device" if entry.ischr() or entry.isblk() else None
 
 

@@ -14,6 +14,9 @@ from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.tree import Gatherer, Read, Walk, litter, status_of
 from xnatctl.model.plan import Exclusion, Source, UploadItem, below
 
+#: Why a member that is an archive file itself is left out.
+NESTED = "an archive inside the archive"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
@@ -180,7 +183,7 @@ class _Collector(Gatherer):
             self.cannot_read(path, member.obstacle)
             return
         if archives.looks_like_archive(member.head):
-            self.exclude(path, "an archive inside the archive")
+            self.exclude(path, NESTED)
             return
         try:
             header = read_header(member.read, member.size)
