@@ -42,6 +42,8 @@ ACTIONS: Mapping[str, frozenset[str]] = {
     "lose-file": frozenset({"members"}),
     "truncate-file": frozenset({"members", "bytes"}),
 }
+_NUMBERS = frozenset({"bytes", "probability", "seconds", "status", "times"})
+_PATTERNS = frozenset({"members", "sop_classes", "transfer_syntaxes"})
 _CONDITIONS = frozenset({"match", "nth", "per", "probability", "seed", "times", "action"})
 
 
@@ -108,6 +110,17 @@ class Faults:
             raise ValueError(
                 f"There is no {', '.join(sorted(unknown))} to match; there is {', '.join(sorted(self._names))}."
             )
+        for name in _NUMBERS & set(rule):
+            if isinstance(rule[name], bool) or not isinstance(rule[name], int | float):
+                raise ValueError(  # noqa: TRY004 - a mistake of the script, like the others
+                    f"The {name} of the fault {action} is a number, not {rule[name]!r}."
+                )
+        patterns = {**rule.get("match", {}), **{name: rule[name] for name in _PATTERNS & set(rule)}}
+        for name, pattern in patterns.items():
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as error:
+                raise ValueError(f"The {name} of the fault {action} is no regular expression: {error}.") from error
 
     def pick(self, values: Mapping[str, str], actions: Container[str] | None = None) -> dict[str, Any] | None:
         """The first due rule for what `values` describe, perhaps among some actions only; None when there is none."""
