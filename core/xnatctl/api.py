@@ -30,6 +30,7 @@ from xnatctl.errors import (
     VerificationFailed,
     XnatctlError,
 )
+from xnatctl.model.commands import command
 from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -239,6 +240,7 @@ __all__ = [
     "XnatctlError",
     "changed_outcome",
     "clean_label",
+    "command",
     "commit_row",
     "common_options",
     "compressor_name",

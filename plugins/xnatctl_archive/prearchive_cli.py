@@ -15,6 +15,7 @@ from xnatctl.api import (
     PrearchiveRef,
     Refused,
     XnatctlError,
+    command,
     commit_row,
     common_options,
     counted,
@@ -54,7 +55,9 @@ def list_rows(app: App, project: str | None) -> None:
     rows = [{**asdict(row), "session": row.folder} for row in found]
     bad = [row for row in found if row.status in _TROUBLE]
     schema = "xnatctl.prearchive/1"
-    hints = tuple(f"{row.folder} is {row.status}; see why: xnatctl prearchive show {row.ref}" for row in bad)
+    hints = tuple(
+        f"{row.folder} is {row.status}; see why: {command('prearchive', 'show', *row.ref.triple)}" for row in bad
+    )
     app.render(
         Document(
             schema=schema,
@@ -72,7 +75,7 @@ def _row(client: XnatClient, ref: PrearchiveRef) -> Any:
     if row is None:
         raise NotFound(
             f"The prearchive of project {ref.project} has no session {ref.timestamp} {ref.folder}.",
-            hint=f"See what is there: xnatctl prearchive list -P {ref.project}",
+            hint=f"See what is there: {command('prearchive', 'list', '-P', ref.project)}",
         )
     return row
 

@@ -61,12 +61,14 @@ def _block(context: click.Context, parameter: click.Parameter, value: tuple[str,
     app = context.find_object(App)
     if app is not None:
         app.block = value
+        app.keep_root()
 
 
 def _safe_mode(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     app = context.find_object(App)
     if app is not None and value:
         app.external = False
+        app.keep_root()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -14,6 +14,7 @@ from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.cli.uploading import Upload, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, UsageError
+from xnatctl.model.commands import command
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.words import counted
@@ -115,7 +116,10 @@ def _choose(found: Sequence[Summary], dest: str) -> Summary:
     if not matches and len(wanted) >= 4:
         matches = [summary for summary in found if summary.id.startswith(wanted)]
     if not matches:
-        raise NotFound(f"There is no upload {dest} on this machine.", hint="See what there is: xnatctl upload status")
+        raise NotFound(
+            f"There is no upload {dest} on this machine.",
+            hint=f"See what there is: {command('upload', 'status', server=False)}",
+        )
     if len(matches) > 1:
         ids = ", ".join(summary.id for summary in matches)
         raise UsageError(f"{dest} names {len(matches)} uploads: {ids}.", hint="Use the ID of one.")
@@ -177,11 +181,19 @@ def _row(summary: Summary) -> dict[str, Any]:
     }
 
 
+def _resume_command(summary: Summary) -> str:
+    """With the profile and the user of the upload; the journal itself knows the server."""
+    flags = summary.request.get("flags")
+    words = [str(word) for flag in flags for word in flag] if isinstance(flags, list) else []
+    return command("upload", "resume", summary.id, *words, server=False)
+
+
 def _list_document(found: Sequence[Summary]) -> Document:
     rows = [_row(summary) for summary in found]
     open_ones = [row for row in rows if row["state"] not in ("complete", "unreadable")]
     lines = [f"{counted(len(rows), 'upload')}, {len(open_ones)} not complete."]
-    lines += [f"Next: xnatctl upload resume {row['id']}" for row in open_ones[:5]]
+    again = {summary.id: _resume_command(summary) for summary in found}
+    lines += [f"Next: {again[row['id']]}" for row in open_ones[:5]]
     lines += [f"Warning: {row['problem']}" for row in rows if row["problem"]]
     schema = "xnatctl.uploads/1"
     return Document(
@@ -203,7 +215,7 @@ def _one_document(summary: Summary) -> Document:
     row = _row(summary)
     lines = [f"{row['delivered']} of {row['found']} files delivered from {row['root']}: {row['state']}."]
     if row["state"] != "complete":
-        lines.append(f"Next: xnatctl upload resume {row['id']}")
+        lines.append(f"Next: {_resume_command(summary)}")
     schema = "xnatctl.upload/1"
     return Document(
         schema=schema,

@@ -5,24 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xnatctl import log
 from xnatctl.errors import (
+    AuthenticationError,
+    ConnectionFailed,
     Interrupted,
     NotArchived,
+    PermissionDenied,
     PluginUnavailable,
     Refused,
+    ServerError,
     UsageError,
     VerificationFailed,
     XnatctlError,
 )
+from xnatctl.model.commands import again
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
@@ -55,28 +59,7 @@ class Upload:
     @property
     def rerun(self) -> str:
         """The command line that was given, quoted for a shell; secrets never stand in it."""
-        return command_line(sys.argv[1:])
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """`xnatctl` with these arguments, without a password, `--dry-run`, and what would start over."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-            continue
-        if argument == "--password":
-            skip = True
-            continue
-        if argument.startswith("--password=") or argument in (
-            "--password-stdin",
-            "--dry-run",
-            "--no-resume",
-        ):
-            continue
-        kept.append(argument)
-    return shlex.join(["xnatctl", *kept])
+        return again(sys.argv[1:])
 
 
 def run_upload(app: App, upload: Upload) -> None:
@@ -105,6 +88,7 @@ def run_upload(app: App, upload: Upload) -> None:
         error = _interrupted(interrupt, upload, reports[-1], begun=reports[-1] is not nothing)
     except XnatctlError as raised:
         error = raised
+        _say_next(reports[-1], error, upload)
     if error is not None:
         _write_error(reports[-1], error)
     finish(app, reports[-1], error)
@@ -121,6 +105,16 @@ def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, be
         hint=f"Finish with: {upload.rerun}",
         signal_number=number,
     )
+
+
+#: Errors after which the same command may go on from what was delivered.
+_PASSING = (AuthenticationError, PermissionDenied, ConnectionFailed, ServerError, NotArchived)
+
+
+def _say_next(report: Report, error: XnatctlError, upload: Upload) -> None:
+    """The command that finishes the job, where something was delivered and nobody knows a better one."""
+    if isinstance(error, _PASSING) and not report.next and report.counts.sent + report.counts.skipped:
+        report.next.append(upload.rerun)
 
 
 def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]) -> None:
@@ -144,11 +138,10 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]
             factories=lambda name: transport_factory(app, name),
             tell=lambda event: _tell(app, event),
             rerun=upload.rerun,
-            server_words=app.server_words(),
             wait=WAIT if upload.wait is None else upload.wait,
             journal=journal,
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
-            facts={"request": _request_text(upload, plan)},
+            facts={"request": _request_text(app, upload, plan)},
             exclusively=lambda key: _exclusively(app, upload, key),
             session=session,
         )
@@ -195,10 +188,11 @@ def _sleep(seconds: float) -> bool:
     return True
 
 
-def _request_text(upload: Upload, plan: UploadPlan) -> str:
+def _request_text(app: App, upload: Upload, plan: UploadPlan) -> str:
     """The request, so that `upload resume` can make it again from any directory."""
     request = replace(upload.request, path=os.path.abspath(upload.request.path), destination=plan.destination)
-    return json.dumps({"request": request.as_document(), "wait": upload.wait})
+    flags = [flag for flag in app.server_flags() if flag[0] != "--url"]  # the destination names the server
+    return json.dumps({"request": request.as_document(), "wait": upload.wait, "flags": flags})
 
 
 def _tell(app: App, event: Event) -> None:

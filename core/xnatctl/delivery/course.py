@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -36,8 +36,7 @@ class Runtime:
     """What a run needs beside its plan.
 
     `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
-    every event in the main thread, `rerun` is the command that finishes the job, `server_words` are the flags by which
-    another command reaches the same server. `wait` bounds settling, in seconds.
+    every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
     `facts` is what the journal keeps of the command, so that another process can finish it. `exclusively` keeps every
     other run on this machine away from what a key names, as long as its context lasts. `session` is the session of a
     plan of resources only, which has been looked up already.
@@ -47,7 +46,6 @@ class Runtime:
     factories: Callable[[str], TransportFactory]
     tell: Callable[[Event], None]
     rerun: str
-    server_words: Sequence[str] = ()
     wait: float = settle.WAIT
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     journal: Journal = field(default_factory=Journal)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from xnatctl.errors import NotFound, PermissionDenied, Refused
+from xnatctl.model.commands import command
 from xnatctl.model.plan import Overwrite, Placement, UploadPlan
 from xnatctl.model.refs import Destination, clean_label, is_clean_label
 from xnatctl.xnat import listing, prearchive, site
@@ -177,13 +178,15 @@ def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study
             raise Refused(
                 f"Session {row.name} in the prearchive of {row.project} is {row.status} at this moment; "
                 "files that arrive now would be lost.",
-                hint="Wait until it is done (xnatctl prearchive list shows it), then run the command again.",
+                hint="Wait until it is done, then run the command again. It is shown by: "
+                + command("prearchive", "list", "-P", row.project),
             )
         if row.subject and row.subject.lower() != destination.subject.lower():
             raise Refused(
                 f"The prearchive of {row.project} holds the same study as {row.name} under subject {row.subject}, "
                 f"not {destination.subject}; XNAT would add the files to it.",
-                hint=f"Archive it or delete it first; look at it with: xnatctl prearchive show {row.ref}",
+                hint="Archive it or delete it first; look at it with: "
+                + command("prearchive", "show", *row.ref.triple),
             )
 
 

@@ -22,6 +22,7 @@ from xnatctl.errors import (
     TransportError,
     XnatctlError,
 )
+from xnatctl.model.commands import command
 from xnatctl.xnat.rows import Feed
 
 #: Longest text of a server that goes into a message.
@@ -209,7 +210,7 @@ def _redirect(reply: Reply, server: str) -> NotXnat:
     elif "InactiveAccount" in target:
         message, hint = f"The account on {server} is inactive.", "Ask the administrator to enable it."
     elif browser_login(reply):
-        message, hint = f"{server} asks for a login in the browser.", "Log in again: xnatctl auth login."
+        message, hint = f"{server} asks for a login in the browser.", f"Log in again: {command('auth', 'login')}"
     elif target.rstrip("/").endswith(("/setup", "Unconfigured.vm")):
         message, hint = f"{server} is not set up yet.", "Ask the administrator to finish the site setup."
     return NotXnat(message, hint=hint, status=reply.status)
