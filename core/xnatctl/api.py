@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
+    from xnatctl.delivery.preflight import check_archiving
     from xnatctl.delivery.resource.home import find_home, resolve_destination
     from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
     from xnatctl.delivery.resource.writer import goes_alone
@@ -128,6 +129,7 @@ _LAZY = {
     "Upload": "xnatctl.cli.uploading",
     "XnatClient": "xnatctl.xnat.client",
     "changed_outcome": "xnatctl.delivery.outcomes",
+    "check_archiving": "xnatctl.delivery.preflight",
     "commit_row": "xnatctl.delivery.settle",
     "common_options": "xnatctl.cli.options",
     "compressor_name": "xnatctl.packing.deflate",
@@ -239,6 +241,7 @@ __all__ = [
     "XnatClient",
     "XnatctlError",
     "changed_outcome",
+    "check_archiving",
     "clean_label",
     "command",
     "commit_row",

@@ -15,11 +15,11 @@ from xnatctl.api import (
     PrearchiveRef,
     Refused,
     XnatctlError,
+    check_archiving,
     command,
     commit_row,
     common_options,
     counted,
-    listing,
     pass_app,
     prearchive,
     server_options,
@@ -163,7 +163,7 @@ def archive(
     policy = Overwrite(overwrite)
     if not target:
         raise Refused(f"{folder} names no subject.", hint="Name one with --subject.")
-    existing = listing.find_session(client, project, session)
+    existing = check_archiving(client, row, subject=target, session=session)
     if policy is Overwrite.APPEND and existing is not None and (target, session) != (row.subject, row.name):
         raise Refused(
             "Adding to a session works only under the labels that the waiting session has: "

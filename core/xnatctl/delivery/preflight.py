@@ -91,6 +91,20 @@ def preflight(
     )
 
 
+def check_archiving(client: XnatClient, row: PrearchiveRow, *, subject: str, session: str) -> SessionInfo | None:
+    """The session of that label, to which a waiting one would be added; None when there is none.
+
+    XNAT cleans labels as it archives, and says only afterwards, by a CONFLICT, that subject or study are others
+    (contract xnat-import 1.6, 3.4). Raises Refused for both.
+    """
+    existing = listing.find_session(client, row.project, session)
+    destination = Destination(server=client.server, project=row.project, subject=subject, session=session)
+    _check_labels(destination, existing, lambda: _subject_exists(client, destination))
+    if existing is not None:
+        _check_existing(destination, existing, row.tag, way="Use --subject")
+    return existing
+
+
 def _project(client: XnatClient, name: str) -> str:
     """The project's ID, when it exists and this user may write to it."""
     access = site.project_access(client, name)
@@ -152,18 +166,20 @@ def _name(destination: Destination, existing: SessionInfo) -> str:
     return f"Session {existing.label} ({existing.id}) of project {destination.project}"
 
 
-def _check_existing(destination: Destination, existing: SessionInfo, study: str) -> Destination:
+def _check_existing(
+    destination: Destination, existing: SessionInfo, study: str, *, way: str = "Upload with -S"
+) -> Destination:
     """Refuse what XNAT would refuse only after everything has been sent (contract xnat-import 3.4, checks 4 to 6)."""
     where = _name(destination, existing)
     same = (existing.subject_label.lower(), existing.subject_id.lower())
     if existing.subject_label and destination.subject.lower() not in same:
         raise Refused(
             f"{where} belongs to subject {existing.subject_label}, not to {destination.subject}.",
-            hint=f"Upload with -S {existing.subject_label}, or choose another session label.",
+            hint=f"{way} {existing.subject_label}, or choose another session label.",
         )
-    if existing.uid and existing.uid != study:
+    if existing.uid and study and existing.uid != study:
         raise Refused(
-            f"{where} holds study {existing.uid}; the files on disk are of study {study}.",
+            f"{where} holds study {existing.uid}; what would be added to it is of study {study}.",
             hint="One session label takes one study: choose another session label.",
         )
     return replace(destination, subject=existing.subject_label or destination.subject)
