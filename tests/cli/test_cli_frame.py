@@ -158,3 +158,9 @@ def test_a_reader_that_leaves_is_no_error(xnatctl, environment, tmp_path):
         ["bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True, timeout=60, check=False
     )
     assert done.stderr == b""
+
+
+def test_a_format_that_is_not_there_is_said_once(xnatctl):
+    done = xnatctl("plugins", "list", "-o", "xml")
+    assert done.code == 2
+    assert done.err.count("There is no output format 'xml'") == 1

@@ -122,7 +122,8 @@ def _end(app: App, error: XnatctlError) -> int:
                 app.without_config()
             app.render(error_document(error.as_document()))
         except XnatctlError as second:  # the format itself is what cannot be had
-            app.report_error(second)
+            if second.message != error.message:
+                app.report_error(second)
     app.report_error(error)
     return error.exit_code
 
