@@ -38,12 +38,13 @@ class Table:
             console.print(Text(printable(document.title), style="bold"))
         for line in document.drawing:
             console.print(Text(printable(line)), soft_wrap=True)
-        if document.columns and document.rows and not document.drawing:
+        columns = [column for column in document.columns if not column.detail]
+        if columns and document.rows and not document.drawing:
             rule = box.SIMPLE_HEAD if _takes("─") else box.Box(_ASCII_HEAD, ascii=True)
             table = RichTable(box=rule, show_edge=False, pad_edge=False)
-            cells = [[_cell(row.get(column.key), column) for column in document.columns] for row in document.rows]
-            widths = _widths([column.title for column in document.columns], cells, console.width)
-            for column, width in zip(document.columns, widths, strict=True):
+            cells = [[_cell(row.get(column.key), column) for column in columns] for row in document.rows]
+            widths = _widths([column.title for column in columns], cells, console.width)
+            for column, width in zip(columns, widths, strict=True):
                 justify: Literal["left", "right"] = "right" if column.numeric else "left"
                 table.add_column(Text(column.title), justify=justify, overflow="fold", width=width)
             for row in cells:

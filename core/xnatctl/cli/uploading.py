@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,
     Interrupted,
+    JournalError,
     NotArchived,
     PermissionDenied,
     PluginUnavailable,
@@ -155,16 +156,25 @@ def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
     """The journal of the destination, with every other run locked out. Raises Refused, JournalError."""
     from xnatctl.delivery.journal import Journal
     from xnatctl.delivery.resource.home import is_resources_only
-    from xnatctl.delivery.store import Store, journal_key
+    from xnatctl.delivery.store import Store, journal_key, remove
     from xnatctl.settings.paths import journal_directory, private_directory
 
     directory = private_directory(journal_directory())
     resources = [stage.resource for stage in plan.stages if stage.resource] if is_resources_only(plan) else []
     key = journal_key(plan.destination, None if upload.request.settles else plan.root, resources)
-    with ExitStack() as stack:
-        stack.enter_context(_lock(app, upload, key))
+    forget = False
+    with _lock(app, upload, key):
         store = Store(directory / f"{key}.sqlite", fresh=not upload.resume)
-        yield stack.enter_context(closing(Journal(store)))
+        try:
+            with closing(Journal(store)) as journal:
+                try:
+                    yield journal
+                except XnatctlError as error:
+                    forget = not isinstance(error, NotArchived | Interrupted | JournalError) and store.untouched()
+                    raise
+        finally:
+            if forget:  # there is nothing to finish, and the report names the command to run again
+                remove(store.path)
 
 
 @contextmanager
