@@ -81,7 +81,8 @@ def show(app: App, name: str) -> None:
     if plugin.status is Status.ACTIVE and plugin.page is None:
         app.registry.manager.load_one(plugin)
     row = _row(plugin, _provides(app, plugin))
-    row["hooks"] = [hook for hook in HOOKS if plugin.page is not None and hasattr(plugin.page, hook)]
+    manager = app.registry.manager
+    row["hooks"] = [hook for hook in HOOKS if plugin in [own for own, _ in manager.implementations(hook)]]
     schema = "xnatctl.plugin/1"
     pairs = [
         {"key": key, "value": "\n".join(value) if isinstance(value, list) else value or ""}
