@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from xnatctl.delivery import settle
+from xnatctl.delivery.discretion import Discretion
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.lane import TransportFactory
 from xnatctl.delivery.retry import Pause, RetryPolicy
@@ -67,6 +68,8 @@ class Course:
         self.session = runtime.session
         self.begun = False
         self.report = new_report(plan)
+        if runtime.client is not None:
+            runtime.client.discreet = Discretion(plan)
 
     @property
     def client(self) -> XnatClient:
@@ -165,6 +168,7 @@ def context_for(
         resource=stage.resource,
         stop_requested=(lambda: pause.stopped) if pause is not None else (lambda: False),
         items=stage.items,
+        discreet=Discretion(plan).of,
     )
 
 

@@ -30,6 +30,7 @@ from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.xnat import archive, direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.replies import tidy
 
 #: Seconds between looks at a row, growing to the second figure.
 _POLL = (0.2, 5.0)
@@ -206,7 +207,7 @@ def finish_direct(
         if row.get("status") == "ERROR":
             raise NotArchived(
                 f"The server could not archive session {destination.session}: "
-                f"{row.get('message') or 'no reason given'}.",
+                f"{client.discreet(tidy(str(row.get('message') or 'no reason given')))}.",
                 hint="Ask the administrator for the server's log; the data are on the server.",
             )
         if not polls():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -50,13 +50,15 @@ def tidy(text: str) -> str:
 class Reply:
     """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret.
 
-    Of a body that was `fed` to somebody on the way only the beginning is left.
+    Of a body that was `fed` to somebody on the way only the beginning is left. `discreet` takes out of the server's
+    words what nobody is to read.
     """
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
     fed: Any = field(default=None, repr=False)
+    discreet: Callable[[str], str] = field(default=str, repr=False)
 
     @property
     def text(self) -> str:
@@ -94,8 +96,8 @@ class Reply:
         """What the server says in words: the `<h3>` of a Restlet page, a title, or the text itself."""
         for pattern in (_HEADING, _TITLE):
             if self.is_html and (match := pattern.search(self.text)):
-                return tidy(match.group(1))
-        return "" if self.is_html else tidy(self.text[: 4 * _LONGEST])
+                return self.discreet(tidy(match.group(1)))
+        return "" if self.is_html else self.discreet(tidy(self.text[: 4 * _LONGEST]))
 
 
 def read_body(encoding: str, pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None) -> bytes:
