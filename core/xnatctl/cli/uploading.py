@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.app import App
     from xnatctl.delivery.journal import Journal
     from xnatctl.delivery.lock import Lock
+    from xnatctl.delivery.store import Store
     from xnatctl.plugin.protocols import Transport, TransportContext
 
 
@@ -162,19 +163,39 @@ def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
     directory = private_directory(journal_directory())
     resources = [stage.resource for stage in plan.stages if stage.resource] if is_resources_only(plan) else []
     key = journal_key(plan.destination, None if upload.request.settles else plan.root, resources)
-    forget = False
+    path = directory / f"{key}.sqlite"
     with _lock(app, upload, key):
-        store = Store(directory / f"{key}.sqlite", fresh=not upload.resume)
         try:
-            with closing(Journal(store)) as journal:
-                try:
-                    yield journal
-                except XnatctlError as error:
-                    forget = not isinstance(error, NotArchived | Interrupted | JournalError) and store.untouched()
-                    raise
-        finally:
-            if forget:  # there is nothing to finish, and the report names the command to run again
-                remove(store.path)
+            with (
+                closing(Store(path, fresh=not upload.resume)) as store,
+                closing(Journal(store)) as journal,
+                _kept_if_touched(store),
+            ):
+                yield journal
+        except _Untouched as nothing:
+            remove(path)  # there is nothing to finish, and the report names the command to run again
+            raise nothing.error from None
+
+
+class _Untouched(Exception):
+    """A run ended before anything was known of any file."""
+
+    def __init__(self, error: XnatctlError) -> None:
+        super().__init__()
+        self.error = error
+
+
+@contextmanager
+def _kept_if_touched(store: Store) -> Iterator[None]:
+    """Raises _Untouched for a run that reached nobody; one that waits for something, or was interrupted, is kept."""
+    try:
+        yield
+    except (NotArchived, Interrupted, JournalError):
+        raise
+    except XnatctlError as error:
+        if store.untouched():
+            raise _Untouched(error) from error
+        raise
 
 
 @contextmanager
