@@ -32,14 +32,15 @@ _KEYS = {
     "session": False,
     "resource": False,
     "to": True,
-    "state": True,
+    "state": False,
+    "progress": True,
     "found": False,
     "delivered": False,
-    "missing": True,
+    "missing": False,
     "updated": False,
     "changed": True,
 }
-_TITLES = {"id": "ID", "updated": "last change"}
+_TITLES = {"id": "ID", "progress": "state", "changed": "last change"}
 _NUMBERS = frozenset({"found", "delivered", "missing"})
 _ITEM_COLUMNS = tuple(Column(key=key, title=key) for key in ("path", "outcome", "reason"))
 
@@ -214,6 +215,14 @@ def _state(summary: Summary) -> str:
     return "incomplete"
 
 
+def _progress(summary: Summary) -> str:
+    """The state in few letters, with the number that matters."""
+    missing = summary.found - summary.delivered
+    if summary.problem is None and summary.phase != "done" and missing:
+        return f"{missing} missing"
+    return "not settled" if summary.phase == "settling" else _state(summary)
+
+
 def _row(summary: Summary) -> dict[str, Any]:
     where = summary.destination
     updated = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(summary.updated)) if summary.updated else ""
@@ -226,6 +235,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "resource": _resource(summary),
         "to": _to(summary),
         "state": _state(summary),
+        "progress": _progress(summary),
         "found": summary.found,
         "delivered": summary.delivered,
         "missing": summary.found - summary.delivered,
