@@ -35,7 +35,7 @@ class Table:
             markup=False,
         )
         if document.title:
-            console.print(Text(printable(document.title), style="bold"))
+            console.print(Text(_line(document.title), style="bold"))
         for line in document.drawing:
             console.print(Text(printable(line)), soft_wrap=True)
         columns = [column for column in document.columns if not column.detail]
@@ -53,7 +53,7 @@ class Table:
         elif document.columns and not document.summary:
             console.print(Text("Nothing to show."))
         for line in document.summary:
-            console.print(Text(printable(line)), soft_wrap=True)
+            console.print(Text(_line(line)), soft_wrap=True)
 
 
 def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
@@ -72,6 +72,11 @@ def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> 
     return list(widths)
 
 
+def _line(text: str) -> str:
+    """A line break in a name is shown: what follows it is not ours."""
+    return printable(text).replace("\n", "\\x0a")
+
+
 def _takes(text: str) -> bool:
     """Whether stdout can show it."""
     try:
@@ -88,4 +93,4 @@ def _cell(value: Any, column: Column) -> str:
         return human_size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return printable(str(value))
+    return _line(str(value))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import xnatctl
-from xnatctl.cli.console import printable, say, wants_color
+from xnatctl.cli.console import one_line, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.model.commands import reach
 from xnatctl.model.document import Extent
@@ -226,7 +226,7 @@ class App:
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers."""
         if self._identifiers_only:
-            text = "".join(f"{printable(identifier)}\n" for identifier in document.identifiers)
+            text = "".join(f"{one_line(identifier)}\n" for identifier in document.identifiers)
         else:
             formatter = self.registry.load(self.registry.formatter(self.format_name()))()
             buffer = io.StringIO()
@@ -240,18 +240,18 @@ class App:
         from xnatctl import log
 
         log.get().error("failed", code=error.code, exit_code=error.exit_code)
-        say(f"Error: {error.message}")
+        say(one_line(f"Error: {error.message}"))
         if error.hint:
-            say(f"Hint: {error.hint}")
+            say(one_line(f"Hint: {error.hint}"))
 
     def info(self, text: str) -> None:
         """A line for people; silent under -q."""
         if not self.quiet:
-            say(text)
+            say(one_line(text))
 
     def warn(self, text: str) -> None:
         """A warning, also under -q."""
-        say(f"Warning: {text}")
+        say(one_line(f"Warning: {text}"))
 
     def debug(self, text: str) -> None:
         """A line of -v, and of the log file."""
@@ -263,7 +263,7 @@ class App:
         """Ask yes or no on the terminal. Raises UsageError when nobody can be asked."""
         if not self.interactive:
             raise UsageError(f"{question} Nobody can be asked here.", hint="Give --yes to do it without asking.")
-        return click.confirm(printable(question), err=True)
+        return click.confirm(one_line(question), err=True)
 
     def exit_with(self, code: int) -> None:
         """End the command with an exit code."""

@@ -85,8 +85,9 @@ def show(app: App, name: str) -> None:
     row["hooks"] = [hook for hook in HOOKS if plugin in [own for own, _ in manager.implementations(hook)]]
     schema = "xnatctl.plugin/1"
     pairs = [
-        {"key": key, "value": "\n".join(value) if isinstance(value, list) else value or ""}
-        for key, value in row.items()
+        {"key": "" if number else key, "value": value}
+        for key, values in row.items()
+        for number, value in enumerate((values or [""]) if isinstance(values, list) else [values or ""])
     ]
     app.render(
         Document(
