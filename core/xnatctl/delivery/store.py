@@ -98,6 +98,7 @@ class Store:
         self._flush = False
         self._synchronous = "FULL"
         self._fault: JournalError | None = None
+        self._closed = False
         self._queued = self._written = 0
         self._queue_lock = threading.Lock()
         self._write_lock = threading.Lock()
@@ -123,7 +124,10 @@ class Store:
             return db
 
     def close(self) -> None:
-        """Write what was to be written later and close the file; never raises."""
+        """Write what was to be written later and close the file; never raises, and does nothing the second time."""
+        if self._closed:
+            return
+        self._closed = True
         with suppress(JournalError):
             self.write()
         with suppress(sqlite3.Error):
