@@ -219,7 +219,7 @@ def set_meta(values: Mapping[str, str]) -> list[Statement]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """A journal as `upload status` shows it. `request` is what was asked for, as plain data."""
+    """A journal as `upload status` shows it. `request` is what was asked for, as plain data, `study` the UID of it."""
 
     id: str
     path: Path
@@ -229,6 +229,7 @@ class Summary:
     updated: float
     request: Mapping[str, Any]
     counts: Mapping[Outcome, int]
+    study: str = ""
     problem: str | None = None
 
     @property
@@ -280,6 +281,7 @@ def _summary(path: Path) -> Summary | None:
         updated=float(meta["updated"]),
         request=json.loads(meta["request"]),
         counts={Outcome(outcome): count for outcome, count in counts},
+        study=meta.get("study", ""),
     )
 
 

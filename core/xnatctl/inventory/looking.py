@@ -14,8 +14,8 @@ _HOLDS = "an archive file that holds DICOM"
 _MAY_HOLD = "an archive file that cannot be looked into"
 
 
-def look_inside(inventory: Inventory) -> tuple[Inventory, tuple[str, ...]]:
-    """The inventory with the truth about archive files in it, and what is to be said of them before anything is sent.
+def look_inside(inventory: Inventory) -> Inventory:
+    """The inventory with the truth about archive files in it, and in its notes what is to be said of them.
 
     Reads the beginning of each archive file, and all of one that holds no DICOM.
     """
@@ -37,7 +37,7 @@ def look_inside(inventory: Inventory) -> tuple[Inventory, tuple[str, ...]]:
         )
     if unknown:
         notes.append(f"Nobody looked into {_some(unknown)}: there may be DICOM in it. Unpack it, if there is.")
-    return replace(inventory, excluded=excluded), tuple(notes)
+    return replace(inventory, excluded=excluded, notes=(*inventory.notes, *notes))
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from sys import intern
 
@@ -41,7 +42,9 @@ class Conflict:
 class Inventory:
     """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
 
+    `warnings` are about studies, `notes` about all that was found.
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
+    `patients` are the hashed patient IDs of each study, by its UID, and `begun` puts studies in order of time.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
     the path below the root), `packed` those among them that look like archive files, `unsent_dicom` what is DICOM by
     content and no item all the same, and `empty_directories`; the last three are paths as people read them.
@@ -55,8 +58,10 @@ class Inventory:
     invalid: tuple[Exclusion, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     files_seen: int = 0
     patients: dict[str, set[str]] = field(default_factory=dict)
+    begun: dict[str, str] = field(default_factory=dict)
     others: tuple[UploadItem, ...] = ()
     packed: frozenset[str] = frozenset()
     unsent_dicom: frozenset[str] = frozenset()
@@ -122,6 +127,7 @@ class _Collector(Gatherer):
         self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
+        self._begun: dict[str, str] = {}
         self._others: list[UploadItem] = []
         self._packed: set[str] = set()
         self._unsent: set[str] = set()
@@ -231,6 +237,9 @@ class _Collector(Gatherer):
         if first is item:
             self.seen += 1
             self._patients.setdefault(header.study_instance_uid, set()).add(header.patient_hash)
+            if header.study_time:
+                known = self._begun.setdefault(header.study_instance_uid, header.study_time)
+                self._begun[header.study_instance_uid] = min(known, header.study_time)
             return True
         if same_content(first, item):
             self.exclude(path, f"duplicate of {first.path}")
@@ -241,7 +250,6 @@ class _Collector(Gatherer):
 
     def inventory(self, root: str, kind: str) -> Inventory:
         """Everything that was collected."""
-        several = [uid for uid, patients in self._patients.items() if len(patients) > 1]
         return Inventory(
             root=root,
             kind=kind,
@@ -250,14 +258,20 @@ class _Collector(Gatherer):
             unreadable=tuple(self.unreadable),
             invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
-            warnings=tuple(f"Study {uid} names more than one patient ID." for uid in several),
+            warnings=patient_warnings(self._patients),
             files_seen=self.seen,
             patients=self._patients,
+            begun=self._begun,
             others=tuple(self._others),
             packed=frozenset(self._packed),
             unsent_dicom=frozenset(self._unsent),
             empty_directories=tuple(self.empty),
         )
+
+
+def patient_warnings(patients: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """What is to be said of studies that more than one patient is in; hashed patient IDs by study."""
+    return tuple(f"Study {uid} names more than one patient ID." for uid, ids in patients.items() if len(ids) > 1)
 
 
 def _source(path: str, full: str) -> Source:

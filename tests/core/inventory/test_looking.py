@@ -10,6 +10,9 @@ import pytest
 from xnatctl.delivery.planning import plan_session_upload
 from xnatctl.delivery.resource.planning import plan_resource_upload
 from xnatctl.errors import NotFound
+from xnatctl.inventory.looking import look_inside
+from xnatctl.inventory.several import Several
+from xnatctl.inventory.walk import scan_path
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.testing.exam import write_exam
@@ -62,6 +65,15 @@ def test_a_session_says_which_of_them_may_hold_images(root):
     assert "image.gz" in holding
     assert "locked.zip" in unknown
     assert not any("notes.zip" in warning or "scan.nii.gz" in warning for warning in plan.warnings)
+
+
+def test_several_studies_are_told_once(root):
+    inventory = look_inside(scan_path(str(root)))
+    assert len(inventory.notes) == 2
+    (study,) = inventory.studies
+    alone = Several(inventory).alone(study.uid)
+    assert alone is not None
+    assert (alone.notes, alone.warnings) == ((), ())
 
 
 def test_a_directory_of_archive_files_alone_is_told_so(root):
