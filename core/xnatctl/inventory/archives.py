@@ -1,9 +1,9 @@
 """Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
 
 What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested
-archives, links and encrypted members are left out with a reason. Refused as a whole: what is damaged, cut off or
-overlapping, and what was made to harm whoever unpacks it by name, which no export of a scanner is: names and links that
-lead out of the archive, devices.
+archives, links (which have no content) and encrypted members are left out with a reason. Refused as a whole: what is
+damaged, cut off or overlapping, and what was made to harm whoever unpacks it by name, which no export of a scanner is:
+names that lead out of the archive, devices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from xnatctl.errors import Refused
 from xnatctl.inventory.gzips import Damaged, gzip_reader
-from xnatctl.inventory.harm import link_harm, name_harm, refuse_hostile
+from xnatctl.inventory.harm import name_harm, refuse_hostile
 from xnatctl.model.plan import Source
 
 __all__ = ["Damaged", "Member", "kind_of", "looks_like_archive", "members", "open_member", "refusing_damage"]
@@ -32,8 +32,6 @@ MAX_RATIO = 200
 RATIO_FLOOR = 256 * 2**20
 
 _BLOCK = 1 << 18
-#: As long as the target of a link may be (bytes).
-_LONGEST_TARGET = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +150,9 @@ def _zip_members(path: str) -> Iterator[Member]:
                 packed_size=entry.compress_size,
                 rule="symbolic link" if link else None,
                 obstacle=_zip_obstacle(entry),
-                read=(read := _zip_head(archive, entry)),
-                harm=name_harm(name) or (_zip_link_harm(entry, name, read) if link else None),
+                read=_zip_head(archive, entry),
+                harm=name_harm(name),
             )
-
-
-def _zip_link_harm(entry: zipfile.ZipInfo, name: str, read: Callable[[int], bytes]) -> str | None:
-    """A zip keeps the target of a link as the content of its entry; one that cannot be read leads nowhere."""
-    return None if _zip_obstacle(entry) else link_harm(name, os.fsdecode(read(_LONGEST_TARGET)))
 
 
 def _zip_name(entry: zipfile.ZipInfo) -> str:
@@ -302,7 +295,7 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
                 rule=_tar_rule(entry),
                 obstacle=_tar_obstacle(entry),
                 read=_tar_head(archive, entry),
-                harm=name_harm(entry.name) or _tar_harm(entry),
+                harm=name_harm(entry.name) or ("a device" if entry.ischr() or entry.isblk() else None),
             )
         if unpacked is not None:
             unpacked.finish(lambda size: _bounded(path, 0, size, packed))
@@ -338,14 +331,6 @@ def _tar_rule(entry: tarfile.TarInfo) -> str | None:
     if entry.issym() or entry.islnk():
         return "link"
     return None if entry.isreg() else "not a regular file"
-
-
-def _tar_harm(entry: tarfile.TarInfo) -> str | None:
-    if entry.issym():
-        return link_harm(entry.name, entry.linkname)
-    if entry.islnk():  # its target is a member, by its whole name
-        return link_harm("", entry.linkname)
-    return "a device" if entry.ischr() or entry.isblk() else None
 
 
 def _tar_obstacle(entry: tarfile.TarInfo) -> str | None:

@@ -6,7 +6,6 @@ sender believes, and none of it is sent.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Sequence
 
@@ -20,16 +19,9 @@ _DRIVE = re.compile("[A-Za-z]:/")
 
 def name_harm(name: str) -> str | None:
     """For a name that would be written somewhere else, here or on Windows."""
-    plain = _plain(name)
-    return "its name leads out of the archive" if _is_absolute(plain) or ".." in plain.split("/") else None
-
-
-def link_harm(name: str, target: str) -> str | None:
-    """For a link that is not at home in the archive; it may climb as long as it stays inside."""
-    plain = _plain(target)
-    lands = posixpath.normpath(posixpath.join(posixpath.dirname(name), plain))
-    leads_out = _is_absolute(plain) or lands == ".." or lands.startswith("../")
-    return "a link that leads out of the archive" if leads_out else None
+    plain = name.replace("\\", "/")
+    leads_out = plain.startswith("/") or _DRIVE.match(plain) or ".." in plain.split("/")
+    return "its name leads out of the archive" if leads_out else None
 
 
 def refuse_hostile(path: str, members: Sequence[str]) -> None:
@@ -38,16 +30,8 @@ def refuse_hostile(path: str, members: Sequence[str]) -> None:
         return
     more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
     raise Refused(
-        f"{path} holds {counted(len(members), 'member')} that would write or read outside of it when unpacked: "
-        f"{', '.join(members[:_NAMED])}{more}.",
+        f"{path} holds {counted(len(members), 'member')} that would be written outside of it, or do harm, when "
+        f"unpacked: {', '.join(members[:_NAMED])}{more}.",
         hint="Do not unpack it before you know where it comes from. If it is yours, make it again from inside the "
         "directory (tar -cf exam.tar -C DIRECTORY .), or name the directory.",
     )
-
-
-def _plain(name: str) -> str:
-    return name.replace("\\", "/")
-
-
-def _is_absolute(plain: str) -> bool:
-    return plain.startswith("/") or bool(_DRIVE.match(plain))

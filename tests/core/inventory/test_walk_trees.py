@@ -339,9 +339,7 @@ def tar_member(name, kind=tarfile.REGTYPE, target="", data=b""):
         (("a/../../up/", tarfile.DIRTYPE), "its name leads out of the archive"),
         (("C:\\exam\\image",), "its name leads out of the archive"),
         (("..\\up",), "its name leads out of the archive"),
-        (("link", tarfile.SYMTYPE, "/etc/passwd"), "a link that leads out of the archive"),
-        (("a/link", tarfile.SYMTYPE, "../../up"), "a link that leads out of the archive"),
-        (("a/link", tarfile.LNKTYPE, "../up"), "a link that leads out of the archive"),
+        (("../link", tarfile.SYMTYPE, "x"), "its name leads out of the archive"),
         (("device", tarfile.CHRTYPE), "a device"),
     ],
 )
@@ -361,24 +359,20 @@ def test_a_hostile_member_refuses_the_whole_archive(exam, tmp_path, member, why,
 def test_hostile_members_of_a_zip_are_counted_and_five_are_named(exam, tmp_path):
     record, *_ = exam.instances.values()
     path = tmp_path / "hostile.zip"
-    link = zipfile.ZipInfo("a/link")
-    link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(path, "w") as out:
         out.write(record.path, "fine")
-        out.writestr(link, "../../up")
-        for number in range(7):
+        for number in range(8):
             out.writestr(f"../up{number}", "x")
     with pytest.raises(Refused) as error:
         scan_path(str(path))
     assert "holds 8 members" in error.value.message
-    assert "a/link (a link that leads out of the archive)" in error.value.message
-    assert "../up3" in error.value.message
-    assert "../up4" not in error.value.message
+    assert "../up4" in error.value.message
+    assert "../up5" not in error.value.message
     assert "and 3 more" in error.value.message
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_links_inside_an_archive_and_names_of_windows_are_no_harm(exam, tmp_path, mode):
+def test_links_and_names_of_windows_are_no_harm(exam, tmp_path, mode):
     record, other, *_ = exam.instances.values()
     path = tmp_path / "x.tar"
     with tarfile.open(path, mode) as out:
@@ -386,10 +380,11 @@ def test_links_inside_an_archive_and_names_of_windows_are_no_harm(exam, tmp_path
         out.addfile(*tar_member("win\\dows", data=other.path.read_bytes()))
         out.addfile(*tar_member("b/link", tarfile.SYMTYPE, "../a/one"))
         out.addfile(*tar_member("b/twin", tarfile.LNKTYPE, "a/one"))
+        out.addfile(*tar_member("b/out", tarfile.SYMTYPE, "/etc/passwd"))
         out.addfile(*tar_member("b/pipe", tarfile.FIFOTYPE))
     found = scan_path(str(path))
     assert [item.path for item in found.items] == ["a/one", "win\\dows"], "a separator of Windows leads nowhere"
-    assert reasons(found) == {"b/link": "link", "b/twin": "link", "b/pipe": "not a regular file"}
+    assert reasons(found) == {"b/link": "link", "b/twin": "link", "b/out": "link", "b/pipe": "not a regular file"}
 
 
 @pytest.mark.parametrize("kind", ["zip", "", "gz"])
