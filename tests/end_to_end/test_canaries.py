@@ -170,19 +170,18 @@ SAID = (
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("mode", ["tar", "gradual"])
-def test_of_a_server_that_repeats_them(everything, patient, sandbox, mode):
+def test_of_a_server_that_repeats_them(everything, patient, sandbox):
     """Whatever it says of a file that it was sent, and of the session that it makes of them."""
-    upload = ("session", "upload", patient.directory, *NAMES, "--mode", mode)
-    for path, status in (
-        ("/services/import", 400), ("/services/import", 500), ("/services/import", 409), ("/services/import", 403),
-        ("/services/import", 503), ("/direct-archive", 500), ("/direct-archive", 403), ("/projects/DEMO", 500),
+    upload = ("session", "upload", patient.directory, *NAMES)
+    for path, status, page, mode in (
+        ("/services/import", 400, "xnat", "tar"), ("/services/import", 400, "plain", "gradual"),
+        ("/services/import", 500, "xnat", "gradual"), ("/services/import", 403, "xnat", "tar"),
+        ("/direct-archive", 500, "plain", "tar"), ("/projects/DEMO", 500, "xnat", "tar"),
     ):  # fmt: skip
-        for page in ("xnat", "plain"):
-            fault = {"match": {"path": path}, "action": "status", "status": status, "page": page, "text": SAID}
-            sandbox.faults.load([{**fault, "times": 30}])
-            done = everything(*upload, "-o", "json")
-            assert done.code, done.out
+        fault = {"match": {"path": path}, "action": "status", "status": status, "page": page, "text": SAID}
+        sandbox.faults.load([{**fault, "times": 30}])
+        done = everything(*upload, "--mode", mode, "-o", "json")
+        assert done.code, done.out
     sandbox.faults.end()
     everything(*upload, "--no-resume", "--prearchive")
     (row,) = [row for row in sandbox.state.prearchive if row.name == "e"]
@@ -197,7 +196,7 @@ def test_of_a_server_that_repeats_them(everything, patient, sandbox, mode):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("status", [0xA700, 0xC000, 0x0122, 0xB000, 0x0111])
+@pytest.mark.parametrize("status", [0xC000, 0x0122, 0xB000])
 def test_of_a_receiver_that_repeats_them(everything, patient, tmp_path, status):
     pytest.importorskip("pynetdicom", reason="the extra dicom is not installed")
     from xnatctl_sandbox.server import Sandbox

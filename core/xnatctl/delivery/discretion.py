@@ -40,7 +40,7 @@ class Discretion:
 
     def __init__(self, plan: UploadPlan) -> None:
         where = plan.destination
-        self._items = plan.items
+        self._plan = plan
         self._spoken = {word.casefold() for word in (where.project, where.subject, where.session) if word}
         self._lock = threading.Lock()
         self._last: tuple[str, Callable[[str], str]] | None = None
@@ -61,7 +61,7 @@ class Discretion:
 
     @cached_property
     def _of_all(self) -> Callable[[str], str]:
-        firsts = {item.series_instance_uid or item.path: item for item in reversed(self._items)}
+        firsts = {item.series_instance_uid or item.path: item for item in reversed(self._plan.items)}
         return self._masking(list(firsts.values())[-_LOOKED_AT:])
 
     def _masking(self, items: Iterable[UploadItem]) -> Callable[[str], str]:
