@@ -30,6 +30,7 @@ from xnatctl.errors import (
     VerificationFailed,
     XnatctlError,
 )
+from xnatctl.model.commands import command
 from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import (
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import cut_batches, plan_session_upload
+    from xnatctl.delivery.preflight import check_archiving
     from xnatctl.delivery.resource.home import find_home, resolve_destination
     from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
     from xnatctl.delivery.resource.writer import goes_alone
@@ -143,6 +145,7 @@ _LAZY = {
     "Upload": "xnatctl.cli.uploading",
     "XnatClient": "xnatctl.xnat.client",
     "changed_outcome": "xnatctl.delivery.outcomes",
+    "check_archiving": "xnatctl.delivery.preflight",
     "commit_row": "xnatctl.delivery.settle",
     "common_options": "xnatctl.cli.options",
     "compressor_name": "xnatctl.packing.deflate",
@@ -254,7 +257,9 @@ __all__ = [
     "XnatClient",
     "XnatctlError",
     "changed_outcome",
+    "check_archiving",
     "clean_label",
+    "command",
     "commit_row",
     "common_options",
     "compressor_name",

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from xnatctl.errors import NotFound, Refused
+from xnatctl.inventory.looking import look_inside
 from xnatctl.inventory.several import Several
 from xnatctl.inventory.walk import Inventory, Study, scan_path
 from xnatctl.model.plan import (
@@ -28,6 +29,8 @@ from xnatctl.model.words import counted
 #: Defaults of DESIGN 5, "Planning": a batch is the unit of failure, so it stays small enough to lose.
 MAX_BATCH_BYTES = 256 * 2**20
 MAX_BATCH_FILES = 1000
+#: Files that an error names before "and n more".
+_NAMED = 5
 #: A batch may outgrow its even share by this much to end where its series ends.
 _SLACK = 1.25
 
@@ -115,8 +118,9 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
     not end well: several studies under one label, or one SOP Instance UID with two contents.
     """
     if inventory is None:
-        inventory = scan_path(request.path, follow_symlinks=request.follow_symlinks)
+        inventory = look_inside(scan_path(request.path, follow_symlinks=request.follow_symlinks))
     refuse_unsendable(inventory)
+    notes = inventory.notes
     inventory = _study_alone(inventory, request.study_instance_uid)
     if request.destination.session:
         _refuse_studies(inventory, request)
@@ -139,7 +143,7 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         excluded=inventory.excluded,
         unreadable=inventory.unreadable,
         invalid=inventory.invalid,
-        warnings=inventory.warnings,
+        warnings=(*inventory.warnings, *notes),
     )
 
 
@@ -216,10 +220,15 @@ def _refuse_nothing(inventory: Inventory) -> None:
 def _refuse_conflicts(inventory: Inventory) -> None:
     if not inventory.conflicts:
         return
-    conflict = inventory.conflicts[0]
+    conflicts = inventory.conflicts
+    named = [f"{each.first} and {each.second} (SOP Instance UID {each.sop_instance_uid})" for each in conflicts]
+    lines = [f"  {name}" for name in named[:_NAMED]]
+    if len(named) > _NAMED:
+        lines.append(f"  and {len(named) - _NAMED} pairs more")
     raise Refused(
-        f"Two files claim to be the same instance but differ: {conflict.first} and {conflict.second} "
-        f"(SOP Instance UID {conflict.sop_instance_uid}; {len(inventory.conflicts)} such pairs in all).",
+        f"Two files claim to be the same instance but differ: {named[0]}."
+        if len(named) == 1
+        else "\n".join([f"{len(named)} pairs of files claim to be the same instance but differ:", *lines]),
         hint="Decide which one is right and move the other away.",
     )
 

@@ -87,6 +87,8 @@ class XnatClient:
         self.stall_timeout = stall_timeout
         self.login_name: str | None = None
         self.session_timeout: float | None = None
+        #: Takes out of a server's words what nobody is to read.
+        self.discreet: Callable[[str], str] = str
         self._context = urlsplit(self.server).path
         self._cookies = CookieKeep()
         self._sockets = Sockets()
@@ -307,7 +309,8 @@ class XnatClient:
             if body is not None:
                 body.close()  # a source that was not read to its end closes its files now
         given = cookie_lines.received(answer.cookies, self._context)
-        return Reply(status=answer.status, headers=answer.headers, content=content, fed=fed), given
+        reply = Reply(status=answer.status, headers=answer.headers, content=content, fed=fed, discreet=self.discreet)
+        return reply, given
 
     def _answer(self, call: Call, headers: Mapping[str, str], body: Iterator[bytes] | None) -> Incoming:
         """The head of the answer. What carries a body goes straight to the wires.
