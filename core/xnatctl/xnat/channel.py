@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Headers = Iterable[tuple[bytes, bytes]]
 
 _READ_SIZE = 65536
+#: More than this is not copied to go with the head (bytes): fresh memory costs more than a system call.
+_TOGETHER = 65536
 #: Other defects are about the body of a mail.
 _MALFORMED = (
     FirstHeaderLineIsContinuationDefect,
@@ -232,11 +234,15 @@ class Channel:
         whole = True
         try:
             try:
-                head += next(pieces, b"")  # a small request is one packet, and one system call
+                first = next(pieces, b"")
             except Exception:
                 self.stream.write(head)  # begun and broken off, like one whose source fails later: servers log that
                 raise
-            self.stream.write(head)
+            if len(first) > _TOGETHER:
+                self.stream.write(head)
+                self.stream.write(first)
+            else:
+                self.stream.write(head + first)  # a small request is one packet, and one system call
             for piece in pieces:
                 if piece:
                     self.stream.write(piece)
