@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -87,12 +88,12 @@ class _Bundle:
             "import handler": _HANDLER,
         }
 
-    def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
+    def batches(self, items: Sequence[UploadItem], workers: int) -> Iterable[Batch]:
         """Smaller batches when they may have to be held in memory."""
         if self._wanted == "never":
             return cut_batches(items, workers)
         batches = cut_batches(items, workers, max_bytes=batch_size(workers))
-        return batches if self._wanted == "always" else [*batches[:1], *_probes(batches[1:])]
+        return batches if self._wanted == "always" else chain(batches[:1], _probes(batches[1:]))
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """One request."""

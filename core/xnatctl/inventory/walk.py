@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from sys import intern
 
 from xnatctl.errors import PermissionDenied
 from xnatctl.inventory import archives
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.tree import Gatherer, Read, Walk, litter, status_of
-from xnatctl.model.plan import Exclusion, Source, UploadItem, below
+from xnatctl.model.index import Index
+from xnatctl.model.packed import Packer
+from xnatctl.model.plan import Exclusion, Source, UploadItem
+from xnatctl.model.sequences import select
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +24,7 @@ class Study:
     """The items of one study, the folders that hold them, and how many patients they name."""
 
     uid: str
-    items: tuple[UploadItem, ...]
+    items: Sequence[UploadItem]
     folders: tuple[str, ...]
     patients: int
 
@@ -38,6 +42,7 @@ class Conflict:
 class Inventory:
     """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
 
+    `items` are in the order in which they were found, those of one series together.
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
     the path below the root), `packed` those among them that look like archive files, `unsent_dicom` what is DICOM by
@@ -46,7 +51,7 @@ class Inventory:
 
     root: str
     kind: str
-    items: tuple[UploadItem, ...] = ()
+    items: Sequence[UploadItem] = ()
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     invalid: tuple[Exclusion, ...] = ()
@@ -54,7 +59,7 @@ class Inventory:
     warnings: tuple[str, ...] = ()
     files_seen: int = 0
     patients: dict[str, set[str]] = field(default_factory=dict)
-    others: tuple[UploadItem, ...] = ()
+    others: Sequence[UploadItem] = ()
     packed: frozenset[str] = frozenset()
     unsent_dicom: frozenset[str] = frozenset()
     empty_directories: tuple[str, ...] = ()
@@ -72,17 +77,20 @@ class Inventory:
     @property
     def studies(self) -> list[Study]:
         """The studies, in the order in which they were found."""
-        groups: dict[str, list[UploadItem]] = {}
-        for item in self.items:
-            groups.setdefault(item.study_instance_uid, []).append(item)
+        groups: dict[str, array[int]] = {}
+        folders: dict[str, dict[str, None]] = {}
+        for number, item in enumerate(self.items):
+            uid = item.study_instance_uid
+            groups.setdefault(uid, array("I")).append(number)
+            folders.setdefault(uid, {})[os.path.dirname(item.path) or "."] = None
         return [
             Study(
                 uid=uid,
-                items=tuple(items),
-                folders=tuple(dict.fromkeys(os.path.dirname(item.path) or "." for item in items)),
+                items=select(self.items, numbers),
+                folders=tuple(folders[uid]),
                 patients=len(self.patients.get(uid, ())),
             )
-            for uid, items in groups.items()
+            for uid, numbers in groups.items()
         ]
 
 
@@ -115,11 +123,13 @@ class _Collector(Gatherer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._items: dict[str, UploadItem] = {}
+        self._items = Packer()
+        self._places = array("Q")
+        self._known = Index(lambda number: self._items.at(self._places[number]).sop_instance_uid)
         self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
-        self._others: list[UploadItem] = []
+        self._others = Packer()
         self._packed: set[str] = set()
         self._unsent: set[str] = set()
         self._named: dict[str, int] = {}
@@ -133,7 +143,7 @@ class _Collector(Gatherer):
         self._invalid.append(Exclusion(path=path, reason=str(problem)))
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
-        source = _source(path, full)
+        source = Source(path=full)
         if status.st_size == 0:
             self.exclude(path, "empty file")
             self._other(path, source, status)
@@ -153,7 +163,7 @@ class _Collector(Gatherer):
                 self._packed.add(path)
 
     def _other(self, path: str, source: Source, status: os.stat_result) -> None:
-        self._others.append(
+        self._others.add(
             UploadItem(
                 path=path,
                 source=source,
@@ -227,11 +237,13 @@ class _Collector(Gatherer):
             transfer_syntax_uid=header.transfer_syntax_uid,
             number_of_frames=header.number_of_frames,
         )
-        first = self._items.setdefault(header.sop_instance_uid, item)
-        if first is item:
+        number = self._known.add(header.sop_instance_uid)
+        if number == len(self._places):
+            self._places.append(self._items.add(item, (header.study_instance_uid, header.series_instance_uid)))
             self.seen += 1
             self._patients.setdefault(header.study_instance_uid, set()).add(header.patient_hash)
             return True
+        first = self._items.at(self._places[number])
         if same_content(first, item):
             self.exclude(path, f"duplicate of {first.path}")
         else:
@@ -240,12 +252,13 @@ class _Collector(Gatherer):
         return False
 
     def inventory(self, root: str, kind: str) -> Inventory:
-        """Everything that was collected."""
+        """Everything that was collected; nothing is, afterwards."""
+        del self._known, self._places
         several = [uid for uid, patients in self._patients.items() if len(patients) > 1]
         return Inventory(
             root=root,
             kind=kind,
-            items=tuple(self._items.values()),
+            items=self._items.build(),
             excluded=tuple(self.excluded),
             unreadable=tuple(self.unreadable),
             invalid=tuple(self._invalid),
@@ -253,13 +266,8 @@ class _Collector(Gatherer):
             warnings=tuple(f"Study {uid} names more than one patient ID." for uid in several),
             files_seen=self.seen,
             patients=self._patients,
-            others=tuple(self._others),
+            others=self._others.build(),
             packed=frozenset(self._packed),
             unsent_dicom=frozenset(self._unsent),
             empty_directories=tuple(self.empty),
         )
-
-
-def _source(path: str, full: str) -> Source:
-    """Where a file lies; one that was not reached by a link lies at its path below the root."""
-    return below(intern(full[: -len(path) - 1])) if full.endswith(f"/{path}") else Source(path=full)
