@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
 from xnatctl.model.plan import Batch, UploadItem
-from xnatctl.model.sequences import Lazy
+from xnatctl.model.sequences import Lazy, each
 
 #: Defaults of DESIGN 5, "Planning": a batch is the unit of failure, so it stays small enough to lose.
 MAX_BATCH_BYTES = 256 * 2**20
@@ -32,7 +32,7 @@ class _Batches(Lazy[Batch]):
 
     def _at(self, number: int) -> Batch:
         begin = self._ends[number - 1] if number else 0
-        group = tuple(self._items[place] for place in self._numbers[begin : self._ends[number]])
+        group = tuple(each(self._items, self._numbers[begin : self._ends[number]]))
         return Batch(id=_batch_id(number, group), items=group)
 
 
@@ -87,7 +87,7 @@ class _Series:
 
     def sort(self, items: Sequence[UploadItem]) -> None:
         """By path."""
-        paths = [items[number].path for number in self.numbers]
+        paths = [item.path for item in each(items, self.numbers)]
         order = array("I", sorted(range(len(paths)), key=paths.__getitem__))
         self.numbers = array("I", (self.numbers[place] for place in order))
         self.sizes = array("Q", (self.sizes[place] for place in order))

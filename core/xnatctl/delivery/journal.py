@@ -61,12 +61,17 @@ class Journal:
         self._states = States()
         #: What earlier runs recorded of files that changed since, and that this run wrote over.
         self._displaced: dict[str, Past] = {}
+        #: Numbers and items of what was intended and not recorded yet.
+        self._flying: dict[str, tuple[int, UploadItem]] = {}
         self._places: set[str] = set(store.places()) if store else set()
         meta = store.meta() if store else {}
         self._run = self._earlier = int(meta.get("run", "0"))
         self._phase = meta.get("phase", "")
         self._before = meta
         self._flushed = -_UNFLUSHED
+
+    def __len__(self) -> int:
+        return len(self._states)
 
     # what earlier runs knew
 
@@ -183,6 +188,7 @@ class Journal:
         with self._lock:
             for item in batch.items:
                 number = self._states.number(item.path)
+                self._flying[item.path] = (number, item)
                 self._states.intend(number)
                 statements.append((_INTEND, (encode(record_name(item, self._states.resource(number))),)))
         self._write(statements, flush=self._due(batch.items))
@@ -190,7 +196,8 @@ class Journal:
     def digest(self, item: UploadItem, digest: str) -> None:
         """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
         with self._lock:
-            self._states.keep_digest(self._states.number(item.path), digest)
+            number = self._flying[item.path][0] if item.path in self._flying else self._states.number(item.path)
+            self._states.keep_digest(number, digest)
 
     def digest_of(self, item: UploadItem) -> str | None:
         """The digest of the bytes that were read of an item in this run; None when they were not."""
@@ -198,22 +205,26 @@ class Journal:
             number = self._states.find(item.path)
             return self._states.digest(number) if number is not None else None
 
-    def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
+    def record(
+        self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False
+    ) -> list[tuple[UploadItem, bool]]:
         """What the answer, or its absence, made of items of one batch.
+
+        Returns the items, each with whether it was delivered in this run before.
 
         Without `flush` it goes to the disk with what comes next. `later`: it is written together with the next intent,
         or by `sync`, whichever comes first.
         """
         statements: list[Statement] = []
-        items: list[UploadItem] = []
+        items: list[tuple[UploadItem, bool]] = []
         states = self._states
         with self._lock:
             for outcome in outcomes:
-                number = states.number(outcome.path)
+                number, item = self._landed(outcome.path)
+                items.append((item, states.taken(number)))
                 remembered = states.hear(number, outcome)
                 said = outcome.reason or outcome.note
                 reason = encode(said) if said is not None else None
-                items.append(item := states.item(number))
                 resource, digest = states.resource(number), states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))
@@ -222,8 +233,15 @@ class Journal:
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        flush = bool(new) or (flush and self._due(items))
+        flush = bool(new) or (flush and self._due([item for item, _ in items]))
         self._write(statements, flush=flush, later=later and not new)
+        return items
+
+    def _landed(self, path: str) -> tuple[int, UploadItem]:
+        if path in self._flying:
+            return self._flying.pop(path)
+        number = self._states.number(path)
+        return number, self._states.item(number)
 
     def sync(self) -> None:
         """Write what was recorded for later: nothing follows for a while."""
@@ -241,10 +259,6 @@ class Journal:
             if due:
                 self._flushed = now
             return due
-
-    def item(self, path: str) -> UploadItem:
-        """An item of the plan by its path. Raises KeyError."""
-        return self._states.item(self._states.number(path))
 
     def number(self, item: UploadItem) -> int | None:
         """The place of an item among all that were entered; None for a stranger."""

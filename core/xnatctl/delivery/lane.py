@@ -232,9 +232,9 @@ class Lane:
 
     def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """To the journal, and then to whoever listens."""
-        self._journal.record(outcomes, flush=flush, later=later)
-        for outcome in outcomes:
-            self._emit(_item_event(outcome, self._journal.item(outcome.path).size))
+        items = self._journal.record(outcomes, flush=flush, later=later)
+        for outcome, (item, again) in zip(outcomes, items, strict=True):
+            self._emit(_item_event(outcome, item.size, again=again))
         if any(outcome.failure not in COMMON for outcome in outcomes):
             self._policy.succeeded()  # whatever it said, the server lives
         if any(outcome.outcome.delivered for outcome in outcomes):
@@ -281,11 +281,9 @@ def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
     )
 
 
-def _item_event(outcome: ItemOutcome, size: int) -> Event:
-    return Event(
-        kind=EventKind.ITEM_DONE,
-        data={"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size},
-    )
+def _item_event(outcome: ItemOutcome, size: int, *, again: bool) -> Event:
+    said = {"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size}
+    return Event(kind=EventKind.ITEM_DONE, data={**said, "again": again})
 
 
 def _nothing() -> None:

@@ -61,6 +61,8 @@ def recall(items: Sequence[UploadItem], journal: Journal, changed: _Some) -> Ite
 
     Path, size and time decide; where those differ, the content does (DESIGN 5, "Journal").
     """
+    if not journal.resuming:
+        return
     for number, (item, before) in enumerate(zip(items, journal.recorded(items), strict=True)):
         if before is None or not before.outcome.delivered:
             continue

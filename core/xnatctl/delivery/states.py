@@ -20,7 +20,7 @@ _FAILURES: Final = tuple(FailureClass)
 _CODE: Final[dict[Outcome, int]] = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 _FAILURE_CODE: Final = {failure: code for code, failure in enumerate(_FAILURES)}
 _DELIVERED: Final = bytes(_CODE[outcome] for outcome in _OUTCOMES if outcome.delivered)
-_SKIPPED, _DOUBTFUL = 1, 2
+_SKIPPED, _DOUBTFUL, _TAKEN = 1, 2, 4
 
 
 def record_name(item: UploadItem, resource: ResourceRef | None = None) -> str:
@@ -158,6 +158,10 @@ class States:
         self._flags[number] &= ~_SKIPPED
         self._digests.pop(number, None)
 
+    def taken(self, number: int) -> bool:
+        """Whether it was delivered in this run, whatever was heard since."""
+        return bool(self._flags[number] & _TAKEN)
+
     def hear(self, number: int, said: ItemOutcome) -> Outcome:
         """What became of it; returns what an interrupted run should remember."""
         self.outcomes[number] = _CODE[said.outcome]
@@ -168,6 +172,8 @@ class States:
             self._uris[number] = self._text_number(said.uri)
         if said.outcome is Outcome.AMBIGUOUS:
             self._flags[number] |= _DOUBTFUL
+        elif said.outcome.delivered:
+            self._flags[number] |= _TAKEN
         doubtful = self._flags[number] & _DOUBTFUL and said.outcome is Outcome.FAILED
         return Outcome.AMBIGUOUS if doubtful else said.outcome
 

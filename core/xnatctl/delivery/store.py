@@ -38,6 +38,8 @@ CREATE TABLE items (
 ) WITHOUT ROWID;
 """
 _BUSY_SECONDS = 10.0
+#: KiB of a journal that SQLite keeps in memory; the rest is in the cache of the operating system.
+_CACHE = 512
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -114,6 +116,7 @@ class Store:
                 _check_kind(db, self.path)
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
+                db.execute(f"PRAGMA cache_size = -{_CACHE}")
                 if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                     _create(db)
             except BaseException:

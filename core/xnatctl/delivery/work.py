@@ -40,7 +40,7 @@ class _Waiting:
             self._ids[len(self._ends)] = batch.id
         self._ends.append(len(self._places))
 
-    def holds(self, items: Iterable[UploadItem]) -> bool:
+    def holds(self, items: Sequence[UploadItem]) -> bool:
         """True when each of the items is in exactly one batch, and nothing else is."""
         times = bytearray(max(self._places, default=-1) + 1)
         for place in self._places:
@@ -48,6 +48,8 @@ class _Waiting:
                 return False
             times[place] = 1
         left = len(self._places)
+        if left == len(items) == len(self._journal):
+            return not self._strangers  # there are no others
         for item in items:
             place_of = self._journal.number(item)
             if place_of is None or place_of >= len(times) or not times[place_of]:
@@ -83,7 +85,7 @@ class Work:
         with self._changed:
             return len(self._back) + len(self._waiting)
 
-    def fill(self, items: Iterable[UploadItem], batches: Iterable[Batch]) -> bool:
+    def fill(self, items: Sequence[UploadItem], batches: Iterable[Batch]) -> bool:
         """Take batches in; False when they do not hold every one of the items exactly once."""
         waiting = _Waiting(self._journal)
         for batch in batches:

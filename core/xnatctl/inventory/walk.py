@@ -42,7 +42,8 @@ class Conflict:
 class Inventory:
     """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
 
-    `items` are in the order in which they were found, those of one series together.
+    `items` are in the order in which they were found, those of one series together. `patients` are hashes of patient
+    IDs by Study Instance UID, in that order.
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
     the path below the root), `packed` those among them that look like archive files, `unsent_dicom` what is DICOM by
@@ -77,20 +78,18 @@ class Inventory:
     @property
     def studies(self) -> list[Study]:
         """The studies, in the order in which they were found."""
-        groups: dict[str, array[int]] = {}
-        folders: dict[str, dict[str, None]] = {}
-        for number, item in enumerate(self.items):
-            uid = item.study_instance_uid
-            groups.setdefault(uid, array("I")).append(number)
-            folders.setdefault(uid, {})[os.path.dirname(item.path) or "."] = None
+        numbers = {uid: array("I") for uid in self.patients}
+        if len(numbers) > 1:
+            for number, item in enumerate(self.items):
+                numbers[item.study_instance_uid].append(number)
         return [
             Study(
                 uid=uid,
-                items=select(self.items, numbers),
-                folders=tuple(folders[uid]),
-                patients=len(self.patients.get(uid, ())),
+                items=select(self.items, its) if len(numbers) > 1 else self.items,
+                folders=tuple(self.folders[uid]),
+                patients=len(self.patients[uid]),
             )
-            for uid, numbers in groups.items()
+            for uid, its in numbers.items()
         ]
 
 

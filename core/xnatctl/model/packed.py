@@ -24,8 +24,10 @@ from xnatctl.model.sequences import Lazy
 
 #: Items of one block.
 _BLOCK: Final = 256
-#: Items that are held as objects: of fewer none is ever packed, of more so many are kept unpacked.
+#: Items that are held as objects: of fewer none is ever packed.
 HELD: Final = 64 * _BLOCK
+#: Blocks that are kept unpacked when they were looked at.
+_RECENT: Final = 16
 _LEVEL: Final = 1
 
 Block = tuple[UploadItem, ...]
@@ -150,6 +152,16 @@ class PackedItems(Lazy[UploadItem]):
         place = bisect_right(self._starts, number) - 1
         return self._block(place)[number - self._starts[place]]
 
+    def each(self, numbers: Iterable[int]) -> Iterator[UploadItem]:
+        block: Block = ()
+        begin = end = 0
+        for number in numbers:
+            if not begin <= number < end:
+                place = bisect_right(self._starts, number) - 1
+                block, begin = self._block(place), self._starts[place]
+                end = begin + len(block)
+            yield block[number - begin]
+
     def _block(self, place: int) -> Block:
         block = self._blocks[place]
         if isinstance(block, tuple):
@@ -157,7 +169,7 @@ class PackedItems(Lazy[UploadItem]):
         found = self._unpacked.get(place)
         if found is None:
             with self._lock:
-                while len(self._unpacked) >= HELD // _BLOCK:
+                while len(self._unpacked) >= _RECENT:
                     del self._unpacked[next(iter(self._unpacked))]
                 found = self._unpacked[place] = unpack(block)
         return found

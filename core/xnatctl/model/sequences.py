@@ -22,6 +22,10 @@ class Lazy(Sequence[T_co]):
     def _at(self, number: int) -> T_co:
         """One entry; `number` is in range."""
 
+    def each(self, numbers: Iterable[int]) -> Iterator[T_co]:
+        """Some entries, by their numbers, which are in range."""
+        return map(self._at, numbers)
+
     @overload
     def __getitem__(self, index: int) -> T_co: ...
 
@@ -34,7 +38,7 @@ class Lazy(Sequence[T_co]):
         return self._at(range(len(self))[index])
 
     def __iter__(self) -> Iterator[T_co]:
-        return map(self._at, range(len(self)))
+        return self.each(range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str | bytes):
@@ -52,7 +56,7 @@ class _Selection(Lazy[T_co]):
 
     __slots__ = ("base", "numbers")
 
-    def __init__(self, base: Sequence[T_co], numbers: Sequence[int]) -> None:
+    def __init__(self, base: Lazy[T_co], numbers: Sequence[int]) -> None:
         self.base = base
         self.numbers = numbers
 
@@ -62,8 +66,11 @@ class _Selection(Lazy[T_co]):
     def _at(self, number: int) -> T_co:
         return self.base[self.numbers[number]]
 
+    def each(self, numbers: Iterable[int]) -> Iterator[T_co]:
+        return self.base.each(map(self.numbers.__getitem__, numbers))
+
     def __iter__(self) -> Iterator[T_co]:
-        return map(self.base.__getitem__, self.numbers)
+        return self.base.each(self.numbers)
 
 
 class _Joined(Lazy[T_co]):
@@ -111,6 +118,11 @@ def joined(parts: Iterable[Sequence[T]]) -> Sequence[T]:
     if len(some) < 2:
         return some[0] if some else ()
     return _Joined(some)
+
+
+def each(base: Sequence[T], numbers: Iterable[int]) -> Iterator[T]:
+    """The entries of these numbers, one after the other."""
+    return base.each(numbers) if isinstance(base, Lazy) else map(base.__getitem__, numbers)
 
 
 def kept(entries: Iterable[T]) -> Sequence[T]:
