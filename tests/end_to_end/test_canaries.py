@@ -108,6 +108,24 @@ def test_of_every_command_that_reads(everything, patient, sandbox):
     assert leaks({**PATIENT, "password": PASSWORD, "private": "c4n4ry"}, everything.collect()) == []
 
 
+def test_of_studies_of_two_patients(everything, patient):
+    """They are compared by their IDs, put in order by their dates, and neither is told."""
+    from xnatctl.testing.exam import write_exam
+
+    date = {"StudyDate": "19020304"}
+    write_exam(patient.directory / "other", series=1, instances=2, seed=70, study_date="19020304", clutter=False)
+    names = (patient.directory, *NAMES)
+    assert everything("session", "upload", *names).code == 7
+    split = ("--split-studies", "-o", "json")
+    assert everything("session", "upload", *names, *split).code == 7
+    assert everything("session", "upload", *names, "--same-patient", "--dry-run", *split).code == 0
+    done = everything("session", "upload", *names, "--same-patient", *split)
+    assert done.code == 0, done.err
+    assert len(done.document["studies"]) == 2
+    assert everything("session", "verify", *names, *split).code == 0
+    assert leaks({**PATIENT, **date, "password": PASSWORD, "private": "c4n4ry"}, everything.collect()) == []
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("mode", ["tar", "gradual"])
 def test_of_uploads_that_fail(everything, patient, sandbox, mode):

@@ -125,6 +125,11 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
     return value
 
 
+def split_option(text: str) -> Callable[[F], F]:
+    """`--split-studies`, under both of its names; `text` is its help."""
+    return click.option("--split-studies", "--allow-multiple-studies", "split_studies", is_flag=True, help=text)
+
+
 def journal_options(function: F) -> F:
     """`--resume/--no-resume` and `--lock-wait`, for every command that uploads."""
     for decorate in reversed(

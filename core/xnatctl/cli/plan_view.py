@@ -26,7 +26,7 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
     summary = [
         f"Would send {' and '.join(_payloads(plan))} {_way(plan, batches)}.",
         *(f"{number}. {stage.kind}: {stage.name}" for number, stage in enumerate(plan.stages, 1)),
-        *_described(transports),
+        *described_lines(transports),
         *(excluded_lines(plan.excluded) if not tree else ()),
         *(f"cannot be sent: {entry.path} ({entry.reason})" for entry in plan.unsendable),
         *(f"cannot go: {entry.path} ({entry.reason})" for stage in plan.stages for entry in stage.unreadable),
@@ -43,7 +43,7 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
     )
 
 
-def _described(transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def described_lines(transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """Fact by fact; where several transports carry the plan, a line for each."""
     for name, facts in transports.items():
         lines = [f"{key}: {value}" for key, value in facts.items()]

@@ -21,6 +21,13 @@ SERIES_COLUMNS = (
     Column(key="state", title="State"),
 )
 _STUDY_COLUMN = Column(key="study", title="Study")
+_SESSION_COLUMN = Column(key="session", title="Session")
+_CHECKED = {
+    Level.NONE: "not checked",
+    Level.COUNTED: "checked by count",
+    Level.UID: "checked by SOP Instance UID",
+    Level.CHECKSUM: "checked by checksum",
+}
 #: Names listed in a summary before "and n more".
 _LISTED = 5
 
@@ -64,6 +71,15 @@ def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -
     return (_STUDY_COLUMN, *columns) if len(studies) > 1 else tuple(columns)
 
 
+def with_sessions(
+    columns: Sequence[Column], rows: Sequence[dict[str, Any]], sessions: Mapping[str, str]
+) -> tuple[Column, ...]:
+    """The columns with the session in front, which each row gets as well; `sessions` are labels by study."""
+    for row in rows:
+        row["session"] = sessions.get(row["study"], "")
+    return (_SESSION_COLUMN, *columns)
+
+
 def report_document(report: Report, extent: Extent = Extent.WHOLE) -> Document:
     """The report of an upload command; rows are series, and `data` holds every file, as far as somebody sees it."""
     if extent is Extent.IDENTIFIERS:
@@ -74,10 +90,12 @@ def report_document(report: Report, extent: Extent = Extent.WHOLE) -> Document:
         if not item.resource
     )
     rows += resource_rows(report)
+    sessions = {study.study_instance_uid: study.session for study in report.studies if study.status is not None}
+    columns = with_sessions(SERIES_COLUMNS, rows, sessions) if sessions else with_studies(SERIES_COLUMNS, rows)
     return Document(
         schema="xnatctl.report/1",
         data=report.as_document() if extent is Extent.WHOLE else {},
-        columns=with_studies(SERIES_COLUMNS, rows) if rows else (),
+        columns=columns if rows else (),
         rows=rows,
         identifiers=_identifiers(report),
         summary=tuple(_report_lines(report)),
@@ -88,14 +106,19 @@ def _identifiers(report: Report) -> tuple[str, ...]:
     """What `-q` prints."""
     if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
         return tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
+    if any(study.status is not None for study in report.studies):
+        return tuple(study.uri for study in report.studies if study.uri)
     if len(report.studies) > 1:
         return tuple(study.uri or study.study_instance_uid for study in report.studies)
     return (report.uri,) if report.uri else ()
 
 
 def _report_lines(report: Report) -> Iterable[str]:
-    yield _headline(report)
-    yield from _studies(report)
+    if any(study.status is not None for study in report.studies):
+        yield from _sessions(report)
+    else:
+        yield _headline(report)
+        yield from _studies(report)
     yield from _bad_items(report.items)
     yield from _noted(report.items)
     yield from _differences(report)
@@ -127,13 +150,29 @@ def _headline(report: Report) -> str:
     if not counts.sent and counts.skipped == counts.found:
         size = "nothing had to be sent"
     text = f"{delivered} of {counts.found} instances {place} ({size}, {report.seconds:.1f} s)"
-    checked = {
-        Level.NONE: "not checked" if report.state is not PlaceState.RECEIVER else "what became of them was not checked",
-        Level.COUNTED: "checked by count",
-        Level.UID: "checked by SOP Instance UID",
-        Level.CHECKSUM: "checked by checksum",
-    }[report.verification.level]
+    checked = _CHECKED[report.verification.level]
+    if report.verification.level is Level.NONE and report.state is PlaceState.RECEIVER:
+        checked = "what became of them was not checked"
     return f"{text}; {checked}." if report.status is Status.COMPLETE else f"{text}."
+
+
+def _sessions(report: Report) -> Iterable[str]:
+    """Several studies, each a session of its own: all of them, and then each with where it is or why it is not."""
+    counts, sessions = report.counts, report.studies
+    done = sum(study.status is Status.COMPLETE for study in sessions)
+    verb = "like what is on disk" if report.command == "session verify" else "complete"
+    arrived = counts.verified if report.command == "session verify" else counts.sent + counts.skipped
+    text = f"{done} of {len(sessions)} sessions {verb}: {arrived} of {counts.found} instances"
+    if report.command != "session verify":
+        size = human_size(report.bytes) if counts.sent else "nothing had to be sent"
+        text += f" ({size}, {report.seconds:.1f} s)"
+    yield f"{text}; {_CHECKED[report.verification.level]}." if report.status is Status.COMPLETE else f"{text}."
+    for study in sessions:
+        place = {PlaceState.ARCHIVED: "archived", PlaceState.PREARCHIVE: "in the prearchive"}.get(study.state, "")
+        where = f"{place}: {study.uri}" if place and study.uri else ""
+        ended = {Status.COMPLETE: "", Status.PLANNED: "not tried"}.get(study.status or Status.FAILED, str(study.status))
+        reason = f" ({study.error['message']})" if study.error is not None else ""
+        yield f"{study.session}: study {study.study_instance_uid}, {', '.join(filter(None, [ended, where]))}{reason}"
 
 
 def _studies(report: Report) -> Iterable[str]:

@@ -13,7 +13,9 @@ from xnatctl.cli.options import (
     destination_options,
     journal_options,
     server_options,
+    split_option,
 )
+from xnatctl.cli.studies import run_split
 from xnatctl.cli.uploading import Upload, run_upload, transport_options
 from xnatctl.errors import UsageError
 from xnatctl.model.plan import Overwrite, Payload, Placement, UploadRequest
@@ -29,6 +31,11 @@ checked. Otherwise the report says which file, why, and which command finishes t
 
 --overwrite delete adds to an existing session and replaces what matches; scans that are not part of this upload
 stay. --overwrite append adds and refuses what is there already. --overwrite none refuses an existing session.
+
+One session holds one study. --split-studies takes a PATH of several: the earliest becomes the session that you named,
+the others LABEL_2, LABEL_3 and so on. A study that is on the server under one of these labels already keeps it, and a
+label that holds another study is passed over. Each session is delivered and checked on its own; one that fails does not
+stop the others.
 """
 
 
@@ -59,6 +66,10 @@ stay. --overwrite append adds and refuses what is there already. --overwrite non
 @click.option(
     "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
 )
+@split_option("Make a session of each study: the earliest gets the label, the others _2, _3 and so on behind it.")
+@click.option(
+    "--same-patient", is_flag=True, help="With --split-studies: studies of several patient IDs are of one patient."
+)
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
 @click.option(
     "--wait",
@@ -84,6 +95,8 @@ def upload(
     archive: bool,
     overwrite: str | None,
     verify: bool,
+    split_studies: bool,
+    same_patient: bool,
     follow_symlinks: bool,
     wait: float,
     dry_run: bool,
@@ -92,6 +105,8 @@ def upload(
     **given: Any,
 ) -> None:
     """See `_HELP`; options of transports arrive in `given`."""
+    if same_patient and not split_studies:
+        raise UsageError("--same-patient means nothing without --split-studies.")
     transport = mode or str(app.settings.mode.value)
     spec = app.registry.transport(transport).spec
     if spec.command is not None:
@@ -118,4 +133,8 @@ def upload(
         follow_symlinks=follow_symlinks,
         options=transport_options(app, transport, given),
     )
-    run_upload(app, Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait))
+    wanted = Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait)
+    if split_studies:
+        run_split(app, wanted, same_patient=same_patient)
+    else:
+        run_upload(app, wanted)

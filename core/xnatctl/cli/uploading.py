@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from xnatctl.cli.app import App
     from xnatctl.delivery.journal import Journal
     from xnatctl.delivery.lock import Lock
+    from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
+    from xnatctl.xnat.client import XnatClient
 
 
 #: What observers are told of the terminal, which is nothing for a log.
@@ -84,6 +86,28 @@ def run_upload(app: App, upload: Upload) -> None:
 
     Ends through `App.exit_with` with the exit code of DESIGN 8; raises nothing foreseeable.
     """
+    shown: list[Document] = []
+
+    def work(reports: list[Report]) -> None:
+        plan = app.registry.plan_upload(upload.request)
+        require_transports(app, plan)
+        if upload.dry_run:
+            shown.append(_plan_document(app, plan))
+        else:
+            carry_out(app, upload, plan, reports)
+
+    report, error = attempt(upload, work)
+    if error is None and shown:
+        app.render(shown[0])
+        return
+    finish(app, report, error)
+
+
+def attempt(upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Report, XnatctlError | None]:
+    """Do `work`, which adds the report of what it begins to do; returns the report, and the error that it ended with.
+
+    What a plugin prints meanwhile goes to stderr: it must not stand beside the document.
+    """
     request = upload.request
     nothing = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
@@ -92,22 +116,15 @@ def run_upload(app: App, upload: Upload) -> None:
     reports = [nothing]
     error: XnatctlError | None = None
     try:
-        # What a plugin prints must not stand beside the document.
         with redirect_stdout(sys.stderr):
-            plan = app.registry.plan_upload(request)
-            _require_transports(app, plan)
-            if not upload.dry_run:
-                _carry_out(app, upload, plan, reports)
-        if upload.dry_run:
-            _show_plan(app, plan)
-            return
+            work(reports)
     except (KeyboardInterrupt, Interrupted) as interrupt:
         error = _interrupted(interrupt, upload, reports[-1], begun=reports[-1] is not nothing)
     except XnatctlError as raised:
         error = raised
     if error is not None:
         _write_error(reports[-1], error)
-    finish(app, reports[-1], error)
+    return reports[-1], error
 
 
 def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, begun: bool) -> Interrupted:
@@ -123,7 +140,10 @@ def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, be
     )
 
 
-def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]) -> None:
+def carry_out(
+    app: App, upload: Upload, plan: UploadPlan, reports: list[Report], client: XnatClient | None = None
+) -> None:
+    """Run a plan, after its report was added to `reports`; `client` is one that is logged in. Raises XnatctlError."""
     from xnatctl.delivery.course import Runtime
     from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.resource.home import is_resources_only, locate
@@ -132,7 +152,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]
 
     # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login; following it does.
     settles, follows = upload.request.settles, upload.request.follow is not None
-    client = app.connect() if settles or follows else None
+    client = client or (app.connect() if settles or follows else None)
     session = None
     if client is not None and settles:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
@@ -149,7 +169,7 @@ def _carry_out(app: App, upload: Upload, plan: UploadPlan, reports: list[Report]
             journal=journal,
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
             facts={"request": _request_text(upload, plan)},
-            exclusively=lambda key: _exclusively(app, upload, key),
+            exclusively=lambda key: exclusively(app, upload, "resource", key),
             session=session,
         )
         run = PlanRun(plan, runtime) if settles else HandoverRun(plan, runtime)
@@ -170,19 +190,18 @@ def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
     key = journal_key(plan.destination, None if upload.request.settles else plan.root, resources)
     with ExitStack() as stack:
         stack.enter_context(_lock(app, upload, key))
-        store = Store(directory / f"{key}.sqlite", fresh=not upload.resume)
+        store = stack.enter_context(closing(Store(directory / f"{key}.sqlite", fresh=not upload.resume)))
         yield stack.enter_context(closing(Journal(store)))
 
 
-@contextmanager
-def _exclusively(app: App, upload: Upload, key: str) -> Iterator[None]:
-    """Keep other runs on this machine away from one resource, whatever plan they come with. Raises Refused."""
+def exclusively(app: App, upload: Upload, kind: str, key: str) -> closing[Lock]:
+    """Keep other runs on this machine away from what a key names, whatever plan they come with. Raises Refused."""
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    with _lock(app, upload, f"resource-{digest}"):
-        yield
+    return _lock(app, upload, f"{kind}-{digest}")
 
 
 def _lock(app: App, upload: Upload, name: str) -> closing[Lock]:
+    """The lock of a name in the directory of the journals. Raises Refused, JournalError."""
     from xnatctl.delivery.lock import Lock
     from xnatctl.settings.paths import journal_directory, private_directory
 
@@ -241,8 +260,15 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
     return values
 
 
-def _show_plan(app: App, plan: UploadPlan) -> None:
+def _plan_document(app: App, plan: UploadPlan) -> Document:
     from xnatctl.cli.plan_view import plan_document
+
+    described, batches = describe(app, plan)
+    return plan_document(plan, description=described, batches=batches)
+
+
+def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int]:
+    """What the transports of a plan say of themselves, by name, and the number of batches; nothing is sent."""
     from xnatctl.delivery.course import context_for
 
     described: dict[str, dict[str, str]] = {}
@@ -251,13 +277,13 @@ def _show_plan(app: App, plan: UploadPlan) -> None:
         if stage.kind is StageKind.SEND and stage.transport:
             factory = transport_factory(app, stage.transport)
             blaming = app.registry.blaming(app.registry.transport(stage.transport))
-            with redirect_stdout(sys.stderr), blaming, factory(context_for(stage, plan, None)) as transport:
+            with blaming, factory(context_for(stage, plan, None)) as transport:
                 described.setdefault(stage.transport, {}).update(transport.describe())
                 batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
-    app.render(plan_document(plan, description=described, batches=batches))
+    return described, batches
 
 
-def _require_transports(app: App, plan: UploadPlan) -> None:
+def require_transports(app: App, plan: UploadPlan) -> None:
     """Raise PluginUnavailable when a stage of the plan could not be carried out; nothing was sent then."""
     for name in dict.fromkeys(stage.transport for stage in plan.stages if stage.transport):
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.options import common_options, destination_options, server_options
+from xnatctl.cli.options import common_options, destination_options, server_options, split_option
 from xnatctl.cli.uploading import finish
+from xnatctl.errors import XnatctlError
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
+from xnatctl.model.report import Report, Status
 
 _HELP = """Compare the DICOM files of PATH with a session on the server; changes nothing.
 
@@ -20,16 +24,23 @@ by number of files per series. Exit code 0 means that nothing differs, 6 that so
 @click.command(name="verify", help=_HELP, short_help="Compare what is on disk with a session.")
 @click.argument("path", type=click.Path(path_type=str))
 @destination_options(subject="Subject label.")
+@split_option("Of several studies compare each with its own session: the label, and behind it _2, _3 ...")
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
 @server_options
 @common_options
 @pass_app
-def verify(app: App, path: str, project: str, subject: str, session: str, follow_symlinks: bool) -> None:
+def verify(
+    app: App,
+    path: str,
+    project: str,
+    subject: str,
+    session: str,
+    split_studies: bool,
+    follow_symlinks: bool,
+) -> None:
     """See `_HELP`."""
     from xnatctl.delivery.checking import check_session
     from xnatctl.delivery.planning import plan_session_upload
-    from xnatctl.errors import XnatctlError
-    from xnatctl.model.report import Report, Status
 
     request = UploadRequest(
         command="session verify",
@@ -44,11 +55,15 @@ def verify(app: App, path: str, project: str, subject: str, session: str, follow
     report = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )
+    error: XnatctlError | None
     try:
-        plan = plan_session_upload(request)
-        report.excluded = list(plan.excluded)
-        report.warnings = list(plan.warnings)
-        error = check_session(app.connect(), plan, report)
+        if split_studies:
+            error = _verify_each(app, request, report)
+        else:
+            plan = plan_session_upload(request)
+            report.excluded = list(plan.excluded)
+            report.warnings = list(plan.warnings)
+            error = check_session(app.connect(), plan, report)
     except XnatctlError as raised:
         error = raised
     if error is not None:
@@ -56,3 +71,31 @@ def verify(app: App, path: str, project: str, subject: str, session: str, follow
         if report.status is Status.REFUSED and error.exit_code != 7:
             report.status = Status.FAILED
     finish(app, report, error)
+
+
+def _verify_each(app: App, request: UploadRequest, whole: Report) -> XnatctlError | None:
+    """Compare each study with the session that it became; fills the report, returns the error to end with."""
+    from xnatctl.cli.studies import family_on, labels_on, look, new_parts, plans_of, remembered
+    from xnatctl.delivery.checking import check_session
+    from xnatctl.delivery.planning import plan_session_upload
+    from xnatctl.delivery.splitting import gather, is_hopeless, together
+
+    begun = time.monotonic()
+    several = look(request)
+    client = app.connect()
+    family, request = family_on(client, request, sends=False)
+    known = remembered(client.server, request, family, resume=True)
+    labels, whole.warnings = labels_on(client, several, request, family, known, look_only=True)
+    whole.destination = request.destination
+    parts = new_parts(whole, plans_of(several, request, labels, family, plan_session_upload))
+    for part in parts:
+        part.report.warnings = list(part.plan.warnings)
+        try:
+            part.error = check_session(client, part.plan, part.report)
+        except XnatctlError as raised:
+            part.error, part.report.status = raised, Status.FAILED
+        part.report.error = part.error.as_document() if part.error is not None else None
+        if is_hopeless(part):
+            break
+    gather(whole, parts, several.inventory.excluded, time.monotonic() - begun)
+    return together(parts)

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.preflight import readable_project
 from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.verify import verify_archived, verify_staged
-from xnatctl.errors import NotFound, VerificationFailed, XnatctlError
+from xnatctl.errors import VerificationFailed, XnatctlError
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
 from xnatctl.model.words import counted
-from xnatctl.xnat import listing, prearchive, site
+from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -26,15 +27,10 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
     Returns the error to end with, None when nothing differs. Raises NotFound for a project that cannot be seen.
     """
     started = time.monotonic()
-    access = site.project_access(client, plan.destination.project)
-    if not access.exists:
-        raise NotFound(
-            f"{client.server} has no project {plan.destination.project}, or {client.login_name} may not see it.",
-            hint="Check the project ID (capitals matter), or ask its owner to add you.",
-        )
-    report.destination = replace(plan.destination, server=client.server, project=access.id)
-    session = listing.find_session(client, access.id, plan.destination.session)
-    rows = _rows(client, access.id, plan)
+    project = readable_project(client, plan.destination.project)
+    report.destination = replace(plan.destination, server=client.server, project=project)
+    session = listing.find_session(client, project, plan.destination.session)
+    rows = _rows(client, project, plan)
     if session is not None:
         report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
         report.verification = verify_archived(client, session.id, plan.items)

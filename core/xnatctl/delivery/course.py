@@ -52,7 +52,7 @@ class Runtime:
     journal: Journal = field(default_factory=Journal)
     display: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
-    exclusively: Callable[[str], AbstractContextManager[None]] = _alone
+    exclusively: Callable[[str], AbstractContextManager[object]] = _alone
     session: SessionInfo | None = None
 
 

@@ -6,7 +6,6 @@ and when that has gone as a session of the archive. Only then can be compared wh
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
@@ -18,7 +17,7 @@ from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, 
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.report import PlaceState, StudyReport, Verification, joined
-from xnatctl.model.sequences import select
+from xnatctl.model.sequences import grouped
 from xnatctl.xnat import listing, prearchive, receivers, site
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -84,10 +83,8 @@ class Following:
     def run(self, items: Sequence[UploadItem]) -> None:
         """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
         course = self._course
-        groups: dict[str, array[int]] = {}
-        for number, item in enumerate(items):
-            groups.setdefault(item.study_instance_uid, array("I")).append(number)
-        studies = [_Study(uid=uid, items=select(items, group)) for uid, group in groups.items()]
+        groups = grouped(items, lambda item: item.study_instance_uid)
+        studies = [_Study(uid=uid, items=group) for uid, group in groups.items()]
         begun, polls, said = course.pause.now(), course.clockwork.polls(), ""
         while True:
             rows = self._rows()

@@ -70,9 +70,6 @@ class Journal:
         self._before = meta
         self._flushed = -_UNFLUSHED
 
-    def __len__(self) -> int:
-        return len(self._states)
-
     # what earlier runs knew
 
     @property
@@ -259,6 +256,11 @@ class Journal:
             if due:
                 self._flushed = now
             return due
+
+    @property
+    def total(self) -> int:
+        """How many items were entered."""
+        return len(self._states)
 
     def number(self, item: UploadItem) -> int | None:
         """The place of an item among all that were entered; None for a stranger."""

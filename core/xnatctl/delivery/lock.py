@@ -45,6 +45,7 @@ class Lock:
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
                 return False
+            self._db.close()
             raise
         return True
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from xnatctl.errors import NotFound, Refused
-from xnatctl.inventory.walk import Inventory, scan_path
+from xnatctl.inventory.several import Several
+from xnatctl.inventory.walk import Inventory, Study, scan_path
 from xnatctl.model.plan import (
     Overwrite,
     Payload,
@@ -18,21 +19,22 @@ from xnatctl.model.plan import (
     UploadRequest,
 )
 from xnatctl.model.refs import Destination
+from xnatctl.model.words import counted
 
 
 def plan_session_upload(request: UploadRequest, inventory: Inventory | None = None) -> UploadPlan:
     """The plan of `session upload`: send the DICOM instances of one study, settle, verify.
 
-    Without a session label (a receiver files by what the headers say) there may be several studies. Raises NotFound
-    when there is nothing to send, Refused when sending could not end well: several studies under one label, or one SOP
-    Instance UID with two contents.
+    Without a session label (a receiver files by what the headers say) there may be several studies, and of several the
+    request may name the one that is meant. Raises NotFound when there is nothing to send, Refused when sending could
+    not end well: several studies under one label, or one SOP Instance UID with two contents.
     """
     if inventory is None:
         inventory = scan_path(request.path, follow_symlinks=request.follow_symlinks)
-    _refuse_nothing(inventory)
-    _refuse_conflicts(inventory)
+    refuse_unsendable(inventory)
+    inventory = _study_alone(inventory, request.study_instance_uid)
     if request.destination.session:
-        _refuse_studies(inventory)
+        _refuse_studies(inventory, request)
     stages = [_send_stage(request, inventory)]
     if request.settles:
         stages.append(Stage(kind=StageKind.SETTLE, name=_settle_name(request)))
@@ -88,6 +90,25 @@ def _settle_name(request: UploadRequest) -> str:
     return f"archive, {policy}"
 
 
+def _study_alone(inventory: Inventory, uid: str) -> Inventory:
+    """The inventory of the study that is meant. Raises NotFound when it is not there any more."""
+    if not uid or inventory.patients.keys() == {uid}:
+        return inventory
+    alone = Several(inventory).alone(uid)
+    if alone is None:
+        raise NotFound(
+            f"{inventory.root} holds no instance of study {uid} (any more).",
+            hint="Name the directory or archive that holds it.",
+        )
+    return alone
+
+
+def refuse_unsendable(inventory: Inventory) -> None:
+    """Raise NotFound when there is nothing to send, Refused for one SOP Instance UID with two contents."""
+    _refuse_nothing(inventory)
+    _refuse_conflicts(inventory)
+
+
 def _refuse_nothing(inventory: Inventory) -> None:
     if inventory.items:
         return
@@ -118,18 +139,56 @@ def _refuse_conflicts(inventory: Inventory) -> None:
     )
 
 
-def _refuse_studies(inventory: Inventory) -> None:
-    studies = inventory.studies
-    if len(studies) <= 1:
+#: Commands that take `--split-studies`.
+_SPLIT = frozenset({"session upload", "session verify"})
+
+
+def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
+    if len(inventory.studies) <= 1:
         return
-    table = "\n".join(f"  {line}" for line in _study_lines(inventory))
+    several = Several(inventory)
+    notes = patient_notes(several)
+    of = f" of {len(patients_in_order(several))} patients" if notes else ""
+    apart = "Upload each study on its own, from its own directory and under its own label"
+    label = request.destination.session
+    each = f"makes a session of each: {label}, {label}_2, ..., the earliest first"
+    if request.command not in _SPLIT:
+        hint = f"{apart}; or send the images with xnatctl session upload --split-studies, which {each}."
+    elif not request.settles:
+        hint = f"{apart}."
+    elif notes:
+        hint = f"{apart}, with the subject that it belongs to."
+    else:
+        hint = f"--split-studies {each}. Or: {apart[0].lower()}{apart[1:]}."
     raise Refused(
-        f"{inventory.root} holds {len(studies)} studies, and one session label takes one:\n{table}",
-        hint="Upload each study on its own, from its own directory and under its own label.",
+        f"{inventory.root} holds {len(several.studies)} studies{of}, and one session label takes one:\n"
+        f"{study_table(several, notes)}",
+        hint=hint,
     )
 
 
-def _study_lines(inventory: Inventory) -> Iterator[str]:
-    for study in inventory.studies:
-        folders = ", ".join(study.folders[:3]) + (", ..." if len(study.folders) > 3 else "")
-        yield f"{study.uid}: {len(study.items)} files in {folders}"
+def patients_in_order(several: Several) -> list[str]:
+    """The hashed patient IDs, in the order of the studies."""
+    ids = several.patients()
+    return list(dict.fromkeys(patient for study in several.studies for patient in sorted(ids[study.uid])))
+
+
+def patient_notes(several: Several) -> dict[str, str]:
+    """Which patients each study names, by its UID; empty where all name one. IDs are nobody's business: numbers do."""
+    numbers = {patient: number for number, patient in enumerate(patients_in_order(several), 1)}
+    if len(numbers) < 2:
+        return {}
+    return {
+        uid: f"patient {', '.join(str(number) for number in sorted(numbers[patient] for patient in patients))}"
+        for uid, patients in several.patients().items()
+    }
+
+
+def study_table(several: Several, notes: Mapping[str, str]) -> str:
+    """A line for each study with its folders, and what else is to be said of it, by its UID."""
+    return "\n".join(_study_line(study, notes.get(study.uid)) for study in several.studies)
+
+
+def _study_line(study: Study, note: str | None) -> str:
+    folders = ", ".join(study.folders[:3]) + (", ..." if len(study.folders) > 3 else "")
+    return f"  {study.uid}: {counted(len(study.items), 'file')} in {folders}{f' ({note})' if note else ''}"

@@ -17,6 +17,7 @@ from xnatctl.xnat import listing, prearchive, site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
+from xnatctl.xnat.site import ProjectAccess
 
 #: What the server does to a row while files that arrive are accepted and lost (contract xnat-import 4.4).
 _BUSY = frozenset({"BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING"})
@@ -60,14 +61,14 @@ def preflight(
     """
     study = plan.items[0].study_instance_uid
     version = site.version(client).tuple
-    project = _project(client, plan.destination.project)
+    project = writable_project(client, plan.destination.project)
     destination = replace(plan.destination, project=project)
     if quiet is not None:
         quiet(destination)
     existing = listing.find_session(client, project, destination.session)
     if existing is None:
-        _refuse_accession_id(client, destination)
-    _check_labels(destination, existing, lambda: _subject_exists(client, destination))
+        refuse_accession_id(client, destination)
+    check_labels(client, destination, existing)
     if existing is not None:
         destination = _check_existing(replace(destination, session=existing.label), existing, study)
         if plan.placement is Placement.ARCHIVE and plan.overwrite is Overwrite.NONE and not ours:
@@ -90,14 +91,9 @@ def preflight(
     )
 
 
-def _project(client: XnatClient, name: str) -> str:
-    """The project's ID, when it exists and this user may write to it."""
-    access = site.project_access(client, name)
-    if not access.exists:
-        raise NotFound(
-            f"{client.server} has no project {name}, or {client.login_name} may not see it.",
-            hint="Check the project ID (capitals matter), or ask its owner to add you.",
-        )
+def writable_project(client: XnatClient, name: str) -> str:
+    """The project's ID, when it exists and this user may write to it. Raises NotFound, PermissionDenied."""
+    access = _access(client, name)
     if not access.writable:
         raise PermissionDenied(
             f"{client.login_name} may read project {access.id} but not upload to it.",
@@ -106,14 +102,32 @@ def _project(client: XnatClient, name: str) -> str:
     return access.id
 
 
+def readable_project(client: XnatClient, name: str) -> str:
+    """The project's ID, when it exists and this user may look into it. Raises NotFound."""
+    return _access(client, name).id
+
+
+def _access(client: XnatClient, name: str) -> ProjectAccess:
+    access = site.project_access(client, name)
+    if not access.exists:
+        raise NotFound(
+            f"{client.server} has no project {name}, or {client.login_name} may not see it.",
+            hint="Check the project ID (capitals matter), or ask its owner to add you.",
+        )
+    return access
+
+
 def _subject_exists(client: XnatClient, destination: Destination) -> bool:
     return any(
         destination.subject in (subject.label, subject.id) for subject in listing.subjects(client, destination.project)
     )
 
 
-def _refuse_accession_id(client: XnatClient, destination: Destination) -> None:
-    """The ID of a session elsewhere is no label: XNAT looks for IDs first, and would take that session for ours."""
+def refuse_accession_id(client: XnatClient, destination: Destination) -> None:
+    """The ID of a session elsewhere is no label: XNAT looks for IDs first, and would take that session for ours.
+
+    Raises Refused.
+    """
     if not _ACCESSION_ID.search(destination.session):
         return
     other = listing.find_session(client, None, destination.session)
@@ -124,11 +138,11 @@ def _refuse_accession_id(client: XnatClient, destination: Destination) -> None:
         )
 
 
-def _check_labels(destination: Destination, existing: SessionInfo | None, subject_exists: Callable[[], bool]) -> None:
-    """A new label that XNAT would clean would end under another name (contract xnat-import 1.6)."""
+def check_labels(client: XnatClient, destination: Destination, existing: SessionInfo | None) -> None:
+    """A new label that XNAT would clean would end under another name (contract xnat-import 1.6). Raises Refused."""
     if existing is None and not is_clean_label(destination.session):
         raise _unclean("session", destination.session)
-    if not is_clean_label(destination.subject) and not subject_exists():
+    if not is_clean_label(destination.subject) and not _subject_exists(client, destination):
         raise _unclean("subject", destination.subject)
 
 

@@ -60,7 +60,7 @@ class SessionLeg:
         self._was_there = check.existing is not None and not ours
         importer = self._importer(check, ground)
         self._archived = ground.archived
-        self._course.begin(was_there="yes" if self._was_there else "")
+        self._course.begin(was_there="yes" if self._was_there else "", study=self._study)
         left = journal.open(plan.items, ground.proven)
         others = [stage.items for stage in self._course.plan.stages if stage.resource is not None]
         self._course.started(joined([left, *others]))

@@ -99,6 +99,7 @@ class Store:
         self._flush = False
         self._synchronous = "FULL"
         self._fault: JournalError | None = None
+        self._closed = False
         self._queued = self._written = 0
         self._queue_lock = threading.Lock()
         self._write_lock = threading.Lock()
@@ -125,7 +126,10 @@ class Store:
             return db
 
     def close(self) -> None:
-        """Write what was to be written later and close the file; never raises."""
+        """Write what was to be written later and close the file; never raises, and may be called again."""
+        if self._closed:
+            return
+        self._closed = True
         with suppress(JournalError):
             self.write()
         with suppress(sqlite3.Error):
@@ -210,7 +214,7 @@ def set_meta(values: Mapping[str, str]) -> list[Statement]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """A journal as `upload status` shows it. `request` is what was asked for, as plain data."""
+    """A journal as `upload status` shows it. `request` is what was asked for, as plain data, `study` the UID of it."""
 
     id: str
     path: Path
@@ -220,6 +224,7 @@ class Summary:
     updated: float
     request: Mapping[str, Any]
     counts: Mapping[Outcome, int]
+    study: str = ""
     problem: str | None = None
 
     @property
@@ -271,6 +276,7 @@ def _summary(path: Path) -> Summary | None:
         updated=float(meta["updated"]),
         request=json.loads(meta["request"]),
         counts={Outcome(outcome): count for outcome, count in counts},
+        study=meta.get("study", ""),
     )
 
 

@@ -6,14 +6,13 @@ The UIDs are in the DICOM catalogs (contract xnat-api 2.5); the prearchive shows
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import Difference, Level, Verification
-from xnatctl.model.sequences import marked, select
+from xnatctl.model.sequences import marked, places, select
 from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import ScanInfo
@@ -31,15 +30,11 @@ class Series:
 
 def by_series(items: Sequence[UploadItem]) -> tuple[Series, ...]:
     """The series of the items, in their order."""
-    groups: dict[str, array[int]] = {}
-    numbers: dict[str, str] = {}
-    for place, item in enumerate(items):
-        uid = item.series_instance_uid
-        groups.setdefault(uid, array("I")).append(place)
-        numbers.setdefault(uid, item.series_number)
-    return tuple(
-        Series(uid=uid, number=numbers[uid], held=select(items, group), numbers=group) for uid, group in groups.items()
-    )
+    series = []
+    for uid, numbers in places(items, lambda item: item.series_instance_uid).items():
+        held = select(items, numbers)
+        series.append(Series(uid=uid, number=held[0].series_number, held=held, numbers=numbers))
+    return tuple(series)
 
 
 def verify_archived(

@@ -48,7 +48,7 @@ class _Waiting:
                 return False
             times[place] = 1
         left = len(self._places)
-        if left == len(items) == len(self._journal):
+        if left == len(items) == self._journal.total:
             return not self._strangers  # there are no others
         for item in items:
             place_of = self._journal.number(item)

@@ -7,15 +7,13 @@ sense of goes to pydicom when that is installed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
-from sys import intern
 from typing import NamedTuple
 
+from xnatctl.inventory.values import moment, patient_hash, shared_text, shared_uid, text
 from xnatctl.model.refs import is_uid
 
 #: Bytes read first, and at most.
@@ -40,10 +38,14 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 
 _MEDIA_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
 _CLASS, _INSTANCE, _MODALITY = 0x00080016, 0x00080018, 0x00080060
+_DATE, _TIME = 0x00080020, 0x00080030
 _PATIENT, _STUDY, _SERIES, _NUMBER, _FRAMES = 0x00100020, 0x0020000D, 0x0020000E, 0x00200011, 0x00280008
 _WANTED = frozenset(
-    (_MEDIA_CLASS, _TRANSFER_SYNTAX, _CLASS, _INSTANCE, _MODALITY, _PATIENT, _STUDY, _SERIES, _NUMBER, _FRAMES)
-)
+    (
+        _MEDIA_CLASS, _TRANSFER_SYNTAX, _CLASS, _INSTANCE, _DATE, _TIME, _MODALITY, _PATIENT, _STUDY, _SERIES, _NUMBER,
+        _FRAMES,
+    )
+)  # fmt: skip
 _DIRECTORY_RECORDS = 0x00041220
 _LAST = _FRAMES
 
@@ -66,7 +68,10 @@ class _Odd(Exception):
 
 
 class Header(NamedTuple):
-    """What planning needs. `dataset_offset` is where the data set begins, in bytes; `patient_hash` groups, no more."""
+    """What planning needs. `dataset_offset` is where the data set begins, in bytes; `patient_hash` groups, no more.
+
+    `study_time` is Study Date and Study Time, digits alone: it puts studies in order, and is kept nowhere.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -80,6 +85,7 @@ class Header(NamedTuple):
     has_preamble: bool
     dataset_offset: int
     is_directory: bool = False
+    study_time: str = ""
 
 
 def read_header(read: Callable[[int], bytes], size: int) -> Header | None:
@@ -142,7 +148,7 @@ def _parse(head: bytes, *, whole: bool) -> tuple[dict[int, bytes], int, bool] | 
     if head[start : start + 2] == b"\x02\x00":
         position = _Parser(head, "<", implicit=False).read(start, elements, group=2)
         _check_end(position, head, whole=whole)
-        syntax = _text(elements.get(_TRANSFER_SYNTAX, b""))
+        syntax = text(elements.get(_TRANSFER_SYNTAX, b""))
     if position >= len(head) and whole and preamble:
         return elements, position, preamble
     if syntax == DEFLATED:
@@ -303,57 +309,37 @@ class _Parser:
             position = self._skip(position, depth + 1) if length == _UNDEFINED else position + length
 
 
-def _text(value: bytes) -> str:
-    return value.split(b"\\")[0].strip(b" \0").decode("ascii", "replace")
-
-
-#: What most files of a study share is worked out once; a hostile tree that shares nothing gains nothing.
-_few = lru_cache(maxsize=4096)
-_shared_uid = _few(is_uid)
-
-
-@_few
-def _shared_text(value: bytes) -> str:
-    """`_text` of a value that many files have; equal texts are one object."""
-    return intern(_text(value))
-
-
-@_few
-def _patient_hash(value: bytes) -> str:
-    """Tells patients apart without naming them."""
-    return hashlib.sha256(value).hexdigest()[:12]
-
-
 _NAMES = ("SOP Class", "SOP Instance", "Study Instance", "Series Instance")
 
 
 def _header(elements: dict[int, bytes], offset: int, *, preamble: bool) -> Header:
     """The header. Raises Unreadable for one that the server could not file (contract xnat-import 3.2)."""
     get = elements.get
-    is_directory = _shared_text(get(_MEDIA_CLASS, b"")) == _DIRECTORY or _DIRECTORY_RECORDS in elements
-    sop_class, instance = _shared_text(get(_CLASS, b"")), _text(get(_INSTANCE, b""))
-    study, series = _shared_text(get(_STUDY, b"")), _shared_text(get(_SERIES, b""))
-    shared = _shared_uid(sop_class) and _shared_uid(study) and _shared_uid(series)
+    is_directory = shared_text(get(_MEDIA_CLASS, b"")) == _DIRECTORY or _DIRECTORY_RECORDS in elements
+    sop_class, instance = shared_text(get(_CLASS, b"")), text(get(_INSTANCE, b""))
+    study, series = shared_text(get(_STUDY, b"")), shared_text(get(_SERIES, b""))
+    shared = shared_uid(sop_class) and shared_uid(study) and shared_uid(series)
     if not (shared and is_uid(instance)) and not is_directory:
         for name, uid in zip(_NAMES, (sop_class, instance, study, series), strict=True):
             if not uid:
                 raise Unreadable(f"DICOM without a {name} UID")
             if not is_uid(uid):
                 raise Unreadable(f"DICOM with a malformed {name} UID")
-    frames = _shared_text(get(_FRAMES, b""))
+    frames = shared_text(get(_FRAMES, b""))
     return Header(
         sop_class_uid=sop_class,
         sop_instance_uid=instance,
         study_instance_uid=study,
         series_instance_uid=series,
-        series_number=_shared_text(get(_NUMBER, b"")),
-        modality=_shared_text(get(_MODALITY, b"")),
-        transfer_syntax_uid=_shared_text(get(_TRANSFER_SYNTAX, b"")),
-        patient_hash=_patient_hash(get(_PATIENT, b"")),
+        series_number=shared_text(get(_NUMBER, b"")),
+        modality=shared_text(get(_MODALITY, b"")),
+        transfer_syntax_uid=shared_text(get(_TRANSFER_SYNTAX, b"")),
+        patient_hash=patient_hash(get(_PATIENT, b"")),
         number_of_frames=int(frames) if frames.isdecimal() and len(frames) < 9 else 1,
         has_preamble=preamble,
         dataset_offset=offset,
         is_directory=is_directory,
+        study_time=moment(get(_DATE, b""), get(_TIME, b"")),
     )
 
 
@@ -376,6 +362,8 @@ def _ask_pydicom(head: bytes, problem: str) -> Header | None:
                 _TRANSFER_SYNTAX: _true_syntax(meta.get("TransferSyntaxUID", ""), *ds.original_encoding),
                 _CLASS: ds.get("SOPClassUID", ""),
                 _INSTANCE: ds.get("SOPInstanceUID", ""),
+                _DATE: ds.get("StudyDate", ""),
+                _TIME: ds.get("StudyTime", ""),
                 _STUDY: ds.get("StudyInstanceUID", ""),
                 _SERIES: ds.get("SeriesInstanceUID", ""),
                 _NUMBER: ds.get("SeriesNumber", ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xnatctl.errors import PermissionDenied
@@ -16,17 +16,21 @@ from xnatctl.inventory.tree import Gatherer, Read, Walk, litter, status_of
 from xnatctl.model.index import Index
 from xnatctl.model.packed import Packer
 from xnatctl.model.plan import Exclusion, Source, UploadItem
-from xnatctl.model.sequences import select
+from xnatctl.model.sequences import grouped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """The items of one study, the folders that hold them, and how many patients they name."""
+    """The items of one study, and how many patients they name."""
 
     uid: str
     items: Sequence[UploadItem]
-    folders: tuple[str, ...]
     patients: int
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that hold the items."""
+        return tuple(dict.fromkeys(os.path.dirname(item.path) or "." for item in self.items))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +46,9 @@ class Conflict:
 class Inventory:
     """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
 
-    `items` are in the order in which they were found, those of one series together. `patients` are hashes of patient
-    IDs by Study Instance UID, in that order.
+    `items` are in the order in which they were found, those of one series together.
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
+    `patients` are the hashed patient IDs of each study, by its UID, and `begun` puts studies in order of time.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
     the path below the root), `packed` those among them that look like archive files, `unsent_dicom` what is DICOM by
     content and no item all the same, and `empty_directories`; the last three are paths as people read them.
@@ -60,6 +64,7 @@ class Inventory:
     warnings: tuple[str, ...] = ()
     files_seen: int = 0
     patients: dict[str, set[str]] = field(default_factory=dict)
+    begun: dict[str, str] = field(default_factory=dict)
     others: Sequence[UploadItem] = ()
     packed: frozenset[str] = frozenset()
     unsent_dicom: frozenset[str] = frozenset()
@@ -78,19 +83,10 @@ class Inventory:
     @property
     def studies(self) -> list[Study]:
         """The studies, in the order in which they were found."""
-        numbers = {uid: array("I") for uid in self.patients}
-        if len(numbers) > 1:
-            for number, item in enumerate(self.items):
-                numbers[item.study_instance_uid].append(number)
-        return [
-            Study(
-                uid=uid,
-                items=select(self.items, its) if len(numbers) > 1 else self.items,
-                folders=tuple(self.folders[uid]),
-                patients=len(self.patients[uid]),
-            )
-            for uid, its in numbers.items()
-        ]
+        groups: dict[str, Sequence[UploadItem]] = dict.fromkeys(self.patients, self.items)
+        if len(groups) != 1:
+            groups = grouped(self.items, lambda item: item.study_instance_uid)
+        return [Study(uid=uid, items=items, patients=len(self.patients.get(uid, ()))) for uid, items in groups.items()]
 
 
 def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
@@ -128,6 +124,7 @@ class _Collector(Gatherer):
         self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
+        self._begun: dict[str, str] = {}
         self._others = Packer()
         self._packed: set[str] = set()
         self._unsent: set[str] = set()
@@ -241,6 +238,9 @@ class _Collector(Gatherer):
             self._places.append(self._items.add(item, (header.study_instance_uid, header.series_instance_uid)))
             self.seen += 1
             self._patients.setdefault(header.study_instance_uid, set()).add(header.patient_hash)
+            if header.study_time:
+                known = self._begun.setdefault(header.study_instance_uid, header.study_time)
+                self._begun[header.study_instance_uid] = min(known, header.study_time)
             return True
         first = self._items.at(self._places[number])
         if same_content(first, item):
@@ -253,7 +253,6 @@ class _Collector(Gatherer):
     def inventory(self, root: str, kind: str) -> Inventory:
         """Everything that was collected; nothing is, afterwards."""
         del self._known, self._places
-        several = [uid for uid, patients in self._patients.items() if len(patients) > 1]
         return Inventory(
             root=root,
             kind=kind,
@@ -262,11 +261,17 @@ class _Collector(Gatherer):
             unreadable=tuple(self.unreadable),
             invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
-            warnings=tuple(f"Study {uid} names more than one patient ID." for uid in several),
+            warnings=patient_warnings(self._patients),
             files_seen=self.seen,
             patients=self._patients,
+            begun=self._begun,
             others=self._others.build(),
             packed=frozenset(self._packed),
             unsent_dicom=frozenset(self._unsent),
             empty_directories=tuple(self.empty),
         )
+
+
+def patient_warnings(patients: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """What is to be said of studies that more than one patient is in; hashed patient IDs by study."""
+    return tuple(f"Study {uid} names more than one patient ID." for uid, ids in patients.items() if len(ids) > 1)

@@ -149,7 +149,7 @@ class UploadRequest:
     `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
     and nothing more can be asked, unless `follow` names the XNAT behind it: base URL, project, and the session label
     where it is known; `resource` is where files that are not DICOM go; `options` are those of the transport and of the
-    command that core does not know.
+    command that core does not know. `study_instance_uid` names the one study that is meant, where PATH holds several.
     """
 
     command: str
@@ -166,6 +166,7 @@ class UploadRequest:
     follow: Destination | None = None
     resource: ResourceRef | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    study_instance_uid: str = ""
 
     def as_document(self) -> dict[str, Any]:
         """Plain data for JSON; another process can ask for the same."""

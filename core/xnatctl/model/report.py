@@ -103,20 +103,6 @@ class ResourceReport:
 
 
 @dataclass(kw_only=True, slots=True)
-class StudyReport:
-    """Where a study is that was handed over to a receiver, as far as it was looked for.
-
-    `subject` and `session` are labels, `uri` is where it is on the server; they are empty while it was not found.
-    """
-
-    study_instance_uid: str
-    state: PlaceState
-    subject: str = ""
-    session: str = ""
-    uri: str | None = None
-
-
-@dataclass(kw_only=True, slots=True)
 class ReportItem:
     """One file of the report. `bytes` is its size on disk, `resource` the title of the resource that it belongs to."""
 
@@ -146,6 +132,27 @@ class Counts:
     skipped: int = 0
     failed: int = 0
     verified: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class StudyReport:
+    """Where one of several studies is, as far as it was looked for.
+
+    `subject` and `session` are labels, `uri` is where it is on the server; they are empty while it was not found. The
+    rest is that of the study's own upload, and None where a receiver took the studies together.
+    """
+
+    study_instance_uid: str
+    state: PlaceState
+    subject: str = ""
+    session: str = ""
+    uri: str | None = None
+    status: Status | None = None
+    counts: Counts | None = None
+    bytes: int | None = None
+    seconds: float | None = None
+    verification: Verification | None = None
+    error: dict[str, object] | None = None
 
 
 @dataclass(kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import TypeVar, overload
 
@@ -110,6 +110,19 @@ def select(base: Sequence[T], numbers: Sequence[int]) -> Sequence[T]:
 def marked(base: Sequence[T], marks: Iterable[object]) -> Sequence[T]:
     """The entries whose mark is true; there is a mark for each."""
     return select(base, array("I", (number for number, mark in enumerate(marks) if mark)))
+
+
+def places(base: Iterable[T], key: Callable[[T], str]) -> dict[str, array[int]]:
+    """The numbers of the entries that share a key, for each key in the order in which they come."""
+    found: dict[str, array[int]] = {}
+    for number, entry in enumerate(base):
+        found.setdefault(key(entry), array("I")).append(number)
+    return found
+
+
+def grouped(base: Sequence[T], key: Callable[[T], str]) -> dict[str, Sequence[T]]:
+    """The entries that share a key, for each key in the order in which they come."""
+    return {value: select(base, numbers) for value, numbers in places(base, key).items()}
 
 
 def joined(parts: Iterable[Sequence[T]]) -> Sequence[T]:

@@ -156,8 +156,10 @@ class Registry:
 
     # ask and tell
 
-    def plan_upload(self, request: UploadRequest) -> UploadPlan:
-        """Ask the plugins for a plan, core last. Raises PluginUnavailable naming a plugin that failed."""
+    def plan_upload(
+        self, request: UploadRequest, last: Callable[[UploadRequest], UploadPlan] | None = None
+    ) -> UploadPlan:
+        """Ask the plugins for a plan, core last, or `last`. Raises PluginUnavailable naming a plugin that failed."""
         self.manager.load(2)
         for plugin in self.manager.active:
             hook = getattr(plugin.page, "xnatctl_plan_upload", None)
@@ -177,9 +179,10 @@ class Registry:
                 ) from error
             if plan is not None:
                 return plan
-        if self._plan_last is None:
+        plan_last = last or self._plan_last
+        if plan_last is None:
             raise PluginUnavailable(f"Nothing can plan {request.command}.")
-        return self._plan_last(request)
+        return plan_last(request)
 
     def tell(self, event: Event) -> None:
         """Tell every observer; what one raises is logged and dropped, and it is not told again."""

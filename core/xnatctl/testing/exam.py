@@ -59,6 +59,7 @@ def write_exam(
     seed: int = 0,
     clutter: bool = True,
     patient_id: str = "PHANTOM",
+    study_date: str = "20240115",
 ) -> Exam:
     """Write `series` x `instances` MR images below `directory`.
 
@@ -79,8 +80,9 @@ def write_exam(
         for index in range(1, instances + 1):
             uid = _uid(seed, f"{number} {index}")
             content = _mr(
-                exam.study_instance_uid, series_uid, uid, number, index, rows, columns, noise, syntax, patient_id
-            )
+                exam.study_instance_uid, series_uid, uid, number, index, rows, columns, noise, syntax, patient_id,
+                study_date,
+            )  # fmt: skip
             path = folder / _name(style, uid, index)
             path.write_bytes(content)
             exam.instances[uid] = Instance(path, uid, series_uid, hashlib.sha256(content).hexdigest(), len(content))
@@ -109,6 +111,7 @@ def _mr(
     noise: bytes,
     syntax: str,
     patient_id: str,
+    study_date: str,
 ) -> bytes:
     """One MR image (PS3.3 A.4) with preamble and file meta information (PS3.10 7.1)."""
     pixels = bytearray(2 * rows * columns)
@@ -119,7 +122,7 @@ def _mr(
         (0x0008, 0x0008, "CS", "ORIGINAL\\PRIMARY\\OTHER"),
         (0x0008, 0x0016, "UI", _MR),
         (0x0008, 0x0018, "UI", uid),
-        (0x0008, 0x0020, "DA", "20240115"),
+        (0x0008, 0x0020, "DA", study_date),
         (0x0008, 0x0030, "TM", "120000"),
         (0x0008, 0x0050, "SH", ""),
         (0x0008, 0x0060, "CS", "MR"),

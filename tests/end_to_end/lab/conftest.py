@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,12 +103,11 @@ class Lab:
         assert not others
         if path is None:
             return {}
-        with sqlite3.connect(path) as db:
+        with closing(sqlite3.connect(path)) as db:
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'items'").fetchone():
                 return {}
             rows = db.execute("SELECT name, outcome FROM items").fetchall()
-        db.close()
         return {bytes(name).decode().removesuffix(".dcm"): outcome for name, outcome in rows}
 
     @staticmethod

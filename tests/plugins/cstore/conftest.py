@@ -317,9 +317,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         subprocess.run([program, *arguments], cwd=directory, check=True, capture_output=True, timeout=60)
 
     request = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
-    openssl(*request, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test CA")
+    # Python 3.13 and later ask for what RFC 5280 does: an authority that says what its key is for.
+    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    openssl(*request, *usage, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test CA")
     for name in ("server", "client"):
-        (directory / f"{name}.cnf").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        (directory / f"{name}.cnf").write_text(
+            "subjectAltName=IP:127.0.0.1,DNS:localhost\nauthorityKeyIdentifier=keyid\n"
+        )
         openssl(
             "req",
             "-newkey",

@@ -1,0 +1,244 @@
+"""`--split-studies`: each study of PATH becomes a session of its own, one after the other; one report at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from xnatctl.cli.uploading import Upload, attempt, carry_out, describe, exclusively, finish, require_transports
+from xnatctl.errors import Interrupted, Refused, UsageError
+from xnatctl.model.plan import UploadPlan, UploadRequest
+from xnatctl.model.report import Report, Status
+from xnatctl.model.words import counted
+
+if TYPE_CHECKING:
+    from xnatctl.cli.app import App
+    from xnatctl.delivery.labels import Family, Remembered
+    from xnatctl.delivery.splitting import Part
+    from xnatctl.inventory.several import Several
+    from xnatctl.inventory.walk import Inventory
+    from xnatctl.model.document import Document
+    from xnatctl.model.plan import Exclusion
+    from xnatctl.xnat.client import XnatClient
+
+_DRY = (
+    "Which study gets which label is decided when it is sent: one that the server holds under one of these labels "
+    "keeps it, and labels that hold other studies are passed over."
+)
+
+
+def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
+    """Plan and, unless it is a dry run, deliver each study of PATH as a session; ends like `run_upload`."""
+    from xnatctl.delivery.splitting import gather, together
+
+    split = _Split(app, upload, same_patient=same_patient)
+    begun = time.monotonic()
+    report, error = attempt(upload, split.run)
+    if error is None and split.shown is not None:
+        app.render(split.shown)
+        return
+    if split.parts:
+        gather(report, split.parts, split.excluded, time.monotonic() - begun)
+        error = error or together(split.parts)
+        report.error = error.as_document() if error is not None else None
+        if isinstance(error, Interrupted):
+            report.status = Status.INTERRUPTED
+    finish(app, report, error)
+
+
+class _Split:
+    """One command that delivers several studies. `parts` are its sessions, once they are planned."""
+
+    def __init__(self, app: App, upload: Upload, *, same_patient: bool) -> None:
+        self._app = app
+        self._upload = upload
+        self._same_patient = same_patient
+        self.parts: list[Part] = []
+        self.shown: Document | None = None
+        self._several: Several | None = None
+
+    @property
+    def excluded(self) -> Sequence[Exclusion]:
+        """What was left out of all sessions."""
+        return self._several.inventory.excluded if self._several is not None else ()
+
+    def run(self, reports: list[Report]) -> None:
+        """Everything up to the reports of the parts. Raises XnatctlError for what concerns all of them."""
+        from xnatctl.delivery.splitting import check_patients
+
+        request = self._upload.request
+        if not request.settles:
+            raise UsageError(f"--split-studies makes sessions, and --mode {request.transport} does not end in one.")
+        several = self._several = look(request)
+        warnings = check_patients(several, same_patient=self._same_patient)
+        if self._upload.dry_run:
+            self._show(several, warnings)
+            return
+        client = self._app.connect()
+        family, request = family_on(client, request, sends=True)
+        key = f"{client.server} {request.destination.project} {family.base}".casefold()
+        with exclusively(self._app, self._upload, "studies", key):
+            known = remembered(client.server, request, family, resume=self._upload.resume)
+            labels, passed = labels_on(client, several, request, family, known)
+            whole = new_whole(request, (*warnings, *passed))
+            self.parts = new_parts(whole, plans_of(several, request, labels, family, self._plan))
+            for line in whole.warnings:
+                self._app.warn(line)
+            reports.append(whole)
+            self._deliver(client, whole)
+
+    def _plan(self, request: UploadRequest, inventory: Inventory) -> UploadPlan:
+        """The plan of one study; a plugin may plan it as if it were alone."""
+        from xnatctl.delivery.planning import plan_session_upload
+
+        plan = self._app.registry.plan_upload(request, lambda asked: plan_session_upload(asked, inventory))
+        require_transports(self._app, plan)
+        return plan
+
+    def _deliver(self, client: XnatClient, whole: Report) -> None:
+        """Each session in its turn; one that fails does not stop the others. Raises Interrupted."""
+        from xnatctl.delivery.splitting import is_hopeless
+
+        for number, part in enumerate(self.parts, 1):
+            self._app.info(
+                f"Session {part.session} ({number} of {len(self.parts)}): {counted(len(part.plan.items), 'instance')} "
+                f"of study {part.study}"
+            )
+            mine = request_for(self._upload.request, part.study, part.session)
+            upload = replace(self._upload, request=replace(mine, destination=part.plan.destination))
+            part.report, part.error = attempt(upload, self._carrying_out(upload, part.plan, client))
+            if isinstance(part.error, Interrupted):
+                raise part.error
+            if part.error is not None and is_hopeless(part):
+                break
+        if any(not part.complete and not isinstance(part.error, Refused) for part in self.parts):
+            whole.next.append(self._upload.rerun)
+
+    def _carrying_out(self, upload: Upload, plan: UploadPlan, client: XnatClient) -> Callable[[list[Report]], None]:
+        return lambda reports: carry_out(self._app, upload, plan, reports, client)
+
+    def _show(self, several: Several, warnings: tuple[str, ...]) -> None:
+        from xnatctl.cli.split_view import plans_document
+        from xnatctl.delivery.labels import Family, Nowhere, assign
+
+        request = self._upload.request
+        family = Family(base=request.destination.session)
+        known = remembered(request.destination.server.rstrip("/"), request, family, resume=self._upload.resume)
+        labels, _ = assign([study.uid for study in several.studies], family, known, Nowhere())
+        plans = [plan for _, plan in plans_of(several, request, labels, family, self._plan)]
+        described = [describe(self._app, plan) for plan in plans]
+        self.shown = plans_document(plans, described, several.inventory, (*warnings, _DRY))
+
+
+def look(request: UploadRequest) -> Several:
+    """The studies of PATH. Raises what `plan_session_upload` raises for what cannot be sent."""
+    from xnatctl.delivery.planning import refuse_unsendable
+    from xnatctl.inventory.several import Several
+    from xnatctl.inventory.walk import scan_path
+
+    inventory = scan_path(request.path, follow_symlinks=request.follow_symlinks)
+    refuse_unsendable(inventory)
+    return Several(inventory)
+
+
+def request_for(request: UploadRequest, study: str, label: str) -> UploadRequest:
+    """The request of one study, as if it had been asked for alone."""
+    return replace(request, study_instance_uid=study, destination=replace(request.destination, session=label))
+
+
+def family_on(client: XnatClient, request: UploadRequest, *, sends: bool) -> tuple[Family, UploadRequest]:
+    """The labels that the studies may get, and the request with the names that the server has for what it names.
+
+    `sends`: something is going to be sent there. Raises NotFound, PermissionDenied, Refused.
+    """
+    from xnatctl.delivery.labels import Family
+    from xnatctl.delivery.preflight import check_labels, readable_project, refuse_accession_id, writable_project
+    from xnatctl.xnat import listing
+
+    where = request.destination
+    project = (writable_project if sends else readable_project)(client, where.project)
+    where = replace(where, server=client.server, project=project)
+    existing = listing.find_session(client, project, where.session)
+    if sends:
+        if existing is None:
+            refuse_accession_id(client, where)
+        check_labels(client, where, existing)
+    where = replace(where, session=existing.label if existing is not None else where.session)
+    return Family(base=where.session), replace(request, destination=where)
+
+
+def remembered(server: str, request: UploadRequest, family: Family, *, resume: bool) -> Remembered:
+    """What the journals of this machine know of the family; nothing when it is started over."""
+    from xnatctl.delivery.labels import Remembered
+    from xnatctl.delivery.store import summaries
+    from xnatctl.settings.paths import journal_directory
+
+    journals = summaries(journal_directory()) if resume else ()
+    return Remembered(journals, server=server, project=request.destination.project, family=family)
+
+
+def labels_on(
+    client: XnatClient,
+    several: Several,
+    request: UploadRequest,
+    family: Family,
+    known: Remembered,
+    *,
+    look_only: bool = False,
+) -> tuple[dict[str, str], list[str]]:
+    """The label of each study on a server, and what is to be said of that. Raises Refused."""
+    from xnatctl.delivery.labels import OnServer, assign
+
+    shown = OnServer(client, request.destination.project, family, known)
+    labels, passed = assign([study.uid for study in several.studies], family, known, shown, look_only=look_only)
+    if not look_only:
+        shown.refuse_other_subject(request.destination.subject)
+    return labels, [*passed, *shown.warnings]
+
+
+def plans_of(
+    several: Several,
+    request: UploadRequest,
+    labels: Mapping[str, str],
+    family: Family,
+    plan: Callable[[UploadRequest, Inventory], UploadPlan],
+) -> Iterator[tuple[str, UploadPlan]]:
+    """Study and plan, by label."""
+    from xnatctl.delivery.labels import labels_in_order
+
+    for study, label in labels_in_order(labels, family):
+        inventory = several.alone(study)
+        assert inventory is not None
+        yield study, plan(request_for(request, study, label), inventory)
+
+
+def new_whole(request: UploadRequest, warnings: Sequence[str]) -> Report:
+    """The report of all studies together, before anything was done."""
+    return Report(
+        command=request.command,
+        status=Status.FAILED,
+        destination=request.destination,
+        transport=request.transport,
+        warnings=list(warnings),
+    )
+
+
+def new_parts(whole: Report, plans: Iterator[tuple[str, UploadPlan]]) -> list[Part]:
+    """The sessions, of which nothing was tried yet."""
+    from xnatctl.delivery.splitting import Part
+
+    return [
+        Part(
+            study=study,
+            plan=plan,
+            report=Report(
+                command=whole.command,
+                status=Status.PLANNED,
+                destination=plan.destination,
+                transport=whole.transport,
+            ),
+        )
+        for study, plan in plans
+    ]

@@ -1,0 +1,213 @@
+"""Several studies, each delivered as a session of its own: what is refused before, and one report at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import overload
+
+from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.planning import patient_notes, patients_in_order, study_table
+from xnatctl.delivery.reporting import fill_items
+from xnatctl.errors import (
+    AuthenticationError,
+    ConnectionFailed,
+    DeliveryIncomplete,
+    Interrupted,
+    NotXnat,
+    Refused,
+    VerificationFailed,
+    XnatctlError,
+)
+from xnatctl.inventory.several import Several
+from xnatctl.model.plan import Exclusion, UploadPlan
+from xnatctl.model.report import Counts, PlaceState, Report, ReportItem, Status, StudyReport, joined
+from xnatctl.model.words import counted
+
+
+def check_patients(several: Several, *, same_patient: bool) -> tuple[str, ...]:
+    """What is to be said of studies that do not name the same patient: all become sessions of one subject.
+
+    Raises Refused unless somebody said that they are of one (`same_patient`).
+    """
+    notes = patient_notes(several)
+    if not notes or len(several.studies) < 2:
+        return ()
+    number = len(patients_in_order(several))
+    if same_patient:
+        return (f"The studies name {number} patient IDs; --same-patient says that they are of one patient.",)
+    raise Refused(
+        f"{several.inventory.root} holds studies of different patients ({number} patient IDs), and all would become "
+        f"sessions of one subject:\n{study_table(several, notes)}",
+        hint="Upload the studies of each patient on their own, with the subject that they belong to. If all are of one "
+        "patient under several IDs, say so with --same-patient.",
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class Part:
+    """One study on its way: its report, which says PLANNED until it was tried, and the error that it ended with."""
+
+    study: str
+    plan: UploadPlan
+    report: Report
+    error: XnatctlError | None = None
+
+    @property
+    def session(self) -> str:
+        """The label of its session."""
+        return self.report.destination.session
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is left to do."""
+        return self.report.status is Status.COMPLETE
+
+
+def is_hopeless(part: Part) -> bool:
+    """True when the next study would meet the same: an interrupt, a login that is refused, a server that is gone."""
+    error = part.error
+    if isinstance(error, ConnectionFailed):
+        return not part.report.counts.sent
+    return isinstance(error, Interrupted | AuthenticationError | NotXnat)
+
+
+def gather(whole: Report, parts: Sequence[Part], excluded: Sequence[Exclusion], seconds: float) -> None:
+    """Fill the report of the whole from those of its parts; `seconds` is how long all took."""
+    for part in parts:
+        if not part.report.items:  # refused, or not tried: its files are planned, and not delivered
+            journal = Journal()
+            journal.open(part.plan.items)
+            fill_items(part.report, journal.states(), part.plan)
+    reports = [part.report for part in parts]
+    whole.items = _Items(parts)
+    whole.counts = Counts(
+        found=len(whole.items),
+        excluded=len(excluded),
+        sent=sum(report.counts.sent for report in reports),
+        skipped=sum(report.counts.skipped for report in reports),
+        verified=sum(report.counts.verified for report in reports),
+    )
+    whole.counts.failed = whole.counts.found - _arrived(whole)
+    whole.bytes = sum(report.bytes for report in reports)
+    whole.seconds = seconds
+    whole.excluded = list(excluded)
+    whole.verification = joined([report.verification for report in reports])
+    whole.warnings += [f"{part.session}: {text}" for part in parts for text in part.report.warnings]
+    whole.next = list(dict.fromkeys([*whole.next, *(command for report in reports for command in report.next)]))
+    whole.studies = [_study(part) for part in parts]
+    states = {report.state for report in reports}
+    whole.state = states.pop() if len(states) == 1 else PlaceState.UNKNOWN
+    whole.uri = reports[0].uri if len(reports) == 1 else None
+    whole.status = _status(whole, parts)
+
+
+def _arrived(whole: Report) -> int:
+    if whole.command == "session verify":  # which sends nothing
+        return whole.counts.verified
+    return whole.counts.sent + whole.counts.skipped
+
+
+def _study(part: Part) -> StudyReport:
+    report = part.report
+    return StudyReport(
+        study_instance_uid=part.study,
+        state=report.state,
+        subject=report.destination.subject,
+        session=part.session,
+        uri=report.uri,
+        status=report.status,
+        counts=report.counts,
+        bytes=report.bytes,
+        seconds=round(report.seconds, 3),
+        verification=report.verification,
+        error=report.error,
+    )
+
+
+def _status(whole: Report, parts: Sequence[Part]) -> Status:
+    found = {part.report.status for part in parts}
+    if len(found) == 1:
+        return found.pop()
+    if Status.INTERRUPTED in found:
+        return Status.INTERRUPTED
+    some = Status.COMPLETE in found or Status.PARTIAL in found or _arrived(whole)
+    return Status.PARTIAL if some else Status.FAILED
+
+
+def together(parts: Sequence[Part]) -> XnatctlError | None:
+    """The one error of several studies; None when all are complete.
+
+    Where all failed alike, that; otherwise it is worse that files were not delivered than that some are not archived or
+    differ (DESIGN 8), and what was refused or not tried was not delivered.
+    """
+    failed = [part for part in parts if part.error is not None]
+    if not failed:
+        return None
+    first = failed[0].error
+    assert first is not None
+    for part in failed:
+        if isinstance(part.error, Interrupted):
+            return part.error
+    if len(parts) == 1:
+        return first
+    return _kind(parts, [part.error for part in failed if part.error is not None])(
+        f"{len(parts) - sum(part.complete for part in parts)} of {counted(len(parts), 'session')} not complete. "
+        + " ".join(f"{part.session}: {part.error.message}" for part in failed[:3] if part.error is not None)
+        + (f" And {len(failed) - 3} more." if len(failed) > 3 else "")
+        + _untried(parts),
+        hint=first.hint,
+    )
+
+
+def _untried(parts: Sequence[Part]) -> str:
+    left = [part.session for part in parts if part.report.status is Status.PLANNED]
+    return f" Not tried: {', '.join(left)}." if left else ""
+
+
+def _kind(parts: Sequence[Part], errors: Sequence[XnatctlError]) -> type[XnatctlError]:
+    codes = {error.exit_code for error in errors}
+    if len(codes) == 1 and not any(part.complete for part in parts):
+        return type(errors[0])
+    untried = any(part.report.status is Status.PLANNED for part in parts)
+    if codes == {VerificationFailed.exit_code} and not untried:
+        return type(errors[0]) if len({type(error) for error in errors}) == 1 else VerificationFailed
+    return DeliveryIncomplete
+
+
+class _Items(Sequence[ReportItem]):
+    """The files of several reports, one after the other; one that may belong to several studies is there once.
+
+    Each is made when it is looked at, and not kept: there may be many.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._reports = [part.report for part in parts]
+        strays = [entry.path for part in parts for entry in part.plan.unsendable]
+        self._strays = frozenset(strays)
+        self._again = len(strays) - len(self._strays)
+
+    def __iter__(self) -> Iterator[ReportItem]:
+        seen: set[str] = set()
+        for report in self._reports:
+            for item in map(report.items.__getitem__, range(len(report.items))):
+                if not item.sop_instance_uid and item.path in self._strays:
+                    if item.path in seen:
+                        continue
+                    seen.add(item.path)
+                yield item
+
+    def __len__(self) -> int:
+        return sum(len(report.items) for report in self._reports) - self._again
+
+    @overload
+    def __getitem__(self, index: int) -> ReportItem: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ReportItem]: ...
+
+    def __getitem__(self, index: int | slice) -> ReportItem | list[ReportItem]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        return next(islice(self, range(len(self))[index], None))

@@ -1,0 +1,40 @@
+"""Values of DICOM elements, from their bytes (DICOM PS3.5 6.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from sys import intern
+
+from xnatctl.model.refs import is_uid
+
+_NO_DIGIT = re.compile(rb"[^0-9]")
+
+#: What most files of a study share is worked out once; a hostile tree that shares nothing gains nothing.
+_few = lru_cache(maxsize=4096)
+shared_uid = _few(is_uid)
+
+
+def text(value: bytes) -> str:
+    """The first of the values, without padding."""
+    return value.split(b"\\")[0].strip(b" \0").decode("ascii", "replace")
+
+
+@_few
+def shared_text(value: bytes) -> str:
+    """`text` of a value that many files have; equal texts are one object."""
+    return intern(text(value))
+
+
+@_few
+def patient_hash(value: bytes) -> str:
+    """Tells patients apart without naming them; padding is no part of an ID, however it was written."""
+    return hashlib.sha256(value.strip(b" \0")).hexdigest()[:12]
+
+
+@_few
+def moment(date: bytes, time: bytes) -> str:
+    """Digits that sort by time, with points and colons (ACR-NEMA) or without; empty without a date."""
+    day, hour = (_NO_DIGIT.sub(b"", value).decode("ascii") for value in (date, time))
+    return f"{day}{hour}" if day else ""
