@@ -93,6 +93,7 @@ class States:
             if number == count:
                 count += 1
                 fresh.append(position)
+        self._entering = (0, (), ())
         if new := len(fresh):
             self._parts.append(_Part(first, items if new == len(items) else select(items, fresh), resource))
             self._firsts.append(first)

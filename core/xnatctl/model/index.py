@@ -56,7 +56,7 @@ class Index:
         self._length += 1
         hashes.append(value)
         slots[place] = self._length
-        if 3 * self._length > 2 * len(slots):
+        if 5 * self._length > 4 * len(slots):
             self._spread(2 * len(slots))
         return self._length - 1
 
@@ -82,7 +82,7 @@ class Index:
             seen: set[int] = set()
             self._alike = {value for value in self._hashes if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
         size = 8
-        while 2 * size < 3 * self._length:
+        while 4 * size < 5 * self._length:
             size *= 2
         self._spread(2 * size)
 

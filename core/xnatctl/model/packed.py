@@ -74,7 +74,7 @@ def unpack(data: bytes) -> Block:
     count, short = marshal.loads(zlib.decompress(data))  # noqa: S302 - of this process, from memory
     columns = [_long(column, count) for column in short]
     paths, uids = columns[0], columns[6]
-    columns[2], columns[3] = accumulate(columns[2]), accumulate(columns[3])
+    columns[2], columns[3] = list(accumulate(columns[2])), list(accumulate(columns[3]))
     columns[4] = [
         f"{uid}.dcm" if name == _AS_UID else path if name == _AS_PATH else name
         for name, uid, path in zip(columns[4], uids, paths, strict=False)
@@ -113,12 +113,12 @@ def _short(column: list[Any]) -> Column:
     return column
 
 
-def _long(column: Column, count: int) -> Iterable[Any]:
+def _long(column: Column, count: int) -> list[Any]:
     """The inverse of `_short`. Texts that many items share are one object."""
     if isinstance(column, list):
         return column
     if len(column) == 1:
-        return repeat(_one(column[0]), count)
+        return [_one(column[0])] * count
     return list(map([_one(value) for value in column[0]].__getitem__, column[1]))
 
 
