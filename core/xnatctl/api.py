@@ -30,6 +30,7 @@ from xnatctl.errors import (
     VerificationFailed,
     XnatctlError,
 )
+from xnatctl.model.commands import command
 from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
     from xnatctl.delivery.batches import cut_batches
     from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import plan_session_upload
+    from xnatctl.delivery.preflight import check_archiving
     from xnatctl.delivery.resource.home import find_home, resolve_destination
     from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
     from xnatctl.delivery.resource.writer import goes_alone
@@ -128,6 +130,7 @@ _LAZY = {
     "Upload": "xnatctl.cli.uploading",
     "XnatClient": "xnatctl.xnat.client",
     "changed_outcome": "xnatctl.delivery.outcomes",
+    "check_archiving": "xnatctl.delivery.preflight",
     "commit_row": "xnatctl.delivery.settle",
     "common_options": "xnatctl.cli.options",
     "compressor_name": "xnatctl.packing.deflate",
@@ -239,7 +242,9 @@ __all__ = [
     "XnatClient",
     "XnatctlError",
     "changed_outcome",
+    "check_archiving",
     "clean_label",
+    "command",
     "commit_row",
     "common_options",
     "compressor_name",

@@ -13,6 +13,7 @@ from xnatctl.api import (
     Document,
     NotFound,
     UsageError,
+    command,
     common_options,
     counted,
     listing,
@@ -73,7 +74,7 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
 
 
 def _waiting(project: str, count: int) -> tuple[str, ...]:
-    return (f"{count} more wait in the prearchive: xnatctl prearchive list -P {project}",) if count else ()
+    return (f"{count} more wait in the prearchive: {command('prearchive', 'list', '-P', project)}",) if count else ()
 
 
 def _find(client: XnatClient, project: str | None, session: str) -> Any:
@@ -91,9 +92,9 @@ def _find(client: XnatClient, project: str | None, session: str) -> Any:
     waits = prearchive.find_rows(client, project, label=session)
     raise NotFound(
         f"Project {project} has no session {session}.",
-        hint=f"It waits in the prearchive: xnatctl prearchive list -P {project}"
+        hint="It waits in the prearchive: " + command("prearchive", "list", "-P", project)
         if waits
-        else f"See what is there: xnatctl session list -P {project}",
+        else "See what is there: " + command("session", "list", "-P", project),
     )
 
 

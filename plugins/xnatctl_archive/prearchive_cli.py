@@ -15,10 +15,11 @@ from xnatctl.api import (
     PrearchiveRef,
     Refused,
     XnatctlError,
+    check_archiving,
+    command,
     commit_row,
     common_options,
     counted,
-    listing,
     pass_app,
     prearchive,
     server_options,
@@ -54,7 +55,9 @@ def list_rows(app: App, project: str | None) -> None:
     rows = [{**asdict(row), "session": row.folder} for row in found]
     bad = [row for row in found if row.status in _TROUBLE]
     schema = "xnatctl.prearchive/1"
-    hints = tuple(f"{row.folder} is {row.status}; see why: xnatctl prearchive show {row.ref}" for row in bad)
+    hints = tuple(
+        f"{row.folder} is {row.status}; see why: {command('prearchive', 'show', *row.ref.triple)}" for row in bad
+    )
     app.render(
         Document(
             schema=schema,
@@ -72,7 +75,7 @@ def _row(client: XnatClient, ref: PrearchiveRef) -> Any:
     if row is None:
         raise NotFound(
             f"The prearchive of project {ref.project} has no session {ref.timestamp} {ref.folder}.",
-            hint=f"See what is there: xnatctl prearchive list -P {ref.project}",
+            hint=f"See what is there: {command('prearchive', 'list', '-P', ref.project)}",
         )
     return row
 
@@ -160,7 +163,7 @@ def archive(
     policy = Overwrite(overwrite)
     if not target:
         raise Refused(f"{folder} names no subject.", hint="Name one with --subject.")
-    existing = listing.find_session(client, project, session)
+    existing = check_archiving(client, row, subject=target, session=session)
     if policy is Overwrite.APPEND and existing is not None and (target, session) != (row.subject, row.name):
         raise Refused(
             "Adding to a session works only under the labels that the waiting session has: "

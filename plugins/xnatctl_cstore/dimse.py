@@ -15,6 +15,9 @@ _CLASS, _FIELD, _MESSAGE, _ANSWERED = 0x0002, 0x0100, 0x0110, 0x0120
 _PRIORITY, _DATA_SET, _STATUS, _COMMENT, _INSTANCE = 0x0700, 0x0800, 0x0900, 0x0902, 0x1000
 _NO_DATA_SET = 0x0101
 
+#: More than an LO holds: what identifies a patient is taken out before it is shortened.
+_LONGEST_COMMENT = 256
+
 C_STORE, C_ECHO = 0x0001, 0x0030
 #: What a response adds to the command that it answers.
 _RESPONSE = 0x8000
@@ -63,8 +66,13 @@ def read_answer(command_set: bytes, message: int, field: int) -> Answer:
         raise Lost("the receiver's answer holds no status", "garbled") from None
     if said != field | _RESPONSE or answered != message:
         raise Lost("the receiver answered another question than the one that was asked", "garbled")
-    comment = elements.get(_COMMENT, b"").decode("ascii", "replace").strip(" \0")
-    return Answer(status, comment)
+    return Answer(status, _comment(elements.get(_COMMENT, b"")))
+
+
+def _comment(value: bytes) -> str:
+    """Error Comment is an LO: one line, without control characters (PS3.7 C, PS3.5 6.2)."""
+    said = value[:_LONGEST_COMMENT].decode("utf-8", "replace")
+    return " ".join("".join(character if character.isprintable() else " " for character in said).split())
 
 
 def _command(*elements: bytes) -> bytes:

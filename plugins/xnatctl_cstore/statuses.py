@@ -9,6 +9,9 @@ _SUCCESS, _DUPLICATE, _PROCESSING = 0x0000, 0x0111, 0x0110
 #: The first digits of the ranges.
 _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0xA7, 0xC
 
+#: An LO has 64 characters (PS3.5 6.2).
+_COMMENT = 64
+
 _ADVICE = {
     0x0122: "it does not take this kind of object",
     0x0124: "it does not let this caller store",
@@ -61,4 +64,4 @@ def _said(answer: Answer) -> str:
     text = f"0x{answer.status:04X}" + (f" ({words})" if words else "")
     if answer.status in _ADVICE:
         text += f", {_ADVICE[answer.status]}"
-    return text + (f": {answer.comment}" if answer.comment else "")
+    return text + (f": {answer.comment[:_COMMENT]}" if answer.comment else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -184,7 +185,7 @@ class CStoreTransport:
                     return self._doubtful(item, lost)
                 emit(Event(kind=EventKind.RETRY, message=f"{lost.reason}; going on with a fresh association"))
                 continue
-            return statuses.outcome_of(item, answer)
+            return statuses.outcome_of(item, replace(answer, comment=self._context.discreet(item, answer.comment)))
 
     def _store(self, association: Association, item: UploadItem, emit: Emit) -> Answer:
         """Raises SourceChanged, Lost."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from xnatctl.api import (
     Upload,
     UploadRequest,
     UsageError,
+    command,
     common_options,
     journal_options,
     pass_app,
@@ -198,7 +198,7 @@ def upload_exam(
         attach_nested=attach_nested,
         labels=labels,
         resource_options=_resource_options(app, skip=skip_resources),
-        later=_later(app, request, workers, wait, misc_label, attach_nested, labels),
+        later=_later(request, workers, wait, misc_label, attach_nested, labels),
     )
     options = {} if attach_only else transport_options(app, transport, given)
     request = replace(request, options=choices.beside(options))
@@ -224,7 +224,6 @@ def _resource_options(app: App, *, skip: bool) -> dict[str, Any]:
 
 
 def _later(
-    app: App,
     request: UploadRequest,
     workers: int | None,
     wait: float,
@@ -234,7 +233,7 @@ def _later(
 ) -> str:
     """The command that attaches the resources when the session is in the archive; works in any directory."""
     where = request.destination
-    words = ["xnatctl", *_root_words(app), *COMMAND.split(), os.path.abspath(request.path)]
+    words = [*COMMAND.split(), os.path.abspath(request.path)]
     words += ["-P", where.project, *(["-S", where.subject] if where.subject else []), "-E", where.session]
     words += ["--attach-only", *_given("--wait", f"{wait:g}" if wait != WAIT else None)]
     words += [*_given("--misc-label", misc_label), *_given("--attach-nested", attach_nested)]
@@ -243,12 +242,7 @@ def _later(
     if request.overwrite is not Overwrite.DELETE:
         words += ["--overwrite", str(Overwrite.APPEND)]
     words += [*_flag("--no-verify", not request.verify), *_flag("--follow-symlinks", request.follow_symlinks)]
-    return shlex.join([*words, *app.server_words()])
-
-
-def _root_words(app: App) -> Iterable[str]:
-    yield from (word for name in app.block for word in ("--block-plugin", name))
-    yield from _flag("--no-external-plugins", not app.external)
+    return command(*words)
 
 
 def _given(flag: str, value: Any) -> list[str]:

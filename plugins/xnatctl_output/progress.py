@@ -81,12 +81,13 @@ class Progress:
     def _line(self, text: str, *, always: bool = False) -> None:
         if self._quiet and not always:
             return
+        text = printable(text).replace("\n", "\\x0a")  # a line break in a name says nothing of its own
         if self._bar is not None:
             self._bar.refresh()
-            self._bar.console.print(printable(text), markup=False, highlight=False)
+            self._bar.console.print(text, markup=False, highlight=False)
             return
         try:
-            print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - stderr is where progress goes
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - stderr is where progress goes
         except (OSError, ValueError):
             self._quiet = True
 

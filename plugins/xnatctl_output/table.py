@@ -35,15 +35,16 @@ class Table:
             markup=False,
         )
         if document.title:
-            console.print(Text(printable(document.title), style="bold"))
+            console.print(Text(_line(document.title), style="bold"))
         for line in document.drawing:
             console.print(Text(printable(line)), soft_wrap=True)
-        if document.columns and document.rows and not document.drawing:
+        columns = [column for column in document.columns if not column.detail]
+        if columns and document.rows and not document.drawing:
             rule = box.SIMPLE_HEAD if _takes("─") else box.Box(_ASCII_HEAD, ascii=True)
             table = RichTable(box=rule, show_edge=False, pad_edge=False)
-            cells = [[_cell(row.get(column.key), column) for column in document.columns] for row in document.rows]
-            widths = _widths([column.title for column in document.columns], cells, console.width)
-            for column, width in zip(document.columns, widths, strict=True):
+            cells = [[_cell(row.get(column.key), column) for column in columns] for row in document.rows]
+            widths = _widths([column.title for column in columns], cells, console.width)
+            for column, width in zip(columns, widths, strict=True):
                 justify: Literal["left", "right"] = "right" if column.numeric else "left"
                 table.add_column(Text(column.title), justify=justify, overflow="fold", width=width)
             for row in cells:
@@ -52,7 +53,7 @@ class Table:
         elif document.columns and not document.summary:
             console.print(Text("Nothing to show."))
         for line in document.summary:
-            console.print(Text(printable(line)), soft_wrap=True)
+            console.print(Text(_line(line)), soft_wrap=True)
 
 
 def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
@@ -71,6 +72,11 @@ def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> 
     return list(widths)
 
 
+def _line(text: str) -> str:
+    """A line break in a name is shown: what follows it is not ours."""
+    return printable(text).replace("\n", "\\x0a")
+
+
 def _takes(text: str) -> bool:
     """Whether stdout can show it."""
     try:
@@ -87,4 +93,4 @@ def _cell(value: Any, column: Column) -> str:
         return human_size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return printable(str(value))
+    return _line(str(value))

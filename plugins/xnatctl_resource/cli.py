@@ -21,6 +21,7 @@ from xnatctl.api import (
     UploadRequest,
     UsageError,
     common_options,
+    counted,
     journal_options,
     listing,
     pass_app,
@@ -210,7 +211,7 @@ def resource_list(
             columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
-            summary=(f"{len(rows)} resources, {sum(row['files'] for row in rows)} files.",),
+            summary=(f"{counted(len(rows), 'resource')}, {counted(sum(row['files'] for row in rows), 'file')}.",),
         )
     )
 

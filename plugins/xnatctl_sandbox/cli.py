@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterable
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xnatctl.api import App, Column, Document, PluginUnavailable, UsageError, common_options, pass_app
 from xnatctl_sandbox.server import DicomPortTaken, Sandbox
+
+if TYPE_CHECKING:
+    from xnatctl_sandbox.state import Project, User
 
 #: Where an XNAT listens by default (contract xnat-api 5.1).
 _DICOM_PORT = 8104
@@ -41,7 +45,11 @@ def start(app: App, port: int, dicom_port: int | None, directory: str | None, ve
     stop = _stop_signal()
     with _sandbox(app, port, dicom_port, directory, version) as sandbox:
         schema = "xnatctl.sandbox/1"
-        users = [{"user": user.login, "password": user.password} for user in sandbox.state.users.values()]
+        projects = sandbox.state.projects.values()
+        users = [
+            {"user": user.login, "password": user.password, "rights": rights_of(user, projects)}
+            for user in sandbox.state.users.values()
+        ]
         receivers = [scp.ae_title for scp in sandbox.state.scps if scp.enabled and sandbox.dicom_port is not None]
         data: dict[str, Any] = {
             "url": sandbox.url,
@@ -59,7 +67,7 @@ def start(app: App, port: int, dicom_port: int | None, directory: str | None, ve
             Document(
                 schema=schema,
                 data={"schema": schema, **data},
-                columns=(Column(key="user", title="user"), Column(key="password", title="password")),
+                columns=tuple(Column(key=key, title=key) for key in ("user", "password", "rights")),
                 rows=users,
                 identifiers=(sandbox.url,),
                 summary=tuple(summary),
@@ -67,6 +75,18 @@ def start(app: App, port: int, dicom_port: int | None, directory: str | None, ve
         )
         while not stop.wait(0.5):
             pass
+
+
+def rights_of(user: User, projects: Iterable[Project]) -> str:
+    """What a user may do, for people."""
+    if user.admin:
+        return "everything"
+    verbs = {"owner": "owns", "member": "may upload to", "collaborator": "may read"}
+    by_verb: dict[str, list[str]] = {}
+    for project in projects:
+        if (role := project.roles.get(user.login)) is not None:
+            by_verb.setdefault(verbs[role], []).append(project.id)
+    return "; ".join(f"{verb} {', '.join(ids)}" for verb, ids in by_verb.items()) or "nothing"
 
 
 def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None, version: str) -> Sandbox:

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from werkzeug import Request, Response
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from .answers import answer_json, text
 
@@ -43,20 +44,33 @@ class Control:
                 case "tick":
                     sandbox.tick()
                 case "faults":
-                    sandbox.faults.load(request.get_json())
+                    sandbox.faults.load(_rules(request))
                 case "dicom-faults":
-                    sandbox.dicom_faults.load(request.get_json())
+                    sandbox.dicom_faults.load(_rules(request))
                 case "switches":
                     self._switch(request.get_json())
                 case _:
                     return text("", 404)
+        except UnsupportedMediaType:
+            return text("Send JSON, with the header Content-Type: application/json.", 415)
+        except BadRequest:
+            return text("The body is not JSON.", 400)
         except ValueError as error:
             return text(str(error), 400)
         return text("")
 
     def _switch(self, values: Mapping[str, Any]) -> None:
+        if not isinstance(values, dict):
+            raise ValueError("Switches are one JSON object: name to value.")  # noqa: TRY004 - a mistake of the script
         known = {field.name for field in fields(self._sandbox.switches)}
         if unknown := set(values) - known:
             raise ValueError(f"There is no switch {', '.join(sorted(unknown))}.")
         for name, value in values.items():
             setattr(self._sandbox.switches, name, set(value) if isinstance(value, list) else value)
+
+
+def _rules(request: Request) -> list[Mapping[str, Any]]:
+    rules = request.get_json()
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise ValueError("Rules are a JSON list of objects.")
+    return rules

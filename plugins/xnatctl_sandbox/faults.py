@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import random
 import re
@@ -19,13 +20,15 @@ _PROXY_PAGE = (
     "<html>\r\n<head><title>{0} {1}</title></head>\r\n<body>\r\n"
     "<center><h1>{0} {1}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
+#: As XNAT says everything that it says of a failure (contract xnat-import 3.1).
+_STATUS_PAGE = "<html>\n<head>\n   <title>Status page</title>\n</head>\n<body>\n<h3>{0}</h3>\n</body>\n</html>\n"
 _LOGIN_PAGE = "<!DOCTYPE html>\n<html><head><title>XNAT Login</title></head><body>Please log in.</body></html>"
 
 #: Actions that let the request do its work first.
 AFTER = frozenset({"store-then-cut", "store-then-status"})
 #: What happens to the files of a PUT: the request is carried out, and answered as if all were well or not (4.4, 4.7).
 STORING = frozenset({"catalog-conflict", "lose-file", "truncate-file"})
-_PAGE = frozenset({"status", "page", "headers", "read"})
+_PAGE = frozenset({"status", "page", "text", "headers", "read"})
 #: Everything that can be done to an HTTP request.
 ACTIONS: Mapping[str, frozenset[str]] = {
     "delay": frozenset({"seconds"}),
@@ -42,6 +45,8 @@ ACTIONS: Mapping[str, frozenset[str]] = {
     "lose-file": frozenset({"members"}),
     "truncate-file": frozenset({"members", "bytes"}),
 }
+_NUMBERS = frozenset({"bytes", "probability", "seconds", "status", "times"})
+_PATTERNS = frozenset({"members", "sop_classes", "transfer_syntaxes"})
 _CONDITIONS = frozenset({"match", "nth", "per", "probability", "seed", "times", "action"})
 
 
@@ -108,6 +113,17 @@ class Faults:
             raise ValueError(
                 f"There is no {', '.join(sorted(unknown))} to match; there is {', '.join(sorted(self._names))}."
             )
+        for name in _NUMBERS & set(rule):
+            if isinstance(rule[name], bool) or not isinstance(rule[name], int | float):
+                raise ValueError(  # noqa: TRY004 - a mistake of the script, like the others
+                    f"The {name} of the fault {action} is a number, not {rule[name]!r}."
+                )
+        patterns = {**rule.get("match", {}), **{name: rule[name] for name in _PATTERNS & set(rule)}}
+        for name, pattern in patterns.items():
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as error:
+                raise ValueError(f"The {name} of the fault {action} is no regular expression: {error}.") from error
 
     def pick(self, values: Mapping[str, str], actions: Container[str] | None = None) -> dict[str, Any] | None:
         """The first due rule for what `values` describe, perhaps among some actions only; None when there is none."""
@@ -169,7 +185,9 @@ def status(rule: Mapping[str, Any], request: Request) -> Response:
             pass
     code = int(rule.get("status", 200 if rule.get("page") == "login" else 503))
     page = rule.get("page", "proxy")
-    body = {"plain": "", "login": _LOGIN_PAGE}.get(page, _PROXY_PAGE.format(code, _phrase(code)))
+    said = str(rule.get("text", ""))
+    pages = {"plain": said, "login": _LOGIN_PAGE, "xnat": _STATUS_PAGE.format(html.escape(said))}
+    body = pages.get(page, _PROXY_PAGE.format(code, _phrase(code)))
     kind = "text/html" if page != "plain" else "text/plain"
     return Response(body, code, rule.get("headers"), content_type=kind)
 

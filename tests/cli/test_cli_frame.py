@@ -14,7 +14,7 @@ import pytest
 import xnatctl.errors as errors
 from xnatctl.cli.console import printable
 from xnatctl.cli.main import _early_output
-from xnatctl.cli.uploading import command_line
+from xnatctl.model.commands import again
 from xnatctl.model.refs import PrearchiveRef
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -67,9 +67,9 @@ def test_the_format_is_known_even_if_parsing_fails(arguments, found):
 
 
 def test_the_command_to_run_again_holds_no_secret():
-    line = command_line(["session", "upload", "my dir", "--password", "s3cret", "--dry-run", "-P", "P"])
+    line = again(["session", "upload", "my dir", "--password", "s3cret", "--dry-run", "-P", "P"])
     assert line == "xnatctl session upload 'my dir' -P P"
-    assert "s3cret" not in command_line(["--password=s3cret"])
+    assert "s3cret" not in again(["--password=s3cret"])
 
 
 def test_a_row_of_the_prearchive_can_be_pasted_into_a_shell():
@@ -158,3 +158,9 @@ def test_a_reader_that_leaves_is_no_error(xnatctl, environment, tmp_path):
         ["bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True, timeout=60, check=False
     )
     assert done.stderr == b""
+
+
+def test_a_format_that_is_not_there_is_said_once(xnatctl):
+    done = xnatctl("plugins", "list", "-o", "xml")
+    assert done.code == 2
+    assert done.err.count("There is no output format 'xml'") == 1

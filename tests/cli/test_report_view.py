@@ -88,3 +88,24 @@ def test_rows_hold_numbers_for_programs(key: str) -> None:
     )
     (row,) = report_document(report).rows
     assert row[key] == {"size": 4096, "files": 2}[key]
+
+
+def test_differences_that_read_the_same_are_counted() -> None:
+    extra = [
+        Difference(kind="extra", message="not on disk", series_instance_uid="1.2", sop_instance_uid=f"1.{n}")
+        for n in range(7)
+    ]
+    verification = Verification(level=Level.UID, ok=False, differences=extra)
+    said = lines(item("a", Outcome.ACCEPTED), status=Status.PARTIAL, sent=1, verification=verification)
+    assert said[1:] == ("extra: 7 x series 1.2: not on disk",)
+
+
+@pytest.mark.parametrize("status", [Status.REFUSED, Status.FAILED])
+def test_a_comparison_that_did_not_begin_says_so(status: Status) -> None:
+    report = Report(
+        command="session verify",
+        status=status,
+        destination=Destination(server="", project="P", subject="", session="e"),
+        transport="",
+    )
+    assert report_document(report).summary == ("Nothing was compared.",)

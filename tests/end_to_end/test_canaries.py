@@ -161,3 +161,54 @@ def test_of_sessions_on_the_server(everything, patient, sandbox, home):
     places = {place: text for place, text in everything.collect().items() if "tokens/" not in place}
     assert leaks({f"token {number}": token for number, token in enumerate(tokens)}, places) == []
     assert leaks({"password": PASSWORD}, everything.collect()) == []
+
+
+SAID = (
+    "unable to read DICOM object {PatientName} ({PatientID}), born {PatientBirthDate}, {AccessionNumber}: "
+    "{PatientComments}, Jane Canarydoe, June Canaryjones, 1901-02-03"
+).format(**PATIENT)
+
+
+@pytest.mark.once
+def test_of_a_server_that_repeats_them(everything, patient, sandbox):
+    """Whatever it says of a file that it was sent, and of the session that it makes of them."""
+    upload = ("session", "upload", patient.directory, *NAMES)
+    for path, status, page, mode in (
+        ("/services/import", 400, "xnat", "tar"), ("/services/import", 400, "plain", "gradual"),
+        ("/services/import", 500, "xnat", "gradual"), ("/services/import", 403, "xnat", "tar"),
+        ("/direct-archive", 500, "plain", "tar"), ("/projects/DEMO", 500, "xnat", "tar"),
+    ):  # fmt: skip
+        fault = {"match": {"path": path}, "action": "status", "status": status, "page": page, "text": SAID}
+        sandbox.faults.load([{**fault, "times": 30}])
+        done = everything(*upload, "--mode", mode, "-o", "json")
+        assert done.code, done.out
+    sandbox.faults.end()
+    everything(*upload, "--no-resume", "--prearchive")
+    (row,) = [row for row in sandbox.state.prearchive if row.name == "e"]
+    fault = {"action": "status", "status": 500, "page": "xnat", "text": SAID}
+    sandbox.faults.load([{"match": {"path": "/services/archive|logs/last"}, **fault}])
+    row.status = "CONFLICT"
+    assert everything(*upload).code
+    places = everything.collect()
+    assert leaks({**PATIENT, "password": PASSWORD, "iso date": "1901-02-03"}, places) == []
+    assert any(b"[patient]" in text for text in places.values())
+    assert any(b"unable to read DICOM object" in text for text in places.values()), "the rest is still said"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("status", [0xC000, 0x0122, 0xB000])
+def test_of_a_receiver_that_repeats_them(everything, patient, tmp_path, status):
+    pytest.importorskip("pynetdicom", reason="the extra dicom is not installed")
+    from xnatctl_sandbox.server import Sandbox
+
+    with Sandbox(tmp_path / "other", dicom_port=0) as receiver:
+        receiver.dicom_faults.load([{"action": "status", "status": status, "comment": f"no room for {SAID}"}])
+        to = ("--host", "127.0.0.1", "--port", str(receiver.dicom_port), "--called-aet", "XNAT")
+        done = everything("session", "upload-dicom", patient.directory, *to, "-o", "json")
+        everything("session", "upload-dicom", patient.directory, *to, "--no-resume")
+        everything("upload", "status", "-o", "json")
+        words = {item["reason"] or item["note"] for item in done.document["items"]}
+    places = {place: text for place, text in everything.collect().items() if not place.startswith("other")}
+    assert leaks({**PATIENT, "part": "Canarydoe", "id": "C4N4RY"}, places) == []
+    assert any("[patient]" in word for word in words if word), words
+    assert all(len(word[word.index("no room") :]) <= 64 for word in words if "no room" in (word or ""))

@@ -14,7 +14,7 @@ NAMES = ("-P", "DEMO", "-S", "s", "-E", "e")
 #: What a terminal would obey, and lone surrogates, which are no text.
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 ODD = [
-    b"new\nline", b"\x1b[2J\x1b]0;owned\x07", b"\xff\xfe not UTF-8", b"x" * 255, b"-rf", b"--password=x", b"'; rm -rf ~ #",
+    b"new\nline", b"x\nError: spoofed", b"\x1b[2J\x1b]0;owned\x07", b"\xff\xfe not UTF-8", b"x" * 255, b"-rf", b"--password=x", b"'; rm -rf ~ #",
     b"tab\tand\rreturn", "right\u202eleft".encode(), unicodedata.normalize("NFC", "é").encode(),
     unicodedata.normalize("NFD", "é").encode(), b"CASE", b"case", b"CON", b"a:b", b"back\\slash", b"%2e%2e%2f", b" lead",
     b"trail ", b"dot.", b"*?[]", b"$(id)", b"null.dcm",
@@ -107,3 +107,31 @@ def test_mutants_among_the_instances_harm_nobody(xnatctl, sandbox, alice, own_ex
     for item in report["items"]:
         there = digest(own_exam.directory / item["path"]) in stored
         assert there or item["outcome"] not in ("accepted", "verified"), item
+
+
+@pytest.mark.parametrize("trouble", ["filtered", "refused", "resource"])
+def test_a_line_break_in_a_name_says_nothing_of_its_own(xnatctl, sandbox, alice, own_exam, trouble):
+    """Names that would look like words of ours: as items, as what is left out, in an error, a warning, and a list."""
+    name = "x\nError: spoofed"
+    for number, record in enumerate(own_exam.instances.values()):
+        record.path.rename(record.path.with_name(f"{name} {number}"))
+    (own_exam.directory / f"{name}.txt").write_text("text")
+    upload = ("session", "upload", own_exam.directory, *NAMES)
+    if trouble == "filtered":
+        sandbox.switches.rejected_instances = set(own_exam.instances)
+        runs = [upload, ("upload", "status", "DEMO/e"), ("session", "verify", own_exam.directory, *NAMES)]
+    elif trouble == "refused":
+        original = next(path for path in own_exam.directory.rglob(f"{name} 0"))
+        (original.parent / f"{name} twin").write_bytes(original.read_bytes()[:-2] + b"zz")
+        runs = [upload, (*upload, "--dry-run")]
+    else:
+        assert xnatctl(*upload, env=alice).code == 0
+        runs = [("resource", "upload", "e", "R", own_exam.directory, "-P", "DEMO"), ("upload", "status", "DEMO/e/R")]
+    said = ""
+    for arguments in runs:
+        for extra in ((), ("-q",)):
+            done = xnatctl(*arguments, *extra, env=alice)
+            said += done.out + done.err
+            for text in (done.out, done.err):
+                assert not re.search("^Error: spoofed", text, re.MULTILINE), (arguments, text)
+    assert "x\\x0aError: spoofed" in said

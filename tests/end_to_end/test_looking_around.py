@@ -125,6 +125,35 @@ def test_archive_never_merges_unasked(xnatctl, alice, archived, exam, sandbox):
     assert sandbox.state.prearchive == []
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "clean"), [("--label", "a b", "'a_b'"), ("--subject", "s.1", "'s_1'"), ("--label", "é", "'_'")]
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_archive_refuses_a_label_that_would_be_another(xnatctl, alice, waiting, sandbox, flag, value, clean, dry):
+    """XNAT cleans it as it archives, and the session would be looked for in vain."""
+    done = xnatctl("prearchive", "archive", *waiting, flag, value, *dry, env=alice)
+    assert done.code == 7, done.err
+    assert clean in done.err
+    (row,) = sandbox.state.prearchive
+    assert row.status == "READY"
+
+
+@pytest.mark.parametrize(("subject", "study", "told"), [("other", None, "--subject subj01"), (None, "1.2.9", "1.2.9")])
+def test_archive_refuses_to_add_to_somebody_elses_session(
+    xnatctl, alice, archived, exam, sandbox, subject, study, told
+):
+    """XNAT says so as well, but afterwards, and leaves a row in CONFLICT (contract xnat-import 3.4)."""
+    names = ("-P", "DEMO", "-S", "subj01", "-E", "sess02")
+    assert xnatctl("session", "upload", exam.directory, *names, "--prearchive", env=alice).code == 0
+    (row,) = sandbox.state.prearchive
+    row.subject, row.tag = subject or row.subject, study or row.tag
+    triple = ("DEMO", row.timestamp, "sess02")
+    done = xnatctl("prearchive", "archive", *triple, "--label", "sess01", "--overwrite", "delete", env=alice)
+    assert done.code == 7, done.err
+    assert told in done.err
+    assert row.status == "READY"
+
+
 def test_delete_asks_and_looks_afterwards(xnatctl, alice, waiting, sandbox):
     assert xnatctl("prearchive", "delete", *waiting, env=alice).code == 2, "nobody can be asked here"
     assert xnatctl("prearchive", "delete", *waiting, "--dry-run", env=alice).code == 0

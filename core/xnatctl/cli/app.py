@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import xnatctl
-from xnatctl.cli.console import printable, say, wants_color
+from xnatctl.cli.console import one_line, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
+from xnatctl.model.commands import reach
 from xnatctl.model.document import Extent
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class App:
         policy = policy_from(block=self.block, external=self.external, configured=configured)
         return Registry(PluginManager(policy, warn=self.warn), plan_last=_plan, debug=self.debug)
 
+    def keep_root(self) -> None:
+        """Other commands are told with the same plugins left out."""
+        blocked = [["--block-plugin", name] for name in self.block]
+        reach(root=[*blocked, *([] if self.external else [["--no-external-plugins"]])])
+
     def without_config(self) -> None:
         """Go on as if there were no configuration file and no stranger: for saying that it cannot be used."""
         self.config_usable = self.external = False
@@ -75,6 +81,7 @@ class App:
         settings = resolve(self.flags())
         for user, secret in settings.secrets():
             log.register_secret(secret, user)
+        reach(server=self._flags_of(settings))
         return settings
 
     def flags(self) -> Flags:
@@ -99,18 +106,21 @@ class App:
             insecure=bool(self.given.get("insecure")),
         )
 
-    def server_words(self) -> list[str]:
+    def server_flags(self) -> list[list[str]]:
         """Server and user as they were named, for a command to run later: flags, and variables, which may change.
 
         No secret stands in it.
         """
-        named = {"--url": self.settings.url, "--profile": self.settings.profile_name}
+        return self._flags_of(self.settings)
+
+    def _flags_of(self, settings: Settings) -> list[list[str]]:
+        named = {"--url": settings.url, "--profile": settings.profile_name}
         words = {
             flag: value.value for flag, value in named.items() if value.origin.startswith(("flag", "variable"))
         }  # fmt: skip
         words |= {"--username": self.given.get("username"), "--timeout": self.given.get("timeout")}
         pairs = [[flag, str(value)] for flag, value in words.items() if value is not None]
-        return [*(word for pair in pairs for word in pair), *(["--insecure"] if self.given.get("insecure") else [])]
+        return [*pairs, *([["--insecure"]] if self.given.get("insecure") else [])]
 
     def new_client(self) -> XnatClient:
         """A client for the chosen server, not logged in; closed at the end."""
@@ -216,7 +226,7 @@ class App:
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers."""
         if self._identifiers_only:
-            text = "".join(f"{printable(identifier)}\n" for identifier in document.identifiers)
+            text = "".join(f"{one_line(identifier)}\n" for identifier in document.identifiers)
         else:
             provided = self.registry.formatter(self.format_name())
             formatter = self.registry.load(provided)()
@@ -232,18 +242,18 @@ class App:
         from xnatctl import log
 
         log.get().error("failed", code=error.code, exit_code=error.exit_code)
-        say(f"Error: {error.message}")
+        say(one_line(f"Error: {error.message}"))
         if error.hint:
-            say(f"Hint: {error.hint}")
+            say(one_line(f"Hint: {error.hint}"))
 
     def info(self, text: str) -> None:
         """A line for people; silent under -q."""
         if not self.quiet:
-            say(text)
+            say(one_line(text))
 
     def warn(self, text: str) -> None:
         """A warning, also under -q."""
-        say(f"Warning: {text}")
+        say(one_line(f"Warning: {text}"))
 
     def debug(self, text: str) -> None:
         """A line of -v, and of the log file."""
@@ -255,7 +265,7 @@ class App:
         """Ask yes or no on the terminal. Raises UsageError when nobody can be asked."""
         if not self.interactive:
             raise UsageError(f"{question} Nobody can be asked here.", hint="Give --yes to do it without asking.")
-        return click.confirm(printable(question), err=True)
+        return click.confirm(one_line(question), err=True)
 
     def exit_with(self, code: int) -> None:
         """End the command with an exit code."""

@@ -24,6 +24,7 @@ def _core(path: str, summary: str, target: str) -> CommandSpec:
 BUILTIN = (
     _core("session upload", "Upload DICOM and prove that it arrived.", "session:upload"),
     _core("session verify", "Compare what is on disk with a session.", "verifying:verify"),
+    _core("upload forget", "Forget an upload; no server is asked.", "upload:forget"),
     _core("upload resume", "Finish an upload that was interrupted.", "upload:resume"),
     _core("upload status", "List uploads, and what is missing of them.", "upload:status"),
     _core("auth login", "Log in and keep the session token.", "auth:login"),

@@ -10,11 +10,20 @@ from contextlib import suppress
 from typing import TextIO
 
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_BREAK = re.compile("\n(?!  )")
 
 
 def printable(text: str) -> str:
     """Text for a terminal: control characters, lone surrogates and direction marks are shown, not obeyed."""
     return _CONTROL.sub(lambda match: _escape(match.group()), text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, and one line: a name with a line break in it must not say something of its own.
+
+    What goes on in a further line of ours is indented by two spaces.
+    """
+    return _BREAK.sub(r"\\x0a", printable(text))
 
 
 def _escape(character: str) -> str:

@@ -61,12 +61,14 @@ def _block(context: click.Context, parameter: click.Parameter, value: tuple[str,
     app = context.find_object(App)
     if app is not None:
         app.block = value
+        app.keep_root()
 
 
 def _safe_mode(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     app = context.find_object(App)
     if app is not None and value:
         app.external = False
+        app.keep_root()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -120,7 +122,8 @@ def _end(app: App, error: XnatctlError) -> int:
                 app.without_config()
             app.render(error_document(error.as_document()))
         except XnatctlError as second:  # the format itself is what cannot be had
-            app.report_error(second)
+            if second.message != error.message:
+                app.report_error(second)
     app.report_error(error)
     return error.exit_code
 

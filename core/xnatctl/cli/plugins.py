@@ -81,11 +81,13 @@ def show(app: App, name: str) -> None:
     if plugin.status is Status.ACTIVE and plugin.page is None:
         app.registry.manager.load_one(plugin)
     row = _row(plugin, _provides(app, plugin))
-    row["hooks"] = [hook for hook in HOOKS if plugin.page is not None and hasattr(plugin.page, hook)]
+    manager = app.registry.manager
+    row["hooks"] = [hook for hook in HOOKS if plugin in [own for own, _ in manager.implementations(hook)]]
     schema = "xnatctl.plugin/1"
     pairs = [
-        {"key": key, "value": "\n".join(value) if isinstance(value, list) else value or ""}
-        for key, value in row.items()
+        {"key": "" if number else key, "value": value}
+        for key, values in row.items()
+        for number, value in enumerate((values or [""]) if isinstance(values, list) else [values or ""])
     ]
     app.render(
         Document(

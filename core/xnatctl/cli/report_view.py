@@ -11,7 +11,7 @@ from xnatctl.cli.resource_view import resource_rows, resources_headline
 from xnatctl.model.document import Column, Document, Extent
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
-from xnatctl.model.report import Level, PlaceState, Report, ReportItem, Status
+from xnatctl.model.report import Difference, Level, PlaceState, Report, ReportItem, Status
 from xnatctl.model.words import human_size
 
 SERIES_COLUMNS = (
@@ -148,7 +148,9 @@ def _headline(report: Report) -> str:
     }[report.state]
     size = human_size(report.bytes)
     delivered = counts.sent + counts.skipped
-    if report.command == "session verify" and report.status is not Status.REFUSED:
+    if report.command == "session verify":
+        if report.status is Status.REFUSED or not counts.found:
+            return "Nothing was compared."
         where_found = "on the server" if report.state is PlaceState.UNKNOWN else place
         return f"{counts.verified} of {counts.found} instances on disk are {where_found}."
     if report.status is Status.REFUSED or not counts.found or (where.session == "" and not delivered):
@@ -228,12 +230,17 @@ def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
 def _differences(report: Report) -> Iterable[str]:
     told = ("missing", "remapped", "size", "checksum")  # by the items themselves
     differences = [entry for entry in report.verification.differences if entry.kind not in told]
-    for entry in differences[:_LISTED]:
-        series = f"series {entry.series_instance_uid}: " if entry.series_instance_uid else ""
-        where = f"{entry.path}: " if entry.path else series
-        yield f"{entry.kind}: {where}{entry.message}"
-    if len(differences) > _LISTED:
-        yield f"... and {len(differences) - _LISTED} more differences; -o json lists all."
+    lines = Counter(map(_difference_line, differences))  # many of one series read the same
+    for (kind, rest), number in list(lines.items())[:_LISTED]:
+        yield f"{kind}: {f'{number} x ' if number > 1 else ''}{rest}"
+    if more := sum(list(lines.values())[_LISTED:]):
+        yield f"... and {more} more differences; -o json lists all."
+
+
+def _difference_line(entry: Difference) -> tuple[str, str]:
+    series = f"series {entry.series_instance_uid}: " if entry.series_instance_uid else ""
+    where = f"{entry.path}: " if entry.path else series
+    return entry.kind, f"{where}{entry.message}"
 
 
 def excluded_lines(excluded: Sequence[Exclusion]) -> Iterable[str]:

@@ -72,7 +72,7 @@ class _Split:
         if not request.settles:
             raise UsageError(f"--split-studies makes sessions, and --mode {request.transport} does not end in one.")
         several = self._several = look(request)
-        warnings = check_patients(several, same_patient=self._same_patient)
+        warnings = (*several.inventory.notes, *check_patients(several, same_patient=self._same_patient))
         if self._upload.dry_run:
             self._show(several, warnings)
             return
@@ -135,10 +135,11 @@ class _Split:
 def look(request: UploadRequest) -> Several:
     """The studies of PATH. Raises what `plan_session_upload` raises for what cannot be sent."""
     from xnatctl.delivery.planning import refuse_unsendable
+    from xnatctl.inventory.looking import look_inside
     from xnatctl.inventory.several import Several
     from xnatctl.inventory.walk import scan_path
 
-    inventory = scan_path(request.path, follow_symlinks=request.follow_symlinks)
+    inventory = look_inside(scan_path(request.path, follow_symlinks=request.follow_symlinks))
     refuse_unsendable(inventory)
     return Several(inventory)
 

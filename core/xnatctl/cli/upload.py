@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,8 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.cli.uploading import Upload, run_upload
-from xnatctl.errors import JournalError, NotFound, PluginUnavailable, UsageError
+from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
+from xnatctl.model.commands import command
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.words import counted
@@ -21,19 +23,25 @@ from xnatctl.model.words import counted
 if TYPE_CHECKING:
     from xnatctl.delivery.store import Past, Summary
 
-_COLUMNS = (
-    Column(key="id", title="ID"),
-    Column(key="server", title="server"),
-    Column(key="project", title="project"),
-    Column(key="subject", title="subject"),
-    Column(key="session", title="session"),
-    Column(key="resource", title="resource"),
-    Column(key="state", title="state"),
-    Column(key="found", title="found", numeric=True),
-    Column(key="delivered", title="delivered", numeric=True),
-    Column(key="missing", title="missing", numeric=True),
-    Column(key="updated", title="last change"),
-)
+#: Whether the table for people shows it; CSV and JSON have all.
+_KEYS = {
+    "id": True,
+    "server": False,
+    "project": False,
+    "subject": False,
+    "session": False,
+    "resource": False,
+    "to": True,
+    "state": False,
+    "progress": True,
+    "found": False,
+    "delivered": False,
+    "missing": False,
+    "updated": False,
+    "changed": True,
+}
+_TITLES = {"id": "ID", "progress": "state", "changed": "last change"}
+_NUMBERS = frozenset({"found", "delivered", "missing"})
 _ITEM_COLUMNS = tuple(Column(key=key, title=key) for key in ("path", "outcome", "reason"))
 
 
@@ -89,6 +97,32 @@ def resume(app: App, dest: str) -> None:
     run_upload(app, Upload(request=request, wait=wait))
 
 
+@click.command(name="forget", short_help="Forget an upload; no server is asked.")
+@click.argument("dest", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask about uploads that are not complete.")
+@common_options
+@pass_app
+def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
+    """Delete what is recorded here of uploads, complete or given up; nothing on a server changes.
+
+    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE. The same upload begun
+    again compares with the server and sends what is not there.
+    """
+    from xnatctl.delivery.lock import Lock
+    from xnatctl.delivery.store import remove
+
+    found = _journals()
+    chosen = list({summary.id: summary for summary in (_choose(found, name) for name in dest)}.values())
+    if not yes:
+        for summary in chosen:
+            if _state(summary) != "complete" and not app.confirm(f"Forget {summary.id}, which is {_state(summary)}?"):
+                raise Refused("Nothing was forgotten.")
+    for summary in chosen:
+        with closing(Lock(summary.path.with_suffix(".lock"), lambda _: False, limit=0, tell=app.debug)):
+            remove(summary.path)
+    app.render(_list_document(chosen, said=f"{counted(len(chosen), 'upload')} forgotten."))
+
+
 def _require_planner(app: App, command: str) -> None:
     """Raise PluginUnavailable when the plugin of the command is gone: core would plan something else in its place."""
     if command in {spec.path for spec in BUILTIN}:
@@ -115,7 +149,10 @@ def _choose(found: Sequence[Summary], dest: str) -> Summary:
     if not matches and len(wanted) >= 4:
         matches = [summary for summary in found if summary.id.startswith(wanted)]
     if not matches:
-        raise NotFound(f"There is no upload {dest} on this machine.", hint="See what there is: xnatctl upload status")
+        raise NotFound(
+            f"There is no upload {dest} on this machine.",
+            hint=f"See what there is: {command('upload', 'status', server=False)}",
+        )
     if len(matches) > 1:
         ids = ", ".join(summary.id for summary in matches)
         raise UsageError(f"{dest} names {len(matches)} uploads: {ids}.", hint="Use the ID of one.")
@@ -147,6 +184,27 @@ def _resource(summary: Summary) -> str:
     return f"scan {scan}/{resource.get('label', '')}" if scan else str(resource.get("label", ""))
 
 
+def _columns(found: Sequence[Summary]) -> tuple[Column, ...]:
+    """The table names the server only where there are several."""
+    servers = {summary.destination.server for summary in found if summary.destination.project}
+    return tuple(
+        Column(
+            key=key,
+            title=_TITLES.get(key, key),
+            numeric=key in _NUMBERS,
+            detail=not (shown or (key == "server" and len(servers) > 1)),
+        )
+        for key, shown in _KEYS.items()
+    )
+
+
+def _to(summary: Summary) -> str:
+    """Where an upload went, in one word: a receiver, a session, or what carries a resource."""
+    where = summary.destination
+    names = [where.project, where.session or where.subject, _resource(summary)]
+    return "/".join(filter(None, names)) or where.server
+
+
 def _state(summary: Summary) -> str:
     if summary.problem is not None:
         return "unreadable"
@@ -155,6 +213,14 @@ def _state(summary: Summary) -> str:
     if summary.phase == "settling":
         return "delivered, not settled"
     return "incomplete"
+
+
+def _progress(summary: Summary) -> str:
+    """The state in few letters, with the number that matters."""
+    missing = summary.found - summary.delivered
+    if summary.problem is None and summary.phase != "done" and missing:
+        return f"{missing} missing"
+    return "not settled" if summary.phase == "settling" else _state(summary)
 
 
 def _row(summary: Summary) -> dict[str, Any]:
@@ -167,30 +233,44 @@ def _row(summary: Summary) -> dict[str, Any]:
         "subject": where.subject,
         "session": where.session,
         "resource": _resource(summary),
+        "to": _to(summary),
         "state": _state(summary),
+        "progress": _progress(summary),
         "found": summary.found,
         "delivered": summary.delivered,
         "missing": summary.found - summary.delivered,
         "updated": updated,
+        "changed": updated[:16],
         "root": summary.root,
         "problem": summary.problem,
     }
 
 
-def _list_document(found: Sequence[Summary]) -> Document:
+def _resume_command(summary: Summary) -> str:
+    """With the profile and the user of the upload; the journal itself knows the server."""
+    flags = summary.request.get("flags")
+    words = [str(word) for flag in flags for word in flag] if isinstance(flags, list) else []
+    return command("upload", "resume", summary.id, *words, server=False)
+
+
+def _list_lines(found: Sequence[Summary]) -> list[str]:
+    open_ones = [summary for summary in found if _state(summary) not in ("complete", "unreadable")]
+    lines = [f"{counted(len(found), 'upload')}, {len(open_ones)} not complete."]
+    lines += [f"Next: {_resume_command(summary)}" for summary in open_ones[:5]]
+    lines += [f"Warning: {summary.problem}" for summary in found if summary.problem]
+    return lines
+
+
+def _list_document(found: Sequence[Summary], said: str | None = None) -> Document:
     rows = [_row(summary) for summary in found]
-    open_ones = [row for row in rows if row["state"] not in ("complete", "unreadable")]
-    lines = [f"{counted(len(rows), 'upload')}, {len(open_ones)} not complete."]
-    lines += [f"Next: xnatctl upload resume {row['id']}" for row in open_ones[:5]]
-    lines += [f"Warning: {row['problem']}" for row in rows if row["problem"]]
     schema = "xnatctl.uploads/1"
     return Document(
         schema=schema,
         data={"schema": schema, "uploads": rows},
-        columns=_COLUMNS,
+        columns=_columns(found),
         rows=rows,
         identifiers=tuple(row["id"] for row in rows),
-        summary=tuple(lines),
+        summary=(said,) if said is not None else tuple(_list_lines(found)),
     )
 
 
@@ -203,7 +283,7 @@ def _one_document(summary: Summary) -> Document:
     row = _row(summary)
     lines = [f"{row['delivered']} of {row['found']} files delivered from {row['root']}: {row['state']}."]
     if row["state"] != "complete":
-        lines.append(f"Next: xnatctl upload resume {row['id']}")
+        lines.append(f"Next: {_resume_command(summary)}")
     schema = "xnatctl.upload/1"
     return Document(
         schema=schema,

@@ -5,24 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xnatctl import log
 from xnatctl.errors import (
+    AuthenticationError,
+    ConnectionFailed,
     Interrupted,
+    JournalError,
     NotArchived,
+    PermissionDenied,
     PluginUnavailable,
     Refused,
+    ServerError,
     UsageError,
     VerificationFailed,
     XnatctlError,
 )
+from xnatctl.model.commands import again
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.app import App
     from xnatctl.delivery.journal import Journal
     from xnatctl.delivery.lock import Lock
+    from xnatctl.delivery.store import Store
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
     from xnatctl.xnat.client import XnatClient
@@ -57,28 +63,7 @@ class Upload:
     @property
     def rerun(self) -> str:
         """The command line that was given, quoted for a shell; secrets never stand in it."""
-        return command_line(sys.argv[1:])
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """`xnatctl` with these arguments, without a password, `--dry-run`, and what would start over."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-            continue
-        if argument == "--password":
-            skip = True
-            continue
-        if argument.startswith("--password=") or argument in (
-            "--password-stdin",
-            "--dry-run",
-            "--no-resume",
-        ):
-            continue
-        kept.append(argument)
-    return shlex.join(["xnatctl", *kept])
+        return again(sys.argv[1:])
 
 
 def run_upload(app: App, upload: Upload) -> None:
@@ -122,6 +107,7 @@ def attempt(upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Repor
         error = _interrupted(interrupt, upload, reports[-1], begun=reports[-1] is not nothing)
     except XnatctlError as raised:
         error = raised
+        _say_next(reports[-1], error, upload)
     if error is not None:
         _write_error(reports[-1], error)
     return reports[-1], error
@@ -138,6 +124,16 @@ def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, be
         hint=f"Finish with: {upload.rerun}",
         signal_number=number,
     )
+
+
+#: Errors after which the same command may go on from what was delivered.
+_PASSING = (AuthenticationError, PermissionDenied, ConnectionFailed, ServerError, NotArchived)
+
+
+def _say_next(report: Report, error: XnatctlError, upload: Upload) -> None:
+    """The command that finishes the job, where something was delivered and nobody knows a better one."""
+    if isinstance(error, _PASSING) and not report.next and report.counts.sent + report.counts.skipped:
+        report.next.append(upload.rerun)
 
 
 def carry_out(
@@ -164,11 +160,10 @@ def carry_out(
             factories=lambda name: transport_factory(app, name),
             tell=lambda event: _tell(app, event),
             rerun=upload.rerun,
-            server_words=app.server_words(),
             wait=WAIT if upload.wait is None else upload.wait,
             journal=journal,
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
-            facts={"request": _request_text(upload, plan)},
+            facts={"request": _request_text(app, upload, plan)},
             exclusively=lambda key: exclusively(app, upload, "resource", key),
             session=session,
         )
@@ -182,16 +177,45 @@ def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
     """The journal of the destination, with every other run locked out. Raises Refused, JournalError."""
     from xnatctl.delivery.journal import Journal
     from xnatctl.delivery.resource.home import is_resources_only
-    from xnatctl.delivery.store import Store, journal_key
+    from xnatctl.delivery.store import Store, journal_key, remove
     from xnatctl.settings.paths import journal_directory, private_directory
 
     directory = private_directory(journal_directory())
     resources = [stage.resource for stage in plan.stages if stage.resource] if is_resources_only(plan) else []
     key = journal_key(plan.destination, None if upload.request.settles else plan.root, resources)
-    with ExitStack() as stack:
-        stack.enter_context(_lock(app, upload, key))
-        store = stack.enter_context(closing(Store(directory / f"{key}.sqlite", fresh=not upload.resume)))
-        yield stack.enter_context(closing(Journal(store)))
+    path = directory / f"{key}.sqlite"
+    with _lock(app, upload, key):
+        try:
+            with (
+                closing(Store(path, fresh=not upload.resume)) as store,
+                closing(Journal(store)) as journal,
+                _kept_if_touched(store),
+            ):
+                yield journal
+        except _Untouched as nothing:
+            remove(path)  # there is nothing to finish, and the report names the command to run again
+            raise nothing.error from None
+
+
+class _Untouched(Exception):
+    """A run ended before anything was known of any file."""
+
+    def __init__(self, error: XnatctlError) -> None:
+        super().__init__()
+        self.error = error
+
+
+@contextmanager
+def _kept_if_touched(store: Store) -> Iterator[None]:
+    """Raises _Untouched for a run that reached nobody; one that waits for something, or was interrupted, is kept."""
+    try:
+        yield
+    except (NotArchived, Interrupted, JournalError):
+        raise
+    except XnatctlError as error:
+        if store.untouched():
+            raise _Untouched(error) from error
+        raise
 
 
 def exclusively(app: App, upload: Upload, kind: str, key: str) -> closing[Lock]:
@@ -214,10 +238,11 @@ def _sleep(seconds: float) -> bool:
     return True
 
 
-def _request_text(upload: Upload, plan: UploadPlan) -> str:
+def _request_text(app: App, upload: Upload, plan: UploadPlan) -> str:
     """The request, so that `upload resume` can make it again from any directory."""
     request = replace(upload.request, path=os.path.abspath(upload.request.path), destination=plan.destination)
-    return json.dumps({"request": request.as_document(), "wait": upload.wait})
+    flags = [flag for flag in app.server_flags() if flag[0] != "--url"]  # the destination names the server
+    return json.dumps({"request": request.as_document(), "wait": upload.wait, "flags": flags})
 
 
 def _tell(app: App, event: Event) -> None:

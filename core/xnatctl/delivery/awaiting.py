@@ -126,7 +126,7 @@ class AwaitLeg:
             ref = look.row.ref
             course.report.state, course.report.uri = PlaceState.PREARCHIVE, ref.path
             subject = destination.subject or look.row.subject
-            command = archive_command(ref, subject, destination.session, course.runtime.server_words)
+            command = archive_command(ref, subject, destination.session)
             if command not in course.report.next:
                 course.report.next.append(command)
         waited = f" after {self._seconds:.0f} s" if self._seconds else ""

@@ -11,6 +11,7 @@ from xnatctl.delivery.preflight import readable_project
 from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.verify import verify_archived, verify_staged
 from xnatctl.errors import VerificationFailed, XnatctlError
+from xnatctl.model.commands import command
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
@@ -112,9 +113,16 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
         return None
     if report.uri is None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
-        return VerificationFailed(message, hint="Upload it with xnatctl session upload.")
+        return VerificationFailed(message, hint=f"Upload it with: {_upload(plan)}")
     return VerificationFailed(
         f"{where[0].upper()}{where[1:]} differs from what is on disk: {counted(len(differences), 'difference')}, "
         f"first: {differences[0].message}.",
-        hint="The report names each one; xnatctl session upload with the same PATH sends what is missing.",
+        hint=f"The report names each one; what is missing is sent by: {_upload(plan)}",
     )
+
+
+def _upload(plan: UploadPlan) -> str:
+    where = plan.destination
+    return command(
+        "session", "upload", plan.root, "-P", where.project, "-S", where.subject, "-E", where.session
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from xnatctl.delivery import settle
+from xnatctl.delivery.discretion import Discretion
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.lane import TransportFactory
 from xnatctl.delivery.retry import Pause, RetryPolicy
@@ -35,8 +36,7 @@ class Runtime:
     """What a run needs beside its plan.
 
     `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
-    every event in the main thread, `rerun` is the command that finishes the job, `server_words` are the flags by which
-    another command reaches the same server. `wait` bounds settling, in seconds.
+    every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
     `facts` is what the journal keeps of the command, so that another process can finish it. `exclusively` keeps every
     other run on this machine away from what a key names, as long as its context lasts. `session` is the session of a
     plan of resources only, which has been looked up already.
@@ -46,7 +46,6 @@ class Runtime:
     factories: Callable[[str], TransportFactory]
     tell: Callable[[Event], None]
     rerun: str
-    server_words: Sequence[str] = ()
     wait: float = settle.WAIT
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     journal: Journal = field(default_factory=Journal)
@@ -68,6 +67,8 @@ class Course:
         self.session = runtime.session
         self.begun = False
         self.report = new_report(plan)
+        if runtime.client is not None:
+            runtime.client.discreet = Discretion(plan)
 
     @property
     def client(self) -> XnatClient:
@@ -160,6 +161,7 @@ def context_for(
         resource=stage.resource,
         stop_requested=(lambda: pause.stopped) if pause is not None else (lambda: False),
         items=stage.items,
+        discreet=Discretion(plan).of,
     )
 
 

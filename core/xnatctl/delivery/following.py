@@ -14,6 +14,7 @@ from xnatctl.delivery import verify
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.settle import archive_command
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, VerificationFailed, XnatctlError
+from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.report import PlaceState, StudyReport, Verification, joined
@@ -165,7 +166,7 @@ class Following:
         return NotArchived(
             f"{row.folder} was received but is not archived: the session is {row.status}."
             + (f" The server says: {reason}" if reason else ""),
-            hint=f"Look at it with: xnatctl prearchive show {row.ref}",
+            hint=f"Look at it with: {command('prearchive', 'show', *row.ref.triple)}",
         )
 
     def _left_for_review(self, study: _Study) -> NotArchived:
@@ -191,8 +192,8 @@ class Following:
         if study.left is not None:
             return NotArchived(
                 f"Study {study.uid} left the prearchive, but project {self._project} has no session of it.",
-                hint="It may have been moved or deleted, or anonymisation changed its UIDs: look with "
-                f"xnatctl session list -P {self._project}, or name the session with --session.",
+                hint="It may have been moved or deleted, or anonymisation changed its UIDs: name the session with "
+                f"--session. Look with: {command('session', 'list', '-P', self._project)}",
             )
         return NotArchived(
             f"The receiver accepted study {study.uid}, but project {self._project} shows nothing of it.",
@@ -213,7 +214,7 @@ class Following:
         )
 
     def _archive(self, row: PrearchiveRow) -> str:
-        return archive_command(row.ref, row.subject, row.name, self._course.runtime.server_words)
+        return archive_command(row.ref, row.subject, row.name)
 
     # the end
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from xnatctl.errors import NotFound, Refused
+from xnatctl.inventory.looking import look_inside
 from xnatctl.inventory.several import Several
 from xnatctl.inventory.walk import Inventory, Study, scan_path
 from xnatctl.model.plan import (
@@ -21,6 +22,9 @@ from xnatctl.model.plan import (
 from xnatctl.model.refs import Destination
 from xnatctl.model.words import counted
 
+#: Files that an error names before "and n more".
+_NAMED = 5
+
 
 def plan_session_upload(request: UploadRequest, inventory: Inventory | None = None) -> UploadPlan:
     """The plan of `session upload`: send the DICOM instances of one study, settle, verify.
@@ -30,8 +34,9 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
     not end well: several studies under one label, or one SOP Instance UID with two contents.
     """
     if inventory is None:
-        inventory = scan_path(request.path, follow_symlinks=request.follow_symlinks)
+        inventory = look_inside(scan_path(request.path, follow_symlinks=request.follow_symlinks))
     refuse_unsendable(inventory)
+    notes = inventory.notes
     inventory = _study_alone(inventory, request.study_instance_uid)
     if request.destination.session:
         _refuse_studies(inventory, request)
@@ -54,7 +59,7 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         excluded=inventory.excluded,
         unreadable=inventory.unreadable,
         invalid=inventory.invalid,
-        warnings=inventory.warnings,
+        warnings=(*inventory.warnings, *notes),
     )
 
 
@@ -131,10 +136,15 @@ def _refuse_nothing(inventory: Inventory) -> None:
 def _refuse_conflicts(inventory: Inventory) -> None:
     if not inventory.conflicts:
         return
-    conflict = inventory.conflicts[0]
+    conflicts = inventory.conflicts
+    named = [f"{each.first} and {each.second} (SOP Instance UID {each.sop_instance_uid})" for each in conflicts]
+    lines = [f"  {name}" for name in named[:_NAMED]]
+    if len(named) > _NAMED:
+        lines.append(f"  and {len(named) - _NAMED} pairs more")
     raise Refused(
-        f"Two files claim to be the same instance but differ: {conflict.first} and {conflict.second} "
-        f"(SOP Instance UID {conflict.sop_instance_uid}; {len(inventory.conflicts)} such pairs in all).",
+        f"Two files claim to be the same instance but differ: {named[0]}."
+        if len(named) == 1
+        else "\n".join([f"{len(named)} pairs of files claim to be the same instance but differ:", *lines]),
         hint="Decide which one is right and move the other away.",
     )
 

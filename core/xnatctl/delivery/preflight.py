@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from xnatctl.errors import NotFound, PermissionDenied, Refused
+from xnatctl.model.commands import command
 from xnatctl.model.plan import Overwrite, Placement, UploadPlan
 from xnatctl.model.refs import Destination, clean_label, is_clean_label
 from xnatctl.xnat import listing, prearchive, site
@@ -91,6 +92,20 @@ def preflight(
     )
 
 
+def check_archiving(client: XnatClient, row: PrearchiveRow, *, subject: str, session: str) -> SessionInfo | None:
+    """The session of that label, to which a waiting one would be added; None when there is none.
+
+    XNAT cleans labels as it archives, and says only afterwards, by a CONFLICT, that subject or study are others
+    (contract xnat-import 1.6, 3.4). Raises Refused for both.
+    """
+    existing = listing.find_session(client, row.project, session)
+    destination = Destination(server=client.server, project=row.project, subject=subject, session=session)
+    check_labels(client, destination, existing)
+    if existing is not None:
+        _check_existing(destination, existing, row.tag, way="Use --subject")
+    return existing
+
+
 def writable_project(client: XnatClient, name: str) -> str:
     """The project's ID, when it exists and this user may write to it. Raises NotFound, PermissionDenied."""
     access = _access(client, name)
@@ -165,18 +180,20 @@ def _name(destination: Destination, existing: SessionInfo) -> str:
     return f"Session {existing.label} ({existing.id}) of project {destination.project}"
 
 
-def _check_existing(destination: Destination, existing: SessionInfo, study: str) -> Destination:
+def _check_existing(
+    destination: Destination, existing: SessionInfo, study: str, *, way: str = "Upload with -S"
+) -> Destination:
     """Refuse what XNAT would refuse only after everything has been sent (contract xnat-import 3.4, checks 4 to 6)."""
     where = _name(destination, existing)
     same = (existing.subject_label.lower(), existing.subject_id.lower())
     if existing.subject_label and destination.subject.lower() not in same:
         raise Refused(
             f"{where} belongs to subject {existing.subject_label}, not to {destination.subject}.",
-            hint=f"Upload with -S {existing.subject_label}, or choose another session label.",
+            hint=f"{way} {existing.subject_label}, or choose another session label.",
         )
-    if existing.uid and existing.uid != study:
+    if existing.uid and study and existing.uid != study:
         raise Refused(
-            f"{where} holds study {existing.uid}; the files on disk are of study {study}.",
+            f"{where} holds study {existing.uid}; what would be added to it is of study {study}.",
             hint="One session label takes one study: choose another session label.",
         )
     return replace(destination, subject=existing.subject_label or destination.subject)
@@ -191,13 +208,15 @@ def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study
             raise Refused(
                 f"Session {row.name} in the prearchive of {row.project} is {row.status} at this moment; "
                 "files that arrive now would be lost.",
-                hint="Wait until it is done (xnatctl prearchive list shows it), then run the command again.",
+                hint="Wait until it is done, then run the command again. It is shown by: "
+                + command("prearchive", "list", "-P", row.project),
             )
         if row.subject and row.subject.lower() != destination.subject.lower():
             raise Refused(
                 f"The prearchive of {row.project} holds the same study as {row.name} under subject {row.subject}, "
                 f"not {destination.subject}; XNAT would add the files to it.",
-                hint=f"Archive it or delete it first; look at it with: xnatctl prearchive show {row.ref}",
+                hint="Archive it or delete it first; look at it with: "
+                + command("prearchive", "show", *row.ref.triple),
             )
 
 

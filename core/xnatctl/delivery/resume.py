@@ -17,6 +17,7 @@ from xnatctl.delivery.store import Past
 from xnatctl.delivery.verify import by_series
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
+from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
@@ -182,8 +183,8 @@ def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> N
             raise Refused(
                 f"What was uploaded before is in the prearchive of project {row.project} now, not of "
                 f"{destination.project}: somebody moved it.",
-                hint=f"Archive it there (xnatctl prearchive archive {row.ref}), move "
-                "it back, or upload everything again with --no-resume.",
+                hint="Move it back, upload everything again with --no-resume, or archive it there with: "
+                + command("prearchive", "archive", *row.ref.triple),
             )
 
 

@@ -139,7 +139,7 @@ class SessionLeg:
         if session is None:
             raise NotArchived(
                 "The server took every file, but neither the archive nor the prearchive shows the session.",
-                hint="Look with xnatctl session list and xnatctl prearchive list; ask the administrator for the log.",
+                hint=f"Ask the administrator for the log. Look with: {settle.looks(check.destination.project)}",
             )
         self._course.session = session
         self.report.state = PlaceState.ARCHIVED
@@ -151,8 +151,8 @@ class SessionLeg:
         verification = self._build_and_count(importer, ref)
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
-        wanted, words = check.destination, self._runtime.server_words
-        self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session, words))
+        wanted = check.destination
+        self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session))
         if self._wants_verification:
             self._judge(verification)
 

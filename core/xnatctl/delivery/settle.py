@@ -7,8 +7,7 @@ the experiment are read first, and only where they show that the call did not ar
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xnatctl.delivery.preflight import is_busy
@@ -24,12 +23,14 @@ from xnatctl.errors import (
     Throttled,
     XnatctlError,
 )
+from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.xnat import archive, direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.replies import tidy
 
 #: Seconds between looks at a row, growing to the second figure.
 _POLL = (0.2, 5.0)
@@ -152,10 +153,9 @@ def _archive(
     archive.archive_row(client, ref, subject=subject, session=session, overwrite=policy)
 
 
-def archive_command(ref: PrearchiveRef, subject: str, session: str, server: Sequence[str] = ()) -> str:
-    """The command that archives a row by hand, quoted for a shell; `server` are the flags that name the server."""
-    words = ["xnatctl", "prearchive", "archive", ref.project, ref.timestamp, ref.folder]
-    return shlex.join([*words, "--subject", subject, "--label", session, *server])
+def archive_command(ref: PrearchiveRef, subject: str, session: str) -> str:
+    """The command that archives a row by hand."""
+    return command("prearchive", "archive", *ref.triple, "--subject", subject, "--label", session)
 
 
 def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Emit) -> None:
@@ -207,13 +207,14 @@ def finish_direct(
         if row.get("status") == "ERROR":
             raise NotArchived(
                 f"The server could not archive session {destination.session}: "
-                f"{row.get('message') or 'no reason given'}.",
+                f"{client.discreet(tidy(str(row.get('message') or 'no reason given')))}.",
                 hint="Ask the administrator for the server's log; the data are on the server.",
             )
         if not polls():
             raise NotArchived(
                 f"Session {destination.session} is still {row.get('status')} after {clockwork.limit:.0f} s.",
-                hint="The server goes on by itself; look again with xnatctl session list.",
+                hint="The server goes on by itself; look again with: "
+                f"{command('session', 'list', '-P', destination.project)}",
             )
         row = direct_archive.get(client, destination.project, study, destination.session)
         if not asked and row is not None and row.get("status") == "RECEIVING":
@@ -277,7 +278,7 @@ def _await_session(client: XnatClient, project: str, session: str, clockwork: Cl
         clockwork.pause.wait(0.5)
     raise NotArchived(
         f"The session left the prearchive, but project {project} has no session {session}.",
-        hint="It may have been deleted or moved; look with xnatctl session list and xnatctl prearchive list.",
+        hint=f"It may have been deleted or moved. Look with: {looks(project)}",
     )
 
 
@@ -285,7 +286,7 @@ def _gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
     return NotArchived(
         f"The session {ref.folder} is no longer in the prearchive of {client.server}: "
         "somebody archived, moved or deleted it while it was being uploaded.",
-        hint="Look with xnatctl session list and xnatctl prearchive list, then run the command again.",
+        hint=f"Run the command again. Look before with: {looks(ref.project)}",
     )
 
 
@@ -298,8 +299,13 @@ def _not_archived(client: XnatClient, ref: PrearchiveRef, what: str) -> NotArchi
     said = f" The server says: {reason}" if reason else ""
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
-        hint=f"Look at it with: xnatctl prearchive show {ref}",
+        hint=f"Look at it with: {command('prearchive', 'show', *ref.triple)}",
     )
+
+
+def looks(project: str) -> str:
+    """The commands that show where a session may be."""
+    return f"{command('session', 'list', '-P', project)} and {command('prearchive', 'list', '-P', project)}"
 
 
 def _silent(event: Event) -> None:

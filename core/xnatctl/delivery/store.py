@@ -104,7 +104,7 @@ class Store:
         self._queue_lock = threading.Lock()
         self._write_lock = threading.Lock()
         if fresh:
-            _remove(path)
+            remove(path)
         self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -126,7 +126,7 @@ class Store:
             return db
 
     def close(self) -> None:
-        """Write what was to be written later and close the file; never raises, and may be called again."""
+        """Write what was to be written later and close the file; never raises, and does nothing the second time."""
         if self._closed:
             return
         self._closed = True
@@ -152,6 +152,14 @@ class Store:
         marks = ",".join("?" * len(names))
         with self._write_lock, explained(self.path):
             return dict(_rows(self._db, f"WHERE name IN ({marks})", list(map(encode, names))))
+
+    def untouched(self) -> bool:
+        """True when nothing was sent, and nothing is known of any file."""
+        with self._write_lock, explained(self.path):
+            known = self._db.execute(
+                "SELECT 1 FROM items WHERE attempts > 0 OR outcome != 'planned' LIMIT 1"
+            ).fetchone()
+        return known is None
 
     def tried(self) -> bool:
         """True when something was sent, or may have been."""
@@ -382,7 +390,8 @@ def _create(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a journal that no run is using. Raises JournalError."""
     with explained(path):
         for suffix in ("", "-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
 
 What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested
-archives, links, devices and encrypted members are left out with a reason; damaged, cut off or overlapping ones are
-refused as a whole.
+archives, links (which have no content) and encrypted members are left out with a reason. Refused as a whole: what is
+damaged, cut off or overlapping, and what was made to harm whoever unpacks it by name, which no export of a scanner is:
+names that lead out of the archive, devices.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 from xnatctl.errors import Refused
 from xnatctl.inventory.gzips import Damaged, gzip_reader
+from xnatctl.inventory.harm import name_harm, refuse_hostile
 from xnatctl.model.plan import Source
 
 __all__ = ["Damaged", "Member", "kind_of", "looks_like_archive", "members", "open_member", "refusing_damage"]
@@ -37,6 +39,7 @@ class Member:
     """One file of an archive; `read(n)` gives its first n bytes.
 
     `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same.
+    `harm` says what it would do to whoever unpacks it by its name; such members are never handed out.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Member:
     rule: str | None
     obstacle: str | None
     read: Callable[[int], bytes]
+    harm: str | None = None
 
     @property
     def head(self) -> bytes:
@@ -91,8 +95,17 @@ def _is_tar(block: bytes) -> bool:
 
 
 def members(path: str, kind: str) -> Iterator[Member]:
-    """The files of an archive, in stored order; use inside `refusing_damage`."""
-    yield from _zip_members(path) if kind == "zip" else _tar_members(path, compressed=kind == "tgz")
+    """The files of an archive, in stored order; use inside `refusing_damage`.
+
+    Raises Refused at the end when some are hostile, so that all of them are known; nothing is sent before that.
+    """
+    hostile: list[str] = []
+    for member in _zip_members(path) if kind == "zip" else _tar_members(path, compressed=kind == "tgz"):
+        if member.harm is None:
+            yield member
+        else:
+            hostile.append(f"{member.name} ({member.harm})")
+    refuse_hostile(path, hostile)
 
 
 @contextmanager
@@ -116,11 +129,6 @@ def _bounded(path: str, count: int, total: int, packed: int) -> None:
         raise Refused(f"{path} unpacks to more than {MAX_RATIO} times its size; that is no imaging data.")
 
 
-def leads_out(name: str) -> bool:
-    """True for a name that whoever unpacks by name would write somewhere else."""
-    return name.startswith("/") or ".." in name.replace("\\", "/").split("/")
-
-
 # zip
 
 
@@ -131,16 +139,19 @@ def _zip_members(path: str) -> Iterator[Member]:
         _bounded(path, len(entries), sum(entry.file_size for entry in entries), packed)
         _refuse_overlaps(path, entries)
         for entry in entries:
-            if entry.is_dir():
+            name = _zip_name(entry)
+            if entry.is_dir() and name_harm(name) is None:
                 continue
+            link = (entry.external_attr >> 16) & 0o170000 == 0o120000
             yield Member(
-                name=_zip_name(entry),
+                name=name,
                 size=entry.file_size,
                 offset=entry.header_offset,
                 packed_size=entry.compress_size,
-                rule="symbolic link" if (entry.external_attr >> 16) & 0o170000 == 0o120000 else None,
+                rule="symbolic link" if link else None,
                 obstacle=_zip_obstacle(entry),
                 read=_zip_head(archive, entry),
+                harm=name_harm(name),
             )
 
 
@@ -271,7 +282,7 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
             count += 1
             total += entry.size
             _bounded(path, count, total if compressed else 0, packed)
-            if entry.isdir():
+            if entry.isdir() and name_harm(entry.name) is None:
                 continue
             whole = entry.isreg() and not entry.issparse()  # the size of a sparse file is not what is stored
             if not compressed and whole and entry.offset_data + entry.size > packed:
@@ -284,6 +295,7 @@ def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
                 rule=_tar_rule(entry),
                 obstacle=_tar_obstacle(entry),
                 read=_tar_head(archive, entry),
+                harm=name_harm(entry.name) or ("a device" if entry.ischr() or entry.isblk() else None),
             )
         if unpacked is not None:
             unpacked.finish(lambda size: _bounded(path, 0, size, packed))

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xnatctl.inventory.archives import looks_like_archive
 from xnatctl.inventory.part10 import is_dicom
 from xnatctl.inventory.tree import Gatherer, Read, Walk, status_of
 from xnatctl.model.packed import packed
@@ -19,8 +20,8 @@ class FileInventory:
 
     An item's `name` is its path inside the resource; its `path` is the same behind the prefix that was asked for, as
     are all other paths here. `excluded` was left out by a rule, `unreadable` could not be looked at, `dicom` are those
-    items that are DICOM by content (as a resource they would bypass the project's anonymisation), and
-    `empty_directories` hold nothing, so that nothing of them is sent.
+    items that are DICOM by content (as a resource they would bypass the project's anonymisation), `packed` those that
+    are archive files, and `empty_directories` hold nothing, so that nothing of them is sent.
     """
 
     root: str
@@ -28,6 +29,7 @@ class FileInventory:
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     dicom: tuple[str, ...] = ()
+    packed: tuple[UploadItem, ...] = ()
     empty_directories: tuple[str, ...] = ()
 
     @property
@@ -54,6 +56,7 @@ def scan_files(path: str, *, follow_symlinks: bool = False, prefix: str = "") ->
         excluded=tuple(gatherer.named(gatherer.excluded)),
         unreadable=tuple(gatherer.named(gatherer.unreadable)),
         dicom=tuple(sorted(gatherer.dicom)),
+        packed=tuple(sorted(gatherer.packed, key=lambda item: item.path)),
         empty_directories=tuple(gatherer.prefixed(directory) for directory in gatherer.empty),
     )
 
@@ -66,21 +69,23 @@ class _Files(Gatherer):
         self._prefix = prefix
         self.items: list[UploadItem] = []
         self.dicom: list[str] = []
+        self.packed: list[UploadItem] = []
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
         shown = self._prefix + path
+        item = UploadItem(
+            path=shown,
+            source=Source(path=full),
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            inode=status.st_ino,
+            name=path,
+        )
+        self.items.append(item)
         if is_dicom(read, status.st_size):
             self.dicom.append(shown)
-        self.items.append(
-            UploadItem(
-                path=shown,
-                source=Source(path=full),
-                size=status.st_size,
-                mtime_ns=status.st_mtime_ns,
-                inode=status.st_ino,
-                name=path,
-            )
-        )
+        elif looks_like_archive(read(512)):
+            self.packed.append(item)
 
     def prefixed(self, path: str) -> str:
         """A path below the root as people read it."""

@@ -37,6 +37,7 @@ class Several:
             unreadable=self._of(uid, found.unreadable),
             invalid=self._of(uid, found.invalid),
             warnings=patient_warnings(patients),
+            notes=(),
             patients=patients,
         )
 

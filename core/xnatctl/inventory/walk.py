@@ -18,6 +18,9 @@ from xnatctl.model.packed import Packer
 from xnatctl.model.plan import Exclusion, Source, UploadItem
 from xnatctl.model.sequences import grouped
 
+#: Why a member that is an archive file itself is left out.
+NESTED = "an archive inside the archive"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
@@ -46,7 +49,8 @@ class Conflict:
 class Inventory:
     """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
 
-    `items` are in the order in which they were found, those of one series together.
+    `items` are in the order in which they were found, those of one series together. `warnings` are about
+    studies, `notes` about all that was found.
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
     `patients` are the hashed patient IDs of each study, by its UID, and `begun` puts studies in order of time.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
@@ -62,6 +66,7 @@ class Inventory:
     invalid: tuple[Exclusion, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     files_seen: int = 0
     patients: dict[str, set[str]] = field(default_factory=dict)
     begun: dict[str, str] = field(default_factory=dict)
@@ -186,15 +191,12 @@ class _Collector(Gatherer):
             self.cannot_read(path, member.obstacle)
             return
         if archives.looks_like_archive(member.head):
-            self.exclude(path, "an archive inside the archive")
+            self.exclude(path, NESTED)
             return
         try:
             header = read_header(member.read, member.size)
         except Unreadable as problem:
             self.unsendable(path, problem)
-            return
-        if header is not None and archives.leads_out(member.name):
-            self.cannot_read(path, "its name leads out of the archive")
             return
         source = Source(
             path=os.path.abspath(archive), container=kind, member=member.name, offset=member.offset,

@@ -28,13 +28,14 @@ class Extent(StrEnum):
 class Column:
     """One column: `key` into each row, `title` for the header, numbers flush right.
 
-    `size` = the values are bytes, which people read in larger units.
+    `size` = the values are bytes, which people read in larger units. `detail` = the table for people leaves it out.
     """
 
     key: str
     title: str
     numeric: bool = False
     size: bool = False
+    detail: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

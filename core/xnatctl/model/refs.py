@@ -85,7 +85,12 @@ class PrearchiveRef:
 
     def __str__(self) -> str:
         """The triple as it is typed into a shell."""
-        return shlex.join([self.project, self.timestamp, self.folder])
+        return shlex.join(self.triple)
+
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """Project, timestamp and folder."""
+        return (self.project, self.timestamp, self.folder)
 
     @property
     def path(self) -> str:

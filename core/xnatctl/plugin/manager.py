@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
+from typing import Any
 
 import pluggy
 
@@ -24,6 +25,9 @@ from xnatctl.plugin.hookspecs import PROJECT, XnatctlSpecs
 
 #: Names of the hooks, for the spelling check.
 HOOKS = tuple(sorted(name for name in vars(XnatctlSpecs) if name.startswith(f"{PROJECT}_")))
+
+#: An implementation of a hook, called with the arguments of the hook by name.
+Implementation = Callable[..., Any]
 
 BLOCK_VARIABLE = "XNATCTL_BLOCK_PLUGINS"
 SAFE_VARIABLE = "XNATCTL_NO_EXTERNAL_PLUGINS"
@@ -165,6 +169,21 @@ class PluginManager:
             return
         plugin.page = page
 
+    def implementations(self, hook: str) -> list[tuple[Plugin, Implementation]]:
+        """Every implementation of a hook by a working plugin, in the order in which they are called.
+
+        As pluggy documents it, `tryfirst` come before the others and `trylast` after them; within each group the names
+        of the plugins decide, so that the order is the same everywhere.
+        """
+        found = [
+            (plugin, impl)
+            for plugin in self.active
+            for impl in getattr(self._pluggy.hook, hook).get_hookimpls()
+            if impl.plugin is plugin.page
+        ]
+        found.sort(key=lambda pair: pair[1].trylast - pair[1].tryfirst)
+        return [(plugin, _calling(impl)) for plugin, impl in found]
+
     def mark_broken(self, plugin: Plugin, error: BaseException | str) -> None:
         """Take a plugin out, with one warning that says how to silence it."""
         reason = error if isinstance(error, str) else f"{type(error).__name__}: {error}".strip()
@@ -183,10 +202,25 @@ def _ignore(line: str) -> None:
     """For callers that want no warnings."""
 
 
+def _calling(impl: pluggy.HookImpl) -> Implementation:
+    """An implementation gets those arguments of the hook that it declares."""
+
+    def call(**arguments: Any) -> Any:
+        return impl.function(*(arguments[name] for name in impl.argnames))
+
+    return call
+
+
 def _check_hooks(page: ModuleType) -> None:
     """A misspelt hook would be ignored in silence; here it is an error."""
-    for name, value in vars(page).items():
+    for attribute, value in vars(page).items():
         marked = callable(value) and hasattr(value, f"{PROJECT}_impl")
+        options = getattr(value, f"{PROJECT}_impl") if marked else {}
+        name = options.get("specname") or attribute
+        if options.get("wrapper") or options.get("hookwrapper"):
+            raise AttributeError(f"{attribute} is a wrapper around other plugins, which no hook of {PROJECT} takes")
+        if options.get("optionalhook") and name not in HOOKS:
+            continue
         if (marked or (callable(value) and name.startswith(f"{PROJECT}_"))) and name not in HOOKS:
             close = difflib.get_close_matches(name, HOOKS, n=1)
             raise AttributeError(f"there is no hook {name}" + (f"; did you mean {close[0]}?" if close else ""))

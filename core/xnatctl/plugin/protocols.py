@@ -57,6 +57,11 @@ def _unheard(outcome: ItemOutcome) -> None:
     """Nobody keeps a record."""
 
 
+def _as_said(item: UploadItem, text: str) -> str:
+    """For contexts that no upload made."""
+    return text
+
+
 class ResourceWriter(Protocol):
     """One resource on the server, as core hands it to a transport whose payload is RESOURCE.
 
@@ -97,7 +102,8 @@ class TransportContext:
     member of a ready-made archive) and checks that they are what was planned. `items` is all that the stage is going
     to send, for those who agree on something beforehand. `report` is for batches whose items are answered one by one:
     it records an outcome at once, so that a killed process has at most one item per worker in doubt; the batch's result
-    holds it as well.
+    holds it as well. `discreet` takes out of what a server said of an item whatever identifies its patient; it is for
+    every word that comes from outside.
     """
 
     destination: Destination
@@ -110,6 +116,7 @@ class TransportContext:
     report: Callable[[ItemOutcome], None] = _unheard
     writer: ResourceWriter | None = None
     resource: ResourceRef | None = None
+    discreet: Callable[[UploadItem, str], str] = _as_said
 
 
 class Transport(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
-from xnatctl.plugin.manager import BLOCK_VARIABLE, Plugin, PluginManager, Status
+from xnatctl.plugin.manager import BLOCK_VARIABLE, Implementation, Plugin, PluginManager, Status
 from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, FormatterSpec, Spec, TransportSpec
 
 S = TypeVar("S", bound=Spec)
@@ -63,6 +63,7 @@ class Registry:
         self._debug = debug or _ignore
         self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
         self._deaf: set[str] = set()
+        self._observers: tuple[int, list[tuple[Plugin, Implementation]]] | None = None
 
     # look-ups
 
@@ -161,12 +162,9 @@ class Registry:
     ) -> UploadPlan:
         """Ask the plugins for a plan, core last, or `last`. Raises PluginUnavailable naming a plugin that failed."""
         self.manager.load(2)
-        for plugin in self.manager.active:
-            hook = getattr(plugin.page, "xnatctl_plan_upload", None)
-            if hook is None:
-                continue
+        for plugin, implementation in self.manager.implementations("xnatctl_plan_upload"):
             try:
-                plan: UploadPlan | None = hook(request=request)
+                plan: UploadPlan | None = implementation(request=request)
                 if not isinstance(plan, UploadPlan | None):
                     raise TypeError(f"it answered with {type(plan).__name__} instead of UploadPlan")
             except XnatctlError:
@@ -186,9 +184,10 @@ class Registry:
 
     def tell(self, event: Event) -> None:
         """Tell every observer; what one raises is logged and dropped, and it is not told again."""
-        for plugin in self.manager.plugins:
-            observer = getattr(plugin.page, "xnatctl_on_event", None)
-            if observer is None or plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
+        if self._observers is None or self._observers[0] != self.manager.level:
+            self._observers = (self.manager.level, self.manager.implementations("xnatctl_on_event"))
+        for plugin, observer in self._observers[1]:
+            if plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue
             try:
                 observer(event=event)
@@ -211,13 +210,13 @@ class Registry:
 
     def _ask(self, plugin: Plugin, hook: str) -> list[Provided[Any]]:
         """One plugin's specs of one kind; anything but specs makes it broken."""
-        function = getattr(plugin.page, hook, None)
-        if function is None:
+        own = [call for provider, call in self.manager.implementations(hook) if provider is plugin]
+        if not own:
             return []
         kind, name = KINDS[hook]
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                specs: Iterable[Any] = list(function())
+                specs = [spec for call in own for spec in call()]
             for spec in specs:
                 if not isinstance(spec, kind):
                     raise TypeError(f"{hook} returned {type(spec).__name__} instead of {kind.__name__}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable, XnatctlError
+from xnatctl.model.commands import command
 from xnatctl.plugin.protocols import Credential, CredentialRequest, CredentialSource
 from xnatctl.settings.profiles import Settings
 
@@ -156,10 +157,10 @@ class CredentialChain:
         if self._ended is not None:
             return AuthenticationError(
                 f"{what}: the session that was kept has ended.",
-                hint="Log in again with xnatctl auth login, or forget the session with xnatctl auth logout.",
+                hint=f"Log in again: {command('auth', 'login')}. Or forget the session: {command('auth', 'logout')}",
             )
         details = [f"asked: {', '.join(self._asked) or 'nothing'}", *self._passed_over]
-        start = "Set" if self._fresh else "Run xnatctl auth login, or set"
+        start = "Set" if self._fresh else f"Log in with {command('auth', 'login')}, or set"
         return AuthenticationError(
             f"{what} ({'; '.join(details)}).",
             hint=f"{start} XNAT_USER and XNAT_PASS, or use --username with --password-stdin.",

@@ -84,6 +84,8 @@ class XnatClient:
         self.stall_timeout = stall_timeout
         self.login_name: str | None = None
         self.session_timeout: float | None = None
+        #: Takes out of a server's words what nobody is to read.
+        self.discreet: Callable[[str], str] = str
         self._context = urlsplit(self.server).path
         self._cookies = CookieKeep()
         self._sockets = Sockets()
@@ -306,7 +308,8 @@ class XnatClient:
         given = cookie_lines.received(answer.headers.get_list("set-cookie"), self._context)
         # No secret in what is handed on: a reply may end in a log.
         named = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
-        return Reply(status=answer.status_code, headers=named, content=content, fed=fed), given
+        reply = Reply(status=answer.status_code, headers=named, content=content, fed=fed, discreet=self.discreet)
+        return reply, given
 
     def _answer(self, call: Call, headers: Mapping[str, str], body: Iterator[bytes] | None) -> httpx.Response:
         """The head of the answer. What carries a body goes straight to the transport.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from xnatctl import log
 from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError, XnatctlError
+from xnatctl.model.commands import command
 from xnatctl.plugin.protocols import Credential
 from xnatctl.xnat.addresses import is_loopback
 from xnatctl.xnat.cookies import SESSION, is_same_session, is_token, session_timeout
@@ -111,7 +112,7 @@ class Login:
                 source = credential.source or "the cache"
                 raise AuthenticationError(
                     f"The session token from {source} does not hold at {self._client.server}.",
-                    hint="Log in again: xnatctl auth login.",
+                    hint=f"Log in again: {command('auth', 'login')}",
                 )
             if self._with_session(credential):
                 return

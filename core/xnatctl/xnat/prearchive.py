@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, ServerError
+from xnatctl.model.commands import command
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.xnat.client import XnatClient, url_path
 from xnatctl.xnat.replies import error_for
@@ -100,7 +101,7 @@ def delete(client: XnatClient, ref: PrearchiveRef) -> None:
     if row is None:
         raise NotFound(
             f"The prearchive of project {ref.project} has no session {ref.timestamp} {ref.folder}.",
-            hint=f"See what is there: xnatctl prearchive list -P {ref.project}",
+            hint=f"See what is there: {command('prearchive', 'list', '-P', ref.project)}",
         )
     client.request("DELETE", _path(ref))
     if (left := get_row(client, ref)) is not None:

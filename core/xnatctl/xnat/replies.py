@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,6 +22,7 @@ from xnatctl.errors import (
     TransportError,
     XnatctlError,
 )
+from xnatctl.model.commands import command
 from xnatctl.xnat.rows import Feed
 
 #: Longest text of a server that goes into a message.
@@ -49,13 +50,15 @@ def tidy(text: str) -> str:
 class Reply:
     """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret.
 
-    Of a body that was `fed` to somebody on the way only the beginning is left.
+    Of a body that was `fed` to somebody on the way only the beginning is left. `discreet` takes out of the server's
+    words what nobody is to read.
     """
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
     fed: Any = field(default=None, repr=False)
+    discreet: Callable[[str], str] = field(default=str, repr=False)
 
     @property
     def text(self) -> str:
@@ -93,8 +96,8 @@ class Reply:
         """What the server says in words: the `<h3>` of a Restlet page, a title, or the text itself."""
         for pattern in (_HEADING, _TITLE):
             if self.is_html and (match := pattern.search(self.text)):
-                return tidy(match.group(1))
-        return "" if self.is_html else tidy(self.text[: 4 * _LONGEST])
+                return self.discreet(tidy(match.group(1)))
+        return "" if self.is_html else self.discreet(tidy(self.text[: 4 * _LONGEST]))
 
 
 def read_body(encoding: str, pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None) -> bytes:
@@ -209,7 +212,7 @@ def _redirect(reply: Reply, server: str) -> NotXnat:
     elif "InactiveAccount" in target:
         message, hint = f"The account on {server} is inactive.", "Ask the administrator to enable it."
     elif browser_login(reply):
-        message, hint = f"{server} asks for a login in the browser.", "Log in again: xnatctl auth login."
+        message, hint = f"{server} asks for a login in the browser.", f"Log in again: {command('auth', 'login')}"
     elif target.rstrip("/").endswith(("/setup", "Unconfigured.vm")):
         message, hint = f"{server} is not set up yet.", "Ask the administrator to finish the site setup."
     return NotXnat(message, hint=hint, status=reply.status)

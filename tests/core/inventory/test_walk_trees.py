@@ -325,30 +325,66 @@ def test_a_damaged_member_of_a_zip_written_as_a_stream_is_noticed(exam, tmp_path
         content_hash(item)
 
 
-def test_hostile_members_are_named_and_never_taken(exam, tmp_path):
-    record, other, *_ = exam.instances.values()
+def tar_member(name, kind=tarfile.REGTYPE, target="", data=b""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, target, len(data)
+    return info, io.BytesIO(data)
+
+
+@pytest.mark.parametrize(
+    ("member", "why"),
+    [
+        (("../../up",), "its name leads out of the archive"),
+        (("/absolute",), "its name leads out of the archive"),
+        (("a/../../up/", tarfile.DIRTYPE), "its name leads out of the archive"),
+        (("C:\\exam\\image",), "its name leads out of the archive"),
+        (("..\\up",), "its name leads out of the archive"),
+        (("../link", tarfile.SYMTYPE, "x"), "its name leads out of the archive"),
+        (("device", tarfile.CHRTYPE), "a device"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_hostile_member_refuses_the_whole_archive(exam, tmp_path, member, why, mode):
+    record, *_ = exam.instances.values()
     path = tmp_path / "hostile.tar"
-    with tarfile.open(path, "w") as out:
-        for name, source in (("../../up", record), ("/absolute", record), ("fine", record), ("win\\dows", other)):
-            info = tarfile.TarInfo(name)
-            info.size = source.size
-            with source.path.open("rb") as data:
-                out.addfile(info, data)
-        out.addfile(tarfile.TarInfo("/absolute/empty"))
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        out.addfile(link)
-        device = tarfile.TarInfo("device")
-        device.type = tarfile.CHRTYPE
-        out.addfile(device)
+    with tarfile.open(path, mode) as out:
+        out.addfile(*tar_member("fine", data=record.path.read_bytes()))
+        out.addfile(*tar_member(*member))
+    with pytest.raises(Refused) as error:
+        scan_path(str(path))
+    assert f"{member[0].rstrip('/')} ({why})" in error.value.message.replace("/ (", " (")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"exam", "hostile.tar"}
+
+
+def test_hostile_members_of_a_zip_are_counted_and_five_are_named(exam, tmp_path):
+    record, *_ = exam.instances.values()
+    path = tmp_path / "hostile.zip"
+    with zipfile.ZipFile(path, "w") as out:
+        out.write(record.path, "fine")
+        for number in range(8):
+            out.writestr(f"../up{number}", "x")
+    with pytest.raises(Refused) as error:
+        scan_path(str(path))
+    assert "holds 8 members" in error.value.message
+    assert "../up4" in error.value.message
+    assert "../up5" not in error.value.message
+    assert "and 3 more" in error.value.message
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_links_and_names_of_windows_are_no_harm(exam, tmp_path, mode):
+    record, other, *_ = exam.instances.values()
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, mode) as out:
+        out.addfile(*tar_member("a/one", data=record.path.read_bytes()))
+        out.addfile(*tar_member("win\\dows", data=other.path.read_bytes()))
+        out.addfile(*tar_member("b/link", tarfile.SYMTYPE, "../a/one"))
+        out.addfile(*tar_member("b/twin", tarfile.LNKTYPE, "a/one"))
+        out.addfile(*tar_member("b/out", tarfile.SYMTYPE, "/etc/passwd"))
+        out.addfile(*tar_member("b/pipe", tarfile.FIFOTYPE))
     found = scan_path(str(path))
-    # Instances that do not reach the server: an upload without them is not complete.
-    assert {entry.path: entry.reason for entry in found.unreadable} == dict.fromkeys(
-        ["../../up", "/absolute"], "its name leads out of the archive"
-    )
-    assert reasons(found) == {"link": "link", "device": "not a regular file", "/absolute/empty": "empty file"}
-    assert [item.path for item in found.items] == ["fine", "win\\dows"], "a separator of Windows leads nowhere"
-    assert not (tmp_path.parent / "up").exists()
+    assert [item.path for item in found.items] == ["a/one", "win\\dows"], "a separator of Windows leads nowhere"
+    assert reasons(found) == {"b/link": "link", "b/twin": "link", "b/out": "link", "b/pipe": "not a regular file"}
 
 
 @pytest.mark.parametrize("kind", ["zip", "", "gz"])

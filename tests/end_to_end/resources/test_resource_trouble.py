@@ -180,7 +180,8 @@ def test_a_server_that_says_yes_and_stores_nothing_is_found_out(upload, server, 
     done = upload(session, "R", small)
     assert done.code in (5, 6)
     assert done.document["counts"]["verified"] == 0
-    assert done.document["next"] == [f"xnatctl resource upload {session} R {small} -o json"]
+    again = f"xnatctl resource upload {session} R {small} -o json --url {sandbox.url}"
+    assert done.document["next"] == [again]
     sandbox.faults.load([])
     assert upload(session, "R", small).code == 0
 

@@ -35,14 +35,22 @@ def alice(sandbox, dicom_env):
 
 @pytest.fixture
 def quiet_time(sandbox):
-    """When so many instances have arrived, the site's idle jobs run, as they would after five quiet minutes."""
+    """When so many instances have arrived, the site's idle jobs run, as they would after five quiet minutes.
+
+    `seen`: and when somebody has looked at the prearchive. Whoever never saw the row of a study has to wait for it.
+    """
     stop = threading.Event()
     threads = []
 
-    def start(count):
+    def start(count, *, seen=False):
+        before = len(sandbox.requests)
+
+        def looked():
+            return any("/data/prearchive/" in entry["path"] for entry in list(sandbox.requests)[before:])
+
         def run():
             while not stop.wait(0.05):
-                if len(sandbox.instances()) >= count:
+                if len(sandbox.instances()) >= count and (looked() or not seen):
                     sandbox.advance_clock(301)
                     sandbox.tick()
                     rows = [row for row in sandbox.state.prearchive if row.status not in ("READY", "CONFLICT")]
@@ -176,7 +184,8 @@ def test_when_it_is_not_archived_in_time_the_next_command_is_named(xnatctl, sand
     assert report["status"] == "partial"
     assert report["destination"]["state"] == "prearchive"
     assert "not in the archive after 1 s: it is RECEIVING" in report["error"]["message"]
-    assert report["next"] == [f"xnatctl session upload-dicom {tmp_path}/exam --verify -P DEMO --wait 1 -o json"]
+    again = f"xnatctl session upload-dicom {tmp_path}/exam --verify -P DEMO --wait 1 -o json"
+    assert report["next"] == [f"{again} --url {sandbox.url}"]
     assert any("quiet for up to 360 s" in warning for warning in report["warnings"])
     (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
     assert row["state"] == "delivered, not settled"
@@ -230,7 +239,7 @@ def test_what_a_filter_dropped_is_named(deliver, sandbox, mixed, tmp_path, quiet
     expected = mixed.write(tmp_path / "exam", 8, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
     dropped = sorted(expected)[:3]
     sandbox.switches.rejected_instances = set(dropped)
-    quiet_time(5)
+    quiet_time(5, seen=True)
     done = deliver(tmp_path / "exam", sandbox.dicom_port, workers=1, follow=(sandbox.url, "DEMO", "alice"))
     assert done.error is not None
     assert done.error.exit_code == 6

@@ -67,6 +67,14 @@ def test_both_ports_are_told(start):
         assoc.release()
 
 
+def test_what_each_user_may_do_is_told(start):
+    with start("--dicom-port", "0", "-o", "json") as process:
+        rights = {user["user"]: user["rights"] for user in document(process)["users"]}
+    assert rights["admin"] == "everything"
+    assert rights["alice"] == "owns DEMO, MANUAL"
+    assert rights["bob"] == "may read DEMO"
+
+
 def test_a_port_that_is_taken_is_named(xnatctl):
     with occupied() as port:
         done = xnatctl("sandbox", "start", "--port", "0", "--dicom-port", str(port))

@@ -188,3 +188,32 @@ def test_by_http_and_told_by_http(receiving, scu, records, http_call, until):
         "sop_instance_uid": records[0].sop_instance_uid, "sop_class_uid": MR, "transfer_syntax": EXPLICIT,
         "status": 0xB000,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "words"),
+    [
+        ("text/plain", "[]", 415, "Content-Type: application/json"),
+        (None, "[]", 415, "Content-Type: application/json"),
+        ("application/json", "[", 400, "not JSON"),
+        ("application/json", "{}", 400, "list"),
+        ("application/json", "[1]", 400, "list"),
+        ("application/json", '[{"action": "delay", "seconds": "long"}]', 400, "seconds"),
+        ("application/json", '[{"action": "delay", "match": {"WHAT": "("}}]', 400, "regular expression"),
+    ],
+)
+@pytest.mark.parametrize("script", ["faults", "dicom-faults"])
+def test_a_script_that_is_none_is_refused_in_words(http_call, script, kind, body, status, words):
+    body = body.replace("WHAT", "path" if script == "faults" else "calling")
+    answer = http_call("POST", f"/sandbox/{script}", user=None, body=body, kind=kind)
+    assert (answer.status, words in answer.text) == (status, True), answer.text
+
+
+def test_a_status_that_is_no_number_is_no_status(http_call, sandbox):
+    with pytest.raises(ValueError, match="status of the fault status is a number"):
+        sandbox.dicom_faults.load([{"action": "status", "status": "A700"}])
+
+
+@pytest.mark.parametrize(("kind", "body", "status"), [("text/plain", "{}", 415), ("application/json", "[]", 400)])
+def test_switches_that_are_none_are_refused_in_words(http_call, kind, body, status):
+    assert http_call("POST", "/sandbox/switches", user=None, body=body, kind=kind).status == status

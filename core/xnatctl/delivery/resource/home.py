@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from xnatctl.errors import NotFound, PermissionDenied, UsageError
+from xnatctl.model.commands import command
 from xnatctl.model.plan import Payload, StageKind, UploadPlan
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.xnat import listing, prearchive, site
@@ -103,9 +104,10 @@ def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
         waits = []
     raise NotFound(
         f"Project {project} has no session {name} in its archive.",
-        hint=f"It waits in the prearchive, where nothing can be attached to it: xnatctl prearchive list -P {project}"
+        hint="It waits in the prearchive, where nothing can be attached to it: "
+        + command("prearchive", "list", "-P", project)
         if waits
-        else f"See what is there: xnatctl session list -P {project}",
+        else "See what is there: " + command("session", "list", "-P", project),
     )
 
 

@@ -8,12 +8,18 @@ from typing import Any
 
 from xnatctl.errors import NotFound, Refused, UsageError
 from xnatctl.inventory.files import FileInventory, scan_files
+from xnatctl.inventory.packed import holds_dicom
 from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion, Overwrite, Payload, Stage, StageKind, UploadItem, UploadPlan, UploadRequest
 from xnatctl.model.refs import ResourceRef, file_name_problem
 
 #: The transport of our own plugin, which a plan names unless it is told another.
 TRANSPORT = "resource"
+
+_AROUND = (
+    "A resource goes around the project's anonymisation and pipelines: whatever names a patient in them is stored as "
+    "it is. Send images with xnatctl session upload."
+)
 
 
 def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None = None) -> UploadPlan:
@@ -111,11 +117,12 @@ def _warnings(inventory: FileInventory) -> list[str]:
     warnings = []
     if inventory.dicom:
         some = "of the files are" if len(inventory.dicom) > 1 else "of the files is"
-        warnings.append(
-            f"{len(inventory.dicom)} {some} DICOM (first {inventory.dicom[0]}). A resource goes around the project's "
-            "anonymisation and pipelines: whatever names a patient in them is stored as it is. Send images with "
-            "xnatctl session upload."
-        )
+        warnings.append(f"{len(inventory.dicom)} {some} DICOM (first {inventory.dicom[0]}). {_AROUND}")
+    holds = {item.path: holds_dicom(item.source.path) for item in inventory.packed}
+    if packed := [path for path, known in holds.items() if known]:
+        warnings.append(f"There is DICOM in {_some(packed)}. {_AROUND}")
+    if unknown := [path for path, known in holds.items() if known is None]:
+        warnings.append(f"Nobody looked into all of {_some(unknown)}, so there may be DICOM in it. {_AROUND}")
     if inventory.empty_directories:
         directories = inventory.empty_directories
         warnings.append(
@@ -124,3 +131,7 @@ def _warnings(inventory: FileInventory) -> list[str]:
             else f"The empty directory {directories[0]} is not sent."
         )
     return warnings
+
+
+def _some(paths: Sequence[str]) -> str:
+    return f"{len(paths)} archive files, first {paths[0]}" if len(paths) > 1 else f"the archive file {paths[0]}"

@@ -1,0 +1,87 @@
+"""What identifies a patient in a DICOM file: read to keep it out of messages, and never kept anywhere.
+
+Looked for by its tags in the first bytes, at any depth and in either little-endian encoding (PS3.5 7.1). That may find
+a value that is none, which then is masked as well; a reader that understands the file could miss one that is.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+#: Bytes of a file that are looked at.
+FIRST = 1 << 16
+_LONGEST = 10_240
+
+#: PatientName, PatientBirthName, PatientMotherBirthName, OtherPatientNames, ReferringPhysicianName: names of parts.
+_NAMES = (b"\x10\x00\x10\x00", b"\x10\x00\x05\x10", b"\x10\x00\x60\x10", b"\x10\x00\x01\x10", b"\x08\x00\x90\x00")
+#: PatientID, OtherPatientIDs, PatientAddress, PatientTelephoneNumbers, PatientComments, AccessionNumber.
+_TEXTS = (
+    b"\x10\x00\x20\x00", b"\x10\x00\x00\x10", b"\x10\x00\x40\x10", b"\x10\x00\x54\x21", b"\x10\x00\x00\x40",
+    b"\x08\x00\x50\x00",
+)  # fmt: skip
+_BIRTH_DATE = b"\x10\x00\x30\x00"
+_CHARACTERS = b"\x08\x00\x05\x00"
+_ELEMENT = re.compile(
+    b"(" + b"|".join(re.escape(tag) for tag in (*_NAMES, *_TEXTS, _BIRTH_DATE, _CHARACTERS)) + b")"
+    b"(?:(?:PN|LO|SH|LT|DA|CS)(..)|(..\0\0))",
+    re.DOTALL,
+)
+#: Python's codecs of Specific Character Sets (PS3.3 C.12.1.1.2) that are neither UTF-8 nor Latin-1.
+_CODECS = {
+    "ISO_IR 101": "iso8859_2", "ISO_IR 109": "iso8859_3", "ISO_IR 110": "iso8859_4", "ISO_IR 144": "iso8859_5",
+    "ISO_IR 127": "iso8859_6", "ISO_IR 126": "iso8859_7", "ISO_IR 138": "iso8859_8", "ISO_IR 148": "iso8859_9",
+    "ISO_IR 166": "tis_620", "ISO_IR 13": "shift_jis", "IR 87": "iso2022_jp", "IR 159": "iso2022_jp_2",
+    "IR 149": "euc_kr", "GB18030": "gb18030", "GBK": "gbk", "IR 58": "gb2312",
+}  # fmt: skip
+
+
+def identifying(head: bytes) -> frozenset[str]:
+    """The values, and the parts of names, that stand in the beginning of a file; none shorter than three characters."""
+    found: set[str] = set()
+    elements = [*_elements(head), *_elements(_inflated(head))]
+    codecs = ["utf-8", "latin-1"]
+    for tag, value in elements:
+        if tag == _CHARACTERS:
+            said = value.decode("ascii", "replace").upper()
+            codecs += [codec for name, codec in _CODECS.items() if said.strip(" \0").endswith(name) or name in said]
+    for tag, value in elements:
+        if tag != _CHARACTERS:
+            for codec in dict.fromkeys(codecs):
+                found.update(_words(tag, value, codec))
+    return frozenset(word for word in found if len(word) >= 3)
+
+
+def _elements(data: bytes) -> list[tuple[bytes, bytes]]:
+    found = []
+    for match in _ELEMENT.finditer(data):
+        length = int.from_bytes(match[2] if match[2] is not None else match[3], "little")
+        if 0 < length <= _LONGEST:
+            found.append((match[1], data[match.end() : match.end() + length]))
+    return found
+
+
+def _inflated(head: bytes) -> bytes:
+    """The beginning of a deflated data set (PS3.5 A.5), which follows the meta header; nothing for others."""
+    start = head.find(b"1.2.840.10008.1.2.1.99")
+    if start < 0 or len(head) < 152:
+        return b""
+    length = int.from_bytes(head[140:144], "little")  # of the meta header, in its first element (PS3.10 7.1)
+    try:
+        return zlib.decompressobj(-15).decompress(head[144 + length :], FIRST)
+    except zlib.error:
+        return b""
+
+
+def _words(tag: bytes, value: bytes, codec: str) -> set[str]:
+    try:
+        text = value.decode(codec)
+    except UnicodeDecodeError:
+        return set()
+    whole = {part.strip(" \0") for part in text.split("\\")} | {text.strip(" \0")}
+    if tag in _NAMES:
+        parts = [part for part in re.split(r"[\^=\s\\\0]+", text) if part]
+        whole |= {*parts, " ".join(parts), " ".join(reversed(parts)), ", ".join(parts)}
+    if tag == _BIRTH_DATE and len(day := text.strip(" \0")) == 8:
+        whole.add(f"{day[:4]}-{day[4:6]}-{day[6:]}")
+    return whole

@@ -1,0 +1,71 @@
+"""What a reader is told to run can be copied: it reaches the same server, as the same user, with the same plugins."""
+
+from __future__ import annotations
+
+import pytest
+
+from xnatctl.model import commands
+
+
+@pytest.fixture(autouse=True)
+def _no_reach():
+    yield
+    commands.reach(root=(), server=())
+
+
+def test_words_are_quoted_and_the_server_is_named() -> None:
+    commands.reach(root=[["--block-plugin", "x"]], server=[["--url", "http://x"], ["--insecure"]])
+    assert commands.command("prearchive", "show", "P", "20240101_1", "a b") == (
+        "xnatctl --block-plugin x prearchive show P 20240101_1 'a b' --url http://x --insecure"
+    )
+    assert commands.command("upload", "status", server=False) == "xnatctl --block-plugin x upload status"
+
+
+def test_the_command_again_names_what_only_a_variable_said() -> None:
+    commands.reach(server=[["--url", "http://x"], ["--profile", "p"], ["--username", "u"]])
+    given = ["session", "upload", "d", "--profile=p", "--username", "u", "--password", "s3cret", "--dry-run"]
+    assert commands.again(given) == "xnatctl session upload d --profile=p --username u --url http://x"
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_hints_name_the_server(xnatctl, sandbox, alice, by_flag) -> None:
+    env = {"XNAT_USER": "alice", "XNAT_PASS": "alice"} if by_flag else alice
+    flags = ("--url", sandbox.url) if by_flag else ()
+    for arguments, told in (
+        (("session", "show", "nope", "-P", "DEMO"), "session list -P DEMO"),
+        (("scan", "list", "-E", "nope", "-P", "DEMO"), "session list -P DEMO"),
+        (("prearchive", "show", "DEMO", "20240101_1", "nope"), "prearchive list -P DEMO"),
+        (("prearchive", "delete", "DEMO", "20240101_1", "nope", "--yes"), "prearchive list -P DEMO"),
+    ):
+        done = xnatctl(*arguments, *flags, env=env)
+        assert done.code == 2
+        assert f"xnatctl {told} --url {sandbox.url}\n" in done.err
+    done = xnatctl("--no-external-plugins", "session", "show", "nope", "-P", "DEMO", *flags, env=env)
+    assert f"xnatctl --no-external-plugins session list -P DEMO --url {sandbox.url}\n" in done.err
+
+
+def test_what_a_profile_says_is_named_by_the_profile(xnatctl, sandbox) -> None:
+    made = xnatctl("config", "set-profile", "play", "--url", sandbox.url)
+    assert made.code == 0
+    env = {"XNAT_USER": "alice", "XNAT_PASS": "alice"}
+    done = xnatctl("session", "show", "nope", "-P", "DEMO", "--profile", "play", env=env)
+    assert "xnatctl session list -P DEMO --profile play\n" in done.err
+    done = xnatctl("session", "show", "nope", "-P", "DEMO", env=env)
+    assert "xnatctl session list -P DEMO\n" in done.err, "the default needs no name"
+
+
+def test_a_resumed_upload_is_told_with_the_profile_and_the_user(xnatctl, sandbox, own_exam) -> None:
+    assert xnatctl("config", "set-profile", "play", "--url", sandbox.url).code == 0
+    sandbox.faults.load([{"match": {"path": "direct-archive"}, "action": "status", "status": 500}])
+    upload = ("session", "upload", own_exam.directory, "-P", "DEMO", "-S", "s", "-E", "e", "--wait", "2")
+    given = ("--profile", "play", "--username", "alice")
+    done = xnatctl(*upload, *given, "-o", "json", env={"XNAT_PASS": "alice"})
+    assert done.code == 4
+    assert done.document["counts"]["sent"] == 60
+    assert done.document["next"] == [" ".join(["xnatctl", *map(str, upload), *given, "-o", "json"])]
+    sandbox.faults.end()
+    told = xnatctl("upload", "status").out
+    (line,) = [line for line in told.splitlines() if line.startswith("Next: ")]
+    _, _, *words = line.split()
+    assert words[-4:] == [*given]
+    assert xnatctl(*words, env={"XNAT_PASS": "alice"}).code == 0
