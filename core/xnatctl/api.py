@@ -81,8 +81,9 @@ if TYPE_CHECKING:
         server_options,
     )
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
+    from xnatctl.delivery.batches import cut_batches
     from xnatctl.delivery.outcomes import changed_outcome
-    from xnatctl.delivery.planning import cut_batches, plan_session_upload
+    from xnatctl.delivery.planning import plan_session_upload
     from xnatctl.delivery.preflight import check_archiving
     from xnatctl.delivery.resource.home import find_home, resolve_destination
     from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
@@ -149,7 +150,7 @@ _LAZY = {
     "commit_row": "xnatctl.delivery.settle",
     "common_options": "xnatctl.cli.options",
     "compressor_name": "xnatctl.packing.deflate",
-    "cut_batches": "xnatctl.delivery.planning",
+    "cut_batches": "xnatctl.delivery.batches",
     "deflated_size": "xnatctl.packing.deflate",
     "deflated_zip_body": "xnatctl.packing.bodies",
     "destination_options": "xnatctl.cli.options",

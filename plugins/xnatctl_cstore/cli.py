@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -144,7 +145,7 @@ def _follow(
 def _echo(app: App, receiver: Any, path: str | None, *, follow_symlinks: bool) -> None:
     from xnatctl_cstore.echo import ask
 
-    items: tuple[UploadItem, ...] = ()
+    items: Sequence[UploadItem] = ()
     if path is not None:
         items = scan_path(path, follow_symlinks=follow_symlinks).items
     reply = ask(receiver, items)

@@ -21,7 +21,7 @@ class Progress:
         self._files = _number(event, "files")
         self._bytes = _number(event, "bytes")
         self._quiet = bool(event.data.get("quiet"))
-        self._done: set[str] = set()
+        self._done = 0
         self._longest: dict[str, float] = {}
         self._bar: Any = None
         self._task: Any = None
@@ -57,19 +57,18 @@ class Progress:
             self._line(f"sending a batch again{f' in {wait} s' if wait else ''}: {event.message}")
 
     def _item(self, event: Event) -> None:
-        path = str(event.data.get("path"))
         if event.data.get("outcome") == _DELIVERED and self._longest:
             self._longest = {reason: wait for reason, wait in self._longest.items() if not wait}  # it was overcome
-        if event.data.get("outcome") != _DELIVERED or path in self._done:
+        if event.data.get("outcome") != _DELIVERED or event.data.get("again"):
             return
-        self._done.add(path)
+        self._done += 1
         if self._bar is not None:
-            self._bar.update(self._task, advance=_number(event, "bytes"), files=len(self._done))
-            if len(self._done) == self._files:
+            self._bar.update(self._task, advance=_number(event, "bytes"), files=self._done)
+            if self._done == self._files:
                 self._bar.update(self._task, completed=self._bytes)
-        elif len(self._done) % EVERY == 0 and len(self._done) < self._files:
-            self._line(f"{len(self._done)} of {self._files} files sent")
-        elif len(self._done) == self._files:
+        elif self._done % EVERY == 0 and self._done < self._files:
+            self._line(f"{self._done} of {self._files} files sent")
+        elif self._done == self._files:
             self._line(f"{self._files} of {self._files} files sent")
 
     def _skip(self, files: int, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from xnatctl.api import Document, printable
@@ -12,8 +13,32 @@ class Json:
     """One document. ASCII only, so that a file name that is not UTF-8 stays valid JSON."""
 
     def render(self, document: Document, out: TextIO) -> None:
-        json.dump(document.data, out, indent=2, ensure_ascii=True)
+        out.writelines(_pieces(document.data))
         out.write("\n")
+
+
+def _pieces(data: Any) -> Iterator[str]:
+    """What `json.dumps` makes with an indent of 2; a sequence at the top of the document is written entry by entry."""
+    if not isinstance(data, Mapping) or not data:
+        yield json.dumps(data, indent=2)
+        return
+    before = "{"
+    for key, value in data.items():
+        yield f"{before}\n  {json.dumps(key)}: "
+        before = ","
+        if isinstance(value, Sequence) and not isinstance(value, str) and value:
+            opening = "["
+            for entry in value:
+                yield f"{opening}\n    {_indented(entry, 4)}"
+                opening = ","
+            yield "\n  ]"
+        else:
+            yield _indented(value if not isinstance(value, Sequence) or isinstance(value, str) else [], 2)
+    yield "\n}"
+
+
+def _indented(value: Any, by: int) -> str:
+    return json.dumps(value, indent=2).replace("\n", "\n" + " " * by)  # in a text of it a line break is escaped
 
 
 class Ndjson:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -46,7 +47,8 @@ _PROBE = 4 << 20
 class _Shared:
     """What the workers of one run know together."""
 
-    def __init__(self, wanted: str, workers: int) -> None:
+    def __init__(self, wanted: str, workers: int, items: Sequence[UploadItem]) -> None:
+        self.upload = sum(item.size for item in items)
         self.choice = Choice(wanted, share=min(1.0, _cores() / workers))
         self.room = Room()
         self.said = False
@@ -67,8 +69,9 @@ class _Bundle:
         self._wanted = str(context.options.get("compress") or "auto")
         key = context.importer if context.importer is not None else self
         with _shared_lock:
-            self._shared = _shared.setdefault(key, _Shared(self._wanted, context.workers))
-        self._upload = sum(item.size for item in context.items)
+            if key not in _shared:
+                _shared[key] = _Shared(self._wanted, context.workers, context.items)
+            self._shared = _shared[key]
 
     def __enter__(self) -> Self:
         return self
@@ -87,12 +90,12 @@ class _Bundle:
             "import handler": _HANDLER,
         }
 
-    def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
+    def batches(self, items: Sequence[UploadItem], workers: int) -> Iterable[Batch]:
         """Smaller batches when they may have to be held in memory."""
         if self._wanted == "never":
             return cut_batches(items, workers)
         batches = cut_batches(items, workers, max_bytes=batch_size(workers))
-        return batches if self._wanted == "always" else [*batches[:1], *_probes(batches[1:])]
+        return batches if self._wanted == "always" else chain(batches[:1], _probes(batches[1:]))
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """One request."""
@@ -100,10 +103,10 @@ class _Bundle:
         if importer is None:
             raise PluginUnavailable("This transport was made to describe, not to send.")
         choice, size = self._shared.choice, batch.size
-        if size <= LARGEST and choice.compress(batch.items, self._upload):
+        if size <= LARGEST and choice.compress(batch.items, self._shared.upload):
             if choice.curious:
                 self._try_compressor(batch.items)
-            if choice.compress(batch.items, self._upload):
+            if choice.compress(batch.items, self._shared.upload):
                 with self._shared.room.hold(size, self._context.stop_requested):
                     return self._packed(importer, batch, emit)
         started = time.monotonic()

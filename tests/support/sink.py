@@ -1,14 +1,16 @@
 """An XNAT that keeps nothing but names, for measuring a client: `sink.py` prints its port and serves until killed.
 
 As much of a server as one direct-archive upload of user `alice` to project DEMO needs, in answers of the sandbox's form.
-Bodies are read and thrown away; of a tar's members the names and sizes are kept, so that verifying has something to
-compare. In a process of its own, its memory and time are not those of the tests.
+Bodies are read and thrown away; the names of what is in a tar or a zip, or of an instance that comes alone, are kept, so
+that verifying has something to compare. In a process of its own, its memory and time are not those of the tests.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -60,7 +62,12 @@ class Sink(BaseHTTPRequestHandler):
 
     def _receive(self, left: int) -> None:
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
-        names = list(_members(self.rfile, left))
+        if query["import-handler"] == "gradual-DICOM":
+            names = [_uid(self.rfile.read(left))]
+        elif self.headers["Content-Type"] == "application/zip":
+            names = zipfile.ZipFile(io.BytesIO(self.rfile.read(left))).namelist()
+        else:
+            names = list(_members(self.rfile, left))
         with self.lock:
             Sink.bytes += left
             Sink.label = query["EXPT_LABEL"]
@@ -132,6 +139,12 @@ def _members(stream: Any, left: int) -> Iterator[str]:
             size = int.from_bytes(field[1:]) if field[0] & 0x80 else int(field.rstrip(b"\0 ") or b"0", 8)
             skip = -(-size // _BLOCK) * _BLOCK
             yield name
+
+
+def _uid(instance: bytes) -> str:
+    """The SOP Instance UID of an instance in explicit VR."""
+    begin = instance.index(b"\x08\x00\x18\x00UI") + 8
+    return instance[begin : begin + instance[begin - 2]].rstrip(b"\0").decode()
 
 
 def main() -> None:

@@ -213,23 +213,25 @@ class App:
 
     @property
     def extent(self) -> Extent:
-        """How much of a document is looked at: our table draws rows, and `-q` prints identifiers.
+        """What of a document is looked at: our table draws rows, our JSON reads as it writes, `-q` prints identifiers.
 
         Raises UsageError, PluginUnavailable for a format that cannot be had.
         """
         if self._identifiers_only:
             return Extent.IDENTIFIERS
         name = self.format_name()
-        drawn = name == "table" and self.registry.formatter(name).plugin.ours
-        return Extent.ROWS if drawn else Extent.WHOLE
+        ours = self.registry.formatter(name).plugin.ours
+        return {"table": Extent.ROWS, "json": Extent.STREAMED}.get(name, Extent.WHOLE) if ours else Extent.WHOLE
 
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers."""
         if self._identifiers_only:
             text = "".join(f"{one_line(identifier)}\n" for identifier in document.identifiers)
         else:
-            formatter = self.registry.load(self.registry.formatter(self.format_name()))()
-            buffer = io.StringIO()
+            provided = self.registry.formatter(self.format_name())
+            formatter = self.registry.load(provided)()
+            # What a stranger's formatter leaves half written is not printed; ours may be long.
+            buffer = _Pieces(self) if provided.plugin.ours else io.StringIO()
             formatter.render(document, buffer)
             text = buffer.getvalue()
         self.rendered = True
@@ -284,6 +286,26 @@ def _plan(request: UploadRequest) -> UploadPlan:
     from xnatctl.delivery.resource.planning import plan_resource_upload
 
     return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
+
+
+class _Pieces(io.StringIO):
+    """What is written to it goes to stdout as soon as it is much; `getvalue` is the rest."""
+
+    _MUCH = 1 << 18
+
+    def __init__(self, app: App) -> None:
+        super().__init__()
+        self._app = app
+
+    def write(self, text: str, /) -> int:
+        """Take some text."""
+        written = super().write(text)
+        if self.tell() > self._MUCH:
+            self._app.rendered = True
+            write_out(self.getvalue())
+            self.seek(0)
+            self.truncate()
+        return written
 
 
 def write_out(text: str) -> None:

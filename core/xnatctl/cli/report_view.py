@@ -94,12 +94,18 @@ def report_document(report: Report, extent: Extent = Extent.WHOLE) -> Document:
     columns = with_sessions(SERIES_COLUMNS, rows, sessions) if sessions else with_studies(SERIES_COLUMNS, rows)
     return Document(
         schema="xnatctl.report/1",
-        data=report.as_document() if extent is Extent.WHOLE else {},
+        data=_data(report, extent),
         columns=columns if rows else (),
         rows=rows,
         identifiers=_identifiers(report),
         summary=tuple(_report_lines(report)),
     )
+
+
+def _data(report: Report, extent: Extent) -> dict[str, Any]:
+    if extent is Extent.STREAMED:
+        return report.as_outline()
+    return report.as_document() if extent is Extent.WHOLE else {}
 
 
 def _identifiers(report: Report) -> tuple[str, ...]:

@@ -41,8 +41,8 @@ class AwaitLeg:
         self._client = course.client
         self._stage = stage
         self._seconds = float(stage.options.get("seconds", 0))
-        sent = [item for item in course.plan.items if item.study_instance_uid]
-        self._study = sent[0].study_instance_uid if sent else str(stage.options.get("study_instance_uid", ""))
+        sent = (item.study_instance_uid for item in course.plan.items if item.study_instance_uid)
+        self._study = next(sent, str(stage.options.get("study_instance_uid", "")))
 
     def run(self) -> None:
         """Look until the session is archived. Raises NotArchived when the time is over."""

@@ -48,7 +48,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
     ]
     journal = Journal()
     journal.open(plan.items)
-    journal.record([ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in plan.items])
+    journal.record(tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in plan.items))
     fill_items(report, journal.states(), plan)
     report.counts.sent = report.bytes = 0
     report.counts.failed = report.counts.found - report.counts.verified

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -15,7 +15,6 @@ from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.lane import TransportFactory
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.delivery.settle import Clockwork
-from xnatctl.delivery.store import Past
 from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Event, EventKind
@@ -79,11 +78,6 @@ class Course:
         return self.runtime.client
 
     @cached_property
-    def past(self) -> Mapping[str, Past]:
-        """What earlier runs recorded; read before this one writes anything."""
-        return self.journal.past()
-
-    @cached_property
     def version(self) -> tuple[int, ...]:
         """The server's version."""
         return site.version(self.client).tuple
@@ -98,16 +92,15 @@ class Course:
         self.journal.begin({**journal_facts(self.plan, self.runtime), **facts})
         for stage in self.plan.stages:
             if stage.resource is not None:
-                self.journal.plan(stage.items, stage.resource, self.past)
+                self.journal.plan(stage.items, stage.resource)
         self.begun = True
 
-    def started(self, left: Iterable[UploadItem]) -> None:
+    def started(self, left: Sequence[UploadItem]) -> None:
         """Tell the first event of a run; sizes in bytes. `skipped` counts what an earlier run delivered."""
-        items = tuple(left)
         data = {
-            "files": len(items),
-            "bytes": sum(item.size for item in items),
-            "skipped": len(self.plan.items) - len(items),
+            "files": len(left),
+            "bytes": sum(item.size for item in left),
+            "skipped": len(self.plan.items) - len(left),
             "transport": self.report.transport,
             **self.runtime.display,
         }

@@ -18,6 +18,7 @@ from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.report import PlaceState, StudyReport, Verification, joined
+from xnatctl.model.sequences import grouped
 from xnatctl.xnat import listing, prearchive, receivers, site
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -34,7 +35,7 @@ class _Study:
     """One study on its way: `row` as it was last seen, `left` when that had gone, `done` when no more will come."""
 
     uid: str
-    items: tuple[UploadItem, ...]
+    items: Sequence[UploadItem]
     row: PrearchiveRow | None = None
     left: float | None = None
     session: SessionInfo | None = None
@@ -83,10 +84,8 @@ class Following:
     def run(self, items: Sequence[UploadItem]) -> None:
         """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
         course = self._course
-        groups: dict[str, list[UploadItem]] = {}
-        for item in items:
-            groups.setdefault(item.study_instance_uid, []).append(item)
-        studies = [_Study(uid=uid, items=tuple(group)) for uid, group in groups.items()]
+        groups = grouped(items, lambda item: item.study_instance_uid)
+        studies = [_Study(uid=uid, items=group) for uid, group in groups.items()]
         begun, polls, said = course.pause.now(), course.clockwork.polls(), ""
         while True:
             rows = self._rows()

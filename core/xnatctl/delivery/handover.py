@@ -10,11 +10,11 @@ import time
 from xnatctl.delivery.course import Course, Runtime, context_for, send_stage
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.following import Following
-from xnatctl.delivery.journal import Journal, Phase
+from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resume import survey_receiver
 from xnatctl.model.events import EventKind
-from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
+from xnatctl.model.plan import StageKind, UploadPlan
 from xnatctl.model.report import PlaceState, Report, Status
 
 
@@ -35,7 +35,7 @@ class HandoverRun:
             self._run()
         finally:
             self.report.seconds = time.monotonic() - started
-            if self.report.state is PlaceState.UNKNOWN and _delivered(course.journal):
+            if self.report.state is PlaceState.UNKNOWN and course.journal.states().delivered:
                 self.report.state = PlaceState.RECEIVER
             fill_items(self.report, course.journal.states(), course.plan)
             course.tell(EventKind.RUN_DONE, status=str(self.report.status))
@@ -45,11 +45,11 @@ class HandoverRun:
         course, journal, runtime = self._course, self._course.journal, self._course.runtime
         if self._following is not None:
             self._following.check()
-        ground = survey_receiver(self._send.items, course.past)
+        ground = survey_receiver(self._send.items, journal)
         for warning in ground.warnings:
             course.warn(warning)
         course.begin()
-        left = journal.open(self._send.items, ground.proven, past=course.past)
+        left = journal.open(self._send.items, ground.proven)
         course.started(left)
         Engine(
             runtime.factories(self._send.transport or ""),
@@ -65,11 +65,6 @@ class HandoverRun:
             raise error
         if self._following is not None:
             journal.enter(Phase.SETTLING)
-            self._following.run(_delivered(journal))
+            self._following.run(journal.states().delivered.items)
         journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
-
-
-def _delivered(journal: Journal) -> tuple[UploadItem, ...]:
-    """What the receiver has taken, now or before."""
-    return tuple(state.item for state in journal.states() if state.outcome.delivered)

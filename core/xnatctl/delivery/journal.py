@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, repeat
 from typing import Final, Literal
 
+from xnatctl.delivery.states import States, StateView, record_name
 from xnatctl.delivery.store import Past, Statement, Store, encode, set_meta
-from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
+from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef
+from xnatctl.model.sequences import kept, select
 
 _UPSERT: Final = """
 INSERT INTO items (name, path, size, mtime_ns, digest, run, outcome, reason, uri, attempts)
@@ -29,7 +32,9 @@ _RECORD: Final = "UPDATE items SET outcome = ?, reason = ?, uri = coalesce(?, ur
 _OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
 
 #: Rows of one transaction when the plan is entered; bounds memory.
-_ROWS: Final = 5000
+_ROWS: Final = 2000
+#: Names that are asked for at once.
+_LOOKED_UP: Final = 500
 #: Seconds by which a power cut may set back the record of files that go one by one. The plan and the first intent are
 #: on the disk before the first byte; what is forgotten of the rest is sent again under the same names, and waiting for
 #: the disk twice for each small file would cost more than sending it. A killed process forgets one answer a worker.
@@ -47,48 +52,20 @@ class Phase:
     DONE = "done"
 
 
-def record_name(item: UploadItem, resource: ResourceRef | None = None) -> str:
-    """What an item is called in the journal: by its member name, and in a resource by the resource as well."""
-    return item.name if resource is None else f"{resource.key}/{item.name}"
-
-
-@dataclass(slots=True)
-class ItemState:
-    """The latest word on one item. `attempts` counts requests that carried it.
-
-    `resource` is None for an instance; `digest` is that of the bytes that were read for sending, once all were.
-    `doubtful` = an attempt of this run may have stored it, whatever became of the next.
-    """
-
-    item: UploadItem
-    resource: ResourceRef | None = None
-    outcome: Outcome = Outcome.PLANNED
-    failure: FailureClass = FailureClass.NONE
-    reason: str | None = None
-    note: str | None = None
-    uri: str | None = None
-    attempts: int = 0
-    skipped: bool = False
-    digest: str | None = None
-    doubtful: bool = False
-
-    @property
-    def name(self) -> str:
-        """What it is called in the journal."""
-        return record_name(self.item, self.resource)
-
-
 class Journal:
     """The record of a run. Every method may be called from any worker; raises JournalError when it cannot be kept."""
 
     def __init__(self, store: Store | None = None) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._states: dict[str, ItemState] = {}
-        self._groups: dict[ResourceRef | None, list[ItemState]] = {}
+        self._states = States()
+        #: What earlier runs recorded of files that changed since, and that this run wrote over.
+        self._displaced: dict[str, Past] = {}
+        #: Numbers and items of what was intended and not recorded yet.
+        self._flying: dict[str, tuple[int, UploadItem]] = {}
         self._places: set[str] = set(store.places()) if store else set()
         meta = store.meta() if store else {}
-        self._run = int(meta.get("run", "0"))
+        self._run = self._earlier = int(meta.get("run", "0"))
         self._phase = meta.get("phase", "")
         self._before = meta
         self._flushed = -_UNFLUSHED
@@ -120,9 +97,16 @@ class Journal:
         with self._lock:
             return frozenset(self._places)
 
-    def past(self) -> Mapping[str, Past]:
-        """What earlier runs recorded, by member name."""
-        return self._store.past() if self._store else {}
+    def recorded(self, items: Iterable[UploadItem], resource: ResourceRef | None = None) -> Iterator[Past | None]:
+        """What earlier runs recorded of each item, in their order; read before this run enters them."""
+        if self._store is None or not self._earlier:
+            return (None for _ in items)
+        return self._read(self._store, (record_name(item, resource) for item in items))
+
+    def _read(self, store: Store, names: Iterator[str]) -> Iterator[Past | None]:
+        while some := list(islice(names, _LOOKED_UP)):
+            found = store.find(some)
+            yield from (self._displaced.get(name) or found.get(name) for name in some)
 
     # this run
 
@@ -132,106 +116,129 @@ class Journal:
         self._phase = Phase.SENDING
         self._remember({**facts, "run": str(self._run), "phase": self._phase})
 
-    def plan(self, items: Iterable[UploadItem], resource: ResourceRef, past: Mapping[str, Past]) -> None:
-        """Enter items that are sent later in this run; what an earlier run knew of the same files (`past`) stays."""
-        states = self._states_of(items, resource)
-        self._enter((state, _still(past.get(state.name), state.item)) for state in states)
+    def plan(self, items: Iterable[UploadItem], resource: ResourceRef) -> None:
+        """Enter items that are sent later in this run; what an earlier run knew of the same files stays."""
+        items = kept(items)
+        with self._lock:
+            numbers = self._states.enter(items, resource)
+        before = self.recorded(items, resource)
+        self._write_rows(
+            self._row(number, item, resource, self._still(record_name(item, resource), past, item))
+            for number, item, past in zip(numbers, items, before, strict=True)
+        )
 
     def open(
-        self,
-        items: Iterable[UploadItem],
-        proven: Collection[str] = (),
-        resource: ResourceRef | None = None,
-        past: Mapping[str, Past] | None = None,
-    ) -> tuple[UploadItem, ...]:
+        self, items: Iterable[UploadItem], proven: Sequence[int] = (), resource: ResourceRef | None = None
+    ) -> Sequence[UploadItem]:
         """Enter the items of a stage; returns those that are still to be sent.
 
-        `proven` are the member names of those that an earlier run delivered, and that are still there; `past` is what
-        it recorded, where that was read already.
+        `proven` marks, by their places, those that an earlier run delivered, and that are still there.
         """
-        if past is None:
-            past = self.past() if proven else {}
-        states = self._states_of(items, resource)
+        items = kept(items)
         with self._lock:
-            for state in states:
-                if state.item.name in proven:
-                    state.outcome, state.skipped = Outcome.ACCEPTED, True
-                    before = past.get(state.name)
-                    state.note = before.reason if before is not None and before.outcome.delivered else None
-        self._enter((state, past.get(state.name) if state.skipped else None) for state in states)
-        return tuple(state.item for state in states if not state.outcome.delivered)
+            numbers = self._states.enter(items, resource)
+        marks = proven or bytes(len(items))
+        before = self.recorded(items, resource) if any(marks) else repeat(None, len(items))
+        self._write_rows(
+            self._opened(number, item, resource, past if mark else None, skip=bool(mark))
+            for number, item, past, mark in zip(numbers, items, before, marks, strict=True)
+        )
+        left = StateView(self._states, numbers).undelivered
+        if len(left) == len(items):
+            return items
+        places = array(
+            "I", (place for place, number in enumerate(numbers) if not self._states.outcome(number).delivered)
+        )
+        return select(items, places)
 
-    def _states_of(self, items: Iterable[UploadItem], resource: ResourceRef | None) -> list[ItemState]:
-        with self._lock:
-            return [self._states.get(item.path) or self._new_state(item, resource) for item in items]
+    def _opened(
+        self, number: int, item: UploadItem, resource: ResourceRef | None, past: Past | None, *, skip: bool
+    ) -> Statement:
+        if skip:
+            with self._lock:
+                self._states.skip(number, past.reason if past is not None and past.outcome.delivered else None)
+        return self._row(number, item, resource, past)
 
-    def _new_state(self, item: UploadItem, resource: ResourceRef | None) -> ItemState:
-        state = self._states[item.path] = ItemState(item, resource)
-        self._groups.setdefault(resource, []).append(state)
-        return state
-
-    def _enter(self, entries: Iterator[tuple[ItemState, Past | None]]) -> None:
-        """Write rows; what the past knew of one is kept in it."""
-        while some := [self._entry(state, past) for state, past in islice(entries, _ROWS)]:
+    def _write_rows(self, rows: Iterator[Statement]) -> None:
+        while some := list(islice(rows, _ROWS)):
             self._write(some)
 
-    def _entry(self, state: ItemState, past: Past | None) -> Statement:
-        item = state.item
-        outcome = past.outcome if past is not None and not state.outcome.delivered else state.outcome
-        digest = state.digest or (past.digest if past is not None else None)
-        fields = (encode(state.name), encode(item.path), item.size, item.mtime_ns, digest, self._run)
-        return (_UPSERT, (*fields, str(outcome)))
+    def _row(self, number: int, item: UploadItem, resource: ResourceRef | None, past: Past | None) -> Statement:
+        """What is written of an item; what the past knew of it is kept."""
+        outcome = self._states.outcome(number)
+        if past is not None and not outcome.delivered:
+            outcome = past.outcome
+        digest = self._states.digest(number) or (past.digest if past is not None else None)
+        name = encode(record_name(item, resource))
+        return (_UPSERT, (name, encode(item.path), item.size, item.mtime_ns, digest, self._run, str(outcome)))
+
+    def _still(self, name: str, before: Past | None, item: UploadItem) -> Past | None:
+        """What the past knows of a file as it is now: of one that changed since it was delivered, that it did."""
+        if before is None or before.describes(item):
+            return before
+        self._displaced[name] = before
+        return replace(before, outcome=Outcome.CHANGED, digest=None) if before.outcome.delivered else None
 
     def intend(self, batch: Batch) -> None:
         """The items of the batch are about to be sent."""
+        statements: list[Statement] = []
         with self._lock:
             for item in batch.items:
-                state = self._states[item.path]
-                state.outcome = Outcome.SENDING
-                state.attempts += 1
-                state.skipped = False  # proven before, and missing all the same
-                state.digest = None
-            names = [self._states[item.path].name for item in batch.items]
-        self._write([(_INTEND, (encode(name),)) for name in names], flush=self._due(batch.items))
+                number = self._states.number(item.path)
+                self._flying[item.path] = (number, item)
+                self._states.intend(number)
+                statements.append((_INTEND, (encode(record_name(item, self._states.resource(number))),)))
+        self._write(statements, flush=self._due(batch.items))
 
     def digest(self, item: UploadItem, digest: str) -> None:
         """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
         with self._lock:
-            self._states[item.path].digest = digest
+            number = self._flying[item.path][0] if item.path in self._flying else self._states.number(item.path)
+            self._states.keep_digest(number, digest)
 
     def digest_of(self, item: UploadItem) -> str | None:
         """The digest of the bytes that were read of an item in this run; None when they were not."""
         with self._lock:
-            state = self._states.get(item.path)
-            return state.digest if state is not None else None
+            number = self._states.find(item.path)
+            return self._states.digest(number) if number is not None else None
 
-    def record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
+    def record(
+        self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False
+    ) -> list[tuple[UploadItem, bool]]:
         """What the answer, or its absence, made of items of one batch.
+
+        Returns the items, each with whether it was delivered in this run before.
 
         Without `flush` it goes to the disk with what comes next. `later`: it is written together with the next intent,
         or by `sync`, whichever comes first.
         """
         statements: list[Statement] = []
+        items: list[tuple[UploadItem, bool]] = []
+        states = self._states
         with self._lock:
             for outcome in outcomes:
-                state = self._states[outcome.path]
-                state.outcome = outcome.outcome
-                state.failure = outcome.failure
-                state.reason = outcome.reason
-                state.note = outcome.note
-                state.uri = outcome.uri or state.uri
-                state.doubtful = state.doubtful or outcome.outcome is Outcome.AMBIGUOUS
-                kept = Outcome.AMBIGUOUS if state.doubtful and outcome.outcome is Outcome.FAILED else outcome.outcome
+                number, item = self._landed(outcome.path)
+                items.append((item, states.taken(number)))
+                remembered = states.hear(number, outcome)
                 said = outcome.reason or outcome.note
                 reason = encode(said) if said is not None else None
-                statements.append((_RECORD, (str(kept), reason, outcome.uri, state.digest, encode(state.name))))
-                if state.resource is None:
-                    state.digest = None  # kept in the file alone
+                resource, digest = states.resource(number), states.digest(number)
+                name = encode(record_name(item, resource))
+                statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))
+                if resource is None:
+                    states.keep_digest(number, None)  # kept in the file alone
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
-        flush = bool(new) or (flush and self._due([self.item(outcome.path) for outcome in outcomes]))
+        flush = bool(new) or (flush and self._due([item for item, _ in items]))
         self._write(statements, flush=flush, later=later and not new)
+        return items
+
+    def _landed(self, path: str) -> tuple[int, UploadItem]:
+        if path in self._flying:
+            return self._flying.pop(path)
+        number = self._states.number(path)
+        return number, self._states.item(number)
 
     def sync(self) -> None:
         """Write what was recorded for later: nothing follows for a while."""
@@ -250,9 +257,18 @@ class Journal:
                 self._flushed = now
             return due
 
-    def item(self, path: str) -> UploadItem:
-        """An item of the plan by its path."""
-        return self._states[path].item
+    @property
+    def total(self) -> int:
+        """How many items were entered."""
+        return len(self._states)
+
+    def number(self, item: UploadItem) -> int | None:
+        """The place of an item among all that were entered; None for a stranger."""
+        return self._states.find(item.path)
+
+    def numbered(self, numbers: Sequence[int]) -> Sequence[UploadItem]:
+        """Items by their places among all that were entered."""
+        return self._states.items(numbers)
 
     def enter(self, phase: str) -> None:
         """The run goes into its next phase."""
@@ -262,15 +278,13 @@ class Journal:
     def doubt(self, items: Iterable[UploadItem]) -> None:
         """These were delivered once, but are not on the server: the next run sends them again."""
         with self._lock:
-            names = [self._states[item.path].name for item in items]
+            names = [self._states.name(self._states.number(item.path)) for item in items]
         self._write([(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in names])
 
-    def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> tuple[ItemState, ...]:
+    def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> StateView:
         """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""
         with self._lock:
-            if resource == "all":
-                return tuple(self._states.values())
-            return tuple(self._groups.get(resource, ()))
+            return StateView(self._states, range(len(self._states)) if resource == "all" else self._states.of(resource))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -283,10 +297,3 @@ class Journal:
     def _write(self, statements: Sequence[Statement], *, flush: bool = True, later: bool = False) -> None:
         if self._store and statements:
             self._store.write(*statements, flush=flush, later=later)
-
-
-def _still(before: Past | None, item: UploadItem) -> Past | None:
-    """What the past knows of a file as it is now: of one that changed since it was delivered, that it did."""
-    if before is None or before.describes(item):
-        return before
-    return replace(before, outcome=Outcome.CHANGED, digest=None) if before.outcome.delivered else None

@@ -7,19 +7,20 @@ the session, one batch is in flight at a time; after that all workers send (DESI
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from xnatctl.delivery.batches import halve
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.pace import Pace
-from xnatctl.delivery.planning import halve
 from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, classify, outcome_for
+from xnatctl.delivery.work import Work
 from xnatctl.errors import JournalError, PluginUnavailable, XnatctlError
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
+from xnatctl.model.sequences import kept
 from xnatctl.plugin.protocols import ConnectedTransport, Transport, TransportContext
 
 TransportFactory = Callable[[TransportContext], Transport]
@@ -60,7 +61,7 @@ class Lane:
         self._pause = pause
         self._reconcile = reconcile
         self._pace = pace or Pace(context.workers)
-        self._work = _Work(anchored, self._pace)
+        self._work = Work(journal, anchored, self._pace)
         self._transports: list[Transport] = []
         self._lock = threading.Lock()
         self._early: dict[str, ItemOutcome] = {}
@@ -79,22 +80,21 @@ class Lane:
 
         Raises what a probe raises, PluginUnavailable for a transport that fails at it.
         """
-        self._context = replace(self._context, items=tuple(items), report=self._report)
+        self._context = replace(self._context, items=kept(items), report=self._report)
         try:
             with self._factory(self._context) as transport:
                 if isinstance(transport, ConnectedTransport):
                     transport.probe()
-                batches = tuple(transport.batches(items, self._context.workers))
+                whole = self._work.fill(items, transport.batches(items, self._context.workers))
         except XnatctlError:
             raise
         except (Exception, SystemExit) as error:
             raise _fault(error) from error
-        if sorted(item.path for batch in batches for item in batch.items) != sorted(item.path for item in items):
+        if not whole:
             raise PluginUnavailable(
                 "The transport's batches do not hold every file exactly once.",
                 hint="This is a fault of the plugin; use another --mode and tell its author.",
             )
-        self._work.add(batches)
         return len(self._work)
 
     def give_up(self) -> None:
@@ -232,9 +232,9 @@ class Lane:
 
     def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """To the journal, and then to whoever listens."""
-        self._journal.record(outcomes, flush=flush, later=later)
-        for outcome in outcomes:
-            self._emit(_item_event(outcome, self._journal.item(outcome.path).size))
+        items = self._journal.record(outcomes, flush=flush, later=later)
+        for outcome, (item, again) in zip(outcomes, items, strict=True):
+            self._emit(_item_event(outcome, item.size, again=again))
         if any(outcome.failure not in COMMON for outcome in outcomes):
             self._policy.succeeded()  # whatever it said, the server lives
         if any(outcome.outcome.delivered for outcome in outcomes):
@@ -250,79 +250,6 @@ class Lane:
                 data={"batch": batch.id, "reason": reason, "seconds": round(seconds, 1)},
             )
         )
-
-
-class _Work:
-    """Batches to hand out; one at a time until `anchored` is true, then as many as `pace` says."""
-
-    def __init__(self, anchored: Callable[[], bool], pace: Pace) -> None:
-        self._anchored = anchored
-        self._pace = pace
-        self._batches: deque[Batch] = deque()
-        self._in_flight = 0
-        self._stopped = False
-        self.stopped_by: ItemOutcome | None = None
-        self._changed = threading.Condition()
-
-    def __len__(self) -> int:
-        with self._changed:
-            return len(self._batches)
-
-    def add(self, batches: Sequence[Batch]) -> None:
-        with self._changed:
-            self._batches.extend(batches)
-            self._changed.notify_all()
-
-    def add_first(self, batches: Sequence[Batch]) -> None:
-        with self._changed:
-            self._batches.extendleft(reversed(batches))
-            self._changed.notify_all()
-
-    def take(self, rest: Callable[[], None]) -> Batch | None:
-        """The next batch; None when there is none and none can come back (a half of one in flight).
-
-        Calls `rest` before it waits.
-        """
-        rested = False
-        while True:
-            with self._changed:
-                if self._stopped or (not self._batches and self._in_flight == 0):
-                    self._changed.notify_all()
-                    return None
-                if self._batches and (self._in_flight == 0 or (self._anchored() and self._room > 0)):
-                    self._in_flight += 1
-                    return self._batches.popleft()
-                if rested:
-                    self._changed.wait()
-                    continue
-            rest()
-            rested = True
-
-    @property
-    def _room(self) -> int:
-        """How many more may be in flight."""
-        return self._pace.limit - self._in_flight
-
-    @property
-    def stopped(self) -> bool:
-        """True when nothing more is to be sent."""
-        with self._changed:
-            return self._stopped
-
-    def done(self) -> None:
-        """A batch is done; its worker takes the next one or leaves."""
-        with self._changed:
-            self._in_flight -= 1
-            if self._in_flight == 0 or not self._batches:
-                self._changed.notify_all()
-            else:  # one place is for the worker itself; the others sleep on where there is none for them
-                self._changed.notify(max(0, self._room - 1))
-
-    def stop(self, why: ItemOutcome | None) -> None:
-        with self._changed:
-            self._stopped = True
-            self.stopped_by = self.stopped_by or why
-            self._changed.notify_all()
 
 
 def _failed_items(batch: Batch, again: Sequence[ItemOutcome]) -> tuple[UploadItem, ...]:
@@ -354,11 +281,9 @@ def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
     )
 
 
-def _item_event(outcome: ItemOutcome, size: int) -> Event:
-    return Event(
-        kind=EventKind.ITEM_DONE,
-        data={"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size},
-    )
+def _item_event(outcome: ItemOutcome, size: int, *, again: bool) -> Event:
+    said = {"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size}
+    return Event(kind=EventKind.ITEM_DONE, data={**said, "again": again})
 
 
 def _nothing() -> None:

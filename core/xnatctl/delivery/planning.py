@@ -1,113 +1,29 @@
-"""What is sent, in which order and in which batches; what is refused before the first byte."""
+"""What is sent and in which stages; what is refused before the first byte."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from xnatctl.errors import NotFound, Refused
 from xnatctl.inventory.looking import look_inside
 from xnatctl.inventory.several import Several
 from xnatctl.inventory.walk import Inventory, Study, scan_path
 from xnatctl.model.plan import (
-    Batch,
     Overwrite,
     Payload,
     Placement,
     Stage,
     StageKind,
-    UploadItem,
     UploadPlan,
     UploadRequest,
 )
 from xnatctl.model.refs import Destination
 from xnatctl.model.words import counted
 
-#: Defaults of DESIGN 5, "Planning": a batch is the unit of failure, so it stays small enough to lose.
-MAX_BATCH_BYTES = 256 * 2**20
-MAX_BATCH_FILES = 1000
 #: Files that an error names before "and n more".
 _NAMED = 5
-#: A batch may outgrow its even share by this much to end where its series ends.
-_SLACK = 1.25
-
-
-def cut_batches(
-    items: Sequence[UploadItem],
-    workers: int,
-    *,
-    max_bytes: int = MAX_BATCH_BYTES,
-    max_files: int = MAX_BATCH_FILES,
-) -> tuple[Batch, ...]:
-    """Cut items into batches: by series, then by size (bytes) and number of files.
-
-    The first batch is the smallest item alone, because its answer fixes the session for all others. After
-    it there are at least as many batches as workers, as long as there are as many files. Equal input gives
-    equal batches. An item larger than `max_bytes` travels alone.
-    """
-    if not items:
-        return ()
-    first = min(items, key=lambda item: (item.size, item.path))
-    rest = sorted((item for item in items if item is not first), key=_series_order)
-    groups = [[first]]
-    if rest:
-        target_bytes = max(1, min(max_bytes, math.ceil(_SLACK * sum(item.size for item in rest) / workers)))
-        target_files = max(1, min(max_files, math.ceil(_SLACK * len(rest) / workers)))
-        groups += _split_to(_fill(rest, target_bytes, target_files), min(workers, len(rest)))
-    return tuple(Batch(id=_batch_id(number, group), items=tuple(group)) for number, group in enumerate(groups))
-
-
-def _series_order(item: UploadItem) -> tuple[str, int, str, str]:
-    number = int(item.series_number) if item.series_number.lstrip("+-").isdecimal() else 0
-    return (item.study_instance_uid, number, item.series_instance_uid, item.path)
-
-
-def _fill(items: Sequence[UploadItem], target_bytes: int, target_files: int) -> list[list[UploadItem]]:
-    """Groups up to the targets; a new series opens a new group when the current one is at least half full."""
-    groups: list[list[UploadItem]] = []
-    group: list[UploadItem] = []
-    size = 0
-    for item in items:
-        full = bool(group) and (size + item.size > target_bytes or len(group) >= target_files)
-        half = 2 * size >= target_bytes or 2 * len(group) >= target_files
-        border = bool(group) and item.series_instance_uid != group[-1].series_instance_uid
-        if full or (border and half):
-            groups.append(group)
-            group, size = [], 0
-        group.append(item)
-        size += item.size
-    if group:
-        groups.append(group)
-    return groups
-
-
-def _split_to(groups: list[list[UploadItem]], wanted: int) -> list[list[UploadItem]]:
-    """Halve the longest groups until there are as many as workers."""
-    while len(groups) < wanted:
-        index = max(range(len(groups)), key=lambda i: len(groups[i]))
-        group = groups[index]
-        middle = len(group) // 2
-        groups[index : index + 1] = [group[:middle], group[middle:]]
-    return groups
-
-
-def _batch_id(number: int, group: Sequence[UploadItem]) -> str:
-    if len(group) == 1 and group[0].sop_instance_uid:
-        return group[0].sop_instance_uid  # there, and as telling
-    digest = hashlib.sha256("\n".join(item.name for item in group).encode("utf-8", "surrogateescape"))
-    return f"{number:05d}-{digest.hexdigest()[:12]}"
-
-
-def halve(batch: Batch) -> tuple[Batch, Batch]:
-    """The two halves of a batch that was too large; their ids tell where they come from."""
-    middle = len(batch.items) // 2
-    return (
-        Batch(id=f"{batch.id}a", items=batch.items[:middle]),
-        Batch(id=f"{batch.id}b", items=batch.items[middle:]),
-    )
 
 
 def plan_session_upload(request: UploadRequest, inventory: Inventory | None = None) -> UploadPlan:
@@ -238,9 +154,9 @@ _SPLIT = frozenset({"session upload", "session verify"})
 
 
 def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
-    several = Several(inventory)
-    if len(several.studies) <= 1:
+    if len(inventory.studies) <= 1:
         return
+    several = Several(inventory)
     notes = patient_notes(several)
     of = f" of {len(patients_in_order(several))} patients" if notes else ""
     apart = "Upload each study on its own, from its own directory and under its own label"

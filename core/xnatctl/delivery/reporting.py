@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import overload
+from itertools import chain
 
-from xnatctl.delivery.journal import ItemState
+from xnatctl.delivery.states import ItemState, StateView
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,
@@ -20,6 +20,7 @@ from xnatctl.errors import (
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import Level, Report, ReportItem
+from xnatctl.model.sequences import Lazy
 from xnatctl.xnat.importing import ImportUri
 
 #: The error of a run that delivered nothing, by the class of the failure that ended it.
@@ -46,63 +47,66 @@ _SERVERS_TROUBLE = (
 
 
 def incomplete(
-    states: Sequence[ItemState], unsendable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
+    states: StateView, unsendable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
 ) -> XnatctlError | None:
     """The error that ends a run in which a file was not delivered; None when all were.
 
     What the server's own rules filtered does not keep the rest from being archived: sending it again would change
     nothing. It is reported when the session is compared.
     """
-    undelivered = [state for state in states if not state.outcome.delivered]
-    if any(state.outcome.delivered for state in states):
-        undelivered = [state for state in undelivered if state.outcome is not Outcome.FILTERED]
+    undelivered = states.undelivered
+    if len(undelivered) < len(states):
+        undelivered = undelivered.without(Outcome.FILTERED)
     if not undelivered and not unsendable:
         return None
     total = len(states) + len(unsendable)
     missing = len(undelivered) + len(unsendable)
     if undelivered and len(undelivered) == len(states):
         return _nothing(undelivered, total)
-    names = [f"{state.item.path} ({state.reason or state.outcome})" for state in undelivered]
-    names += [f"{entry.path} ({entry.reason})" for entry in unsendable]
+    first = _name(undelivered[0]) if undelivered else f"{unsendable[0].path} ({unsendable[0].reason})"
     others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
-    first = "Run" if undelivered else f"{REMEDY}, then run"
-    hint = f"{first} the same command again to complete the session: {rerun}"
-    if not unsendable and all(state.outcome is Outcome.REJECTED for state in undelivered):
+    run = "Run" if undelivered else f"{REMEDY}, then run"
+    hint = f"{run} the same command again to complete the session: {rerun}"
+    if not unsendable and not undelivered.without(Outcome.REJECTED):
         hint = "What was refused now would be refused again: ask the administrator of the receiver, then run it again."
-    return DeliveryIncomplete(
-        f"{missing} of {total} files were not delivered, first {names[0]}.{others}",
-        hint=hint,
-    )
+    return DeliveryIncomplete(f"{missing} of {total} files were not delivered, first {first}.{others}", hint=hint)
 
 
-def filtered(states: Sequence[ItemState]) -> VerificationFailed | None:
+def _name(state: ItemState) -> str:
+    return f"{state.item.path} ({state.reason or state.outcome})"
+
+
+def filtered(states: StateView) -> VerificationFailed | None:
     """The error of a session in which the server's rules left something out; None when they did not."""
-    dropped = [state for state in states if state.outcome is Outcome.FILTERED]
+    dropped = states.having(Outcome.FILTERED)
     if not dropped:
         return None
+    first = dropped[0]
     return VerificationFailed(
-        f"The server took {len(dropped)} of {len(states)} files and did not store them, first {dropped[0].item.path}: "
-        f"{dropped[0].reason}.",
+        f"The server took {len(dropped)} of {len(states)} files and did not store them, first {first.item.path}: "
+        f"{first.reason}.",
         hint="Ask the administrator which series import filters and anonymisation rules are active for this project.",
     )
 
 
-def _nothing(undelivered: Sequence[ItemState], total: int) -> XnatctlError:
+def _nothing(undelivered: StateView, total: int) -> XnatctlError:
     """No file was delivered: the commonest reason decides the exit code."""
-    if all(state.outcome is Outcome.FILTERED for state in undelivered):
+    if not undelivered.without(Outcome.FILTERED):
         return VerificationFailed(
             f"The server took {total} files and stored none: {undelivered[0].reason}.",
             hint="Ask the administrator which series import filters are active for this project.",
         )
-    told = [state for state in undelivered if state.failure is not FailureClass.NONE] or list(undelivered)
-    failure = Counter(state.failure for state in told).most_common(1)[0][0]
-    first = next(state for state in told if state.failure is failure)
+    counts = Counter(state.failure for state in undelivered)
+    if len(counts) > 1:
+        del counts[FailureClass.NONE]  # of those that were not tried
+    failure = counts.most_common(1)[0][0]
+    first = next(state for state in undelivered if state.failure is failure)
     kind = _NOTHING_DELIVERED.get(failure, DeliveryIncomplete)
     hint = _SERVERS_TROUBLE if failure is FailureClass.UNPARSABLE else None
     return kind(f"None of {total} files was delivered: {first.reason or first.outcome}", hint=hint)
 
 
-def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) -> None:
+def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:
     """Items, counts and bytes of the report from the journal and the verification."""
     invalid = set(plan.invalid)
     unsendable = [
@@ -111,25 +115,32 @@ def fill_items(report: Report, states: Sequence[ItemState], plan: UploadPlan) ->
     for stage in plan.stages:
         title = stage.resource.title if stage.resource is not None else ""
         unsendable += [_unsendable(entry, Outcome.FAILED, title) for entry in stage.unreadable]
-    report.items = _Items(states, _Verdict(report), unsendable)
+    verdict = _Verdict(report)
+    report.items = _Items(states, verdict, unsendable)
     counts = report.counts
     counts.found = len(report.items)
     counts.excluded = len(report.excluded)
-    counts.skipped = sum(state.skipped for state in states)
-    counts.sent = sum(state.outcome.delivered and not state.skipped for state in states)
+    counts.skipped = counts.sent = counts.verified = report.bytes = 0
+    for state in states:
+        if state.skipped:
+            counts.skipped += 1
+        elif state.outcome.delivered:
+            counts.sent += 1
+            report.bytes += state.item.size
+        counts.verified += verdict.of(state)[0] is Outcome.VERIFIED
     counts.failed = counts.found - counts.sent - counts.skipped
-    counts.verified = sum(item.outcome is Outcome.VERIFIED for item in report.items)
-    report.bytes = sum(state.item.size for state in states if state.outcome.delivered and not state.skipped)
 
 
 #: Lines of a report that are kept once they have been made; more are made again each time.
-_MOST_KEPT = 20_000
+_MOST_KEPT = 16_384
 
 
-class _Items(Sequence[ReportItem]):
+class _Items(Lazy[ReportItem]):
     """The files of a report, each made when it is looked at: there may be a hundred thousand, and most never are."""
 
-    def __init__(self, states: Sequence[ItemState], verdict: _Verdict, unsendable: Sequence[ReportItem]) -> None:
+    __slots__ = ("_made", "_states", "_unsendable", "_verdict")
+
+    def __init__(self, states: StateView, verdict: _Verdict, unsendable: Sequence[ReportItem]) -> None:
         self._states = states
         self._verdict = verdict
         self._unsendable = unsendable
@@ -137,7 +148,7 @@ class _Items(Sequence[ReportItem]):
 
     def __iter__(self) -> Iterator[ReportItem]:
         if self._made is None:
-            made = (self[number] for number in range(len(self)))
+            made = chain(map(self._line, self._states), self._unsendable)
             if len(self) > _MOST_KEPT:
                 return made
             self._made = list(made)
@@ -146,19 +157,12 @@ class _Items(Sequence[ReportItem]):
     def __len__(self) -> int:
         return len(self._states) + len(self._unsendable)
 
-    @overload
-    def __getitem__(self, index: int) -> ReportItem: ...
+    def _at(self, number: int) -> ReportItem:
+        if number < len(self._states):
+            return self._line(self._states[number])
+        return self._unsendable[number - len(self._states)]
 
-    @overload
-    def __getitem__(self, index: slice) -> list[ReportItem]: ...
-
-    def __getitem__(self, index: int | slice) -> ReportItem | list[ReportItem]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        number = range(len(self))[index]
-        if number >= len(self._states):
-            return self._unsendable[number - len(self._states)]
-        state = self._states[number]
+    def _line(self, state: ItemState) -> ReportItem:
         item = state.item
         outcome, reason = self._verdict.of(state)
         return ReportItem(

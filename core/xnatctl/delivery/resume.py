@@ -6,9 +6,11 @@ that is not sent again was looked for now: its file is what it was, and its plac
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.preflight import Preflight, is_busy
 from xnatctl.delivery.settle import Clockwork
 from xnatctl.delivery.store import Past
@@ -19,6 +21,7 @@ from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
+from xnatctl.model.sequences import select
 from xnatctl.xnat import direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.importing import ImportUri
@@ -29,29 +32,45 @@ _AT_REST = frozenset({"RECEIVING", "ERROR"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ground:
-    """What a run may build on: member names that need not be sent, and the open places that hold some of them.
+    """What a run may build on: marks, one for each item, and the open places that hold some of the items.
 
-    `archived` are those among them that are in the archive already.
+    `proven` marks those that need not be sent, `archived` those among them that are in the archive already; no marks
+    at all = none is.
     """
 
-    proven: frozenset[str] = frozenset()
-    archived: frozenset[str] = frozenset()
+    proven: Sequence[int] = ()
+    archived: Sequence[int] = ()
     places: tuple[ImportUri, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def recall(items: Iterable[UploadItem], past: Mapping[str, Past]) -> tuple[list[UploadItem], list[UploadItem]]:
-    """The items that were delivered before and are the same files still; and those that changed since.
+class _Some:
+    """How many items of a kind there are, and the path of the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+
+    def add(self, item: UploadItem) -> None:
+        """One more."""
+        self.first = self.first if self.count else item.path
+        self.count += 1
+
+
+def recall(items: Sequence[UploadItem], journal: Journal, changed: _Some) -> Iterator[tuple[int, UploadItem, Past]]:
+    """The items that were delivered before and are the same files still, with their places; `changed` gets the others.
 
     Path, size and time decide; where those differ, the content does (DESIGN 5, "Journal").
     """
-    same: list[UploadItem] = []
-    changed: list[UploadItem] = []
-    for item in items:
-        before = past.get(item.name)
-        if before is not None and before.outcome.delivered:
-            (same if _unchanged(item, before) else changed).append(item)
-    return same, changed
+    if not journal.resuming:
+        return
+    for number, (item, before) in enumerate(zip(items, journal.recorded(items), strict=True)):
+        if before is None or not before.outcome.delivered:
+            continue
+        if _unchanged(item, before):
+            yield number, item, before
+        else:
+            changed.add(item)
 
 
 def _unchanged(item: UploadItem, before: Past) -> bool:
@@ -65,60 +84,61 @@ def _unchanged(item: UploadItem, before: Past) -> bool:
         return False
 
 
-def survey_receiver(items: Sequence[UploadItem], past: Mapping[str, Past]) -> Ground:
+def survey_receiver(items: Sequence[UploadItem], journal: Journal) -> Ground:
     """What a receiver took earlier; nothing more can be asked of it."""
-    same, changed = recall(items, past)
-    return Ground(proven=frozenset(item.name for item in same), warnings=_changed(changed))
+    changed, proven = _Some(), bytearray(len(items))
+    for number, _, _ in recall(items, journal, changed):
+        proven[number] = 1
+    return Ground(proven=proven, warnings=_changed(changed))
 
 
 def survey(
-    client: XnatClient,
-    check: Preflight,
-    items: Sequence[UploadItem],
-    past: Mapping[str, Past],
-    places: Collection[str],
-    *,
-    archive_counts: bool,
+    client: XnatClient, check: Preflight, items: Sequence[UploadItem], journal: Journal, *, archive_counts: bool
 ) -> Ground:
     """What earlier runs delivered and the server still has where it was asked for.
 
     `archive_counts`: what is in the archive is in the right place. Raises Refused when the session was moved to
     another project.
     """
-    same, changed = recall(items, past)
-    if not same:
-        return Ground(warnings=_changed(changed))
+    changed, proven, archived = _Some(), bytearray(len(items)), bytearray(len(items))
     study = items[0].study_instance_uid
-    live = {uri.text: uri for uri in _live(client, check, study, places)}
-    waiting = [item for item in same if past[item.name].uri in live]
-    proven = {item.name for item in waiting}
-    others = [item for item in same if item.name not in proven]
-    archived: set[str] = set()
+    live: dict[str, ImportUri] | None = None
+    needed: set[str] = set()
+    others = array("I")
+    for number, _, before in recall(items, journal, changed):
+        if live is None:  # nothing is asked where nothing was delivered
+            live = {uri.text: uri for uri in _live(client, check, study, journal.places)}
+        if before.uri in live:
+            proven[number] = 1
+            needed.add(before.uri)
+        else:
+            others.append(number)
+    if live is None:
+        return Ground(warnings=_changed(changed))
     if others and check.existing is not None and archive_counts:
-        archived = held(client, check.existing.id, others)
-        proven |= archived
-    lost = [item for item in same if item.name not in proven]
+        for place in held(client, check.existing.id, select(items, others)):
+            proven[others[place]] = archived[others[place]] = 1
     warnings = [*_changed(changed)]
+    lost = [number for number in others if not proven[number]]
     if lost and (archive_counts or check.existing is None):
         if check.existing is None and not live:
             _refuse_moved(client, check.destination, study)
         warnings.append(
             f"{len(lost)} files that were delivered before are no longer on the server; sending them again "
-            f"(first {lost[0].path})."
+            f"(first {items[lost[0]].path})."
         )
-    needed = {past[item.name].uri for item in waiting}
     return Ground(
-        proven=frozenset(proven),
-        archived=frozenset(archived),
+        proven=proven,
+        archived=archived,
         places=tuple(uri for text, uri in live.items() if text in needed),
         warnings=tuple(warnings),
     )
 
 
-def _changed(changed: Sequence[UploadItem]) -> tuple[str, ...]:
-    if not changed:
+def _changed(changed: _Some) -> tuple[str, ...]:
+    if not changed.count:
         return ()
-    return (f"{len(changed)} files changed since they were delivered; sending them again (first {changed[0].path}).",)
+    return (f"{changed.count} files changed since they were delivered; sending them again (first {changed.first}).",)
 
 
 def _live(client: XnatClient, check: Preflight, study: str, places: Collection[str]) -> list[ImportUri]:
@@ -136,22 +156,20 @@ def _live(client: XnatClient, check: Preflight, study: str, places: Collection[s
     return found
 
 
-def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> set[str]:
-    """The member names of the items that an archived session holds: by UID, or by number where it shows no UIDs."""
+def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> Iterator[int]:
+    """The places of the items that an archived session holds: by UID, or by number where it shows no UIDs."""
     counts = listing.dicom_file_counts(client, session_id)
     scans: dict[str, list[str]] = {}
     for scan in listing.scans(client, session_id):
         scans.setdefault(scan.uid, []).append(scan.id)
-    names: set[str] = set()
     for series in by_series(items):
         own = scans.get(series.uid, [])
         uids = frozenset[str]().union(*(listing.dicom_catalog_uids(client, session_id, scan) for scan in own))
         counted = sum(counts.get(scan, 0) for scan in own)
         blind = len(uids) < counted  # entries without a UID: only their number can be compared
-        for uid, item in series.items.items():
-            if uid in uids or (blind and counted >= len(series.held)):
-                names.add(item.name)
-    return names
+        for place, item in zip(series.numbers, series.held, strict=True):
+            if item.sop_instance_uid in uids or (blind and counted >= len(series.held)):
+                yield place
 
 
 def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> None:

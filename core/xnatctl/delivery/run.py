@@ -7,7 +7,6 @@ resources that follow each other, which are carried out side by side.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resource.group import ResourceGroup
 from xnatctl.delivery.session_leg import SessionLeg
+from xnatctl.delivery.states import States, StateView
 from xnatctl.errors import (
     DeliveryIncomplete,
     Interrupted,
@@ -27,6 +27,7 @@ from xnatctl.errors import (
     XnatctlError,
 )
 from xnatctl.model.events import EventKind
+from xnatctl.model.index import Index
 from xnatctl.model.plan import Payload, Stage, StageKind, UploadPlan
 from xnatctl.model.report import PlaceState, Report, Status, joined
 
@@ -91,7 +92,7 @@ class PlanRun:
         """The error for what could not be read and may be for any resource; a session is not archived without it."""
         if any(isinstance(leg, SessionLeg) for leg in self._legs):
             return None
-        return incomplete((), self._course.plan.unsendable, (), self._course.runtime.rerun)
+        return incomplete(StateView(States(), ()), self._course.plan.unsendable, (), self._course.runtime.rerun)
 
     def _say_later(self) -> None:
         """The command that finishes the job when the session is in the archive, where the planner named one."""
@@ -145,9 +146,13 @@ def _kind(stage: Stage) -> str:
 
 def _check_paths(plan: UploadPlan) -> None:
     """Files are told apart by their paths, in the report and in the journal."""
-    twice = [path for path, count in Counter(item.path for item in plan.items).items() if count > 1]
-    if twice:
-        raise UsageError(f"The plan sends {twice[0]} twice.", hint="This is a fault of the plugin that planned it.")
+    items = plan.items
+    known = Index(lambda number: items[number].path)
+    for number, item in enumerate(items):
+        if known.add(item.path) != number:
+            raise UsageError(
+                f"The plan sends {item.path} twice.", hint="This is a fault of the plugin that planned it."
+            )
 
 
 def together(errors: Sequence[XnatctlError]) -> XnatctlError:

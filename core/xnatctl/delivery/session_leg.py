@@ -9,15 +9,17 @@ from xnatctl.delivery import settle, verify
 from xnatctl.delivery.course import Course, context_for
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.importer import SessionImporter
-from xnatctl.delivery.journal import ItemState, Phase
+from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, incomplete
 from xnatctl.delivery.resume import Ground, await_quiet, survey
+from xnatctl.delivery.states import StateView
 from xnatctl.errors import NotArchived, VerificationFailed
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState, Verification
+from xnatctl.model.sequences import joined, marked
 from xnatctl.model.words import counted
 from xnatctl.xnat.listing import SessionInfo
 
@@ -37,7 +39,7 @@ class SessionLeg:
         self._pause = course.pause
         self._send = next(stage for stage in stages if stage.kind is StageKind.SEND)
         self._was_there = False
-        self._archived: frozenset[str] = frozenset()
+        self._archived: Sequence[int] = ()
         self.report = course.report
 
     @property
@@ -51,9 +53,7 @@ class SessionLeg:
         journal, plan = self._journal, self._plan
         # After a review the session is in the archive, which is where what was left for review belongs in the end.
         archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
-        ground = survey(
-            self._client, check, plan.items, self._course.past, journal.places, archive_counts=archive_counts
-        )
+        ground = survey(self._client, check, plan.items, journal, archive_counts=archive_counts)
         for warning in [*check.warnings, *ground.warnings]:
             self._course.warn(warning)
         ours = journal.phase not in ("", Phase.DONE) and not journal.before("was_there")
@@ -61,9 +61,9 @@ class SessionLeg:
         importer = self._importer(check, ground)
         self._archived = ground.archived
         self._course.begin(was_there="yes" if self._was_there else "", study=self._study)
-        left = journal.open(plan.items, ground.proven, past=self._course.past)
-        others = [item for stage in self._course.plan.stages if stage.resource is not None for item in stage.items]
-        self._course.started([*left, *others])
+        left = journal.open(plan.items, ground.proven)
+        others = [stage.items for stage in self._course.plan.stages if stage.resource is not None]
+        self._course.started(joined([left, *others]))
         self._send_items(importer, left)
         self._refuse_incomplete(importer)
         journal.enter(Phase.SETTLING)
@@ -177,7 +177,7 @@ class SessionLeg:
     def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Verification:
         """Have the server count; what came up short is sent again, once, and counted again."""
         client = self._client
-        items = tuple(item for item in self._delivered() if item.name not in self._archived)
+        items = self._delivered(staged=True)
         settle.build(client, ref, self._course.clockwork, self._runtime.tell)
         verification = verify.verify_staged(client, ref, items)
         missing = verify.short_series(verification, items)
@@ -223,9 +223,13 @@ class SessionLeg:
             "the report names each one.",
         )
 
-    def _delivered(self) -> tuple[UploadItem, ...]:
-        """What the server says it has; the rest is reported on its own."""
-        return tuple(state.item for state in self._states() if state.outcome.delivered)
+    def _delivered(self, *, staged: bool = False) -> Sequence[UploadItem]:
+        """What the server says it has, all or what is not archived yet; the rest is reported on its own."""
+        states = self._states()
+        if not staged or not any(self._archived):
+            return states.delivered.items
+        both = zip(states, self._archived, strict=True)
+        return marked(states.items, (state.outcome.delivered and not archived for state, archived in both))
 
-    def _states(self) -> tuple[ItemState, ...]:
+    def _states(self) -> StateView:
         return self._journal.states(None)

@@ -38,6 +38,8 @@ CREATE TABLE items (
 ) WITHOUT ROWID;
 """
 _BUSY_SECONDS = 10.0
+#: KiB of a journal that SQLite keeps in memory; the rest is in the cache of the operating system.
+_CACHE = 512
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -57,7 +59,6 @@ class Past:
     uri: str | None
     attempts: int
     reason: str | None = None
-    current: bool = True
 
     def describes(self, item: UploadItem) -> bool:
         """True when the file is what it was then, as far as path, size and time tell."""
@@ -116,6 +117,7 @@ class Store:
                 _check_kind(db, self.path)
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
+                db.execute(f"PRAGMA cache_size = -{_CACHE}")
                 if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                     _create(db)
             except BaseException:
@@ -145,10 +147,11 @@ class Store:
         with self._write_lock, explained(self.path):
             return tuple(uri for (uri,) in self._db.execute("SELECT uri FROM places"))
 
-    def past(self) -> dict[str, Past]:
-        """What earlier runs recorded, by member name."""
+    def find(self, names: Sequence[str]) -> dict[str, Past]:
+        """What earlier runs recorded of some files, by member name."""
+        marks = ",".join("?" * len(names))
         with self._write_lock, explained(self.path):
-            return dict(_rows(self._db, -1))
+            return dict(_rows(self._db, f"WHERE name IN ({marks})", list(map(encode, names))))
 
     def untouched(self) -> bool:
         """True when nothing was sent, and nothing is known of any file."""
@@ -289,13 +292,13 @@ def items_of(path: Path) -> list[Past]:
     """The instances of the latest run of a journal, in the order of their paths. Raises JournalError."""
     with _reading(path) as db:
         run = int(dict(db.execute("SELECT key, value FROM meta"))["run"])
-        found = [past for _, past in _rows(db, run)]
-    return sorted((past for past in found if past.current), key=lambda past: past.path)
+        return [past for _, past in _rows(db, "WHERE run = ? ORDER BY path", [run])]
 
 
-def _rows(db: sqlite3.Connection, run: int) -> Iterator[tuple[str, Past]]:
-    rows = db.execute("SELECT name, path, size, mtime_ns, digest, outcome, uri, attempts, reason, run FROM items")
-    for name, path, size, mtime_ns, digest, outcome, uri, attempts, reason, its_run in rows:
+def _rows(db: sqlite3.Connection, where: str, values: Sequence[object]) -> Iterator[tuple[str, Past]]:
+    columns = "name, path, size, mtime_ns, digest, outcome, uri, attempts, reason"
+    rows = db.execute(f"SELECT {columns} FROM items {where}", values)  # noqa: S608 - `where` is of this module
+    for name, path, size, mtime_ns, digest, outcome, uri, attempts, reason in rows:
         yield (
             decode(name),
             Past(
@@ -307,7 +310,6 @@ def _rows(db: sqlite3.Connection, run: int) -> Iterator[tuple[str, Past]]:
                 uri=uri,
                 attempts=attempts,
                 reason=decode(reason) if reason is not None else None,
-                current=run in (-1, its_run),
             ),
         )
 

@@ -6,12 +6,13 @@ The UIDs are in the DICOM catalogs (contract xnat-api 2.5); the prearchive shows
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import Difference, Level, Verification
+from xnatctl.model.sequences import marked, places, select
 from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import ScanInfo
@@ -19,26 +20,21 @@ from xnatctl.xnat.listing import ScanInfo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """One series on disk."""
+    """One series on disk; `numbers` are the places of what it holds among the items that it was made of."""
 
     uid: str
     number: str
     held: Sequence[UploadItem]
-
-    @property
-    def items(self) -> Mapping[str, UploadItem]:
-        """Its items by SOP Instance UID; made when it is looked at, because all series at once would be many."""
-        return {item.sop_instance_uid: item for item in self.held}
+    numbers: Sequence[int]
 
 
-def by_series(items: Iterable[UploadItem]) -> tuple[Series, ...]:
+def by_series(items: Sequence[UploadItem]) -> tuple[Series, ...]:
     """The series of the items, in their order."""
-    groups: dict[str, list[UploadItem]] = {}
-    numbers: dict[str, str] = {}
-    for item in items:
-        groups.setdefault(item.series_instance_uid, []).append(item)
-        numbers.setdefault(item.series_instance_uid, item.series_number)
-    return tuple(Series(uid=uid, number=numbers[uid], held=group) for uid, group in groups.items())
+    series = []
+    for uid, numbers in places(items, lambda item: item.series_instance_uid).items():
+        held = select(items, numbers)
+        series.append(Series(uid=uid, number=held[0].series_number, held=held, numbers=numbers))
+    return tuple(series)
 
 
 def verify_archived(
@@ -77,11 +73,13 @@ def _compare_series(
     if len(found) < counted:
         # Entries without a UID: the catalog cannot say which instances these are, only how many.
         return _compare_counts(series, counted, differences, was_there=was_there)
-    items = series.items
-    for uid, item in items.items():
-        if uid not in found:
+    there = 0
+    for item in series.held:
+        if item.sop_instance_uid in found:
+            there += 1
+        else:
             differences.append(_missing(series, item, "not found on the server"))
-    if not was_there:
+    if not was_there and there < len(found):
         differences += [
             Difference(
                 kind="extra",
@@ -89,7 +87,7 @@ def _compare_series(
                 series_instance_uid=series.uid,
                 sop_instance_uid=uid,
             )
-            for uid in sorted(found - set(items))
+            for uid in sorted(found.difference(item.sop_instance_uid for item in series.held))
         ]
     return Level.UID
 
@@ -135,17 +133,13 @@ def verify_staged(client: XnatClient, ref: PrearchiveRef, items: Sequence[Upload
     return verification
 
 
-def short_series(verification: Verification, items: Sequence[UploadItem]) -> tuple[UploadItem, ...]:
+def short_series(verification: Verification, items: Sequence[UploadItem]) -> Sequence[UploadItem]:
     """The items that may be missing on the server: those of the series that came up short, or all."""
     short = [d for d in verification.differences if (d.found or 0) < (d.expected or 0)]
     if any(not difference.series_instance_uid for difference in short):
-        return tuple(items)
+        return items
     uids = {difference.series_instance_uid for difference in short}
-    return tuple(item for item in items if item.series_instance_uid in uids)
-
-
-def _all(series: Series) -> Iterable[UploadItem]:
-    return series.held
+    return marked(items, (item.series_instance_uid in uids for item in items)) if uids else ()
 
 
 def _missing(series: Series, item: UploadItem, message: str) -> Difference:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnatctl.inventory.archives import looks_like_archive
 from xnatctl.inventory.part10 import is_dicom
 from xnatctl.inventory.tree import Gatherer, Read, Walk, status_of
+from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion, Source, UploadItem
 
 
@@ -23,7 +25,7 @@ class FileInventory:
     """
 
     root: str
-    items: tuple[UploadItem, ...] = ()
+    items: Sequence[UploadItem] = ()
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     dicom: tuple[str, ...] = ()
@@ -50,7 +52,7 @@ def scan_files(path: str, *, follow_symlinks: bool = False, prefix: str = "") ->
         gatherer.file(os.path.basename(path), os.path.abspath(path))
     return FileInventory(
         root=path,
-        items=tuple(sorted(gatherer.items, key=lambda item: item.path)),
+        items=packed(sorted(gatherer.items, key=lambda item: item.path)),
         excluded=tuple(gatherer.named(gatherer.excluded)),
         unreadable=tuple(gatherer.named(gatherer.unreadable)),
         dicom=tuple(sorted(gatherer.dicom)),

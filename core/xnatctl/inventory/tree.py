@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -116,28 +117,27 @@ class Walk:
                 self._gatherer.exclude(relative, "symbolic link to a directory that is looked at already", seen=False)
                 return
             self._entered.add(key)
-            with os.scandir(full) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+            entries = _Entries(full)
         except OSError as error:
             self._gatherer.cannot_read(relative or ".", f"directory cannot be read: {error.strerror}")
             return
-        if all(litter(entry.name) for entry in entries):
+        if all(litter(name) for name, _ in entries):
             self._gatherer.empty.append(relative or ".")
-        for entry in entries:
-            path = f"{relative}/{entry.name}" if relative else entry.name
-            if (reason := litter(entry.name)) is not None:
-                self._gatherer.exclude(path, reason, seen=not entry.is_dir(follow_symlinks=False))
-            elif entry.is_symlink():
-                self._link(entry, path)
-            elif entry.is_dir(follow_symlinks=False):
-                yield entry.path, path
-            elif entry.is_file(follow_symlinks=False):
-                self._gatherer.file(path, entry.path)
+        for name, kind in entries:
+            path, there = f"{relative}/{name}" if relative else name, os.path.join(full, name)
+            if (reason := litter(name)) is not None:
+                self._gatherer.exclude(path, reason, seen=kind != _DIRECTORY)
+            elif kind == _LINK:
+                self._link(there, path)
+            elif kind == _DIRECTORY:
+                yield there, path
+            elif kind == _FILE:
+                self._gatherer.file(path, there)
             else:
                 self._gatherer.exclude(path, "not a regular file")
 
-    def _link(self, entry: os.DirEntry[str], path: str) -> None:
-        target = os.path.realpath(entry.path)
+    def _link(self, full: str, path: str) -> None:
+        target = os.path.realpath(full)
         inside = target == self._root or target.startswith(self._root.rstrip("/") + "/")
         if not os.path.exists(target):
             self._gatherer.exclude(path, "symbolic link to nothing")
@@ -149,3 +149,30 @@ class Walk:
             self._gatherer.file(path, target)
         else:
             self._gatherer.exclude(path, "not a regular file")
+
+
+_DIRECTORY, _FILE, _LINK, _OTHER = "d", "f", "l", "o"
+
+
+class _Entries:
+    """Name and kind of what a directory holds, by name; all in one text, because there may be a hundred thousand."""
+
+    _EACH = re.compile("([^\0]+)\0(.)")
+
+    def __init__(self, directory: str) -> None:
+        with os.scandir(directory) as listing:
+            # No name holds the mark between, and nothing comes before it: so the order is that of the names.
+            entries = [f"{entry.name}\0{_kind(entry)}" for entry in listing]
+        entries.sort()
+        self._text = "".join(entries)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((found[1], found[2]) for found in self._EACH.finditer(self._text))
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return _LINK
+    if entry.is_dir(follow_symlinks=False):
+        return _DIRECTORY
+    return _FILE if entry.is_file(follow_symlinks=False) else _OTHER

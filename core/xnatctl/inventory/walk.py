@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Mapping
+from array import array
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from sys import intern
 
 from xnatctl.errors import PermissionDenied
 from xnatctl.inventory import archives
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.tree import Gatherer, Read, Walk, litter, status_of
-from xnatctl.model.plan import Exclusion, Source, UploadItem, below
+from xnatctl.model.index import Index
+from xnatctl.model.packed import Packer
+from xnatctl.model.plan import Exclusion, Source, UploadItem
+from xnatctl.model.sequences import grouped
 
 #: Why a member that is an archive file itself is left out.
 NESTED = "an archive inside the archive"
@@ -21,12 +24,16 @@ NESTED = "an archive inside the archive"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """The items of one study, the folders that hold them, and how many patients they name."""
+    """The items of one study, and how many patients they name."""
 
     uid: str
-    items: tuple[UploadItem, ...]
-    folders: tuple[str, ...]
+    items: Sequence[UploadItem]
     patients: int
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that hold the items."""
+        return tuple(dict.fromkeys(os.path.dirname(item.path) or "." for item in self.items))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +49,8 @@ class Conflict:
 class Inventory:
     """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
 
-    `warnings` are about studies, `notes` about all that was found.
+    `items` are in the order in which they were found, those of one series together. `warnings` are about
+    studies, `notes` about all that was found.
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
     `patients` are the hashed patient IDs of each study, by its UID, and `begun` puts studies in order of time.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
@@ -52,7 +60,7 @@ class Inventory:
 
     root: str
     kind: str
-    items: tuple[UploadItem, ...] = ()
+    items: Sequence[UploadItem] = ()
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     invalid: tuple[Exclusion, ...] = ()
@@ -62,7 +70,7 @@ class Inventory:
     files_seen: int = 0
     patients: dict[str, set[str]] = field(default_factory=dict)
     begun: dict[str, str] = field(default_factory=dict)
-    others: tuple[UploadItem, ...] = ()
+    others: Sequence[UploadItem] = ()
     packed: frozenset[str] = frozenset()
     unsent_dicom: frozenset[str] = frozenset()
     empty_directories: tuple[str, ...] = ()
@@ -80,18 +88,10 @@ class Inventory:
     @property
     def studies(self) -> list[Study]:
         """The studies, in the order in which they were found."""
-        groups: dict[str, list[UploadItem]] = {}
-        for item in self.items:
-            groups.setdefault(item.study_instance_uid, []).append(item)
-        return [
-            Study(
-                uid=uid,
-                items=tuple(items),
-                folders=tuple(dict.fromkeys(os.path.dirname(item.path) or "." for item in items)),
-                patients=len(self.patients.get(uid, ())),
-            )
-            for uid, items in groups.items()
-        ]
+        groups: dict[str, Sequence[UploadItem]] = dict.fromkeys(self.patients, self.items)
+        if len(groups) != 1:
+            groups = grouped(self.items, lambda item: item.study_instance_uid)
+        return [Study(uid=uid, items=items, patients=len(self.patients.get(uid, ()))) for uid, items in groups.items()]
 
 
 def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
@@ -123,12 +123,14 @@ class _Collector(Gatherer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._items: dict[str, UploadItem] = {}
+        self._items = Packer()
+        self._places = array("Q")
+        self._known = Index(lambda number: self._items.at(self._places[number]).sop_instance_uid)
         self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
         self._begun: dict[str, str] = {}
-        self._others: list[UploadItem] = []
+        self._others = Packer()
         self._packed: set[str] = set()
         self._unsent: set[str] = set()
         self._named: dict[str, int] = {}
@@ -142,7 +144,7 @@ class _Collector(Gatherer):
         self._invalid.append(Exclusion(path=path, reason=str(problem)))
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
-        source = _source(path, full)
+        source = Source(path=full)
         if status.st_size == 0:
             self.exclude(path, "empty file")
             self._other(path, source, status)
@@ -162,7 +164,7 @@ class _Collector(Gatherer):
                 self._packed.add(path)
 
     def _other(self, path: str, source: Source, status: os.stat_result) -> None:
-        self._others.append(
+        self._others.add(
             UploadItem(
                 path=path,
                 source=source,
@@ -233,14 +235,16 @@ class _Collector(Gatherer):
             transfer_syntax_uid=header.transfer_syntax_uid,
             number_of_frames=header.number_of_frames,
         )
-        first = self._items.setdefault(header.sop_instance_uid, item)
-        if first is item:
+        number = self._known.add(header.sop_instance_uid)
+        if number == len(self._places):
+            self._places.append(self._items.add(item, (header.study_instance_uid, header.series_instance_uid)))
             self.seen += 1
             self._patients.setdefault(header.study_instance_uid, set()).add(header.patient_hash)
             if header.study_time:
                 known = self._begun.setdefault(header.study_instance_uid, header.study_time)
                 self._begun[header.study_instance_uid] = min(known, header.study_time)
             return True
+        first = self._items.at(self._places[number])
         if same_content(first, item):
             self.exclude(path, f"duplicate of {first.path}")
         else:
@@ -249,11 +253,12 @@ class _Collector(Gatherer):
         return False
 
     def inventory(self, root: str, kind: str) -> Inventory:
-        """Everything that was collected."""
+        """Everything that was collected; nothing is, afterwards."""
+        del self._known, self._places
         return Inventory(
             root=root,
             kind=kind,
-            items=tuple(self._items.values()),
+            items=self._items.build(),
             excluded=tuple(self.excluded),
             unreadable=tuple(self.unreadable),
             invalid=tuple(self._invalid),
@@ -262,7 +267,7 @@ class _Collector(Gatherer):
             files_seen=self.seen,
             patients=self._patients,
             begun=self._begun,
-            others=tuple(self._others),
+            others=self._others.build(),
             packed=frozenset(self._packed),
             unsent_dicom=frozenset(self._unsent),
             empty_directories=tuple(self.empty),
@@ -272,8 +277,3 @@ class _Collector(Gatherer):
 def patient_warnings(patients: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """What is to be said of studies that more than one patient is in; hashed patient IDs by study."""
     return tuple(f"Study {uid} names more than one patient ID." for uid, ids in patients.items() if len(ids) > 1)
-
-
-def _source(path: str, full: str) -> Source:
-    """Where a file lies; one that was not reached by a link lies at its path below the root."""
-    return below(intern(full[: -len(path) - 1])) if full.endswith(f"/{path}") else Source(path=full)

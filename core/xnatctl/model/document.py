@@ -19,6 +19,9 @@ class Extent(StrEnum):
     IDENTIFIERS = "identifiers"
     ROWS = "rows"  # with columns and summary
     WHOLE = "whole"  # `data` too
+    STREAMED = (
+        "streamed"  # `data` too, in which a list of many entries may be any sequence that makes them as it is read
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

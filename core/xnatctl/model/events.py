@@ -19,7 +19,7 @@ class EventKind(StrEnum):
     STAGE_STARTED = "stage-started"  # data: stage; skipped, skipped_bytes: of what was to be sent, proven meanwhile
     BATCH_STARTED = "batch-started"  # data: batch, files, bytes
     BYTES_SENT = "bytes-sent"  # data: bytes (an increment)
-    ITEM_DONE = "item-done"  # data: path, outcome, reason, bytes
+    ITEM_DONE = "item-done"  # data: path, outcome, reason, bytes; again: it was delivered before
     BATCH_DONE = "batch-done"  # data: batch, files
     RETRY = "retry"  # data: batch, reason, seconds
     SETTLING = "settling"  # data: state

@@ -6,12 +6,13 @@ A plan is JSON both ways and running it needs nothing of the process that made i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
+from xnatctl.model.sequences import joined
 
 PLAN_SCHEMA = "xnatctl.plan/1"
 
@@ -64,8 +65,13 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Item:
-    """The fields of an item as they are held."""
+class UploadItem:
+    """One file to send, with what planning and verifying need of its header.
+
+    `path` is relative to the root of the upload and is what people read; `size` is in bytes;
+    `mtime_ns` and `inode` find a source that changed. For a resource the DICOM fields are empty and
+    `name` is the path inside the resource; an instance that is given none is called `<SOPInstanceUID>.dcm`.
+    """
 
     path: str
     source: Source
@@ -82,39 +88,9 @@ class _Item:
     transfer_syntax_uid: str = ""
     number_of_frames: int = 1
 
-
-def below(directory: str) -> Source:
-    """The source of an item whose file lies at its `path` below a directory; held as the directory alone."""
-    return cast("Source", directory)
-
-
-_source, _name = vars(_Item)["source"], vars(_Item)["name"]  # the slots themselves
-
-
-class UploadItem(_Item):
-    """One file to send, with what planning and verifying need of its header.
-
-    `path` is relative to the root of the upload and is what people read; `size` is in bytes;
-    `mtime_ns` and `inode` find a source that changed. For a resource the DICOM fields are empty and
-    `name` is the path inside the resource.
-
-    There may be a hundred thousand of them, so two fields may be held in short and read as always: a `source` that was
-    made by `below`, and no `name` for an instance, which is called `<SOPInstanceUID>.dcm`.
-    """
-
-    __slots__ = ()
-
-    if not TYPE_CHECKING:
-
-        def _get_source(self) -> Source:
-            held = _source.__get__(self)
-            return held if isinstance(held, Source) else Source(path=f"{held}/{self.path}")
-
-        def _get_name(self) -> str:
-            return _name.__get__(self) or f"{self.sop_instance_uid}.dcm"
-
-        source = property(_get_source, _source.__set__)
-        name = property(_get_name, _name.__set__)
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.sop_instance_uid}.dcm")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +133,7 @@ class Stage:
     name: str
     transport: str | None = None
     payload: Payload = Payload.DICOM
-    items: tuple[UploadItem, ...] = ()
+    items: Sequence[UploadItem] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     resource: ResourceRef | None = None
     overwrite: bool = False
@@ -231,9 +207,9 @@ class UploadPlan:
     schema: str = PLAN_SCHEMA
 
     @property
-    def items(self) -> tuple[UploadItem, ...]:
+    def items(self) -> Sequence[UploadItem]:
         """The items of all send stages, in order."""
-        return tuple(item for stage in self.stages for item in stage.items)
+        return joined(stage.items for stage in self.stages)
 
     @property
     def unsendable(self) -> tuple[Exclusion, ...]:
@@ -242,7 +218,11 @@ class UploadPlan:
 
     def as_document(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        bare = replace(self, stages=tuple(replace(stage, items=()) for stage in self.stages))
+        document = asdict(bare)
+        for entry, stage in zip(document["stages"], self.stages, strict=True):
+            entry["items"] = tuple(asdict(item) for item in stage.items)
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> UploadPlan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
@@ -11,6 +11,7 @@ from typing import Any
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
 from xnatctl.model.refs import Destination, ResourceLevel
+from xnatctl.model.sequences import Lazy
 
 REPORT_SCHEMA = "xnatctl.report/1"
 
@@ -179,6 +180,12 @@ class Report:
 
     def as_document(self) -> dict[str, Any]:
         """The JSON document of DESIGN 7, keys in its order."""
+        document = self.as_outline()
+        document["items"] = list(document["items"])
+        return document
+
+    def as_outline(self) -> dict[str, Any]:
+        """`as_document`, in which the items are a sequence that makes each entry as it is read."""
         return {
             "schema": REPORT_SCHEMA,
             "command": self.command,
@@ -191,10 +198,31 @@ class Report:
             "verification": asdict(self.verification),
             "studies": [asdict(study) for study in self.studies],
             "resources": [asdict(resource) for resource in self.resources],
-            # `asdict` copies every text of every file; there may be a hundred thousand.
-            "items": [dict(zip(_ITEM_NAMES, _item_values(item), strict=True)) for item in self.items],
+            "items": _Entries(self.items),
             "excluded": [{"path": entry.path, "reason": entry.reason} for entry in self.excluded],
             "warnings": list(self.warnings),
             "next": list(self.next),
             "error": self.error,
         }
+
+
+class _Entries(Lazy[dict[str, Any]]):
+    """The files of a report as plain data."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Sequence[ReportItem]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def _at(self, number: int) -> dict[str, Any]:
+        return _entry(self._items[number])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(_entry, self._items)
+
+
+def _entry(item: ReportItem) -> dict[str, Any]:
+    return dict(zip(_ITEM_NAMES, _item_values(item), strict=True))  # `asdict` would copy every text of every file

@@ -49,7 +49,7 @@ class TransportContract(ABC):
     def items(self, directory: Path) -> tuple[UploadItem, ...]:
         """Real instances of two series."""
         write_exam(directory, series=2, instances=7, seed=11)
-        return scan_path(str(directory)).items
+        return tuple(scan_path(str(directory)).items)
 
     def test_it_describes_itself_without_a_server(self) -> None:
         context = make_context(options=self.options)

@@ -8,11 +8,11 @@ from contextlib import closing
 
 import pytest
 
+from xnatctl.delivery.batches import cut_batches
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.planning import cut_batches
 from xnatctl.delivery.retry import Pause, RetryPolicy
-from xnatctl.delivery.store import Store
+from xnatctl.delivery.store import Store, items_of
 from xnatctl.errors import ConnectionFailed, TransportError
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.refs import Destination
@@ -188,10 +188,7 @@ def test_an_answer_is_in_the_journal_before_the_next_item_goes(deliver, tmp_path
         journal.begin({})
 
         def answer(item, transport):
-            from xnatctl.delivery.store import Store as Reader
-
-            with closing(Reader(path)) as reader:
-                seen.append(sum(past.outcome.delivered for past in reader.past().values()))
+            seen.append(sum(past.outcome.delivered for past in items_of(path)))
             return Outcome.ACCEPTED
 
         deliver(Receiver(answer=answer), count=12, workers=1, journal=journal)

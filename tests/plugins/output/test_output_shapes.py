@@ -98,8 +98,8 @@ def test_summary_lines_follow_the_table():
 def run_events(count, *, quiet=False, twice=False):
     progress.observe(Event(kind=EventKind.RUN_STARTED, data={"files": count, "bytes": count, "quiet": quiet}))
     for number in range(count):
-        for _ in range(2 if twice else 1):
-            data = {"path": f"f{number}", "outcome": "accepted", "bytes": 1}
+        for again in (False, True) if twice else (False,):
+            data = {"path": f"f{number}", "outcome": "accepted", "bytes": 1, "again": again}
             progress.observe(Event(kind=EventKind.ITEM_DONE, data=data))
     progress.observe(Event(kind=EventKind.RUN_DONE))
 

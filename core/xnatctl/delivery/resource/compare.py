@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 
-from xnatctl.delivery.journal import Journal, record_name
+from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.store import Past
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import content_hash
@@ -34,12 +33,11 @@ class Match(StrEnum):
 
 
 class Comparer:
-    """Compares the files of one resource; `past` is what earlier runs recorded, by name in the journal."""
+    """Compares the files of one resource."""
 
-    def __init__(self, journal: Journal, resource: ResourceRef, past: Mapping[str, Past]) -> None:
+    def __init__(self, journal: Journal, resource: ResourceRef) -> None:
         self._journal = journal
         self._resource = resource
-        self._past = past
         self._read: dict[str, str] = {}
 
     def match(self, item: UploadItem, file: FileInfo | None) -> Match:
@@ -79,4 +77,4 @@ class Comparer:
         return before is not None and before.attempts > 0 and before.outcome in _UNFINISHED
 
     def _before(self, item: UploadItem) -> Past | None:
-        return self._past.get(record_name(item, self._resource))
+        return next(self._journal.recorded((item,), self._resource))

@@ -12,6 +12,7 @@ from xnatctl.errors import DeliveryIncomplete, JournalError, Refused, UsageError
 from xnatctl.model.events import Emit
 from xnatctl.model.plan import Stage, StageKind
 from xnatctl.model.report import PlaceState
+from xnatctl.model.sequences import joined
 
 _Step = Callable[[ResourceLeg, Emit], None]
 
@@ -56,7 +57,7 @@ class ResourceGroup:
         for leg in ready:
             leg.enter(announced=not first)
         if first:
-            self._course.started(item for leg in ready for item in leg.left)
+            self._course.started(joined(leg.left for leg in ready))
 
     def _side_by_side(self, legs: Sequence[ResourceLeg], step: _Step) -> None:
         """One step of every leg, as many at once as there are workers. Raises Interrupted, JournalError."""
@@ -104,7 +105,7 @@ class ResourceGroup:
         if any(leg.error is not None and leg.error.exit_code in (5, 6) for leg in failed):
             self._course.report.next.append(self._course.runtime.rerun)
         errors = [leg.error for leg in failed if leg.error is not None]
-        nothing = not any(state.outcome.delivered for state in self._course.journal.states())
+        nothing = not self._course.journal.states().delivered
         if len(self.legs) == 1:
             # Refused means that nothing was sent; here its session was.
             raise (

@@ -21,6 +21,7 @@ from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import ResourceRef
 from xnatctl.model.report import Difference, Level, ResourceReport, Verification
+from xnatctl.model.sequences import marked
 from xnatctl.xnat.listing import FileInfo
 from xnatctl.xnat.resources import ResourceHome, ensure_resource, find_resource, resource_files
 
@@ -47,16 +48,16 @@ class ResourceLeg:
         self._send = send
         self._ref: ResourceRef = send.resource
         self._verifies = verifies
-        self._comparer = Comparer(course.journal, self._ref, course.past)
+        self._comparer = Comparer(course.journal, self._ref)
         self._held = ExitStack()
         self._home: ResourceHome | None = None
         self._writer: CatalogWriter | None = None
         self._lane: Lane | None = None
-        self._proven: set[str] = set()
+        self._proven = bytearray(len(send.items))
         self._ours: set[str] = set()
         self._announced = False
         self._listed: dict[str, FileInfo] = {}
-        self.left: tuple[UploadItem, ...] = send.items
+        self.left: Sequence[UploadItem] = send.items
         self.error: XnatctlError | None = None
         self.report = ResourceReport(
             title=self._ref.title, label=self._ref.label, level=self._ref.level, scan=self._ref.scan
@@ -91,22 +92,20 @@ class ResourceLeg:
 
     def _sort(self, listed: dict[str, FileInfo], home: ResourceHome) -> None:
         """Tell apart what is proven, what is to be sent, and what is in the way."""
-        left: list[UploadItem] = []
         in_the_way: list[Difference] = []
-        for item in self._send.items:
+        for number, item in enumerate(self._send.items):
             if self._course.pause.stopped:
                 raise Interrupted("Interrupted while files were compared; nothing was sent.")
             match = self._comparer.match(item, listed.get(item.name))
             if match is Match.SAME or (match is Match.ALIKE and self._comparer.delivered_before(item)):
-                self._proven.add(item.name)
+                self._proven[number] = 1
                 continue
             if match is not Match.ABSENT and self._comparer.left_before(item):
                 self._ours.add(item.name)
             elif match is not Match.ABSENT and not self._send.overwrite:
                 message = f"is there already, {_WORDS[match]}"
                 in_the_way.append(Difference(kind="exists", message=message, path=item.path))
-            left.append(item)
-        self.left = tuple(left)
+        self.left = marked(self._send.items, (not proven for proven in self._proven))
         if in_the_way:
             self.report.verification = Verification(ok=False, differences=in_the_way)
             raise self._refused(in_the_way, home)
@@ -124,17 +123,16 @@ class ResourceLeg:
     def enter(self, *, announced: bool) -> None:
         """Into the journal; in the main thread. `announced`: the run began by saying that all of it would be sent."""
         self._announced = announced
-        for item in self._send.items:
-            if item.name in self._proven:
-                with suppress(XnatctlError):
-                    self._course.journal.digest(item, self._comparer.digest(item))
-        self.left = self._course.journal.open(self._send.items, self._proven, self._ref, self._course.past)
+        for item in marked(self._send.items, self._proven):
+            with suppress(XnatctlError):
+                self._course.journal.digest(item, self._comparer.digest(item))
+        self.left = self._course.journal.open(self._send.items, self._proven, self._ref)
 
     # sending and proving
 
     def deliver(self, emit: Emit) -> None:
         """Send what is left, compare, and judge. Raises what the resource ends with."""
-        proven = [item for item in self._send.items if item.name in self._proven] if self._announced else []
+        proven = marked(self._send.items, self._proven) if self._announced else ()
         data = {
             "stage": self._send.name, "skipped": len(proven), "skipped_bytes": sum(item.size for item in proven)
         }  # fmt: skip
@@ -195,20 +193,18 @@ class ResourceLeg:
         """The delivered items that are not there as they are on disk; writes the verification."""
         verification = Verification(level=Level.CHECKSUM)
         wrong: list[UploadItem] = []
-        for state in self._course.journal.states(self._ref):
-            if not state.outcome.delivered:
-                continue
-            match = self._comparer.match(state.item, file := listed.get(state.item.name))
+        for item in self._course.journal.states(self._ref).delivered.items:
+            match = self._comparer.match(item, file := listed.get(item.name))
             if match is Match.ALIKE:
                 verification.level = Level.COUNTED
             elif match is not Match.SAME:
-                wrong.append(state.item)
+                wrong.append(item)
                 verification.differences.append(
                     Difference(
                         kind=_KINDS[match],
                         message=_WORDS[match],
-                        path=state.item.path,
-                        expected=state.item.size,
+                        path=item.path,
+                        expected=item.size,
                         found=file.size if file is not None else None,
                     )
                 )
@@ -232,7 +228,7 @@ class ResourceLeg:
             )
 
     def _delivered(self) -> int:
-        return sum(state.outcome.delivered for state in self._course.journal.states(self._ref))
+        return len(self._course.journal.states(self._ref).delivered)
 
     def _warn(self, message: str, emit: Emit) -> None:
         self._course.report.warnings.append(message)

@@ -9,6 +9,7 @@ from typing import Any
 from xnatctl.errors import NotFound, Refused, UsageError
 from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.packed import holds_dicom
+from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion, Overwrite, Payload, Stage, StageKind, UploadItem, UploadPlan, UploadRequest
 from xnatctl.model.refs import ResourceRef, file_name_problem
 
@@ -69,14 +70,15 @@ def plan_resource_stages(
     Files that no server would list under their name become `unreadable` of the stage that sends: the others go, and
     the upload ends as not complete.
     """
-    problems = {item.path: file_name_problem(item.name) for item in items}
-    refused = [Exclusion(path=path, reason=problem) for path, problem in problems.items() if problem is not None]
+    problems = ((item.path, file_name_problem(item.name)) for item in items)
+    refused = [Exclusion(path=path, reason=problem) for path, problem in problems if problem is not None]
+    paths = {entry.path for entry in refused}
     send = Stage(
         kind=StageKind.SEND,
         name=f"send files to resource {resource.label}",
         transport=transport,
         payload=Payload.RESOURCE,
-        items=tuple(item for item in items if problems[item.path] is None),
+        items=packed(item for item in items if item.path not in paths),
         options=dict(options or {}),
         resource=resource,
         overwrite=overwrite,
