@@ -35,6 +35,12 @@ class Result:
         return json.loads(self.out)
 
 
+@pytest.fixture(scope="session")
+def httpserver_listen_address() -> tuple[str, int]:
+    """Where pytest-httpserver listens; it makes one server for all tests, whichever asks first."""
+    return ("127.0.0.1", 0)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     directory = tmp_path / "home"

@@ -21,11 +21,6 @@ from werkzeug import Request, Response
 PASSWORD = 'Canary-p@ss "wört" 50%'
 
 
-@pytest.fixture(scope="session")
-def httpserver_listen_address() -> tuple[str, int]:
-    return ("127.0.0.1", 0)
-
-
 @dataclass
 class Site:
     """As much of an XNAT as a login needs (contract xnat-api 1): guests get a session too, and it proves nothing."""
