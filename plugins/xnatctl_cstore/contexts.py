@@ -40,10 +40,12 @@ def grouped(items: Iterable[UploadItem]) -> tuple[tuple[Pair, ...], ...]:
     return tuple(pairs[first : first + MOST] for first in range(0, len(pairs), MOST))
 
 
-def by_group(items: Sequence[UploadItem], groups: Sequence[Sequence[Pair]]) -> list[list[UploadItem]]:
+def by_group(items: Sequence[UploadItem], groups: Sequence[Sequence[Pair]]) -> Sequence[Sequence[UploadItem]]:
     """The items of each group; those that no context can name go with the first."""
+    if len(groups) < 2:
+        return [items]  # as a rule; there may be very many
     place = {pair: number for number, group in enumerate(groups) for pair in group}
-    parts: list[list[UploadItem]] = [[] for _ in groups] or [[]]
+    parts: list[list[UploadItem]] = [[] for _ in groups]
     for item in items:
         parts[place.get(pair_of(item), 0)].append(item)
     return [part for part in parts if part]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -89,14 +89,10 @@ class CStoreTransport:
             lines[f"context {number}"] = f"{described(*pair)}: {count} {'file' if count == 1 else 'files'}"
         return lines
 
-    def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
-        """Each batch needs no more contexts than one association has."""
-        groups = self._groups or grouped(items)
-        return [
-            batch
-            for part in by_group(items, groups)
-            for batch in cut_batches(part, workers, max_bytes=_BATCH_BYTES, max_files=_BATCH_FILES)
-        ]
+    def batches(self, items: Sequence[UploadItem], workers: int) -> Iterator[Batch]:
+        """Each batch needs no more contexts than one association has; made one by one, as there may be many."""
+        for part in by_group(items, self._groups or grouped(items)):
+            yield from cut_batches(part, workers, max_bytes=_BATCH_BYTES, max_files=_BATCH_FILES)
 
     def probe(self) -> None:
         """Is there a receiver that lets us in? Raises ConnectionFailed; one that is busy will be waited for."""

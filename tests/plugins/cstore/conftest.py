@@ -7,19 +7,18 @@ import importlib.util
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from ports import await_port, free_port
 from programs import system_program
 
 pytest.importorskip("pynetdicom", reason="the dicom extra is not installed")
@@ -188,21 +187,6 @@ def _program(name: str) -> str:
     return path
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
-
-
-def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the receiver did not start"
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise AssertionError("the receiver does not listen")
-
-
 def _end(processes: Iterable[subprocess.Popen[bytes]]) -> None:
     ending = list(processes)
     for process in ending:
@@ -246,7 +230,7 @@ def storescp(tmp_path: Path) -> Iterator[Callable[..., StoreScp]]:
             stderr=subprocess.DEVNULL,
         )
         started.append(StoreScp(process, port, directory))
-        _await_port(process, port)
+        await_port(process, port)
         return started[-1]
 
     yield start
@@ -299,8 +283,8 @@ def orthanc(tmp_path: Path) -> Iterator[Callable[..., Orthanc]]:
             [program, str(directory / "configuration.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         started.append(Orthanc(process, port, http))
-        _await_port(process, http)
-        _await_port(process, port)
+        await_port(process, http)
+        await_port(process, port)
         return started[-1]
 
     yield start

@@ -457,7 +457,7 @@ def test_an_association_that_was_closed_while_it_was_idle_costs_nothing(
     items = scan_path(str(tmp_path / "exam")).items
     context = replace(make_context(options=options(receiver.port)), items=items)
     with CStoreTransport(context) as transport:
-        batches = transport.batches(items, 3)
+        batches = tuple(transport.batches(items, 3))
         assert len(batches) > 2
         events = []
         for batch in batches:
