@@ -14,13 +14,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from xnatctl.plugin.hookspecs import PROJECT, XnatctlSpecs
-from xnatctl.plugin.installed import declared
 
 #: Names of the hooks, for the spelling check.
 HOOKS = tuple(sorted(name for name in vars(XnatctlSpecs) if name.startswith(f"{PROJECT}_")))
@@ -105,13 +105,22 @@ def discover() -> list[Plugin]:
     One name twice: both are kept, and the clash is reported where it matters.
     """
     found: dict[tuple[str, str, str], Plugin] = {}
-    for entry in declared(PROJECT):
-        ours = entry.distribution == OURS and entry.value.startswith(f"{OURS}_")
-        plugin = Plugin(
-            name=entry.name, target=entry.value, distribution=entry.distribution, version=entry.version, ours=ours
-        )
+    for entry in entry_points(group=PROJECT):
+        plugin = _describe(entry)
         found.setdefault((plugin.name, plugin.target, plugin.distribution), plugin)
     return sorted(found.values(), key=lambda plugin: (plugin.name, plugin.distribution))
+
+
+def _describe(entry: EntryPoint) -> Plugin:
+    distribution = entry.dist
+    name = distribution.name if distribution is not None else "unknown"
+    return Plugin(
+        name=entry.name,
+        target=entry.value,
+        distribution=name,
+        version=distribution.version if distribution is not None else "",
+        ours=name == OURS and entry.value.startswith(f"{OURS}_"),
+    )
 
 
 class PluginManager:
