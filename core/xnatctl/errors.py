@@ -198,3 +198,21 @@ class Interrupted(XnatctlError):
     def __init__(self, message: str, *, hint: str | None = None, signal_number: int = 2) -> None:
         super().__init__(message, hint=hint)
         self.exit_code = 128 + signal_number
+
+
+class Signalled(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, where it arrives; `Interrupted` is what becomes of it.
+
+    Like Ctrl-C it is no Exception: whatever guards against the faults of a plugin must let it pass.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def signal_of(interrupt: BaseException | None) -> int:
+    """The number of the signal that interrupted; Ctrl-C is 2."""
+    if isinstance(interrupt, Interrupted):
+        return interrupt.exit_code - 128
+    return interrupt.number if isinstance(interrupt, Signalled) else 2

@@ -157,6 +157,26 @@ def test_no_verify_says_that_nothing_was_checked(xnatctl, sandbox, alice, exam):
     assert done.document["counts"]["verified"] == 0
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_while_a_plugin_is_told_something_is_no_fault_of_the_plugin(
+    xnatctl, install, sandbox, alice, exam, assert_exactly, number, code
+):
+    observer = (
+        "import os, signal\nfrom xnatctl.api import EventKind, hookimpl\n"
+        "@hookimpl\ndef xnatctl_on_event(event):\n"
+        f"    if event.kind is EventKind.ITEM_DONE and not os.environ.get('GO_ON'):\n"
+        f"        signal.raise_signal({int(number)})\n"
+    )
+    env = {**alice, **install("watcher", observer)}
+    arguments = ("session", "upload", exam.directory, *UPLOAD, "--mode", "gradual")
+    done = xnatctl(*arguments, env=env)
+    assert done.code == code, done.err
+    assert "Finish with: xnatctl session upload" in done.err
+    done = xnatctl(*arguments, env={**env, "GO_ON": "1"})
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+
+
 @pytest.mark.parametrize(
     ("number", "code", "times"),
     [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGHUP, 129, 1), (signal.SIGTERM, 143, 2)],

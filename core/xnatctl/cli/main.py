@@ -14,7 +14,7 @@ from xnatctl.cli import signals
 from xnatctl.cli.app import App, error_document
 from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
-from xnatctl.errors import ConfigError, Interrupted, UsageError, XnatctlError
+from xnatctl.errors import ConfigError, Interrupted, UsageError, XnatctlError, signal_of
 
 
 class Root(LazyGroup):
@@ -91,12 +91,13 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
     try:
         code = Root().main(args, prog_name="xnatctl", standalone_mode=False, obj=app)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Abort:
-        return _end(app, Interrupted("Interrupted."))
+    except click.exceptions.Abort as abort:  # what click makes of Ctrl-C, and of the end of input at a question
+        return _end(app, Interrupted("Interrupted.", signal_number=signal_of(abort.__cause__)))
     except click.ClickException as error:
         return _end(app, _usage(error))
     except (KeyboardInterrupt, Interrupted) as error:
-        return _end(app, error if isinstance(error, Interrupted) else Interrupted("Interrupted."))
+        interrupted = Interrupted("Interrupted.", signal_number=signal_of(error))
+        return _end(app, error if isinstance(error, Interrupted) else interrupted)
     except XnatctlError as error:
         return _end(app, error)
     except BrokenPipeError:

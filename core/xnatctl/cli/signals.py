@@ -8,7 +8,7 @@ import sys
 import time
 from types import FrameType
 
-from xnatctl.errors import Interrupted
+from xnatctl.errors import Signalled
 
 #: Seconds in which a second signal is the first one's twin: `timeout` and shells send one to a process and one to its
 #: group.
@@ -31,7 +31,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         _first.append(now)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise Interrupted("Interrupted by a signal.", signal_number=number)
+        raise Signalled(number)
     if now - _first[0] >= _TWIN:
         if sys.stderr.isatty():
             os.write(2, b"\x1b[?25h\n")  # a bar hides the cursor

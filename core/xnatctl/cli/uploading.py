@@ -26,6 +26,7 @@ from xnatctl.errors import (
     UsageError,
     VerificationFailed,
     XnatctlError,
+    signal_of,
 )
 from xnatctl.model.commands import again
 from xnatctl.model.events import Event, EventKind
@@ -115,7 +116,7 @@ def attempt(upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Repor
 
 def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, begun: bool) -> Interrupted:
     """The error of an upload that was interrupted; before it began there is nothing to finish."""
-    number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
+    number = signal_of(interrupt)
     if not begun:
         return Interrupted("Interrupted before anything was sent.", signal_number=number)
     report.next.append(upload.rerun)

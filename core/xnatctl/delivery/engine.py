@@ -14,7 +14,7 @@ from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.lane import Lane, TransportFactory
 from xnatctl.delivery.pace import Pace
 from xnatctl.delivery.retry import Pause, RetryPolicy
-from xnatctl.errors import Interrupted
+from xnatctl.errors import Interrupted, signal_of
 from xnatctl.model.events import Event
 from xnatctl.model.outcome import ItemOutcome
 from xnatctl.model.plan import UploadItem
@@ -63,8 +63,8 @@ class Crew:
             self._listen(threads)
         except (KeyboardInterrupt, Interrupted) as interrupt:
             self._interrupt(threads, give_up)
-            number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else 2
-            raise Interrupted("Interrupted; requests in flight were cut.", signal_number=number) from None
+            message = "Interrupted; requests in flight were cut."
+            raise Interrupted(message, signal_number=signal_of(interrupt)) from None
         if self._fault is not None:
             raise self._fault
 
