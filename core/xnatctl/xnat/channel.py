@@ -156,6 +156,9 @@ class Response(HTTPResponse):
         self._plain = method in _PLAIN_METHODS
         self._fields: list[tuple[bytes, bytes]] | None = None
 
+    def flush(self) -> None:
+        """Nothing is ever written. An answer that is let go of would flush its reader, which may be gone already."""
+
     def begin(self) -> None:
         """Read the final head; interim answers (1xx) are passed over, of which the library knows only the first."""
         reader: Any = self.fp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -91,22 +92,20 @@ def carry_out(client, tmp_path):
     """Run a plan as the command would; the journal is the same each time. Returns the run and what it ended with."""
 
     def run(plan, *, resource=ResourceTransport, tell=lambda event: None):
-        journal = Journal(Store(tmp_path / "journal.sqlite"))
-        runtime = Runtime(
-            client=client,
-            factories=lambda name: {"resource": resource, "tar": TarTransport}[name],
-            tell=tell,
-            rerun="xnatctl again",
-            journal=journal,
-        )
-        made = PlanRun(plan, runtime)
-        try:
-            made.run()
-        except Exception as error:
-            return made, error
-        finally:
-            journal.close()
-        return made, None
+        with closing(Journal(Store(tmp_path / "journal.sqlite"))) as journal:
+            runtime = Runtime(
+                client=client,
+                factories=lambda name: {"resource": resource, "tar": TarTransport}[name],
+                tell=tell,
+                rerun="xnatctl again",
+                journal=journal,
+            )
+            made = PlanRun(plan, runtime)
+            try:
+                made.run()
+            except Exception as error:
+                return made, error
+            return made, None
 
     return run
 
