@@ -78,6 +78,8 @@ def _watch(files: Sequence[int]) -> None:
 
 def _become(order: dict[str, Any], files: Sequence[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # whatever the tests were started by, `nohup` for one
+        signal.signal(number, signal.SIG_DFL)
     for number, file in enumerate(files[:3]):
         os.dup2(file, number)
     os.closerange(3, 256)
