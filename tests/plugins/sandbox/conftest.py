@@ -168,19 +168,29 @@ class Scu:
         timeout: float = 30,
         extended: Any = None,
     ) -> Iterator[Any]:
-        """An association (perhaps not established), aborted at the end when it still lives; `answers` is what came."""
+        """An association (perhaps not established), aborted at the end when it still lives.
+
+        `answers` are the rejections that came: pynetdicom's `is_rejected` is False now and then, where it sees the end
+        of the connection before what was received.
+        """
         from pynetdicom import AE, build_context, evt
+        from pynetdicom.pdu import A_ASSOCIATE_RJ
 
         ae = AE(calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
         answers: list[Any] = []
         sockets: list[socket.socket] = []
         responses: queue.Queue[Any] = queue.Queue()
+
+        def rejections(pdu: Any) -> None:
+            if isinstance(pdu, A_ASSOCIATE_RJ):
+                answers.append(pdu.to_primitive())
+
         assoc = ae.associate(
             "127.0.0.1", self.sandbox.dicom_port, contexts=[build_context(*context) for context in contexts],
             ae_title=called, ext_neg=extended,
             evt_handlers=[
-                (evt.EVT_ACSE_RECV, lambda event: answers.append(event.primitive)),
+                (evt.EVT_PDU_RECV, lambda event: rejections(event.pdu)),
                 (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)),
                 # Taken where they arrive: pynetdicom's own two readers can steal each other's answers.
                 (evt.EVT_DIMSE_RECV, lambda event: responses.put(event.message.command_set)),
