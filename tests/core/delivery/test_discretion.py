@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pydicom
 import pytest
 
 from xnatctl.delivery.discretion import Discretion
@@ -11,6 +10,8 @@ from xnatctl.inventory.walk import scan_path
 from xnatctl.model.plan import Overwrite, Payload, Placement, Stage, StageKind, UploadPlan
 from xnatctl.model.refs import Destination
 from xnatctl.testing.exam import EXPLICIT, IMPLICIT, write_exam
+
+pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 
 VALUES = {
     "PatientName": "Quux^Ann^Mary",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pydicom
 import pytest
 
 from xnatctl.delivery.planning import plan_session_upload
@@ -10,6 +9,8 @@ from xnatctl.errors import Refused
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.testing.exam import write_exam
+
+pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 
 
 @pytest.mark.parametrize(("pairs", "named", "more"), [(1, 1, ""), (4, 4, ""), (7, 5, "and 2 pairs more")])
