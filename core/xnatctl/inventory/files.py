@@ -78,6 +78,8 @@ class _Files(Gatherer):
             source=Source(path=full),
             size=status.st_size,
             mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            device=status.st_dev,
             inode=status.st_ino,
             name=path,
         )

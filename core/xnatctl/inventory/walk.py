@@ -170,6 +170,8 @@ class _Collector(Gatherer):
                 source=source,
                 size=status.st_size,
                 mtime_ns=status.st_mtime_ns,
+                ctime_ns=status.st_ctime_ns,
+                device=status.st_dev,
                 inode=status.st_ino,
                 name=path,
             )
@@ -225,6 +227,8 @@ class _Collector(Gatherer):
             source=source,
             size=size,
             mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            device=status.st_dev,
             inode=status.st_ino,
             sop_class_uid=header.sop_class_uid,
             sop_instance_uid=header.sop_instance_uid,

@@ -36,7 +36,9 @@ Column = Any
 _FIELDS: Final = (
     *("path", "size", "mtime_ns", "inode", "name", "sop_class_uid", "sop_instance_uid", "study_instance_uid"),
     *("series_instance_uid", "series_number", "modality", "transfer_syntax_uid", "number_of_frames"),
+    *("ctime_ns", "device", "tail"),
 )
+_CHANGED: Final = _FIELDS.index("ctime_ns")
 _SOURCE_FIELDS: Final = ("container", "member", "offset", "packed_size")
 _values = attrgetter(*_FIELDS)
 _source_values = attrgetter(*_SOURCE_FIELDS)
@@ -53,6 +55,7 @@ def pack(items: Sequence[UploadItem]) -> bytes:
     columns = [list(column) for column in zip(*map(_values, items), strict=True)]
     paths, _, mtimes, inodes, names, _, uids = columns[:7]
     columns[2], columns[3] = _steps(mtimes), _steps(inodes)
+    columns[_CHANGED] = _steps(columns[_CHANGED])
     columns[4] = [
         _AS_UID if name == f"{uid}.dcm" else _AS_PATH if name == path else name
         for name, uid, path in zip(names, uids, paths, strict=True)
@@ -75,6 +78,7 @@ def unpack(data: bytes) -> Block:
     columns = [_long(column, count) for column in short]
     paths, uids = columns[0], columns[6]
     columns[2], columns[3] = list(accumulate(columns[2])), list(accumulate(columns[3]))
+    columns[_CHANGED] = list(accumulate(columns[_CHANGED]))
     columns[4] = [
         f"{uid}.dcm" if name == _AS_UID else path if name == _AS_PATH else name
         for name, uid, path in zip(columns[4], uids, paths, strict=False)

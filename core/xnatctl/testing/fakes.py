@@ -147,6 +147,8 @@ def make_item(path: Path, /, **fields: Any) -> UploadItem:
         "source": Source(path=str(path)),
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
+        "device": status.st_dev,
         "inode": status.st_ino,
         "name": f"{path.name}.dcm",
     }
