@@ -70,8 +70,8 @@ class UploadItem:
 
     `path` is relative to the root of the upload and is what people read; `size` is in bytes. `mtime_ns`, `ctime_ns`
     (change time), `device` and `inode` find a source that changed; of a member of an archive file they are those of the
-    archive file, and 0 means not known. `tail` is the number of bytes at the end of the file, Pixel Data as a rule, that
-    a server keeps when it writes the head of the file anew; 0 when there are none or it is not known.
+    archive file, and 0 means not known. `tail` is the number of bytes at the end of the file, Pixel Data as a rule,
+    that a server keeps when it writes the head of the file anew; 0 when there are none or it is not known.
     For a resource the DICOM fields are empty and `name` is the path inside the resource; an instance that is given none
     is called `<SOPInstanceUID>.dcm`.
     """
