@@ -50,6 +50,11 @@ class XnatctlError(Exception):
         return {"code": self.code, "message": self.message, "hint": self.hint, "exit_code": self.exit_code}
 
 
+def exit_code_of(error: XnatctlError) -> int:
+    """The exit code of an error: never 0, whatever the class of a plugin says."""
+    return error.exit_code if 0 < error.exit_code < 256 else XnatctlError.exit_code
+
+
 class UsageError(XnatctlError):
     """The command line cannot be carried out as written."""
 

@@ -32,6 +32,7 @@ class App:
     """What a command works with. Made once, closed at the end.
 
     `output` is the chosen format or None for the configured one; `rendered` becomes True with the first document.
+    `foreign_command` says that the command which runs comes from a third-party plugin.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class App:
         self.no_color = False
         self.rendered = False
         self.config_usable = True
+        self.foreign_command = False
         self._warned = False
         self._stack = ExitStack()
 
@@ -58,7 +60,9 @@ class App:
 
         configured = plugin_lists if self.config_usable else _nothing_configured
         policy = policy_from(block=self.block, external=self.external, configured=configured)
-        return Registry(PluginManager(policy, warn=self.warn), plan_last=_plan, debug=self.debug)
+        return Registry(
+            PluginManager(policy, warn=self.warn), plan_last=_plan, check_plan=_check_plan, debug=self.debug
+        )
 
     def keep_root(self) -> None:
         """Other commands are told with the same plugins left out."""
@@ -211,6 +215,11 @@ class App:
     def _identifiers_only(self) -> bool:
         return self.quiet and self.output in (None, "table")
 
+    def check_output(self) -> None:
+        """Raise UsageError or PluginUnavailable for an output format that cannot be had, before anything is done."""
+        if not self._identifiers_only:
+            self.registry.load(self.registry.formatter(self.format_name()))
+
     @property
     def extent(self) -> Extent:
         """What of a document is looked at: our table draws rows, our JSON reads as it writes, `-q` prints identifiers.
@@ -229,10 +238,11 @@ class App:
             text = "".join(f"{one_line(identifier)}\n" for identifier in document.identifiers)
         else:
             provided = self.registry.formatter(self.format_name())
-            formatter = self.registry.load(provided)()
-            # What a stranger's formatter leaves half written is not printed; ours may be long.
+            make = self.registry.load(provided)
+            # Output that a third-party formatter leaves half written is not printed; ours may be long.
             buffer = _Pieces(self) if provided.plugin.ours else io.StringIO()
-            formatter.render(document, buffer)
+            with self.registry.blaming(provided):
+                make().render(document, buffer)
             text = buffer.getvalue()
         self.rendered = True
         write_out(text)
@@ -286,6 +296,12 @@ def _plan(request: UploadRequest) -> UploadPlan:
     from xnatctl.delivery.resource.planning import plan_resource_upload
 
     return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
+
+
+def _check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> None:
+    from xnatctl.delivery.plan_check import check_plan
+
+    check_plan(plan, request, planner)
 
 
 class _Pieces(io.StringIO):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ from xnatctl.model.document import Column, Document
 from xnatctl.plugin.protocols import Credential, CredentialRequest, StoringCredentialSource
 
 if TYPE_CHECKING:
+    from xnatctl.plugin.registry import Provided, Registry
+    from xnatctl.plugin.specs import CredentialSourceSpec
     from xnatctl.xnat.client import XnatClient
 
 _SCHEMA = "xnatctl.auth/1"
@@ -24,10 +26,36 @@ _SCHEMA = "xnatctl.auth/1"
 _PATIENCE = 10
 
 
-def _stores(app: App) -> list[StoringCredentialSource]:
+class _Store:
+    """A credential source that keeps session tokens. Every call is guarded; see `Registry.blaming`."""
+
+    def __init__(self, registry: Registry, provided: Provided[CredentialSourceSpec]) -> None:
+        self._registry = registry
+        self._provided = provided
+        make = registry.load(provided)
+        with self._guard():
+            self._source: StoringCredentialSource = make()
+
+    def _guard(self) -> AbstractContextManager[None]:
+        return self._registry.blaming(self._provided, quote=False)
+
+    def get(self, request: CredentialRequest) -> Credential | None:
+        with self._guard():
+            return self._source.get(request)
+
+    def store(self, request: CredentialRequest, credential: Credential) -> None:
+        with self._guard():
+            self._source.store(request, credential)
+
+    def erase(self, request: CredentialRequest) -> bool:
+        with self._guard():
+            return self._source.erase(request)
+
+
+def _stores(app: App) -> list[_Store]:
     """The credential sources that keep session tokens. Raises PluginUnavailable when there is none."""
-    stores: list[StoringCredentialSource] = [
-        app.registry.load(provided)()
+    stores = [
+        _Store(app.registry, provided)
         for provided in app.registry.credential_sources()
         if {"store", "erase"} <= provided.spec.verbs and not provided.missing
     ]

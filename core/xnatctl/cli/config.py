@@ -13,7 +13,7 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import ConfigError, Refused
 from xnatctl.model.document import Column, Document
-from xnatctl.plugin.manager import BLOCK_VARIABLE
+from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.settings import paths
 from xnatctl.settings.config import edit_config, load_config, plugin_lists
 from xnatctl.settings.profiles import Settings

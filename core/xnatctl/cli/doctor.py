@@ -8,8 +8,9 @@ import click
 
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
-from xnatctl.errors import XnatctlError
+from xnatctl.errors import XnatctlError, exit_code_of
 from xnatctl.model.document import Column, Document
+from xnatctl.plugin.guard import described
 from xnatctl.plugin.manager import Status
 from xnatctl.plugin.specs import CheckResult
 
@@ -74,11 +75,15 @@ def _checks(app: App) -> Iterator[tuple[str, CheckResult, int]]:
 def _run(check: Callable[[], CheckResult]) -> tuple[CheckResult, int]:
     try:
         result = check()
+        if not isinstance(result, CheckResult):
+            raise TypeError(f"it returned {type(result).__name__} instead of CheckResult")
     except XnatctlError as error:
-        return CheckResult(status="failed", message=error.message, hint=error.hint), error.exit_code
-    except Exception as error:  # noqa: BLE001 - a plugin's check may raise anything
-        return CheckResult(status="failed", message=f"{type(error).__name__}: {error}"), 1
-    return result, 1 if result.status == "failed" else 0
+        return CheckResult(status="failed", message=error.message, hint=error.hint), exit_code_of(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a plugin's check may raise anything
+        return CheckResult(status="failed", message=described(error)), 1
+    return result, 0 if result.status in ("ok", "warning") else 1
 
 
 @click.command(help="Check configuration, plugins, server and login. The exit code is that of the first failure.")

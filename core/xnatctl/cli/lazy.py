@@ -105,6 +105,7 @@ class _StandIn(click.Command):
             command: click.Command = registry.load(Provided(spec=self._spec, plugin=core))
         else:
             provided = registry.command(self._command_path)
+            _app(context).foreign_command = not provided.plugin.ours
             command = _readable(registry, provided) if provided.missing else registry.load(provided)
         return command
 

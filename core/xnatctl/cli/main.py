@@ -14,7 +14,7 @@ from xnatctl.cli import signals
 from xnatctl.cli.app import App, error_document
 from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
-from xnatctl.errors import ConfigError, Interrupted, UsageError, XnatctlError, signal_of
+from xnatctl.errors import ConfigError, Interrupted, UsageError, XnatctlError, exit_code_of, signal_of
 
 
 class Root(LazyGroup):
@@ -102,7 +102,10 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
         return _end(app, error)
     except BrokenPipeError:
         return 0
-    except Exception as error:  # noqa: BLE001 - the last resort: one line, and a file with the rest
+    except SystemExit as error:
+        # Commands of third-party plugins may end like any program; nothing else may.
+        return _status(error) if app.foreign_command else _end(app, _unexpected(app, error))
+    except BaseException as error:  # noqa: BLE001 - the last resort: one line, and a file with the rest
         return _end(app, _unexpected(app, error))
     finally:
         app.close()
@@ -128,7 +131,7 @@ def _end(app: App, error: XnatctlError) -> int:
             if second.message != error.message:
                 app.report_error(second)
     app.report_error(error)
-    return error.exit_code
+    return exit_code_of(error)
 
 
 def _early_output(args: Sequence[str]) -> str | None:
@@ -143,7 +146,12 @@ def _early_output(args: Sequence[str]) -> str | None:
     return None
 
 
-def _unexpected(app: App, error: Exception) -> XnatctlError:
+def _status(error: SystemExit) -> int:
+    """The exit code of a SystemExit, as Python has it: None is 0, a text is 1."""
+    return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
+def _unexpected(app: App, error: BaseException) -> XnatctlError:
     """One line for people; the traceback goes to a file of this user, or to the terminal with -v."""
     import traceback
 

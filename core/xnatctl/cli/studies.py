@@ -33,6 +33,7 @@ def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
     """Plan and, unless it is a dry run, deliver each study of PATH as a session; ends like `run_upload`."""
     from xnatctl.delivery.splitting import gather, together
 
+    app.check_output()
     split = _Split(app, upload, same_patient=same_patient)
     begun = time.monotonic()
     report, error = attempt(upload, split.run)

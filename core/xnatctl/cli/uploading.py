@@ -26,6 +26,7 @@ from xnatctl.errors import (
     UsageError,
     VerificationFailed,
     XnatctlError,
+    exit_code_of,
     signal_of,
 )
 from xnatctl.model.commands import again
@@ -72,6 +73,7 @@ def run_upload(app: App, upload: Upload) -> None:
 
     Ends through `App.exit_with` with the exit code of DESIGN 8; raises nothing foreseeable.
     """
+    app.check_output()
     shown: list[Document] = []
 
     def work(reports: list[Report]) -> None:
@@ -348,8 +350,9 @@ def finish(app: App, report: Report, error: XnatctlError | None) -> None:
     except XnatctlError as unprinted:
         app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
         if error is None:
-            raise
+            # Codes 2, 7 and 8 say that nothing was sent, and something was.
+            raise XnatctlError(unprinted.message, hint=unprinted.hint) from unprinted
         app.report_error(unprinted)
     if error is not None:
         app.report_error(error)
-        app.exit_with(error.exit_code)
+        app.exit_with(exit_code_of(error))

@@ -86,9 +86,9 @@ class Lane:
                 if isinstance(transport, ConnectedTransport):
                     transport.probe()
                 whole = self._work.fill(items, transport.batches(items, self._context.workers))
-        except XnatctlError:
+        except (XnatctlError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise _fault(error) from error
         if not whole:
             raise PluginUnavailable(
@@ -135,7 +135,7 @@ class Lane:
         except XnatctlError as error:
             self.fault = self.fault or error
             self._work.stop(None)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end
+        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything; the stage must end
             self.fault = self.fault or _fault(error)
             self._work.stop(None)
         finally:
@@ -214,7 +214,7 @@ class Lane:
             raise
         except XnatctlError as error:
             said = _failed(batch, classify(error), error.message)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
+        except BaseException as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
             said = _failed(batch, FailureClass.FATAL, _say(error))
         with self._lock:
             early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}

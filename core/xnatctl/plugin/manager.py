@@ -20,6 +20,7 @@ from typing import Any
 
 import pluggy
 
+from xnatctl.plugin.guard import BLOCK_VARIABLE, described
 from xnatctl.plugin.hookspecs import PROJECT, XnatctlSpecs
 
 #: Names of the hooks, for the spelling check.
@@ -28,7 +29,6 @@ HOOKS = tuple(sorted(name for name in vars(XnatctlSpecs) if name.startswith(f"{P
 #: An implementation of a hook, called with the arguments of the hook by name.
 Implementation = Callable[..., Any]
 
-BLOCK_VARIABLE = "XNATCTL_BLOCK_PLUGINS"
 SAFE_VARIABLE = "XNATCTL_NO_EXTERNAL_PLUGINS"
 #: The distribution that this package was installed as.
 OURS = "xnatctl"
@@ -163,7 +163,9 @@ class PluginManager:
                 page = importlib.import_module(plugin.target.partition(":")[0])
                 _check_hooks(page)
                 self._pluggy.register(page, name=f"{plugin.name} ({plugin.distribution})")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
             self.mark_broken(plugin, error)
             return
         plugin.page = page
@@ -185,7 +187,7 @@ class PluginManager:
 
     def mark_broken(self, plugin: Plugin, error: BaseException | str) -> None:
         """Take a plugin out, with one warning that says how to silence it."""
-        reason = error if isinstance(error, str) else f"{type(error).__name__}: {error}".strip()
+        reason = error if isinstance(error, str) else described(error)
         plugin.status, plugin.reason = Status.BROKEN, " ".join(reason.split())
         if plugin.page is not None:
             with contextlib.suppress(ValueError, AssertionError):

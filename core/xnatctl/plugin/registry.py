@@ -6,14 +6,15 @@ import contextlib
 import importlib
 import importlib.util
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
-from xnatctl.plugin.manager import BLOCK_VARIABLE, Implementation, Plugin, PluginManager, Status
+from xnatctl.plugin.guard import BLOCK_VARIABLE, described, guarded
+from xnatctl.plugin.manager import Implementation, Plugin, PluginManager, Status
 from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, FormatterSpec, Spec, TransportSpec
 
 S = TypeVar("S", bound=Spec)
@@ -55,10 +56,12 @@ class Registry:
         manager: PluginManager,
         *,
         plan_last: Callable[[UploadRequest], UploadPlan] | None = None,
+        check_plan: Callable[[UploadPlan, UploadRequest, str], None] | None = None,
         debug: Callable[[str], None] | None = None,
     ) -> None:
         self.manager = manager
         self._plan_last = plan_last
+        self._check_plan = check_plan
         self._debug = debug or _ignore
         self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
         self._deaf: set[str] = set()
@@ -130,50 +133,36 @@ class Registry:
         try:
             with contextlib.redirect_stdout(printed):
                 return getattr(importlib.import_module(module), attribute)
-        except XnatctlError:
+        except (XnatctlError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise PluginUnavailable(
-                f"{what} cannot be loaded: {type(error).__name__}: {error}.",
+                f"{what} cannot be loaded: {described(error)}.",
                 hint=f"Tell the author of {provided.plugin.origin}; block it with "
                 f"xnatctl plugins block {provided.plugin.name}.",
             ) from error
 
-    @contextlib.contextmanager
-    def blaming(self, provided: Provided[Any]) -> Iterator[None]:
-        """Turn what a plugin's own code raises into PluginUnavailable that names it."""
-        try:
-            yield
-        except XnatctlError:
-            raise
-        except (Exception, SystemExit) as error:
-            plugin = provided.plugin
-            raise PluginUnavailable(
-                f"The {_kind(provided.spec)} {provided.name} (plugin {plugin.name}, {plugin.origin}) failed: "
-                f"{type(error).__name__}: {error}.",
-                hint=f"Go on without it: {BLOCK_VARIABLE}={plugin.name}.",
-            ) from error
+    def blaming(self, provided: Provided[Any], *, quote: bool = True) -> contextlib.AbstractContextManager[None]:
+        """Guard a call of a target: what it raises becomes PluginUnavailable that names it, see `guarded`."""
+        return guarded(f"The {_kind(provided.spec)} {provided.name}", provided.plugin, quote=quote)
 
     # ask and tell
 
     def plan_upload(
         self, request: UploadRequest, last: Callable[[UploadRequest], UploadPlan] | None = None
     ) -> UploadPlan:
-        """Ask the plugins for a plan, core last, or `last`. Raises PluginUnavailable naming a plugin that failed."""
+        """Ask the plugins for a plan, core last, or `last`. Raises PluginUnavailable naming a plugin that failed.
+
+        A plan of a third-party plugin is compared with the request and the disk; see `check_plan` of the constructor.
+        """
         self.manager.load(2)
         for plugin, implementation in self.manager.implementations("xnatctl_plan_upload"):
-            try:
+            with guarded("The planner", plugin):
                 plan: UploadPlan | None = implementation(request=request)
                 if not isinstance(plan, UploadPlan | None):
-                    raise TypeError(f"it answered with {type(plan).__name__} instead of UploadPlan")
-            except XnatctlError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise PluginUnavailable(
-                    f"Plugin {plugin.name} ({plugin.origin}) failed to plan the upload: "
-                    f"{type(error).__name__}: {error}.",
-                    hint=f"Go on without it: {BLOCK_VARIABLE}={plugin.name}.",
-                ) from error
+                    raise TypeError(f"it returned {type(plan).__name__} instead of UploadPlan")
+                if plan is not None and not plugin.ours and self._check_plan is not None:
+                    self._check_plan(plan, request, f"plugin {plugin.name} ({plugin.origin})")
             if plan is not None:
                 return plan
         plan_last = last or self._plan_last
@@ -190,9 +179,11 @@ class Registry:
                 continue
             try:
                 observer(event=event)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer must never stop an upload
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - an observer must never stop an upload
                 self._deaf.add(plugin.name)
-                self._debug(f"plugin {plugin.name}: xnatctl_on_event: {type(error).__name__}: {error}")
+                self._debug(f"plugin {plugin.name}: xnatctl_on_event: {described(error)}")
 
     # collecting
 
@@ -223,7 +214,9 @@ class Registry:
             names = [entry.name for entry in provided]
             if len(set(names)) < len(names):
                 raise ValueError(f"{hook} returned one {name} twice")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
             self.manager.mark_broken(plugin, error)
             self._provided.clear()
             return []

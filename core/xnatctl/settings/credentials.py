@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable, XnatctlError
+from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import command
+from xnatctl.plugin.guard import guarded
 from xnatctl.plugin.protocols import Credential, CredentialRequest, CredentialSource
 from xnatctl.settings.profiles import Settings
 
@@ -103,21 +104,20 @@ class CredentialChain:
                 self._passed_over.append(f"{provided.name} knows {credential.username}")
 
     def _ask(self, provided: Provided[CredentialSourceSpec]) -> Credential | None:
-        """One source. What a stranger's source raises is named by type alone: its text might hold the secret."""
-        source: CredentialSource = self._registry.load(provided)()
-        plugin = provided.plugin
-        trouble = f"The credential source {provided.name} (plugin {plugin.name}, {plugin.origin})"
-        hint = f"Block the plugin ({plugin.name}), or leave the source out with credential_sources."
-        try:
+        """One source. An exception that it raises is named by its type alone: its text may hold the secret."""
+        make = self._registry.load(provided)
+        with guarded(f"The credential source {provided.name}", provided.plugin, quote=False):
+            source: CredentialSource = make()
             credential: object = source.get(self._request)
-        except XnatctlError:
-            raise
-        except Exception as error:
-            raise PluginUnavailable(f"{trouble} failed: {type(error).__name__}.", hint=hint) from error
         if credential is None:
             return None
         if not (isinstance(credential, Credential) and credential.secret and credential.username):
-            raise PluginUnavailable(f"{trouble} answered with something that is no credential.", hint=hint)
+            plugin = provided.plugin
+            raise PluginUnavailable(
+                f"The credential source {provided.name} (plugin {plugin.name}, {plugin.origin}) returned something "
+                "that is not a credential.",
+                hint=f"Block the plugin ({plugin.name}), or leave the source out of credential_sources.",
+            )
         return credential
 
     def _is_wanted(self, credential: Credential) -> bool:

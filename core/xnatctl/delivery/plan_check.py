@@ -1,0 +1,76 @@
+"""Comparing the plan of a third-party planner with the request and with what is on disk (DESIGN 4).
+
+A planner may exclude files, with a reason for each. It may not lose one, send it elsewhere, or leave out the steps that
+prove the delivery: the exit code 0 would say more than is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from xnatctl.delivery.planning import plan_session_upload
+from xnatctl.delivery.resource.planning import plan_resource_upload
+from xnatctl.errors import Refused
+from xnatctl.model.plan import Stage, StageKind, UploadItem, UploadPlan, UploadRequest
+
+#: What decides which bytes are sent, and under which name; the rest of an item follows from them.
+_IDENTITY = ("source", "size", "sop_instance_uid", "study_instance_uid", "series_instance_uid")
+
+
+def check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> None:
+    """Raise Refused when a plan is not what was asked for; `planner` names its plugin in the message.
+
+    Reads the inventory of the request's path anew. Raises what planning itself raises for what cannot be sent.
+    """
+    own = plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
+    for problem in _problems(plan, own, request):
+        raise Refused(
+            f"The plan of {planner} is not what was asked for: it {problem}.",
+            hint="Nothing was sent. This is a fault of the plugin: block it, and tell its author.",
+        )
+
+
+def _problems(plan: UploadPlan, own: UploadPlan, request: UploadRequest) -> Iterable[str]:
+    if plan.destination != request.destination:
+        yield "names another destination"
+    if (plan.placement, plan.overwrite) != (request.placement, request.overwrite):
+        yield "names another placement or overwrite policy"
+    sends = [stage for stage in plan.stages if stage.kind is StageKind.SEND]
+    if not sends:
+        yield "sends nothing"
+    sent = {item.path: item for stage in sends for item in stage.items}
+    accounted = {entry.path for entry in (*plan.excluded, *plan.unsendable)}
+    accounted |= {entry.path for stage in sends for entry in stage.unreadable}
+    for item in own.items:
+        planned = sent.get(item.path)
+        if planned is None and item.path not in accounted:
+            yield f"leaves out {item.path} without a reason"
+        elif planned is not None and _identity(planned) != _identity(item):
+            yield f"differs from the disk in {item.path}"
+    unsendable = {entry.path for stage in sends for entry in stage.unreadable} | {e.path for e in plan.unsendable}
+    for entry in (*own.unsendable, *(entry for stage in own.stages for entry in stage.unreadable)):
+        if entry.path not in unsendable and entry.path not in sent:
+            yield f"does not say that {entry.path} cannot be sent ({entry.reason})"
+    yield from _missing_steps(plan, own)
+
+
+def _missing_steps(plan: UploadPlan, own: UploadPlan) -> Iterable[str]:
+    """Each step of core's own plan must follow what it is about."""
+    said = {
+        StageKind.SETTLE: "does not settle the session",
+        StageKind.VERIFY: "does not verify what it sends",
+        StageKind.AWAIT: "does not wait for the archive",
+    }
+    last = max((number for number, stage in enumerate(plan.stages) if stage.kind is StageKind.SEND), default=-1)
+    following = plan.stages[last + 1 :]
+    for stage in own.stages:
+        if stage.kind is not StageKind.SEND and not any(map(_same_step(stage), following)):
+            yield said[stage.kind]
+
+
+def _same_step(wanted: Stage) -> Callable[[Stage], bool]:
+    return lambda stage: (stage.kind, stage.payload, stage.resource) == (wanted.kind, wanted.payload, wanted.resource)
+
+
+def _identity(item: UploadItem) -> tuple[object, ...]:
+    return tuple(getattr(item, name) for name in _IDENTITY)

@@ -1,0 +1,237 @@
+"""No plugin can make the program end with 0 when less than what was asked for is proven."""
+
+from __future__ import annotations
+
+import pytest
+
+UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")
+
+#: Ways in which a plugin can try to end the program, or to pass for a success.
+ENDINGS = {
+    "sys.exit(0)": "sys.exit(0)",
+    "SystemExit without a code": "raise SystemExit",
+    "click's exit": "raise click.exceptions.Exit(0)",
+    "an error that says 0": "raise Fine('fine')",
+    "an error that says 256": "raise Worse('fine')",
+    "a BaseException of its own": "raise Stop",
+    "GeneratorExit": "raise GeneratorExit",
+}
+
+PREAMBLE = """
+import sys, click
+from xnatctl.api import *
+
+class Fine(XnatctlError):
+    exit_code = 0
+class Worse(XnatctlError):
+    exit_code = 256
+class Stop(BaseException):
+    pass
+"""
+
+SOURCE = """
+@hookimpl
+def xnatctl_credential_sources():
+    return [CredentialSourceSpec(name="leaver", summary="leaves", target="dist_leaver_leaver:Leaver", order=0)]
+
+class Leaver:
+    def get(self, request):
+        {ending}
+"""
+
+FORMATTER = """
+@hookimpl
+def xnatctl_formatters():
+    return [FormatterSpec(name="leaver", summary="leaves", target="dist_leaver_leaver:Leaver")]
+
+class Leaver:
+    def render(self, document, out):
+        {ending}
+"""
+
+CHECK = """
+@hookimpl
+def xnatctl_checks():
+    return [CheckSpec(name="leaver", summary="leaves", target="dist_leaver_leaver:check")]
+
+def check(app):
+    {ending}
+"""
+
+PLANNER = """
+@hookimpl
+def xnatctl_plan_upload(request):
+    {ending}
+"""
+
+TRANSPORT = """
+@hookimpl
+def xnatctl_transports():
+    return [TransportSpec(name="leaver", summary="leaves", target="dist_leaver_leaver:Leaver")]
+
+class Leaver:
+    def __init__(self, context):
+        self.context = context
+    def __enter__(self):
+        return self
+    def __exit__(self, *error):
+        pass
+    def describe(self):
+        return {{}}
+    def batches(self, items, workers):
+        return cut_batches(items, workers)
+    def send(self, batch, emit):
+        {ending}
+    def close(self):
+        pass
+"""
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+@pytest.mark.parametrize(
+    ("source", "flags"),
+    [
+        pytest.param(SOURCE, (), id="credential source"),
+        pytest.param(PLANNER, (), id="planner"),
+        pytest.param(TRANSPORT, ("--mode", "leaver"), id="transport"),
+    ],
+)
+@pytest.mark.once
+def test_an_upload_that_a_plugin_ends_is_no_success(
+    xnatctl, sandbox, alice, exam, install, stored, source, flags, ending
+):
+    env = {**alice, **install("leaver", PREAMBLE + source.format(ending=ending))}
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, *flags, "-o", "json", env=env)
+    assert done.code not in (0, 2, 130), done.err
+    assert done.document["error"], "the document says that it failed"
+    assert "Traceback" not in done.err
+    assert not stored(sandbox)
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+def test_a_formatter_that_ends_the_program_after_the_upload_is_no_success(
+    xnatctl, sandbox, alice, exam, install, ending, assert_exactly
+):
+    env = {**alice, **install("leaver", PREAMBLE + FORMATTER.format(ending=ending))}
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "leaver", env=env)
+    assert done.code == 1, "nothing was refused: the images are there, and only the report is missing"
+    assert "leaver" in done.err or "Error: fine" in done.err
+    assert "Traceback" not in done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+def test_a_check_that_ends_the_program_has_failed(xnatctl, alice, install, ending):
+    env = {**alice, **install("leaver", PREAMBLE + CHECK.format(ending=ending))}
+    done = xnatctl("doctor", "-o", "json", env=env)
+    assert done.code == 1
+    assert {check["check"]: check["status"] for check in done.document["checks"]}["leaver"] == "failed"
+
+
+def test_a_command_of_a_plugin_ends_as_it_says(xnatctl, install):
+    source = """
+@hookimpl
+def xnatctl_commands():
+    return [CommandSpec(path="lab quit", summary="ends", target="dist_leaver_leaver:quit")]
+
+@click.command()
+@click.argument("code", type=int)
+def quit(code):
+    sys.exit(code)
+"""
+    env = install("leaver", PREAMBLE + source)
+    assert [xnatctl("lab", "quit", code, env=env).code for code in ("0", "3")] == [0, 3]
+
+
+FAULTY = """
+from dataclasses import replace
+from xnatctl.api import *
+
+@hookimpl
+def xnatctl_plan_upload(request):
+    plan = plan_session_upload(request)
+    send, *others = plan.stages
+    {change}
+    return plan
+"""
+
+CHANGES = {
+    "leaves a file out": (
+        "plan = replace(plan, stages=(replace(send, items=list(send.items)[1:]), *others))",
+        "leaves",
+    ),
+    "names another session": (
+        "plan = replace(plan, destination=replace(plan.destination, session='other'))",
+        "destination",
+    ),
+    "names another project": (
+        "plan = replace(plan, destination=replace(plan.destination, project='OTHER'))",
+        "destination",
+    ),
+    "has no stages": ("plan = replace(plan, stages=())", "nothing"),
+    "has stages without files": ("plan = replace(plan, stages=(replace(send, items=()), *others))", "leaves"),
+    "does not verify": ("plan = replace(plan, stages=(send, *others[:1]))", "verif"),
+    "does not settle": ("plan = replace(plan, stages=(send,))", "settle"),
+    "leaves in the prearchive": ("plan = replace(plan, placement='prearchive')", "placement"),
+    "sends one file for another": (
+        (
+            "one, two = list(send.items)[:2]\n"
+            "    swapped = [replace(one, source=two.source, size=two.size), *list(send.items)[1:]]\n"
+            "    plan = replace(plan, stages=(replace(send, items=swapped), *others))"
+        ),
+        "differs",
+    ),
+    "is no plan inside": ("plan = replace(plan, stages=(1, 2))", "failed"),
+}
+
+
+@pytest.mark.parametrize(("change", "word"), CHANGES.values(), ids=CHANGES)
+def test_a_plan_that_is_not_what_was_asked_for_is_refused(xnatctl, sandbox, alice, exam, install, stored, change, word):
+    env = {**alice, **install("planner", FAULTY.format(change=change))}
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=env)
+    assert done.code in (7, 8), done.err
+    assert "dist-planner" in done.document["error"]["message"]
+    assert word in done.document["error"]["message"]
+    assert not stored(sandbox)
+    assert not [r for r in sandbox.requests if "services/import" in r["path"]]
+
+
+def test_a_plan_that_excludes_with_a_reason_is_carried_out(xnatctl, sandbox, alice, exam, install):
+    change = (
+        "left = list(send.items)[0]\n"
+        "    plan = replace(plan, stages=(replace(send, items=list(send.items)[1:]), *others),\n"
+        "                   excluded=(*plan.excluded, Exclusion(path=left.path, reason='a localizer')))"
+    )
+    env = {**alice, **install("planner", FAULTY.format(change=change))}
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=env)
+    assert done.code == 0, done.err
+    assert "a localizer" in [entry["reason"] for entry in done.document["excluded"]]
+
+
+@pytest.mark.parametrize(
+    "flags", [("-o", "no-such"), ("-o", "leaver"), ()], ids=["unknown", "cannot be loaded", "configured"]
+)
+def test_an_output_format_that_cannot_be_had_stops_the_upload_before_anything_is_sent(
+    xnatctl, sandbox, alice, exam, install, home, flags
+):
+    source = FORMATTER.format(ending="pass").replace(":Leaver", ":Nothing")
+    env = {**alice, **install("leaver", PREAMBLE + source)}
+    if not flags:
+        (home / "config" / "xnatctl").mkdir(parents=True)
+        (home / "config" / "xnatctl" / "config.yaml").write_text("output: no-such\n")
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, *flags, env=env)
+    assert done.code in (2, 8), done.err
+    assert not sandbox.instances()
+
+
+def test_a_plan_for_a_resource_is_compared_with_the_disk_too(xnatctl, sandbox, alice, exam, install, tmp_path):
+    assert xnatctl("session", "upload", exam.directory, *UPLOAD, env=alice).code == 0
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text(name)
+    source = FAULTY.format(change=CHANGES["leaves a file out"][0]).replace("plan_session", "plan_resource")
+    env = {**alice, **install("planner", source)}
+    done = xnatctl("resource", "upload", "e", "NOTES", folder, "-P", "DEMO", "-o", "json", env=env)
+    assert done.code == 7, done.err
+    assert "leaves out a.txt" in done.document["error"]["message"]
