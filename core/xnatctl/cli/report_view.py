@@ -26,6 +26,7 @@ _CHECKED = {
     Level.NONE: "not checked",
     Level.COUNTED: "checked by count",
     Level.UID: "checked by SOP Instance UID",
+    Level.SIZE: "checked by SOP Instance UID and size",
     Level.CHECKSUM: "checked by checksum",
 }
 #: Names listed in a summary before "and n more".

@@ -15,6 +15,7 @@ _CHECKED = {
     Level.NONE: "not checked",
     Level.COUNTED: "checked by name and size",
     Level.UID: "instances checked by SOP Instance UID, files by checksum",  # files have no UID, so theirs is closer
+    Level.SIZE: "instances checked by SOP Instance UID and size, files by checksum",
     Level.CHECKSUM: "checked by checksum",
 }
 

@@ -154,7 +154,7 @@ class Following:
         looks = [verify.verify_archived(self._client, s.id, study.items, was_there=True) for s in sessions]
         best = min(range(len(looks)), key=lambda number: len(looks[number].differences))
         study.session, study.verification = sessions[best], looks[best]
-        return study.verification.ok
+        return bool(study.verification.ok)
 
     # what to say
 

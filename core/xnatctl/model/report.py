@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -37,11 +38,16 @@ class PlaceState(StrEnum):
 
 
 class Level(StrEnum):
-    """How thoroughly the server's content was compared with the disk."""
+    """How much is proven of an instance or a file, weakest first.
+
+    `counted`: the server lists as many files. `uid`: it lists the SOP Instance UID. `size`: the stored size fits as
+    well. `checksum`: the MD5 of the stored file is that of the file on disk.
+    """
 
     NONE = "none"
     COUNTED = "counted"
     UID = "uid"
+    SIZE = "size"
     CHECKSUM = "checksum"
 
 
@@ -49,7 +55,7 @@ class Level(StrEnum):
 class Difference:
     """One thing that the server and the disk disagree about.
 
-    `kind` is `missing`, `extra`, `count` or `remapped`, of a file of a resource also `size` or `checksum`;
+    `kind` is `missing`, `extra`, `count`, `remapped`, `size`, `checksum`, `contradiction`, `subject` or `state`;
     `series_instance_uid`, `sop_instance_uid` and `path` name it as far as it is known, `expected` and `found` are
     counts, or sizes in bytes.
     """
@@ -63,25 +69,40 @@ class Difference:
     found: int | None = None
 
 
+#: How much is proven, weakest first.
+LEVELS = tuple(Level)
+
+
 @dataclass(kw_only=True, slots=True)
 class Verification:
-    """What was compared, and what differs. `ok` is False when nothing could be compared though it was asked for."""
+    """What was compared, and what differs.
+
+    `ok` is None when nothing was compared, else whether there are no `differences`. `level` is the weakest that any
+    compared instance reached, `levels` says how many reached which. `extra` is what the server holds and the disk does
+    not: no difference, unless it was asked for an exact comparison. `limits` says what the levels cannot tell.
+    """
 
     level: Level = Level.NONE
-    ok: bool = True
+    ok: bool | None = None
     differences: list[Difference] = field(default_factory=list)
-
-
-#: How thorough a comparison is, weakest first.
-LEVELS = (Level.NONE, Level.COUNTED, Level.UID, Level.CHECKSUM)
+    levels: dict[str, int] = field(default_factory=dict)
+    extra: list[Difference] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
 
 
 def joined(parts: Sequence[Verification]) -> Verification:
     """Several comparisons as one: only as thorough as the weakest of them."""
+    levels: Counter[str] = Counter()
+    for part in parts:
+        levels.update(part.levels)
+    verdicts = [part.ok for part in parts]
     return Verification(
         level=min((part.level for part in parts), key=LEVELS.index, default=Level.NONE),
-        ok=all(part.ok for part in parts),
+        ok=False if False in verdicts else None if None in verdicts or not verdicts else True,
         differences=[difference for part in parts for difference in part.differences],
+        levels={str(level): levels[level] for level in LEVELS if levels[level]},
+        extra=[difference for part in parts for difference in part.extra],
+        limits=list(dict.fromkeys(limit for part in parts for limit in part.limits)),
     )
 
 

@@ -301,7 +301,8 @@ def test_verify_works_without_a_journal(lab, xnatctl, alice, elsewhere):
     arguments = ("session", "verify", lab.exam.directory, *UPLOAD, "-o", "json")
     done = xnatctl(*arguments, env=elsewhere)
     assert done.code == 0, done.err
-    assert done.document["verification"] == {"level": "uid", "ok": True, "differences": []}
+    verification = done.document["verification"]
+    assert verification | {"level": "uid", "ok": True, "differences": []} == verification
     assert done.document["counts"]["verified"] == 60
     gone = next(iter(lab.exam.instances.values()))
     gone.path.rename(gone.path.with_name("hidden"))

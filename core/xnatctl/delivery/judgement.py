@@ -1,0 +1,194 @@
+"""What the sizes and sums of stored files say about the instances on disk. No server is asked here.
+
+XNAT writes the head of each file anew and copies the rest (contract xnat-import 4.1a), so a stored size that differs
+proves nothing by itself. Two facts decide. A stored file that is shorter than the tail of the file on disk has lost
+data. And what a server does to heads, it does alike to files of one make: the *delta* (stored size minus size on
+disk) of an instance is compared with those of its neighbours.
+
+Neighbours are the instances of the same series and transfer syntax. Their *common delta* is the one that more than
+half of them have, and at least two. Where a series has none, the instances of the same SOP class and transfer syntax
+in the whole session take its place.
+
+| delta                                      | finding | level                                      |
+|--------------------------------------------|---------|--------------------------------------------|
+| stored file shorter than the tail          | LOST    | none: a difference                         |
+| zero                                       | EQUAL   | size                                       |
+| the common one                             | ALIKE   | size; uid where the tail is not known      |
+| another one than the common one            | ODD     | none: sent again once                      |
+| no common one, shorter                     | ODD     | none: sent again once                      |
+| no common one, longer                      | GROWN   | uid: nothing hints at a loss               |
+| ODD, sent again once, and of the same size | MADE    | uid, with a note: the server makes it so   |
+
+An MD5 that is equal proves equal content. One that differs at equal size is judged like a delta: where more than half
+of the neighbours (and at least two) differ as well, the server wrote the heads anew and the sum decides nothing;
+else the instance is OTHER: sent again once, and accepted at level size when the same sum comes again.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from enum import IntEnum
+from typing import Final
+
+from xnatctl.model.plan import UploadItem
+from xnatctl.model.report import Level
+
+#: In place of a stored size: no such instance is listed; it is listed without a size; it can only be counted.
+ABSENT: Final = -2
+UNSIZED: Final = -1
+COUNTED: Final = -3
+#: What is known of an MD5: nothing, that it is equal, that it differs.
+UNKNOWN, SAME, DIFFERENT = range(3)
+#: Every DICOM file begins with a preamble and a prefix of so many bytes; the data set follows (PS3.10 7.1).
+_PREAMBLE: Final = 132
+#: Transfer syntaxes whose pixel data are not compressed; a server does not make files of these longer (PS3.5 A).
+_NATIVE: Final = frozenset({"", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
+
+
+class Finding(IntEnum):
+    """What the listings say of one instance."""
+
+    ABSENT = 0
+    COUNTED = 1
+    UNSIZED = 2
+    LOST = 3
+    ODD = 4
+    OTHER = 5
+    GROWN = 6
+    MADE = 7
+    REMADE = 8
+    SHIFTED = 9
+    ALIKE = 10
+    EQUAL = 11
+    SAME = 12
+
+    @property
+    def level(self) -> Level:
+        """How much is proven."""
+        return _LEVELS[self]
+
+    @property
+    def suspicious(self) -> bool:
+        """True when sending the instance again may mend or explain what was found."""
+        return self in _SUSPICIOUS
+
+
+_SUSPICIOUS: Final = frozenset({Finding.LOST, Finding.ODD, Finding.OTHER})
+_LEVELS: Final = {
+    Finding.ABSENT: Level.NONE,
+    Finding.COUNTED: Level.COUNTED,
+    Finding.UNSIZED: Level.UID,
+    Finding.LOST: Level.NONE,
+    Finding.ODD: Level.NONE,
+    Finding.OTHER: Level.NONE,
+    Finding.GROWN: Level.UID,
+    Finding.MADE: Level.UID,
+    Finding.REMADE: Level.SIZE,
+    Finding.SHIFTED: Level.UID,
+    Finding.ALIKE: Level.SIZE,
+    Finding.EQUAL: Level.SIZE,
+    Finding.SAME: Level.CHECKSUM,
+}
+
+
+def judge(
+    items: Sequence[UploadItem], sizes: Sequence[int], *, sums: Sequence[int] = (), again: Container[int] = ()
+) -> bytearray:
+    """A `Finding` for each item.
+
+    `sizes` are the stored sizes in bytes, or ABSENT, UNSIZED, COUNTED; `sums` say of each MD5 whether it is equal;
+    `again` holds the places of the items that were sent again once and that are stored as they were before.
+    The order of the items does not matter.
+    """
+    groups = _Groups(items, sizes, sums)
+    findings = bytearray(len(items))
+    for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
+        if size < 0:
+            findings[place] = _UNMEASURED[size]
+        elif size == item.size:
+            sum_ = sums[place] if sums else UNKNOWN
+            findings[place] = _of_sum(sum_, groups, place, again)
+        else:
+            findings[place] = _of_delta(item, size, groups, place, again)
+    return findings
+
+
+_UNMEASURED: Final = {ABSENT: Finding.ABSENT, UNSIZED: Finding.UNSIZED, COUNTED: Finding.COUNTED}
+
+
+def _of_delta(item: UploadItem, size: int, groups: _Groups, place: int, again: Container[int]) -> Finding:
+    if size < _PREAMBLE + item.tail:
+        return Finding.LOST
+    delta = size - item.size
+    series, session = groups.deltas(place)
+    common = series if series is not None else session
+    if delta == common:
+        return Finding.ALIKE if item.tail else Finding.SHIFTED
+    if delta > 0 and item.transfer_syntax_uid not in _NATIVE:
+        return Finding.GROWN  # decompressed, by an amount of its own
+    if delta > 0 and series is None and session != 0:
+        return Finding.GROWN
+    return Finding.MADE if place in again else Finding.ODD
+
+
+def _of_sum(sum_: int, groups: _Groups, place: int, again: Container[int]) -> Finding:
+    if sum_ == UNKNOWN:
+        return Finding.EQUAL
+    if sum_ == SAME:
+        return Finding.SAME
+    if groups.rewritten(place):
+        return Finding.EQUAL
+    return Finding.REMADE if place in again else Finding.OTHER
+
+
+class _Groups:
+    """The neighbours of each item: its series, and in the session what is of its make."""
+
+    def __init__(self, items: Sequence[UploadItem], sizes: Sequence[int], sums: Sequence[int]) -> None:
+        self._series = array("I")
+        self._makes = array("I")
+        numbers: tuple[dict[tuple[str, str], int], ...] = ({}, {})
+        deltas: tuple[list[Counter[int]], ...] = ([], [])
+        differing: tuple[list[Counter[int]], ...] = ([], [])
+        for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
+            syntax = item.transfer_syntax_uid
+            keys = ((item.series_instance_uid, syntax), (item.sop_class_uid, syntax))
+            for key, known, groups, column, sum_counts in zip(
+                keys, numbers, deltas, (self._series, self._makes), differing, strict=True
+            ):
+                number = known.setdefault(key, len(known))
+                if number == len(groups):
+                    groups.append(Counter())
+                    sum_counts.append(Counter())
+                column.append(number)
+                if size >= 0:
+                    groups[number][size - item.size] += 1
+                    if sums and size == item.size and sums[place] != UNKNOWN:
+                        sum_counts[number][sums[place]] += 1
+        self._common = tuple([_majority(group) for group in groups] for groups in deltas)
+        self._sums = tuple([_majority(group) for group in groups] for groups in differing)
+
+    def deltas(self, place: int) -> tuple[int | None, int | None]:
+        """The common delta in the series of an item, and among what is of its make; None where there is none."""
+        return self._common[0][self._series[place]], self._common[1][self._makes[place]]
+
+    def rewritten(self, place: int) -> bool:
+        """True when the sums of most neighbours of equal size differ, too."""
+        series, make = self._sums[0][self._series[place]], self._sums[1][self._makes[place]]
+        return (series if series is not None else make) == DIFFERENT
+
+
+def _majority(counts: Counter[int]) -> int | None:
+    """The value that more than half have, and at least two."""
+    if not counts:
+        return None
+    (value, count), *_ = counts.most_common(1)
+    return value if count >= 2 and 2 * count > counts.total() else None
+
+
+def places_of(findings: Sequence[int], wanted: Callable[[Finding], bool]) -> Iterator[int]:
+    """The places of the findings of some kinds."""
+    kinds = bytes(finding for finding in Finding if wanted(finding))
+    return (place for place, finding in enumerate(findings) if finding in kinds)
