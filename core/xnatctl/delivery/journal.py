@@ -10,23 +10,35 @@ import threading
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice, repeat
 from typing import Final, Literal
 
 from xnatctl.delivery.states import States, StateView, record_name
-from xnatctl.delivery.store import Past, Statement, Store, encode, set_meta
+from xnatctl.delivery.store import (
+    Left,
+    Past,
+    Statement,
+    Store,
+    begin_run,
+    encode,
+    set_meta,
+    set_phase,
+    set_verified,
+    stored,
+)
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef
 from xnatctl.model.sequences import kept, select
 
 _UPSERT: Final = """
-INSERT INTO items (name, path, size, mtime_ns, digest, run, outcome, reason, uri, attempts)
-VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0)
+INSERT INTO items (name, path, size, mtime_ns, ctime_ns, device, inode, digest, run, outcome, reason, uri, attempts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0)
 ON CONFLICT (name) DO UPDATE SET path = excluded.path, size = excluded.size, mtime_ns = excluded.mtime_ns,
+    ctime_ns = excluded.ctime_ns, device = excluded.device, inode = excluded.inode,
     run = excluded.run, reason = NULL, outcome = excluded.outcome, digest = excluded.digest
 """
+_KEEP: Final = "UPDATE items SET run = ? WHERE name = ?"
 _INTEND: Final = "UPDATE items SET outcome = 'sending', attempts = attempts + 1, digest = NULL WHERE name = ?"
 _RECORD: Final = "UPDATE items SET outcome = ?, reason = ?, uri = coalesce(?, uri), digest = ? WHERE name = ?"
 _OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
@@ -59,13 +71,11 @@ class Journal:
         self._store = store
         self._lock = threading.Lock()
         self._states = States()
-        #: What earlier runs recorded of files that changed since, and that this run wrote over.
-        self._displaced: dict[str, Past] = {}
         #: Numbers and items of what was intended and not recorded yet.
         self._flying: dict[str, tuple[int, UploadItem]] = {}
         self._places: set[str] = set(store.places()) if store else set()
         meta = store.meta() if store else {}
-        self._run = self._earlier = int(meta.get("run", "0"))
+        self._run = self._earlier = store.run() if store else 0
         self._phase = meta.get("phase", "")
         self._before = meta
         self._flushed = -_UNFLUSHED
@@ -79,8 +89,17 @@ class Journal:
 
     @property
     def unfinished(self) -> bool:
-        """True when an earlier run sent something, or may have, and did not come to its end."""
-        return self._store is not None and self._phase != Phase.DONE and self._store.tried()
+        """True when earlier runs sent something, or may have, and not all that they planned is proven to be there."""
+        store = self._store
+        return store is not None and store.tried() and (self._phase != Phase.DONE or store.leaves(self._run))
+
+    def left(self) -> list[Left]:
+        """Items of runs before the latest that are not proven to be on the server, nor part of the latest run."""
+        return self._store.left(self._run) if self._store else []
+
+    def prove(self, names: Iterable[str]) -> None:
+        """These items of earlier runs, by the names of their records, were found on the server."""
+        self._write(set_verified(names))
 
     @property
     def phase(self) -> str:
@@ -106,7 +125,7 @@ class Journal:
     def _read(self, store: Store, names: Iterator[str]) -> Iterator[Past | None]:
         while some := list(islice(names, _LOOKED_UP)):
             found = store.find(some)
-            yield from (self._displaced.get(name) or found.get(name) for name in some)
+            yield from map(found.get, some)
 
     # this run
 
@@ -114,7 +133,7 @@ class Journal:
         """A new run begins; `facts` say what was asked for."""
         self._run += 1
         self._phase = Phase.SENDING
-        self._remember({**facts, "run": str(self._run), "phase": self._phase})
+        self._remember({**facts, "run": str(self._run), "phase": self._phase}, begin_run(self._run, self._phase, facts))
 
     def plan(self, items: Iterable[UploadItem], resource: ResourceRef) -> None:
         """Enter items that are sent later in this run; what an earlier run knew of the same files stays."""
@@ -123,7 +142,9 @@ class Journal:
             numbers = self._states.enter(items, resource)
         before = self.recorded(items, resource)
         self._write_rows(
-            self._row(number, item, resource, self._still(record_name(item, resource), past, item))
+            self._row(number, item, resource, None)
+            if past is None
+            else (_KEEP, (self._run, encode(record_name(item, resource))))
             for number, item, past in zip(numbers, items, before, strict=True)
         )
 
@@ -169,15 +190,9 @@ class Journal:
         if past is not None and not outcome.delivered:
             outcome = past.outcome
         digest = self._states.digest(number) or (past.digest if past is not None else None)
+        identity = map(stored, (item.size, item.mtime_ns, item.ctime_ns, item.device, item.inode))
         name = encode(record_name(item, resource))
-        return (_UPSERT, (name, encode(item.path), item.size, item.mtime_ns, digest, self._run, str(outcome)))
-
-    def _still(self, name: str, before: Past | None, item: UploadItem) -> Past | None:
-        """What the past knows of a file as it is now: of one that changed since it was delivered, that it did."""
-        if before is None or before.describes(item):
-            return before
-        self._displaced[name] = before
-        return replace(before, outcome=Outcome.CHANGED, digest=None) if before.outcome.delivered else None
+        return (_UPSERT, (name, encode(item.path), *identity, digest, self._run, str(outcome)))
 
     def intend(self, batch: Batch) -> None:
         """The items of the batch are about to be sent."""
@@ -273,7 +288,7 @@ class Journal:
     def enter(self, phase: str) -> None:
         """The run goes into its next phase."""
         self._phase = phase
-        self._remember({"phase": phase})
+        self._remember({"phase": phase}, set_phase(self._run, phase))
 
     def doubt(self, items: Iterable[UploadItem]) -> None:
         """These were delivered once, but are not on the server: the next run sends them again."""
@@ -291,8 +306,8 @@ class Journal:
         if self._store:
             self._store.close()
 
-    def _remember(self, facts: Mapping[str, str]) -> None:
-        self._write(set_meta({**facts, "updated": f"{time.time():.0f}"}))
+    def _remember(self, facts: Mapping[str, str], more: Sequence[Statement]) -> None:
+        self._write([*set_meta({**facts, "updated": f"{time.time():.0f}"}), *more])
 
     def _write(self, statements: Sequence[Statement], *, flush: bool = True, later: bool = False) -> None:
         if self._store and statements:

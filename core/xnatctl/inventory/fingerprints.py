@@ -8,6 +8,7 @@ times the speed. It is used where its library is installed, SHA-256 elsewhere.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -44,6 +45,15 @@ def _xxh3_128() -> Callable[[], Digest]:
     import xxhash
 
     return xxhash.xxh3_128
+
+
+_DIGEST: Final = re.compile(rf"(?:{QUICK}:[0-9a-f]{{32}}|[0-9a-f]{{64}}|[0-9a-f]{{32}})\Z")
+
+
+def check_digest(text: str) -> None:
+    """Raise ValueError for what `digest_text` has not made."""
+    if not _DIGEST.match(text):
+        raise ValueError(f"{text[:80]!r} is no digest")
 
 
 def digest_text(algorithm: str, text: str) -> str:

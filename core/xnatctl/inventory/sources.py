@@ -26,33 +26,43 @@ Tell = Callable[[UploadItem, str], None]
 def open_item(item: UploadItem) -> AbstractContextManager[Reader]:
     """The bytes of an item, exactly `item.size` of them.
 
-    Size, time and inode are compared with the plan on opening and again on the last byte. Raises SourceChanged, also
-    for a file that vanished or cannot be read any more.
+    Size, modification time, device and inode are compared with the plan on opening and again on the last byte. Raises
+    SourceChanged, also for a file that vanished or cannot be read any more.
     """
     source = item.source
     return _File(item, source) if source.container is None else _Member(item, source)
 
 
 def open_digesting(item: UploadItem, tell: Tell, algorithm: str = "sha256") -> AbstractContextManager[Reader]:
-    """`open_item`, and `tell` hears the digest when all of the item has been read; see `content_hash`."""
+    """`open_item`, and `tell` hears the digest when all of the item has been read; see `content_hash`.
+
+    When only the change time moved while the item was read, the item is read again and the digests are compared: a
+    backup or chmod moves the change time and leaves the content alone.
+    """
     source = item.source
     kind = _File if source.container is None else _Member
-    return kind(item, source, new_digest(algorithm), lambda text: tell(item, digest_text(algorithm, text)))
+    return kind(item, source, algorithm, lambda text: tell(item, digest_text(algorithm, text)))
 
 
-def _check(item: UploadItem, descriptor: int, *, whole: bool) -> None:
-    """Raises SourceChanged. `whole` = the item is all of the file."""
+def _check(item: UploadItem, descriptor: int, *, whole: bool) -> int:
+    """The change time of the file. Raises SourceChanged. `whole` = the item is all of the file."""
     status = os.fstat(descriptor)
     same = stat.S_ISREG(status.st_mode) and status.st_mtime_ns == item.mtime_ns
     same = same and (status.st_size == item.size or not whole)
+    same = same and (not item.device or status.st_dev == item.device)
     if not same or (item.inode and status.st_ino != item.inode):
-        raise SourceChanged(f"{item.path} has changed since the upload was planned.", path=item.path)
+        raise _changed(item)
+    return status.st_ctime_ns
+
+
+def _changed(item: UploadItem) -> SourceChanged:
+    return SourceChanged(f"{item.path} has changed since the upload was planned.", path=item.path)
 
 
 class _File:
     """A plain file. Looks at it once more when the last byte has been read, and then tells its digest."""
 
-    __slots__ = ("_descriptor", "_digest", "_item", "_left", "_source", "_tell")
+    __slots__ = ("_algorithm", "_changed_at", "_descriptor", "_digest", "_item", "_left", "_source", "_tell")
 
     whole = True
 
@@ -60,12 +70,13 @@ class _File:
         self,
         item: UploadItem,
         source: Source,
-        digest: Digest | None = None,
+        algorithm: str = "",
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self._item = item
         self._source = source
-        self._digest = digest
+        self._algorithm = algorithm
+        self._digest: Digest | None = new_digest(algorithm) if algorithm else None
         self._tell = tell
         self._left = item.size
         self._descriptor = -1
@@ -77,7 +88,7 @@ class _File:
         except OSError as error:
             raise SourceChanged(f"{item.path} cannot be opened any more: {error.strerror}.", path=item.path) from error
         try:
-            _check(item, self._descriptor, whole=self.whole)
+            self._changed_at = _check(item, self._descriptor, whole=self.whole)
             self._begin()
         except BaseException:
             os.close(self._descriptor)
@@ -114,9 +125,26 @@ class _File:
 
     def _end(self) -> None:
         """The last byte has been read."""
-        _check(self._item, self._descriptor, whole=self.whole)
-        if self._digest is not None and self._tell is not None:
-            self._tell(self._digest.hexdigest())
+        changed_at = _check(self._item, self._descriptor, whole=self.whole)
+        if self._digest is None:
+            return
+        digest = self._digest.hexdigest()
+        if changed_at != self._changed_at and not self._reads_again(digest):
+            raise _changed(self._item)
+        if self._tell is not None:
+            self._tell(digest)
+
+    def _reads_again(self, digest: str) -> bool:
+        """Whether the item still has the content that was read."""
+        again = new_digest(self._algorithm)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._begin()
+        left = self._item.size
+        while left:
+            data = self._take(min(_BLOCK, left))
+            again.update(data)
+            left -= len(data)
+        return again.hexdigest() == digest
 
 
 class _Member(_File):
@@ -127,15 +155,19 @@ class _Member(_File):
     whole = False
 
     def _begin(self) -> None:
-        self._stream = archives.open_member(self._descriptor, self._source, self._item.size)
+        try:
+            self._stream = archives.open_member(self._descriptor, self._source, self._item.size)
+        except (OSError, archives.Damaged) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> SourceChanged:
+        return SourceChanged(f"{self._item.path} cannot be read from its archive: {error}.", path=self._item.path)
 
     def _take(self, wanted: int) -> bytes:
         try:
             data = self._stream(wanted)
         except (OSError, archives.Damaged) as error:
-            raise SourceChanged(
-                f"{self._item.path} cannot be read from its archive: {error}.", path=self._item.path
-            ) from error
+            raise self._unreadable(error) from error
         if not data:
             raise SourceChanged(f"{self._item.path} is shorter in its archive than planned.", path=self._item.path)
         return data
