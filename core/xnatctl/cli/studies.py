@@ -174,7 +174,7 @@ def family_on(client: XnatClient, request: UploadRequest, *, sends: bool) -> tup
 def remembered(server: str, request: UploadRequest, family: Family, *, resume: bool) -> Remembered:
     """What the journals of this machine know of the family; nothing when it is started over."""
     from xnatctl.delivery.labels import Remembered
-    from xnatctl.delivery.store import summaries
+    from xnatctl.delivery.summaries import summaries
     from xnatctl.settings.paths import journal_directory
 
     journals = summaries(journal_directory()) if resume else ()

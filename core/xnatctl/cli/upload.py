@@ -21,7 +21,8 @@ from xnatctl.model.plan import UploadRequest
 from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
-    from xnatctl.delivery.store import Past, Summary
+    from xnatctl.delivery.records import Past
+    from xnatctl.delivery.summaries import Summary
 
 #: Whether the table for people shows it; CSV and JSON have all.
 _KEYS = {
@@ -136,7 +137,7 @@ def _require_planner(app: App, command: str) -> None:
 
 
 def _journals() -> list[Summary]:
-    from xnatctl.delivery.store import summaries
+    from xnatctl.delivery.summaries import summaries
     from xnatctl.settings.paths import journal_directory
 
     return sorted(summaries(journal_directory()), key=lambda summary: -summary.updated)
@@ -275,7 +276,7 @@ def _list_document(found: Sequence[Summary], said: str | None = None) -> Documen
 
 
 def _one_document(summary: Summary) -> Document:
-    from xnatctl.delivery.store import items_of
+    from xnatctl.delivery.summaries import items_of
 
     if summary.problem is not None:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")

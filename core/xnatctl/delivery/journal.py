@@ -13,19 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Final, Literal
 
+from xnatctl.delivery.records import Left, Past, Statement, begin_run, encode, set_meta, set_phase, set_verified, stored
 from xnatctl.delivery.states import States, StateView, record_name
-from xnatctl.delivery.store import (
-    Left,
-    Past,
-    Statement,
-    Store,
-    begin_run,
-    encode,
-    set_meta,
-    set_phase,
-    set_verified,
-    stored,
-)
+from xnatctl.delivery.store import Store
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from xnatctl.delivery.store import Summary
+from xnatctl.delivery.summaries import Summary
 from xnatctl.errors import PermissionDenied, Refused
 from xnatctl.xnat import direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from xnatctl.delivery.store import explained
+from xnatctl.delivery.schema import explained
 from xnatctl.errors import Refused
 
 

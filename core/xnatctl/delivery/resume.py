@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.preflight import Preflight, is_busy
+from xnatctl.delivery.records import Past
 from xnatctl.delivery.settle import Clockwork
-from xnatctl.delivery.store import Past
 from xnatctl.delivery.verify import by_series
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content

@@ -12,7 +12,8 @@ from xnatctl.delivery.batches import cut_batches
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.retry import Pause, RetryPolicy
-from xnatctl.delivery.store import Store, items_of
+from xnatctl.delivery.store import Store
+from xnatctl.delivery.summaries import items_of
 from xnatctl.errors import ConnectionFailed, TransportError
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.refs import Destination

@@ -17,7 +17,8 @@ import pytest
 
 from xnatctl.delivery.journal import Journal, Phase
 from xnatctl.delivery.resume import survey_receiver
-from xnatctl.delivery.store import Store, items_of, journal_key, summaries
+from xnatctl.delivery.store import Store, journal_key
+from xnatctl.delivery.summaries import items_of, summaries
 from xnatctl.errors import JournalError
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.outcome import ItemOutcome, Outcome
@@ -132,7 +133,7 @@ def test_a_journal_of_an_earlier_schema_goes_on_and_content_decides_once(
 def test_an_upgrade_that_is_cut_leaves_the_old_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "j.sqlite"
     shutil.copy(OLD, path)
-    monkeypatch.setattr("xnatctl.delivery.store.begin_run", lambda *_: [("no SQL", ())])
+    monkeypatch.setattr("xnatctl.delivery.schema.begin_run", lambda *_: [("no SQL", ())])
     with pytest.raises(JournalError):
         Store(path)
     with closing(sqlite3.connect(path)) as db:

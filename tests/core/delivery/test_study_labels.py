@@ -9,7 +9,7 @@ import pytest
 
 from xnatctl.delivery.labels import Family, Holder, Nowhere, Remembered, assign
 from xnatctl.delivery.splitting import Part, is_hopeless, together
-from xnatctl.delivery.store import Summary
+from xnatctl.delivery.summaries import Summary
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,

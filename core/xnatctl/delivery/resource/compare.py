@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.store import Past
+from xnatctl.delivery.records import Past
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.outcome import Outcome
