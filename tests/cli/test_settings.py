@@ -176,3 +176,38 @@ def test_files_are_private_from_the_first_moment(tmp_path):
     assert modes == [0o600]
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+
+
+def test_changes_at_the_same_time_are_all_kept(nursery, environment, home, tmp_path):
+    names = [f"lab{number}" for number in range(8)]
+    running = [
+        nursery.start(
+            "-m", "xnatctl", "config", "set-profile", name, "--url", f"https://{name}.example",
+            env=environment, cwd=tmp_path,
+        )
+        for name in names
+    ]  # fmt: skip
+    for child in running:
+        child.communicate()
+    assert [child.wait() for child in running] == [0] * len(names)
+    written = yaml.safe_load((home / "config" / "xnatctl" / "config.yaml").read_text())
+    assert sorted(written["profiles"]) == names
+
+
+@pytest.mark.parametrize("key", ["ca_cert", "client_cert", "client_key"])
+def test_a_certificate_file_is_a_regular_file(xnatctl, config, tmp_path, key):
+    (tmp_path / "c.pem").write_text("")
+    os.mkfifo(tmp_path / "fifo")
+    settings = {"client_cert": tmp_path / "c.pem", key: tmp_path / "fifo"}
+    lines = "".join(f"    {name}: {value}\n" for name, value in settings.items())
+    config(f"profiles:\n  a:\n    url: https://127.0.0.1:1\n{lines}")
+    done = xnatctl("auth", "status")
+    assert done.code == 2
+    assert "is not a regular file" in done.err
+
+
+def test_a_password_on_standard_input_has_an_end(xnatctl):
+    done = xnatctl(
+        "auth", "status", "--url", "http://127.0.0.1:1", "--username", "a", "--password-stdin", stdin="x" * 200_000
+    )
+    assert done.code == 4, "nobody listens there"

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from xnatctl.settings.profiles import Flags, Settings
     from xnatctl.xnat.client import XnatClient
 
+#: Characters of a password that --password-stdin reads at most: a device on standard input never ends.
+_LONGEST_PASSWORD = 64 * 1024
+
 ERROR_SCHEMA = "xnatctl.error/1"
 
 
@@ -96,7 +99,7 @@ class App:
         if self.given.get("password_stdin"):
             if password is not None:
                 raise UsageError("--password and --password-stdin exclude each other.")
-            password = sys.stdin.readline().rstrip("\r\n")
+            password = sys.stdin.readline(_LONGEST_PASSWORD).rstrip("\r\n")
             if not password:
                 raise UsageError("--password-stdin was given, but standard input holds no password.")
         elif password is not None:

@@ -11,11 +11,11 @@ import click
 
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
-from xnatctl.errors import ConfigError, Refused
+from xnatctl.errors import ConfigError
 from xnatctl.model.document import Column, Document
 from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.settings import paths
-from xnatctl.settings.config import edit_config, load_config, plugin_lists
+from xnatctl.settings.config import create_config, edit_config, load_config, plugin_lists
 from xnatctl.settings.profiles import Settings
 from xnatctl.settings.server import server_url
 
@@ -72,10 +72,7 @@ def _render_anyway(app: App, document: Document) -> None:
 @pass_app
 def init(app: App) -> None:
     """Refuses when there is a file, or a link that leads nowhere."""
-    file = paths.config_file()
-    if os.path.lexists(file):
-        raise Refused(f"{file} exists already.", hint="Change it with an editor, or with: xnatctl config set-profile")
-    paths.write_private(file, _STARTER)
+    file = create_config(_STARTER)
     app.render(_row_document(_FILE_SCHEMA, str(file), {"path": str(file), "exists": True}))
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xnatctl.errors import ConfigError
+from xnatctl.errors import ConfigError, Refused
 from xnatctl.settings import paths, schema
 
 if TYPE_CHECKING:
     import yaml
+
+#: A configuration file is smaller than this, in bytes.
+_LARGEST = 1 << 20
+#: How long a change waits for one that another command makes, in seconds, and how often it looks.
+_PATIENCE, _LOOK = 10.0, 0.05
 
 
 def load_config(path: Path | None = None) -> dict[str, Any]:
@@ -41,19 +50,58 @@ def plugin_lists() -> tuple[list[str], list[str] | None]:
 def edit_config(change: Callable[[dict[str, Any]], None]) -> Path:
     """Change the configuration file, whole or not at all; every setting in it is kept, and the comment at its top.
 
-    A file that is wrong already is left as it is. Raises ConfigError.
+    Commands that change it at the same time wait for each other. A file that is wrong already is left as it is. Raises
+    ConfigError.
     """
     import yaml
 
     # Through a link, so that a file kept in a folder of dotfiles stays there.
     file = paths.config_file().resolve()
-    content = _read(file) or ""
-    document = _parse(content, str(file))
-    change(document)
-    schema.check_document(document, "the new configuration")
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True) if document else ""
-    paths.write_private(file, _top_comment(content) + text)
+    with _locked(file):
+        content = _read(file) or ""
+        document = _parse(content, str(file))
+        change(document)
+        schema.check_document(document, "the new configuration")
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True) if document else ""
+        paths.write_private(file, _top_comment(content) + text)
     return file
+
+
+def create_config(text: str) -> Path:
+    """Write a new configuration file. Raises Refused when there is one, or a link that leads nowhere; ConfigError."""
+    file = paths.config_file()
+    with _locked(file):
+        if os.path.lexists(file):
+            raise Refused(
+                f"{file} exists already.", hint="Change it with an editor, or with: xnatctl config set-profile"
+            )
+        paths.write_private(file, text)
+    return file
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Keep other commands from changing the file: a lock file beside it, which works on network file systems too."""
+    lock = file.with_name(f"{file.name}.lock")
+    paths.private_directory(file.parent)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.close(paths.create_private(lock))
+            break
+        except FileExistsError:
+            if time.monotonic() >= deadline:
+                raise ConfigError(
+                    f"Another command is changing {file}.",
+                    hint=f"Run the command again. If no other command runs, one was killed: delete {lock}.",
+                ) from None
+            time.sleep(_LOOK)
+        except OSError as error:
+            raise ConfigError(f"Cannot write {lock}: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def _top_comment(content: str) -> str:
@@ -66,14 +114,23 @@ def _top_comment(content: str) -> str:
 
 
 def _read(file: Path) -> str | None:
+    """The text of the file, None when there is none. Only a regular file is read: a FIFO or device may never end."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ConfigError(f"Cannot read {file}: it is not a regular file.")
+            content = opened.read(_LARGEST + 1)
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError:
-        raise ConfigError(f"Cannot read {file}: it is not UTF-8 text.") from None
     except OSError as error:
         raise ConfigError(f"Cannot read {file}: {error.strerror}.") from error
+    if len(content) > _LARGEST:
+        raise ConfigError(f"Cannot read {file}: a configuration file is at most {_LARGEST >> 20} MiB long.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"Cannot read {file}: it is not UTF-8 text.") from None
 
 
 def _parse(content: str, where: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ server, and every failure becomes an error that says what happened (contract xna
 from __future__ import annotations
 
 import base64
+import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -364,6 +365,10 @@ class _Body(httpx.SyncByteStream):
 
 def _tls(*, verify: bool | str, cert: str | tuple[str, str] | None) -> ssl.SSLContext:
     """How the server is checked, and how we show who we are. Raises UsageError for unusable files."""
+    for path in (verify, *((cert,) if isinstance(cert, str) else cert or ())):
+        if isinstance(path, str) and os.path.exists(path) and not os.path.isfile(path):
+            # OpenSSL would wait for a FIFO, and read a device without end.
+            raise UsageError(f"The certificate file {path} is not a regular file.", hint="Name a PEM file.")
     try:
         if isinstance(verify, str):
             context = ssl.create_default_context(cafile=verify)

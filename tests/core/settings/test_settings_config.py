@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -229,3 +230,61 @@ def test_two_edits_after_each_other_keep_one_top_comment(write_config: Write) ->
     config.edit_config(_add)
     config.edit_config(lambda document: document.update(profiles={"a": {"username": "Müller"}}))
     assert file.read_text() == "# Top\noutput: yaml\nprofiles:\n  a:\n    username: Müller\n"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "directory", "endless"])
+def test_only_a_regular_file_of_a_sane_size_is_a_configuration(
+    kind: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home / "config.yaml"
+    match kind:
+        case "fifo":
+            os.mkfifo(file)
+        case "device":
+            file.symlink_to("/dev/zero")
+        case "directory":
+            file.mkdir()
+        case "endless":
+            with file.open("wb") as out:
+                out.truncate(2**40)
+    monkeypatch.setenv("XNATCTL_CONFIG", str(file))
+    with pytest.raises(ConfigError) as caught:
+        config.load_config()
+    assert str(file) in caught.value.message
+    with pytest.raises(ConfigError):
+        config.edit_config(lambda document: document.update(output="json"))
+
+
+def test_a_change_waits_for_the_one_before_it_and_refuses_when_that_does_not_end(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_config("output: yaml\n")
+    lock = file.with_name("config.yaml.lock")
+    lock.touch()
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            lock.unlink()
+
+    monkeypatch.setattr(config.time, "sleep", wait)
+    config.edit_config(lambda document: document.update(output="json"))
+    assert len(waits) == 3
+    assert config.load_config() == {"output": "json"}
+    assert not lock.exists()
+
+    lock.touch()
+    monkeypatch.setattr(config, "_PATIENCE", 0.0)
+    with pytest.raises(ConfigError) as caught:
+        config.edit_config(lambda document: document.update(output="csv"))
+    assert str(lock) in str(caught.value.hint)
+    assert config.load_config() == {"output": "json"}
+    assert lock.exists(), "the lock of another command stays"
+
+
+def test_a_change_that_fails_leaves_no_lock(write_config: Write) -> None:
+    file = write_config("output: yaml\n")
+    with pytest.raises(ConfigError):
+        config.edit_config(lambda document: document.update(nonsense=1))
+    assert [entry.name for entry in file.parent.iterdir()] == ["config.yaml"]
