@@ -13,8 +13,13 @@ from typing import Any
 
 import pytest
 from children import Nursery
+from hypothesis import HealthCheck, settings
 
 HASTY = Path(__file__).parent / "support" / "hasty.py"
+
+# Timing never decides a test: a busy machine may take any time for an example.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # A job in the background of a shell ignores SIGINT, and so would each command that is interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
