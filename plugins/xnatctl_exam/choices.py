@@ -20,13 +20,14 @@ class Choices:
     """How an exam is cut into a session and resources.
 
     `wait` is in seconds. `labels` are resource labels by the name of the top-level folder. `resource_options` are those
-    of the transport that carries resources. `later` is the command line that attaches what could not be attached,
-    quoted for a shell.
+    of the transport that carries resources. `trust_session` attaches them also to a session that does not hold the
+    images on disk. `later` is the command line that attaches what could not be attached, quoted for a shell.
     """
 
     wait: float = WAIT
     skip_resources: bool = False
     attach_only: bool = False
+    trust_session: bool = False
     misc_label: str = MISC
     attach_nested: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -45,6 +45,9 @@ of the same name, and the top-level files without DICOM become the resource MISC
 resource; files that are not DICOM in such a folder stay behind, unless --attach-nested LABEL takes them along. Hidden
 files are passed over. --dry-run shows what would go where.
 
+Resources are attached only to a session that holds the images on disk, compared by study and SOP Instance UID.
+--trust-session attaches them all the same: for sites whose anonymisation changes UIDs.
+
 Resources bypass the project's anonymisation: XNAT stores them byte for byte as they are. Only the images go through
 anonymisation scripts, so look at what PDFs, screenshots and logs say of the patient before you attach them.
 
@@ -80,6 +83,11 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 @click.option("-E", "--session", required=True, help="Session label; with --attach-only also its accession ID.")
 @click.option("--skip-resources", is_flag=True, help="Upload the images only.")
 @click.option("--attach-only", is_flag=True, help="Attach resources to a session that exists; no image is sent.")
+@click.option(
+    "--trust-session",
+    is_flag=True,
+    help="Attach resources although the session does not hold the images on disk, say because UIDs were changed.",
+)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -139,6 +147,7 @@ def upload_exam(
     session: str,
     skip_resources: bool,
     attach_only: bool,
+    trust_session: bool,
     wait: float,
     misc_label: str | None,
     attach_nested: str | None,
@@ -160,7 +169,12 @@ def upload_exam(
     if skip_resources:
         _refuse(
             "--skip-resources",
-            {"--misc-label": misc_label, "--attach-nested": attach_nested, "--resource-label": labels},
+            {
+                "--misc-label": misc_label,
+                "--attach-nested": attach_nested,
+                "--resource-label": labels,
+                "--trust-session": trust_session,
+            },
         )
     if attach_only:
         place = {True: "--direct-archive", False: "--prearchive"}.get(archive, "") if archive is not None else ""
@@ -194,6 +208,7 @@ def upload_exam(
         wait=wait,
         skip_resources=skip_resources,
         attach_only=attach_only,
+        trust_session=trust_session,
         misc_label=misc_label or MISC,
         attach_nested=attach_nested,
         labels=labels,

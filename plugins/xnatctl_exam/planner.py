@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from xnatctl.api import (
     Inventory,
@@ -116,10 +115,10 @@ def _wait(choices: Choices, inventory: Inventory) -> Stage:
     name = "look once whether the session is in the archive"
     if choices.wait:
         name = f"wait until the session is in the archive, {choices.wait:.0f} s at most"
-    options: dict[str, Any] = {"seconds": choices.wait, "later": choices.later}
-    if choices.attach_only and len(inventory.studies) == 1:
-        options["study_instance_uid"] = inventory.studies[0].uid
-    return Stage(kind=StageKind.AWAIT, name=name, options=options)
+    options = {"seconds": choices.wait, "later": choices.later, "trust_session": choices.trust_session}
+    # What no stage sends must be in the session already.
+    items = inventory.items if choices.attach_only else ()
+    return Stage(kind=StageKind.AWAIT, name=name, items=items, options=options)
 
 
 def _attaching(request: UploadRequest, choices: Choices, groups: tuple[Group, ...]) -> Iterator[Stage]:

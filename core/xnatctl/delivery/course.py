@@ -19,7 +19,7 @@ from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
-from xnatctl.model.refs import Destination
+from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import Report, Status
 from xnatctl.plugin.protocols import Importer, ResourceWriter, TransportContext
 from xnatctl.xnat import site
@@ -56,7 +56,11 @@ class Runtime:
 
 
 class Course:
-    """One plan on its way. `session` is the archived session, once it is known; `begun` once the journal was opened."""
+    """One plan on its way.
+
+    `session` is the archived session, once it is known; `staged` the prearchive row that was left for a review; `begun`
+    is True once the journal was opened.
+    """
 
     def __init__(self, plan: UploadPlan, runtime: Runtime) -> None:
         self.plan = plan
@@ -65,6 +69,7 @@ class Course:
         self.pause = Pause()
         self.clockwork = Clockwork(pause=self.pause, limit=runtime.wait)
         self.session = runtime.session
+        self.staged: PrearchiveRef | None = None
         self.begun = False
         self.report = new_report(plan)
         if runtime.client is not None:

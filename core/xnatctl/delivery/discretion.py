@@ -15,6 +15,7 @@ from xnatctl.errors import SourceChanged
 from xnatctl.inventory.identity import FIRST, identifying
 from xnatctl.inventory.sources import open_item
 from xnatctl.model.plan import UploadItem, UploadPlan
+from xnatctl.model.sequences import joined
 
 MASK = "[patient]"
 #: Files that are looked into for what is said of no file in particular: the first of each series.
@@ -61,7 +62,8 @@ class Discretion:
 
     @cached_property
     def _of_all(self) -> Callable[[str], str]:
-        firsts = {item.series_instance_uid or item.path: item for item in reversed(self._plan.items)}
+        items = joined(stage.items for stage in self._plan.stages)
+        firsts = {item.series_instance_uid or item.path: item for item in reversed(items)}
         return self._masking(list(firsts.values())[-_LOOKED_AT:])
 
     def _masking(self, items: Iterable[UploadItem]) -> Callable[[str], str]:

@@ -98,7 +98,7 @@ def survey(
     """What earlier runs delivered and the server still has where it was asked for.
 
     `archive_counts`: what is in the archive is in the right place. Raises Refused when the session was moved to
-    another project.
+    another project, or archived under another label.
     """
     changed, proven, archived = _Some(), bytearray(len(items)), bytearray(len(items))
     study = items[0].study_instance_uid
@@ -173,7 +173,13 @@ def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> It
 
 
 def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> None:
-    """A person moved the session out of the project: sending it again would make a second one."""
+    """A person moved the session out of the project, or gave it another label: sending it again makes a second one."""
+    for session in listing.sessions_of_study(client, destination.project, study):
+        raise Refused(
+            f"What was uploaded before is in the archive as session {session.label} ({session.id}) of project "
+            f"{session.project} now, not as {destination.session}: somebody archived it under that label.",
+            hint=f"Upload with -E {session.label}, or upload everything again with --no-resume.",
+        )
     try:
         rows = prearchive.list_rows(client)
     except PermissionDenied:

@@ -29,7 +29,7 @@ from xnatctl.errors import (
 from xnatctl.model.events import EventKind
 from xnatctl.model.index import Index
 from xnatctl.model.plan import Payload, Stage, StageKind, UploadPlan
-from xnatctl.model.report import PlaceState, Report, Status, joined
+from xnatctl.model.report import Report, Status, joined
 
 
 class _Leg(Protocol):
@@ -65,13 +65,14 @@ class PlanRun:
         for number, leg in enumerate(self._legs):
             try:
                 leg.run()
-            except NotArchived:
-                self._say_later()
-                raise
             except XnatctlError as error:
-                if not self._goes_on_after(leg, error):
-                    raise
                 errors.append(error)
+                if not self._goes_on_after(leg, error):
+                    if isinstance(error, NotArchived) and isinstance(leg, SessionLeg):
+                        self._say_later()
+                    if len(errors) == 1:
+                        raise
+                    raise together(errors) from error
             if number + 1 < len(self._legs):
                 course.journal.enter(Phase.ATTACHING)
         if (unread := self._unread()) is not None:
@@ -82,10 +83,10 @@ class PlanRun:
         self.report.status = Status.COMPLETE
 
     def _goes_on_after(self, leg: _Leg, error: XnatctlError) -> bool:
-        """A failed resource is one of several; and beside a session that differs, but is archived, others can go."""
+        """A failed resource is one of several; and a session may lack some images, as long as it is the right one."""
         if isinstance(error, Interrupted | JournalError):
             return False
-        differs = isinstance(error, VerificationFailed) and self.report.state is PlaceState.ARCHIVED
+        differs = isinstance(error, VerificationFailed) and self._course.session is not None
         return differs or isinstance(leg, ResourceGroup)
 
     def _unread(self) -> XnatctlError | None:
@@ -110,12 +111,17 @@ def legs_of(plan: UploadPlan, course: Course) -> tuple[_Leg, ...]:
     """The legs of a plan, in order. Raises UsageError for a plan that cannot be carried out."""
     _check_paths(plan)
     legs: list[_Leg] = []
+    images: SessionLeg | None = None
     for kind, stages in _grouped(plan.stages):
         if kind == "session":
-            legs.append(SessionLeg(course, stages))
+            images = SessionLeg(course, stages)
+            legs.append(images)
         elif kind == "await":
-            legs += [AwaitLeg(course, stage) for stage in stages]
+            legs += [AwaitLeg(course, stage, images) for stage in stages]
         else:
+            if isinstance(legs[-1] if legs else None, SessionLeg):
+                # Nothing is attached to a session that was not compared with its images.
+                legs.append(AwaitLeg(course, Stage(kind=StageKind.AWAIT, name="compare the session"), images))
             legs.append(ResourceGroup(course, stages))
     return tuple(legs)
 
@@ -156,8 +162,14 @@ def _check_paths(plan: UploadPlan) -> None:
 
 
 def together(errors: Sequence[XnatctlError]) -> XnatctlError:
-    """One error for a run that went on after the first: undelivered files weigh more than unproven ones."""
+    """One error for a run that went on after the first: undelivered files weigh more than unproven ones.
+
+    An interrupt, and a journal that cannot be written, end the run as they are.
+    """
+    if isinstance(errors[-1], Interrupted | JournalError):
+        return errors[-1]
     if len(errors) == 1:
         return errors[0]
-    kind = VerificationFailed if all(isinstance(error, VerificationFailed) for error in errors) else DeliveryIncomplete
+    unproven = all(isinstance(error, VerificationFailed | NotArchived) for error in errors)
+    kind = VerificationFailed if unproven else DeliveryIncomplete
     return kind(" ".join(error.message for error in errors), hint=next((e.hint for e in errors if e.hint), None))

@@ -40,7 +40,23 @@ class SessionLeg:
         self._send = next(stage for stage in stages if stage.kind is StageKind.SEND)
         self._was_there = False
         self._archived: Sequence[int] = ()
+        #: True once what was sent was compared with the archive.
+        self.compared = False
         self.report = course.report
+
+    @property
+    def planned(self) -> Sequence[UploadItem]:
+        """The instances of the plan."""
+        return self._send.items
+
+    def delivered(self) -> Sequence[UploadItem]:
+        """Those that the server said that it took."""
+        return self._delivered()
+
+    def compare(self, session: SessionInfo) -> None:
+        """Compare what was left in the prearchive with the session that it became. Raises VerificationFailed."""
+        if self._wants_verification:
+            self._verify_archived(session.id)
 
     @property
     def _plan(self) -> UploadPlan:
@@ -151,6 +167,7 @@ class SessionLeg:
         verification = self._build_and_count(importer, ref)
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
+        self._course.staged = ref
         wanted = check.destination
         self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session))
         if self._wants_verification:
@@ -207,6 +224,7 @@ class SessionLeg:
             )
             if verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
                 break  # a listing may lag behind the archiving, so differences are looked at again
+        self.compared = True
         self._judge(verification)
 
     def _judge(self, verification: Verification) -> None:

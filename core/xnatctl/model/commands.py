@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 #: Flags of the present command, each with its value when it has one.
 Flags = Sequence[Sequence[str]]
@@ -31,6 +31,17 @@ def command(*words: object, server: bool = True) -> str:
     """`xnatctl` with these words; with the flags that name the server, unless it asks none."""
     flags = [*_flat(_Reach.root), *map(str, words), *(_flat(_Reach.server) if server else ())]
     return shlex.join(["xnatctl", *flags])
+
+
+def with_options(line: str, values: Mapping[str, str], flags: Sequence[str] = ()) -> str:
+    """A command made by `command` with other values of options, and with more flags."""
+    words = shlex.split(line)
+    for option, value in values.items():
+        if option in words:
+            words[words.index(option) + 1] = value
+        else:
+            words += [option, value]
+    return shlex.join([*words, *(flag for flag in flags if flag not in words)])
 
 
 def again(arguments: Sequence[str]) -> str:

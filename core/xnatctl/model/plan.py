@@ -127,8 +127,9 @@ class Stage:
     `send`: `transport` and `items` (batches are cut when it runs), for a resource also `resource`; `overwrite` says
     that files which are there with other content are replaced, not refused, and `unreadable` are files of the resource
     that cannot go. `settle`: the plan's `placement` and `overwrite`. `await`: until the session is in the archive,
-    `options["seconds"]` at most (0 looks once); `options["later"]` is the command that finishes the job when it is not,
-    `options["study_instance_uid"]` the study that is waited for, where no stage sends it. `verify`: compares what the
+    `options["seconds"]` at most (0 looks once); `options["later"]` is the command that finishes the job when it is not;
+    `items` are the images that the session must hold, where no stage sends them, and `options["trust_session"]` says
+    that resources go to it although it does not hold them. `verify`: compares what the
     send stages delivered (of `payload`, and of `resource`) with what the server lists.
 
     Stages of different resources that follow each other are carried out side by side, each on its own: one that fails
@@ -215,7 +216,7 @@ class UploadPlan:
     @property
     def items(self) -> Sequence[UploadItem]:
         """The items of all send stages, in order."""
-        return joined(stage.items for stage in self.stages)
+        return joined(stage.items for stage in self.stages if stage.kind is StageKind.SEND)
 
     @property
     def unsendable(self) -> tuple[Exclusion, ...]:

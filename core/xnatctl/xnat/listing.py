@@ -109,15 +109,14 @@ def sessions(client: XnatClient, project: str) -> list[SessionInfo]:
     return sorted((session for session in found if _is_imaging(session)), key=lambda session: session.label)
 
 
-def sessions_of_study(client: XnatClient, project: str, study_uid: str) -> list[SessionInfo]:
-    """The sessions of a study in a project, by label (contract xnat-api 5.6).
+def sessions_of_study(client: XnatClient, project: str | None, study_uid: str) -> list[SessionInfo]:
+    """The sessions of a study in a project, or in all that this user may see, by label (contract xnat-api 5.6).
 
     A filter that the server does not know is dropped there (2.1), so it is applied here once more.
     """
-    rows = client.table(
-        url_path("/data/projects", project, "experiments"), {"studyInstanceUID": study_uid, "columns": _COLUMNS}
-    )
-    found = [session for session in (_session(row, project) for row in rows) if session.uid == study_uid]
+    path = "/data/experiments" if project is None else url_path("/data/projects", project, "experiments")
+    rows = client.table(path, {"studyInstanceUID": study_uid, "columns": _COLUMNS})
+    found = [session for session in (_session(row, project or "") for row in rows) if session.uid == study_uid]
     return sorted(found, key=lambda session: session.label)
 
 

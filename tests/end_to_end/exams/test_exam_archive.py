@@ -142,8 +142,8 @@ def test_attach_only_takes_an_accession_id_and_no_subject(upload_exam, xnatctl, 
     assert attached(sandbox) == root.files
 
 
-def test_attach_only_to_another_subject_is_refused_and_another_study_is_named(
-    upload_exam, xnatctl, sandbox, alice, root, attached, tmp_path
+def test_attach_only_refuses_another_subject_and_another_study(
+    upload_exam, xnatctl, shell, sandbox, alice, root, attached, tmp_path
 ):
     from xnatctl.testing import write_exam
 
@@ -156,10 +156,41 @@ def test_attach_only_to_another_subject_is_refused_and_another_study_is_named(
     other = write_exam(tmp_path / "other", series=1, instances=1, seed=99, clutter=False).directory
     (other / "note.txt").write_text("of another study")
     assert attached(sandbox) == {}
-    # A study may have another UID there because the site's anonymisation changed it, so that is said, not refused.
-    done = xnatctl("session", "upload-exam", other, "-P", "DEMO", "-S", "s", "-E", "e", "--attach-only", env=alice)
-    assert done.code == 0, done.err
-    assert "it is another session" in done.out
+    # The site's anonymisation may have changed the UIDs; only the person who runs the command can know.
+    done = xnatctl(
+        "session", "upload-exam", other, "-P", "DEMO", "-S", "s", "-E", "e", "--attach-only", "-o", "json", env=alice
+    )
+    assert done.code == 7, done.err
+    assert "holds study" in done.document["error"]["message"]
+    assert attached(sandbox) == {}
+    (line,) = done.document["next"]
+    assert line in done.document["error"]["hint"]
+    trusted = shell(f"{line} -o json")
+    assert trusted.returncode == 0, trusted.stderr
+    assert "--trust-session" in "".join(json.loads(trusted.stdout)["warnings"])
+    assert list(attached(sandbox)) == ["MISC"]
+
+
+@pytest.mark.parametrize("lacks", ["an instance", "a series"])
+def test_attach_only_refuses_a_session_that_lacks_images_of_the_same_study(
+    upload_exam, sandbox, root, attached, exam_writes, lacks
+):
+    """Resources go where the images are; what is missing is named, and nothing is sent."""
+    assert upload_exam(root, "--skip-resources").code == 0
+    before = len(exam_writes(sandbox))
+    (session,) = sandbox.state.experiments.values()
+    scan = session.scans["2"]
+    (resource,) = scan.resources
+    if lacks == "a series":
+        del session.scans["2"]
+    else:
+        resource.entries.pop(next(iter(resource.entries)))
+    done = upload_exam(root, "--attach-only")
+    assert done.code == 7, done.err
+    assert "images on disk: missing are series 2/" in done.document["error"]["message"]
+    assert len(done.document["verification"]["differences"]) == (4 if lacks == "a series" else 1)
+    assert attached(sandbox) == {}
+    assert exam_writes(sandbox)[before:] == []
 
 
 def test_attach_only_without_a_session_names_the_command_to_run_later(upload_exam, shell, root, sandbox):

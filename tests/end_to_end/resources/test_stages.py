@@ -29,6 +29,7 @@ from xnatctl.api import (
 )
 from xnatctl.delivery.course import Runtime
 from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.resource.group import ResourceGroup
 from xnatctl.delivery.run import PlanRun
 from xnatctl.delivery.store import Store
 from xnatctl.model.events import EventKind
@@ -250,6 +251,53 @@ def test_an_older_session_of_the_same_label_is_not_the_one_waited_for(
     _, error = carry_out(make_plan(wait, *files("Physio")))
     assert isinstance(error, NotArchived)
     assert list((sandbox.directory / "archive").rglob("Physio")) == []
+
+
+@pytest.mark.parametrize("meanwhile", ["taken", "deleted"])
+def test_resources_go_to_the_session_that_was_compared_and_never_to_its_label(
+    make_plan, dicom, files, carry_out, sandbox, server, monkeypatch, meanwhile
+):
+    """Between the comparison and the attaching the session gets another label, and a stranger takes the old one."""
+    wait = Stage(kind=StageKind.AWAIT, name="wait")
+    attach = ResourceGroup.run
+
+    def late(group):
+        (session,) = sandbox.state.experiments.values()
+        if meanwhile == "deleted":
+            sandbox.remove_experiment(session)
+        session.label = "renamed"
+        server.call("PUT", "/data/projects/DEMO/subjects/s/experiments/e", xsiType="xnat:mrSessionData")
+        attach(group)
+
+    monkeypatch.setattr(ResourceGroup, "run", late)
+    _, error = carry_out(make_plan(*dicom(), wait, *files("Physio")))
+    labels = {session.label: session for session in sandbox.state.experiments.values()}
+    assert labels["e"].resources == []
+    if meanwhile == "deleted":
+        assert isinstance(error, DeliveryIncomplete), "images were sent"
+    else:
+        assert error is None
+        assert [resource.label for resource in labels["renamed"].resources] == ["Physio"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_nothing_is_attached_to_a_session_that_holds_none_of_the_images(
+    make_plan, dicom, files, carry_out, sandbox, waits
+):
+    """Also when the plan does not say that it waits: anonymisation changed the UIDs, or it is another session."""
+    sandbox.switches.remap_uids = True
+    wait = [Stage(kind=StageKind.AWAIT, name="wait", options={"later": LATER})] if waits else []
+    run, error = carry_out(make_plan(*dicom(), *wait, *files("Physio")))
+    assert isinstance(error, VerificationFailed)
+    assert "were not attached" in error.message
+    (session,) = sandbox.state.experiments.values()
+    assert session.resources == []
+    trusted = [replace(stage, options={**stage.options, "trust_session": True}) for stage in wait]
+    assert run.report.next[1:] == [f"{LATER} --trust-session"] * waits
+    if waits:
+        _, error = carry_out(make_plan(*dicom(), *trusted, *files("Physio")))
+        assert isinstance(error, VerificationFailed), "the images are not proven all the same"
+        assert [resource.label for resource in session.resources] == ["Physio"]
 
 
 def test_nobody_waits_for_what_may_not_be_written(make_plan, files, session, sandbox):
