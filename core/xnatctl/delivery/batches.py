@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -15,6 +16,8 @@ MAX_BATCH_BYTES = 256 * 2**20
 MAX_BATCH_FILES = 1000
 #: A batch may outgrow its even share by this much to end where its series ends.
 _SLACK = 1.25
+#: A Series Number that is one; the standard allows twelve characters (PS3.5 6.2, IS).
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class _Batches(Lazy[Batch]):
@@ -121,7 +124,7 @@ def _by_series(items: Sequence[UploadItem]) -> tuple[list[_Series], int, int]:
 
 
 def _series_order(item: UploadItem) -> tuple[str, int, str]:
-    number = int(item.series_number) if item.series_number.lstrip("+-").isdecimal() else 0
+    number = int(item.series_number) if _NUMBER.fullmatch(item.series_number) else 0
     return (item.study_instance_uid, number, item.series_instance_uid)
 
 

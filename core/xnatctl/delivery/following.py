@@ -6,7 +6,7 @@ and when that has gone as a session of the archive. Only then can be compared wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
@@ -88,7 +88,7 @@ class Following:
         studies = [_Study(uid=uid, items=group) for uid, group in groups.items()]
         begun, polls, said = course.pause.now(), course.clockwork.polls(), ""
         while True:
-            rows = self._rows()
+            rows = self._rows(groups)
             now = course.pause.now()
             for study in studies:
                 if not study.done:
@@ -108,9 +108,14 @@ class Following:
 
     # looking
 
-    def _rows(self) -> Sequence[PrearchiveRow]:
+    def _rows(self, studies: Container[str]) -> Sequence[PrearchiveRow]:
+        """The rows of these studies, and of the session that was named."""
         try:
-            return prearchive.list_rows(self._client, self._project)
+            return prearchive.list_rows(
+                self._client,
+                self._project,
+                lambda row: row.tag in studies or bool(self._label and row.name == self._label),
+            )
         except PermissionDenied:
             return ()  # whoever may not look there can only be told by the archive
 

@@ -107,7 +107,7 @@ class OnServer:
     @cached_property
     def _rows(self) -> Sequence[PrearchiveRow]:
         try:
-            return prearchive.list_rows(self._client, self._project)
+            return prearchive.list_rows(self._client, self._project, lambda row: bool(row.tag))
         except PermissionDenied:
             return ()  # whoever may not look there may not send there, as the look before sending will say
 

@@ -133,9 +133,7 @@ def _access(client: XnatClient, name: str) -> ProjectAccess:
 
 
 def _subject_exists(client: XnatClient, destination: Destination) -> bool:
-    return any(
-        destination.subject in (subject.label, subject.id) for subject in listing.subjects(client, destination.project)
-    )
+    return bool(listing.subjects(client, destination.project, destination.subject))
 
 
 def refuse_accession_id(client: XnatClient, destination: Destination) -> None:

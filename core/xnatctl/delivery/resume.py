@@ -164,9 +164,12 @@ def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> It
         scans.setdefault(scan.uid, []).append(scan.id)
     for series in by_series(items):
         own = scans.get(series.uid, [])
-        uids = frozenset[str]().union(*(listing.dicom_catalog_uids(client, session_id, scan) for scan in own))
+        wanted = frozenset(item.sop_instance_uid for item in series.held)
+        catalogs = [listing.dicom_catalog(client, session_id, scan, wanted) for scan in own]
+        uids = frozenset[str]().union(*(catalog.uids for catalog in catalogs))
         counted = sum(counts.get(scan, 0) for scan in own)
-        blind = len(uids) < counted  # entries without a UID: only their number can be compared
+        # Entries without a UID: only their number can be compared.
+        blind = len(uids) + sum(catalog.others for catalog in catalogs) < counted
         for place, item in zip(series.numbers, series.held, strict=True):
             if item.sop_instance_uid in uids or (blind and counted >= len(series.held)):
                 yield place
@@ -181,11 +184,11 @@ def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> N
             hint=f"Upload with -E {session.label}, or upload everything again with --no-resume.",
         )
     try:
-        rows = prearchive.list_rows(client)
+        rows = prearchive.list_rows(client, keep=lambda row: row.tag == study and row.name == destination.session)
     except PermissionDenied:
         return
     for row in rows:
-        if row.tag == study and row.project != destination.project and row.name == destination.session:
+        if row.project != destination.project:
             raise Refused(
                 f"What was uploaded before is in the prearchive of project {row.project} now, not of "
                 f"{destination.project}: somebody moved it.",

@@ -16,6 +16,7 @@ from xnatctl.model.sequences import marked, places, select
 from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import ScanInfo
+from xnatctl.xnat.rows import Catalog
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,10 +54,12 @@ def verify_archived(
     local = by_series(items)
     for series in local:
         own = by_uid.pop(series.uid, [])
-        found = {scan.id: listing.dicom_catalog_uids(client, session_id, scan.id) for scan in own}
+        found = Catalog()
+        wanted = frozenset(item.sop_instance_uid for item in series.held)
+        for scan in own:
+            found.add(listing.dicom_catalog(client, session_id, scan.id, wanted))
         counted = sum(counts.get(scan.id, 0) for scan in own)
-        uids = frozenset().union(*found.values())
-        level = _compare_series(series, uids, counted, verification.differences, was_there=was_there)
+        level = _compare_series(series, found, counted, verification.differences, was_there=was_there)
         if level is Level.COUNTED:
             verification.level = Level.COUNTED
     if not was_there:
@@ -67,19 +70,18 @@ def verify_archived(
 
 
 def _compare_series(
-    series: Series, found: frozenset[str], counted: int, differences: list[Difference], *, was_there: bool
+    series: Series, found: Catalog, counted: int, differences: list[Difference], *, was_there: bool
 ) -> Level:
     """Add what differs in one series; returns how closely it was looked at."""
-    if len(found) < counted:
+    if len(found.entries) + found.others < counted:
         # Entries without a UID: the catalog cannot say which instances these are, only how many.
         return _compare_counts(series, counted, differences, was_there=was_there)
-    there = 0
-    for item in series.held:
-        if item.sop_instance_uid in found:
-            there += 1
-        else:
-            differences.append(_missing(series, item, "not found on the server"))
-    if not was_there and there < len(found):
+    differences += [
+        _missing(series, item, "not found on the server")
+        for item in series.held
+        if item.sop_instance_uid not in found.entries
+    ]
+    if not was_there:
         differences += [
             Difference(
                 kind="extra",
@@ -87,8 +89,11 @@ def _compare_series(
                 series_instance_uid=series.uid,
                 sop_instance_uid=uid,
             )
-            for uid in sorted(found.difference(item.sop_instance_uid for item in series.held))
+            for uid in sorted(found.examples)
         ]
+        if (more := found.others - len(found.examples)) > 0:
+            message = f"{more} more instances are on the server, but not on disk"
+            differences.append(Difference(kind="extra", message=message, series_instance_uid=series.uid))
     return Level.UID
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Headers = Iterable[tuple[bytes, bytes]]
 
 _READ_SIZE = 65536
+#: Interim answers (1xx) before the final one; a server that works for a day sends one every few seconds.
+_MOST_INTERIM = 100_000
 #: More than this is not copied to go with the head (bytes): fresh memory costs more than a system call.
 _TOGETHER = 65536
 #: Other defects are about the body of a mail.
@@ -176,7 +178,11 @@ class Response(HTTPResponse):
 
     def _begin(self) -> None:
         super().begin()
+        interim = 0
         while self.status < HTTPStatus.OK:
+            interim += 1
+            if interim > _MOST_INTERIM:
+                raise WireError("the server sends interim answers without end")
             if self.status == HTTPStatus.SWITCHING_PROTOCOLS:
                 raise WireError("the server switches to another protocol")
             self.headers = None  # type: ignore[assignment]  # the library's sign for a head that is still to come

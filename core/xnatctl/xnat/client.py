@@ -7,7 +7,6 @@ server, and every failure becomes an error that says what happened (contract xna
 from __future__ import annotations
 
 import base64
-import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -22,7 +21,7 @@ import httpx
 
 import xnatctl
 from xnatctl import log
-from xnatctl.errors import NotXnat, UsageError
+from xnatctl.errors import NotXnat, ServerError
 from xnatctl.plugin.protocols import Body, Credential
 from xnatctl.xnat import cookies as cookie_lines
 from xnatctl.xnat import replies
@@ -32,8 +31,9 @@ from xnatctl.xnat.calls import BodyError, Call, Parameters, content_of, pairs
 from xnatctl.xnat.cookies import CookieKeep
 from xnatctl.xnat.faults import explain
 from xnatctl.xnat.replies import Incoming, Reply
-from xnatctl.xnat.rows import Feed, Rows
+from xnatctl.xnat.rows import Feed, KeptRows, Rows, TooLong
 from xnatctl.xnat.sockets import Exchange, Halted, Sockets, WireError
+from xnatctl.xnat.tls import tls_context
 from xnatctl.xnat.wires import Answer, Place, Wires
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ __all__ = ["MAX_ANSWER", "MAX_LISTING", "Reply", "XnatClient", "normalise_server
 MAX_ANSWER = 8 * 2**20
 #: Listings may be long: 100,000 files make about 40 MB of JSON.
 MAX_LISTING = 256 * 2**20
+#: Memory of the rows of a listing that the caller keeps (bytes).
+MOST_KEPT = 16 * 2**20
+#: The same for a listing that is shown to the user.
+MOST_SHOWN = 512 * 2**20
 #: Nobody waits hours for a listing: a GET ends after this many seconds, or after `timeout` if that is shorter.
 GET_TIMEOUT = 900.0
 #: Nor for a login or a log-out.
@@ -97,7 +101,10 @@ class XnatClient:
         self._aborted = False
         self._login: Login | None = None
         self._proxy = proxy_for(self.server)
-        context = _tls(verify=verify, cert=cert) if self.server.startswith("https:") or cert is not None else None
+        context = None
+        if self.server.startswith("https:") or cert is not None:
+            # httpx honours SSL_CERT_FILE and SSL_CERT_DIR.
+            context = tls_context(lambda: httpx.create_ssl_context(verify=bool(verify)), verify=verify, cert=cert)
         tls = context if self.server.startswith("https:") else None
         # An agent with "Mozilla" in it would be redirected to a login page (contract xnat-api 0.8).
         agent = user_agent or f"xnatctl/{xnatctl.__version__}"
@@ -263,25 +270,51 @@ class XnatClient:
                 f"{self.server} did not answer {readable(path)} with JSON.", hint=error.hint, status=reply.status
             ) from None
 
-    def table(self, path: str, params: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-        """The rows of a listing; every cell is text (contract xnat-api 2.1). `totalRecords` may be absent."""
-        document = self.get_json(path, {**(params or {}), "format": "json"}, limit=MAX_LISTING)
-        try:
-            rows = document["ResultSet"]["Result"]
-            return [{str(key): "" if value is None else str(value) for key, value in row.items()} for row in rows]
-        except (KeyError, TypeError, AttributeError):
-            raise NotXnat(f"{self.server} did not answer {readable(path)} with a table.") from None
+    def table(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        keep: Callable[[Mapping[str, str]], bool] | None = None,
+        most: int = MOST_KEPT,
+    ) -> list[Mapping[str, str]]:
+        """The rows of a listing, all or those to `keep`; every cell is text (contract xnat-api 2.1).
 
-    def each_row(self, path: str, take: Callable[[], Callable[[Mapping[str, str]], None]]) -> None:
+        `most` bounds the memory of what is kept, in bytes. Raises NotXnat when it is no table, ServerError when it is
+        longer.
+        """
+        kept = KeptRows(keep, most)
+        self.each_row(path, kept.begin, params)
+        return kept.rows
+
+    def each_row(
+        self,
+        path: str,
+        take: Callable[[], Callable[[Mapping[str, str]], None]],
+        params: Mapping[str, str] | None = None,
+    ) -> None:
         """The rows of a long listing, one by one: `take()` makes what gets them, anew when it is asked again.
 
-        Raises NotXnat when it is no table.
+        What gets them may raise TooLong. Raises NotXnat when it is no table, ServerError when it is too long.
         """
-        reply = self.request("GET", path, params={"format": "json"}, limit=MAX_LISTING, into=lambda: Rows(take()))
+        query = {**(params or {}), "format": "json"}
+        reply = self.request("GET", path, params=query, limit=MAX_LISTING, into=lambda: Rows(take()))
         try:
+            if reply.fed is None:
+                raise ValueError("no body")
             reply.fed.finish()
-        except (ValueError, AttributeError):
-            raise NotXnat(f"{self.server} did not answer {readable(path)} with a table.") from None
+        except TooLong as error:
+            raise ServerError(
+                f"{self.server} lists {error} at {readable(path)}, which is more than xnatctl reads.",
+                hint="Ask the administrator what is in that listing.",
+                status=reply.status,
+            ) from None
+        except ValueError:
+            raise NotXnat(
+                f"{self.server} did not answer {readable(path)} with a table.",
+                hint="A login page or a proxy may stand between: check the URL.",
+                status=reply.status,
+            ) from None
 
     def _send(self, call: Call, headers: Mapping[str, str]) -> tuple[Reply, dict[str, str | None]]:
         """Send and read the whole answer; also the cookies that came with it."""
@@ -299,7 +332,9 @@ class XnatClient:
                 fed = call.into() if call.into is not None and answer.status == 200 else None
                 try:
                     encoding = answer.headers.get("content-encoding", "identity")
-                    content = replies.read_body(encoding, answer.pieces, call.limit, self.server, fed)
+                    content = replies.read_body(
+                        encoding, answer.pieces, call.limit, self.server, fed, whole=200 <= answer.status < 300
+                    )
                 finally:
                     answer.close()
         except BodyError as error:
@@ -361,32 +396,3 @@ class _Body(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._answer.close()
-
-
-def _tls(*, verify: bool | str, cert: str | tuple[str, str] | None) -> ssl.SSLContext:
-    """How the server is checked, and how we show who we are. Raises UsageError for unusable files."""
-    for path in (verify, *((cert,) if isinstance(cert, str) else cert or ())):
-        if isinstance(path, str) and os.path.exists(path) and not os.path.isfile(path):
-            # OpenSSL would wait for a FIFO, and read a device without end.
-            raise UsageError(f"The certificate file {path} is not a regular file.", hint="Name a PEM file.")
-    try:
-        if isinstance(verify, str):
-            context = ssl.create_default_context(cafile=verify)
-        else:
-            context = httpx.create_ssl_context(verify=verify)  # honours SSL_CERT_FILE and SSL_CERT_DIR
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
-        if cert is not None:
-            chain, key = (cert, None) if isinstance(cert, str) else cert
-            context.load_cert_chain(chain, key, password=_no_passphrase)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"The certificate file cannot be used: {error.strerror if isinstance(error, OSError) else error}.",
-            hint="Name PEM files that this user may read; the key must not be encrypted.",
-        ) from error
-    return context
-
-
-def _no_passphrase() -> str:
-    """OpenSSL would ask at the terminal, in the middle of everything."""
-    raise ValueError("the key is encrypted")

@@ -11,9 +11,15 @@ import threading
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
+from xnatctl.xnat.replies import whole_number
+
 SESSION = "JSESSIONID"
 EXPIRATION = "SESSION_EXPIRATION_TIME"
 
+#: Cookies of one server at most (RFC 6265, 6.1): what a server adds beyond that is ignored.
+_MOST = 50
+#: Characters of a value at most (RFC 6265, 6.1).
+_LONGEST = 4096
 #: A name and a value as RFC 6265 lets a server write them; the quotes of a quoted value stay.
 _PAIR = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*([\x21-\x3a\x3c-\x7e]*)\s*\Z")
 
@@ -32,7 +38,7 @@ def received(lines: Iterable[str], context: str) -> dict[str, str | None]:
     for line in lines:
         first, *rest = line.split(";")
         pair = _PAIR.match(first)
-        if pair is None:
+        if pair is None or len(pair.group(2)) > _LONGEST:
             continue
         attributes = dict(_attribute(piece) for piece in rest)
         if _is_for(attributes.get("path", ""), context):
@@ -64,7 +70,11 @@ def _is_over(attributes: Mapping[str, str]) -> bool:
 def merge(old: Mapping[str, str], new: Mapping[str, str | None]) -> dict[str, str]:
     """The cookies after an answer."""
     merged = {**old, **new}
-    return {name: value for name, value in merged.items() if value is not None}
+    kept = {name: value for name, value in merged.items() if value is not None}
+    if len(kept) > _MOST:
+        ours = {name: value for name, value in kept.items() if name in old or name in (SESSION, EXPIRATION)}
+        kept = dict([*ours.items(), *kept.items()][:_MOST])
+    return kept
 
 
 def header(cookies: Mapping[str, str]) -> dict[str, str]:
@@ -125,4 +135,5 @@ def is_same_session(own: str, given: str | None) -> bool:
 def session_timeout(cookies: Mapping[str, str]) -> float | None:
     """Seconds, from `"<now ms>,<timeout ms>"` with its quotes (contract xnat-api 1.3)."""
     pieces = cookies.get(EXPIRATION, "").strip('"').split(",")
-    return int(pieces[1]) / 1000 if len(pieces) == 2 and pieces[1].isdecimal() else None
+    number = whole_number(pieces[1]) if len(pieces) == 2 else None
+    return None if number is None else number / 1000

@@ -13,6 +13,8 @@ from xnatctl.xnat.client import XnatClient
 
 IMPORT = "/data/services/import"
 _UNASSIGNED = "Unassigned"
+#: One line for each session, of which an import has one (bytes).
+_LONGEST_ANSWER = 256 * 2**10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +96,7 @@ def send_import(
         body=body,
         content_type=content_type,
         on_bytes=on_bytes,
+        limit=_LONGEST_ANSWER,
     )
     return tuple(reply.lines())
 

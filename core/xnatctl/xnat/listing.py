@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
-from xnatctl.xnat.client import MAX_LISTING, XnatClient, url_path
+from xnatctl.xnat.client import MAX_LISTING, MOST_SHOWN, XnatClient, url_path
 from xnatctl.xnat.prearchive import DICOM_LABELS, scan_order
-from xnatctl.xnat.rows import CatalogUids
+from xnatctl.xnat.replies import whole_number
+from xnatctl.xnat.rows import Catalog, TooLong
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,14 +86,13 @@ class FileInfo:
     resource_id: str = ""
 
 
-def projects(client: XnatClient) -> list[dict[str, str]]:
-    """All projects that this user may see."""
-    return client.table("/data/projects")
-
-
-def subjects(client: XnatClient, project: str) -> list[SubjectInfo]:
-    """The subjects of a project."""
-    rows = client.table(url_path("/data/projects", project, "subjects"), {"columns": "ID,label"})
+def subjects(client: XnatClient, project: str, name: str | None = None) -> list[SubjectInfo]:
+    """The subjects of a project, all or those whose accession ID or label is `name`."""
+    rows = client.table(
+        url_path("/data/projects", project, "subjects"),
+        {"columns": "ID,label"},
+        keep=None if name is None else lambda row: name in (row.get("ID"), row.get("label")),
+    )
     return [SubjectInfo(id=row.get("ID", ""), label=row.get("label", "")) for row in rows]
 
 
@@ -104,9 +104,13 @@ def sessions(client: XnatClient, project: str) -> list[SessionInfo]:
 
     The server lists every kind of experiment here, questionnaires and the like too; those are left out.
     """
-    rows = client.table(url_path("/data/projects", project, "experiments"), {"columns": _COLUMNS})
-    found = [_session(row, project) for row in rows]
-    return sorted((session for session in found if _is_imaging(session)), key=lambda session: session.label)
+    rows = client.table(
+        url_path("/data/projects", project, "experiments"),
+        {"columns": _COLUMNS},
+        keep=lambda row: _is_imaging(_session(row, project)),
+        most=MOST_SHOWN,
+    )
+    return sorted((_session(row, project) for row in rows), key=lambda session: session.label)
 
 
 def sessions_of_study(client: XnatClient, project: str | None, study_uid: str) -> list[SessionInfo]:
@@ -114,10 +118,12 @@ def sessions_of_study(client: XnatClient, project: str | None, study_uid: str) -
 
     A filter that the server does not know is dropped there (2.1), so it is applied here once more.
     """
-    path = "/data/experiments" if project is None else url_path("/data/projects", project, "experiments")
-    rows = client.table(path, {"studyInstanceUID": study_uid, "columns": _COLUMNS})
-    found = [session for session in (_session(row, project or "") for row in rows) if session.uid == study_uid]
-    return sorted(found, key=lambda session: session.label)
+    rows = client.table(
+        "/data/experiments" if project is None else url_path("/data/projects", project, "experiments"),
+        {"studyInstanceUID": study_uid, "columns": _COLUMNS},
+        keep=lambda row: _session(row, project or "").uid == study_uid,
+    )
+    return sorted((_session(row, project or "") for row in rows), key=lambda session: session.label)
 
 
 def _is_imaging(session: SessionInfo) -> bool:
@@ -186,7 +192,8 @@ def _shared_into(item: Mapping[str, Any]) -> set[str]:
 def _subject_label(client: XnatClient, project: str, subject_id: str) -> str:
     if not subject_id or not project:
         return ""
-    return next((subject.label for subject in subjects(client, project) if subject.id == subject_id), "")
+    found = subjects(client, project, subject_id)
+    return next((subject.label for subject in found if subject.id == subject_id), "")
 
 
 def scans(client: XnatClient, session_id: str) -> list[ScanInfo]:
@@ -219,10 +226,6 @@ def scan_resources(client: XnatClient, session_id: str, scan_id: str) -> list[Re
 
 def resource_of(row: Mapping[str, str]) -> ResourceInfo:
     """One row of a listing of resources."""
-
-    def number(key: str) -> int | None:
-        return int(row[key]) if row.get(key, "").isdecimal() else None
-
     return ResourceInfo(
         id=row.get("xnat_abstractresource_id", ""),
         label=row.get("label", ""),
@@ -231,8 +234,8 @@ def resource_of(row: Mapping[str, str]) -> ResourceInfo:
         format=row.get("format", ""),
         content=row.get("content", ""),
         tags=row.get("tags", ""),
-        file_count=number("file_count"),
-        size=number("file_size"),
+        file_count=whole_number(row.get("file_count", "")),
+        size=whole_number(row.get("file_size", "")),
     )
 
 
@@ -242,8 +245,18 @@ def _files_path(session_id: str) -> str:
 
 
 def session_files(client: XnatClient, session_id: str) -> list[FileInfo]:
-    """All files of all scans."""
-    return [file_of(row) for row in client.table(_files_path(session_id))]
+    """All files of all scans, to be shown."""
+    return [file_of(row) for row in client.table(_files_path(session_id), most=MOST_SHOWN)]
+
+
+def each_file(client: XnatClient, session_id: str, take: Callable[[], Callable[[FileInfo], None]]) -> None:
+    """Every file of all scans, one by one: `take()` makes what gets them, anew when the listing is read again."""
+
+    def begin() -> Callable[[Mapping[str, str]], None]:
+        taker = take()
+        return lambda row: taker(file_of(row))
+
+    client.each_row(_files_path(session_id), begin)
 
 
 def file_of(row: Mapping[str, str]) -> FileInfo:
@@ -253,7 +266,7 @@ def file_of(row: Mapping[str, str]) -> FileInfo:
         path=row.get("URI", "").partition("/files/")[2] or row.get("Name", ""),
         resource=row.get("collection", ""),
         scan=_scan_of(row),
-        size=int(size) if size.isdecimal() else 0,
+        size=whole_number(size) or 0,
         digest=row.get("digest", ""),
         resource_id=row.get("cat_ID", ""),
     )
@@ -265,8 +278,15 @@ def _scan_of(row: Mapping[str, str]) -> str:
     return pieces[pieces.index("scans") + 1] if "scans" in pieces[:-1] else ""
 
 
+#: More scans than any session has.
+_MOST_SCANS = 20_000
+
+
 def file_counts(client: XnatClient, session_id: str, resources: Collection[str] | None = None) -> dict[str, int]:
-    """Number of files by scan ID, of every resource or of those with certain labels."""
+    """Number of files by scan ID, of every resource or of those with certain labels.
+
+    Raises ServerError when they are of more scans than any session has.
+    """
     counts: Counter[str] = Counter()
 
     def take() -> Callable[[Mapping[str, str]], None]:
@@ -276,6 +296,8 @@ def file_counts(client: XnatClient, session_id: str, resources: Collection[str] 
     def count(row: Mapping[str, str]) -> None:
         if resources is None or row.get("collection", "") in resources:
             counts[_scan_of(row)] += 1
+            if len(counts) > _MOST_SCANS:
+                raise TooLong(f"files of more than {_MOST_SCANS} scans")
 
     client.each_row(_files_path(session_id), take)
     return dict(counts)
@@ -292,21 +314,29 @@ def dicom_file_counts(client: XnatClient, session_id: str) -> dict[str, int]:
     return file_counts(client, session_id, DICOM_LABELS)
 
 
-def dicom_catalog_uids(client: XnatClient, session_id: str, scan_id: str) -> frozenset[str]:
-    """The SOP Instance UIDs in a scan's DICOM catalogs; entries without a UID do not count (2.5).
+def dicom_catalog(client: XnatClient, session_id: str, scan_id: str, wanted: Container[str] | None = None) -> Catalog:
+    """The entries of a scan's DICOM catalogs: those whose UID is `wanted`, or all; the others are counted (2.5).
 
     Raises NotXnat for what is no catalog.
     """
-    uids: set[str] = set()
+    catalog = Catalog(wanted)
     for label in sorted(DICOM_LABELS):
         path = url_path("/data/experiments", session_id, "scans", scan_id, "resources", label)
         try:
-            catalog = client.request("GET", path, limit=MAX_LISTING, into=CatalogUids).fed or CatalogUids()
+            reply = client.request("GET", path, limit=MAX_LISTING, into=lambda: Catalog(wanted))
         except NotFound:
             continue
+        found: Catalog = reply.fed if reply.fed is not None else Catalog(wanted)
         try:
-            catalog.finish()
+            found.finish()
         except ValueError as problem:
-            raise NotXnat(f"The server's DICOM catalog {problem}.") from None
-        uids |= catalog.uids
-    return frozenset(uids)
+            raise NotXnat(f"The DICOM catalog that {client.server} sent {problem}.", status=reply.status) from None
+        catalog.add(found)
+    return catalog
+
+
+def dicom_catalog_uids(
+    client: XnatClient, session_id: str, scan_id: str, wanted: Container[str] | None = None
+) -> frozenset[str]:
+    """The SOP Instance UIDs in a scan's DICOM catalogs, or those of them that are `wanted`."""
+    return dicom_catalog(client, session_id, scan_id, wanted).uids

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, ServerError
 from xnatctl.model.commands import command
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.xnat.client import XnatClient, url_path
-from xnatctl.xnat.replies import error_for
+from xnatctl.xnat.client import MOST_KEPT, MOST_SHOWN, XnatClient, url_path
+from xnatctl.xnat.replies import error_for, whole_number
 
 _ROOT = "/data/prearchive/projects"
 
@@ -49,28 +49,36 @@ def _row(cells: Mapping[str, str]) -> PrearchiveRow:
     return PrearchiveRow(folder=cells.get("folderName", ""), **fields)
 
 
-def list_rows(client: XnatClient, project: str | None = None) -> list[PrearchiveRow]:
-    """The rows of one project, or of all that this user may edit, oldest first.
+def list_rows(
+    client: XnatClient, project: str | None = None, keep: Callable[[PrearchiveRow], bool] | None = None
+) -> list[PrearchiveRow]:
+    """The rows of one project, or of all that this user may edit; all of them or those to `keep`; oldest first.
 
     For all-data users a project's listing holds the Unassigned rows too (6.1), so it is filtered here.
     """
     path = "/data/prearchive" if project is None else url_path(_ROOT, project)
-    rows = [_row(cells) for cells in client.table(path)]
-    wanted = [row for row in rows if project is None or row.project == project]
-    return sorted(wanted, key=lambda row: (row.project, row.timestamp, row.folder))
+
+    def wanted(cells: Mapping[str, str]) -> bool:
+        row = _row(cells)
+        return (project is None or row.project == project) and (keep is None or keep(row))
+
+    rows = [_row(cells) for cells in client.table(path, keep=wanted, most=MOST_SHOWN if keep is None else MOST_KEPT)]
+    return sorted(rows, key=lambda row: (row.project, row.timestamp, row.folder))
 
 
 def find_rows(client: XnatClient, project: str, *, label: str, study_uid: str | None = None) -> list[PrearchiveRow]:
     """The rows of a session label, perhaps of one study: the key by which XNAT joins files (4.2)."""
-    return [
-        row for row in list_rows(client, project) if row.name == label and (study_uid is None or row.tag == study_uid)
-    ]
+    return list_rows(client, project, lambda row: row.name == label and study_uid in (None, row.tag))
 
 
 def get_row(client: XnatClient, ref: PrearchiveRef) -> PrearchiveRow | None:
     """One row, None when it is not there: the server answers 200 with an empty table then (6.2)."""
-    rows = [_row(cells) for cells in client.table(_path(ref))]
-    return next((row for row in rows if row.folder == ref.folder and row.timestamp == ref.timestamp), None)
+
+    def is_it(cells: Mapping[str, str]) -> bool:
+        row = _row(cells)
+        return row.folder == ref.folder and row.timestamp == ref.timestamp
+
+    return next((_row(cells) for cells in client.table(_path(ref), keep=is_it)), None)
 
 
 def build(client: XnatClient, ref: PrearchiveRef) -> None:
@@ -117,7 +125,7 @@ def last_log(client: XnatClient, ref: PrearchiveRef) -> str | None:
     return reply.said or None if reply.status == 200 else None
 
 
-def scans(client: XnatClient, ref: PrearchiveRef) -> list[dict[str, str]]:
+def scans(client: XnatClient, ref: PrearchiveRef) -> list[Mapping[str, str]]:
     """ID, xsiType, series_description of each scan, in the order of their numbers.
 
     Raises NotFound before the session has been built.
@@ -127,7 +135,8 @@ def scans(client: XnatClient, ref: PrearchiveRef) -> list[dict[str, str]]:
 
 def scan_order(scan_id: str) -> tuple[int, str]:
     """Where a scan stands among the others: by number, and behind them what is none."""
-    return (int(scan_id) if scan_id.isdecimal() else 10**9, scan_id)
+    number = whole_number(scan_id)
+    return (10**9 if number is None else number, scan_id)
 
 
 def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int]:
@@ -138,19 +147,33 @@ def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int]:
     counts: dict[str, int] = {}
     for scan in scans(client, ref):
         number = scan.get("ID", "")
-        resources = client.table(_path(ref, "scans", number, "resources"))
-        counts[number] = sum(
-            len(scan_files(client, ref, number, resource.get("label", "")))
-            for resource in resources
-            if resource.get("label") in DICOM_LABELS
+        resources = client.table(
+            _path(ref, "scans", number, "resources"), keep=lambda row: row.get("label") in DICOM_LABELS
         )
+        counts[number] = sum(_count_files(client, ref, number, resource.get("label", "")) for resource in resources)
     return counts
+
+
+def _count_files(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str) -> int:
+    count = 0
+
+    def take() -> Callable[[Mapping[str, str]], None]:
+        nonlocal count
+        count = 0
+        return add
+
+    def add(_: Mapping[str, str]) -> None:
+        nonlocal count
+        count += 1
+
+    client.each_row(_path(ref, "scans", scan, "resources", resource, "files"), take)
+    return count
 
 
 #: Labels under which DICOM is filed: secondary objects (reports, presentation states) go to a resource of their own.
 DICOM_LABELS = frozenset({"DICOM", "secondary"})
 
 
-def scan_files(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str = "DICOM") -> list[dict[str, str]]:
+def scan_files(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str = "DICOM") -> list[Mapping[str, str]]:
     """Name, Size, URI of each file of a scan's resource."""
     return client.table(_path(ref, "scans", scan, "resources", resource, "files"))

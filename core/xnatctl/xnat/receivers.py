@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, PermissionDenied
 from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.replies import Reply
+from xnatctl.xnat.replies import Reply, whole_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ def archiving_delay(client: XnatClient) -> float | None:
 
 def _preference(reply: Reply) -> int | None:
     text = reply.text.strip().strip('"')
-    return int(text) if reply.status == 200 and text.isdecimal() else None
+    return whole_number(text) if reply.status == 200 else None
 
 
 def _number(value: object) -> int:

@@ -34,6 +34,17 @@ _TAGS = re.compile(r"<[^>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
+#: Digits of a number that is read: enough for bytes and milliseconds.
+_NUMBER = re.compile(r"[0-9]{1,18}")
+#: Values of a JSON document that is read as a whole, at most; a session of two thousand scans has fewer.
+_MOST_VALUES = 200_000
+
+
+def whole_number(text: str) -> int | None:
+    """A number as a server writes it, in decimal digits; None for anything else."""
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
 class EndlessAnswer(TransportError):
     """An answer that is longer than any of XNAT's: asking again would bring the same."""
 
@@ -96,6 +107,11 @@ class Reply:
 
     def json(self) -> Any:
         """Decoded JSON. Raises NotXnat, for an HTML page too."""
+        # Every value has one of these before it, or is the first; a value takes many times the memory of its text.
+        if sum(map(self.content.count, (b",", b"[", b"{", b":"))) > 2 * _MOST_VALUES:
+            raise NotXnat(
+                f"The server answered with a JSON document of more than {_MOST_VALUES} values.", status=self.status
+            )
         try:
             return json.loads(self.content)
         except (ValueError, RecursionError):
@@ -113,14 +129,17 @@ class Reply:
     @property
     def said(self) -> str:
         """What the server says in words: the `<h3>` of a Restlet page, a title, or the text itself."""
+        text = self.content[:_BEGINNING].decode("utf-8", "replace")
         for pattern in (_HEADING, _TITLE):
-            if self.is_html and (match := pattern.search(self.text)):
+            if self.is_html and (match := pattern.search(text)):
                 return self.discreet(tidy(match.group(1)))
-        return "" if self.is_html else self.discreet(tidy(self.text[: 4 * _LONGEST]))
+        return "" if self.is_html else self.discreet(tidy(text[: 4 * _LONGEST]))
 
 
-def read_body(encoding: str, pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None) -> bytes:
-    """The whole body, or its beginning when the whole is `fed`; bounded in size, and by the sockets in time.
+def read_body(
+    encoding: str, pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None, *, whole: bool
+) -> bytes:
+    """The `whole` body, or its beginning, also when it is `fed`; bounded in size, and by the sockets in time.
 
     Raises NotXnat for one that is compressed, TransportError for one that is too long.
     """
@@ -135,8 +154,10 @@ def read_body(encoding: str, pieces: Iterable[bytes], limit: int, server: str, f
         size += len(piece)
         if size > limit:
             raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
-        if fed is None or size <= _BEGINNING:
+        if whole and fed is None:
             kept.append(piece)
+        elif size - len(piece) < _BEGINNING:
+            kept.append(piece[: _BEGINNING - size + len(piece)])
         if fed is not None:
             fed.feed(piece)
     return b"".join(kept)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, ServerError
 from xnatctl.xnat.addresses import url_path
 from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.replies import tidy, whole_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +41,10 @@ def version(client: XnatClient) -> Version:
             status=404,
         ) from error
     text = str(document.get("version", "")) if isinstance(document, dict) else ""
-    numbers = re.match(r"\D*(\d+(?:\.\d+)*)", text)
+    numbers = re.match(r"\D{0,40}([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})(?![0-9])", text[:100])
     if numbers is None:
-        raise NotXnat(f"{client.server} does not say which version of XNAT it is (it says {text!r}).")
-    return Version(text=text, tuple=tuple(int(piece) for piece in numbers.group(1).split(".")))
+        raise NotXnat(f"{client.server} does not say which version of XNAT it is (it says {tidy(text[:100])!r}).")
+    return Version(text=tidy(text[:100]), tuple=tuple(int(piece) for piece in numbers.group(1).split(".")))
 
 
 def checksums_enabled(client: XnatClient) -> bool | None:
@@ -92,8 +93,7 @@ def _writable(client: XnatClient, project: str) -> bool:
         if project in editable_projects(client):
             return True
     # Administrators may edit what their list does not name; `restrict=edit` lists all for them (2.2).
-    rows = client.table("/data/projects", {"restrict": "edit"})
-    return any(row.get("ID") == project for row in rows)
+    return bool(client.table("/data/projects", {"restrict": "edit"}, keep=lambda row: row.get("ID") == project))
 
 
 def _prearchive_code(client: XnatClient, path: str) -> int | None:
@@ -101,4 +101,4 @@ def _prearchive_code(client: XnatClient, path: str) -> int | None:
         text = client.request("GET", f"{path}/prearchive_code").text.strip()
     except (NotFound, PermissionDenied, ServerError):
         return None
-    return int(text) if text.isdecimal() else None
+    return whole_number(text)

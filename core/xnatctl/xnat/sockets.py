@@ -22,6 +22,8 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 _READ_SIZE = 65536
 #: More than this before a status line is no HTTP.
 _LONGEST_HEAD = 65536
+#: Interim answers (1xx) that are kept while a body is being sent (bytes).
+_MOST_EARLY = 1 << 20
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
@@ -253,6 +255,8 @@ class Stream:
             self._ended = True
             raise WriteError("the server closed the connection")
         status = final_status(self._early)
+        if status is None and len(self._early) > _MOST_EARLY:
+            raise WriteError("the server sends interim answers without end")
         if status is not None:
             self._listening = False
             if status >= 300:

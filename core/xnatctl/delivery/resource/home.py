@@ -122,7 +122,7 @@ def _check_scan(client: XnatClient, session: SessionInfo, scan: str) -> None:
 
 
 def _subject(client: XnatClient, destination: Destination) -> SubjectInfo:
-    known = listing.subjects(client, destination.project)
+    known = listing.subjects(client, destination.project, destination.subject)
     by_label = [subject for subject in known if subject.label == destination.subject]
     found = by_label or [subject for subject in known if subject.id == destination.subject]
     if not found:

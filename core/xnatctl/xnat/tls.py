@@ -1,0 +1,40 @@
+"""TLS: how the server is checked, and the client certificate."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+
+from xnatctl.errors import UsageError
+
+
+def tls_context(
+    default: Callable[[], ssl.SSLContext], *, verify: bool | str, cert: str | tuple[str, str] | None
+) -> ssl.SSLContext:
+    """The context for a CA bundle in `verify`, else that of `default`; with a client certificate when there is one.
+
+    Raises UsageError for files that cannot be used.
+    """
+    for path in (verify, *((cert,) if isinstance(cert, str) else cert or ())):
+        if isinstance(path, str) and os.path.exists(path) and not os.path.isfile(path):
+            # OpenSSL would wait for a FIFO, and read a device without end.
+            raise UsageError(f"The certificate file {path} is not a regular file.", hint="Name a PEM file.")
+    try:
+        context = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else default()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        if cert is not None:
+            chain, key = (cert, None) if isinstance(cert, str) else cert
+            context.load_cert_chain(chain, key, password=_no_passphrase)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The certificate file cannot be used: {error.strerror if isinstance(error, OSError) else error}.",
+            hint="Name PEM files that this user may read; the key must not be encrypted.",
+        ) from error
+    return context
+
+
+def _no_passphrase() -> str:
+    """OpenSSL would ask for the passphrase at the terminal."""
+    raise ValueError("the key is encrypted")
