@@ -85,10 +85,28 @@ def _redact_value(value: Any) -> Any:
     return redact(str(value))
 
 
+#: Beside numbers, what the log file holds without -v: none of it names a file, label, subject or resource.
+_NAMELESS = frozenset(
+    {"timestamp", "level", "event", "version", "server", "user", "source", "code", "state", "status", "transport"}
+)
+
+
+def _without_names(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event without text that may name a file, label, subject or resource: such names may be those of patients."""
+    kept: dict[str, Any] = {}
+    for key, value in event.items():
+        if key == "data" and isinstance(value, Mapping):
+            kept[key] = _without_names(value)
+        elif key in _NAMELESS or value is None or isinstance(value, int | float):
+            kept[key] = value
+    return kept
+
+
 class _Sink:
     """Writes events to the log file as JSON lines, and to stderr with -v, those about one file with -vv.
 
-    Drops what cannot be written.
+    Without -v the log file gets no event about one file, and no name of a file, label, subject or resource. Drops what
+    cannot be written.
     """
 
     def __init__(self, path: str | None, *, verbose: int) -> None:
@@ -105,9 +123,11 @@ class _Sink:
     def msg(self, event: MutableMapping[str, Any]) -> None:
         """Take one event, redacted already; the written line is redacted once more, whatever made it."""
         with self._lock:
-            if self._descriptor >= 0:
-                self._to_file(redact(json.dumps(event, default=str, ensure_ascii=True)))
-            if self._verbose > (event.get("level") == "debug"):
+            detail = event.get("level") == "debug"
+            if self._descriptor >= 0 and (self._verbose or not detail):
+                written = event if self._verbose else _without_names(event)
+                self._to_file(redact(json.dumps(written, default=str, ensure_ascii=True)))
+            if self._verbose > detail:
                 self._to_terminal(redact(_for_people(event)))
 
     debug = info = warning = error = critical = msg

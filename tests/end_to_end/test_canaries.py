@@ -212,3 +212,33 @@ def test_of_a_receiver_that_repeats_them(everything, patient, tmp_path, status):
     assert leaks({**PATIENT, "part": "Canarydoe", "id": "C4N4RY"}, places) == []
     assert any("[patient]" in word for word in words if word), words
     assert all(len(word[word.index("no room") :]) <= 64 for word in words if "no room" in (word or ""))
+
+
+@pytest.mark.once
+def test_of_names_of_files_labels_and_resources_in_the_log(hasty, alice, sandbox, tmp_path):
+    """Such names are often those of patients: the log file holds them with -v only."""
+    from xnatctl.testing.exam import write_exam
+
+    named = {
+        "file": "Canaryfile_Jane",
+        "folder": "Canaryfolder_Jane",
+        "subject": "Canarysubject",
+        "label": "Canarylabel",
+    }
+    root = tmp_path / named["folder"]
+    write_exam(root, series=1, instances=3, seed=9, clutter=False)
+    (root / "Physio").mkdir()
+    (root / "Physio" / named["file"]).write_text("1 2 3")
+    where = ("-P", "DEMO", "-S", named["subject"], "-E", named["label"])
+    sandbox.faults.load([{"match": IMPORT, "action": "status", "status": 500, "times": 1}])
+    for verbosity, wanted in (((), False), (("-v",), True)):
+        log = tmp_path / f"run{len(verbosity)}.log"
+        run = (*verbosity, "--log-file", log, "--no-resume")
+        assert hasty("session", "upload-exam", root, *where, *run, env=alice).code == 0
+        assert hasty("session", "upload", root / "nothing", *where, *run, env=alice).code == 2
+        assert hasty(
+            "resource", "upload", named["label"], named["file"], root / "Physio", "-P", "DEMO", *run, env=alice
+        )
+        text = log.read_text()
+        assert any(name in text for name in named.values()) is wanted, leaks(named, {"log": log.read_bytes()})
+        assert {"run-started", "run-done"} <= {json.loads(line)["event"] for line in text.splitlines()}

@@ -272,7 +272,7 @@ class App:
         """A line of -v, and of the log file."""
         from xnatctl import log
 
-        log.get().info(text)
+        log.get().info("note", message=text)
 
     def confirm(self, question: str) -> bool:
         """Ask yes or no on the terminal. Raises UsageError when nobody can be asked."""

@@ -69,7 +69,7 @@ def common_options(function: F) -> F:
                 type=click.Path(dir_okay=False),
                 expose_value=False,
                 callback=_about_log,
-                help="Write a log of JSON lines, without secrets.",
+                help="Write a log of JSON lines, without secrets; with -v it names files, labels and subjects.",
             ),
         ]
     ):

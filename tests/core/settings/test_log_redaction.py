@@ -96,7 +96,7 @@ def test_ordinary_words_stay() -> None:
 def test_the_log_is_json_lines_without_secrets_however_deep(tmp_path: Path) -> None:
     log.register_secret(CANARY, "alice")
     file = tmp_path / "log"
-    log.configure(str(file), verbose=0)
+    log.configure(str(file), verbose=1)
     for form in encodings(CANARY).values():
         log.get().info(
             f"said {form}", nested={"a": [form, (form,)], form: 1}, error=ValueError(form), raw=form.encode()
