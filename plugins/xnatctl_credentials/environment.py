@@ -11,11 +11,14 @@ class Environment:
     """An alias token wins over user and password.
 
     A user without a password says who, not how: the next source is asked for that user. A password without a user goes
-    with the user that flag or profile names; with both, never with another user than its own.
+    with the user that flag or profile names; with both, never with another user than its own. All of them are for the
+    server of XNAT_URL, where it is set, and are sent to no other.
     """
 
     def get(self, request: CredentialRequest) -> Credential | None:
         """Raises ConfigError for an XNAT_TOKEN that is not `alias:secret`."""
+        if not request.environment:
+            return None
         token = os.environ.get("XNAT_TOKEN")
         if token:
             alias, _, secret = token.partition(":")

@@ -106,6 +106,7 @@ class App:
             self.warn("--password shows in the process list of this machine; --password-stdin does not.")
         return Flags(
             url=self.given.get("url"),
+            recorded=bool(self.given.get("recorded")),
             profile=self.given.get("profile"),
             username=self.given.get("username"),
             password=password,
@@ -122,9 +123,8 @@ class App:
 
     def _flags_of(self, settings: Settings) -> list[list[str]]:
         named = {"--url": settings.url, "--profile": settings.profile_name}
-        words = {
-            flag: value.value for flag, value in named.items() if value.origin.startswith(("flag", "variable"))
-        }  # fmt: skip
+        origins = ("flag", "variable", "journal")
+        words = {flag: value.value for flag, value in named.items() if value.origin.startswith(origins)}
         words |= {"--username": self.given.get("username"), "--timeout": self.given.get("timeout")}
         pairs = [[flag, str(value)] for flag, value in words.items() if value is not None]
         return [*pairs, *([["--insecure"]] if self.given.get("insecure") else [])]

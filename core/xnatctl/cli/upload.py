@@ -89,7 +89,7 @@ def resume(app: App, dest: str) -> None:
     if server is not None:
         given = app.given.get("url")
         if given is None:
-            app.given["url"] = server
+            app.given |= {"url": server, "recorded": True}
         elif given.rstrip("/") != server:
             raise UsageError(
                 f"This upload goes to {server}, not to {given}.",

@@ -171,13 +171,15 @@ CredentialKind = Literal["password", "session", "token"]
 class CredentialRequest:
     """Which credential is wanted: for a server (base URL), perhaps for one user, perhaps of one profile.
 
-    `profile` holds the settings of the chosen profile, for sources that keep secrets or helpers there.
+    `profile` holds the settings of the chosen profile, for sources that keep secrets or helpers there. `environment` is
+    False when XNAT_USER, XNAT_PASS and XNAT_TOKEN were given for another server.
     """
 
     server: str
     username: str | None = None
     profile_name: str | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
+    environment: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,7 @@ def request_for(settings: Settings) -> CredentialRequest:
         username=settings.username.value,
         profile_name=settings.profile_name.value,
         profile=settings.profile,
+        environment=settings.environment_counts,
     )
 
 
@@ -93,6 +94,8 @@ class CredentialChain:
                 kind="password", username=self._request.username, secret=flags.password, source="the command line"
             )
             return
+        if not self._request.environment:
+            self._passed_over.append("the variables are for another server")
         for provided in self._sources():
             self._asked.append(provided.name)
             credential = self._ask(provided)
@@ -160,6 +163,10 @@ class CredentialChain:
                 hint=f"Log in again: {command('auth', 'login')}. Or forget the session: {command('auth', 'logout')}",
             )
         details = [f"asked: {', '.join(self._asked) or 'nothing'}", *self._passed_over]
+        if not self._request.environment:
+            login = command("auth", "login")
+            hint = f"Log in there with {login}, or set XNAT_URL, XNAT_USER and XNAT_PASS for this server."
+            return AuthenticationError(f"{what} ({'; '.join(details)}).", hint=hint)
         start = "Set" if self._fresh else f"Log in with {command('auth', 'login')}, or set"
         return AuthenticationError(
             f"{what} ({'; '.join(details)}).",

@@ -20,6 +20,9 @@ from xnatctl.settings.value import Value, first
 #: Six hours: one whole request (spec: XNAT_TIMEOUT, `timeout`).
 DEFAULT_TIMEOUT = 21600.0
 
+#: User and secrets that a variable may hold.
+_LOGIN_VARIABLES = ("XNAT_USER", "XNAT_PASS", "XNAT_TOKEN")
+
 #: What a profile says for its own server, and for no other.
 BOUND_TO_SERVER = frozenset(
     {"url", "username", "password", "token", "credential_helper", "verify_tls", "ca_cert", "client_cert", "client_key"}
@@ -28,9 +31,13 @@ BOUND_TO_SERVER = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What was said on the command line; None = not said."""
+    """What was said on the command line; None = not said.
+
+    `recorded` = the journal of an upload names `url`, and nobody typed it.
+    """
 
     url: str | None = None
+    recorded: bool = False
     profile: str | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -42,7 +49,8 @@ class Flags:
 class Settings:
     """Every setting of this run. `url` is None when no server was named; asking for it then raises ConfigError.
 
-    `profile` holds what of the chosen profile counts for the chosen server; `notes` are warnings about the choice.
+    `profile` holds what of the chosen profile counts for the chosen server; `environment_counts` is False when the user
+    and the secrets of the variables are for another server; `notes` are warnings about the choice.
     """
 
     url: Value[str | None]
@@ -60,6 +68,7 @@ class Settings:
     output: Value[str]
     credential_sources: Value[list[str] | None]
     flags: Flags = field(repr=False)
+    environment_counts: bool = True
     notes: tuple[str, ...] = ()
 
     def server(self) -> str:
@@ -125,8 +134,14 @@ def resolve(flags: Flags) -> Settings:
     where = f"profile {name.value}"
     url = _url(flags, profile, where)
     notes: list[str] = []
+    counts = _environment_counts(url, flags, profile)
+    if not counts and (given := [key for key in _LOGIN_VARIABLES if _variable(key)]):
+        notes.append(
+            f"The server is {url.value} ({url.origin}). {' and '.join(given)} {'are' if len(given) > 1 else 'is'} for "
+            f"another one ({'XNAT_URL' if _variable('XNAT_URL') else where}) and not used."
+        )
     if url.value is not None and url.origin != where:
-        profile = _for_another_server(url, profile, name, notes)
+        profile = _for_another_server(url, flags, profile, name, notes)
 
     def from_profile(key: str, default: Any = None) -> Value[Any]:
         value = profile.get(key)
@@ -140,7 +155,8 @@ def resolve(flags: Flags) -> Settings:
         profile=profile,
         timeout=_timeout(flags, profile, where),
         username=first(
-            (flags.username, "flag --username"), (_variable("XNAT_USER"), "variable XNAT_USER"),
+            (flags.username, "flag --username"),
+            (_variable("XNAT_USER") if counts else None, "variable XNAT_USER"),
             (profile.get("username"), where),
         ),
         verify_tls=Value(False, "flag --insecure") if flags.insecure else from_profile("verify_tls", True),
@@ -153,6 +169,7 @@ def resolve(flags: Flags) -> Settings:
         output=first((profile.get("output"), where), (config.get("output"), "configuration file"), default="table"),
         credential_sources=first((config.get("credential_sources"), "configuration file")),
         flags=flags,
+        environment_counts=counts,
         notes=tuple(notes),
     )  # fmt: skip
 
@@ -163,19 +180,37 @@ def _variable(name: str) -> str | None:
 
 
 def _url(flags: Flags, profile: Mapping[str, Any], where: str) -> Value[str | None]:
-    given = first((flags.url, "flag --url"), (_variable("XNAT_URL"), "variable XNAT_URL"), (profile.get("url"), where))
+    said = "journal of the upload" if flags.recorded else "flag --url"
+    given = first((flags.url, said), (_variable("XNAT_URL"), "variable XNAT_URL"), (profile.get("url"), where))
     return given if given.value is None else Value(server_url(given.value, given.origin), given.origin)
 
 
-def _for_another_server(
-    url: Value[str | None], profile: Mapping[str, Any], name: Value[str | None], notes: list[str]
-) -> Mapping[str, Any]:
-    """The profile without what belongs to its own server, when flag or variable name another one.
+def _environment_counts(url: Value[str | None], flags: Flags, profile: Mapping[str, Any]) -> bool:
+    """Whether XNAT_USER, XNAT_PASS and XNAT_TOKEN are for the server of this run.
 
-    A profile that names no server belongs to none, and counts for all.
+    They are for XNAT_URL. Without it they are for the server that is typed or that the profile names, and a journal's
+    server is none of these. Where nothing names a server but the journal, they are for that one.
     """
-    own = profile.get("url")
-    if own is None or server_url(own, f"profile {name.value}") == url.value:
+    owner = _variable("XNAT_URL") or (profile.get("url") if flags.recorded else None)
+    return owner is None or url.value is None or _is_server(owner, url.value)
+
+
+def _is_server(text: str, server: str) -> bool:
+    try:
+        return server_url(text, "") == server
+    except ConfigError:
+        return False
+
+
+def _for_another_server(
+    url: Value[str | None], flags: Flags, profile: Mapping[str, Any], name: Value[str | None], notes: list[str]
+) -> Mapping[str, Any]:
+    """The profile without what belongs to its own server, when flag, variable or journal name another one.
+
+    A profile that names no server counts for the one that flag or variable name, and not for a journal's that differs.
+    """
+    own = profile.get("url") or (_variable("XNAT_URL") if flags.recorded else None)
+    if own is None or (url.value is not None and _is_server(own, url.value)):
         return profile
     kept = {key: value for key, value in profile.items() if key not in BOUND_TO_SERVER}
     if name.origin == "flag --profile":
