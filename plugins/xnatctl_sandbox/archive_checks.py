@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .state import Experiment, PrearchiveRow, Received, State, Subject
@@ -61,6 +61,11 @@ def scan_type(modality: str) -> str:
     return f"xnat:{_TYPES[modality]}ScanData" if modality in _TYPES else "xnat:otherDicomScanData"
 
 
+def study_of(row: PrearchiveRow, files: Mapping[str, Received]) -> str:
+    """The study by the session document: as the stored files say, which anonymisation may have changed."""
+    return next((file.study_instance_uid for file in files.values() if file.study_instance_uid), row.tag)
+
+
 def destination(state: State, row: PrearchiveRow, subject: str | None, label: str | None) -> Destination:
     """Where the row goes: labels cleaned, the subject matched without case, then by ID. Raises ArchiveRefused (2)."""
     if row.project is None:
@@ -76,6 +81,8 @@ def problems(
 ) -> Iterator[ArchiveRefused]:
     """Every objection, the first of them first."""
     existing = where.existing
+    if not files:  # all of it was rejected or dropped (contract xnat-import 7)
+        yield ArchiveRefused(400, "Session is empty: there is nothing to archive")
     if existing is not None:
         yield from _to_existing(state, row, files, where, existing, policy)
     if not policy.override:
@@ -99,7 +106,7 @@ def _to_existing(
     kind = session_type(file.modality for file in files.values())
     if state.site["preventCrossModalityMerge"] and kind != existing.xsi_type:
         yield ArchiveRefused(409, change.format("modality"))
-    if existing.uid and existing.uid != row.tag and not policy.override:
+    if existing.uid and existing.uid != study_of(row, files) and not policy.override:
         reason = f"Invalid modification of session UID via archive process: {existing.uid} Already Exists"
         yield ArchiveRefused(409, reason)
 

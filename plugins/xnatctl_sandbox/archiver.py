@@ -6,7 +6,19 @@ import shutil
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from .archive_checks import ArchiveRefused, Destination, Policy, clean, destination, problems, scan_type, session_type
+from .archive_checks import (
+    ArchiveRefused,
+    Destination,
+    Policy,
+    clean,
+    destination,
+    problems,
+    scan_type,
+    session_type,
+    study_of,
+)
+from .part10 import Unreadable
+from .receiving import anonymise
 from .state import DirectRow, Experiment, FileEntry, PrearchiveRow, Received, Resource, Scan, State, Subject
 
 if TYPE_CHECKING:
@@ -69,10 +81,11 @@ class Archiver:
         state = self._state
         for refusal in problems(state, row, files, where, policy):
             raise refusal
+        files = self._scripted(where.project, row, files)
         subject = where.subject or self._new_subject(where.project, where.subject_label, login)
         experiment = where.existing
         if experiment is None:
-            experiment = self._new_experiment(where.project, where.label, subject, row.tag, files, login)
+            experiment = self._new_experiment(where.project, where.label, subject, study_of(row, files), files, login)
         self._merge(experiment, row, files)
         state.prearchive.remove(row)
         shutil.rmtree(row.directory, ignore_errors=True)
@@ -142,6 +155,18 @@ class Archiver:
                 held[file.sop_instance_uid] = (self.catalogue(experiment, scan_name, path.name, file), path.name)
         _count(experiment)
 
+    def _scripted(
+        self, project: str, row: PrearchiveRow | DirectRow, files: dict[str, Received]
+    ) -> dict[str, Received]:
+        """The files after the project's script (contract xnat-import 4.1a). Raises ArchiveRefused."""
+        script = self._sandbox.switches.project_scripts.get(project)
+        if not script or row.prevent_anon:
+            return files
+        try:
+            return {path: anonymise(row.directory / path, script, file) for path, file in files.items()}
+        except Unreadable as error:
+            raise ArchiveRefused(400, f"Unable to anonymize: {error}") from None
+
     def _scan_names(self, experiment: Experiment, files: dict[str, Received]) -> dict[str, str]:
         """Series UID -> scan; another series under a taken number becomes `{n}-{MODALITY}{k}` (check 7)."""
         names: dict[str, str] = {scan.uid: scan.id for scan in experiment.scans.values()}
@@ -199,28 +224,40 @@ class Archiver:
             if self._sandbox.switches.direct_archive_fails or self._state.find_experiment(row.project, row.name):
                 self._to_prearchive(row)
                 return
+            files = {path: file for path, file in row.files.items() if (row.directory / path).is_file()}
+            try:
+                files = self._scripted(row.project, row, files)
+            except ArchiveRefused:
+                self._to_prearchive(row)
+                return
             label = clean(row.subject) or "unknown"
             subject = next((s for s in self._state.subjects_of(row.project) if s.label.lower() == label.lower()), None)
             subject = subject or self._new_subject(row.project, label, login)
-            experiment = self._new_experiment(row.project, row.name, subject, row.tag, row.files, login)
-            for path, file in row.files.items():
-                if (row.directory / path).is_file():
-                    self.catalogue(experiment, file.scan, path.rpartition("/")[2], file)
+            study = next((file.study_instance_uid for file in files.values()), row.tag)
+            experiment = self._new_experiment(row.project, row.name, subject, study, files, login)
+            for path, file in files.items():
+                self.catalogue(experiment, file.scan, path.rpartition("/")[2], file)
             _count(experiment)
             self._state.direct.remove(row)
             self._sandbox.dirty = True
 
     def _to_prearchive(self, direct: DirectRow) -> None:
+        """Move this session's files; what else lies in the folder belongs to a session that was archived meanwhile."""
         state = self._state
         timestamp = f"{state.clock.folder_timestamp()}_DA"
         row = PrearchiveRow(
             project=direct.project, timestamp=timestamp, folder=direct.name, name=direct.name, tag=direct.tag,
             directory=state.prearchive_directory(direct.project, timestamp, direct.name), subject=direct.subject,
             status="ERROR", lastmod=state.clock.now(), uploaded=direct.uploaded, source=direct.source,
-            autoarchive="AutoArchive", files=direct.files, series=direct.series,
+            autoarchive="AutoArchive", prevent_anon=direct.prevent_anon, files=direct.files, series=direct.series,
         )  # fmt: skip
         row.directory.mkdir(parents=True, exist_ok=True)
-        (direct.directory / "SCANS").rename(row.directory / "SCANS")
+        for path in direct.files:
+            if (direct.directory / path).is_file():
+                (row.directory / path).parent.mkdir(parents=True, exist_ok=True)
+                (direct.directory / path).rename(row.directory / path)
+        if self._state.find_experiment(direct.project, direct.name) is None:
+            shutil.rmtree(direct.directory, ignore_errors=True)
         row.logs.append((state.clock.now(), "Attempt to direct-archive failed"))
         state.prearchive.append(row)
         state.direct.remove(direct)

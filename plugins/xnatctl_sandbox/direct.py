@@ -94,5 +94,7 @@ class Direct:
 
     @staticmethod
     def _document(row: DirectRow) -> dict[str, Any]:
-        fields = {key: value for key, value in asdict(row).items() if key not in ("directory", "files", "series")}
-        return {**fields, "folderName": row.name, "preventAnon": False, "preventAutoCommit": False}
+        hidden = ("directory", "files", "series", "prevent_anon")
+        fields = {key: value for key, value in asdict(row).items() if key not in hidden}
+        prevented = bool(row.prevent_anon)
+        return {**fields, "folderName": row.name, "preventAnon": prevented, "preventAutoCommit": False}

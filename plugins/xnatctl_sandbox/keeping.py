@@ -87,6 +87,10 @@ def load(state: State) -> bool:
     return True
 
 
+def _received(fields: Mapping[str, Any]) -> Received:
+    return Received(**{name: value for name, value in fields.items() if name != "frames"})  # of an older sandbox
+
+
 def _scp(entry: Mapping[str, Any]) -> ScpInstance:
     return ScpInstance(**{**entry, "whitelist": tuple(entry["whitelist"]), "routing": Expressions(**entry["routing"])})
 
@@ -106,13 +110,13 @@ def _experiment(entry: Mapping[str, Any]) -> Experiment:
 
 
 def _direct(entry: Mapping[str, Any]) -> DirectRow:
-    files = {name: Received(**fields) for name, fields in entry["files"].items()}
+    files = {name: _received(fields) for name, fields in entry["files"].items()}
     return DirectRow(**{**entry, "directory": Path(entry["directory"]), "files": files})
 
 
 def _row(entry: Mapping[str, Any]) -> PrearchiveRow:
-    files = {name: Received(**fields) for name, fields in entry["files"].items()}
-    built = None if entry["built"] is None else {name: Received(**fields) for name, fields in entry["built"].items()}
+    files = {name: _received(fields) for name, fields in entry["files"].items()}
+    built = None if entry["built"] is None else {name: _received(fields) for name, fields in entry["built"].items()}
     logs = [(stamp, text) for stamp, text in entry["logs"]]
     return PrearchiveRow(
         **{**entry, "directory": Path(entry["directory"]), "files": files, "built": built, "logs": logs}

@@ -1,6 +1,7 @@
 """One DICOM object on its way in: project, label, row, scan folder, file name, lock, write (contract xnat-import 4.1).
 
-Used for every entry of DICOM-zip and for gradual-DICOM.
+Used for every entry of DICOM-zip and for gradual-DICOM. What is stored is not what was sent, see 4.1a there: the part
+that XNAT parses is written anew, the rest is copied to the end of the entry, whole or not.
 """
 
 from __future__ import annotations
@@ -8,27 +9,43 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import threading
-import warnings
-from dataclasses import replace
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
+from werkzeug.exceptions import ClientDisconnected
+
+from . import anonymising, decompressing, part10
 from .answers import StatusError
 from .routing import COMMENTS, Header, Routing
 from .rows import Rows
 from .state import DirectRow, PrearchiveRow, Received, State
-from .streams import Damaged, Readable, dataset_offset
+from .streams import Damaged, Readable
 from .switches import Switches
 from .wishes import Wish
 
 _BLOCK = 1 << 18
-_LAST_HEADER_GROUP = 0x0032
+#: What is looked at in a header. The contract names no list of XNAT's identifier tags: the highest of those that decide
+#: where an object goes is StudyComments (0032,4000) (contract xnat-api 5.4), so a header ends before (0032,4001).
 _TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality", "StudyDescription",
-    "SeriesDescription", "PatientName", "PatientID", "StudyInstanceUID",
-    "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "NumberOfFrames", *COMMENTS,
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality",
+    "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
+    "SeriesNumber", "InstanceNumber", *COMMENTS,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of a file."""
+
+    size: int
+    md5: str
+    sha256: str
 
 
 class Receiver:
@@ -58,17 +75,30 @@ class Receiver:
         """File one object; returns its session's URI, None when it was dropped in silence. Raises StatusError 400."""
         temporary = self._incoming / f"{self._state.next_number('incoming')}.part"
         try:
-            size, md5, sha256 = _spool(stream, temporary)
+            try:
+                sent = _spool(stream, temporary)
+            except (ClientDisconnected, Damaged):
+                if self._switches.keeps_cut_files:
+                    with suppress(StatusError), temporary.open("rb") as came:
+                        self._file(name, temporary, wish, _sums(came))
+                raise
             if self._switches.disk_full:
                 raise _unreadable(name)  # an inner 507, rewrapped (3.2)
-            ds = _read(temporary, name, [*wish.rules.tags(), *self._state.routing.tags()])
-            return self._file(name, temporary, ds, wish, (size, md5, sha256))
+            return self._file(name, temporary, wish, sent)
         except Damaged:
             raise _unreadable(name) from None
         finally:
             temporary.unlink(missing_ok=True)
+            _written(temporary).unlink(missing_ok=True)
 
-    def _file(self, name: str, temporary: Path, ds: Header, wish: Wish, sums: tuple[int, str, str]) -> str | None:
+    def _file(self, name: str, temporary: Path, wish: Wish, sent: _Sums) -> str | None:
+        tags = {*_tags(), *wish.rules.tags(), *self._state.routing.tags()}
+        try:
+            with part10.opened(temporary) as data:
+                head = part10.read(data, max(tags) + 1)
+        except part10.Unreadable:
+            raise _unreadable(name) from None
+        ds = _texts(head.data_set, tags)
         routing = Routing(self._state, (wish.rules, self._state.routing))
         project = self._project(routing, ds, wish)
         if self._filtered(ds.get("SeriesDescription", ""), project):
@@ -76,17 +106,13 @@ class Receiver:
         for keyword, words in (("SOPClassUID", "SOP Class UID"), ("SOPInstanceUID", "SOP Instance UID")):
             if not ds.get(keyword):
                 raise StatusError(400, f"object {name} contains no {words}")
-        anonymised = not wish.prevent_anon
-        if anonymised and ds["SOPInstanceUID"] in self._switches.rejected_instances:
-            return None
         key = (project, ds.get("StudyInstanceUID", ""), wish.label or routing.session(ds))
         subject, auto = wish.subject or routing.subject(ds), routing.auto_archive(ds)
         row = self._rows.find(key, wish, subject=subject, auto=auto)
-        received = self._describe(ds, row, sums)
-        if anonymised and self._switches.remap_uids:
-            received = replace(received, sop_instance_uid=f"2.25.{int(sums[1], 16)}")
-        stored = self._write(name, temporary, row, received, wish)
-        self._record(row, stored, wish)
+        received = _describe(ds, self._scan(row, ds), sent)
+        if not self._write(name, temporary, head, row, received, wish):
+            return None
+        self._record(row, ds["SOPInstanceUID"], sent, wish)
         return _uri(row)
 
     def _filtered(self, description: str, project: str | None) -> bool:
@@ -103,50 +129,27 @@ class Receiver:
             return asked.id
         return routing.project(ds)
 
-    # what
-
-    def _describe(self, ds: Header, row: PrearchiveRow | DirectRow, sums: tuple[int, str, str]) -> Received:
-        series, number = ds.get("SeriesInstanceUID", ""), ds.get("SeriesNumber", "")
-        modality = ds.get("Modality", "")
-        size, md5, sha256 = sums
-        frames = ds.get("NumberOfFrames", "")
-        return Received(
-            path="",
-            sop_instance_uid=ds["SOPInstanceUID"],
-            sop_class_uid=ds["SOPClassUID"],
-            series_instance_uid=series,
-            study_instance_uid=ds.get("StudyInstanceUID", ""),
-            scan=self._scan(row, series, number, modality),
-            modality=modality,
-            series_description=ds.get("SeriesDescription", ""),
-            instance_number=ds.get("InstanceNumber", ""),
-            study_date=ds.get("StudyDate", ""),
-            study_time=ds.get("StudyTime", ""),
-            frames=int(frames) if frames.isdecimal() else 1,
-            size=size,
-            md5=md5,
-            sha256=sha256,
-            series_number=number,
-        )
-
-    def _scan(self, row: PrearchiveRow | DirectRow, series: str, number: str, modality: str) -> str:
+    def _scan(self, row: PrearchiveRow | DirectRow, ds: Header) -> str:
         """Series Number, else Series UID; a second series of one number gets a name of its own (3.4, check 7)."""
+        series, number = ds.get("SeriesInstanceUID", ""), ds.get("SeriesNumber", "")
         with self._state.lock:
             if series in row.series:
                 return row.series[series]
-            base = re.sub(r"[^A-Za-z0-9_.-]", "_", number.lstrip("+")) or series or "unknown"
+            base = re.sub(r"[^A-Za-z0-9_.-]", "_", re.sub(r"^\+", "_", number)) or series or "unknown"
             folder, count = base, 0
             while folder in row.series.values():
                 count += 1
-                folder = f"{base}-{modality or 'OT'}{count}"
+                folder = f"{base}-{ds.get('Modality') or 'OT'}{count}"
             row.series[series] = folder
             return folder
 
     # how
 
     def _write(
-        self, name: str, temporary: Path, row: PrearchiveRow | DirectRow, received: Received, wish: Wish
-    ) -> Received:
+        self, name: str, temporary: Path, head: part10.Head, row: PrearchiveRow | DirectRow, received: Received,
+        wish: Wish,
+    ) -> bool:  # fmt: skip
+        """Store it; False when the site's script rejects it. The row stays all the same (4.1)."""
         folder = row.directory / "SCANS" / received.scan / "DICOM"
         target = folder / self._choose(name, row, folder, received, rename=wish.rename)
         self._switches.pause("race_seconds")  # the window of 4.3, wide open: a test's switch
@@ -155,17 +158,54 @@ class Receiver:
                 raise StatusError(400, "Concurrent file sends of the same data is not supported.")
             self._busy.add(target)
         try:
-            stored = replace(received, path=target.relative_to(row.directory).as_posix())
-            if received.sop_instance_uid not in self._switches.lost_instances:
-                self._switches.pause("write_seconds")  # a slow disk, the file being locked: a test's switch
+            path = target.relative_to(row.directory).as_posix()
+            if received.sop_instance_uid in self._switches.lost_instances:
+                return True
+            self._switches.pause("write_seconds")  # a slow disk, the file being locked: a test's switch
+            stored = self._store(name, temporary, head, replace(received, path=path), row)
+            with self._state.lock:
+                if stored is None:
+                    target.unlink(missing_ok=True)
+                    row.files.pop(path, None)
+                    return False
                 folder.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
-                with self._state.lock:
-                    row.files[stored.path] = stored
-            return stored
+                row.files[path] = stored
+            return True
         finally:
             with self._busy_lock:
                 self._busy.discard(target)
+
+    def _store(
+        self, name: str, temporary: Path, head: part10.Head, received: Received, row: PrearchiveRow | DirectRow
+    ) -> Received | None:
+        """Make of the file what XNAT keeps of it, in its place; None = the site's script rejects it (4.1a)."""
+        try:
+            if self._switches.rewrites_heads:
+                self._rewrite(temporary, head)
+            if row.prevent_anon or not self._state.site["enableSitewideAnonymizationScript"]:
+                return _again(temporary, received)
+            if received.sop_instance_uid in self._switches.rejected_instances:
+                return None
+            script = dict(self._switches.site_script)
+            if self._switches.remap_uids:
+                script["SOPInstanceUID"] = anonymising.HASH
+            return anonymise(temporary, script, received) if script else _again(temporary, received)
+        except part10.Unreadable:  # an inner error, rewrapped (3.2)
+            raise _unreadable(name) from None
+
+    def _rewrite(self, temporary: Path, head: part10.Head) -> None:
+        """The head that was parsed is written anew, the rest copied; or all of it, decompressed."""
+        written = _written(temporary)
+        with part10.opened(temporary) as data, written.open("wb") as out:
+            if self._switches.decompresses and decompressing.known(head.transfer_syntax):
+                out.write(decompressing.decompressed(data))
+            else:
+                out.write(part10.write(head))
+                with temporary.open("rb") as rest:
+                    rest.seek(head.rest)
+                    shutil.copyfileobj(rest, out, _BLOCK)
+        written.replace(temporary)
 
     def _choose(
         self, name: str, row: PrearchiveRow | DirectRow, folder: Path, received: Received, *, rename: bool
@@ -185,12 +225,12 @@ class Receiver:
             return template
         return base
 
-    def _record(self, row: PrearchiveRow | DirectRow, received: Received, wish: Wish) -> None:
-        """The independent record of everything that came in."""
+    def _record(self, row: PrearchiveRow | DirectRow, uid: str, sent: _Sums, wish: Wish) -> None:
+        """The independent record of everything that came in, as it came."""
         line = {
-            "sop_instance_uid": received.sop_instance_uid,
-            "sha256": received.sha256,
-            "size": received.size,
+            "sop_instance_uid": uid,
+            "sha256": sent.sha256,
+            "size": sent.size,
             "session": _uri(row),
             "sender": wish.sender,
         }
@@ -200,49 +240,85 @@ class Receiver:
                 self._log.flush()
 
 
-def _spool(stream: Readable, path: Path) -> tuple[int, str, str]:
-    """Write a stream to disk: (size, MD5, SHA-256)."""
-    size, md5, sha256 = 0, hashlib.md5(usedforsecurity=False), hashlib.sha256()
+def anonymise(path: Path, script: anonymising.Script, received: Received) -> Received:
+    """Run a script on a stored file; what is known of it afterwards. Raises Unreadable."""
+    with part10.opened(path) as data:
+        content = anonymising.anonymised(data, script)
+    path.write_bytes(content)
+    return _again(path, received, changed=True)
+
+
+def _again(path: Path, received: Received, *, changed: bool = False) -> Received:
+    """What is known of a file that was written anew; its values too when they may have `changed`."""
+    with path.open("rb") as stream:
+        sums = _sums(stream)
+    if not changed:
+        return replace(received, size=sums.size, md5=sums.md5, sha256=sums.sha256)
+    with part10.opened(path) as data:
+        ds = _texts(part10.read(data, max(_tags()) + 1).data_set, _tags())
+    return replace(_describe(ds, received.scan, sums), path=received.path)
+
+
+def _describe(ds: Header, scan: str, sums: _Sums) -> Received:
+    return Received(
+        path="",
+        sop_instance_uid=ds.get("SOPInstanceUID", ""),
+        sop_class_uid=ds.get("SOPClassUID", ""),
+        series_instance_uid=ds.get("SeriesInstanceUID", ""),
+        study_instance_uid=ds.get("StudyInstanceUID", ""),
+        scan=scan,
+        modality=ds.get("Modality", ""),
+        series_description=ds.get("SeriesDescription", ""),
+        instance_number=ds.get("InstanceNumber", ""),
+        study_date=ds.get("StudyDate", ""),
+        study_time=ds.get("StudyTime", ""),
+        size=sums.size,
+        md5=sums.md5,
+        sha256=sums.sha256,
+        series_number=ds.get("SeriesNumber", ""),
+    )
+
+
+def _spool(stream: Readable, path: Path) -> _Sums:
+    """Write a stream to disk."""
     with path.open("wb") as out:
-        while data := stream.read(_BLOCK):
+        return _sums(stream, out)
+
+
+def _sums(stream: Readable, out: BinaryIO | None = None) -> _Sums:
+    size, md5, sha256 = 0, hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    while data := stream.read(_BLOCK):
+        if out is not None:
             out.write(data)
-            md5.update(data)
-            sha256.update(data)
-            size += len(data)
-    return size, md5.hexdigest(), sha256.hexdigest()
+        md5.update(data)
+        sha256.update(data)
+        size += len(data)
+    return _Sums(size, md5.hexdigest(), sha256.hexdigest())
 
 
-def _read(path: Path, name: str, more: list[int]) -> Header:
-    """The header, as far as it is needed. Raises StatusError 400 for what does not parse."""
-    import pydicom
+@cache
+def _tags() -> tuple[int, ...]:
+    from pydicom.datadict import tag_for_keyword
 
-    tags: list[Any] = [*_TAGS, *more]
+    return tuple(tag for keyword in _TAGS if (tag := tag_for_keyword(keyword)) is not None)
+
+
+def _texts(data_set: part10.DataSet, tags: Iterable[int]) -> Header:
+    """The values that are looked at, by keyword and by tag."""
+    from pydicom.datadict import keyword_for_tag
+
+    charset = part10.text_of(data_set.get(0x00080005))
     header: Header = {}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ds = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
-            for element in ds:
-                value = "" if element.value is None else _text(element.value)
-                header[element.keyword] = header[element.tag.group, element.tag.element] = value
-    except Exception:  # noqa: BLE001 - the server's catch-all: every trouble is "unable to read" (3.2)
-        raise _unreadable(name) from None
-    if not header and not (len(ds.file_meta) and _begins_like_dicom(path, ds)):
-        raise _unreadable(name)
+    for tag in tags:
+        if (element := data_set.get(tag)) is not None:
+            value = part10.text_of(element, charset)
+            header[keyword_for_tag(tag)] = header[tag >> 16, tag & 0xFFFF] = value
     return header
 
 
-def _text(value: Any) -> str:
-    """As it was written: several values with a backslash between them."""
-    return "\\".join(map(str, value)) if isinstance(value, (list, tuple)) or hasattr(value, "sort") else str(value)
-
-
-def _begins_like_dicom(path: Path, ds: Any) -> bool:
-    """True when the first tag of what holds nothing that we look for is of a low group, as a DICOMDIR's is."""
-    with path.open("rb") as stream:
-        stream.seek(dataset_offset(stream.read(1024)))
-        group = stream.read(2)
-    return int.from_bytes(group, "little" if ds.is_little_endian else "big") <= _LAST_HEADER_GROUP
+def _written(temporary: Path) -> Path:
+    """Where a file is written anew."""
+    return temporary.with_suffix(".new")
 
 
 def _unreadable(name: str) -> StatusError:

@@ -56,7 +56,7 @@ class Rows:
         row = DirectRow(
             id=state.next_number("direct"), project=project, tag=study, name=label, directory=directory,
             subject=subject,
-            lastmod=state.clock.now(), uploaded=state.clock.now(), source=wish.source,
+            lastmod=state.clock.now(), uploaded=state.clock.now(), source=wish.source, prevent_anon=wish.prevent_anon,
         )  # fmt: skip
         state.direct.append(row)
         return row

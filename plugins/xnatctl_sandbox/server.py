@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -269,16 +269,23 @@ class Sandbox:
         """Every DICOM file on disk, wherever it lies, and whether a catalog knows it."""
         with self.state.lock:
             found = [entry for row in self.state.prearchive for entry in self._row_instances(row, "prearchive")]
-            found += [entry for row in self.state.direct for entry in self._row_instances(row, "direct")]
+            arriving = set()  # a direct archive may share the folder of a session that was archived meanwhile
+            for direct in self.state.direct:
+                arriving |= {direct.directory / path for path in direct.files}
+                found += self._row_instances(direct, "direct", set(map(direct.directory.joinpath, direct.files)))
             for experiment in self.state.experiments.values():
-                found += self._archived(experiment)
+                found += self._archived(experiment, arriving)
         return found
 
     @staticmethod
-    def _row_instances(row: PrearchiveRow | DirectRow, place: str) -> list[dict[str, Any]]:
+    def _row_instances(
+        row: PrearchiveRow | DirectRow, place: str, among: set[Path] | None = None
+    ) -> list[dict[str, Any]]:
         built = row.built if isinstance(row, PrearchiveRow) else None
         entries = []
         for path in sorted(row.directory.glob("SCANS/*/DICOM/*.*")):
+            if among is not None and path not in among:
+                continue
             relative = path.relative_to(row.directory).as_posix()
             entries.append(
                 _instance(path, place, row.project, row.name, path.parts[-3], catalogued=relative in (built or {}))
@@ -286,9 +293,11 @@ class Sandbox:
         return entries
 
     @staticmethod
-    def _archived(experiment: Experiment) -> list[dict[str, Any]]:
+    def _archived(experiment: Experiment, arriving: Collection[Path]) -> list[dict[str, Any]]:
         entries = []
         for path in sorted(experiment.directory.glob("SCANS/*/DICOM/*.*")):
+            if path in arriving:
+                continue
             scan = experiment.scans.get(path.parts[-3])
             known = {name for resource in scan.resources for name in resource.entries} if scan is not None else set()
             entries.append(

@@ -93,7 +93,6 @@ class Received:
     instance_number: str
     study_date: str
     study_time: str
-    frames: int
     size: int
     md5: str
     sha256: str
@@ -234,6 +233,7 @@ class DirectRow:
     lastmod: float = 0.0
     uploaded: float = 0.0
     source: str = ""
+    prevent_anon: bool | None = None
     files: dict[str, Received] = field(default_factory=dict)
     series: dict[str, str] = field(default_factory=dict)
 

@@ -15,8 +15,13 @@ class Switches:
     queue_seconds: float = 0.0  # between BUILDING and the lock that `_BUILDING` is
     race_seconds: float = 0.0  # between choosing a file name and locking it (contract xnat-import 4.3)
     write_seconds: float = 0.0  # how long a file is locked while it is written
-    rejected_instances: set[str] = field(default_factory=set)  # anonymisation says "reject": 200, not stored
-    remap_uids: bool = False  # anonymisation gives new SOP Instance UIDs
+    rewrites_heads: bool = True  # what XNAT parses is written anew; off = bytes are kept, as by servers of other make
+    decompresses: bool = False  # compressed pixel data are stored decompressed, where they can be decoded
+    site_script: dict[str, str | None] = field(default_factory=dict)  # on import, see `anonymising`
+    project_scripts: dict[str, dict[str, str | None]] = field(default_factory=dict)  # by project, when it is archived
+    rejected_instances: set[str] = field(default_factory=set)  # the site's script says "reject": 200, not stored
+    remap_uids: bool = False  # the site's script gives new SOP Instance UIDs
+    keeps_cut_files: bool = False  # what came of a file before its request was cut stays on disk
     lost_instances: set[str] = field(default_factory=set)
     catalog_conflict_every: int = 0  # every n-th file PUT meets a changed catalog (contract xnat-api 4.7)
     direct_archive_fails: bool = False  # what was archived directly goes to the prearchive

@@ -146,7 +146,8 @@ def test_visit_and_subtype_are_kept_in_the_row(post, bundle, records, http_call)
 def test_prevent_anon_keeps_what_anonymisation_would_drop(post, bundle, records, sandbox):
     sandbox.switches.rejected_instances = {records[0].sop_instance_uid}
     assert post(bundle(records[:1])).body == b""
-    assert post(bundle(records[:1]), prevent_anon="true").body != b""
+    assert post(bundle(records[:1]), prevent_anon="true").body == b"", "the first file decided for the row (4.2)"
+    assert post(bundle(records[:1]), prevent_anon="true", EXPT_LABEL="f").body != b""
 
 
 def test_labels_are_escaped_and_cleaned_when_archived(post, bundle, records, http_call):
