@@ -9,11 +9,11 @@ from dataclasses import replace
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.preflight import readable_project
 from xnatctl.delivery.reporting import REMEDY, fill_items
-from xnatctl.delivery.verify import verify_archived, verify_staged
+from xnatctl.delivery.verify import Comparison, Wanted, verify_archived, verify_staged
 from xnatctl.errors import VerificationFailed, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.outcome import ItemOutcome, Outcome
-from xnatctl.model.plan import UploadItem, UploadPlan
+from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing, prearchive
@@ -28,17 +28,20 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
     Returns the error to end with, None when nothing differs. Raises NotFound for a project that cannot be seen.
     """
     started = time.monotonic()
+    comparison: Comparison | None = None
     project = readable_project(client, plan.destination.project)
     report.destination = replace(plan.destination, server=client.server, project=project)
     session = listing.find_session(client, project, plan.destination.session)
     rows = _rows(client, project, plan)
     if session is not None:
         report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
-        report.verification = verify_archived(client, session.id, plan.items)
+        comparison = verify_archived(client, session.id, plan.items, _wanted(plan))
+        report.verification = comparison.verification
         _compare_subject(report, session)
     elif rows:
         report.state, report.uri = PlaceState.PREARCHIVE, rows[0].ref.path
-        report.verification = _verify_row(client, rows[0], plan.items)
+        comparison = _verify_row(client, rows[0], plan)
+        report.verification = comparison.verification
     else:
         report.verification = _all_missing(plan.items)
     report.warnings += [
@@ -49,6 +52,8 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
     journal = Journal()
     journal.open(plan.items)
     journal.record(tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in plan.items))
+    if comparison is not None:
+        journal.reached(plan.items, comparison.levels)
     fill_items(report, journal.states(), plan)
     report.counts.sent = report.bytes = 0
     report.counts.failed = report.counts.found - report.counts.verified
@@ -77,12 +82,18 @@ def _compare_subject(report: Report, session: SessionInfo) -> None:
         report.verification.ok = False
 
 
-def _verify_row(client: XnatClient, row: PrearchiveRow, items: Sequence[UploadItem]) -> Verification:
+def _wanted(plan: UploadPlan) -> Wanted:
+    options = next((stage.options for stage in plan.stages if stage.kind is StageKind.VERIFY), {})
+    return Wanted(exact=bool(options.get("exact")), checksum=bool(options.get("checksum")))
+
+
+def _verify_row(client: XnatClient, row: PrearchiveRow, plan: UploadPlan) -> Comparison:
     """A session in the prearchive can be counted once the server has read it; before that, nothing is known."""
-    if row.status not in ("READY", "CONFLICT"):
-        message = f"the session is {row.status} in the prearchive and cannot be counted yet"
-        return Verification(ok=False, differences=[Difference(kind="state", message=message)])
-    return verify_staged(client, row.ref, items)
+    if row.status in ("READY", "CONFLICT"):
+        return verify_staged(client, row.ref, plan.items, exact=_wanted(plan).exact)
+    message = f"the session is {row.status} in the prearchive and cannot be counted yet"
+    verification = Verification(ok=False, differences=[Difference(kind="state", message=message)])
+    return Comparison(items=plan.items, findings=bytearray(len(plan.items)), verification=verification)
 
 
 def _all_missing(items: Sequence[UploadItem]) -> Verification:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from xnatctl.delivery import verify
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.settle import archive_command
+from xnatctl.delivery.verify import Comparison, Wanted
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, VerificationFailed, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
@@ -40,6 +41,7 @@ class _Study:
     left: float | None = None
     session: SessionInfo | None = None
     verification: Verification = field(default_factory=Verification)
+    comparison: Comparison | None = None
     error: XnatctlError | None = None
     done: bool = False
 
@@ -130,7 +132,7 @@ class Following:
                 study.error = self._stuck(stuck)
             elif all(row.status == "READY" for row in own) and self._needs_a_person(own[0]):
                 study.done = True
-                study.verification = verify.verify_staged(self._client, own[0].ref, study.items)
+                self._keep(study, verify.verify_staged(self._client, own[0].ref, study.items))
                 study.error = self._left_for_review(study)
             return
         if study.row is not None and study.left is None:
@@ -156,10 +158,15 @@ class Following:
         if not sessions:
             return False
         # Other data may have been there before, so that more than was sent is no difference.
-        looks = [verify.verify_archived(self._client, s.id, study.items, was_there=True) for s in sessions]
-        best = min(range(len(looks)), key=lambda number: len(looks[number].differences))
-        study.session, study.verification = sessions[best], looks[best]
+        wanted = Wanted(was_there=True)
+        looks = [verify.verify_archived(self._client, session.id, study.items, wanted) for session in sessions]
+        best = min(range(len(looks)), key=lambda number: len(looks[number].verification.differences))
+        study.session = sessions[best]
+        self._keep(study, looks[best])
         return bool(study.verification.ok)
+
+    def _keep(self, study: _Study, comparison: Comparison) -> None:
+        study.comparison, study.verification = comparison, comparison.verification
 
     # what to say
 
@@ -228,6 +235,8 @@ class Following:
         report = self._course.report
         report.studies = [self._study_report(study) for study in studies]
         for study in studies:
+            if study.comparison is not None:
+                self._course.journal.reached(study.items, study.comparison.levels)
             study.verification.ok = study.verification.ok and study.error is None
         report.verification = joined([study.verification for study in studies])
         report.next += [self._archive(s.row) for s in studies if s.row and s.error and s.row.status == "READY"]

@@ -19,6 +19,7 @@ from xnatctl.delivery.store import Store
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef
+from xnatctl.model.report import Level
 from xnatctl.model.sequences import kept, select
 
 _UPSERT: Final = """
@@ -32,6 +33,9 @@ _KEEP: Final = "UPDATE items SET run = ? WHERE name = ?"
 _INTEND: Final = "UPDATE items SET outcome = 'sending', attempts = attempts + 1, digest = NULL WHERE name = ?"
 _RECORD: Final = "UPDATE items SET outcome = ?, reason = ?, uri = coalesce(?, uri), digest = ? WHERE name = ?"
 _OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
+
+#: Before the name of a record, the fact that the item was sent again because of what was stored of it.
+_AGAIN: Final = "again/"
 
 #: Rows of one transaction when the plan is entered; bounds memory.
 _ROWS: Final = 2000
@@ -65,6 +69,8 @@ class Journal:
         self._flying: dict[str, tuple[int, UploadItem]] = {}
         self._places: set[str] = set(store.places()) if store else set()
         meta = store.meta() if store else {}
+        #: What was stored of items before they were sent again, by the names of their records.
+        self._again = {key.removeprefix(_AGAIN): meta.pop(key) for key in list(meta) if key.startswith(_AGAIN)}
         self._run = self._earlier = store.run() if store else 0
         self._phase = meta.get("phase", "")
         self._before = meta
@@ -285,6 +291,22 @@ class Journal:
         with self._lock:
             names = [self._states.name(self._states.number(item.path)) for item in items]
         self._write([(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in names])
+
+    def reached(self, items: Iterable[UploadItem], levels: Iterable[Level]) -> None:
+        """How much of each item is proven by what the server lists now."""
+        with self._lock:
+            for item, level in zip(items, levels, strict=True):
+                self._states.prove(self._states.number(item.path), level)
+
+    def stored_before(self, item: UploadItem) -> str | None:
+        """What was stored of an instance before it was sent again; None when it was not."""
+        return self._again.get(record_name(item))
+
+    def send_again(self, stored: Iterable[tuple[UploadItem, str]]) -> None:
+        """These instances are about to be sent again because of what is stored of them: size, and perhaps MD5."""
+        facts = {record_name(item): text for item, text in stored}
+        self._again |= facts
+        self._write(set_meta({f"{_AGAIN}{name}": text for name, text in facts.items()}))
 
     def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> StateView:
         """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""

@@ -35,10 +35,12 @@ from typing import Final
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Level
 
-#: In place of a stored size: no such instance is listed; it is listed without a size; it can only be counted.
+#: In place of a stored size: no such instance is listed; it is listed without a size; it can only be counted; it may
+#: be there, but cannot be told from others.
 ABSENT: Final = -2
 UNSIZED: Final = -1
 COUNTED: Final = -3
+UNDECIDED: Final = -4
 #: What is known of an MD5: nothing, that it is equal, that it differs.
 UNKNOWN, SAME, DIFFERENT = range(3)
 #: Every DICOM file begins with a preamble and a prefix of so many bytes; the data set follows (PS3.10 7.1).
@@ -63,6 +65,7 @@ class Finding(IntEnum):
     ALIKE = 10
     EQUAL = 11
     SAME = 12
+    UNDECIDED = 13
 
     @property
     def level(self) -> Level:
@@ -78,6 +81,7 @@ class Finding(IntEnum):
 _SUSPICIOUS: Final = frozenset({Finding.LOST, Finding.ODD, Finding.OTHER})
 _LEVELS: Final = {
     Finding.ABSENT: Level.NONE,
+    Finding.UNDECIDED: Level.NONE,
     Finding.COUNTED: Level.COUNTED,
     Finding.UNSIZED: Level.UID,
     Finding.LOST: Level.NONE,
@@ -98,9 +102,9 @@ def judge(
 ) -> bytearray:
     """A `Finding` for each item.
 
-    `sizes` are the stored sizes in bytes, or ABSENT, UNSIZED, COUNTED; `sums` say of each MD5 whether it is equal;
-    `again` holds the places of the items that were sent again once and that are stored as they were before.
-    The order of the items does not matter.
+    `sizes` are the stored sizes in bytes, or ABSENT, UNSIZED, COUNTED, UNDECIDED. `sums` say of each MD5 whether it is
+    equal. `again` holds the places of the items that were sent again once and are stored as they were before. The order
+    of the items does not matter.
     """
     groups = _Groups(items, sizes, sums)
     findings = bytearray(len(items))
@@ -115,11 +119,21 @@ def judge(
     return findings
 
 
-_UNMEASURED: Final = {ABSENT: Finding.ABSENT, UNSIZED: Finding.UNSIZED, COUNTED: Finding.COUNTED}
+_UNMEASURED: Final = {
+    ABSENT: Finding.ABSENT,
+    UNSIZED: Finding.UNSIZED,
+    COUNTED: Finding.COUNTED,
+    UNDECIDED: Finding.UNDECIDED,
+}
+
+
+def least_size(item: UploadItem) -> int:
+    """The bytes that a whole stored file of an instance has at least."""
+    return _PREAMBLE + item.tail
 
 
 def _of_delta(item: UploadItem, size: int, groups: _Groups, place: int, again: Container[int]) -> Finding:
-    if size < _PREAMBLE + item.tail:
+    if size < least_size(item):
         return Finding.LOST
     delta = size - item.size
     series, session = groups.deltas(place)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from xnatctl.delivery.states import ItemState, StateView
+from xnatctl.delivery.verify import DOUBTFUL
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,
@@ -19,7 +20,7 @@ from xnatctl.errors import (
 )
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
-from xnatctl.model.report import Level, Report, ReportItem
+from xnatctl.model.report import LEVELS, Level, Report, ReportItem
 from xnatctl.model.sequences import Lazy
 from xnatctl.xnat.importing import ImportUri
 
@@ -121,14 +122,22 @@ def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:
     counts.found = len(report.items)
     counts.excluded = len(report.excluded)
     counts.skipped = counts.sent = counts.verified = report.bytes = 0
+    levels: dict[str, Counter[Level]] = {}
     for state in states:
         if state.skipped:
             counts.skipped += 1
         elif state.outcome.delivered:
             counts.sent += 1
             report.bytes += state.item.size
-        counts.verified += verdict.of(state)[0] is Outcome.VERIFIED
+        outcome, _, level = verdict.of(state)
+        counts.verified += outcome is Outcome.VERIFIED
+        if state.outcome.delivered:
+            title = state.resource.title if state.resource is not None else ""
+            levels.setdefault(title, Counter())[level] += 1
     counts.failed = counts.found - counts.sent - counts.skipped
+    for title, verification in verdict.compared.items():
+        reached = levels.get(title, Counter())
+        verification.levels = {str(level): reached[level] for level in LEVELS if reached[level]}
 
 
 #: Lines of a report that are kept once they have been made; more are made again each time.
@@ -164,7 +173,7 @@ class _Items(Lazy[ReportItem]):
 
     def _line(self, state: ItemState) -> ReportItem:
         item = state.item
-        outcome, reason = self._verdict.of(state)
+        outcome, reason, level = self._verdict.of(state)
         return ReportItem(
             path=item.path,
             outcome=outcome,
@@ -176,6 +185,7 @@ class _Items(Lazy[ReportItem]):
             note=state.note,
             resource=state.resource.title if state.resource is not None else "",
             study_instance_uid=item.study_instance_uid,
+            level=level,
         )
 
 
@@ -184,36 +194,41 @@ class _Verdict:
 
     def __init__(self, report: Report) -> None:
         differences = report.verification.differences
-        self._gone = {d.sop_instance_uid for d in differences if d.kind in ("missing", "remapped")} - {""}
-        self._short = {d.series_instance_uid for d in differences if d.kind == "count"}
-        self._looked = report.verification.level is not Level.NONE
+        self._wrong = {d.sop_instance_uid: d for d in differences if d.sop_instance_uid and d.kind in DOUBTFUL}
+        #: The verifications of the session, under the empty title, and of each resource, where something was compared.
+        self.compared = {
+            title: verification
+            for title, verification in (
+                ("", report.verification),
+                *((resource.title, resource.verification) for resource in report.resources),
+            )
+            if verification.ok is not None
+        }
         self._files = {
             resource.title: {difference.path: difference.message for difference in resource.verification.differences}
             for resource in report.resources
             if resource.verification.level is not Level.NONE
         }
 
-    def of(self, state: ItemState) -> tuple[Outcome, str | None]:
-        """Outcome and reason for the report."""
+    def of(self, state: ItemState) -> tuple[Outcome, str | None, Level]:
+        """Outcome, reason and level for the report."""
         if not state.outcome.delivered:
-            return state.outcome, state.reason
+            return state.outcome, state.reason, Level.NONE
         if state.resource is not None:
             return self._of_file(state)
-        if not self._looked:
-            return state.outcome, state.reason
-        if state.item.sop_instance_uid in self._gone:
-            return Outcome.MISSING, "not found on the server"
-        if state.item.series_instance_uid in self._short or "" in self._short:
-            return state.outcome, state.reason
-        return Outcome.VERIFIED, state.reason
+        if (difference := self._wrong.get(state.item.sop_instance_uid)) is not None:
+            return Outcome.MISSING, difference.message, Level.NONE
+        outcome = state.outcome if state.level is Level.NONE else Outcome.VERIFIED
+        return outcome, state.reason, state.level
 
-    def _of_file(self, state: ItemState) -> tuple[Outcome, str | None]:
-        differing = self._files.get(state.resource.title) if state.resource is not None else None
+    def _of_file(self, state: ItemState) -> tuple[Outcome, str | None, Level]:
+        title = state.resource.title if state.resource is not None else ""
+        differing = self._files.get(title)
         if differing is None:
-            return state.outcome, state.reason
+            return state.outcome, state.reason, Level.NONE
         if (message := differing.get(state.item.path)) is not None:
-            return Outcome.MISSING, message
-        return Outcome.VERIFIED, state.reason
+            return Outcome.MISSING, message, Level.NONE
+        return Outcome.VERIFIED, state.reason, self.compared[title].level
 
 
 def _unsendable(entry: Exclusion, outcome: Outcome, resource: str = "") -> ReportItem:

@@ -14,7 +14,7 @@ from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.preflight import Preflight, is_busy
 from xnatctl.delivery.records import Past
 from xnatctl.delivery.settle import Clockwork
-from xnatctl.delivery.verify import by_series
+from xnatctl.delivery.stored import by_series
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
 from xnatctl.model.commands import command

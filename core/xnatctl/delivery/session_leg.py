@@ -14,11 +14,12 @@ from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, incomplete
 from xnatctl.delivery.resume import Ground, await_quiet, survey
 from xnatctl.delivery.states import StateView
+from xnatctl.delivery.verify import DOUBTFUL, Comparison, Wanted
 from xnatctl.errors import NotArchived, VerificationFailed
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
-from xnatctl.model.report import PlaceState, Verification
+from xnatctl.model.report import PlaceState
 from xnatctl.model.sequences import joined, marked
 from xnatctl.model.words import counted
 from xnatctl.xnat.listing import SessionInfo
@@ -164,14 +165,14 @@ class SessionLeg:
             self._verify_archived(session.id)
 
     def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
-        verification = self._build_and_count(importer, ref)
+        comparison = self._build_and_count(importer, ref)
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
         self._course.staged = ref
         wanted = check.destination
         self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session))
         if self._wants_verification:
-            self._judge(verification)
+            self._judge(comparison)
 
     def _archive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef, *, exists: bool) -> SessionInfo:
         self.report.state = PlaceState.PREARCHIVE
@@ -191,20 +192,19 @@ class SessionLeg:
             pause=self._pause,
         )
 
-    def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Verification:
+    def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""
         client = self._client
         items = self._delivered(staged=True)
         settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-        verification = verify.verify_staged(client, ref, items)
-        missing = verify.short_series(verification, items)
-        if missing and any((d.found or 0) < (d.expected or 0) for d in verification.differences):
+        comparison = verify.verify_staged(client, ref, items)
+        if missing := verify.short_series(comparison.verification, items):
             self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
             settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-            verification = verify.verify_staged(client, ref, items)
-        return verification
+            comparison = verify.verify_staged(client, ref, items)
+        return comparison
 
     # verifying
 
@@ -219,21 +219,21 @@ class SessionLeg:
     def _verify_archived(self, session_id: str) -> None:
         self._course.tell(EventKind.VERIFYING, state="comparing")
         for attempt in range(3):
-            verification = verify.verify_archived(
-                self._client, session_id, self._delivered(), was_there=self._was_there
-            )
-            if verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
+            wanted = Wanted(was_there=self._was_there)
+            comparison = verify.verify_archived(self._client, session_id, self._delivered(), wanted)
+            if comparison.verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
                 break  # a listing may lag behind the archiving, so differences are looked at again
         self.compared = True
-        self._judge(verification)
+        self._judge(comparison)
 
-    def _judge(self, verification: Verification) -> None:
-        self.report.verification = verification
+    def _judge(self, comparison: Comparison) -> None:
+        verification = self.report.verification = comparison.verification
+        self._journal.reached(comparison.items, comparison.levels)
         if verification.ok:
             return
         self.report.next.append(self._runtime.rerun)
-        gone = {d.sop_instance_uid for d in verification.differences if d.kind in ("missing", "remapped")}
-        self._journal.doubt(item for item in self._plan.items if item.sop_instance_uid in gone)
+        wrong = {d.sop_instance_uid for d in verification.differences if d.kind in DOUBTFUL}
+        self._journal.doubt(item for item in self._plan.items if item.sop_instance_uid in wrong)
         raise VerificationFailed(
             f"The server does not hold what is on disk: {counted(len(verification.differences), 'difference')}, "
             f"first: {verification.differences[0].message}.",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnatctl.delivery import verify
+from xnatctl.delivery.verify import Wanted
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Verification
 from xnatctl.model.sequences import grouped
@@ -82,7 +83,7 @@ def match_session(client: XnatClient, session: SessionInfo, items: Sequence[Uplo
             session=session,
             studies=studies,
             total=len(own),
-            verification=verify.verify_archived(client, session.id, own, was_there=True),
+            verification=verify.verify_archived(client, session.id, own, Wanted(was_there=True)).verification,
         )
         for own in (by_study[study] for study in wanted)
     ]

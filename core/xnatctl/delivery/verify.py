@@ -1,185 +1,345 @@
-"""Is what was on disk on the server? Compared by UID where the server shows UIDs, else by count, per series.
+"""Compares instances on disk with a session on the server: by SOP Instance UID, stored size and, if asked for, MD5.
 
-Levels (DESIGN 5, "Verifying"): `counted` = as many files per series, `uid` = the same set of SOP Instance UIDs.
-The UIDs are in the DICOM catalogs (contract xnat-api 2.5); the prearchive shows counts only (xnat-import 6.2).
+An archived session shows the UIDs in the DICOM catalogs of its scans, and sizes and sums in one listing of its files
+(contract xnat-api 2.5). Both must agree with each other; where they do not, nothing is verified. What the sizes and
+sums say is decided by `judgement`. The prearchive shows names and sizes of files, but no UIDs (xnat-import 6.2):
+there the instances are counted, and only where no others can be among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from xnatctl.delivery.judgement import (
+    ABSENT,
+    COUNTED,
+    DIFFERENT,
+    SAME,
+    UNDECIDED,
+    UNKNOWN,
+    Finding,
+    judge,
+    least_size,
+    places_of,
+)
+from xnatctl.delivery.stored import Series, Stored, by_series, look
+from xnatctl.errors import SourceChanged
+from xnatctl.inventory.sources import content_hash
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.model.report import Difference, Level, Verification
-from xnatctl.model.sequences import marked, places, select
-from xnatctl.xnat import listing, prearchive
+from xnatctl.model.report import LEVELS, Difference, Level, Verification
+from xnatctl.model.sequences import marked
+from xnatctl.model.words import counted
+from xnatctl.xnat import prearchive
 from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.listing import ScanInfo
-from xnatctl.xnat.rows import Catalog
+
+#: Differences that name one instance, which the next run sends again.
+DOUBTFUL: Final = frozenset({"missing", "remapped", "size", "checksum"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Series:
-    """One series on disk; `numbers` are the places of what it holds among the items that it was made of."""
+class Wanted:
+    """How to compare.
 
-    uid: str
-    number: str
-    held: Sequence[UploadItem]
-    numbers: Sequence[int]
+    `was_there`: the session held other data before, so numbers of files prove nothing. `exact`: what the server holds
+    beyond the items is a difference. `checksum`: read the disk again and compare MD5 where the stored size is equal.
+    `seen` gives what was stored of an item before it was sent again, as `stored_as` has it; None if it was not.
+    `tell` hears how many files were read.
+    """
+
+    was_there: bool = False
+    exact: bool = False
+    checksum: bool = False
+    seen: Callable[[UploadItem], str | None] = lambda _: None
+    tell: Callable[[int], None] = lambda _: None
 
 
-def by_series(items: Sequence[UploadItem]) -> tuple[Series, ...]:
-    """The series of the items, in their order."""
-    series = []
-    for uid, numbers in places(items, lambda item: item.series_instance_uid).items():
-        held = select(items, numbers)
-        series.append(Series(uid=uid, number=held[0].series_number, held=held, numbers=numbers))
-    return tuple(series)
+@dataclass(kw_only=True)
+class Comparison:
+    """The result, with a `Finding` for each item by its place; `stored` is what an archived session lists."""
+
+    items: Sequence[UploadItem]
+    findings: bytearray
+    verification: Verification
+    stored: Stored | None = None
+
+    @property
+    def suspects(self) -> Sequence[int]:
+        """The places of the items that are there, and that sending again may mend or explain."""
+        return array("I", places_of(self.findings, lambda finding: finding.suspicious))
+
+    @property
+    def levels(self) -> Iterator[Level]:
+        """The level that each item reached."""
+        return (Finding(finding).level for finding in self.findings)
+
+    def stored_as(self, place: int) -> str:
+        """Size and sum of the stored file of an item as text, to be remembered when it is sent again."""
+        return self.stored.as_text(place) if self.stored is not None else ""
 
 
 def verify_archived(
-    client: XnatClient, session_id: str, items: Sequence[UploadItem], *, was_there: bool = False
-) -> Verification:
-    """Compare an archived session with the items.
-
-    `was_there`: the session held other data before, so more than was sent is no difference.
-    """
-    scans = listing.scans(client, session_id)
-    counts = listing.dicom_file_counts(client, session_id)
-    by_uid: dict[str, list[ScanInfo]] = {}
-    for scan in scans:
-        by_uid.setdefault(scan.uid, []).append(scan)
-    verification = Verification(level=Level.UID)
-    local = by_series(items)
-    for series in local:
-        own = by_uid.pop(series.uid, [])
-        found = Catalog()
-        wanted = frozenset(item.sop_instance_uid for item in series.held)
-        for scan in own:
-            found.add(listing.dicom_catalog(client, session_id, scan.id, wanted))
-        counted = sum(counts.get(scan.id, 0) for scan in own)
-        level = _compare_series(series, found, counted, verification.differences, was_there=was_there)
-        if level is Level.COUNTED:
-            verification.level = Level.COUNTED
-    if not was_there:
-        verification.differences += [_stranger(scan) for others in by_uid.values() for scan in others]
-    verification.differences = _name_remapped(verification.differences)
-    verification.ok = not verification.differences
-    return verification
+    client: XnatClient, session_id: str, items: Sequence[UploadItem], wanted: Wanted | None = None
+) -> Comparison:
+    """Compare an archived session with the items. Asks twice for the session and for each scan of a series on disk."""
+    wanted = wanted or Wanted()
+    stored = look(client, session_id, items, sums=wanted.checksum)
+    series = by_series(items)
+    _count(stored, series, was_there=wanted.was_there)
+    sums = _sums(items, stored, wanted.tell) if wanted.checksum else b""
+    findings = judge(items, stored.sizes, sums=sums, again=_Again(items, stored, wanted.seen))
+    verification = Verification(extra=stored.extra)
+    if stored.contradictions:
+        findings = bytearray(len(items))
+        verification.differences = stored.contradictions
+    else:
+        verification.differences = [*stored.undecided, *_differences(items, stored, findings)]
+        if not wanted.was_there:
+            _name_remapped(verification)
+    if wanted.exact:
+        verification.differences += verification.extra
+    conclude(verification, findings)
+    if wanted.checksum:
+        verification.limits += _of_sums(sums)
+    return Comparison(items=items, stored=stored, findings=findings, verification=verification)
 
 
-def _compare_series(
-    series: Series, found: Catalog, counted: int, differences: list[Difference], *, was_there: bool
-) -> Level:
-    """Add what differs in one series; returns how closely it was looked at."""
-    if len(found.entries) + found.others < counted:
-        # Entries without a UID: the catalog cannot say which instances these are, only how many.
-        return _compare_counts(series, counted, differences, was_there=was_there)
-    differences += [
-        _missing(series, item, "not found on the server")
-        for item in series.held
-        if item.sop_instance_uid not in found.entries
-    ]
-    if not was_there:
-        differences += [
-            Difference(
-                kind="extra",
-                message="on the server, but not on disk",
-                series_instance_uid=series.uid,
-                sop_instance_uid=uid,
-            )
-            for uid in sorted(found.examples)
-        ]
-        if (more := found.others - len(found.examples)) > 0:
-            message = f"{more} more instances are on the server, but not on disk"
-            differences.append(Difference(kind="extra", message=message, series_instance_uid=series.uid))
-    return Level.UID
+# what that means
 
 
-def _compare_counts(series: Series, counted: int, differences: list[Difference], *, was_there: bool) -> Level:
-    expected = len(series.held)
-    if counted < expected or (counted > expected and not was_there):
-        differences.append(
-            Difference(
-                kind="count",
-                message=f"{expected} instances on disk, {counted} files on the server",
-                series_instance_uid=series.uid,
-                expected=expected,
-                found=counted,
-            )
+def _count(stored: Stored, series: Sequence[Series], *, was_there: bool) -> None:
+    """Where catalogs show no UIDs, the instances of a series can be counted, if nothing else can be among them."""
+    for one in series:
+        absent = [number for number in one.numbers if stored.sizes[number] == ABSENT]
+        if not absent or stored.nameless[one.uid] < len(absent):
+            continue
+        files = sum(stored.files[scan.id] for scan in stored.scans[one.uid])
+        if files == len(one.held) and not was_there:
+            for number in absent:
+                stored.sizes[number] = COUNTED
+            continue
+        for number in absent:
+            stored.sizes[number] = UNDECIDED
+        message = (
+            f"{len(one.held)} instances on disk, {counted(files, 'file')} on the server, whose catalog shows no SOP "
+            "Instance UIDs: it cannot be told which these are"
         )
-    return Level.COUNTED
+        stored.undecided.append(
+            Difference(kind="count", message=message, series_instance_uid=one.uid, expected=len(one.held), found=files)
+        )
 
 
-def verify_staged(client: XnatClient, ref: PrearchiveRef, items: Sequence[UploadItem]) -> Verification:
-    """Compare a built prearchive session with the items, by count.
+class _Again:
+    """The places of the items that were sent again once, and that are stored now as they were before."""
+
+    def __init__(self, items: Sequence[UploadItem], stored: Stored, seen: Callable[[UploadItem], str | None]) -> None:
+        self._items = items
+        self._stored = stored
+        self._seen = seen
+
+    def __contains__(self, place: object) -> bool:
+        assert isinstance(place, int)
+        return self._seen(self._items[place]) == self._stored.as_text(place)
+
+
+def _sums(items: Sequence[UploadItem], stored: Stored, tell: Callable[[int], None]) -> bytearray:
+    """Compare the MD5 of the files on disk where the stored size is equal and the server lists a sum."""
+    known = bytearray(len(items))
+    read = 0
+    for place, (item, size) in enumerate(zip(items, stored.sizes, strict=True)):
+        if size != item.size or not (sum_ := stored.sum_of(place)):
+            continue
+        try:
+            known[place] = SAME if content_hash(item, "md5") == sum_ else DIFFERENT
+        except SourceChanged:
+            known[place] = UNKNOWN
+        read += 1
+        tell(read)
+    return known
+
+
+def _differences(items: Sequence[UploadItem], stored: Stored, findings: Sequence[int]) -> Iterator[Difference]:
+    wrong = places_of(findings, lambda finding: finding.level is Level.NONE and finding is not Finding.UNDECIDED)
+    for place in wrong:
+        item, size = items[place], stored.sizes[place]
+        kind, message = _words(Finding(findings[place]), item, size)
+        yield Difference(
+            kind=kind,
+            message=message,
+            series_instance_uid=item.series_instance_uid,
+            sop_instance_uid=item.sop_instance_uid,
+            path=item.path,
+            expected=item.size if size >= 0 else None,
+            found=size if size >= 0 else None,
+        )
+
+
+def _words(finding: Finding, item: UploadItem, size: int) -> tuple[str, str]:
+    if finding is Finding.LOST:
+        lost = least_size(item) - size
+        return "size", f"lost data: {counted(size, 'byte')} on the server, at least {lost} fewer than its content has"
+    if finding is Finding.ODD:
+        change = "shorter" if size < item.size else "longer"
+        by = counted(abs(size - item.size), "byte")
+        return "size", f"is {by} {change} on the server than on disk, unlike the rest of its series"
+    if finding is Finding.OTHER:
+        return "checksum", "is of the same size on the server, but its MD5 differs, unlike the rest of its series"
+    return "missing", "not found on the server"
+
+
+def _name_remapped(verification: Verification) -> None:
+    """Instances that are missing while unknown ones are there: anonymisation may have changed the UIDs; say so."""
+    if not verification.extra:
+        return
+    verification.differences = [
+        difference
+        if difference.kind != "missing"
+        else Difference(
+            kind="remapped",
+            message=f"{difference.message}; the server holds unknown UIDs instead, as an anonymisation script makes "
+            "them",
+            series_instance_uid=difference.series_instance_uid,
+            sop_instance_uid=difference.sop_instance_uid,
+            path=difference.path,
+        )
+        for difference in verification.differences
+    ]
+
+
+def conclude(verification: Verification, findings: Sequence[int]) -> None:
+    """Fill in `ok`, `level`, `levels` and `limits`."""
+    kinds = {Finding(finding): number for finding, number in Counter(findings).items()}
+    levels = Counter[Level]()
+    for finding, number in kinds.items():
+        levels[finding.level] += number
+    reached = [level for level in LEVELS if level is not Level.NONE and levels[level]]
+    contradicted = any(difference.kind == "contradiction" for difference in verification.differences)
+    verification.ok = not verification.differences
+    verification.level = Level.NONE if contradicted else reached[0] if reached else Level.UID
+    verification.levels = {str(level): levels[level] for level in LEVELS if levels[level]}
+    verification.limits = list(_limits(kinds, levels))
+
+
+def _limits(numbers: Mapping[Finding, int], levels: Mapping[Level, int]) -> Iterator[str]:
+    kinds = Counter(numbers)
+    if number := levels[Level.COUNTED]:
+        yield f"{counted(number, 'instance')} could only be counted: the server lists no SOP Instance UIDs for them."
+    if number := kinds[Finding.UNSIZED]:
+        yield f"{counted(number, 'instance')} could not be compared by size: the server lists none."
+    if number := kinds[Finding.MADE]:
+        yield (
+            f"{counted(number, 'instance')} are stored with the same unexpected size each time they are sent: the "
+            "server changes them, and only the SOP Instance UID is proven."
+        )
+    if number := kinds[Finding.GROWN]:
+        yield (
+            f"{counted(number, 'instance')} are longer on the server than on disk, as decompression and headers that "
+            "are written anew make them: only the SOP Instance UID is proven."
+        )
+    if number := kinds[Finding.SHIFTED]:
+        yield (
+            f"{counted(number, 'instance')} changed their size by the same amount as their series, but it is not "
+            "known how much of each must be kept: only the SOP Instance UID is proven."
+        )
+    if levels[Level.SIZE]:
+        yield "Content that changed without changing its length cannot be seen by size."
+
+
+def _of_sums(sums: Sequence[int]) -> Iterator[str]:
+    """For how many instances MD5 could decide."""
+    decided = sum(1 for sum_ in sums if sum_ != UNKNOWN)
+    yield (
+        f"MD5 could be compared for {decided} of {counted(len(sums), 'instance')}; of the others the server changed "
+        "the size or lists no MD5."
+    )
+
+
+# the prearchive
+
+
+def verify_staged(
+    client: XnatClient, ref: PrearchiveRef, items: Sequence[UploadItem], *, fresh: bool = True, exact: bool = False
+) -> Comparison:
+    """Count the files of a built prearchive session.
 
     XNAT names a scan by its Series Number, and shows no UIDs here; where numbers do not tell the series apart, only
-    the total is compared.
+    the total is compared. Without `fresh` the row held other files before: too few are a difference, enough prove
+    nothing, and `ok` is None.
     """
-    counts = prearchive.scan_file_counts(client, ref)
+    sizes = prearchive.scan_file_sizes(client, ref)
     local = by_series(items)
-    verification = Verification(level=Level.COUNTED)
+    verification = Verification(level=Level.COUNTED if fresh else Level.NONE)
+    short = set[str]()
     numbers = [series.number for series in local]
-    if len(set(numbers)) == len(numbers) and set(numbers) >= set(counts):
+    if len(set(numbers)) == len(numbers) and set(numbers) <= set(sizes):
         for series in local:
-            _compare_counts(series, counts.get(series.number, 0), verification.differences, was_there=False)
-    elif (total := sum(counts.values())) != len(items):
-        verification.differences.append(
-            Difference(
-                kind="count",
-                message=f"{len(items)} instances on disk, {total} files on the server",
-                expected=len(items),
-                found=total,
-            )
-        )
-    verification.ok = not verification.differences
-    return verification
+            found = _compare_staged(series.held, sizes.pop(series.number), series.uid, fresh=fresh)
+            verification.differences += found
+            short.update(series.uid for _ in found)
+        verification.extra = [
+            Difference(kind="extra", message=f"scan {scan} is on the server, but its series is not on disk")
+            for scan in sizes
+        ]
+    else:
+        every = array("q", (size for some in sizes.values() for size in some))
+        verification.differences += _compare_staged(items, every, "", fresh=fresh)
+        short.update(series.uid for series in local if verification.differences)
+    if exact:
+        verification.differences += verification.extra
+    verification.ok = False if verification.differences else True if fresh else None
+    verification.limits = [_STAGED if fresh else _JOINED]
+    findings = bytearray([Finding.UNDECIDED]) * len(items)
+    for one in local:
+        if fresh and one.uid not in short:
+            for number in one.numbers:
+                findings[number] = Finding.COUNTED
+    comparison = Comparison(items=items, findings=findings, verification=verification)
+    verification.levels = _by_level(comparison.levels)
+    return comparison
+
+
+def _by_level(levels: Iterable[Level]) -> dict[str, int]:
+    numbers = Counter(levels)
+    return {str(level): numbers[level] for level in LEVELS if numbers[level]}
+
+
+_STAGED: Final = "The prearchive lists no SOP Instance UIDs: its files could only be counted."
+_JOINED: Final = (
+    "The prearchive lists no SOP Instance UIDs, and this session held other files before the upload: their number "
+    "proves nothing."
+)
+
+
+def _compare_staged(
+    items: Sequence[UploadItem], sizes: Sequence[int], series: str, *, fresh: bool
+) -> Sequence[Difference]:
+    expected, found = len(items), len(sizes)
+    if found < expected or (found > expected and fresh):
+        message = f"{expected} instances on disk, {counted(found, 'file')} on the server"
+        return [Difference(kind="count", message=message, series_instance_uid=series, expected=expected, found=found)]
+    if fresh and (short := _too_short(items, sizes)):
+        message = f"at least {counted(short, 'file')} on the server lost data: fewer bytes than their content has"
+        whole = expected - short
+        return [Difference(kind="size", message=message, series_instance_uid=series, expected=expected, found=whole)]
+    return ()
+
+
+def _too_short(items: Sequence[UploadItem], sizes: Sequence[int]) -> int:
+    """How many files at least must have lost data, whichever instance each of them is."""
+    if any(size < 0 for size in sizes):
+        return 0
+    least = sorted(map(least_size, items))
+    return sum(1 for size, bound in zip(sorted(sizes), least, strict=True) if size < bound)
 
 
 def short_series(verification: Verification, items: Sequence[UploadItem]) -> Sequence[UploadItem]:
-    """The items that may be missing on the server: those of the series that came up short, or all."""
+    """The items that may be missing or damaged on the server: those of the series that came up short, or all."""
     short = [d for d in verification.differences if (d.found or 0) < (d.expected or 0)]
     if any(not difference.series_instance_uid for difference in short):
         return items
     uids = {difference.series_instance_uid for difference in short}
     return marked(items, (item.series_instance_uid in uids for item in items)) if uids else ()
-
-
-def _missing(series: Series, item: UploadItem, message: str) -> Difference:
-    return Difference(
-        kind="missing",
-        message=message,
-        series_instance_uid=series.uid,
-        sop_instance_uid=item.sop_instance_uid,
-        path=item.path,
-    )
-
-
-def _stranger(scan: ScanInfo) -> Difference:
-    return Difference(
-        kind="extra",
-        message=f"scan {scan.id} is on the server, but its series is not on disk",
-        series_instance_uid=scan.uid,
-    )
-
-
-def _name_remapped(differences: list[Difference]) -> list[Difference]:
-    """All missing and as many strangers: anonymisation gave the instances other UIDs; say so instead."""
-    missing = [d for d in differences if d.kind == "missing"]
-    extra = [d for d in differences if d.kind == "extra"]
-    if not missing or not extra:
-        return differences
-    return [
-        Difference(
-            kind="remapped" if d.kind == "missing" else d.kind,
-            message=f"{d.message}; the server holds unknown UIDs instead, as an anonymisation script would make them"
-            if d.kind == "missing"
-            else d.message,
-            series_instance_uid=d.series_instance_uid,
-            sop_instance_uid=d.sop_instance_uid,
-            path=d.path,
-        )
-        for d in differences
-    ]

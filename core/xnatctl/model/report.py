@@ -126,7 +126,10 @@ class ResourceReport:
 
 @dataclass(kw_only=True, slots=True)
 class ReportItem:
-    """One file of the report. `bytes` is its size on disk, `resource` the title of the resource that it belongs to."""
+    """One file of the report. `bytes` is its size on disk, `resource` the title of the resource that it belongs to.
+
+    `level` says how much of it is proven.
+    """
 
     path: str
     outcome: Outcome
@@ -138,6 +141,7 @@ class ReportItem:
     note: str | None = None
     study_instance_uid: str = ""
     resource: str = ""
+    level: Level = Level.NONE
 
 
 _ITEM_NAMES = tuple(field.name for field in fields(ReportItem))

@@ -75,7 +75,7 @@ class ResourceInfo:
 class FileInfo:
     """A file of a resource: `path` inside it, `size` in bytes, `digest` MD5 in hex or empty.
 
-    `resource` is the resource's label, `resource_id` its number.
+    `resource` is the resource's label, `resource_id` its number. `sized` is False when the server lists no size.
     """
 
     path: str
@@ -84,6 +84,7 @@ class FileInfo:
     size: int
     digest: str
     resource_id: str = ""
+    sized: bool = True
 
 
 def subjects(client: XnatClient, project: str, name: str | None = None) -> list[SubjectInfo]:
@@ -267,6 +268,7 @@ def file_of(row: Mapping[str, str]) -> FileInfo:
         resource=row.get("collection", ""),
         scan=_scan_of(row),
         size=whole_number(size) or 0,
+        sized=whole_number(size) is not None,
         digest=row.get("digest", ""),
         resource_id=row.get("cat_ID", ""),
     )

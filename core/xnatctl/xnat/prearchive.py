@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -139,35 +140,41 @@ def scan_order(scan_id: str) -> tuple[int, str]:
     return (10**9 if number is None else number, scan_id)
 
 
-def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int]:
-    """Number of DICOM files by scan ID, from a built session.
+def scan_file_sizes(client: XnatClient, ref: PrearchiveRef) -> dict[str, array[int]]:
+    """The sizes of the DICOM files by scan ID, from a built session; -1 where none is listed.
 
-    Counted from the listing of files: the `file_count` of a resource may be stale.
+    Taken from the listing of files: the `file_count` of a resource may be stale.
     """
-    counts: dict[str, int] = {}
+    sizes: dict[str, array[int]] = {}
     for scan in scans(client, ref):
         number = scan.get("ID", "")
+        own = sizes.setdefault(number, array("q"))
         resources = client.table(
             _path(ref, "scans", number, "resources"), keep=lambda row: row.get("label") in DICOM_LABELS
         )
-        counts[number] = sum(_count_files(client, ref, number, resource.get("label", "")) for resource in resources)
-    return counts
+        for resource in resources:
+            own.extend(_file_sizes(client, ref, number, resource.get("label", "")))
+    return sizes
 
 
-def _count_files(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str) -> int:
-    count = 0
+def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int]:
+    """Number of DICOM files by scan ID, from a built session."""
+    return {scan: len(sizes) for scan, sizes in scan_file_sizes(client, ref).items()}
+
+
+def _file_sizes(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str) -> array[int]:
+    sizes = array("q")
 
     def take() -> Callable[[Mapping[str, str]], None]:
-        nonlocal count
-        count = 0
+        del sizes[:]
         return add
 
-    def add(_: Mapping[str, str]) -> None:
-        nonlocal count
-        count += 1
+    def add(row: Mapping[str, str]) -> None:
+        size = whole_number(row.get("Size", ""))
+        sizes.append(-1 if size is None else size)
 
     client.each_row(_path(ref, "scans", scan, "resources", resource, "files"), take)
-    return count
+    return sizes
 
 
 #: Labels under which DICOM is filed: secondary objects (reports, presentation states) go to a resource of their own.
