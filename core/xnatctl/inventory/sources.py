@@ -198,15 +198,17 @@ def _exactly(reader: Reader, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def content_hash(item: UploadItem, algorithm: str = "sha256") -> str:
-    """The digest of an item's bytes: hex, behind the name of its algorithm where that is not a matter of course.
+def content_hash(item: UploadItem, algorithm: str = "sha256", size: int | None = None) -> str:
+    """The digest of an item's bytes, or of the first `size` of them.
 
-    Raises SourceChanged.
+    It is hex, behind the name of its algorithm where that is not a matter of course. Raises SourceChanged.
     """
     digest = new_digest(algorithm)
+    left = item.size if size is None else size
     with open_item(item) as reader:
-        while data := reader.read(_BLOCK):
+        while left and (data := reader.read(min(left, _BLOCK))):
             digest.update(data)
+            left -= len(data)
     return digest_text(algorithm, digest.hexdigest())
 
 

@@ -113,6 +113,46 @@ def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInf
     return {file.path: file for file in map(file_of, rows)}
 
 
+def begins_with(
+    client: XnatClient,
+    home: ResourceHome,
+    resource: ResourceInfo,
+    file: FileInfo,
+    read: Callable[[], Callable[[int], bytes]],
+) -> bool:
+    """Read a stored file back: True when its bytes are the first `file.size` bytes of what `read()` reads anew.
+
+    False also when the server does not give the file (contract xnat-api 4.9).
+    """
+    path = f"{home.path}/resources/{resource.id}/files/{quote(file.path, safe='/')}"
+    try:
+        reply = client.request("GET", path, limit=file.size, into=lambda: _Compared(read()))
+    except (NotFound, PermissionDenied, ServerError, TransportError):
+        return False
+    return isinstance(reply.fed, _Compared) and reply.fed.equals(file.size)
+
+
+class _Compared:
+    """A body held against what is read beside it."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._same = True
+        self._size = 0
+
+    def feed(self, data: bytes) -> None:
+        """The next piece of the body."""
+        while data and self._same:
+            piece = self._read(len(data))
+            self._same = bool(piece) and data.startswith(piece)
+            data = data[len(piece) :]
+            self._size += len(piece)
+
+    def equals(self, size: int) -> bool:
+        """True when all was the same, up to this size."""
+        return self._same and self._size == size
+
+
 # making
 
 
@@ -124,8 +164,8 @@ def ensure_resource(
     A file PUT would make it too, but says nothing when there is no right to, and two at once would make two (4.4, 4.7).
     Raises PermissionDenied, Refused (a label that the server would not keep), ServerError.
     """
-    if existing is None and (problem := resource_label_problem(ref.label)) is not None:
-        raise Refused(f"No resource can be called {ref.label!r}: {problem}.", hint="Choose another label.")
+    if existing is None:
+        _refuse_label(client, home, ref.label)
     # A label of digits would be taken for the number of a resource (2.4); a number is one.
     path = url_path(f"{home.path}/resources", existing.id if existing is not None else ref.label)
     words = {"format": ref.format, "content": ref.content, "tags": ",".join(ref.tags)} if existing is None else {}
@@ -145,6 +185,19 @@ def ensure_resource(
             status=reply.status,
         )
     return made
+
+
+def _refuse_label(client: XnatClient, home: ResourceHome, label: str) -> None:
+    """Refuse a new label that the server would not keep, or would keep in the folder of another resource."""
+    if (problem := resource_label_problem(label)) is not None:
+        raise Refused(f"No resource can be called {label!r}: {problem}.", hint="Choose another label.")
+    for other in resources(client, home):
+        if other.label.casefold() == label.casefold() and other.label != label:
+            raise Refused(
+                f"Resource {other.label} of {home.name} is there already, and {label} differs from it only in "
+                "capitals; some servers keep both in one folder.",
+                hint=f"Use the label {other.label}, or one that differs in more.",
+            )
 
 
 # sending

@@ -69,17 +69,35 @@ def meddler(install):
         "meddler",
         """
 import os, signal
+from dataclasses import replace
 from xnatctl.api import Batch, Payload, TransportSpec, hookimpl
 from xnatctl_resource.transport import ResourceTransport
 
+class Deadly:  # ends the process when half of one file has been read
+    def __init__(self, open_item, item, name):
+        self.source, self.deadly, self.left = open_item(item), item.name == name, item.size // 2
+    def __enter__(self):
+        self.reader = self.source.__enter__()
+        return self
+    def __exit__(self, *error): return self.source.__exit__(*error)
+    def read(self, size=-1):
+        self.left -= size
+        if self.deadly and self.left < 0: os.kill(os.getpid(), signal.SIGKILL)
+        return self.reader.read(size)
+
 class Meddler(ResourceTransport):
     sent = 0
+    def __init__(self, context):
+        super().__init__(context)
+        self.open_item = context.open_item
     def batches(self, items, workers):
         return [Batch(id=str(n), items=tuple(items[n : n + 5])) for n in range(0, len(items), 5)]
     def send(self, batch, emit):
         what, number, path = os.environ.get("MEDDLE", "::").split(":", 2)
         self.sent += 1
         now = number == str(self.sent)
+        if now and what == "kill-inside":
+            self._context = replace(self._context, open_item=lambda item: Deadly(self.open_item, item, path))
         if now and what == "change":
             with open(path, "wb") as file: file.write(b"written to meanwhile")
         if now and what == "kill-before": os.kill(os.getpid(), signal.SIGKILL)
@@ -148,7 +166,9 @@ def test_a_conflict_on_every_request_is_repaired_by_the_catalog_service(
     assert on_disk("R") == contents(small)
 
 
-def test_an_orphan_of_an_earlier_conflict_is_replaced(upload, server, session, small, contents, on_disk, sandbox):
+def test_an_orphan_that_somebody_else_left_is_refused_by_name(
+    upload, server, session, small, contents, on_disk, sandbox
+):
     """On the disk, not in the catalog: a PUT without `overwrite` says `duplicates` for ever (contract xnat-api 4.7)."""
     server.call("PUT", f"/data/experiments/{session}/resources/R")
     sandbox.switches.catalog_conflict_every = 1
@@ -157,8 +177,48 @@ def test_an_orphan_of_an_earlier_conflict_is_replaced(upload, server, session, s
     sandbox.switches.catalog_conflict_every = 0
     assert server.listed(f"/data/experiments/{session}", "R") == {}
     done = upload(session, "R", small)
-    assert done.code == 0, done.err
+    assert done.code == 5, done.err
+    assert [item["path"] for item in done.document["items"] if item["outcome"] == "rejected"] == ["part 0/0.txt"]
+    assert "--overwrite" in done.document["error"]["hint"]
+    whole(server, session, on_disk, {**contents(small), "part 0/0.txt": b"left behind"})
+    assert upload(session, "R", small).code == 7
+    assert upload(session, "R", small, "--overwrite").code == 0
     whole(server, session, on_disk, contents(small))
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_file_that_a_killed_run_left_half_is_replaced_and_a_colleagues_file_is_not(
+    upload, server, session, tmp_path, on_disk, sandbox, alice, meddler, checksums
+):
+    """kill -9 in the middle of a file: its beginning lies on the server's disk, and no catalog lists it."""
+    sandbox.state.site["checksums"] = checksums
+    big, other = tmp_path / "files" / "big.dat", tmp_path / "files" / "other.dat"
+    big.parent.mkdir()
+    big.write_bytes(bytes(range(256)) * 16_000)
+    other.write_bytes(b"our own\n" * 100)
+    mode = ("--mode", "meddler")
+    killed = upload(session, "R", big.parent, *mode, env={**alice, **meddler, "MEDDLE": "kill-inside:1:big.dat"})
+    assert killed.code == -9
+    deadline = time.monotonic() + 60
+    while not sandbox.is_quiet() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    half = on_disk("R")["big.dat"]
+    assert half == big.read_bytes()[: len(half)]
+    assert 0 < len(half) < big.stat().st_size
+    foreign = [b"our owm\n" * 50, b"our owm\n" * 100, b"our own\n" * 101]  # shorter, of the same size, longer
+    for content in foreign:
+        server.call(
+            "PUT", f"/data/experiments/{session}/resources/R/files/other.dat", body=content, inbody="true",
+            overwrite="true",
+        )  # fmt: skip
+        refused = upload(session, "R", big.parent, *mode, env={**alice, **meddler})
+        assert refused.code == 7, refused.err
+        assert "other.dat" in refused.document["error"]["message"]
+        assert on_disk("R") == {"big.dat": half, "other.dat": content}
+    server.call("DELETE", f"/data/experiments/{session}/resources/R/files/other.dat")
+    done = upload(session, "R", big.parent, *mode, env={**alice, **meddler})
+    assert done.code == 0, done.err
+    whole(server, session, on_disk, {"big.dat": big.read_bytes(), "other.dat": other.read_bytes()})
 
 
 def test_what_never_got_there_gives_no_right_to_replace(upload, server, session, small, on_disk, sandbox):
@@ -206,7 +266,9 @@ def test_a_file_that_did_not_arrive_whole_is_sent_again(
     assert [item["path"] for item in done.document["items"] if item["outcome"] == "missing"] == ["part 1/4.txt"]
     assert done.document["counts"]["verified"] == 11
     sandbox.faults.load([])
-    assert upload(session, "R", small).code == 0, "what did not arrive is ours to finish, without --overwrite"
+    # The beginning of the new file is ours to replace; the file of the first run is replaced by the same command only.
+    assert upload(session, "R", small).code == (0 if fault == "truncate-file" else 7)
+    assert upload(session, "R", small, "--overwrite").code == 0
     whole(server, session, on_disk, contents(small))
 
 

@@ -1,17 +1,25 @@
-"""Is a file of a resource on the server? By path, size, and MD5 where the site keeps it (contract xnat-api 2.5)."""
+"""Is a file of a resource on the server? By path, size, and MD5 where the site keeps it (contract xnat-api 2.5).
+
+A name alone does not say whose file it is. Without `--overwrite` a file is replaced only when it is the beginning of
+ours and we were sending it: what an interrupted request leaves. Everything else belongs to somebody else.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from enum import StrEnum
 
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.records import Past
 from xnatctl.errors import SourceChanged
-from xnatctl.inventory.sources import content_hash
+from xnatctl.inventory.sources import content_hash, open_item
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import ResourceRef
-from xnatctl.xnat.listing import FileInfo
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import FileInfo, ResourceInfo
+from xnatctl.xnat.resources import ResourceHome, begins_with
 
 #: What the server computes; it tells transfers apart, not adversaries.
 ALGORITHM = "md5"
@@ -22,12 +30,21 @@ _EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 _UNFINISHED = frozenset({Outcome.PLANNED, Outcome.SENDING, Outcome.AMBIGUOUS, Outcome.MISSING})
 
 
+#: Whether the file on the server holds what ours begins with, by reading it back.
+Begins = Callable[[UploadItem, FileInfo], bool]
+
+
 class Match(StrEnum):
-    """How a file on disk and one on the server compare; `alike` is of one size, and no checksum says more."""
+    """How a file on disk and one on the server compare.
+
+    `alike` is of one size, and no checksum says more. `half` is what an interrupted request of ours left: the beginning
+    of the file on disk.
+    """
 
     ABSENT = "absent"
     SAME = "same"
     ALIKE = "alike"
+    HALF = "half"
     SIZE = "size"
     CHECKSUM = "checksum"
 
@@ -39,6 +56,7 @@ class Comparer:
         self._journal = journal
         self._resource = resource
         self._read: dict[str, str] = {}
+        self._beginnings: dict[str, tuple[int, str]] = {}
 
     def match(self, item: UploadItem, file: FileInfo | None) -> Match:
         """One file; reads it when sizes are equal and its checksum is not known yet."""
@@ -52,6 +70,26 @@ class Comparer:
             return Match.SAME if self.digest(item) == file.digest.lower() else Match.CHECKSUM
         except SourceChanged:
             return Match.CHECKSUM
+
+    def judge(self, item: UploadItem, file: FileInfo | None, *, ours: bool, begins: Begins) -> Match:
+        """`match`; a file that we may have left there (`ours`), whole or half, is read back where no checksum tells."""
+        match = self.match(item, file)
+        if file is None or not ours or match not in (Match.ALIKE, Match.SIZE) or file.size > item.size:
+            return match
+        try:
+            beginning = self._beginning(item, file.size) == file.digest.lower() if file.digest else begins(item, file)
+        except SourceChanged:
+            return match
+        if match is Match.ALIKE:
+            return Match.SAME if beginning else Match.CHECKSUM
+        return Match.HALF if beginning else match
+
+    def _beginning(self, item: UploadItem, size: int) -> str:
+        """MD5 in hex of the first bytes of an item. Raises SourceChanged."""
+        known = self._beginnings.get(item.path)
+        if known is None or known[0] != size:
+            known = self._beginnings[item.path] = (size, content_hash(item, ALGORITHM, size))
+        return known[1]
 
     def digest(self, item: UploadItem) -> str:
         """MD5 in hex: as it was read for sending, now or in an earlier run, or else read now. Raises SourceChanged."""
@@ -85,3 +123,11 @@ class Comparer:
 
     def _before(self, item: UploadItem) -> Past | None:
         return next(self._journal.recorded((item,), self._resource))
+
+
+def stored_begins(
+    client: XnatClient, home: ResourceHome, resource: ResourceInfo, item: UploadItem, file: FileInfo
+) -> bool:
+    """Read a stored file back: True when it holds what the item begins with. Raises SourceChanged."""
+    with ExitStack() as opened:
+        return begins_with(client, home, resource, file, lambda: opened.enter_context(open_item(item)).read)

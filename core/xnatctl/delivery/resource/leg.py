@@ -13,20 +13,22 @@ from contextlib import ExitStack, suppress
 from xnatctl.delivery.course import Course, context_for
 from xnatctl.delivery.lane import Lane
 from xnatctl.delivery.reporting import incomplete
-from xnatctl.delivery.resource.compare import Comparer, Match
+from xnatctl.delivery.resource.compare import Begins, Comparer, Match, stored_begins
 from xnatctl.delivery.resource.home import find_home
 from xnatctl.delivery.resource.writer import CatalogWriter
 from xnatctl.errors import DeliveryIncomplete, Interrupted, Refused, VerificationFailed, XnatctlError
 from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import ResourceRef
 from xnatctl.model.report import Difference, Level, ResourceReport, Verification
-from xnatctl.model.sequences import marked
-from xnatctl.xnat.listing import FileInfo
+from xnatctl.model.sequences import grouped, marked
+from xnatctl.xnat.listing import FileInfo, ResourceInfo
 from xnatctl.xnat.resources import ResourceHome, ensure_resource, find_resource, resource_files
 
 #: What to do about files that cannot go at all.
 _REMEDY = "Make the files readable for this user, or give them other names"
+_REPLACE = "To replace them, add --overwrite to resource upload; session upload-exam does it with --overwrite delete."
 #: Names in a message before "and n more".
 _NAMED = 5
 _WORDS = {
@@ -54,7 +56,9 @@ class ResourceLeg:
         self._writer: CatalogWriter | None = None
         self._lane: Lane | None = None
         self._proven = bytearray(len(send.items))
+        #: Names that an earlier run was sending, and those of them of which the server holds the beginning.
         self._ours: set[str] = set()
+        self._halves: set[str] = set()
         self._announced = False
         self._listed: dict[str, FileInfo] = {}
         self.left: Sequence[UploadItem] = send.items
@@ -72,7 +76,7 @@ class ResourceLeg:
         self._held.enter_context(course.runtime.exclusively(f"{client.server} {home.path} {self._ref.label}"))
         found = find_resource(client, home, self._ref.label)
         self._listed = resource_files(client, home, found) if found is not None else {}
-        self._sort(self._listed, home)
+        self._sort(self._listed, home, found)
         resource = ensure_resource(client, home, self._ref, found) if self.left else found
         if resource is None:
             return  # there is nothing to send, and nothing was sent before
@@ -87,21 +91,25 @@ class ResourceLeg:
             version=lambda: course.version,
             replaces=self._send.overwrite,
             ours=self._ours,
+            halves=self._halves,
         )
         self.report.id, self.report.uri = resource.id, self._writer.uri
 
-    def _sort(self, listed: dict[str, FileInfo], home: ResourceHome) -> None:
+    def _sort(self, listed: dict[str, FileInfo], home: ResourceHome, found: ResourceInfo | None) -> None:
         """Tell apart what is proven, what is to be sent, and what is in the way."""
         in_the_way: list[Difference] = []
         for number, item in enumerate(self._send.items):
             if self._course.pause.stopped:
                 raise Interrupted("Interrupted while files were compared; nothing was sent.")
-            match = self._comparer.match(item, listed.get(item.name))
+            file = listed.get(item.name)
+            match = self._comparer.match(item, file)
+            if not self._send.overwrite and self._comparer.left_before(item):
+                self._ours.add(item.name)
+                match = self._comparer.judge(item, file, ours=True, begins=self._begins(home, found))
             if match is Match.SAME or (match is Match.ALIKE and self._comparer.delivered_before(item)):
                 self._proven[number] = 1
-                continue
-            if match is not Match.ABSENT and self._comparer.left_before(item):
-                self._ours.add(item.name)
+            elif match is Match.HALF:
+                self._halves.add(item.name)
             elif match is not Match.ABSENT and not self._send.overwrite:
                 message = f"is there already, {_WORDS[match]}"
                 in_the_way.append(Difference(kind="exists", message=message, path=item.path))
@@ -110,14 +118,18 @@ class ResourceLeg:
             self.report.verification = Verification(ok=False, differences=in_the_way)
             raise self._refused(in_the_way, home)
 
+    def _begins(self, home: ResourceHome, found: ResourceInfo | None) -> Begins:
+        """Reads a file of the resource back."""
+        client = self._course.client
+        return lambda item, file: found is not None and stored_begins(client, home, found, item, file)
+
     def _refused(self, in_the_way: Sequence[Difference], home: ResourceHome) -> Refused:
         first = ", ".join(f"{entry.path} ({entry.message})" for entry in in_the_way[:_NAMED])
         more = f" and {len(in_the_way) - _NAMED} more" if len(in_the_way) > _NAMED else ""
         return Refused(
             f"Resource {self._ref.label} of {home.name} holds {len(in_the_way)} of the {len(self._send.items)} files "
             f"with other content: {first}{more}. Nothing was sent to it.",
-            hint="To replace them, add --overwrite to resource upload; session upload-exam does it with "
-            "--overwrite delete.",
+            hint=_REPLACE,
         )
 
     def enter(self, *, announced: bool) -> None:
@@ -137,8 +149,7 @@ class ResourceLeg:
             "stage": self._send.name, "skipped": len(proven), "skipped_bytes": sum(item.size for item in proven)
         }  # fmt: skip
         emit(Event(kind=EventKind.STAGE_STARTED, data=data))
-        if self.left:
-            self._send_items(self.left, emit)
+        self._send_apart(self.left, emit)
         differences: Sequence[Difference] = ()
         if self._verifies and not self._course.pause.stopped and self._writer is not None:
             differences = self._verify(self._writer, emit)
@@ -153,6 +164,14 @@ class ResourceLeg:
     def close(self) -> None:
         """Let others write to the resource."""
         self._held.close()
+
+    def _send_apart(self, items: Sequence[UploadItem], emit: Emit) -> None:
+        """Send; halves of an interrupted request in requests of their own, because those overwrite."""
+        halves = self._writer.halves if self._writer is not None and not self._send.overwrite else set[str]()
+        parts = grouped(items, lambda item: "half" if item.name in halves else "whole") if halves else {"": items}
+        for part in parts.values():
+            if part and not self._course.pause.stopped:
+                self._send_items(part, emit)
 
     def _send_items(self, items: Sequence[UploadItem], emit: Emit) -> None:
         course, writer = self._course, self._writer
@@ -181,13 +200,18 @@ class ResourceLeg:
         if wrong:
             with suppress(XnatctlError):
                 writer.repair()
-            wrong = self._compare(writer.listing())
-        if wrong and not self._course.pause.stopped:
-            self._warn(f"Resource {self._ref.title}: {len(wrong)} files did not arrive; sending them again.", emit)
-            self._send_items(wrong, emit)
-            wrong = self._compare(writer.listing())
+            wrong = self._compare(listed := writer.listing())
+            lost = [item for item in wrong if self._may_send(writer, item, listed.get(item.name))]
+            if lost and not self._course.pause.stopped:
+                self._warn(f"Resource {self._ref.title}: {len(lost)} files did not arrive; sending them again.", emit)
+                self._send_apart(lost, emit)
+                wrong = self._compare(writer.listing())
         self._course.journal.doubt(wrong)
         return self.report.verification.differences
+
+    def _may_send(self, writer: CatalogWriter, item: UploadItem, file: FileInfo | None) -> bool:
+        """False for a file in whose place somebody else put another one."""
+        return writer.judge(item, file) in (Match.ABSENT, Match.HALF) or self._send.overwrite
 
     def _compare(self, listed: dict[str, FileInfo]) -> tuple[UploadItem, ...]:
         """The delivered items that are not there as they are on disk; writes the verification."""
@@ -214,7 +238,11 @@ class ResourceLeg:
 
     def _judge(self, differences: Sequence[Difference]) -> None:
         rerun = self._course.runtime.rerun
-        error = incomplete(self._course.journal.states(self._ref), self._send.unreadable, (), rerun)
+        states = self._course.journal.states(self._ref)
+        error = incomplete(states, self._send.unreadable, (), rerun)
+        taken = states.having(Outcome.REJECTED)
+        if isinstance(error, DeliveryIncomplete) and len(taken) == len(states.undelivered) and taken:
+            raise DeliveryIncomplete(error.message, hint=_REPLACE)
         if isinstance(error, DeliveryIncomplete):
             first = "Run" if len(self._send.items) > self._delivered() else f"{_REMEDY}, then run"
             raise DeliveryIncomplete(error.message, hint=f"{first} the same command again: {rerun}")

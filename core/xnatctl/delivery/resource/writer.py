@@ -1,16 +1,18 @@
 """One resource's way onto the server: what a transport calls, and what the answers mean.
 
 A 200 does not mean stored (contract xnat-api 4.4): a list of duplicates is looked into here, everything else is proven
-by a listing afterwards.
+by a listing afterwards. Requests go without `overwrite` unless the user allows to replace files; the exception are
+files that an interrupted request of ours left half, and those travel in requests of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Literal
 
 from xnatctl.delivery.outcomes import Counted, failed_outcomes
-from xnatctl.delivery.resource.compare import Comparer, Match
+from xnatctl.delivery.resource.compare import Comparer, Match, stored_begins
 from xnatctl.delivery.retry import classify
 from xnatctl.errors import PluginUnavailable, XnatctlError
 from xnatctl.model.events import Emit
@@ -37,8 +39,9 @@ def goes_alone(item: UploadItem) -> bool:
 class CatalogWriter:
     """The only writer of one resource.
 
-    `replaces` allows to replace any file, `ours` names those that may be replaced because an earlier attempt of ours
-    left them: without it a second attempt would be answered by `duplicates` for ever (contract xnat-api 4.7).
+    `replaces` allows to replace any file. `ours` names files that an earlier attempt of ours may have left there,
+    `halves` those of which the server holds the beginning: they are replaced, because without it a second attempt would
+    be answered by `duplicates` for ever (contract xnat-api 4.7).
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class CatalogWriter:
         version: Callable[[], tuple[int, ...]],
         replaces: bool,
         ours: Collection[str] = (),
+        halves: Collection[str] = (),
     ) -> None:
         self._client = client
         self._home = home
@@ -61,6 +65,7 @@ class CatalogWriter:
         self._version = version
         self._replaces = replaces
         self._ours = set(ours)
+        self.halves = set(halves)
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -111,10 +116,12 @@ class CatalogWriter:
         return self._put(items, emit, send)
 
     def _put(self, items: Sequence[UploadItem], emit: Emit, send: _Put) -> BatchResult:
-        overwrite = self._replaces or not self._ours.isdisjoint(item.name for item in items)
+        halves = not self._replaces and self.halves.issuperset(item.name for item in items)
         sent = Counted(emit)
         try:
-            kept = send(overwrite, sent)
+            if halves and (changed := self._changed(items)):
+                return BatchResult(outcomes=changed)
+            kept = send(self._replaces or halves, sent)
             outcomes = self._read(items, kept)
         except XnatctlError as error:
             outcomes = failed_outcomes(items, error, _classed)
@@ -126,9 +133,16 @@ class CatalogWriter:
         return BatchResult(outcomes=outcomes, uris=(self.uri,), bytes_sent=sent.bytes)
 
     def _claim(self, items: Sequence[UploadItem], outcomes: Sequence[ItemOutcome]) -> None:
-        """What was sent may be there and may be replaced; not what was turned away."""
+        """What was sent may be there; not what was turned away."""
         away = {outcome.path for outcome in outcomes if outcome.outcome in (Outcome.FAILED, Outcome.REJECTED)}
         self._ours |= {item.name for item in items if item.path not in away}
+
+    def _changed(self, items: Sequence[UploadItem]) -> tuple[ItemOutcome, ...]:
+        """Look once more before halves are replaced: outcomes without sending where one of them is no longer a half."""
+        listed = self.listing()
+        if all(self.judge(item, listed.get(item.name)) is Match.HALF for item in items):
+            return ()
+        return tuple(self._outcome(item, listed.get(item.name)) for item in items)
 
     def _read(self, items: Sequence[UploadItem], kept: Sequence[str]) -> tuple[ItemOutcome, ...]:
         """What a 200 says of each item; `kept` are names under which something was there already."""
@@ -138,47 +152,72 @@ class CatalogWriter:
         if doubtful - {item.name for item in items}:  # names that are not as we wrote them: look at all
             doubtful = {item.name for item in items}
         listed = self.listing()
+        if not doubtful <= listed.keys():
+            with suppress(XnatctlError):
+                self.repair()
+            listed = self.listing()
         return tuple(
-            self._look(item, listed.get(item.name)) if item.name in doubtful else self._accepted(item) for item in items
+            self._outcome(item, listed.get(item.name)) if item.name in doubtful else self._accepted(item)
+            for item in items
         )
 
-    def _look(self, item: UploadItem, file: FileInfo | None) -> ItemOutcome:
-        match self._comparer.match(item, file):
+    def judge(self, item: UploadItem, file: FileInfo | None) -> Match:
+        """How a file compares with what the server holds; keeps in mind which of them are halves of ours."""
+        match = self._comparer.judge(item, file, ours=item.name in self._ours, begins=self._begins)
+        if match is Match.HALF:
+            self.halves.add(item.name)
+        else:
+            self.halves.discard(item.name)
+        return match
+
+    def _begins(self, item: UploadItem, file: FileInfo) -> bool:
+        return stored_begins(self._client, self._home, self._resource, item, file)
+
+    def _outcome(self, item: UploadItem, file: FileInfo | None) -> ItemOutcome:
+        """The outcome of an item that was not stored, because something of its name is there."""
+        match self.judge(item, file):
             case Match.SAME:
                 return self._accepted(item)
+            case Match.HALF:
+                reason = "the server holds the beginning of the file from an interrupted request; replacing it"
             case Match.ABSENT:
-                return ItemOutcome(
-                    path=item.path,
-                    outcome=Outcome.AMBIGUOUS,
-                    failure=FailureClass.CONCURRENT,
-                    reason="the server holds a file of that name that its catalog does not list; replacing it",
-                )
+                reason = "the server holds a file of that name that its catalog does not list; --overwrite replaces it"
             case _:
-                return ItemOutcome(
-                    path=item.path,
-                    outcome=Outcome.REJECTED,
-                    reason="another file of that name appeared on the server meanwhile; --overwrite replaces it",
-                )
+                return self._rejected(item)
+        return ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.CONCURRENT, reason=reason)
 
     def _accepted(self, item: UploadItem) -> ItemOutcome:
         return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, uri=self.uri)
+
+    def _rejected(self, item: UploadItem) -> ItemOutcome:
+        return ItemOutcome(
+            path=item.path,
+            outcome=Outcome.REJECTED,
+            reason="the server holds another file of that name, which this upload did not write; --overwrite "
+            "replaces it",
+        )
 
     def repair(self) -> None:
         """Have the server enter into the catalog what lies beside it on its disk."""
         resources.refresh_catalog(self._client, self._home, self._ref)
 
     def reconcile(self, items: Sequence[UploadItem], failure: FailureClass) -> tuple[ItemOutcome, ...]:
-        """Outcomes of those items that are on the server although their request failed (contract xnat-api 7, 4.7).
+        """Outcomes of those items whose request failed and that need not, or must not, be sent again.
 
-        After a conflict the files lie on the disk of the server without being in its catalog, so that is repaired
-        first. Only a checksum proves that a file is there.
+        They are there (contract xnat-api 7, 4.7), or another file is in their place. After a conflict the files lie on
+        the disk of the server without being in its catalog, so that is repaired first.
         """
         if failure is FailureClass.CONCURRENT:
             self.repair()
         listed = self.listing()
-        return tuple(
-            self._accepted(item) for item in items if self._comparer.match(item, listed.get(item.name)) is Match.SAME
-        )
+        outcomes: list[ItemOutcome] = []
+        for item in items:
+            match = self.judge(item, listed.get(item.name))
+            if match is Match.SAME:
+                outcomes.append(self._accepted(item))
+            elif match not in (Match.ABSENT, Match.HALF) and not self._replaces:
+                outcomes.append(self._rejected(item))
+        return tuple(outcomes)
 
 
 def _classed(error: XnatctlError) -> FailureClass:
