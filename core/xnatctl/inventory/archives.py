@@ -17,8 +17,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 from xnatctl.errors import Refused
+from xnatctl.inventory.elements import Read
+from xnatctl.inventory.forward import Forward
 from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.inventory.harm import name_harm, refuse_hostile
 from xnatctl.model.plan import Source
@@ -36,7 +39,7 @@ _BLOCK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an archive; `read(n)` gives its first n bytes.
+    """One file of an archive; `read` gives its bytes until the next member is asked for.
 
     `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same.
     `harm` says what it would do to whoever unpacks it by its name; such members are never handed out.
@@ -48,7 +51,7 @@ class Member:
     packed_size: int | None
     rule: str | None
     obstacle: str | None
-    read: Callable[[int], bytes]
+    read: Read
     harm: str | None = None
 
     @property
@@ -133,7 +136,7 @@ def _bounded(path: str, count: int, total: int, packed: int) -> None:
 
 
 def _zip_members(path: str) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path) as archive, ExitStack() as stack:
         entries = archive.infolist()
         packed = os.path.getsize(path)
         _bounded(path, len(entries), sum(entry.file_size for entry in entries), packed)
@@ -150,7 +153,7 @@ def _zip_members(path: str) -> Iterator[Member]:
                 packed_size=entry.compress_size,
                 rule="symbolic link" if link else None,
                 obstacle=_zip_obstacle(entry),
-                read=_zip_head(archive, entry),
+                read=_zip_head(archive, entry, stack),
                 harm=name_harm(name),
             )
 
@@ -170,12 +173,18 @@ def _zip_obstacle(entry: zipfile.ZipInfo) -> str | None:
     return "too large" if entry.file_size > MAX_MEMBER_BYTES else None
 
 
-def _zip_head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[int], bytes]:
-    def read(count: int) -> bytes:
-        with archive.open(entry) as stream:
-            return stream.read(count)
+def _zip_head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, stack: ExitStack) -> Read:
+    """The bytes of one entry, opened when they are asked for."""
+    stack.close()
+    stream: IO[bytes] | None = None
 
-    return read
+    def more(count: int) -> bytes:
+        nonlocal stream
+        if stream is None:
+            stream = stack.enter_context(archive.open(entry))
+        return stream.read(count)
+
+    return Forward(more)
 
 
 def _refuse_overlaps(path: str, entries: list[zipfile.ZipInfo]) -> None:
@@ -339,20 +348,17 @@ def _tar_obstacle(entry: tarfile.TarInfo) -> str | None:
     return "too large" if entry.size > MAX_MEMBER_BYTES else None
 
 
-def _tar_head(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[int], bytes]:
-    """A stream cannot go back, so what was read is kept."""
-    kept = b""
+def _tar_head(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Read:
+    """The bytes of one entry."""
     stream = None
 
-    def read(count: int) -> bytes:
-        nonlocal kept, stream
+    def more(count: int) -> bytes:
+        nonlocal stream
         if stream is None:
             stream = archive.extractfile(entry)
-        if stream is not None and len(kept) < count:
-            kept += stream.read(count - len(kept))
-        return kept[:count]
+        return stream.read(count) if stream is not None else b""
 
-    return read
+    return Forward(more)
 
 
 def _plain(descriptor: int, position: int, size: int) -> Callable[[int], bytes]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnatctl.inventory.archives import looks_like_archive
+from xnatctl.inventory.elements import Read
 from xnatctl.inventory.part10 import is_dicom
-from xnatctl.inventory.tree import Gatherer, Read, Walk, status_of
+from xnatctl.inventory.tree import Gatherer, Walk, status_of
 from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion, Source, UploadItem
 

@@ -31,8 +31,8 @@ _OF_ANY_LENGTH = b"|".join(
     re.escape(struct.pack("<H", length)) + b".{%d}" % length for length in range(0, _VARYING + 2, 2)
 )
 
-#: Elements by tag, the offset of the data set, and whether there is a preamble.
-Found = tuple[dict[int, bytes], int, bool]
+#: Elements by tag, the offset of the data set, and that of the element behind the last.
+Found = tuple[dict[int, bytes], int, int]
 
 
 class _Element(NamedTuple):
@@ -47,7 +47,8 @@ class _Element(NamedTuple):
 class _Layout(NamedTuple):
     """`tags` are those of the groups of `pattern`, 0 for where the data set begins, as group number `start`.
 
-    The values of `measured` come behind their own lengths, because those vary.
+    The pattern ends with the first eight bytes of the element behind the last. The values of `measured` come behind
+    their own lengths, because those vary.
     """
 
     elements: Sequence[_Element]
@@ -58,53 +59,47 @@ class _Layout(NamedTuple):
     measured: tuple[int, ...]
 
 
-class Layouts:
-    """Learns from headers with preamble in explicit little endian, of any transfer syntax that is not deflated.
+class _Layouts:
+    """Learns from elements in explicit little endian.
 
     `wanted` are the tags whose values are asked for, `last` the last that is read; of `fixed` the value is part of the
     layout.
     """
 
-    def __init__(self, *, wanted: Collection[int], fixed: Collection[int], last: int) -> None:
+    def __init__(self, *, last: int, wanted: Collection[int] = (), fixed: Collection[int] = ()) -> None:
         self._wanted, self._fixed, self._last = wanted, fixed, last
         self._known: tuple[_Layout, ...] = ()
         self._missed, self._patience = 0, _SOON
 
-    def find(self, head: bytes) -> Found | None:
-        """What reading `head` would come to; None when it is laid out in another way."""
+    def _match(self, head: bytes, position: int) -> tuple[_Layout, re.Match[bytes]] | None:
         for layout in self._known:
-            match = layout.pattern.match(head)
+            match = layout.pattern.match(head, position)
             if match is None:
                 continue
             if layout is not self._known[0]:
                 self._known = (layout, *(other for other in self._known if other is not layout))
-            elements = dict(zip(layout.tags, match.groups(), strict=True))
-            for tag in layout.measured:
-                elements[tag] = elements[tag][2:]
-            return elements, match.start(layout.start), True
+            return layout, match
         return None
 
-    def missed(self, head: bytes) -> None:
-        """Hear of a header that could be read, and had to be read element by element."""
+    def _learn(self, head: bytes, position: int, prefix: bytes) -> None:
+        """Hear of elements that could be read, and had to be read one by one."""
         self._missed += 1
         if self._missed < self._patience:
             return
         self._missed, self._patience = 0, min(2 * self._patience, _LATE)
-        elements = self._elements(head)
+        elements = self._elements(head, position)
         if elements is None:
             return
         known = [(layout, _differences(layout.elements, elements)) for layout in self._known]
         like = next(((layout, lengths) for layout, lengths in known if lengths is not None), None)
         varying = frozenset[int]() if like is None else like[0].varying | like[1]
         others = [layout for layout in self._known if like is None or layout is not like[0]]
-        self._known = (self._layout(elements, varying), *others[: _MOST - 1])
+        self._known = (self._layout(prefix, elements, varying), *others[: _MOST - 1])
 
-    def _elements(self, head: bytes) -> list[_Element] | None:
+    def _elements(self, head: bytes, position: int) -> list[_Element] | None:
         """The elements up to the one behind the last; None where a length is not enough to get from one to the next."""
-        if head[128:134] != b"DICM\x02\x00":
-            return None
         found: list[_Element] = []
-        position, previous = 132, -1
+        previous = -1
         while position + 12 <= len(head) and len(found) < _ELEMENTS:
             group, element, vr, length = _ELEMENT(head, position)
             tag = group << 16 | element
@@ -120,8 +115,8 @@ class Layouts:
             previous, position = tag, end
         return None
 
-    def _layout(self, elements: Sequence[_Element], varying: frozenset[int]) -> _Layout:
-        pieces, tags, start = [rb".{128}DICM"], list[int](), 0
+    def _layout(self, prefix: bytes, elements: Sequence[_Element], varying: frozenset[int]) -> _Layout:
+        pieces, tags, start = [prefix], list[int](), 0
         *read, behind = elements
         for number, (tag, head, length, value) in enumerate(read):
             if not start and tag >> 16 != 2:
@@ -144,6 +139,39 @@ class Layouts:
         pattern = re.compile(b"".join(pieces), re.DOTALL)
         measured = tuple(read[number].tag for number in varying if read[number].tag in self._wanted)
         return _Layout(elements, varying, pattern, tuple(tags), start, measured)
+
+
+class HeadLayouts(_Layouts):
+    """Layouts of files with preamble and meta header, of any transfer syntax that is not deflated."""
+
+    def find(self, head: bytes) -> Found | None:
+        """What reading `head` would come to; None when it is laid out in another way."""
+        found = self._match(head, 0)
+        if found is None:
+            return None
+        layout, match = found
+        elements = dict(zip(layout.tags, match.groups(), strict=True))
+        for tag in layout.measured:
+            elements[tag] = elements[tag][2:]
+        return elements, match.start(layout.start), match.end() - 8
+
+    def missed(self, head: bytes) -> None:
+        """Hear of a head that could be read, and had to be read element by element."""
+        if head[128:134] == b"DICM\x02\x00":
+            self._learn(head, 132, rb".{128}DICM")
+
+
+class RestLayouts(_Layouts):
+    """Layouts of the elements from some place on, of which no value is asked for."""
+
+    def find(self, head: bytes, position: int) -> int | None:
+        """Where following `head` from `position` would come to; None when it is laid out in another way."""
+        found = self._match(head, position)
+        return found[1].end() - 8 if found is not None else None
+
+    def missed(self, head: bytes, position: int) -> None:
+        """Hear of elements that could be followed, and had to be followed one by one."""
+        self._learn(head, position, b"")
 
 
 def _differences(one: Sequence[_Element], other: Sequence[_Element]) -> frozenset[int] | None:

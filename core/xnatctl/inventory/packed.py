@@ -6,6 +6,7 @@ import os
 
 from xnatctl.errors import Refused
 from xnatctl.inventory import archives
+from xnatctl.inventory.forward import Forward
 from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.inventory.part10 import is_dicom
 
@@ -44,18 +45,10 @@ def holds_dicom(path: str) -> bool | None:
 
 def _gzip_holds_dicom(path: str) -> bool | None:
     """One packed file, such as `scan.nii.gz` or `image.dcm.gz`."""
-    kept = b""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            more = gzip_reader(descriptor, 0)
-
-            def read(count: int) -> bytes:
-                nonlocal kept
-                while len(kept) < count and (data := more(count - len(kept))):
-                    kept += data
-                return kept[:count]
-
+            read = Forward(gzip_reader(descriptor, 0))
             if archives.looks_like_archive(read(512)):
                 return None
             return is_dicom(read, _UNKNOWN_SIZE)

@@ -1,27 +1,31 @@
-"""The planning tags of a DICOM file, read from its first bytes (DICOM PS3.10 section 7, PS3.5 sections 6 and 7).
+"""The planning tags of a DICOM file, and whether the file is whole (DICOM PS3.10 section 7, PS3.5 sections 6 and 7).
 
 Own reader, because pydicom needs 24 times as long: explicit and implicit little endian, big endian and deflated, with
-and without preamble. It reads no pixel data, at most `LIMIT` bytes and `DEPTH` nested sequences; what it cannot make
-sense of goes to pydicom when that is installed.
+and without preamble. Every file is followed to its end by the lengths of its elements, without reading Pixel Data. What
+the reader does not understand goes to pydicom when that is installed; a file that is too short is damaged for both.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import struct
-import zlib
-from collections.abc import Callable
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from xnatctl.inventory.layouts import Layouts
+from xnatctl.inventory.elements import MOST_INFLATED, Broken, Cut, Elements, Inflated, Odd, Read
+from xnatctl.inventory.layouts import HeadLayouts, RestLayouts
 from xnatctl.inventory.values import moment, patient_hash, shared_text, shared_uid, text
 from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 from xnatctl.model.refs import is_uid
+from xnatctl.model.words import counted
 
-#: Bytes read first, and at most.
-FIRST, LIMIT = 4096, 8 * 2**20
-#: Nested sequences that are followed.
-DEPTH = 32
+#: Bytes read first.
+FIRST = 4096
+#: Bytes that tell DICOM from anything else.
+_LEAST = 148
+#: Bytes that pydicom may read of one file.
+_MOST_ASKED = 64 * 2**20
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -37,10 +41,14 @@ _PATIENT, _STUDY, _SERIES, _NUMBER, _FRAMES = 0x00100020, 0x0020000D, 0x0020000E
 _DIRECTORY_RECORDS = 0x00041220
 _WANTED = frozenset(
     (_MEDIA_CLASS, _TRANSFER_SYNTAX, _CLASS, _INSTANCE, _DATE, _TIME, _MODALITY, _PATIENT, _STUDY, _SERIES, _NUMBER,
-     _FRAMES, _DIRECTORY_RECORDS)
+     _FRAMES)
 )  # fmt: skip
 _LAST = _FRAMES
-_layouts = Layouts(wanted=_WANTED, fixed=(_TRANSFER_SYNTAX,), last=_LAST)
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"
+#: Of the elements up to the last wanted one, and of those between it and Pixel Data.
+_layouts = HeadLayouts(wanted=_WANTED, fixed=(_TRANSFER_SYNTAX,), last=_LAST)
+_rests = RestLayouts(last=0x7FE00007)
+_u4 = struct.Struct("<I").unpack_from
 
 
 class Unreadable(Exception):
@@ -52,18 +60,11 @@ class Unreadable(Exception):
     certain = False
 
 
-class _Short(Exception):
-    """More bytes are needed."""
-
-
-class _Odd(Exception):
-    """Not understood here; pydicom may know."""
-
-
 class Header(NamedTuple):
     """What planning needs. `dataset_offset` is where the data set begins, in bytes; `patient_hash` groups, no more.
 
-    `study_time` is Study Date and Study Time, digits alone: it puts studies in order, and is kept nowhere.
+    `study_time` is Study Date and Study Time, digits alone: it puts studies in order, and is kept nowhere. `tail` is
+    that of `UploadItem`; `lacks_pixels` tells an image without Pixel Data, which may have been cut off before them.
     """
 
     sop_class_uid: str
@@ -79,90 +80,162 @@ class Header(NamedTuple):
     dataset_offset: int
     is_directory: bool = False
     study_time: str = ""
+    tail: int = 0
+    lacks_pixels: bool = False
 
 
-def read_header(read: Callable[[int], bytes], size: int) -> Header | None:
-    """The header of a file of `size` bytes; `read(n)` gives its first n bytes. None when it is not DICOM.
+def read_header(read: Read, size: int) -> Header | None:
+    """The header of a file of `size` bytes, None when it is not DICOM.
 
-    Raises Unreadable for DICOM that cannot be sent.
+    The file is followed to its end, values excluded. Raises Unreadable for DICOM that cannot be sent, damaged files
+    included.
     """
+    head = read(min(FIRST, size))
+    found = _layouts.find(head)
     try:
-        return _read(read, size)
+        if found is not None:
+            elements, offset, end = found
+            with suppress(Odd):
+                return _header(elements, offset, preamble=True, rest=_rest(read, size, head, end))
+        return _parse(read, size, head)
+    except Cut as cut:
+        problem = Unreadable(
+            f"damaged: ends {'' if cut.exact else 'at least '}{counted(cut.missing, 'byte')} too early"
+        )
+        problem.certain = _is_certain(head)
+        raise problem from None
+    except Broken as broken:
+        problem = Unreadable(str(broken))
+        problem.certain = _is_certain(head)
+        raise problem from None
     except Unreadable as problem:
-        problem.certain = read(132)[128:] == b"DICM"
+        problem.certain = _is_certain(head)
         raise
 
 
-def _read(read: Callable[[int], bytes], size: int) -> Header | None:
-    wanted = min(FIRST, size)
-    while True:
-        head = read(wanted)
-        whole = len(head) >= size or len(head) < wanted
-        try:
-            found = _parse(head, whole=whole)
-            return None if found is None else _header(found[0], found[1], preamble=found[2])
-        except _Short:
-            if whole:
-                return _ask_pydicom(head, "it ends in the middle of its header")
-            if len(head) >= LIMIT:
-                raise Unreadable(f"its header is longer than {LIMIT // 2**20} MiB") from None
-            wanted = min(wanted * 8, size, LIMIT)
-        except _Odd as odd:
-            return _ask_pydicom(read(min(size, LIMIT)), str(odd))
-
-
-def is_dicom(read: Callable[[int], bytes], size: int) -> bool:
+def is_dicom(read: Read, size: int) -> bool:
     """True for DICOM by content, also when it is damaged or lacks what sending needs."""
-    try:
-        return read_header(read, size) is not None
-    except Unreadable:
-        return True
+    head = read(min(_LEAST, size))
+    return head[128:132] == b"DICM" or _is_torn(head, size) or _plausible(head)
 
 
 def header_of_file(path: str | bytes) -> Header | None:
     """`read_header` of a file on disk. Raises OSError, Unreadable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        return read_header(lambda count: os.pread(descriptor, count, 0), os.fstat(descriptor).st_size)
+        size = os.fstat(descriptor).st_size
+        return read_header(lambda count, offset=0: os.pread(descriptor, count, offset), size)
     finally:
         os.close(descriptor)
 
 
-def _parse(head: bytes, *, whole: bool) -> tuple[dict[int, bytes], int, bool] | None:
-    """(elements, offset of the data set, preamble) or None when it is not DICOM."""
-    if (found := _layouts.find(head)) is not None:
-        return found
+class _Rest(NamedTuple):
+    """What following a file to its end came to; `tail` as in `UploadItem`."""
+
+    tail: int = 0
+    lacks_pixels: bool = False
+
+
+_UNKNOWN = _Rest()
+
+
+def _rest(read: Read, size: int, head: bytes, position: int) -> _Rest:
+    """Follow a file in explicit VR little endian from `position` behind the wanted tags. Raises Cut, Broken, Odd."""
+    end = _rests.find(head, position)
+    if end is not None and head[end : end + 4] == _PIXEL_DATA and end + 12 <= len(head):
+        length = _u4(head, end + 8)[0]
+        if length != UNDEFINED and head[end + 4 : end + 6] in LONG:
+            behind = end + 12 + length
+            if behind == size:  # nearly every one
+                return _Rest(length)
+            if behind > size:
+                raise Cut(behind - size, exact=True)
+    elements = Elements(read, size, data=head)
+    elements.follow(position, {})
+    if end is None:
+        _rests.missed(head, position)
+    return _Rest(elements.tail, lacks_pixels=_lacks_pixels(elements))
+
+
+def _parse(read: Read, size: int, head: bytes) -> Header | None:
+    """The header, read element by element; None when it is not DICOM."""
     if head[128:132] == b"DICM":
-        start, preamble = 132, True
-    elif _plausible(head):
-        start, preamble = 0, False
-    else:
-        return None
+        return _parse_from(132, read, size, head)
+    if _is_torn(head, size):
+        raise Cut(132 - size)
+    return _parse_from(0, read, size, head) if _plausible(head) else None
+
+
+def _parse_from(start: int, read: Read, size: int, head: bytes) -> Header:
+    preamble = start > 0
     elements: dict[int, bytes] = {}
-    syntax, position = "", start
-    if head[start : start + 2] == b"\x02\x00":
-        position = _Parser(head, "<", implicit=False).read(start, elements, group=2)
-        _check_end(position, head, whole=whole)
-        syntax = text(elements.get(_TRANSFER_SYNTAX, b""))
-    if position >= len(head) and whole and preamble:
-        return elements, position, preamble
+    position, syntax = start, ""
+    try:
+        if head[start : start + 2] == b"\x02\x00":
+            position = Elements(read, size, data=head).follow(start, elements, wanted=_WANTED, last=_LAST, group=2)
+            syntax = text(elements.get(_TRANSFER_SYNTAX, b""))
+        first = read(8, position)
+        if position >= size or _begins_directory(elements, first):
+            return _header(elements, position, preamble=preamble, rest=_UNKNOWN)
+        if syntax != DEFLATED:
+            order, implicit = _encoding(first, syntax)
+    except Odd as odd:
+        return _pydicom_header(read, size, str(odd), offset=position, preamble=preamble)
     if syntax == DEFLATED:
-        data = _inflate(head[position:])
-        _check_end(_Parser(data, "<", implicit=False).read(0, elements), data, whole=whole)
-    else:
-        order, implicit = _encoding(head, position, syntax)
-        _check_end(_Parser(head, order, implicit=implicit).read(position, elements), head, whole=whole)
-        if syntax in ("", IMPLICIT, EXPLICIT):
-            elements[_TRANSFER_SYNTAX] = _native(big=order == ">", implicit=implicit).encode()
-        if preamble and syntax not in ("", IMPLICIT, BIG_ENDIAN) and not implicit and not _is_directory(elements):
-            _layouts.missed(head)
-    return elements, position, preamble
+        return _parse_deflated(Inflated(read, position, size), elements, position, preamble=preamble)
+    reader = Elements(read, size, order=order, implicit=implicit, data=head)
+    try:
+        reader.follow(position, elements, wanted=_WANTED, last=_LAST)
+        rest = _Rest(reader.tail, lacks_pixels=_lacks_pixels(reader))
+    except Odd as odd:
+        if reader.reached <= _LAST:
+            return _pydicom_header(read, size, str(odd), offset=position, preamble=preamble)
+        rest = _pydicom_rest(read, size)
+    if syntax in ("", IMPLICIT, EXPLICIT):
+        elements[_TRANSFER_SYNTAX] = _native(big=order == ">", implicit=implicit).encode()
+    if preamble and syntax not in ("", IMPLICIT, BIG_ENDIAN) and not implicit:
+        _layouts.missed(head)
+    return _header(elements, position, preamble=preamble, rest=rest)
 
 
-def _check_end(end: int, data: bytes, *, whole: bool) -> None:
-    """Raises _Short where a head was cut between two elements, or within the first 8 bytes of the next."""
-    if end + 8 > len(data) and not whole:
-        raise _Short
+def _parse_deflated(inflated: Inflated, elements: dict[int, bytes], offset: int, *, preamble: bool) -> Header:
+    """The header of a deflated data set, which is inflated to its end; a server keeps none of its bytes."""
+    reader = Elements(inflated.read, MOST_INFLATED, extent=inflated.extent)
+    try:
+        reader.follow(0, elements, wanted=_WANTED, last=_LAST)
+        inflated.extent()
+    except Odd as odd:
+        size = inflated.extent()
+        if reader.reached <= _LAST:
+            return _pydicom_header(inflated.read, size, str(odd), offset=offset, preamble=preamble, syntax=DEFLATED)
+        _pydicom_rest(inflated.read, size)
+    return _header(elements, offset, preamble=preamble, rest=_Rest(lacks_pixels=_lacks_pixels(reader)))
+
+
+def _lacks_pixels(elements: Elements) -> bool:
+    return elements.has_rows and not elements.has_pixels
+
+
+def _is_torn(head: bytes, size: int) -> bool:
+    """A preamble and not all of the mark behind it: a file that was cut off as early as that."""
+    return 128 < size < 132 and not any(head[:128]) and b"DICM".startswith(head[128:])
+
+
+def _is_certain(head: bytes) -> bool:
+    """True for the mark of PS3.10, and for a data set without it whose first element nothing else begins with."""
+    if head[128:132] == b"DICM" or b"DICM".startswith(head[128:132] or b"-"):
+        return True
+    return _FIRST_ELEMENT.match(head) is not None or _IMPLICIT_CLASS.search(head[:256]) is not None
+
+
+#: A first element in explicit VR; and SOP Class UID in implicit VR.
+_FIRST_ELEMENT = re.compile(
+    rb"\x02\x00(?:\x00\x00UL|\x01\x00OB|\x02\x00UI|\x03\x00UI|\x10\x00UI)"
+    rb"|\x08\x00(?:\x00\x00UL|\x01\x00UL|\x05\x00CS|\x08\x00CS|[\x12\x13]\x00(?:DA|TM)|[\x14\x16\x18]\x00UI)"
+    rb"|\x00\x08(?:\x00\x00UL|\x00\x01UL|\x00\x05CS|\x00\x08CS|\x00[\x12\x13](?:DA|TM)|\x00[\x14\x16\x18]UI)",
+    re.DOTALL,
+)
+_IMPLICIT_CLASS = re.compile(rb"\x08\x00\x16\x00.\x00\x00\x001\.2\.", re.DOTALL)
 
 
 def _plausible(head: bytes) -> bool:
@@ -183,125 +256,28 @@ def _plausible(head: bytes) -> bool:
     return False
 
 
-def _encoding(head: bytes, position: int, syntax: str) -> tuple[str, bool]:
-    """Byte order and whether the VR is implicit: what the meta header says, held against what is there.
+def _encoding(first: bytes, syntax: str) -> tuple[str, bool]:
+    """Byte order and whether the VR is implicit: what the meta header says, held against the first element.
 
     Of the two native little-endian encodings the one that is there counts; pydicom reads such files as well.
     """
-    if position + 8 > len(head):
-        raise _Short
-    vr = head[position + 4 : position + 6]
+    if len(first) < 8:
+        raise Cut(8 - len(first))
+    vr = first[4:6]
     explicit_here = vr in SHORT or vr in LONG
     if syntax == BIG_ENDIAN:
         return ">", False
     if not syntax:
-        big = struct.unpack_from(">H", head, position)[0] in (2, 8)
+        big = struct.unpack_from(">H", first)[0] in (2, 8)
         return (">" if big else "<"), not explicit_here
     if syntax not in (IMPLICIT, EXPLICIT) and not explicit_here:
-        raise _Odd("its encoding is not that of its transfer syntax")
+        raise Odd("its encoding is not that of its transfer syntax")
     return "<", not explicit_here
 
 
 def _native(*, big: bool, implicit: bool) -> str:
     """The transfer syntax of an encoding that was found (PS3.5 A.1 to A.3)."""
     return BIG_ENDIAN if big else IMPLICIT if implicit else EXPLICIT
-
-
-def _inflate(data: bytes) -> bytes:
-    """The beginning of a deflated data set, bounded (PS3.5 A.5)."""
-    try:
-        return zlib.decompressobj(-15).decompress(data, LIMIT)
-    except zlib.error:
-        raise Unreadable("its deflated data set is damaged") from None
-
-
-#: By byte order: tag, VR and short length of an element; a tag; a long length.
-_READERS = {
-    order: tuple(struct.Struct(f"{order}{form}").unpack_from for form in ("HH2sH", "HH", "I")) for order in "<>"
-}
-
-
-class _Parser:
-    """Reads the elements of one encoding until the last wanted tag."""
-
-    def __init__(self, data: bytes, order: str, *, implicit: bool) -> None:
-        self._data = data
-        self._end = len(data)
-        self._implicit = implicit
-        self._element, self._tag, self._u4 = _READERS[order]
-
-    def read(self, position: int, elements: dict[int, bytes], group: int | None = None) -> int:  # noqa: C901 - one loop
-        """Fill `elements` from `position`; stops behind the wanted tags, at another `group`, or at the end."""
-        data, end, unpack, wanted = self._data, self._end, self._element, _WANTED
-        short = frozenset[bytes]() if self._implicit else SHORT
-        lowest, highest = (0, _LAST) if group is None else (group << 16, group << 16 | 0xFFFF)
-        previous, last = lowest - 1, end - 8
-        while position <= last:
-            number, element, vr, length = unpack(data, position)
-            tag = number << 16 | element
-            if tag > highest or tag < lowest:
-                return position
-            if tag <= previous:
-                raise _Odd("its elements are out of order")
-            previous = tag
-            if vr in short:
-                position += 8
-            else:
-                position, length = self._value(position)
-                if length == UNDEFINED:
-                    position = self._skip(position, 0)
-                    continue
-            if tag in wanted:
-                if tag == _DIRECTORY_RECORDS:
-                    elements[tag] = b""
-                    return position
-                if length > 4096:
-                    raise Unreadable("a UID or number in its header is longer than 4 KiB")
-                if position + length > end:
-                    raise _Short
-                elements[tag] = data[position : position + length]
-            position += length
-        if position > end:
-            raise _Short
-        return position
-
-    def _value(self, position: int) -> tuple[int, int]:
-        """Where the value of the element at `position` begins, and its length."""
-        if self._implicit:
-            return position + 8, self._u4(self._data, position + 4)[0]
-        _, _, vr, length = self._element(self._data, position)
-        if vr in SHORT:
-            return position + 8, length
-        if vr not in LONG:
-            raise _Odd("it holds an element without a known VR")
-        if position + 12 > self._end:
-            raise _Short
-        return position + 12, self._u4(self._data, position + 8)[0]
-
-    def _skip(self, position: int, depth: int) -> int:
-        """Behind a sequence of undefined length; `position` is at its first item (PS3.5 7.5)."""
-        if depth > DEPTH:
-            raise Unreadable(f"its sequences are nested more than {DEPTH} deep")
-        while True:
-            if position + 8 > self._end:
-                raise _Short
-            group, element = self._tag(self._data, position)
-            length = self._u4(self._data, position + 4)[0]
-            position += 8
-            if group != 0xFFFE:
-                raise _Odd("a sequence in it holds something else than items")
-            if element == 0xE0DD:
-                return position
-            position = self._skip_item(position, depth) if length == UNDEFINED else position + length
-
-    def _skip_item(self, position: int, depth: int) -> int:
-        while True:
-            if position + 8 > self._end:
-                raise _Short
-            if self._tag(self._data, position) == (0xFFFE, 0xE00D):
-                return position + 8
-            position, length = self._value(position)
-            position = self._skip(position, depth + 1) if length == UNDEFINED else position + length
 
 
 _NAMES = ("SOP Class", "SOP Instance", "Study Instance", "Series Instance")
@@ -311,7 +287,14 @@ def _is_directory(elements: dict[int, bytes]) -> bool:
     return shared_text(elements.get(_MEDIA_CLASS, b"")) == _DIRECTORY or _DIRECTORY_RECORDS in elements
 
 
-def _header(elements: dict[int, bytes], offset: int, *, preamble: bool) -> Header:
+def _begins_directory(elements: dict[int, bytes], first: bytes) -> bool:
+    """Whether the data set is that of a DICOMDIR; `first` are its first bytes. Notes it in `elements`."""
+    if first[:2] == b"\x04\x00":
+        elements[_DIRECTORY_RECORDS] = b""
+    return _is_directory(elements)
+
+
+def _header(elements: dict[int, bytes], offset: int, *, preamble: bool, rest: _Rest) -> Header:
     """The header. Raises Unreadable for one that the server could not file (contract xnat-import 3.2)."""
     get = elements.get
     is_directory = _is_directory(elements)
@@ -339,45 +322,124 @@ def _header(elements: dict[int, bytes], offset: int, *, preamble: bool) -> Heade
         dataset_offset=offset,
         is_directory=is_directory,
         study_time=moment(get(_DATE, b""), get(_TIME, b"")),
+        tail=rest.tail,
+        lacks_pixels=rest.lacks_pixels,
     )
 
 
-def _ask_pydicom(head: bytes, problem: str) -> Header | None:
-    """What pydicom makes of the beginning of a file. Raises Unreadable when it knows no better, or is not there."""
+def _pydicom_header(read: Read, size: int, problem: str, *, offset: int, preamble: bool, syntax: str = "") -> Header:
+    """What pydicom makes of a file whose header `Elements` cannot follow.
+
+    `syntax` is given for a data set that was inflated. Raises Cut, Broken, and Unreadable when pydicom knows no better,
+    or is not there.
+    """
+    found = _ask_pydicom(read, size)
+    if found is None:
+        raise Unreadable(f"DICOM, but {problem}")
+    try:
+        return _header(_values(found[0], syntax), offset, preamble=preamble, rest=_UNKNOWN if syntax else found[1])
+    except Exception as error:  # values are decoded only now, and pydicom may raise anything
+        raise Unreadable(f"DICOM, but {problem}") from error
+
+
+def _values(ds: Any, syntax: str) -> dict[int, bytes]:
+    """The wanted elements of pydicom's data set."""
+    meta = ds.file_meta
+    values = {
+        _MEDIA_CLASS: meta.get("MediaStorageSOPClassUID", ""),
+        _TRANSFER_SYNTAX: syntax or _true_syntax(meta.get("TransferSyntaxUID", ""), *ds.original_encoding),
+        _CLASS: ds.get("SOPClassUID", ""),
+        _INSTANCE: ds.get("SOPInstanceUID", ""),
+        _DATE: ds.get("StudyDate", ""),
+        _TIME: ds.get("StudyTime", ""),
+        _STUDY: ds.get("StudyInstanceUID", ""),
+        _SERIES: ds.get("SeriesInstanceUID", ""),
+        _NUMBER: ds.get("SeriesNumber", ""),
+        _MODALITY: ds.get("Modality", ""),
+        _PATIENT: ds.get("PatientID", ""),
+        _FRAMES: ds.get("NumberOfFrames", ""),
+    }
+    return {tag: ("" if value is None else str(value)).encode("ascii", "replace") for tag, value in values.items()}
+
+
+def _pydicom_rest(read: Read, size: int) -> _Rest:
+    """The end of a file whose header is known, but which `Elements` cannot follow to its end. Raises Cut, Broken."""
+    found = _ask_pydicom(read, size)
+    return _UNKNOWN if found is None else found[1]
+
+
+def _ask_pydicom(read: Read, size: int) -> tuple[Any, _Rest] | None:
+    """Pydicom's data set up to Pixel Data, and the rest; None when it cannot read it, or is not there.
+
+    pydicom says where elements are, not whether the file is whole: a value that ends too early raises Cut whatever
+    pydicom makes of it.
+    """
     try:
         import pydicom
-        from pydicom.filebase import DicomBytesIO
     except ImportError:
-        raise Unreadable(f"DICOM, but {problem}") from None
+        return None
     import warnings
 
+    file = _Watched(read, size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ds = pydicom.dcmread(DicomBytesIO(head), stop_before_pixels=True, force=True)
-            meta = ds.file_meta
-            values = {
-                _MEDIA_CLASS: meta.get("MediaStorageSOPClassUID", ""),
-                _TRANSFER_SYNTAX: _true_syntax(meta.get("TransferSyntaxUID", ""), *ds.original_encoding),
-                _CLASS: ds.get("SOPClassUID", ""),
-                _INSTANCE: ds.get("SOPInstanceUID", ""),
-                _DATE: ds.get("StudyDate", ""),
-                _TIME: ds.get("StudyTime", ""),
-                _STUDY: ds.get("StudyInstanceUID", ""),
-                _SERIES: ds.get("SeriesInstanceUID", ""),
-                _NUMBER: ds.get("SeriesNumber", ""),
-                _MODALITY: ds.get("Modality", ""),
-                _PATIENT: ds.get("PatientID", ""),
-                _FRAMES: ds.get("NumberOfFrames", ""),
-            }
-    except Exception as error:
-        raise Unreadable(f"DICOM, but {problem}") from error
-    elements = {tag: ("" if value is None else str(value)).encode("ascii", "replace") for tag, value in values.items()}
-    preamble = head[128:132] == b"DICM"
-    try:
-        return _header(elements, 0, preamble=preamble)
-    except Unreadable:
-        raise Unreadable(f"DICOM, but {problem}") from None
+            ds = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    except Exception:  # noqa: BLE001 - pydicom may raise anything
+        ds = None
+        file.missing = file.missing or file.ended
+    if file.missing:
+        raise Cut(file.missing)
+    if ds is None:
+        return None
+    implicit, little = ds.original_encoding
+    reader = Elements(read, size, order="<" if little is not False else ">", implicit=bool(implicit))
+    try:  # pydicom stops at Pixel Data
+        reader.follow(file.tell(), {})
+    except Odd:
+        return ds, _UNKNOWN
+    return ds, _Rest(reader.tail)
+
+
+class _Watched:
+    """A file for pydicom. `missing` is how many bytes it asked for and did not get, in the middle of something.
+
+    `ended` says that it read up to the end.
+    """
+
+    def __init__(self, read: Read, size: int) -> None:
+        self._read, self._size = read, size
+        self._position, self._left = 0, _MOST_ASKED
+        self.ended = False
+        self.missing = 0
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        """As of any file. Raises ValueError where too much is asked for."""
+        left = max(0, self._size - self._position)
+        wanted = left if count is None or count < 0 else min(count, left)
+        self._left -= wanted
+        if self._left < 0:
+            raise ValueError("the header is too long")
+        data = self._read(wanted, self._position)
+        self._position += len(data)
+        if count is not None and len(data) < count:
+            # An element may be looked for at the end, once; what is cut there may be padding.
+            if self.ended or len(data) > 8 or any(data):
+                self.missing = self.missing or count - len(data)
+            self.ended = True
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """As of any file."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        if self._position > self._size:
+            self.missing = self.missing or self._position - self._size
+        return self._position
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._position
 
 
 def _true_syntax(said: str, implicit: bool | None, little: bool | None) -> str:  # noqa: FBT001 - as pydicom has them

@@ -6,16 +6,14 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from xnatctl.errors import NotFound, PermissionDenied
+from xnatctl.inventory.elements import Read
 from xnatctl.model.plan import Exclusion
 
 #: Directories that operating systems leave behind; nothing in them is a user's.
 _LITTER = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
-
-#: The first n bytes of a file.
-Read = Callable[[int], bytes]
 
 
 def litter(name: str) -> str | None:
@@ -53,7 +51,7 @@ class Gatherer:
         self.seen = 0
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
-        """One regular file that is open: `full` is absolute, `read` gives its beginning. May raise OSError."""
+        """One regular file that is open: `full` is absolute, `read` gives its bytes. May raise OSError."""
         raise NotImplementedError
 
     def exclude(self, path: str, reason: str, *, seen: bool = True) -> None:
@@ -82,7 +80,7 @@ class Gatherer:
             if not stat.S_ISREG(status.st_mode):
                 self.exclude(path, "not a regular file")
                 return
-            self.take(path, full, status, lambda count: os.pread(descriptor, count, 0))
+            self.take(path, full, status, lambda count, offset=0: os.pread(descriptor, count, offset))
         except OSError as error:
             self.cannot_read(path, f"cannot be read: {error.strerror}")
         finally:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from xnatctl.errors import PermissionDenied
 from xnatctl.inventory import archives
+from xnatctl.inventory.elements import Read
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
-from xnatctl.inventory.tree import Gatherer, Read, Walk, litter, status_of
+from xnatctl.inventory.tree import Gatherer, Walk, litter, status_of
 from xnatctl.model.index import Index
 from xnatctl.model.packed import Packer
 from xnatctl.model.plan import Exclusion, Source, UploadItem
@@ -238,6 +239,7 @@ class _Collector(Gatherer):
             modality=header.modality,
             transfer_syntax_uid=header.transfer_syntax_uid,
             number_of_frames=header.number_of_frames,
+            tail=header.tail,
         )
         number = self._known.add(header.sop_instance_uid)
         if number == len(self._places):

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from xnatctl.inventory import layouts, part10
-from xnatctl.inventory.layouts import Layouts
+from xnatctl.inventory.layouts import HeadLayouts
 from xnatctl.inventory.part10 import EXPLICIT, read_header
 from xnatctl.inventory.vr import LONG
 
 WANTED = (0x00020002, 0x00020010, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E, 0x00200011)
 
 
-class Nothing(Layouts):
+class Nothing(HeadLayouts):
     """Never knows a layout: everything is read element by element."""
 
     def __init__(self) -> None:
@@ -30,9 +30,9 @@ class Nothing(Layouts):
         return None
 
 
-def fresh() -> Layouts:
+def fresh() -> HeadLayouts:
     """As the reader has it, learning from the first header on."""
-    made = Layouts(wanted=part10._WANTED, fixed=(part10._TRANSFER_SYNTAX,), last=part10._LAST)
+    made = HeadLayouts(wanted=part10._WANTED, fixed=(part10._TRANSFER_SYNTAX,), last=part10._LAST)
     made._patience = 1
     return made
 
@@ -69,7 +69,7 @@ def instance(
 
 def read(data: bytes) -> Any:
     try:
-        return read_header(lambda count: data[:count], len(data))
+        return read_header(lambda count, offset=0: data[offset : offset + count], len(data))
     except part10.Unreadable as problem:
         return str(problem)
 
@@ -78,7 +78,7 @@ def read(data: bytes) -> Any:
 def both(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Reads in both ways and compares; says what a layout was found for."""
     learning = fresh()
-    monkeypatch.setattr(part10, "_ask_pydicom", lambda _, problem: f"pydicom is asked: {problem}")
+    monkeypatch.setattr(part10, "_ask_pydicom", lambda *_: None)
 
     def compare(data: bytes) -> bool:
         monkeypatch.setattr(part10, "_layouts", learning)
@@ -167,7 +167,7 @@ def test_broken_headers_come_to_the_same(both: Any) -> None:
 def test_real_files_come_to_the_same(both: Any) -> None:
     pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
     files = (Path(pydicom.__file__).parent / "data" / "test_files").rglob("*")
-    heads = [path.read_bytes()[:20_000] for path in sorted(files) if path.is_file()]
+    heads = [path.read_bytes() for path in sorted(files) if path.is_file()]
     known = 0
     for head in heads:
         for _ in range(3):

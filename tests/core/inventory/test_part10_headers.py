@@ -33,8 +33,11 @@ def pydicom_says(path: Path):
 def test_every_sample_is_read_as_pydicom_reads_it(path):
     try:
         header = header_of_file(path)
-    except Unreadable:
+    except Unreadable as problem:
         fields, _ = pydicom_says(path)
+        if "truncated" in path.name:
+            assert "too early" in str(problem)
+            return
         assert not all(fields[:4]), "what pydicom reads whole must not be called unreadable"
         return
     if header is None:
@@ -92,14 +95,14 @@ def mutate(dice: random.Random, data: bytes) -> bytes:
 
 def test_mutants_neither_crash_nor_hang():
     """Thousands of mutants with a fixed seed; each is either read, not DICOM, or unreadable with a reason."""
-    seeds = [p.read_bytes()[:20_000] for p in SAMPLES if p.stat().st_size < 200_000 and isinstance(_quietly(p), Header)]
+    seeds = [p.read_bytes() for p in SAMPLES if p.stat().st_size < 200_000 and isinstance(_quietly(p), Header)]
     dice = random.Random(20240115)
     slowest = 0.0
     for _ in range(MUTANTS):
         data = mutate(dice, dice.choice(seeds))
         started = time.process_time()  # a busy machine is no hang
         try:
-            found = read_header(lambda count, data=data: data[:count], len(data))
+            found = read_header(lambda count, offset=0, data=data: data[offset : offset + count], len(data))
         except Unreadable as problem:
             assert str(problem)
         else:
@@ -116,14 +119,14 @@ def test_a_uid_that_is_a_path_is_refused():
     uids = [(8, 0x16, b"1.2"), (8, 0x18, b"../../etc/passwd"), (0x20, 0x0D, b"1.2.3"), (0x20, 0x0E, b"1.2.3.4")]
     data = bytes(128) + b"DICM" + b"".join(element(g, e, b"UI", v + b"\0" * (len(v) % 2)) for g, e, v in uids)
     with pytest.raises(Unreadable, match="malformed SOP Instance UID"):
-        read_header(lambda count: data[:count], len(data))
+        read_header(lambda count, offset=0: data[offset : offset + count], len(data))
 
 
 def test_a_deep_sequence_is_refused_not_followed_for_ever():
     deep = b"\x08\x00\x06\x00SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
     data = bytes(128) + b"DICM" + deep * 5000
     with pytest.raises(Unreadable):
-        read_header(lambda count: data[:count], len(data))
+        read_header(lambda count, offset=0: data[offset : offset + count], len(data))
 
 
 def test_reading_stops_before_the_pixels(tmp_path):
@@ -133,7 +136,7 @@ def test_reading_stops_before_the_pixels(tmp_path):
     (record,) = exam.instances.values()
     asked = []
     data = record.path.read_bytes()
-    read_header(lambda count: asked.append(count) or data[:count], len(data))
+    read_header(lambda count, offset=0: asked.append(offset + count) or data[offset : offset + count], len(data))
     assert max(asked) <= part10.FIRST
 
 

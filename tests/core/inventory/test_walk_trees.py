@@ -141,11 +141,12 @@ def test_a_damaged_instance_is_not_left_out_like_a_text(exam):
     records = list(exam.instances.values())
     whole = records[0].path.read_bytes()
     records[0].path.write_bytes(whole[:300])
-    (exam.directory / "looks like it").write_bytes(whole[132:300])
+    (exam.directory / "without preamble").write_bytes(whole[132:300])
+    (exam.directory / "looks like it").write_bytes(b"\x08\x00\x10\x00CS\x20\x00not DICOM")
     found = scan_path(str(exam.directory))
-    (entry,) = found.invalid
-    assert entry.path == os.fspath(records[0].path.relative_to(exam.directory))
-    assert entry.reason.startswith("DICOM")
+    damaged = {entry.path: entry.reason for entry in found.invalid}
+    assert damaged.keys() == {os.fspath(records[0].path.relative_to(exam.directory)), "without preamble"}
+    assert all(reason.startswith("damaged: ends ") for reason in damaged.values())
     assert len(found.items) == len(records) - 1
     assert "looks like it" in reasons(found)
 

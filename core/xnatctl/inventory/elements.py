@@ -1,0 +1,383 @@
+"""The elements of a data set, followed by their lengths to the end of the file (DICOM PS3.5 section 7).
+
+Values are skipped, Pixel Data too, so a file of any size costs a few reads. Fragments of encapsulated Pixel Data are
+followed by their headers.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
+
+#: Nested sequences that are followed.
+DEPTH = 32
+#: Bytes of headers and nested sequences that are read, values excluded.
+MOST_READ = 256 * 2**20
+#: Bytes that a deflated data set may inflate to.
+MOST_INFLATED = 16 * 2**30
+#: Bytes of a wanted value.
+_LONGEST = 4096
+_WINDOW = 4096
+_LARGEST_WINDOW = 256 * 1024
+#: Zero bytes behind the last element of a file without Pixel Data that are taken for padding.
+_MOST_PADDING = 4096
+
+_ZEROS = "damaged: zeros stand in the place of its last {} bytes"
+
+#: Float, Double Float and integer Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
+_PIXEL_DATA = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+_ROWS = 0x00280010
+#: Elements that may stand behind Pixel Data: Digital Signatures Sequence and Data Set Trailing Padding.
+_BEHIND_PIXELS = frozenset((0xFFFAFFFA, 0xFFFCFFFC))
+#: XNAT identifies a session by elements up to this one by default, and copies what follows as it is (contract
+#: xnat-import 4.1a).
+_IDENTIFYING = 0x00324000
+
+
+class Read(Protocol):
+    """Reads `count` bytes from `offset` on, fewer only at the end."""
+
+    def __call__(self, count: int, offset: int = 0, /) -> bytes: ...
+
+
+class Cut(Exception):
+    """The data end `missing` bytes before an element does; more may be missing where it is not `exact`."""
+
+    def __init__(self, missing: int, *, exact: bool = False) -> None:
+        super().__init__(missing)
+        self.missing = missing
+        self.exact = exact
+
+
+class Broken(Exception):
+    """Damaged, or beyond a limit: no reader knows better."""
+
+
+class Odd(Exception):
+    """Not understood here; pydicom may know."""
+
+
+#: By byte order: tag, VR and short length of an element; a tag; a long length.
+_READERS = {
+    order: tuple(struct.Struct(f"{order}{form}").unpack_from for form in ("HH2sH", "HH", "I")) for order in "<>"
+}
+
+
+class Elements:
+    """Reads the elements of one encoding.
+
+    `size` is where the data end; where that shows only at the end, it is a bound, and `extent` tells after the end was
+    read. `data`, if given, begin at `base`.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        size: int,
+        *,
+        order: str = "<",
+        implicit: bool = False,
+        data: bytes = b"",
+        base: int = 0,
+        extent: Callable[[], int] | None = None,
+    ) -> None:
+        self._extent = extent
+        self._read, self._size = read, size
+        self._order, self._implicit = order, implicit
+        self._element, self._tag, self._u4 = _READERS[order]
+        self._data, self._base = data, base
+        self._window, self._budget = _WINDOW, MOST_READ
+        self._tail_at = 0
+        self.has_rows = self.has_pixels = False
+        #: The last tag that `follow` understood.
+        self.reached = -1
+
+    @property
+    def tail(self) -> int:
+        """The bytes at the end that a server keeps when it writes the head of the file anew; after `follow`.
+
+        With Pixel Data they begin with its value, otherwise with the first element above (0032,4000); 0 = none.
+        """
+        return self._size - self._tail_at if self._tail_at else 0
+
+    def follow(  # noqa: C901, PLR0912, PLR0915 - one loop, for speed
+        self,
+        position: int,
+        found: dict[int, bytes],
+        *,
+        wanted: Collection[int] = frozenset(),
+        last: int = 0,
+        group: int | None = None,
+    ) -> int:
+        """Follow the elements from `position` to the end of the data, or of `group`; returns where that is.
+
+        `found` gets the values of the `wanted` tags, of which `last` is the highest. Raises Cut, Broken, Odd.
+        """
+        implicit, element, u4 = self._implicit, self._element, self._u4
+        short = frozenset[bytes]() if implicit else SHORT
+        data, base = self._data, self._base
+        full = base + len(data) - 12
+        previous, padded = -1, False
+        while True:
+            if position > full:
+                left = self._load(position, 12)
+                if left < 8:
+                    self._check_rest(position, left)
+                    return position
+                data, base = self._data, self._base
+                full = base + len(data) - 12 if left >= 12 else position
+            number, part, vr, length = element(data, position - base)
+            tag = number << 16 | part
+            if group is not None and number != group:
+                return position
+            if self.has_pixels:
+                if tag <= previous or not _may_follow_pixels(tag, vr, implicit=implicit):
+                    return position  # bytes behind the data set
+            elif tag <= previous:
+                if tag == 0:
+                    self._check_zeros(self._size - position, padded=padded)
+                    return position
+                self.reached = previous
+                raise self._odd(position, "its elements are out of order")
+            previous, start = tag, position
+            if vr in short:
+                value = position + 8
+            elif implicit:
+                value, length = position + 8, u4(data, position - base + 4)[0]
+            elif vr in LONG:
+                value = position + 12
+                if value > self._size:
+                    raise Cut(value - self._size)
+                length = u4(data, position - base + 8)[0]
+            else:
+                self.reached = previous
+                raise self._odd(position, "it holds an element without a known VR")
+            if tag > _IDENTIFYING and not self.has_pixels:
+                if tag in _PIXEL_DATA:
+                    self.has_pixels, self._tail_at = True, value
+                elif not self._tail_at:
+                    self._tail_at = start
+            if length == UNDEFINED and vr not in short:
+                self.reached = tag
+                if tag in _PIXEL_DATA:
+                    position = self._fragments(value)
+                else:
+                    position = self._sequence(value, 0, implicit=implicit or (vr == b"UN" and self._is_implicit(value)))
+                data, base = self._data, self._base
+                full = base + len(data) - 12
+                padded = False
+                continue
+            position = value + length
+            if position > self._size:
+                raise Cut(position - self._size, exact=True)
+            padded = False
+            if tag <= last and tag in wanted:
+                if length > _LONGEST:
+                    raise Broken("a UID or number in its header is longer than 4 KiB")
+                found[tag] = content = self._value(value, length)
+                data, base = self._data, self._base
+                full = base + len(data) - 12
+                padded = content.endswith(b"\0\0")
+            elif tag == _ROWS:
+                self.has_rows = True
+
+    def _load(self, position: int, count: int) -> int:
+        """Have the window begin at `position`, with `count` bytes or all that are left; returns how many are left."""
+        left = self._size - position
+        if left > 0:
+            sequential = self._base and position <= self._base + len(self._data)
+            self._window = min(4 * self._window, _LARGEST_WINDOW) if sequential else _WINDOW
+            wanted = min(max(self._window, count), left)
+            self._budget -= wanted
+            if self._budget < 0:
+                raise Broken(f"its header is longer than {MOST_READ // 2**20} MiB")
+            self._data, self._base = self._read(wanted, position), position
+            if len(self._data) < wanted and self._extent is not None:
+                self._size = self._extent()
+                left = self._size - position
+            elif len(self._data) < min(count, left):
+                raise Cut(left - len(self._data))  # it became shorter meanwhile
+        if left < 0:
+            raise Cut(-left, exact=True)
+        return left
+
+    def _at(self, position: int, count: int) -> int:
+        """Where `position` is in the window, with `count` bytes behind it. Raises Cut."""
+        at = position - self._base
+        if at + count > len(self._data):
+            left = self._load(position, count)
+            if left < count:
+                raise Cut(count - left)
+            return 0
+        return at
+
+    def _value(self, position: int, length: int) -> bytes:
+        at = self._at(position, length)
+        return self._data[at : at + length]
+
+    def _check_rest(self, position: int, left: int) -> None:
+        """Fewer than eight bytes are left: raise Cut unless they are mere padding."""
+        if left <= 0:
+            return
+        rest = self._read(left, position)
+        if self.has_pixels:
+            tags = (struct.pack(f"{self._order}HH", tag >> 16, tag & 0xFFFF) for tag in _BEHIND_PIXELS)
+            if any(rest[:4] == tag[: len(rest)] for tag in tags):
+                raise Cut(8 - left)
+        elif any(rest) or (self._order == ">" and left == 1):  # there, one zero byte may begin a tag
+            raise Cut(8 - left)
+
+    def _check_zeros(self, left: int, *, padded: bool) -> None:
+        """Zero bytes stand where an element belongs: raise Broken unless they are mere padding.
+
+        Copying programs that reserve the space of a file first leave zeros behind when they are interrupted.
+        """
+        if padded or self.has_rows or left > _MOST_PADDING:
+            raise Broken(_ZEROS.format(left))
+
+    def _is_implicit(self, position: int) -> bool:
+        """How a sequence of VR UN is encoded: implicit VR by rule (PS3.5 6.2.2), explicit by some writers."""
+        at = self._at(position, 8)
+        if self._size - position < 16:
+            return True
+        at = self._at(position, 16)
+        vr = self._data[at + 12 : at + 14]
+        return not (vr in SHORT or vr in LONG)
+
+    def _sequence(self, position: int, depth: int, *, implicit: bool) -> int:
+        """Behind a sequence of undefined length; `position` is at its first item (PS3.5 7.5)."""
+        if depth > DEPTH:
+            raise Broken(f"its sequences are nested more than {DEPTH} deep")
+        while True:
+            at = self._at(position, 8)
+            group, part = self._tag(self._data, at)
+            length = self._u4(self._data, at + 4)[0]
+            position += 8
+            if group != 0xFFFE:
+                raise self._odd(position - 8, "a sequence in it holds something else than items")
+            if part == 0xE0DD:
+                return position
+            if length == UNDEFINED:
+                position = self._item(position, depth, implicit=implicit)
+            else:
+                position += length
+                if position > self._size:
+                    raise Cut(position - self._size, exact=True)
+
+    def _item(self, position: int, depth: int, *, implicit: bool) -> int:
+        """Behind an item of undefined length; `position` is at its first element."""
+        while True:
+            at = self._at(position, 8)
+            group, part, vr, length = self._element(self._data, at)
+            if group == 0xFFFE and part == 0xE00D:
+                return position + 8
+            if not group:
+                raise self._odd(position, "an item in it holds something else than elements")
+            if implicit:
+                position, length = position + 8, self._u4(self._data, at + 4)[0]
+            elif vr in SHORT:
+                position += 8
+            elif vr in LONG:
+                length = self._u4(self._data, self._at(position, 12) + 8)[0]
+                position += 12
+            else:
+                raise self._odd(position, "it holds an element without a known VR")
+            if length == UNDEFINED:
+                inside = implicit or (vr == b"UN" and self._is_implicit(position))
+                position = self._sequence(position, depth + 1, implicit=inside)
+            else:
+                position += length
+                if position > self._size:
+                    raise Cut(position - self._size, exact=True)
+
+    def _odd(self, position: int, problem: str) -> Exception:
+        """What to raise where no element can be read: Broken where zeros follow, as in a file copied in part."""
+        left = self._size - position
+        behind = self._read(min(_MOST_PADDING, left), position)[12:]
+        zeros = left > _MOST_PADDING or problem.startswith(("a sequence", "an item"))
+        if zeros and behind and not any(behind):
+            return Broken(_ZEROS.format(left))
+        return Odd(problem)
+
+    def _fragments(self, position: int) -> int:
+        """Behind encapsulated Pixel Data; `position` is at its Basic Offset Table (PS3.5 A.4)."""
+        while True:
+            at = self._at(position, 8)
+            tag = self._tag(self._data, at)
+            length = self._u4(self._data, at + 4)[0]
+            position += 8
+            if tag == (0xFFFE, 0xE0DD):
+                return position
+            if tag != (0xFFFE, 0xE000) or length == UNDEFINED:
+                raise Broken("damaged: its Pixel Data hold something else than fragments")
+            position += length
+            if position > self._size:
+                raise Cut(position - self._size, exact=False)
+
+
+def _may_follow_pixels(tag: int, vr: bytes, *, implicit: bool) -> bool:
+    """False for trailing bytes that are no element."""
+    if tag not in _BEHIND_PIXELS and not 0x7FE00000 <= tag < 0x80000000:
+        return False
+    return implicit or vr in SHORT or vr in LONG
+
+
+class Inflated:
+    """A deflated data set (PS3.5 A.5) from `start` on, as the bytes that were deflated.
+
+    A reader that goes back makes it begin again.
+    """
+
+    def __init__(self, read: Read, start: int, end: int) -> None:
+        self._source, self._start, self._end = read, start, end
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._inflater = zlib.decompressobj(-15)
+        self._packed, self._position, self._kept = self._start, 0, b""
+
+    def _more(self) -> bytes:
+        """The next bytes, empty at the end."""
+        while not self._inflater.eof:
+            data = self._inflater.unconsumed_tail
+            if not data:
+                data = self._source(min(_LARGEST_WINDOW, self._end - self._packed), self._packed)
+                self._packed += len(data)
+            try:
+                piece = self._inflater.decompress(data, _LARGEST_WINDOW)
+            except zlib.error:
+                raise Broken("damaged: its deflated data set makes no sense") from None
+            if piece or not data:
+                return piece
+        return b""
+
+    def read(self, count: int, offset: int = 0, /) -> bytes:
+        """See `Read`. Raises Broken for what cannot be inflated."""
+        if offset < self._position:
+            self._rewind()
+        while self._position + len(self._kept) < offset + count:
+            passed = min(offset - self._position, len(self._kept))
+            self._position, self._kept = self._position + passed, self._kept[passed:]
+            if self._position > MOST_INFLATED:
+                raise Broken(f"its deflated data set inflates to more than {MOST_INFLATED // 2**30} GiB")
+            piece = self._more()
+            if not piece:
+                break
+            self._kept += piece
+        begin = offset - self._position
+        return self._kept[begin : begin + count]
+
+    def extent(self) -> int:
+        """How many bytes were deflated. Raises Cut where the deflated stream does not come to its end."""
+        while self._kept or not self._inflater.eof:
+            self._position += len(self._kept)
+            self._kept = self._more()
+            if not self._kept:
+                break
+        if not self._inflater.eof:
+            raise Cut(1)
+        return self._position

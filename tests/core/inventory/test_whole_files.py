@@ -1,0 +1,378 @@
+"""A file that ends too early is damaged, wherever it ends; a file that is whole, or longer, is not."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from xnatctl.inventory import part10
+from xnatctl.inventory.forward import Forward
+from xnatctl.inventory.part10 import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, Header, Unreadable, read_header
+from xnatctl.inventory.vr import LONG
+
+JPEG = "1.2.840.10008.1.2.4.50"
+UIDS = {
+    0x00080016: "1.2.840.10008.5.1.4.1.1.4",
+    0x00080018: "1.2.3.41.1",
+    0x0020000D: "1.2.3.4",
+    0x0020000E: "1.2.3.41",
+}
+UNDEFINED = b"\xff\xff\xff\xff"
+PIXELS = 0x7FE00010
+
+Element = tuple[int, bytes, bytes | None]
+
+
+class Writer:
+    """Writes elements in one encoding, and notes where each top-level element ends."""
+
+    def __init__(self, order: str = "<", *, implicit: bool = False) -> None:
+        self.order, self.implicit = order, implicit
+
+    def head(self, tag: int, vr: bytes, length: bytes | int) -> bytes:
+        start = struct.pack(f"{self.order}HH", tag >> 16, tag & 0xFFFF)
+        if isinstance(length, bytes):
+            return start + (length if self.implicit else vr + b"\0\0" + length)
+        if self.implicit:
+            return start + struct.pack(f"{self.order}I", length)
+        if vr in LONG:
+            return start + vr + struct.pack(f"{self.order}HI", 0, length)
+        return start + vr + struct.pack(f"{self.order}H", length)
+
+    def element(self, tag: int, vr: bytes, value: bytes) -> bytes:
+        return self.head(tag, vr, len(value)) + value
+
+    def item(self, content: bytes, *, undefined: bool) -> bytes:
+        start = struct.pack(f"{self.order}HH", 0xFFFE, 0xE000)
+        if not undefined:
+            return start + struct.pack(f"{self.order}I", len(content)) + content
+        return start + UNDEFINED + content + struct.pack(f"{self.order}HHI", 0xFFFE, 0xE00D, 0)
+
+    def sequence(self, tag: int, items: bytes, *, undefined: bool, vr: bytes = b"SQ") -> bytes:
+        if not undefined:
+            return self.element(tag, vr, items)
+        return self.head(tag, vr, UNDEFINED) + items + struct.pack(f"{self.order}HHI", 0xFFFE, 0xE0DD, 0)
+
+
+def uid(tag: int) -> bytes:
+    value = UIDS[tag].encode()
+    return value + b"\0" * (len(value) % 2)
+
+
+def elements(writer: Writer, *, undefined: bool, pixels: str = "native", tail: bytes = b"") -> list[bytes]:
+    """The elements of a data set, with everything between them that has a length."""
+    w = writer
+    inner = w.element(0x00080018, b"UI", b"9.9.9\0") + w.element(0x0020000E, b"UI", b"8.8.8\0")
+    deep = w.sequence(0x00081115, w.item(inner, undefined=undefined), undefined=undefined)
+    private = w.item(w.element(0x00091002, b"OB", bytes(10)), undefined=False)
+    found = [
+        w.element(0x00080005, b"CS", b"ISO_IR 100"),
+        w.element(0x00080016, b"UI", uid(0x00080016)),
+        w.element(0x00080018, b"UI", uid(0x00080018)),
+        w.element(0x00080060, b"CS", b"MR"),
+        w.sequence(0x00081110, w.item(deep, undefined=undefined) + w.item(inner, undefined=False), undefined=undefined),
+        w.element(0x00091001, b"OB", bytes(range(32))),
+        w.sequence(0x00091002, private, undefined=undefined),
+        w.element(0x00100020, b"LO", b"P1"),
+        w.element(0x0020000D, b"UI", uid(0x0020000D)),
+        w.element(0x0020000E, b"UI", uid(0x0020000E)),
+        w.element(0x00200011, b"IS", b"1 "),
+        w.element(0x00280010, b"US", struct.pack(f"{w.order}H", 4)),
+        w.sequence(0x00400275, w.item(inner, undefined=undefined), undefined=undefined),
+        w.element(0x00880140, b"UI", b"1.2\0"),
+    ]
+    if pixels == "native":
+        found.append(w.element(PIXELS, b"OW", bytes(range(1, 65))))
+    elif pixels == "fragments":
+        fragments = (
+            w.item(b"", undefined=False)
+            + w.item(bytes(range(1, 31)), undefined=False)
+            + w.item(b"\x05" * 12, undefined=False)
+        )
+        found.append(w.sequence(PIXELS, fragments, undefined=True, vr=b"OB"))
+    if tail:
+        found.append(w.element(0xFFFCFFFC, b"OB", tail))
+    return found
+
+
+def meta(syntax: str) -> bytes:
+    w = Writer()
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    content = w.element(0x00020002, b"UI", uid(0x00080016)) + w.element(0x00020003, b"UI", uid(0x00080018))
+    content += w.element(0x00020010, b"UI", value)
+    return bytes(128) + b"DICM" + w.element(0x00020000, b"UL", struct.pack("<I", len(content))) + content
+
+
+def deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(data) + packer.flush()
+    return packed + b"\0" * (len(packed) % 2)
+
+
+def kinds() -> Iterator[tuple[str, bytes, list[int]]]:
+    """Name, file, and the places where a cut leaves a valid file behind."""
+    encodings = {
+        "explicit": (EXPLICIT, Writer()),
+        "implicit": (IMPLICIT, Writer(implicit=True)),
+        "big": (BIG_ENDIAN, Writer(">")),
+    }
+    for name, (syntax, writer) in encodings.items():
+        for undefined in (False, True):
+            for pixels in ("native", "none"):
+                for tail in (b"", bytes(6)):
+                    for preamble in (True, False):
+                        parts = elements(writer, undefined=undefined, pixels=pixels, tail=tail)
+                        start = meta(syntax) if preamble else b""
+                        yield (
+                            f"{name} {undefined} {pixels} {len(tail)} {preamble}",
+                            start + b"".join(parts),
+                            ends(start, parts),
+                        )
+    for tail in (b"", bytes(6)):
+        parts = elements(Writer(), undefined=True, pixels="fragments", tail=tail)
+        yield f"fragments {len(tail)}", meta(JPEG) + b"".join(parts), ends(meta(JPEG), parts)
+
+
+def ends(start: bytes, parts: list[bytes]) -> list[int]:
+    """The ends of the elements from the last that is asked for on: a file that ends there has lost whole elements."""
+    found, place = [], len(start)
+    for part in parts:
+        place += len(part)
+        found.append(place)
+    return found[9:]
+
+
+KINDS = list(kinds())
+
+
+def read(data: bytes) -> Header | str | None:
+    try:
+        return read_header(lambda count, offset=0: data[offset : offset + count], len(data))
+    except Unreadable as problem:
+        return str(problem)
+
+
+def streamed(data: bytes) -> Header | str | None:
+    """As from an archive file, which can be read forward only."""
+    place = 0
+
+    def more(count: int) -> bytes:
+        nonlocal place
+        piece = data[place : place + min(count, 77)]
+        place += len(piece)
+        return piece
+
+    try:
+        return read_header(Forward(more), len(data))
+    except Unreadable as problem:
+        return str(problem)
+
+
+def check(header: Header | str | None) -> None:
+    """No UID that was cut off ever appears."""
+    if isinstance(header, Header):
+        assert header.sop_instance_uid == UIDS[0x00080018]
+        assert header.study_instance_uid == UIDS[0x0020000D]
+        assert header.series_instance_uid == UIDS[0x0020000E]
+
+
+@pytest.fixture(params=["with pydicom", "without"])
+def with_pydicom(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    if request.param == "without":
+        monkeypatch.setattr(part10, "_ask_pydicom", lambda *_: None)
+        return False
+    pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    return True
+
+
+@pytest.mark.parametrize(
+    ("data", "valid"), [(data, valid) for _, data, valid in KINDS], ids=[name for name, _, _ in KINDS]
+)
+def test_a_file_is_damaged_wherever_it_is_cut(data: bytes, valid: list[int], with_pydicom: bool) -> None:
+    whole = read(data)
+    assert isinstance(whole, Header), whole
+    check(whole)
+    assert streamed(data) == whole
+    first = 132 if data[128:132] == b"DICM" else 16
+    for cut in range(first, len(data)):
+        found = read(data[:cut])
+        check(found)
+        assert streamed(data[:cut]) == found
+        if cut in valid:
+            assert isinstance(found, Header), (cut, found)
+        else:
+            assert isinstance(found, str), (cut, len(data))
+            assert "too early" in found or found.startswith("DICOM without a"), (cut, found)
+
+
+def test_how_much_is_missing() -> None:
+    data = meta(EXPLICIT) + b"".join(elements(Writer(), undefined=False))
+    assert read(data[:-1]) == "damaged: ends 1 byte too early"
+    assert read(data[:-64]) == "damaged: ends 64 bytes too early"
+    assert read(data[:-65]) == "damaged: ends at least 1 byte too early"
+
+
+@pytest.mark.parametrize("pad", [b"", bytes(1)])
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_deflated_data_set_has_an_end(undefined: bool, pad: bytes, with_pydicom: bool) -> None:
+    content = b"".join(elements(Writer(), undefined=undefined)) + random.Random(7).randbytes(0)
+    start, packed = meta(DEFLATED), deflate(content)
+    whole = read(start + packed + pad)
+    assert isinstance(whole, Header)
+    assert whole.tail == 0
+    assert streamed(start + packed + pad) == whole
+    for cut in range(1, len(packed) - 1):
+        found = read(start + packed[:cut])
+        assert isinstance(found, str), cut
+        assert "too early" in found
+        assert streamed(start + packed[:cut]) == found
+    for cut in range(1, 64):  # cut first, deflated afterwards
+        assert read(start + deflate(content[:-cut])) == f"damaged: ends {cut} byte{'s' * (cut > 1)} too early"
+    assert "damaged" in str(read(start + packed[:20] + b"\xff\xff\xff" + packed[23:]))
+
+
+@pytest.mark.parametrize("writer", [Writer(), Writer(implicit=True), Writer(">")], ids=["explicit", "implicit", "big"])
+@pytest.mark.parametrize(
+    "behind",
+    [bytes(1), bytes(2), bytes(7), bytes(8), bytes(3000), b"\n", b"x", b"\r\n\x1a", b"tail of a text", b"\xff" * 100],
+)
+def test_bytes_behind_pixel_data_do_not_make_a_file_damaged(writer: Writer, behind: bytes) -> None:
+    syntax = {"<": EXPLICIT, ">": BIG_ENDIAN}[writer.order] if not writer.implicit else IMPLICIT
+    data = meta(syntax) + b"".join(elements(writer, undefined=True))
+    found = read(data + behind)
+    assert isinstance(found, Header), found
+    assert found.tail == 64 + len(behind)
+
+
+def test_zeros_behind_a_report_are_padding() -> None:
+    parts = elements(Writer(), undefined=False, pixels="none")
+    report = meta(EXPLICIT) + b"".join(part for part in parts if part[:4] != b"\x28\x00\x10\x00")
+    for count in (1, 7, 8, 100, 512, 2048):
+        assert isinstance(read(report + bytes(count)), Header), count
+
+
+def test_zeros_in_the_place_of_what_was_not_copied_yet() -> None:
+    """Programs that copy files, and sparse files, have the right size before they have the content."""
+    data = meta(EXPLICIT) + b"".join(elements(Writer(), undefined=True)) + bytes(6000)
+    pixels = data.index(b"\xe0\x7f\x10\x00")
+    for cut in range(200, pixels):
+        found = read(data[:cut] + bytes(len(data) - cut))
+        check(found)
+        assert isinstance(found, str), cut
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_the_tail_is_what_a_server_keeps(undefined: bool) -> None:
+    for writer, syntax in ((Writer(), EXPLICIT), (Writer(implicit=True), IMPLICIT), (Writer(">"), BIG_ENDIAN)):
+        image = read(meta(syntax) + b"".join(elements(writer, undefined=undefined)))
+        assert isinstance(image, Header)
+        assert image.tail == 64
+        assert not image.lacks_pixels
+        parts = elements(writer, undefined=undefined, pixels="none")
+        report = read(meta(syntax) + b"".join(parts))
+        assert isinstance(report, Header)
+        assert report.tail == len(b"".join(parts[12:]))
+        assert report.lacks_pixels
+    packed = elements(Writer(), undefined=undefined, pixels="fragments")
+    found = read(meta(JPEG) + b"".join(packed))
+    assert isinstance(found, Header)
+    assert found.tail == len(packed[-1]) - 12
+
+
+def test_pixels_are_not_read() -> None:
+    w = Writer()
+    parts = elements(w, undefined=False)[:-1]
+    start = meta(EXPLICIT) + b"".join(parts) + w.head(0x00E11001, b"OB", 5_000_000)
+    fragments = b"".join(w.head(0xFFFEE000, b"", b"")[:4] + struct.pack("<I", size) for size in (0,))
+    native = w.head(PIXELS, b"OW", 2_000_000_000)
+    files = {
+        "native": (start, [(5_000_000, native), (2_000_000_000, b"")]),
+        "with padding": (start, [(5_000_000, native), (2_000_000_000, w.element(0xFFFCFFFC, b"OB", bytes(20)))]),
+        "fragments": (start, [
+            (5_000_000, w.head(PIXELS, b"OB", UNDEFINED) + fragments + b"\xfe\xff\x00\xe0" + struct.pack("<I", 900_000_000)),
+            (900_000_000, b"\xfe\xff\x00\xe0" + struct.pack("<I", 10)), (10, b"\xfe\xff\xdd\xe0\0\0\0\0"),
+        ]),
+    }  # fmt: skip
+    for name, (beginning, pieces) in files.items():
+        islands, place = {0: beginning}, len(beginning)
+        for gap, piece in pieces:
+            place += gap
+            islands[place] = piece
+            place += len(piece)
+        asked: list[int] = []
+
+        def at(
+            count: int, offset: int = 0, islands: dict[int, bytes] = islands, asked: list[int] = asked, end: int = place
+        ) -> bytes:
+            asked.append(count)
+            data = bytearray(max(0, min(count, end - offset)))
+            for where, piece in islands.items():
+                for n, byte in enumerate(piece):
+                    if offset <= where + n < offset + len(data):
+                        data[where + n - offset] = byte
+            return bytes(data)
+
+        found = read_header(at, place)
+        assert found is not None, name
+        assert len(asked) <= 8
+        assert sum(asked) < 30_000, (name, asked)
+        with pytest.raises(Unreadable, match="damaged: ends"):
+            read_header(at, place - 1)
+
+
+def test_fragments_that_are_none_are_damage() -> None:
+    w = Writer()
+    start = meta(JPEG) + b"".join(elements(w, undefined=True, pixels="none")) + w.head(PIXELS, b"OB", UNDEFINED)
+    for content in (
+        b"\xff\xd8\xff\xe0" + bytes(100),
+        w.item(b"", undefined=False) + b"\xfe\xff\x00\xe0" + UNDEFINED + bytes(50),
+    ):
+        assert "damaged" in str(read(start + content))
+
+
+def test_odd_files_are_followed_by_pydicom_and_not_overruled() -> None:
+    """Elements out of order: pydicom says what they are, and a file that is short is damaged all the same."""
+    pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    w = Writer()
+    parts = elements(w, undefined=False)
+    for parts_in_order in (
+        [parts[1], parts[0], *parts[2:]],
+        [*parts[:12], parts[13], parts[12], parts[14]],
+        [*parts[:10], w.element(0x0021_1001, b"QQ", b"1234"), *parts[10:]],
+    ):
+        data = meta(EXPLICIT) + b"".join(parts_in_order)
+        assert isinstance(read(data), Header), read(data)
+        series = data.index(UIDS[0x0020000E].encode())
+        for cut in (*range(series, series + 8), *range(len(data) - 70, len(data))):
+            found = read(data[:cut])
+            check(found)
+            assert isinstance(found, str), cut
+
+
+def test_a_layout_that_is_known_does_not_hide_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = part10.HeadLayouts(wanted=part10._WANTED, fixed=(part10._TRANSFER_SYNTAX,), last=part10._LAST)
+    rests = part10.RestLayouts(last=0x7FE00007)
+    monkeypatch.setattr(part10, "_layouts", fresh)
+    monkeypatch.setattr(part10, "_rests", rests)
+    data = meta(EXPLICIT) + b"".join(elements(Writer(), undefined=False))
+    for _ in range(40):
+        assert isinstance(read(data), Header)
+    found = fresh.find(data)
+    assert found is not None
+    assert rests.find(data, found[2]) is not None
+    for cut in range(200, len(data)):
+        head = read(data[:cut])
+        check(head)
+        assert isinstance(head, str) or cut in ends(meta(EXPLICIT), elements(Writer(), undefined=False)), cut
+    assert isinstance(read(data + bytes(3)), Header)
+
+
+@pytest.mark.parametrize("make", [bytes, lambda n: b"DICM"[: n - 128].rjust(n, b"\0")])
+def test_a_preamble_alone(make: Callable[[int], bytes]) -> None:
+    for size in range(100, 132):
+        found = read(make(size))
+        assert found is None or "too early" in str(found), size
