@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 
-from xnatctl.errors import NotFound, Refused
+from xnatctl.errors import DeliveryIncomplete, NotFound, Refused
 from xnatctl.inventory.looking import look_inside
 from xnatctl.inventory.several import Several
 from xnatctl.inventory.walk import Inventory, Study, scan_path
@@ -109,7 +109,11 @@ def _study_alone(inventory: Inventory, uid: str) -> Inventory:
 
 
 def refuse_unsendable(inventory: Inventory) -> None:
-    """Raise NotFound when there is nothing to send, Refused for one SOP Instance UID with two contents."""
+    """Raise what keeps an upload from beginning.
+
+    NotFound when there is nothing to send, DeliveryIncomplete when nothing of it can be read, Refused for one SOP
+    Instance UID with two contents.
+    """
     _refuse_nothing(inventory)
     _refuse_conflicts(inventory)
 
@@ -118,9 +122,9 @@ def _refuse_nothing(inventory: Inventory) -> None:
     if inventory.items:
         return
     if unsendable := (*inventory.unreadable, *inventory.invalid):
-        raise Refused(
-            f"No readable DICOM in {inventory.root}: {len(unsendable)} of its files cannot be read, "
-            f"first {unsendable[0].path} ({unsendable[0].reason}).",
+        raise DeliveryIncomplete(
+            f"No readable DICOM in {inventory.root}: {counted(len(unsendable), 'file')} cannot be sent, "
+            f"first {unsendable[0].path} ({unsendable[0].reason}). Nothing was sent.",
             hint="Make them readable: give this user the right, unpack what is packed, copy again what is damaged.",
         )
     if not inventory.files_seen:

@@ -135,6 +135,7 @@ class _Collector(Gatherer):
         self._packed: set[str] = set()
         self._unsent: set[str] = set()
         self._named: dict[str, int] = {}
+        self._without_pixels: list[str] = []
 
     def unsendable(self, path: str, problem: Unreadable) -> None:
         """A damaged instance is no less missing for that; what only looks like one is left out."""
@@ -241,6 +242,8 @@ class _Collector(Gatherer):
             number_of_frames=header.number_of_frames,
             tail=header.tail,
         )
+        if header.lacks_pixels:
+            self._without_pixels.append(path)
         number = self._known.add(header.sop_instance_uid)
         if number == len(self._places):
             self._places.append(self._items.add(item, (header.study_instance_uid, header.series_instance_uid)))
@@ -270,6 +273,7 @@ class _Collector(Gatherer):
             invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
             warnings=patient_warnings(self._patients),
+            notes=_pixel_notes(self._without_pixels),
             files_seen=self.seen,
             patients=self._patients,
             begun=self._begun,
@@ -278,6 +282,14 @@ class _Collector(Gatherer):
             unsent_dicom=frozenset(self._unsent),
             empty_directories=tuple(self.empty),
         )
+
+
+def _pixel_notes(paths: Sequence[str]) -> tuple[str, ...]:
+    """A word on images without Pixel Data: by its lengths, a file that was cut off exactly there is whole."""
+    if not paths:
+        return ()
+    images = "1 file is an image" if len(paths) == 1 else f"{len(paths)} files are images"
+    return (f"{images} without Pixel Data, first {paths[0]}: compare with the original if that is unexpected.",)
 
 
 def patient_warnings(patients: Mapping[str, Collection[str]]) -> tuple[str, ...]:
