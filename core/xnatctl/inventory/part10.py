@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from xnatctl.inventory.elements import MOST_INFLATED, Broken, Cut, Elements, Inflated, Odd, Read
 from xnatctl.inventory.layouts import HeadLayouts, RestLayouts
+from xnatctl.inventory.odd_files import ask_pydicom
 from xnatctl.inventory.values import moment, patient_hash, shared_text, shared_uid, text
 from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 from xnatctl.model.refs import is_uid
@@ -24,8 +25,6 @@ from xnatctl.model.words import counted
 FIRST = 4096
 #: Bytes that tell DICOM from anything else.
 _LEAST = 148
-#: Bytes that pydicom may read of one file.
-_MOST_ASKED = 64 * 2**20
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -333,11 +332,11 @@ def _pydicom_header(read: Read, size: int, problem: str, *, offset: int, preambl
     `syntax` is given for a data set that was inflated. Raises Cut, Broken, and Unreadable when pydicom knows no better,
     or is not there.
     """
-    found = _ask_pydicom(read, size)
+    found = ask_pydicom(read, size)
     if found is None:
         raise Unreadable(f"DICOM, but {problem}")
     try:
-        return _header(_values(found[0], syntax), offset, preamble=preamble, rest=_UNKNOWN if syntax else found[1])
+        return _header(_values(found[0], syntax), offset, preamble=preamble, rest=_Rest(0 if syntax else found[1]))
     except Exception as error:  # values are decoded only now, and pydicom may raise anything
         raise Unreadable(f"DICOM, but {problem}") from error
 
@@ -364,82 +363,8 @@ def _values(ds: Any, syntax: str) -> dict[int, bytes]:
 
 def _pydicom_rest(read: Read, size: int) -> _Rest:
     """The end of a file whose header is known, but which `Elements` cannot follow to its end. Raises Cut, Broken."""
-    found = _ask_pydicom(read, size)
-    return _UNKNOWN if found is None else found[1]
-
-
-def _ask_pydicom(read: Read, size: int) -> tuple[Any, _Rest] | None:
-    """Pydicom's data set up to Pixel Data, and the rest; None when it cannot read it, or is not there.
-
-    pydicom says where elements are, not whether the file is whole: a value that ends too early raises Cut whatever
-    pydicom makes of it.
-    """
-    try:
-        import pydicom
-    except ImportError:
-        return None
-    import warnings
-
-    file = _Watched(read, size)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ds = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-    except Exception:  # noqa: BLE001 - pydicom may raise anything
-        ds = None
-        file.missing = file.missing or file.ended
-    if file.missing:
-        raise Cut(file.missing)
-    if ds is None:
-        return None
-    implicit, little = ds.original_encoding
-    reader = Elements(read, size, order="<" if little is not False else ">", implicit=bool(implicit))
-    try:  # pydicom stops at Pixel Data
-        reader.follow(file.tell(), {})
-    except Odd:
-        return ds, _UNKNOWN
-    return ds, _Rest(reader.tail)
-
-
-class _Watched:
-    """A file for pydicom. `missing` is how many bytes it asked for and did not get, in the middle of something.
-
-    `ended` says that it read up to the end.
-    """
-
-    def __init__(self, read: Read, size: int) -> None:
-        self._read, self._size = read, size
-        self._position, self._left = 0, _MOST_ASKED
-        self.ended = False
-        self.missing = 0
-
-    def read(self, count: int | None = -1, /) -> bytes:
-        """As of any file. Raises ValueError where too much is asked for."""
-        left = max(0, self._size - self._position)
-        wanted = left if count is None or count < 0 else min(count, left)
-        self._left -= wanted
-        if self._left < 0:
-            raise ValueError("the header is too long")
-        data = self._read(wanted, self._position)
-        self._position += len(data)
-        if count is not None and len(data) < count:
-            # An element may be looked for at the end, once; what is cut there may be padding.
-            if self.ended or len(data) > 8 or any(data):
-                self.missing = self.missing or count - len(data)
-            self.ended = True
-        return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """As of any file."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = start + offset
-        if self._position > self._size:
-            self.missing = self.missing or self._position - self._size
-        return self._position
-
-    def tell(self) -> int:
-        """As of any file."""
-        return self._position
+    found = ask_pydicom(read, size)
+    return _UNKNOWN if found is None else _Rest(found[1])
 
 
 def _true_syntax(said: str, implicit: bool | None, little: bool | None) -> str:  # noqa: FBT001 - as pydicom has them

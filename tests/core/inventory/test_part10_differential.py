@@ -32,7 +32,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*_):
         raise Fallback
 
-    monkeypatch.setattr(part10, "_ask_pydicom", ask)
+    monkeypatch.setattr(part10, "ask_pydicom", ask)
 
 
 def ours(data: bytes) -> tuple[str, ...] | str:

@@ -183,7 +183,7 @@ def check(header: Header | str | None) -> None:
 @pytest.fixture(params=["with pydicom", "without"])
 def with_pydicom(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if request.param == "without":
-        monkeypatch.setattr(part10, "_ask_pydicom", lambda *_: None)
+        monkeypatch.setattr(part10, "ask_pydicom", lambda *_: None)
         return False
     pytest.importorskip("pydicom", reason="the dicom extra is not installed")
     return True
