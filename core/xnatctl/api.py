@@ -82,13 +82,14 @@ if TYPE_CHECKING:
     )
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.batches import cut_batches
+    from xnatctl.delivery.commit import commit_row
+    from xnatctl.delivery.existing import ArchiveTarget
     from xnatctl.delivery.outcomes import changed_outcome
     from xnatctl.delivery.planning import plan_session_upload
     from xnatctl.delivery.preflight import check_archiving
     from xnatctl.delivery.resource.home import find_home, resolve_destination
     from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
     from xnatctl.delivery.resource.writer import goes_alone
-    from xnatctl.delivery.settle import commit_row
     from xnatctl.inventory.files import FileInventory, scan_files
     from xnatctl.inventory.packed import holds_dicom
     from xnatctl.inventory.walk import Inventory, scan_path
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
 #: Name -> module, for what is found on first use.
 _LAZY = {
     "App": "xnatctl.cli.app",
+    "ArchiveTarget": "xnatctl.delivery.existing",
     "BatchResult": "xnatctl.model.outcome",
     "Body": "xnatctl.plugin.protocols",
     "ConnectedTransport": "xnatctl.plugin.protocols",
@@ -147,7 +149,7 @@ _LAZY = {
     "XnatClient": "xnatctl.xnat.client",
     "changed_outcome": "xnatctl.delivery.outcomes",
     "check_archiving": "xnatctl.delivery.preflight",
-    "commit_row": "xnatctl.delivery.settle",
+    "commit_row": "xnatctl.delivery.commit",
     "common_options": "xnatctl.cli.options",
     "compressor_name": "xnatctl.packing.deflate",
     "cut_batches": "xnatctl.delivery.batches",
@@ -190,6 +192,7 @@ _MODULES = {
 
 __all__ = [
     "App",
+    "ArchiveTarget",
     "AuthenticationError",
     "Batch",
     "BatchResult",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,15 @@ import click
 
 from xnatctl.api import (
     App,
+    ArchiveTarget,
     Document,
+    NotArchived,
     NotFound,
     Overwrite,
     PrearchiveRef,
     Refused,
+    ServerError,
+    UsageError,
     XnatctlError,
     check_archiving,
     command,
@@ -25,6 +30,7 @@ from xnatctl.api import (
     server_options,
 )
 from xnatctl_archive.cli import columns, require_project
+from xnatctl_archive.comparing import archived_files, compare, waiting_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
     from xnatctl.api import XnatClient
 
 _TROUBLE = ("CONFLICT", "ERROR")
+#: In these states no upload sends to a row and the server does not work on it.
+_AT_REST = ("READY", *_TROUBLE)
 
 
 def _triple(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,7 +163,10 @@ def archive(
     wait: float,
     dry_run: bool,
 ) -> None:
-    """XNAT itself would always merge; so an existing session is looked for first."""
+    """XNAT itself would always merge; so an existing session is looked for first, and the archived one is compared."""
+    for flag, value in (("--subject", subject), ("--label", label)):
+        if value is not None and not value.strip():
+            raise UsageError(f"{flag} is empty.", hint=f"Give {flag} a label, or leave it out to keep the present one.")
     client = app.connect()
     ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
     row = _row(client, ref)
@@ -170,44 +181,108 @@ def archive(
             f"subject {row.subject}, session {row.name}.",
             hint="Leave --subject and --label out, or use --overwrite delete.",
         )
+    if existing is not None and policy is Overwrite.NONE:
+        raise Refused(
+            f"Session {session} exists already in project {project} ({existing.id}), and --overwrite none leaves it "
+            "alone.",
+            hint="Choose another label with --label, or --overwrite append to add to it.",
+        )
     if dry_run:
-        if existing is not None and policy is Overwrite.NONE:
-            raise Refused(f"Session {session} exists already ({existing.id}).", hint="See --overwrite.")
         _say(app, row, "would be archived", target, session, None)
         return
+    waiting = waiting_files(client, ref)
+    before = archived_files(client, existing.id, waiting or Counter()) if existing is not None else Counter[str]()
     done = commit_row(
-        client, ref, subject=target, session=session, overwrite=policy, exists=existing is not None, wait=wait,
-        emit=lambda event: app.info(event.message) if event.message else None,
+        client, ref, ArchiveTarget(project=project, subject=target, session=session, study=row.tag),
+        overwrite=policy, wait=wait, emit=lambda event: app.info(event.message) if event.message else None,
     )  # fmt: skip
-    _say(app, row, "archived", target, done.label, done.id)
+    summary = _prove(client, row, done, waiting, before)
+    _say(app, row, "archived", done.session.subject_label or target, done.session.label, done.session.id, summary)
+
+
+def _prove(client: XnatClient, row: Any, done: Any, waiting: Counter[str] | None, before: Counter[str]) -> str:
+    """What was compared, as a sentence. Raises NotArchived when the session does not hold what waited."""
+    session = done.session
+    where = f"session {session.label} ({session.id})"
+    look = f"Look at it with: {command('session', 'show', session.id)}"
+    if waiting is None:
+        if done.confirmed:
+            return "The server could not list the files of the waiting session, so they were not compared."
+        raise NotArchived(
+            f"{row.ref} is no longer in the prearchive, and the server did not say what happened to it: somebody "
+            f"archived or deleted it meanwhile. It could not be compared with {where}.",
+            hint=look,
+        )
+    try:
+        found = compare(waiting, before, archived_files(client, session.id, waiting))
+    except ServerError as error:
+        raise NotArchived(
+            f"{row.ref} left the prearchive for {where}, but the server could not list its files: {error.message}",
+            hint=look,
+        ) from error
+    if found.missing:
+        raise NotArchived(
+            f"{row.ref} left the prearchive, but {where} holds {found.files - len(found.missing)} of its "
+            f"{counted(found.files, 'file')}; the first that it does not hold is {found.missing[0]}.",
+            hint="Somebody may have deleted or changed the waiting session meanwhile, or an anonymisation script "
+            f"rejected files. {look}",
+        )
+    if not done.confirmed and found.before == found.files:
+        raise NotArchived(
+            f"{row.ref} is no longer in the prearchive, and the server did not say what happened to it: somebody "
+            f"archived or deleted it meanwhile. {where[0].upper()}{where[1:]} held files of the same names before, so "
+            "nothing shows which.",
+            hint=look,
+        )
+    return f"The session holds all {counted(found.files, 'file')} that waited; compared by name."
 
 
 @click.command(help="Delete a waiting session with its files; it never enters the archive.")
 @_triple
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Delete it also while an upload sends to it or the server works on it.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @server_options
 @common_options
 @pass_app
-def delete(app: App, project: str, timestamp: str, folder: str, yes: bool, dry_run: bool) -> None:
+def delete(app: App, project: str, timestamp: str, folder: str, yes: bool, force: bool, dry_run: bool) -> None:
     """Asks first, and looks afterwards: the server answers 200 whatever happened."""
     client = app.connect()
     ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
     row = _row(client, ref)
+    if not force:
+        _refuse_busy(row)
     if dry_run:
         _say(app, row, "would be deleted", row.subject, row.name, None)
         return
     if not yes and not app.confirm(f"Delete {row.folder} ({row.timestamp}, {row.status}) of project {row.project}?"):
         raise _declined()
+    if not force:
+        _refuse_busy(_row(client, ref))  # an answer may take its time
     prearchive.delete(client, ref)
     _say(app, row, "deleted", row.subject, row.name, None)
+
+
+def _refuse_busy(row: Any) -> None:
+    """Raise Refused for a row that is not at rest: what arrives meanwhile would be lost."""
+    if row.status in _AT_REST:
+        return
+    if "RECEIVING" in row.status:
+        why = "an upload may still be sending to it, and would lose what it sends"
+    else:
+        why = "the server is working on it at this moment"
+    raise Refused(
+        f"{row.ref} is {row.status}: {why}. Nothing was deleted.",
+        hint="Wait until it is READY, or add --force if you know that no upload is running. Look at it with: "
+        f"{command('prearchive', 'show', *row.ref.triple)}",
+    )
 
 
 def _declined() -> XnatctlError:
     return Refused("Nothing was deleted.")
 
 
-def _say(app: App, row: Any, state: str, subject: str, session: str, session_id: str | None) -> None:
+def _say(app: App, row: Any, state: str, subject: str, session: str, session_id: str | None, summary: str = "") -> None:
     schema = "xnatctl.prearchive-action/1"
     data = {
         "project": row.project,
@@ -225,5 +300,6 @@ def _say(app: App, row: Any, state: str, subject: str, session: str, session_id:
             columns=columns(*data),
             rows=[data],
             identifiers=(session_id or f"{row.project} {row.timestamp} {row.folder}",),
+            summary=(summary,) if summary else (),
         )
     )

@@ -158,8 +158,15 @@ def test_delete_asks_and_looks_afterwards(xnatctl, alice, waiting, sandbox):
     assert xnatctl("prearchive", "delete", *waiting, env=alice).code == 2, "nobody can be asked here"
     assert xnatctl("prearchive", "delete", *waiting, "--dry-run", env=alice).code == 0
     assert len(sandbox.state.prearchive) == 1
-    sandbox.state.prearchive[0].status = "_ARCHIVING"
-    locked = xnatctl("prearchive", "delete", *waiting, "--yes", env=alice)
+    for status in ("RECEIVING", "QUEUED_BUILDING", "BUILDING", "_ARCHIVING"):
+        sandbox.state.prearchive[0].status = status
+        for more in (("--yes",), ("--yes", "--dry-run")):
+            busy = xnatctl("prearchive", "delete", *waiting, *more, env=alice)
+            assert busy.code == 7, busy.err
+            assert status in busy.err
+            assert "--force" in busy.err
+        assert len(sandbox.state.prearchive) == 1
+    locked = xnatctl("prearchive", "delete", *waiting, "--yes", "--force", env=alice)
     assert locked.code == 4
     assert "still there" in locked.err
     sandbox.state.prearchive[0].status = "READY"

@@ -286,6 +286,10 @@ class Journal:
         self._phase = phase
         self._remember({"phase": phase}, set_phase(self._run, phase))
 
+    def remember(self, **facts: str) -> None:
+        """Keep facts of this run; they are on the disk when this returns."""
+        self._remember(facts, ())
+
     def doubt(self, items: Iterable[UploadItem]) -> None:
         """These were delivered once, but are not on the server: the next run sends them again."""
         with self._lock:

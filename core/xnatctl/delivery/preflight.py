@@ -7,14 +7,15 @@ with 200 and the data go elsewhere (contract xnat-import 0.2, 3.2). So it is ask
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+from xnatctl.delivery.existing import ArchiveTarget, Objection, compare
 from xnatctl.errors import NotFound, PermissionDenied, Refused
 from xnatctl.model.commands import command
 from xnatctl.model.plan import Overwrite, Placement, UploadPlan
 from xnatctl.model.refs import Destination, clean_label, is_clean_label
-from xnatctl.xnat import listing, prearchive, site
+from xnatctl.xnat import direct_archive, listing, prearchive, site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -52,13 +53,15 @@ def preflight(
     plan: UploadPlan,
     *,
     ours: bool = False,
+    mine: Callable[[PrearchiveRow], bool] | None = None,
     quiet: Callable[[Destination], None] | None = None,
 ) -> Preflight:
     """Ask, and refuse what could not end well.
 
-    `ours`: an earlier run sent to this session, so that its being there is no reason to refuse. `quiet` is called with
-    the real project before anything is looked at that the server may be working on. Raises NotFound, PermissionDenied
-    (project), Refused (labels, an existing session, a row in the way).
+    What earlier runs of this journal did is no reason to refuse: with `ours` they began to make the session of that
+    label, `mine` tells the rows that they sent to. `quiet` is called with the real project before anything is looked at
+    that the server may be working on. Raises NotFound, PermissionDenied (project), Refused (labels, an existing
+    session, a row in the way).
     """
     study = plan.items[0].study_instance_uid
     version = site.version(client).tuple
@@ -71,11 +74,18 @@ def preflight(
         refuse_accession_id(client, destination)
     check_labels(client, destination, existing)
     if existing is not None:
-        destination = _check_existing(replace(destination, session=existing.label), existing, study)
+        destination = replace(destination, session=existing.label)
+    rows = tuple(prearchive.find_rows(client, project, label=destination.session))
+    if existing is not None:
+        series = frozenset(item.series_instance_uid for item in plan.items)
+        destination = _check_existing(client, destination, existing, study, series=series, rows=rows)
         if plan.placement is Placement.ARCHIVE and plan.overwrite is Overwrite.NONE and not ours:
             raise _refused(destination, existing)
-    rows = tuple(prearchive.find_rows(client, project, label=destination.session))
     _check_rows(destination, rows, study)
+    if plan.overwrite is Overwrite.NONE:
+        _refuse_foreign(plan.placement, [row for row in rows if mine is None or not mine(row)], study)
+        if not ours:
+            _refuse_direct(client, destination, study)
     direct = (
         plan.placement is Placement.ARCHIVE
         and version >= DIRECT_ARCHIVE_SINCE
@@ -102,7 +112,7 @@ def check_archiving(client: XnatClient, row: PrearchiveRow, *, subject: str, ses
     destination = Destination(server=client.server, project=row.project, subject=subject, session=session)
     check_labels(client, destination, existing)
     if existing is not None:
-        _check_existing(destination, existing, row.tag, way="Use --subject")
+        _check_existing(client, destination, existing, row.tag, way="Use --subject")
     return existing
 
 
@@ -179,22 +189,65 @@ def _name(destination: Destination, existing: SessionInfo) -> str:
 
 
 def _check_existing(
-    destination: Destination, existing: SessionInfo, study: str, *, way: str = "Upload with -S"
+    client: XnatClient,
+    destination: Destination,
+    existing: SessionInfo,
+    study: str,
+    *,
+    series: Collection[str] = (),
+    rows: Sequence[PrearchiveRow] = (),
+    way: str = "Upload with -S",
 ) -> Destination:
     """Refuse what XNAT would refuse only after everything has been sent (contract xnat-import 3.4, checks 4 to 6)."""
-    where = _name(destination, existing)
-    same = (existing.subject_label.lower(), existing.subject_id.lower())
-    if existing.subject_label and destination.subject.lower() not in same:
+    target = ArchiveTarget(
+        project=destination.project,
+        subject=destination.subject,
+        session=destination.session,
+        study=study,
+        series=series,
+    )
+    found = compare(client, existing, target)
+    if found.objection is None:
+        return replace(destination, subject=existing.subject_label or destination.subject)
+    if found.objection is Objection.SUBJECT:
+        hint = f"{way} {existing.subject_label}, or choose another session label."
+    else:
+        hint = "One session takes one study: choose another session label."
+    for row in rows:
+        if row.tag == study:
+            hint += (
+                f" Files of this study wait in the prearchive as {row.ref}; look at them with: "
+                f"{command('prearchive', 'show', *row.ref.triple)}"
+            )
+    raise Refused(f"{found.message}.", hint=hint)
+
+
+def _refuse_foreign(placement: Placement, rows: Sequence[PrearchiveRow], study: str) -> None:
+    """`--overwrite none`: a session of that label that waits in the prearchive is somebody's. Raises Refused.
+
+    Files of the same study would be merged into the row. A row of another study is in the way of archiving only.
+    """
+    for row in rows:
+        if row.tag != study and placement is not Placement.ARCHIVE:
+            continue
+        what = "this study" if row.tag == study else f"study {row.tag}"
         raise Refused(
-            f"{where} belongs to subject {existing.subject_label}, not to {destination.subject}.",
-            hint=f"{way} {existing.subject_label}, or choose another session label.",
+            f"A session {row.name} of {what} waits in the prearchive of project {row.project} ({row.timestamp}, "
+            f"{row.status}), and --overwrite none leaves existing sessions alone.",
+            hint="Archive it, delete it, or choose another session label. Look at it with: "
+            + command("prearchive", "show", *row.ref.triple),
         )
-    if existing.uid and study and existing.uid != study:
+
+
+def _refuse_direct(client: XnatClient, destination: Destination, study: str) -> None:
+    """`--overwrite none`: somebody else is sending the same study to the same label. Raises Refused."""
+    state = direct_archive.get(client, destination.project, study, destination.session)
+    if state is not None:
         raise Refused(
-            f"{where} holds study {existing.uid}; what would be added to it is of study {study}.",
-            hint="One session label takes one study: choose another session label.",
+            f"The server is receiving session {destination.session} of this study from another upload "
+            f"({state.get('status') or 'RECEIVING'}), and --overwrite none leaves existing sessions alone.",
+            hint="Wait until it is archived, or choose another session label.",
         )
-    return replace(destination, subject=existing.subject_label or destination.subject)
 
 
 def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study: str) -> None:

@@ -6,23 +6,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xnatctl.delivery import settle, verify
+from xnatctl.delivery.commit import commit_row
 from xnatctl.delivery.course import Course, context_for
 from xnatctl.delivery.engine import Engine
+from xnatctl.delivery.existing import ArchiveTarget
 from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, incomplete
-from xnatctl.delivery.resume import Ground, await_quiet, survey
+from xnatctl.delivery.resume import Ground, await_quiet, held, survey
 from xnatctl.delivery.states import StateView
 from xnatctl.delivery.verify import DOUBTFUL, Comparison, Wanted
 from xnatctl.errors import NotArchived, VerificationFailed
+from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState
 from xnatctl.model.sequences import joined, marked
 from xnatctl.model.words import counted
+from xnatctl.xnat import listing
+from xnatctl.xnat.importing import ImportUri
 from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
 
 
 class SessionLeg:
@@ -40,6 +46,10 @@ class SessionLeg:
         self._pause = course.pause
         self._send = next(stage for stage in stages if stage.kind is StageKind.SEND)
         self._was_there = False
+        #: Whether this journal made the session, or began to.
+        self._made = False
+        #: Whether this run made it, by a commit where there was none.
+        self._new = False
         self._archived: Sequence[int] = ()
         #: True once what was sent was compared with the archive.
         self.compared = False
@@ -77,7 +87,9 @@ class SessionLeg:
         self._was_there = check.existing is not None and not ours
         importer = self._importer(check, ground)
         self._archived = ground.archived
-        self._course.begin(was_there="yes" if self._was_there else "", study=self._study)
+        # A direct archive makes the session from the first file on; any other upload when it is committed.
+        made = self._made or (check.direct and plan.placement is Placement.ARCHIVE)
+        self._course.begin(was_there="yes" if self._was_there else "", made="yes" if made else "", study=self._study)
         left = journal.open(plan.items, ground.proven)
         others = [stage.items for stage in self._course.plan.stages if stage.resource is not None]
         self._course.started(joined([left, *others]))
@@ -96,9 +108,18 @@ class SessionLeg:
             if resuming:
                 await_quiet(self._client, destination, self._study, self._course.clockwork, self._runtime.tell)
 
-        check = preflight(self._client, self._plan, ours=self._journal.unfinished, quiet=quiet)
+        journal = self._journal
+        self._made = journal.unfinished and journal.before("made") == "yes" and journal.before("study") == self._study
+        check = preflight(self._client, self._plan, ours=self._made, mine=self._is_mine, quiet=quiet)
         self._course.go_to(check.destination)
         return check
+
+    def _is_mine(self, row: PrearchiveRow) -> bool:
+        """Whether earlier runs of this journal sent to a row: one that answered, or whose answers were lost."""
+        if row.tag != self._study:
+            return False
+        staged = {uri.ref for text in self._journal.places if (uri := ImportUri.parse(text)).kind == "prearchive"}
+        return row.ref in staged or (not staged and self._journal.unfinished)
 
     # sending
 
@@ -148,11 +169,11 @@ class SessionLeg:
         session = check.existing if not importer.uris else None
         if any(uri.kind == "direct" for uri in importer.uris):
             session = settle.finish_direct(
-                self._client, check.destination, self._study, self._course.clockwork, self._runtime.tell
+                self._client, self._target(check), self._course.clockwork, self._runtime.tell
             )
-            staged = list(settle.leftovers(self._client, check.destination, self._study))
+            staged = self._left_by_direct(check, session, staged)
         for ref in staged:
-            session = self._archive(check, importer, ref, exists=session is not None or check.existing is not None)
+            session = self._archive(check, importer, ref)
         if session is None:
             raise NotArchived(
                 "The server took every file, but neither the archive nor the prearchive shows the session.",
@@ -161,8 +182,33 @@ class SessionLeg:
         self._course.session = session
         self.report.state = PlaceState.ARCHIVED
         self.report.uri = f"/data/experiments/{session.id}"
+        merged = self._merged(session)
+        if merged is not None:
+            self._was_there = True
+            self._journal.remember(was_there="yes")
         if self._wants_verification:
             self._verify_archived(session.id)
+        if merged is not None:
+            raise merged
+
+    def _merged(self, session: SessionInfo) -> NotArchived | None:
+        """The error of an upload with `--overwrite none` whose session holds more than was sent.
+
+        XNAT has no call that archives a waiting session and refuses every merge (contract xnat-import 6.4): a session
+        of the same study that is made between the last look and the call is added to.
+        """
+        if self._plan.overwrite is not Overwrite.NONE or not self._new:
+            return None
+        sent = len(self._delivered())
+        there = sum(listing.dicom_file_counts(self._client, session.id).values())
+        if there <= sent:
+            return None
+        return NotArchived(
+            f"Session {session.label} ({session.id}) holds {counted(there - sent, 'file')} that this upload did not "
+            "send: somebody else made it at the same moment, and XNAT added this upload to it in spite of "
+            "--overwrite none.",
+            hint="Look at it with: " + command("session", "show", session.id),
+        )
 
     def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
         comparison = self._build_and_count(importer, ref)
@@ -174,23 +220,62 @@ class SessionLeg:
         if self._wants_verification:
             self._judge(comparison)
 
-    def _archive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef, *, exists: bool) -> SessionInfo:
+    def _target(self, check: Preflight) -> ArchiveTarget:
+        where = check.destination
+        series = frozenset(item.series_instance_uid for item in self._plan.items)
+        return ArchiveTarget(
+            project=where.project, subject=where.subject, session=where.session, study=self._study, series=series
+        )
+
+    def _left_by_direct(
+        self, check: Preflight, session: SessionInfo | None, named: Sequence[PrearchiveRef]
+    ) -> list[PrearchiveRef]:
+        """The rows to commit after a direct archive: those that answers named, and what the server moved there.
+
+        Another upload of the same study may have a row of its own, which is not committed while it receives: where the
+        archived session holds all that went there, a row that no answer named is left alone.
+        """
+        rows = settle.leftovers(self._client, self._target(check))
+        others = [ref for ref in rows if ref not in named]
+        if session is not None and (not others or self._holds_direct(session)):
+            for ref in others:
+                self._course.warn(
+                    f"The prearchive holds {ref}, which another upload of this study sent; it stays there."
+                )
+            return list(named)
+        # The server could not archive it and moved it to the prearchive: a session that is there is somebody else's.
+        self._made = False
+        self._journal.remember(made="")
+        return [*named, *others]
+
+    def _holds_direct(self, session: SessionInfo) -> bool:
+        """Whether the archived session holds every instance that was accepted for direct archive."""
+        states = self._states()
+        direct = [state.item for state in states.delivered if "/prearchive/" not in (state.uri or "")]
+        return sum(1 for _ in held(self._client, session.id, direct)) == len(direct)
+
+    def _archive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> SessionInfo:
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
         if not importer.direct:
             self._build_and_count(importer, ref)
-        return settle.commit_row(
+        return commit_row(
             self._client,
             ref,
-            subject=check.destination.subject,
-            session=check.destination.session,
+            self._target(check),
+            overwrite=self._plan.overwrite,
             # What `none` protects is other people's data; what an earlier run of ours left there is completed.
-            overwrite=Overwrite.APPEND if exists and self._plan.overwrite is Overwrite.NONE else self._plan.overwrite,
-            exists=exists,
+            ours=self._made,
+            on_new=self._makes,
             wait=self._runtime.wait,
             emit=self._runtime.tell,
             pause=self._pause,
-        )
+        ).session
+
+    def _makes(self) -> None:
+        """The session is about to be made: should the answer be lost, it is known as ours."""
+        self._made = self._new = True
+        self._journal.remember(made="yes")
 
     def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""

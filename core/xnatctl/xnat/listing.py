@@ -316,6 +316,22 @@ def dicom_file_counts(client: XnatClient, session_id: str) -> dict[str, int]:
     return file_counts(client, session_id, DICOM_LABELS)
 
 
+def dicom_file_names(client: XnatClient, session_id: str, wanted: Container[str]) -> Counter[str]:
+    """Which of the `wanted` names the DICOM files of a session have, each with its number; folders do not count."""
+    names: Counter[str] = Counter()
+
+    def take() -> Callable[[Mapping[str, str]], None]:
+        names.clear()
+        return add
+
+    def add(row: Mapping[str, str]) -> None:
+        if row.get("collection", "") in DICOM_LABELS and (name := row.get("Name", "")) in wanted:
+            names[name] += 1
+
+    client.each_row(_files_path(session_id), take)
+    return names
+
+
 def dicom_catalog(client: XnatClient, session_id: str, scan_id: str, wanted: Container[str] | None = None) -> Catalog:
     """The entries of a scan's DICOM catalogs: those whose UID is `wanted`, or all; the others are counted (2.5).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from xnatctl.model.commands import command
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.xnat.client import MOST_KEPT, MOST_SHOWN, XnatClient, url_path
 from xnatctl.xnat.replies import error_for, whole_number
+from xnatctl.xnat.rows import TooLong
 
 _ROOT = "/data/prearchive/projects"
 
@@ -67,9 +69,11 @@ def list_rows(
     return sorted(rows, key=lambda row: (row.project, row.timestamp, row.folder))
 
 
-def find_rows(client: XnatClient, project: str, *, label: str, study_uid: str | None = None) -> list[PrearchiveRow]:
-    """The rows of a session label, perhaps of one study: the key by which XNAT joins files (4.2)."""
-    return list_rows(client, project, lambda row: row.name == label and study_uid in (None, row.tag))
+def find_rows(
+    client: XnatClient, project: str, *, label: str | None = None, study_uid: str | None = None
+) -> list[PrearchiveRow]:
+    """The rows of a session label, of a study, or of both: the key by which XNAT joins files (4.2)."""
+    return list_rows(client, project, lambda row: label in (None, row.name) and study_uid in (None, row.tag))
 
 
 def get_row(client: XnatClient, ref: PrearchiveRef) -> PrearchiveRow | None:
@@ -149,11 +153,8 @@ def scan_file_sizes(client: XnatClient, ref: PrearchiveRef) -> dict[str, array[i
     for scan in scans(client, ref):
         number = scan.get("ID", "")
         own = sizes.setdefault(number, array("q"))
-        resources = client.table(
-            _path(ref, "scans", number, "resources"), keep=lambda row: row.get("label") in DICOM_LABELS
-        )
-        for resource in resources:
-            own.extend(_file_sizes(client, ref, number, resource.get("label", "")))
+        for path in _dicom_listings(client, ref, number):
+            own.extend(_file_sizes(client, path))
     return sizes
 
 
@@ -162,7 +163,13 @@ def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int]:
     return {scan: len(sizes) for scan, sizes in scan_file_sizes(client, ref).items()}
 
 
-def _file_sizes(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str) -> array[int]:
+def _dicom_listings(client: XnatClient, ref: PrearchiveRef, scan: str) -> list[str]:
+    """The paths of the listings of a scan's DICOM files."""
+    resources = client.table(_path(ref, "scans", scan, "resources"), keep=lambda row: row.get("label") in DICOM_LABELS)
+    return [_path(ref, "scans", scan, "resources", resource.get("label", ""), "files") for resource in resources]
+
+
+def _file_sizes(client: XnatClient, path: str) -> array[int]:
     sizes = array("q")
 
     def take() -> Callable[[Mapping[str, str]], None]:
@@ -173,8 +180,40 @@ def _file_sizes(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str
         size = whole_number(row.get("Size", ""))
         sizes.append(-1 if size is None else size)
 
-    client.each_row(_path(ref, "scans", scan, "resources", resource, "files"), take)
+    client.each_row(path, take)
     return sizes
+
+
+#: Names of waiting files that are kept to compare them.
+_MOST_NAMES = 500_000
+
+
+def dicom_names(client: XnatClient, ref: PrearchiveRef) -> Counter[str]:
+    """The names of the DICOM files of a built session, each with its number.
+
+    Raises NotFound before the session has been built, ServerError when there are more than any session has.
+    """
+    names: Counter[str] = Counter()
+    for scan in scans(client, ref):
+        for path in _dicom_listings(client, ref, scan.get("ID", "")):
+            names += _names(client, path)
+    return names
+
+
+def _names(client: XnatClient, path: str) -> Counter[str]:
+    names: Counter[str] = Counter()
+
+    def take() -> Callable[[Mapping[str, str]], None]:
+        names.clear()
+        return add
+
+    def add(row: Mapping[str, str]) -> None:
+        names[row.get("Name", "")] += 1
+        if len(names) > _MOST_NAMES:
+            raise TooLong(f"more than {_MOST_NAMES} files")
+
+    client.each_row(path, take)
+    return names
 
 
 #: Labels under which DICOM is filed: secondary objects (reports, presentation states) go to a resource of their own.

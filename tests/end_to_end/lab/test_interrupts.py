@@ -101,7 +101,8 @@ def test_a_reader_that_leaves_does_not_end_an_upload(lab, assert_exactly):
     command = [sys.executable, "-m", "xnatctl", *lab.upload("tar").arguments]
     running = subprocess.Popen(command, env=dict(lab.environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     running.stdout.close()
-    err = running.stderr.read()
+    with running.stderr:
+        err = running.stderr.read()
     assert running.wait(HANGS) == 0, err
     assert b"Traceback" not in err
     assert b"BrokenPipe" not in err

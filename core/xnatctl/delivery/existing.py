@@ -1,0 +1,110 @@
+"""Compare a session that is in the archive with the one that is to be archived under its label.
+
+XNAT refuses a merge into the session of another subject in every commit. It refuses a merge into another study only in
+a commit that overrides nothing (contract xnat-import 3.4, checks 5 and 6). So the study is compared here before each
+commit, and only a session that is known to be of the same study is committed over with an override.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import count
+
+from xnatctl.model.commands import command
+from xnatctl.xnat import listing, prearchive
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo
+
+
+class Objection(StrEnum):
+    """Why nothing may be added to an existing session."""
+
+    SUBJECT = "subject"
+    STUDY = "study"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveTarget:
+    """The session that is to be archived. `series` are its Series Instance UIDs, empty where they are not known."""
+
+    project: str
+    subject: str
+    session: str
+    study: str
+    series: Collection[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What was found. `same_study` is False where nothing shows the study; then `objection` is None all the same.
+
+    `message` explains the objection in one sentence without its period.
+    """
+
+    objection: Objection | None = None
+    message: str = ""
+    same_study: bool = False
+
+
+def compare(client: XnatClient, existing: SessionInfo, target: ArchiveTarget) -> Comparison:
+    """Compare subject and study.
+
+    A session that shows no subject raises no objection: XNAT compares the subject itself, whatever the commit
+    overrides. A session that shows no Study Instance UID is compared by its series: one series in common is the same
+    study, because a series belongs to one study. Without any series (an empty session that somebody prepared) the
+    study stays unknown, and so it does where the series of the other side are not known.
+    """
+    where = f"Session {existing.label} ({existing.id}) of project {target.project}"
+    known = {existing.subject_label.casefold(), existing.subject_id.casefold()}
+    if existing.subject_label and target.subject.casefold() not in known:
+        return Comparison(
+            objection=Objection.SUBJECT,
+            message=f"{where} belongs to subject {existing.subject_label}, not to {target.subject}",
+        )
+    if existing.uid and target.study:
+        if existing.uid == target.study:
+            return Comparison(same_study=True)
+        return Comparison(
+            objection=Objection.STUDY, message=f"{where} holds study {existing.uid}, not study {target.study}"
+        )
+    there = {scan.uid for scan in listing.scans(client, existing.id)} - {""}
+    if there.intersection(target.series):
+        return Comparison(same_study=True)
+    if there and target.series:
+        return Comparison(
+            objection=Objection.STUDY,
+            message=f"{where} names no study and holds other series than study {target.study}",
+        )
+    return Comparison()
+
+
+def find_existing(client: XnatClient, target: ArchiveTarget) -> SessionInfo | None:
+    """The session that has the label at this moment."""
+    return listing.find_session(client, target.project, target.session)
+
+
+def free_label(client: XnatClient, target: ArchiveTarget) -> str:
+    """The first of `LABEL_2`, `LABEL_3`... that no session of the project has."""
+    taken = {session.label.casefold() for session in listing.sessions(client, target.project)}
+    return next(label for number in count(2) if (label := f"{target.session}_{number}").casefold() not in taken)
+
+
+def elsewhere(client: XnatClient, target: ArchiveTarget) -> str:
+    """Where the study is under another label, as a sentence; empty when it is nowhere to be seen."""
+    rows = prearchive.find_rows(client, target.project, study_uid=target.study) if target.study else []
+    if rows:
+        return (
+            f"The prearchive holds this study as {rows[0].ref} ({rows[0].status}). Look at it with: "
+            f"{command('prearchive', 'show', *rows[0].ref.triple)}"
+        )
+    sessions = listing.sessions_of_study(client, target.project, target.study) if target.study else []
+    for session in sessions:
+        if session.label != target.session:
+            return (
+                f"The archive holds this study as session {session.label} ({session.id}), subject "
+                f"{session.subject_label or '(none)'}: somebody archived it so. Look at it with: "
+                f"{command('session', 'show', session.id)}"
+            )
+    return ""

@@ -1,0 +1,60 @@
+"""Compare an archived session with the prearchive session that it was made of, file by file.
+
+The prearchive shows no SOP Instance UIDs (contract xnat-import 6.2), and anonymisation may change sizes when a session
+is archived. The names of files stay: XNAT makes them of the UIDs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xnatctl.api import NotFound, ServerError, listing, prearchive
+
+if TYPE_CHECKING:
+    from xnatctl.api import PrearchiveRef, XnatClient
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """How many DICOM files waited, and the names of those that the session does not hold.
+
+    `before` counts those whose names the session held before, so that they prove nothing.
+    """
+
+    files: int
+    missing: tuple[str, ...]
+    before: int
+
+
+def waiting_files(client: XnatClient, ref: PrearchiveRef) -> Counter[str] | None:
+    """The names of the DICOM files of a row, each with its number; None when the server cannot read the row.
+
+    The server reads it first where it has not done so.
+    """
+    try:
+        return prearchive.dicom_names(client, ref)
+    except NotFound:
+        pass
+    try:
+        prearchive.build(client, ref)
+        return prearchive.dicom_names(client, ref)
+    except (NotFound, ServerError):
+        return None
+
+
+def archived_files(client: XnatClient, session_id: str, waiting: Counter[str]) -> Counter[str]:
+    """Which of the names that wait the DICOM files of an archived session have, each with its number."""
+    if not waiting or not listing.scans(client, session_id):
+        return Counter()  # a server may answer 500 where there is nothing to list
+    return listing.dicom_file_names(client, session_id, waiting)
+
+
+def compare(waiting: Counter[str], before: Counter[str], after: Counter[str]) -> Compared:
+    """What the session holds of what waited."""
+    return Compared(
+        files=waiting.total(),
+        missing=tuple(sorted((waiting - after).elements())),
+        before=(waiting & before).total(),
+    )

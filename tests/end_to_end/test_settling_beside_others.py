@@ -1,0 +1,287 @@
+"""Others act on the server while an upload settles: no study ends in the session of another, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+
+import pytest
+from children import HANGS
+
+from xnatctl.testing import write_exam
+from xnatctl_sandbox.state import Subject
+
+pytestmark = pytest.mark.once
+STAGED, DIRECT = "1.8.3", "1.8.11"
+NAMES = ("-P", "DEMO", "-S", "s", "-E", "e", "-o", "json")
+ARCHIVE = {"method": "POST", "path": "/services/archive"}
+BUILD = {"method": "POST", "path": "/data/prearchive/"}
+
+
+@pytest.fixture
+def ours(tmp_path):
+    """Two series of four instances."""
+    return write_exam(tmp_path / "ours", series=2, instances=4, seed=5, clutter=False)
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """Another study: two series of three instances."""
+    return write_exam(tmp_path / "theirs", series=2, instances=3, seed=99, clutter=False)
+
+
+@pytest.fixture
+def start(nursery, environment, alice):
+    """Starts an upload in a process of its own."""
+
+    def begin(directory, *more, env=alice, verb="upload"):
+        words = ("-m", "xnatctl", "session", verb, str(directory), *NAMES, *more)
+        return nursery.start(*words, env={**environment, **env})
+
+    return begin
+
+
+@pytest.fixture
+def archive_as(xnatctl, sandbox, elsewhere):
+    """Another person archives a study under the label, from the prearchive, where it waited under another."""
+
+    def act(directory):
+        names = ("-P", "DEMO", "-S", "s", "-E", "waiting")
+        done = xnatctl("session", "upload", directory, *names, "--prearchive", env=elsewhere)
+        assert done.code == 0, done.err
+        row = sandbox.state.prearchive[-1]
+        done = xnatctl("prearchive", "archive", "DEMO", row.timestamp, row.folder, "--label", "e", env=elsewhere)
+        assert done.code == 0, done.err
+
+    return act
+
+
+@pytest.fixture
+def held_up(sandbox):
+    """Runs an upload that the server holds up at a call, acts, and lets it go on; exit code and report."""
+
+    def run(begin, match, action, *, nth=1):
+        sandbox.faults.load([{"match": match, "nth": nth, "action": "delay", "seconds": HANGS}])
+        (rule,) = sandbox.faults._rules
+        running = begin()
+        while not rule["_done"]:
+            time.sleep(0.005)
+            assert running.poll() is None, running.err
+        action()
+        sandbox.faults.end()
+        return finish(running)
+
+    return run
+
+
+def finish(running):
+    out, err = running.communicate()
+    assert b"Traceback" not in err, err
+    return running.wait(), json.loads(out)
+
+
+def held(sandbox, place, label="e"):
+    """SHA-256 by SOP Instance UID of what the server holds there."""
+    return {
+        entry["sop_instance_uid"]: entry["sha256"]
+        for entry in sandbox.instances()
+        if entry["place"] == place and entry["session"] == label and (entry["catalogued"] or place != "archive")
+    }
+
+
+def imports(sandbox):
+    return len([r for r in sandbox.requests if "services/import" in r["path"]])
+
+
+def named_commands(error):
+    """The commands that a hint tells to run."""
+    return [shlex.split(words.partition(" or ")[0]) for words in error["hint"].split("xnatctl ")[1:]]
+
+
+def is_refused_until_decided(error, sandbox, ours):
+    """The error names both studies' places, and nothing was merged."""
+    assert (error["exit_code"], error["code"]) == (6, "not-archived"), error
+    (row,) = [row for row in sandbox.state.prearchive if row.tag == ours.study_instance_uid]
+    assert f"DEMO {row.timestamp} {row.folder}" in error["message"]
+    assert held(sandbox, "prearchive") == ours.digests
+    return row
+
+
+@pytest.mark.parametrize("verb", ["upload", "upload --split-studies", "upload-exam"])
+def test_another_study_takes_the_label_during_a_direct_archive(
+    xnatctl, sandbox, alice, ours, theirs, start, archive_as, held_up, verb
+):
+    verb, *more = verb.split()
+    end = {"method": "POST", "path": f"/xapi/direct-archive/.*{ours.study_instance_uid}"}
+    code, report = held_up(lambda: start(ours.directory, *more, verb=verb), end, lambda: archive_as(theirs.directory))
+    assert code == 6, report["error"]
+    row = is_refused_until_decided(report["error"], sandbox, ours)
+    assert held(sandbox, "archive") == theirs.digests
+    assert f"study {theirs.study_instance_uid}" in report["error"]["message"]
+    # Again: a person has to decide, and reads what about. Nothing is sent meanwhile.
+    before = imports(sandbox)
+    again = xnatctl("session", verb, ours.directory, *NAMES, *more, env=alice)
+    assert (again.code, imports(sandbox)) == (7, before), again.err
+    assert row.timestamp in again.document["error"]["hint"], again.document["error"]
+    # The command that the error names does what it says.
+    delete, archive = named_commands(report["error"])
+    assert delete[:2] == ["prearchive", "delete"]
+    assert xnatctl(*archive, env=alice).code == 0
+    assert held(sandbox, "archive", "e_2") == ours.digests
+    assert held(sandbox, "archive") == theirs.digests
+
+
+@pytest.mark.parametrize("policy", ["delete", "append", "none"])
+@pytest.mark.parametrize("call", [ARCHIVE, BUILD], ids=["between-look-and-call", "before-the-look"])
+def test_another_study_takes_the_label_while_a_session_is_staged(
+    sandbox, ours, theirs, start, archive_as, held_up, call, policy
+):
+    sandbox.state.version = STAGED
+    begin = lambda: start(ours.directory, "--overwrite", policy)  # noqa: E731
+    code, report = held_up(begin, call, lambda: archive_as(theirs.directory))
+    assert code == 6, report["error"]
+    is_refused_until_decided(report["error"], sandbox, ours)
+    assert held(sandbox, "archive") == theirs.digests
+
+
+def test_our_session_is_deleted_and_another_study_takes_its_label(
+    xnatctl, sandbox, alice, ours, theirs, start, archive_as, held_up
+):
+    """The session of our study was there before the first byte, and is another one before the commit."""
+    assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
+
+    def act():
+        (old,) = sandbox.state.experiments.values()
+        sandbox.remove_experiment(old)
+        archive_as(theirs.directory)
+
+    code, report = held_up(lambda: start(ours.directory, "--no-resume"), BUILD, act)
+    assert code == 6, report["error"]
+    is_refused_until_decided(report["error"], sandbox, ours)
+    assert held(sandbox, "archive") == theirs.digests
+
+
+def test_our_session_is_given_to_another_subject_meanwhile(xnatctl, sandbox, alice, ours, start, held_up):
+    assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
+
+    def act():
+        sandbox.state.subjects["XNAT_S9"] = Subject(id="XNAT_S9", label="other", project="DEMO")
+        (session,) = sandbox.state.experiments.values()
+        session.subject_id = "XNAT_S9"
+
+    code, report = held_up(lambda: start(ours.directory, "--no-resume"), BUILD, act)
+    assert code == 6, report["error"]
+    is_refused_until_decided(report["error"], sandbox, ours)
+    assert "subject other" in report["error"]["message"]
+
+
+def test_the_same_study_appears_between_look_and_call_and_is_completed(
+    sandbox, ours, start, archive_as, held_up, assert_exactly
+):
+    """XNAT refuses what is there already; a second look shows the same study, and `delete` replaces what matches."""
+    sandbox.state.version = STAGED
+    half = ours.directory / "series 1"
+    code, report = held_up(lambda: start(ours.directory), ARCHIVE, lambda: archive_as(half))
+    assert code == 0, report["error"]
+    assert_exactly(sandbox, ours.digests, place="archive", label="e")
+
+
+@pytest.mark.parametrize("version", [STAGED, DIRECT])
+def test_none_leaves_a_session_alone_that_the_same_study_got_meanwhile(
+    xnatctl, sandbox, alice, ours, start, archive_as, held_up, version
+):
+    sandbox.state.version = version
+    call = BUILD if version == STAGED else {"method": "POST", "path": "/xapi/direct-archive"}
+    half, mine = ours.directory / "series 1", ours.directory / "series 2"
+    code, report = held_up(lambda: start(mine, "--overwrite", "none"), call, lambda: archive_as(half))
+    assert code == 6, report["error"]
+    first = {uid for uid, one in ours.instances.items() if "series 1" in str(one.path)}
+    assert set(held(sandbox, "archive")) == first
+    assert set(held(sandbox, "prearchive")) == set(ours.instances) - first
+    before = imports(sandbox)
+    again = xnatctl("session", "upload", mine, *NAMES, "--overwrite", "none", env=alice)
+    assert (again.code, imports(sandbox)) == (7, before), again.err
+
+
+def test_none_says_so_when_xnat_merges_all_the_same(xnatctl, sandbox, alice, ours, start, archive_as, held_up):
+    """Between the last look and the call; XNAT has no call that refuses this. A rerun finds its own session."""
+    sandbox.state.version = STAGED
+    half, mine = ours.directory / "series 1", ours.directory / "series 2"
+    code, report = held_up(lambda: start(mine, "--overwrite", "none"), ARCHIVE, lambda: archive_as(half))
+    assert code == 6, report["error"]
+    assert "4 files that this upload did not send" in report["error"]["message"]
+    assert held(sandbox, "archive") == ours.digests
+    again = xnatctl("session", "upload", mine, *NAMES, "--overwrite", "none", env=alice)
+    assert again.code == 0, again.err
+
+
+def test_none_refuses_what_others_left_in_the_prearchive(xnatctl, sandbox, alice, elsewhere, ours, theirs):
+    none = ("session", "upload", ours.directory, *NAMES, "--overwrite", "none")
+    for directory in (ours.directory / "series 1", theirs.directory):
+        assert xnatctl("session", "upload", directory, *NAMES, "--prearchive", env=elsewhere).code == 0
+        before = imports(sandbox)
+        done = xnatctl(*none, env=alice)
+        assert (done.code, imports(sandbox)) == (7, before), done.err
+        (row,) = sandbox.state.prearchive
+        assert row.timestamp in done.document["error"]["message"]
+        assert xnatctl("prearchive", "delete", "DEMO", row.timestamp, row.folder, "--yes", env=alice).code == 0
+    assert xnatctl(*none, env=alice).code == 0
+
+
+def test_none_completes_a_row_of_its_own(xnatctl, sandbox, alice, ours, assert_exactly):
+    """Interrupted before the commit, with and without an answer to what was sent."""
+    none = ("session", "upload", ours.directory, *NAMES, "--overwrite", "none", "--workers", "1")
+    sandbox.state.version = STAGED
+    sandbox.faults.load([{"match": {"path": "/services/archive"}, "action": "status", "status": 400}])
+    assert xnatctl(*none, env=alice).code == 6
+    sandbox.faults.end()
+    done = xnatctl(*none, env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, ours.digests, place="archive", label="e")
+
+
+@pytest.fixture
+def together(sandbox, start, alice, elsewhere):
+    """Two uploads that have looked at the server before either sends; exit codes and reports."""
+
+    def run(first, second, *more):
+        match = {"method": "POST", "path": "/services/import"}
+        sandbox.faults.load([{"match": match, "nth": [1, 2], "action": "delay", "seconds": HANGS}])
+        (rule,) = sandbox.faults._rules
+        running = [start(first, *more), start(second, *more, env=elsewhere)]
+        while rule["_done"] < 2:
+            time.sleep(0.005)
+            for each in running:
+                assert each.poll() is None, each.err
+        sandbox.faults.end()
+        return [finish(each) for each in running]
+
+    return run
+
+
+@pytest.mark.parametrize("version", [STAGED, DIRECT])
+def test_two_studies_that_start_together_under_one_label(sandbox, ours, theirs, together, version):
+    sandbox.state.version = version
+    results = together(ours.directory, theirs.directory)
+    assert sorted(code for code, _ in results) == [0, 6], [report["error"] for _, report in results]
+    winner, loser = (ours, theirs) if results[0][0] == 0 else (theirs, ours)
+    assert held(sandbox, "archive") == winner.digests
+    assert held(sandbox, "prearchive") == loser.digests
+
+
+@pytest.mark.parametrize("version", [STAGED, DIRECT])
+def test_one_study_that_two_machines_send_together_is_complete_in_the_end(
+    xnatctl, sandbox, alice, elsewhere, ours, together, assert_exactly, version
+):
+    sandbox.state.version = version
+    results = together(ours.directory, ours.directory)
+    codes = [code for code, _ in results]
+    assert 0 in codes or sandbox.instances(), codes
+    for env in (alice, elsewhere):
+        for _ in range(2):
+            done = xnatctl("session", "upload", ours.directory, *NAMES, env=env)
+            if done.code == 0:
+                break
+        assert done.code == 0, (codes, done.err)
+    assert_exactly(sandbox, ours.digests, place="archive", label="e")
