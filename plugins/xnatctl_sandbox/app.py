@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from werkzeug import Request, Response
 from werkzeug.exceptions import ClientDisconnected
 
-from . import faults
+from . import fault_answers, faults
 from .accounts import Accounts, HttpSession, Refused
 from .alias_tokens import AliasTokens
 from .answers import Call, StatusError, escape_parameter, status_page, text
@@ -124,7 +124,7 @@ class Application:
         if rule is not None and rule["action"] in faults.AFTER:
             if rule["action"] == "store-then-cut":
                 raise faults.Cut
-            return faults.status(rule, request)
+            return fault_answers.status(rule, request)
         return response
 
     def _handle(self, request: Request, fault: Mapping[str, Any] | None) -> Response:

@@ -82,7 +82,7 @@ class Archiver:
         for refusal in problems(state, row, files, where, policy):
             raise refusal
         files = self._scripted(where.project, row, files)
-        subject = where.subject or self._new_subject(where.project, where.subject_label, login)
+        subject = where.subject or self.new_subject(where.project, where.subject_label, login)
         experiment = where.existing
         if experiment is None:
             experiment = self._new_experiment(where.project, where.label, subject, study_of(row, files), files, login)
@@ -104,7 +104,8 @@ class Archiver:
 
     # making
 
-    def _new_subject(self, project: str, label: str, login: str | None) -> Subject:
+    def new_subject(self, project: str, label: str, login: str | None = None) -> Subject:
+        """A subject of this label."""
         state = self._state
         subject = Subject(
             id=state.new_subject_id(), label=label, project=project, inserted=state.clock.now(), inserted_by=login or ""
@@ -232,7 +233,7 @@ class Archiver:
                 return
             label = clean(row.subject) or "unknown"
             subject = next((s for s in self._state.subjects_of(row.project) if s.label.lower() == label.lower()), None)
-            subject = subject or self._new_subject(row.project, label, login)
+            subject = subject or self.new_subject(row.project, label, login)
             study = next((file.study_instance_uid for file in files.values()), row.tag)
             experiment = self._new_experiment(row.project, row.name, subject, study, files, login)
             for path, file in files.items():

@@ -71,7 +71,9 @@ def catalog_document(resource: Resource) -> str:
     spaces = 'xmlns:cat="http://nrg.wustl.edu/catalog" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
     lines.append(f"<cat:{kind} {spaces}>")
     lines.append("<cat:entries>")
-    for entry in resource.entries.values():
+    for name, entry in resource.entries.items():
+        if name in resource.uncatalogued:
+            continue
         attributes = {"URI": entry.path, "name": entry.path, "digest": entry.md5}
         if entry.uid:
             attributes |= {"xsi:type": "cat:dcmEntry", "UID": entry.uid, "instanceNumber": entry.instance_number or ""}

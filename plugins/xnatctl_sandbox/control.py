@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from werkzeug import Request, Response
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from . import anonymising
 from .answers import answer_json, text
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Control:
         sandbox = self._sandbox
         try:
             match name:
+                case "act":
+                    return answer_json(self._act(request.get_json()))
                 case "clock":
                     sandbox.advance_clock(float(request.args.get("advance", "0")))
                 case "tick":
@@ -59,12 +62,27 @@ class Control:
             return text(str(error), 400)
         return text("")
 
+    def _act(self, values: Any) -> object:
+        """One action of `Others`: `do` is its name, the rest are its arguments."""
+        actions = self._sandbox.others.actions()
+        if not isinstance(values, dict) or values.get("do") not in actions:
+            raise ValueError(f'Send a JSON object whose "do" is one of {", ".join(sorted(actions))}.')
+        arguments = {name: value for name, value in values.items() if name != "do"}
+        try:
+            return actions[values["do"]](**arguments)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        except OSError as error:
+            raise ValueError(f"{error.filename}: {error.strerror}") from None
+
     def _switch(self, values: Mapping[str, Any]) -> None:
         if not isinstance(values, dict):
             raise ValueError("Switches are one JSON object: name to value.")  # noqa: TRY004 - a mistake of the script
         known = {field.name for field in fields(self._sandbox.switches)}
         if unknown := set(values) - known:
             raise ValueError(f"There is no switch {', '.join(sorted(unknown))}.")
+        for script in (values.get("site_script", {}), *values.get("project_scripts", {}).values()):
+            anonymising.check(script)
         for name, value in values.items():
             setattr(self._sandbox.switches, name, set(value) if isinstance(value, list) else value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import random
 import re
@@ -11,22 +10,16 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
-from http import HTTPStatus
 from typing import Any
 
 from werkzeug import Request, Response
 
-_PROXY_PAGE = (
-    "<html>\r\n<head><title>{0} {1}</title></head>\r\n<body>\r\n"
-    "<center><h1>{0} {1}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-)
-#: As XNAT says everything that it says of a failure (contract xnat-import 3.1).
-_STATUS_PAGE = "<html>\n<head>\n   <title>Status page</title>\n</head>\n<body>\n<h3>{0}</h3>\n</body>\n</html>\n"
-_LOGIN_PAGE = "<!DOCTYPE html>\n<html><head><title>XNAT Login</title></head><body>Please log in.</body></html>"
+from . import fault_answers
 
 #: Actions that let the request do its work first.
 AFTER = frozenset({"store-then-cut", "store-then-status"})
-#: What happens to the files of a PUT: the request is carried out, and answered as if all were well or not (4.4, 4.7).
+#: What happens to the files of a PUT or of an import: the request is carried out, and answered as if all were well or
+#: not (4.4, 4.7).
 STORING = frozenset({"catalog-conflict", "lose-file", "truncate-file"})
 _PAGE = frozenset({"status", "page", "text", "headers", "read"})
 #: Everything that can be done to an HTTP request.
@@ -44,8 +37,11 @@ ACTIONS: Mapping[str, frozenset[str]] = {
     "catalog-conflict": frozenset(),
     "lose-file": frozenset({"members"}),
     "truncate-file": frozenset({"members", "bytes"}),
+    "echo": frozenset({"status", "where"}),
+    "flood": frozenset({"status", "type", "head", "unit", "count", "tail"}),
 }
-_NUMBERS = frozenset({"bytes", "probability", "seconds", "status", "times"})
+_WHERE = ("body", "headers", "both")
+_NUMBERS = frozenset({"bytes", "count", "probability", "seconds", "status", "times"})
 _PATTERNS = frozenset({"members", "sop_classes", "transfer_syntaxes"})
 _CONDITIONS = frozenset({"match", "nth", "per", "probability", "seed", "times", "action"})
 
@@ -118,6 +114,8 @@ class Faults:
                 raise ValueError(  # noqa: TRY004 - a mistake of the script, like the others
                     f"The {name} of the fault {action} is a number, not {rule[name]!r}."
                 )
+        if rule.get("where", "body") not in _WHERE:
+            raise ValueError(f"The where of the fault {action} is one of {', '.join(_WHERE)}, not {rule['where']!r}.")
         patterns = {**rule.get("match", {}), **{name: rule[name] for name in _PATTERNS & set(rule)}}
         for name, pattern in patterns.items():
             try:
@@ -173,27 +171,7 @@ def before(rule: Mapping[str, Any], request: Request) -> Response | None:
     if action == "hold":
         rule["_over"].wait(float(rule.get("seconds", 60)))
         raise Cut
-    if action == "redirect":
-        return Response("", int(rule.get("status", 302)), {"Location": rule.get("location", "/app/template/Login.vm")})
-    return status(rule, request)
-
-
-def status(rule: Mapping[str, Any], request: Request) -> Response:
-    """A status with a page of the named kind; the body is read first, as a proxy that buffers does."""
-    if rule.get("read", True):
-        while request.stream.read(1 << 18):
-            pass
-    code = int(rule.get("status", 200 if rule.get("page") == "login" else 503))
-    page = rule.get("page", "proxy")
-    said = str(rule.get("text", ""))
-    pages = {"plain": said, "login": _LOGIN_PAGE, "xnat": _STATUS_PAGE.format(html.escape(said))}
-    body = pages.get(page, _PROXY_PAGE.format(code, _phrase(code)))
-    kind = "text/html" if page != "plain" else "text/plain"
-    return Response(body, code, rule.get("headers"), content_type=kind)
-
-
-def _phrase(code: int) -> str:
-    return "Gateway Time-out" if code == 504 else HTTPStatus(code).phrase  # as nginx writes it
+    return fault_answers.answer(rule, request)
 
 
 def cut(sock: socket.socket, *, reset: bool) -> None:

@@ -68,7 +68,9 @@ class Files:
                 (parent, resource, entry)
                 for parent, resource in chosen
                 for entry in resource.entries.values()
-                if entry.path.startswith(prefix) and self._wanted(call, entry, prefix)
+                if entry.path not in resource.unlisted
+                and entry.path.startswith(prefix)
+                and self._wanted(call, entry, prefix)
             ]
             if index := call.query("index"):
                 return self._indexed(call, found, index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -105,10 +106,11 @@ class Importing:
         state = self._state
         if handler == "gradual-DICOM":
             wish = wish_from(project_of(parameters, state), call.login, handler, state.version_tuple)
+            wish = replace(wish, fault=call.fault)
             uri = self._receiver.file(name, stream, wish)
             return [uri] if uri else []
         meant = expanded(parameters, state)
-        wish = wish_from(meant, call.login, handler, state.version_tuple)
+        wish = replace(wish_from(meant, call.login, handler, state.version_tuple), fault=call.fault)
         if handler == "SI":
             return self._si.run(call, name, stream, wish, meant)
         # `dest` commits, but only an `action` of the request's own tolerates unparsable files (3.3).

@@ -53,6 +53,8 @@ def save(state: State) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, set):
+        return sorted(value)
     return str(value) if isinstance(value, Path) else vars(value)
 
 
@@ -97,7 +99,8 @@ def _scp(entry: Mapping[str, Any]) -> ScpInstance:
 
 def _resource(entry: Mapping[str, Any]) -> Resource:
     entries = {name: FileEntry(**fields) for name, fields in entry["entries"].items()}
-    return Resource(**{**entry, "directory": Path(entry["directory"]), "entries": entries})
+    names = {name: set(entry.get(name, ())) for name in ("unlisted", "uncatalogued")}
+    return Resource(**{**entry, **names, "directory": Path(entry["directory"]), "entries": entries})
 
 
 def _experiment(entry: Mapping[str, Any]) -> Experiment:

@@ -190,7 +190,7 @@ class PrearchiveRest:
                 return Response(path.read_bytes(), 200, content_type="application/octet-stream")
             base = f"/data/prearchive/projects/{row.project}/{row.timestamp}/{row.folder}/scans/{pieces[0]}"
             listed: list[dict[str, object]] = [
-                {"Name": name, "Size": file.size, "URI": f"{base}/resources/DICOM/files/{name}"}
+                {"Name": name, "Size": _size(row, file), "URI": f"{base}/resources/DICOM/files/{name}"}
                 for file in files
                 for name in [file.path.rpartition("/")[2]]
             ]
@@ -269,6 +269,12 @@ class PrearchiveRest:
         except ArchiveRefused as refusal:
             raise StatusError(500, f"Operation Failed: {refusal.reason}") from None
         return Response(archiver.archive_uri(self._state, experiment), 301, content_type="text/plain")
+
+
+def _size(row: PrearchiveRow, file: Received) -> int:
+    """Of the file itself, which may have changed since it was catalogued."""
+    path = row.directory / file.path
+    return path.stat().st_size if path.is_file() else file.size
 
 
 def _zipped(row: PrearchiveRow) -> Response:

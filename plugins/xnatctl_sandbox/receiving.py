@@ -25,7 +25,7 @@ from .answers import StatusError
 from .routing import COMMENTS, Header, Routing
 from .rows import Rows
 from .state import DirectRow, PrearchiveRow, Received, State
-from .streams import Damaged, Readable
+from .streams import Damaged, Readable, Shortened
 from .switches import Switches
 from .wishes import Wish
 
@@ -74,6 +74,10 @@ class Receiver:
     def file(self, name: str, stream: Readable, wish: Wish) -> str | None:
         """File one object; returns its session's URI, None when it was dropped in silence. Raises StatusError 400."""
         temporary = self._incoming / f"{self._state.next_number('incoming')}.part"
+        fault = wish.fault if wish.fault is not None and re.search(wish.fault.get("members", ""), name) else {}
+        if fault.get("action") == "truncate-file":
+            stream = Shortened(stream, int(fault.get("bytes", 0)))
+        wish = replace(wish, fault=fault)
         try:
             try:
                 sent = _spool(stream, temporary)
@@ -159,7 +163,8 @@ class Receiver:
             self._busy.add(target)
         try:
             path = target.relative_to(row.directory).as_posix()
-            if received.sop_instance_uid in self._switches.lost_instances:
+            lost = wish.fault is not None and wish.fault.get("action") == "lose-file"
+            if lost or received.sop_instance_uid in self._switches.lost_instances:
                 return True
             self._switches.pause("write_seconds")  # a slow disk, the file being locked: a test's switch
             stored = self._store(name, temporary, head, replace(received, path=path), row)

@@ -1,7 +1,7 @@
 """The DICOM Receiver: associations, C-ECHO, C-STORE into the prearchive (contract xnat-api 5).
 
-Written with pynetdicom, in the sandbox's process. An object is filed before it is answered; the bytes of its data set
-are kept as they came, only the file meta information is ours.
+Written with pynetdicom, in the sandbox's process. An object is filed before it is answered, with file meta information
+of ours, by the same importer as objects that come by HTTP: the head of its data set is written anew, the rest copied.
 """
 
 from __future__ import annotations
@@ -236,10 +236,10 @@ class DicomScp:
             self._wait(assoc, float(rule.get("seconds", 1)))
         status, comment = SUCCESS, ""
         if stores(rule) and scp is not None:
-            status, comment = self._file(event, known, scp, entry)
+            status, comment = self._file(event, known, scp, entry, rule or {})
         if rule is not None and rule["action"] == "status":
             status, comment = int(rule.get("status", CANNOT_UNDERSTAND)), str(rule.get("comment", ""))
-        elif rule is not None and rule["action"] != "delay":
+        elif rule is not None and rule["action"] not in ("delay", "truncate"):
             self._break(assoc, rule)
             return _response(CANNOT_UNDERSTAND, "")  # nobody reads it
         entry["status"] = status
@@ -256,7 +256,9 @@ class DicomScp:
             self._wait(assoc, float(rule.get("seconds", 3600)))
         assoc.abort()
 
-    def _file(self, event: Any, known: Association, scp: ScpInstance, entry: Mapping[str, Any]) -> tuple[int, str]:
+    def _file(
+        self, event: Any, known: Association, scp: ScpInstance, entry: Mapping[str, Any], rule: Mapping[str, Any]
+    ) -> tuple[int, str]:
         """(status, comment): 0000 also for what a filter drops; C000 for whatever the importer refuses."""
         state = self._sandbox.state
         login = str(state.site["receivedFileUser"])
@@ -270,13 +272,17 @@ class DicomScp:
             rules=scp.routing if scp.routing_enabled else NO_RULES,
             sender=known.calling,
         )
-        with event.request.DataSet.getbuffer() as data:
+        with event.request.DataSet.getbuffer() as whole:
+            end = int(rule.get("bytes", 0)) if rule.get("action") == "truncate" else len(whole)
+            data = whole[:end]
             try:
                 self._sandbox.receiver.file("null", _Part10(_head(entry, known.calling), data), wish)
             except StatusError as error:
                 return CANNOT_UNDERSTAND, error.description
             except Exception as error:  # noqa: BLE001 - no trouble of the server gets through as itself (5.3)
                 return CANNOT_UNDERSTAND, str(error) or type(error).__name__
+            finally:
+                data.release()
         return SUCCESS, ""
 
 

@@ -31,6 +31,7 @@ ON_STORE: Mapping[str, frozenset[str]] = {
     "hold": frozenset({"seconds"}),  # no answer; at the end the association is aborted
     "store-then-hold": frozenset({"seconds"}),
     "delay": frozenset({"seconds"}),
+    "truncate": frozenset({"bytes"}),  # so much of the data set is filed; a negative number is missing at its end
 }
 ACTIONS: Mapping[str, frozenset[str]] = {**ON_REQUEST, **ON_STORE}
 
@@ -46,7 +47,7 @@ REJECTIONS: Mapping[str, tuple[int, int, int]] = {
 
 def stores(rule: Mapping[str, Any] | None) -> bool:
     """True when the object is filed although this rule applies."""
-    if rule is None or rule["action"] == "delay":
+    if rule is None or rule["action"] in ("delay", "truncate"):
         return True
     if rule["action"] == "status":
         status = int(rule.get("status", 0xC000))

@@ -21,6 +21,7 @@ from .app import Application
 from .archiver import Archiver
 from .direct import Direct
 from .keeping import load, save
+from .others import Others
 from .prearchive import Jobs, Prearchive
 from .receiving import Receiver
 from .state import DirectRow, Experiment, PrearchiveRow, Project, ScpInstance, State, User
@@ -131,6 +132,7 @@ class Sandbox:
         self.archiver = Archiver(self)
         self.prearchive = Prearchive(self)
         self.direct = Direct(self)
+        self.others = Others(self)
         self._application = Application(self)
         self._jobs = Jobs(self)
         with ExitStack() as undo:  # nothing is left behind when a port is taken

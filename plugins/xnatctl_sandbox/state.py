@@ -129,6 +129,8 @@ class Resource:
     file_size: int | None = None
     version: int = 0  # counts what is written to the catalog
     counted: int = -1  # the version whose files the two numbers are of
+    unlisted: set[str] = field(default_factory=set)  # entries that file listings leave out: a fault
+    uncatalogued: set[str] = field(default_factory=set)  # entries that the catalog document leaves out: a fault
 
     def count(self) -> None:
         """Bring the database's numbers up to date."""

@@ -20,7 +20,7 @@ from . import bodies
 from .answers import Call, StatusError, is_true, text
 from .parents import Parent, Parents, named
 from .state import FileEntry, Resource
-from .streams import Damaged, Readable, entries, format_of
+from .streams import Damaged, Readable, Shortened, entries, format_of
 
 if TYPE_CHECKING:
     from .server import Sandbox
@@ -111,8 +111,8 @@ class Storing:
                 pass
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        limit = int(work.fault.get("bytes", 0)) if action == "truncate-file" else None
-        size, digest = _write(target, data, limit)
+        sent = Shortened(data, int(work.fault.get("bytes", 0))) if action == "truncate-file" else data
+        size, digest = _write(target, sent)
         name = path.rpartition("/")[2]
         if name.endswith("_catalog.xml") or name.startswith(".~lock-"):
             return  # stored, never catalogued (4.5)
@@ -225,12 +225,10 @@ def _extracted(stream: Readable, kind: str) -> Iterator[tuple[str, Readable | No
         raise StatusError(400 if error.name else 500, str(error)) from None
 
 
-def _write(target: Path, data: Readable, limit: int | None) -> tuple[int, str]:
+def _write(target: Path, data: Readable) -> tuple[int, str]:
     size, digest = 0, hashlib.md5(usedforsecurity=False)
     with target.open("wb") as out:
         while piece := data.read(_BLOCK):
-            if limit is not None:
-                piece = piece[: max(0, limit - size)]
             out.write(piece)
             digest.update(piece)
             size += len(piece)

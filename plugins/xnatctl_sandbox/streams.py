@@ -200,6 +200,25 @@ class _Inflated:
             pass
 
 
+class Shortened:
+    """A stream of which so many bytes come through; of a negative number, so many are missing at the end."""
+
+    def __init__(self, stream: Readable, count: int) -> None:
+        if count < 0:
+            whole = b"".join(iter(lambda: stream.read(1 << 18), b""))
+            stream, count = io.BytesIO(whole), max(0, len(whole) + count)
+        self._stream, self._left = stream, count
+
+    def read(self, size: int = -1, /) -> bytes:
+        """What is let through; the rest is read and dropped at the end."""
+        if self._left > 0 and (piece := self._stream.read(self._left if size < 0 else min(size, self._left))):
+            self._left -= len(piece)
+            return piece
+        while self._stream.read(1 << 18):
+            pass
+        return b""
+
+
 def open_binary(data: bytes) -> BinaryIO:
     """Bytes as a stream."""
     return io.BytesIO(data)

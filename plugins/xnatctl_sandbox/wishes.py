@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .routing import NO_RULES, Expressions
 from .state import PrearchiveRow
@@ -29,6 +30,7 @@ class Wish:
     rules: Expressions = NO_RULES  # of the DICOM receiver it came in by
     own: list[PrearchiveRow] | None = None  # the rows that may be joined, and where new ones are noted; None = any
     sender: str = ""  # calling AE title
+    fault: Mapping[str, Any] | None = None  # a scripted fault of what is stored
 
 
 def wish_from(parameters: Mapping[str, str], login: str | None, handler: str, version: tuple[int, ...]) -> Wish:
