@@ -166,7 +166,7 @@ class AwaitLeg:
         destination = self._course.plan.destination
         row, visible = None, True
         try:
-            rows = [row for row in prearchive.list_rows(self._client, destination.project) if self._is_awaited(row)]
+            rows = prearchive.list_rows(self._client, destination.project, self._is_awaited)
             self._rows |= {row.ref for row in rows}
             row = rows[0] if rows else None
         except PermissionDenied:
@@ -269,7 +269,7 @@ class AwaitLeg:
 
     def _rows_elsewhere(self, study: str) -> Sequence[PrearchiveRow]:
         try:
-            return [row for row in prearchive.list_rows(self._client) if row.tag == study]
+            return prearchive.list_rows(self._client, keep=lambda row: row.tag == study)
         except (NotFound, PermissionDenied, ServerError):
             return ()
 

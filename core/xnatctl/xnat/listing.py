@@ -215,7 +215,7 @@ def scans(client: XnatClient, session_id: str) -> list[ScanInfo]:
 
 def session_resources(client: XnatClient, session_id: str) -> list[ResourceInfo]:
     """The session's own resources and those of its scans."""
-    rows = client.table(url_path("/data/experiments", session_id, "resources"), {"all": "true"})
+    rows = client.table(url_path("/data/experiments", session_id, "resources"), {"all": "true"}, most=MOST_SHOWN)
     return [resource_of(row) for row in rows]
 
 

@@ -101,8 +101,18 @@ def find_resource(client: XnatClient, home: ResourceHome, label: str) -> Resourc
 def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInfo) -> dict[str, FileInfo]:
     """The files in the catalog of a resource, by path inside it (2.5). Raises ServerError for an unreadable catalog."""
     path = url_path(f"{home.path}/resources", resource.id, "files")
+    files: dict[str, FileInfo] = {}
+
+    def take() -> Callable[[Mapping[str, str]], None]:
+        files.clear()
+        return add
+
+    def add(row: Mapping[str, str]) -> None:
+        file = file_of(row)
+        files[file.path] = file
+
     try:
-        rows = client.table(path)
+        client.each_row(path, take)
     except NotFound as error:
         raise ServerError(
             f"{client.server} lists resource {resource.label} of {home.name}, but cannot read its catalog: "
@@ -110,7 +120,7 @@ def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInf
             hint="Ask the administrator to repair the catalog of the resource.",
             status=404,
         ) from error
-    return {file.path: file for file in map(file_of, rows)}
+    return files
 
 
 def begins_with(
