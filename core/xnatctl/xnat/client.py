@@ -58,6 +58,8 @@ LOGOUT_TIMEOUT = 10.0
 HASTY_TIMEOUT = 2.0
 #: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
 _KEEP_IDLE = 15.0
+#: What httpx sees of a `Location` header: it would parse it even though it follows none, and fail at what is no URL.
+_LOCATION = "x-unfollowed-location"
 
 
 @lru_cache(maxsize=64)
@@ -357,7 +359,8 @@ class XnatClient:
         url = self.server + call.target
         if body is None:
             reply = self._http.send(self._http.build_request(call.method, url, headers=headers), stream=True)
-            return Incoming(reply.status_code, reply.headers.multi_items(), reply.iter_raw(), reply.close)
+            pairs = [("location" if name == _LOCATION else name, value) for name, value in reply.headers.multi_items()]
+            return Incoming(reply.status_code, pairs, reply.iter_raw(), reply.close)
         raw = [*self._always, *((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items())]
         answer = self._wires.send(call.method, _target(url), raw, body)
         if log.wanted():
@@ -379,7 +382,10 @@ class _Transport(httpx.BaseTransport):
         assert isinstance(request.stream, httpx.SyncByteStream)
         target = request.url.raw_path.decode("ascii")
         answer = self._wires.send(request.method, target, request.headers.raw, request.stream)
-        return httpx.Response(status_code=answer.status, headers=answer.headers, stream=_Body(answer))
+        headers = [
+            (_LOCATION.encode() if name.lower() == b"location" else name, value) for name, value in answer.headers
+        ]
+        return httpx.Response(status_code=answer.status, headers=headers, stream=_Body(answer))
 
     def close(self) -> None:
         self._wires.close()

@@ -7,12 +7,11 @@ So what is stored is told by a listing, and by nothing else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from xnatctl.errors import NotFound, PermissionDenied, Refused, ServerError, TransportError
+from xnatctl.errors import NotFound, NotXnat, PermissionDenied, Refused, ServerError, TransportError
 from xnatctl.model.refs import ResourceRef, resource_label_problem
 from xnatctl.plugin.protocols import Body
 from xnatctl.xnat.client import XnatClient, url_path
@@ -269,9 +268,9 @@ def _put(
     if not text:
         return ()
     try:
-        document = json.loads(text)
+        document = reply.json()
         return tuple(str(name) for name in document["duplicates"])
-    except (ValueError, KeyError, TypeError):
+    except (NotXnat, KeyError, TypeError):
         raise TransportError(
             f"{client.server} took a file and answered something that XNAT does not say: {reply.said or 'not text'}."
         ) from None
