@@ -3,6 +3,7 @@
 ::
 
     XnatctlError                      1  unexpected
+    |-- OutOfMemory                   1  out-of-memory   a limit of the system was reached
     |-- UsageError                    2  usage
     |   `-- ConfigError               2  config
     |-- AuthenticationError           3  authentication
@@ -53,6 +54,19 @@ class XnatctlError(Exception):
 def exit_code_of(error: XnatctlError) -> int:
     """The exit code of an error: never 0, whatever the class of a plugin says."""
     return error.exit_code if 0 < error.exit_code < 256 else XnatctlError.exit_code
+
+
+class OutOfMemory(XnatctlError):
+    """The system gives this process no more memory, or no more threads."""
+
+    code = "out-of-memory"
+
+    def __init__(self, task: str = "go on") -> None:
+        super().__init__(
+            f"Out of memory: the limits of this process do not let it {task}.",
+            hint="Raise the limit (ulimit -v and -u, or that of the batch system), use fewer --workers, or upload "
+            "fewer files at once. The same command finishes an upload that had begun.",
+        )
 
 
 class UsageError(XnatctlError):

@@ -43,7 +43,7 @@ class Helper:
             return None
         try:
             said = json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _trouble(name, "did not answer with JSON") from None
         return _credential(said, name)
 

@@ -110,6 +110,6 @@ def _read(path: Path) -> _Kept | None:
             float(entry["expires"]),
             float(entry["stored"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return kept if _TOKEN.fullmatch(kept.token) else None

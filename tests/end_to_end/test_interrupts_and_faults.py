@@ -206,6 +206,96 @@ def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
     assert not sandbox._application.accounts.open_sessions("alice"), "the session was closed all the same"
 
 
+LOGOUT = {"match": {"method": "DELETE", "path": "JSESSION"}, "action": "hold", "seconds": 2 * HANGS}
+
+
+@pytest.fixture
+def interrupted(nursery, environment, sandbox, alice, exam):
+    """Upload, and send each signal when the server has seen a request; returns exit code, report and stderr."""
+
+    def run(*signals):
+        arguments = ["session", "upload", str(exam.directory), *UPLOAD, "--mode", "gradual", "-o", "json"]
+        running = nursery.start("-m", "xnatctl", *arguments, env={**environment, **alice})
+        for number, seen in signals:
+            while not any(seen(request) for request in list(sandbox.requests)):
+                time.sleep(0.01)
+                assert running.poll() is None, running.err
+            os.kill(running.pid, number)
+            time.sleep(0.6 if len(signals) > 1 else 0)  # sooner, it is the twin of the first
+        out, err = running.communicate()
+        assert b"Traceback" not in err
+        return running.returncode, json.loads(out), err.decode()
+
+    return run
+
+
+def logging_out(request):
+    return request["method"] == "DELETE"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_the_logout_lets_the_report_stand(interrupted, sandbox, exam, assert_exactly, number, code):
+    sandbox.faults.load([LOGOUT])
+    ended, report, said = interrupted((number, logging_out))
+    assert (ended, report["status"]) == (code, "complete")
+    assert "Interrupted while logging out" in said
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+
+
+@pytest.mark.once
+def test_a_second_signal_during_the_logout_lets_the_report_stand(interrupted, sandbox):
+    """The first one interrupts the upload; the second ends the program, if the logout has not ended by itself."""
+    sandbox.faults.load([LOGOUT, {"match": IMPORT, "nth": 2, "action": "hold", "seconds": 2 * HANGS}])
+    ended, report, _ = interrupted((signal.SIGINT, lambda r: "import" in r["path"]), (signal.SIGTERM, logging_out))
+    assert (ended in (130, 143), report["status"]) == (True, "interrupted")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_document_is_written_lets_it_be_whole(xnatctl, install, sandbox, alice, exam, number):
+    """A formatter that is interrupted between two lines."""
+    formatter = (
+        "import signal\nfrom xnatctl.api import FormatterSpec, hookimpl\n"
+        "class Slow:\n"
+        "    def render(self, document, stream):\n"
+        "        stream.write('first\\n')\n"
+        f"        signal.raise_signal({int(number)})\n"
+        "        stream.write('last\\n')\n"
+        "@hookimpl\ndef xnatctl_formatters():\n"
+        "    return [FormatterSpec(name='slow', summary='slow', target=f'{__name__}:Slow')]\n"
+    )
+    env = {**alice, **install("slow", formatter)}
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "slow", env=env)
+    assert done.out == "first\nlast\n"
+    assert done.code == 128 + number, done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.once
+def test_a_limit_of_memory_is_named(nursery, environment, sandbox, alice, exam):
+    """Under ulimit -v, whatever fails first: one sentence that says so, and the same command finishes."""
+    script = (
+        "import resource, sys\n"
+        "from xnatctl.cli.main import main\n"
+        "import xnatctl.cli.uploading, xnatctl.delivery.run, xnatctl.xnat.client\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "most = used + int(sys.argv.pop(1)) * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "main()\n"
+    )
+    codes = set()
+    for left in (1, 3, 6, 9, 14, 20, 30, 60):
+        arguments = ["session", "upload", str(exam.directory), *UPLOAD, "--no-resume", "--overwrite", "delete"]
+        running = nursery.start("-c", script, str(left), *arguments, env={**environment, **alice})
+        _, err = running.communicate()
+        codes.add(running.returncode)
+        assert b"Traceback" not in err, (left, err)
+        assert b"Unexpected" not in err, (left, err)
+        assert running.returncode in (0, 1, 5), (left, err)
+        assert not running.returncode or b"memory" in err.lower(), (left, err)
+    assert {0, 1} <= codes
+
+
 @pytest.mark.once
 def test_a_program_that_was_told_to_ignore_a_signal_does(environment, sandbox, alice, exam, assert_exactly):
     """`nohup xnatctl ... &`, and the terminal is closed."""

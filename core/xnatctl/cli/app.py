@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import xnatctl
+from xnatctl.cli import signals
 from xnatctl.cli.console import one_line, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.model.commands import reach
@@ -236,7 +237,11 @@ class App:
         return {"table": Extent.ROWS, "json": Extent.STREAMED}.get(name, Extent.WHOLE) if ours else Extent.WHOLE
 
     def render(self, document: Document) -> None:
-        """Print a document on stdout, or with `-q` its identifiers."""
+        """Print a document on stdout, or with `-q` its identifiers; a signal meanwhile takes effect at its end."""
+        with signals.held():
+            self._render(document)
+
+    def _render(self, document: Document) -> None:
         if self._identifiers_only:
             text = "".join(f"{one_line(identifier)}\n" for identifier in document.identifiers)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from xnatctl.cli import signals
 from xnatctl.cli.app import App, error_document
 from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
-from xnatctl.errors import ConfigError, Interrupted, UsageError, XnatctlError, exit_code_of, signal_of
+from xnatctl.errors import ConfigError, Interrupted, OutOfMemory, UsageError, XnatctlError, exit_code_of, signal_of
 
 
 class Root(LazyGroup):
@@ -75,12 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of the outcome."""
     open_streams()
     args = list(sys.argv[1:] if arguments is None else arguments)
-    code = run(args)
+    try:
+        code = run(args)
+    except (KeyboardInterrupt, Interrupted) as late:  # when all is said and closed
+        code = 128 + signal_of(late)
     gc.freeze()  # what is left goes with the process; looking through it once more would only take time
     sys.exit(code)
 
 
-def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
+def run(args: list[str]) -> int:
     """Run one command; returns its exit code and never raises what is foreseeable."""
     # A plan of many files is many objects that live to the end: looking through them again and again costs a fifth of
     # the time of an inventory, and finds nothing.
@@ -88,6 +92,26 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
     app = App()
     app.output = _early_output(args)
     signals.listen()
+    try:
+        code = _command(app, args)
+    except (KeyboardInterrupt, Interrupted) as late:  # while an error was being reported
+        code = 128 + signal_of(late)
+    return _close(app, code)
+
+
+def _close(app: App, code: int) -> int:
+    """Log out and close; returns the exit code. An interrupt cuts that short: what was said before stands."""
+    try:
+        app.close()
+    except (KeyboardInterrupt, Interrupted) as late:
+        say("Interrupted while logging out. What was reported before is complete.")
+        code = 128 + signal_of(late)
+    signals.ignore()
+    return code
+
+
+def _command(app: App, args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
+    """Run one command; every error is reported here."""
     try:
         code = Root().main(args, prog_name="xnatctl", standalone_mode=False, obj=app)
         return code if isinstance(code, int) else 0
@@ -107,8 +131,6 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
         return _status(error) if app.foreign_command else _end(app, _unexpected(app, error))
     except BaseException as error:  # noqa: BLE001 - the last resort: one line, and a file with the rest
         return _end(app, _unexpected(app, error))
-    finally:
-        app.close()
 
 
 def _usage(error: click.ClickException) -> UsageError:
@@ -153,6 +175,8 @@ def _status(error: SystemExit) -> int:
 
 def _unexpected(app: App, error: BaseException) -> XnatctlError:
     """One line for people; the traceback goes to a file of this user, or to the terminal with -v."""
+    if _is_lack_of_memory(error):
+        return OutOfMemory()
     import traceback
 
     from xnatctl import log
@@ -167,3 +191,18 @@ def _unexpected(app: App, error: BaseException) -> XnatctlError:
     except XnatctlError:
         return XnatctlError(f"Unexpected: {type(error).__name__}.", hint="Run again with -v to see where.")
     return XnatctlError(f"Unexpected: {type(error).__name__}.", hint=f"Where it happened is in {file}.")
+
+
+def _is_lack_of_memory(error: BaseException | None) -> bool:
+    """Whether the system refused memory, which a module that is being loaded may say in other words."""
+    while error is not None:
+        no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+        no_module = isinstance(error, ImportError) and any(text in str(error) for text in _NOT_MAPPED)
+        if isinstance(error, MemoryError) or no_memory or no_module:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+#: What the dynamic loader says when a library does not fit.
+_NOT_MAPPED = ("failed to map segment", "cannot allocate memory", "cannot create shared object descriptor")

@@ -14,7 +14,7 @@ from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.lane import Lane, TransportFactory
 from xnatctl.delivery.pace import Pace
 from xnatctl.delivery.retry import Pause, RetryPolicy
-from xnatctl.errors import Interrupted, signal_of
+from xnatctl.errors import Interrupted, OutOfMemory, signal_of
 from xnatctl.model.events import Event
 from xnatctl.model.outcome import ItemOutcome
 from xnatctl.model.plan import UploadItem
@@ -58,8 +58,7 @@ class Crew:
         self._running = count
         self._over.clear()
         try:
-            for thread in threads:
-                thread.start()
+            threads = self._start(threads)
             self._listen(threads)
         except (KeyboardInterrupt, Interrupted) as interrupt:
             self._interrupt(threads, give_up)
@@ -67,6 +66,21 @@ class Crew:
             raise Interrupted(message, signal_number=signal_of(interrupt)) from None
         if self._fault is not None:
             raise self._fault
+
+    def _start(self, threads: list[threading.Thread]) -> list[threading.Thread]:
+        """Start as many as the system allows; returns those. Raises OutOfMemory when it allows none."""
+        for number, thread in enumerate(threads):
+            try:
+                thread.start()
+            except RuntimeError as error:  # can't start new thread
+                if not number:
+                    raise OutOfMemory("start a thread") from error
+                with self._lock:
+                    self._running -= len(threads) - number
+                    if self._running == 0:
+                        self._over.set()
+                return threads[:number]
+        return threads
 
     def _worker(self, work: Callable[[], None]) -> None:
         try:

@@ -16,7 +16,7 @@ from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.pace import Pace
 from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, classify, outcome_for
 from xnatctl.delivery.work import Work
-from xnatctl.errors import JournalError, PluginUnavailable, XnatctlError
+from xnatctl.errors import JournalError, OutOfMemory, PluginUnavailable, XnatctlError
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
@@ -214,6 +214,8 @@ class Lane:
             raise
         except XnatctlError as error:
             said = _failed(batch, classify(error), error.message)
+        except MemoryError:
+            said = _failed(batch, FailureClass.FATAL, OutOfMemory("send").message)
         except BaseException as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
             said = _failed(batch, FailureClass.FATAL, _say(error))
         with self._lock:
@@ -294,7 +296,9 @@ def _say(error: BaseException) -> str:
     return f"the transport failed: {type(error).__name__}: {error}"
 
 
-def _fault(error: BaseException) -> PluginUnavailable:
+def _fault(error: BaseException) -> XnatctlError:
+    if isinstance(error, MemoryError):
+        return OutOfMemory()
     said = _say(error)
     return PluginUnavailable(
         f"{said[0].upper()}{said[1:]}.",

@@ -1,6 +1,6 @@
 """The HTTP client: one connection pool, one login, no surprises.
 
-The only module that imports httpx. No redirect is ever followed, HTML is never success, cookies stay with this
+No redirect is ever followed, HTML is never success, cookies stay with this
 server, and every failure becomes an error that says what happened (contract xnat-api 0, 1, 7).
 """
 
@@ -34,7 +34,8 @@ from xnatctl.xnat.replies import Incoming, Reply
 from xnatctl.xnat.rows import Feed, KeptRows, Rows, TooLong
 from xnatctl.xnat.sockets import Exchange, Halted, Sockets, WireError
 from xnatctl.xnat.tls import tls_context
-from xnatctl.xnat.wires import Answer, Place, Wires
+from xnatctl.xnat.transport import WiresTransport, received_fields
+from xnatctl.xnat.wires import Place, Wires
 
 if TYPE_CHECKING:
     from xnatctl.xnat.login import Login
@@ -58,8 +59,6 @@ LOGOUT_TIMEOUT = 10.0
 HASTY_TIMEOUT = 2.0
 #: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
 _KEEP_IDLE = 15.0
-#: What httpx sees of a `Location` header: it would parse it even though it follows none, and fail at what is no URL.
-_LOCATION = "x-unfollowed-location"
 
 
 @lru_cache(maxsize=64)
@@ -115,7 +114,7 @@ class XnatClient:
         self._always = [(name.encode(), value.encode("ascii")) for name, value in {"Host": host, **always}.items()]
         self._wires = Wires(self._sockets, self._place(tls), keep=_KEEP_IDLE)
         self._http = httpx.Client(
-            transport=_Transport(self._wires),
+            transport=WiresTransport(self._wires),
             headers=always,
             follow_redirects=False,
             trust_env=False,  # the proxy is chosen above; nothing else of the environment is wanted
@@ -359,46 +358,10 @@ class XnatClient:
         url = self.server + call.target
         if body is None:
             reply = self._http.send(self._http.build_request(call.method, url, headers=headers), stream=True)
-            pairs = [("location" if name == _LOCATION else name, value) for name, value in reply.headers.multi_items()]
-            return Incoming(reply.status_code, pairs, reply.iter_raw(), reply.close)
+            return Incoming(reply.status_code, received_fields(reply), reply.iter_raw(), reply.close)
         raw = [*self._always, *((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items())]
         answer = self._wires.send(call.method, _target(url), raw, body)
         if log.wanted():
             log.get().debug("HTTP Request", method=call.method, path=call.path, status=answer.status)
         fields = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in answer.headers]
         return Incoming(answer.status, fields, answer, answer.close)
-
-
-class _Transport(httpx.BaseTransport):
-    """Httpx over http.client: its own way, through httpcore and h11, takes three times as long for a small file.
-
-    And our sockets are under it, which hear an early answer and can be cut.
-    """
-
-    def __init__(self, wires: Wires) -> None:
-        self._wires = wires
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        assert isinstance(request.stream, httpx.SyncByteStream)
-        target = request.url.raw_path.decode("ascii")
-        answer = self._wires.send(request.method, target, request.headers.raw, request.stream)
-        headers = [
-            (_LOCATION.encode() if name.lower() == b"location" else name, value) for name, value in answer.headers
-        ]
-        return httpx.Response(status_code=answer.status, headers=headers, stream=_Body(answer))
-
-    def close(self) -> None:
-        self._wires.close()
-
-
-class _Body(httpx.SyncByteStream):
-    """The body of an answer, as it arrives."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._answer)
-
-    def close(self) -> None:
-        self._answer.close()
