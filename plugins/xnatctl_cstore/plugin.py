@@ -55,6 +55,7 @@ def xnatctl_transports() -> list[TransportSpec]:
             extra="dicom",
             settle="none",
             command=_COMMAND,
+            destination="xnatctl_cstore.receiver:address_of",
         )
     ]
 

@@ -13,6 +13,8 @@ from xnatctl.api import UsageError
 
 #: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2, VR AE; contract xnat-api 5.1).
 _TITLE = re.compile(r"[ -\[\]-~]{1,16}\Z")
+#: The AE title that we call ourselves by, unless told otherwise.
+DEFAULT_CALLING = "XNATCTL"
 _FILES = ("ca_cert", "client_cert", "client_key")
 
 
@@ -60,8 +62,18 @@ class Receiver:
 
     @property
     def address(self) -> str:
-        """What reports and journals call it: `dicom://host:port/AET`."""
-        return f"dicom://{self.place}/{quote(self.called, safe='')}"
+        """What reports and journals call it: `dicom://host:port/AET`, with TLS `dicoms://`.
+
+        A calling AE title that is not the default follows as `?calling=`: a receiver may file by it.
+        """
+        scheme = "dicoms" if self.tls is not None else "dicom"
+        calling = f"?calling={quote(self.calling, safe='')}" if self.calling != DEFAULT_CALLING else ""
+        return f"{scheme}://{self.place.lower()}/{quote(self.called, safe='')}{calling}"
+
+
+def address_of(options: Mapping[str, Any]) -> str:
+    """The address of the receiver that the options of the transport name. Raises UsageError."""
+    return Receiver.from_options(options).address
 
 
 def _host(text: str) -> str:

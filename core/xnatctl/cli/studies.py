@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xnatctl.cli.uploading import Upload, attempt, carry_out, describe, exclusively, finish, require_transports
+from xnatctl.cli.journals import exclusively
+from xnatctl.cli.uploading import Upload, attempt, carry_out, describe, finish, require_transports
 from xnatctl.errors import Interrupted, Refused, UsageError
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.model.report import Report, Status
@@ -80,7 +81,7 @@ class _Split:
         client = self._app.connect()
         family, request = family_on(client, request, sends=True)
         key = f"{client.server} {request.destination.project} {family.base}".casefold()
-        with exclusively(self._app, self._upload, "studies", key):
+        with exclusively(self._app, "studies", key, lock_wait=self._upload.lock_wait):
             known = remembered(client.server, request, family, resume=self._upload.resume)
             labels, passed = labels_on(client, several, request, family, known)
             whole = new_whole(request, (*warnings, *passed))

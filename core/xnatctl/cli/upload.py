@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from xnatctl.model.plan import UploadRequest
 from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
-    from xnatctl.delivery.records import Past
+    from xnatctl.delivery.records import Left, Past
     from xnatctl.delivery.summaries import Summary
 
 #: Whether the table for people shows it; CSV and JSON have all.
@@ -38,11 +38,12 @@ _KEYS = {
     "found": False,
     "delivered": False,
     "missing": False,
+    "earlier": False,
     "updated": False,
     "changed": True,
 }
 _TITLES = {"id": "ID", "progress": "state", "changed": "last change"}
-_NUMBERS = frozenset({"found", "delivered", "missing"})
+_NUMBERS = frozenset({"found", "delivered", "missing", "earlier"})
 _ITEM_COLUMNS = tuple(Column(key=key, title=key) for key in ("path", "outcome", "reason"))
 
 
@@ -77,10 +78,12 @@ def resume(app: App, dest: str) -> None:
     summary = _choose(_journals(), dest)
     if summary.problem is not None:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
+    asked, studies = _to_finish(summary)
     try:
-        request = UploadRequest.from_document(summary.request["request"])
-        wait = summary.request.get("wait")
-    except (KeyError, TypeError, ValueError):
+        request = UploadRequest.from_document(asked["request"])
+        wait = asked.get("wait")
+        wait = None if wait is None else float(wait)
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise JournalError(
             f"{summary.path} does not say how the upload was made.", hint="Run the original upload command again."
         ) from None
@@ -95,7 +98,14 @@ def resume(app: App, dest: str) -> None:
                 f"This upload goes to {server}, not to {given}.",
                 hint="Leave --url out; for another server, make the upload anew.",
             )
-    run_upload(app, Upload(request=request, wait=wait))
+    run_upload(app, Upload(request=request, wait=wait, studies=studies))
+
+
+def _to_finish(summary: Summary) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """What the run asked for that is to be finished, and its studies: the latest, or the last that left something."""
+    if summary.phase == "done" and summary.left and summary.left[0].request:
+        return summary.left[0].request, summary.left[0].studies
+    return summary.request, summary.studies
 
 
 @click.command(name="forget", short_help="Forget an upload; no server is asked.")
@@ -209,19 +219,21 @@ def _to(summary: Summary) -> str:
 def _state(summary: Summary) -> str:
     if summary.problem is not None:
         return "unreadable"
-    if summary.phase == "done":
+    if summary.complete:
         return "complete"
     if summary.phase == "settling":
         return "delivered, not settled"
+    if summary.phase == "done" and summary.found == summary.delivered:
+        return "delivered, not verified"
     return "incomplete"
 
 
 def _progress(summary: Summary) -> str:
     """The state in few letters, with the number that matters."""
     missing = summary.found - summary.delivered
-    if summary.problem is None and summary.phase != "done" and missing:
+    if summary.problem is None and not summary.complete and missing:
         return f"{missing} missing"
-    return "not settled" if summary.phase == "settling" else _state(summary)
+    return _state(summary).removeprefix("delivered, ")
 
 
 def _row(summary: Summary) -> dict[str, Any]:
@@ -240,6 +252,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "found": summary.found,
         "delivered": summary.delivered,
         "missing": summary.found - summary.delivered,
+        "earlier": len(summary.left),
         "updated": updated,
         "changed": updated[:16],
         "root": summary.root,
@@ -280,15 +293,29 @@ def _one_document(summary: Summary) -> Document:
 
     if summary.problem is not None:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
-    missing = [_item(past) for past in items_of(summary.path) if not past.outcome.delivered]
+    latest = [_item(past, summary.root) for past in items_of(summary.path) if not past.outcome.delivered]
+    missing = [*latest, *(_item(left, left.root) for left in summary.left if not left.outcome.delivered)]
+    unproven = [_item(left, left.root) for left in summary.left if left.outcome.delivered]
     row = _row(summary)
     lines = [f"{row['delivered']} of {row['found']} files delivered from {row['root']}: {row['state']}."]
+    if summary.left:
+        roots = ", ".join(dict.fromkeys(left.root for left in summary.left))
+        lines.append(
+            f"{counted(len(summary.left), 'file')} of earlier runs ({roots}) not proven to be on the server, "
+            "and not part of the latest run."
+        )
     if row["state"] != "complete":
         lines.append(f"Next: {_resume_command(summary)}")
     schema = "xnatctl.upload/1"
     return Document(
         schema=schema,
-        data={"schema": schema, **row, "request": json.loads(json.dumps(summary.request)), "not_delivered": missing},
+        data={
+            "schema": schema,
+            **row,
+            "request": json.loads(json.dumps(summary.request)),
+            "not_delivered": missing,
+            "not_verified": unproven,
+        },
         columns=_ITEM_COLUMNS if missing else (),
         rows=missing,
         identifiers=tuple(entry["path"] for entry in missing),
@@ -296,5 +323,5 @@ def _one_document(summary: Summary) -> Document:
     )
 
 
-def _item(past: Past) -> dict[str, Any]:
-    return {"path": past.path, "outcome": str(past.outcome), "reason": past.reason}
+def _item(past: Past | Left, root: str) -> dict[str, Any]:
+    return {"path": past.path, "outcome": str(past.outcome), "reason": past.reason, "root": root}

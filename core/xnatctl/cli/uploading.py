@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xnatctl import log
+from xnatctl.cli.journals import exclusively, open_journal, with_address
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,
     Interrupted,
-    JournalError,
     NotArchived,
     PermissionDenied,
     PluginUnavailable,
@@ -36,9 +34,6 @@ from xnatctl.model.report import Counts, Report, Status
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
-    from xnatctl.delivery.journal import Journal
-    from xnatctl.delivery.lock import Lock
-    from xnatctl.delivery.store import Store
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
     from xnatctl.xnat.client import XnatClient
@@ -53,7 +48,8 @@ class Upload:
     """An upload as a command asked for it.
 
     `wait` bounds settling in seconds, `lock_wait` how long another run to the same destination is waited for.
-    `resume` = go on from the journal; otherwise it is started anew. `rerun` finishes an unfinished job.
+    `resume` = go on from the journal; otherwise it is started anew. `studies` are the UIDs of the studies that may be
+    sent; any, where there are none. `rerun` finishes an unfinished job.
     """
 
     request: UploadRequest
@@ -61,6 +57,7 @@ class Upload:
     wait: float | None = None
     resume: bool = True
     lock_wait: float = 60.0
+    studies: frozenset[str] = frozenset()
 
     @property
     def rerun(self) -> str:
@@ -79,6 +76,8 @@ def run_upload(app: App, upload: Upload) -> None:
     def work(reports: list[Report]) -> None:
         plan = app.registry.plan_upload(upload.request)
         require_transports(app, plan)
+        refuse_other_studies(plan, upload.studies)
+        plan = with_address(app, upload.request, plan)
         if upload.dry_run:
             shown.append(_plan_document(app, plan))
         else:
@@ -89,6 +88,20 @@ def run_upload(app: App, upload: Upload) -> None:
         app.render(shown[0])
         return
     finish(app, report, error)
+
+
+def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:
+    """Raise Refused when a plan sends a study that is not among the expected ones; any may be, where there are none."""
+    if not expected:
+        return
+    for item in plan.items:
+        uid = item.study_instance_uid
+        if uid and uid not in expected:
+            raise Refused(
+                f"{plan.root} holds study {uid} now ({item.path}), which is not part of the upload that is resumed: "
+                f"that one sends study {min(expected)}{' and others' if len(expected) > 1 else ''}.",
+                hint="Restore the files of the upload. To send what is there now, run the original upload command.",
+            )
 
 
 def attempt(upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Report, XnatctlError | None]:
@@ -157,7 +170,7 @@ def carry_out(
         plan = replace(plan, destination=replace(plan.destination, server=client.server))
         if is_resources_only(plan):
             plan, session = locate(client, plan)
-    with _journal(app, upload, plan) as journal:
+    with open_journal(app, upload.request, plan, resume=upload.resume, lock_wait=upload.lock_wait) as journal:
         runtime = Runtime(
             client=client,
             factories=lambda name: transport_factory(app, name),
@@ -167,78 +180,12 @@ def carry_out(
             journal=journal,
             display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
             facts={"request": _request_text(app, upload, plan)},
-            exclusively=lambda key: exclusively(app, upload, "resource", key),
+            exclusively=lambda key: exclusively(app, "resource", key, lock_wait=upload.lock_wait),
             session=session,
         )
         run = PlanRun(plan, runtime) if settles else HandoverRun(plan, runtime)
         reports.append(run.report)
         run.run()
-
-
-@contextmanager
-def _journal(app: App, upload: Upload, plan: UploadPlan) -> Iterator[Journal]:
-    """The journal of the destination, with every other run locked out. Raises Refused, JournalError."""
-    from xnatctl.delivery.journal import Journal
-    from xnatctl.delivery.resource.home import is_resources_only
-    from xnatctl.delivery.store import Store, journal_key, remove
-    from xnatctl.settings.paths import journal_directory, private_directory
-
-    directory = private_directory(journal_directory())
-    resources = [stage.resource for stage in plan.stages if stage.resource] if is_resources_only(plan) else []
-    key = journal_key(plan.destination, None if upload.request.settles else plan.root, resources)
-    path = directory / f"{key}.sqlite"
-    with _lock(app, upload, key):
-        try:
-            with (
-                closing(Store(path, fresh=not upload.resume)) as store,
-                closing(Journal(store)) as journal,
-                _kept_if_touched(store),
-            ):
-                yield journal
-        except _Untouched as nothing:
-            remove(path)  # there is nothing to finish, and the report names the command to run again
-            raise nothing.error from None
-
-
-class _Untouched(Exception):
-    """A run ended before anything was known of any file."""
-
-    def __init__(self, error: XnatctlError) -> None:
-        super().__init__()
-        self.error = error
-
-
-@contextmanager
-def _kept_if_touched(store: Store) -> Iterator[None]:
-    """Raises _Untouched for a run that reached nobody; one that waits for something, or was interrupted, is kept."""
-    try:
-        yield
-    except (NotArchived, Interrupted, JournalError):
-        raise
-    except XnatctlError as error:
-        if store.untouched():
-            raise _Untouched(error) from error
-        raise
-
-
-def exclusively(app: App, upload: Upload, kind: str, key: str) -> closing[Lock]:
-    """Keep other runs on this machine away from what a key names, whatever plan they come with. Raises Refused."""
-    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return _lock(app, upload, f"{kind}-{digest}")
-
-
-def _lock(app: App, upload: Upload, name: str) -> closing[Lock]:
-    """The lock of a name in the directory of the journals. Raises Refused, JournalError."""
-    from xnatctl.delivery.lock import Lock
-    from xnatctl.settings.paths import journal_directory, private_directory
-
-    path = private_directory(journal_directory()) / f"{name}.lock"
-    return closing(Lock(path, _sleep, limit=upload.lock_wait, tell=app.info))
-
-
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)  # the main thread, with nothing else to do; Ctrl-C ends it
-    return True
 
 
 def _request_text(app: App, upload: Upload, plan: UploadPlan) -> str:

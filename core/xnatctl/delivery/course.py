@@ -143,8 +143,9 @@ def journal_facts(plan: UploadPlan, runtime: Runtime) -> dict[str, str]:
         "destination": json.dumps(asdict(plan.destination)),
         "root": json.dumps(plan.root),
     }
-    sends_session = any(stage.kind is StageKind.SETTLE for stage in plan.stages)
-    return {**facts, "placement": str(plan.placement)} if sends_session else facts
+    if any(stage.kind is StageKind.SETTLE for stage in plan.stages):
+        return {**facts, "placement": str(plan.placement), "sends": "session"}
+    return {**facts, "sends": "resources"}
 
 
 def context_for(

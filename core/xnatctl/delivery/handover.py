@@ -5,17 +5,22 @@ No more can be said of it, unless the plan names the XNAT behind the receiver: t
 
 from __future__ import annotations
 
+import json
 import time
 
 from xnatctl.delivery.course import Course, Runtime, context_for, send_stage
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.following import Following
 from xnatctl.delivery.journal import Phase
+from xnatctl.delivery.leftovers import name_left
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resume import survey_receiver
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import StageKind, UploadPlan
 from xnatctl.model.report import PlaceState, Report, Status
+
+#: Of more studies the journal keeps no list.
+_MOST_STUDIES = 1000
 
 
 class HandoverRun:
@@ -48,7 +53,8 @@ class HandoverRun:
         ground = survey_receiver(self._send.items, journal)
         for warning in ground.warnings:
             course.warn(warning)
-        course.begin()
+        studies = sorted({item.study_instance_uid for item in self._send.items})
+        course.begin(studies=json.dumps(studies if len(studies) <= _MOST_STUDIES else []))
         left = journal.open(self._send.items, ground.proven)
         course.started(left)
         Engine(
@@ -66,5 +72,6 @@ class HandoverRun:
         if self._following is not None:
             journal.enter(Phase.SETTLING)
             self._following.run(journal.states().delivered.items)
+        name_left(course)
         journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE

@@ -87,7 +87,15 @@ class Journal:
     def unfinished(self) -> bool:
         """True when earlier runs sent something, or may have, and not all that they planned is proven to be there."""
         store = self._store
-        return store is not None and store.tried() and (self._phase != Phase.DONE or store.leaves(self._run))
+        if store is None or not store.tried():
+            return False
+        # A run that sent resources alone says nothing of the session that an earlier one left.
+        return self._phase != Phase.DONE or (self.before("sends") == "resources" and store.leaves(self._run))
+
+    @property
+    def id(self) -> str:
+        """What `upload status` calls it; empty without a file."""
+        return self._store.path.stem if self._store else ""
 
     def left(self) -> list[Left]:
         """Items of runs before the latest that are not proven to be on the server, nor part of the latest run."""

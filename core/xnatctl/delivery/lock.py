@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from xnatctl.delivery.schema import explained
+from xnatctl.delivery.schema import explained, refuse_no_file
 from xnatctl.errors import Refused
 
 
@@ -26,7 +26,9 @@ class Lock:
         with explained(path):
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            refuse_no_file(path)
             self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._path = path
         waited = 0.0
         while not self._taken():
             if waited == 0:
@@ -40,13 +42,14 @@ class Lock:
             waited += 0.25
 
     def _taken(self) -> bool:
-        try:
-            self._db.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                return False
-            self._db.close()
-            raise
+        with explained(self._path):
+            try:
+                self._db.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    return False
+                self._db.close()
+                raise
         return True
 
     def close(self) -> None:

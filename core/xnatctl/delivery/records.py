@@ -17,7 +17,7 @@ from xnatctl.model.plan import UploadItem
 PROVEN: Final = """(outcome = 'verified' OR (outcome = 'accepted'
     AND coalesce((SELECT phase FROM runs WHERE runs.run = items.run), 'done') = 'done'))"""
 #: What is kept of each run, so that it can be finished after another one.
-_RUN_FACTS: Final = ("root", "request")
+_RUN_FACTS: Final = ("root", "request", "study", "studies")
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -73,7 +73,8 @@ def decode(data: bytes) -> str:
 class Left:
     """An item of an earlier run that is not proven to be on the server. `name` is that of its record, `root` as text.
 
-    `request` is what that run was asked for, as plain data; empty where it is not known.
+    `request` is what that run was asked for, as plain data; empty where it is not known. `studies` are the UIDs of the
+    studies that it sent, where they are known.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Left:
     reason: str | None
     root: str
     request: Mapping[str, Any]
+    studies: frozenset[str] = frozenset()
 
 
 def rows_of(db: sqlite3.Connection, where: str, values: Sequence[object]) -> Iterator[tuple[str, Past]]:
@@ -124,13 +126,17 @@ def left_of(db: sqlite3.Connection, run: int) -> list[Left]:
         f"WHERE run != ? AND NOT {PROVEN} ORDER BY run DESC, name",
         (run,),
     )
-    known: dict[str | None, tuple[str, Mapping[str, Any]]] = {}
+    known: dict[str | None, tuple[str, Mapping[str, Any], frozenset[str]]] = {}
     left = []
     for name, path, outcome, reason, text in found:
         if text not in known:
             facts = json.loads(text or "{}")
-            known[text] = json.loads(facts.get("root") or '""'), json.loads(facts.get("request") or "{}")
-        root, request = known[text]
+            known[text] = (
+                json.loads(facts.get("root") or '""'),
+                json.loads(facts.get("request") or "{}"),
+                studies_of(facts),
+            )
+        root, request, studies = known[text]
         left.append(
             Left(
                 name=decode(name),
@@ -139,9 +145,16 @@ def left_of(db: sqlite3.Connection, run: int) -> list[Left]:
                 reason=decode(reason) if reason is not None else None,
                 root=root,
                 request=request,
+                studies=studies,
             )
         )
     return left
+
+
+def studies_of(facts: Mapping[str, str]) -> frozenset[str]:
+    """The UIDs of the studies that a run sent; empty where they are not known. Raises ValueError."""
+    several = json.loads(facts["studies"]) if facts.get("studies") else [facts.get("study")]
+    return frozenset(str(uid) for uid in several if uid)
 
 
 def set_meta(values: Mapping[str, str]) -> list[Statement]:

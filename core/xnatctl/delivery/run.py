@@ -13,6 +13,7 @@ from typing import Protocol
 from xnatctl.delivery.awaiting import AwaitLeg
 from xnatctl.delivery.course import Course, Runtime
 from xnatctl.delivery.journal import Phase
+from xnatctl.delivery.leftovers import name_left
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resource.group import ResourceGroup
 from xnatctl.delivery.session_leg import SessionLeg
@@ -79,6 +80,7 @@ class PlanRun:
             errors.append(unread)
         if errors:
             raise together(errors)
+        name_left(course)
         course.journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
 

@@ -80,7 +80,7 @@ def _advice(error: Exception, path: Path) -> str:
             "and run the command again."
         )
     if "malformed" in text or "not a database" in text:
-        return _START_OVER
+        return f"Delete it, and run the command again: {path}" if path.suffix == ".lock" else _START_OVER
     if len(os.fsencode(path)) > _LONGEST_PATH:
         return (
             "Its path is too long for SQLite: name a shorter place with XNATCTL_STATE_DIR, and run the command again."

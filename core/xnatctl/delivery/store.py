@@ -28,13 +28,20 @@ from xnatctl.model.refs import Destination, ResourceRef
 _CACHE = 512
 
 
-def journal_key(destination: Destination, root: str | None = None, resources: Sequence[ResourceRef] = ()) -> str:
+def journal_key(
+    destination: Destination,
+    root: str | None = None,
+    resources: Sequence[ResourceRef] = (),
+    receiver: Sequence[str] = (),
+) -> str:
     """Sixteen hex digits that name the journal of a destination.
 
-    `root` where a receiver names no session; `resources` where they alone are written to. The subject is no part of it
-    where a session is named: a label is unique in its project, whatever subject it is filed under.
+    `root` where a receiver names no session, and `receiver` is the transport that hands over to it, and its address;
+    `resources` where they alone are written to. The subject is no part of it where a session is named: a label is
+    unique in its project, whatever subject it is filed under.
     """
-    parts = [destination.server, destination.project.casefold(), destination.session.casefold(), root or ""]
+    server = "" if receiver else destination.server
+    parts = [server, destination.project.casefold(), destination.session.casefold(), root or "", *receiver]
     if resources:
         parts += [destination.subject if not destination.session else "", *sorted(ref.key for ref in resources)]
     return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()[:16]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl.delivery.records import Left, Past, left_of, rows_of
+from xnatctl.delivery.records import Left, Past, left_of, rows_of, studies_of
 from xnatctl.delivery.schema import BUSY_SECONDS, check_kind, explained, refuse_no_file
 from xnatctl.errors import JournalError
 from xnatctl.model.outcome import Outcome
@@ -18,9 +18,11 @@ from xnatctl.model.refs import Destination
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """A journal as `upload status` shows it. `request` is what was asked for, as plain data, `study` the UID of it.
+    """A journal as `upload status` shows it.
 
-    `counts` are the items of the latest run, `left` those of earlier ones that are not proven to be on the server.
+    `request` is what was asked for, as plain data, `study` the UID of a session's study, `studies` those of all studies
+    that are sent. `counts` are the items of the latest run, `left` those of earlier runs that are not proven to be on
+    the server.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Summary:
     counts: Mapping[Outcome, int]
     left: Sequence[Left] = ()
     study: str = ""
+    studies: frozenset[str] = frozenset()
     problem: str | None = None
 
     @property
@@ -58,7 +61,7 @@ def summaries(directory: Path) -> Iterator[Summary]:
         paths = sorted(directory.glob("*.sqlite"))
     for path in paths:
         try:
-            if (summary := _summary(path)) is not None:
+            if (summary := summary_of(path)) is not None:
                 yield summary
         except JournalError as error:
             yield Summary(
@@ -74,8 +77,8 @@ def summaries(directory: Path) -> Iterator[Summary]:
             )
 
 
-def _summary(path: Path) -> Summary | None:
-    """None when every run was refused before it began. Raises JournalError."""
+def summary_of(path: Path) -> Summary | None:
+    """One journal; None when every run was refused before it began. Raises JournalError."""
     with _reading(path) as db:
         meta = dict(db.execute("SELECT key, value FROM meta"))
         if not meta:
@@ -96,6 +99,7 @@ def _summary(path: Path) -> Summary | None:
             counts={Outcome(outcome): count for outcome, count in counts},
             left=left_of(db, run),
             study=meta.get("study", ""),
+            studies=studies_of(meta),
         )
 
 

@@ -115,10 +115,10 @@ class Registry:
 
     # targets
 
-    def load(self, provided: Provided[Any], *, unmet: bool = False) -> Any:
+    def load(self, provided: Provided[Any], *, unmet: bool = False, target: str | None = None) -> Any:
         """Import the target of a spec. Raises PluginUnavailable when it cannot be had, with what to install.
 
-        `unmet` imports it even though something is missing: to show, not to use.
+        `unmet` imports it even though something is missing: to show, not to use. `target` is another one of the spec.
         """
         spec, kind = provided.spec, _kind(provided.spec)
         what = f"The {kind} {provided.name} (plugin {provided.plugin.name})"
@@ -128,7 +128,7 @@ class Registry:
                 f"{what} needs {' and '.join(provided.missing)}, which {_are(provided.missing)} not installed.",
                 hint=f'Install with: pip install "xnatctl[{extra}]"' if extra else "Install what is missing.",
             )
-        module, _, attribute = spec.target.partition(":")
+        module, _, attribute = (target or spec.target).partition(":")
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):

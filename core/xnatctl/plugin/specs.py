@@ -37,6 +37,10 @@ class TransportSpec:
     message names `extra`. `command` is the one command that a transport is for when `session upload` is not (its
     options are flags there and nowhere else). `default_workers` batches are in flight at once when nobody names a
     number, and where `most_workers` is more, up to that many, as the server bears it.
+
+    `destination` is a target of its own, with `settle="none"`: called with the options, it returns the address that the
+    transport delivers to, without any secret. Journal, dry run, report and `upload status` use it: two addresses are
+    two uploads. Without it every option counts as part of the address, and none is shown.
     """
 
     name: str
@@ -50,6 +54,7 @@ class TransportSpec:
     most_workers: int = 0
     settle: Literal["session", "none"] = "session"
     command: str | None = None
+    destination: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -81,11 +81,11 @@ def _home(variable: str) -> Path:
 def private_directory(directory: Path) -> Path:
     """Make a directory, and what is missing above it, so that only this user can enter. Raises ConfigError."""
     missing = [directory]
-    for parent in directory.parents:
-        if parent.exists():
-            break
-        missing.append(parent)
     try:
+        for parent in directory.parents:
+            if parent.exists():
+                break
+            missing.append(parent)
         for new in reversed(missing):
             # mkdir(parents=True) would make the upper ones with the umask alone.
             new.mkdir(mode=0o700, exist_ok=True)
