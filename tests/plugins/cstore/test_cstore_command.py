@@ -388,3 +388,23 @@ def test_patient_data_stays_out_of_log_and_journal(xnatctl, scripted, exam, dico
     for text in (b"Phantom^Synthetic", b"PHANTOM"):
         assert text not in log.read_bytes()
         assert text not in journals
+
+
+@pytest.mark.parametrize(
+    ("more", "address"),
+    [
+        ({}, "dicom://xnat.example.org:104/XNAT"),
+        ({"host": "XNAT.example.ORG"}, "dicom://xnat.example.org:104/XNAT"),
+        ({"port": 8104}, "dicom://xnat.example.org:8104/XNAT"),
+        ({"called_aet": "xnat 2"}, "dicom://xnat.example.org:104/xnat%202"),
+        ({"calling_aet": "SCANNER"}, "dicom://xnat.example.org:104/XNAT?calling=SCANNER"),
+        ({"tls": True}, "dicoms://xnat.example.org:104/XNAT"),
+        ({"answer_timeout": 5.0}, "dicom://xnat.example.org:104/XNAT"),
+        ({"host": "[::1]"}, "dicom://[::1]:104/XNAT"),
+    ],
+)
+def test_what_makes_another_address(more, address):
+    from xnatctl_cstore.receiver import address_of
+
+    options = {"host": "xnat.example.org", "port": 104, "called_aet": "XNAT", "calling_aet": "XNATCTL"}
+    assert address_of({**options, "answer_timeout": 120.0, **more}) == address
