@@ -31,6 +31,7 @@ OLD_TIME = 1_700_000_000_000_000_000
 FACTS = {
     "root": json.dumps("/data"),
     "request": "{}",
+    "sends": "resources",
     "destination": json.dumps({"server": "https://x", "project": "P", "subject": "s", "session": "e"}),
 }
 
