@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         destination_options,
         journal_options,
         server_options,
+        verify_options,
     )
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
     from xnatctl.delivery.batches import cut_batches
@@ -180,6 +181,7 @@ _LAZY = {
     "tgz_body": "xnatctl.packing.bodies",
     "token_directory": "xnatctl.settings.paths",
     "transport_options": "xnatctl.cli.uploading",
+    "verify_options": "xnatctl.cli.options",
     "write_private": "xnatctl.settings.paths",
 }
 
@@ -306,6 +308,7 @@ __all__ = [
     "tgz_body",
     "token_directory",
     "transport_options",
+    "verify_options",
     "write_private",
 ]
 

@@ -29,6 +29,7 @@ from xnatctl.api import (
     run_upload,
     server_options,
     transport_options,
+    verify_options,
 )
 from xnatctl_exam.choices import MISC, WAIT, Choices
 from xnatctl_exam.planner import TRANSPORT
@@ -130,9 +131,7 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
     default=None,
     help="What to do with a session and files that exist already.  [default: delete]",
 )
-@click.option(
-    "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
-)
+@verify_options
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of EXAM_ROOT.")
 @click.option("--dry-run", is_flag=True, help="Show what would go where; send nothing, log in nowhere.")
 @journal_options
@@ -157,6 +156,8 @@ def upload_exam(
     archive: bool | None,
     overwrite: str | None,
     verify: bool,
+    verify_level: str,
+    exact: bool,
     follow_symlinks: bool,
     dry_run: bool,
     resume: bool,
@@ -179,9 +180,11 @@ def upload_exam(
     if attach_only:
         place = {True: "--direct-archive", False: "--prearchive"}.get(archive, "") if archive is not None else ""
         flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
-        _refuse("--attach-only", {"--mode": mode, place: place, **flags})
+        _refuse("--attach-only", {"--mode": mode, place: place, "--exact": exact, **flags})
     elif subject is None:
         raise UsageError("Missing option '-S' / '--subject': the subject of the session.")
+    if exact and not verify:
+        raise UsageError("--exact means nothing with --no-verify.")
     policy = Overwrite(overwrite or str(app.settings.overwrite.value))
     if attach_only and overwrite is not None and policy is Overwrite.NONE:
         raise UsageError("--overwrite none leaves an existing session alone, and --attach-only adds to one.")
@@ -202,6 +205,8 @@ def upload_exam(
         placement=Placement.PREARCHIVE if archive is False else Placement.ARCHIVE,
         overwrite=policy,
         verify=verify,
+        checksum=verify_level == "checksum",
+        exact=exact,
         follow_symlinks=follow_symlinks,
     )
     choices = Choices(

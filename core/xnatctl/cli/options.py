@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
@@ -154,6 +154,59 @@ def journal_options(function: F) -> F:
     return function
 
 
+#: What may follow `--verify`, weakest first.
+_LEVELS = ("size", "checksum")
+
+
+class VerifyingCommand(click.Command):
+    """A command with `verify_options`: `--verify` may be followed by a level, and stands alone otherwise."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        return super().parse_args(context, list(_with_level(arguments)))
+
+
+def _with_level(arguments: list[str]) -> Iterator[str]:
+    """`--verify checksum` and `--verify=checksum` as two options; click knows no option with an optional word."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            yield argument
+            break
+        name, equals, level = argument.partition("=")
+        if name == "--verify" and equals:
+            yield from ("--verify", f"--verify-level={level}")
+            continue
+        yield argument
+        if argument == "--verify" and (following := next(rest, None)) is not None:
+            yield from ("--verify-level", following) if following in _LEVELS else _with_level([following, *rest])
+    yield from rest
+
+
+def verify_options(function: F) -> F:
+    """`--verify [LEVEL] / --no-verify` as `verify` and `verify_level`, and `--exact`; for a `VerifyingCommand`."""
+    verify = click.option(
+        "--verify/--no-verify",
+        default=True,
+        show_default=True,
+        help="Compare the server with the disk at the end, by UID and size; --verify checksum also compares MD5.",
+    )
+    return verify(level_options(function))
+
+
+def level_options(function: F) -> F:
+    """The level of a comparison and `--exact`, where there is always a comparison."""
+    for decorate in reversed(
+        [
+            click.option("--verify-level", type=click.Choice(_LEVELS), default="size", hidden=True),
+            click.option(
+                "--exact", is_flag=True, help="Fail when the session holds anything that is not on disk (exit code 6)."
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
 def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
     """The same option, with its value kept in the App."""
 
@@ -168,7 +221,7 @@ def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
     return wrap
 
 
-class TransportOptionsCommand(click.Command):
+class TransportOptionsCommand(VerifyingCommand):
     """A command that also takes the options of every active transport of a payload, as flags.
 
     Only flags that were typed reach the command, so that variable, profile and default keep their turn. A transport

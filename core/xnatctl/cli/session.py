@@ -14,6 +14,7 @@ from xnatctl.cli.options import (
     journal_options,
     server_options,
     split_option,
+    verify_options,
 )
 from xnatctl.cli.studies import run_split
 from xnatctl.cli.uploading import Upload, run_upload, transport_options
@@ -63,9 +64,7 @@ stop the others.
     default=None,
     help="What to do with a session that exists already.  [default: delete]",
 )
-@click.option(
-    "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
-)
+@verify_options
 @split_option("Make a session of each study: the earliest gets the label, the others _2, _3 and so on behind it.")
 @click.option(
     "--same-patient", is_flag=True, help="With --split-studies: studies of several patient IDs are of one patient."
@@ -95,6 +94,8 @@ def upload(
     archive: bool,
     overwrite: str | None,
     verify: bool,
+    verify_level: str,
+    exact: bool,
     split_studies: bool,
     same_patient: bool,
     follow_symlinks: bool,
@@ -107,6 +108,8 @@ def upload(
     """See `_HELP`; options of transports arrive in `given`."""
     if same_patient and not split_studies:
         raise UsageError("--same-patient means nothing without --split-studies.")
+    if exact and not verify:
+        raise UsageError("--exact means nothing with --no-verify.")
     transport = mode or str(app.settings.mode.value)
     spec = app.registry.transport(transport).spec
     if spec.command is not None:
@@ -129,6 +132,8 @@ def upload(
         placement=Placement.ARCHIVE if archive else Placement.PREARCHIVE,
         overwrite=Overwrite(overwrite or str(app.settings.overwrite.value)),
         verify=verify,
+        checksum=verify_level == "checksum",
+        exact=exact,
         settles=spec.settle == "session",
         follow_symlinks=follow_symlinks,
         options=transport_options(app, transport, given),

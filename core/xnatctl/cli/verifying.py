@@ -7,7 +7,14 @@ import time
 import click
 
 from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.options import common_options, destination_options, server_options, split_option
+from xnatctl.cli.options import (
+    VerifyingCommand,
+    common_options,
+    destination_options,
+    level_options,
+    server_options,
+    split_option,
+)
 from xnatctl.cli.uploading import finish
 from xnatctl.errors import XnatctlError
 from xnatctl.model.plan import UploadRequest
@@ -16,16 +23,22 @@ from xnatctl.model.report import Report, Status
 
 _HELP = """Compare the DICOM files of PATH with a session on the server; changes nothing.
 
-Works at any time and for an upload that anybody made. Compared by SOP Instance UID where the server lists them, else
-by number of files per series. Exit code 0 means that nothing differs, 6 that something does: the report names it.
+Works at any time and for an upload that anybody made. Instances are compared by SOP Instance UID and stored size, and
+with --verify checksum by MD5 where the server kept the bytes; in the prearchive, files can only be counted. Exit code 0
+means that nothing differs, 6 that something does: the report names it. What the server holds beyond PATH is reported,
+and is no difference unless --exact is given.
 """
 
 
-@click.command(name="verify", help=_HELP, short_help="Compare what is on disk with a session.")
+@click.command(name="verify", cls=VerifyingCommand, help=_HELP, short_help="Compare what is on disk with a session.")
 @click.argument("path", type=click.Path(path_type=str))
 @destination_options(subject="Subject label.")
 @split_option("Of several studies compare each with its own session: the label, and behind it _2, _3 ...")
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
+@click.option(
+    "--verify", is_flag=True, expose_value=False, help="--verify checksum also compares MD5, where the bytes were kept."
+)
+@level_options
 @server_options
 @common_options
 @pass_app
@@ -37,6 +50,8 @@ def verify(
     session: str,
     split_studies: bool,
     follow_symlinks: bool,
+    verify_level: str,
+    exact: bool,
 ) -> None:
     """See `_HELP`."""
     from xnatctl.delivery.checking import check_session
@@ -51,6 +66,8 @@ def verify(
         transport="",
         workers=1,
         follow_symlinks=follow_symlinks,
+        checksum=verify_level == "checksum",
+        exact=exact,
     )
     report = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport

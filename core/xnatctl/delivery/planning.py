@@ -44,7 +44,8 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
     if request.settles:
         stages.append(Stage(kind=StageKind.SETTLE, name=_settle_name(request)))
         if request.verify:
-            stages.append(Stage(kind=StageKind.VERIFY, name="compare the server with the disk"))
+            options = {name: True for name in ("checksum", "exact") if getattr(request, name)}
+            stages.append(Stage(kind=StageKind.VERIFY, name="compare the server with the disk", options=options))
     if request.follow is not None:
         stages += _follow_stages(request.follow)
     return UploadPlan(

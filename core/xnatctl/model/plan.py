@@ -153,6 +153,9 @@ class UploadRequest:
 
     `workers` batches are in flight at once, and where `most_workers` is more, up to that many, as the server bears it.
 
+    `verify` compares the server with the disk at the end, with `checksum` by MD5 as well; `exact` makes what the server
+    holds beyond the disk a difference.
+
     `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
     and nothing more can be asked, unless `follow` names the XNAT behind it: base URL, project, and the session label
     where it is known; `resource` is where files that are not DICOM go; `options` are those of the transport and of the
@@ -168,6 +171,8 @@ class UploadRequest:
     placement: Placement = Placement.ARCHIVE
     overwrite: Overwrite = Overwrite.DELETE
     verify: bool = True
+    checksum: bool = False
+    exact: bool = False
     settles: bool = True
     follow_symlinks: bool = False
     follow: Destination | None = None
