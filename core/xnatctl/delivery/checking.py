@@ -53,7 +53,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
     journal.open(plan.items)
     journal.record(tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in plan.items))
     if comparison is not None:
-        journal.reached(plan.items, comparison.levels)
+        journal.reached(plan.items, comparison.findings)
     fill_items(report, journal.states(), plan)
     report.counts.sent = report.bytes = 0
     report.counts.failed = report.counts.found - report.counts.verified

@@ -236,7 +236,7 @@ class Following:
         report.studies = [self._study_report(study) for study in studies]
         for study in studies:
             if study.comparison is not None:
-                self._course.journal.reached(study.items, study.comparison.levels)
+                self._course.journal.reached(study.items, study.comparison.findings)
             study.verification.ok = study.verification.ok and study.error is None
         report.verification = joined([study.verification for study in studies])
         report.next += [self._archive(s.row) for s in studies if s.row and s.error and s.row.status == "READY"]

@@ -19,7 +19,6 @@ from xnatctl.delivery.store import Store
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef
-from xnatctl.model.report import Level
 from xnatctl.model.sequences import kept, select
 
 _UPSERT: Final = """
@@ -304,11 +303,16 @@ class Journal:
             names = [self._states.name(self._states.number(item.path)) for item in items]
         self._write([(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in names])
 
-    def reached(self, items: Iterable[UploadItem], levels: Iterable[Level]) -> None:
-        """How much of each item is proven by what the server lists now."""
+    def reached(self, items: Iterable[UploadItem], findings: Iterable[int]) -> None:
+        """What the server's listings say of each item now."""
         with self._lock:
-            for item, level in zip(items, levels, strict=True):
-                self._states.prove(self._states.number(item.path), level)
+            for item, finding in zip(items, findings, strict=True):
+                self._states.find_out(self._states.number(item.path), finding)
+
+    def skipped(self, item: UploadItem) -> bool:
+        """Whether this run did not send it, because an earlier one had delivered it."""
+        with self._lock:
+            return self._states.skipped(self._states.number(item.path))
 
     def stored_before(self, item: UploadItem) -> str | None:
         """What was stored of an instance before it was sent again; None when it was not."""

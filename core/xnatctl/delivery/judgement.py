@@ -73,11 +73,20 @@ class Finding(IntEnum):
         return _LEVELS[self]
 
     @property
+    def note(self) -> str | None:
+        """What is to be said of an instance that is accepted all the same."""
+        return _NOTES.get(self)
+
+    @property
     def suspicious(self) -> bool:
         """True when sending the instance again may mend or explain what was found."""
         return self in _SUSPICIOUS
 
 
+_NOTES: Final = {
+    Finding.MADE: "its size on the server is unlike the rest of its series, and was the same when it was sent again",
+    Finding.REMADE: "its MD5 on the server differs, and was the same when it was sent again",
+}
 _SUSPICIOUS: Final = frozenset({Finding.LOST, Finding.ODD, Finding.OTHER})
 _LEVELS: Final = {
     Finding.ABSENT: Level.NONE,

@@ -182,7 +182,7 @@ class _Items(Lazy[ReportItem]):
             series_instance_uid=item.series_instance_uid,
             bytes=item.size,
             attempts=state.attempts,
-            note=state.note,
+            note=state.finding.note or state.note,
             resource=state.resource.title if state.resource is not None else "",
             study_instance_uid=item.study_instance_uid,
             level=level,

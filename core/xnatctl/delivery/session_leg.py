@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from xnatctl.delivery import settle, verify
@@ -16,8 +16,9 @@ from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, incomplete
 from xnatctl.delivery.resume import Ground, await_quiet, held, survey
 from xnatctl.delivery.states import StateView
-from xnatctl.delivery.verify import DOUBTFUL, Comparison, Wanted
-from xnatctl.errors import NotArchived, VerificationFailed
+from xnatctl.delivery.verifier import SessionVerifier
+from xnatctl.delivery.verify import Comparison
+from xnatctl.errors import NotArchived
 from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
@@ -51,6 +52,8 @@ class SessionLeg:
         #: Whether this run made it, by a commit where there was none.
         self._new = False
         self._archived: Sequence[int] = ()
+        #: Rows of the prearchive that held files of others before this journal sent to them.
+        self._joined: Collection[str] = ()
         #: True once what was sent was compared with the archive.
         self.compared = False
         self.report = course.report
@@ -66,8 +69,9 @@ class SessionLeg:
 
     def compare(self, session: SessionInfo) -> None:
         """Compare what was left in the prearchive with the session that it became. Raises VerificationFailed."""
-        if self._wants_verification:
-            self._verify_archived(session.id)
+        if (verifier := self._verifier()) is not None:
+            verifier.verify(session.id, self._delivered(), was_there=True)
+            self.compared = True
 
     @property
     def _plan(self) -> UploadPlan:
@@ -89,7 +93,14 @@ class SessionLeg:
         self._archived = ground.archived
         # A direct archive makes the session from the first file on; any other upload when it is committed.
         made = self._made or (check.direct and plan.placement is Placement.ARCHIVE)
-        self._course.begin(was_there="yes" if self._was_there else "", made="yes" if made else "", study=self._study)
+        foreign = {row.ref.path for row in check.rows if row.tag == self._study and not self._is_mine(row)}
+        self._joined = foreign | set(filter(None, journal.before("joined").split("\n")))
+        self._course.begin(
+            was_there="yes" if self._was_there else "",
+            made="yes" if made else "",
+            joined="\n".join(sorted(self._joined)),
+            study=self._study,
+        )
         left = journal.open(plan.items, ground.proven)
         others = [stage.items for stage in self._course.plan.stages if stage.resource is not None]
         self._course.started(joined([left, *others]))
@@ -186,8 +197,9 @@ class SessionLeg:
         if merged is not None:
             self._was_there = True
             self._journal.remember(was_there="yes")
-        if self._wants_verification:
-            self._verify_archived(session.id)
+        if (verifier := self._verifier(check)) is not None:
+            self.compared = True
+            verifier.verify(session.id, self._delivered(), was_there=self._was_there)
         if merged is not None:
             raise merged
 
@@ -211,14 +223,14 @@ class SessionLeg:
         )
 
     def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
-        comparison = self._build_and_count(importer, ref)
+        comparison = self._build_and_count(importer, ref, self._delivered(staged=True))
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
         self._course.staged = ref
         wanted = check.destination
         self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session))
-        if self._wants_verification:
-            self._judge(comparison)
+        if (verifier := self._verifier()) is not None:
+            verifier.conclude(comparison)
 
     def _target(self, check: Preflight) -> ArchiveTarget:
         where = check.destination
@@ -254,77 +266,96 @@ class SessionLeg:
         direct = [state.item for state in states.delivered if "/prearchive/" not in (state.uri or "")]
         return sum(1 for _ in held(self._client, session.id, direct)) == len(direct)
 
-    def _archive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> SessionInfo:
+    def _archive(
+        self,
+        check: Preflight,
+        importer: SessionImporter,
+        ref: PrearchiveRef,
+        again: Sequence[UploadItem] | None = None,
+    ) -> SessionInfo:
+        """Have the server archive a row; it holds what was delivered, or what was sent `again` to replace it."""
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
         if not importer.direct:
-            self._build_and_count(importer, ref)
-        return commit_row(
+            self._build_and_count(importer, ref, self._delivered(staged=True) if again is None else again)
+        committed = commit_row(
             self._client,
             ref,
             self._target(check),
-            overwrite=self._plan.overwrite,
+            overwrite=self._plan.overwrite if again is None else Overwrite.DELETE,
             # What `none` protects is other people's data; what an earlier run of ours left there is completed.
             ours=self._made,
             on_new=self._makes,
             wait=self._runtime.wait,
             emit=self._runtime.tell,
             pause=self._pause,
-        ).session
+        )
+        # Where nobody saw the row being archived, it may have been deleted, and the session may be an older one.
+        self._was_there = self._was_there or not committed.confirmed
+        return committed.session
 
     def _makes(self) -> None:
         """The session is about to be made: should the answer be lost, it is known as ours."""
         self._made = self._new = True
         self._journal.remember(made="yes")
 
-    def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef) -> Comparison:
+    def _send_again(self, check: Preflight, items: Sequence[UploadItem]) -> None:
+        """Send instances of the archived session once more, and archive them in the place of those that are there."""
+        importer = SessionImporter(
+            self._client,
+            check.destination,
+            version=check.version,
+            direct=False,
+            project_id=check.destination.project,
+            study_instance_uid=self._study,
+        )
+        self._send_items(importer, items)
+        self._refuse_incomplete(importer)
+        for uri in importer.uris:
+            session = self._archive(check, importer, uri.ref, items)
+            self.report.state, self.report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
+
+    def _build_and_count(
+        self, importer: SessionImporter, ref: PrearchiveRef, items: Sequence[UploadItem]
+    ) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""
         client = self._client
-        items = self._delivered(staged=True)
+        fresh = ref.path not in self._joined
         settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-        comparison = verify.verify_staged(client, ref, items)
+        comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=self._exact)
         if missing := verify.short_series(comparison.verification, items):
             self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
             settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-            comparison = verify.verify_staged(client, ref, items)
+            comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=self._exact)
         return comparison
 
     # verifying
 
     @property
-    def _wants_verification(self) -> bool:
-        return any(stage.kind is StageKind.VERIFY for stage in self._plan.stages)
-
-    @property
     def _study(self) -> str:
         return self._plan.items[0].study_instance_uid
 
-    def _verify_archived(self, session_id: str) -> None:
-        self._course.tell(EventKind.VERIFYING, state="comparing")
-        for attempt in range(3):
-            wanted = Wanted(was_there=self._was_there)
-            comparison = verify.verify_archived(self._client, session_id, self._delivered(), wanted)
-            if comparison.verification.ok or not self._pause.wait(0.5 * (attempt + 1)):
-                break  # a listing may lag behind the archiving, so differences are looked at again
-        self.compared = True
-        self._judge(comparison)
+    def _verifier(self, check: Preflight | None = None) -> SessionVerifier | None:
+        """None when the plan asks for no verification. Without `check` nothing is sent again."""
+        stage = next((stage for stage in self._plan.stages if stage.kind is StageKind.VERIFY), None)
+        if stage is None:
+            return None
+        replaces = self._plan.overwrite is Overwrite.DELETE or self._made
 
-    def _judge(self, comparison: Comparison) -> None:
-        verification = self.report.verification = comparison.verification
-        self._journal.reached(comparison.items, comparison.levels)
-        if verification.ok:
-            return
-        self.report.next.append(self._runtime.rerun)
-        wrong = {d.sop_instance_uid for d in verification.differences if d.kind in DOUBTFUL}
-        self._journal.doubt(item for item in self._plan.items if item.sop_instance_uid in wrong)
-        raise VerificationFailed(
-            f"The server does not hold what is on disk: {counted(len(verification.differences), 'difference')}, "
-            f"first: {verification.differences[0].message}.",
-            hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
-            "the report names each one.",
-        )
+        def may_resend(item: UploadItem) -> bool:
+            return check is not None and (replaces or not self._journal.skipped(item))
+
+        def resend(items: Sequence[UploadItem]) -> None:
+            assert check is not None
+            self._send_again(check, items)
+
+        return SessionVerifier(self._course, stage, resend=resend, may_resend=may_resend)
+
+    @property
+    def _exact(self) -> bool:
+        return any(stage.options.get("exact") for stage in self._plan.stages if stage.kind is StageKind.VERIFY)
 
     def _delivered(self, *, staged: bool = False) -> Sequence[UploadItem]:
         """What the server says it has, all or what is not archived yet; the rest is reported on its own."""

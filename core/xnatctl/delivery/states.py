@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple
 
+from xnatctl.delivery.judgement import Finding
 from xnatctl.model.index import Index
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import ResourceRef
-from xnatctl.model.report import LEVELS, Level
+from xnatctl.model.report import Level
 from xnatctl.model.sequences import Lazy, joined, select
 
 _OUTCOMES: Final = tuple(Outcome)
 _FAILURES: Final = tuple(FailureClass)
 _CODE: Final[dict[Outcome, int]] = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 _FAILURE_CODE: Final = {failure: code for code, failure in enumerate(_FAILURES)}
-_LEVEL_CODE: Final = {level: code for code, level in enumerate(LEVELS)}
 _DELIVERED: Final = bytes(_CODE[outcome] for outcome in _OUTCOMES if outcome.delivered)
 _SKIPPED, _DOUBTFUL, _TAKEN = 1, 2, 4
 
@@ -35,8 +35,8 @@ class ItemState:
     """The latest word on one item. `attempts` counts requests that carried it.
 
     `resource` is None for an instance; `digest` is that of the bytes that were read for sending, once all were.
-    `doubtful` = an attempt of this run may have stored it, whatever became of the next. `level` says how much of it is
-    proven by what the server lists.
+    `doubtful` = an attempt of this run may have stored it, whatever became of the next. `finding` is what the
+    server's listings say of an instance.
     """
 
     item: UploadItem
@@ -50,7 +50,12 @@ class ItemState:
     skipped: bool = False
     digest: str | None = None
     doubtful: bool = False
-    level: Level = Level.NONE
+    finding: Finding = Finding.ABSENT
+
+    @property
+    def level(self) -> Level:
+        """How much of an instance is proven by what the server lists."""
+        return self.finding.level
 
 
 class _Part(NamedTuple):
@@ -72,7 +77,7 @@ class States:
         self.outcomes = bytearray()
         self._failures = bytearray()
         self._flags = bytearray()
-        self._levels = bytearray()
+        self._findings = bytearray()
         self._attempts = array("I")
         self._uris = array("I")
         self._texts: list[str | None] = [None]
@@ -102,7 +107,7 @@ class States:
         if new := len(fresh):
             self._parts.append(_Part(first, items if new == len(items) else select(items, fresh), resource))
             self._firsts.append(first)
-            for column in (self._failures, self._flags, self._levels):
+            for column in (self._failures, self._flags, self._findings):
                 column.extend(bytes(new))
             for numeric in (self._attempts, self._uris):
                 numeric.frombytes(bytes(new * numeric.itemsize))
@@ -197,9 +202,9 @@ class States:
         """Keep a digest, or let go of it."""
         _put(self._digests, number, digest)
 
-    def prove(self, number: int, level: Level) -> None:
-        """Keep how much of it is proven."""
-        self._levels[number] = _LEVEL_CODE[level]
+    def find_out(self, number: int, finding: int) -> None:
+        """Keep what the server's listings say of it."""
+        self._findings[number] = finding
 
     def outcome(self, number: int) -> Outcome:
         """The latest outcome."""
@@ -224,7 +229,7 @@ class States:
             skipped=self.skipped(number),
             digest=self._digests.get(number),
             doubtful=bool(self._flags[number] & _DOUBTFUL),
-            level=LEVELS[self._levels[number]],
+            finding=Finding(self._findings[number]),
         )
 
 

@@ -48,14 +48,14 @@ class Wanted:
     `was_there`: the session held other data before, so numbers of files prove nothing. `exact`: what the server holds
     beyond the items is a difference. `checksum`: read the disk again and compare MD5 where the stored size is equal.
     `seen` gives what was stored of an item before it was sent again, as `stored_as` has it; None if it was not.
-    `tell` hears how many files were read.
+    `sum_of` gives the MD5 of a file on disk in hex, and raises SourceChanged.
     """
 
     was_there: bool = False
     exact: bool = False
     checksum: bool = False
     seen: Callable[[UploadItem], str | None] = lambda _: None
-    tell: Callable[[int], None] = lambda _: None
+    sum_of: Callable[[UploadItem], str] = lambda item: content_hash(item, "md5")
 
 
 @dataclass(kw_only=True)
@@ -90,7 +90,7 @@ def verify_archived(
     stored = look(client, session_id, items, sums=wanted.checksum)
     series = by_series(items)
     _count(stored, series, was_there=wanted.was_there)
-    sums = _sums(items, stored, wanted.tell) if wanted.checksum else b""
+    sums = _sums(items, stored, wanted.sum_of) if wanted.checksum else b""
     findings = judge(items, stored.sizes, sums=sums, again=_Again(items, stored, wanted.seen))
     verification = Verification(extra=stored.extra)
     if stored.contradictions:
@@ -146,19 +146,16 @@ class _Again:
         return self._seen(self._items[place]) == self._stored.as_text(place)
 
 
-def _sums(items: Sequence[UploadItem], stored: Stored, tell: Callable[[int], None]) -> bytearray:
+def _sums(items: Sequence[UploadItem], stored: Stored, sum_of: Callable[[UploadItem], str]) -> bytearray:
     """Compare the MD5 of the files on disk where the stored size is equal and the server lists a sum."""
     known = bytearray(len(items))
-    read = 0
     for place, (item, size) in enumerate(zip(items, stored.sizes, strict=True)):
         if size != item.size or not (sum_ := stored.sum_of(place)):
             continue
         try:
-            known[place] = SAME if content_hash(item, "md5") == sum_ else DIFFERENT
+            known[place] = SAME if sum_of(item) == sum_ else DIFFERENT
         except SourceChanged:
             known[place] = UNKNOWN
-        read += 1
-        tell(read)
     return known
 
 
