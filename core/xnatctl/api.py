@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
     from xnatctl.delivery.resource.writer import goes_alone
     from xnatctl.inventory.files import FileInventory, scan_files
+    from xnatctl.inventory.looking import look_inside
     from xnatctl.inventory.packed import holds_dicom
     from xnatctl.inventory.walk import Inventory, scan_path
     from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -162,6 +163,7 @@ _LAZY = {
     "goes_alone": "xnatctl.delivery.resource.writer",
     "holds_dicom": "xnatctl.inventory.packed",
     "journal_options": "xnatctl.cli.options",
+    "look_inside": "xnatctl.inventory.looking",
     "pass_app": "xnatctl.cli.app",
     "plain_body": "xnatctl.packing.bodies",
     "plan_resource_stages": "xnatctl.delivery.resource.planning",
@@ -286,6 +288,7 @@ __all__ = [
     "is_uid",
     "journal_options",
     "listing",
+    "look_inside",
     "pass_app",
     "plain_body",
     "plan_resource_stages",

@@ -133,6 +133,11 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 )
 @verify_options
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of EXAM_ROOT.")
+@click.option(
+    "--attach-unknown",
+    is_flag=True,
+    help="Attach packed files that cannot be looked into: you know they hold no DICOM.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would go where; send nothing, log in nowhere.")
 @journal_options
 @server_options
@@ -159,6 +164,7 @@ def upload_exam(
     verify_level: str,
     exact: bool,
     follow_symlinks: bool,
+    attach_unknown: bool,
     dry_run: bool,
     resume: bool,
     lock_wait: float,
@@ -208,6 +214,7 @@ def upload_exam(
         checksum=verify_level == "checksum",
         exact=exact,
         follow_symlinks=follow_symlinks,
+        attach_unknown=attach_unknown,
     )
     choices = Choices(
         wait=wait,
@@ -262,6 +269,7 @@ def _later(
     if request.overwrite is not Overwrite.DELETE:
         words += ["--overwrite", str(Overwrite.APPEND)]
     words += [*_flag("--no-verify", not request.verify), *_flag("--follow-symlinks", request.follow_symlinks)]
+    words += _flag("--attach-unknown", request.attach_unknown)
     return command(*words)
 
 

@@ -18,6 +18,7 @@ from xnatctl.api import (
     UploadRequest,
     UsageError,
     counted,
+    look_inside,
     plan_resource_stages,
     plan_session_upload,
     scan_path,
@@ -37,7 +38,7 @@ def plan_exam(request: UploadRequest) -> UploadPlan:
     everything that `session upload` refuses and for resources that would be mixed up.
     """
     choices = Choices.of(request)
-    inventory = _inventory(request)
+    inventory = look_inside(_inventory(request), attach_unknown=request.attach_unknown)
     sorting = sort_exam(inventory, choices)
     if choices.attach_only:
         _refuse_nothing_to_attach(inventory, sorting)
@@ -68,7 +69,7 @@ def _without_images(request: UploadRequest, inventory: Inventory) -> UploadPlan:
         placement=request.placement,
         overwrite=request.overwrite,
         stages=(),
-        warnings=inventory.warnings,
+        warnings=(*inventory.warnings, *inventory.notes),
     )
 
 

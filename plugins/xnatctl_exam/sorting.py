@@ -10,12 +10,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xnatctl.api import Exclusion, Inventory, UploadItem, holds_dicom
+from xnatctl.api import Exclusion, Inventory, UploadItem
 from xnatctl_exam.choices import Choices
 from xnatctl_exam.naming import Group, check_label, join, name_folders
 
 _NESTED = "not DICOM, in a folder that holds DICOM (--attach-nested LABEL takes it along)"
-_PACKED = "an archive file that holds DICOM (upload it with: xnatctl session upload)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,42 +32,40 @@ class Sorting:
 
 
 def sort_exam(inventory: Inventory, choices: Choices) -> Sorting:
-    """Sort what was found below an exam root.
+    """Sort what was found below an exam root; `inventory` has been looked into (`look_inside`).
 
     Raises UsageError for a label that cannot be one, Refused where resources would be mixed up.
     """
     check_label(choices.misc_label, "--misc-label")
     if choices.attach_nested is not None:
         check_label(choices.attach_nested, "--attach-nested")
-    packed, notes = _look_inside(inventory)
-    with_dicom = {_top(path) for path in inventory.dicom | packed if "/" in path}
+    with_dicom = {_top(path) for path in inventory.dicom if "/" in path}
     folders: dict[str, list[UploadItem]] = {}
     loose: list[UploadItem] = []
     nested: list[UploadItem] = []
     for item in inventory.others:
         top = _top(item.path)
-        if item.path in packed:
-            continue
         if top == item.path:
             loose.append(item)
         elif top in with_dicom:
             nested.append(item)
         else:
             folders.setdefault(top, []).append(item)
-    notes += _hidden_below(inventory, with_dicom, folders, loose)
+    notes = _hidden_below(inventory, with_dicom, folders, loose)
     groups: list[Group] = []
-    unreadable = {top: [e for e in inventory.unreadable if _top(e.path) == top != e.path] for top in folders}
+    not_read = [entry for entry in inventory.unreadable if not (choices.attach_only and entry.path in inventory.dicom)]
+    unreadable = {top: [e for e in not_read if _top(e.path) == top != e.path] for top in folders}
     if not choices.skip_resources:
         groups, more = _groups(folders, loose, nested, unreadable, choices)
         notes += more
     taken = {entry.path for group in groups for entry in group.unreadable}
     attached = {item.path for group in groups for item in group.items}
-    reasons = {item.path: _NESTED for item in nested} | dict.fromkeys(packed, _PACKED)
+    reasons = {item.path: _NESTED for item in nested}
     return Sorting(
         resources=tuple(groups),
         left_out=tuple(_left_out(inventory, attached, reasons, choices)),
         notes=tuple(notes),
-        unreadable=tuple(entry for entry in inventory.unreadable if entry.path not in taken),
+        unreadable=tuple(entry for entry in not_read if entry.path not in taken),
     )
 
 
@@ -97,22 +94,6 @@ def _groups(
     return joined, [*notes, *more]
 
 
-def _look_inside(inventory: Inventory) -> tuple[set[str], list[str]]:
-    """The archive files that hold DICOM, and what is to be said of them and of those that keep it to themselves."""
-    found: set[str] = set()
-    notes: list[str] = []
-    for item in inventory.others:
-        if item.path not in inventory.packed:
-            continue
-        holds = holds_dicom(item.source.path)
-        if holds:
-            found.add(item.path)
-            notes.append(f"{item.path} is an archive file that holds DICOM; neither it nor its images are sent.")
-        elif holds is None:
-            notes.append(f"Not all of the archive file {item.path} can be looked into: it may hold DICOM.")
-    return found, notes
-
-
 def _hidden_below(
     inventory: Inventory, with_dicom: set[str], folders: dict[str, list[UploadItem]], loose: Sequence[UploadItem]
 ) -> list[str]:
@@ -136,11 +117,12 @@ def _left_out(inventory: Inventory, attached: set[str], reasons: dict[str, str],
         if entry.path in attached:
             continue
         reason = reasons.get(entry.path, entry.reason)
-        if choices.skip_resources and entry.path in others and reason != _PACKED:
+        if choices.skip_resources and entry.path in others:
             reason = "not DICOM (--skip-resources)"
         left.append(Exclusion(path=entry.path, reason=reason))
     left += [Exclusion(path=path, reason="empty folder") for path in inventory.empty_directories if path != "."]
     if choices.attach_only:
         dicom = [item.path for item in inventory.items] + [entry.path for entry in inventory.invalid]
+        dicom += [entry.path for entry in inventory.unreadable if entry.path in inventory.dicom]
         left += [Exclusion(path=path, reason="DICOM (--attach-only)") for path in dicom]
     return left

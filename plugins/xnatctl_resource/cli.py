@@ -100,6 +100,11 @@ def _place_options(function: Any) -> Any:
     "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
 )
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
+@click.option(
+    "--attach-unknown",
+    is_flag=True,
+    help="Attach packed files that cannot be looked into: you know they hold no DICOM.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing, log in nowhere.")
 @journal_options
 @server_options
@@ -119,6 +124,7 @@ def resource_upload(
     mode: str,
     verify: bool,
     follow_symlinks: bool,
+    attach_unknown: bool,
     dry_run: bool,
     resume: bool,
     lock_wait: float,
@@ -141,6 +147,7 @@ def resource_upload(
         overwrite=Overwrite.DELETE if overwrite else Overwrite.NONE,
         verify=verify,
         follow_symlinks=follow_symlinks,
+        attach_unknown=attach_unknown,
         resource=ResourceRef(
             label=label,
             level=level,

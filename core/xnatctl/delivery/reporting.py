@@ -38,7 +38,7 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
     FailureClass.TOO_LARGE: ServerError,
 }
 
-REMEDY = "Make the files readable, and repair what is damaged or move it away"
+REMEDY = "Make the files readable, unpack what is packed, and repair what is damaged or move it away"
 
 
 #: Of files that parse here (contract xnat-import 3.2).

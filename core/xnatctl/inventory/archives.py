@@ -1,100 +1,94 @@
 """Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
 
-What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; nested
-archives, links (which have no content) and encrypted members are left out with a reason. Refused as a whole: what is
-damaged, cut off or overlapping, and what was made to harm whoever unpacks it by name, which no export of a scanner is:
-names that lead out of the archive, devices.
+What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; encrypted
+members are left out with a reason. Refused as a whole: what is damaged, cut off or overlapping, what holds data that
+belong to no member, and what was made to harm whoever unpacks it by name, which no export of a scanner is: names that
+lead out of the archive, devices.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import struct
-import tarfile
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from typing import Final
 
 from xnatctl.errors import Refused
-from xnatctl.inventory.elements import Read
-from xnatctl.inventory.forward import Forward
+from xnatctl.inventory import tars, zips
 from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.inventory.harm import name_harm, refuse_hostile
+from xnatctl.inventory.packers import HEAD, TAIL, TAR, ZIP, packer_of
+from xnatctl.inventory.streams import FileStream, Read, Stream, inflated, part, preader
+from xnatctl.inventory.tars import Kind
 from xnatctl.model.plan import Source
 
-__all__ = ["Damaged", "Member", "kind_of", "looks_like_archive", "members", "open_member", "refusing_damage"]
+__all__ = ["Damaged", "Member", "kind_of", "members", "open_member", "packer_at", "refusing_damage"]
 
-MAX_MEMBERS = 500_000
-MAX_MEMBER_BYTES = 64 * 2**30
+MAX_MEMBERS: Final = 500_000
+MAX_MEMBER_BYTES: Final = 64 * 2**30
 #: Unpacked to packed; the floor lets small archives of empty images pass.
-MAX_RATIO = 200
-RATIO_FLOOR = 256 * 2**20
+MAX_RATIO: Final = 200
+RATIO_FLOOR: Final = 256 * 2**20
+#: Bytes of the path that a symbolic link holds.
+_LONGEST_PATH: Final = 4096
 
-_BLOCK = 1 << 18
+_TGZ: Final = "tgz"
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an archive; `read` gives its bytes until the next member is asked for.
+    """One file of an archive; `content` are its bytes, which can be read until the next member is asked for.
 
     `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same.
-    `harm` says what it would do to whoever unpacks it by its name; such members are never handed out.
+    `harm` says what it would do to whoever unpacks it by its name; such members are never handed out. A link has no
+    content but a `target`: a member by its name, or for one that `is_symbolic` the path from where the link is.
     """
 
     name: str
+    source: Source
     size: int
-    offset: int
-    packed_size: int | None
-    rule: str | None
-    obstacle: str | None
-    read: Read
+    content: Stream
+    rule: str | None = None
+    obstacle: str | None = None
     harm: str | None = None
+    target: str | None = None
+    is_symbolic: bool = False
 
-    @property
-    def head(self) -> bytes:
-        """Enough to tell an archive."""
-        return self.read(512)
+
+def _packer(descriptor: int, size: int) -> str | None:
+    """What packed a file that is open, or None when nothing did. Raises OSError."""
+    head = os.pread(descriptor, min(HEAD, size), 0)
+    return packer_of(head, size, lambda: os.pread(descriptor, TAIL, max(0, size - TAIL)))
+
+
+def packer_at(path: str) -> str | None:
+    """What packed a file, or None when nothing did. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return _packer(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
 
 
 def kind_of(path: str) -> str | None:
-    """`zip`, `tar`, `tgz`, or None for anything else. Raises OSError, and Refused for a gzip that holds no tar."""
+    """`zip`, `tar`, `tgz`, or None for a file that no packer made.
+
+    Raises OSError, and Refused for what another packer made, or holds no tar.
+    """
     with open(path, "rb") as file:
-        head = file.read(512)
-    if head[128:132] == b"DICM":
-        return None
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "zip"
-    if head.startswith(b"\x1f\x8b"):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            first = gzip_reader(descriptor, 0)(512)
-        except Damaged as error:
-            raise Refused(f"{path} is a damaged gzip file: {error}.") from error
-        finally:
-            os.close(descriptor)
-        if not _is_tar(first):
-            raise Refused(f"{path} is compressed by gzip but holds no tar.", hint="Unpack it first.")
-        return "tgz"
-    return "tar" if _is_tar(head) else None
-
-
-def looks_like_archive(head: bytes) -> bool:
-    """True for what would be opened as a nested archive."""
-    return head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")) or _is_tar(head)
-
-
-def _is_tar(block: bytes) -> bool:
-    if len(block) < 512 or block[128:132] == b"DICM" or not block[0]:
-        return False
-    try:
-        tarfile.TarInfo.frombuf(block[:512], "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
+        name = _packer(file.fileno(), os.fstat(file.fileno()).st_size)
+        if name in (None, ZIP, TAR):
+            return name
+        if name != "gzip":
+            raise Refused(f"{path} is packed by {name}, which is not read here.", hint="Unpack it first.")
+        with refusing_damage(path):
+            first = Stream(gzip_reader(file.fileno(), 0)).peek(HEAD)
+    if not tars.is_tar(first):
+        raise Refused(f"{path} is compressed by gzip but holds no tar.", hint="Unpack it first.")
+    return _TGZ
 
 
 def members(path: str, kind: str) -> Iterator[Member]:
@@ -103,11 +97,16 @@ def members(path: str, kind: str) -> Iterator[Member]:
     Raises Refused at the end when some are hostile, so that all of them are known; nothing is sent before that.
     """
     hostile: list[str] = []
-    for member in _zip_members(path) if kind == "zip" else _tar_members(path, compressed=kind == "tgz"):
-        if member.harm is None:
-            yield member
-        else:
-            hostile.append(f"{member.name} ({member.harm})")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        found = _zip_members(path, descriptor) if kind == ZIP else _tar_members(path, descriptor, kind)
+        for member in found:
+            if member.harm is None:
+                yield member
+            else:
+                hostile.append(f"{member.name} ({member.harm})")
+    finally:
+        os.close(descriptor)
     refuse_hostile(path, hostile)
 
 
@@ -116,7 +115,7 @@ def refusing_damage(path: str) -> Iterator[None]:
     """Turn what a damaged archive makes of its readers into Refused: listing and looking into members alike."""
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, Damaged, EOFError, ValueError, struct.error) as error:
+    except (Damaged, ValueError, struct.error) as error:
         raise Refused(
             f"{path} is damaged: {str(error).rstrip('.') or type(error).__name__}.",
             hint="Make the archive again, or name the directory that it was made from.",
@@ -125,131 +124,101 @@ def refusing_damage(path: str) -> Iterator[None]:
         raise Refused(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _bounded(path: str, count: int, total: int, packed: int) -> None:
-    if count > MAX_MEMBERS:
-        raise Refused(f"{path} holds more than {MAX_MEMBERS} members.")
-    if total > max(RATIO_FLOOR, MAX_RATIO * packed):
+def _too_many(path: str) -> Refused:
+    return Refused(f"{path} holds more than {MAX_MEMBERS} members.", hint="Unpack it, and name the directory.")
+
+
+def _check_ratio(path: str, unpacked: int, packed: int) -> None:
+    if unpacked > max(RATIO_FLOOR, MAX_RATIO * packed):
         raise Refused(f"{path} unpacks to more than {MAX_RATIO} times its size; that is no imaging data.")
 
 
 # zip
 
 
-def _zip_members(path: str) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive, ExitStack() as stack:
-        entries = archive.infolist()
-        packed = os.path.getsize(path)
-        _bounded(path, len(entries), sum(entry.file_size for entry in entries), packed)
-        _refuse_overlaps(path, entries)
-        for entry in entries:
-            name = _zip_name(entry)
-            if entry.is_dir() and name_harm(name) is None:
+def _zip_members(path: str, descriptor: int) -> Iterator[Member]:
+    pread, packed, total = preader(descriptor), os.fstat(descriptor).st_size, 0
+    try:
+        for entry in zips.entries(pread, packed, MAX_MEMBERS):
+            total += entry.size
+            _check_ratio(path, total, packed)
+            harm = name_harm(entry.name)
+            if entry.is_directory and harm is None:
                 continue
-            link = (entry.external_attr >> 16) & 0o170000 == 0o120000
-            yield Member(
-                name=name,
-                size=entry.file_size,
-                offset=entry.header_offset,
-                packed_size=entry.compress_size,
-                rule="symbolic link" if link else None,
-                obstacle=_zip_obstacle(entry),
-                read=_zip_head(archive, entry, stack),
-                harm=name_harm(name),
-            )
+            yield _zip_member(path, pread, entry, harm)
+    except zips.TooMany:
+        raise _too_many(path) from None
+    except zips.Overlap:
+        raise Refused(f"{path} holds overlapping entries; it was made to harm.") from None
 
 
-def _zip_name(entry: zipfile.ZipInfo) -> str:
-    """Without the UTF-8 flag zipfile reads CP437; the bytes behind it are kept as a file system would keep them."""
-    if entry.flag_bits & 0x800:
-        return entry.filename
-    return os.fsdecode(entry.orig_filename.encode("cp437", "replace"))
+def _zip_member(path: str, pread: zips.Pread, entry: zips.Entry, harm: str | None) -> Member:
+    source = Source(
+        path=os.path.abspath(path), container=ZIP, member=entry.name, offset=entry.offset,
+        packed_size=entry.packed_size, method=entry.method, crc=entry.crc,
+    )  # fmt: skip
+    obstacle = _zip_obstacle(entry)
+    content = Stream(_open_later(lambda: _open_zip(pread, source, entry.size)))
+    target = None
+    if entry.is_link and obstacle is None:
+        target = os.fsdecode(content.peek(min(entry.size, _LONGEST_PATH)))
+    return Member(
+        name=entry.name,
+        source=source,
+        size=entry.size,
+        content=content,
+        obstacle=obstacle,
+        harm=harm,
+        target=target,
+        is_symbolic=target is not None,
+    )
 
 
-def _zip_obstacle(entry: zipfile.ZipInfo) -> str | None:
-    if entry.flag_bits & 0x1:
+def _open_later(opening: Callable[[], Read]) -> Read:
+    """What `opening` gives, opened when the first byte is wanted."""
+    opened: Read | None = None
+
+    def read(count: int) -> bytes:
+        nonlocal opened
+        opened = opened or opening()
+        return opened(count)
+
+    return read
+
+
+def _zip_obstacle(entry: zips.Entry) -> str | None:
+    if entry.is_encrypted:
         return "encrypted"
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return f"compressed by method {entry.compress_type}, which is not read here"
-    return "too large" if entry.file_size > MAX_MEMBER_BYTES else None
+    if entry.method not in (zips.STORED, zips.DEFLATED):
+        return f"compressed by method {entry.method}, which is not read here"
+    return "too large" if entry.size > MAX_MEMBER_BYTES else None
 
 
-def _zip_head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, stack: ExitStack) -> Read:
-    """The bytes of one entry, opened when they are asked for."""
-    stack.close()
-    stream: IO[bytes] | None = None
-
-    def more(count: int) -> bytes:
-        nonlocal stream
-        if stream is None:
-            stream = stack.enter_context(archive.open(entry))
-        return stream.read(count)
-
-    return Forward(more)
+def _open_zip(pread: zips.Pread, source: Source, size: int) -> Read:
+    """The data of one entry, found by its local header; what the central directory says of them is in `source`."""
+    position = zips.data_offset(pread, source.offset)
+    packed = FileStream(pread, position + (source.packed_size or 0), position)
+    read = packed.some if source.method == zips.STORED else inflated(packed.some)
+    return _checked(read, size, source.crc or 0)
 
 
-def _refuse_overlaps(path: str, entries: list[zipfile.ZipInfo]) -> None:
-    """Entries that share bytes are a bomb (CVE-2024-0450)."""
-    end = 0
-    for entry in sorted(entries, key=lambda entry: entry.header_offset):
-        if entry.header_offset < end:
-            raise Refused(f"{path} holds overlapping entries; it was made to harm.")
-        end = entry.header_offset + 30 + len(entry.orig_filename.encode("utf-8", "replace")) // 4 + entry.compress_size
-
-
-def _open_zip(descriptor: int, source: Source, size: int) -> Callable[[int], bytes]:
-    """The data of one entry, found by its local header."""
-    local = os.pread(descriptor, 30, source.offset)
-    if len(local) < 30 or local[:4] != b"PK\x03\x04":
-        raise Damaged("there is no entry where one was")
-    method = struct.unpack_from("<H", local, 8)[0]
-    name, extra = struct.unpack_from("<HH", local, 26)
-    position = source.offset + 30 + name + extra
-    packed = source.packed_size or 0
-    crc = _crc(descriptor, local, position + packed)
-    if method == zipfile.ZIP_STORED:
-        return _checked(_plain(descriptor, position, size), size, crc)
-    inflater = zlib.decompressobj(-15)
-    end = position + packed
-
-    def inflate(count: int) -> bytes:
-        nonlocal position
-        while True:
-            data = inflater.unconsumed_tail or os.pread(descriptor, min(_BLOCK, end - position), position)
-            if not inflater.unconsumed_tail:
-                position += len(data)
-            try:
-                out = inflater.decompress(data, count)
-            except zlib.error as error:
-                raise Damaged(str(error)) from error
-            if out or inflater.eof or not data:
-                return out
-
-    return _checked(inflate, size, crc)
-
-
-def _crc(descriptor: int, local: bytes, end: int) -> int:
-    """The checksum of an entry: in its local header, or behind its data (at `end`) when it was written as a stream."""
-    flags, crc = struct.unpack_from("<H", local, 6)[0], struct.unpack_from("<I", local, 14)[0]
-    if not flags & 0x8:
-        return int(crc)
-    behind = os.pread(descriptor, 8, end)
-    if len(behind) < 8:
-        raise Damaged("it is cut off")
-    # The signature of a data descriptor is usual, not required.
-    return int(struct.unpack_from("<I", behind, 4 if behind.startswith(b"PK\x07\x08") else 0)[0])
-
-
-def _checked(read: Callable[[int], bytes], size: int, crc: int) -> Callable[[int], bytes]:
-    """The same bytes, held against their checksum when the last one has come."""
+def _checked(read: Read, size: int, crc: int) -> Read:
+    """The same bytes, held against size and checksum when the last one has come."""
     left, actual = size, 0
 
     def checked(count: int) -> bytes:
         nonlocal left, actual
-        data = read(count)
+        if not left:
+            return b""
+        data = read(min(count, left))
         left -= len(data)
         actual = zlib.crc32(data, actual)
-        if left <= 0 and actual != crc:
+        if not data:
+            raise Damaged("it is shorter than its directory says")
+        if not left and actual != crc:
             raise Damaged("its checksum is wrong")
+        if not left and read(1):
+            raise Damaged("it is longer than its directory says")
         return data
 
     return checked
@@ -258,125 +227,50 @@ def _checked(read: Callable[[int], bytes], size: int, crc: int) -> Callable[[int
 # tar
 
 
-class _Entry(tarfile.TarInfo):
-    """A header of which nothing is forgiven: tarfile takes a damaged or missing one for the end of the archive."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> _Entry:
-        """The next header. Raises EOFHeaderError at the end mark, Damaged."""
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.HeaderError as error:
-            # Its kinds have no public names; the first one means the blocks of zeros that end an archive.
-            match type(error).__name__:
-                case "EOFHeaderError":
-                    raise
-                case "EmptyHeaderError" | "TruncatedHeaderError":
-                    raise Damaged(f"it is cut off after {archive.offset} bytes, without the mark of its end") from None
-            raise Damaged(f"there is no header {archive.offset} bytes in, where one belongs") from None
-
-
-def _tar_members(path: str, *, compressed: bool) -> Iterator[Member]:
-    packed = os.path.getsize(path)
-    with ExitStack() as stack:
-        unpacked: _Unpacked | None = None
-        if compressed:
-            unpacked = stack.enter_context(closing(_Unpacked(path)))
-            archive = tarfile.open(mode="r|", fileobj=unpacked, tarinfo=_Entry, errors="surrogateescape")  # noqa: SIM115
-        else:
-            archive = tarfile.open(path, "r:", tarinfo=_Entry, errors="surrogateescape")  # noqa: SIM115
-        stack.enter_context(archive)
-        count = total = 0
-        for entry in archive:
-            count += 1
-            total += entry.size
-            _bounded(path, count, total if compressed else 0, packed)
-            if entry.isdir() and name_harm(entry.name) is None:
-                continue
-            whole = entry.isreg() and not entry.issparse()  # the size of a sparse file is not what is stored
-            if not compressed and whole and entry.offset_data + entry.size > packed:
-                raise Refused(f"{path} is cut off in {entry.name}.", hint="Copy or make the archive again.")
-            yield Member(
-                name=entry.name,
-                size=entry.size,
-                offset=entry.offset_data,
-                packed_size=None,
-                rule=_tar_rule(entry),
-                obstacle=_tar_obstacle(entry),
-                read=_tar_head(archive, entry),
-                harm=name_harm(entry.name) or ("a device" if entry.ischr() or entry.isblk() else None),
-            )
-        if unpacked is not None:
-            unpacked.finish(lambda size: _bounded(path, 0, size, packed))
+def _tar_members(path: str, descriptor: int, kind: str) -> Iterator[Member]:
+    packed = os.fstat(descriptor).st_size
+    if kind == TAR:
+        stream: Stream = FileStream(preader(descriptor), packed)
+    else:
+        stream = Stream(_bounded(gzip_reader(descriptor, 0), path, packed))
+    for number, entry in enumerate(tars.entries(stream), 1):
+        if number > MAX_MEMBERS:
+            raise _too_many(path)
+        harm = name_harm(entry.name) or ("a device" if entry.kind is Kind.DEVICE else None)
+        if entry.kind is Kind.DIRECTORY and harm is None:
+            continue
+        is_link = entry.kind in (Kind.HARD_LINK, Kind.SYMBOLIC_LINK)
+        yield Member(
+            name=entry.name,
+            source=Source(path=os.path.abspath(path), container=kind, member=entry.name, offset=entry.offset),
+            size=entry.size,
+            content=part(stream, entry.size),
+            rule=None if is_link or entry.kind is Kind.FILE else "not a regular file",
+            obstacle=entry.obstacle or ("too large" if entry.size > MAX_MEMBER_BYTES else None),
+            harm=harm,
+            target=entry.target if is_link else None,
+            is_symbolic=entry.kind is Kind.SYMBOLIC_LINK,
+        )
 
 
-class _Unpacked(io.RawIOBase):
-    """What is packed in a gzip file, for tarfile to read; several gzip members are one stream."""
+def _bounded(read: Read, path: str, packed: int) -> Read:
+    total = 0
 
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
-        self._read = gzip_reader(self._descriptor, 0)
-        self._position = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes, none at the end. Raises Damaged."""
-        data = self._read(size if size > 0 else _BLOCK)
-        self._position += len(data)
+    def bounded(count: int) -> bytes:
+        nonlocal total
+        data = read(count)
+        total += len(data)
+        _check_ratio(path, total, packed)
         return data
 
-    def finish(self, bound: Callable[[int], None]) -> None:
-        """Read what is left, because the checksum stands at the very end; `bound` judges the size on the way."""
-        while self.read(_BLOCK):
-            bound(self._position)
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
+    return bounded
 
 
-def _tar_rule(entry: tarfile.TarInfo) -> str | None:
-    if entry.issym() or entry.islnk():
-        return "link"
-    return None if entry.isreg() else "not a regular file"
-
-
-def _tar_obstacle(entry: tarfile.TarInfo) -> str | None:
-    if entry.issparse():
-        return "stored as a sparse file, which is not read here"
-    return "too large" if entry.size > MAX_MEMBER_BYTES else None
-
-
-def _tar_head(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Read:
-    """The bytes of one entry."""
-    stream = None
-
-    def more(count: int) -> bytes:
-        nonlocal stream
-        if stream is None:
-            stream = archive.extractfile(entry)
-        return stream.read(count) if stream is not None else b""
-
-    return Forward(more)
-
-
-def _plain(descriptor: int, position: int, size: int) -> Callable[[int], bytes]:
-    end = position + size
-
-    def read(count: int) -> bytes:
-        nonlocal position
-        data = os.pread(descriptor, min(count, end - position), position)
-        position += len(data)
-        return data
-
-    return read
-
-
-def open_member(descriptor: int, source: Source, size: int) -> Callable[[int], bytes]:
+def open_member(descriptor: int, source: Source, size: int) -> Read:
     """`read(n)` over the bytes of a member. Raises Damaged, OSError; may be used by many threads on one archive."""
-    if source.container == "zip":
-        return _open_zip(descriptor, source, size)
-    if source.container == "tgz":
-        return gzip_reader(descriptor, source.offset)
-    return _plain(descriptor, source.offset, size)
+    pread = preader(descriptor)
+    if source.container == ZIP:
+        return _open_zip(pread, source, size)
+    if source.container == _TGZ:
+        return part(Stream(gzip_reader(descriptor, source.offset)), size).some
+    return FileStream(pread, source.offset + size, source.offset).some

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xnatctl.inventory.archives import looks_like_archive
+from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.elements import Read
 from xnatctl.inventory.part10 import is_dicom
 from xnatctl.inventory.tree import Gatherer, Walk, status_of
@@ -87,7 +87,7 @@ class _Files(Gatherer):
         self.items.append(item)
         if is_dicom(read, status.st_size):
             self.dicom.append(shown)
-        elif looks_like_archive(read(512)):
+        elif status.st_size and packer_at(full) is not None:
             self.packed.append(item)
 
     def prefixed(self, path: str) -> str:

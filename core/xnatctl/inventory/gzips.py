@@ -61,13 +61,13 @@ class _Checkpoints:
                     del self.states[old]
 
 
-_known: OrderedDict[tuple[int, int, int], _Checkpoints] = OrderedDict()
+_known: OrderedDict[tuple[int, ...], _Checkpoints] = OrderedDict()
 _known_lock = threading.Lock()
 
 
 def _checkpoints(descriptor: int) -> _Checkpoints:
     status = os.fstat(descriptor)
-    key = (status.st_dev, status.st_ino, status.st_mtime_ns)
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     with _known_lock:
         found = _known.setdefault(key, _Checkpoints())
         _known.move_to_end(key)
@@ -76,12 +76,22 @@ def _checkpoints(descriptor: int) -> _Checkpoints:
     return found
 
 
+def _behind_zeros(descriptor: int, position: int) -> int:
+    """Where something else than zeros begins, with which tapes are filled; the end of the file when nothing does."""
+    while data := os.pread(descriptor, _BLOCK, position):
+        rest = data.lstrip(b"\0")
+        position += len(data) - len(rest)
+        if rest:
+            break
+    return position
+
+
 def gzip_reader(  # noqa: C901 - a state machine of one decompressor
     descriptor: int, offset: int
 ) -> Callable[[int], bytes]:
     """`read(n)` over the unpacked bytes from `offset` on; several gzip members are one stream.
 
-    Raises Damaged, OSError.
+    Raises Damaged, also for data behind the last member; OSError.
     """
     checkpoints = _checkpoints(descriptor)
     position, packed, state = checkpoints.nearest(offset)
@@ -92,10 +102,12 @@ def gzip_reader(  # noqa: C901 - a state machine of one decompressor
         nonlocal position, packed, state, pending
         while True:
             if state.eof:
-                rest = state.unused_data
-                packed -= len(rest)
-                if os.pread(descriptor, 2, packed) != _MAGIC:
-                    return b""  # the end, or padding behind it, which gzip passes over as well
+                packed = _behind_zeros(descriptor, packed - len(state.unused_data))
+                ahead = os.pread(descriptor, len(_MAGIC), packed)
+                if not ahead:
+                    return b""
+                if ahead != _MAGIC:
+                    raise Damaged(f"{packed} bytes in, data follow its end that are no gzip data")
                 state = zlib.decompressobj(31)
             data = state.unconsumed_tail
             if not data:

@@ -1,4 +1,4 @@
-"""Archive files that lie among what is to be sent: none is opened, so those that may hold DICOM are named."""
+"""Packed files that lie among what is to be sent: none is unpacked, so those that hold or may hold DICOM are named."""
 
 from __future__ import annotations
 
@@ -6,38 +6,54 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xnatctl.inventory.packed import holds_dicom
-from xnatctl.inventory.walk import NESTED, Inventory
+from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory
+from xnatctl.model.packed import packed
+from xnatctl.model.plan import Exclusion
 
 #: Files that a warning names before "and n more".
 _NAMED = 5
-_HOLDS = "an archive file that holds DICOM"
-_MAY_HOLD = "an archive file that cannot be looked into"
 
 
-def look_inside(inventory: Inventory) -> Inventory:
-    """The inventory with the truth about archive files in it, and in its notes what is to be said of them.
+def look_inside(inventory: Inventory, *, attach_unknown: bool | None = None) -> Inventory:
+    """The inventory with packed files that hold DICOM, or may hold it, as unreadable, and the way out in its notes.
 
-    Reads the beginning of each archive file, and all of one that holds no DICOM.
+    With `attach_unknown` those that cannot be looked into are taken for files without DICOM; None where that cannot be
+    chosen. Reads the beginning of
+    each packed file, and all of an archive file that holds no DICOM.
     """
     reasons: dict[str, str] = {}
     for item in inventory.others:
-        if item.path in inventory.packed and (holds := holds_dicom(item.source.path)) is not False:
-            reasons[item.path] = _HOLDS if holds else _MAY_HOLD
-    excluded = tuple(
-        replace(entry, reason=reasons[entry.path]) if entry.path in reasons else entry for entry in inventory.excluded
-    )
-    holding = [path for path, reason in reasons.items() if reason == _HOLDS]
-    unknown = [path for path, reason in reasons.items() if reason == _MAY_HOLD]
-    unknown += [entry.path for entry in excluded if entry.reason == NESTED]
+        if item.path not in inventory.packed:
+            continue
+        holds = holds_dicom(item.source.path)
+        if holds or (holds is None and not attach_unknown):
+            reasons[item.path] = HOLDS_DICOM if holds else MAY_HOLD_DICOM
+    if reasons:
+        inventory = replace(
+            inventory,
+            others=packed(item for item in inventory.others if item.path not in reasons),
+            excluded=tuple(entry for entry in inventory.excluded if entry.path not in reasons),
+            unreadable=(*inventory.unreadable, *(Exclusion(path=path, reason=why) for path, why in reasons.items())),
+            unsent_dicom=inventory.unsent_dicom.union(path for path, why in reasons.items() if why == HOLDS_DICOM),
+        )
+    return replace(inventory, notes=(*inventory.notes, *_notes(inventory, is_choice=attach_unknown is not None)))
+
+
+def _notes(inventory: Inventory, *, is_choice: bool) -> list[str]:
+    holding = [entry.path for entry in inventory.unreadable if entry.reason == HOLDS_DICOM]
+    unknown = [entry.path for entry in inventory.unreadable if entry.reason == MAY_HOLD_DICOM]
     notes = []
     if holding:
         notes.append(
-            f"Archive files are not opened inside a directory, and there is DICOM in {_some(holding)}. "
-            "Name each as PATH in an upload of its own, or unpack it."
+            f"Packed files are not opened here, and there is DICOM in {_some(holding)}. Unpack each, upload it alone "
+            "with xnatctl session upload, or move it away."
         )
     if unknown:
-        notes.append(f"Nobody looked into {_some(unknown)}: there may be DICOM in it. Unpack it, if there is.")
-    return replace(inventory, excluded=excluded, notes=(*inventory.notes, *notes))
+        known = " If you know that there is none, give --attach-unknown." if is_choice else ""
+        notes.append(
+            f"There may be DICOM in {_some(unknown)}, which cannot be looked into. Unpack each, or move it away.{known}"
+        )
+    return notes
 
 
 def _some(paths: Sequence[str]) -> str:

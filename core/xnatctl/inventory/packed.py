@@ -1,58 +1,191 @@
-"""Is there DICOM inside an archive file? For whoever would pass the file on as it is."""
+"""Is there DICOM inside a packed file? For whoever would pass the file on as it is."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
 
-from xnatctl.errors import Refused
-from xnatctl.inventory import archives
-from xnatctl.inventory.forward import Forward
-from xnatctl.inventory.gzips import Damaged, gzip_reader
+from xnatctl.inventory import archives, tars, zips
+from xnatctl.inventory.gzips import Damaged
+from xnatctl.inventory.packers import BASE64, HEAD, TAIL, TAR, ZIP, packer_of
 from xnatctl.inventory.part10 import is_dicom
+from xnatctl.inventory.streams import COMPRESSORS, FileStream, Stream, inflated, part, preader, unpacked
 
 #: What is unpacked has no size that could be asked for; a reader that ends early says where it ends.
-_UNKNOWN_SIZE = 1 << 62
+_UNKNOWN_SIZE: Final = 1 << 62
+#: Packed files inside each other.
+_DEPTH: Final = 8
+#: Bytes that are unpacked for one file, and members that are looked at in it.
+_MOST_BYTES: Final = 64 * 2**30
+_MOST_MEMBERS: Final = archives.MAX_MEMBERS
+#: Bytes of a zip file inside a compressed one: its directory stands at its end, so that it is held in memory.
+_IN_MEMORY: Final = 16 * 2**20
+
+
+class _Unknown(Exception):
+    """It cannot be looked into."""
 
 
 def holds_dicom(path: str) -> bool | None:
-    """True when a zip, tar, tar.gz or gzip file holds DICOM by content, False when it does not.
+    """True when a packed file holds DICOM by content at any depth, False when it holds none.
 
-    None when not all of it could be looked into: encrypted, damaged, unreadable, or with archives inside. Reads the
-    whole of a tar.gz.
+    None when not all of it could be looked into: encrypted, damaged, unreadable, too deep or too large, or made by a
+    packer that is not read here. Reads the whole of a compressed tar; of a single compressed file the beginning.
     """
     try:
-        kind = archives.kind_of(path)
-    except Refused:
-        return _gzip_holds_dicom(path)  # a gzip that is no tar
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return None
-    if kind is None:
-        return False
-    unknown = False
     try:
-        with archives.refusing_damage(path):
-            for member in archives.members(path, kind):
-                if member.rule is not None or not member.size:
-                    continue  # it has no content of its own
-                if member.obstacle is not None or archives.looks_like_archive(member.head):
-                    unknown = True
-                elif is_dicom(member.read, member.size):
-                    return True
-    except Refused:
+        return content_holds_dicom(_file(descriptor))
+    except OSError:
         return None
-    return None if unknown else False
+    finally:
+        os.close(descriptor)
 
 
-def _gzip_holds_dicom(path: str) -> bool | None:
-    """One packed file, such as `scan.nii.gz` or `image.dcm.gz`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes to look into: `stream` gives them once, `pread` at random where they lie as they are in a file.
+
+    `size` is None when it is not known.
+    """
+
+    stream: Stream
+    size: int | None
+    pread: zips.Pread | None = None
+
+
+def content_holds_dicom(content: Content) -> bool | None:
+    """`holds_dicom` of the bytes of a file or of a member. Raises OSError."""
+    look = _Look()
+    with suppress(_Unknown, Damaged, zips.Overlap, zips.TooMany, ValueError):
+        return look.holds(content, 0) or (None if look.unknown else False)
+    return None
+
+
+def _file(descriptor: int) -> Content:
+    size, pread = os.fstat(descriptor).st_size, preader(descriptor)
+    return Content(FileStream(pread, size), size, pread)
+
+
+class _Look:
+    """Looks into one file. `unknown`: something in it could not be looked into."""
+
+    def __init__(self) -> None:
+        self.unknown = False
+        self._bytes = _MOST_BYTES
+        self._members = _MOST_MEMBERS
+
+    def holds(self, content: Content, depth: int) -> bool:
+        """Whether there is DICOM. Raises _Unknown, Damaged and the like where the rest of it cannot be looked into."""
+        stream, tail = content.stream, None
+        if content.pread is not None and content.size is not None:
+            tail = _tail(content.pread, content.size)
+        head = stream.peek(HEAD)
+        packer = packer_of(head, content.size, tail)
+        if packer is None and tail is None and head.startswith(zips.PROGRAMS):
+            self._pass_program(stream)
+            return False
+        if packer is None:
+            return is_dicom(
+                lambda count, offset=0: stream.peek(offset + count)[offset:],
+                _UNKNOWN_SIZE if content.size is None else content.size,
+            )
+        if packer == BASE64:
+            return True
+        if depth == _DEPTH:
+            raise _Unknown
+        if packer == TAR:
+            return self._tar(content, depth + 1)
+        if packer == ZIP:
+            return self._zip(content, depth + 1)
+        if packer not in COMPRESSORS:
+            raise _Unknown
+        inner = Stream(self._counted(unpacked(stream.some, COMPRESSORS[packer])))
+        return self.holds(Content(inner, None), depth + 1)
+
+    def _each(self, content: Content, depth: int) -> bool:
+        """`holds` of a member: what cannot be looked into does not hide what the others hold."""
+        self._members -= 1
+        if self._members < 0:
+            raise _Unknown
         try:
-            read = Forward(gzip_reader(descriptor, 0))
-            if archives.looks_like_archive(read(512)):
-                return None
-            return is_dicom(read, _UNKNOWN_SIZE)
-        finally:
-            os.close(descriptor)
-    except (OSError, Damaged):
-        return None
+            return self.holds(content, depth)
+        except (_Unknown, zips.Overlap, zips.TooMany):
+            self.unknown = True
+        except (Damaged, ValueError):
+            self.unknown = True
+        return False
+
+    def _tar(self, content: Content, depth: int) -> bool:
+        stream = content.stream
+        start = stream.position
+        for entry in tars.entries(stream):
+            if entry.obstacle is not None:
+                self.unknown = True
+            elif entry.kind is tars.Kind.FILE and entry.size:
+                pread = _shifted(content.pread, entry.offset - start)
+                if self._each(Content(part(stream, entry.size), entry.size, pread), depth):
+                    return True
+        return False
+
+    def _zip(self, content: Content, depth: int) -> bool:
+        pread, size = content.pread, content.size
+        if pread is None or size is None:
+            pread, size = _in_memory(content.stream)
+        for entry in zips.entries(pread, size, self._members):
+            if entry.is_directory or not entry.size:
+                continue
+            if entry.is_encrypted or entry.method not in (zips.STORED, zips.DEFLATED):
+                self.unknown = True
+            elif self._each(self._zip_entry(pread, entry), depth):
+                return True
+        return False
+
+    def _zip_entry(self, pread: zips.Pread, entry: zips.Entry) -> Content:
+        start = zips.data_offset(pread, entry.offset)
+        packed = FileStream(pread, start + entry.packed_size, start)
+        if entry.method == zips.STORED:
+            return Content(packed, entry.packed_size, _shifted(pread, start))
+        return Content(Stream(self._counted(inflated(packed.some))), entry.size)
+
+    def _counted(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        """The same bytes, as long as they are not too many."""
+
+        def counted(count: int) -> bytes:
+            data = read(count)
+            self._bytes -= len(data)
+            if self._bytes < 0:
+                raise _Unknown
+            return data
+
+        return counted
+
+    def _pass_program(self, stream: Stream) -> None:
+        """Raise _Unknown for a program with a zip file at its end, which unpacks itself."""
+        end, size = b"", 0
+        while data := stream.some(1 << 17):
+            end, size = (end + data)[-TAIL:], size + len(data)
+        if zips.ends_as_zip(end, size):
+            raise _Unknown
+
+
+def _tail(pread: zips.Pread, size: int) -> Callable[[], bytes]:
+    return lambda: pread(min(TAIL, size), max(0, size - TAIL))
+
+
+def _shifted(pread: zips.Pread | None, start: int) -> zips.Pread | None:
+    """`pread` of what begins at `start`."""
+    return None if pread is None else lambda count, offset: pread(count, start + offset)
+
+
+def _in_memory(stream: Stream) -> tuple[zips.Pread, int]:
+    """A whole file. Raises _Unknown when it is too large."""
+    data = stream.read(_IN_MEMORY + 1)
+    if len(data) > _IN_MEMORY:
+        raise _Unknown
+    return lambda count, offset: data[offset : offset + count], len(data)

@@ -6,21 +6,28 @@ import os
 import stat
 from array import array
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xnatctl.errors import PermissionDenied
 from xnatctl.inventory import archives
 from xnatctl.inventory.elements import Read
+from xnatctl.inventory.forward import Forward
+from xnatctl.inventory.links import Links
+from xnatctl.inventory.packed import Content, content_holds_dicom
+from xnatctl.inventory.packers import HEAD, ZIP, packer_of
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
+from xnatctl.inventory.streams import Stream
 from xnatctl.inventory.tree import Gatherer, Walk, litter, status_of
 from xnatctl.model.index import Index
 from xnatctl.model.packed import Packer
 from xnatctl.model.plan import Exclusion, Source, UploadItem
 from xnatctl.model.sequences import grouped
+from xnatctl.model.words import counted
 
-#: Why a member that is an archive file itself is left out.
-NESTED = "an archive inside the archive"
+#: Why a packed file is left out, inside an archive file as well.
+HOLDS_DICOM = "a packed file that holds DICOM"
+MAY_HOLD_DICOM = "a packed file that may hold DICOM and cannot be looked into"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +122,8 @@ def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
         return collector.inventory(path, "file")
     with archives.refusing_damage(path):
         for member in archives.members(path, kind):
-            collector.member(path, kind, status, member)
+            collector.member(status, member)
+        collector.links(path, status)
     return collector.inventory(path, "archive")
 
 
@@ -136,6 +144,8 @@ class _Collector(Gatherer):
         self._unsent: set[str] = set()
         self._named: dict[str, int] = {}
         self._without_pixels: list[str] = []
+        self._links = Links()
+        self._notes: list[str] = []
 
     def unsendable(self, path: str, problem: Unreadable) -> None:
         """A damaged instance is no less missing for that; what only looks like one is left out."""
@@ -162,7 +172,7 @@ class _Collector(Gatherer):
                 self._unsent.add(path)
                 return
             self._other(path, source, status)
-            if archives.looks_like_archive(read(512)):
+            if archives.packer_at(full) is not None:
                 self._packed.add(path)
 
     def _other(self, path: str, source: Source, status: os.stat_result) -> None:
@@ -179,34 +189,78 @@ class _Collector(Gatherer):
             )
         )
 
-    def member(self, archive: str, kind: str, status: os.stat_result, member: archives.Member) -> None:
+    def member(self, status: os.stat_result, member: archives.Member) -> None:
         """One member of a ready-made archive.
 
         Names may repeat there (`tar -r`); a path stands for one file everywhere else, so a later one gets a number.
         """
         path = self._path_of(member.name)
-        if (reason := member.rule or litter(member.name)) is not None:
+        if member.target is not None:
+            self._links.add(path, member)
+        elif (reason := member.rule or litter(member.name)) is not None:
             self.exclude(path, reason)
-            return
+            self._links.leave_out(member)
+        else:
+            self._whole_member(path, member, status)
+
+    def _whole_member(self, path: str, member: archives.Member, status: os.stat_result) -> None:
+        """A member that its content decides on. In a zip each has a checksum, so that damage concerns it alone."""
+        try:
+            self._member(path, member, status)
+        except archives.Damaged as error:
+            if member.source.container != ZIP:
+                raise
+            self.seen += 1
+            self._invalid.append(Exclusion(path=path, reason=f"damaged: {error}"))
+
+    def _member(self, path: str, member: archives.Member, status: os.stat_result) -> None:
         if member.size == 0:
             self.exclude(path, "empty file")
-            return
-        if member.obstacle is not None:
+        elif member.obstacle is not None:
             self.cannot_read(path, member.obstacle)
-            return
-        if archives.looks_like_archive(member.head):
-            self.exclude(path, NESTED)
-            return
+        elif packer_of(member.content.peek(HEAD), member.size) is not None:
+            self._packed_member(path, member)
+        else:
+            self._content(path, member.source, member.size, status, Forward(member.content.some, member.content.skip))
+
+    def _packed_member(self, path: str, member: archives.Member) -> None:
+        holds = content_holds_dicom(Content(member.content, member.size))
+        if holds is False:
+            self.exclude(path, "not DICOM")
+        else:
+            self.cannot_read(path, HOLDS_DICOM if holds else MAY_HOLD_DICOM)
+
+    def _content(self, path: str, source: Source, size: int, status: os.stat_result, read: Read) -> None:
         try:
-            header = read_header(member.read, member.size)
+            header = read_header(read, size)
         except Unreadable as problem:
             self.unsendable(path, problem)
             return
-        source = Source(
-            path=os.path.abspath(archive), container=kind, member=member.name, offset=member.offset,
-            packed_size=member.packed_size,
-        )  # fmt: skip
-        self._add(path, source, member.size, status, header)
+        self._add(path, source, size, status, header)
+
+    def links(self, archive: str, status: os.stat_result) -> None:
+        """What the links of a ready-made archive stand for, when all of its members are known."""
+        nowhere = []
+        for link, target, unseen in self._links.resolve(self._named):
+            for path, member in unseen:
+                descriptor = os.open(archive, os.O_RDONLY | os.O_NONBLOCK)
+                try:
+                    content = Stream(archives.open_member(descriptor, member.source, member.size))
+                    self._whole_member(path, replace(member, content=content), status)
+                finally:
+                    os.close(descriptor)
+            if unseen:
+                continue
+            if target is not None:
+                self.exclude(link.path, f"{link.kind} to {target}")
+            elif link.is_symbolic:
+                self.exclude(link.path, f"symbolic link to {link.target}, which is not in the archive file")
+                nowhere.append(link.path)
+            else:
+                self.cannot_read(link.path, f"hard link to {link.target}, which is not in the archive file")
+        if nowhere:
+            some = f"{counted(len(nowhere), 'symbolic link')} of {archive}"
+            self._notes.append(f"{some} lead to nothing that is in it, first {nowhere[0]}: nothing is sent for them.")
 
     def _path_of(self, name: str) -> str:
         path = name
@@ -273,7 +327,7 @@ class _Collector(Gatherer):
             invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
             warnings=patient_warnings(self._patients),
-            notes=_pixel_notes(self._without_pixels),
+            notes=(*self._notes, *_pixel_notes(self._without_pixels)),
             files_seen=self.seen,
             patients=self._patients,
             begun=self._begun,

@@ -39,7 +39,7 @@ _FIELDS: Final = (
     *("ctime_ns", "device", "tail"),
 )
 _CHANGED: Final = _FIELDS.index("ctime_ns")
-_SOURCE_FIELDS: Final = ("container", "member", "offset", "packed_size")
+_SOURCE_FIELDS: Final = ("container", "member", "offset", "packed_size", "method", "crc")
 _values = attrgetter(*_FIELDS)
 _source_values = attrgetter(*_SOURCE_FIELDS)
 # The slots themselves: items are frozen, and a call of the class for each would take three times as long.
@@ -66,9 +66,9 @@ def pack(items: Sequence[UploadItem]) -> bytes:
         below = source.path.endswith(f"/{path}")
         heads.append(source.path[: len(source.path) - len(path) - 1] if below else None)
         places.append(None if below else source.path)
-    containers, members, offsets, sizes = (list(c) for c in zip(*map(_source_values, sources), strict=True))
+    containers, members, *places_inside = (list(c) for c in zip(*map(_source_values, sources), strict=True))
     members = [_AS_PATH if member == path else member for member, path in zip(members, paths, strict=True)]
-    columns += [heads, places, containers, members, offsets, sizes]
+    columns += [heads, places, containers, members, *places_inside]
     return zlib.compress(marshal.dumps((len(items), [_short(column) for column in columns]), 2), _LEVEL)
 
 
@@ -83,14 +83,14 @@ def unpack(data: bytes) -> Block:
         f"{uid}.dcm" if name == _AS_UID else path if name == _AS_PATH else name
         for name, uid, path in zip(columns[4], uids, paths, strict=False)
     ]
-    heads, places, containers, members, offsets, sizes = columns[len(_FIELDS) :]
+    heads, places, containers, members, *places_inside = columns[len(_FIELDS) :]
     full = [
         place if head is None else f"{head}/{path}" for head, place, path in zip(heads, places, paths, strict=False)
     ]
     members = [path if member == _AS_PATH else member for member, path in zip(members, paths, strict=False)]
     items = list(map(object.__new__, repeat(UploadItem, count)))
     sources = list(map(object.__new__, repeat(Source, count)))
-    _fill(sources, _set_of_source, (full, containers, members, offsets, sizes))
+    _fill(sources, _set_of_source, (full, containers, members, *places_inside))
     _fill(items, (*_set, _set_source), (*columns[: len(_FIELDS)], sources))
     return tuple(items)
 

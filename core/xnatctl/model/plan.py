@@ -53,8 +53,9 @@ class Source:
     """Where the bytes of an item lie.
 
     A file: `path` alone. A member of a ready-made archive: `path` is the archive, `container` one of
-    `zip`, `tar`, `tgz`, `member` its name as stored, `offset` where its data begin (in the decompressed stream for
-    tgz; of the local header for zip).
+    `zip`, `tar`, `tgz`, `member` its name, `offset` where its data begin (in the decompressed stream for tgz; of the
+    local header for zip). Of a zip also what its central directory says: `packed_size` in bytes, the number of the
+    compression `method`, and `crc`.
     """
 
     path: str
@@ -62,6 +63,8 @@ class Source:
     member: str | None = None
     offset: int = 0
     packed_size: int | None = None
+    method: int | None = None
+    crc: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +162,8 @@ class UploadRequest:
     `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
     and nothing more can be asked, unless `follow` names the XNAT behind it: base URL, project, and the session label
     where it is known; `resource` is where files that are not DICOM go; `options` are those of the transport and of the
-    command that core does not know. `study_instance_uid` names the one study that is meant, where PATH holds several.
+    command that core does not know. `attach_unknown` attaches packed files that cannot be looked into.
+    `study_instance_uid` names the one study that is meant, where PATH holds several.
     """
 
     command: str
@@ -175,6 +179,7 @@ class UploadRequest:
     exact: bool = False
     settles: bool = True
     follow_symlinks: bool = False
+    attach_unknown: bool = False
     follow: Destination | None = None
     resource: ResourceRef | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Archive files among what is sent are not opened, and never passed over without a word."""
+"""Packed files among what is sent are not unpacked; those that hold or may hold DICOM are missing, and named."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from xnatctl.delivery.planning import plan_session_upload
 from xnatctl.delivery.resource.planning import plan_resource_upload
-from xnatctl.errors import NotFound
+from xnatctl.errors import DeliveryIncomplete, Refused
 from xnatctl.inventory.looking import look_inside
 from xnatctl.inventory.several import Several
-from xnatctl.inventory.walk import scan_path
+from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, scan_path
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.testing.exam import write_exam
@@ -53,10 +53,12 @@ def request(path, **more):
 def test_a_session_says_which_of_them_may_hold_images(root):
     plan = plan_session_upload(request(root))
     assert [item.path for item in plan.items] == ["image"]
+    assert {entry.path: entry.reason for entry in plan.unreadable} == {
+        "images.dat": HOLDS_DICOM,
+        "image.gz": HOLDS_DICOM,
+        "locked.zip": MAY_HOLD_DICOM,
+    }
     assert {entry.path: entry.reason for entry in plan.excluded} == {
-        "images.dat": "an archive file that holds DICOM",
-        "image.gz": "an archive file that holds DICOM",
-        "locked.zip": "an archive file that cannot be looked into",
         "notes.zip": "not DICOM",
         "scan.nii.gz": "not DICOM",
     }
@@ -78,7 +80,9 @@ def test_several_studies_are_told_once(root):
 
 def test_a_directory_of_archive_files_alone_is_told_so(root):
     (root / "image").unlink()
-    with pytest.raises(NotFound, match="2 x an archive file that holds DICOM"):
+    with pytest.raises(
+        DeliveryIncomplete, match=r"3 files cannot be sent, first image\.gz \(a packed file that holds DICOM"
+    ):
         plan_session_upload(request(root))
 
 
@@ -87,23 +91,39 @@ def test_one_inside_a_ready_made_archive_is_named(root, tmp_path):
     with zipfile.ZipFile(packed, "w") as out:
         out.write(root / "image", "image")
         out.write(root / "images.dat", "images.dat")
-    (warning,) = plan_session_upload(request(packed)).warnings
+    plan = plan_session_upload(request(packed))
+    (warning,) = plan.warnings
     assert "images.dat" in warning
+    assert [(entry.path, entry.reason) for entry in plan.unreadable] == [("images.dat", HOLDS_DICOM)]
 
 
-def test_a_resource_warns_before_images_go_around_anonymisation(root):
+def test_a_resource_takes_no_packed_images_around_anonymisation(root):
     (root / "image").unlink()
     resource = ResourceRef(label="R", level=ResourceLevel.SESSION)
     plan = plan_resource_upload(request(root, resource=resource))
-    assert len(plan.items) == 5
+    assert {item.path for item in plan.items} == {"notes.zip", "scan.nii.gz"}
+    assert {entry.path: entry.reason for entry in plan.stages[0].unreadable} == {
+        "images.dat": HOLDS_DICOM,
+        "image.gz": HOLDS_DICOM,
+        "locked.zip": MAY_HOLD_DICOM,
+    }
     holding, unknown = plan.warnings
-    assert "2 archive files, first image.gz" in holding
-    assert "the archive file locked.zip" in unknown
+    assert "2 packed files, first image.gz" in holding
+    assert "the packed file locked.zip" in unknown
+    assert "--attach-unknown" in unknown
     assert all("anonymisation" in warning for warning in plan.warnings)
+
+
+def test_who_knows_that_there_is_no_dicom_attaches_what_cannot_be_looked_into(root):
+    (root / "image").unlink()
+    resource = ResourceRef(label="R", level=ResourceLevel.SESSION)
+    plan = plan_resource_upload(request(root, resource=resource, attach_unknown=True))
+    assert {item.path for item in plan.items} == {"notes.zip", "scan.nii.gz", "locked.zip"}
+    assert {entry.path for entry in plan.stages[0].unreadable} == {"images.dat", "image.gz"}
 
 
 def test_one_packed_file_as_a_resource_is_looked_into_as_well(root):
     resource = ResourceRef(label="R", level=ResourceLevel.SESSION)
-    (warning,) = plan_resource_upload(request(root / "images.dat", resource=resource)).warnings
-    assert "the archive file images.dat" in warning
+    with pytest.raises(Refused, match="a packed file that holds DICOM"):
+        plan_resource_upload(request(root / "images.dat", resource=resource))
     assert plan_resource_upload(request(root / "notes.zip", resource=resource)).warnings == ()

@@ -97,7 +97,9 @@ def test_dicom_inside_an_archive_file_is_found(tmp_path, image, kind):
     assert holds_dicom(str(path)) is False
     assert scan_path(str(tmp_path)).packed == {"whatever.dat"}
     path.write_bytes(KINDS[kind](note=b"text", more=packed_zip(image=image)))
-    assert holds_dicom(str(path)) is None, "an archive inside is not opened"
+    assert holds_dicom(str(path)) is True
+    path.write_bytes(KINDS[kind](note=b"text", more=packed_zip(note=b"text")))
+    assert holds_dicom(str(path)) is False
 
 
 def test_one_packed_file_is_looked_into(tmp_path, image):
@@ -109,7 +111,7 @@ def test_one_packed_file_is_looked_into(tmp_path, image):
     path.write_bytes(gzip.compress(b""))
     assert holds_dicom(str(path)) is False
     path.write_bytes(gzip.compress(packed_zip(image=image)))
-    assert holds_dicom(str(path)) is None
+    assert holds_dicom(str(path)) is True
 
 
 def test_what_cannot_be_looked_into_is_unknown(tmp_path, image, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import urllib.request
 from collections.abc import Callable
@@ -80,7 +81,7 @@ def tree(tmp_path: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode() * 7)
     (root / "empty.log").touch()
-    (root / "sub 01" / "anat" / "scan.nii.gz").write_bytes(b"\x1f\x8b not really packed")
+    (root / "sub 01" / "anat" / "scan.nii.gz").write_bytes(gzip.compress(b"an image", mtime=0))
     (root / ".DS_Store").write_bytes(b"x")
     (root / "nothing in here").mkdir()
     return root

@@ -177,24 +177,36 @@ def test_a_folder_that_holds_dicom_is_never_a_resource(root, damage):
     assert set(nested) == {"Protocol/a/b/protocol.pdf", "series 1/notes.txt"}, "and DICOM is not taken along"
 
 
-def test_an_archive_file_with_dicom_stays_behind_and_one_that_keeps_it_to_itself_is_named(root):
+def test_packed_files_that_hold_or_may_hold_dicom_stay_behind_and_are_named(root):
     image = next((root / "series 2").iterdir()).read_bytes()
     for name, members in {
         "images.zip": {"1": image},
         "texts.zip": {"1": b"text"},
-        "both.zip": {"2": b"PK\3\4" + b"x" * 600},
+        "Physio/both.zip": {"2": b"PK\3\4" + b"x" * 600},
     }.items():
         with zipfile.ZipFile(root / name, "w") as archive:
             for member, content in members.items():
                 archive.writestr(member, content)
     made = plan(root)
-    assert {"texts.zip", "both.zip"} <= set(resources(made)["MISC"])
+    assert "texts.zip" in resources(made)["MISC"]
     assert "images.zip" not in resources(made)["MISC"]
-    assert reasons(made)["images.zip"].startswith("an archive file that holds DICOM")
-    assert any(note.startswith("images.zip is an archive file that holds DICOM") for note in made.warnings)
-    assert any("both.zip can be looked into: it may hold DICOM" in note for note in made.warnings)
+    assert [(entry.path, entry.reason) for entry in made.unreadable] == [
+        ("images.zip", "a packed file that holds DICOM")
+    ]
+    (physio,) = (stage for stage in made.stages if stage.resource and stage.resource.label == "Physio" and stage.items)
+    assert [entry.path for entry in physio.unreadable] == ["Physio/both.zip"]
+    assert "both.zip" not in resources(made)["Physio"]
     assert not any("texts.zip" in note for note in made.warnings)
-    assert reasons(plan(root, skip_resources=True))["images.zip"].startswith("an archive file")
+    assert any("images.zip" in note for note in made.warnings)
+    assert any("Physio/both.zip" in note and "--attach-unknown" in note for note in made.warnings)
+    bare = plan(root, skip_resources=True)
+    assert {entry.path for entry in bare.unreadable} == {"images.zip", "Physio/both.zip"}
+    later = plan(root, attach_only=True)
+    assert reasons(later)["images.zip"] == "DICOM (--attach-only)"
+    assert later.unreadable == ()
+    known = plan_exam(replace(ask(root), attach_unknown=True))
+    assert "both.zip" in resources(known)["Physio"]
+    assert [entry.path for entry in known.unreadable] == ["images.zip"]
 
 
 def test_links_into_a_dicom_folder_give_no_way_round(root):

@@ -9,6 +9,7 @@ from typing import Any
 from xnatctl.errors import NotFound, Refused, UsageError
 from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.packed import holds_dicom
+from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM
 from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion, Overwrite, Payload, Stage, StageKind, UploadItem, UploadPlan, UploadRequest
 from xnatctl.model.refs import ResourceRef, file_name_problem
@@ -21,6 +22,8 @@ _AROUND = (
     "it is. Send images with xnatctl session upload."
 )
 
+_NEVER = "Packed DICOM is not attached to a resource, because it would bypass the project's anonymisation."
+
 
 def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None = None) -> UploadPlan:
     """The plan of `resource upload`: send the files of a directory, or one file, to `request.resource`, and compare.
@@ -32,14 +35,16 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
         raise UsageError(f"{request.command} does not say which resource the files go to.")
     if inventory is None:
         inventory = scan_files(request.path, follow_symlinks=request.follow_symlinks)
+    holding, unknown = _packed_dicom(inventory, attach_unknown=request.attach_unknown)
+    kept_back = {entry.path for entry in (*holding, *unknown)}
     stages = plan_resource_stages(
         request.resource,
-        inventory.items,
+        [item for item in inventory.items if item.path not in kept_back],
         transport=request.transport,
         options=request.options,
         overwrite=request.overwrite is Overwrite.DELETE,
         verify=request.verify,
-        unreadable=inventory.unreadable,
+        unreadable=(*inventory.unreadable, *holding, *unknown),
     )
     _refuse_nothing(inventory, stages[0])
     return UploadPlan(
@@ -51,7 +56,7 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
         overwrite=request.overwrite,
         stages=stages,
         excluded=inventory.excluded,
-        warnings=tuple(_warnings(inventory)),
+        warnings=tuple(_warnings(inventory, holding, unknown)),
     )
 
 
@@ -113,16 +118,26 @@ def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
     )
 
 
-def _warnings(inventory: FileInventory) -> list[str]:
+def _packed_dicom(inventory: FileInventory, *, attach_unknown: bool) -> tuple[list[Exclusion], list[Exclusion]]:
+    """The packed files that hold DICOM, and those that may."""
+    holds = {item.path: holds_dicom(item.source.path) for item in inventory.packed}
+    holding = [Exclusion(path=path, reason=HOLDS_DICOM) for path, known in holds.items() if known]
+    unknown = [Exclusion(path=path, reason=MAY_HOLD_DICOM) for path, known in holds.items() if known is None]
+    return holding, [] if attach_unknown else unknown
+
+
+def _warnings(inventory: FileInventory, holding: Sequence[Exclusion], unknown: Sequence[Exclusion]) -> list[str]:
     warnings = []
     if inventory.dicom:
         some = "of the files are" if len(inventory.dicom) > 1 else "of the files is"
         warnings.append(f"{len(inventory.dicom)} {some} DICOM (first {inventory.dicom[0]}). {_AROUND}")
-    holds = {item.path: holds_dicom(item.source.path) for item in inventory.packed}
-    if packed := [path for path, known in holds.items() if known]:
-        warnings.append(f"There is DICOM in {_some(packed)}. {_AROUND}")
-    if unknown := [path for path, known in holds.items() if known is None]:
-        warnings.append(f"Nobody looked into all of {_some(unknown)}, so there may be DICOM in it. {_AROUND}")
+    if holding:
+        warnings.append(f"There is DICOM in {_some(holding)}. {_NEVER} Unpack it and use xnatctl session upload.")
+    if unknown:
+        warnings.append(
+            f"There may be DICOM in {_some(unknown)}, which cannot be looked into. {_NEVER} If you know that "
+            "there is none, give --attach-unknown."
+        )
     if inventory.empty_directories:
         directories = inventory.empty_directories
         warnings.append(
@@ -133,5 +148,6 @@ def _warnings(inventory: FileInventory) -> list[str]:
     return warnings
 
 
-def _some(paths: Sequence[str]) -> str:
-    return f"{len(paths)} archive files, first {paths[0]}" if len(paths) > 1 else f"the archive file {paths[0]}"
+def _some(entries: Sequence[Exclusion]) -> str:
+    first = entries[0].path
+    return f"{len(entries)} packed files, first {first}" if len(entries) > 1 else f"the packed file {first}"

@@ -1,0 +1,100 @@
+"""Links inside an archive file: whose content they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from posixpath import dirname, join, normpath
+from typing import Final
+
+from xnatctl.inventory.archives import Member
+
+#: Links that are followed from one to the next, as by Linux.
+_MOST: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link and its `target` as stored, for one that is symbolic from where it is."""
+
+    path: str
+    target: str
+    is_symbolic: bool
+
+    @property
+    def kind(self) -> str:
+        """What people call it."""
+        return "symbolic link" if self.is_symbolic else "hard link"
+
+
+class Links:
+    """The links of one archive file, and the members that were left out because of their names.
+
+    A link to a member that was looked at stands for nothing new. One to a member that was left out is the only name
+    under which its content can be sent.
+    """
+
+    def __init__(self) -> None:
+        self._all: list[tuple[str, Link]] = []
+        self._links: dict[str, Link] = {}
+        self._left_out: dict[str, Member] = {}
+
+    def add(self, path: str, member: Member) -> None:
+        """A member that is a link."""
+        if member.target is not None:
+            name, link = normpath(member.name), Link(path, member.target, member.is_symbolic)
+            self._all.append((name, link))
+            self._links[name] = link
+
+    def leave_out(self, member: Member) -> None:
+        """A member that was left out unseen."""
+        self._left_out[normpath(member.name)] = member
+
+    def resolve(self, names: Iterable[str]) -> Iterator[tuple[Link, str | None, list[tuple[str, Member]]]]:
+        """Each link, the name that it leads to, and the members that it stands for with their paths.
+
+        `names` are those of all members. The name is None where the archive file holds no such thing.
+        """
+        if not self._links:
+            return
+        known = {normpath(name) for name in names}
+        folders = {"."}
+        for name in known:
+            while (name := dirname(name)) and name not in folders:
+                folders.add(name)
+        for name, link in self._all:
+            target = self._follow(name, link)
+            if target is None or (target not in known and target not in folders):
+                yield link, None, []
+            else:
+                yield link, target, self._unseen(link, target, is_folder=target in folders)
+
+    def _follow(self, name: str, link: Link) -> str | None:
+        """What a link leads to, through all links on its way; None for a loop, and for a way out."""
+        place = name
+        for _ in range(_MOST):
+            target = join(dirname(place), link.target) if link.is_symbolic else link.target
+            name = normpath(target + name[len(place) :])
+            if name.startswith(("/", "../")) or name == "..":
+                return None
+            place = next((folder for folder in _upwards(name) if folder in self._links), "")
+            if not place:
+                return name
+            link = self._links[place]
+        return None
+
+    def _unseen(self, link: Link, target: str, *, is_folder: bool) -> list[tuple[str, Member]]:
+        """The members left out that a link leads to; each is given once."""
+        if target in self._left_out:
+            return [(link.path, self._left_out.pop(target))]
+        if not is_folder:
+            return []
+        inside = [name for name in self._left_out if name.startswith(f"{target}/")] if target != "." else []
+        return [(link.path + name[len(target) :], self._left_out.pop(name)) for name in inside]
+
+
+def _upwards(name: str) -> Iterator[str]:
+    """A name and the folders above it."""
+    while name and name not in ("/", "."):
+        yield name
+        name = dirname(name)

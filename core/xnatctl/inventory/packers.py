@@ -1,0 +1,112 @@
+"""Which packer made a file, by its content."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Final
+
+from xnatctl.inventory import zips
+from xnatctl.inventory.gzips import Damaged
+from xnatctl.inventory.streams import COMPRESSORS, GZIP, LZMA, ZLIB, FileStream, Stream, unpacked
+from xnatctl.inventory.tars import is_tar
+
+ZIP: Final = "zip"
+TAR: Final = "tar"
+BASE64: Final = "base64 text"
+#: Bytes of the beginning of a file that tell all packers but those that stand at the end.
+HEAD: Final = 32769 + 5
+#: Bytes of the end of a file that tell the others.
+TAIL: Final = zips.TAIL
+
+
+def _begins(*patterns: bytes) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(patterns), re.DOTALL)
+
+
+#: By how their files begin; what has a number of two bytes only is looked at more closely.
+_BEGINNINGS: Final = (
+    (ZIP, _begins(*map(re.escape, zips.BEGINNINGS))),
+    (GZIP, _begins(rb"\x1f\x8b")),
+    ("bzip2", _begins(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")),
+    ("xz", _begins(rb"\xfd7zXZ\0")),
+    ("zstd", _begins(rb"\x28\xb5\x2f\xfd", rb"[\x50-\x5f]\x2a\x4d\x18")),
+    ("7z", _begins(rb"7z\xbc\xaf\x27\x1c")),
+    ("rar", _begins(rb"Rar!\x1a\x07", rb"RE~\^")),
+    ("lz4", _begins(rb"\x04\x22\x4d\x18", rb"\x02\x21\x4c\x18")),
+    ("lzip", _begins(rb"LZIP\x01")),
+    ("lzop", _begins(rb"\x89LZO\0\r\n\x1a\n")),
+    ("snappy", _begins(rb"\xff\x06\0\0sNaPpY")),
+    ("compress", _begins(rb"\x1f\x9d[\x09-\x10\x89-\x90]")),
+    ("cab", _begins(rb"MSCF\0\0\0\0", rb"ISc\(")),
+    ("ar", _begins(rb"!<(arch|thin)>\n")),
+    ("cpio", _begins(rb"07070[127][0-9a-fA-F]{30}", rb"(\xc7\x71|\x71\xc7).{18}(?!\0\0).{4}(?!\0)")),
+    ("lha", _begins(rb"..-l[hz].-")),
+    ("xar", _begins(rb"xar!\0")),
+    ("ace", _begins(rb".{7}\*\*ACE\*\*")),
+    ("squashfs image", _begins(rb"hsqs", rb"sqsh")),
+    ("wim image", _begins(rb"MSWIM\0\0\0")),
+    ("disk image", _begins(rb"KDMV", rb"QFI\xfb", rb"vhdxfile", rb"conectix")),
+    ("HFS image", _begins(rb".{1024}(H\+\0\x04|HX\0\x05)")),
+    ("ISO image", _begins(rb".{32769}(CD001|BEA01|NSR0[23])")),
+    ("uuencoded text", _begins(rb"begin(-base64)? [0-7]{3} ")),
+)
+
+
+def packer_of(head: bytes, size: int | None, tail: Callable[[], bytes] | None = None) -> str | None:
+    """The packer that made a file of `size` bytes (None when that is not known), or None for any other file.
+
+    `head` are its first `HEAD` bytes; `tail` gives its last `TAIL`, where they can be had.
+    """
+    if head[128:132] == b"DICM":
+        return None
+    if (name := _by_beginning(head)) is not None or tail is None or size is None:
+        return name
+    end = tail()
+    if end[-512:].startswith(b"koly\0\0\0\x04"):
+        return "dmg"
+    return ZIP if zips.ends_as_zip(end, size) else None
+
+
+def _by_beginning(head: bytes) -> str | None:
+    if is_tar(head):
+        return TAR
+    for name, pattern in _BEGINNINGS:
+        if pattern.match(head):
+            return name
+    if _is_lzma(head):
+        return LZMA
+    if _is_zlib(head):
+        return ZLIB
+    return BASE64 if _is_base64(head) else None
+
+
+def _is_lzma(head: bytes) -> bool:
+    """An lzma file has no number: the size of its dictionary is one that encoders choose, and its own a likely one."""
+    if len(head) < 18 or not head.startswith(COMPRESSORS[LZMA].magic) or head[13]:
+        return False
+    window, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
+    usual = {1 << n for n in range(12, 31)} | {3 << n for n in range(11, 30)} | {0xFFFFFFFF}
+    return window in usual and (size == (1 << 64) - 1 or size < 1 << 48)
+
+
+def _is_zlib(head: bytes) -> bool:
+    """A zlib file has no number either: its first bytes can be unpacked."""
+    if not head.startswith(COMPRESSORS[ZLIB].magic):
+        return False
+    packed = FileStream(lambda count, offset: head[offset : offset + count], len(head))
+    try:
+        return len(Stream(unpacked(packed.some, COMPRESSORS[ZLIB])).read(256)) == 256
+    except Damaged:
+        return False
+
+
+def _is_base64(head: bytes) -> bool:
+    """True for a DICOM file (PS3.10 7.1) in base64."""
+    text = b"".join(head[:512].split())
+    try:
+        return base64.b64decode(text[:200], validate=True)[128:132] == b"DICM"
+    except binascii.Error:
+        return False

@@ -1,0 +1,327 @@
+"""Zip files (PKWARE APPNOTE): what the central directory says, and that nothing else is in the file.
+
+Several zip files behind each other are all read. Every byte has to be accounted for: as an entry, as the program at
+the beginning of a self-extracting file, or as zeros; whatever else there is makes the file damaged. The directory is
+read in pieces, so that memory does not grow with it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from xnatctl.inventory.gzips import Damaged
+
+STORED: Final = 0
+DEFLATED: Final = 8
+
+_LOCAL: Final = b"PK\x03\x04"
+_CENTRAL: Final = b"PK\x01\x02"
+_END: Final = b"PK\x05\x06"
+_END64: Final = b"PK\x06\x06"
+_LOCATOR64: Final = b"PK\x06\x07"
+#: What a zip file begins with; also one that was split, or could have been.
+_SPLIT: Final = b"PK\x07\x08"
+_NOT_SPLIT: Final = b"PK00"
+BEGINNINGS: Final = (_LOCAL, _END, _SPLIT, _NOT_SPLIT, _END64)
+#: What programs begin with.
+PROGRAMS: Final = (b"MZ", b"\x7fELF", b"#!", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\xfe\xed\xfa")
+
+_END_SIZE: Final = 22
+_LONGEST_COMMENT: Final = 0xFFFF
+_CENTRAL_SIZE: Final = 46
+_LOCAL_SIZE: Final = 30
+#: Behind the data of an entry: signature, checksum and two sizes of 8 bytes at most (APPNOTE 4.3.9).
+_DESCRIPTOR: Final = 24
+_BLOCK: Final = 1 << 18
+
+#: `pread(count, offset)` of a file.
+Pread = Callable[[int, int], bytes]
+
+
+class Overlap(Exception):
+    """Entries share bytes, which is how bombs are made (CVE-2024-0450)."""
+
+
+class TooMany(Exception):
+    """There are more entries than the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a central directory. `offset` is where its local header begins; sizes in bytes."""
+
+    name: str
+    size: int
+    packed_size: int
+    offset: int
+    method: int
+    crc: int
+    is_encrypted: bool
+    is_link: bool
+    is_directory: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """A central directory: `start` is where the zip file begins that it belongs to, `shift` what its offsets lack.
+
+    `count` is exact, or the lower 16 bits.
+    """
+
+    start: int
+    shift: int
+    offset: int
+    size: int
+    count: int
+    exact: bool
+
+    @property
+    def behind(self) -> int:
+        """Behind the last of its entries."""
+        return self.offset + self.size
+
+
+def ends_as_zip(tail: bytes, size: int) -> bool:
+    """True when the end of a file (`tail`: its last 64 KiB and more) is the end of a zip file."""
+    place = _find_end(tail)
+    if place is None:
+        return False
+    length, offset = struct.unpack_from("<II", tail, place + 12)
+    count = struct.unpack_from("<H", tail, place + 10)[0]
+    if 0xFFFFFFFF in (length, offset):
+        return tail[place - 20 : place - 16] == _LOCATOR64
+    position = size - len(tail) + place
+    return bool(count) and length >= _CENTRAL_SIZE * count and length + offset <= position
+
+
+#: Bytes that `ends_as_zip` wants to see.
+TAIL: Final = _END_SIZE + _LONGEST_COMMENT
+
+
+def entries(pread: Pread, size: int, most: int) -> Iterator[Entry]:
+    """The entries of all zip files in a file of `size` bytes, first file first.
+
+    Raises Damaged, Overlap, and TooMany for more than `most` entries; most of that before the first entry is given.
+    """
+    directories = _directories(pread, size)
+    for directory in directories:
+        most -= _account(pread, directory, most)
+    for directory in directories:
+        yield from _read_directory(pread, directory)
+
+
+# where everything is
+
+
+def _directories(pread: Pread, size: int) -> list[_Directory]:
+    """The central directories, in the order of the file. Raises Damaged."""
+    found: list[_Directory] = []
+    end = size
+    while True:
+        directory = _directory(pread, end, last=not found)
+        if directory is None:
+            break
+        found.append(directory)
+        end = directory.start
+        if end == 0:
+            return found[::-1]
+    if not found:
+        raise Damaged("the end of a zip file is missing: it is cut off, or something else follows it")
+    head = pread(8, 0)
+    if head.startswith(PROGRAMS) or (end == 4 and head.startswith((_SPLIT, _NOT_SPLIT))) or _zeros(pread, 0, end):
+        return found[::-1]
+    raise Damaged(f"its first {end} bytes belong to none of its entries")
+
+
+def _find_end(tail: bytes) -> int | None:
+    """Where the record is that ends a zip file, in the last bytes of that. Zeros may follow it."""
+    place = len(tail)
+    while (place := tail.rfind(_END, 0, place)) >= 0:
+        if len(tail) - place < _END_SIZE:
+            continue
+        comment = struct.unpack_from("<H", tail, place + 20)[0]
+        if not tail[place + _END_SIZE + comment :].strip(b"\0") and place + _END_SIZE + comment <= len(tail):
+            return place
+    return None
+
+
+def _directory(pread: Pread, end: int, *, last: bool) -> _Directory | None:
+    """The central directory of the zip file that ends at `end`; None when none does."""
+    base = max(0, end - TAIL)
+    tail = pread(end - base, base)
+    place = _find_end(tail)
+    if place is None:
+        if last:
+            _refuse_trailing(tail, base)
+        return None
+    disk, first, here, count, size, offset = struct.unpack_from("<HHHHII", tail, place + 4)
+    record, exact = base + place, False
+    locator = pread(20, record - 20) if record >= 20 else b""
+    if locator.startswith(_LOCATOR64):
+        record, wide = _end64(pread, record, struct.unpack_from("<Q", locator, 8)[0])
+        disk, first, here, count, size, offset = wide
+        exact = True
+    if disk != first or here != count or (disk and not (exact and disk == 0xFFFF)):
+        raise Damaged("it is one part of a split zip file")
+    shift = record - size - offset
+    if shift < 0 or (size and pread(4, record - size) != _CENTRAL):
+        raise Damaged("its central directory is not where it belongs")
+    directory = _Directory(shift, shift, record - size, size, count, exact)
+    if shift == 0:  # self-extracting files often count from the beginning of the program
+        begins = (entry.offset for entry in _read_directory(pread, directory))
+        directory = replace(directory, start=min(begins, default=directory.offset))
+    return directory
+
+
+def _refuse_trailing(tail: bytes, base: int) -> None:
+    """Raise Damaged where something follows the record that ends a zip file; `tail` begins at byte `base`."""
+    place = tail.rfind(_END)
+    if place >= 0 and len(tail) - place >= _END_SIZE:
+        behind = place + _END_SIZE + int(struct.unpack_from("<H", tail, place + 20)[0])
+        if behind < len(tail):
+            raise Damaged(f"{len(tail) - behind} bytes follow its end, from byte {base + behind} on")
+
+
+def _end64(pread: Pread, locator_end: int, offset: int) -> tuple[int, tuple[int, ...]]:
+    """Where the record of a large zip file is, and its fields (APPNOTE 4.3.14)."""
+    for place in (offset, locator_end - 20 - 56):
+        record = pread(56, place) if 0 <= place < locator_end else b""
+        if record.startswith(_END64) and len(record) == 56:
+            length = struct.unpack_from("<Q", record, 4)[0]
+            if place + 12 + length == locator_end - 20:
+                return place, struct.unpack_from("<IIQQQQ", record, 16)
+    raise Damaged("its central directory is not where it belongs")
+
+
+def _zeros(pread: Pread, start: int, end: int) -> bool:
+    while start < end:
+        block = pread(min(_BLOCK, end - start), start)
+        if not block or block.strip(b"\0"):
+            return False
+        start += len(block)
+    return True
+
+
+def _account(pread: Pread, directory: _Directory, most: int) -> int:
+    """The number of entries. Raises Damaged where they do not fill their zip file, Overlap, TooMany."""
+    if directory.count > most:
+        raise TooMany
+    starts, ends = array("Q"), array("Q")
+    for entry in _read_directory(pread, directory):
+        if len(starts) >= most:
+            raise TooMany
+        starts.append(entry.offset)
+        ends.append(data_offset(pread, entry.offset) + entry.packed_size)
+    if not all(map(int.__le__, starts, starts[1:])):
+        starts, ends = array("Q", sorted(starts)), array("Q", sorted(ends))
+    count = len(starts)
+    starts.append(directory.offset)
+    ends.insert(0, directory.start)
+    for end, start in zip(ends, starts, strict=True):
+        if end > start:
+            if start == directory.offset:
+                raise Damaged(f"the entry that ends at byte {end} reaches into the central directory")
+            raise Overlap
+        if end < start and not _is_nothing(pread, end, start):
+            raise Damaged(f"{start - end} bytes from byte {end} on belong to none of its entries")
+    return count
+
+
+def _is_nothing(pread: Pread, start: int, end: int) -> bool:
+    """True for what may stand between entries: a data descriptor, and zeros."""
+    return end - start <= _DESCRIPTOR or _zeros(pread, start + _DESCRIPTOR, end)
+
+
+def data_offset(pread: Pread, offset: int) -> int:
+    """Where the data of the entry begin whose local header is at `offset`. Raises Damaged."""
+    local = pread(_LOCAL_SIZE, offset)
+    if len(local) < _LOCAL_SIZE or not local.startswith(_LOCAL):
+        raise Damaged(f"there is no entry at byte {offset}, where one belongs")
+    name, extra = struct.unpack_from("<HH", local, 26)
+    return offset + _LOCAL_SIZE + int(name) + int(extra)
+
+
+# the central directory
+
+
+_FIELDS: Final = struct.Struct("<4sBBHHHHHIIIHHHHHII")
+
+
+def _read_directory(pread: Pread, directory: _Directory) -> Iterator[Entry]:
+    """The entries of one central directory. Raises Damaged when it does not hold what its end record says."""
+    data, place, position, count = b"", 0, directory.offset, 0
+    while place < len(data) or position < directory.behind:
+        length = _record_length(data, place)
+        if len(data) - place < length:
+            block = pread(min(_BLOCK, directory.behind - position), position)
+            if not block:
+                raise Damaged("its central directory is cut off")
+            data, place, position = data[place:] + block, 0, position + len(block)
+            continue
+        yield _entry(data[place : place + length], directory.shift)
+        place, count = place + length, count + 1
+    if count != directory.count and (directory.exact or count & 0xFFFF != directory.count):
+        raise Damaged(f"its central directory lists {count} entries and its end {directory.count}")
+
+
+def _record_length(data: bytes, place: int) -> int:
+    if len(data) - place < _CENTRAL_SIZE:
+        return _CENTRAL_SIZE
+    if not data.startswith(_CENTRAL, place):
+        raise Damaged("its central directory makes no sense")
+    name, extra, comment = struct.unpack_from("<HHH", data, place + 28)
+    return _CENTRAL_SIZE + int(name) + int(extra) + int(comment)
+
+
+def _entry(record: bytes, shift: int) -> Entry:
+    (
+        _, _, _, _, flags, method, _, _, crc, packed, size, name_length, extra_length, _, _, _, attributes, offset,
+    ) = _FIELDS.unpack_from(record)  # fmt: skip
+    name = record[_CENTRAL_SIZE : _CENTRAL_SIZE + name_length]
+    extra = record[_CENTRAL_SIZE + name_length : _CENTRAL_SIZE + name_length + extra_length]
+    if 0xFFFFFFFF in (size, packed, offset):
+        size, packed, offset = _wide(extra, size, packed, offset)
+    shown = _name(name, utf8=bool(flags & 0x800))
+    return Entry(
+        name=shown,
+        size=size,
+        packed_size=packed,
+        offset=offset + shift,
+        method=method,
+        crc=crc,
+        is_encrypted=bool(flags & 1),
+        is_link=(attributes >> 16) & 0o170000 == 0o120000,
+        is_directory=not size and shown.endswith("/"),
+    )
+
+
+def _wide(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
+    """Sizes and offset of a large entry (APPNOTE 4.5.3)."""
+    position = 0
+    while position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, position)
+        field = extra[position + 4 : position + 4 + length]
+        position += 4 + length
+        if kind != 1:
+            continue
+        values = []
+        for value in (size, packed, offset):
+            if value == 0xFFFFFFFF and len(field) >= 8:
+                value, field = struct.unpack_from("<Q", field)[0], field[8:]  # noqa: PLW2901 - the wide one instead
+            values.append(value)
+        return values[0], values[1], values[2]
+    return size, packed, offset
+
+
+def _name(raw: bytes, *, utf8: bool) -> str:
+    """A name as a file system would keep it; some programs of Windows write it with its separators (APPNOTE 4.4.17)."""
+    raw = raw.partition(b"\0")[0]
+    name = raw.decode("utf-8", "surrogateescape") if utf8 else os.fsdecode(raw)
+    if "\\" in name and "/" not in name:
+        name = name.replace("\\", "/")
+    return name[2:] if name.startswith("./") and len(name) > 2 else name
