@@ -60,11 +60,13 @@ def write_exam(
     clutter: bool = True,
     patient_id: str = "PHANTOM",
     study_date: str = "20240115",
+    device_headers: bool = False,
 ) -> Exam:
     """Write `series` x `instances` MR images below `directory`.
 
     Names and transfer syntaxes (explicit or implicit little endian) take turns from series to series. `clutter` adds
-    what lies between the images in real exports: texts, a PDF, empty, hidden and Analyze files, links.
+    what lies between the images in real exports: texts, a PDF, empty, hidden and Analyze files, links. `device_headers`
+    adds what XNAT does not keep when it writes a header anew: a preamble, group lengths, sequences of defined length.
     """
     root = Path(directory)
     root.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ def write_exam(
             uid = _uid(seed, f"{number} {index}")
             content = _mr(
                 exam.study_instance_uid, series_uid, uid, number, index, rows, columns, noise, syntax, patient_id,
-                study_date,
+                study_date, device_headers=device_headers,
             )  # fmt: skip
             path = folder / _name(style, uid, index)
             path.write_bytes(content)
@@ -112,6 +114,8 @@ def _mr(
     syntax: str,
     patient_id: str,
     study_date: str,
+    *,
+    device_headers: bool,
 ) -> bytes:
     """One MR image (PS3.3 A.4) with preamble and file meta information (PS3.10 7.1)."""
     pixels = bytearray(2 * rows * columns)
@@ -164,8 +168,27 @@ def _mr(
         )
     )
     length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta))
-    data = b"".join(_element(*element, implicit=syntax == IMPLICIT) for element in elements)
-    return bytes(128) + b"DICM" + length + meta + data
+    implicit = syntax == IMPLICIT
+    if device_headers:
+        elements = _as_devices_write(elements, uid, implicit=implicit)
+    data = b"".join(_element(*element, implicit=implicit) for element in elements)
+    preamble = b"II*\0" * 32 if device_headers else bytes(128)
+    return preamble + b"DICM" + length + meta + data
+
+
+def _as_devices_write(
+    elements: list[tuple[int, int, str, str | int | bytes]], uid: str, *, implicit: bool
+) -> list[tuple[int, int, str, str | int | bytes]]:
+    """The same with a sequence, an empty one and the length of each group in front of it (PS3.5 7.2, 7.5)."""
+    reference = _element(8, 0x1150, "UI", _MR, implicit=implicit) + _element(8, 0x1155, "UI", uid, implicit=implicit)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(reference)) + reference
+    more: list[tuple[int, int, str, str | int | bytes]] = [(0x0008, 0x1110, "SQ", b""), (0x0008, 0x1140, "SQ", item)]
+    written = sorted([*elements, *more], key=lambda element: element[:2])
+    sizes: dict[int, int] = {}
+    for element in written:
+        sizes[element[0]] = sizes.get(element[0], 0) + len(_element(*element, implicit=implicit))
+    lengths = [(group, 0, "UL", struct.pack("<I", size)) for group, size in sizes.items()]
+    return sorted([*written, *lengths], key=lambda element: element[:2])
 
 
 def _element(group: int, element: int, vr: str, value: str | int | bytes, *, implicit: bool) -> bytes:

@@ -126,3 +126,37 @@ def test_every_fault_and_every_switch_is_on_the_page():
     words |= {name for own in (*faults.ACTIONS.values(), *scp_faults.ACTIONS.values()) for name in own}
     words |= faults.NAMES | scp_faults.NAMES
     assert {word for word in words if f"`{word}`" not in page} == set()
+
+
+@pytest.mark.once
+def test_the_demo_compares_data_sets_and_pixel_data_on_the_servers_disk(xnatctl, tmp_path):
+    done = xnatctl("sandbox", "demo", "--dir", str(tmp_path / "demo"))
+    assert done.code == 0, done.err
+    assert "all 120 instances are there" in done.err
+    assert "byte for byte" not in done.out + done.err
+    assert "\\x0a" not in done.out + done.err
+
+
+def test_what_the_demo_compares(tmp_path):
+    from xnatctl.api import VerificationFailed
+    from xnatctl.testing import write_exam
+    from xnatctl_sandbox.demo import _compare
+    from xnatctl_sandbox.server import Sandbox
+
+    exam = write_exam(tmp_path / "exam", series=1, instances=3, clutter=False)
+    uid, first = next(iter(exam.instances.items()))
+    with Sandbox(tmp_path / "xnat") as sandbox:
+        with pytest.raises(VerificationFailed, match="are not those"):
+            _compare(sandbox, exam)
+        sandbox.others.store([i.path for i in exam.instances.values()], label="e", place="archive")
+        _compare(sandbox, exam)
+        for change in (lambda: sandbox.others.cut(uid), lambda: sandbox.others.replace(uid, _other_pixels(first.path))):
+            change()
+            with pytest.raises(VerificationFailed, match="data set"):
+                _compare(sandbox, exam)
+
+
+def _other_pixels(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    return bytes(data)

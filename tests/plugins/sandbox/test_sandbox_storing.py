@@ -241,6 +241,36 @@ def test_an_invalid_vr_is_looked_up_in_the_dictionary(store):
     assert read(store(part10(head(more=odd) + tail()))).StudyDescription == "DEMO"
 
 
+def test_files_of_one_make_change_by_one_amount(send, sandbox, tmp_path):
+    """The exam of the test kit with headers as devices write them: sizes by arithmetic, lengths of groups by pydicom."""
+    import pydicom
+
+    from xnatctl.testing import write_exam
+
+    exam = write_exam(
+        tmp_path / "exam",
+        series=2,
+        instances=12,
+        transfer_syntaxes=(EXPLICIT, IMPLICIT),
+        clutter=False,
+        device_headers=True,
+    )
+    changes = {}
+    for instance in exam.instances.values():
+        assert send(instance.path.read_bytes()).status == 200
+    for entry in sandbox.instances():
+        instance = exam.instances[entry["sop_instance_uid"]]
+        assert_kept(entry["path"], instance.path)
+        size = Path(entry["path"]).stat().st_size
+        changes.setdefault(entry["series_instance_uid"], set()).add(size - instance.size)
+        ds = pydicom.dcmread(instance.path)
+        groups = [tag.group for tag in sorted(ds.keys()) if tag.element == 0]
+        assert groups == [0x8, 0x10, 0x18, 0x20, 0x28, 0x7FE0]
+        assert ds[0x7FE0, 0].value == len(ds.PixelData) + (8 if "series 2" in str(instance.path) else 12)
+    # Five group lengths of 12 bytes are in the head; its one sequence has one item.
+    assert list(changes.values()) == [{2 * 8 - 5 * 12}] * 2
+
+
 # files that are cut
 
 
