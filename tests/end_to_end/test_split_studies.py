@@ -230,13 +230,44 @@ def test_a_number_that_holds_another_study_is_passed_over(xnatctl, split, sandbo
     assert again.document["counts"]["skipped"] == 18
 
 
-def test_a_study_that_lies_under_another_label_is_pointed_at(xnatctl, split, sandbox, visits, elsewhere):
-    there = ("-P", "DEMO", "-S", "subj", "-E", "baseline")
+@pytest.mark.parametrize("subject", ["subj", "somebody"])
+@pytest.mark.parametrize("place", ["--direct-archive", "--prearchive"])
+def test_a_study_that_is_on_the_server_under_another_label_is_not_sent_again(
+    xnatctl, split, sandbox, visits, elsewhere, subject, place
+):
+    there = ("-P", "DEMO", "-S", subject, "-E", "baseline", place)
+    assert xnatctl("session", "upload", visits.directory / "b", *there, env=elsewhere).code == 0
+    before = len(imports(sandbox))
+    done = split()
+    assert done.code == 7, done.err
+    study = visits.studies[0].study_instance_uid
+    assert f"Study {study} is on the server already, as session baseline" in done.document["error"]["message"]
+    assert "-E baseline" in done.document["error"]["hint"]
+    assert len(imports(sandbox)) == before
+
+
+def test_a_session_that_somebody_renamed_is_not_sent_again(split, sandbox, visits):
+    assert split().code == 0
+    before = len(imports(sandbox))
+    study = visits.studies[1].study_instance_uid
+    (session,) = [entry for entry in sandbox.state.experiments.values() if entry.uid == study]
+    session.label = "follow-up"
+    done = split()
+    assert done.code == 7, done.err
+    assert "as session follow-up of subject subj" in done.document["error"]["message"]
+    assert len(imports(sandbox)) == before
+    session.label = "visit_2"
+    assert split().code == 0, "the session has its label again"
+
+
+def test_a_copy_under_another_label_does_not_matter_where_the_study_has_its_session(xnatctl, split, visits, elsewhere):
+    assert split().code == 0
+    there = ("-P", "DEMO", "-S", "subj", "-E", "copy")
     assert xnatctl("session", "upload", visits.directory / "b", *there, env=elsewhere).code == 0
     done = split()
     assert done.code == 0, done.err
     study = visits.studies[0].study_instance_uid
-    assert f"Study {study} is on the server as session baseline, too." in done.document["warnings"]
+    assert f"Study {study} is on the server as session copy, too." in done.document["warnings"]
 
 
 def test_the_label_that_was_named_is_not_passed_over(xnatctl, split, sandbox, visits, alice, elsewhere, tmp_path):
@@ -293,13 +324,38 @@ def test_a_study_that_is_there_under_another_subject_stops_them_all(split, xnatc
 # patients
 
 
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (("Roe^Ann", "Doe^Jane"), 7),
+        (("Roe^Ann", "ROE^ANN^^^ "), 0),
+        (("Roe^Ann", ""), 7),
+        (("", ""), 0),
+    ],
+    ids=["two names", "one name, written in two ways", "a name and none", "no name at all"],
+)
+def test_without_patient_ids_the_names_tell_the_patients_apart(split, visits, names, code):
+    shutil.rmtree(visits.directory / "c")
+    for folder, name in zip(("a", "b"), names, strict=True):
+        for path in (visits.directory / folder).rglob("*"):
+            if path.is_file():
+                ds = pydicom.dcmread(path)
+                ds.PatientID, ds.PatientName = "", name
+                ds.save_as(path)
+    done = split("--dry-run")
+    assert done.code == code, done.err
+    if code:
+        assert "different patients (2 patients)" in done.document["error"]["message"]
+    assert not any(name and name in done.out + done.err for name in names)
+
+
 def test_studies_of_two_patients_are_no_sessions_of_one_subject(split, sandbox, visits, assert_sessions):
     shutil.rmtree(visits.directory / "c")
     stranger = write_study(visits.directory / "c", 2, "20240201", patient_id="SOMEBODY^ELSE")
     done = split()
     assert done.code == 7, done.err
     error = done.document["error"]
-    assert "different patients (2 patient IDs)" in error["message"]
+    assert "different patients (2 patients)" in error["message"]
     assert [line.partition("(")[2] for line in error["message"].splitlines()[1:]] == [
         "patient 1)", "patient 2)", "patient 1)",
     ]  # fmt: skip
@@ -310,7 +366,7 @@ def test_studies_of_two_patients_are_no_sessions_of_one_subject(split, sandbox, 
     assert split("--dry-run").code == 7
     said = split("--same-patient")
     assert said.code == 0, said.err
-    assert any("2 patient IDs" in warning for warning in said.document["warnings"])
+    assert any("2 patients" in warning for warning in said.document["warnings"])
     assert_sessions(sandbox, by_number(visits) | {"visit_2": stranger})
 
 

@@ -67,7 +67,9 @@ stop the others.
 @verify_options
 @split_option("Make a session of each study: the earliest gets the label, the others _2, _3 and so on behind it.")
 @click.option(
-    "--same-patient", is_flag=True, help="With --split-studies: studies of several patient IDs are of one patient."
+    "--same-patient",
+    is_flag=True,
+    help="With --split-studies: several patient IDs or names stand for one patient.",
 )
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
 @click.option(

@@ -197,7 +197,7 @@ def labels_on(
     shown = OnServer(client, request.destination.project, family, known)
     labels, passed = assign([study.uid for study in several.studies], family, known, shown, look_only=look_only)
     if not look_only:
-        shown.refuse_other_subject(request.destination.subject)
+        shown.refuse_misplaced(request.destination.subject)
     return labels, [*passed, *shown.warnings]
 
 

@@ -102,7 +102,8 @@ class OnServer:
         self._family = family
         self._remembered = remembered
         self._subjects: list[tuple[str, str, list[str]]] = []
-        self._elsewhere: list[tuple[str, str]] = []
+        self._elsewhere: list[tuple[str, str, str]] = []
+        self._at_home: set[str] = set()
 
     @cached_property
     def _rows(self) -> Sequence[PrearchiveRow]:
@@ -118,21 +119,33 @@ class OnServer:
         for label, subject, subject_id in found:
             if (number := self._family.number(label)) is not None:
                 numbers.add(number)
+                self._at_home.add(study)
                 self._subjects.append((study, label, [name for name in (subject, subject_id) if name]))
             else:
-                self._elsewhere.append((study, label))
+                self._elsewhere.append((study, label, subject))
         return numbers
 
     @property
     def warnings(self) -> list[str]:
         """What is to be said of studies that were looked for and lie elsewhere, too: perhaps somebody renamed it."""
-        return [f"Study {study} is on the server as session {label}, too." for study, label in self._elsewhere]
+        return [f"Study {study} is on the server as session {label}, too." for study, label, _ in self._elsewhere]
 
     def _sessions(self, study: str) -> list[SessionInfo]:
         return listing.sessions_of_study(self._client, self._project, study)
 
-    def refuse_other_subject(self, subject: str) -> None:
-        """Raise Refused when a study that was looked for is there under another subject: the others go to none."""
+    def refuse_misplaced(self, subject: str) -> None:
+        """Raise Refused when a study that was looked for is there already under another subject or label only.
+
+        Somebody renamed or moved it, or it was uploaded on its own: sending it once more would file it twice.
+        """
+        for study, label, owner in self._elsewhere:
+            if study not in self._at_home:
+                raise Refused(
+                    f"Study {study} is on the server already, as session {label}"
+                    + (f" of subject {owner}." if owner else "."),
+                    hint="Move its files out of PATH. To compare or complete that session, upload the study on its "
+                    f"own with {'-S ' + owner + ' ' if owner else ''}-E {label}.",
+                )
         for study, label, names in self._subjects:
             if names and subject.casefold() not in {name.casefold() for name in names}:
                 raise Refused(

@@ -183,7 +183,7 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
 
 
 def patients_in_order(several: Several) -> list[str]:
-    """The hashed patient IDs, in the order of the studies."""
+    """The hashed patients, in the order of the studies."""
     ids = several.patients()
     return list(dict.fromkeys(patient for study in several.studies for patient in sorted(ids[study.uid])))
 

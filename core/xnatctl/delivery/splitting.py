@@ -36,12 +36,12 @@ def check_patients(several: Several, *, same_patient: bool) -> tuple[str, ...]:
         return ()
     number = len(patients_in_order(several))
     if same_patient:
-        return (f"The studies name {number} patient IDs; --same-patient says that they are of one patient.",)
+        return (f"The studies name {number} patients; --same-patient says that they are of one patient.",)
     raise Refused(
-        f"{several.inventory.root} holds studies of different patients ({number} patient IDs), and all would become "
+        f"{several.inventory.root} holds studies of different patients ({number} patients), and all would become "
         f"sessions of one subject:\n{study_table(several, notes)}",
         hint="Upload the studies of each patient on their own, with the subject that they belong to. If all are of one "
-        "patient under several IDs, say so with --same-patient.",
+        "patient under several IDs or names, say so with --same-patient.",
     )
 
 

@@ -36,11 +36,12 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 _MEDIA_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
 _CLASS, _INSTANCE, _MODALITY = 0x00080016, 0x00080018, 0x00080060
 _DATE, _TIME = 0x00080020, 0x00080030
+_PATIENT_NAME = 0x00100010
 _PATIENT, _STUDY, _SERIES, _NUMBER, _FRAMES = 0x00100020, 0x0020000D, 0x0020000E, 0x00200011, 0x00280008
 _DIRECTORY_RECORDS = 0x00041220
 _WANTED = frozenset(
-    (_MEDIA_CLASS, _TRANSFER_SYNTAX, _CLASS, _INSTANCE, _DATE, _TIME, _MODALITY, _PATIENT, _STUDY, _SERIES, _NUMBER,
-     _FRAMES)
+    (_MEDIA_CLASS, _TRANSFER_SYNTAX, _CLASS, _INSTANCE, _DATE, _TIME, _MODALITY, _PATIENT_NAME, _PATIENT, _STUDY,
+     _SERIES, _NUMBER, _FRAMES)
 )  # fmt: skip
 _LAST = _FRAMES
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
@@ -315,7 +316,7 @@ def _header(elements: dict[int, bytes], offset: int, *, preamble: bool, rest: _R
         series_number=shared_text(get(_NUMBER, b"")),
         modality=shared_text(get(_MODALITY, b"")),
         transfer_syntax_uid=shared_text(get(_TRANSFER_SYNTAX, b"")),
-        patient_hash=patient_hash(get(_PATIENT, b"")),
+        patient_hash=patient_hash(get(_PATIENT, b""), get(_PATIENT_NAME, b"")),
         number_of_frames=int(frames) if frames.isdecimal() and len(frames) < 9 else 1,
         has_preamble=preamble,
         dataset_offset=offset,
@@ -356,6 +357,7 @@ def _values(ds: Any, syntax: str) -> dict[int, bytes]:
         _NUMBER: ds.get("SeriesNumber", ""),
         _MODALITY: ds.get("Modality", ""),
         _PATIENT: ds.get("PatientID", ""),
+        _PATIENT_NAME: ds.get("PatientName", ""),
         _FRAMES: ds.get("NumberOfFrames", ""),
     }
     return {tag: ("" if value is None else str(value)).encode("ascii", "replace") for tag, value in values.items()}

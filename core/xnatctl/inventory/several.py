@@ -42,7 +42,7 @@ class Several:
         )
 
     def patients(self) -> dict[str, frozenset[str]]:
-        """The hashed patient IDs of each study, by its UID."""
+        """The hashed patients of each study, by its UID."""
         return {study.uid: frozenset(self.inventory.patients.get(study.uid, ())) for study in self.studies}
 
     def owners(self, path: str) -> frozenset[str]:

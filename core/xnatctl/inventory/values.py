@@ -28,9 +28,15 @@ def shared_text(value: bytes) -> str:
 
 
 @_few
-def patient_hash(value: bytes) -> str:
-    """Tells patients apart without naming them; padding is no part of an ID, however it was written."""
-    return hashlib.sha256(value.strip(b" \0")).hexdigest()[:12]
+def patient_hash(identifier: bytes, name: bytes) -> str:
+    """Tells patients apart without naming them: by Patient ID, or by Patient's Name where there is no ID.
+
+    Padding is no part of an ID. Names are compared by their first component group (PS3.5 6.2.1), without case.
+    """
+    if patient := identifier.strip(b" \0"):
+        return hashlib.sha256(patient).hexdigest()[:12]
+    parts = [part.strip(b" \0") for part in name.split(b"=")[0].upper().split(b"^")]
+    return hashlib.sha256(b"\0" + b"^".join(parts).rstrip(b"^")).hexdigest()[:12]
 
 
 @_few

@@ -60,7 +60,7 @@ class Inventory:
     `items` are in the order in which they were found, those of one series together. `warnings` are about
     studies, `notes` about all that was found.
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
-    `patients` are the hashed patient IDs of each study, by its UID, and `begun` puts studies in order of time.
+    `patients` are the hashed patients of each study, by its UID, and `begun` puts studies in order of time.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
     the path below the root), `packed` those among them that look like archive files, `unsent_dicom` what is DICOM by
     content and no item all the same, and `empty_directories`; the last three are paths as people read them.
@@ -347,5 +347,5 @@ def _pixel_notes(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def patient_warnings(patients: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """What is to be said of studies that more than one patient is in; hashed patient IDs by study."""
-    return tuple(f"Study {uid} names more than one patient ID." for uid, ids in patients.items() if len(ids) > 1)
+    """What is to be said of studies that more than one patient is in; hashed patients by study."""
+    return tuple(f"Study {uid} names more than one patient." for uid, ids in patients.items() if len(ids) > 1)
