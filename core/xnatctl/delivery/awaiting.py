@@ -10,8 +10,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 from xnatctl.delivery.course import Course
+from xnatctl.delivery.judgement import Finding
 from xnatctl.delivery.session_leg import SessionLeg
 from xnatctl.delivery.session_match import SessionMatch, match_session
 from xnatctl.delivery.settle import Clockwork, archive_command
@@ -29,6 +31,7 @@ from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Payload, Stage, UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import Difference, PlaceState, Verification
+from xnatctl.model.words import counted
 from xnatctl.xnat import direct_archive, listing, prearchive, site
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -102,6 +105,12 @@ class AwaitLeg:
             )
         elif not accepted:
             course.warn(f"{match.describe()} Its resources go to it because of --trust-session.")
+        elif self._images is None and (differing := match.verification.differences):
+            course.warn(
+                f"Session {session.label} ({session.id}) differs from the images on disk: "
+                f"{counted(len(differing), 'difference')}, first {differing[0].path}: {differing[0].message}. Look "
+                "with xnatctl session verify."
+            )
         course.session = session
         subject = session.subject_label or course.plan.destination.subject
         course.go_to(replace(course.plan.destination, subject=subject, session=self._label(session)))
@@ -198,6 +207,7 @@ class AwaitLeg:
             f"Session {session.label} ({session.id}) of project {session.project} belongs to subject "
             f"{session.subject_label}, not to {wanted}."
         )
+        self._prove_nothing()
         if self._images is None:
             raise Refused(message, hint=f"Give -S {session.subject_label}, or name another session.")
         self._show(session, Difference(kind="subject", message=message))
@@ -248,6 +258,7 @@ class AwaitLeg:
         NotArchived with where the images are.
         """
         self._forget_archive_command()
+        self._prove_nothing()
         destination = self._course.plan.destination
         for study in sorted(self._studies):
             for session in self._sessions(destination.project, study):
@@ -320,6 +331,11 @@ class AwaitLeg:
         self._next(course.runtime.rerun)
         course.journal.doubt(self._items)
         return NotArchived(message, hint=f"To send it again, run: {course.runtime.rerun}")
+
+    def _prove_nothing(self) -> None:
+        """What was counted in the prearchive is not there any more."""
+        if self._images is not None:
+            self._course.journal.reached(self._items, repeat(Finding.UNDECIDED, len(self._items)))
 
     def _show(self, session: SessionInfo, difference: Difference) -> None:
         """Report where the images are, and how they compare there."""

@@ -228,7 +228,7 @@ class _Verdict:
             return state.outcome, state.reason, Level.NONE
         if (message := differing.get(state.item.path)) is not None:
             return Outcome.MISSING, message, Level.NONE
-        return Outcome.VERIFIED, state.reason, self.compared[title].level
+        return Outcome.VERIFIED, state.reason, state.level
 
 
 def _unsendable(entry: Exclusion, outcome: Outcome, resource: str = "") -> ReportItem:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from xnatctl.delivery import verify
 from xnatctl.delivery.verify import Wanted
 from xnatctl.model.plan import UploadItem
-from xnatctl.model.report import Verification
+from xnatctl.model.report import Difference, Verification
 from xnatctl.model.sequences import grouped
 from xnatctl.model.words import counted
 from xnatctl.xnat.client import XnatClient
@@ -41,6 +41,11 @@ class SessionMatch:
         return min(self.total, absent + short)
 
     @property
+    def contradicted(self) -> bool:
+        """True when the server's listings contradict each other, so that they prove nothing."""
+        return any(difference.kind == "contradiction" for difference in self.verification.differences)
+
+    @property
     def other_study(self) -> bool:
         """True when the session is of a study that is not on disk."""
         return bool(self.session.uid and self.studies) and self.session.uid not in self.studies
@@ -48,12 +53,12 @@ class SessionMatch:
     @property
     def holds_all(self) -> bool:
         """True when every image on disk is in the session; also when there is none to compare."""
-        return not self.other_study and not self.missing
+        return not self.other_study and not self.contradicted and not self.missing
 
     @property
     def holds_some(self) -> bool:
         """True when the session is of the same study and holds at least one of the images."""
-        return not self.other_study and (self.missing < self.total or not self.total)
+        return not self.other_study and not self.contradicted and (self.missing < self.total or not self.total)
 
     def describe(self) -> str:
         """What the session lacks, as a sentence."""
@@ -62,6 +67,9 @@ class SessionMatch:
         if self.other_study:
             on_disk = f"study {self.studies[0]}" if len(self.studies) == 1 else f"{len(self.studies)} other studies"
             return f"{name} holds study {session.uid}; the images on disk are of {on_disk}."
+        if self.contradicted:
+            contradiction = next(d.message for d in self.verification.differences if d.kind == "contradiction")
+            return f"{name} cannot be compared with the images on disk: {contradiction}."
         held = self.total - self.missing
         paths = [d.path for d in self.verification.differences if d.kind in _ABSENT and d.path]
         more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
@@ -76,7 +84,9 @@ def match_session(client: XnatClient, session: SessionInfo, items: Sequence[Uplo
     if not studies:
         return SessionMatch(session=session, studies=(), total=0, verification=Verification())
     if session.uid and session.uid not in studies:
-        return SessionMatch(session=session, studies=studies, total=len(items), verification=Verification(ok=False))
+        message = f"session {session.label} ({session.id}) holds study {session.uid}, which is not on disk"
+        verification = Verification(ok=False, differences=[Difference(kind="study", message=message)])
+        return SessionMatch(session=session, studies=studies, total=len(items), verification=verification)
     wanted = [session.uid] if session.uid else list(studies)
     matches = [
         SessionMatch(

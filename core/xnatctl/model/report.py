@@ -55,7 +55,8 @@ class Level(StrEnum):
 class Difference:
     """One thing that the server and the disk disagree about.
 
-    `kind` is `missing`, `extra`, `count`, `remapped`, `size`, `checksum`, `contradiction`, `subject` or `state`;
+    `kind` is `missing`, `extra`, `count`, `remapped`, `size`, `checksum`, `contradiction`, `subject`, `study`,
+    `label`, `place` or `state`;
     `series_instance_uid`, `sop_instance_uid` and `path` name it as far as it is known, `expected` and `found` are
     counts, or sizes in bytes.
     """

@@ -193,6 +193,22 @@ def test_attach_only_refuses_a_session_that_lacks_images_of_the_same_study(
     assert exam_writes(sandbox)[before:] == []
 
 
+def test_attach_only_refuses_a_session_whose_listings_contradict_each_other(upload_exam, sandbox, root, attached):
+    """They prove nothing of what it holds."""
+    assert upload_exam(root, "--skip-resources").code == 0
+    match = {"method": "GET", "path": "/scans/ALL/files"}
+    sandbox.faults.load(
+        [{"match": match, "nth": "every", "action": "status", "status": 200, "page": "plain",
+          "text": '{"ResultSet":{"Result":[]}}'}]
+    )  # fmt: skip
+    done = upload_exam(root, "--attach-only")
+    assert done.code == 7, done.err
+    assert attached(sandbox) == {}
+    sandbox.faults.load([])
+    assert upload_exam(root, "--attach-only").code == 0
+    assert attached(sandbox) == root.files
+
+
 def test_attach_only_without_a_session_names_the_command_to_run_later(upload_exam, shell, root, sandbox):
     done = upload_exam(root, "--attach-only", "--wait", "0")
     assert done.code == 6, done.err

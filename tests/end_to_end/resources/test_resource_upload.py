@@ -173,7 +173,8 @@ def test_without_checksums_sizes_are_compared_and_content_is_not_taken_on_trust(
     sandbox.state.site["checksums"] = False
     done = upload(session, "BIDS", tree)
     assert done.code == 0, done.err
-    assert done.document["verification"]["level"] == "counted"
+    assert done.document["verification"]["levels"] == {"size": len(contents(tree)) - 1, "checksum": 1}  # one is empty
+    assert done.document["verification"]["level"] == "size"
     before = len(writes())
     assert upload(session, "BIDS", tree).document["counts"]["skipped"] == len(contents(tree))
     assert len(writes()) == before

@@ -64,6 +64,8 @@ class Comparer:
             return Match.ABSENT
         if file.size != item.size:
             return Match.SIZE
+        if item.size == 0:
+            return Match.SAME
         if not file.digest:
             return Match.ALIKE
         try:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 from xnatctl.delivery.course import Course, context_for
+from xnatctl.delivery.judgement import Finding
 from xnatctl.delivery.lane import Lane
 from xnatctl.delivery.reporting import incomplete
 from xnatctl.delivery.resource.compare import Begins, Comparer, Match, stored_begins
@@ -37,6 +38,8 @@ _WORDS = {
     Match.CHECKSUM: "of other content on the server",
     Match.ALIKE: "of the same size on the server, where no checksum tells more",
 }
+#: What a comparison proves.
+_FINDINGS = {Match.SAME: Finding.SAME, Match.ALIKE: Finding.EQUAL}
 _KINDS = {Match.ABSENT: "missing", Match.SIZE: "size", Match.CHECKSUM: "checksum"}
 
 
@@ -217,11 +220,11 @@ class ResourceLeg:
         """The delivered items that are not there as they are on disk; writes the verification."""
         verification = Verification(level=Level.CHECKSUM)
         wrong: list[UploadItem] = []
-        for item in self._course.journal.states(self._ref).delivered.items:
+        items, findings = self._course.journal.states(self._ref).delivered.items, list[Finding]()
+        for item in items:
             match = self._comparer.match(item, file := listed.get(item.name))
-            if match is Match.ALIKE:
-                verification.level = Level.COUNTED
-            elif match is not Match.SAME:
+            findings.append(_FINDINGS.get(match, Finding.ABSENT))
+            if match not in _FINDINGS:
                 wrong.append(item)
                 verification.differences.append(
                     Difference(
@@ -232,6 +235,9 @@ class ResourceLeg:
                         found=file.size if file is not None else None,
                     )
                 )
+            elif match is Match.ALIKE:
+                verification.level = Level.SIZE
+        self._course.journal.reached(items, findings)
         verification.ok = not wrong
         self.report.verification = verification
         return tuple(wrong)
