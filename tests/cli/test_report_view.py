@@ -10,7 +10,17 @@ import pytest
 from xnatctl.cli.report_view import report_document
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.refs import Destination
-from xnatctl.model.report import Counts, Difference, Level, PlaceState, Report, ReportItem, Status, Verification
+from xnatctl.model.report import (
+    SIZE_LIMIT,
+    Counts,
+    Difference,
+    Level,
+    PlaceState,
+    Report,
+    ReportItem,
+    Status,
+    Verification,
+)
 
 
 def item(path: str, outcome: Outcome, reason: str | None = None) -> ReportItem:
@@ -72,7 +82,7 @@ def test_files_of_a_resource_that_were_compared_by_checksum_are_said_to_be_so() 
         status=Status.COMPLETE,
         sent=2,
         state=PlaceState.ARCHIVED,
-        verification=Verification(level=Level.UID),
+        verification=Verification(level=Level.UID, ok=True),
     )
     assert said[0].endswith("; instances checked by SOP Instance UID, files by checksum.")
 
@@ -109,3 +119,57 @@ def test_a_comparison_that_did_not_begin_says_so(status: Status) -> None:
         transport="",
     )
     assert report_document(report).summary == ("Nothing was compared.",)
+
+
+def archived(**fields: Any) -> str:
+    """The first line of a report of forty instances that were delivered and archived."""
+    report = Report(
+        command="session upload",
+        status=fields.pop("status", Status.COMPLETE),
+        destination=Destination(server="http://x", project="P", subject="S", session="E"),
+        transport="tar",
+        state=PlaceState.ARCHIVED,
+        **fields,
+    )
+    return report_document(report).summary[0]
+
+
+def test_the_first_line_counts_what_was_found() -> None:
+    counts = Counts(found=40, sent=40, verified=39)
+    verification = Verification(level=Level.SIZE, ok=False, levels={"none": 1, "size": 39})
+    said = archived(counts=counts, verification=verification, status=Status.PARTIAL)
+    assert said.startswith("39 of 40 instances archived as E in project P (")
+
+
+def test_the_first_line_claims_nothing_that_was_not_compared() -> None:
+    said = archived(counts=Counts(found=40, sent=40))
+    assert said.startswith("40 of 40 instances delivered, archived as E in project P (")
+    assert said.endswith("; not checked.")
+
+
+def test_the_first_line_says_how_many_reached_which_level() -> None:
+    counts = Counts(found=40, sent=40, verified=40)
+    one = Verification(level=Level.SIZE, ok=True, levels={"size": 40})
+    assert archived(counts=counts, verification=one).endswith("; checked by SOP Instance UID and size.")
+    two = Verification(level=Level.UID, ok=True, levels={"uid": 2, "size": 38})
+    assert archived(counts=counts, verification=two).endswith(
+        "; checked by SOP Instance UID and size (38), by SOP Instance UID (2)."
+    )
+
+
+def test_what_others_added_and_what_cannot_be_told_are_said() -> None:
+    verification = Verification(
+        level=Level.UID,
+        ok=True,
+        extra=[
+            Difference(kind="extra", message="on the server", series_instance_uid="1.2", sop_instance_uid="1.2.3"),
+            Difference(kind="extra", message="4 more", series_instance_uid="1.2", found=4),
+            Difference(kind="extra", message="scan 7 is on the server", series_instance_uid="1.3"),
+        ],
+        limits=["3 instances could not be compared by size: the server lists none.", SIZE_LIMIT],
+    )
+    said = lines(item("a", Outcome.VERIFIED), status=Status.COMPLETE, sent=1, verification=verification)
+    assert said[1:] == (
+        "The server also holds 5 instances and 1 scan not on disk; -o json lists them.",
+        "Note: 3 instances could not be compared by size: the server lists none.",
+    )

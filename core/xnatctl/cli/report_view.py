@@ -11,8 +11,18 @@ from xnatctl.cli.resource_view import resource_rows, resources_headline
 from xnatctl.model.document import Column, Document, Extent
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
-from xnatctl.model.report import Difference, Level, PlaceState, Report, ReportItem, Status
-from xnatctl.model.words import human_size
+from xnatctl.model.report import (
+    LEVELS,
+    SIZE_LIMIT,
+    Difference,
+    Level,
+    PlaceState,
+    Report,
+    ReportItem,
+    Status,
+    Verification,
+)
+from xnatctl.model.words import counted, human_size
 
 SERIES_COLUMNS = (
     Column(key="series", title="Series"),
@@ -22,12 +32,12 @@ SERIES_COLUMNS = (
 )
 _STUDY_COLUMN = Column(key="study", title="Study")
 _SESSION_COLUMN = Column(key="session", title="Session")
-_CHECKED = {
-    Level.NONE: "not checked",
-    Level.COUNTED: "checked by count",
-    Level.UID: "checked by SOP Instance UID",
-    Level.SIZE: "checked by SOP Instance UID and size",
-    Level.CHECKSUM: "checked by checksum",
+_MEANS = {
+    Level.NONE: "nothing",
+    Level.COUNTED: "count",
+    Level.UID: "SOP Instance UID",
+    Level.SIZE: "SOP Instance UID and size",
+    Level.CHECKSUM: "checksum",
 }
 #: Names listed in a summary before "and n more".
 _LISTED = 5
@@ -129,6 +139,7 @@ def _report_lines(report: Report) -> Iterable[str]:
     yield from _bad_items(report.items)
     yield from _noted(report.items)
     yield from _differences(report)
+    yield from _extra(report)
     yield from excluded_lines(report.excluded)
     for warning in report.warnings:
         yield f"Warning: {warning}"
@@ -149,20 +160,34 @@ def _headline(report: Report) -> str:
     }[report.state]
     size = human_size(report.bytes)
     delivered = counts.sent + counts.skipped
+    compared = report.verification.ok is not None
     if report.command == "session verify":
         if report.status is Status.REFUSED or not counts.found:
             return "Nothing was compared."
         where_found = "on the server" if report.state is PlaceState.UNKNOWN else place
-        return f"{counts.verified} of {counts.found} instances on disk are {where_found}."
+        text = f"{counts.verified} of {counts.found} instances on disk are {where_found}"
+        return f"{text}; {checked(report.verification)}." if counts.verified else f"{text}."
     if report.status is Status.REFUSED or not counts.found or (where.session == "" and not delivered):
         return "Nothing was sent."
     if not counts.sent and counts.skipped == counts.found:
         size = "nothing had to be sent"
-    text = f"{delivered} of {counts.found} instances {place} ({size}, {report.seconds:.1f} s)"
-    checked = _CHECKED[report.verification.level]
-    if report.verification.level is Level.NONE and report.state is PlaceState.RECEIVER:
-        checked = "what became of them was not checked"
-    return f"{text}; {checked}." if report.status is Status.COMPLETE else f"{text}."
+    number = counts.verified if compared else delivered
+    if not compared and report.state in (PlaceState.ARCHIVED, PlaceState.PREARCHIVE):
+        place = f"delivered, {place}"
+    text = f"{number} of {counts.found} instances {place} ({size}, {report.seconds:.1f} s)"
+    if not compared and report.state is PlaceState.RECEIVER:
+        return f"{text}; archiving was not checked." if report.status is Status.COMPLETE else f"{text}."
+    return f"{text}; {checked(report.verification)}." if report.status is Status.COMPLETE else f"{text}."
+
+
+def checked(verification: Verification) -> str:
+    """How the instances were compared: one level, or each with its number."""
+    if verification.ok is None:
+        return "not checked"
+    levels = {level: verification.levels[level] for level in reversed(LEVELS[1:]) if level in verification.levels}
+    if len(levels) < 2:
+        return f"checked by {_MEANS[next(iter(levels), verification.level)]}"
+    return "checked by " + ", by ".join(f"{_MEANS[level]} ({number})" for level, number in levels.items())
 
 
 def _sessions(report: Report) -> Iterable[str]:
@@ -170,12 +195,13 @@ def _sessions(report: Report) -> Iterable[str]:
     counts, sessions = report.counts, report.studies
     done = sum(study.status is Status.COMPLETE for study in sessions)
     verb = "like what is on disk" if report.command == "session verify" else "complete"
-    arrived = counts.verified if report.command == "session verify" else counts.sent + counts.skipped
+    compared = report.command == "session verify" or report.verification.ok is not None
+    arrived = counts.verified if compared else counts.sent + counts.skipped
     text = f"{done} of {len(sessions)} sessions {verb}: {arrived} of {counts.found} instances"
     if report.command != "session verify":
         size = human_size(report.bytes) if counts.sent else "nothing had to be sent"
         text += f" ({size}, {report.seconds:.1f} s)"
-    yield f"{text}; {_CHECKED[report.verification.level]}." if report.status is Status.COMPLETE else f"{text}."
+    yield f"{text}; {checked(report.verification)}." if report.status is Status.COMPLETE else f"{text}."
     for study in sessions:
         place = {PlaceState.ARCHIVED: "archived", PlaceState.PREARCHIVE: "in the prearchive"}.get(study.state, "")
         where = f"{place}: {study.uri}" if place and study.uri else ""
@@ -236,6 +262,17 @@ def _differences(report: Report) -> Iterable[str]:
         yield f"{kind}: {f'{number} x ' if number > 1 else ''}{rest}"
     if more := sum(list(lines.values())[_LISTED:]):
         yield f"... and {more} more differences; -o json lists all."
+
+
+def _extra(report: Report) -> Iterable[str]:
+    """What the server holds beyond the disk, and what the comparison cannot tell."""
+    extra = report.verification.extra
+    scans = sum(1 for entry in extra if not entry.sop_instance_uid and entry.found is None)
+    instances = sum(entry.found or 1 for entry in extra) - scans
+    parts = [counted(number, noun) for number, noun in ((instances, "instance"), (scans, "scan")) if number]
+    if parts:
+        yield f"The server also holds {' and '.join(parts)} not on disk; -o json lists them."
+    yield from (f"Note: {limit}" for limit in report.verification.limits if limit != SIZE_LIMIT)
 
 
 def _difference_line(entry: Difference) -> tuple[str, str]:

@@ -47,12 +47,14 @@ def resources_headline(report: Report) -> str:
     files = [item for item in report.items if item.resource]
     parts = []
     if instances:
+        compared = report.verification.ok is not None
+        number = sum(item.outcome is Outcome.VERIFIED for item in instances) if compared else _delivered(instances)
         where = report.destination
         place = {
             PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
             PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
         }.get(report.state, "not archived")
-        parts.append(f"{_delivered(instances)} of {len(instances)} instances {place}")
+        parts.append(f"{number} of {len(instances)} instances {place if compared else f'delivered, {place}'}")
     parts.append(f"{_delivered(files)} of {len(files)} files stored in {_named(report)}")
     size = human_size(report.bytes)
     if not report.counts.sent and report.counts.skipped == report.counts.found:

@@ -31,7 +31,7 @@ from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.model.report import LEVELS, Difference, Level, Verification
+from xnatctl.model.report import LEVELS, SIZE_LIMIT, Difference, Level, Verification
 from xnatctl.model.sequences import marked
 from xnatctl.model.words import counted
 from xnatctl.xnat import prearchive
@@ -243,7 +243,7 @@ def _limits(numbers: Mapping[Finding, int], levels: Mapping[Level, int]) -> Iter
             "known how much of each must be kept: only the SOP Instance UID is proven."
         )
     if levels[Level.SIZE]:
-        yield "Content that changed without changing its length cannot be seen by size."
+        yield SIZE_LIMIT
 
 
 def _of_sums(sums: Sequence[int]) -> Iterator[str]:

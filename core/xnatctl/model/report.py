@@ -72,6 +72,8 @@ class Difference:
 
 #: How much is proven, weakest first.
 LEVELS = tuple(Level)
+#: What `Level.SIZE` cannot tell, as an entry of `Verification.limits`.
+SIZE_LIMIT = "Content that changed without changing its length cannot be seen by size."
 
 
 @dataclass(kw_only=True, slots=True)
