@@ -153,15 +153,16 @@ def test_delete_replaces_what_matches(xnatctl, sandbox, alice, elsewhere, exam, 
 
 @ONCE
 @pytest.mark.parametrize("mode", MODES)
-def test_append_refuses_what_is_there_and_says_so(xnatctl, sandbox, alice, elsewhere, exam, mode):
+def test_append_sends_nothing_where_everything_is_there(xnatctl, sandbox, alice, elsewhere, exam, assert_exactly, mode):
     assert xnatctl("session", "upload", exam.directory, *names(), env=elsewhere).code == 0
+    before = [r for r in sandbox.requests if "services/import" in r["path"]]
     done = xnatctl(
         "session", "upload", exam.directory, *names(), "--mode", mode, "--overwrite", "append", "-o", "json", env=alice
     )
-    assert done.code == 6
-    assert done.document["error"]["code"] == "not-archived"
-    assert "Session already exists" in done.document["error"]["message"]
-    assert "xnatctl prearchive show DEMO" in done.document["error"]["hint"]
+    assert done.code == 0, done.err
+    assert done.document["counts"]["sent"] == 0
+    assert [r for r in sandbox.requests if "services/import" in r["path"]] == before
+    assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
 
 
 @ONCE

@@ -31,7 +31,8 @@ Exit code 0 means: every instance on disk is in the session you named, in the pl
 checked. Otherwise the report says which file, why, and which command finishes the job.
 
 --overwrite delete adds to an existing session and replaces what matches; scans that are not part of this upload
-stay. --overwrite append adds and refuses what is there already. --overwrite none refuses an existing session.
+stay. --overwrite append sends only what the session does not hold, and refuses an instance that it holds with other
+content. --overwrite none refuses an existing session.
 
 One session holds one study. --split-studies takes a PATH of several: the earliest becomes the session that you named,
 the others LABEL_2, LABEL_3 and so on. A study that is on the server under one of these labels already keeps it, and a

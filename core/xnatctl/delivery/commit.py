@@ -73,21 +73,20 @@ def commit_row(
     target: ArchiveTarget,
     *,
     overwrite: Overwrite,
-    ours: bool = False,
     overlap: Callable[[SessionInfo], Overlap] | None = None,
-    on_new: Callable[[], None] | None = None,
+    on_new: Callable[[bool], None] | None = None,
     wait: float = WAIT,
     emit: Emit | None = None,
     pause: Pause | None = None,
 ) -> Committed:
     """Archive one prearchive session by the overwrite policy, once, and wait until it is archived.
 
-    The session of that label, if there is one, is looked at immediately before each call. `ours` says that it was made
-    by the same upload, so that `Overwrite.NONE` adds to it. `overlap` tells which of the instances that are committed
-    an existing session holds; without it none is assumed, and XNAT refuses an overlap. `on_new` is called before a
-    call that may make a new session. Raises NotArchived when the existing session is not to be changed, when the
-    server refuses (with the reason from its log) or does not finish in `wait` seconds, and when the session that has
-    the label in the end is another one. The row stays where it is unless it was archived.
+    The session of that label, if there is one, is looked at immediately before each call. `overlap` tells which of the
+    instances that are committed an existing session holds; without it none is assumed, and XNAT refuses an overlap.
+    `on_new` is called with True before a call that may make a new session, and with False when somebody else has made
+    it. Raises NotArchived when the existing session is not to be changed, when the server refuses (with the reason from
+    its log) or does not finish in `wait` seconds, and when the session that has the label in the end is another one.
+    The row stays where it is unless it was archived.
     """
     clockwork = Clockwork(pause=pause or Pause(), limit=wait)
     tell = emit or silent
@@ -95,9 +94,9 @@ def commit_row(
     call = refused = 0
     while True:
         existing = find_existing(client, target)
-        if existing is None and on_new is not None:
-            on_new()
-        how = _choose(client, ref, target, existing, overwrite, ours=ours, overlap=overlap)
+        if on_new is not None and (existing is None or call):
+            on_new(existing is None)
+        how = _choose(client, ref, target, existing, overwrite, overlap)
         call += 1
         try:
             answer = _archive_once(client, ref, target, how, clockwork, tell)
@@ -121,8 +120,6 @@ def _choose(
     target: ArchiveTarget,
     existing: SessionInfo | None,
     overwrite: Overwrite,
-    *,
-    ours: bool,
     overlap: Callable[[SessionInfo], Overlap] | None,
 ) -> Commit:
     """The call that the session of that label, if there is one, allows. Raises NotArchived when it allows none."""
@@ -131,7 +128,7 @@ def _choose(
     found = compare(client, existing, target)
     if found.objection is not None:
         raise _taken(client, ref, target, found.message)
-    if overwrite is Overwrite.NONE and not ours:
+    if overwrite is Overwrite.NONE:
         raise _taken(
             client,
             ref,

@@ -48,6 +48,10 @@ _UNFLUSHED: Final = 1.0
 _FEW: Final = (8, 4 * 2**20)
 
 
+#: The note of an item that no run of the journal delivered.
+_THERE: Final = "was in the session before; not delivered by this upload"
+
+
 class Phase:
     """How far a run came; the words of `upload status`."""
 
@@ -152,11 +156,17 @@ class Journal:
         )
 
     def open(
-        self, items: Iterable[UploadItem], proven: Sequence[int] = (), resource: ResourceRef | None = None
+        self,
+        items: Iterable[UploadItem],
+        proven: Sequence[int] = (),
+        resource: ResourceRef | None = None,
+        *,
+        there: Sequence[int] = (),
     ) -> Sequence[UploadItem]:
         """Enter the items of a stage; returns those that are still to be sent.
 
-        `proven` marks, by their places, those that an earlier run delivered, and that are still there.
+        `proven` marks, by their places, those that an earlier run delivered, and that are still there. `there` marks
+        those among them that were there before, and that no run of this journal delivered.
         """
         items = kept(items)
         with self._lock:
@@ -167,6 +177,10 @@ class Journal:
             self._opened(number, item, resource, past if mark else None, skip=bool(mark))
             for number, item, past, mark in zip(numbers, items, before, marks, strict=True)
         )
+        with self._lock:
+            for number, mark in zip(numbers, there, strict=False):
+                if mark:
+                    self._states.skip(number, _THERE)
         left = StateView(self._states, numbers).undelivered
         if len(left) == len(items):
             return items

@@ -33,13 +33,17 @@ DIRECT_ARCHIVE_SINCE = (1, 8, 4)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preflight:
-    """What the server said. `destination` carries the real project ID; `existing` is the session of that label."""
+    """What the server said. `destination` carries the real project ID; `existing` is the session of that label.
+
+    `ours`: this journal made it, or began to.
+    """
 
     destination: Destination
     version: tuple[int, ...]
     existing: SessionInfo | None
     rows: tuple[PrearchiveRow, ...]
     direct: bool
+    ours: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -76,6 +80,9 @@ def preflight(
     if existing is not None:
         destination = replace(destination, session=existing.label)
     rows = tuple(prearchive.find_rows(client, project, label=destination.session))
+    if existing is not None and ours:
+        # What was sent directly is still on its way, so the session that is there is somebody else's.
+        ours = direct_archive.get(client, project, study, destination.session) is None
     if existing is not None:
         series = frozenset(item.series_instance_uid for item in plan.items)
         destination = _check_existing(client, destination, existing, study, series=series, rows=rows)
@@ -98,6 +105,7 @@ def preflight(
         existing=existing,
         rows=rows,
         direct=direct,
+        ours=ours,
         warnings=tuple(_warnings(rows, study)),
     )
 

@@ -65,8 +65,8 @@ def recall(items: Sequence[UploadItem], journal: Journal, changed: _Some) -> Ite
     if not journal.resuming:
         return
     for number, (item, before) in enumerate(zip(items, journal.recorded(items), strict=True)):
-        if before is None or not before.outcome.delivered:
-            continue
+        if before is None or not before.outcome.delivered or not before.attempts:
+            continue  # never delivered, or found on the server by a run that did not send it
         if _unchanged(item, before):
             yield number, item, before
         else:

@@ -12,6 +12,7 @@ from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.existing import ArchiveTarget
 from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Phase
+from xnatctl.delivery.overlap import find_overlap, leave_out
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, incomplete
 from xnatctl.delivery.resume import Ground, await_quiet, held, survey
@@ -85,6 +86,7 @@ class SessionLeg:
         # After a review the session is in the archive, which is where what was left for review belongs in the end.
         archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
         ground = survey(self._client, check, plan.items, journal, archive_counts=archive_counts)
+        ground, there = self._leave_out_overlap(check, ground)
         for warning in [*check.warnings, *ground.warnings]:
             self._course.warn(warning)
         ours = journal.phase not in ("", Phase.DONE) and not journal.before("was_there")
@@ -101,7 +103,7 @@ class SessionLeg:
             joined="\n".join(sorted(self._joined)),
             study=self._study,
         )
-        left = journal.open(plan.items, ground.proven)
+        left = journal.open(plan.items, ground.proven, there=there)
         others = [stage.items for stage in self._course.plan.stages if stage.resource is not None]
         self._course.started(joined([left, *others]))
         self._send_items(importer, left)
@@ -122,8 +124,22 @@ class SessionLeg:
         journal = self._journal
         self._made = journal.unfinished and journal.before("made") == "yes" and journal.before("study") == self._study
         check = preflight(self._client, self._plan, ours=self._made, mine=self._is_mine, quiet=quiet)
+        self._made = check.ours
         self._course.go_to(check.destination)
         return check
+
+    @property
+    def _policy(self) -> Overwrite:
+        """What the commit may do to an existing session: one that this journal made is completed in any case."""
+        return Overwrite.DELETE if self._made else self._plan.overwrite
+
+    def _leave_out_overlap(self, check: Preflight, ground: Ground) -> tuple[Ground, Sequence[int]]:
+        """What an existing session holds already is not sent with `append`; marks for those, one for each item."""
+        existing = check.existing
+        if existing is None or self._policy is not Overwrite.APPEND or self._plan.placement is not Placement.ARCHIVE:
+            return ground, ()
+        self._course.tell(EventKind.SETTLING, "comparing with what the session holds already", state="comparing")
+        return leave_out(self._client, existing, self._plan.items, ground)
 
     def _is_mine(self, row: PrearchiveRow) -> bool:
         """Whether earlier runs of this journal sent to a row: one that answered, or whose answers were lost."""
@@ -282,10 +298,9 @@ class SessionLeg:
             self._client,
             ref,
             self._target(check),
-            overwrite=self._plan.overwrite if again is None else Overwrite.DELETE,
-            # What `none` protects is other people's data; what an earlier run of ours left there is completed.
-            ours=self._made,
-            on_new=self._makes,
+            overwrite=self._policy if again is None else Overwrite.DELETE,
+            overlap=lambda session: find_overlap(self._client, session.id, self._delivered(staged=True)),
+            on_new=lambda new: self._makes(new=new),
             wait=self._runtime.wait,
             emit=self._runtime.tell,
             pause=self._pause,
@@ -294,10 +309,10 @@ class SessionLeg:
         self._was_there = self._was_there or not committed.confirmed
         return committed.session
 
-    def _makes(self) -> None:
-        """The session is about to be made: should the answer be lost, it is known as ours."""
-        self._made = self._new = True
-        self._journal.remember(made="yes")
+    def _makes(self, *, new: bool) -> None:
+        """The session is about to be made, so that it is known as ours should the answer be lost; or it was not."""
+        self._made = self._new = new
+        self._journal.remember(made="yes" if new else "")
 
     def _send_again(self, check: Preflight, items: Sequence[UploadItem]) -> None:
         """Send instances of the archived session once more, and archive them in the place of those that are there."""

@@ -31,10 +31,14 @@ def meanwhile(lab, condition, action):
 
 
 def test_a_conflict_names_what_the_server_logged_and_where_to_look(lab, xnatctl, elsewhere):
+    """The modality of the session is another one by now, which XNAT alone compares."""
     assert xnatctl(*lab.upload("tar").arguments, env=elsewhere).code == 0
-    code, report = lab.upload("tar", "--overwrite", "append").run()
+    (session,) = lab.sandbox.state.experiments.values()
+    session.xsi_type = "xnat:ctSessionData"
+    lab.sandbox.state.site["preventCrossModalityMerge"] = True
+    code, report = lab.upload("tar", "--overwrite", "delete").run()
     assert (code, report["error"]["code"]) == (6, "not-archived")
-    assert "Session already exists" in report["error"]["message"]
+    assert "Invalid modification" in report["error"]["message"]
     assert "xnatctl prearchive show DEMO" in report["error"]["hint"]
     assert report["destination"]["state"] == "prearchive"
 
