@@ -6,20 +6,20 @@ and when that has gone as a session of the archive. Only then can be compared wh
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
 from xnatctl.delivery import verify
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.settle import archive_command
-from xnatctl.delivery.verify import Comparison, Wanted
+from xnatctl.delivery.verify import DOUBTFUL, Comparison, Wanted
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, VerificationFailed, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Stage, UploadItem
-from xnatctl.model.report import PlaceState, StudyReport, Verification, joined
-from xnatctl.model.sequences import grouped
+from xnatctl.model.report import Level, PlaceState, StudyReport, Verification, joined
+from xnatctl.model.sequences import grouped, places, select
 from xnatctl.xnat import listing, prearchive, receivers, site
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -33,7 +33,10 @@ _STUCK = frozenset({"CONFLICT", "ERROR"})
 
 @dataclass(kw_only=True)
 class _Study:
-    """One study on its way: `row` as it was last seen, `left` when that had gone, `done` when no more will come."""
+    """One study on its way: `row` as it was last seen, `left` when that had gone, `done` when no more will come.
+
+    `unseen`: nothing of it has shown, although it had the time.
+    """
 
     uid: str
     items: Sequence[UploadItem]
@@ -44,6 +47,7 @@ class _Study:
     comparison: Comparison | None = None
     error: XnatctlError | None = None
     done: bool = False
+    unseen: bool = False
 
 
 class Following:
@@ -168,6 +172,15 @@ class Following:
     def _keep(self, study: _Study, comparison: Comparison) -> None:
         study.comparison, study.verification = comparison, comparison.verification
 
+    def found(self, items: Sequence[UploadItem]) -> Iterator[int]:
+        """The places of those items that the archive holds now."""
+        for uid, numbers in places(items, lambda item: item.study_instance_uid).items():
+            study = _Study(uid=uid, items=select(items, numbers))
+            self._compare(study)
+            if study.comparison is not None:
+                levels = zip(numbers, study.comparison.levels, strict=True)
+                yield from (number for number, level in levels if level is not Level.NONE)
+
     # what to say
 
     def _stuck(self, row: PrearchiveRow) -> NotArchived:
@@ -205,12 +218,15 @@ class Following:
             return NotArchived(
                 f"Study {study.uid} left the prearchive, but project {self._project} has no session of it.",
                 hint="It may have been moved or deleted, or anonymisation changed its UIDs: name the session with "
-                f"--session. Look with: {command('session', 'list', '-P', self._project)}",
+                "--session; --no-resume sends everything again. Look with: "
+                + command("session", "list", "-P", self._project),
             )
+        study.unseen = self._course.clockwork.limit >= _APPEARS
+        again = " The same command sends it again." if study.unseen else ""
         return NotArchived(
             f"The receiver accepted study {study.uid}, but project {self._project} shows nothing of it.",
             hint="The receiver may have filed it elsewhere (the headers decide), it may be in Unassigned, which only "
-            "administrators see, or a filter may have dropped it: ask the administrator.",
+            f"administrators see, or a filter may have dropped it: ask the administrator.{again}",
         )
 
     def _too_late(self, study: _Study) -> None:
@@ -252,13 +268,18 @@ class Following:
         )
         errors = [study.error for study in studies if study.error is not None]
         for study in studies:
-            if isinstance(study.error, VerificationFailed):
-                gone = {d.sop_instance_uid for d in study.verification.differences if d.kind == "missing"}
-                self._course.journal.doubt(item for item in study.items if item.sop_instance_uid in gone)
+            self._course.journal.doubt(self._doubtful(study))
         if errors:
             report.next.append(self._course.runtime.rerun)
             others = f" ({len(errors)} of {len(studies)} studies are not archived.)" if len(studies) > 1 else ""
             raise type(errors[0])(errors[0].message + others, hint=errors[0].hint)
+
+    def _doubtful(self, study: _Study) -> Sequence[UploadItem]:
+        """What the next run sends again: what differs, and all of a study of which nothing has ever shown."""
+        if isinstance(study.error, VerificationFailed):
+            wrong = {d.sop_instance_uid for d in study.verification.differences if d.kind in DOUBTFUL}
+            return [item for item in study.items if item.sop_instance_uid in wrong]
+        return study.items if study.unseen else ()
 
     def _study_report(self, study: _Study) -> StudyReport:
         if study.session is not None and (study.row is None or study.left is not None):

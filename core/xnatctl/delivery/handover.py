@@ -50,7 +50,8 @@ class HandoverRun:
         course, journal, runtime = self._course, self._course.journal, self._course.runtime
         if self._following is not None:
             self._following.check()
-        ground = survey_receiver(self._send.items, journal)
+        archive = self._following.found if self._following is not None else None
+        ground = survey_receiver(self._send.items, journal, archive)
         for warning in ground.warnings:
             course.warn(warning)
         studies = sorted({item.study_instance_uid for item in self._send.items})

@@ -7,7 +7,7 @@ that is not sent again was looked for now: its file is what it was, and its plac
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xnatctl.delivery.journal import Journal
@@ -19,6 +19,7 @@ from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
 from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.model.sequences import select
@@ -28,6 +29,10 @@ from xnatctl.xnat.importing import ImportUri
 
 #: A direct-archive session in one of these takes files, or never will again; in any other the server works on it.
 _AT_REST = frozenset({"RECEIVING", "ERROR"})
+
+
+#: The places of those items that an archive holds.
+Archive = Callable[[Sequence[UploadItem]], Iterable[int]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +65,7 @@ class _Some:
 def recall(items: Sequence[UploadItem], journal: Journal, changed: _Some) -> Iterator[tuple[int, UploadItem, Past]]:
     """The items that were delivered before and are the same files still, with their places; `changed` gets the others.
 
-    Path, size and time decide; where those differ, the content does (DESIGN 5, "Journal").
+    Path, size, times, device and inode decide; where one differs, the content does (DESIGN 5, "Journal").
     """
     if not journal.resuming:
         return
@@ -84,11 +89,24 @@ def _unchanged(item: UploadItem, before: Past) -> bool:
         return False
 
 
-def survey_receiver(items: Sequence[UploadItem], journal: Journal) -> Ground:
-    """What a receiver took earlier; nothing more can be asked of it."""
+def survey_receiver(items: Sequence[UploadItem], journal: Journal, archive: Archive | None = None) -> Ground:
+    """What a receiver took earlier.
+
+    What an earlier run missed in the archive behind it is looked for there once more, where that is known: it may have
+    been archived since, or be found by another name.
+    """
     changed, proven = _Some(), bytearray(len(items))
     for number, _, _ in recall(items, journal, changed):
         proven[number] = 1
+    if archive is not None and journal.resuming:
+        recorded = zip(items, journal.recorded(items), strict=True)
+        missed = [
+            number
+            for number, (item, before) in enumerate(recorded)
+            if before is not None and before.outcome is Outcome.MISSING and _unchanged(item, before)
+        ]
+        for place in archive(select(items, missed)) if missed else ():
+            proven[missed[place]] = 1
     return Ground(proven=proven, warnings=_changed(changed))
 
 

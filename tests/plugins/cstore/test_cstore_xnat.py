@@ -265,6 +265,16 @@ def test_a_study_that_went_elsewhere_is_not_claimed(deliver_and_follow, sandbox,
     assert done.report.state == "receiver"
 
 
+def test_a_study_of_which_nothing_shows_is_sent_again(deliver_and_follow, sandbox, mixed, tmp_path):
+    """The receiver accepted every instance, and believing it would end every rerun alike."""
+    mixed.write(tmp_path / "exam", 4, syntaxes=mixed.OF_XNAT[:2])
+    for _ in range(3):
+        done = deliver_and_follow(tmp_path / "exam", appears=0.5)
+        assert done.error is not None
+        assert "The same command sends it again" in (done.error.hint or "")
+        assert done.report.counts.sent == 4
+
+
 @pytest.fixture
 def deliver_and_follow(deliver, sandbox, monkeypatch):
     """In this process, with another patience."""
