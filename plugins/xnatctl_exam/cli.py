@@ -44,7 +44,7 @@ EXAM_ROOT is a directory. What is DICOM is decided by content, at any depth. The
 with `session upload`. Then, when the session is in the archive, every top-level folder without DICOM becomes a resource
 of the same name, and the top-level files without DICOM become the resource MISC. A folder that holds DICOM is never a
 resource; files that are not DICOM in such a folder stay behind, unless --attach-nested LABEL takes them along. Hidden
-files are passed over. --dry-run shows what would go where.
+files that are not DICOM are left out. --dry-run shows what would go where.
 
 Resources are attached only to a session that holds the images on disk, compared by study and SOP Instance UID.
 --trust-session attaches them all the same: for sites whose anonymisation changes UIDs.

@@ -45,6 +45,8 @@ def sort_exam(inventory: Inventory, choices: Choices) -> Sorting:
     nested: list[UploadItem] = []
     for item in inventory.others:
         top = _top(item.path)
+        if item.path in inventory.hidden:
+            continue
         if top == item.path:
             loose.append(item)
         elif top in with_dicom:

@@ -42,9 +42,10 @@ it is made when it does not exist. With --project-level or --subject there is no
 Resources go around the project's anonymisation and pipelines: every byte is stored as it is. Send images with
 `session upload`, whole exams with `session upload-exam`.
 
-The files of a directory keep their names and folders; hidden ones are left out. Files that are there already are
-skipped when they are identical, and otherwise refused by name, or replaced with --overwrite. Exit code 0 means that
-every file is there with the same size and, where the site keeps checksums, the same MD5.
+The files of a directory keep their names and folders. Hidden files that are not DICOM, and links to nothing, are left
+out and listed. Files that are there already are skipped when they are identical, and otherwise refused by name, or
+replaced with --overwrite. Exit code 0 means that every other file is there with the same size and, where the site keeps
+checksums, the same MD5.
 """
 
 

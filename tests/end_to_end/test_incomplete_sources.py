@@ -59,3 +59,48 @@ def test_a_cut_file_alone_is_not_sent(xnatctl: Any, sandbox: Any, alice: dict[st
     assert done.code == 5
     assert "damaged: ends 1 byte too early" in done.err
     assert sandbox.instances() == []
+
+
+@pytest.mark.parametrize("kind", ["directory", "zip"])
+def test_images_under_hidden_names_arrive(
+    xnatctl: Any, sandbox: Any, alice: dict[str, str], own_exam: Any, assert_exactly: Any, kind: str
+) -> None:
+    folder = own_exam.directory / "series 2"
+    folder.rename(folder.with_name(".T2_FLAIR"))
+    first = next(record.path for record in own_exam.instances.values() if record.path.parent.name == "series 1")
+    first.rename(first.with_name(".1.2.840.dcm"))
+    done = xnatctl("session", "upload", pack(own_exam.directory, kind), *NAMES, "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, own_exam.digests, place="archive", label="e")
+
+
+@pytest.mark.parametrize("command", ["upload", "upload-exam", "resource"])
+def test_content_that_is_elsewhere_is_named_with_what_fetches_it(
+    xnatctl: Any, alice: dict[str, str], own_exam: Any, command: str
+) -> None:
+    folder = own_exam.directory / "series 1"
+    for path in own_exam.directory.glob("not-utf8*"):
+        path.unlink()
+    (folder / "I3").symlink_to("../.git/annex/objects/aa/bb/K.dcm/K.dcm")
+    (folder / "I4").write_bytes(b"/annex/objects/SHA256E-s33000--11.dcm\n")
+    (folder / "I5").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 33000\n")
+    upload = ("session", "upload", own_exam.directory, *NAMES)
+    if command == "resource":
+        assert xnatctl("session", "upload", own_exam.directory / "series 2", *NAMES, env=alice).code == 0
+        upload = ("resource", "upload", "e", "RAW", own_exam.directory, "-P", "DEMO")
+    elif command == "upload-exam":
+        upload = ("session", "upload-exam", own_exam.directory, *NAMES)
+    done = xnatctl(*upload, "-o", "json", env=alice)
+    assert done.code == 5, done.err
+    reasons = {item["path"]: item["reason"] for item in done.document["items"] if item["outcome"] == "failed"}
+    assert reasons == {
+        "series 1/I3": f"its content is not on this disk; fetch it with: cd '{folder}' && git annex get I3",
+        "series 1/I4": f"its content is not on this disk; fetch it with: cd '{folder}' && git annex get I4",
+        "series 1/I5": f"its content is not on this disk; fetch it with: cd '{folder}' && git lfs pull",
+    }
+    assert any("leads to nothing, first dangling" in warning for warning in done.document["warnings"])
+    for name in reasons:
+        (own_exam.directory / name).unlink()
+    again = xnatctl(*upload, "-o", "json", env=alice)
+    assert again.code == 0, again.err
+    assert any("leads to nothing, first dangling" in warning for warning in again.document["warnings"])

@@ -7,8 +7,10 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xnatctl.inventory.absent import fetch, pointer_command
 from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.elements import Read
+from xnatctl.inventory.names import why_hidden
 from xnatctl.inventory.part10 import is_dicom
 from xnatctl.inventory.tree import Gatherer, Walk, status_of
 from xnatctl.model.packed import packed
@@ -22,7 +24,7 @@ class FileInventory:
     An item's `name` is its path inside the resource; its `path` is the same behind the prefix that was asked for, as
     are all other paths here. `excluded` was left out by a rule, `unreadable` could not be looked at, `dicom` are those
     items that are DICOM by content (as a resource they would bypass the project's anonymisation), `packed` those that
-    are archive files, and `empty_directories` hold nothing, so that nothing of them is sent.
+    are archive files, and `empty_directories` hold nothing, so that nothing of them is sent. `notes` are about links.
     """
 
     root: str
@@ -32,6 +34,7 @@ class FileInventory:
     dicom: tuple[str, ...] = ()
     packed: tuple[UploadItem, ...] = ()
     empty_directories: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -42,28 +45,32 @@ class FileInventory:
 def scan_files(path: str, *, follow_symlinks: bool = False, prefix: str = "") -> FileInventory:
     """The files of a directory, at any depth, or one file.
 
-    Names are kept exactly, empty files are files, hidden ones are passed over unless one is `path` itself. Links out of
-    the root are reported, or with `follow_symlinks` followed. `prefix` stands before the paths that people read: the
-    directory's place below the root of a larger upload. Raises NotFound, PermissionDenied.
+    Names are kept exactly, empty files are files. Hidden ones are left out unless one is DICOM or `path` itself. Links
+    out of the root are reported, or with `follow_symlinks` followed. `prefix` stands before the paths that people
+    read: the directory's place below the root of a larger upload. Raises NotFound, PermissionDenied.
     """
     gatherer = _Files(f"{prefix}/" if prefix else "")
     if stat.S_ISDIR(status_of(path).st_mode):
         Walk(path, gatherer, follow=follow_symlinks).run()
     else:
+        gatherer.takes_hidden = True
         gatherer.file(os.path.basename(path), os.path.abspath(path))
     return FileInventory(
         root=path,
         items=packed(sorted(gatherer.items, key=lambda item: item.path)),
-        excluded=tuple(gatherer.named(gatherer.excluded)),
+        excluded=tuple(gatherer.named(gatherer.left_out())),
         unreadable=tuple(gatherer.named(gatherer.unreadable)),
         dicom=tuple(sorted(gatherer.dicom)),
         packed=tuple(sorted(gatherer.packed, key=lambda item: item.path)),
-        empty_directories=tuple(gatherer.prefixed(directory) for directory in gatherer.empty),
+        empty_directories=tuple(gatherer.prefixed(directory) for directory in gatherer.empty_directories()),
+        notes=gatherer.link_notes(),
     )
 
 
 class _Files(Gatherer):
-    """Every regular file is an item."""
+    """Every regular file is an item, unless its name is hidden and it is not DICOM."""
+
+    takes_hidden = False
 
     def __init__(self, prefix: str) -> None:
         super().__init__()
@@ -74,6 +81,16 @@ class _Files(Gatherer):
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
         shown = self._prefix + path
+        dicom = is_dicom(read, status.st_size)
+        hidden = None if self.takes_hidden or dicom else why_hidden(path)
+        if hidden is not None:
+            self.exclude(path, hidden)
+            return
+        head = b"" if dicom else read(512)
+        if (command := pointer_command(head, status.st_size)) is not None:
+            self.cannot_read(path, fetch(command, full))
+            return
+        self.keep(path)
         item = UploadItem(
             path=shown,
             source=Source(path=full),
@@ -85,7 +102,7 @@ class _Files(Gatherer):
             name=path,
         )
         self.items.append(item)
-        if is_dicom(read, status.st_size):
+        if dicom:
             self.dicom.append(shown)
         elif status.st_size and packer_at(full) is not None:
             self.packed.append(item)

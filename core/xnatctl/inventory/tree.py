@@ -7,25 +7,21 @@ import re
 import stat
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 from xnatctl.errors import NotFound, PermissionDenied
+from xnatctl.inventory.absent import is_annexed, missing_annex_link
 from xnatctl.inventory.elements import Read
+from xnatctl.inventory.names import (
+    HIDDEN,
+    LEFT_BEHIND,
+    NOT_ENTERED,
+    VERSION_CONTROL,
+    hidden_part,
+    is_system_folder,
+    version_control,
+)
 from xnatctl.model.plan import Exclusion
-
-#: Directories that operating systems leave behind; nothing in them is a user's.
-_LITTER = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
-
-
-def litter(name: str) -> str | None:
-    """Why a name is passed over without a look, or None."""
-    if not name.startswith(".") and "/" not in name and name not in _LITTER:
-        return None  # nearly every one
-    for piece in name.split("/"):
-        if piece in _LITTER:
-            return "left behind by an operating system"
-        if piece.startswith(".") and piece not in (".", ".."):
-            return "hidden"
-    return None
 
 
 def status_of(path: str) -> os.stat_result:
@@ -49,6 +45,9 @@ class Gatherer:
         self.unreadable: list[Exclusion] = []
         self.empty: list[str] = []
         self.seen = 0
+        self._kept: set[str] = set()
+        self._dangling: list[str] = []
+        self._outside: list[str] = []
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
         """One regular file that is open: `full` is absolute, `read` gives its bytes. May raise OSError."""
@@ -58,11 +57,58 @@ class Gatherer:
         """Left out by a rule."""
         self.seen += seen
         self.excluded.append(Exclusion(path=path, reason=reason))
+        if reason not in (HIDDEN, LEFT_BEHIND):
+            self.keep(path)
 
     def cannot_read(self, path: str, reason: str) -> None:
         """Should have been looked at and could not be."""
         self.seen += 1
         self.unreadable.append(Exclusion(path=path, reason=reason))
+        self.keep(path)
+
+    def keep(self, path: str) -> None:
+        """Note that something is found below each hidden folder of a path."""
+        if (hidden := hidden_part(path)) is not None:
+            self._kept.add(hidden)
+            while (path := os.path.dirname(path)) and path not in self._kept:
+                self._kept.add(path)
+
+    def leads_to_nothing(self, path: str) -> None:
+        """A link whose target is missing."""
+        self.exclude(path, "symbolic link to nothing")
+        self._dangling.append(path)
+
+    def leads_out(self, path: str) -> None:
+        """A link to something outside of the root."""
+        self.exclude(path, "symbolic link that leads out of the directory (--follow-symlinks takes it)")
+        self._outside.append(path)
+
+    def left_out(self) -> list[Exclusion]:
+        """All exclusions; of a hidden folder in which there is nothing else, one for the folder."""
+        shown: dict[str, Exclusion] = {}
+        for entry in self.excluded:
+            path, hidden = entry.path, hidden_part(entry.path)
+            if hidden is not None and hidden not in self._kept and entry.reason in (HIDDEN, LEFT_BEHIND):
+                path = hidden
+            shown.setdefault(path, replace(entry, path=path))
+        return list(shown.values())
+
+    def empty_directories(self) -> list[str]:
+        """The directories that hold nothing, hidden files of no interest excepted."""
+        return [path for path in self.empty if path not in self._kept]
+
+    def link_notes(self) -> tuple[str, ...]:
+        """What is to be said of links that were not followed."""
+        notes = []
+        if (count := len(self._dangling)) > 0:
+            links = "1 symbolic link leads" if count == 1 else f"{count} symbolic links lead"
+            notes.append(f"{links} to nothing, first {self._dangling[0]}; what is missing there is not sent.")
+        if (count := len(self._outside)) > 0:
+            links = "1 symbolic link leads" if count == 1 else f"{count} symbolic links lead"
+            notes.append(
+                f"{links} out of the directory, first {self._outside[0]}; --follow-symlinks sends what is there."
+            )
+        return tuple(notes)
 
     def file(self, path: str, full: str) -> None:
         """One file; `path` is what people read, `full`, absolute, what is opened."""
@@ -78,7 +124,7 @@ class Gatherer:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                self.exclude(path, "not a regular file")
+                self.cannot_read(path, "it became something else than a file while the files were listed")
                 return
             self.take(path, full, status, lambda count, offset=0: os.pread(descriptor, count, offset))
         except OSError as error:
@@ -117,33 +163,51 @@ class Walk:
             self._entered.add(key)
             entries = _Entries(full)
         except OSError as error:
-            self._gatherer.cannot_read(relative or ".", f"directory cannot be read: {error.strerror}")
+            if relative and is_system_folder(os.path.basename(relative)):
+                self._gatherer.exclude(relative, f"{LEFT_BEHIND}, and cannot be read", seen=False)
+            else:
+                self._gatherer.cannot_read(relative or ".", f"directory cannot be read: {error.strerror}")
             return
-        if all(litter(name) for name, _ in entries):
+        if all(hidden_part(name) for name, _ in entries):
             self._gatherer.empty.append(relative or ".")
         for name, kind in entries:
             path, there = f"{relative}/{name}" if relative else name, os.path.join(full, name)
-            if (reason := litter(name)) is not None:
-                self._gatherer.exclude(path, reason, seen=kind != _DIRECTORY)
-            elif kind == _LINK:
+            if kind == _LINK:
                 self._link(there, path)
             elif kind == _DIRECTORY:
-                yield there, path
+                if name in VERSION_CONTROL:
+                    self._gatherer.exclude(path, NOT_ENTERED, seen=False)
+                else:
+                    yield there, path
             elif kind == _FILE:
                 self._gatherer.file(path, there)
             else:
                 self._gatherer.exclude(path, "not a regular file")
 
     def _link(self, full: str, path: str) -> None:
+        """Follow a link inside the root, and one into the annex of the git repository that it lies in."""
         target = os.path.realpath(full)
         inside = target == self._root or target.startswith(self._root.rstrip("/") + "/")
-        if not os.path.exists(target):
-            self._gatherer.exclude(path, "symbolic link to nothing")
-        elif not inside and not self._follow:
-            self._gatherer.exclude(path, "symbolic link that leads out of the directory (--follow-symlinks takes it)")
-        elif os.path.isdir(target):
-            self._links.append((target, path))
-        elif os.path.isfile(target):
+        try:
+            status = os.stat(target)
+        except OSError as error:
+            if (problem := missing_annex_link(full, target)) is not None:
+                self._gatherer.cannot_read(path, problem)
+            elif isinstance(error, PermissionError) and (inside or self._follow):
+                self._gatherer.cannot_read(path, f"cannot be read: {error.strerror}")
+            elif isinstance(error, PermissionError):
+                self._gatherer.leads_out(path)
+            else:
+                self._gatherer.leads_to_nothing(path)
+            return
+        if not inside and not self._follow and not is_annexed(full, target):
+            self._gatherer.leads_out(path)
+        elif stat.S_ISDIR(status.st_mode):
+            if version_control(f"{target[len(self._root) :] if inside else os.path.basename(target)}/") is not None:
+                self._gatherer.exclude(path, NOT_ENTERED, seen=False)
+            else:
+                self._links.append((target, path))
+        elif stat.S_ISREG(status.st_mode):
             self._gatherer.file(path, target)
         else:
             self._gatherer.exclude(path, "not a regular file")

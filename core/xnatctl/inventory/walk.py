@@ -10,15 +10,17 @@ from dataclasses import dataclass, field, replace
 
 from xnatctl.errors import PermissionDenied
 from xnatctl.inventory import archives
+from xnatctl.inventory.absent import ANNEX, fetch, not_packed, pointer_command
 from xnatctl.inventory.elements import Read
 from xnatctl.inventory.forward import Forward
 from xnatctl.inventory.links import Links
+from xnatctl.inventory.names import NOT_ENTERED, hidden_part, version_control, why_hidden
 from xnatctl.inventory.packed import Content, content_holds_dicom
 from xnatctl.inventory.packers import HEAD, ZIP, packer_of
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.streams import Stream
-from xnatctl.inventory.tree import Gatherer, Walk, litter, status_of
+from xnatctl.inventory.tree import Gatherer, Walk, status_of
 from xnatctl.model.index import Index
 from xnatctl.model.packed import Packer
 from xnatctl.model.plan import Exclusion, Source, UploadItem
@@ -62,8 +64,9 @@ class Inventory:
     `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
     `patients` are the hashed patients of each study, by its UID, and `begun` puts studies in order of time.
     Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
-    the path below the root), `packed` those among them that look like archive files, `unsent_dicom` what is DICOM by
-    content and no item all the same, and `empty_directories`; the last three are paths as people read them.
+    the path below the root), `packed` those among them that look like archive files, `hidden` those among the latter
+    that have a hidden name, `unsent_dicom` what is DICOM by content and no item all the same, and `empty_directories`;
+    the last four are paths as people read them. Hidden files are no `others` unless they look like archive files.
     """
 
     root: str
@@ -80,6 +83,7 @@ class Inventory:
     begun: dict[str, str] = field(default_factory=dict)
     others: Sequence[UploadItem] = ()
     packed: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
     unsent_dicom: frozenset[str] = frozenset()
     empty_directories: tuple[str, ...] = ()
 
@@ -146,6 +150,7 @@ class _Collector(Gatherer):
         self._without_pixels: list[str] = []
         self._links = Links()
         self._notes: list[str] = []
+        self._not_entered: set[str] = set()
 
     def unsendable(self, path: str, problem: Unreadable) -> None:
         """A damaged instance is no less missing for that; what only looks like one is left out."""
@@ -154,12 +159,14 @@ class _Collector(Gatherer):
             return
         self.seen += 1
         self._invalid.append(Exclusion(path=path, reason=str(problem)))
+        self.keep(path)
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
         source = Source(path=full)
         if status.st_size == 0:
-            self.exclude(path, "empty file")
-            self._other(path, source, status)
+            self.exclude(path, why_hidden(path) or "empty file")
+            if hidden_part(path) is None:
+                self._other(path, source, status)
             return
         try:
             header = read_header(read, status.st_size)
@@ -167,13 +174,24 @@ class _Collector(Gatherer):
             self._unsent.add(path)
             self.unsendable(path, problem)
             return
-        if not self._add(path, source, status.st_size, status, header):
-            if header is not None:
-                self._unsent.add(path)
-                return
+        if header is None:
+            self._take_other(path, source, status, read(512))
+        elif not self._add(path, source, status.st_size, status, header):
+            self._unsent.add(path)
+
+    def _take_other(self, path: str, source: Source, status: os.stat_result, head: bytes) -> None:
+        """A file that is not DICOM."""
+        if (command := pointer_command(head, status.st_size)) is not None:
+            self.cannot_read(path, fetch(command, source.path))
+            return
+        hidden = why_hidden(path)
+        self.exclude(path, hidden or "not DICOM")
+        packed = archives.packer_at(source.path) is not None
+        if packed:
+            self._packed.add(path)
+            self.keep(path)
+        if packed or hidden is None:
             self._other(path, source, status)
-            if archives.packer_at(full) is not None:
-                self._packed.add(path)
 
     def _other(self, path: str, source: Source, status: os.stat_result) -> None:
         self._others.add(
@@ -195,10 +213,16 @@ class _Collector(Gatherer):
         Names may repeat there (`tar -r`); a path stands for one file everywhere else, so a later one gets a number.
         """
         path = self._path_of(member.name)
-        if member.target is not None:
+        if (folder := version_control(member.name)) is not None:
+            self.seen += 1
+            if folder not in self._not_entered:
+                self._not_entered.add(folder)
+                self.exclude(folder, NOT_ENTERED, seen=False)
+            self._links.leave_out(member)
+        elif member.target is not None:
             self._links.add(path, member)
-        elif (reason := member.rule or litter(member.name)) is not None:
-            self.exclude(path, reason)
+        elif member.rule is not None:
+            self.exclude(path, member.rule)
             self._links.leave_out(member)
         else:
             self._whole_member(path, member, status)
@@ -215,7 +239,7 @@ class _Collector(Gatherer):
 
     def _member(self, path: str, member: archives.Member, status: os.stat_result) -> None:
         if member.size == 0:
-            self.exclude(path, "empty file")
+            self.exclude(path, why_hidden(path) or "empty file")
         elif member.obstacle is not None:
             self.cannot_read(path, member.obstacle)
         elif packer_of(member.content.peek(HEAD), member.size) is not None:
@@ -226,7 +250,7 @@ class _Collector(Gatherer):
     def _packed_member(self, path: str, member: archives.Member) -> None:
         holds = content_holds_dicom(Content(member.content, member.size))
         if holds is False:
-            self.exclude(path, "not DICOM")
+            self.exclude(path, why_hidden(path) or "not DICOM")
         else:
             self.cannot_read(path, HOLDS_DICOM if holds else MAY_HOLD_DICOM)
 
@@ -236,7 +260,12 @@ class _Collector(Gatherer):
         except Unreadable as problem:
             self.unsendable(path, problem)
             return
-        self._add(path, source, size, status, header)
+        if header is not None:
+            self._add(path, source, size, status, header)
+        elif (command := pointer_command(read(512), size)) is not None:
+            self.cannot_read(path, not_packed(command))
+        else:
+            self.exclude(path, why_hidden(path) or "not DICOM")
 
     def links(self, archive: str, status: os.stat_result) -> None:
         """What the links of a ready-made archive stand for, when all of its members are known."""
@@ -253,6 +282,8 @@ class _Collector(Gatherer):
                 continue
             if target is not None:
                 self.exclude(link.path, f"{link.kind} to {target}")
+            elif link.is_symbolic and "/annex/objects/" in f"/{link.target}":
+                self.cannot_read(link.path, not_packed(ANNEX))
             elif link.is_symbolic:
                 self.exclude(link.path, f"symbolic link to {link.target}, which is not in the archive file")
                 nowhere.append(link.path)
@@ -270,11 +301,9 @@ class _Collector(Gatherer):
         self._named[path] = 1
         return path
 
-    def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header | None) -> bool:
+    def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header) -> bool:
         """Whether it became an item."""
-        if header is None:
-            self.exclude(path, "not DICOM")
-            return False
+        self.keep(path)
         if header.is_directory:
             self.exclude(path, "DICOMDIR")
             return False
@@ -322,19 +351,20 @@ class _Collector(Gatherer):
             root=root,
             kind=kind,
             items=self._items.build(),
-            excluded=tuple(self.excluded),
+            excluded=tuple(self.left_out()),
             unreadable=tuple(self.unreadable),
             invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
             warnings=patient_warnings(self._patients),
-            notes=(*self._notes, *_pixel_notes(self._without_pixels)),
+            notes=(*self._notes, *_pixel_notes(self._without_pixels), *self.link_notes()),
             files_seen=self.seen,
             patients=self._patients,
             begun=self._begun,
             others=self._others.build(),
             packed=frozenset(self._packed),
+            hidden=frozenset(path for path in self._packed if hidden_part(path) is not None),
             unsent_dicom=frozenset(self._unsent),
-            empty_directories=tuple(self.empty),
+            empty_directories=tuple(self.empty_directories()),
         )
 
 

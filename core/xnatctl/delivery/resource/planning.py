@@ -114,7 +114,7 @@ def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
     why = f" ({len(left_out)} left out, first {left_out[0]})" if left_out else ""
     raise NotFound(
         f"There is no file to send in {inventory.root}{why}.",
-        hint="Name a file, or a directory that holds files; hidden ones are passed over.",
+        hint="Name a file, or a directory that holds files; hidden ones are left out.",
     )
 
 
@@ -127,7 +127,7 @@ def _packed_dicom(inventory: FileInventory, *, attach_unknown: bool) -> tuple[li
 
 
 def _warnings(inventory: FileInventory, holding: Sequence[Exclusion], unknown: Sequence[Exclusion]) -> list[str]:
-    warnings = []
+    warnings = [*inventory.notes]
     if inventory.dicom:
         some = "of the files are" if len(inventory.dicom) > 1 else "of the files is"
         warnings.append(f"{len(inventory.dicom)} {some} DICOM (first {inventory.dicom[0]}). {_AROUND}")

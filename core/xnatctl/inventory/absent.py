@@ -1,0 +1,84 @@
+"""Files whose content is not on this disk: links and pointers of git-annex, pointers of Git LFS."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from functools import lru_cache
+
+#: No pointer is larger (git-annex: 32 KiB, its first line; LFS: 1 KiB).
+MOST = 32 * 1024
+#: What fetches the content.
+ANNEX, _LFS = "git annex get", "git lfs pull"
+_LFS_POINTER = re.compile(rb"version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/v")
+#: As a pointer file, and as a link on file systems that have none.
+_ANNEX_POINTER = re.compile(rb"(?:/annex/objects/[^\0\n]+(?:\n|\Z)|[^\0\n]{0,4096}/annex/objects/[^\0\n]+\n?\Z)")
+_STORE = "/annex/objects/"
+
+
+def pointer_command(head: bytes, size: int) -> str | None:
+    """The command that fetches the content of a pointer file, None when it is none; `head`: its first 512 bytes."""
+    if size > MOST:
+        return None
+    if _ANNEX_POINTER.match(head):
+        return ANNEX
+    return _LFS if size < 1024 and _LFS_POINTER.match(head) else None
+
+
+def fetch(command: str, full: str) -> str:
+    """Why a file cannot be read whose content is elsewhere; `full` is its path."""
+    folder, name = os.path.split(full)
+    if command == ANNEX:
+        command = f"{command} {shlex.quote(f'./{name}' if name.startswith('-') else name)}"
+    return f"its content is not on this disk; fetch it with: cd {shlex.quote(folder)} && {command}"
+
+
+def not_packed(command: str) -> str:
+    """Why a pointer in an archive file cannot be read."""
+    return f"its content is not in the archive file; fetch it with {command}, and make the archive file again"
+
+
+def missing_annex_link(full: str, target: str) -> str | None:
+    """Why a link to nothing cannot be read, None when it does not lead into an annex."""
+    try:
+        said = os.readlink(full)
+    except OSError:
+        said = ""
+    if _STORE in f"/{said}" or _STORE in target:
+        return fetch(ANNEX, full)
+    return None
+
+
+def is_annexed(full: str, target: str) -> bool:
+    """Whether a link leads to content of the git repository that it lies in, wherever that keeps it."""
+    if _STORE not in target:
+        return False
+    return any(target.startswith(f"{store}/annex/objects/") for store in _stores(os.path.dirname(full)))
+
+
+@lru_cache(maxsize=1024)
+def _stores(folder: str) -> tuple[str, ...]:
+    """The directories where the git repository of a folder keeps its data (gitrepository-layout(5))."""
+    git = os.path.join(folder, ".git")
+    if os.path.isdir(git):
+        return _with_common(os.path.realpath(git))
+    if os.path.isfile(git):  # of a submodule or a worktree: it says where the directory is
+        try:
+            with open(git, "rb") as file:
+                said = os.fsdecode(file.read(8192))
+        except OSError:
+            return ()
+        if said.startswith("gitdir:"):
+            return _with_common(os.path.realpath(os.path.join(folder, said[7:].strip())))
+    above = os.path.dirname(folder)
+    return _stores(above) if above != folder else ()
+
+
+def _with_common(git: str) -> tuple[str, ...]:
+    try:
+        with open(os.path.join(git, "commondir"), "rb") as file:
+            common = os.path.realpath(os.path.join(git, os.fsdecode(file.read(8192)).strip()))
+    except OSError:
+        return (git,)
+    return (git, common)
