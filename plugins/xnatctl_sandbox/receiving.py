@@ -89,7 +89,7 @@ class Receiver:
             if self._switches.disk_full:
                 raise _unreadable(name)  # an inner 507, rewrapped (3.2)
             return self._file(name, temporary, wish, sent)
-        except Damaged:
+        except (Damaged, OSError):  # what cannot be written is told as what cannot be read (3.2)
             raise _unreadable(name) from None
         finally:
             temporary.unlink(missing_ok=True)

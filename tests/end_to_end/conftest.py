@@ -14,7 +14,7 @@ from kept import assert_kept
 
 pytest.importorskip("werkzeug", reason="the sandbox extra is not installed")
 
-from xnatctl.testing.exam import EXPLICIT, IMPLICIT, Instance, write_exam
+from xnatctl.testing.exam import EXPLICIT, IMPLICIT, write_exam
 from xnatctl_sandbox.server import Sandbox
 
 
@@ -96,32 +96,38 @@ def stored() -> Callable[[Sandbox], dict[str, list[dict[str, Any]]]]:
 
 
 @pytest.fixture
-def assert_exactly(stored: Callable[[Sandbox], dict[str, list[dict[str, Any]]]]) -> Callable[..., None]:
+def assert_exactly(
+    stored: Callable[[Sandbox], dict[str, list[dict[str, Any]]]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., None]:
     """The store holds exactly these instances: whole, once, catalogued, in one session at one place.
 
-    `expected` maps each SOP Instance UID to the SHA-256 of the file that was sent, or to its record in an exam. The
-    server may have written the head of a file anew; with a record data set and tail are compared then.
+    `expected` maps each SOP Instance UID to the SHA-256 of the file that was sent. The server may have written the head
+    of a file anew: the file of this SHA-256 is looked for among the test's own then, and data set and tail are compared.
     """
 
-    def check(
-        server: Sandbox, expected: Mapping[str, str | Instance], *, place: str, label: str, project: str = "DEMO"
-    ) -> None:
+    def check(server: Sandbox, expected: Mapping[str, str], *, place: str, label: str, project: str = "DEMO") -> None:
+        sent: dict[str, Path] = {}
         found = stored(server)
         assert set(found) == set(expected)
         for uid, copies in found.items():
             assert len(copies) == 1, f"{uid} is stored {len(copies)} times"
             (copy,) = copies
-            sent = expected[uid]
-            if isinstance(sent, str):
-                assert copy["sha256"] == sent
-            elif copy["sha256"] != sent.sha256:
-                assert hashlib.sha256(sent.path.read_bytes()).hexdigest() == sent.sha256, "the file on disk has changed"
-                assert_kept(copy["path"], sent.path)
+            if copy["sha256"] != expected[uid]:
+                sent = sent or _by_digest(tmp_path_factory.getbasetemp(), server.directory)
+                assert expected[uid] in sent, f"{uid}: the stored file is another one, and no file is the one expected"
+                assert_kept(copy["path"], sent[expected[uid]])
             assert copy["place"] == place
             assert (copy["project"], copy["session"]) == (project, label)
             assert copy["catalogued"]
 
     return check
+
+
+def _by_digest(root: Path, server: Path) -> dict[str, Path]:
+    """The files of this run by SHA-256, but for those that the server stored."""
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    ours = [path for path in files if server not in path.parents and path.stat().st_size < 1 << 20]
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in ours}
 
 
 @pytest.fixture

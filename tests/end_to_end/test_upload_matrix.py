@@ -49,9 +49,8 @@ def test_headers_that_the_server_writes_anew(xnatctl, sandbox, alice, device_exa
         done = xnatctl("session", command, device_exam.directory, *names(), *more, "-o", "json", env=alice)
         assert done.code == 0, done.err
         assert done.document["verification"] | {"ok": True, "differences": []} == done.document["verification"]
-    assert_exactly(sandbox, device_exam.instances, place="archive", label="sess01")
-    sent = {instance.sha256 for instance in device_exam.instances.values()}
-    assert not sent & {entry["sha256"] for entry in sandbox.instances()}
+    assert_exactly(sandbox, device_exam.digests, place="archive", label="sess01")
+    assert not {*device_exam.digests.values()} & {entry["sha256"] for entry in sandbox.instances()}
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=ONCE), 8])

@@ -485,3 +485,8 @@ def test_what_cannot_be_decoded_is_stored_as_it_came(send, sandbox):
         assert Path(entry["path"]).read_bytes() == part10(head() + broken, syntax)
     cut = part10(head() + broken, RLE)[:-14]
     assert send(cut).status == 400, "cut in a fragment: it is parsed to its end before it is decoded"
+
+
+def test_a_label_that_is_too_long_for_a_folder_is_told_as_a_file_that_cannot_be_read(send):
+    answer = send(part10(head() + tail()), EXPT_LABEL="x" * 300)
+    assert (answer.status, "unable to read DICOM object" in answer.text) == (400, True)
