@@ -82,6 +82,19 @@ def test_archived_by_a_person_is_verified_by_uid_and_leaves_nothing_to_do(
     assert report["counts"]["verified"] == report["counts"]["found"]
 
 
+def test_without_verification_a_dropped_scan_keeps_resources_from_being_attached_too(
+    reviewed, archive, by_hand, sandbox, attached
+):
+    def act(row):
+        by_hand("DELETE", f"/data/prearchive/projects/DEMO/{row.timestamp}/{row.folder}/scans/2")
+        archive(row)
+
+    code, report = reviewed(act, "--no-verify")
+    assert code == 6, report
+    assert "images on disk: missing are series 2/" in report["error"]["message"]
+    assert attached(sandbox) == {}
+
+
 def test_a_dropped_scan_is_named_and_nothing_is_attached(
     reviewed, archive, by_hand, upload_exam, root, sandbox, attached, shell
 ):
@@ -172,6 +185,11 @@ def test_archived_under_other_names_is_found_and_not_attached_to(
     assert session.label in again.document["error"]["message"]
     assert len(sandbox.instances()) == len(root.digests)
     (line,) = [line for line in report["next"] if "--attach-only" in line]
+    if how == "label":  # the command of an earlier report, with the old label, finds it as well
+        late = shell(line.replace("-E f", "-E e").replace("--wait 120", "") + " --wait 0 -o json")
+        assert late.returncode == 6, late.stderr
+        assert session.id in json.loads(late.stdout)["error"]["message"]
+        assert attached(sandbox, "f") == {}
     done = shell(f"{line} -o json")
     assert done.returncode == 0, done.stderr
     assert attached(sandbox, session.label) == root.files

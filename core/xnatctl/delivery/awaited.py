@@ -1,0 +1,193 @@
+"""What a run waits for: a session with its images. Where they are when they are not where they belong, and what to do.
+
+A person may archive the session under other names, move its prearchive row to another project, or delete it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import repeat
+
+from xnatctl.delivery.course import Course
+from xnatctl.delivery.judgement import Finding
+from xnatctl.delivery.session_leg import SessionLeg
+from xnatctl.delivery.session_match import match_session
+from xnatctl.delivery.settle import archive_command
+from xnatctl.errors import NotArchived, NotFound, PermissionDenied, Refused, ServerError
+from xnatctl.model.commands import command, with_options
+from xnatctl.model.plan import Payload, Stage, UploadItem
+from xnatctl.model.refs import PrearchiveRef
+from xnatctl.model.report import Difference, PlaceState, Verification
+from xnatctl.xnat import listing, prearchive
+from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
+
+
+class Awaited:
+    """The images of a stage that waits, and the commands that a reader is told to run.
+
+    `images` is the leg that sent them; without one the images are the items of the stage.
+    """
+
+    def __init__(self, course: Course, stage: Stage, images: SessionLeg | None = None) -> None:
+        self._course = course
+        self._client = course.client
+        self._stage = stage
+        self._images = images
+        planned = images.planned if images is not None else stage.items
+        self.studies = frozenset(item.study_instance_uid for item in planned if item.study_instance_uid)
+
+    @property
+    def items(self) -> Sequence[UploadItem]:
+        """The images that the session is to hold."""
+        return self._images.delivered() if self._images is not None else self._stage.items
+
+    # elsewhere
+
+    def check_subject(self, session: SessionInfo) -> None:
+        """Nothing is attached to the session of another subject. Raises Refused, NotArchived."""
+        wanted = self._course.plan.destination.subject
+        known = (session.subject_label.lower(), session.subject_id.lower())
+        if not wanted or not session.subject_label or wanted.lower() in known:
+            return
+        message = (
+            f"Session {session.label} ({session.id}) of project {session.project} belongs to subject "
+            f"{session.subject_label}, not to {wanted}."
+        )
+        self._prove_nothing()
+        if self._images is None:
+            raise Refused(message, hint=f"Give -S {session.subject_label}, or name another session.")
+        self._show(session, Difference(kind="subject", message=message))
+        raise self._not_attached(message, self.attach("-S", session.subject_label))
+
+    def refuse_elsewhere(self, rows: Collection[PrearchiveRef]) -> None:
+        """Raise NotArchived with where the study is, when it is under other names than those that were asked for.
+
+        `rows` are those that held it.
+        """
+        self.forget_archive_command()
+        self._prove_nothing()
+        destination = self._course.plan.destination
+        for study in sorted(self.studies):
+            for session in self._sessions(destination.project, study):
+                raise self._renamed(session)
+            for row in self._rows_elsewhere(study, rows):
+                raise self._moved(row)
+            for session in self._sessions(None, study):
+                raise self._renamed(session)
+
+    def _sessions(self, project: str | None, study: str) -> Sequence[SessionInfo]:
+        """The sessions of a study; none where the server lets nobody ask for them."""
+        try:
+            return listing.sessions_of_study(self._client, project, study)
+        except (NotFound, PermissionDenied, ServerError):
+            return ()
+
+    def _rows_elsewhere(self, study: str, rows: Collection[PrearchiveRef]) -> Sequence[PrearchiveRow]:
+        """The rows that the session may have become; other uploads of the same study are left out."""
+        places = {(ref.timestamp, ref.folder) for ref in rows}
+        label = self._course.plan.destination.session
+
+        def ours(row: PrearchiveRow) -> bool:
+            return row.tag == study and (row.name == label or (row.timestamp, row.folder) in places)
+
+        try:
+            return prearchive.list_rows(self._client, keep=ours)
+        except (NotFound, PermissionDenied, ServerError):
+            return ()
+
+    def _renamed(self, session: SessionInfo) -> NotArchived:
+        destination = self._course.plan.destination
+        message = (
+            f"The study is in the archive as session {session.label} ({session.id}) of project {session.project}, not "
+            f"as {destination.session} of {destination.project}."
+        )
+        self._show(session, Difference(kind="label", message=message))
+        subject = ["-S", session.subject_label] if session.subject_label and destination.subject else []
+        error = self._not_attached(message, self.attach("-P", session.project, "-E", session.label, *subject))
+        if self._images is not None and session.project != destination.project:
+            self.next(self._course.runtime.rerun)  # it may be from another upload, and ours was deleted
+        return error
+
+    def _moved(self, row: PrearchiveRow) -> NotArchived:
+        destination = self._course.plan.destination
+        where = f"as {row.name}" if row.project == destination.project else f"of project {row.project}"
+        message = f"The study is in the prearchive {where} now ({row.timestamp}, {row.status})."
+        self._course.report.state, self._course.report.uri = PlaceState.PREARCHIVE, row.ref.path
+        self._course.report.verification = Verification(
+            ok=False, differences=[Difference(kind="place", message=message)]
+        )
+        subject = destination.subject or row.subject
+        self.next(archive_command(row.ref, subject, destination.session))
+        attach = self.attach("-P", row.project)
+        return self._not_attached(message, attach, first="Archive them there, then run")
+
+    def deleted(self) -> NotArchived:
+        """Neither here nor there: the images are gone."""
+        course, destination = self._course, self._course.plan.destination
+        message = (
+            f"Session {destination.session} left the prearchive of project {destination.project} and is not in its "
+            "archive: somebody deleted it, or moved it to where this user may not look."
+        )
+        differences = [
+            Difference(
+                kind="missing",
+                message="not found on the server",
+                series_instance_uid=item.series_instance_uid,
+                sop_instance_uid=item.sop_instance_uid,
+                path=item.path,
+            )
+            for item in self.items
+        ]
+        course.report.state, course.report.uri = PlaceState.UNKNOWN, None
+        if self._images is None:
+            return NotArchived(message, hint="Upload the images first, without --attach-only.")
+        course.report.verification = Verification(ok=False, differences=differences)
+        self.next(course.runtime.rerun)
+        course.journal.doubt(self.items)
+        return NotArchived(message, hint=f"To send it again, run: {course.runtime.rerun}")
+
+    def _prove_nothing(self) -> None:
+        """What was counted in the prearchive is not there any more."""
+        if self._images is not None:
+            self._course.journal.reached(self.items, repeat(Finding.UNDECIDED, len(self.items)))
+
+    def _show(self, session: SessionInfo, difference: Difference) -> None:
+        """Report where the images are, and how they compare there."""
+        report = self._course.report
+        report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
+        verification = match_session(self._client, session, self.items).verification
+        report.verification = replace(verification, ok=False, differences=[*verification.differences, difference])
+
+    # what is said
+
+    def attach(self, *options: str, trust: bool = False) -> str:
+        """The command that attaches the resources later, with other options; empty where the planner named none."""
+        later = str(self._stage.options.get("later") or "")
+        if not later:
+            return ""
+        return with_options(later, dict(zip(options[::2], options[1::2], strict=True)), ("--trust-session",) * trust)
+
+    def _not_attached(self, message: str, attach: str, first: str = "If that is right, run") -> NotArchived:
+        self.next(attach)
+        hint = (
+            f"{first}: {attach}" if attach else "Attach the resources to that session, or archive it as it was asked."
+        )
+        return NotArchived(f"{message} Its resources ({self.files()} files) were not attached.", hint=hint)
+
+    def next(self, line: str) -> None:
+        """One more command that finishes the job; nothing for an empty one."""
+        if line and line not in self._course.report.next:
+            self._course.report.next.append(line)
+
+    def files(self) -> int:
+        """How many files wait for the session, in all resources."""
+        return sum(len(stage.items) for stage in self._course.plan.stages if stage.payload is Payload.RESOURCE)
+
+    def forget_archive_command(self) -> None:
+        """What is archived already is not to be archived by hand."""
+        report = self._course.report
+        archiving = shlex.split(command("prearchive", "archive", server=False))
+        report.next = [line for line in report.next if shlex.split(line)[: len(archiving)] != archiving]
