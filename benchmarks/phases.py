@@ -39,7 +39,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     ),
     "sending": ("xnatctl.delivery.engine:Engine.send",),
     "settling": ("xnatctl.delivery.session_leg:SessionLeg._settle",),
-    "comparing": ("xnatctl.delivery.session_leg:SessionLeg._verify_archived",),
+    "comparing": ("xnatctl.delivery.verifier:SessionVerifier.verify",),
     "report": ("xnatctl.delivery.run:fill_items", "xnatctl.cli.app:App.render"),
 }
 

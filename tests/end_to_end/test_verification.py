@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import struct
 from dataclasses import replace
 
@@ -215,6 +216,56 @@ def test_what_others_added_is_reported_and_no_failure(sandbox, upload, exam, els
     assert checked.code == 6
     assert {d["kind"] for d in checked.document["verification"]["differences"]} == {"extra"}
     assert upload(verb="verify").code == 0
+
+
+@pytest.mark.parametrize("version", ["1.8.3", "1.8.11"])
+def test_what_a_place_held_that_is_gone_is_sent_again(sandbox, upload, exam, elsewhere, tmp_path, version):
+    """It was accepted and not committed; the archive holds the same UIDs and sizes, which somebody else sent."""
+    sandbox.state.version = version
+    damaged = exam.directory / "damaged"
+    damaged.write_bytes(next(iter(exam.instances.values())).path.read_bytes()[:-50])
+    assert upload().code == 5
+    damaged.unlink()
+    sandbox.state.prearchive.clear()
+    sandbox.state.direct.clear()
+    shutil.rmtree(sandbox.state.directory / "prearchive", ignore_errors=True)
+    shutil.rmtree(sandbox.state.directory / "archive", ignore_errors=True)
+    altered = tmp_path / "altered"
+    shutil.copytree(exam.directory, altered)
+    for path in altered.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-100] + bytes(100))
+    assert upload(directory=altered, env=elsewhere).code == 0
+    again = upload()
+    assert again.code == 0, again.err
+    assert again.document["counts"]["sent"] == 10
+    assert_holds(sandbox, exam)
+    assert upload().document["counts"]["skipped"] == 10
+
+
+def test_what_a_person_archived_after_a_review_is_compared(sandbox, upload, exam, xnatctl, alice):
+    assert upload("--prearchive").code == 0
+    (row,) = sandbox.state.prearchive
+    assert xnatctl("prearchive", "archive", "DEMO", row.timestamp, row.folder, env=alice).code == 0
+    again = upload("--prearchive")
+    assert again.code == 0, again.err
+    assert again.document["counts"]["skipped"] == 10
+    assert again.document["verification"]["levels"] == {"size": 10}
+
+
+def test_every_interruption_converges_although_others_add_to_the_session(sandbox, upload, exam, elsewhere, tmp_path):
+    """Sent in part, while somebody else adds to the session and a file that was sent is deleted here."""
+    uid = min(exam.instances)
+    sandbox.switches.lost_instances = {uid}
+    assert upload().code == 6
+    sandbox.switches.lost_instances = set()
+    added = others_of(exam, tmp_path / "more", series=3)
+    assert upload("--overwrite", "append", directory=added.directory, env=elsewhere).code == 0
+    exam.instances[max(exam.instances)].path.unlink()
+    again = upload()
+    assert again.code == 0, again.err
+    assert again.document["verification"]["levels"] == {"size": 9}
+    assert upload().code == 0
 
 
 def test_listings_that_contradict_each_other_prove_nothing(sandbox, upload, monkeypatch):

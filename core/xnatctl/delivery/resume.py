@@ -10,17 +10,18 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.journal import Journal, Phase
+from xnatctl.delivery.judgement import Finding, places_of
 from xnatctl.delivery.preflight import Preflight, is_busy
 from xnatctl.delivery.records import Past
 from xnatctl.delivery.settle import Clockwork
-from xnatctl.delivery.stored import by_series
+from xnatctl.delivery.verify import verify_archived
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
 from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import UploadItem
+from xnatctl.model.plan import Placement, UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.model.sequences import select
 from xnatctl.xnat import direct_archive, listing, prearchive
@@ -111,7 +112,12 @@ def survey_receiver(items: Sequence[UploadItem], journal: Journal, archive: Arch
 
 
 def survey(
-    client: XnatClient, check: Preflight, items: Sequence[UploadItem], journal: Journal, *, archive_counts: bool
+    client: XnatClient,
+    check: Preflight,
+    items: Sequence[UploadItem],
+    journal: Journal,
+    *,
+    archive_counts: bool,
 ) -> Ground:
     """What earlier runs delivered and the server still has where it was asked for.
 
@@ -122,7 +128,8 @@ def survey(
     study = items[0].study_instance_uid
     live: dict[str, ImportUri] | None = None
     needed: set[str] = set()
-    others = array("I")
+    others, committed = array("I"), bytearray()
+    ours = CommittedPlaces(journal)
     for number, _, before in recall(items, journal, changed):
         if live is None:  # nothing is asked where nothing was delivered
             live = {uri.text: uri for uri in _live(client, check, study, journal.places)}
@@ -131,19 +138,23 @@ def survey(
             needed.add(before.uri)
         else:
             others.append(number)
+            committed.append(before.uri in ours)
     if live is None:
         return Ground(warnings=_changed(changed))
     if others and check.existing is not None and archive_counts:
-        for place in held(client, check.existing.id, select(items, others)):
-            proven[others[place]] = archived[others[place]] = 1
+        findings = verify_archived(client, check.existing.id, select(items, others)).findings
+        reviewed = journal.before("placement") == Placement.PREARCHIVE
+        for number, ours_, finding in zip(others, committed, map(Finding, findings), strict=True):
+            if _is_there(finding, committed=bool(ours_), reviewed=reviewed):
+                proven[number] = archived[number] = 1
     warnings = [*_changed(changed)]
     lost = [number for number in others if not proven[number]]
     if lost and (archive_counts or check.existing is None):
         if check.existing is None and not live:
             _refuse_moved(client, check.destination, study)
         warnings.append(
-            f"{len(lost)} files that were delivered before are no longer on the server; sending them again "
-            f"(first {items[lost[0]].path})."
+            f"{len(lost)} files that were delivered before are not on the server any more, or not as this upload "
+            f"delivered them; sending them again (first {items[lost[0]].path})."
         )
     return Ground(
         proven=proven,
@@ -174,23 +185,48 @@ def _live(client: XnatClient, check: Preflight, study: str, places: Collection[s
     return found
 
 
+class CommittedPlaces:
+    """The places that a journal's runs asked the server to archive: what was in them is looked for in the archive."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._before = frozenset(filter(None, journal.before("committed").split("\n")))
+        self._places = self._before
+        # A journal of an earlier version does not say.
+        unknown = not self._before and journal.phase == Phase.DONE
+        self._all = unknown and journal.before("placement") != Placement.PREARCHIVE
+
+    def __contains__(self, place: object) -> bool:
+        return self._all or place in self._places
+
+    def add(self, *places: str) -> None:
+        """These are about to be archived."""
+        self._places |= set(places)
+        self._journal.remember(committed="\n".join(sorted(self._places)))
+
+    def take_back(self) -> None:
+        """What this run asked for did not happen."""
+        self._places = self._before
+        self._journal.remember(committed="\n".join(sorted(self._places)))
+
+
+def _is_there(finding: Finding, *, committed: bool, reviewed: bool) -> bool:
+    """Whether an instance in the archive is the one that was delivered, whose place is gone.
+
+    A place that this upload did not ask to have archived may have been deleted, and the archive may hold the instance
+    of somebody else. Where a person was to archive it after a review, the stored size decides.
+    """
+    if finding in (Finding.ABSENT, Finding.UNDECIDED):
+        return False
+    if committed:
+        return True  # the comparison at the end judges it
+    return reviewed and not finding.suspicious
+
+
 def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> Iterator[int]:
     """The places of the items that an archived session holds: by UID, or by number where it shows no UIDs."""
-    counts = listing.dicom_file_counts(client, session_id)
-    scans: dict[str, list[str]] = {}
-    for scan in listing.scans(client, session_id):
-        scans.setdefault(scan.uid, []).append(scan.id)
-    for series in by_series(items):
-        own = scans.get(series.uid, [])
-        wanted = frozenset(item.sop_instance_uid for item in series.held)
-        catalogs = [listing.dicom_catalog(client, session_id, scan, wanted) for scan in own]
-        uids = frozenset[str]().union(*(catalog.uids for catalog in catalogs))
-        counted = sum(counts.get(scan, 0) for scan in own)
-        # Entries without a UID: only their number can be compared.
-        blind = len(uids) + sum(catalog.others for catalog in catalogs) < counted
-        for place, item in zip(series.numbers, series.held, strict=True):
-            if item.sop_instance_uid in uids or (blind and counted >= len(series.held)):
-                yield place
+    findings = verify_archived(client, session_id, items).findings
+    return places_of(findings, lambda finding: finding not in (Finding.ABSENT, Finding.UNDECIDED))
 
 
 def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> None:

@@ -15,7 +15,7 @@ from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.overlap import find_overlap, leave_out
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, incomplete
-from xnatctl.delivery.resume import Ground, await_quiet, held, survey
+from xnatctl.delivery.resume import CommittedPlaces, Ground, await_quiet, held, survey
 from xnatctl.delivery.states import StateView
 from xnatctl.delivery.verifier import SessionVerifier
 from xnatctl.delivery.verify import Comparison
@@ -47,12 +47,14 @@ class SessionLeg:
         self._journal = course.journal
         self._pause = course.pause
         self._send = next(stage for stage in stages if stage.kind is StageKind.SEND)
+        self._verify = next((stage for stage in stages if stage.kind is StageKind.VERIFY), None)
         self._was_there = False
         #: Whether this journal made the session, or began to.
         self._made = False
         #: Whether this run made it, by a commit where there was none.
         self._new = False
         self._archived: Sequence[int] = ()
+        self._committed = CommittedPlaces(course.journal)
         #: Rows of the prearchive that held files of others before this journal sent to them.
         self._joined: Collection[str] = ()
         #: True once what was sent was compared with the archive.
@@ -89,8 +91,7 @@ class SessionLeg:
         ground, there = self._leave_out_overlap(check, ground)
         for warning in [*check.warnings, *ground.warnings]:
             self._course.warn(warning)
-        ours = journal.phase not in ("", Phase.DONE) and not journal.before("was_there")
-        self._was_there = check.existing is not None and not ours
+        self._was_there = check.existing is not None and not self._is_ours(check.existing)
         importer = self._importer(check, ground)
         self._archived = ground.archived
         # A direct archive makes the session from the first file on; any other upload when it is committed.
@@ -112,6 +113,11 @@ class SessionLeg:
         self._settle(check, importer)
         if (error := filtered(self._states())) is not None:
             raise error
+
+    def _is_ours(self, existing: SessionInfo) -> bool:
+        """Whether this journal made the session, and it held nothing else then."""
+        journal = self._journal
+        return not journal.before("was_there") and (self._made or journal.before("session_id") == existing.id)
 
     def _look(self) -> Preflight:
         """What the server says before anything is sent; what an earlier run began there is waited for."""
@@ -194,7 +200,8 @@ class SessionLeg:
             return
         # Nothing is open: an earlier run had it archived, and all of it was found there.
         session = check.existing if not importer.uris else None
-        if any(uri.kind == "direct" for uri in importer.uris):
+        if direct := [uri.text for uri in importer.uris if uri.kind == "direct"]:
+            self._committed.add(*direct)
             session = settle.finish_direct(
                 self._client, self._target(check), self._course.clockwork, self._runtime.tell
             )
@@ -209,6 +216,8 @@ class SessionLeg:
         self._course.session = session
         self.report.state = PlaceState.ARCHIVED
         self.report.uri = f"/data/experiments/{session.id}"
+        if not self._was_there:
+            self._journal.remember(session_id=session.id)
         merged = self._merged(session)
         if merged is not None:
             self._was_there = True
@@ -294,6 +303,8 @@ class SessionLeg:
         self.report.uri = ref.path
         if not importer.direct:
             self._build_and_count(importer, ref, self._delivered(staged=True) if again is None else again)
+        made_before = self._new or self._made
+        self._committed.add(*(uri.text for uri in importer.uris if uri.kind == "prearchive" and uri.ref == ref))
         committed = commit_row(
             self._client,
             ref,
@@ -305,8 +316,15 @@ class SessionLeg:
             emit=self._runtime.tell,
             pause=self._pause,
         )
-        # Where nobody saw the row being archived, it may have been deleted, and the session may be an older one.
-        self._was_there = self._was_there or not committed.confirmed
+        if not committed.confirmed and not (self._new or made_before):
+            # Nobody saw the row being archived: it may have been deleted, and the session may hold older files.
+            self._committed.take_back()
+            self.report.next.append(self._runtime.rerun)
+            raise NotArchived(
+                f"{ref.folder} left the prearchive, and the server did not say that it archived it. Session "
+                f"{committed.session.label} was there before and may hold other files under the same UIDs.",
+                hint=f"Run the same command again; it sends the files once more: {self._runtime.rerun}",
+            )
         return committed.session
 
     def _makes(self, *, new: bool) -> None:
@@ -335,15 +353,15 @@ class SessionLeg:
     ) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""
         client = self._client
-        fresh = ref.path not in self._joined
+        fresh, exact = ref.path not in self._joined, bool(self._verify and self._verify.options.get("exact"))
         settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-        comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=self._exact)
+        comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=exact)
         if missing := verify.short_series(comparison.verification, items):
             self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
             settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-            comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=self._exact)
+            comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=exact)
         return comparison
 
     # verifying
@@ -354,7 +372,7 @@ class SessionLeg:
 
     def _verifier(self, check: Preflight | None = None) -> SessionVerifier | None:
         """None when the plan asks for no verification. Without `check` nothing is sent again."""
-        stage = next((stage for stage in self._plan.stages if stage.kind is StageKind.VERIFY), None)
+        stage = self._verify
         if stage is None:
             return None
         replaces = self._plan.overwrite is Overwrite.DELETE or self._made
@@ -367,10 +385,6 @@ class SessionLeg:
             self._send_again(check, items)
 
         return SessionVerifier(self._course, stage, resend=resend, may_resend=may_resend)
-
-    @property
-    def _exact(self) -> bool:
-        return any(stage.options.get("exact") for stage in self._plan.stages if stage.kind is StageKind.VERIFY)
 
     def _delivered(self, *, staged: bool = False) -> Sequence[UploadItem]:
         """What the server says it has, all or what is not archived yet; the rest is reported on its own."""
