@@ -18,8 +18,10 @@ _ADVICE = {
 }
 
 
-def outcome_of(item: UploadItem, answer: Answer) -> ItemOutcome:
+def outcome_of(item: UploadItem, answer: Answer, *, lost: bool = False) -> ItemOutcome:
     """Stored, stored with a note, to be tried again, or refused for good.
+
+    `lost`: the instance was sent just before, and the answer was lost, so a duplicate of it is ours.
 
     XNAT answers C000 to practically every failure, so it may be one of its own that passes; out of resources (A7xx) and
     processing failure (0110) say so themselves. Those are tried again, the rest would be answered the same again.
@@ -30,9 +32,14 @@ def outcome_of(item: UploadItem, answer: Answer) -> ItemOutcome:
     said = _said(answer)
     if _is_warning(status):
         return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, note=f"stored with a warning: {said}")
-    if status == _DUPLICATE:  # after a lost answer it is ours that is there
+    if status == _DUPLICATE:
         note = f"not stored again, because the receiver says that it has this instance: {said}"
-        return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, note=note)
+        return ItemOutcome(
+            path=item.path,
+            outcome=Outcome.ACCEPTED,
+            failure=FailureClass.NONE if lost else FailureClass.DUPLICATE,
+            note=note,
+        )
     failure = FailureClass.NONE
     if status >> 8 == _OUT_OF_RESOURCES:
         failure = FailureClass.TRANSIENT

@@ -181,7 +181,8 @@ class CStoreTransport:
                     return self._doubtful(item, lost)
                 emit(Event(kind=EventKind.RETRY, message=f"{lost.reason}; going on with a fresh association"))
                 continue
-            return statuses.outcome_of(item, replace(answer, comment=self._context.discreet(item, answer.comment)))
+            answer = replace(answer, comment=self._context.discreet(item, answer.comment))
+            return statuses.outcome_of(item, answer, lost=self._lost is not None)
 
     def _store(self, association: Association, item: UploadItem, emit: Emit) -> Answer:
         """Raises SourceChanged, Lost."""

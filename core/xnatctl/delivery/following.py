@@ -6,18 +6,21 @@ and when that has gone as a session of the archive. Only then can be compared wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
 from xnatctl.delivery import verify
 from xnatctl.delivery.course import Course
+from xnatctl.delivery.resume import held
 from xnatctl.delivery.settle import archive_command
 from xnatctl.delivery.verify import DOUBTFUL, Comparison, Wanted
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, VerificationFailed, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Stage, UploadItem
+from xnatctl.model.refs import clean_label
 from xnatctl.model.report import Level, PlaceState, StudyReport, Verification, joined
 from xnatctl.model.sequences import grouped, places, select
 from xnatctl.xnat import listing, prearchive, receivers, site
@@ -29,13 +32,15 @@ _APPEARS = 30.0
 #: Seconds by which listings may lag behind the archiving.
 _LAGS = 10.0
 _STUCK = frozenset({"CONFLICT", "ERROR"})
+#: The fact of the journal that names the sessions with older copies, by study.
+_OLDER = "older"
 
 
 @dataclass(kw_only=True)
 class _Study:
     """One study on its way: `row` as it was last seen, `left` when that had gone, `done` when no more will come.
 
-    `unseen`: nothing of it has shown, although it had the time.
+    `unseen`: nothing of it has shown, although it had the time. `older` is a session that held instances of it before.
     """
 
     uid: str
@@ -43,6 +48,7 @@ class _Study:
     row: PrearchiveRow | None = None
     left: float | None = None
     session: SessionInfo | None = None
+    older: SessionInfo | None = None
     verification: Verification = field(default_factory=Verification)
     comparison: Comparison | None = None
     error: XnatctlError | None = None
@@ -59,6 +65,8 @@ class Following:
         self._project = str(stage.options["project"])
         self._label = str(stage.options.get("session") or "")
         self._manual = self._patient = False
+        #: By study, the IDs of sessions that held some of its instances before they were sent.
+        self._older: dict[str, list[str]] = {}
 
     def check(self) -> None:
         """Before anything is sent: can be looked for it at all? Raises NotFound, UsageError."""
@@ -87,6 +95,24 @@ class Following:
                 f"{wait:.0f} s: it will probably not be archived by then."
             )
 
+    def remember(self, items: Sequence[UploadItem]) -> dict[str, str]:
+        """The facts that the journal keeps: which sessions held instances of these studies before anything was sent.
+
+        An older copy in another session does not prove that what is sent now arrives.
+        """
+        journal = self._course.journal
+        if journal.resuming:
+            self._older = _parsed(journal.before(_OLDER))
+        else:
+            groups = grouped(items, lambda item: item.study_instance_uid)
+            self._older = {uid: older for uid, group in groups.items() if (older := self._holders(uid, group))}
+        return {_OLDER: json.dumps(self._older)}
+
+    def _holders(self, uid: str, items: Sequence[UploadItem]) -> list[str]:
+        """The sessions of a study that hold some of these instances."""
+        sessions = listing.sessions_of_study(self._client, self._project, uid)
+        return [session.id for session in sessions if any(True for _ in held(self._client, session.id, items))]
+
     def run(self, items: Sequence[UploadItem]) -> None:
         """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
         course = self._course
@@ -104,7 +130,7 @@ class Following:
                 break
             if not said:
                 self._warn_of_delay()
-            if said != (said := _describe(waiting)):
+            if said != (said := self._shown(_describe(waiting))):
                 course.tell(EventKind.SETTLING, said, state="waiting")
             if not polls():
                 for study in waiting:
@@ -148,26 +174,39 @@ class Following:
         since = now - study.left if study.left is not None else waited
         if since > patience and (study.left is not None or study.session is not None or not self._patient):
             study.done = True
-            study.error = self._differs(study) if study.session is not None else self._nowhere(study)
+            study.error = self._missing(study)
 
     def _needs_a_person(self, row: PrearchiveRow) -> bool:
         return row.autoarchive == "Manual" or (not row.autoarchive and self._manual)
 
     def _compare(self, study: _Study) -> bool:
         """Compare with what the archive has of the study; True when nothing is missing."""
-        sessions = listing.sessions_of_study(self._client, self._project, study.uid)
-        if not sessions and self._label:
-            found = listing.find_session(self._client, self._project, self._label)
-            sessions = [found] if found is not None else []
+        sessions = self._sessions(study)
         if not sessions:
             return False
-        # Other data may have been there before, so that more than was sent is no difference.
-        wanted = Wanted(was_there=True)
+        # Other data may have been there before, so that more than was sent is no difference. The receiver would not
+        # replace an instance that the archive has, so a stored size that is odd is judged as it is.
+        wanted = Wanted(was_there=True, final=True)
         looks = [verify.verify_archived(self._client, session.id, study.items, wanted) for session in sessions]
         best = min(range(len(looks)), key=lambda number: len(looks[number].verification.differences))
         study.session = sessions[best]
         self._keep(study, looks[best])
         return bool(study.verification.ok)
+
+    def _sessions(self, study: _Study) -> list[SessionInfo]:
+        """The sessions that may hold what was sent: the named one, or those of the study without older copies."""
+        if self._label:
+            found = listing.find_session(self._client, self._project, self._label)
+            return [found] if found is not None else []
+        sessions = listing.sessions_of_study(self._client, self._project, study.uid)
+        older = self._older.get(study.uid, ())
+        study.older = next((session for session in sessions if session.id in older), None)
+        merged = clean_label(study.row.name).casefold() if study.row is not None else ""
+        return [
+            session
+            for session in sessions
+            if session.id not in older or clean_label(session.label).casefold() == merged
+        ]
 
     def _keep(self, study: _Study, comparison: Comparison) -> None:
         study.comparison, study.verification = comparison, comparison.verification
@@ -189,28 +228,54 @@ class Following:
         except XnatctlError:
             reason = None
         return NotArchived(
-            f"{row.folder} was received but is not archived: the session is {row.status}."
-            + (f" The server says: {reason}" if reason else ""),
-            hint=f"Look at it with: {command('prearchive', 'show', *row.ref.triple)}",
+            f"{self._shown(row.folder)} was received but is not archived: the session is {row.status}."
+            + (f" The server says: {self._shown(reason)}" if reason else ""),
+            hint=f"Look at it with: {self._look_at(row)}",
         )
 
     def _left_for_review(self, study: _Study) -> NotArchived:
         assert study.row is not None
         short = "" if study.verification.ok else f", {study.verification.differences[0].message}"
         return NotArchived(
-            f"{study.row.folder} waits in the prearchive of project {self._project} for somebody to archive it{short}.",
+            f"{self._shown(study.row.folder)} waits in the prearchive of project {self._project} for somebody to "
+            f"archive it{short}.",
             hint=f"Archive it with: {self._archive(study.row)}",
         )
 
     def _differs(self, study: _Study) -> VerificationFailed:
         differences = study.verification.differences
-        label = study.session.label if study.session is not None else ""
+        label = self._shown(study.session.label) if study.session is not None else ""
         return VerificationFailed(
             f"Session {label} of project {self._project} does not hold what is on disk: {len(differences)} "
             f"differences, first: {differences[0].message}.",
             hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
             "the report names each one, and the same command sends what is missing once more.",
         )
+
+    def _missing(self, study: _Study) -> XnatctlError:
+        """Why a study is not where it should be, when waiting longer does not help."""
+        if study.session is not None:
+            return self._differs(study)
+        return self._only_older(study.older) if study.older is not None else self._nowhere(study)
+
+    def _only_older(self, session: SessionInfo) -> VerificationFailed:
+        label = self._shown(session.label)
+        return VerificationFailed(
+            f"Session {label} ({session.id}) of project {self._project} held instances of this study before they were "
+            "sent, and nothing shows that what was sent now arrived.",
+            hint=f"If the receiver adds to that session, name it: --session {label}. Otherwise ask the administrator "
+            "where the receiver files this study.",
+        )
+
+    def _shown(self, text: str) -> str:
+        """A label or folder that XNAT made of the headers, without what identifies the patient."""
+        return self._client.discreet(text)
+
+    def _look_at(self, row: PrearchiveRow) -> str:
+        """The command that shows a row; a list when its name identifies the patient."""
+        if self._shown(row.folder) == row.folder:
+            return command("prearchive", "show", *row.ref.triple)
+        return command("prearchive", "list", "-P", self._project)
 
     def _nowhere(self, study: _Study) -> NotArchived:
         """Contract xnat-api 5.6, step 5."""
@@ -233,15 +298,18 @@ class Following:
         study.done = True
         limit = self._course.clockwork.limit
         if study.row is None or study.left is not None:
-            study.error = self._differs(study) if study.session is not None else self._nowhere(study)
+            study.error = self._missing(study)
             return
         study.error = NotArchived(
-            f"{study.row.folder} is not in the archive after {limit:.0f} s: it is {study.row.status} in the prearchive "
-            f"of project {self._project}.",
+            f"{self._shown(study.row.folder)} is not in the archive after {limit:.0f} s: it is {study.row.status} in "
+            f"the prearchive of project {self._project}.",
             hint="XNAT goes on by itself. Run the same command again later: nothing is sent twice, and it looks again.",
         )
 
     def _archive(self, row: PrearchiveRow) -> str:
+        """The command that archives a row; a list when its names identify the patient."""
+        if any(self._shown(name) != name for name in (row.folder, row.subject, row.name)):
+            return command("prearchive", "list", "-P", self._project)
         return archive_command(row.ref, row.subject, row.name)
 
     # the end
@@ -287,18 +355,27 @@ class Following:
                 study_instance_uid=study.uid,
                 state=PlaceState.ARCHIVED,
                 uri=f"/data/experiments/{study.session.id}",
-                subject=study.session.subject_label,
-                session=study.session.label,
+                subject=self._shown(study.session.subject_label),
+                session=self._shown(study.session.label),
             )
         if study.row is not None and study.left is None:
             return StudyReport(
                 study_instance_uid=study.uid,
                 state=PlaceState.PREARCHIVE,
-                uri=study.row.ref.path,
-                subject=study.row.subject,
-                session=study.row.name,
+                uri=self._shown(study.row.ref.path),
+                subject=self._shown(study.row.subject),
+                session=self._shown(study.row.name),
             )
         return StudyReport(study_instance_uid=study.uid, state=PlaceState.RECEIVER)
+
+
+def _parsed(fact: str) -> dict[str, list[str]]:
+    """A fact of the journal; nothing where an earlier version wrote none."""
+    try:
+        found = json.loads(fact or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _describe(waiting: Sequence[_Study]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 
 from xnatctl.delivery.course import Course, Runtime, context_for, send_stage
 from xnatctl.delivery.engine import Engine
@@ -15,8 +16,11 @@ from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.leftovers import name_left
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resume import survey_receiver
+from xnatctl.delivery.states import record_name
+from xnatctl.errors import VerificationFailed
 from xnatctl.model.events import EventKind
-from xnatctl.model.plan import StageKind, UploadPlan
+from xnatctl.model.outcome import FailureClass, Outcome
+from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
 from xnatctl.model.report import PlaceState, Report, Status
 
 #: Of more studies the journal keeps no list.
@@ -50,12 +54,14 @@ class HandoverRun:
         course, journal, runtime = self._course, self._course.journal, self._course.runtime
         if self._following is not None:
             self._following.check()
+        facts = self._following.remember(self._send.items) if self._following is not None else {}
         archive = self._following.found if self._following is not None else None
         ground = survey_receiver(self._send.items, journal, archive)
         for warning in ground.warnings:
             course.warn(warning)
+        in_doubt = self._in_doubt()
         studies = sorted({item.study_instance_uid for item in self._send.items})
-        course.begin(studies=json.dumps(studies if len(studies) <= _MOST_STUDIES else []))
+        course.begin(studies=json.dumps(studies if len(studies) <= _MOST_STUDIES else []), **facts)
         left = journal.open(self._send.items, ground.proven)
         course.started(left)
         Engine(
@@ -70,9 +76,37 @@ class HandoverRun:
         if error is not None:
             self.report.next.append(runtime.rerun)
             raise error
+        duplicates = self._duplicates()
         if self._following is not None:
             journal.enter(Phase.SETTLING)
             self._following.run(journal.states().delivered.items)
+        elif foreign := [item for item in duplicates if item.path not in in_doubt]:
+            raise _foreign(foreign, journal.total)
+        journal.prove(map(record_name, duplicates))
         name_left(course)
         journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
+
+    def _in_doubt(self) -> frozenset[str]:
+        """The paths of the items that an earlier run sent without hearing an answer: the receiver may have them."""
+        items = self._send.items
+        recorded = zip(items, self._course.journal.recorded(items), strict=True)
+        lost = (Outcome.SENDING, Outcome.AMBIGUOUS)
+        return frozenset(item.path for item, past in recorded if past is not None and past.outcome in lost)
+
+    def _duplicates(self) -> list[UploadItem]:
+        """The items of which the receiver says that it has an instance of their UID, unless we sent it in this run."""
+        return [
+            state.item
+            for state in self._course.journal.states().delivered
+            if state.failure is FailureClass.DUPLICATE and not state.doubtful
+        ]
+
+
+def _foreign(items: Sequence[UploadItem], total: int) -> VerificationFailed:
+    return VerificationFailed(
+        f"The receiver says that it already has {len(items)} of {total} instances, first {items[0].path}, and did not "
+        "store them. It does not say whether they are the same as on disk.",
+        hint="If the receiver belongs to an XNAT, add --verify -P PROJECT to compare them. Otherwise compare them "
+        "there, or delete them there and run the command again.",
+    )

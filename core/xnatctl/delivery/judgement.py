@@ -84,8 +84,8 @@ class Finding(IntEnum):
 
 
 _NOTES: Final = {
-    Finding.MADE: "its size on the server is unlike the rest of its series, and was the same when it was sent again",
-    Finding.REMADE: "its MD5 on the server differs, and was the same when it was sent again",
+    Finding.MADE: "its size on the server is unlike the rest of its series, and sending it again does not change that",
+    Finding.REMADE: "its MD5 on the server differs, and sending it again does not change that",
 }
 _SUSPICIOUS: Final = frozenset({Finding.LOST, Finding.ODD, Finding.OTHER})
 _LEVELS: Final = {

@@ -185,8 +185,12 @@ class States:
             self._flags[number] |= _DOUBTFUL
         elif said.outcome.delivered:
             self._flags[number] |= _TAKEN
-        doubtful = self._flags[number] & _DOUBTFUL and said.outcome is Outcome.FAILED
-        return Outcome.AMBIGUOUS if doubtful else said.outcome
+        doubtful = self._flags[number] & _DOUBTFUL
+        if doubtful and said.outcome is Outcome.FAILED:
+            return Outcome.AMBIGUOUS
+        if said.failure is FailureClass.DUPLICATE and not doubtful:
+            return Outcome.MISSING  # what the receiver has may be another file of the same UID
+        return said.outcome
 
     def _text_number(self, text: str) -> int:
         number = self._text_numbers.setdefault(text, len(self._texts))

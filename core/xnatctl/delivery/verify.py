@@ -47,6 +47,7 @@ class Wanted:
 
     `was_there`: the session held other data before, so numbers of files prove nothing. `exact`: what the server holds
     beyond the items is a difference. `checksum`: read the disk again and compare MD5 where the stored size is equal.
+    `final`: nothing is sent again, so a size or sum that is odd is accepted as what the server makes of the instance.
     `seen` gives what was stored of an item before it was sent again, as `stored_as` has it; None if it was not.
     `sum_of` gives the MD5 of a file on disk in hex, and raises SourceChanged.
     """
@@ -54,6 +55,7 @@ class Wanted:
     was_there: bool = False
     exact: bool = False
     checksum: bool = False
+    final: bool = False
     seen: Callable[[UploadItem], str | None] = lambda _: None
     sum_of: Callable[[UploadItem], str] = lambda item: content_hash(item, "md5")
 
@@ -91,7 +93,9 @@ def verify_archived(
     series = by_series(items)
     _count(stored, series, was_there=wanted.was_there)
     sums = _sums(items, stored, wanted.sum_of) if wanted.checksum else b""
-    findings = judge(items, stored.sizes, sums=sums, again=_Again(items, stored, wanted.seen))
+    findings = judge(
+        items, stored.sizes, sums=sums, again=range(len(items)) if wanted.final else _Again(items, stored, wanted.seen)
+    )
     verification = Verification(extra=stored.extra)
     if stored.contradictions:
         findings = bytearray(len(items))
@@ -229,8 +233,8 @@ def _limits(numbers: Mapping[Finding, int], levels: Mapping[Level, int]) -> Iter
         yield f"{counted(number, 'instance')} could not be compared by size: the server lists none."
     if number := kinds[Finding.MADE]:
         yield (
-            f"{counted(number, 'instance')} are stored with the same unexpected size each time they are sent: the "
-            "server changes them, and only the SOP Instance UID is proven."
+            f"{counted(number, 'instance')} are stored with a size unlike the rest of their series, which sending "
+            "again does not change: only the SOP Instance UID is proven."
         )
     if number := kinds[Finding.GROWN]:
         yield (

@@ -51,6 +51,7 @@ class FailureClass(StrEnum):
     FILTERED = "filtered"  # 200 and not stored
     NOT_XNAT = "not-xnat"  # HTML answered
     SOURCE = "source"  # the file changed or cannot be read
+    DUPLICATE = "duplicate"  # accepted: the receiver has an instance of this UID, and whether it is ours is not known
     FATAL = "fatal"  # nothing of the above: stop
 
 

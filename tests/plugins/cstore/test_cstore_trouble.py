@@ -316,14 +316,37 @@ def test_what_would_be_refused_again_is_refused_once(scripted, deliver, exam, st
     assert words in (entry.reason or "")
 
 
-def test_a_duplicate_counts_as_there_and_says_so(scripted, deliver, exam):
-    """After a lost answer it is ours that is there already."""
+@pytest.mark.parametrize("every", [False, True], ids=["one", "all"])
+def test_a_duplicate_of_what_was_never_sent_proves_nothing(scripted, deliver, exam, every):
+    """PS3.7 C.5.7: the receiver has an instance of this UID, which may hold other content."""
     folder, expected = exam
-    receiver = scripted(answer=lambda talk, number, instance: 0x0111 if instance == min(expected) else 0)
-    done = deliver(folder, receiver.port)
-    assert done.error is None
-    (entry,) = [item for item in done.report.items if item.note]
-    assert "says that it has this instance" in entry.note
+    receiver = scripted(answer=lambda talk, number, instance: 0x0111 if every or instance == min(expected) else 0)
+    for _ in range(2):  # the journal does not take it for delivered
+        done = deliver(folder, receiver.port)
+        assert done.error is not None
+        assert done.error.exit_code == 6
+        number = len(expected) if every else 1
+        assert f"already has {number} of {len(expected)} instances" in done.error.message
+        entries = [item for item in done.report.items if item.note]
+        assert len(entries) == number
+        assert "says that it has this instance" in entries[0].note
+
+
+def test_a_duplicate_after_a_lost_answer_is_ours(scripted, deliver, exam):
+    folder, expected = exam
+    seen = set()
+
+    def answer(talk, number, instance):
+        if instance in seen:
+            return 0x0111
+        seen.add(instance)
+        return "close" if instance == min(expected) else 0
+
+    receiver = scripted(answer=answer)
+    assert deliver(folder, receiver.port).error is None
+    again = deliver(folder, receiver.port)
+    assert again.error is None
+    assert again.report.counts.skipped == len(expected)
 
 
 @pytest.fixture

@@ -361,3 +361,63 @@ def test_a_dry_run_with_verify_logs_in_nowhere(xnatctl, sandbox, alice, mixed, t
     assert done.code == 0
     assert "find each study in project DEMO" in done.out
     assert not sandbox.requests
+
+
+# what proves nothing
+
+
+def test_an_older_copy_in_another_session_does_not_prove_what_is_sent_now(
+    deliver, deliver_and_follow, xnatctl, sandbox, alice, mixed, tmp_path
+):
+    """Without a project in its headers what is sent now goes to Unassigned, where its sender cannot see it."""
+    mixed.write(tmp_path / "exam", 4, syntaxes=mixed.OF_XNAT[:2])
+    old = ("-P", "DEMO", "-S", "subj", "-E", "old")
+    assert xnatctl("session", "upload", tmp_path / "exam", *old, env=alice).code == 0
+    for _ in range(2):
+        done = deliver_and_follow(tmp_path / "exam", appears=0.5)
+        assert done.error is not None
+        assert done.error.exit_code == 6
+        assert "Session old" in done.error.message
+        assert "before they were sent" in done.error.message
+        assert not [item for item in done.report.items if item.outcome == "verified"]
+    # Whoever knows that this session is meant says so.
+    named = deliver(tmp_path / "exam", sandbox.dicom_port, follow=(sandbox.url, "DEMO", "alice"), label="old")
+    assert named.error is None
+
+
+def test_a_session_that_is_named_is_the_only_one_that_counts(
+    deliver, sandbox, mixed, tmp_path, quiet_time, monkeypatch
+):
+    from xnatctl.delivery import following
+
+    mixed.write(tmp_path / "exam", 4, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
+    quiet_time(4)
+    follow = (sandbox.url, "DEMO", "alice")
+    assert deliver(tmp_path / "exam", sandbox.dicom_port, follow=follow).error is None
+    monkeypatch.setattr(following, "_APPEARS", 0.2)
+    other = deliver(tmp_path / "exam", sandbox.dicom_port, follow=follow, label="other")
+    assert other.error is not None
+    assert other.error.exit_code == 6
+
+
+def test_labels_that_xnat_makes_of_the_patient_are_not_repeated(xnatctl, sandbox, alice, mixed, tmp_path, quiet_time):
+    """Without a label in the comments the receiver takes subject and session from name and ID of the patient."""
+    import pydicom
+
+    mixed.write(tmp_path / "exam", 4, comments="Project:DEMO", syntaxes=mixed.OF_XNAT[:2])
+    for path in (tmp_path / "exam").iterdir():
+        ds = pydicom.dcmread(path)
+        ds.PatientID, ds.PatientName = "C4N4RY77", "Canarydoe"
+        ds.save_as(path)
+    command = (*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-vv", "--log-file", tmp_path / "log")
+    waiting = xnatctl(*command, "--wait", "1", env=alice)
+    assert waiting.code == 6
+    quiet_time(4)
+    done = xnatctl(*command, "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    labels = {experiment.label for experiment in sandbox.state.experiments.values()}
+    assert labels & {"C4N4RY77", "Canarydoe"}, "the server made the label of the patient"
+    written = waiting.out + waiting.err + done.out + done.err + (tmp_path / "log").read_text()
+    assert "C4N4RY77" not in written
+    assert "Canarydoe" not in written
+    assert "[patient]" in written
