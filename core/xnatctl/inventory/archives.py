@@ -28,6 +28,8 @@ from xnatctl.model.plan import Source
 __all__ = ["Damaged", "Member", "kind_of", "members", "open_member", "packer_at", "refusing_damage"]
 
 MAX_MEMBERS: Final = 500_000
+#: Members that are not DICOM: each takes memory until the report is written.
+MAX_OTHERS: Final = 100_000
 MAX_MEMBER_BYTES: Final = 64 * 2**30
 #: Unpacked to packed; the floor lets small archives of empty images pass.
 MAX_RATIO: Final = 200

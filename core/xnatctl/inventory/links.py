@@ -39,6 +39,9 @@ class Links:
         self._links: dict[str, Link] = {}
         self._left_out: dict[str, Member] = {}
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     def add(self, path: str, member: Member) -> None:
         """A member that is a link."""
         if member.target is not None:

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from xnatctl.errors import PermissionDenied
+from xnatctl.errors import PermissionDenied, Refused
 from xnatctl.inventory import archives
 from xnatctl.inventory.absent import ANNEX, fetch, not_packed, pointer_command
 from xnatctl.inventory.elements import Read
@@ -127,6 +127,11 @@ def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
     with archives.refusing_damage(path):
         for member in archives.members(path, kind):
             collector.member(status, member)
+            if collector.others > archives.MAX_OTHERS:
+                raise Refused(
+                    f"{path} holds more than {archives.MAX_OTHERS} members that are not DICOM.",
+                    hint="Unpack it, and name the directory.",
+                )
         collector.links(path, status)
     return collector.inventory(path, "archive")
 
@@ -206,6 +211,11 @@ class _Collector(Gatherer):
                 name=path,
             )
         )
+
+    @property
+    def others(self) -> int:
+        """The members of a ready-made archive that are no items."""
+        return len(self.excluded) + len(self.unreadable) + len(self._invalid) + len(self._links)
 
     def member(self, status: os.stat_result, member: archives.Member) -> None:
         """One member of a ready-made archive.

@@ -12,6 +12,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from xnatctl.inventory.gzips import Damaged
@@ -108,7 +109,7 @@ def entries(pread: Pread, size: int, most: int) -> Iterator[Entry]:
 
     Raises Damaged, Overlap, and TooMany for more than `most` entries; most of that before the first entry is given.
     """
-    directories = _directories(pread, size)
+    directories = _directories(pread, size, most)
     for directory in directories:
         most -= _account(pread, directory, most)
     for directory in directories:
@@ -118,16 +119,19 @@ def entries(pread: Pread, size: int, most: int) -> Iterator[Entry]:
 # where everything is
 
 
-def _directories(pread: Pread, size: int) -> list[_Directory]:
-    """The central directories, in the order of the file. Raises Damaged."""
+def _directories(pread: Pread, size: int, most: int) -> list[_Directory]:
+    """The central directories, in the order of the file. Raises Damaged, and TooMany for one of more entries."""
     found: list[_Directory] = []
     end = size
     while True:
         directory = _directory(pread, end, last=not found)
         if directory is None:
             break
+        if directory.count > most:
+            raise TooMany
         found.append(directory)
-        end = directory.start
+        end = _start(pread, directory)
+        found[-1] = replace(directory, start=end)
         if end == 0:
             return found[::-1]
     if not found:
@@ -171,11 +175,16 @@ def _directory(pread: Pread, end: int, *, last: bool) -> _Directory | None:
     shift = record - size - offset
     if shift < 0 or (size and pread(4, record - size) != _CENTRAL):
         raise Damaged("its central directory is not where it belongs")
-    directory = _Directory(shift, shift, record - size, size, count, exact)
-    if shift == 0:  # self-extracting files often count from the beginning of the program
-        begins = (entry.offset for entry in _read_directory(pread, directory))
-        directory = replace(directory, start=min(begins, default=directory.offset))
-    return directory
+    return _Directory(shift, shift, record - size, size, count, exact)
+
+
+def _start(pread: Pread, directory: _Directory) -> int:
+    """Where a zip file begins: self-extracting files often count from the beginning of the program."""
+    if directory.shift:
+        return directory.shift
+    begins = (entry.offset for entry in _read_directory(pread, directory))
+    first = next(begins, directory.offset)
+    return min(chain((first,), begins)) if first else 0  # as a rule the first one is at the beginning
 
 
 def _refuse_trailing(tail: bytes, base: int) -> None:
@@ -209,8 +218,6 @@ def _zeros(pread: Pread, start: int, end: int) -> bool:
 
 def _account(pread: Pread, directory: _Directory, most: int) -> int:
     """The number of entries. Raises Damaged where they do not fill their zip file, Overlap, TooMany."""
-    if directory.count > most:
-        raise TooMany
     starts, ends = array("Q"), array("Q")
     for entry in _read_directory(pread, directory):
         if len(starts) >= most:

@@ -340,6 +340,17 @@ def test_a_directory_of_too_many_entries_is_refused_before_it_is_read(tmp_path, 
         scan(tmp_path / "x", make_zip({f"m{number}": b"" for number in range(30)}) * 2)
 
 
+def test_members_that_are_not_dicom_are_limited_too(images, tmp_path, monkeypatch):
+    """Each takes memory, and nothing is sent of any."""
+    monkeypatch.setattr("xnatctl.inventory.archives.MAX_OTHERS", 5)
+    files = {"a/I0": images[0], **{f"m{number}": b"x" for number in range(6)}}
+    for make in (make_zip, make_tar):
+        with pytest.raises(Refused, match="more than 5 members that are not DICOM"):
+            scan(tmp_path / "x", make(files))
+    del files["m5"]
+    assert len(scan(tmp_path / "x", make_zip(files)).items) == 1
+
+
 # by chance
 
 

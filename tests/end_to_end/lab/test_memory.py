@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,49 @@ def test_a_very_large_object_is_never_whole_in_memory(weigh: Any, many: Any) -> 
         file.write(struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, size - file.tell() - 12))
         file.truncate(size)  # sparse: it takes no room on the disk
     assert weigh(folder, 1, "tar", "--compress", "never") < 120 * MIB
+
+
+#: Members of an archive file that nobody would make of images; the suite makes fewer of them, above the same limits.
+MANY = 1_000_000 if os.environ.get("XNATCTL_LAB") == "full" else 120_000
+
+
+def _zip_of_empty_members(path: Path, count: int) -> None:
+    """Written piece by piece, because the standard library needs half a gigabyte for a million."""
+    with path.open("wb") as out:
+        for number in range(count):
+            out.write(struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 0, 0, 0, 0, 8, 0) + b"%08d" % number)
+        start = out.tell()
+        for number in range(count):
+            fields = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, number * 38)
+            out.write(fields + b"%08d" % number)
+        end = out.tell()
+        out.write(struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, end - start, start))
+        out.write(struct.pack("<4sIQI", b"PK\6\7", 0, end, 1))
+        out.write(struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0))
+
+
+def _tar_of_empty_members(path: Path, count: int) -> None:
+    with path.open("wb") as out:
+        for number in range(count):
+            out.write(tarfile.TarInfo(f"{number:08}").tobuf(tarfile.USTAR_FORMAT))
+        out.write(bytes(1024))
+
+
+@pytest.mark.parametrize("make", [_zip_of_empty_members, _tar_of_empty_members])
+def test_an_archive_file_of_a_million_members_takes_no_memory(tmp_path, environment, make):
+    """It is refused beyond the limit, and what was read of it until then takes less than 20 MiB."""
+
+    def peak(count: int) -> int:
+        make(tmp_path / "x", count)
+        done = subprocess.run(
+            [
+                *(sys.executable, SUPPORT / "weighed.py", tmp_path / "peak", "session", "upload", tmp_path / "x"),
+                *("-P", "DEMO", "-S", "s", "-E", "e", "--dry-run", "--url", "http://127.0.0.1:9"),
+            ],
+            env=environment, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == (7 if count > 1000 else 2), done.stderr
+        assert ("holds more than" in done.stderr) == (count > 1000)
+        return int((tmp_path / "peak").read_text())
+
+    assert peak(MANY) < peak(10) + 20 * MIB
