@@ -34,8 +34,8 @@ _LOGIN = ("url", "username", "password", "password_stdin", "timeout", "insecure"
 _HELP = """Send the DICOM files of PATH to a DICOM receiver, by C-STORE.
 
 PATH is a directory (searched to any depth, whatever the files are called), a single DICOM file, or a ready-made archive
-file (zip, tar, tar.gz). What is DICOM is decided by content; several studies may be sent at once. The data sets travel
-as they are: nothing is converted.
+file (zip, tar, tar.gz, tar.bz2, tar.xz). What is DICOM is decided by content; several studies may be sent at once. The
+data sets travel as they are: nothing is converted.
 
 No XNAT address and no login are needed: the receiver's own rules decide by the headers into which project, subject and
 session the data go. Exit code 0 means that the receiver accepted every instance; what became of them in the archive it

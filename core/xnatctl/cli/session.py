@@ -25,7 +25,7 @@ from xnatctl.model.refs import Destination
 _HELP = """Upload the DICOM files of one session and prove that they arrived.
 
 PATH is a directory (searched to any depth, whatever the files are called), a single DICOM file, or a
-ready-made archive file (zip, tar, tar.gz). What is DICOM is decided by content.
+ready-made archive file (zip, tar, tar.gz, tar.bz2, tar.xz). What is DICOM is decided by content.
 
 Exit code 0 means: every instance on disk is in the session you named, in the place you asked for, and it was
 checked. Otherwise the report says which file, why, and which command finishes the job.

@@ -1,4 +1,4 @@
-"""Ready-made archive files (zip, tar, tar.gz) as streams: never extracted by name, never trusted.
+"""Ready-made archive files (zip, tar, compressed tar) as streams: never extracted by name, never trusted.
 
 What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; encrypted
 members are left out with a reason. Refused as a whole: what is damaged, cut off or overlapping, what holds data that
@@ -21,7 +21,8 @@ from xnatctl.inventory import tars, zips
 from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.inventory.harm import name_harm, refuse_hostile
 from xnatctl.inventory.packers import HEAD, TAIL, TAR, ZIP, packer_of
-from xnatctl.inventory.streams import FileStream, Read, Stream, inflated, part, preader
+from xnatctl.inventory.sequential import sequential_reader
+from xnatctl.inventory.streams import COMPRESSORS, FileStream, Read, Stream, inflated, part, preader, unpacked
 from xnatctl.inventory.tars import Kind
 from xnatctl.model.plan import Source
 
@@ -37,7 +38,10 @@ RATIO_FLOOR: Final = 256 * 2**20
 #: Bytes of the path that a symbolic link holds.
 _LONGEST_PATH: Final = 4096
 
-_TGZ: Final = "tgz"
+#: Containers of compressed tar files, by compressor.
+_TARS: Final = {"gzip": "tgz", "bzip2": "tbz2", "xz": "txz", "lzma": "tlzma", "zstd": "tzst"}
+_COMPRESSORS: Final = {_TARS[name]: compressor for name, compressor in COMPRESSORS.items() if name in _TARS}
+_TGZ: Final = _TARS["gzip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def packer_at(path: str) -> str | None:
 
 
 def kind_of(path: str) -> str | None:
-    """`zip`, `tar`, `tgz`, or None for a file that no packer made.
+    """`zip`, `tar`, `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, or None for a file that no packer made.
 
     Raises OSError, and Refused for what another packer made, or holds no tar.
     """
@@ -84,13 +88,21 @@ def kind_of(path: str) -> str | None:
         name = _packer(file.fileno(), os.fstat(file.fileno()).st_size)
         if name in (None, ZIP, TAR):
             return name
-        if name != "gzip":
+        if name not in COMPRESSORS or name not in _TARS:
             raise Refused(f"{path} is packed by {name}, which is not read here.", hint="Unpack it first.")
         with refusing_damage(path):
-            first = Stream(gzip_reader(file.fileno(), 0)).peek(HEAD)
+            first = Stream(_unpacked(file.fileno(), _TARS[name])).peek(HEAD)
     if not tars.is_tar(first):
-        raise Refused(f"{path} is compressed by gzip but holds no tar.", hint="Unpack it first.")
-    return _TGZ
+        raise Refused(f"{path} is compressed by {name} but holds no tar.", hint="Unpack it first.")
+    return _TARS[name]
+
+
+def _unpacked(descriptor: int, kind: str) -> Read:
+    """The tar that is in a compressed one, from its beginning."""
+    if kind == _TGZ:
+        return gzip_reader(descriptor, 0)
+    pread = preader(descriptor)
+    return unpacked(FileStream(pread, os.fstat(descriptor).st_size).some, _COMPRESSORS[kind])
 
 
 def members(path: str, kind: str) -> Iterator[Member]:
@@ -234,7 +246,7 @@ def _tar_members(path: str, descriptor: int, kind: str) -> Iterator[Member]:
     if kind == TAR:
         stream: Stream = FileStream(preader(descriptor), packed)
     else:
-        stream = Stream(_bounded(gzip_reader(descriptor, 0), path, packed))
+        stream = Stream(_bounded(_unpacked(descriptor, kind), path, packed))
     for number, entry in enumerate(tars.entries(stream), 1):
         if number > MAX_MEMBERS:
             raise _too_many(path)
@@ -275,4 +287,6 @@ def open_member(descriptor: int, source: Source, size: int) -> Read:
         return _open_zip(pread, source, size)
     if source.container == _TGZ:
         return part(Stream(gzip_reader(descriptor, source.offset)), size).some
+    if source.container in _COMPRESSORS:
+        return sequential_reader(descriptor, source.offset, size, _COMPRESSORS[source.container])
     return FileStream(pread, source.offset + size, source.offset).some

@@ -15,7 +15,7 @@ from xnatctl.inventory.gzips import Damaged
 
 _BLOCK: Final = 1 << 17
 #: Memory that a decompressor may take, in bytes; `xz -9` needs 65 MiB.
-_MEMORY: Final = 192 * 2**20
+_MEMORY: Final = 100 * 2**20
 
 #: At most n bytes, none at the end.
 Read = Callable[[int], bytes]

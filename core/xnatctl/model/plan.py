@@ -52,10 +52,10 @@ class StageKind(StrEnum):
 class Source:
     """Where the bytes of an item lie.
 
-    A file: `path` alone. A member of a ready-made archive: `path` is the archive, `container` one of
-    `zip`, `tar`, `tgz`, `member` its name, `offset` where its data begin (in the decompressed stream for tgz; of the
-    local header for zip). Of a zip also what its central directory says: `packed_size` in bytes, the number of the
-    compression `method`, and `crc`.
+    A file: `path` alone. A member of a ready-made archive: `path` is the archive, `container` one of `zip`, `tar`,
+    `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, `member` its name, `offset` where its data begin (in the decompressed
+    stream; of the local header for zip). Of a zip also what its central directory says: `packed_size` in bytes, the
+    number of the compression `method`, and `crc`.
     """
 
     path: str

@@ -142,6 +142,8 @@ def test_every_instance_counts_wherever_it_stands(images, tmp_path, build: Calla
         pytest.param(lambda a: make_tar(a) + b"more" * 200, "data follow the mark of its end", id="tar, data"),
         pytest.param(lambda a: make_tar(a) + b"odd", "data follow the mark of its end", id="tar, few bytes"),
         pytest.param(lambda a: gzip.compress(make_tar(a)) + b"more", "data follow its end that are no gzip", id="tgz"),
+        pytest.param(lambda a: bz2.compress(make_tar(a)) + b"more", "data follow its end that are no bzip2", id="tbz2"),
+        pytest.param(lambda a: lzma.compress(make_tar(a)) + b"more", "data follow its end that are no xz", id="txz"),
         pytest.param(lambda a: gzip.compress(make_tar(a) + b"more" * 200), "data follow the mark", id="in gzip"),
         pytest.param(lambda a: make_tar(a) + gzip.compress(make_tar(a)), "data follow the mark", id="tar, gzip"),
         pytest.param(lambda a: make_zip(a) + make_tar(a), "bytes follow its end, from byte", id="zip, tar"),
@@ -178,7 +180,7 @@ def test_names_of_windows_are_paths(images, tmp_path):
 # links
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["tar", "tar.gz"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress], ids=["tar", "tar.gz", "tar.xz"])
 def test_a_link_to_what_is_left_out_by_its_name_brings_it_along(images, tmp_path, pack):
     """As git-annex keeps content: in a folder of version control, with links to it."""
     data = make_tar(
@@ -360,6 +362,8 @@ MAKERS: dict[str, Callable[[Files], bytes]] = {
     "streamed zip": streamed_zip,
     "stored zip": lambda files: make_zip(files, method=zipfile.ZIP_STORED),
     "tar.gz": lambda files: gzip.compress(make_tar(files), 1),
+    "tar.bz2": lambda files: bz2.compress(make_tar(files)),
+    "tar.xz": lambda files: lzma.compress(make_tar(files)),
 }
 
 

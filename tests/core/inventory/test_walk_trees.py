@@ -225,7 +225,7 @@ def packed(exam, path: Path, kind: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["zip", "", "gz"])
+@pytest.mark.parametrize("kind", ["zip", "", "gz", "bz2", "xz"])
 def test_members_are_read_at_random_and_by_many(exam, tmp_path, kind):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -237,7 +237,7 @@ def test_members_are_read_at_random_and_by_many(exam, tmp_path, kind):
     assert {i.sop_instance_uid: d for i, d in zip(backwards, digests, strict=True)} == exam.digests
 
 
-@pytest.mark.parametrize("kind", ["zip", "", "gz"])
+@pytest.mark.parametrize("kind", ["zip", "", "gz", "bz2", "xz"])
 def test_a_truncated_archive_is_refused(exam, tmp_path, kind):
     path = packed(exam, tmp_path / "x", kind)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
