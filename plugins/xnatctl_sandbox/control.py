@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -38,29 +38,26 @@ class Control:
 
     def _change(self, name: str, request: Request) -> Response:
         sandbox = self._sandbox
+        changes: dict[str, Callable[[], object]] = {
+            "act": lambda: self._act(request.get_json()),
+            "clock": lambda: sandbox.advance_clock(float(request.args.get("advance", "0"))),
+            "tick": sandbox.tick,
+            "faults": lambda: sandbox.faults.load(_rules(request)),
+            "dicom-faults": lambda: sandbox.dicom_faults.load(_rules(request)),
+            "switches": lambda: self._switch(request.get_json()),
+            "site": lambda: self._configure(request.get_json()),
+        }
+        if name not in changes:
+            return text("", 404)
         try:
-            match name:
-                case "act":
-                    return answer_json(self._act(request.get_json()))
-                case "clock":
-                    sandbox.advance_clock(float(request.args.get("advance", "0")))
-                case "tick":
-                    sandbox.tick()
-                case "faults":
-                    sandbox.faults.load(_rules(request))
-                case "dicom-faults":
-                    sandbox.dicom_faults.load(_rules(request))
-                case "switches":
-                    self._switch(request.get_json())
-                case _:
-                    return text("", 404)
+            result = changes[name]()
         except UnsupportedMediaType:
             return text("Send JSON, with the header Content-Type: application/json.", 415)
         except BadRequest:
             return text("The body is not JSON.", 400)
         except ValueError as error:
             return text(str(error), 400)
-        return text("")
+        return answer_json(result) if name == "act" else text("")
 
     def _act(self, values: Any) -> object:
         """One action of `Others`: `do` is its name, the rest are its arguments."""
@@ -74,6 +71,18 @@ class Control:
             raise ValueError(str(error)) from None
         except OSError as error:
             raise ValueError(f"{error.filename}: {error.strerror}") from None
+
+    def _configure(self, values: Any) -> None:
+        """Change the site's settings, such as `checksums`."""
+        site = self._sandbox.state.site
+        if not isinstance(values, dict):
+            raise ValueError("Settings are one JSON object: name to value.")  # noqa: TRY004 - a mistake of the script
+        if unknown := set(values) - set(site):
+            raise ValueError(f"The site has no setting {', '.join(sorted(unknown))}.")
+        for name, value in values.items():
+            if type(value) is not type(site[name]):
+                raise ValueError(f"The setting {name} is of another kind than {value!r}.")
+        site.update(values)
 
     def _switch(self, values: Mapping[str, Any]) -> None:
         if not isinstance(values, dict):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from . import faults, scp_faults
+from . import faults, part10, scp_faults
 from .app import Application
 from .archiver import Archiver
 from .direct import Direct
@@ -31,6 +31,9 @@ from .tracking import Tracking
 
 if TYPE_CHECKING:
     from .scp import Association, DicomScp
+
+
+_SOP_INSTANCE, _SERIES_INSTANCE = 0x00080018, 0x0020000E
 
 
 class _Quiet(WSGIRequestHandler):
@@ -313,23 +316,18 @@ class Sandbox:
 def _instance(
     path: Path, place: str, project: str | None, label: str, scan: str, *, catalogued: bool
 ) -> dict[str, Any]:
-    import warnings
-
-    import pydicom
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ds = pydicom.dcmread(
-            path, force=True, stop_before_pixels=True, specific_tags=["SOPInstanceUID", "SeriesInstanceUID"]
-        )
     data = path.read_bytes()
+    try:
+        ds = part10.read(data, _SERIES_INSTANCE + 1).data_set
+    except part10.Unreadable:  # somebody has damaged it
+        ds = {}
     return {
         "place": place,
         "project": project,
         "session": label,
         "scan": scan,
-        "sop_instance_uid": str(ds.get("SOPInstanceUID", "")),
-        "series_instance_uid": str(ds.get("SeriesInstanceUID", "")),
+        "sop_instance_uid": part10.text_of(ds.get(_SOP_INSTANCE)),
+        "series_instance_uid": part10.text_of(ds.get(_SERIES_INSTANCE)),
         "sha256": hashlib.sha256(data).hexdigest(),
         "dataset_sha256": hashlib.sha256(data[dataset_offset(data) :]).hexdigest(),
         "path": str(path),

@@ -225,10 +225,11 @@ def open_binary(data: bytes) -> BinaryIO:
 
 
 def dataset_offset(data: bytes) -> int:
-    """Where the data set of a DICOM file begins: after the file meta information, when there is one (PS3.10, 7.1)."""
-    if data[128:132] != b"DICM":
+    """Where the data set of a DICOM file begins: after the file meta information, when there is one (PS3.10, 7.1).
+
+    0 for a file without it, and for one whose file meta information does not begin with its length.
+    """
+    if data[128:132] != b"DICM" or len(data) < 144:
         return 0
     tag, value = struct.unpack_from("<HH4xI", data, 132)[:2], struct.unpack_from("<I", data, 140)[0]
-    if tag != (2, 0):
-        raise ValueError("the file meta information does not begin with its length")
-    return int(144 + value)
+    return int(144 + value) if tag == (2, 0) else 0

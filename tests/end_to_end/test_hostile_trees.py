@@ -7,6 +7,7 @@ import random
 import re
 import socket
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_every_word_about_it_can_be_printed_and_parsed(xnatctl, alice, tree, san
 
 @pytest.mark.once
 @pytest.mark.parametrize("seed", range(4))
-def test_mutants_among_the_instances_harm_nobody(xnatctl, sandbox, alice, own_exam, digest, seed):
+def test_mutants_among_the_instances_harm_nobody(xnatctl, sandbox, alice, own_exam, seed):
     """Damaged files: each is sent as it is, left out or named; what is called delivered is on the server, no more."""
     dice = random.Random(f"mutants {seed}")
     for record in sorted(own_exam.instances.values(), key=lambda record: record.sop_instance_uid)[:30]:
@@ -103,9 +104,10 @@ def test_mutants_among_the_instances_harm_nobody(xnatctl, sandbox, alice, own_ex
     paths = [item["path"] for item in report["items"]] + [entry["path"] for entry in report["excluded"]]
     assert len(paths) == len(set(paths))
     assert {record.path for record in own_exam.instances.values()} <= {own_exam.directory / path for path in paths}
-    stored = {entry["sha256"] for entry in sandbox.instances()}
+    # The damage is in the heads, which the server writes anew; the 2048 bytes of pixel data tell the instances apart.
+    stored = {Path(entry["path"]).read_bytes()[-2048:] for entry in sandbox.instances()}
     for item in report["items"]:
-        there = digest(own_exam.directory / item["path"]) in stored
+        there = (own_exam.directory / item["path"]).read_bytes()[-2048:] in stored
         assert there or item["outcome"] not in ("accepted", "verified"), item
 
 

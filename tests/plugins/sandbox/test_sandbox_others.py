@@ -240,3 +240,14 @@ def test_from_another_process_and_mistakes(sandbox, act, archived, tmp_path):
 def test_every_action_is_on_the_page(sandbox):
     page = (Path(__file__).parents[3] / "docs" / "how-to" / "use-the-sandbox.md").read_text()
     assert {name for name in sandbox.others.actions() if f"`{name}`" not in page} == set()
+
+
+def test_a_site_that_keeps_no_checksums(http_call, import_, records, listed):
+    def set_(**values):
+        return http_call("POST", "/sandbox/site", body=json.dumps(values), kind="application/json").status
+
+    assert set_(checksums=False) == 200
+    assert import_(records, dest="/archive").status == 200
+    assert {digest for _, digest in listed().values()} == {""}
+    assert {size for size, _ in listed().values()} == {record.size for record in records}
+    assert [set_(checksums="no"), set_(colour="blue")] == [400, 400]

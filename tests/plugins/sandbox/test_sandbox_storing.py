@@ -316,6 +316,26 @@ def test_an_entry_that_is_cut_in_its_archive_leaves_a_part_only_where_a_switch_s
     assert Path(sandbox.instances()[0]["path"]).stat().st_size < records[0].size
 
 
+def test_a_body_that_is_cut_leaves_a_part_only_where_a_switch_says_so(sandbox, until):
+    import base64
+    import socket
+    from urllib.parse import urlsplit
+
+    sent, target = part10(head(groups=True) + tail()), urlsplit(sandbox.url)
+    query = "import-handler=gradual-DICOM&PROJECT_ID=DEMO&EXPT_LABEL=e&rename=true&inbody=true"
+    request = (
+        f"POST /data/services/import?{query} HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
+        f"Authorization: Basic {base64.b64encode(b'alice:alice').decode()}\r\nContent-Length: {len(sent)}\r\n\r\n"
+    )
+    for switch, count in ((False, 0), (True, 1)):
+        sandbox.switches.keeps_cut_files = switch
+        with socket.create_connection((target.hostname, target.port), 30) as connection:
+            connection.sendall(request.encode() + sent[:-200])
+        assert until(lambda: sandbox.is_quiet())
+        assert len(sandbox.instances()) == count
+    assert Path(sandbox.instances()[0]["path"]).read_bytes().endswith(tail()[:-200])
+
+
 # what nothing can be made of
 
 
