@@ -15,7 +15,7 @@ from xnatctl.delivery.judgement import Finding
 from xnatctl.delivery.session_leg import SessionLeg
 from xnatctl.delivery.session_match import match_session
 from xnatctl.delivery.settle import archive_command
-from xnatctl.errors import NotArchived, NotFound, PermissionDenied, Refused, ServerError
+from xnatctl.errors import NotArchived, NotFound, PermissionDenied, Refused, ServerError, XnatctlError
 from xnatctl.model.commands import command, with_options
 from xnatctl.model.plan import Payload, Stage, UploadItem
 from xnatctl.model.refs import PrearchiveRef
@@ -63,9 +63,9 @@ class Awaited:
         raise self._not_attached(message, self.attach("-S", session.subject_label))
 
     def refuse_elsewhere(self, rows: Collection[PrearchiveRef]) -> None:
-        """Raise NotArchived with where the study is, when it is under other names than those that were asked for.
+        """Raise where the study is, when it is under other names than those that were asked for.
 
-        `rows` are those that held it.
+        `rows` are those that held it. Raises NotArchived; Refused when this run sent no images.
         """
         self.forget_archive_command()
         self._prove_nothing()
@@ -98,7 +98,7 @@ class Awaited:
         except (NotFound, PermissionDenied, ServerError):
             return ()
 
-    def _renamed(self, session: SessionInfo) -> NotArchived:
+    def _renamed(self, session: SessionInfo) -> XnatctlError:
         destination = self._course.plan.destination
         message = (
             f"The study is in the archive as session {session.label} ({session.id}) of project {session.project}, not "
@@ -111,7 +111,7 @@ class Awaited:
             self.next(self._course.runtime.rerun)  # it may be from another upload, and ours was deleted
         return error
 
-    def _moved(self, row: PrearchiveRow) -> NotArchived:
+    def _moved(self, row: PrearchiveRow) -> XnatctlError:
         destination = self._course.plan.destination
         where = f"as {row.name}" if row.project == destination.project else f"of project {row.project}"
         message = f"The study is in the prearchive {where} now ({row.timestamp}, {row.status})."
@@ -170,12 +170,11 @@ class Awaited:
             return ""
         return with_options(later, dict(zip(options[::2], options[1::2], strict=True)), ("--trust-session",) * trust)
 
-    def _not_attached(self, message: str, attach: str, first: str = "If that is right, run") -> NotArchived:
+    def _not_attached(self, message: str, attach: str, first: str = "If that is right, run") -> XnatctlError:
         self.next(attach)
-        hint = (
-            f"{first}: {attach}" if attach else "Attach the resources to that session, or archive it as it was asked."
-        )
-        return NotArchived(f"{message} Its resources ({self.files()} files) were not attached.", hint=hint)
+        hint = f"{first}: {attach}" if attach else "Attach the resources to that session, or archive it as asked."
+        kind = Refused if self._images is None else NotArchived
+        return kind(f"{message} Its resources ({self.files()} files) were not attached.", hint=hint)
 
     def next(self, line: str) -> None:
         """One more command that finishes the job; nothing for an empty one."""

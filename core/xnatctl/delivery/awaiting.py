@@ -93,8 +93,8 @@ class AwaitLeg:
             raise self._other_session(match, differs)
         if not match.total:
             course.warn(
-                f"There are no images on disk to compare session {session.label} ({session.id}) with; its resources "
-                "go to it because it was named."
+                f"There are no readable images on disk to compare session {session.label} ({session.id}) with; its "
+                "resources go to it because it was named."
             )
         elif not accepted:
             course.warn(f"{match.describe()} Its resources go to it because of --trust-session.")

@@ -74,7 +74,7 @@ class PlanRun:
                     if len(errors) == 1:
                         raise
                     raise together(errors) from error
-            if number + 1 < len(self._legs):
+            if course.begun and number + 1 < len(self._legs):  # before that, the journal tells of an earlier run
                 course.journal.enter(Phase.ATTACHING)
         if (unread := self._unread()) is not None:
             errors.append(unread)

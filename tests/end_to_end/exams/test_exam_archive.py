@@ -104,7 +104,7 @@ def test_a_server_that_is_slower_than_the_wait(environment, alice, shell, sandbo
 
 
 def test_images_now_resources_later_and_each_command_is_done(
-    upload_exam, sandbox, root, attached, assert_exactly, exam_writes
+    upload_exam, xnatctl, sandbox, root, attached, assert_exactly, exam_writes
 ):
     done = upload_exam(root, "--skip-resources", "--wait", "0")
     assert done.code == 0, done.err
@@ -114,6 +114,9 @@ def test_images_now_resources_later_and_each_command_is_done(
     done = upload_exam(root, "--attach-only", "--wait", "0")
     assert done.code == 0, done.err
     assert attached(sandbox) == root.files
+    assert done.document["warnings"] == [], "the images were proven by the first command"
+    rows = xnatctl("upload", "status", "-o", "json").document["uploads"]
+    assert {(row["missing"], row["state"]) for row in rows} == {(0, "complete")}
     assert not [w for w in exam_writes(sandbox)[before:] if "import" in w]
     assert upload_exam(root).code == 0, "and the whole finds everything there"
     assert len(exam_writes(sandbox)[before:]) == 3

@@ -187,7 +187,7 @@ def test_archived_under_other_names_is_found_and_not_attached_to(
     (line,) = [line for line in report["next"] if "--attach-only" in line]
     if how == "label":  # the command of an earlier report, with the old label, finds it as well
         late = shell(line.replace("-E f", "-E e").replace("--wait 120", "") + " --wait 0 -o json")
-        assert late.returncode == 6, late.stderr
+        assert late.returncode == 7, late.stderr
         assert session.id in json.loads(late.stdout)["error"]["message"]
         assert attached(sandbox, "f") == {}
     done = shell(f"{line} -o json")
