@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import time
 
 import pytest
@@ -285,3 +286,54 @@ def test_one_study_that_two_machines_send_together_is_complete_in_the_end(
                 break
         assert done.code == 0, (codes, done.err)
     assert_exactly(sandbox, ours.digests, place="archive", label="e")
+
+
+@pytest.mark.parametrize("policy", ["delete", "append"])
+@pytest.mark.parametrize("kind", ["empty", "same series", "other series", "no subject"])
+def test_an_existing_session_that_does_not_show_its_study(
+    xnatctl, sandbox, alice, elsewhere, ours, theirs, kind, policy
+):
+    """Series tell the study; an empty session is filled; XNAT itself compares a subject that it does not show."""
+    first = {"other series": theirs.directory}.get(kind, ours.directory / "series 1")
+    assert xnatctl("session", "upload", first, *NAMES, env=elsewhere).code == 0
+    (session,) = sandbox.state.experiments.values()
+    if kind == "no subject":
+        sandbox.state.subjects.pop(session.subject_id)
+    else:
+        session.uid = ""
+    if kind == "empty":
+        session.scans.clear()
+        shutil.rmtree(session.directory)
+    before = held(sandbox, "archive")
+    done = xnatctl("session", "upload", ours.directory, *NAMES, "--overwrite", policy, env=alice)
+    if kind == "other series":
+        assert done.code == 7, done.err
+        assert "other series" in done.document["error"]["message"]
+        assert held(sandbox, "archive") == before
+    elif kind == "no subject":
+        assert done.code == 6, done.err
+        assert held(sandbox, "archive") == before
+    else:
+        assert done.code == 0, done.err
+        assert held(sandbox, "archive") == ours.digests
+
+
+def test_the_direct_archive_is_taken_off_the_server_and_another_study_has_the_label(
+    sandbox, ours, theirs, start, archive_as, held_up
+):
+    """Nothing of ours is left: the session of the others is never called ours."""
+
+    def act():
+        archive_as(theirs.directory)
+        (row,) = sandbox.state.direct
+        for path in row.files:
+            (row.directory / path).unlink()
+        sandbox.state.direct.remove(row)
+
+    end = {"method": "POST", "path": "/xapi/direct-archive"}
+    code, report = held_up(lambda: start(ours.directory), end, act)
+    assert (code, report["error"]["code"]) == (6, "not-archived")
+    assert theirs.study_instance_uid in report["error"]["message"]
+    assert report["destination"]["state"] != "archived"
+    assert report["counts"]["verified"] == 0
+    assert held(sandbox, "archive") == theirs.digests

@@ -97,7 +97,8 @@ def look(client: XnatClient, session_id: str, items: Sequence[UploadItem], *, su
             files.expect(scan.id, catalog, wanted)
             stored.nameless[one.uid] += catalog.nameless
             others += _strangers(stored.extra, one.uid, catalog, others)
-    listing.each_file(client, session_id, files.take)
+    if by_uid or any(stored.scans.values()):  # of a session without scans a server lists no files, but answers 500
+        listing.each_file(client, session_id, files.take)
     files.close()
     stored.extra += [_stranger(scan) for scans in by_uid.values() for scan in scans]
     return stored
