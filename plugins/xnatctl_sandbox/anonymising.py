@@ -16,8 +16,10 @@ Script = Mapping[str, str | None]
 _SOP_INSTANCE, _META_SOP_INSTANCE = 0x00080018, 0x00020003
 
 
-def check(script: Script) -> None:
+def check(script: object) -> None:
     """Raises ValueError for what is no script."""
+    if not isinstance(script, dict):
+        raise ValueError("A script is one object: keyword to value.")  # noqa: TRY004 - a mistake of the caller's script
     for keyword, value in script.items():
         if _tag_of(keyword) is None:
             raise ValueError(f"There is no DICOM attribute {keyword}.")

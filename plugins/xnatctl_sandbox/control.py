@@ -90,7 +90,10 @@ class Control:
         known = {field.name for field in fields(self._sandbox.switches)}
         if unknown := set(values) - known:
             raise ValueError(f"There is no switch {', '.join(sorted(unknown))}.")
-        for script in (values.get("site_script", {}), *values.get("project_scripts", {}).values()):
+        scripts = values.get("project_scripts", {})
+        if not isinstance(scripts, dict):
+            raise ValueError("project_scripts is one object: project to script.")  # noqa: TRY004 - the same
+        for script in (values.get("site_script", {}), *scripts.values()):
             anonymising.check(script)
         for name, value in values.items():
             setattr(self._sandbox.switches, name, set(value) if isinstance(value, list) else value)

@@ -138,7 +138,10 @@ def test_mistakes_in_such_rules_are_said(http_call):
 
 
 def test_scripts_are_checked_when_they_are_switched_on(http_call, sandbox):
-    for values in ({"site_script": {"NoSuchThing": "x"}}, {"project_scripts": {"DEMO": {"PatientName": 5}}}):
+    for values in (
+        {"site_script": {"NoSuchThing": "x"}}, {"project_scripts": {"DEMO": {"PatientName": 5}}}, {"site_script": "x"},
+        {"project_scripts": ["DEMO"]}, {"project_scripts": {"DEMO": "x"}},
+    ):  # fmt: skip
         answer = http_call("POST", "/sandbox/switches", body=json.dumps(values), kind="application/json")
         assert answer.status == 400
     values = {"site_script": {"PatientName": "x", "PatientID": None}, "rewrites_heads": False}
