@@ -142,6 +142,7 @@ class App:
             XnatClient(
                 settings.server(),
                 timeout=settings.timeout.value,
+                retry_for=self.given.get("retry_for"),
                 verify=settings.ca_cert.value or True if settings.verify_tls.value else False,
                 cert=(cert, key) if cert and key else cert,
             )

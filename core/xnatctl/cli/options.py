@@ -131,7 +131,8 @@ def split_option(text: str) -> Callable[[F], F]:
 
 
 def journal_options(function: F) -> F:
-    """`--resume/--no-resume` and `--lock-wait`, for every command that uploads."""
+    """`--resume/--no-resume`, `--lock-wait` and `--retry-for`, for every command that uploads."""
+    function = retry_option(function)
     for decorate in reversed(
         [
             click.option(
@@ -152,6 +153,18 @@ def journal_options(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+def retry_option(function: F) -> F:
+    """`--retry-for`, which the App keeps."""
+    return _hidden_from_command(
+        click.option(
+            "--retry-for",
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help="How long to wait for a server or receiver that does not answer, or takes nothing.  [default: 60]",
+        )
+    )(function)
 
 
 #: What may follow `--verify`, weakest first.

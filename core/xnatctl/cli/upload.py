@@ -12,7 +12,7 @@ import click
 
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.builtin import BUILTIN
-from xnatctl.cli.options import common_options, server_options
+from xnatctl.cli.options import common_options, retry_option, server_options
 from xnatctl.cli.uploading import Upload, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
 from xnatctl.model.commands import command
@@ -67,6 +67,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
 
 @click.command(name="resume", short_help="Finish an upload that was interrupted.")
 @click.argument("dest")
+@retry_option
 @server_options
 @common_options
 @pass_app

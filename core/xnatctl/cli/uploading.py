@@ -159,6 +159,7 @@ def carry_out(
     from xnatctl.delivery.course import Runtime
     from xnatctl.delivery.handover import HandoverRun
     from xnatctl.delivery.resource.home import is_resources_only, locate
+    from xnatctl.delivery.retry import RetryPolicy
     from xnatctl.delivery.run import PlanRun
     from xnatctl.delivery.settle import WAIT
 
@@ -182,6 +183,7 @@ def carry_out(
             facts={"request": _request_text(app, upload, plan)},
             exclusively=lambda key: exclusively(app, "resource", key, lock_wait=upload.lock_wait),
             session=session,
+            policy=RetryPolicy.waiting(app.given.get("retry_for")),
         )
         run = PlanRun(plan, runtime) if settles else HandoverRun(plan, runtime)
         reports.append(run.report)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from xnatctl.delivery.outcomes import Counted, all_outcomes, failed_outcomes
+from xnatctl.delivery.retry import classify_import
 from xnatctl.errors import XnatctlError
 from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -78,7 +79,7 @@ class SessionImporter:
                 on_bytes=sent,
             )
         except XnatctlError as error:
-            return BatchResult(outcomes=failed_outcomes(items, error), bytes_sent=sent.bytes)
+            return BatchResult(outcomes=failed_outcomes(items, error, classify_import), bytes_sent=sent.bytes)
         finally:
             sent.say()
         return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)

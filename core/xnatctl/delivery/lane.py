@@ -14,7 +14,8 @@ from dataclasses import replace
 from xnatctl.delivery.batches import halve
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.pace import Pace
-from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, classify, outcome_for
+from xnatctl.delivery.refusals import Refusals, SizeLimit
+from xnatctl.delivery.retry import COMMON, OWN, STOPPING, Pause, RetryPolicy, classify, outcome_for
 from xnatctl.delivery.work import Work
 from xnatctl.errors import JournalError, OutOfMemory, PluginUnavailable, XnatctlError
 from xnatctl.model.events import Emit, Event, EventKind
@@ -24,10 +25,6 @@ from xnatctl.model.sequences import kept
 from xnatctl.plugin.protocols import ConnectedTransport, Transport, TransportContext
 
 TransportFactory = Callable[[TransportContext], Transport]
-
-#: Batches in a row that are called unparsable, although they parse here, until the server is not believed any more: a
-#: full disk is reported like that (contract xnat-import 3.2).
-_HOPELESS = 8
 
 #: What is known to be there of items that failed, asked before they are sent again.
 Reconcile = Callable[[Sequence[UploadItem], FailureClass], Sequence[ItemOutcome]]
@@ -61,12 +58,13 @@ class Lane:
         self._pause = pause
         self._reconcile = reconcile
         self._pace = pace or Pace(context.workers)
-        self._work = Work(journal, anchored, self._pace)
+        self._refusals = Refusals()
+        self._sizes = SizeLimit()
+        self._work = Work(journal, anchored, self._pace, probing=lambda: self._refusals.probing)
         self._transports: list[Transport] = []
         self._lock = threading.Lock()
         self._early: dict[str, ItemOutcome] = {}
         self._able: set[int] = set()
-        self._refused = 0
         self.unrecorded: JournalError | None = None
         self.fault: XnatctlError | None = None
 
@@ -145,45 +143,96 @@ class Lane:
     def _deliver(self, transport: Transport, batch: Batch) -> bool:
         """Send one batch until each of its items has a final outcome. False when this worker is one too many."""
         attempt = 1
-        begun = self._policy.clock()
-        while True:
+        begun, waited = self._policy.clock(), 0.0
+        while not self._is_too_large(batch):
             outcomes = self._attempt(transport, batch)
             again = [o for o in outcomes if o.outcome in (Outcome.AMBIGUOUS, Outcome.FAILED)]
+            if len(again) < len(outcomes):
+                self._policy.delivered(waited)
             if not again or self._pause.stopped:
-                return True
+                break
             worst = next((o for o in again if o.failure in STOPPING), again[0])
-            if worst.failure in STOPPING:
-                self._work.stop(worst)
-                return True
-            if worst.failure is FailureClass.TOO_LARGE and len(batch.items) > 1:
-                self._say_retry(batch, "too large for the server or a proxy; sending it in two halves", 0)
-                self._work.add_first(halve(batch))
-                return True
             if worst.failure is FailureClass.CROWDED and self._others_able():
                 self._say_retry(batch, f"{worst.reason}; going on with one connection less", 0)
                 self._work.add_first([replace(batch, items=_failed_items(batch, again))])
                 return False
+            if self._is_settled(batch, again, worst):
+                break
             delay = self._policy.delay(worst.failure, attempt, worst.retry_after)
             if delay is not None:
                 self._say_retry(batch, worst.reason or str(worst.failure), delay)
+                waited += delay
                 if not self._pause.wait(delay) or self._work.stopped:
-                    return True
+                    break
             left = self._left(batch, again, worst.failure)
+            if left and delay is None:
+                self._give_up_on(left, worst, attempt, begun)
             if not left or delay is None:
-                if left and (
-                    (worst.failure in COMMON and self._policy.dead(begun))
-                    or (worst.failure is FailureClass.UNPARSABLE and self._refuses_all())
-                ):
-                    self._work.stop(worst)
-                return True
+                break
             batch = replace(batch, items=left)
             attempt += 1
+        return True
 
-    def _refuses_all(self) -> bool:
-        """Whether one batch after the other was called unparsable, and none delivered: it is not the files then."""
-        with self._lock:
-            self._refused += 1
-            return self._refused >= _HOPELESS
+    def _is_too_large(self, batch: Batch) -> bool:
+        """Whether a batch is known to be too large; then its halves wait, or its file is done with."""
+        if (halves := self._sizes.split(batch)) is not None:
+            self._work.add_first(halves)
+            return True
+        if (refused := self._sizes.known(batch)) is not None:
+            self._record([_too_large(item, refused) for item in batch.items])
+            return True
+        return False
+
+    def _is_settled(self, batch: Batch, again: Sequence[ItemOutcome], worst: ItemOutcome) -> bool:
+        """Whether it is not to be tried again as it is: everything stops, or its halves wait."""
+        if worst.failure in STOPPING:
+            self._work.stop(worst)
+            return True
+        if worst.failure is FailureClass.TOO_LARGE:
+            self._shrink(batch, worst)
+            return True
+        if worst.failure is FailureClass.REFUSED and len(again) == len(batch.items) > 1:
+            self._say_retry(batch, f"{worst.reason}; sending it in two halves to find the file", 0)
+            self._refusals.refused()
+            self._work.add_first(halve(batch))
+            self._stop_if_hopeless(worst)
+            return True
+        return False
+
+    def _give_up_on(self, left: Sequence[UploadItem], worst: ItemOutcome, attempts: int, begun: float) -> None:
+        """The last attempt at some items failed: say what that means for them, and for all others."""
+        if worst.failure is FailureClass.REFUSED:
+            times = f"refused {attempts} times" if attempts > 1 else "refused"
+            self._record(
+                [
+                    ItemOutcome(
+                        path=item.path,
+                        outcome=Outcome.REJECTED,
+                        failure=worst.failure,
+                        reason=f"{times}: {worst.reason or 'the server does not say why'}",
+                    )
+                    for item in left
+                ]
+            )
+        if worst.failure in OWN:
+            self._refusals.refused()
+            self._stop_if_hopeless(worst)
+        if self._policy.dead(worst.failure, begun):
+            self._work.stop(worst)
+
+    def _stop_if_hopeless(self, worst: ItemOutcome) -> None:
+        """Send nothing more when so many refusals cannot be about the files."""
+        if self._refusals.hopeless:
+            self._work.stop(worst)
+
+    def _shrink(self, batch: Batch, worst: ItemOutcome) -> None:
+        """A request was too large: halve it, or do without the file; stop when none can be smaller."""
+        smallest = batch.size if len(batch.items) > 1 else min(item.size for item in self._context.items)
+        if self._sizes.refuse(batch, smallest):
+            self._work.stop(worst)
+        elif len(batch.items) > 1:
+            self._say_retry(batch, "too large for the server or a proxy; sending it in two halves", 0)
+            self._work.add_first(halve(batch))
 
     def _others_able(self) -> bool:
         """Whether another worker has delivered something, so that it can take over."""
@@ -224,6 +273,8 @@ class Lane:
         self._record([outcome for outcome in outcomes if outcome.path not in early], later=True)
         self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
         self._pace.hear(outcomes)
+        if any(outcome.outcome.delivered for outcome in outcomes):
+            self._sizes.accepted(batch.size)
         return outcomes
 
     def _report(self, outcome: ItemOutcome) -> None:
@@ -238,10 +289,10 @@ class Lane:
         for outcome, (item, again) in zip(outcomes, items, strict=True):
             self._emit(_item_event(outcome, item.size, again=again))
         if any(outcome.failure not in COMMON for outcome in outcomes):
-            self._policy.succeeded()  # whatever it said, the server lives
+            self._policy.answered()  # whatever it said, the server lives
         if any(outcome.outcome.delivered for outcome in outcomes):
+            self._refusals.delivered()
             with self._lock:
-                self._refused = 0
                 self._able.add(threading.get_ident())
 
     def _say_retry(self, batch: Batch, reason: str, seconds: float) -> None:
@@ -252,6 +303,11 @@ class Lane:
                 data={"batch": batch.id, "reason": reason, "seconds": round(seconds, 1)},
             )
         )
+
+
+def _too_large(item: UploadItem, refused: int) -> ItemOutcome:
+    reason = f"not sent: the server refused a file of {refused} bytes as too large (HTTP 413), and this has {item.size}"
+    return ItemOutcome(path=item.path, outcome=Outcome.FAILED, failure=FailureClass.TOO_LARGE, reason=reason)
 
 
 def _failed_items(batch: Batch, again: Sequence[ItemOutcome]) -> tuple[UploadItem, ...]:

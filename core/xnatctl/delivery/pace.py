@@ -61,7 +61,7 @@ class Pace:
         with self._lock:
             self._done += 1
             self._deaf = max(0, self._deaf - 1)
-            if FailureClass.UNPARSABLE in failures:
+            if failures & {FailureClass.UNPARSABLE, FailureClass.REFUSED}:
                 self._doubtful += 1
             if failures & _TOO_MUCH or self._doubtful >= _BURST:
                 self._fall()

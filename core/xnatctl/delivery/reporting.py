@@ -22,7 +22,7 @@ from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import LEVELS, Level, Report, ReportItem
 from xnatctl.model.sequences import Lazy
-from xnatctl.xnat.importing import ImportUri
+from xnatctl.xnat.importing import ImportUri, is_unparsable
 
 #: The error of a run that delivered nothing, by the class of the failure that ended it.
 _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
@@ -68,9 +68,17 @@ def incomplete(
     others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
     run = "Run" if undelivered else f"{REMEDY}, then run"
     hint = f"{run} the same command again to complete the session: {rerun}"
-    if not unsendable and not undelivered.without(Outcome.REJECTED):
-        hint = "What was refused now would be refused again: ask the administrator of the receiver, then run it again."
+    if undelivered and not helps_again(undelivered):
+        hint = (
+            "The same command would be refused again. Repair the refused files or move them out of the folder, or ask "
+            f"the administrator of the server why it refuses them; then run the command again: {rerun}"
+        )
     return DeliveryIncomplete(f"{missing} of {total} files were not delivered, first {first}.{others}", hint=hint)
+
+
+def helps_again(undelivered: StateView) -> bool:
+    """Whether sending again may help: some file was not refused for what it is."""
+    return bool(undelivered.without(Outcome.REJECTED).without(Outcome.FILTERED))
 
 
 def _name(state: ItemState) -> str:
@@ -103,7 +111,9 @@ def _nothing(undelivered: StateView, total: int) -> XnatctlError:
     failure = counts.most_common(1)[0][0]
     first = next(state for state in undelivered if state.failure is failure)
     kind = _NOTHING_DELIVERED.get(failure, DeliveryIncomplete)
-    hint = _SERVERS_TROUBLE if failure is FailureClass.UNPARSABLE else None
+    refused = failure is FailureClass.REFUSED and is_unparsable(first.reason or "")
+    trouble = failure is FailureClass.UNPARSABLE or refused
+    hint = _SERVERS_TROUBLE if trouble else None
     return kind(f"None of {total} files was delivered: {first.reason or first.outcome}", hint=hint)
 
 

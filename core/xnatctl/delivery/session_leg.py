@@ -14,7 +14,7 @@ from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.overlap import find_overlap, leave_out
 from xnatctl.delivery.preflight import Preflight, preflight
-from xnatctl.delivery.reporting import filtered, incomplete
+from xnatctl.delivery.reporting import filtered, helps_again, incomplete
 from xnatctl.delivery.resume import CommittedPlaces, Ground, await_quiet, held, survey
 from xnatctl.delivery.states import StateView
 from xnatctl.delivery.verifier import SessionVerifier
@@ -187,7 +187,9 @@ class SessionLeg:
         """Nothing is archived while a file is known to be missing: the next run completes the same session."""
         error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._runtime.rerun)
         if error is not None:
-            self.report.next.append(self._runtime.rerun)
+            undelivered = self._states().undelivered
+            if not undelivered or helps_again(undelivered):
+                self.report.next.append(self._runtime.rerun)
             raise error
 
     # settling

@@ -6,6 +6,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.pace import Pace
@@ -23,10 +24,18 @@ class _Waiting:
         # A batch of one is called like its item, as a rule.
         self._ids: dict[int, str] = {}
         self._next = 0
+        #: Those that were taken before their turn.
+        self._early: set[int] = set()
         self._strangers = False
 
     def __len__(self) -> int:
-        return len(self._ends) - self._next
+        return len(self._ends) - self._next - len(self._early)
+
+    def _far(self) -> int:
+        """The number of a batch in the middle of the longest stretch from which none was taken."""
+        taken = sorted({self._next - 1, *self._early, len(self._ends)})
+        _, before, after = max((after - before, before, after) for before, after in pairwise(taken))
+        return (before + after) // 2
 
     def put(self, batch: Batch) -> None:
         """Add a batch."""
@@ -58,21 +67,30 @@ class _Waiting:
             left -= 1
         return not left and not self._strangers
 
-    def take(self) -> Batch:
-        """The next batch."""
-        number = self._next
-        self._next += 1
+    def take(self, *, far: bool = False) -> Batch:
+        """The next batch, or one from far behind it."""
+        number = self._far() if far else self._next
+        self._early.add(number)
+        while self._next in self._early:
+            self._early.remove(self._next)
+            self._next += 1
         begin = self._ends[number - 1] if number else 0
         items = tuple(self._journal.numbered(self._places[begin : self._ends[number]]))
         return Batch(id=self._ids.pop(number, "") or items[0].sop_instance_uid, items=items)
 
 
 class Work:
-    """Batches to hand out; one at a time until `anchored` is true, then as many as `pace` says."""
+    """Batches to hand out; one at a time until `anchored` is true, then as many as `pace` says.
 
-    def __init__(self, journal: Journal, anchored: Callable[[], bool], pace: Pace) -> None:
+    While `probing` is true, batches from elsewhere in the queue come first.
+    """
+
+    def __init__(
+        self, journal: Journal, anchored: Callable[[], bool], pace: Pace, probing: Callable[[], bool] = lambda: False
+    ) -> None:
         self._journal = journal
         self._anchored = anchored
+        self._probing = probing
         self._pace = pace
         self._back: deque[Batch] = deque()
         self._waiting = _Waiting(journal)
@@ -114,7 +132,8 @@ class Work:
                     return None
                 if self._any and (self._in_flight == 0 or (self._anchored() and self._room > 0)):
                     self._in_flight += 1
-                    return self._back.popleft() if self._back else self._waiting.take()
+                    probing = bool(self._waiting) and self._probing()
+                    return self._back.popleft() if self._back and not probing else self._waiting.take(far=probing)
                 if rested:
                     self._changed.wait()
                     continue

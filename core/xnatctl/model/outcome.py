@@ -47,7 +47,8 @@ class FailureClass(StrEnum):
     CROWDED = "crowded"  # no room for one more connection: those that are open do the work
     ASSOCIATION = "association"  # the receiver lets nobody in who calls as we do: stop
     ANSWER_LOST = "answer-lost"  # may have been stored: ambiguous
-    UNPARSABLE = "unparsable"  # 400 on a file that we can read: a few times
+    UNPARSABLE = "unparsable"  # a receiver cannot process a file that we can read: a few times
+    REFUSED = "refused"  # 400, 404, 422, ... on a file that we can read: a few times, each file on its own
     FILTERED = "filtered"  # 200 and not stored
     NOT_XNAT = "not-xnat"  # HTML answered
     SOURCE = "source"  # the file changed or cannot be read

@@ -1,7 +1,7 @@
-"""Asking again: a GET changes nothing, so one that met a bad moment is repeated a few times.
+"""Repeating a GET that got no answer: a GET changes nothing.
 
-Only on a server that has answered before, so that a wrong URL is said to be wrong at once; and only within half a
-minute, so that nobody waits long for a server that is gone.
+Only on a server that has answered before, so that a wrong URL is reported at once; and only for half a minute, or as
+long as the user asked for.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Final
 from xnatctl.errors import ConnectionFailed
 from xnatctl.xnat.replies import EndlessAnswer, Reply
 
-#: Waits before the next try, in seconds.
+#: Waits before the next try, in seconds; the last one again and again when there is time.
 _WAITS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 _LONGEST: Final = 30.0
-#: What a proxy says while the server behind it restarts.
+#: What a proxy answers while the server behind it restarts.
 _MOMENTARY: Final = frozenset({502, 503, 504})
 
 
 class Again:
-    """Repeats GETs of one client. `stop` ends every wait."""
+    """Repeats GETs of one client, for `longest` seconds. `stop` ends every wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float | None = None) -> None:
+        self._longest = _LONGEST if longest is None else longest
         self._reached = False
         self._stopped = threading.Event()
 
@@ -33,9 +34,10 @@ class Again:
         self._stopped.set()
 
     def send(self, method: str, once: Callable[[], tuple[Reply, bool]]) -> tuple[Reply, bool]:
-        """What `once()` returns, asked again while the answer is none. Raises what it raises in the end."""
+        """What `once()` returns, repeated while there is no answer. Raises what it raises in the end."""
         begun = time.monotonic()
-        for wait in _WAITS:
+        more = max(0, int((self._longest - _LONGEST) / _WAITS[-1]))
+        for wait in (*_WAITS, *(_WAITS[-1:] * more)):
             try:
                 reply, alive = once()
             except EndlessAnswer:
@@ -50,7 +52,7 @@ class Again:
         return once()
 
     def _last(self, method: str, begun: float, wait: float) -> bool:
-        """True when it is not to be asked again; else waits."""
-        if method != "GET" or not self._reached or time.monotonic() - begun > _LONGEST:
+        """True when it is not to be repeated; else waits."""
+        if method != "GET" or not self._reached or time.monotonic() - begun >= self._longest:
             return True
         return self._stopped.wait(wait)

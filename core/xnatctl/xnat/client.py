@@ -71,7 +71,8 @@ class XnatClient:
     """A connection to one server, shared by all workers.
 
     `server` is the base URL, a context path included. `timeout` bounds one whole request in seconds, `stall_timeout`
-    how long a socket may take no byte, or a begun answer give none, `connect_timeout` the connecting. `verify` is
+    how long a socket may take no byte, or a begun answer give none, `connect_timeout` the connecting, `retry_for` how
+    long a GET is repeated while there is no answer. `verify` is
     True, False or the path of a CA bundle, `cert` a client certificate: one file, or certificate and key. A proxy comes
     from the environment. Raises UsageError for a URL, a certificate or a proxy that cannot be used.
     """
@@ -83,6 +84,7 @@ class XnatClient:
         timeout: float = 21600.0,
         connect_timeout: float = 10.0,
         stall_timeout: float = 60.0,
+        retry_for: float | None = None,
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
         user_agent: str | None = None,
@@ -98,7 +100,7 @@ class XnatClient:
         self._context = urlsplit(self.server).path
         self._cookies = CookieKeep()
         self._sockets = Sockets()
-        self._again = Again()
+        self._again = Again(retry_for)
         self._aborted = False
         self._login: Login | None = None
         self._proxy = proxy_for(self.server)

@@ -106,6 +106,11 @@ def is_concurrent_send(message: str) -> bool:
     return "concurrent file sends" in message.lower()
 
 
+def is_unknown_handler(message: str) -> bool:
+    """True for the text of a 404 that concerns every file: the server has no such import handler (3.2)."""
+    return "unknown importer implementation" in message.lower()
+
+
 def is_unparsable(message: str) -> bool:
     """True for the texts behind which the server hides a full disk, its database or a lock as well (3.2)."""
     low = message.lower()

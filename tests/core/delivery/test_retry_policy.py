@@ -48,7 +48,34 @@ def test_a_wait_lies_between_the_floor_and_the_cap(failure, attempt, seed):
 @given(st.sampled_from(sorted(COMMON)), st.floats(-1e12, 1e12, allow_nan=False), st.integers(0, 100))
 def test_retry_after_rules_when_it_is_named_and_is_capped(failure, seconds, seed):
     rules, _ = policy(seed)
-    assert rules.delay(failure, 1, seconds) == min(max(seconds, 0), rules.retry_after_cap)
+    assert rules.delay(failure, 1, seconds) == min(max(seconds, rules.base / 2), rules.retry_after_cap)
+
+
+def test_retry_after_of_nothing_is_no_invitation_to_hammer():
+    """The first pause is half a second, and each is longer than the one before."""
+    rules, _ = policy()
+    waits = [rules.delay(FailureClass.THROTTLED, attempt, 0.0) for attempt in range(1, 8)]
+    assert waits == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
+
+
+def test_a_server_that_asks_to_wait_for_ever_is_left_in_the_end():
+    rules, clock = policy()
+    begun, attempt = clock(), 0
+    rules.attempts[FailureClass.THROTTLED] = 1000
+    while (wait := rules.delay(FailureClass.THROTTLED, attempt := attempt + 1, 100.0)) is not None:
+        clock.now += wait
+    assert 500 <= clock.now - begun <= 600
+
+
+@pytest.mark.parametrize("patience", [5, 60, 600])
+def test_a_silent_server_is_waited_for_as_long_as_was_asked(patience):
+    rules, clock = policy(patience=patience)
+    begun, attempt = clock(), 0
+    while (wait := rules.delay(FailureClass.UNREACHABLE, attempt := attempt + 1)) is not None:
+        clock.now += wait
+    assert min(patience, 40) <= clock.now - begun <= patience + rules.cap
+    assert patience <= 60 or clock.now - begun >= 0.7 * patience
+    assert rules.dead(FailureClass.UNREACHABLE, begun)
 
 
 @given(st.sampled_from(CLASSES), st.integers(0, 1000))
@@ -81,9 +108,9 @@ def test_one_success_of_any_worker_refills_the_budget():
     assert rules.delay(FailureClass.TRANSIENT, 1) is not None
     clock.now += rules.patience + 1
     assert rules.delay(FailureClass.TRANSIENT, 2) is None
-    assert rules.dead(begun)
-    rules.succeeded()
-    assert not rules.dead(begun)
+    assert rules.dead(FailureClass.TRANSIENT, begun)
+    rules.answered()
+    assert not rules.dead(FailureClass.TRANSIENT, begun)
     assert rules.delay(FailureClass.TRANSIENT, 2) is not None
 
 
@@ -210,3 +237,146 @@ def test_a_dead_server_is_noticed_by_the_first_failures_and_not_by_each_file(fai
     assert engine.stopped_by is not None
     assert len(tried) <= 4 * 3
     assert len(sent) <= 3 * 4 * 10
+
+
+# one budget for all workers
+
+
+def virtual(answer, count, *, workers=4, batch=1, items=None):
+    """Send items of one byte to a server that answers as told; returns states, requests and the seconds that passed."""
+    clock = Clock()
+    sent, lock = [], threading.Lock()
+
+    class Answering(Transport):
+        def batches(self, items, workers):
+            return [Batch(id=str(i), items=tuple(items[i : i + batch])) for i in range(0, len(items), batch)]
+
+        def send(self, group, emit):
+            with lock:
+                sent.append(tuple(item.path for item in group.items))
+                failure = answer(group, len(sent))
+                clock.now += 0.05
+            outcome = Outcome.ACCEPTED if failure is None else outcome_for(failure)
+            said = {"outcome": outcome, "failure": failure or FailureClass.NONE, "reason": failure and f"no {failure}"}
+            return BatchResult(outcomes=tuple(ItemOutcome(path=item.path, **said) for item in group.items))
+
+    journal, items = Journal(), items or [make_item(number) for number in range(count)]
+    context = TransportContext(
+        destination=Destination(server="", project="P", subject="S", session="E"),
+        workers=workers,
+        options={},
+        open_item=lambda item: None,
+    )
+    engine = Engine(
+        lambda context: Answering([], sent, lock),
+        context,
+        journal,
+        tell=lambda event: None,
+        policy=RetryPolicy(random=random.Random(0), clock=clock),
+        pause=Virtual(clock),
+    )
+    journal.open(items)
+    begun = clock.now
+    engine.send(items)
+    return {state.item.path: state for state in journal.states()}, sent, clock.now - begun, engine
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize(
+    "failure",
+    [FailureClass.CONCURRENT, FailureClass.REFUSED, FailureClass.UNPARSABLE, FailureClass.TRANSIENT,
+     FailureClass.ANSWER_LOST, FailureClass.TOO_LARGE, FailureClass.THROTTLED],
+)  # fmt: skip
+def test_what_fails_for_ever_ends_soon(failure, workers):
+    """Waits of workers that wait at the same time are added up here, so that real ones take less."""
+    states, sent, seconds, engine = virtual(lambda batch, number: failure, 300, workers=workers)
+    assert seconds < 150
+    assert len(sent) <= 60
+    assert engine.stopped_by is not None
+    assert not any(state.outcome.delivered for state in states.values())
+
+
+@pytest.mark.parametrize("failure", [FailureClass.CONCURRENT, FailureClass.REFUSED])
+def test_files_that_fail_for_ever_beside_good_ones_share_one_budget(failure):
+    def answer(batch, number):
+        return failure if int(batch.items[0].path) % 2 else None
+
+    states, _, seconds, engine = virtual(answer, 600)
+    assert seconds < 8 * 60 + 60
+    assert engine.stopped_by is None
+    assert sum(state.outcome.delivered for state in states.values()) == 300
+
+
+def test_retries_that_help_do_not_use_up_the_budget():
+    tried = Counter()
+
+    def answer(batch, number):
+        path = batch.items[0].path
+        tried[path] += 1
+        return FailureClass.CONCURRENT if tried[path] < 4 else None
+
+    states, _, _, _ = virtual(answer, 300)
+    assert all(state.outcome.delivered for state in states.values())
+
+
+# each file on its own
+
+
+@pytest.mark.parametrize("batch", [1, 50])
+@pytest.mark.parametrize("bad", [{0}, {7}, {299}, set(range(40, 60)), set(range(20)), {3, 77, 150, 151}])
+def test_a_file_that_is_refused_costs_only_itself(bad, batch):
+    def answer(group, number):
+        return FailureClass.REFUSED if any(int(item.path) in bad for item in group.items) else None
+
+    states, _, _, engine = virtual(answer, 300, batch=batch)
+    refused = {int(path) for path, state in states.items() if state.outcome is Outcome.REJECTED}
+    assert refused == bad
+    assert sum(state.outcome.delivered for state in states.values()) == 300 - len(bad)
+    assert engine.stopped_by is None
+    assert all("no refused" in states[f"{number:03d}"].reason for number in bad)
+
+
+def test_a_bad_series_in_front_does_not_end_the_upload():
+    """The first forty of three hundred: files from elsewhere are tried before the server is given up."""
+    states, _, _, _ = virtual(lambda group, _: FailureClass.REFUSED if int(group.items[0].path) < 40 else None, 300)
+    assert sum(state.outcome.delivered for state in states.values()) == 260
+
+
+# 413
+
+
+def sized(limit, sizes):
+    """A proxy with a limit; returns what it answers, and the items."""
+    items = [
+        UploadItem(path=f"{n:03d}", name=f"{n:03d}.dcm", source=Source(path="x"), size=size, mtime_ns=0)
+        for n, size in enumerate(sizes)
+    ]
+    return items, lambda group: FailureClass.TOO_LARGE if sum(item.size for item in group.items) > limit else None
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize(
+    ("limit", "sizes", "batch", "delivered", "most"),
+    [
+        (0, [500_000] * 300, 100, 0, 12),  # nothing passes
+        (0, [500_000 + n for n in range(300)], 1, 0, 12),
+        (0, [2_000_000 - n for n in range(300)], 1, 0, 20),
+        (1_000_000, [400_000] * 300, 100, 300, 210),  # two at a time pass
+        (1_000_000, [*[400_000] * 150, *[5_000_000] * 150], 1, 150, 160),
+        (10**9, [400_000] * 300, 100, 300, 3),
+    ],
+)
+def test_the_accepted_size_is_learned_once(limit, sizes, batch, delivered, most, workers):
+    items, answer = sized(limit, sizes)
+    by_path = {item.path: item for item in items}
+    sent = []
+
+    def said(group, number):
+        sent.append(len(group.items))
+        return answer(Batch(id="x", items=tuple(by_path[item.path] for item in group.items)))
+
+    states, requests, _, _ = virtual(said, len(sizes), batch=batch, workers=workers, items=items)
+    assert sum(state.outcome.delivered for state in states.values()) == delivered
+    assert len(requests) <= most
+    undelivered = [state for state in states.values() if state.outcome is Outcome.FAILED]
+    assert all(state.failure is FailureClass.TOO_LARGE for state in undelivered)
