@@ -71,8 +71,8 @@ def test_a_status_in_any_words_is_about_one_file(hasty, sandbox, alice, exam, st
 @pytest.mark.parametrize(
     ("status", "text", "most"),
     [
-        (400, "unable to read DICOM object upload.dcm", 50),
-        (404, "No, thank you", 50),
+        (400, "unable to read DICOM object upload.dcm", 70),
+        (404, "No, thank you", 70),
         (404, "Unknown importer implementation specified: gradual-DICOM", 1),
         (405, "Method not allowed", 1),
         (413, "Request Entity Too Large", 1),

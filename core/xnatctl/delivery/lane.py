@@ -58,7 +58,7 @@ class Lane:
         self._pause = pause
         self._reconcile = reconcile
         self._pace = pace or Pace(context.workers)
-        self._refusals = Refusals()
+        self._refusals = Refusals(context.workers)
         self._sizes = SizeLimit()
         self._work = Work(journal, anchored, self._pace, probing=lambda: self._refusals.probing)
         self._transports: list[Transport] = []
@@ -217,12 +217,12 @@ class Lane:
         if worst.failure in OWN:
             self._refusals.refused()
             self._stop_if_hopeless(worst)
-        if self._policy.dead(worst.failure, begun):
+        if worst.failure in COMMON and self._policy.dead(begun):
             self._work.stop(worst)
 
     def _stop_if_hopeless(self, worst: ItemOutcome) -> None:
         """Send nothing more when so many refusals cannot be about the files."""
-        if self._refusals.hopeless:
+        if self._refusals.hopeless(others=self._work.has_others):
             self._work.stop(worst)
 
     def _shrink(self, batch: Batch, worst: ItemOutcome) -> None:

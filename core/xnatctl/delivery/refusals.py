@@ -11,9 +11,13 @@ import threading
 from xnatctl.delivery.batches import halve
 from xnatctl.model.plan import Batch
 
-#: Refusals in a row, with nothing delivered between them, after which files from elsewhere in the queue are tried, and
-#: after which the server is not believed to accept any: neighbours are often alike.
+#: Refusals in a row, with nothing delivered between them, after which files from elsewhere in the queue are tried,
+#: because neighbours are often alike; how many of these are tried; and how many refusals it takes when there are none
+#: elsewhere and the server has taken others.
 _SUSPECT = 8
+_PROBES = 4
+_LAST = 64
+#: Files refused as too large after which no file is tried when none was accepted.
 _HOPELESS = 12
 #: A request of so few bytes fits any limit that lets DICOM through.
 _SMALL = 64 * 2**10
@@ -22,16 +26,19 @@ _ENOUGH = 3
 
 
 class Refusals:
-    """Counts refusals in a row, of any worker."""
+    """Counts refusals in a row, of all `workers`."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
         self._lock = threading.Lock()
         self._row = 0
+        self._ever = False
+        self._most = _SUSPECT + _PROBES + workers - 1  # the others have neighbours in flight when one is suspicious
 
     def delivered(self) -> None:
         """The server took something."""
         with self._lock:
             self._row = 0
+            self._ever = True
 
     def refused(self) -> None:
         """The server refused a batch, and will not be asked about it again as it is."""
@@ -43,10 +50,9 @@ class Refusals:
         """True when the next file should be unlike those that were refused."""
         return self._row >= _SUSPECT
 
-    @property
-    def hopeless(self) -> bool:
-        """True when it is not the files."""
-        return self._row >= _HOPELESS
+    def hopeless(self, *, others: bool) -> bool:
+        """True when it is not the files. `others`: there are files from elsewhere, which are tried first."""
+        return self._row >= (max(self._most, _LAST) if self._ever and not others else self._most)
 
 
 class SizeLimit:

@@ -127,8 +127,9 @@ class RetryPolicy:
     """How long to wait before the next attempt, and when to give up. One budget is shared by all workers.
 
     All times in seconds. A wait has jitter in the upper half below `base * 2**n`, up to `cap`. `attempts` are per batch
-    and class. Retries end when nothing was delivered for `patience` (`--retry-for`): every worker then gives up.
-    Retries of single files that turn out in vain share `_IN_VAIN` times as much, however much is delivered meanwhile.
+    and class. Retries end for all workers when there was no answer, or nothing was delivered, for `patience`
+    (`--retry-for`). Retries of single files that turn out in vain share `_IN_VAIN` times as much, however much is
+    delivered meanwhile.
     """
 
     base: float = 1.0
@@ -174,16 +175,10 @@ class RetryPolicy:
             self._undelivered_since = None
             self._in_vain = max(0.0, self._in_vain - waited)
 
-    def dead(self, failure: FailureClass, since: float) -> bool:
-        """True when a failure that did not end is that of every batch.
-
-        `since` is a reading of `clock`: when the batch began.
-        """
+    def dead(self, since: float) -> bool:
+        """True when no worker has had an answer since `since` (a reading of `clock`)."""
         with self._lock:
-            if failure in COMMON:
-                return self._last_answer < since
-            late = self._undelivered_since is not None and self.clock() - self._undelivered_since > self.patience
-            return failure in OWN and late
+            return self._last_answer < since
 
     def _most(self, failure: FailureClass) -> int:
         """Attempts; as many more as a longer patience has room for."""

@@ -141,6 +141,12 @@ class Work:
             rested = True
 
     @property
+    def has_others(self) -> bool:
+        """Whether batches wait that were never handed out, nor a part of them."""
+        with self._changed:
+            return bool(self._waiting)
+
+    @property
     def _any(self) -> bool:
         return bool(self._back or self._waiting)
 

@@ -75,7 +75,7 @@ def test_a_silent_server_is_waited_for_as_long_as_was_asked(patience):
         clock.now += wait
     assert min(patience, 40) <= clock.now - begun <= patience + rules.cap
     assert patience <= 60 or clock.now - begun >= 0.7 * patience
-    assert rules.dead(FailureClass.UNREACHABLE, begun)
+    assert rules.dead(begun)
 
 
 @given(st.sampled_from(CLASSES), st.integers(0, 1000))
@@ -108,9 +108,9 @@ def test_one_success_of_any_worker_refills_the_budget():
     assert rules.delay(FailureClass.TRANSIENT, 1) is not None
     clock.now += rules.patience + 1
     assert rules.delay(FailureClass.TRANSIENT, 2) is None
-    assert rules.dead(FailureClass.TRANSIENT, begun)
+    assert rules.dead(begun)
     rules.answered()
-    assert not rules.dead(FailureClass.TRANSIENT, begun)
+    assert not rules.dead(begun)
     assert rules.delay(FailureClass.TRANSIENT, 2) is not None
 
 
