@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from xnatctl.testing import write_exam
+
 NAMES = ("-P", "DEMO", "-S", "subj", "-E", "e", "-o", "json")
 
 
@@ -95,6 +97,7 @@ def test_what_an_archive_file_holds_in_other_ways(xnatctl, sandbox, alice, exam,
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
+@pytest.mark.once
 def test_packed_images_of_an_exam_are_never_attached(xnatctl, sandbox, alice, root, assert_exactly, attached):
     image = next(path for path in sorted((root.directory / "series 1").iterdir())).read_bytes()
     for name, content in {
@@ -151,3 +154,35 @@ def test_packed_images_are_no_resource(xnatctl, sandbox, alice, exam, files, tmp
     done = xnatctl(*command, "--attach-unknown", env=alice)
     assert done.code == 5
     assert set(attached(sandbox)["BIDS"]) == {"scan.nii.gz", "disk.iso"}
+
+
+@pytest.mark.once
+def test_no_command_calls_packed_images_complete(xnatctl, sandbox, alice, exam, files, tmp_path):
+    """Two studies and a packed image beside them: neither split nor compared nor continued is that a success."""
+    other = write_exam(tmp_path / "root" / "other", series=1, instances=2, seed=40, clutter=False)
+    for number, (_, data) in enumerate(files[:3]):
+        (tmp_path / "root" / f"I{number}").write_bytes(data)
+    packed = tmp_path / "root" / "I9.dcm.bz2"
+    packed.write_bytes(bz2.compress(files[9][1]))
+    one = ("-P", "DEMO", "-S", "subj", "-E", "e", "--split-studies", "--same-patient", "-o", "json")
+    done = xnatctl("session", "upload", tmp_path / "root", *one, env=alice)
+    assert done.code == 5, done.err
+    assert "I9.dcm.bz2" in done.err
+    done = xnatctl(
+        "session", "verify", tmp_path / "root", *(word for word in one if word != "--same-patient"), env=alice
+    )
+    assert done.code not in (0, 1), done.err
+    packed.unlink()
+    done = xnatctl("session", "upload", tmp_path / "root", *one, env=alice)
+    assert done.code == 0, done.err
+    assert {copy["sop_instance_uid"] for copy in sandbox.instances()} >= set(other.instances)
+    bids = tmp_path / "bids"
+    bids.mkdir()
+    (bids / "raw.rar").write_bytes(b"Rar!\x1a\x07\x01\0" + bytes(100))
+    (bids / "table.tsv").write_bytes(b"1\t2\n")
+    done = xnatctl("resource", "upload", "-P", "DEMO", "e", "BIDS", bids, "--attach-unknown", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    (bids / "more.rar").write_bytes(b"Rar!\x1a\x07\x01\0" + bytes(200))
+    done = xnatctl("upload", "resume", "e/BIDS", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert {item["path"] for item in done.document["items"]} == {"raw.rar", "table.tsv", "more.rar"}

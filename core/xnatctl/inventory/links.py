@@ -40,7 +40,8 @@ class Links:
         self._left_out: dict[str, Member] = {}
 
     def __len__(self) -> int:
-        return len(self._all)
+        """How many links and members are held."""
+        return len(self._all) + len(self._left_out)
 
     def add(self, path: str, member: Member) -> None:
         """A member that is a link."""
@@ -50,8 +51,12 @@ class Links:
             self._links[name] = link
 
     def leave_out(self, member: Member) -> None:
-        """A member that was left out unseen."""
-        self._left_out[normpath(member.name)] = member
+        """A member that was left out unseen; when it is a link itself, others may lead through it."""
+        name = normpath(member.name)
+        if member.target is not None:
+            self._links[name] = Link(name, member.target, member.is_symbolic)
+        else:
+            self._left_out[name] = member
 
     def resolve(self, names: Iterable[str]) -> Iterator[tuple[Link, str | None, list[tuple[str, Member]]]]:
         """Each link, the name that it leads to, and the members that it stands for with their paths.

@@ -18,8 +18,7 @@ def look_inside(inventory: Inventory, *, attach_unknown: bool | None = None) -> 
     """The inventory with packed files that hold DICOM, or may hold it, as unreadable, and the way out in its notes.
 
     With `attach_unknown` those that cannot be looked into are taken for files without DICOM; None where that cannot be
-    chosen. Reads the beginning of
-    each packed file, and all of an archive file that holds no DICOM.
+    chosen. Reads the beginning of each packed file, and all of an archive file that holds no DICOM.
     """
     reasons: dict[str, str] = {}
     for item in inventory.others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -42,7 +43,7 @@ _BEGINNINGS: Final = (
     ("compress", _begins(rb"\x1f\x9d[\x09-\x10\x89-\x90]")),
     ("cab", _begins(rb"MSCF\0\0\0\0", rb"ISc\(")),
     ("ar", _begins(rb"!<(arch|thin)>\n")),
-    ("cpio", _begins(rb"07070[127][0-9a-fA-F]{30}", rb"(\xc7\x71|\x71\xc7).{18}(?!\0\0).{4}(?!\0)")),
+    ("cpio", _begins(rb"07070[12][0-9a-fA-F]{30}", rb"070707[0-7]{70}")),
     ("lha", _begins(rb"..-l[hz].-")),
     ("xar", _begins(rb"xar!\0")),
     ("ace", _begins(rb".{7}\*\*ACE\*\*")),
@@ -78,6 +79,8 @@ def _by_beginning(head: bytes) -> str | None:
             return name
     if _is_lzma(head):
         return LZMA
+    if _is_binary_cpio(head):
+        return "cpio"
     if _is_zlib(head):
         return ZLIB
     return BASE64 if _is_base64(head) else None
@@ -90,6 +93,16 @@ def _is_lzma(head: bytes) -> bool:
     window, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
     usual = {1 << n for n in range(12, 31)} | {3 << n for n in range(11, 30)} | {0xFFFFFFFF}
     return window in usual and (size == (1 << 64) - 1 or size < 1 << 48)
+
+
+def _is_binary_cpio(head: bytes) -> bool:
+    """The number of binary cpio has two bytes; a kind of file, and a name that ends, are behind it."""
+    order = {b"\xc7\x71": "<", b"\x71\xc7": ">"}.get(head[:2])
+    if order is None or len(head) < 28:
+        return False
+    mode, length = struct.unpack_from(f"{order}H", head, 6)[0], struct.unpack_from(f"{order}H", head, 20)[0]
+    name = head[26 : 26 + length]
+    return mode >> 12 in (1, 2, 4, 6, 8, 10, 12) and 1 < length <= 4096 and name.find(b"\0") == length - 1
 
 
 def _is_zlib(head: bytes) -> bool:

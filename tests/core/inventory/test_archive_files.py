@@ -184,16 +184,23 @@ def test_names_of_windows_are_paths(images, tmp_path):
 def test_a_link_to_what_is_left_out_by_its_name_brings_it_along(images, tmp_path, pack):
     """As git-annex keeps content: in a folder of version control, with links to it."""
     data = make_tar(
-        {".git/annex/objects/K1": images[0], ".git/annex/objects/K2": images[1], "a/I2": images[2]},
+        {
+            ".git/annex/objects/K1": images[0],
+            ".git/annex/objects/K2": images[1],
+            ".git/annex/objects/K3": images[3],
+            "a/I2": images[2],
+        },
         ("a/I0", tarfile.SYMTYPE, "../.git/annex/objects/K1"),
         ("a/I1", tarfile.LNKTYPE, ".git/annex/objects/K2"),
         ("a/again", tarfile.LNKTYPE, "a/I1"),
         ("a/same", tarfile.LNKTYPE, "./a/I2"),
         ("b", tarfile.SYMTYPE, "a"),
+        (".git/way", tarfile.SYMTYPE, "annex/objects/K3"),
+        ("a/I3", tarfile.SYMTYPE, "../.git/way"),
     )
     found = scan(tmp_path / "x", pack(data))
-    assert {item.path for item in found.items} == {"a/I0", "a/I1", "a/I2"}
-    assert contents(found) == digests(images[:3])
+    assert {item.path for item in found.items} == {"a/I0", "a/I1", "a/I2", "a/I3"}
+    assert contents(found) == digests(images[:4])
     assert found.unreadable == ()
 
 
@@ -254,7 +261,7 @@ FOREIGN = {
     "compress": b"\x1f\x9d\x90" + bytes(600),
     "cab": b"MSCF" + bytes(600),
     "cpio": b"070701" + b"0" * 104 + b"name\0",
-    "cpio, binary": struct.pack("<13H", 0o070707, *range(1, 10), 5, 0, 9) + b"name\0" + bytes(600),
+    "cpio, binary": struct.pack("<13H", 0o070707, 1, 2, 0o100644, 4, 5, 6, 7, 8, 9, 5, 0, 9) + b"name\0" + bytes(600),
     "ar": b"!<arch>\n" + bytes(600),
     "iso": bytes(0x8001) + b"CD001" + bytes(600),
     "dmg": b"\1" * 900 + b"koly\0\0\0\4" + bytes(504),
