@@ -73,18 +73,25 @@ def test_a_difference_of_the_whole_session_names_no_series() -> None:
     assert said[-2:] == ("subject: it is another", "count: series 1.2: 2, not 3")
 
 
-def test_files_of_a_resource_that_were_compared_by_checksum_are_said_to_be_so() -> None:
-    """Beside instances, which are compared by UID: the level of all is the weaker one."""
-    file = replace(item("a.log", Outcome.VERIFIED), sop_instance_uid="", series_instance_uid="", resource="Physio")
-    said = lines(
-        item("a", Outcome.VERIFIED),
-        file,
-        status=Status.COMPLETE,
-        sent=2,
-        state=PlaceState.ARCHIVED,
-        verification=Verification(level=Level.UID, ok=True),
+def test_how_instances_and_files_were_compared_is_said_of_each() -> None:
+    """By their own levels: a file has no UID, and not every site keeps checksums."""
+    blank = replace(item("a.log", Outcome.VERIFIED), sop_instance_uid="", series_instance_uid="", resource="Physio")
+    summed, sized = (replace(blank, path=str(level), level=level) for level in (Level.CHECKSUM, Level.SIZE))
+    instance = replace(item("a", Outcome.VERIFIED), level=Level.UID)
+
+    def said(*items: ReportItem) -> str:
+        verification = Verification(level=Level.UID, ok=True)
+        state = PlaceState.ARCHIVED
+        line = lines(*items, status=Status.COMPLETE, sent=len(items), state=state, verification=verification)[0]
+        return line.rpartition("; ")[2]
+
+    assert said(instance, summed) == "instances checked by SOP Instance UID, files by checksum."
+    assert (
+        said(instance, replace(summed, level=Level.NONE)) == "instances checked by SOP Instance UID, files not checked."
     )
-    assert said[0].endswith("; instances checked by SOP Instance UID, files by checksum.")
+    assert said(summed) == "checked by checksum."
+    assert said(summed, sized) == "checked by checksum (1), by path and size (1)."
+    assert said(replace(summed, level=Level.NONE)) == "not checked."
 
 
 @pytest.mark.parametrize("key", ["size", "files"])

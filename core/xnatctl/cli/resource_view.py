@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
-from xnatctl.model.report import Level, PlaceState, Report, ReportItem, ResourceReport, Status
+from xnatctl.model.report import LEVELS, Level, PlaceState, Report, ReportItem, ResourceReport, Status
 from xnatctl.model.words import human_size
 
-_CHECKED = {
-    Level.NONE: "not checked",
-    Level.COUNTED: "checked by name and size",
-    Level.UID: "instances checked by SOP Instance UID, files by checksum",  # files have no UID, so theirs is closer
-    Level.SIZE: "instances checked by SOP Instance UID and size, files by checksum",
-    Level.CHECKSUM: "checked by checksum",
+_INSTANCES_BY = {
+    Level.COUNTED: "count",
+    Level.UID: "SOP Instance UID",
+    Level.SIZE: "SOP Instance UID and size",
+    Level.CHECKSUM: "checksum",
 }
+_FILES_BY = {Level.SIZE: "path and size", Level.CHECKSUM: "checksum"}
 
 
 def resource_rows(report: Report) -> list[dict[str, Any]]:
@@ -55,12 +55,36 @@ def resources_headline(report: Report) -> str:
             PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
         }.get(report.state, "not archived")
         parts.append(f"{number} of {len(instances)} instances {place if compared else f'delivered, {place}'}")
-    parts.append(f"{_delivered(files)} of {len(files)} files stored in {_named(report)}")
+    parts.append(f"{_delivered(files)} of {len(files)} files {_stored(report)} {_named(report)}")
     size = human_size(report.bytes)
     if not report.counts.sent and report.counts.skipped == report.counts.found:
         size = "nothing had to be sent"
     text = f"{' and '.join(parts)} ({size}, {report.seconds:.1f} s)"
-    return f"{text}; {_CHECKED[report.verification.level]}." if report.status is Status.COMPLETE else f"{text}."
+    return f"{text}; {_checked(instances, files)}." if report.status is Status.COMPLETE else f"{text}."
+
+
+def _stored(report: Report) -> str:
+    """A file that was not compared was delivered; the server's 200 does not say that it was stored."""
+    return "delivered to" if any(part.verification.ok is None for part in report.resources) else "stored in"
+
+
+def _checked(instances: Sequence[ReportItem], files: Sequence[ReportItem]) -> str:
+    """How instances and files were compared."""
+    of_instances, of_files = _ways(instances, _INSTANCES_BY), _ways(files, _FILES_BY)
+    if not instances:
+        return f"checked by {of_files}" if of_files else "not checked"
+    if of_instances and of_files:
+        return f"instances checked by {of_instances}, files by {of_files}"
+    words = {way: f"checked by {way}" if way else "not checked" for way in (of_instances, of_files)}
+    return f"instances {words[of_instances]}, files {words[of_files]}"
+
+
+def _ways(items: Sequence[ReportItem], words: Mapping[Level, str]) -> str:
+    """The level that the items reached, or each with its number; empty when nothing was compared."""
+    levels = Counter(item.level for item in items if item.level in words)
+    if len(levels) < 2:
+        return next((words[level] for level in levels), "")
+    return ", by ".join(f"{words[level]} ({levels[level]})" for level in reversed(LEVELS) if levels[level])
 
 
 def _titles(report: Report) -> Sequence[str]:
