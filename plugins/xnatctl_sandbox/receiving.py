@@ -186,31 +186,34 @@ class Receiver:
     ) -> Received | None:
         """Make of the file what XNAT keeps of it, in its place; None = the site's script rejects it (4.1a)."""
         try:
-            if self._switches.rewrites_heads:
-                self._rewrite(temporary, head)
+            if self._switches.rewrites_heads and self._rewrite(temporary, head):
+                received = _again(temporary, received)
             if row.prevent_anon or not self._state.site["enableSitewideAnonymizationScript"]:
-                return _again(temporary, received)
+                return received
             if received.sop_instance_uid in self._switches.rejected_instances:
                 return None
             script = dict(self._switches.site_script)
             if self._switches.remap_uids:
                 script["SOPInstanceUID"] = anonymising.HASH
-            return anonymise(temporary, script, received) if script else _again(temporary, received)
+            return anonymise(temporary, script, received) if script else received
         except part10.Unreadable:  # an inner error, rewrapped (3.2)
             raise _unreadable(name) from None
 
-    def _rewrite(self, temporary: Path, head: part10.Head) -> None:
-        """The head that was parsed is written anew, the rest copied; or all of it, decompressed."""
-        written = _written(temporary)
-        with part10.opened(temporary) as data, written.open("wb") as out:
+    def _rewrite(self, temporary: Path, head: part10.Head) -> bool:
+        """Write the parsed head anew and copy the rest, or decompress all of it. False when that changes nothing."""
+        written, anew = _written(temporary), part10.write(head)
+        with part10.opened(temporary) as data:
             if self._switches.decompresses and decompressing.known(head.transfer_syntax):
-                out.write(decompressing.decompressed(data))
+                written.write_bytes(decompressing.decompressed(data))
+            elif data[: head.rest] == anew:
+                return False
             else:
-                out.write(part10.write(head))
-                with temporary.open("rb") as rest:
+                with temporary.open("rb") as rest, written.open("wb") as out:
+                    out.write(anew)
                     rest.seek(head.rest)
                     shutil.copyfileobj(rest, out, _BLOCK)
         written.replace(temporary)
+        return True
 
     def _choose(
         self, name: str, row: PrearchiveRow | DirectRow, folder: Path, received: Received, *, rename: bool
