@@ -104,6 +104,10 @@ class Journal:
         """Items of runs before the latest that are not proven to be on the server, nor part of the latest run."""
         return self._store.left(self._run) if self._store else []
 
+    def besides(self, uri: str) -> int:
+        """How many files earlier runs delivered to a place that are not part of the latest run."""
+        return self._store.besides(self._run, uri) if self._store else 0
+
     def prove(self, names: Iterable[str]) -> None:
         """These items of earlier runs, by the names of their records, were found on the server."""
         self._write(set_verified(names))

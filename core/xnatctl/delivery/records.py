@@ -81,9 +81,22 @@ class Left:
     path: str
     outcome: Outcome
     reason: str | None
+    uri: str | None
     root: str
     request: Mapping[str, Any]
     studies: frozenset[str] = frozenset()
+
+
+def text_of(value: object) -> str:
+    """A value that must be text. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:80]!r} is no text")
+    return value
+
+
+def meta_of(db: sqlite3.Connection) -> dict[str, str]:
+    """Everything known of a journal as a whole. Raises TypeError."""
+    return {text_of(key): text_of(value) for key, value in db.execute("SELECT key, value FROM meta")}
 
 
 def rows_of(db: sqlite3.Connection, where: str, values: Sequence[object]) -> Iterator[tuple[str, Past]]:
@@ -106,7 +119,7 @@ def rows_of(db: sqlite3.Connection, where: str, values: Sequence[object]) -> Ite
                 inode=_known(inode),
                 digest=digest,
                 outcome=Outcome(outcome),
-                uri=uri,
+                uri=text_of(uri) if uri is not None else None,
                 attempts=int(attempts),
                 reason=decode(reason) if reason is not None else None,
             ),
@@ -122,13 +135,13 @@ def left_of(db: sqlite3.Connection, run: int) -> list[Left]:
     if db.execute("PRAGMA user_version").fetchone()[0] == 1:
         return []  # a journal that no run has opened since it knew only the latest run
     found = db.execute(
-        f"SELECT name, path, outcome, reason, facts FROM items LEFT JOIN runs USING (run) "  # noqa: S608 - our text
+        f"SELECT name, path, outcome, reason, uri, facts FROM items LEFT JOIN runs USING (run) "  # noqa: S608 - our text
         f"WHERE run != ? AND NOT {PROVEN} ORDER BY run DESC, name",
         (run,),
     )
     known: dict[str | None, tuple[str, Mapping[str, Any], frozenset[str]]] = {}
     left = []
-    for name, path, outcome, reason, text in found:
+    for name, path, outcome, reason, uri, text in found:
         if text not in known:
             facts = json.loads(text or "{}")
             known[text] = (
@@ -143,6 +156,7 @@ def left_of(db: sqlite3.Connection, run: int) -> list[Left]:
                 path=decode(path),
                 outcome=Outcome(outcome),
                 reason=decode(reason) if reason is not None else None,
+                uri=text_of(uri) if uri is not None else None,
                 root=root,
                 request=request,
                 studies=studies,

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from xnatctl.delivery.records import begin_run
+from xnatctl.delivery.records import begin_run, meta_of
 from xnatctl.errors import JournalError
 
 #: "xnct": tells our files from other people's databases.
@@ -113,7 +113,7 @@ def bring_up(db: sqlite3.Connection) -> None:
                 if statement.strip():
                     db.execute(statement)
             if version:
-                meta = dict(db.execute("SELECT key, value FROM meta"))
+                meta = meta_of(db)
                 if meta:
                     for sql, values in begin_run(int(meta["run"]), meta.get("phase", ""), meta):
                         db.execute(sql, values)

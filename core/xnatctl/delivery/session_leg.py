@@ -22,6 +22,7 @@ from xnatctl.delivery.verify import Comparison
 from xnatctl.errors import NotArchived
 from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
+from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState
@@ -355,15 +356,21 @@ class SessionLeg:
     ) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""
         client = self._client
-        fresh, exact = ref.path not in self._joined, bool(self._verify and self._verify.options.get("exact"))
+        exact = bool(self._verify and self._verify.options.get("exact"))
+        left, besides = self._journal.left(), self._journal.besides(ref.path)
+        # What may have been stored there or not cannot be counted.
+        unclear = any(item.outcome in (Outcome.SENDING, Outcome.AMBIGUOUS) for item in left)
+        fresh = ref.path not in self._joined and not unclear
         settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-        comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=exact)
+        comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=exact, besides=besides)
         if missing := verify.short_series(comparison.verification, items):
             self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
             settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-            comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=exact)
+            comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=exact, besides=besides)
+        if comparison.verification.ok:
+            self._journal.prove(item.name for item in left if item.outcome.delivered and item.uri == ref.path)
         return comparison
 
     # verifying

@@ -19,7 +19,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from xnatctl.delivery.records import PROVEN, Left, Past, Statement, encode, left_of, rows_of
+from xnatctl.delivery.records import PROVEN, Left, Past, Statement, encode, left_of, meta_of, rows_of, text_of
 from xnatctl.delivery.schema import BUSY_SECONDS, bring_up, check_kind, explained, refuse_no_file
 from xnatctl.errors import JournalError
 from xnatctl.model.refs import Destination, ResourceRef
@@ -100,7 +100,7 @@ class Store:
     def meta(self) -> dict[str, str]:
         """Everything known of the journal as a whole."""
         with self._write_lock, explained(self.path):
-            return dict(self._db.execute("SELECT key, value FROM meta"))
+            return meta_of(self._db)
 
     def run(self) -> int:
         """The number of the latest run; 0 for a new journal."""
@@ -111,7 +111,7 @@ class Store:
     def places(self) -> tuple[str, ...]:
         """The URIs where the server said that it put something."""
         with self._write_lock, explained(self.path):
-            return tuple(uri for (uri,) in self._db.execute("SELECT uri FROM places"))
+            return tuple(text_of(uri) for (uri,) in self._db.execute("SELECT uri FROM places"))
 
     def find(self, names: Sequence[str]) -> dict[str, Past]:
         """What earlier runs recorded of some files, by member name."""
@@ -123,6 +123,12 @@ class Store:
         """Items of runs before this one that are not proven to be on the server, in the order of their names."""
         with self._write_lock, explained(self.path):
             return left_of(self._db, run)
+
+    def besides(self, run: int, uri: str) -> int:
+        """How many items of runs before this one were delivered to a place."""
+        with self._write_lock, explained(self.path):
+            query = "SELECT count(*) FROM items WHERE run != ? AND uri = ? AND outcome IN ('accepted', 'verified')"
+            return int(self._db.execute(query, (run, uri)).fetchone()[0])
 
     def leaves(self, run: int) -> bool:
         """True when there are such items."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl.delivery.records import Left, Past, left_of, rows_of, studies_of
+from xnatctl.delivery.records import Left, Past, left_of, meta_of, rows_of, studies_of
 from xnatctl.delivery.schema import BUSY_SECONDS, check_kind, explained, refuse_no_file
 from xnatctl.errors import JournalError
 from xnatctl.model.outcome import Outcome
@@ -80,7 +80,7 @@ def summaries(directory: Path) -> Iterator[Summary]:
 def summary_of(path: Path) -> Summary | None:
     """One journal; None when every run was refused before it began. Raises JournalError."""
     with _reading(path) as db:
-        meta = dict(db.execute("SELECT key, value FROM meta"))
+        meta = meta_of(db)
         if not meta:
             return None
         run = int(meta["run"])
@@ -106,7 +106,7 @@ def summary_of(path: Path) -> Summary | None:
 def items_of(path: Path) -> list[Past]:
     """The items of the latest run of a journal, in the order of their paths. Raises JournalError."""
     with _reading(path) as db:
-        run = int(dict(db.execute("SELECT key, value FROM meta"))["run"])
+        run = int(meta_of(db)["run"])
         return [past for _, past in rows_of(db, "WHERE run = ? ORDER BY path", [run])]
 
 

@@ -263,9 +263,18 @@ def _of_sums(sums: Sequence[int]) -> Iterator[str]:
 
 
 def verify_staged(
-    client: XnatClient, ref: PrearchiveRef, items: Sequence[UploadItem], *, fresh: bool = True, exact: bool = False
+    client: XnatClient,
+    ref: PrearchiveRef,
+    items: Sequence[UploadItem],
+    *,
+    fresh: bool = True,
+    exact: bool = False,
+    besides: int = 0,
 ) -> Comparison:
     """Count the files of a built prearchive session.
+
+    `besides` is the number of other files that this upload delivered there before, of any series; then only the total
+    is compared.
 
     XNAT names a scan by its Series Number, and shows no UIDs here; where numbers do not tell the series apart, only
     the total is compared. Without `fresh` the row held other files before: too few are a difference, enough prove
@@ -276,7 +285,7 @@ def verify_staged(
     verification = Verification(level=Level.COUNTED if fresh else Level.NONE)
     short = set[str]()
     numbers = [series.number for series in local]
-    if len(set(numbers)) == len(numbers) and set(numbers) <= set(sizes):
+    if not besides and len(set(numbers)) == len(numbers) and set(numbers) <= set(sizes):
         for series in local:
             found = _compare_staged(series.held, sizes.pop(series.number), series.uid, fresh=fresh)
             verification.differences += found
@@ -287,7 +296,7 @@ def verify_staged(
         ]
     else:
         every = array("q", (size for some in sizes.values() for size in some))
-        verification.differences += _compare_staged(items, every, "", fresh=fresh)
+        verification.differences += _compare_staged(items, every, "", fresh=fresh, besides=besides)
         short.update(series.uid for series in local if verification.differences)
     if exact:
         verification.differences += verification.extra
@@ -316,24 +325,25 @@ _JOINED: Final = (
 
 
 def _compare_staged(
-    items: Sequence[UploadItem], sizes: Sequence[int], series: str, *, fresh: bool
+    items: Sequence[UploadItem], sizes: Sequence[int], series: str, *, fresh: bool, besides: int = 0
 ) -> Sequence[Difference]:
-    expected, found = len(items), len(sizes)
+    expected, found = len(items) + besides, len(sizes)
     if found < expected or (found > expected and fresh):
-        message = f"{expected} instances on disk, {counted(found, 'file')} on the server"
+        before = f" and {besides} that were sent before and are not part of this upload" if besides else ""
+        message = f"{len(items)} instances on disk{before}, {counted(found, 'file')} on the server"
         return [Difference(kind="count", message=message, series_instance_uid=series, expected=expected, found=found)]
-    if fresh and (short := _too_short(items, sizes)):
+    if fresh and (short := _too_short(items, sizes, besides)):
         message = f"at least {counted(short, 'file')} on the server lost data: fewer bytes than their content has"
         whole = expected - short
         return [Difference(kind="size", message=message, series_instance_uid=series, expected=expected, found=whole)]
     return ()
 
 
-def _too_short(items: Sequence[UploadItem], sizes: Sequence[int]) -> int:
-    """How many files at least must have lost data, whichever instance each of them is."""
+def _too_short(items: Sequence[UploadItem], sizes: Sequence[int], besides: int) -> int:
+    """How many files at least must have lost data, whichever instance each of them is; `besides` may have any size."""
     if any(size < 0 for size in sizes):
         return 0
-    least = sorted(map(least_size, items))
+    least = sorted([*map(least_size, items), *[0] * besides])
     return sum(1 for size, bound in zip(sorted(sizes), least, strict=True) if size < bound)
 
 

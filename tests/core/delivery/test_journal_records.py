@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -343,3 +343,27 @@ def test_the_key_of_a_session_is_what_it_was() -> None:
     """Journals of earlier versions are found by it."""
     where = Destination(server="https://xnat.example.org", project="DEMO", subject="s", session="e")
     assert journal_key(where) == "dc3295a015195e86"
+
+
+def test_no_flipped_byte_ends_in_anything_but_an_answer_or_a_journal_error(
+    tmp_path: Path, items: list[UploadItem]
+) -> None:
+    import random
+
+    path, dice = tmp_path / "j.sqlite", random.Random(2026)
+    deliver(path, items[:3], phase=Phase.SENDING, only=2)
+    deliver(path, items[3:], phase=Phase.SETTLING)
+    whole = path.read_bytes()
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(dice.choice([1, 2, 10])):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        path.write_bytes(data)
+        for side in ("-wal", "-shm"):
+            Path(f"{path}{side}").unlink(missing_ok=True)
+        for summary in summaries(tmp_path):
+            assert summary.found >= summary.delivered
+        with suppress(JournalError):
+            items_of(path)
+        with suppress(JournalError):
+            proven(path, items)
