@@ -10,12 +10,39 @@ import os
 from collections.abc import Sequence
 
 from xnatctl.delivery.course import Course
+from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.records import Left
+from xnatctl.delivery.verify import Comparison, verify_staged
 from xnatctl.errors import Interrupted, XnatctlError
 from xnatctl.model.commands import command
-from xnatctl.model.refs import is_uid
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import UploadItem
+from xnatctl.model.refs import PrearchiveRef, is_uid
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing
+from xnatctl.xnat.client import XnatClient
+
+
+def count_staged(
+    client: XnatClient,
+    journal: Journal,
+    ref: PrearchiveRef,
+    items: Sequence[UploadItem],
+    *,
+    fresh: bool,
+    exact: bool,
+) -> Comparison:
+    """Count a prearchive session with what earlier runs sent there and this one does not, see `verify_staged`.
+
+    Where it is not known whether a file of an earlier run was stored, no number proves anything.
+    """
+    left = journal.left()
+    unclear = any(item.outcome in (Outcome.SENDING, Outcome.AMBIGUOUS) for item in left)
+    besides = journal.besides(ref.path)
+    comparison = verify_staged(client, ref, items, fresh=fresh and not unclear, exact=exact, besides=besides)
+    if comparison.verification.ok:
+        journal.prove(item.name for item in left if item.outcome.delivered and item.uri == ref.path)
+    return comparison
 
 
 def name_left(course: Course) -> None:

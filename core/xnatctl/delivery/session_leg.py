@@ -12,6 +12,7 @@ from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.existing import ArchiveTarget
 from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Phase
+from xnatctl.delivery.leftovers import count_staged
 from xnatctl.delivery.overlap import find_overlap, leave_out
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, helps_again, incomplete
@@ -22,7 +23,6 @@ from xnatctl.delivery.verify import Comparison
 from xnatctl.errors import NotArchived
 from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
-from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState
@@ -357,20 +357,15 @@ class SessionLeg:
         """Have the server count; what came up short is sent again, once, and counted again."""
         client = self._client
         exact = bool(self._verify and self._verify.options.get("exact"))
-        left, besides = self._journal.left(), self._journal.besides(ref.path)
-        # What may have been stored there or not cannot be counted.
-        unclear = any(item.outcome in (Outcome.SENDING, Outcome.AMBIGUOUS) for item in left)
-        fresh = ref.path not in self._joined and not unclear
+        fresh = ref.path not in self._joined
         settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-        comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=exact, besides=besides)
+        comparison = count_staged(client, self._journal, ref, items, fresh=fresh, exact=exact)
         if missing := verify.short_series(comparison.verification, items):
             self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
             settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-            comparison = verify.verify_staged(client, ref, items, fresh=fresh, exact=exact, besides=besides)
-        if comparison.verification.ok:
-            self._journal.prove(item.name for item in left if item.outcome.delivered and item.uri == ref.path)
+            comparison = count_staged(client, self._journal, ref, items, fresh=fresh, exact=exact)
         return comparison
 
     # verifying
