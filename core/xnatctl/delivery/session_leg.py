@@ -351,21 +351,18 @@ class SessionLeg:
             session = self._archive(check, importer, uri.ref, items)
             self.report.state, self.report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
 
-    def _build_and_count(
-        self, importer: SessionImporter, ref: PrearchiveRef, items: Sequence[UploadItem]
-    ) -> Comparison:
+    def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef, of: Sequence[UploadItem]) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""
-        client = self._client
         exact = bool(self._verify and self._verify.options.get("exact"))
-        fresh = ref.path not in self._joined
-        settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-        comparison = count_staged(client, self._journal, ref, items, fresh=fresh, exact=exact)
-        if missing := verify.short_series(comparison.verification, items):
+        how = {"fresh": ref.path not in self._joined, "exact": exact}
+        settle.build(self._client, ref, self._course.clockwork, self._runtime.tell)
+        comparison = count_staged(self._client, self._journal, ref, of, **how)
+        if missing := verify.short_series(comparison.verification, of):
             self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
-            settle.build(client, ref, self._course.clockwork, self._runtime.tell)
-            comparison = count_staged(client, self._journal, ref, items, fresh=fresh, exact=exact)
+            settle.build(self._client, ref, self._course.clockwork, self._runtime.tell)
+            comparison = count_staged(self._client, self._journal, ref, of, **how)
         return comparison
 
     # verifying
