@@ -20,7 +20,7 @@ from xnatctl.errors import Refused
 from xnatctl.inventory import tars, zips
 from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.inventory.harm import name_harm, refuse_hostile
-from xnatctl.inventory.packers import HEAD, TAIL, TAR, ZIP, packer_of
+from xnatctl.inventory.packers import HEAD, PROGRAM, TAIL, TAR, ZIP, packer_of
 from xnatctl.inventory.sequential import sequential_reader
 from xnatctl.inventory.streams import COMPRESSORS, FileStream, Read, Stream, inflated, part, preader, unpacked
 from xnatctl.inventory.tars import Kind
@@ -86,8 +86,8 @@ def kind_of(path: str) -> str | None:
     """
     with open(path, "rb") as file:
         name = _packer(file.fileno(), os.fstat(file.fileno()).st_size)
-        if name in (None, ZIP, TAR):
-            return name
+        if name in (None, ZIP, TAR, PROGRAM):
+            return None if name == PROGRAM else name
         if name not in COMPRESSORS or name not in _TARS:
             raise Refused(f"{path} is packed by {name}, which is not read here.", hint="Unpack it first.")
         with refusing_damage(path):

@@ -10,7 +10,7 @@ from typing import Final
 
 from xnatctl.inventory import archives, tars, zips
 from xnatctl.inventory.gzips import Damaged
-from xnatctl.inventory.packers import BASE64, HEAD, TAIL, TAR, ZIP, packer_of
+from xnatctl.inventory.packers import BASE64, HEAD, PROGRAM, TAIL, TAR, ZIP, packer_of, unpacks_itself
 from xnatctl.inventory.part10 import is_dicom
 from xnatctl.inventory.streams import COMPRESSORS, FileStream, Stream, inflated, part, preader, unpacked
 
@@ -23,6 +23,7 @@ _MOST_BYTES: Final = 64 * 2**30
 _MOST_MEMBERS: Final = archives.MAX_MEMBERS
 #: Bytes of a zip file inside a compressed one: its directory stands at its end, so that it is held in memory.
 _IN_MEMORY: Final = 16 * 2**20
+_BLOCK: Final = 1 << 17
 
 
 class _Unknown(Exception):
@@ -87,9 +88,6 @@ class _Look:
             tail = _tail(content.pread, content.size)
         head = stream.peek(HEAD)
         packer = packer_of(head, content.size, tail)
-        if packer is None and tail is None and head.startswith(zips.PROGRAMS):
-            self._pass_program(stream)
-            return False
         if packer is None:
             return is_dicom(
                 lambda count, offset=0: stream.peek(offset + count)[offset:],
@@ -97,6 +95,10 @@ class _Look:
             )
         if packer == BASE64:
             return True
+        if packer == PROGRAM:
+            if unpacks_itself(stream.some):
+                raise _Unknown
+            return False
         if depth == _DEPTH:
             raise _Unknown
         if packer == TAR:
@@ -165,14 +167,6 @@ class _Look:
 
         return counted
 
-    def _pass_program(self, stream: Stream) -> None:
-        """Raise _Unknown for a program with a zip file at its end, which unpacks itself."""
-        end, size = b"", 0
-        while data := stream.some(1 << 17):
-            end, size = (end + data)[-TAIL:], size + len(data)
-        if zips.ends_as_zip(end, size):
-            raise _Unknown
-
 
 def _tail(pread: zips.Pread, size: int) -> Callable[[], bytes]:
     return lambda: pread(min(TAIL, size), max(0, size - TAIL))
@@ -185,7 +179,9 @@ def _shifted(pread: zips.Pread | None, start: int) -> zips.Pread | None:
 
 def _in_memory(stream: Stream) -> tuple[zips.Pread, int]:
     """A whole file. Raises _Unknown when it is too large."""
-    data = stream.read(_IN_MEMORY + 1)
-    if len(data) > _IN_MEMORY:
-        raise _Unknown
-    return lambda count, offset: data[offset : offset + count], len(data)
+    data = bytearray()
+    while piece := stream.some(_BLOCK):
+        data += piece
+        if len(data) > _IN_MEMORY:
+            raise _Unknown
+    return lambda count, offset: bytes(data[offset : offset + count]), len(data)

@@ -16,6 +16,8 @@ from xnatctl.inventory.tars import is_tar
 
 ZIP: Final = "zip"
 TAR: Final = "tar"
+#: A program, which may unpack itself.
+PROGRAM: Final = "program"
 BASE64: Final = "base64 text"
 #: Bytes of the beginning of a file that tell all packers but those that stand at the end.
 HEAD: Final = 32769 + 5
@@ -63,12 +65,36 @@ def packer_of(head: bytes, size: int | None, tail: Callable[[], bytes] | None = 
     """
     if head[128:132] == b"DICM":
         return None
-    if (name := _by_beginning(head)) is not None or tail is None or size is None:
+    if (name := _by_beginning(head)) is not None:
         return name
-    end = tail()
-    if end[-512:].startswith(b"koly\0\0\0\x04"):
-        return "dmg"
-    return ZIP if zips.ends_as_zip(end, size) else None
+    if tail is not None and size is not None:
+        end = tail()
+        if end[-512:].startswith(b"koly\0\0\0\x04"):
+            return "dmg"
+        if zips.ends_as_zip(end, size):
+            return ZIP
+    return PROGRAM if head.startswith(zips.PROGRAMS) else None
+
+
+#: What a program that unpacks itself carries; in a script also what chance does not write there.
+_IN_PROGRAM: Final = _begins(rb"7z\xbc\xaf\x27\x1c", rb"Rar!\x1a\x07[\0\x01]")
+_IN_SCRIPT: Final = _begins(
+    _IN_PROGRAM.pattern, rb"\x1f\x8b\x08", rb"\xfd7zXZ\0", rb"BZh[1-9]1AY&SY", rb"\x28\xb5\x2f\xfd", rb"PK\x03\x04",
+    rb"ustar(\0|  \0)", rb"DICM\x02\0",
+)  # fmt: skip
+_OVERLAP: Final = 16
+
+
+def unpacks_itself(read: Callable[[int], bytes]) -> bool:
+    """True for a program with packed files in it or at its end; reads all of it."""
+    end, size, pattern = b"", 0, _IN_PROGRAM
+    while data := read(1 << 17):
+        if not size and data.startswith(b"#!"):
+            pattern = _IN_SCRIPT
+        if pattern.search(end[-_OVERLAP:] + data):
+            return True
+        end, size = (end + data)[-TAIL:], size + len(data)
+    return zips.ends_as_zip(end, size)
 
 
 def _by_beginning(head: bytes) -> str | None:

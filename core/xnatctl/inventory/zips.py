@@ -39,6 +39,8 @@ _LOCAL_SIZE: Final = 30
 #: Behind the data of an entry: signature, checksum and two sizes of 8 bytes at most (APPNOTE 4.3.9).
 _DESCRIPTOR: Final = 24
 _BLOCK: Final = 1 << 18
+#: Zip files in one file.
+_MOST_FILES: Final = 1000
 
 #: `pread(count, offset)` of a file.
 Pread = Callable[[int, int], bytes]
@@ -127,7 +129,7 @@ def _directories(pread: Pread, size: int, most: int) -> list[_Directory]:
         directory = _directory(pread, end, last=not found)
         if directory is None:
             break
-        if directory.count > most:
+        if directory.count > most or len(found) == _MOST_FILES:
             raise TooMany
         found.append(directory)
         end = _start(pread, directory)
@@ -144,12 +146,12 @@ def _directories(pread: Pread, size: int, most: int) -> list[_Directory]:
 
 def _find_end(tail: bytes) -> int | None:
     """Where the record is that ends a zip file, in the last bytes of that. Zeros may follow it."""
-    place = len(tail)
+    place, content = len(tail), len(tail.rstrip(b"\0"))
     while (place := tail.rfind(_END, 0, place)) >= 0:
         if len(tail) - place < _END_SIZE:
             continue
         comment = struct.unpack_from("<H", tail, place + 20)[0]
-        if not tail[place + _END_SIZE + comment :].strip(b"\0") and place + _END_SIZE + comment <= len(tail):
+        if content <= place + _END_SIZE + comment <= len(tail):
             return place
     return None
 

@@ -267,6 +267,8 @@ FOREIGN = {
     "dmg": b"\1" * 900 + b"koly\0\0\0\4" + bytes(504),
     "split zip": b"PK\x07\x08" + make_zip({"x": b"x" * 900})[:-40],
     "cut zip": make_zip({"x": b"x" * 900})[:-40],
+    "self-extracting 7z": b"MZ" + bytes(200_000) + b"7z\xbc\xaf\x27\x1c" + bytes(600),
+    "shell archive": b"#!/bin/sh\ntail -n +3 $0 | tar xz\nexit\n" + gzip.compress(b"x" * 900),
     "uuencode": b"begin 644 image.dcm\n" + b"M" + b" " * 60,
 }
 
@@ -295,6 +297,21 @@ def test_what_no_one_can_look_into_may_hold_dicom(tmp_path, foreign, outer):
     path = tmp_path / "x"
     path.write_bytes((PACKERS[outer] if outer is not None else bytes)(FOREIGN[foreign]))
     assert holds_dicom(str(path)) is None
+
+
+@pytest.mark.parametrize("program", [b"MZ" + bytes(range(256)) * 999, b"#!/bin/sh\n" + b"echo tar xz; gunzip\n" * 99])
+def test_programs_that_carry_nothing_are_harmless(images, tmp_path, program):
+    path = tmp_path / "x"
+    for data in (program, gzip.compress(program), make_zip({"x": program})):
+        path.write_bytes(data)
+        assert holds_dicom(str(path)) is False
+    assert scan(path, program).items == ()
+    assert contents(scan(path, make_zip({"a": images[0], "viewer.exe": program}))) == digests(images[:1])
+
+
+def test_thousands_of_zip_files_in_one_are_refused(tmp_path):
+    with pytest.raises(Refused, match="more than"):
+        scan(tmp_path / "x", make_zip({}) * 5000)
 
 
 def test_what_is_packed_too_deep_may_hold_dicom(images, tmp_path):
