@@ -337,3 +337,34 @@ def test_the_direct_archive_is_taken_off_the_server_and_another_study_has_the_la
     assert report["destination"]["state"] != "archived"
     assert report["counts"]["verified"] == 0
     assert held(sandbox, "archive") == theirs.digests
+
+
+def test_what_was_refused_and_deleted_is_sent_again_when_the_label_is_free(
+    xnatctl, sandbox, alice, ours, theirs, start, archive_as, held_up
+):
+    """The advice of the refusal is followed, and the other session goes as well: the same command converges."""
+    sandbox.state.version = STAGED
+    code, report = held_up(lambda: start(ours.directory), BUILD, lambda: archive_as(theirs.directory))
+    assert code == 6
+    delete, _ = named_commands(report["error"])
+    assert xnatctl(*delete, "--yes", env=alice).code == 0
+    (session,) = sandbox.state.experiments.values()
+    sandbox.remove_experiment(session)
+    done = xnatctl("session", "upload", ours.directory, *NAMES, env=alice)
+    assert done.code == 0, done.err
+    assert held(sandbox, "archive") == ours.digests
+
+
+def test_the_label_that_is_proposed_is_free(
+    sandbox, xnatctl, alice, ours, theirs, start, archive_as, held_up, tmp_path
+):
+    """`e_2` is taken as well."""
+    third = write_exam(tmp_path / "third", series=1, instances=2, seed=77, clutter=False)
+    names = ("-P", "DEMO", "-S", "s", "-E", "e_2")
+    assert xnatctl("session", "upload", third.directory, *names, env=alice).code == 0
+    sandbox.state.version = STAGED
+    code, report = held_up(lambda: start(ours.directory), BUILD, lambda: archive_as(theirs.directory))
+    assert code == 6
+    _, archive = named_commands(report["error"])
+    assert xnatctl(*archive, env=alice).code == 0
+    assert held(sandbox, "archive", "e_3") == ours.digests

@@ -21,7 +21,8 @@ from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.xnat import archive, prearchive
+from xnatctl.model.words import counted
+from xnatctl.xnat import archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
@@ -45,6 +46,10 @@ class Commit(Enum):
     PLAIN = auto()  # services/archive without `overwrite`: refuses another study and equal instances
     APPEND = auto()  # action=commit: the same, also in projects whose settings replace equal instances
     REPLACE = auto()  # services/archive with `overwrite=delete`: replaces equal instances
+
+
+class NotCommitted(NotArchived):
+    """The session that has the label is not to be changed, so no call was made; the row stays as it is."""
 
 
 class Answer(Enum):
@@ -107,7 +112,8 @@ def commit_row(
         except NotArchived:
             # A session that was made between the look and the call: decide again, once, with that session in view.
             refused += 1
-            if existing is not None or refused > 1 or find_existing(client, target) is None:
+            row = prearchive.get_row(client, ref) if existing is None and refused == 1 else None
+            if row is None or row.status != "CONFLICT" or find_existing(client, target) is None:
                 raise
             continue
         message = "the row shows that the call did not arrive; making it again"
@@ -154,14 +160,30 @@ def _choose(
     return Commit.REPLACE  # equal instances are replaced by equal ones, where XNAT would refuse the whole session
 
 
-def _taken(client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, why: str) -> NotArchived:
+def _taken(client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, why: str) -> NotCommitted:
     """Nothing was changed; the data wait in the prearchive, and a person decides."""
     free = free_label(client, target)
     named = archive_command(ref, target.subject, free)
-    return NotArchived(
+    return NotCommitted(
         f"{why}. Nothing was added to it: the uploaded data wait in the prearchive as {ref}.",
         hint=f"Delete them with: {command('prearchive', 'delete', *ref.triple)} or archive them under another label, "
         f"for example with: {named}",
+    )
+
+
+def merged_with_others(client: XnatClient, session: SessionInfo, sent: int) -> NotArchived | None:
+    """The error of an upload with `--overwrite none` whose session holds more files than were `sent`.
+
+    XNAT has no call that archives a waiting session and refuses every merge (contract xnat-import 6.4): a session of
+    the same study that is made between the last look and the call is added to.
+    """
+    others = sum(listing.dicom_file_counts(client, session.id).values()) - sent
+    if others <= 0:
+        return None
+    return NotArchived(
+        f"Session {session.label} ({session.id}) holds {counted(others, 'file')} that this upload did not send: "
+        "somebody else made it at the same moment, and XNAT added this upload to it in spite of --overwrite none.",
+        hint=f"Look at it with: {command('session', 'show', session.id)}",
     )
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from itertools import count
 
 from xnatctl.model.commands import command
+from xnatctl.model.refs import clean_label
 from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
@@ -86,9 +87,10 @@ def find_existing(client: XnatClient, target: ArchiveTarget) -> SessionInfo | No
 
 
 def free_label(client: XnatClient, target: ArchiveTarget) -> str:
-    """The first of `LABEL_2`, `LABEL_3`... that no session of the project has."""
-    taken = {session.label.casefold() for session in listing.sessions(client, target.project)}
-    return next(label for number in count(2) if (label := f"{target.session}_{number}").casefold() not in taken)
+    """The first of `LABEL_2`, `LABEL_3`... that no session of the project has; XNAT would keep it as it is."""
+    stem = clean_label(target.session)
+    labels = (f"{stem}_{number}" for number in count(2))
+    return next(label for label in labels if listing.find_session(client, target.project, label) is None)
 
 
 def elsewhere(client: XnatClient, target: ArchiveTarget) -> str:

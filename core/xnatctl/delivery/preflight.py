@@ -91,7 +91,7 @@ def preflight(
     _check_rows(destination, rows, study)
     if plan.overwrite is Overwrite.NONE:
         _refuse_foreign(plan.placement, [row for row in rows if mine is None or not mine(row)], study)
-        if not ours:
+        if not ours and plan.placement is Placement.ARCHIVE:
             _refuse_direct(client, destination, study)
     direct = (
         plan.placement is Placement.ARCHIVE

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from xnatctl.delivery import settle, verify
-from xnatctl.delivery.commit import commit_row
+from xnatctl.delivery.commit import NotCommitted, commit_row, merged_with_others
 from xnatctl.delivery.course import Course, context_for
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.existing import ArchiveTarget
@@ -21,14 +21,11 @@ from xnatctl.delivery.states import StateView
 from xnatctl.delivery.verifier import SessionVerifier
 from xnatctl.delivery.verify import Comparison
 from xnatctl.errors import NotArchived
-from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState
 from xnatctl.model.sequences import joined, marked
-from xnatctl.model.words import counted
-from xnatctl.xnat import listing
 from xnatctl.xnat.importing import ImportUri
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -221,7 +218,8 @@ class SessionLeg:
         self.report.uri = f"/data/experiments/{session.id}"
         if not self._was_there:
             self._journal.remember(session_id=session.id)
-        merged = self._merged(session)
+        strict = self._plan.overwrite is Overwrite.NONE and self._new
+        merged = merged_with_others(self._client, session, len(self._delivered())) if strict else None
         if merged is not None:
             self._was_there = True
             self._journal.remember(was_there="yes")
@@ -230,25 +228,6 @@ class SessionLeg:
             verifier.verify(session.id, self._delivered(), was_there=self._was_there)
         if merged is not None:
             raise merged
-
-    def _merged(self, session: SessionInfo) -> NotArchived | None:
-        """The error of an upload with `--overwrite none` whose session holds more than was sent.
-
-        XNAT has no call that archives a waiting session and refuses every merge (contract xnat-import 6.4): a session
-        of the same study that is made between the last look and the call is added to.
-        """
-        if self._plan.overwrite is not Overwrite.NONE or not self._new:
-            return None
-        sent = len(self._delivered())
-        there = sum(listing.dicom_file_counts(self._client, session.id).values())
-        if there <= sent:
-            return None
-        return NotArchived(
-            f"Session {session.label} ({session.id}) holds {counted(there - sent, 'file')} that this upload did not "
-            "send: somebody else made it at the same moment, and XNAT added this upload to it in spite of "
-            "--overwrite none.",
-            hint="Look at it with: " + command("session", "show", session.id),
-        )
 
     def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
         comparison = self._build_and_count(importer, ref, self._delivered(staged=True))
@@ -308,17 +287,21 @@ class SessionLeg:
             self._build_and_count(importer, ref, self._delivered(staged=True) if again is None else again)
         made_before = self._new or self._made
         self._committed.add(*(uri.text for uri in importer.uris if uri.kind == "prearchive" and uri.ref == ref))
-        committed = commit_row(
-            self._client,
-            ref,
-            self._target(check),
-            overwrite=self._policy if again is None else Overwrite.DELETE,
-            overlap=lambda session: find_overlap(self._client, session.id, self._delivered(staged=True)),
-            on_new=lambda new: self._makes(new=new),
-            wait=self._runtime.wait,
-            emit=self._runtime.tell,
-            pause=self._pause,
-        )
+        try:
+            committed = commit_row(
+                self._client,
+                ref,
+                self._target(check),
+                overwrite=self._policy if again is None else Overwrite.DELETE,
+                overlap=lambda session: find_overlap(self._client, session.id, self._delivered(staged=True)),
+                on_new=lambda new: self._makes(new=new),
+                wait=self._runtime.wait,
+                emit=self._runtime.tell,
+                pause=self._pause,
+            )
+        except NotCommitted:
+            self._committed.take_back()
+            raise
         if not committed.confirmed and not (self._new or made_before):
             # Nobody saw the row being archived: it may have been deleted, and the session may hold older files.
             self._committed.take_back()
