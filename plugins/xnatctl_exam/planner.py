@@ -70,6 +70,8 @@ def _without_images(request: UploadRequest, inventory: Inventory) -> UploadPlan:
         overwrite=request.overwrite,
         stages=(),
         warnings=(*inventory.warnings, *inventory.notes),
+        follow_symlinks=request.follow_symlinks,
+        listing=inventory.listing,
     )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tarfile
+import threading
+import time
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +109,98 @@ def test_content_that_is_elsewhere_is_named_with_what_fetches_it(
     again = xnatctl(*upload, "-o", "json", env=alice)
     assert again.code == 0, again.err
     assert any("leads to nothing, first dangling" in warning for warning in again.document["warnings"])
+
+
+# files that appear or change while the upload runs
+
+
+@pytest.fixture
+def meanwhile(sandbox: Any) -> Iterator[Callable[..., None]]:
+    """Do something on the disk while the server holds back the answer to a request, as a scanner would."""
+    threads: list[threading.Thread] = []
+
+    def plan(action: Callable[[], object], match: dict[str, str]) -> None:
+        sandbox.faults.load([{"match": match, "nth": 1, "action": "delay", "seconds": 1000}])
+
+        def act() -> None:
+            while not any(re.search(match["path"], request["path"]) for request in sandbox.requests):
+                time.sleep(0.01)
+            action()
+            sandbox.faults.end()
+
+        threads.append(threading.Thread(target=act))
+        threads[-1].start()
+
+    yield plan
+    for thread in threads:
+        thread.join()
+
+
+def test_what_appears_and_changes_during_an_upload_is_named_and_sent_by_the_next(
+    xnatctl: Any, sandbox: Any, alice: dict[str, str], own_exam: Any, stored: Any, digest: Any, meanwhile: Any
+) -> None:
+    """Everything was sent, and is being compared, when one file appears, one changes and one vanishes."""
+    late, changed, gone, *_ = own_exam.instances.values()
+    aside = own_exam.directory.parent / "aside"
+    late.path.rename(aside)
+
+    def scanner_writes() -> None:
+        aside.rename(late.path)
+        changed.path.write_bytes(changed.path.read_bytes()[:-1] + b"!")
+        gone.path.unlink()
+        (own_exam.directory / "upload.log").write_text("no DICOM")
+
+    meanwhile(scanner_writes, {"path": r"/experiments/\w+/scans$"})
+    upload = ("session", "upload", own_exam.directory, *NAMES, "-o", "json")
+    done = xnatctl(*upload, env=alice)
+    assert done.code == 5, done.err
+    report = done.document
+    name, other = (str(record.path.relative_to(own_exam.directory)) for record in (late, changed))
+    assert [e for e in report["excluded"] if "while" in e["reason"]] == [
+        {"path": name, "reason": "it appeared while the upload ran"}
+    ]
+    (item,) = (item for item in report["items"] if item["outcome"] == "changed")
+    assert (item["path"], item["reason"]) == (other, "it changed while the upload ran")
+    assert report["counts"]["found"] == report["counts"]["sent"] + report["counts"]["failed"]
+    assert report["status"] == "partial"
+    assert "2 files below" in report["error"]["message"]
+    assert report["next"]
+    again = xnatctl(*upload, env=alice)
+    assert again.code == 0, again.err
+    assert again.document["counts"]["sent"] == 2
+    expected = own_exam.digests | {changed.sop_instance_uid: digest(changed.path)}
+    assert {uid: copies[-1]["sha256"] for uid, copies in stored(sandbox).items()} == expected
+
+
+@pytest.mark.parametrize("kind", ["prearchive", "exam", "resource", "split", "archive file"])
+def test_every_upload_looks_at_the_disk_again(
+    xnatctl: Any, sandbox: Any, alice: dict[str, str], own_exam: Any, meanwhile: Any, kind: str
+) -> None:
+    root, late = own_exam.directory, own_exam.directory / "series 1" / "late"
+    for path in root.glob("not-utf8*"):
+        path.unlink()
+    aside = next(iter(own_exam.instances.values())).path.rename(root.parent / "aside")
+    upload: tuple[Any, ...] = ("session", "upload", root, *NAMES)
+    point, action = {"path": "/services/import"}, lambda: aside.rename(late)
+    if kind == "prearchive":
+        upload = (*upload, "--prearchive")
+    elif kind == "exam":
+        upload = ("session", "upload-exam", root, *NAMES)
+        action = lambda: (root / "series 1.log").write_text("any file counts")  # noqa: E731
+    elif kind == "resource":
+        assert xnatctl(*upload, env=alice).code == 0
+        upload = ("resource", "upload", "e", "RAW", root, "-P", "DEMO")
+        point = {"path": r"/resources/\w+/files"}
+    elif kind == "split":
+        upload = (*upload, "--split-studies")
+    else:
+        upload = ("session", "upload", pack(root, "tar"), *NAMES)
+        action = lambda: os.utime(upload[2], ns=(1, 1))  # noqa: E731
+        point = {"path": r"/experiments/\w+/scans$"}
+    meanwhile(action, point)
+    done = xnatctl(*upload, "-o", "json", env=alice)
+    assert done.code == 5, done.err
+    assert "appeared or changed while the upload ran" in done.document["error"]["message"]
+    assert done.document["status"] == "partial"
+    again = xnatctl(*upload, "-o", "json", env=alice)
+    assert again.code == 0, again.err

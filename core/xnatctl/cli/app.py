@@ -307,10 +307,10 @@ def _plan(request: UploadRequest) -> UploadPlan:
     return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
 
 
-def _check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> None:
+def _check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
     from xnatctl.delivery.plan_check import check_plan
 
-    check_plan(plan, request, planner)
+    return check_plan(plan, request, planner)
 
 
 class _Pieces(io.StringIO):

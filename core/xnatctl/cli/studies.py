@@ -43,6 +43,8 @@ def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
         return
     if split.parts:
         gather(report, split.parts, split.excluded, time.monotonic() - begun)
+        if split.has_changed:
+            report.status = Status.PARTIAL
         error = error or together(split.parts)
         report.error = error.as_document() if error is not None else None
         if isinstance(error, Interrupted):
@@ -58,13 +60,15 @@ class _Split:
         self._upload = upload
         self._same_patient = same_patient
         self.parts: list[Part] = []
+        self.has_changed = False
+        self._appeared: Sequence[Exclusion] = ()
         self.shown: Document | None = None
         self._several: Several | None = None
 
     @property
     def excluded(self) -> Sequence[Exclusion]:
         """What was left out of all sessions."""
-        return self._several.inventory.excluded if self._several is not None else ()
+        return (*self._several.inventory.excluded, *self._appeared) if self._several is not None else ()
 
     def run(self, reports: list[Report]) -> None:
         """Everything up to the reports of the parts. Raises XnatctlError for what concerns all of them."""
@@ -97,7 +101,7 @@ class _Split:
 
         plan = self._app.registry.plan_upload(request, lambda asked: plan_session_upload(asked, inventory))
         require_transports(self._app, plan)
-        return plan
+        return replace(plan, listing="")  # what appears is looked for once, at the end of all
 
     def _deliver(self, client: XnatClient, whole: Report) -> None:
         """Each session in its turn; one that fails does not stop the others. Raises Interrupted."""
@@ -117,6 +121,27 @@ class _Split:
                 break
         if any(not part.complete and not isinstance(part.error, Refused) for part in self.parts):
             whole.next.append(self._upload.rerun)
+        elif all(part.complete for part in self.parts):
+            self._look_again(whole)
+
+    def _look_again(self, whole: Report) -> None:
+        """Raise DeliveryIncomplete when files appeared or changed while the sessions were delivered."""
+        from xnatctl.delivery.relisting import Meanwhile
+
+        assert self._several is not None
+        found = self._several.inventory
+        meanwhile = Meanwhile(
+            found.listing,
+            found.root,
+            found.items,
+            follow_symlinks=self._upload.request.follow_symlinks,
+            everything=False,
+        )
+        self._appeared = meanwhile.others
+        if (error := meanwhile.error(self._upload.rerun)) is not None:
+            self.has_changed = True
+            whole.next.append(self._upload.rerun)
+            raise error
 
     def _carrying_out(self, upload: Upload, plan: UploadPlan, client: XnatClient) -> Callable[[list[Report]], None]:
         return lambda reports: carry_out(self._app, upload, plan, reports, client)

@@ -14,6 +14,7 @@ from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.following import Following
 from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.leftovers import name_left
+from xnatctl.delivery.relisting import changed_meanwhile
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resume import survey_receiver
 from xnatctl.delivery.states import record_name
@@ -83,6 +84,8 @@ class HandoverRun:
         elif foreign := [item for item in duplicates if item.path not in in_doubt]:
             raise _foreign(foreign, journal.total)
         journal.prove(map(record_name, duplicates))
+        if (meanwhile := changed_meanwhile(course)) is not None:
+            raise meanwhile
         name_left(course)
         journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE

@@ -7,6 +7,7 @@ prove the delivery: the exit code 0 would say more than is true.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from xnatctl.delivery.planning import plan_session_upload
 from xnatctl.delivery.resource.planning import plan_resource_upload
@@ -17,10 +18,11 @@ from xnatctl.model.plan import Stage, StageKind, UploadItem, UploadPlan, UploadR
 _IDENTITY = ("source", "size", "sop_instance_uid", "study_instance_uid", "series_instance_uid")
 
 
-def check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> None:
-    """Raise Refused when a plan is not what was asked for; `planner` names its plugin in the message.
+def check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
+    """The plan with core's own listing of the disk, for the end of the run.
 
-    Reads the inventory of the request's path anew. Raises what planning itself raises for what cannot be sent.
+    Raises Refused when the plan is not what was asked for; `planner` names its plugin in the message. Reads the
+    inventory of the request's path anew. Raises what planning itself raises for what cannot be sent.
     """
     own = plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
     for problem in _problems(plan, own, request):
@@ -28,6 +30,7 @@ def check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> None:
             f"The plan of {planner} is not what was asked for: it {problem}.",
             hint="Nothing was sent. This is a fault of the plugin: block it, and tell its author.",
         )
+    return replace(plan, listing=own.listing, root=own.root, follow_symlinks=own.follow_symlinks)
 
 
 def _problems(plan: UploadPlan, own: UploadPlan, request: UploadRequest) -> Iterable[str]:

@@ -36,7 +36,7 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
     if inventory is None:
         inventory = look_inside(scan_path(request.path, follow_symlinks=request.follow_symlinks))
     refuse_unsendable(inventory)
-    notes = inventory.notes
+    notes, listing = inventory.notes, inventory.listing
     inventory = _study_alone(inventory, request.study_instance_uid)
     if request.destination.session:
         _refuse_studies(inventory, request)
@@ -61,6 +61,8 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         unreadable=inventory.unreadable,
         invalid=inventory.invalid,
         warnings=(*inventory.warnings, *notes),
+        follow_symlinks=request.follow_symlinks,
+        listing=listing,
     )
 
 

@@ -14,6 +14,7 @@ from xnatctl.delivery.awaiting import AwaitLeg
 from xnatctl.delivery.course import Course, Runtime
 from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.leftovers import name_left
+from xnatctl.delivery.relisting import changed_meanwhile
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resource.group import ResourceGroup
 from xnatctl.delivery.session_leg import SessionLeg
@@ -78,6 +79,8 @@ class PlanRun:
                 course.journal.enter(Phase.ATTACHING)
         if (unread := self._unread()) is not None:
             errors.append(unread)
+        if not errors and (meanwhile := changed_meanwhile(course)) is not None:
+            errors.append(meanwhile)
         if errors:
             raise together(errors)
         name_left(course)

@@ -24,7 +24,8 @@ class FileInventory:
     An item's `name` is its path inside the resource; its `path` is the same behind the prefix that was asked for, as
     are all other paths here. `excluded` was left out by a rule, `unreadable` could not be looked at, `dicom` are those
     items that are DICOM by content (as a resource they would bypass the project's anonymisation), `packed` those that
-    are archive files, and `empty_directories` hold nothing, so that nothing of them is sent. `notes` are about links.
+    are archive files, and `empty_directories` hold nothing, so that nothing of them is sent.
+    `notes` are about links, `listing` is the text of a `Listing` of all files.
     """
 
     root: str
@@ -35,6 +36,7 @@ class FileInventory:
     packed: tuple[UploadItem, ...] = ()
     empty_directories: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    listing: str = ""
 
     @property
     def bytes(self) -> int:
@@ -64,6 +66,7 @@ def scan_files(path: str, *, follow_symlinks: bool = False, prefix: str = "") ->
         packed=tuple(sorted(gatherer.packed, key=lambda item: item.path)),
         empty_directories=tuple(gatherer.prefixed(directory) for directory in gatherer.empty_directories()),
         notes=gatherer.link_notes(),
+        listing=gatherer.listing.text(),
     )
 
 

@@ -38,6 +38,7 @@ class Several:
             invalid=self._of(uid, found.invalid),
             warnings=patient_warnings(patients),
             notes=(),
+            listing="",
             patients=patients,
         )
 

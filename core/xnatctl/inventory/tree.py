@@ -12,6 +12,7 @@ from dataclasses import replace
 from xnatctl.errors import NotFound, PermissionDenied
 from xnatctl.inventory.absent import is_annexed, missing_annex_link
 from xnatctl.inventory.elements import Read
+from xnatctl.inventory.listing import Listing
 from xnatctl.inventory.names import (
     HIDDEN,
     LEFT_BEHIND,
@@ -45,6 +46,7 @@ class Gatherer:
         self.unreadable: list[Exclusion] = []
         self.empty: list[str] = []
         self.seen = 0
+        self.listing = Listing()
         self._kept: set[str] = set()
         self._dangling: list[str] = []
         self._outside: list[str] = []
@@ -69,9 +71,9 @@ class Gatherer:
     def keep(self, path: str) -> None:
         """Note that something is found below each hidden folder of a path."""
         if (hidden := hidden_part(path)) is not None:
-            self._kept.add(hidden)
             while (path := os.path.dirname(path)) and path not in self._kept:
                 self._kept.add(path)
+            self._kept.add(hidden)
 
     def leads_to_nothing(self, path: str) -> None:
         """A link whose target is missing."""
@@ -119,10 +121,12 @@ class Gatherer:
             self.cannot_read(path, "it vanished while the files were listed")
             return
         except OSError as error:
+            self.listing.add(path, None)
             self.cannot_read(path, f"cannot be read: {error.strerror}")
             return
         try:
             status = os.fstat(descriptor)
+            self.listing.add(path, status)
             if not stat.S_ISREG(status.st_mode):
                 self.cannot_read(path, "it became something else than a file while the files were listed")
                 return

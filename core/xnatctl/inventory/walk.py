@@ -67,6 +67,7 @@ class Inventory:
     the path below the root), `packed` those among them that look like archive files, `hidden` those among the latter
     that have a hidden name, `unsent_dicom` what is DICOM by content and no item all the same, and `empty_directories`;
     the last four are paths as people read them. Hidden files are no `others` unless they look like archive files.
+    `listing` is the text of a `Listing` of all files.
     """
 
     root: str
@@ -86,6 +87,7 @@ class Inventory:
     hidden: frozenset[str] = frozenset()
     unsent_dicom: frozenset[str] = frozenset()
     empty_directories: tuple[str, ...] = ()
+    listing: str = ""
 
     @property
     def bytes(self) -> int:
@@ -124,6 +126,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
     if kind is None:
         collector.file(os.path.basename(path), os.path.abspath(path))
         return collector.inventory(path, "file")
+    collector.listing.add(os.path.basename(path), status)
     with archives.refusing_damage(path):
         for member in archives.members(path, kind):
             collector.member(status, member)
@@ -375,6 +378,7 @@ class _Collector(Gatherer):
             hidden=frozenset(path for path in self._packed if hidden_part(path) is not None),
             unsent_dicom=frozenset(self._unsent),
             empty_directories=tuple(self.empty_directories()),
+            listing=self.listing.text(),
         )
 
 

@@ -206,7 +206,8 @@ class UploadPlan:
     """Ordered stages and everything the report needs to know of what was not sent.
 
     `excluded` was left out by a rule; `unreadable` should have been looked at and could not be, `invalid` is DICOM that
-    is damaged: an upload that skips one of these is not complete.
+    is damaged: an upload that skips one of these is not complete. `listing` tells at the end what appeared or changed
+    below `root` since the plan was made; without it that is not looked for. `follow_symlinks` as in the request.
     """
 
     command: str
@@ -221,6 +222,8 @@ class UploadPlan:
     invalid: tuple[Exclusion, ...] = ()
     warnings: tuple[str, ...] = ()
     most_workers: int = 0
+    follow_symlinks: bool = False
+    listing: str = ""
     schema: str = PLAN_SCHEMA
 
     @property

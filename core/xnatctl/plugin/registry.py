@@ -56,7 +56,7 @@ class Registry:
         manager: PluginManager,
         *,
         plan_last: Callable[[UploadRequest], UploadPlan] | None = None,
-        check_plan: Callable[[UploadPlan, UploadRequest, str], None] | None = None,
+        check_plan: Callable[[UploadPlan, UploadRequest, str], UploadPlan] | None = None,
         debug: Callable[[str], None] | None = None,
     ) -> None:
         self.manager = manager
@@ -162,7 +162,7 @@ class Registry:
                 if not isinstance(plan, UploadPlan | None):
                     raise TypeError(f"it returned {type(plan).__name__} instead of UploadPlan")
                 if plan is not None and not plugin.ours and self._check_plan is not None:
-                    self._check_plan(plan, request, f"plugin {plugin.name} ({plugin.origin})")
+                    plan = self._check_plan(plan, request, f"plugin {plugin.name} ({plugin.origin})")
             if plan is not None:
                 return plan
         plan_last = last or self._plan_last

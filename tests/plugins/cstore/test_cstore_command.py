@@ -408,3 +408,39 @@ def test_what_makes_another_address(more, address):
 
     options = {"host": "xnat.example.org", "port": 104, "called_aet": "XNAT", "calling_aet": "XNATCTL"}
     assert address_of({**options, "answer_timeout": 120.0, **more}) == address
+
+
+def test_a_damaged_file_is_named_and_not_sent(xnatctl, scripted, exam, dicom_env):
+    folder, expected = exam
+    path = min(path for path in folder.rglob("*") if path.is_file())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    receiver = scripted()
+    done = xnatctl(*COMMAND, folder, "-o", "json", env=dicom_env(receiver.port))
+    assert done.code == 5, done.err
+    (item,) = (item for item in done.document["items"] if item["outcome"] == "invalid")
+    assert item["path"] == str(path.relative_to(folder))
+    assert "damaged: ends " in item["reason"]
+    assert len(receiver.digests) == len(expected) - 1
+    path.write_bytes(whole)
+    assert xnatctl(*COMMAND, folder, env=dicom_env(receiver.port)).code == 0
+    assert receiver.digests == expected
+
+
+def test_a_file_that_appears_while_the_others_are_sent_is_named(xnatctl, scripted, exam, dicom_env):
+    folder, expected = exam
+    late = min(path for path in folder.rglob("*") if path.is_file())
+    aside = late.rename(folder.parent / "aside")
+
+    def answer(talk, number, instance):
+        if aside.exists():
+            aside.rename(late)
+        return 0
+
+    receiver = scripted(answer=answer)
+    done = xnatctl(*COMMAND, folder, "--workers", "1", "-o", "json", env=dicom_env(receiver.port))
+    assert done.code == 5, done.err
+    assert "appeared or changed while the upload ran" in done.document["error"]["message"]
+    assert len(receiver.digests) == len(expected) - 1
+    assert xnatctl(*COMMAND, folder, env=dicom_env(receiver.port)).code == 0
+    assert receiver.digests == expected

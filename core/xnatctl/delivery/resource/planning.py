@@ -56,6 +56,8 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
         overwrite=request.overwrite,
         stages=stages,
         excluded=inventory.excluded,
+        follow_symlinks=request.follow_symlinks,
+        listing=inventory.listing,
         warnings=tuple(_warnings(inventory, holding, unknown)),
     )
 

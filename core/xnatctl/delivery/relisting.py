@@ -1,0 +1,77 @@
+"""Looking at the disk again at the end of a run: files that appeared or changed were not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from xnatctl.delivery.course import Course
+from xnatctl.errors import DeliveryIncomplete
+from xnatctl.inventory.relisting import changes_since
+from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import Exclusion, UploadItem
+from xnatctl.model.words import counted
+
+_APPEARED = "it appeared while the upload ran"
+_CHANGED = "it changed while the upload ran"
+
+
+class Meanwhile:
+    """What appeared or changed below `root` since `listing` was made, as far as it concerns an upload of `items`.
+
+    `changed` are items, `others` are files that were not sent. `everything` = the upload sends other files than DICOM.
+    """
+
+    def __init__(
+        self, listing: str, root: str, items: Iterable[UploadItem], *, follow_symlinks: bool, everything: bool
+    ) -> None:
+        self._root = root
+        self.changed: Sequence[str] = ()
+        self.others: Sequence[Exclusion] = ()
+        if not listing:
+            return
+        changes = changes_since(listing, root, follow_symlinks=follow_symlinks)
+        if not changes.appeared and not changes.changed:
+            return
+        sent = [item.path for item in items if item.path in changes.changed] if changes.changed else []
+        appeared, changed = changes.that_matter(sent=sent, everything=everything)
+        self.changed = sent
+        self.others = [Exclusion(path=path, reason=_APPEARED) for path in appeared]
+        self.others += [Exclusion(path=path, reason=_CHANGED) for path in changed if path not in sent]
+
+    def error(self, rerun: str) -> DeliveryIncomplete | None:
+        """The error of an upload that is complete otherwise; None when nothing appeared or changed."""
+        count = len(self.changed) + len(self.others)
+        if not count:
+            return None
+        first = f"{self.others[0].path} ({self.others[0].reason})" if self.others else f"{self.changed[0]} ({_CHANGED})"
+        return DeliveryIncomplete(
+            f"{counted(count, 'file')} below {self._root} appeared or changed while the upload ran, first {first}. "
+            "Everything else was delivered.",
+            hint=f"Run the same command again to send {'it' if count == 1 else 'them'}: {rerun}",
+        )
+
+
+def changed_meanwhile(course: Course) -> DeliveryIncomplete | None:
+    """Name what appeared or changed in the report, and return the error; None when nothing did.
+
+    The next run sends again what changed after it was sent.
+    """
+    plan, report = course.plan, course.report
+    meanwhile = Meanwhile(
+        plan.listing,
+        plan.root,
+        plan.items,
+        follow_symlinks=plan.follow_symlinks,
+        everything=any(stage.resource is not None for stage in plan.stages),
+    )
+    report.excluded += meanwhile.others
+    course.journal.record(
+        [
+            ItemOutcome(path=path, outcome=Outcome.CHANGED, failure=FailureClass.SOURCE, reason=_CHANGED)
+            for path in meanwhile.changed
+        ]
+    )
+    error = meanwhile.error(course.runtime.rerun)
+    if error is not None and course.runtime.rerun not in report.next:
+        report.next.append(course.runtime.rerun)
+    return error

@@ -1,0 +1,100 @@
+"""What appeared or changed below a path since it was looked at: names, sizes and times are listed a second time."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from xnatctl.errors import XnatctlError
+from xnatctl.inventory.absent import pointer_command
+from xnatctl.inventory.archives import packer_at
+from xnatctl.inventory.listing import Listing, key_of, state_of
+from xnatctl.inventory.names import hidden_part
+from xnatctl.inventory.part10 import is_dicom
+from xnatctl.inventory.tree import Gatherer, Walk, status_of
+
+_HEAD: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Files that were not there, and files whose size or time changed: absolute paths by the relative ones."""
+
+    appeared: dict[str, str]
+    changed: dict[str, str]
+
+    def that_matter(self, *, sent: Collection[str], everything: bool) -> tuple[list[str], list[str]]:
+        """The paths that appeared, and those that changed, which concern an upload.
+
+        Those of `sent` concern it whenever they changed. Of the others do those that may be DICOM now, and with
+        `everything` all that appeared under a name that is not hidden. A file that is no DICOM and grows, such as a
+        log, does not.
+        """
+        appeared = [
+            path
+            for path, full in self.appeared.items()
+            if (everything and hidden_part(path) is None) or _may_be_dicom(path, full)
+        ]
+        return appeared, [path for path, full in self.changed.items() if path in sent or _may_be_dicom(path, full)]
+
+
+def changes_since(listing: str, root: str, *, follow_symlinks: bool) -> Changes:
+    """Compare a directory or a file with the text of an earlier `Listing`; nothing is opened.
+
+    A file that vanished is no change.
+    """
+    again = _Again(listing)
+    try:
+        if stat.S_ISDIR(status_of(root).st_mode):
+            Walk(root, again, follow=follow_symlinks).run()
+        else:
+            again.file(os.path.basename(root), os.path.abspath(root))
+    except XnatctlError:
+        pass  # all of it vanished
+    return Changes(again.appeared, again.changed)
+
+
+class _Again(Gatherer):
+    """Compares the status of each file with the first listing."""
+
+    def __init__(self, listing: str) -> None:
+        super().__init__()
+        self._known = Listing.states(listing)
+        self.appeared: dict[str, str] = {}
+        self.changed: dict[str, str] = {}
+
+    def file(self, path: str, full: str) -> None:
+        try:
+            status = os.stat(full)
+        except OSError:
+            return
+        if not stat.S_ISREG(status.st_mode):
+            return
+        before = self._known.get(key_of(path))
+        if before is None:
+            self.appeared[path] = full
+        elif before not in (0, state_of(status)):
+            self.changed[path] = full
+
+
+def _may_be_dicom(path: str, full: str) -> bool:
+    """True for DICOM, packed files, pointers, and an empty file that may be about to be written."""
+    try:
+        descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            head = os.pread(descriptor, _HEAD, 0) if stat.S_ISREG(status.st_mode) else b"-"
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return True  # it cannot be said
+    if not head:
+        return hidden_part(path) is None
+    return (
+        is_dicom(lambda count, offset=0: head[offset : offset + count], status.st_size)
+        or pointer_command(head, status.st_size) is not None
+        or packer_at(full) is not None
+    )

@@ -1,0 +1,86 @@
+"""Names, sizes and times are listed again: what appeared or changed, and what of it concerns an upload."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xnatctl.inventory.files import scan_files
+from xnatctl.inventory.relisting import changes_since
+from xnatctl.inventory.walk import scan_path
+from xnatctl.testing import write_exam
+
+
+@pytest.fixture
+def exam(tmp_path: Path) -> Any:
+    return write_exam(tmp_path / "exam", series=2, instances=4, seed=3)
+
+
+def again(
+    listing: str, root: Path, *, sent: tuple[str, ...] = (), everything: bool = False
+) -> tuple[list[str], list[str]]:
+    return changes_since(listing, str(root), follow_symlinks=False).that_matter(sent=sent, everything=everything)
+
+
+@pytest.mark.parametrize("scan", [scan_path, scan_files])
+def test_nothing_changed(exam: Any, scan: Any) -> None:
+    listing = scan(str(exam.directory)).listing
+    found = changes_since(listing, str(exam.directory), follow_symlinks=False)
+    assert (found.appeared, found.changed) == ({}, {})
+    assert len(listing) < 50 * len(list(exam.directory.rglob("*")))
+
+
+def test_what_appears_and_changes(exam: Any) -> None:
+    root, first = exam.directory, next(iter(exam.instances.values())).path
+    listing = scan_path(str(root)).listing
+    second = first.with_name("new")
+    shutil.copyfile(first, second)
+    (root / ".hidden DICOM").write_bytes(first.read_bytes())
+    (root / "growing.tmp").write_bytes(b"")
+    (root / "report.json").write_text("{}")
+    (root / ".cache2").write_text("x")
+    (root / "series 1" / "text.dcm").write_text("still a text, but longer")
+    (root / "series 1" / "empty.dcm").write_bytes(first.read_bytes())
+    os.utime(first, ns=(1, 1))
+    (root / "series 2" / "scan.img").unlink(missing_ok=True)
+    (root / "late").symlink_to("series 1/new")
+    (root / ".git").mkdir()
+    (root / ".git" / "I1").write_bytes(first.read_bytes())
+    path = str(first.relative_to(root))
+    appeared = {".hidden DICOM", "growing.tmp", "late", str(second.relative_to(root))}
+    found = again(listing, root, sent=(path,))
+    assert (set(found[0]), set(found[1])) == (appeared, {path, "series 1/empty.dcm"})
+    found = again(listing, root, sent=(path,), everything=True)
+    assert set(found[0]) == {*appeared, "report.json"}
+
+
+def test_what_vanished_is_no_change(exam: Any) -> None:
+    listing = scan_path(str(exam.directory)).listing
+    next(iter(exam.instances.values())).path.unlink()
+    assert again(listing, exam.directory, everything=True) == ([], [])
+    shutil.rmtree(exam.directory)
+    assert again(listing, exam.directory, everything=True) == ([], [])
+
+
+def test_what_became_something_else_is_not_opened(exam: Any) -> None:
+    listing = scan_path(str(exam.directory)).listing
+    path = next(iter(exam.instances.values())).path
+    path.unlink()
+    os.mkfifo(path)
+    assert again(listing, exam.directory, everything=True) == ([], [])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_single_file(exam: Any, tmp_path: Path, packed: bool) -> None:
+    path = next(iter(exam.instances.values())).path
+    if packed:
+        path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", exam.directory / "series 1"))
+    listing = scan_path(str(path)).listing
+    assert again(listing, path, sent=(path.name,)) == ([], [])
+    with path.open("ab") as file:
+        file.write(b"\0\0")
+    assert again(listing, path) == ([], [path.name])
