@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import tarfile
 import threading
 import time
@@ -204,3 +205,81 @@ def test_every_upload_looks_at_the_disk_again(
     assert done.document["status"] == "partial"
     again = xnatctl(*upload, "-o", "json", env=alice)
     assert again.code == 0, again.err
+
+
+# files that are no longer there, or no files, when their turn comes
+
+
+def spoil(paths: list[Path]) -> dict[str, str]:
+    """Make something else of six files; returns what is to be said of each, by name."""
+    vanished, pipe, directory, device, loop, server = paths
+    for path in paths:
+        path.unlink()
+    os.mkfifo(pipe)
+    directory.mkdir()
+    device.symlink_to("/dev/zero")
+    loop.symlink_to(loop.name)
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.getcwd()
+        os.chdir(server.parent)
+        try:
+            listener.bind(server.name)
+        finally:
+            os.chdir(here)
+    is_no_file = "is no longer a regular file"
+    said = [
+        "has vanished",
+        is_no_file,
+        is_no_file,
+        is_no_file,
+        "cannot be opened any more",
+        "cannot be opened any more",
+    ]
+    return dict(zip((path.name for path in paths), said, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip", "gradual", "exam", "resource"])
+def test_what_is_no_file_any_more_is_named_and_holds_up_nothing(
+    xnatctl: Any,
+    sandbox: Any,
+    alice: dict[str, str],
+    own_exam: Any,
+    stored: Any,
+    attached: Any,
+    meanwhile: Any,
+    kind: str,
+) -> None:
+    """It was planned, and changes before anything is sent."""
+    root = own_exam.directory
+    for path in root.glob("not-utf8*"):
+        path.unlink()
+    notes = root / "Notes"
+    notes.mkdir()
+    for number in range(10):
+        (notes / f"{number}.txt").write_text(f"note {number}")
+    victims = sorted(record.path for record in own_exam.instances.values())[10:50:7]
+    upload: tuple[Any, ...] = ("session", "upload", root, *NAMES, "--mode", kind)
+    if kind == "exam":
+        upload = ("session", "upload-exam", root, *NAMES)
+        victims = [notes / f"{number}.txt" for number in range(6)]
+    elif kind == "resource":
+        assert xnatctl("session", "upload", root, *NAMES, env=alice).code == 0
+        upload = ("resource", "upload", "e", "RAW", notes, "-P", "DEMO")
+        victims = [notes / f"{number}.txt" for number in range(6)]
+        sandbox.requests.clear()
+    said: dict[str, str] = {}
+    meanwhile(lambda: said.update(spoil(victims)), {"path": "/data/projects/DEMO"})
+    done = xnatctl(*upload, "-o", "json", env=alice)
+    assert done.code == 5, done.err
+    report = done.document
+    changed = {Path(item["path"]).name: item["reason"] for item in report["items"] if item["outcome"] == "changed"}
+    assert changed.keys() == said.keys()
+    for name, words in said.items():
+        assert words in changed[name]
+    assert report["counts"]["failed"] == 6
+    if kind in ("exam", "resource"):
+        label = "Notes" if kind == "exam" else "RAW"
+        assert set(attached(sandbox, "e")[label]) == {"6.txt", "7.txt", "8.txt", "9.txt"}
+    else:
+        lost = {record.sop_instance_uid for record in own_exam.instances.values() if record.path in victims}
+        assert set(stored(sandbox)) == set(own_exam.instances) - lost

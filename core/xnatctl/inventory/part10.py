@@ -129,14 +129,9 @@ def header_of_file(path: str | bytes) -> Header | None:
         os.close(descriptor)
 
 
-class _Rest(NamedTuple):
-    """What following a file to its end came to; `tail` as in `UploadItem`."""
-
-    tail: int = 0
-    lacks_pixels: bool = False
-
-
-_UNKNOWN = _Rest()
+#: What following a file to its end came to: `tail` as in `UploadItem`, and whether an image lacks Pixel Data.
+_Rest = tuple[int, bool]
+_UNKNOWN: _Rest = (0, False)
 
 
 def _rest(read: Read, size: int, head: bytes, position: int) -> _Rest:
@@ -147,14 +142,14 @@ def _rest(read: Read, size: int, head: bytes, position: int) -> _Rest:
         if length != UNDEFINED and head[end + 4 : end + 6] in LONG:
             behind = end + 12 + length
             if behind == size:  # nearly every one
-                return _Rest(length)
+                return length, False
             if behind > size:
                 raise Cut(behind - size, exact=True)
     elements = Elements(read, size, data=head)
     elements.follow(position, {})
     if end is None:
         _rests.missed(head, position)
-    return _Rest(elements.tail, lacks_pixels=_lacks_pixels(elements))
+    return elements.tail, _lacks_pixels(elements)
 
 
 def _parse(read: Read, size: int, head: bytes) -> Header | None:
@@ -186,7 +181,7 @@ def _parse_from(start: int, read: Read, size: int, head: bytes) -> Header:
     reader = Elements(read, size, order=order, implicit=implicit, data=head)
     try:
         reader.follow(position, elements, wanted=_WANTED, last=_LAST)
-        rest = _Rest(reader.tail, lacks_pixels=_lacks_pixels(reader))
+        rest = reader.tail, _lacks_pixels(reader)
     except Odd as odd:
         if reader.reached <= _LAST:
             return _pydicom_header(read, size, str(odd), offset=position, preamble=preamble)
@@ -209,7 +204,7 @@ def _parse_deflated(inflated: Inflated, elements: dict[int, bytes], offset: int,
         if reader.reached <= _LAST:
             return _pydicom_header(inflated.read, size, str(odd), offset=offset, preamble=preamble, syntax=DEFLATED)
         _pydicom_rest(inflated.read, size)
-    return _header(elements, offset, preamble=preamble, rest=_Rest(lacks_pixels=_lacks_pixels(reader)))
+    return _header(elements, offset, preamble=preamble, rest=(0, _lacks_pixels(reader)))
 
 
 def _lacks_pixels(elements: Elements) -> bool:
@@ -322,8 +317,8 @@ def _header(elements: dict[int, bytes], offset: int, *, preamble: bool, rest: _R
         dataset_offset=offset,
         is_directory=is_directory,
         study_time=moment(get(_DATE, b""), get(_TIME, b"")),
-        tail=rest.tail,
-        lacks_pixels=rest.lacks_pixels,
+        tail=rest[0],
+        lacks_pixels=rest[1],
     )
 
 
@@ -337,7 +332,7 @@ def _pydicom_header(read: Read, size: int, problem: str, *, offset: int, preambl
     if found is None:
         raise Unreadable(f"DICOM, but {problem}")
     try:
-        return _header(_values(found[0], syntax), offset, preamble=preamble, rest=_Rest(0 if syntax else found[1]))
+        return _header(_values(found[0], syntax), offset, preamble=preamble, rest=(0 if syntax else found[1], False))
     except Exception as error:  # values are decoded only now, and pydicom may raise anything
         raise Unreadable(f"DICOM, but {problem}") from error
 
@@ -366,7 +361,7 @@ def _values(ds: Any, syntax: str) -> dict[int, bytes]:
 def _pydicom_rest(read: Read, size: int) -> _Rest:
     """The end of a file whose header is known, but which `Elements` cannot follow to its end. Raises Cut, Broken."""
     found = ask_pydicom(read, size)
-    return _UNKNOWN if found is None else _Rest(found[1])
+    return _UNKNOWN if found is None else (found[1], False)
 
 
 def _true_syntax(said: str, implicit: bool | None, little: bool | None) -> str:  # noqa: FBT001 - as pydicom has them

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from xnatctl.inventory.walk import Inventory, Study, patient_warnings
+from xnatctl.inventory.notes import patient_warnings
+from xnatctl.inventory.walk import Inventory, Study
 from xnatctl.model.plan import Exclusion
 
 

@@ -47,7 +47,9 @@ def open_digesting(item: UploadItem, tell: Tell, algorithm: str = "sha256") -> A
 def _check(item: UploadItem, descriptor: int, *, whole: bool) -> int:
     """The change time of the file. Raises SourceChanged. `whole` = the item is all of the file."""
     status = os.fstat(descriptor)
-    same = stat.S_ISREG(status.st_mode) and status.st_mtime_ns == item.mtime_ns
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceChanged(f"{item.path} is no longer a regular file.", path=item.path)
+    same = status.st_mtime_ns == item.mtime_ns
     same = same and (status.st_size == item.size or not whole)
     same = same and (not item.device or status.st_dev == item.device)
     if not same or (item.inode and status.st_ino != item.inode):
@@ -85,6 +87,8 @@ class _File:
         item = self._item
         try:
             self._descriptor = os.open(self._source.path, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError as error:
+            raise SourceChanged(f"{item.path} has vanished since the upload was planned.", path=item.path) from error
         except OSError as error:
             raise SourceChanged(f"{item.path} cannot be opened any more: {error.strerror}.", path=item.path) from error
         try:

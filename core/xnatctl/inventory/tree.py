@@ -48,6 +48,7 @@ class Gatherer:
         self.seen = 0
         self.listing = Listing()
         self._kept: set[str] = set()
+        self._folder, self._is_hidden = "", False
         self._dangling: list[str] = []
         self._outside: list[str] = []
 
@@ -70,6 +71,11 @@ class Gatherer:
 
     def keep(self, path: str) -> None:
         """Note that something is found below each hidden folder of a path."""
+        folder, _, name = path.rpartition("/")
+        if folder != self._folder:  # nearly all files of a folder come one after the other
+            self._folder, self._is_hidden = folder, hidden_part(folder) is not None
+        if not self._is_hidden and hidden_part(name) is None:
+            return
         if (hidden := hidden_part(path)) is not None:
             while (path := os.path.dirname(path)) and path not in self._kept:
                 self._kept.add(path)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from xnatctl.errors import PermissionDenied, Refused
+from xnatctl.errors import PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.absent import ANNEX, fetch, not_packed, pointer_command
 from xnatctl.inventory.elements import Read
 from xnatctl.inventory.forward import Forward
 from xnatctl.inventory.links import Links
 from xnatctl.inventory.names import NOT_ENTERED, hidden_part, version_control, why_hidden
+from xnatctl.inventory.notes import patient_warnings, pixel_notes
 from xnatctl.inventory.packed import Content, content_holds_dicom
 from xnatctl.inventory.packers import HEAD, ZIP, packer_of
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
@@ -350,7 +351,12 @@ class _Collector(Gatherer):
                 self._begun[header.study_instance_uid] = min(known, header.study_time)
             return True
         first = self._items.at(self._places[number])
-        if same_content(first, item):
+        try:
+            same = same_content(first, item)
+        except SourceChanged as error:
+            self.cannot_read(path, f"cannot be compared with {first.path}: {error.message}")
+            return False
+        if same:
             self.exclude(path, f"duplicate of {first.path}")
         else:
             self.seen += 1
@@ -369,7 +375,7 @@ class _Collector(Gatherer):
             invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
             warnings=patient_warnings(self._patients),
-            notes=(*self._notes, *_pixel_notes(self._without_pixels), *self.link_notes()),
+            notes=(*self._notes, *pixel_notes(self._without_pixels), *self.link_notes()),
             files_seen=self.seen,
             patients=self._patients,
             begun=self._begun,
@@ -380,16 +386,3 @@ class _Collector(Gatherer):
             empty_directories=tuple(self.empty_directories()),
             listing=self.listing.text(),
         )
-
-
-def _pixel_notes(paths: Sequence[str]) -> tuple[str, ...]:
-    """A word on images without Pixel Data: by its lengths, a file that was cut off exactly there is whole."""
-    if not paths:
-        return ()
-    images = "1 file is an image" if len(paths) == 1 else f"{len(paths)} files are images"
-    return (f"{images} without Pixel Data, first {paths[0]}: compare with the original if that is unexpected.",)
-
-
-def patient_warnings(patients: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """What is to be said of studies that more than one patient is in; hashed patients by study."""
-    return tuple(f"Study {uid} names more than one patient." for uid, ids in patients.items() if len(ids) > 1)
