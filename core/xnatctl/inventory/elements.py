@@ -23,6 +23,8 @@ MOST_INFLATED = 16 * 2**30
 _LONGEST = 4096
 _WINDOW = 4096
 _LARGEST_WINDOW = 256 * 1024
+#: Read behind a fragment that was skipped.
+_FRAGMENT_WINDOW = 64
 #: Zero bytes behind the last element of a file without Pixel Data that are taken for padding.
 _MOST_PADDING = 4096
 
@@ -90,7 +92,7 @@ class Elements:
         self._order, self._implicit = order, implicit
         self._element, self._tag, self._u4 = _READERS[order]
         self._data, self._base = data, base
-        self._window, self._budget = _WINDOW, MOST_READ
+        self._window, self._least, self._budget = _WINDOW, _WINDOW, MOST_READ
         self._tail_at = 0
         self.has_rows = self.has_pixels = False
         #: The last tag that `follow` understood.
@@ -189,12 +191,14 @@ class Elements:
         """Have the window begin at `position`, with `count` bytes or all that are left; returns how many are left."""
         left = self._size - position
         if left > 0:
-            sequential = self._base and position <= self._base + len(self._data)
-            self._window = min(4 * self._window, _LARGEST_WINDOW) if sequential else _WINDOW
+            if self._base and position <= self._base + len(self._data):
+                self._window = min(4 * self._window, _LARGEST_WINDOW)
+                self._budget -= min(self._window, left)
+                if self._budget < 0:
+                    raise Broken(f"its header is longer than {MOST_READ // 2**20} MiB")
+            else:  # behind a value that was skipped
+                self._window = self._least
             wanted = min(max(self._window, count), left)
-            self._budget -= wanted
-            if self._budget < 0:
-                raise Broken(f"its header is longer than {MOST_READ // 2**20} MiB")
             self._data, self._base = self._read(wanted, position), position
             if len(self._data) < wanted and self._extent is not None:
                 self._size = self._extent()
@@ -305,6 +309,7 @@ class Elements:
 
     def _fragments(self, position: int) -> int:
         """Behind encapsulated Pixel Data; `position` is at its Basic Offset Table (PS3.5 A.4)."""
+        self._least, self._budget = _FRAGMENT_WINDOW, 2 * self._size  # there may be millions, and each has a header
         while True:
             at = self._at(position, 8)
             tag = self._tag(self._data, at)

@@ -19,8 +19,8 @@ def key_of(path: str) -> int:
 
 
 def state_of(status: os.stat_result) -> int:
-    """A number for the size and time of a file; never 0."""
-    return ((status.st_size * _SPREAD + status.st_mtime_ns) & _MASK) or 1
+    """A number for the size and time of a file, and for which file it is; never 0."""
+    return (((status.st_size * _SPREAD + status.st_mtime_ns) * _SPREAD + status.st_ino) & _MASK) or 1
 
 
 class Listing:

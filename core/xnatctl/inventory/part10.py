@@ -96,7 +96,7 @@ def read_header(read: Read, size: int) -> Header | None:
         if found is not None:
             elements, offset, end = found
             with suppress(Odd):
-                return _header(elements, offset, preamble=True, rest=_rest(read, size, head, end))
+                return _header(elements, offset, preamble=True, rest=_rest(read, size, head, end, elements))
         return _parse(read, size, head)
     except Cut as cut:
         problem = Unreadable(
@@ -134,7 +134,7 @@ _Rest = tuple[int, bool]
 _UNKNOWN: _Rest = (0, False)
 
 
-def _rest(read: Read, size: int, head: bytes, position: int) -> _Rest:
+def _rest(read: Read, size: int, head: bytes, position: int, elements: dict[int, bytes]) -> _Rest:
     """Follow a file in explicit VR little endian from `position` behind the wanted tags. Raises Cut, Broken, Odd."""
     end = _rests.find(head, position)
     if end is not None and head[end : end + 4] == _PIXEL_DATA and end + 12 <= len(head):
@@ -145,11 +145,11 @@ def _rest(read: Read, size: int, head: bytes, position: int) -> _Rest:
                 return length, False
             if behind > size:
                 raise Cut(behind - size, exact=True)
-    elements = Elements(read, size, data=head)
-    elements.follow(position, {})
+    reader = Elements(read, size, data=head)
+    reader.follow(position, {})
     if end is None:
         _rests.missed(head, position)
-    return elements.tail, _lacks_pixels(elements)
+    return reader.tail, _lacks_pixels(reader, elements)
 
 
 def _parse(read: Read, size: int, head: bytes) -> Header | None:
@@ -181,7 +181,7 @@ def _parse_from(start: int, read: Read, size: int, head: bytes) -> Header:
     reader = Elements(read, size, order=order, implicit=implicit, data=head)
     try:
         reader.follow(position, elements, wanted=_WANTED, last=_LAST)
-        rest = reader.tail, _lacks_pixels(reader)
+        rest = reader.tail, _lacks_pixels(reader, elements)
     except Odd as odd:
         if reader.reached <= _LAST:
             return _pydicom_header(read, size, str(odd), offset=position, preamble=preamble)
@@ -204,11 +204,19 @@ def _parse_deflated(inflated: Inflated, elements: dict[int, bytes], offset: int,
         if reader.reached <= _LAST:
             return _pydicom_header(inflated.read, size, str(odd), offset=offset, preamble=preamble, syntax=DEFLATED)
         _pydicom_rest(inflated.read, size)
-    return _header(elements, offset, preamble=preamble, rest=(0, _lacks_pixels(reader)))
+    return _header(elements, offset, preamble=preamble, rest=(0, _lacks_pixels(reader, elements)))
 
 
-def _lacks_pixels(elements: Elements) -> bool:
-    return elements.has_rows and not elements.has_pixels
+def _lacks_pixels(reader: Elements, elements: dict[int, bytes]) -> bool:
+    """Whether an image has no Pixel Data; the class tells one that was cut off before Rows."""
+    return not reader.has_pixels and (reader.has_rows or _IMAGE.match(elements.get(_CLASS, b"")) is not None)
+
+
+#: CR, DX, mammography, intra-oral, CT, ultrasound, MR, Secondary Capture, XA, RF, NM, visible light, PET (PS3.4 B.5).
+_IMAGE = re.compile(
+    rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?:1(?:\.[1-3](?:\.1)?)?|2(?:\.[12])?|3\.1|4(?:\.[13])?|6\.[12]|7(?:\.[1-4])?"
+    rb"|12\.[12](?:\.1)?|20|77\.1\.[1-6]|128|130)\0?\Z"
+)
 
 
 def _is_torn(head: bytes, size: int) -> bool:

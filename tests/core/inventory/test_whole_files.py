@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from xnatctl.inventory import elements as elements_module
 from xnatctl.inventory import part10
 from xnatctl.inventory.forward import Forward
 from xnatctl.inventory.part10 import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, Header, Unreadable, read_header
@@ -376,3 +377,32 @@ def test_a_preamble_alone(make: Callable[[int], bytes]) -> None:
     for size in range(100, 132):
         found = read(make(size))
         assert found is None or "too early" in str(found), size
+
+
+def test_many_fragments_are_followed_by_their_headers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elements_module, "MOST_READ", 64 * 1024)
+    w = Writer()
+    start = meta(JPEG) + b"".join(elements(w, undefined=True, pixels="none")) + w.head(PIXELS, b"OB", UNDEFINED)
+    fragment = w.item(bytes(9000), undefined=False)
+    data = start + w.item(b"", undefined=False) + 500 * fragment + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    asked: list[int] = []
+
+    def at(count: int, offset: int = 0) -> bytes:
+        asked.append(count)
+        return data[offset : offset + count]
+
+    assert read_header(at, len(data)) is not None
+    assert sum(asked) < 50_000
+    small = start + 50_000 * w.item(bytes(2), undefined=False) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    assert isinstance(read(small), Header), read(small)
+
+
+def test_an_image_that_ends_before_rows_is_said_to_lack_pixels() -> None:
+    parts = elements(Writer(), undefined=False, pixels="none")
+    found = read(meta(EXPLICIT) + b"".join(parts[:11]))
+    assert isinstance(found, Header)
+    assert found.lacks_pixels
+    report = [part.replace(b"1.4.1.1.4", b"1.4.1.1.9") for part in parts[:11]]
+    found = read(meta(EXPLICIT).replace(b"1.4.1.1.4", b"1.4.1.1.9") + b"".join(report))
+    assert isinstance(found, Header)
+    assert not found.lacks_pixels
