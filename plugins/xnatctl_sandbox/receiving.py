@@ -139,7 +139,7 @@ class Receiver:
         with self._state.lock:
             if series in row.series:
                 return row.series[series]
-            base = re.sub(r"[^A-Za-z0-9_.-]", "_", re.sub(r"^\+", "_", number)) or series or "unknown"
+            base = _file_name(number) or _file_name(series) or "unknown"
             folder, count = base, 0
             while folder in row.series.values():
                 count += 1
@@ -222,8 +222,10 @@ class Receiver:
         digest = hashlib.sha1(
             f"{received.sop_class_uid}{received.sop_instance_uid}".encode(), usedforsecurity=False
         ).hexdigest()[:8]
-        template = f"{received.study_instance_uid}-{received.series_number}-{received.instance_number}-{digest}.dcm"
-        base = re.sub(r"[^A-Za-z0-9_.-]", "_", name.rpartition("/")[2])
+        template = _file_name(
+            f"{received.study_instance_uid}-{received.series_number}-{received.instance_number}-{digest}.dcm"
+        )
+        base = _file_name(name.rpartition("/")[2])
         if rename or not base:
             return template
         relative = (folder / base).relative_to(row.directory).as_posix()
@@ -322,6 +324,12 @@ def _texts(data_set: part10.DataSet, tags: Iterable[int]) -> Header:
             value = part10.text_of(element, charset)
             header[keyword_for_tag(tag)] = header[tag >> 16, tag & 0xFFFF] = value
     return header
+
+
+def _file_name(value: str) -> str:
+    """What a value becomes as a name on disk: no separators, and never a folder above."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", value)
+    return name if name.strip(".") else "_" * len(name)
 
 
 def _written(temporary: Path) -> Path:

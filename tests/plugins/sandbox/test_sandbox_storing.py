@@ -510,3 +510,29 @@ def test_what_cannot_be_decoded_is_stored_as_it_came(send, sandbox):
 def test_a_label_that_is_too_long_for_a_folder_is_told_as_a_file_that_cannot_be_read(send):
     answer = send(part10(head() + tail()), EXPT_LABEL="x" * 300)
     assert (answer.status, "unable to read DICOM object" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("number", "scan"),
+    [(b"/a", "_a"), (b"+5", "_5"), (b"1.5x", "1.5x"), (b"..", "__"), (b"no number at all ", "no_number_at_all")],
+)
+def test_values_that_break_their_vr_are_stored_as_they_are(send, sandbox, http_call, number, scan):
+    odd = element(8, 0x20, "DA", b"yesterday ") + element(8, 0x30, "TM", b"noon") + element(0x10, 0x1010, "AS", b"old ")
+    odd += element(0x18, 0x50, "DS", b"thick ")
+    sent = part10(
+        head().replace(element(0x20, 0x11, "IS", b"7 "), element(0x20, 0x11, "IS", number + b" " * (len(number) % 2)))
+        + element(0x20, 0x13, "IS", b"/b") + element(0x20, 0x52, "UI", b"letters.") + tail()
+    )  # fmt: skip
+    sent = sent.replace(element(0x20, 0xD, "UI", b"1.2.3\0"), odd + element(0x20, 0xD, "UI", b"1.2.3\0"))
+    for _ in range(2):
+        answer = send(sent)
+        assert answer.status == 200, answer.text
+    (entry,) = sandbox.instances()
+    stored = Path(entry["path"]).read_bytes()
+    assert sorted(stored) == sorted(sent)
+    assert stored.endswith(tail())
+    assert entry["scan"] == scan
+    assert http_call("POST", answer.text.strip(), query={"action": "commit", "AA": "true"}).status == 301
+    (row,) = http_call("GET", "/data/experiments/XNAT_E00001/scans").rows
+    assert row["ID"] == scan
+    assert len(http_call("GET", f"/data/experiments/XNAT_E00001/scans/{scan}/files").rows) == 1
