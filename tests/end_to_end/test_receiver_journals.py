@@ -111,7 +111,6 @@ def test_a_journal_of_an_earlier_version_goes_on_for_its_own_address_alone(
     path.rename(journals / f"{old}.sqlite")
     other = upload(folders[1])
     assert other.document["counts"]["sent"] == 3
-    assert "another receiver" in other.err
     assert arrived(folders[1]) == set(exam.digests.values())
     assert upload(folders[0]).document["counts"]["sent"] == 0
     ids = {row["id"] for row in xnatctl("upload", "status", "-o", "json", env=env).document["uploads"]}

@@ -40,9 +40,7 @@ def open_journal(
     path = directory / f"{key}.sqlite"
     with _lock(app, key, lock_wait):
         if receiver and resume and not path.exists():
-            old = journal_key(replace(plan.destination, server=request.destination.server), root, resources)
-            with _lock(app, old, lock_wait):
-                _take_over(app, directory / f"{old}.sqlite", path, receiver)
+            _take_over(app, plan, path, receiver, lock_wait)
         try:
             with (
                 closing(Store(path, fresh=not resume)) as store,
@@ -110,29 +108,30 @@ def _send_stage(plan: UploadPlan) -> Stage:
     return next(stage for stage in plan.stages if stage.kind is StageKind.SEND)
 
 
-def _take_over(app: App, old: Path, new: Path, receiver: tuple[str, str]) -> None:
-    """Go on with a journal of an earlier version, whose name did not tell receivers apart, when it is of this one."""
+def _take_over(app: App, plan: UploadPlan, new: Path, receiver: tuple[str, str], lock_wait: float) -> None:
+    """Go on with the journal of an earlier version, whose name did not tell receivers apart, if it is of this one."""
     from xnatctl.delivery.store import Store
-    from xnatctl.delivery.summaries import summary_of
+    from xnatctl.delivery.summaries import summaries
 
-    if not old.exists():
-        return
-    summary = summary_of(old)
-    if summary is None:
-        return
-    try:
-        request = UploadRequest.from_document(summary.request["request"])
-        same = _receiver_of(app, request.transport, request.options) == receiver
-    except (KeyError, TypeError, ValueError, XnatctlError):
-        same = False
-    if not same:
-        app.info(f"Upload {old.stem} sent the same files to another receiver; this one begins anew.")
-        return
-    Store(old).close()  # so that no side file is left, and the rename moves all of it
-    try:
-        old.rename(new)
-    except OSError as error:
-        raise JournalError(f"Cannot rename {old}: {error.strerror}.", hint="Check the permissions there.") from error
+    for summary in summaries(new.parent):
+        where = summary.destination
+        names = (where.project.casefold(), where.session.casefold(), summary.root)
+        if names != (plan.destination.project.casefold(), plan.destination.session.casefold(), plan.root):
+            continue
+        try:
+            request = UploadRequest.from_document(summary.request["request"])
+            same = not request.settles and _receiver_of(app, request.transport, request.options) == receiver
+        except (KeyError, TypeError, ValueError, XnatctlError):
+            continue  # it does not say where it went, so it is not of this address
+        if same:
+            with _lock(app, summary.id, lock_wait):
+                Store(summary.path).close()  # so that no side file is left, and the rename moves all of it
+                try:
+                    summary.path.rename(new)
+                except OSError as error:
+                    hint = "Check the permissions there."
+                    raise JournalError(f"Cannot rename {summary.path}: {error.strerror}.", hint=hint) from error
+            return
 
 
 # locks
