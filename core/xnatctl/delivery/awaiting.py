@@ -141,8 +141,10 @@ class AwaitLeg:
                 raise self._not_archived(look)
 
     def _is_ours(self, session: SessionInfo) -> bool:
-        """False for a session that says that it holds another study."""
-        return not session.uid or not self._awaited.studies or session.uid in self._awaited.studies
+        """False for a session that says that it holds another study, unless the user named it and trusts it."""
+        studies = self._awaited.studies
+        named = self._trusted and self._images is None
+        return named or not session.uid or not studies or session.uid in studies
 
     def _check_project(self) -> None:
         """Nobody waits a quarter of an hour for what cannot be written to in the end."""

@@ -73,7 +73,7 @@ class SessionMatch:
         held = self.total - self.missing
         paths = [d.path for d in self.verification.differences if d.kind in _ABSENT and d.path]
         more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-        named = f": missing are {', '.join(paths[:_NAMED])}{more}" if paths else ""
+        named = f": missing are {', '.join(paths[:_NAMED])}{more}" if paths and held else ""
         return f"{name} holds {held or 'none'} of the {counted(self.total, 'image')} on disk{named}."
 
 

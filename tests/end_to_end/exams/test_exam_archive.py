@@ -168,6 +168,8 @@ def test_attach_only_refuses_another_subject_and_another_study(
     assert attached(sandbox) == {}
     (line,) = done.document["next"]
     assert line in done.document["error"]["hint"]
+    elsewhere = xnatctl("session", "upload", other, "-P", "DEMO", "-S", "s", "-E", "f", env=alice)
+    assert elsewhere.code == 0, "also when the study is in the archive under another label, the session that is named"
     trusted = shell(f"{line} -o json")
     assert trusted.returncode == 0, trusted.stderr
     assert "--trust-session" in "".join(json.loads(trusted.stdout)["warnings"])
