@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -170,37 +170,41 @@ class _Groups:
     """The neighbours of each item: its series, and in the session what is of its make."""
 
     def __init__(self, items: Sequence[UploadItem], sizes: Sequence[int], sums: Sequence[int]) -> None:
-        self._series = array("I")
-        self._makes = array("I")
-        numbers: tuple[dict[tuple[str, str], int], ...] = ({}, {})
-        deltas: tuple[list[Counter[int]], ...] = ([], [])
-        differing: tuple[list[Counter[int]], ...] = ([], [])
+        #: The items of one series, SOP class and transfer syntax are of one cell.
+        cells: dict[tuple[str, str, str], int] = {}
+        self._cells = array("I")
+        deltas, differing = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
         for place, (item, size) in enumerate(zip(items, sizes, strict=True)):
-            syntax = item.transfer_syntax_uid
-            keys = ((item.series_instance_uid, syntax), (item.sop_class_uid, syntax))
-            for key, known, groups, column, sum_counts in zip(
-                keys, numbers, deltas, (self._series, self._makes), differing, strict=True
-            ):
-                number = known.setdefault(key, len(known))
-                if number == len(groups):
-                    groups.append(Counter())
-                    sum_counts.append(Counter())
-                column.append(number)
-                if size >= 0:
-                    groups[number][size - item.size] += 1
-                    if sums and size == item.size and sums[place] != UNKNOWN:
-                        sum_counts[number][sums[place]] += 1
-        self._common = tuple([_majority(group) for group in groups] for groups in deltas)
-        self._sums = tuple([_majority(group) for group in groups] for groups in differing)
+            cell = cells.setdefault(
+                (item.series_instance_uid, item.transfer_syntax_uid, item.sop_class_uid), len(cells)
+            )
+            self._cells.append(cell)
+            if size >= 0:
+                deltas[cell, size - item.size] += 1
+                if sums and size == item.size and sums[place] != UNKNOWN:
+                    differing[cell, sums[place]] += 1
+        in_series = [(series, syntax) for series, syntax, _ in cells]
+        of_make = [(kind, syntax) for _, syntax, kind in cells]
+        self._deltas = list(zip(_common(in_series, deltas), _common(of_make, deltas), strict=True))
+        self._sums = list(zip(_common(in_series, differing), _common(of_make, differing), strict=True))
 
     def deltas(self, place: int) -> tuple[int | None, int | None]:
         """The common delta in the series of an item, and among what is of its make; None where there is none."""
-        return self._common[0][self._series[place]], self._common[1][self._makes[place]]
+        return self._deltas[self._cells[place]]
 
     def rewritten(self, place: int) -> bool:
         """True when the sums of most neighbours of equal size differ, too."""
-        series, make = self._sums[0][self._series[place]], self._sums[1][self._makes[place]]
+        series, make = self._sums[self._cells[place]]
         return (series if series is not None else make) == DIFFERENT
+
+
+def _common(groups: Sequence[tuple[str, str]], counts: Mapping[tuple[int, int], int]) -> list[int | None]:
+    """The common value of the group of each cell; `counts` are those of values by cell."""
+    by_group: dict[tuple[str, str], Counter[int]] = {group: Counter() for group in groups}
+    for (cell, value), number in counts.items():
+        by_group[groups[cell]][value] += number
+    common = {group: _majority(values) for group, values in by_group.items()}
+    return [common[group] for group in groups]
 
 
 def _majority(counts: Counter[int]) -> int | None:

@@ -20,8 +20,9 @@ from xnatctl.model.sequences import places, select
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing
 from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.listing import FileInfo, ScanInfo
+from xnatctl.xnat.listing import ScanInfo
 from xnatctl.xnat.prearchive import DICOM_LABELS
+from xnatctl.xnat.replies import whole_number
 from xnatctl.xnat.rows import Catalog
 
 #: Entries of `Stored.extra` that name one instance each; more are counted.
@@ -54,10 +55,11 @@ def by_series(items: Sequence[UploadItem]) -> tuple[Series, ...]:
 class Stored:
     """What the listings of an archived session say of some items.
 
-    `sizes` are in bytes, or ABSENT, UNSIZED, COUNTED. `scans` are those of each series on disk, `nameless` counts by
-    series the catalog entries without a UID, `files` the files by scan.
+    `series` are those of the items. `sizes` are in bytes, or ABSENT, UNSIZED, COUNTED, UNDECIDED. `scans` are those of
+    each series on disk, `nameless` counts by series the catalog entries without a UID, `files` the files by scan.
     """
 
+    series: Sequence[Series]
     sizes: array[int]
     sums: bytearray = field(default_factory=bytearray)
     scans: Mapping[str, Sequence[ScanInfo]] = field(default_factory=dict)
@@ -84,6 +86,7 @@ def look(client: XnatClient, session_id: str, items: Sequence[UploadItem], *, su
         by_uid.setdefault(scan.uid, []).append(scan)
     series = by_series(items)
     stored = Stored(
+        series=series,
         sizes=array("q", [ABSENT]) * len(items),
         sums=bytearray(_SUM * len(items) if sums else 0),
         scans={one.uid: by_uid.pop(one.uid, []) for one in series},
@@ -114,6 +117,7 @@ class _Files:
         self._entries: dict[str, int] = {}
         self._matched = bytearray()
         self._unplaced = 0
+        self._resource = self._scan = ""
 
     def expect(self, scan: str, catalog: Catalog, wanted: Mapping[str, int]) -> None:
         """The catalog of a scan lists these; `wanted` gives the place of a UID among the items."""
@@ -127,7 +131,7 @@ class _Files:
             stored.sizes[place] = UNSIZED
             self._places[hash((scan, unquote(entry.path)))] = place
 
-    def take(self) -> Callable[[FileInfo], None]:
+    def take(self) -> Callable[[Mapping[str, str]], None]:
         """The listing begins, perhaps anew after it was cut."""
         stored = self._stored
         stored.files.clear()
@@ -137,22 +141,25 @@ class _Files:
             stored.sizes[place] = UNSIZED
         return self._add
 
-    def _add(self, file: FileInfo) -> None:
-        if file.resource not in DICOM_LABELS:
+    def _add(self, row: Mapping[str, str]) -> None:
+        if row.get("collection") not in DICOM_LABELS:
             return
-        if not file.scan:
+        resource, _, path = row.get("URI", "").partition("/files/")
+        if resource != self._resource:  # the files of a resource follow each other
+            self._resource, self._scan = resource, listing.scan_of(resource)
+        if not self._scan:
             self._unplaced += 1
-        elif file.scan in self._entries:
+        elif self._scan in self._entries:
             stored = self._stored
-            stored.files[file.scan] += 1
-            place = self._places.get(hash((file.scan, unquote(file.path))))
+            stored.files[self._scan] += 1
+            place = self._places.get(hash((self._scan, unquote(path))))
             if place is None:
                 return
             self._matched[place] = 1
-            if file.sized:
-                stored.sizes[place] = file.size
+            if (size := whole_number(row.get("Size", ""))) is not None:
+                stored.sizes[place] = size
             if stored.sums:
-                stored.sums[_SUM * place : _SUM * (place + 1)] = _binary(file.digest)
+                stored.sums[_SUM * place : _SUM * (place + 1)] = _binary(row.get("digest", ""))
 
     def close(self) -> None:
         """The listing is over: find where it contradicts the catalogs."""

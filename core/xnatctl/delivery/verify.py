@@ -90,8 +90,7 @@ def verify_archived(
     """Compare an archived session with the items. Asks twice for the session and for each scan of a series on disk."""
     wanted = wanted or Wanted()
     stored = look(client, session_id, items, sums=wanted.checksum)
-    series = by_series(items)
-    _count(stored, series, was_there=wanted.was_there)
+    _count(stored, stored.series, was_there=wanted.was_there)
     sums = _sums(items, stored, wanted.sum_of) if wanted.checksum else b""
     findings = judge(
         items, stored.sizes, sums=sums, again=range(len(items)) if wanted.final else _Again(items, stored, wanted.seen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from xml.parsers import expat
@@ -48,6 +48,8 @@ class Rows:
         self._begun = self._ended = self._broken = False
         self._too_long: TooLong | None = None
         self._columns: dict[str, str] = {}
+        self._keys: tuple[str, ...] = ()
+        self._names: Sequence[str] = ()
 
     def feed(self, data: bytes) -> None:
         """The next piece of the answer."""
@@ -88,7 +90,14 @@ class Rows:
             if not isinstance(row, dict):
                 self._broken = True
                 break
-            self._take({self._column(key): "" if value is None else str(value) for key, value in row.items()})
+            if (keys := tuple(row)) != self._keys:  # all rows of a table have the same columns
+                self._keys, self._names = keys, list(map(self._column, keys))
+            self._take(
+                {
+                    name: value if value.__class__ is str else "" if value is None else str(value)
+                    for name, value in zip(self._names, row.values(), strict=True)
+                }
+            )
         self._text = text[position:]
 
     def _column(self, key: str) -> str:
