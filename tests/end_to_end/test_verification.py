@@ -173,7 +173,7 @@ def test_what_the_server_makes_so_is_sent_again_once_and_accepted(sandbox, uploa
     assert {item["sop_instance_uid"]: item["attempts"] for item in report["items"] if item["attempts"] > 1} == {odd: 2}
     assert report["verification"]["levels"] == {"uid": 1, "size": 9}
     (note,) = [item["note"] for item in report["items"] if item["note"]]
-    assert "was the same when it was sent again" in note
+    assert "sending it again does not change that" in note
     before = arrivals(sandbox)
     second = upload()
     assert second.code == 0, second.err
@@ -330,8 +330,19 @@ def test_numbers_prove_nothing_in_a_prearchive_session_that_held_others(sandbox,
     assert done.code == 6, done.err
     verification = done.document["verification"]
     assert (verification["level"], verification["ok"]) == ("none", None)
-    assert done.document["counts"]["verified"] == 0
+    assert done.document["counts"]["verified"] == 5, "the other series"
     assert "held other files before" in done.document["error"]["message"]
+
+
+def test_in_a_prearchive_session_of_others_new_files_count(sandbox, upload, exam, elsewhere, tmp_path):
+    """Other instances of the first series are there, and another series; all of ours are new."""
+    other = others_of(exam, tmp_path / "other", series=3)
+    assert upload("--prearchive", directory=other.directory, env=elsewhere).code == 0
+    for _ in range(2):
+        done = upload("--prearchive")
+        assert done.code == 0, done.err
+        assert done.document["verification"]["levels"] == {"counted": 10}
+        assert len(done.document["verification"]["extra"]) == 1
 
 
 def test_a_cut_file_in_the_prearchive_is_noticed(sandbox, upload, exam):

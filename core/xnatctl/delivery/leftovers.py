@@ -7,7 +7,7 @@ not keep this run from being complete. A person decides: finish the earlier uplo
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.journal import Journal
@@ -29,7 +29,7 @@ def count_staged(
     ref: PrearchiveRef,
     items: Sequence[UploadItem],
     *,
-    fresh: bool,
+    before: Mapping[str, int] | None,
     exact: bool,
 ) -> Comparison:
     """Count a prearchive session with what earlier runs sent there and this one does not, see `verify_staged`.
@@ -39,7 +39,8 @@ def count_staged(
     left = journal.left()
     unclear = any(item.outcome in (Outcome.SENDING, Outcome.AMBIGUOUS) for item in left)
     besides = journal.besides(ref.path)
-    comparison = verify_staged(client, ref, items, fresh=fresh and not unclear, exact=exact, besides=besides)
+    before = None if unclear else before
+    comparison = verify_staged(client, ref, items, before=before, exact=exact, besides=besides)
     if comparison.verification.ok:
         journal.prove(item.name for item in left if item.outcome.delivered and item.uri == ref.path)
     return comparison

@@ -6,6 +6,7 @@ that is not sent again was looked for now: its file is what it was, and its plac
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from xnatctl.model.sequences import select
 from xnatctl.xnat import direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.importing import ImportUri
+from xnatctl.xnat.prearchive import PrearchiveRow
 
 #: A direct-archive session in one of these takes files, or never will again; in any other the server works on it.
 _AT_REST = frozenset({"RECEIVING", "ERROR"})
@@ -153,7 +155,7 @@ def survey(
         if check.existing is None and not live:
             _refuse_moved(client, check.destination, study)
         warnings.append(
-            f"{len(lost)} files that were delivered before are not on the server any more, or not as this upload "
+            f"{len(lost)} files that were delivered before are no longer on the server, or not as this upload "
             f"delivered them; sending them again (first {items[lost[0]].path})."
         )
     return Ground(
@@ -208,6 +210,21 @@ class CommittedPlaces:
         """What this run asked for did not happen."""
         self._places = self._before
         self._journal.remember(committed="\n".join(sorted(self._places)))
+
+
+def rows_of_others(
+    client: XnatClient, journal: Journal, rows: Sequence[PrearchiveRow]
+) -> dict[str, dict[str, int] | None]:
+    """The rows, by path, that held files before this journal sent to them, with their number by scan if it is known.
+
+    `rows` are those in which nothing of this journal is yet.
+    """
+    joined: dict[str, dict[str, int] | None] = json.loads(journal.before("joined") or "{}")
+    for row in rows:
+        if row.ref.path not in joined:
+            built = row.status in ("READY", "CONFLICT")
+            joined[row.ref.path] = prearchive.scan_file_counts(client, row.ref) if built else None
+    return joined
 
 
 def _is_there(finding: Finding, *, committed: bool, reviewed: bool) -> bool:

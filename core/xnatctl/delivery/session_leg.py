@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from xnatctl.delivery import settle, verify
 from xnatctl.delivery.commit import NotCommitted, commit_row, merged_with_others
@@ -16,7 +18,7 @@ from xnatctl.delivery.leftovers import count_staged
 from xnatctl.delivery.overlap import find_overlap, leave_out
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, helps_again, incomplete
-from xnatctl.delivery.resume import CommittedPlaces, Ground, await_quiet, held, survey
+from xnatctl.delivery.resume import CommittedPlaces, Ground, await_quiet, held, rows_of_others, survey
 from xnatctl.delivery.states import StateView
 from xnatctl.delivery.verifier import SessionVerifier
 from xnatctl.delivery.verify import Comparison
@@ -54,7 +56,7 @@ class SessionLeg:
         self._archived: Sequence[int] = ()
         self._committed = CommittedPlaces(course.journal)
         #: Rows of the prearchive that held files of others before this journal sent to them.
-        self._joined: Collection[str] = ()
+        self._joined: Mapping[str, Mapping[str, int] | None] = {}
         #: True once what was sent was compared with the archive.
         self.compared = False
         self.report = course.report
@@ -94,12 +96,12 @@ class SessionLeg:
         self._archived = ground.archived
         # A direct archive makes the session from the first file on; any other upload when it is committed.
         made = self._made or (check.direct and plan.placement is Placement.ARCHIVE)
-        foreign = {row.ref.path for row in check.rows if row.tag == self._study and not self._is_mine(row)}
-        self._joined = foreign | set(filter(None, journal.before("joined").split("\n")))
+        foreign = [row for row in check.rows if row.tag == self._study and not self._is_mine(row)]
+        self._joined = rows_of_others(self._client, journal, foreign)
         self._course.begin(
             was_there="yes" if self._was_there else "",
             made="yes" if made else "",
-            joined="\n".join(sorted(self._joined)),
+            joined=json.dumps(self._joined),
             study=self._study,
         )
         left = journal.open(plan.items, ground.proven, there=there)
@@ -337,15 +339,15 @@ class SessionLeg:
     def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef, of: Sequence[UploadItem]) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""
         exact = bool(self._verify and self._verify.options.get("exact"))
-        how = {"fresh": ref.path not in self._joined, "exact": exact}
+        before = self._joined.get(ref.path, {})
         settle.build(self._client, ref, self._course.clockwork, self._runtime.tell)
-        comparison = count_staged(self._client, self._journal, ref, of, **how)
+        comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
         if missing := verify.short_series(comparison.verification, of):
             self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
             settle.build(self._client, ref, self._course.clockwork, self._runtime.tell)
-            comparison = count_staged(self._client, self._journal, ref, of, **how)
+            comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
         return comparison
 
     # verifying
@@ -356,19 +358,15 @@ class SessionLeg:
 
     def _verifier(self, check: Preflight | None = None) -> SessionVerifier | None:
         """None when the plan asks for no verification. Without `check` nothing is sent again."""
-        stage = self._verify
-        if stage is None:
+        if self._verify is None:
             return None
-        replaces = self._plan.overwrite is Overwrite.DELETE or self._made
+        resend = partial(self._send_again, check) if check is not None else None
+        replaces = self._policy is Overwrite.DELETE
 
         def may_resend(item: UploadItem) -> bool:
-            return check is not None and (replaces or not self._journal.skipped(item))
+            return replaces or not self._journal.skipped(item)
 
-        def resend(items: Sequence[UploadItem]) -> None:
-            assert check is not None
-            self._send_again(check, items)
-
-        return SessionVerifier(self._course, stage, resend=resend, may_resend=may_resend)
+        return SessionVerifier(self._course, self._verify, resend=resend, may_resend=may_resend)
 
     def _delivered(self, *, staged: bool = False) -> Sequence[UploadItem]:
         """What the server says it has, all or what is not archived yet; the rest is reported on its own."""

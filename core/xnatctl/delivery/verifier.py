@@ -30,8 +30,8 @@ class SessionVerifier:
     """Compares the items of one session.
 
     `stage` is the stage of the plan, with the options `checksum` and `exact`. `resend` sends items again and archives
-    them; it raises what keeps them from it. `may_resend` says of an item whether that would replace nothing but what
-    this upload put there.
+    them, and raises what keeps them from it; None when nothing can be sent again. `may_resend` says of an item whether
+    that would replace nothing but what this upload put there.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SessionVerifier:
         course: Course,
         stage: Stage,
         *,
-        resend: Callable[[Sequence[UploadItem]], None],
+        resend: Callable[[Sequence[UploadItem]], None] | None,
         may_resend: Callable[[UploadItem], bool],
     ) -> None:
         self._course = course
@@ -56,8 +56,8 @@ class SessionVerifier:
         self._course.tell(EventKind.VERIFYING, state="comparing")
         comparison = self._compare(session_id, items, was_there=was_there)
         places = array("I", (place for place in comparison.suspects if self._may_resend(items[place])))
-        if places and not self._course.pause.stopped:
-            self._send_again(comparison, places)
+        if places and self._resend is not None and not self._course.pause.stopped:
+            self._send_again(comparison, places, self._resend)
             comparison = self._compare(session_id, items, was_there=was_there)
             # What is stored in yet another size now is accepted when the next run finds it unchanged.
             still = [place for place in comparison.suspects if self._may_resend(items[place])]
@@ -93,7 +93,9 @@ class SessionVerifier:
             known = self._sums[item.path] = bytes.fromhex(content_hash(item, "md5"))
         return known.hex()
 
-    def _send_again(self, comparison: Comparison, places: Sequence[int]) -> None:
+    def _send_again(
+        self, comparison: Comparison, places: Sequence[int], resend: Callable[[Sequence[UploadItem]], None]
+    ) -> None:
         items = select(comparison.items, places)
         first = next(d for d in comparison.verification.differences if d.path == items[0].path)
         self._course.warn(
@@ -101,7 +103,7 @@ class SessionVerifier:
             f"which {first.message})."
         )
         self._journal.send_again((comparison.items[place], comparison.stored_as(place)) for place in places)
-        self._resend(items)
+        resend(items)
         self._course.tell(EventKind.VERIFYING, state="comparing")
 
     def conclude(self, comparison: Comparison) -> None:

@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from xnatctl.delivery.judgement import (
@@ -37,6 +38,7 @@ from xnatctl.model.words import counted
 from xnatctl.xnat import prearchive
 from xnatctl.xnat.client import XnatClient
 
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 #: Differences that name one instance, which the next run sends again.
 DOUBTFUL: Final = frozenset({"missing", "remapped", "size", "checksum"})
 
@@ -266,7 +268,7 @@ def verify_staged(
     ref: PrearchiveRef,
     items: Sequence[UploadItem],
     *,
-    fresh: bool = True,
+    before: Mapping[str, int] | None = _NOTHING,
     exact: bool = False,
     besides: int = 0,
 ) -> Comparison:
@@ -276,44 +278,45 @@ def verify_staged(
     is compared.
 
     XNAT names a scan by its Series Number, and shows no UIDs here; where numbers do not tell the series apart, only
-    the total is compared. Without `fresh` the row held other files before: too few are a difference, enough prove
-    nothing, and `ok` is None.
+    the total is compared. `before` is the number of files of each scan before the upload, None when it is not known:
+    where the number did not grow by that of the items, it proves nothing, and `ok` is None.
     """
     sizes = prearchive.scan_file_sizes(client, ref)
     local = by_series(items)
-    verification = Verification(level=Level.COUNTED if fresh else Level.NONE)
-    short = set[str]()
+    verification = Verification()
     numbers = [series.number for series in local]
-    if not besides and len(set(numbers)) == len(numbers) and set(numbers) <= set(sizes):
-        for series in local:
-            found = _compare_staged(series.held, sizes.pop(series.number), series.uid, fresh=fresh)
-            verification.differences += found
-            short.update(series.uid for _ in found)
+    groups: list[_Staged] = []
+    known = set(numbers) <= set(sizes) or set(numbers) >= set(sizes)
+    if not besides and known and len(set(numbers)) == len(numbers):
+        for one in local:
+            was = None if before is None else before.get(one.number, 0)
+            found = sizes.pop(one.number, ())
+            groups.append(_Staged(items=one.held, numbers=one.numbers, sizes=found, was=was, uid=one.uid))
         verification.extra = [
             Difference(kind="extra", message=f"scan {scan} is on the server, but its series is not on disk")
             for scan in sizes
         ]
     else:
         every = array("q", (size for some in sizes.values() for size in some))
-        verification.differences += _compare_staged(items, every, "", fresh=fresh, besides=besides)
-        short.update(series.uid for series in local if verification.differences)
+        was = None if before is None else sum(before.values())
+        groups.append(_Staged(items=items, numbers=range(len(items)), sizes=every, was=was, besides=besides))
+    findings = bytearray([Finding.UNDECIDED]) * len(items)
+    undecided = False
+    for group in groups:
+        difference = group.difference()
+        verification.differences += difference
+        if not difference and group.proves:
+            for number in group.numbers:
+                findings[number] = Finding.COUNTED
+        undecided |= not difference and not group.proves
     if exact:
         verification.differences += verification.extra
-    verification.ok = False if verification.differences else True if fresh else None
-    verification.limits = [_STAGED if fresh else _JOINED]
-    findings = bytearray([Finding.UNDECIDED]) * len(items)
-    for one in local:
-        if fresh and one.uid not in short:
-            for number in one.numbers:
-                findings[number] = Finding.COUNTED
+    verification.ok = False if verification.differences else None if undecided else True
     comparison = Comparison(items=items, findings=findings, verification=verification)
     verification.levels = _by_level(comparison.levels)
+    verification.level = Level.NONE if undecided else Level.COUNTED
+    verification.limits = [_JOINED] if undecided else [_STAGED]
     return comparison
-
-
-def _by_level(levels: Iterable[Level]) -> dict[str, int]:
-    numbers = Counter(levels)
-    return {str(level): numbers[level] for level in LEVELS if numbers[level]}
 
 
 _STAGED: Final = "The prearchive lists no SOP Instance UIDs: its files could only be counted."
@@ -323,19 +326,40 @@ _JOINED: Final = (
 )
 
 
-def _compare_staged(
-    items: Sequence[UploadItem], sizes: Sequence[int], series: str, *, fresh: bool, besides: int = 0
-) -> Sequence[Difference]:
-    expected, found = len(items) + besides, len(sizes)
-    if found < expected or (found > expected and fresh):
-        before = f" and {besides} that were sent before and are not part of this upload" if besides else ""
-        message = f"{len(items)} instances on disk{before}, {counted(found, 'file')} on the server"
-        return [Difference(kind="count", message=message, series_instance_uid=series, expected=expected, found=found)]
-    if fresh and (short := _too_short(items, sizes, besides)):
-        message = f"at least {counted(short, 'file')} on the server lost data: fewer bytes than their content has"
-        whole = expected - short
-        return [Difference(kind="size", message=message, series_instance_uid=series, expected=expected, found=whole)]
-    return ()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Staged:
+    """Items and the sizes of the files among which they should be.
+
+    `was` files were there before the upload, and `besides` were delivered by it and are not among the items.
+    """
+
+    items: Sequence[UploadItem]
+    numbers: Sequence[int]
+    sizes: Sequence[int]
+    was: int | None
+    uid: str = ""
+    besides: int = 0
+
+    @property
+    def proves(self) -> bool:
+        """True when there are as many new files as items."""
+        return self.was is not None and len(self.sizes) - self.was == len(self.items) + self.besides
+
+    def difference(self) -> list[Difference]:
+        """What shows that something is missing, damaged, or not ours."""
+        expected, found = len(self.items) + self.besides, len(self.sizes)
+        if found < expected or (found > expected and self.was == 0):
+            others = (
+                f" and {self.besides} that were sent before and are not part of this upload" if self.besides else ""
+            )
+            message = f"{len(self.items)} instances on disk{others}, {counted(found, 'file')} on the server"
+        elif self.was == 0 and (short := _too_short(self.items, self.sizes, self.besides)):
+            message = f"at least {counted(short, 'file')} on the server lost data: fewer bytes than their content has"
+            found = expected - short
+        else:
+            return []
+        kind = "count" if found == len(self.sizes) else "size"
+        return [Difference(kind=kind, message=message, series_instance_uid=self.uid, expected=expected, found=found)]
 
 
 def _too_short(items: Sequence[UploadItem], sizes: Sequence[int], besides: int) -> int:
@@ -344,6 +368,11 @@ def _too_short(items: Sequence[UploadItem], sizes: Sequence[int], besides: int) 
         return 0
     least = sorted([*map(least_size, items), *[0] * besides])
     return sum(1 for size, bound in zip(sorted(sizes), least, strict=True) if size < bound)
+
+
+def _by_level(levels: Iterable[Level]) -> dict[str, int]:
+    numbers = Counter(levels)
+    return {str(level): numbers[level] for level in LEVELS if numbers[level]}
 
 
 def short_series(verification: Verification, items: Sequence[UploadItem]) -> Sequence[UploadItem]:
