@@ -5,27 +5,18 @@ structlog is imported only when somebody asked for a log. Without `configure`, `
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import os
-import re
 import sys
 import threading
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote, quote_plus
 
-#: Shorter secrets would blank out half of every line.
-_SHORTEST = 4
-_MASK = "[secret]"
+from xnatctl.redaction import redact, register_secret
 
-#: What may be in a line although nobody registered it: a session that the server has just opened.
-_UNREGISTERED = re.compile(
-    r"(?i)((?:JSESSIONID|XNAT_CSRF)=\\?\"?|(?:authorization|cookie)[\"']?\s*[:=,]\s*(?:b?[\"'])?(?:basic\s+|bearer\s+)?)"
-    r"[^\s\"',;)\]\\]+"
-)
+__all__ = ["configure", "get", "quieten", "redact", "register_secret", "wanted"]
 
 #: Talkative libraries, and the lowest level that they may say with -vv. Below it httpcore shows cookies, pydicom values
 #: of patients' tags and pynetdicom data sets.
@@ -37,37 +28,7 @@ _LIBRARIES = {
     "keyring": logging.WARNING,
 }
 
-_secrets: set[str] = set()
-_lock = threading.Lock()
 _sink: _Sink | None = None
-
-
-def register_secret(secret: str, username: str | None = None) -> None:
-    """From now on neither the secret nor its encodings get into a log: percent, JSON, Python, base64, HTTP Basic."""
-    forms = set()
-    if username is not None:
-        forms |= _base64(f"{username}:{secret}")
-    if len(secret) >= _SHORTEST:
-        forms |= _base64(secret)
-        raw = secret.encode("utf-8", "surrogateescape")  # a variable need not be UTF-8
-        forms |= {secret, quote(raw), quote(raw, safe=""), quote_plus(raw)}
-        forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-    with _lock:
-        _secrets.update(forms)
-
-
-def _base64(text: str) -> set[str]:
-    raw = text.encode("utf-8", "surrogateescape")
-    return {encode(raw).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
-
-
-def redact(text: str) -> str:
-    """The text with every registered secret masked, longest first, and whatever looks like a session cookie."""
-    with _lock:
-        known = sorted(_secrets, key=len, reverse=True)
-    for secret in known:
-        text = text.replace(secret, _MASK)
-    return _UNREGISTERED.sub(rf"\1{_MASK}", text)
 
 
 def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

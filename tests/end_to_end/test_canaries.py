@@ -179,7 +179,7 @@ def test_of_a_server_that_repeats_them(everything, patient, sandbox):
         ("/direct-archive", 500, "plain", "tar"), ("/projects/DEMO", 500, "xnat", "tar"),
     ):  # fmt: skip
         fault = {"match": {"path": path}, "action": "status", "status": status, "page": page, "text": SAID}
-        sandbox.faults.load([{**fault, "times": 30}])
+        sandbox.faults.load([fault])
         done = everything(*upload, "--mode", mode, "-o", "json")
         assert done.code, done.out
     sandbox.faults.end()
@@ -242,3 +242,174 @@ def test_of_names_of_files_labels_and_resources_in_the_log(hasty, alice, sandbox
         text = log.read_text()
         assert any(name in text for name in named.values()) is wanted, leaks(named, {"log": log.read_bytes()})
         assert {"run-started", "run-done"} <= {json.loads(line)["event"] for line in text.splitlines()}
+
+
+ECHO = "no {password} for {basic} of {session}: {cut} {quoted} {spelled} {patient}"
+
+
+@pytest.fixture
+def echoing(wire_server, everything):
+    """A server (or a proxy before one) that answers each import with all that it was sent to log in."""
+    import html
+
+    def words(headers):
+        basic = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+        return ECHO.format(
+            password=PASSWORD,
+            basic=basic,
+            session=headers.get("Cookie", ""),
+            cut=basic[4:-6],
+            quoted=quote(basic, safe="") + quote(PASSWORD) + PASSWORD[:12],
+            spelled=html.escape(PASSWORD),
+            patient=PATIENT["PatientName"],
+        )
+
+    return wire_server(words)
+
+
+@pytest.fixture
+def wire_server(sandbox):
+    """A proxy in front of the sandbox that spoils answers to imports, as told by `spoil`."""
+    import http.client
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    from urllib.parse import urlsplit
+
+    servers = []
+
+    def start(words):
+        target = urlsplit(sandbox.url)
+
+        class Proxy(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            cookies = set()
+            spoil = staticmethod(lambda handler, text: (400, text.encode(), {}))
+
+            def handle_any(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                Proxy.cookies.add(self.headers.get("Cookie", ""))
+                if "/services/import" in self.path:
+                    status, content, more = Proxy.spoil(self, words(self.headers))
+                    self.answer(status, content, more.items())
+                    return
+                upstream = http.client.HTTPConnection(target.hostname, target.port)
+                upstream.request(self.command, self.path, body, dict(self.headers))
+                reply = upstream.getresponse()
+                content = reply.read()
+                kept = [(k, v) for k, v in reply.getheaders() if k.lower() not in ("content-length", "connection")]
+                self.answer(reply.status, content, kept)
+                upstream.close()
+
+            def answer(self, status, content, headers):
+                self.send_response_only(status)
+                for name, value in headers:
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the library's names
+
+            def log_message(self, *_):
+                """Nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Proxy.url = f"http://127.0.0.1:{server.server_port}"
+        return Proxy
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+OBSERVER = (
+    "from xnatctl.api import hookimpl\n"
+    "@hookimpl\ndef xnatctl_on_event(event):\n"
+    "    with open({path!r}, 'a') as file:\n        print(event.message, dict(event.data), file=file)\n"
+)
+
+
+@pytest.mark.once
+def test_of_secrets_that_a_server_repeats(everything, patient, sandbox, echoing, install, tmp_path):
+    """Whole, cut, quoted, encoded; in bodies, headers, redirects and the place of a session."""
+    upload = ("session", "upload", patient.directory, *NAMES, "--workers", "1", "--mode", "gradual", "--retry-for", "0")
+    observer = install("watcher", OBSERVER.format(path=str(tmp_path / "observed")))
+    spoils = [
+        lambda handler, text: (400, text.encode(), {}),
+        lambda handler, text: (500, b"<html><h3>" + text.encode() + b"</h3></html>", {}),
+        lambda handler, text: (302, b"", {"Location": f"http://alice:{quote(PASSWORD)}@{handler.headers['Host']}/x"}),
+        lambda handler, text: (302, b"", {"Location": f"/{quote(text)};jsessionid=abc?x={quote(PASSWORD)}"}),
+        lambda handler, text: (302, b"", {"Location": f"/patients/{PATIENT['PatientName']}/{PATIENT['PatientID']}"}),
+        lambda handler, text: (200, f"/data/prearchive/projects/{quote(PASSWORD, safe='')}/1/e\r\n".encode(), {}),
+        lambda handler, text: (200, f"/data/prearchive/projects/DEMO/1/{quote(PASSWORD, safe='')}".encode(), {}),
+        lambda handler, text: (200, f"/data/archive/{text.replace('/', '')}".encode(), {}),
+        lambda handler, text: (503, text.encode(), {"Retry-After": PASSWORD.replace(" ", "")}),
+        lambda handler, text: (200, text.encode(), {"Set-Cookie": "other=abcdefgh12345678; Path=/"}),
+    ]
+    for spoil in spoils:
+        echoing.spoil = staticmethod(spoil)
+        for more in ((), ("-o", "json")):
+            assert everything(*upload, *more, "--no-resume", env={"XNAT_URL": echoing.url, **observer}).code in (4, 5)
+        everything("upload", "status", "-o", "json")
+    places = everything.collect()
+    sessions = {cookie.partition("JSESSIONID=")[2].partition(";")[0] for cookie in echoing.cookies} - {""}
+    assert len(sessions) >= 20
+    basic = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    secrets = {"password": PASSWORD, "part": PASSWORD[:12], "basic": basic[6:-8], "cookie": "abcdefgh12345678"}
+    secrets |= {f"session {number}": session for number, session in enumerate(sessions)}
+    found = leaks({**PATIENT, **secrets}, places)
+    assert found == [], [
+        (f, places[f.split(" in ", 1)[1].rsplit(" at ", 1)[0]][int(f.rsplit(" ", 1)[1]) - 150 :][:200])
+        for f in found[:4]
+    ]
+    assert any(b"[secret]" in text for text in places.values())
+    assert any(b"[patient]" in text for text in places.values())
+    assert b"[secret]" in places["observed"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://alice:{0}@xnat.example.org", "https://alice:{0}%40xnat.example.org", "https://alice:a;{0}@host",
+        "https://alice:a?{0}@host", "https://alice:a#{0}@host", "https://alice:12/{0}@host", "https://alice:12?{0}@host",
+        "https://alice%3A{0}%40host", "alice:{0}@host", "https://{0}@host", "https:///alice:{0}@host", "http://[{0}@host",
+        "ftp://alice:{0}@host",
+    ],
+)  # fmt: skip
+def test_of_odd_addresses(xnatctl, tmp_path, url):
+    """A password in a URL is refused, and never repeated: not by the flag, the variable, the profile or the proxy."""
+    secret = "c4n4ry-pw-in-url"
+    address = url.format(secret)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for arguments, env in (
+        (("session", "list", "-P", "DEMO", "--url", address), {}),
+        (("session", "list", "-P", "DEMO"), {"XNAT_URL": address}),
+        (("doctor",), {"XNAT_URL": address}),
+        (("config", "show"), {"XNAT_URL": address}),
+        (("config", "show", "-o", "json", "--url", address), {}),
+        (("config", "set-profile", "odd", "--url", address), {}),
+        (("auth", "status", "-v", "--log-file", tmp_path / "log"), {"XNAT_URL": address}),
+        (("session", "list", "-P", "DEMO"), {"XNAT_URL": "http://127.0.0.1:9", "HTTP_PROXY": address, "NO_PROXY": ""}),
+    ):
+        done = xnatctl(*arguments, env={"XNAT_USER": "alice", "XNAT_PASS": "x", **env})
+        assert "Traceback" not in done.err
+        assert secret not in done.out + done.err, (arguments, done.out, done.err)
+    assert leaks({"secret": secret}, written(tmp_path)) == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("password", ["e", "at", "DEM", "DEMO", "data", "admin"])
+def test_of_secrets_that_are_words(xnatctl, sandbox, exam, password):
+    """A short or common password does not destroy what is printed, and a failure is still understood."""
+    sandbox.state.users["alice"].password = password
+    env = {"XNAT_URL": sandbox.url, "XNAT_USER": "alice", "XNAT_PASS": password}
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=env)
+    assert done.code == 0, done.err
+    report = done.document
+    assert report["destination"]["project"] == "DEMO"
+    assert report["destination"]["session"] == "e"
+    assert "instances" in xnatctl("session", "upload", exam.directory, *NAMES, env=env).out

@@ -17,6 +17,7 @@ from xnatctl.cli.console import one_line, say, wants_color
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.model.commands import reach
 from xnatctl.model.document import Extent
+from xnatctl.redaction import longest, redact_output, reveal
 
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
@@ -89,6 +90,7 @@ class App:
         settings = resolve(self.flags())
         for user, secret in settings.secrets():
             log.register_secret(secret, user)
+        reveal([settings.username.value or ""])
         reach(server=self._flags_of(settings))
         return settings
 
@@ -327,9 +329,12 @@ class _Pieces(io.StringIO):
         written = super().write(text)
         if self.tell() > self._MUCH:
             self._app.rendered = True
-            write_out(self.getvalue())
+            # A secret that goes on in the next piece is not printed by halves.
+            text, kept = redact_output(self.getvalue()), max(512, longest())
+            write_out(text[:-kept])
             self.seek(0)
             self.truncate()
+            super().write(text[-kept:])
         return written
 
 
@@ -339,7 +344,7 @@ def write_out(text: str) -> None:
     Raises XnatctlError when it cannot be written: a full disk.
     """
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(redact_output(text))
         sys.stdout.flush()
     except OSError as error:
         # Python would complain once more at exit; give it somewhere to write.

@@ -31,6 +31,7 @@ from xnatctl.model.commands import again
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
+from xnatctl.redaction import redact, reveal
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
@@ -110,6 +111,7 @@ def attempt(upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Repor
     What a plugin prints meanwhile goes to stderr: it must not stand beside the document.
     """
     request = upload.request
+    reveal([request.destination.project, request.destination.subject, request.destination.session])
     nothing = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )
@@ -203,7 +205,16 @@ def _tell(app: App, event: Event) -> None:
         write = log.get().debug if event.kind is EventKind.ITEM_DONE else log.get().info
         message = {"message": event.message} if event.message else {}
         write(str(event.kind), **message, data={k: v for k, v in event.data.items() if k not in _DISPLAY})
-    app.registry.tell(event)
+    app.registry.tell(_without_secrets(event))
+
+
+def _without_secrets(event: Event) -> Event:
+    """An event whose words hold no secret; observers print and store them."""
+    reason = event.data.get("reason")
+    if not event.message and not isinstance(reason, str):
+        return event
+    data = {**event.data, "reason": redact(reason)} if isinstance(reason, str) else event.data
+    return replace(event, message=redact(event.message or ""), data=data)
 
 
 def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:

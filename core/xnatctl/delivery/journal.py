@@ -20,6 +20,7 @@ from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef
 from xnatctl.model.sequences import kept, select
+from xnatctl.redaction import redact
 
 _UPSERT: Final = """
 INSERT INTO items (name, path, size, mtime_ns, ctime_ns, device, inode, digest, run, outcome, reason, uri, attempts)
@@ -257,7 +258,7 @@ class Journal:
                 items.append((item, states.taken(number)))
                 remembered = states.hear(number, outcome)
                 said = outcome.reason or outcome.note
-                reason = encode(said) if said is not None else None
+                reason = encode(redact(said)) if said is not None else None
                 resource, digest = states.resource(number), states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))

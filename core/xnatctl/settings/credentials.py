@@ -77,6 +77,8 @@ class CredentialChain:
             self._ended = credential  # being asked again means that it did not hold
             self._request = replace(self._request, username=credential.username)
         self._register(credential.secret, credential.username)
+        if credential.kind == "token":
+            self._register(credential.username, None)  # the alias is half of the token
         self.given = credential
         return credential
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from xnatctl.errors import ConfigError
 from xnatctl.plugin.specs import Option
@@ -120,6 +121,18 @@ class Settings:
             if token:
                 alias, _, secret = str(token).partition(":")
                 yield alias, secret or str(token)
+                yield None, alias
+        for user, secret in map(_userinfo, (self.flags.url, os.environ.get("XNAT_URL"), self.profile.get("url"))):
+            if secret:
+                yield user, secret
+                yield unquote(user), unquote(secret)
+
+
+def _userinfo(url: object) -> tuple[str, str]:
+    """User and password that stand in a URL all the same, where they are refused."""
+    before, at, _ = unquote(str(url or "")).rpartition("@")
+    user, _, secret = before.rpartition("://")[2].partition(":")
+    return (user, secret) if at else ("", "")
 
 
 def resolve(flags: Flags) -> Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from xnatctl.errors import ConfigError
 
@@ -17,17 +17,17 @@ def server_url(text: str, origin: str) -> str:
     `origin` says where the text comes from. Raises ConfigError, and never shows a text that may hold a password.
     """
     stripped = text.strip()
-    shown = "" if "@" in stripped else f": {stripped!r}"
+    if "@" in unquote(stripped):  # also behind / ? # and ;, which a password may hold, and encoded
+        raise ConfigError(
+            f"The URL of {origin} holds a user name or password; a URL ends up in logs and listings.",
+            hint="Take it out of the URL, and use --username with --password-stdin, or XNAT_USER and XNAT_PASS.",
+        )
+    shown = f": {stripped!r}"
     try:
         parts = urlsplit(stripped)
         port = parts.port
     except ValueError:
         raise ConfigError(f"The URL of {origin} cannot be understood{shown}.", hint=_HINT) from None
-    if "@" in parts.netloc:
-        raise ConfigError(
-            f"The URL of {origin} holds a user name or password; a URL ends up in logs and listings.",
-            hint="Take it out of the URL, and use --username with --password-stdin, or XNAT_USER and XNAT_PASS.",
-        )
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or _has_blank(stripped):
         raise ConfigError(f"The URL of {origin} is not one of an http or https server{shown}.", hint=_HINT)
     if parts.query or parts.fragment:

@@ -54,16 +54,15 @@ def normalise_server(server: str) -> str:
     Raises UsageError for anything that is not http or https, or that carries a user name.
     """
     text = server.strip()
+    if "@" in unquote(text):  # also behind / ? #, which in a password end the host, and encoded
+        raise UsageError("A server URL must not hold a user name or password.", hint="Use --username, or XNAT_USER.")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise UsageError("The server URL is not a URL.", hint="Write it like https://xnat.example.org.") from None
-    if parts.username is not None:
-        raise UsageError("A server URL must not hold a user name or password.", hint="Use --username, or XNAT_USER.")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        shown = "The server URL" if "@" in text else repr(text)  # user:password@host without a scheme
-        raise UsageError(f"{shown} is not a server URL.", hint="Write it like https://xnat.example.org.")
+        raise UsageError(f"{text!r} is not a server URL.", hint="Write it like https://xnat.example.org.")
     host = parts.hostname if ":" not in parts.hostname else f"[{parts.hostname}]"
     netloc = host if port is None else f"{host}:{port}"
     path = parts.path.rstrip("/")
@@ -105,7 +104,7 @@ def proxy_for(server: str) -> ProxyAddress | None:
         port = proxy.port
     except ValueError:
         raise _unusable(parts.scheme) from None
-    if proxy.scheme != "http" or not proxy.hostname:
+    if proxy.scheme != "http" or not proxy.hostname or "@" in f"{proxy.path}{proxy.query}{proxy.fragment}":
         raise _unusable(parts.scheme)
     host = proxy.hostname if ":" not in proxy.hostname else f"[{proxy.hostname}]"
     return ProxyAddress(

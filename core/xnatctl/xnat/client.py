@@ -23,6 +23,7 @@ import xnatctl
 from xnatctl import log
 from xnatctl.errors import NotXnat, ServerError
 from xnatctl.plugin.protocols import Body, Credential
+from xnatctl.redaction import register_cookie
 from xnatctl.xnat import cookies as cookie_lines
 from xnatctl.xnat import replies
 from xnatctl.xnat.addresses import check_path, normalise_server, proxy_for, readable, segment, url_path
@@ -104,6 +105,8 @@ class XnatClient:
         self._aborted = False
         self._login: Login | None = None
         self._proxy = proxy_for(self.server)
+        if self._proxy is not None:
+            log.register_secret(self._proxy.password, self._proxy.username)
         context = None
         if self.server.startswith("https:") or cert is not None:
             # httpx honours SSL_CERT_FILE and SSL_CERT_DIR.
@@ -348,6 +351,9 @@ class XnatClient:
             if body is not None:
                 body.close()  # a source that was not read to its end closes its files now
         given = cookie_lines.received(answer.cookies, self._context)
+        for name, value in given.items():
+            if value and name != cookie_lines.EXPIRATION:
+                register_cookie(value)
         reply = Reply(status=answer.status, headers=answer.headers, content=content, fed=fed, discreet=self.discreet)
         return reply, given
 

@@ -6,7 +6,7 @@ from http.client import BadStatusLine, IncompleteRead, UnknownProtocol
 
 from xnatctl.errors import ConnectionFailed, TransportError
 from xnatctl.xnat.addresses import ProxyAddress
-from xnatctl.xnat.replies import tidy
+from xnatctl.xnat.replies import foreign
 from xnatctl.xnat.sockets import ConnectError, Exchange, Halted
 
 
@@ -43,7 +43,7 @@ def _reason(error: Exception) -> str:
             return "what it says is not HTTP/1.1"
         case IncompleteRead():
             return "a piece of the answer is short or garbled"
-    return tidy(str(error)) or type(error).__name__
+    return foreign(str(error)) or type(error).__name__
 
 
 def _hint(reason: str, *, proxied: bool) -> str:

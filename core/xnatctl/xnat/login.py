@@ -16,6 +16,7 @@ from xnatctl import log
 from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.plugin.protocols import Credential
+from xnatctl.redaction import register_cookie
 from xnatctl.xnat.addresses import is_loopback
 from xnatctl.xnat.cookies import SESSION, is_same_session, is_token, session_timeout
 from xnatctl.xnat.replies import LOGIN_HINT, Reply, browser_login, error_for
@@ -137,6 +138,8 @@ class Login:
         if ":" in credential.username:
             raise UsageError("A user name for XNAT must not hold a colon.")
         reply, cookies = client.probe("POST", _PATH, {}, basic=(credential.username, credential.secret))
+        if reply.status == 200 and is_token(reply.text.strip()):
+            register_cookie(reply.text.strip())
         _check(reply, client.server, credential)
         if SESSION not in cookies:
             # A proxy that strips cookies; the token is in the body as well (1.1).

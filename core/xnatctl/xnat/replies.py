@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote
 
 from xnatctl.errors import (
     AuthenticationError,
@@ -22,12 +23,15 @@ from xnatctl.errors import (
     XnatctlError,
 )
 from xnatctl.model.commands import command
+from xnatctl.redaction import redact_foreign
 from xnatctl.xnat.rows import Feed
 
 #: Longest text of a server that goes into a message.
 _LONGEST = 300
 #: As much is kept of an answer that is read as it comes (bytes), so that a login page is recognised.
 _BEGINNING = 65536
+#: User name and password in a URL.
+_USER = re.compile(r"((?:\A|:)//)[^/]*@")
 _HEADING = re.compile(r"<h3>(.*?)</h3>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<[^>]*>")
@@ -56,6 +60,11 @@ def tidy(text: str) -> str:
     plain = _CONTROL.sub(" ", unescape(_TAGS.sub(" ", text)))
     plain = " ".join(plain.split()).rstrip(".")
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
+
+
+def foreign(text: str) -> str:
+    """`tidy`, without secrets: also those that were written with entities, or that end where the text is cut."""
+    return redact_foreign(tidy(redact_foreign(text)))
 
 
 class Incoming:
@@ -132,8 +141,8 @@ class Reply:
         text = self.content[:_BEGINNING].decode("utf-8", "replace")
         for pattern in (_HEADING, _TITLE):
             if self.is_html and (match := pattern.search(text)):
-                return self.discreet(tidy(match.group(1)))
-        return "" if self.is_html else self.discreet(tidy(text[: 4 * _LONGEST]))
+                return self.discreet(foreign(match.group(1)))
+        return "" if self.is_html else self.discreet(foreign(text[: 4 * _LONGEST]))
 
 
 def read_body(
@@ -239,8 +248,7 @@ def browser_login(reply: Reply) -> bool:
 
 def _redirect(reply: Reply, server: str) -> NotXnat:
     """A redirect is an answer for browsers (contract xnat-api 1.4)."""
-    # Without what follows the question mark: a single-sign-on gateway puts the state of a login there.
-    target = tidy(reply.headers.get("location", "") or reply.text).partition("?")[0]
+    target = _target(reply)
     message = f"{server} redirects to {target or 'nowhere'}."
     hint = (
         "Use that address as the URL if it is the server's own. If it is a page for logging in (single sign-on), "
@@ -256,6 +264,15 @@ def _redirect(reply: Reply, server: str) -> NotXnat:
     elif target.rstrip("/").endswith(("/setup", "Unconfigured.vm")):
         message, hint = f"{server} is not set up yet.", "Ask the administrator to finish the site setup."
     return NotXnat(message, hint=hint, status=reply.status)
+
+
+def _target(reply: Reply) -> str:
+    """Where a redirect leads, without user name and password, and without what follows the path.
+
+    A single-sign-on gateway puts the state of a login there, and XNAT the session (`;jsessionid=`).
+    """
+    target = re.split("[?#;]", reply.headers.get("location", "") or reply.text[:_BEGINNING], maxsplit=1)[0]
+    return reply.discreet(foreign(unquote(_USER.sub(r"\1", target))))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

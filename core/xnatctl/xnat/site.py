@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, ServerError
 from xnatctl.xnat.addresses import url_path
 from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.replies import tidy, whole_number
+from xnatctl.xnat.replies import foreign, whole_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +43,8 @@ def version(client: XnatClient) -> Version:
     text = str(document.get("version", "")) if isinstance(document, dict) else ""
     numbers = re.match(r"\D{0,40}([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})(?![0-9])", text[:100])
     if numbers is None:
-        raise NotXnat(f"{client.server} does not say which version of XNAT it is (it says {tidy(text[:100])!r}).")
-    return Version(text=tidy(text[:100]), tuple=tuple(int(piece) for piece in numbers.group(1).split(".")))
+        raise NotXnat(f"{client.server} does not say which version of XNAT it is (it says {foreign(text[:100])!r}).")
+    return Version(text=foreign(text[:100]), tuple=tuple(int(piece) for piece in numbers.group(1).split(".")))
 
 
 def checksums_enabled(client: XnatClient) -> bool | None:

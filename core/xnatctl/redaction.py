@@ -1,0 +1,167 @@
+"""Masks secrets in every text that leaves the process: output, log, journal, events, crash file.
+
+Each secret is registered when it becomes known, with the forms in which others write it. A peer may repeat a secret
+cut or in pieces, so its texts are masked more strictly (`redact_foreign`) where they come in; what goes out is masked
+once more.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+MASK = "[secret]"
+#: Shorter secrets are masked in texts of a peer only, as whole words: elsewhere they would blank out half of each line.
+_SHORTEST = 4
+#: In our own output, secrets from this length on are masked anywhere, shorter ones as whole words.
+_LONG = 8
+#: Of a form of a secret as many characters in a row give it away.
+_PIECE = 10
+#: Session cookies of one run that are remembered: a server may send a new one with each answer.
+_COOKIES = 128
+
+#: What may be in a text although nobody registered it: a session that the server has just opened.
+_UNREGISTERED = re.compile(
+    r"(?i)((?:JSESSIONID|XNAT_CSRF)=\\?\"?|(?:authorization|cookie)[\"']?\s*[:=,]\s*(?:b?[\"'])?(?:basic\s+|bearer\s+)?)"
+    r"[^\s\"',;)\]\\]+"
+)
+_SIGNS = ("jsessionid", "xnat_csrf", "authorization", "cookie")
+#: By these words of XNAT a failure is classified (contract xnat-import 3.2); as a secret they give nothing away there.
+_OURS = frozenset(
+    {
+        "concurrent", "data", "dicom", "file", "from", "implementation", "importer", "not", "object", "read", "same",
+        "sends", "supported", "the", "unable", "unknown",
+    }
+)  # fmt: skip
+
+_lock = threading.Lock()
+_secrets: set[str] = set()
+_short: set[str] = set()
+_cookies: OrderedDict[str, None] = OrderedDict()
+_open: set[str] = set()
+_known: tuple[str, ...] = ()
+
+
+def register_secret(secret: str, username: str | None = None) -> None:
+    """From now on neither the secret nor its encodings leave: percent, HTML, JSON, Python, CSV, base64, HTTP Basic."""
+    forms = set()
+    if username is not None and secret:
+        forms |= _base64(f"{username}:{secret}")
+    if len(secret) >= _SHORTEST:
+        forms |= _base64(secret) | _written(secret)
+    with _lock:
+        if secret and len(secret) < _SHORTEST:
+            _short.add(secret)
+        _secrets.update(forms | {quote(form, safe="") for form in forms})
+        _sort()
+
+
+def register_cookie(value: str) -> None:
+    """A cookie that a server has set; the part after a dot names a node of it."""
+    with _lock:
+        for form in (value, value.partition(".")[0]):
+            if len(form) >= _LONG and form not in _cookies:
+                _cookies[form] = None
+        while len(_cookies) > _COOKIES:
+            _cookies.popitem(last=False)
+        _sort()
+
+
+def reveal(words: Iterable[str]) -> None:
+    """Words that the user named openly (a user name, a label): as a secret, they stay readable in our own output."""
+    with _lock:
+        _open.update(word for word in words if word)
+
+
+def _sort() -> None:
+    global _known
+    _known = tuple(sorted({*_secrets, *_cookies}, key=len, reverse=True))
+
+
+def _written(secret: str) -> set[str]:
+    raw = secret.encode("utf-8", "surrogateescape")  # a variable need not be UTF-8
+    percent = {quote(raw), quote(raw, safe=""), quote_plus(raw)}
+    percent |= {re.sub("%..", lambda code: code.group().lower(), form) for form in percent}
+    escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    doubled = {secret.replace('"', '""'), secret.replace("'", "''")}
+    return {secret, *percent, *escaped, *doubled, html.escape(secret), html.escape(secret, quote=False)}
+
+
+def _base64(text: str) -> set[str]:
+    raw = text.encode("utf-8", "surrogateescape")
+    return {encode(raw).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
+
+
+def longest() -> int:
+    """Length of the longest form of a secret, in characters."""
+    return len(_known[0]) if _known else 0
+
+
+def redact(text: str) -> str:
+    """The text with every registered secret masked, longest first, and whatever looks like a session cookie."""
+    for form in _known:
+        if form in text:
+            text = text.replace(form, MASK)
+    return _without_unregistered(text)
+
+
+def redact_output(text: str) -> str:
+    """The same for our own output: a short secret is masked as a whole word only, and not where it is an open word."""
+    for form in _known:
+        if form not in text or form in _open:
+            continue
+        if len(form) >= _LONG:
+            text = text.replace(form, MASK)
+        else:
+            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", MASK, text)
+    return _without_unregistered(text)
+
+
+def redact_foreign(text: str) -> str:
+    """The same for a text of a server, proxy or receiver: also pieces of secrets, and short ones as whole words."""
+    for form in _known:
+        if form.lower() in _OURS:
+            continue
+        if form in text:
+            text = text.replace(form, MASK)
+        if len(form) > _PIECE:
+            text = _without_pieces(text, form)
+        text = _without_stump(text, form)
+    for form in _short:
+        if form.lower() not in _OURS:
+            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", MASK, text)
+    return _without_unregistered(text)
+
+
+def _without_pieces(text: str, form: str) -> str:
+    """Without runs of characters of a form that are long enough to give it away."""
+    for start in range(len(form) - _PIECE + 1):
+        piece = form[start : start + _PIECE]
+        at = text.find(piece)
+        while at >= 0:
+            end, place = at + _PIECE, start + _PIECE
+            while end < len(text) and place < len(form) and text[end] == form[place]:
+                end, place = end + 1, place + 1
+            text = text[:at] + MASK + text[end:]
+            at = text.find(piece, at + len(MASK))
+    return text
+
+
+def _without_stump(text: str, form: str) -> str:
+    """Without the beginning of a form at the very end, where a text was cut."""
+    end = text.rstrip(".\u2026 ")
+    for length in range(min(len(form) - 1, _PIECE), 3, -1):
+        if end.endswith(form[:length]):
+            return end[: len(end) - length] + MASK + text[len(end) :]
+    return text
+
+
+def _without_unregistered(text: str) -> str:
+    low = text.lower()
+    return _UNREGISTERED.sub(rf"\1{MASK}", text) if any(sign in low for sign in _SIGNS) else text
