@@ -1,4 +1,4 @@
-"""Files whose content is not on this disk: links and pointers of git-annex, pointers of Git LFS."""
+"""Files whose content is not on this disk: links and pointers of git-annex, pointers of Git LFS and iCloud."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from functools import lru_cache
 #: No pointer is larger (git-annex: 32 KiB, its first line; LFS: 1 KiB).
 MOST = 32 * 1024
 #: What fetches the content.
+ICLOUD = "brctl download"
 ANNEX, _LFS = "git annex get", "git lfs pull"
 _LFS_POINTER = re.compile(rb"version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/v")
 #: As a pointer file, and as a link on file systems that have none.
 _ANNEX_POINTER = re.compile(rb"(?:/annex/objects/[^\0\n]+(?:\n|\Z)|[^\0\n]{0,4096}/annex/objects/[^\0\n]+\n?\Z)")
+#: The placeholder of an evicted file.
+_ICLOUD_NAME = re.compile(r"(?:^|(?<=[/\\]))\.([^/\\]+)\.icloud\Z")
 _STORE = "/annex/objects/"
 
 
-def pointer_command(head: bytes, size: int) -> str | None:
+def pointer_command(head: bytes, size: int, path: str) -> str | None:
     """The command that fetches the content of a pointer file, None when it is none; `head`: its first 512 bytes."""
     if size > MOST:
         return None
+    if head.startswith(b"bplist00") and _ICLOUD_NAME.search(path):
+        return ICLOUD
     if _ANNEX_POINTER.match(head):
         return ANNEX
     return _LFS if size < 1024 and _LFS_POINTER.match(head) else None
@@ -29,7 +34,9 @@ def pointer_command(head: bytes, size: int) -> str | None:
 def fetch(command: str, full: str) -> str:
     """Why a file cannot be read whose content is elsewhere; `full` is its path."""
     folder, name = os.path.split(full)
-    if command == ANNEX:
+    if command == ICLOUD:
+        name = _ICLOUD_NAME.sub(r"\1", name)
+    if command in (ANNEX, ICLOUD):
         command = f"{command} {shlex.quote(f'./{name}' if name.startswith('-') else name)}"
     return f"its content is not on this disk; fetch it with: cd {shlex.quote(folder)} && {command}"
 

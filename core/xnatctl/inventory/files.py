@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xnatctl.inventory.absent import fetch, pointer_command
+from xnatctl.inventory.absent import ICLOUD, fetch, pointer_command
 from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.elements import Read
 from xnatctl.inventory.names import why_hidden
@@ -85,13 +85,14 @@ class _Files(Gatherer):
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
         shown = self._prefix + path
         dicom = is_dicom(read, status.st_size)
+        head = b"" if dicom else read(512)
         hidden = None if self.takes_hidden or dicom else why_hidden(path)
+        command = pointer_command(head, status.st_size, path)
+        if command is not None and (hidden is None or command == ICLOUD):  # which begins with a dot itself
+            self.cannot_read(path, fetch(command, full))
+            return
         if hidden is not None:
             self.exclude(path, hidden)
-            return
-        head = b"" if dicom else read(512)
-        if (command := pointer_command(head, status.st_size)) is not None:
-            self.cannot_read(path, fetch(command, full))
             return
         self.keep(path)
         item = UploadItem(

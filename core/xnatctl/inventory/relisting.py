@@ -95,6 +95,6 @@ def _may_be_dicom(path: str, full: str) -> bool:
         return hidden_part(path) is None
     return (
         is_dicom(lambda count, offset=0: head[offset : offset + count], status.st_size)
-        or pointer_command(head, status.st_size) is not None
+        or pointer_command(head, status.st_size, path) is not None
         or packer_at(full) is not None
     )

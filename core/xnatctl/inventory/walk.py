@@ -190,7 +190,7 @@ class _Collector(Gatherer):
 
     def _take_other(self, path: str, source: Source, status: os.stat_result, head: bytes) -> None:
         """A file that is not DICOM."""
-        if (command := pointer_command(head, status.st_size)) is not None:
+        if (command := pointer_command(head, status.st_size, path)) is not None:
             self.cannot_read(path, fetch(command, source.path))
             return
         hidden = why_hidden(path)
@@ -276,7 +276,7 @@ class _Collector(Gatherer):
             return
         if header is not None:
             self._add(path, source, size, status, header)
-        elif (command := pointer_command(read(512), size)) is not None:
+        elif (command := pointer_command(read(512), size, path)) is not None:
             self.cannot_read(path, not_packed(command))
         else:
             self.exclude(path, why_hidden(path) or "not DICOM")

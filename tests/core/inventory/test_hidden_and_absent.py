@@ -187,15 +187,17 @@ def test_links_and_pointers_without_content(exam: Any, scan: Any) -> None:
     (folder / "-I6").symlink_to("../../.git/modules/sub/annex/objects/aa/bb/K/K")
     (folder / "I7").symlink_to("I 3")
     (folder / "I8").write_bytes(b"../.git/annex/objects/aa/bb/K/K")  # where links cannot be made
+    (folder / ".I9.dcm.icloud").write_bytes(b"bplist00\xd4\1\2\3")
     (folder / "about.txt").write_text("See /annex/objects/ for what is there.\nAnd more.\n")
     (folder / "nowhere").symlink_to("nothing")
     found = scan(str(exam.directory))
     assert len(found.items) == len(exam.instances) + (scan is scan_files)
     said = unreadable(found)
-    assert set(said) == {f"T1/{name}" for name in ("I 3", "I4", "I5", "-I6", "I7", "I8")}
+    assert set(said) == {f"T1/{name}" for name in ("I 3", "I4", "I5", "-I6", "I7", "I8", ".I9.dcm.icloud")}
     assert fetching(said["T1/I4"]) == f"cd {folder} && git annex get I4"
     assert fetching(said["T1/I 3"]) == f"cd {folder} && git annex get 'I 3'"
     assert fetching(said["T1/-I6"]) == f"cd {folder} && git annex get ./-I6"
+    assert fetching(said["T1/.I9.dcm.icloud"]) == f"cd {folder} && brctl download I9.dcm"
     assert fetching(said["T1/I5"]) == f"cd {folder} && git lfs pull"
     assert reasons(found)["T1/nowhere"] == "symbolic link to nothing"
     assert any(note.startswith("1 symbolic link leads to nothing, first T1/nowhere") for note in found.notes)
