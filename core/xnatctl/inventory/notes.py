@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 
-def pixel_notes(paths: Sequence[str]) -> tuple[str, ...]:
+def pixel_notes(count: int, first: str) -> tuple[str, ...]:
     """A word on images without Pixel Data: by its lengths, a file that was cut off exactly there is whole."""
-    if not paths:
+    if not count:
         return ()
-    images = "1 file is an image" if len(paths) == 1 else f"{len(paths)} files are images"
-    return (f"{images} without Pixel Data, first {paths[0]}: compare with the original if that is unexpected.",)
+    images = "1 file is an image" if count == 1 else f"{count} files are images"
+    return (f"{images} without Pixel Data, first {first}: compare with the original if that is unexpected.",)
 
 
 def patient_warnings(patients: Mapping[str, Collection[str]]) -> tuple[str, ...]:

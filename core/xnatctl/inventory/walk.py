@@ -156,7 +156,7 @@ class _Collector(Gatherer):
         self._packed: set[str] = set()
         self._unsent: set[str] = set()
         self._named: dict[str, int] = {}
-        self._without_pixels: list[str] = []
+        self._without_pixels, self._first_without = 0, ""
         self._links = Links()
         self._notes: list[str] = []
         self._not_entered: set[str] = set()
@@ -340,7 +340,8 @@ class _Collector(Gatherer):
             tail=header.tail,
         )
         if header.lacks_pixels:
-            self._without_pixels.append(path)
+            self._without_pixels += 1
+            self._first_without = self._first_without or path
         number = self._known.add(header.sop_instance_uid)
         if number == len(self._places):
             self._places.append(self._items.add(item, (header.study_instance_uid, header.series_instance_uid)))
@@ -375,7 +376,7 @@ class _Collector(Gatherer):
             invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
             warnings=patient_warnings(self._patients),
-            notes=(*self._notes, *pixel_notes(self._without_pixels), *self.link_notes()),
+            notes=(*self._notes, *pixel_notes(self._without_pixels, self._first_without), *self.link_notes()),
             files_seen=self.seen,
             patients=self._patients,
             begun=self._begun,
