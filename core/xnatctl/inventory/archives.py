@@ -89,7 +89,10 @@ def kind_of(path: str) -> str | None:
         if name in (None, ZIP, TAR, PROGRAM):
             return None if name == PROGRAM else name
         if name not in COMPRESSORS or name not in _TARS:
-            raise Refused(f"{path} is packed by {name}, which is not read here.", hint="Unpack it first.")
+            raise Refused(
+                f"{path} is a packed file ({name}) that xnatctl does not read.",
+                hint="Unpack it, and name the directory.",
+            )
         with refusing_damage(path):
             first = Stream(_unpacked(file.fileno(), _TARS[name])).peek(HEAD)
     if not tars.is_tar(first):

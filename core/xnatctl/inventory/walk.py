@@ -305,7 +305,8 @@ class _Collector(Gatherer):
                 self.cannot_read(link.path, f"hard link to {link.target}, which is not in the archive file")
         if nowhere:
             some = f"{counted(len(nowhere), 'symbolic link')} of {archive}"
-            self._notes.append(f"{some} lead to nothing that is in it, first {nowhere[0]}: nothing is sent for them.")
+            lead = "leads" if len(nowhere) == 1 else "lead"
+            self._notes.append(f"{some} {lead} to nothing that is in it, first {nowhere[0]}.")
 
     def _path_of(self, name: str) -> str:
         path = name

@@ -94,8 +94,9 @@ def ends_as_zip(tail: bytes, size: int) -> bool:
     place = _find_end(tail)
     if place is None:
         return False
-    length, offset = struct.unpack_from("<II", tail, place + 12)
-    count = struct.unpack_from("<H", tail, place + 10)[0]
+    disk, first, here, count, length, offset = struct.unpack_from("<HHHHII", tail, place + 4)
+    if 0 < disk < 0xFFFF and first <= disk and here <= count:
+        return True  # the last part of one that was split
     if 0xFFFFFFFF in (length, offset):
         return tail[place - 20 : place - 16] == _LOCATOR64
     position = size - len(tail) + place

@@ -254,6 +254,14 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "stored zip": lambda data: make_zip({"x": data}, method=zipfile.ZIP_STORED),
     "program": lambda data: b"MZ" + bytes(3000) + make_zip({"x": data}),
 }
+
+
+def last_part(data: bytes) -> bytes:
+    """The second of two parts of a zip file."""
+    place = data.index(b"PK\x05\x06")
+    return data[len(data) // 2 : place + 4] + struct.pack("<2H", 1, 1) + data[place + 8 :]
+
+
 FOREIGN = {
     "7z": b"7z\xbc\xaf\x27\x1c" + bytes(600),
     "rar": b"Rar!\x1a\x07\x01\0" + bytes(600),
@@ -266,6 +274,7 @@ FOREIGN = {
     "iso": bytes(0x8001) + b"CD001" + bytes(600),
     "dmg": b"\1" * 900 + b"koly\0\0\0\4" + bytes(504),
     "split zip": b"PK\x07\x08" + make_zip({"x": b"x" * 900})[:-40],
+    "last part of a split zip": last_part(make_zip({"x": bytes(range(256)) * 99, "y": b"x"})),
     "cut zip": make_zip({"x": b"x" * 900})[:-40],
     "self-extracting 7z": b"MZ" + bytes(200_000) + b"7z\xbc\xaf\x27\x1c" + bytes(600),
     "shell archive": b"#!/bin/sh\ntail -n +3 $0 | tar xz\nexit\n" + gzip.compress(b"x" * 900),
@@ -292,7 +301,7 @@ def test_packed_dicom_is_found_at_any_depth(images, tmp_path, outer, inner):
 @pytest.mark.parametrize("foreign", FOREIGN)
 @pytest.mark.parametrize("outer", [None, "gzip", "zip", "tar"])
 def test_what_no_one_can_look_into_may_hold_dicom(tmp_path, foreign, outer):
-    if foreign == "dmg" and outer in ("gzip", "zip"):
+    if foreign in ("dmg", "last part of a split zip") and outer in ("gzip", "zip"):
         pytest.skip("what tells it stands at its end")
     path = tmp_path / "x"
     path.write_bytes((PACKERS[outer] if outer is not None else bytes)(FOREIGN[foreign]))
