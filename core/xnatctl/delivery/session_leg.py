@@ -22,7 +22,7 @@ from xnatctl.delivery.resume import CommittedPlaces, Ground, await_quiet, held, 
 from xnatctl.delivery.states import StateView
 from xnatctl.delivery.verifier import SessionVerifier
 from xnatctl.delivery.verify import Comparison
-from xnatctl.errors import NotArchived
+from xnatctl.errors import NotArchived, NotFound
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
@@ -336,7 +336,16 @@ class SessionLeg:
             session = self._archive(check, importer, uri.ref, items)
             self.report.state, self.report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
 
-    def _build_and_count(self, importer: SessionImporter, ref: PrearchiveRef, of: Sequence[UploadItem]) -> Comparison:
+    def _build_and_count(
+        self, importer: SessionImporter, ref: PrearchiveRef, items: Sequence[UploadItem]
+    ) -> Comparison:
+        """Have the server count a row. Raises NotArchived when somebody takes the row away meanwhile."""
+        try:
+            return self._count_staged(importer, ref, items)
+        except NotFound as error:
+            raise settle.gone(self._client, ref) from error
+
+    def _count_staged(self, importer: SessionImporter, ref: PrearchiveRef, of: Sequence[UploadItem]) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""
         exact = bool(self._verify and self._verify.options.get("exact"))
         before = self._joined.get(ref.path, {})

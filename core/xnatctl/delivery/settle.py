@@ -67,7 +67,7 @@ def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Em
     while True:
         row = prearchive.get_row(client, ref)
         if row is None:
-            raise _gone(client, ref)
+            raise gone(client, ref)
         if row.status == "READY":
             return
         if row.status in ("CONFLICT", "ERROR"):
@@ -152,7 +152,8 @@ def leftovers(client: XnatClient, target: ArchiveTarget) -> tuple[PrearchiveRef,
     return tuple(row.ref for row in rows)
 
 
-def _gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
+def gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
+    """The error for a row that left the prearchive while it was being settled."""
     return NotArchived(
         f"The session {ref.folder} is no longer in the prearchive of {client.server}: "
         "somebody archived, moved or deleted it while it was being uploaded.",
