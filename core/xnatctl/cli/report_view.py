@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +136,8 @@ def _report_lines(report: Report) -> Iterable[str]:
     else:
         yield _headline(report)
         yield from _studies(report)
-    yield from _bad_items(report.items)
+    differing = {entry.message for entry in report.verification.differences if entry.kind in ("size", "checksum")}
+    yield from _bad_items(report.items, differing)
     yield from _noted(report.items)
     yield from _differences(report)
     yield from _extra(report)
@@ -224,15 +225,18 @@ def _studies(report: Report) -> Iterable[str]:
         yield f"... and {len(report.studies) - _LISTED} more studies; -o json lists all."
 
 
-def _bad_items(items: Sequence[ReportItem]) -> Iterable[str]:
-    """What did not arrive, by reason; what was not tried comes last, because something else is the cause."""
+def _bad_items(items: Sequence[ReportItem], differing: Container[str | None] = ()) -> Iterable[str]:
+    """What did not arrive, by reason; what was not tried comes last, because something else is the cause.
+
+    `differing` are the reasons of those that are there with other content.
+    """
     groups: dict[tuple[Outcome, str | None], list[str]] = {}
     for item in items:
         if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED):
             groups.setdefault((item.outcome, item.reason), []).append(item.path)
     ordered = sorted(groups.items(), key=lambda group: group[0][0] is Outcome.PLANNED)
     for (outcome, reason), paths in ordered[:_LISTED]:
-        what = "not sent" if outcome is Outcome.PLANNED else str(outcome)
+        what = "not sent" if outcome is Outcome.PLANNED else "differs" if reason in differing else str(outcome)
         number = f"{len(paths)} files, " if len(paths) > 1 else ""
         yield f"{what}: {number}{_some(paths)}" + (f" ({reason})" if reason else "")
     if rest := sum(len(paths) for _, paths in ordered[_LISTED:]):

@@ -99,8 +99,8 @@ class SessionVerifier:
         items = select(comparison.items, places)
         first = next(d for d in comparison.verification.differences if d.path == items[0].path)
         self._course.warn(
-            f"{counted(len(items), 'instance')} on the server may be damaged; sending them again (first {first.path}, "
-            f"which {first.message})."
+            f"{counted(len(items), 'instance')} on the server may be damaged, first {first.path}: it {first.message}. "
+            "Sending again."
         )
         self._journal.send_again((comparison.items[place], comparison.stored_as(place)) for place in places)
         resend(items)

@@ -187,9 +187,9 @@ def _words(finding: Finding, item: UploadItem, size: int) -> tuple[str, str]:
     if finding is Finding.ODD:
         change = "shorter" if size < item.size else "longer"
         by = counted(abs(size - item.size), "byte")
-        return "size", f"is {by} {change} on the server than on disk, unlike the rest of its series"
+        return "size", f"is {by} {change} on the server than on disk, unlike comparable instances"
     if finding is Finding.OTHER:
-        return "checksum", "is of the same size on the server, but its MD5 differs, unlike the rest of its series"
+        return "checksum", "is of the same size on the server, but its MD5 differs, unlike that of comparable instances"
     return "missing", "not found on the server"
 
 
@@ -254,10 +254,11 @@ def _limits(numbers: Mapping[Finding, int], levels: Mapping[Level, int]) -> Iter
 def _of_sums(sums: Sequence[int]) -> Iterator[str]:
     """For how many instances MD5 could decide."""
     decided = sum(1 for sum_ in sums if sum_ != UNKNOWN)
-    yield (
-        f"MD5 could be compared for {decided} of {counted(len(sums), 'instance')}; of the others the server changed "
-        "the size or lists no MD5."
-    )
+    if decided < len(sums):
+        yield (
+            f"MD5 could be compared for {decided} of {counted(len(sums), 'instance')}; of the others the server "
+            "changed the size or lists no MD5."
+        )
 
 
 # the prearchive
