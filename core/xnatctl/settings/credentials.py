@@ -10,6 +10,7 @@ from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import command
 from xnatctl.plugin.guard import guarded
 from xnatctl.plugin.protocols import Credential, CredentialRequest, CredentialSource
+from xnatctl.redaction import reveal
 from xnatctl.settings.profiles import Settings
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class CredentialChain:
         self._register(credential.secret, credential.username)
         if credential.kind == "token":
             self._register(credential.username, None)  # the alias is half of the token
+        else:
+            reveal([credential.username])  # it stays readable when the password is the same word
         self.given = credential
         return credential
 

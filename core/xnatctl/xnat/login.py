@@ -16,7 +16,7 @@ from xnatctl import log
 from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.plugin.protocols import Credential
-from xnatctl.redaction import register_cookie
+from xnatctl.redaction import register_cookie, reveal
 from xnatctl.xnat.addresses import is_loopback
 from xnatctl.xnat.cookies import SESSION, is_same_session, is_token, session_timeout
 from xnatctl.xnat.replies import LOGIN_HINT, Reply, browser_login, error_for
@@ -169,6 +169,7 @@ class Login:
 
     def _accept(self, name: str, credential: Credential, cookies: dict[str, str], *, opened: bool) -> None:
         log.register_secret(cookies[SESSION])
+        reveal([name])
         self._client.set_cookies(cookies)
         self._client.login_name = name
         self._client.session_timeout = session_timeout(cookies)
