@@ -64,8 +64,9 @@ class Answer(Enum):
 class Committed:
     """A row that left the prearchive, and the session that has its label now.
 
-    `confirmed`: the server said that it archived the row, or was seen doing it. Without that the row may have been
-    deleted, and the session may be an older one of the same study.
+    `confirmed`: the server said that it archived the row, was seen doing it, or the session holds all instances of the
+    row and held none before. Without that the row may have been deleted, and the session may be an older one of the
+    same study.
     """
 
     session: SessionInfo
@@ -108,7 +109,11 @@ def commit_row(
             final = answer is not Answer.LOST or call >= _CALLS
             if (left := _await_row_gone(client, ref, clockwork, final=final)) is not None:
                 session = _confirm(client, target, how, answer, clockwork, tell)
-                return Committed(session=session, confirmed=answer is Answer.ARCHIVED or left.archiving)
+                confirmed = answer is Answer.ARCHIVED or left.archiving
+                if not confirmed and how is Commit.APPEND and overlap is not None:
+                    # The session held none of the instances before the call: holding them now shows that it arrived.
+                    confirmed = all(overlap(session).equal)
+                return Committed(session=session, confirmed=confirmed)
         except NotArchived:
             # A session that was made between the look and the call: decide again, once, with that session in view.
             refused += 1
