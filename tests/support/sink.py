@@ -114,7 +114,7 @@ class Sink(BaseHTTPRequestHandler):
             scan = series.rpartition(".")[2]
             for uid in uids:
                 uri = f"/data/experiments/E1/scans/{scan}/resources/1/files/{uid}.dcm"
-                yield {"Name": f"{uid}.dcm", "Size": "1000", "URI": uri, "collection": "DICOM", "digest": ""}
+                yield {"Name": f"{uid}.dcm", "Size": "", "URI": uri, "collection": "DICOM", "digest": ""}
 
     def _catalog(self, scan: str) -> bytes:
         uids = next(uids for series, uids in self.series.items() if series.endswith(f".{scan}"))

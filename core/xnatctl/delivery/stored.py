@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from xnatctl.delivery.judgement import ABSENT, UNSIZED
+from xnatctl.model.index import Index
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Difference
 from xnatctl.model.sequences import places, select
@@ -112,8 +113,9 @@ class _Files:
 
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
-        # By the hashes of scan and path: the texts of 100,000 instances would take 20 MB.
-        self._places: dict[int, int] = {}
+        # Scan and path of each entry as a text, and the place of its instance by the number of the text.
+        self._paths = Index(lambda _: "")
+        self._places = array("I")
         self._entries: dict[str, int] = {}
         self._matched = bytearray()
         self._unplaced = 0
@@ -129,7 +131,8 @@ class _Files:
                 message = f"is stored twice, the second time in scan {scan}"
                 stored.extra.append(Difference(kind="extra", message=message, sop_instance_uid=uid))
             stored.sizes[place] = UNSIZED
-            self._places[hash((scan, unquote(entry.path)))] = place
+            if self._paths.add(f"{scan}/{unquote(entry.path)}") == len(self._places):
+                self._places.append(place)
 
     def take(self) -> Callable[[Mapping[str, str]], None]:
         """The listing begins, perhaps anew after it was cut."""
@@ -137,7 +140,7 @@ class _Files:
         stored.files.clear()
         self._unplaced = 0
         self._matched = bytearray(len(stored.sizes))
-        for place in self._places.values():
+        for place in self._places:
             stored.sizes[place] = UNSIZED
         return self._add
 
@@ -152,9 +155,10 @@ class _Files:
         elif self._scan in self._entries:
             stored = self._stored
             stored.files[self._scan] += 1
-            place = self._places.get(hash((self._scan, unquote(path))))
-            if place is None:
+            number = self._paths.find(f"{self._scan}/{unquote(path)}")
+            if number is None:
                 return
+            place = self._places[number]
             self._matched[place] = 1
             if (size := whole_number(row.get("Size", ""))) is not None:
                 stored.sizes[place] = size
@@ -172,7 +176,7 @@ class _Files:
                 stored.contradictions.append(
                     Difference(kind="contradiction", message=message, expected=entries, found=files)
                 )
-        lost = sum(1 for place in set(self._places.values()) if not self._matched[place])
+        lost = sum(1 for place in set(self._places) if not self._matched[place])
         if lost and not stored.contradictions:
             message = f"the listing of files lacks {counted(lost, 'file')} that the catalogs name"
             stored.contradictions.append(Difference(kind="contradiction", message=message, found=lost))
