@@ -219,6 +219,10 @@ class Interrupted(XnatctlError):
         self.exit_code = 128 + signal_number
 
 
+#: Exit codes that say that nothing was sent.
+BEFORE_SENDING = frozenset({UsageError.exit_code, Refused.exit_code, PluginUnavailable.exit_code})
+
+
 class Signalled(KeyboardInterrupt):
     """SIGTERM or SIGHUP, where it arrives; `Interrupted` is what becomes of it.
 

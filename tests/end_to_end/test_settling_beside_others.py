@@ -18,6 +18,7 @@ STAGED, DIRECT = "1.8.3", "1.8.11"
 NAMES = ("-P", "DEMO", "-S", "s", "-E", "e", "-o", "json")
 ARCHIVE = {"method": "POST", "path": "/services/archive"}
 BUILD = {"method": "POST", "path": "/data/prearchive/"}
+SCANS = {"path": "/prearchive/.*/scans$"}
 
 
 @pytest.fixture
@@ -368,3 +369,33 @@ def test_the_label_that_is_proposed_is_free(
     _, archive = named_commands(report["error"])
     assert xnatctl(*archive, env=alice).code == 0
     assert held(sandbox, "archive", "e_3") == ours.digests
+
+
+@pytest.mark.parametrize("change", ["rename_row", "delete_row", "archive_row"])
+@pytest.mark.parametrize("call", [BUILD, SCANS], ids=["before-the-build", "before-the-count"])
+def test_a_waiting_session_goes_away_before_it_is_counted(
+    xnatctl, sandbox, alice, ours, start, held_up, assert_exactly, call, change
+):
+    """A 404 from there does not end with code 2, which says that nothing was sent; the next run completes it."""
+    sandbox.state.version = STAGED
+
+    def act():
+        words = {"rename_row": ("e", "elsewhere")}.get(change, ("e",))
+        getattr(sandbox.others, change)(*words)
+
+    code, report = held_up(lambda: start(ours.directory), call, act)
+    assert (code, report["counts"]["sent"]) == (6, 8), report["error"]
+    assert "no longer in the prearchive" in report["error"]["message"]
+    assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
+    if change == "rename_row":
+        sandbox.others.delete_row("elsewhere")
+    assert_exactly(sandbox, ours.digests, place="archive", label="e")
+
+
+def test_a_404_after_the_files_were_sent_is_not_the_code_of_nothing_sent(xnatctl, sandbox, alice, ours):
+    sandbox.faults.load([{"match": {"path": "/data/experiments/XNAT"}, "action": "status", "status": 404}])
+    done = xnatctl("session", "upload", ours.directory, *NAMES, env=alice)
+    assert (done.code, done.document["error"]["exit_code"]) == (6, 6), done.err
+    assert imports(sandbox)
+    sandbox.faults.end()
+    assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0

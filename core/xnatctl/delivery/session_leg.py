@@ -339,11 +339,11 @@ class SessionLeg:
     def _build_and_count(
         self, importer: SessionImporter, ref: PrearchiveRef, items: Sequence[UploadItem]
     ) -> Comparison:
-        """Have the server count a row. Raises NotArchived when somebody takes the row away meanwhile."""
+        """Have the server count a row. Raises NotArchived when it cannot, because somebody took it away, say."""
         try:
             return self._count_staged(importer, ref, items)
         except NotFound as error:
-            raise settle.gone(self._client, ref) from error
+            raise settle.uncounted(self._client, ref) from error
 
     def _count_staged(self, importer: SessionImporter, ref: PrearchiveRef, of: Sequence[UploadItem]) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from xnatctl.delivery.existing import ArchiveTarget, compare, elsewhere, find_existing
 from xnatctl.delivery.retry import Pause
-from xnatctl.errors import ConnectionFailed, Interrupted, NotArchived, ServerError, XnatctlError
+from xnatctl.errors import ConnectionFailed, Interrupted, NotArchived, NotFound, ServerError, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.refs import PrearchiveRef
@@ -83,8 +83,8 @@ def _ask_to_build(client: XnatClient, ref: PrearchiveRef, emit: Emit) -> None:
     """Ask once; whatever became of it, the row tells. Raises what is a refusal."""
     try:
         prearchive.build(client, ref)
-    except (ConnectionFailed, ServerError) as error:
-        # 409: "session document locked", somebody builds it at this moment.
+    except (ConnectionFailed, NotFound, ServerError) as error:
+        # 409: "session document locked", somebody builds it at this moment. 404: somebody took it away.
         if isinstance(error, ServerError) and error.status < 500 and error.status not in (409, 429):
             raise not_archived(client, ref, error.message) from error
         say_lost(emit, error)
@@ -150,6 +150,18 @@ def leftovers(client: XnatClient, target: ArchiveTarget) -> tuple[PrearchiveRef,
     """Prearchive rows that hold part of this session after a direct archive."""
     rows = prearchive.find_rows(client, target.project, label=target.session, study_uid=target.study)
     return tuple(row.ref for row in rows)
+
+
+def uncounted(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
+    """The error of a built session whose files the server does not list: it is gone, or receives files again."""
+    row = prearchive.get_row(client, ref)
+    if row is None:
+        return gone(client, ref)
+    return NotArchived(
+        f"{ref.folder} was received, but the server does not list its files, so they cannot be counted: the session is "
+        f"{row.status}.",
+        hint=f"Run the command again. Look before with: {command('prearchive', 'show', *ref.triple)}",
+    )
 
 
 def gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:

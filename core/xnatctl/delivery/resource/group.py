@@ -8,14 +8,11 @@ from collections.abc import Callable, Sequence
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.engine import Crew
 from xnatctl.delivery.resource.leg import ResourceLeg
-from xnatctl.errors import DeliveryIncomplete, JournalError, PluginUnavailable, Refused, UsageError, XnatctlError
+from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, JournalError, UsageError, XnatctlError
 from xnatctl.model.events import Emit
 from xnatctl.model.plan import Stage, StageKind
 from xnatctl.model.report import PlaceState
 from xnatctl.model.sequences import joined
-
-#: Exit codes of a run that sent nothing.
-_BEFORE_SENDING = frozenset({UsageError.exit_code, Refused.exit_code, PluginUnavailable.exit_code})
 
 _Step = Callable[[ResourceLeg, Emit], None]
 
@@ -113,7 +110,7 @@ class ResourceGroup:
             # These say that nothing was sent; here its session was.
             raise (
                 DeliveryIncomplete(errors[0].message, hint=errors[0].hint)
-                if (errors[0].exit_code in _BEFORE_SENDING and not nothing)
+                if (errors[0].exit_code in BEFORE_SENDING and not nothing)
                 else errors[0]
             )
         text = " ".join(f"{leg.report.label}: {leg.error.message}" for leg in failed if leg.error is not None)
