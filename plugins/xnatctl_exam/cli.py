@@ -117,7 +117,7 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
     "--workers",
     type=click.IntRange(min=1),
     default=None,
-    help="Requests at the same time.  [default: 4; with gradual 4 to 16, as the server bears it]",
+    help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
 )
 @click.option(
     "--direct-archive/--prearchive",
@@ -138,7 +138,7 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
     is_flag=True,
     help="Attach packed files that cannot be looked into: you know they hold no DICOM.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would go where; send nothing, log in nowhere.")
+@click.option("--dry-run", is_flag=True, help="Show what would go where, without sending or logging in.")
 @journal_options
 @server_options
 @common_options

@@ -46,7 +46,11 @@ def legal(name: str) -> str:
 def check_label(label: str, flag: str) -> None:
     """Raise UsageError for a label that a person chose and XNAT would not keep."""
     if not is_legal(label):
-        why = "takes digits alone for a key" if _KEY.match(label) else "keeps only letters, digits, _ and - in labels"
+        why = (
+            "takes a label of digits alone for an ID"
+            if _KEY.match(label)
+            else "allows only letters, digits, _ and - in labels"
+        )
         hint = f"Use {legal(label)}." if label else None
         raise UsageError(f"{flag} {label!r} cannot be the label of a resource: XNAT {why}.", hint=hint)
 
@@ -71,8 +75,12 @@ def name_folders(
     for folder, items in folders.items():
         label = chosen.get(folder) or legal(folder)
         if folder not in chosen and label != folder:
-            why = "digits alone would be a key" if _KEY.match(folder) else "labels keep only letters, digits, _ and -"
-            notes.append(f"Folder {folder} becomes resource {label}: in XNAT {why}.")
+            why = (
+                "takes a label of digits alone for an ID"
+                if _KEY.match(folder)
+                else "allows only letters, digits, _ and - in labels"
+            )
+            notes.append(f"Folder {folder} becomes resource {label}: XNAT {why}.")
         asked = folder in chosen or label == folder
         bad = tuple(unreadable.get(folder, ()))
         groups.append(Group(label=label, origin=f"{folder}/", items=tuple(items), asked=asked, unreadable=bad))

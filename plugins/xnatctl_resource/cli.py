@@ -106,7 +106,7 @@ def _place_options(function: Any) -> Any:
     is_flag=True,
     help="Attach packed files that cannot be looked into: you know they hold no DICOM.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing, log in nowhere.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in.")
 @journal_options
 @server_options
 @common_options

@@ -51,7 +51,7 @@ def test_a_cut_file_is_named_and_the_others_arrive(
     named = {item["path"]: item for item in done.document["items"] if item["outcome"] == "invalid"}
     assert named.keys() == {str(each.path.relative_to(own_exam.directory)) for each in (in_pixels, in_header)}
     reason = named[str(in_pixels.path.relative_to(own_exam.directory))]["reason"]
-    assert reason == "damaged: ends 100 bytes too early"
+    assert reason == "damaged: ends 100 bytes before the end of an element"
     assert set(stored(sandbox)) == {record.sop_instance_uid for record in records} - {
         in_pixels.sop_instance_uid,
         in_header.sop_instance_uid,
@@ -63,7 +63,7 @@ def test_a_cut_file_alone_is_not_sent(xnatctl: Any, sandbox: Any, alice: dict[st
     record.path.write_bytes(record.path.read_bytes()[:-1])
     done = xnatctl("session", "upload", record.path, *NAMES, env=alice)
     assert done.code == 5
-    assert "damaged: ends 1 byte too early" in done.err
+    assert "damaged: ends 1 byte before the end of an element" in done.err
     assert sandbox.instances() == []
 
 

@@ -165,6 +165,7 @@ def test_without_the_option_the_refusal_names_it(xnatctl, sandbox, visits, alice
         assert done.code == 7
         assert "--split-studies" in done.document["error"]["hint"]
         assert "visit_2" in done.document["error"]["hint"]
+        assert done.document["error"]["hint"].startswith("--split-studies makes") is (verb == "upload")
     done = xnatctl("session", "upload-exam", visits.directory, *NAMES, "-o", "json", env=alice)
     assert done.code == 7
     assert "session upload --split-studies" in done.document["error"]["hint"]
@@ -621,7 +622,7 @@ def test_each_study_is_compared_with_its_session(
     assert labels_of(done.document) == {s.study_instance_uid: label for label, s in by_number(visits).items()}
     assert done.document["counts"]["verified"] == 18
     table = xnatctl(*verify, env={**env, "XNAT_USER": "bob", "XNAT_PASS": "bob"})  # who may only read
-    assert "3 of 3 sessions like what is on disk: 18 of 18 instances" in table.out
+    assert "3 of 3 sessions hold what is on disk: 18 of 18 instances" in table.out
     fourth = write_study(visits.directory / "0", 4, "20231201")
     short = xnatctl(*verify, "-o", "json", env=env)
     assert short.code == 6, short.err

@@ -356,3 +356,30 @@ def test_a_cut_file_in_the_prearchive_is_noticed(sandbox, upload, exam):
     checked = upload(verb="verify")
     assert checked.code == 6
     assert {d["kind"] for d in checked.document["verification"]["differences"]} == {"size"}
+
+
+def test_a_session_that_waits_for_the_rest_of_its_upload_is_not_missing(sandbox, upload, exam):
+    """A direct archive lists no file before it ends: the report says so, and names the command that finishes it."""
+    damaged = exam.directory / "damaged"
+    damaged.write_bytes(next(iter(exam.instances.values())).path.read_bytes()[:-50])
+    assert upload().code == 5
+    damaged.unlink()
+    checked = upload(verb="verify")
+    assert checked.code == 6
+    assert [entry["kind"] for entry in checked.document["verification"]["differences"]] == ["state"]
+    assert "has not archived the session yet" in checked.document["error"]["message"]
+    assert "session upload" in checked.document["error"]["hint"]
+    assert upload().code == 0
+    assert upload(verb="verify").code == 0
+
+
+def test_only_what_an_upload_can_mend_names_an_upload(sandbox, upload, exam):
+    assert upload().code == 0
+    other_subject = upload("-S", "somebody", verb="verify")
+    assert other_subject.code == 6
+    assert "session upload" not in other_subject.document["error"]["hint"]
+    first = min(exam.instances.values(), key=lambda one: one.path)
+    first.path.rename(exam.directory.parent / "aside")
+    extra = upload("--exact", verb="verify")
+    assert extra.code == 6
+    assert "session upload" not in extra.document["error"]["hint"]

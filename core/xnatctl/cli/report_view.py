@@ -165,13 +165,15 @@ def _headline(report: Report) -> str:
     if report.command == "session verify":
         if report.status is Status.REFUSED or not counts.found:
             return "Nothing was compared."
-        where_found = "on the server" if report.state is PlaceState.UNKNOWN else place
-        text = f"{counts.verified} of {counts.found} instances on disk are {where_found}"
+        where_found = "were found on the server" if report.state is PlaceState.UNKNOWN else f"are {place}"
+        text = f"{counts.verified} of {counts.found} instances on disk {where_found}"
         return f"{text}; {checked(report.verification)}." if counts.verified else f"{text}."
     if report.status is Status.REFUSED or not counts.found or (where.session == "" and not delivered):
         return "Nothing was sent."
     if not counts.sent and counts.skipped == counts.found:
         size = "nothing had to be sent"
+    elif not counts.sent and counts.skipped:
+        size = "nothing new was sent"
     number = counts.verified if compared else delivered
     if not compared and report.state in (PlaceState.ARCHIVED, PlaceState.PREARCHIVE):
         place = f"delivered, {place}"
@@ -195,7 +197,7 @@ def _sessions(report: Report) -> Iterable[str]:
     """Several studies, each a session of its own: all of them, and then each with where it is or why it is not."""
     counts, sessions = report.counts, report.studies
     done = sum(study.status is Status.COMPLETE for study in sessions)
-    verb = "like what is on disk" if report.command == "session verify" else "complete"
+    verb = "hold what is on disk" if report.command == "session verify" else "complete"
     compared = report.command == "session verify" or report.verification.ok is not None
     arrived = counts.verified if compared else counts.sent + counts.skipped
     text = f"{done} of {len(sessions)} sessions {verb}: {arrived} of {counts.found} instances"
@@ -293,6 +295,6 @@ def excluded_lines(excluded: Sequence[Exclusion]) -> Iterable[str]:
     for entry in excluded:
         reason = "duplicate" if entry.reason.startswith("duplicate of ") else entry.reason
         groups.setdefault(reason, []).append(entry.path)
-    yield f"Left out: {len(excluded)}, which are not to be sent."
+    yield f"Skipped {counted(len(excluded), 'file')}:"
     for reason, paths in sorted(groups.items(), key=lambda group: -len(group[1])):
         yield f"  {len(paths)} x {reason}: {_some(paths)}"

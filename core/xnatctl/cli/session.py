@@ -51,7 +51,7 @@ stop the others.
     "--workers",
     type=click.IntRange(min=1),
     default=None,
-    help="Requests at the same time.  [default: 4; with gradual 4 to 16, as the server bears it]",
+    help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
 )
 @click.option(
     "--direct-archive/--prearchive",
@@ -81,7 +81,7 @@ stop the others.
     show_default=True,
     help="How long the server may take to archive the session.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing, log in nowhere.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in.")
 @journal_options
 @server_options
 @common_options

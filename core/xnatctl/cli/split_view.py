@@ -39,7 +39,7 @@ def plans_document(
     first = documents[0]
     stages = len(plans[0].stages)
     summary = [
-        f"Would make {counted(len(plans), 'session')}, one of each study.",
+        f"Would make {counted(len(plans), 'session')}, one for each study.",
         *(document.summary[0] for document in documents),
         "Each of them:",
         *first.summary[1 : 1 + stages],

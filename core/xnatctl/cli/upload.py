@@ -305,6 +305,8 @@ def _one_document(summary: Summary) -> Document:
             f"{counted(len(summary.left), 'file')} of earlier runs ({roots}) not proven to be on the server, "
             "and not part of the latest run."
         )
+    if row["state"] == "incomplete" and row["found"] == row["delivered"]:
+        lines.append("The run ended before the session was complete; upload resume says why.")
     if row["state"] != "complete":
         lines.append(f"Next: {_resume_command(summary)}")
     schema = "xnatctl.upload/1"

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.preflight import readable_project
+from xnatctl.delivery.preflight import DIRECT_ARCHIVE_SINCE, readable_project
 from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.verify import Comparison, Wanted, verify_archived, verify_staged
-from xnatctl.errors import VerificationFailed, XnatctlError
+from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
 from xnatctl.model.words import counted
-from xnatctl.xnat import listing, prearchive
+from xnatctl.xnat import direct_archive, listing, prearchive, site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -42,6 +42,9 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
         report.state, report.uri = PlaceState.PREARCHIVE, rows[0].ref.path
         comparison = _verify_row(client, rows[0], plan)
         report.verification = comparison.verification
+    elif (status := _receiving(client, project, plan)) is not None:
+        comparison = _verify_direct(plan, status)
+        report.verification = comparison.verification
     else:
         report.verification = _all_missing(plan.items)
     report.warnings += [
@@ -65,13 +68,30 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
 
 def _rows(client: XnatClient, project: str, plan: UploadPlan) -> Sequence[PrearchiveRow]:
     """Prearchive rows of the same session; those who may not look there see none."""
-    from xnatctl.errors import PermissionDenied
-
     study = plan.items[0].study_instance_uid
     try:
         return prearchive.find_rows(client, project, label=plan.destination.session, study_uid=study)
     except PermissionDenied:
         return ()
+
+
+def _receiving(client: XnatClient, project: str, plan: UploadPlan) -> str | None:
+    """The status of an unfinished direct archive of the same session; None when there is none, or none may be seen."""
+    if site.version(client).tuple < DIRECT_ARCHIVE_SINCE:
+        return None
+    study = plan.items[0].study_instance_uid
+    try:
+        state = direct_archive.get(client, project, study, plan.destination.session)
+    except PermissionDenied:
+        return None
+    return None if state is None else str(state.get("status") or "RECEIVING")
+
+
+def _verify_direct(plan: UploadPlan, status: str) -> Comparison:
+    """The server lists no file of a direct archive before it is archived."""
+    message = f"the server has not archived the session yet ({status})"
+    verification = Verification(ok=False, differences=[Difference(kind="state", message=message)])
+    return Comparison(items=plan.items, findings=bytearray(len(plan.items)), verification=verification)
 
 
 def _compare_subject(report: Report, session: SessionInfo) -> None:
@@ -122,14 +142,31 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
         )
     if not differences:
         return None
+    if report.uri is None and differences[0].kind == "state":
+        return VerificationFailed(
+            f"{where[0].upper()}{where[1:]} cannot be compared: {differences[0].message}.",
+            hint="An upload of it has not ended. If it was interrupted, or did not deliver every file, finish it with: "
+            f"{_upload(plan)}",
+        )
     if report.uri is None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
         return VerificationFailed(message, hint=f"Upload it with: {_upload(plan)}")
     return VerificationFailed(
         f"{where[0].upper()}{where[1:]} differs from what is on disk: {counted(len(differences), 'difference')}, "
-        f"first: {differences[0].message}.",
-        hint=f"The report names each one; what is missing is sent by: {_upload(plan)}",
+        f"first: {differences[0]}.",
+        hint=_remedy(report, plan),
     )
+
+
+def _remedy(report: Report, plan: UploadPlan) -> str:
+    kinds = {difference.kind for difference in report.verification.differences}
+    if "subject" in kinds:
+        return "Check --subject and --session: an upload to another subject's session is refused."
+    if kinds == {"extra"}:
+        return "The report names what is on the server only. Without --exact it is no difference."
+    if kinds == {"state"}:
+        return "Wait until the server has read the session, then run the same command again."
+    return f"The report names each one. To send what is missing: {_upload(plan)}"
 
 
 def _upload(plan: UploadPlan) -> str:

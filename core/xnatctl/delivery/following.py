@@ -23,6 +23,7 @@ from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import clean_label
 from xnatctl.model.report import Level, PlaceState, StudyReport, Verification, joined
 from xnatctl.model.sequences import grouped, places, select
+from xnatctl.model.words import counted
 from xnatctl.xnat import listing, prearchive, receivers, site
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -246,8 +247,8 @@ class Following:
         differences = study.verification.differences
         label = self._shown(study.session.label) if study.session is not None else ""
         return VerificationFailed(
-            f"Session {label} of project {self._project} does not hold what is on disk: {len(differences)} "
-            f"differences, first: {differences[0].message}.",
+            f"Session {label} of project {self._project} does not hold what is on disk: "
+            f"{counted(len(differences), 'difference')}, first: {differences[0]}.",
             hint="A series import filter or an anonymisation script of the site may have dropped or renamed instances; "
             "the report names each one, and the same command sends what is missing once more.",
         )

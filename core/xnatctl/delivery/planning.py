@@ -169,6 +169,9 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     apart = "Upload each study on its own, from its own directory and under its own label"
     label = request.destination.session
     each = f"makes a session of each: {label}, {label}_2, ..., the earliest first"
+    if request.command == "session verify":
+        apart = "Compare each study on its own, from its own directory and with its own label"
+        each = f"compares each study with its own session: {label}, {label}_2, ..."
     if request.command not in _SPLIT:
         hint = f"{apart}; or send the images with xnatctl session upload --split-studies, which {each}."
     elif not request.settles:

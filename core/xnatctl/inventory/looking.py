@@ -44,13 +44,13 @@ def _notes(inventory: Inventory, *, is_choice: bool) -> list[str]:
     notes = []
     if holding:
         notes.append(
-            f"Packed files are not opened here, and there is DICOM in {_some(holding)}. Unpack each, upload it alone "
-            "with xnatctl session upload, or move it away."
+            f"Packed files among the files are not unpacked, and DICOM is in {_some(holding)}. Unpack such a file, "
+            "upload it on its own with xnatctl session upload, or move it away."
         )
     if unknown:
         known = " If you know that there is none, give --attach-unknown." if is_choice else ""
         notes.append(
-            f"There may be DICOM in {_some(unknown)}, which cannot be looked into. Unpack each, or move it away.{known}"
+            f"There may be DICOM in {_some(unknown)}, which cannot be looked into. Unpack it or move it away.{known}"
         )
     return notes
 

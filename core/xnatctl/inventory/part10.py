@@ -99,9 +99,8 @@ def read_header(read: Read, size: int) -> Header | None:
                 return _header(elements, offset, preamble=True, rest=_rest(read, size, head, end, elements))
         return _parse(read, size, head)
     except Cut as cut:
-        problem = Unreadable(
-            f"damaged: ends {'' if cut.exact else 'at least '}{counted(cut.missing, 'byte')} too early"
-        )
+        least = "" if cut.exact else "at least "
+        problem = Unreadable(f"damaged: ends {least}{counted(cut.missing, 'byte')} before the end of an element")
         problem.certain = _is_certain(head)
         raise problem from None
     except Broken as broken:

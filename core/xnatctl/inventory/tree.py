@@ -30,7 +30,7 @@ def status_of(path: str) -> os.stat_result:
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        raise NotFound(f"There is no file or directory {path}.") from None
+        raise NotFound(f"No such file or directory: {path}") from None
     except OSError as error:
         raise PermissionDenied(f"Cannot look at {path}: {error.strerror}.") from error
     if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):

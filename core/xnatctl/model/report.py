@@ -69,6 +69,9 @@ class Difference:
     expected: int | None = None
     found: int | None = None
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
 
 #: How much is proven, weakest first.
 LEVELS = tuple(Level)

@@ -207,14 +207,14 @@ def test_a_file_is_damaged_wherever_it_is_cut(data: bytes, valid: list[int], wit
             assert isinstance(found, Header), (cut, found)
         else:
             assert isinstance(found, str), (cut, len(data))
-            assert "too early" in found or found.startswith("DICOM without a"), (cut, found)
+            assert "before the end" in found or found.startswith("DICOM without a"), (cut, found)
 
 
 def test_how_much_is_missing() -> None:
     data = meta(EXPLICIT) + b"".join(elements(Writer(), undefined=False))
-    assert read(data[:-1]) == "damaged: ends 1 byte too early"
-    assert read(data[:-64]) == "damaged: ends 64 bytes too early"
-    assert read(data[:-65]) == "damaged: ends at least 1 byte too early"
+    assert read(data[:-1]) == "damaged: ends 1 byte before the end of an element"
+    assert read(data[:-64]) == "damaged: ends 64 bytes before the end of an element"
+    assert read(data[:-65]) == "damaged: ends at least 1 byte before the end of an element"
 
 
 @pytest.mark.parametrize("pad", [b"", bytes(1)])
@@ -229,10 +229,13 @@ def test_a_deflated_data_set_has_an_end(undefined: bool, pad: bytes, with_pydico
     for cut in range(1, len(packed) - 1):
         found = read(start + packed[:cut])
         assert isinstance(found, str), cut
-        assert "too early" in found
+        assert "before the end" in found
         assert streamed(start + packed[:cut]) == found
     for cut in range(1, 64):  # cut first, deflated afterwards
-        assert read(start + deflate(content[:-cut])) == f"damaged: ends {cut} byte{'s' * (cut > 1)} too early"
+        assert (
+            read(start + deflate(content[:-cut]))
+            == f"damaged: ends {cut} byte{'s' * (cut > 1)} before the end of an element"
+        )
     assert "damaged" in str(read(start + packed[:20] + b"\xff\xff\xff" + packed[23:]))
 
 
@@ -376,7 +379,7 @@ def test_a_layout_that_is_known_does_not_hide_a_cut(monkeypatch: pytest.MonkeyPa
 def test_a_preamble_alone(make: Callable[[int], bytes]) -> None:
     for size in range(100, 132):
         found = read(make(size))
-        assert found is None or "too early" in str(found), size
+        assert found is None or "before the end" in str(found), size
 
 
 def test_many_fragments_are_followed_by_their_headers_alone(monkeypatch: pytest.MonkeyPatch) -> None:

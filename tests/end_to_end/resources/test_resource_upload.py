@@ -181,7 +181,7 @@ def test_without_checksums_sizes_are_compared_and_content_is_not_taken_on_trust(
     # Somebody who has not sent these files cannot know what they hold.
     stranger = upload(session, "BIDS", tree, env=elsewhere)
     assert stranger.code == 7
-    assert "no checksum tells more" in stranger.document["error"]["message"]
+    assert "no checksum to compare" in stranger.document["error"]["message"]
     assert on_disk("BIDS") == contents(tree)
 
 
@@ -198,7 +198,7 @@ IMPOSSIBLE = [
     (("R", "PATH", "-P", "DEMO"), 2, "SESSION, LABEL and PATH"),
     (("e", "R", "PATH", "-P", "DEMO", "--subject", "s"), 2, "LABEL and PATH"),
     (("e", "R", "PATH", "-P", "DEMO", "--scan", "4", "--project-level"), 2, "exclude each other"),
-    (("e", "R", "nowhere", "-P", "DEMO"), 2, "no file or directory"),
+    (("e", "R", "nowhere", "-P", "DEMO"), 2, "No such file or directory"),
     (("e", "R", "EMPTY", "-P", "DEMO"), 2, "no file to send"),
     (("e", "R", "PATH", "-P", "DEMO", "--mode", "tar"), 2, "carries dicom files"),
 ]

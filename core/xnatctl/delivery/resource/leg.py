@@ -34,9 +34,9 @@ _REPLACE = "To replace them, add --overwrite to resource upload; session upload-
 _NAMED = 5
 _WORDS = {
     Match.ABSENT: "not on the server",
-    Match.SIZE: "of another size on the server",
-    Match.CHECKSUM: "of other content on the server",
-    Match.ALIKE: "of the same size on the server, where no checksum tells more",
+    Match.SIZE: "has another size on the server",
+    Match.CHECKSUM: "has other content on the server",
+    Match.ALIKE: "has the same size on the server, which lists no checksum to compare",
 }
 #: What a comparison proves.
 _FINDINGS = {Match.SAME: Finding.SAME, Match.ALIKE: Finding.EQUAL}
@@ -114,7 +114,7 @@ class ResourceLeg:
             elif match is Match.HALF:
                 self._halves.add(item.name)
             elif match is not Match.ABSENT and not self._send.overwrite:
-                message = f"is there already, {_WORDS[match]}"
+                message = _WORDS[match]
                 in_the_way.append(Difference(kind="exists", message=message, path=item.path))
         self.left = marked(self._send.items, (not proven for proven in self._proven))
         if in_the_way:
