@@ -38,9 +38,33 @@ class Listing:
         """Everything that was taken, for a plan."""
         return base64.b64encode(self._numbers.tobytes()).decode("ascii")
 
-    @staticmethod
-    def states(text: str) -> dict[int, int]:
-        """The numbers of sizes and times by those of paths."""
-        numbers = array("Q")
-        numbers.frombytes(base64.b64decode(text))
-        return dict(zip(numbers[::2], numbers[1::2], strict=True))
+
+class Earlier:
+    """An earlier listing, asked for its files one by one, in about the order in which they were taken.
+
+    A look costs no memory as long as the order is the same; a dictionary would take more than all else of a file.
+    """
+
+    #: So many files may have vanished between two that are asked for, until a file counts as out of order.
+    _AHEAD: Final = 16
+
+    def __init__(self, text: str) -> None:
+        self._numbers = array("Q")
+        self._numbers.frombytes(base64.b64decode(text))
+        self._count = len(self._numbers) // 2
+        self._next = 0
+        self._passed = array("Q")
+
+    def find(self, key: int) -> int | None:
+        """The state of the file with this key, None where it does not stand where it is expected; see `rest`."""
+        for place in range(self._next, min(self._next + self._AHEAD, self._count)):
+            if self._numbers[2 * place] == key:
+                self._passed.extend(range(self._next, place))
+                self._next = place + 1
+                return self._numbers[2 * place + 1]
+        return None
+
+    def rest(self) -> dict[int, int]:
+        """The states of the files that were not found, by their keys."""
+        places = (*self._passed, *range(self._next, self._count))
+        return {self._numbers[2 * place]: self._numbers[2 * place + 1] for place in places}

@@ -11,7 +11,7 @@ from typing import Final
 from xnatctl.errors import XnatctlError
 from xnatctl.inventory.absent import pointer_command
 from xnatctl.inventory.archives import packer_at
-from xnatctl.inventory.listing import Listing, key_of, state_of
+from xnatctl.inventory.listing import Earlier, key_of, state_of
 from xnatctl.inventory.names import hidden_part
 from xnatctl.inventory.part10 import is_dicom
 from xnatctl.inventory.tree import Gatherer, Walk, status_of
@@ -54,6 +54,7 @@ def changes_since(listing: str, root: str, *, follow_symlinks: bool) -> Changes:
             again.file(os.path.basename(root), os.path.abspath(root))
     except XnatctlError:
         pass  # all of it vanished
+    again.finish()
     return Changes(again.appeared, again.changed)
 
 
@@ -62,7 +63,8 @@ class _Again(Gatherer):
 
     def __init__(self, listing: str) -> None:
         super().__init__()
-        self._known = Listing.states(listing)
+        self._known = Earlier(listing)
+        self._late: list[tuple[str, str, int]] = []
         self.appeared: dict[str, str] = {}
         self.changed: dict[str, str] = {}
 
@@ -73,10 +75,24 @@ class _Again(Gatherer):
             return
         if not stat.S_ISREG(status.st_mode):
             return
-        before = self._known.get(key_of(path))
+        before = self._known.find(key_of(path))
         if before is None:
-            self.appeared[path] = full
-        elif before not in (0, state_of(status)):
+            self._late.append((path, full, state_of(status)))
+        else:
+            self._compare(path, full, before, state_of(status))
+
+    def finish(self) -> None:
+        """Compare what did not come in the order of the first listing."""
+        rest = self._known.rest() if self._late else {}
+        for path, full, state in self._late:
+            before = rest.get(key_of(path))
+            if before is None:
+                self.appeared[path] = full
+            else:
+                self._compare(path, full, before, state)
+
+    def _compare(self, path: str, full: str, before: int, now: int) -> None:
+        if before not in (0, now):
             self.changed[path] = full
 
 

@@ -84,3 +84,26 @@ def test_a_single_file(exam: Any, tmp_path: Path, packed: bool) -> None:
     with path.open("ab") as file:
         file.write(b"\0\0")
     assert again(listing, path) == ([], [path.name])
+
+
+@pytest.mark.parametrize("order", ["vanished in between", "taken in another order"])
+def test_files_out_of_order_are_neither_new_nor_changed(tmp_path: Path, order: str) -> None:
+    """More files than are looked ahead for are missing, or come late: links to directories are followed last."""
+    root = tmp_path / "tree"
+    for folder in ("a", "b", "c"):
+        (root / folder).mkdir(parents=True)
+        for number in range(60):
+            (root / folder / f"{number:02}").write_bytes(b"x" * 200)
+    listing = scan_path(str(root)).listing
+    if order == "vanished in between":
+        for number in range(10, 50):
+            (root / "b" / f"{number:02}").unlink()
+    else:
+        (root / "a").rename(tmp_path / "tree" / "z")
+        (root / "a").symlink_to("z", target_is_directory=True)
+    (root / "c" / "new").write_bytes(b"y")
+    (root / "c" / "59").write_bytes(b"z" * 300)
+    found = changes_since(listing, str(root), follow_symlinks=False)
+    assert list(found.changed) == ["c/59"]
+    expected = ["c/new"] if order == "vanished in between" else ["c/new", *(f"z/{number:02}" for number in range(60))]
+    assert sorted(found.appeared) == expected
