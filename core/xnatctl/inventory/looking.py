@@ -44,13 +44,14 @@ def _notes(inventory: Inventory, *, is_choice: bool) -> list[str]:
     notes = []
     if holding:
         notes.append(
-            f"Packed files among the files are not unpacked, and DICOM is in {_some(holding)}. Unpack such a file, "
-            "upload it on its own with xnatctl session upload, or move it away."
+            f"Packed files that hold DICOM are not sent: {_some(holding)}. Unpack them, upload them on their own with "
+            "xnatctl session upload, or move them away."
         )
     if unknown:
-        known = " If you know that there is none, give --attach-unknown." if is_choice else ""
+        known = " If you know that they hold no DICOM, add --attach-unknown." if is_choice else ""
         notes.append(
-            f"There may be DICOM in {_some(unknown)}, which cannot be looked into. Unpack it or move it away.{known}"
+            f"Packed files that may hold DICOM and cannot be read are not sent: {_some(unknown)}. Unpack them or move "
+            f"them away.{known}"
         )
     return notes
 
