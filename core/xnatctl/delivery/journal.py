@@ -16,6 +16,8 @@ from typing import Final, Literal
 from xnatctl.delivery.records import Left, Past, Statement, begin_run, encode, set_meta, set_phase, set_verified, stored
 from xnatctl.delivery.states import States, StateView, record_name
 from xnatctl.delivery.store import Store
+from xnatctl.errors import SourceChanged
+from xnatctl.inventory.sources import has_content
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef
@@ -239,6 +241,23 @@ class Journal:
             number = self._states.find(item.path)
             return self._states.digest(number) if number is not None else None
 
+    def is_as_sent(self, item: UploadItem) -> bool:
+        """False when the item no longer has the content that was sent; reads all of it."""
+        with self._lock:
+            number = self._states.find(item.path)
+            name = self._states.name(number) if number is not None else ""
+            digest = self._states.digest(number) if number is not None else None
+        if digest is None and self._store is not None:
+            self.sync()
+            past = self._store.find([name]).get(name)
+            digest = past.digest if past is not None else None
+        if digest is None:
+            return True  # it was not sent
+        try:
+            return has_content(item, digest)
+        except SourceChanged:
+            return False
+
     def record(
         self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False
     ) -> list[tuple[UploadItem, bool]]:
@@ -262,7 +281,7 @@ class Journal:
                 resource, digest = states.resource(number), states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))
-                if resource is None:
+                if resource is None and self._store is not None:
                     states.keep_digest(number, None)  # kept in the file alone
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new

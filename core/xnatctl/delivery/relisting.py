@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 
 from xnatctl.delivery.course import Course
+from xnatctl.delivery.journal import Journal
 from xnatctl.errors import DeliveryIncomplete
 from xnatctl.inventory.relisting import changes_since
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
@@ -51,6 +53,30 @@ class Meanwhile:
         )
 
 
+def _rewritten(items: Iterable[UploadItem], journal: Journal) -> Iterator[str]:
+    """The items whose content is no longer what was sent, although size and modification time are.
+
+    The change time cannot be restored. A backup or chmod moves it as well, so the content decides.
+    """
+    moved: dict[str, bool] = {}
+    for item in items:
+        path = item.source.path
+        if path not in moved:
+            moved.clear()  # members of one archive file follow each other
+            moved[path] = _only_touched(item)
+        if moved[path] and not journal.is_as_sent(item):
+            yield item.path
+
+
+def _only_touched(item: UploadItem) -> bool:
+    try:
+        status = os.stat(item.source.path)
+    except OSError:
+        return False
+    same = status.st_mtime_ns == item.mtime_ns and status.st_ino == item.inode
+    return same and status.st_ctime_ns != item.ctime_ns
+
+
 def changed_meanwhile(course: Course) -> DeliveryIncomplete | None:
     """Name what appeared or changed in the report, and return the error; None when nothing did.
 
@@ -64,6 +90,7 @@ def changed_meanwhile(course: Course) -> DeliveryIncomplete | None:
         follow_symlinks=plan.follow_symlinks,
         everything=any(stage.resource is not None for stage in plan.stages),
     )
+    meanwhile.changed = [*meanwhile.changed, *_rewritten(plan.items, course.journal)]
     report.excluded += meanwhile.others
     course.journal.record(
         [

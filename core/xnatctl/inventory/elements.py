@@ -7,7 +7,6 @@ followed by their headers.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -17,12 +16,10 @@ from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 DEPTH = 32
 #: Bytes of headers and nested sequences that are read, values excluded.
 MOST_READ = 256 * 2**20
-#: Bytes that a deflated data set may inflate to.
-MOST_INFLATED = 16 * 2**30
 #: Bytes of a wanted value.
 _LONGEST = 4096
 _WINDOW = 4096
-_LARGEST_WINDOW = 256 * 1024
+LARGEST_WINDOW = 256 * 1024
 #: Read behind a fragment that was skipped.
 _FRAGMENT_WINDOW = 64
 #: Zero bytes behind the last element of a file without Pixel Data that are taken for padding.
@@ -33,6 +30,12 @@ _ZEROS = "damaged: zeros stand in the place of its last {} bytes"
 #: Float, Double Float and integer Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
 _PIXEL_DATA = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _ROWS = 0x00280010
+#: Pixel Data Provider URL: the pixel data of a JPIP file are elsewhere (PS3.5 A.6).
+_PROVIDER = 0x00287FE0
+#: What editors and text transfers add to a file; no element of a file without Pixel Data begins with it.
+_LINE_ENDS = (b"\n", b"\r\n")
+#: Bytes behind a data set in which the beginning of another file is looked for.
+_BEHIND = 8192
 #: Elements that may stand behind Pixel Data: Digital Signatures Sequence and Data Set Trailing Padding.
 _BEHIND_PIXELS = frozenset((0xFFFAFFFA, 0xFFFCFFFC))
 #: XNAT identifies a session by elements up to this one by default, and copies what follows as it is (contract
@@ -94,7 +97,7 @@ class Elements:
         self._data, self._base = data, base
         self._window, self._least, self._budget = _WINDOW, _WINDOW, MOST_READ
         self._tail_at = 0
-        self.has_rows = self.has_pixels = False
+        self.has_rows = self.has_pixels = self.refers_to_pixels = False
         #: The last tag that `follow` understood.
         self.reached = -1
 
@@ -138,9 +141,11 @@ class Elements:
                 return position
             if self.has_pixels:
                 if tag <= previous or not _may_follow_pixels(tag, vr, implicit=implicit):
+                    check_behind(self._read, position)
                     return position  # bytes behind the data set
             elif tag <= previous:
                 if tag == 0:
+                    check_behind(self._read, position)
                     self._check_zeros(self._size - position, padded=padded)
                     return position
                 self.reached = previous
@@ -186,13 +191,15 @@ class Elements:
                 padded = content.endswith(b"\0\0")
             elif tag == _ROWS:
                 self.has_rows = True
+            elif tag == _PROVIDER:
+                self.refers_to_pixels = True
 
     def _load(self, position: int, count: int) -> int:
         """Have the window begin at `position`, with `count` bytes or all that are left; returns how many are left."""
         left = self._size - position
         if left > 0:
             if self._base and position <= self._base + len(self._data):
-                self._window = min(4 * self._window, _LARGEST_WINDOW)
+                self._window = min(4 * self._window, LARGEST_WINDOW)
                 self._budget -= min(self._window, left)
                 if self._budget < 0:
                     raise Broken(f"its header is longer than {MOST_READ // 2**20} MiB")
@@ -232,15 +239,15 @@ class Elements:
             tags = (struct.pack(f"{self._order}HH", tag >> 16, tag & 0xFFFF) for tag in _BEHIND_PIXELS)
             if any(rest[:4] == tag[: len(rest)] for tag in tags):
                 raise Cut(8 - left)
-        elif any(rest) or (self._order == ">" and left == 1):  # there, one zero byte may begin a tag
-            raise Cut(8 - left)
+        elif rest not in _LINE_ENDS and (any(rest) or (self._order == ">" and left == 1)):
+            raise Cut(8 - left)  # in big endian, one zero byte may begin a tag
 
     def _check_zeros(self, left: int, *, padded: bool) -> None:
         """Zero bytes stand where an element belongs: raise Broken unless they are mere padding.
 
         Copying programs that reserve the space of a file first leave zeros behind when they are interrupted.
         """
-        if padded or self.has_rows or left > _MOST_PADDING:
+        if padded or (self.has_rows and not self.refers_to_pixels) or left > _MOST_PADDING:
             raise Broken(_ZEROS.format(left))
 
     def _is_implicit(self, position: int) -> bool:
@@ -324,65 +331,14 @@ class Elements:
                 raise Cut(position - self._size, exact=False)
 
 
+def check_behind(read: Read, position: int) -> None:
+    """Raise Broken where another DICOM file follows a data set: only the first of them would arrive."""
+    if (place := read(_BEHIND, position).find(b"DICM\x02\0")) >= 128:
+        raise Broken(f"another DICOM file follows, {position + place - 128} bytes in: split the file")
+
+
 def _may_follow_pixels(tag: int, vr: bytes, *, implicit: bool) -> bool:
     """False for trailing bytes that are no element."""
     if tag not in _BEHIND_PIXELS and not 0x7FE00000 <= tag < 0x80000000:
         return False
     return implicit or vr in SHORT or vr in LONG
-
-
-class Inflated:
-    """A deflated data set (PS3.5 A.5) from `start` on, as the bytes that were deflated.
-
-    A reader that goes back makes it begin again.
-    """
-
-    def __init__(self, read: Read, start: int, end: int) -> None:
-        self._source, self._start, self._end = read, start, end
-        self._rewind()
-
-    def _rewind(self) -> None:
-        self._inflater = zlib.decompressobj(-15)
-        self._packed, self._position, self._kept = self._start, 0, b""
-
-    def _more(self) -> bytes:
-        """The next bytes, empty at the end."""
-        while not self._inflater.eof:
-            data = self._inflater.unconsumed_tail
-            if not data:
-                data = self._source(min(_LARGEST_WINDOW, self._end - self._packed), self._packed)
-                self._packed += len(data)
-            try:
-                piece = self._inflater.decompress(data, _LARGEST_WINDOW)
-            except zlib.error:
-                raise Broken("damaged: its deflated data set makes no sense") from None
-            if piece or not data:
-                return piece
-        return b""
-
-    def read(self, count: int, offset: int = 0, /) -> bytes:
-        """See `Read`. Raises Broken for what cannot be inflated."""
-        if offset < self._position:
-            self._rewind()
-        while self._position + len(self._kept) < offset + count:
-            passed = min(offset - self._position, len(self._kept))
-            self._position, self._kept = self._position + passed, self._kept[passed:]
-            if self._position > MOST_INFLATED:
-                raise Broken(f"its deflated data set inflates to more than {MOST_INFLATED // 2**30} GiB")
-            piece = self._more()
-            if not piece:
-                break
-            self._kept += piece
-        begin = offset - self._position
-        return self._kept[begin : begin + count]
-
-    def extent(self) -> int:
-        """How many bytes were deflated. Raises Cut where the deflated stream does not come to its end."""
-        while self._kept or not self._inflater.eof:
-            self._position += len(self._kept)
-            self._kept = self._more()
-            if not self._kept:
-                break
-        if not self._inflater.eof:
-            raise Cut(1)
-        return self._position

@@ -49,9 +49,16 @@ _BEGINNINGS: Final = (
     ("lha", _begins(rb"..-l[hz].-")),
     ("xar", _begins(rb"xar!\0")),
     ("ace", _begins(rb".{7}\*\*ACE\*\*")),
+    ("arj", _begins(rb"\x60\xea..[\x1e-\x60]")),
+    ("stuffit", _begins(rb"SIT!", rb"StuffIt ")),
+    ("zoo", _begins(rb"ZOO [0-9]\.[0-9]{2} Archive\.\x1a")),
+    ("lrzip", _begins(rb"LRZI\0")),
+    ("warc", _begins(rb"WARC/[01]\.")),
     ("squashfs image", _begins(rb"hsqs", rb"sqsh")),
     ("wim image", _begins(rb"MSWIM\0\0\0")),
     ("disk image", _begins(rb"KDMV", rb"QFI\xfb", rb"vhdxfile", rb"conectix")),
+    ("disk image", _begins(rb"(\xeb.\x90|\xe9..).{507}\x55\xaa", rb".{510}\x55\xaaEFI PART", rb".{32}NXSB")),
+    ("ext image", _begins(rb".{1080}\x53\xef[\0-\7]\0")),
     ("HFS image", _begins(rb".{1024}(H\+\0\x04|HX\0\x05)")),
     ("ISO image", _begins(rb".{32769}(CD001|BEA01|NSR0[23])")),
     ("uuencoded text", _begins(rb"begin(-base64)? [0-7]{3} ")),
@@ -71,6 +78,8 @@ def packer_of(head: bytes, size: int | None, tail: Callable[[], bytes] | None = 
         end = tail()
         if end[-512:].startswith(b"koly\0\0\0\x04"):
             return "dmg"
+        if end[-512:].startswith(b"conectix\0\0\0"):
+            return "disk image"
         if zips.ends_as_zip(end, size):
             return ZIP
     return PROGRAM if head.startswith(zips.PROGRAMS) else None
@@ -81,6 +90,7 @@ _IN_PROGRAM: Final = _begins(rb"7z\xbc\xaf\x27\x1c", rb"Rar!\x1a\x07[\0\x01]")
 _IN_SCRIPT: Final = _begins(
     _IN_PROGRAM.pattern, rb"\x1f\x8b\x08", rb"\xfd7zXZ\0", rb"BZh[1-9]1AY&SY", rb"\x28\xb5\x2f\xfd", rb"PK\x03\x04",
     rb"ustar(\0|  \0)", rb"DICM\x02\0",
+    rb"\nbegin(-base64)? [0-7]{3} ",
 )  # fmt: skip
 _OVERLAP: Final = 16
 

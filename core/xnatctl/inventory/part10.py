@@ -13,7 +13,8 @@ import struct
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from xnatctl.inventory.elements import MOST_INFLATED, Broken, Cut, Elements, Inflated, Odd, Read
+from xnatctl.inventory.deflated import MOST_INFLATED, Inflated
+from xnatctl.inventory.elements import Broken, Cut, Elements, Odd, Read, check_behind
 from xnatctl.inventory.layouts import HeadLayouts, RestLayouts
 from xnatctl.inventory.odd_files import ask_pydicom
 from xnatctl.inventory.values import moment, patient_hash, shared_text, shared_uid, text
@@ -198,6 +199,7 @@ def _parse_deflated(inflated: Inflated, elements: dict[int, bytes], offset: int,
     try:
         reader.follow(0, elements, wanted=_WANTED, last=_LAST)
         inflated.extent()
+        check_behind(inflated.source, inflated.end)
     except Odd as odd:
         size = inflated.extent()
         if reader.reached <= _LAST:
@@ -208,7 +210,9 @@ def _parse_deflated(inflated: Inflated, elements: dict[int, bytes], offset: int,
 
 def _lacks_pixels(reader: Elements, elements: dict[int, bytes]) -> bool:
     """Whether an image has no Pixel Data; the class tells one that was cut off before Rows."""
-    return not reader.has_pixels and (reader.has_rows or _IMAGE.match(elements.get(_CLASS, b"")) is not None)
+    if reader.has_pixels or reader.refers_to_pixels:
+        return False
+    return reader.has_rows or _IMAGE.match(elements.get(_CLASS, b"")) is not None
 
 
 #: CR, DX, mammography, intra-oral, CT, ultrasound, MR, Secondary Capture, XA, RF, NM, visible light, PET (PS3.4 B.5).
@@ -253,9 +257,19 @@ def _plausible(head: bytes) -> bool:
             return True
         if order == "<" and not vr.isalpha():
             length = struct.unpack_from("<I", head, 4)[0]
-            # A first element of group 0008 is short, even in length, and its value is text or a group length.
-            return length <= 256 and length % 2 == 0 and (element in (0, 1, 5, 8, 0x12, 0x13, 0x14, 0x16, 0x18))
+            if element == 6:  # Language Code Sequence
+                return _LANGUAGES.match(head, 4) is not None
+            # Any other first element of group 0008 is short, even in length, and its value is text or a group length.
+            longest = 1024 if element == 8 and _TEXT.match(head, 8) else 256
+            return length <= longest and length % 2 == 0 and element in _FIRST
     return False
+
+
+#: Of group 0008, elements with which a data set may begin.
+_FIRST = (0, 1, 5, 8, 0x10, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18)
+_TEXT = re.compile(rb"[ -~]{8}")
+#: Length and beginning of a sequence in implicit VR: an item, or an element of group 0008 behind an empty one.
+_LANGUAGES = re.compile(rb"....\xfe\xff(?:\0|\xdd)\xe0|\0{4}\x08\0", re.DOTALL)
 
 
 def _encoding(first: bytes, syntax: str) -> tuple[str, bool]:

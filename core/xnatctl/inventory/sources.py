@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.fingerprints import FINGERPRINT, QUICK, Digest, digest_text, new_digest
+from xnatctl.inventory.part10 import is_dicom
 from xnatctl.model.plan import Source, UploadItem
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ def _changed(item: UploadItem) -> SourceChanged:
     return SourceChanged(f"{item.path} has changed since the upload was planned.", path=item.path)
 
 
+def _may_hide(item: UploadItem, descriptor: int) -> bool:
+    """True for a file of a resource that is, or may hold, DICOM: the plan says only of its old content that it is not.
+
+    The change time moves when somebody changes the content and restores the modification time.
+    """
+    head = os.pread(descriptor, 512, 0)
+    return is_dicom(lambda count, offset=0: head[offset : offset + count], item.size) or (
+        archives.packer_at(item.source.path) is not None
+    )
+
+
 class _File:
     """A plain file. Looks at it once more when the last byte has been read, and then tells its digest."""
 
@@ -93,6 +105,9 @@ class _File:
             raise SourceChanged(f"{item.path} cannot be opened any more: {error.strerror}.", path=item.path) from error
         try:
             self._changed_at = _check(item, self._descriptor, whole=self.whole)
+            is_attached = self.whole and not item.sop_instance_uid
+            if is_attached and self._changed_at != item.ctime_ns and _may_hide(item, self._descriptor):
+                raise _changed(item)
             self._begin()
         except BaseException:
             os.close(self._descriptor)
@@ -219,7 +234,7 @@ def content_hash(item: UploadItem, algorithm: str = "sha256", size: int | None =
 def has_content(item: UploadItem, known: str) -> bool:
     """True when the item's bytes have a digest that an earlier run recorded. Raises SourceChanged."""
     named, _, _ = known.rpartition(":")
-    algorithm = named or "sha256"
+    algorithm = named or ("sha256" if len(known) == 64 else "md5")
     if algorithm == QUICK and FINGERPRINT != QUICK:
         return False  # recorded where there was a library that is missing here
     return content_hash(item, algorithm) == known

@@ -57,6 +57,8 @@ _KINDS: Final = {
     b"D": Kind.DIRECTORY,  # of GNU tar, with a list of its files as data
     b"V": Kind.OTHER,  # a volume label
 }
+_GNU: Final = b"ustar  \0"
+_MAGIC: Final = 257
 _MULTIVOLUME: Final = b"M"
 _PAX: Final = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _SPARSE: Final = "stored as a sparse file, which is not read here"
@@ -129,6 +131,8 @@ def _parse(block: bytes, at: int, *, ended: bool) -> tarfile.TarInfo:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         if info.size < 0:
             raise tarfile.HeaderError
+        if block.startswith(_GNU, _MAGIC):  # times stand where POSIX has the beginning of a long name
+            info.name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError):
         if ended:
             raise Damaged(f"{at} bytes in, data follow the mark of its end that are no tar") from None

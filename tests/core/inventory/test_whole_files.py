@@ -259,6 +259,66 @@ def test_zeros_behind_a_report_are_padding() -> None:
         assert isinstance(read(report + bytes(count)), Header), count
 
 
+@pytest.mark.parametrize("writer", [Writer(), Writer(implicit=True), Writer(">")], ids=["explicit", "implicit", "big"])
+def test_a_line_end_behind_a_report_is_no_damage(writer: Writer) -> None:
+    syntax = {"<": EXPLICIT, ">": BIG_ENDIAN}[writer.order] if not writer.implicit else IMPLICIT
+    report = meta(syntax) + b"".join(elements(writer, undefined=True, pixels="none"))
+    for behind in (b"\n", b"\r\n"):
+        assert isinstance(read(report + behind), Header)
+    for behind in (b"\x20", b"\xfa\xff", b"\n\n"):
+        assert "damaged" in str(read(report + behind)), behind
+
+
+@pytest.mark.parametrize("first", ["native", "fragments", "none", "deflated"])
+def test_a_file_that_follows_another_one_is_not_lost_silently(first: str, with_pydicom: bool) -> None:
+    """As `cat I1 I2 > both` makes it: a server would store one instance."""
+    if first == "deflated":
+        one = meta(DEFLATED) + deflate(b"".join(elements(Writer(), undefined=True)))
+    else:
+        one = meta(EXPLICIT) + b"".join(elements(Writer(), undefined=True, pixels=first))
+    other = meta(EXPLICIT) + b"".join(elements(Writer(), undefined=False))
+    for padding in (0, 1, 2, 512):
+        place = f"{len(one) + padding} bytes in"
+        for found in (read(one + bytes(padding) + other), streamed(one + bytes(padding) + other)):
+            assert "another DICOM file follows" in str(found), found
+            assert place in str(found)
+
+
+def test_pixel_data_that_a_server_provides_are_not_missing() -> None:
+    """JPIP (PS3.5 A.6): the file has a URL in their place."""
+    parts = elements(Writer(), undefined=True, pixels="none")
+    url = Writer().element(0x00287FE0, b"UR", b"https://pacs/1 ")
+    data = meta("1.2.840.10008.1.2.4.94") + b"".join([*parts[:12], url, *parts[12:]])
+    for behind in (b"", bytes(512)):
+        found = read(data + behind)
+        assert isinstance(found, Header)
+        assert not found.lacks_pixels
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        (0x00080006, b"SQ", b""),
+        (0x00080006, b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, 0)),
+        (0x00080008, b"CS", b"\\".join([b"DERIVE"] * 51)),
+        (0x00080010, b"SH", b"ACR-NEMA 2.0"),
+        (0x00080015, b"DT", b"20200101120000"),
+        (0x00080017, b"UI", b"1.2.3\0"),
+    ],
+)
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_data_set_alone_may_begin_with_any_of_its_first_elements(
+    first: tuple[int, bytes, bytes], implicit: bool
+) -> None:
+    writer = Writer(implicit=implicit)
+    parts = elements(writer, undefined=True)
+    parts[0] = writer.element(*first)
+    if first[0] > 0x00080016:
+        del parts[1]
+        parts.insert(0, writer.element(0x00080016, b"UI", uid(0x00080016)))
+    assert isinstance(read(b"".join(parts)), Header)
+
+
 def test_zeros_in_the_place_of_what_was_not_copied_yet() -> None:
     """Programs that copy files, and sparse files, have the right size before they have the content."""
     data = meta(EXPLICIT) + b"".join(elements(Writer(), undefined=True)) + bytes(6000)

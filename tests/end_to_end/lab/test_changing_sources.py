@@ -100,3 +100,60 @@ def test_a_file_that_changes_while_it_is_sent_never_arrives_mixed(lab, mode):
     code, report = lab.run()
     assert code == 0, report["error"]
     assert [entry["sha256"] for entry in lab.sandbox.instances()] == [lab.digest(instance.path)]
+
+
+def _flip_in_place(path):
+    """Other content in the same file, with the modification time restored: only the change time tells."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.write(_flipped(path.read_bytes()))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_content_that_changes_after_it_was_sent_is_noticed_although_times_are_restored(lab, assert_exactly, remembers):
+    first, second, *_ = [instance.path for instance in lab.exam.instances.values()]
+    lab.sandbox.faults.load(
+        [{"match": {"method": "POST", "path": "direct-archive"}, "action": "delay", "seconds": 1000}]
+    )
+    running = lab.upload("tar", *(() if remembers else ("--no-resume",))).start()
+    while not [request for request in lab.sandbox.requests if "direct-archive" in request["path"]]:
+        time.sleep(0.01)
+        assert running.poll() is None, running.err
+    _flip_in_place(first)
+    second.chmod(0o600)  # moves the change time as well
+    lab.sandbox.faults.end()
+    code, report = document(running)
+    assert code == 5
+    assert [item["path"] for item in report["items"] if item["outcome"] == "changed"] == [
+        str(first.relative_to(lab.exam.directory))
+    ]
+    code, report = lab.run()
+    assert code == 0, report["error"]
+    expected = {uid: lab.digest(instance.path) for uid, instance in lab.exam.instances.items()}
+    assert_exactly(lab.sandbox, expected, place="archive", label="e")
+
+
+def test_a_file_of_an_exam_that_becomes_an_image_meanwhile_is_not_attached(lab):
+    """Resources bypass anonymisation, so the content must be that which was looked at."""
+    victim = lab.exam.directory / "Physio" / "pulse.log"
+    victim.parent.mkdir()
+    image = next(iter(lab.exam.instances.values())).path.read_bytes()
+    victim.write_bytes(b"x" * len(image))
+    status = victim.stat()
+    lab.sandbox.faults.load([{"match": IMPORT, "nth": 1, "action": "delay", "seconds": 1000}])
+    lab.upload("tar")
+    lab.arguments = ("session", "upload-exam", *lab.arguments[2:])
+    running = lab.start()
+    while not [request for request in lab.sandbox.requests if "services/import" in request["path"]]:
+        time.sleep(0.01)
+        assert running.poll() is None, running.err
+    with victim.open("r+b") as file:
+        file.write(image)
+    os.utime(victim, ns=(status.st_atime_ns, status.st_mtime_ns))
+    lab.sandbox.faults.end()
+    code, report = document(running)
+    assert code == 5
+    assert "Physio/pulse.log" in report["error"]["message"]
+    assert [path for path in lab.sandbox.directory.rglob("*.dcm") if path.read_bytes() == image]
+    assert not [path for path in lab.sandbox.directory.rglob("pulse.log") if path.stat().st_size]
