@@ -59,6 +59,8 @@ def resources_headline(report: Report) -> str:
     size = human_size(report.bytes)
     if not report.counts.sent and report.counts.skipped == report.counts.found:
         size = "nothing had to be sent"
+    elif not report.counts.sent and report.counts.skipped:
+        size = "nothing new was sent"
     text = f"{' and '.join(parts)} ({size}, {report.seconds:.1f} s)"
     return f"{text}; {_checked(instances, files)}." if report.status is Status.COMPLETE else f"{text}."
 

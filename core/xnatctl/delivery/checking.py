@@ -136,8 +136,8 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
     if plan.unsendable:
         entry = plan.unsendable[0]
         return VerificationFailed(
-            f"{len(plan.unsendable)} files on disk cannot be read, so {where} cannot be compared: first {entry.path} "
-            f"({entry.reason}).",
+            f"{counted(len(plan.unsendable), 'file')} on disk cannot be read, so {where} cannot be compared: first "
+            f"{entry.path} ({entry.reason}).",
             hint=f"{REMEDY}, then run the command again.",
         )
     if not differences:

@@ -117,6 +117,6 @@ class ResourceGroup:
         kinds = {type(error) for error in errors}
         kind = kinds.pop() if len(kinds) == 1 and (nothing or errors[0].exit_code == 6) else DeliveryIncomplete
         raise kind(
-            f"{len(failed)} of {len(self.legs)} resources are not complete. {text}",
+            f"{len(failed)} of {len(self.legs)} resources {'is' if len(failed) == 1 else 'are'} not complete. {text}",
             hint=next((error.hint for error in errors if error.hint), None),
         )

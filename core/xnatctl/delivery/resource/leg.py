@@ -28,8 +28,8 @@ from xnatctl.xnat.listing import FileInfo, ResourceInfo
 from xnatctl.xnat.resources import ResourceHome, ensure_resource, find_resource, resource_files
 
 #: What to do about files that cannot go at all.
-_REMEDY = "Make the files readable for this user, give them other names, or move them away"
-_REPLACE = "To replace them, add --overwrite to resource upload; session upload-exam does it with --overwrite delete."
+_REMEDY = "Make the files readable for this user, rename them, unpack what is packed, or move them away"
+_REPLACE = "To replace them, run the same command with --overwrite (session upload-exam: with --overwrite delete)."
 #: Names in a message before "and n more".
 _NAMED = 5
 _WORDS = {
