@@ -58,7 +58,7 @@ def register_secret(secret: str, username: str | None = None) -> None:
     with _lock:
         if secret and len(secret) < _SHORTEST:
             _short.add(secret)
-        _secrets.update(forms | {quote(form, safe="") for form in forms})
+        _secrets.update(forms | {quote(form.encode("utf-8", "surrogateescape"), safe="") for form in forms})
         _sort()
 
 

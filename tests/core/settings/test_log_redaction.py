@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import stat
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xnatctl import log
+from xnatctl import log, redaction
 
 CANARY = 'p@ss "wörd" \\ 50% &co'
 
@@ -24,7 +25,9 @@ CANARY = 'p@ss "wörd" \\ 50% &co'
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No secrets and no log from other tests, and none left for them."""
-    monkeypatch.setattr(log, "_secrets", set())
+    for name, value in (("_secrets", set()), ("_short", set()), ("_cookies", OrderedDict()), ("_open", set())):
+        monkeypatch.setattr(redaction, name, value)
+    monkeypatch.setattr(redaction, "_known", ())
     yield
     log.quieten()
     if log._sink is not None:
@@ -51,31 +54,33 @@ def encodings(secret: str, user: str = "alice") -> dict[str, str]:
 
 @pytest.mark.parametrize("name", [name for name in encodings("x") if name != "json in json"])
 def test_no_encoding_of_a_secret_passes(name: str) -> None:
-    log.register_secret(CANARY, "alice")
+    redaction.register_secret(CANARY, "alice")
     form = encodings(CANARY)[name]
-    assert form.strip("\"'") not in log.redact(f"before {form} after")
-    assert log.redact(f"before {form} after").startswith("before ")
-    assert log.redact(f"before {form} after").endswith(" after")
+    assert form.strip("\"'") not in redaction.redact(f"before {form} after")
+    assert redaction.redact(f"before {form} after").startswith("before ")
+    assert redaction.redact(f"before {form} after").endswith(" after")
 
 
 @given(secret=st.text(min_size=4, max_size=30), user=st.text(min_size=1, max_size=10))
 def test_any_secret_is_masked_in_any_text(secret: str, user: str) -> None:
-    log.register_secret(secret, user)
+    redaction.register_secret(secret, user)
     for form in (secret, quote(secret, safe=""), base64.b64encode(f"{user}:{secret}".encode()).decode().rstrip("=")):
         if form not in "before [secret] after":
-            assert form not in log.redact(f"before {form} after")
+            assert form not in redaction.redact(f"before {form} after")
 
 
 def test_a_secret_that_is_not_utf8_is_masked() -> None:
-    log.register_secret("pass\udcff", "alice")
+    redaction.register_secret("pass\udcff", "alice")
     for form in ("pass\udcff", "pass%FF", base64.b64encode(b"alice:pass\xff").decode()):
-        assert form not in log.redact(f"before {form} after")
+        assert form not in redaction.redact(f"before {form} after")
 
 
 def test_a_secret_too_short_to_mask_is_still_masked_in_http_basic() -> None:
-    log.register_secret("ab", "alice")
-    assert base64.b64encode(b"alice:ab").decode() not in log.redact("Basic " + base64.b64encode(b"alice:ab").decode())
-    assert log.redact("about") == "about"
+    redaction.register_secret("ab", "alice")
+    assert base64.b64encode(b"alice:ab").decode() not in redaction.redact(
+        "Basic " + base64.b64encode(b"alice:ab").decode()
+    )
+    assert redaction.redact("about") == "about"
 
 
 @pytest.mark.parametrize(
@@ -85,16 +90,16 @@ def test_a_secret_too_short_to_mask_is_still_masked_in_http_basic() -> None:
      '{"cookie": "CANARY0"}', "Authorization: CANARY0"],
 )  # fmt: skip
 def test_sessions_are_masked_before_anybody_knows_them(line: str) -> None:
-    assert "CANARY0" not in log.redact(line)
+    assert "CANARY0" not in redaction.redact(line)
 
 
 def test_ordinary_words_stay() -> None:
     text = "The cookie was refused; no authorization for project A"
-    assert log.redact(text) == text
+    assert redaction.redact(text) == text
 
 
 def test_the_log_is_json_lines_without_secrets_however_deep(tmp_path: Path) -> None:
-    log.register_secret(CANARY, "alice")
+    redaction.register_secret(CANARY, "alice")
     file = tmp_path / "log"
     log.configure(str(file), verbose=1)
     for form in encodings(CANARY).values():
@@ -143,7 +148,7 @@ def test_a_full_disk_is_said_once_and_stops_nothing(capsys: pytest.CaptureFixtur
 
 
 def test_verbose_writes_for_people_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    log.register_secret(CANARY, "alice")
+    redaction.register_secret(CANARY, "alice")
     log.configure(None, verbose=1)
     log.get().info("a\x1b[31m\nb", path="x\ny", data={"secret": CANARY})
     log.get().debug("about one file")
@@ -183,7 +188,7 @@ def test_libraries_are_silent_below_vv(
 def test_vv_lets_libraries_speak_through_our_log_but_not_of_cookies_or_patients(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log.register_secret(CANARY)
+    redaction.register_secret(CANARY)
     log.configure(str(tmp_path / "log"), verbose=2)
     logging.getLogger("httpx").info("HTTP Request: %s", CANARY)
     logging.getLogger("httpcore.http11").debug("headers COOKIES")

@@ -253,8 +253,10 @@ def test_all_secrets_are_known_beforehand(write_config: Write, monkeypatch: pyte
     assert set(settings.secrets()) == {
         ("me", "one"),
         ("alias", "two"),
+        (None, "alias"),
         ("me", "three"),
         ("other", "four"),
+        (None, "other"),
         ("me", "five"),
     }
     for word in ("one", "two", "three", "four", "five"):
