@@ -92,6 +92,7 @@ def everything(hasty, sandbox, patient, tmp_path, home):
     return run
 
 
+@pytest.mark.once
 def test_of_every_command_that_reads(everything, patient, sandbox):
     upload = ("session", "upload", patient.directory, *NAMES)
     assert everything(*upload, "-o", "json").code == 0
@@ -370,6 +371,7 @@ def test_of_secrets_that_a_server_repeats(everything, patient, sandbox, echoing,
     assert b"[secret]" in places["observed"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "url",
     [

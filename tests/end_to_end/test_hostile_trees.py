@@ -60,6 +60,7 @@ def test_it_is_uploaded_whole_and_nothing_else_happens(xnatctl, sandbox, alice, 
     assert new == set()
 
 
+@pytest.mark.once
 def test_every_word_about_it_can_be_printed_and_parsed(xnatctl, alice, tree, sandbox):
     """A session that fails names the files; status and plan name them too."""
     sandbox.switches.rejected_instances = set(tree.instances)

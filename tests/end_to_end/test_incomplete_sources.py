@@ -238,9 +238,10 @@ def spoil(paths: list[Path]) -> dict[str, str]:
     return dict(zip((path.name for path in paths), said, strict=True))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ["tar", "zip", "gradual", "exam", "resource"])
 def test_what_is_no_file_any_more_is_named_and_holds_up_nothing(
-    xnatctl: Any,
+    hasty: Any,
     sandbox: Any,
     alice: dict[str, str],
     own_exam: Any,
@@ -263,13 +264,13 @@ def test_what_is_no_file_any_more_is_named_and_holds_up_nothing(
         upload = ("session", "upload-exam", root, *NAMES)
         victims = [notes / f"{number}.txt" for number in range(6)]
     elif kind == "resource":
-        assert xnatctl("session", "upload", root, *NAMES, env=alice).code == 0
+        assert hasty("session", "upload", root, *NAMES, env=alice).code == 0
         upload = ("resource", "upload", "e", "RAW", notes, "-P", "DEMO")
         victims = [notes / f"{number}.txt" for number in range(6)]
         sandbox.requests.clear()
     said: dict[str, str] = {}
     meanwhile(lambda: said.update(spoil(victims)), {"path": "/data/projects/DEMO"})
-    done = xnatctl(*upload, "-o", "json", env=alice)
+    done = hasty(*upload, "-o", "json", env=alice)
     assert done.code == 5, done.err
     report = done.document
     changed = {Path(item["path"]).name: item["reason"] for item in report["items"] if item["outcome"] == "changed"}

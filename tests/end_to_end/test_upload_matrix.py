@@ -41,6 +41,7 @@ def test_a_new_session_is_archived(xnatctl, sandbox, alice, large_exam, assert_e
     assert_exactly(sandbox, large_exam.digests, place="archive", label="sess01")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", MODES)
 def test_headers_that_the_server_writes_anew(xnatctl, sandbox, alice, device_exam, assert_exactly, mode):
     """Preamble, group lengths and lengths of sequences are not kept: other sizes and sums, the same data sets."""

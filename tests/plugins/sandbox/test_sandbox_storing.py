@@ -364,6 +364,7 @@ def test_without_sop_uids(send):
     assert "contains no SOP Instance UID" in send(part10(head(uid=b""))).text
 
 
+@pytest.mark.once
 def test_every_file_of_pydicoms_own_tests_is_kept_or_refused(send, sandbox):
     """No traceback for any of them, and what is stored has the data set and the tail that were sent."""
     import pydicom
