@@ -18,6 +18,7 @@ STAGED, DIRECT = "1.8.3", "1.8.11"
 NAMES = ("-P", "DEMO", "-S", "s", "-E", "e", "-o", "json")
 ARCHIVE = {"method": "POST", "path": "/services/archive"}
 BUILD = {"method": "POST", "path": "/data/prearchive/"}
+IMPORT = {"path": "/services/import"}
 SCANS = {"path": "/prearchive/.*/scans$"}
 
 
@@ -63,9 +64,9 @@ def archive_as(xnatctl, sandbox, elsewhere):
 def held_up(sandbox):
     """Runs an upload that the server holds up at a call, acts, and lets it go on; exit code and report."""
 
-    def run(begin, match, action, *, nth=1):
-        sandbox.faults.load([{"match": match, "nth": nth, "action": "delay", "seconds": HANGS}])
-        (rule,) = sandbox.faults._rules
+    def run(begin, match, action, *, nth=1, faults=()):
+        sandbox.faults.load([*faults, {"match": match, "nth": nth, "action": "delay", "seconds": HANGS}])
+        rule = sandbox.faults._rules[-1]
         running = begin()
         while not rule["_done"]:
             time.sleep(0.005)
@@ -399,3 +400,45 @@ def test_a_404_after_the_files_were_sent_is_not_the_code_of_nothing_sent(xnatctl
     assert imports(sandbox)
     sandbox.faults.end()
     assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
+
+
+def test_a_session_is_renamed_while_instances_are_sent_to_it_again(xnatctl, sandbox, alice, ours, start, held_up):
+    """What is sent again completes that session; under the label that is free now it would be one of its own."""
+    cut = {"match": IMPORT, "nth": 1, "action": "truncate-file", "members": ".*", "bytes": -1500}
+    staged = {**IMPORT, "query": "^(?!.*Direct-Archive=true)"}
+    rename = lambda: sandbox.others.change_session("e", to_label="renamed")  # noqa: E731
+    code, report = held_up(lambda: start(ours.directory), staged, rename, faults=[cut])
+    assert code == 6, report["error"]
+    assert "no longer session e" in report["error"]["message"]
+    assert [session.label for session in sandbox.state.experiments.values()] == ["renamed"]
+    assert len(held(sandbox, "prearchive")) == 1
+    sandbox.others.change_session("renamed", to_label="e")
+    assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
+    assert held(sandbox, "archive") == ours.digests
+
+
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_two_series_of_one_number_wait_in_the_prearchive(xnatctl, sandbox, alice, ours, first):
+    """XNAT names one of the two scans 2-MR1, so a scan's name does not tell whose files it holds."""
+    import io
+
+    import pydicom
+
+    ds = pydicom.dcmread(next(iter(ours.instances.values())).path)
+    ds.SeriesInstanceUID, ds.SeriesNumber = "1.2.826.0.1.77", 2
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.826.0.1.77.1"
+    other = io.BytesIO()
+    ds.save_as(other)
+    upload = ("session", "upload", ours.directory, *NAMES, "--prearchive")
+    if first == "ours":
+        assert xnatctl(*upload, env=alice).code == 0
+    sandbox.others.store([other.getvalue()], label="e")
+    done = xnatctl(*upload, env=alice)
+    assert len(sandbox.instances()) == 9
+    assert "fewer files" not in done.err, "nothing is missing"
+    assert done.code == 6
+    if first == "theirs":
+        assert done.document["verification"]["differences"] == [], done.err
+        assert "Archive the session" in done.document["error"]["hint"]
+    sandbox.others.archive_row("e")
+    assert xnatctl(*upload, env=alice).code == 0

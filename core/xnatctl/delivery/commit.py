@@ -81,6 +81,7 @@ def commit_row(
     overwrite: Overwrite,
     overlap: Callable[[SessionInfo], Overlap] | None = None,
     on_new: Callable[[bool], None] | None = None,
+    into: str | None = None,
     wait: float = WAIT,
     emit: Emit | None = None,
     pause: Pause | None = None,
@@ -90,9 +91,10 @@ def commit_row(
     The session of that label, if there is one, is looked at immediately before each call. `overlap` tells which of the
     instances that are committed an existing session holds; without it none is assumed, and XNAT refuses an overlap.
     `on_new` is called with True before a call that may make a new session, and with False when somebody else has made
-    it. Raises NotArchived when the existing session is not to be changed, when the server refuses (with the reason from
-    its log) or does not finish in `wait` seconds, and when the session that has the label in the end is another one.
-    The row stays where it is unless it was archived.
+    it. `into` is the accession ID of the session that the row completes: under another one it would be a session of its
+    own, which holds only a part. Raises NotArchived when the existing session is not to be changed, when the server
+    refuses (with the reason from its log) or does not finish in `wait` seconds, and when the session that has the label
+    in the end is another one. The row stays where it is unless it was archived.
     """
     clockwork = Clockwork(pause=pause or Pause(), limit=wait)
     tell = emit or silent
@@ -100,6 +102,8 @@ def commit_row(
     call = refused = 0
     while True:
         existing = find_existing(client, target)
+        if into is not None and (existing is None or existing.id != into):
+            raise _moved(ref, target, into)
         if on_new is not None and (existing is None or call):
             on_new(existing is None)
         how = _choose(client, ref, target, existing, overwrite, overlap)
@@ -173,6 +177,16 @@ def _taken(client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, why: s
         f"{why}. Nothing was added to it: the uploaded data wait in the prearchive as {ref}.",
         hint=f"Delete them with: {command('prearchive', 'delete', *ref.triple)} or archive them under another label, "
         f"for example with: {named}",
+    )
+
+
+def _moved(ref: PrearchiveRef, target: ArchiveTarget, accession_id: str) -> NotCommitted:
+    """The session that a row completes does not have the label any more; the row stays in the prearchive."""
+    return NotCommitted(
+        f"Session {accession_id} is no longer session {target.session} of project {target.project}: somebody renamed, "
+        f"moved or deleted it while files were sent to it again. These files wait in the prearchive as {ref}.",
+        hint=f"Give the session its label back, or delete the waiting files with: "
+        f"{command('prearchive', 'delete', *ref.triple)} Then run the same command again.",
     )
 
 

@@ -297,6 +297,7 @@ class SessionLeg:
                 overwrite=self._policy if again is None else Overwrite.DELETE,
                 overlap=lambda session: find_overlap(self._client, session.id, self._delivered(staged=True)),
                 on_new=lambda new: self._makes(new=new),
+                into=self._course.session.id if again is not None and self._course.session is not None else None,
                 wait=self._runtime.wait,
                 emit=self._runtime.tell,
                 pause=self._pause,

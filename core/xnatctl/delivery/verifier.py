@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from xnatctl.delivery import verify
 from xnatctl.delivery.course import Course
-from xnatctl.delivery.verify import DOUBTFUL, Comparison, Wanted
+from xnatctl.delivery.verify import DOUBTFUL, JOINED, Comparison, Wanted
 from xnatctl.errors import VerificationFailed
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.events import EventKind
@@ -124,7 +124,12 @@ def failure(verification: Verification) -> VerificationFailed:
     differences = verification.differences
     if not differences:
         limit = verification.limits[0] if verification.limits else "Nothing could be compared."
-        return VerificationFailed(f"The files were delivered, but it cannot be verified that they arrived. {limit}")
+        hint = None
+        if limit == JOINED:
+            hint = "Archive the session, then run the same command again: it compares SOP Instance UIDs and sizes then."
+        return VerificationFailed(
+            f"The files were delivered, but it cannot be verified that they arrived. {limit}", hint=hint
+        )
     if differences[0].kind == "contradiction":
         return VerificationFailed(
             "The server's listings contradict each other, so nothing is verified: " + differences[0].message + ".",
