@@ -1,8 +1,8 @@
 """An XNAT that keeps nothing but names, for measuring a client: `sink.py` prints its port and serves until killed.
 
 As much of a server as one direct-archive upload of user `alice` to project DEMO needs, in answers of the sandbox's form.
-Bodies are read and thrown away; the names of what is in a tar or a zip, or of an instance that comes alone, are kept, so
-that verifying has something to compare. In a process of its own, its memory and time are not those of the tests.
+Bodies are read and thrown away; the names and sizes of what is in a tar or a zip, or of an instance that comes alone, are
+kept, so that verifying has something to compare. In a process of its own, its memory and time are not those of the tests.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Sink(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     lock = threading.Lock()
-    #: SOP Instance UIDs by Series Instance UID, which is the UID without its last component.
-    series: dict[str, set[str]] = {}
+    #: Sizes by SOP Instance UID by Series Instance UID, which is the UID without its last component.
+    series: dict[str, dict[str, int]] = {}
     study = ""
     label = ""
     bytes = 0
@@ -63,19 +63,20 @@ class Sink(BaseHTTPRequestHandler):
     def _receive(self, left: int) -> None:
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
         if query["import-handler"] == "gradual-DICOM":
-            names = [_uid(self.rfile.read(left))]
+            files = [(_uid(self.rfile.read(left)), left)]
         elif self.headers["Content-Type"] == "application/zip":
-            names = zipfile.ZipFile(io.BytesIO(self.rfile.read(left))).namelist()
+            members = zipfile.ZipFile(io.BytesIO(self.rfile.read(left))).infolist()
+            files = [(member.filename, member.file_size) for member in members]
         else:
-            names = list(_members(self.rfile, left))
+            files = list(_members(self.rfile, left))
         with self.lock:
             Sink.bytes += left
             Sink.label = query["EXPT_LABEL"]
-            for name in names:
+            for name, size in files:
                 uid = name.removesuffix(".dcm")
                 series = uid.rpartition(".")[0]
                 Sink.study = series.rpartition(".")[0]
-                self.series.setdefault(series, set()).add(uid)
+                self.series.setdefault(series, {})[uid] = size
         uri = f"/xapi/direct-archive/{query['PROJECT_ID']}/{Sink.study}/{query['EXPT_LABEL']}"
         self._answer(f"{uri}\r\n", "text/uri-list")
 
@@ -112,9 +113,9 @@ class Sink(BaseHTTPRequestHandler):
     def _files(self) -> Iterator[dict[str, str]]:
         for series, uids in self.series.items():
             scan = series.rpartition(".")[2]
-            for uid in uids:
+            for uid, size in uids.items():
                 uri = f"/data/experiments/E1/scans/{scan}/resources/1/files/{uid}.dcm"
-                yield {"Name": f"{uid}.dcm", "Size": "", "URI": uri, "collection": "DICOM", "digest": ""}
+                yield {"Name": f"{uid}.dcm", "Size": str(size), "URI": uri, "collection": "DICOM", "digest": ""}
 
     def _catalog(self, scan: str) -> bytes:
         uids = next(uids for series, uids in self.series.items() if series.endswith(f".{scan}"))
@@ -123,8 +124,8 @@ class Sink(BaseHTTPRequestHandler):
         return f"{head}<cat:entries>\n{entries}</cat:entries></cat:DCMCatalog>".encode()
 
 
-def _members(stream: Any, left: int) -> Iterator[str]:
-    """The member names of a tar on the wire; everything else is thrown away."""
+def _members(stream: Any, left: int) -> Iterator[tuple[str, int]]:
+    """The member names and sizes of a tar on the wire; everything else is thrown away."""
     skip = 0
     while left:
         if skip:
@@ -138,7 +139,7 @@ def _members(stream: Any, left: int) -> Iterator[str]:
             field = head[124:136]
             size = int.from_bytes(field[1:]) if field[0] & 0x80 else int(field.rstrip(b"\0 ") or b"0", 8)
             skip = -(-size // _BLOCK) * _BLOCK
-            yield name
+            yield name, size
 
 
 def _uid(instance: bytes) -> str:

@@ -333,7 +333,7 @@ def dicom_catalog(client: XnatClient, session_id: str, scan_id: str, wanted: Con
 
     Raises NotXnat for what is no catalog.
     """
-    catalog = Catalog(wanted)
+    catalog: Catalog | None = None
     for label in sorted(DICOM_LABELS):
         path = url_path("/data/experiments", session_id, "scans", scan_id, "resources", label)
         try:
@@ -345,8 +345,11 @@ def dicom_catalog(client: XnatClient, session_id: str, scan_id: str, wanted: Con
             found.finish()
         except ValueError as problem:
             raise NotXnat(f"The DICOM catalog that {client.server} sent {problem}.", status=reply.status) from None
-        catalog.add(found)
-    return catalog
+        if catalog is None:
+            catalog = found
+        else:
+            catalog.add(found)
+    return catalog or Catalog(wanted)
 
 
 def dicom_catalog_uids(
