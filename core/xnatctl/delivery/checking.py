@@ -140,8 +140,14 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
             f"{entry.path} ({entry.reason}).",
             hint=f"{REMEDY}, then run the command again.",
         )
-    if not differences:
+    if report.verification.ok:
         return None
+    if not differences:
+        limit = report.verification.limits[0] if report.verification.limits else "Nothing could be compared."
+        return VerificationFailed(
+            f"It cannot be verified that {where} holds what is on disk. {limit}",
+            hint="Archive the session, then run the same command again: it compares the archived session by UID.",
+        )
     if report.uri is None and differences[0].kind == "state":
         return VerificationFailed(
             f"{where[0].upper()}{where[1:]} cannot be compared: {differences[0].message}.",

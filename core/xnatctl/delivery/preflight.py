@@ -97,7 +97,7 @@ def preflight(
         plan.placement is Placement.ARCHIVE
         and version >= DIRECT_ARCHIVE_SINCE
         and existing is None
-        and not any(row.tag == study for row in rows)
+        and (not any(row.tag == study for row in rows) or (ours and _receives(client, destination, study)))
     )
     return Preflight(
         destination=destination,
@@ -245,6 +245,12 @@ def _refuse_foreign(placement: Placement, rows: Sequence[PrearchiveRow], study: 
             hint="Archive it, delete it, or choose another session label. Look at it with: "
             + command("prearchive", "show", *row.ref.triple),
         )
+
+
+def _receives(client: XnatClient, destination: Destination, study: str) -> bool:
+    """Whether a direct archive of this study takes files, which it does beside rows of others in the prearchive."""
+    state = direct_archive.get(client, destination.project, study, destination.session)
+    return state is not None and state.get("status") == "RECEIVING"
 
 
 def _refuse_direct(client: XnatClient, destination: Destination, study: str) -> None:

@@ -120,11 +120,12 @@ def survey(
     journal: Journal,
     *,
     archive_counts: bool,
+    strict: bool = False,
 ) -> Ground:
     """What earlier runs delivered and the server still has where it was asked for.
 
-    `archive_counts`: what is in the archive is in the right place. Raises Refused when the session was moved to
-    another project, or archived under another label.
+    `archive_counts`: what is in the archive is in the right place. `strict`: existing sessions are left alone. Raises
+    Refused when the session was moved to another project, or got another label.
     """
     changed, proven, archived = _Some(), bytearray(len(items)), bytearray(len(items))
     study = items[0].study_instance_uid
@@ -152,8 +153,8 @@ def survey(
     warnings = [*_changed(changed)]
     lost = [number for number in others if not proven[number]]
     if lost and (archive_counts or check.existing is None):
-        if check.existing is None and not live:
-            _refuse_moved(client, check.destination, study)
+        if not live:
+            _refuse_moved(client, check, study, journal.places, strict=strict)
         warnings.append(
             f"{len(lost)} files that were delivered before are no longer on the server, or not as this upload "
             f"delivered them; sending them again (first {items[lost[0]].path})."
@@ -246,25 +247,45 @@ def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> It
     return places_of(findings, lambda finding: finding not in (Finding.ABSENT, Finding.UNDECIDED))
 
 
-def _refuse_moved(client: XnatClient, destination: Destination, study: str) -> None:
-    """A person moved the session out of the project, or gave it another label: sending it again makes a second one."""
-    for session in listing.sessions_of_study(client, destination.project, study):
-        raise Refused(
-            f"What was uploaded before is in the archive as session {session.label} ({session.id}) of project "
-            f"{session.project} now, not as {destination.session}: somebody archived it under that label.",
-            hint=f"Upload with -E {session.label}, or upload everything again with --no-resume.",
-        )
+def _refuse_moved(client: XnatClient, check: Preflight, study: str, places: Collection[str], *, strict: bool) -> None:
+    """A person moved the session out of the project, or gave it another label: sending it again makes a second one.
+
+    A row keeps its time when it is moved or renamed, so that one of this upload is known by it.
+    """
+    destination = check.destination
+    again = "upload everything again with --no-resume"
+    joining = " --overwrite append" if strict else ""
+    if check.existing is None:
+        for session in listing.sessions_of_study(client, destination.project, study):
+            raise Refused(
+                f"What was uploaded before is in the archive as session {session.label} ({session.id}) of project "
+                f"{session.project} now, not as {destination.session}: somebody archived it under that label.",
+                hint=f"Upload with -E {session.label}{joining}, or {again}.",
+            )
+    times = {uri.timestamp for uri in map(ImportUri.parse, places) if uri.kind == "prearchive"}
+
+    def may_be_ours(row: PrearchiveRow) -> bool:
+        same = check.existing is None and row.name == destination.session
+        return row.tag == study and (same or row.timestamp in times)
+
     try:
-        rows = prearchive.list_rows(client, keep=lambda row: row.tag == study and row.name == destination.session)
+        rows = prearchive.list_rows(client, keep=may_be_ours)
     except PermissionDenied:
         return
     for row in rows:
+        triple = row.ref.triple
         if row.project != destination.project:
             raise Refused(
                 f"What was uploaded before is in the prearchive of project {row.project} now, not of "
                 f"{destination.project}: somebody moved it.",
-                hint="Move it back, upload everything again with --no-resume, or archive it there with: "
-                + command("prearchive", "archive", *row.ref.triple),
+                hint=f"Move it back, {again}, or archive it there with: {command('prearchive', 'archive', *triple)}",
+            )
+        if row.name != destination.session:
+            raise Refused(
+                f"What was uploaded before is in the prearchive as {row.name} now, not as {destination.session}: "
+                "somebody gave it that label.",
+                hint=f"Upload with -E {row.name}{joining}, {again}, or delete it with: "
+                + command("prearchive", "delete", *triple),
             )
 
 

@@ -87,7 +87,8 @@ class SessionLeg:
         journal, plan = self._journal, self._plan
         # After a review the session is in the archive, which is where what was left for review belongs in the end.
         archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
-        ground = survey(self._client, check, plan.items, journal, archive_counts=archive_counts)
+        strict = plan.overwrite is Overwrite.NONE
+        ground = survey(self._client, check, plan.items, journal, archive_counts=archive_counts, strict=strict)
         ground, there = self._leave_out_overlap(check, ground)
         for warning in [*check.warnings, *ground.warnings]:
             self._course.warn(warning)

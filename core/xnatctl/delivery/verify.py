@@ -280,7 +280,8 @@ def verify_staged(
 
     XNAT names a scan by its Series Number, and shows no UIDs here; where numbers do not tell the series apart, only
     the total is compared. `before` is the number of files of each scan before the upload, None when it is not known:
-    where the number did not grow by that of the items, it proves nothing, and `ok` is None.
+    where the number did not grow by that of the items, it proves nothing, and `ok` is None. Fewer files than items are
+    a difference; more are of others.
     """
     sizes = prearchive.scan_file_sizes(client, ref)
     local = by_series(items)
@@ -308,6 +309,7 @@ def verify_staged(
     for group in groups:
         difference = group.difference()
         verification.differences += difference
+        verification.extra += group.others()
         if not difference and group.proves:
             for number in group.numbers:
                 findings[number] = Finding.COUNTED
@@ -324,7 +326,7 @@ def verify_staged(
 
 _STAGED: Final = "The prearchive lists no SOP Instance UIDs: its files could only be counted."
 JOINED: Final = (
-    "The prearchive lists no SOP Instance UIDs, and this session held other files before the upload: their number "
+    "The prearchive lists no SOP Instance UIDs, and this session holds files of others, or may hold them: their number "
     "proves nothing."
 )
 
@@ -349,20 +351,27 @@ class _Staged:
         return self.was is not None and len(self.sizes) - self.was == len(self.items) + self.besides
 
     def difference(self) -> list[Difference]:
-        """What shows that something is missing, damaged, or not ours."""
+        """What shows that something is missing or damaged."""
         expected, found = len(self.items) + self.besides, len(self.sizes)
-        if found < expected or (found > expected and self.was == 0):
+        if found < expected:
             others = (
                 f" and {self.besides} that were sent before and are not part of this upload" if self.besides else ""
             )
             message = f"{len(self.items)} instances on disk{others}, {counted(found, 'file')} on the server"
-        elif self.was == 0 and (short := _too_short(self.items, self.sizes, self.besides)):
+        elif self.was == 0 and self.proves and (short := _too_short(self.items, self.sizes, self.besides)):
             message = f"at least {counted(short, 'file')} on the server lost data: fewer bytes than their content has"
             found = expected - short
         else:
             return []
         kind = "count" if found == len(self.sizes) else "size"
         return [Difference(kind=kind, message=message, series_instance_uid=self.uid, expected=expected, found=found)]
+
+    def others(self) -> list[Difference]:
+        """The files beyond the items, as far as their number shows them."""
+        if (more := len(self.sizes) - len(self.items) - self.besides) <= 0:
+            return []
+        message = f"{counted(more, 'more file')} on the server than on disk"
+        return [Difference(kind="extra", message=message, series_instance_uid=self.uid, found=more)]
 
 
 def _too_short(items: Sequence[UploadItem], sizes: Sequence[int], besides: int) -> int:
