@@ -393,7 +393,7 @@ def test_a_waiting_session_goes_away_before_it_is_counted(
         assert (again.code, imports(sandbox)) == (7, before), again.err
         assert "as elsewhere now" in again.document["error"]["message"]
         (delete,) = named_commands(again.document["error"])
-        assert xnatctl(*delete, "--yes", env=alice).code == 0
+        assert xnatctl(*delete, "--yes", "--force", env=alice).code == 0  # it was not built, so it counts as receiving
     assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
     assert_exactly(sandbox, ours.digests, place="archive", label="e")
 
