@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from posixpath import dirname, join, normpath
@@ -38,6 +39,7 @@ class Links:
         self._all: list[tuple[str, Link]] = []
         self._links: dict[str, Link] = {}
         self._left_out: dict[str, Member] = {}
+        self._unnamed: list[str] = []
 
     def __len__(self) -> int:
         """How many links and members are held."""
@@ -70,6 +72,7 @@ class Links:
         for name in known:
             while (name := dirname(name)) and name not in folders:
                 folders.add(name)
+        self._unnamed = sorted(self._left_out)
         for name, link in self._all:
             target = self._follow(name, link)
             if target is None or (target not in known and target not in folders):
@@ -97,8 +100,13 @@ class Links:
             return [(link.path, self._left_out.pop(target))]
         if not is_folder:
             return []
-        inside = [name for name in self._left_out if name.startswith(f"{target}/")] if target != "." else []
-        return [(link.path + name[len(target) :], self._left_out.pop(name)) for name in inside]
+        first, behind = (bisect_left(self._unnamed, f"{target}{mark}") for mark in "/0")  # "0" comes after "/"
+        inside = self._unnamed[first:behind] if target != "." else []
+        if inside:
+            del self._unnamed[first:behind]
+        return [
+            (link.path + name[len(target) :], self._left_out.pop(name)) for name in inside if name in self._left_out
+        ]
 
 
 def _upwards(name: str) -> Iterator[str]:
