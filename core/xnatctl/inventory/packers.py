@@ -19,6 +19,9 @@ TAR: Final = "tar"
 #: A program, which may unpack itself.
 PROGRAM: Final = "program"
 BASE64: Final = "base64 text"
+#: Something else stands before the mark of PS3.10, or the preamble is missing.
+SHIFTED: Final = "DICOM behind other bytes"
+_SHIFT: Final = 4096
 #: Bytes of the beginning of a file that tell all packers but those that stand at the end.
 HEAD: Final = 32769 + 5
 #: Bytes of the end of a file that tell the others.
@@ -74,15 +77,20 @@ def packer_of(head: bytes, size: int | None, tail: Callable[[], bytes] | None = 
         return None
     if (name := _by_beginning(head)) is not None:
         return name
-    if tail is not None and size is not None:
-        end = tail()
-        if end[-512:].startswith(b"koly\0\0\0\x04"):
-            return "dmg"
-        if end[-512:].startswith(b"conectix\0\0\0"):
-            return "disk image"
-        if zips.ends_as_zip(end, size):
-            return ZIP
-    return PROGRAM if head.startswith(zips.PROGRAMS) else None
+    if tail is not None and size is not None and (name := _by_end(tail(), size)) is not None:
+        return name
+    if head.startswith(zips.PROGRAMS):
+        return PROGRAM
+    return SHIFTED if b"DICM\x02\0" in head[:_SHIFT] else None
+
+
+def _by_end(end: bytes, size: int) -> str | None:
+    """The packers that are told by the last bytes of a file."""
+    if end[-512:].startswith(b"koly\0\0\0\x04"):
+        return "dmg"
+    if end[-512:].startswith(b"conectix\0\0\0"):
+        return "disk image"
+    return ZIP if zips.ends_as_zip(end, size) else None
 
 
 #: What a program that unpacks itself carries; in a script also what chance does not write there.

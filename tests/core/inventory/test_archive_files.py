@@ -292,6 +292,8 @@ FOREIGN = {
     "self-extracting 7z": b"MZ" + bytes(200_000) + b"7z\xbc\xaf\x27\x1c" + bytes(600),
     "shell archive": b"#!/bin/sh\ntail -n +3 $0 | tar xz\nexit\n" + gzip.compress(b"x" * 900),
     "shell archive with text": b"#!/bin/sh\nuudecode << 'END'\nbegin 644 image.dcm\n" + b"M" + b" " * 60,
+    "image behind a line": b"\n" * 9 + bytes(128) + b"DICM\2\0\0\0UL\4\0" + bytes(600),
+    "image without preamble": b"DICM\2\0\0\0UL\4\0" + bytes(600),
     "arj": b"\x60\xea\x2b\0\x22" + bytes(600),
     "stuffit": b"StuffIt (c)1997-" + bytes(600),
     "zoo": b"ZOO 2.10 Archive.\x1a" + bytes(600),
