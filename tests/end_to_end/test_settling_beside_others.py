@@ -447,3 +447,25 @@ def test_two_series_of_one_number_wait_in_the_prearchive(xnatctl, sandbox, alice
         assert "Archive the session" in done.document["error"]["hint"]
     sandbox.others.archive_row("e")
     assert xnatctl(*upload, env=alice).code == 0
+
+
+@pytest.mark.parametrize("policy", ["delete", "none"])
+def test_a_direct_archive_that_the_server_moved_away_is_ours_also_where_others_stored_the_same(
+    sandbox, ours, start, held_up, policy
+):
+    """The session that somebody else made lists every instance, and the files of ours are moved to the prearchive."""
+    files = [record.path for record in ours.instances.values()]
+    trigger = {"method": "POST", "path": "/xapi/direct-archive"}
+    code, report = held_up(
+        lambda: start(ours.directory, "--overwrite", policy),
+        trigger,
+        lambda: sandbox.others.store(files, place="archive", label="e"),
+    )
+    moved = [row for row in sandbox.state.prearchive if row.tag == ours.study_instance_uid]
+    if policy == "delete":
+        assert code == 0, report["error"]
+        assert not moved
+        assert held(sandbox, "archive") == ours.digests
+    else:
+        assert (code, len(moved)) == (6, 1), report["error"]
+        assert moved[0].timestamp in report["error"]["message"]

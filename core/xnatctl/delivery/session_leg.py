@@ -32,6 +32,9 @@ from xnatctl.xnat.importing import ImportUri
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 
+#: How the server ends the timestamp of a direct archive that it moved to the prearchive.
+_MOVED = "_DA"
+
 
 class SessionLeg:
     """The DICOM of a plan on its way; of the `stages` of the leg one sends, and perhaps one settles and one verifies.
@@ -254,15 +257,18 @@ class SessionLeg:
     ) -> list[PrearchiveRef]:
         """The rows to commit after a direct archive: those that answers named, and what the server moved there.
 
-        Another upload of the same study may have a row of its own, which is not committed while it receives: where the
-        archived session holds all that went there, a row that no answer named is left alone.
+        A row whose timestamp ends with `_DA` is a direct archive that failed, moved by the server (contract xnat-import
+        5). Another upload of the same study may have a row of its own, which is not committed while it receives: where
+        the archived session holds all that went there, any other row that no answer named is left alone.
         """
         rows = settle.leftovers(self._client, self._target(check))
         others = [ref for ref in rows if ref not in named]
-        if session is not None and (not others or self._holds_direct(session)):
+        before = {row.ref for row in check.rows}
+        moved = any(ref.timestamp.endswith(_MOVED) and ref not in before for ref in others)
+        if session is not None and not moved and (not others or self._holds_direct(session)):
             for ref in others:
                 self._course.warn(
-                    f"The prearchive holds {ref}, which another upload of this study sent; it stays there."
+                    f"The prearchive holds {ref} of the same study, which this upload did not send; it stays there."
                 )
             return list(named)
         # The server could not archive it and moved it to the prearchive: a session that is there is somebody else's.
