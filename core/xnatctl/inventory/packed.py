@@ -12,7 +12,7 @@ from xnatctl.inventory import archives, tars, zips
 from xnatctl.inventory.gzips import Damaged
 from xnatctl.inventory.packers import BASE64, HEAD, PROGRAM, TAIL, TAR, ZIP, packer_of, unpacks_itself
 from xnatctl.inventory.part10 import is_dicom
-from xnatctl.inventory.streams import COMPRESSORS, FileStream, Stream, inflated, part, preader, unpacked
+from xnatctl.inventory.streams import COMPRESSORS, Compressor, FileStream, Stream, inflated, part, preader, unpacked
 
 #: What is unpacked has no size that could be asked for; a reader that ends early says where it ends.
 _UNKNOWN_SIZE: Final = 1 << 62
@@ -24,6 +24,8 @@ _MOST_MEMBERS: Final = archives.MAX_MEMBERS
 #: Bytes of a zip file inside a compressed one: its directory stands at its end, so that it is held in memory.
 _IN_MEMORY: Final = 16 * 2**20
 _BLOCK: Final = 1 << 17
+#: Bytes that are searched at once for the mark of another compressed stream.
+_SCANNED: Final = 1 << 20
 
 
 class _Unknown(Exception):
@@ -34,7 +36,8 @@ def holds_dicom(path: str) -> bool | None:
     """True when a packed file holds DICOM by content at any depth, False when it holds none.
 
     None when not all of it could be looked into: encrypted, damaged, unreadable, too deep or too large, or made by a
-    packer that is not read here. Reads the whole of a compressed tar; of a single compressed file the beginning.
+    packer that is not read here. Reads the whole of a compressed tar; of a single compressed file the beginning
+    of each stream that is joined in it.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -73,6 +76,20 @@ def _file(descriptor: int) -> Content:
     return Content(FileStream(pread, size), size, pread)
 
 
+class _Streams:
+    """What a compressed file unpacks to. `starts` are the places where its streams begin, but for the first."""
+
+    def __init__(self, read: Callable[[int], bytes], compressor: Compressor) -> None:
+        self.starts: list[int] = []
+        self._given = 0
+        self._read = unpacked(read, compressor, lambda: self.starts.append(self._given))
+
+    def __call__(self, count: int) -> bytes:
+        data = self._read(count)
+        self._given += len(data)
+        return data
+
+
 class _Look:
     """Looks into one file. `unknown`: something in it could not be looked into."""
 
@@ -107,8 +124,32 @@ class _Look:
             return self._zip(content, depth + 1)
         if packer not in COMPRESSORS:
             raise _Unknown
-        inner = Stream(self._counted(unpacked(stream.some, COMPRESSORS[packer])))
-        return self.holds(Content(inner, None), depth + 1)
+        return self._compressed(content, COMPRESSORS[packer], depth + 1)
+
+    def _compressed(self, content: Content, compressor: Compressor, depth: int) -> bool:
+        streams = _Streams(content.stream.some, compressor)
+        inner = Stream(self._counted(streams))
+        if self.holds(Content(inner, None), depth):
+            return True
+        return _may_have_more(content, compressor) and self._later(inner, streams, depth)
+
+    def _later(self, inner: Stream, streams: _Streams, depth: int) -> bool:
+        """Look at the beginning of each further compressed stream: gzip and others may be joined."""
+        seen = 0
+        while True:
+            before = inner.position
+            data = inner.some(_BLOCK)
+            if not data:
+                return False
+            while seen < len(streams.starts) and (start := streams.starts[seen]) < inner.position:
+                seen += 1
+                if start < before:
+                    continue  # it was read as a part of what stands before it
+                inner.unread(data)
+                inner.skip(start - before)
+                if self.holds(Content(inner, None), depth):
+                    return True
+                break
 
     def _each(self, content: Content, depth: int) -> bool:
         """`holds` of a member: what cannot be looked into does not hide what the others hold."""
@@ -166,6 +207,24 @@ class _Look:
             return data
 
         return counted
+
+
+def _may_have_more(content: Content, compressor: Compressor) -> bool:
+    """Whether another compressed stream may begin behind the first: the bytes of its mark stand there.
+
+    A pass over the packed bytes costs far less than unpacking them.
+    """
+    if content.pread is None or content.size is None:
+        return True
+    longest = max(map(len, compressor.magic))
+    position = 1
+    while piece := content.pread(_SCANNED, position):
+        if any(magic in piece for magic in compressor.magic):
+            return True
+        if position + len(piece) >= content.size:
+            return False
+        position += max(1, len(piece) - longest + 1)
+    return False
 
 
 def _tail(pread: zips.Pread, size: int) -> Callable[[], bytes]:

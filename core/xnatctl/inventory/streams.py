@@ -171,7 +171,7 @@ _ZSTD_MAGIC: Final = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + low, 0x2A, 0x4D, 0x18
 COMPRESSORS: Final = {
     compressor.name: compressor
     for compressor in (
-        Compressor(GZIP, (b"\x1f\x8b",), lambda: _Deflated(31)),
+        Compressor(GZIP, (b"\x1f\x8b\x08",), lambda: _Deflated(31)),
         Compressor(ZLIB, (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), lambda: _Deflated(15)),
         Compressor("bzip2", (b"BZh",), bz2.BZ2Decompressor),
         Compressor("xz", (b"\xfd7zXZ\0",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)),
@@ -183,10 +183,11 @@ COMPRESSORS: Final = {
 BROKEN: Final = (zlib.error, lzma.LZMAError, EOFError, ValueError, OSError)
 
 
-def unpacked(read: Read, compressor: Compressor) -> Read:
+def unpacked(read: Read, compressor: Compressor, on_stream: Callable[[], None] | None = None) -> Read:
     """What is packed in the bytes that `read` gives, all streams of it.
 
-    Raises Damaged for what is cut off, damaged, or followed by anything else than zeros.
+    `on_stream` is called where another stream begins; what is returned at once is of one stream. Raises Damaged for
+    what is cut off, damaged, or followed by anything else than zeros.
     """
     packed = Stream(read)
     state = compressor.new()
@@ -199,6 +200,8 @@ def unpacked(read: Read, compressor: Compressor) -> Read:
                 if not _another(packed, compressor):
                     return b""
                 state = compressor.new()
+                if on_stream is not None:
+                    on_stream()
             if out := _step(state, packed.some, limit):
                 return out
 
