@@ -290,7 +290,7 @@ def test_c000_for_ever_costs_its_files_and_keeps_the_comment(scripted, deliver, 
 def test_a_receiver_without_resources_for_anything_ends_the_run(scripted, deliver, exam):
     """A700 to everything: noticed by the first batches, with the exit code of a receiver that keeps failing."""
     receiver = scripted(answer=lambda talk, number, instance: 0xA700)
-    done = deliver(exam[0], receiver.port, base=0.001)
+    done = deliver(exam[0], receiver.port, base=0.001, patience=1.0)
     assert done.error is not None
     assert done.error.exit_code == 4
     assert "Out of Resources" in done.error.message
