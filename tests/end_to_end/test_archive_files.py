@@ -15,6 +15,8 @@ import pytest
 
 from xnatctl.testing import write_exam
 
+pytestmark = pytest.mark.once
+
 NAMES = ("-P", "DEMO", "-S", "subj", "-E", "e", "-o", "json")
 
 
@@ -97,7 +99,6 @@ def test_what_an_archive_file_holds_in_other_ways(xnatctl, sandbox, alice, exam,
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
-@pytest.mark.once
 def test_packed_images_of_an_exam_are_never_attached(xnatctl, sandbox, alice, root, assert_exactly, attached):
     image = next(path for path in sorted((root.directory / "series 1").iterdir())).read_bytes()
     for name, content in {
@@ -156,7 +157,6 @@ def test_packed_images_are_no_resource(xnatctl, sandbox, alice, exam, files, tmp
     assert set(attached(sandbox)["BIDS"]) == {"scan.nii.gz", "disk.iso"}
 
 
-@pytest.mark.once
 def test_no_command_calls_packed_images_complete(xnatctl, sandbox, alice, exam, files, tmp_path):
     """Two studies and a packed image beside them: neither split nor compared nor continued is that a success."""
     other = write_exam(tmp_path / "root" / "other", series=1, instances=2, seed=40, clutter=False)

@@ -21,6 +21,8 @@ PREAMBLE = """
 import sys, click
 from xnatctl.api import *
 
+pytestmark = pytest.mark.once
+
 class Fine(XnatctlError):
     exit_code = 0
 class Worse(XnatctlError):
@@ -96,7 +98,6 @@ class Leaver:
         pytest.param(TRANSPORT, ("--mode", "leaver"), id="transport"),
     ],
 )
-@pytest.mark.once
 def test_an_upload_that_a_plugin_ends_is_no_success(
     xnatctl, sandbox, alice, exam, install, stored, source, flags, ending
 ):

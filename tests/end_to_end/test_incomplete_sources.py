@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 NAMES = ("-P", "DEMO", "-S", "s", "-E", "e")
 
 
@@ -238,7 +240,6 @@ def spoil(paths: list[Path]) -> dict[str, str]:
     return dict(zip((path.name for path in paths), said, strict=True))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("kind", ["tar", "zip", "gradual", "exam", "resource"])
 def test_what_is_no_file_any_more_is_named_and_holds_up_nothing(
     hasty: Any,

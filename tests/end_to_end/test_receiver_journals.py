@@ -16,6 +16,8 @@ DROP = """
 import pathlib
 from xnatctl.api import *
 
+pytestmark = pytest.mark.once
+
 def address_of(options):
     return f"folder:{options['into']}"
 

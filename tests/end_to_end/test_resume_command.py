@@ -10,6 +10,8 @@ import pytest
 from xnatctl.testing.exam import write_exam
 from xnatctl_sandbox.server import Sandbox
 
+pytestmark = pytest.mark.once
+
 NAMES = ("-P", "DEMO", "-S", "s", "-E", "e")
 IMPORT = {"path": "services/import"}
 
