@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")
 
 #: Ways in which a plugin can try to end the program, or to pass for a success.
@@ -20,8 +22,6 @@ ENDINGS = {
 PREAMBLE = """
 import sys, click
 from xnatctl.api import *
-
-pytestmark = pytest.mark.once
 
 class Fine(XnatctlError):
     exit_code = 0

@@ -11,12 +11,12 @@ from xnatctl.delivery.store import journal_key
 from xnatctl.model.refs import Destination
 from xnatctl.testing.exam import write_exam
 
+pytestmark = pytest.mark.once
+
 NAMES = ("-P", "DEMO", "-S", "s", "-E", "e")
 DROP = """
 import pathlib
 from xnatctl.api import *
-
-pytestmark = pytest.mark.once
 
 def address_of(options):
     return f"folder:{options['into']}"
