@@ -79,7 +79,7 @@ class Awaited:
                 raise self._renamed(session)
 
     def _sessions(self, project: str | None, study: str) -> Sequence[SessionInfo]:
-        """The sessions of a study; none where the server lets nobody ask for them."""
+        """The sessions of a study; none where this user may not list them."""
         try:
             return listing.sessions_of_study(self._client, project, study)
         except (NotFound, PermissionDenied, ServerError):

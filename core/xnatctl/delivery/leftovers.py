@@ -77,7 +77,7 @@ def name_left(course: Course) -> None:
 def _on_disk(item: Left) -> bool:
     """Whether the file may still be read; a member of an archive file counts as long as that is there."""
     if not item.root:
-        return True  # nobody knows where it was
+        return True  # its place is not known
     return os.path.lexists(item.root if os.path.isfile(item.root) else os.path.join(item.root, item.path))
 
 

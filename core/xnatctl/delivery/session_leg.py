@@ -313,7 +313,7 @@ class SessionLeg:
             self._committed.take_back()
             raise
         if not committed.confirmed and not (self._new or made_before):
-            # Nobody saw the row being archived: it may have been deleted, and the session may hold older files.
+            # The row was not seen being archived: it may have been deleted, and the session may hold older files.
             self._committed.take_back()
             self.report.next.append(self._runtime.rerun)
             raise NotArchived(

@@ -115,7 +115,7 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, clockwork: Clockwor
             )
         row = direct_archive.get(client, project, study, session)
         if not asked and row is not None and row.get("status") == "RECEIVING":
-            asked = _trigger(client, target, silent)  # it says itself that nobody has asked yet
+            asked = _trigger(client, target, silent)  # its status shows that the call did not arrive
     # 404 means finished, moved to the prearchive, or never there (5): the session itself decides.
     stranger = ""
     for _ in range(4):

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from xnatctl.errors import PluginUnavailable, XnatctlError
-
-if TYPE_CHECKING:
-    from xnatctl.plugin.manager import Plugin
 
 #: The names of this variable's plugins are left out for one command.
 BLOCK_VARIABLE = "XNATCTL_BLOCK_PLUGINS"
 
 
+class Named(Protocol):
+    """A plugin as messages name it; `origin` is its distribution and version."""
+
+    name: str
+
+    @property
+    def origin(self) -> str: ...
+
+
 @contextmanager
-def guarded(what: str, plugin: Plugin, *, quote: bool = True) -> Iterator[None]:
+def guarded(what: str, plugin: Named, *, quote: bool = True) -> Iterator[None]:
     """Turn what a plugin raises into PluginUnavailable that names `what` failed and the plugin.
 
     An XnatctlError passes, and so do signals and Ctrl-C. SystemExit and every other BaseException count as failures:
