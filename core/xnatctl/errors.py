@@ -30,6 +30,8 @@ Messages say what happened and to which file; `hint` says what to do next. Neith
 
 from __future__ import annotations
 
+import errno
+
 
 class XnatctlError(Exception):
     """Something went wrong that we can explain.
@@ -67,6 +69,31 @@ class OutOfMemory(XnatctlError):
             hint="Raise the limit (ulimit -v and -u, or that of the batch system), use fewer --workers, or upload "
             "fewer files at once. The same command finishes an upload that had begun.",
         )
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether the system refused memory.
+
+    Besides MemoryError, that is an OSError with ENOMEM, an ImportError where the dynamic loader cannot map a library,
+    and the SystemError of C code that failed without setting an exception.
+    """
+    while error is not None:
+        refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
+        said = isinstance(error, (ImportError, SystemError)) and any(text in str(error) for text in _NO_MEMORY)
+        if isinstance(error, MemoryError) or refused or said:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+#: Texts of the dynamic loader and of CPython when an allocation failed.
+_NO_MEMORY = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "cannot create shared object descriptor",
+    "without exception set",
+    "without setting an exception",
+)
 
 
 class UsageError(XnatctlError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,16 @@ from xnatctl.cli import signals
 from xnatctl.cli.app import App, error_document
 from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
-from xnatctl.errors import ConfigError, Interrupted, OutOfMemory, UsageError, XnatctlError, exit_code_of, signal_of
+from xnatctl.errors import (
+    ConfigError,
+    Interrupted,
+    OutOfMemory,
+    UsageError,
+    XnatctlError,
+    exit_code_of,
+    is_out_of_memory,
+    signal_of,
+)
 
 
 class Root(LazyGroup):
@@ -175,7 +183,7 @@ def _status(error: SystemExit) -> int:
 
 def _unexpected(app: App, error: BaseException) -> XnatctlError:
     """One line for people; the traceback goes to a file of this user, or to the terminal with -v."""
-    if _is_lack_of_memory(error):
+    if is_out_of_memory(error):
         return OutOfMemory()
     import traceback
 
@@ -191,18 +199,3 @@ def _unexpected(app: App, error: BaseException) -> XnatctlError:
     except XnatctlError:
         return XnatctlError(f"Unexpected: {type(error).__name__}.", hint="Run again with -v to see where.")
     return XnatctlError(f"Unexpected: {type(error).__name__}.", hint=f"Where it happened is in {file}.")
-
-
-def _is_lack_of_memory(error: BaseException | None) -> bool:
-    """Whether the system refused memory, which a module that is being loaded may say in other words."""
-    while error is not None:
-        no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
-        no_module = isinstance(error, ImportError) and any(text in str(error) for text in _NOT_MAPPED)
-        if isinstance(error, MemoryError) or no_memory or no_module:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-#: What the dynamic loader says when a library does not fit.
-_NOT_MAPPED = ("failed to map segment", "cannot allocate memory", "cannot create shared object descriptor")

@@ -17,7 +17,7 @@ from xnatctl.delivery.pace import Pace
 from xnatctl.delivery.refusals import Refusals, SizeLimit
 from xnatctl.delivery.retry import COMMON, OWN, STOPPING, Pause, RetryPolicy, classify, outcome_for
 from xnatctl.delivery.work import Work
-from xnatctl.errors import JournalError, OutOfMemory, PluginUnavailable, XnatctlError
+from xnatctl.errors import JournalError, OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
@@ -263,10 +263,9 @@ class Lane:
             raise
         except XnatctlError as error:
             said = _failed(batch, classify(error), error.message)
-        except MemoryError:
-            said = _failed(batch, FailureClass.FATAL, OutOfMemory("send").message)
         except BaseException as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
-            said = _failed(batch, FailureClass.FATAL, _say(error))
+            reason = OutOfMemory("send").message if is_out_of_memory(error) else _say(error)
+            said = _failed(batch, FailureClass.FATAL, reason)
         with self._lock:
             early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}
         outcomes = tuple(early.get(outcome.path, outcome) for outcome in said)
@@ -353,7 +352,7 @@ def _say(error: BaseException) -> str:
 
 
 def _fault(error: BaseException) -> XnatctlError:
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return OutOfMemory()
     said = _say(error)
     return PluginUnavailable(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from xnatctl.errors import PluginUnavailable, XnatctlError
+from xnatctl.errors import OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
 
 #: The names of this variable's plugins are left out for one command.
 BLOCK_VARIABLE = "XNATCTL_BLOCK_PLUGINS"
@@ -34,6 +34,8 @@ def guarded(what: str, plugin: Named, *, quote: bool = True) -> Iterator[None]:
     except (XnatctlError, KeyboardInterrupt):
         raise
     except BaseException as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory from error
         raise PluginUnavailable(
             f"{what} (plugin {plugin.name}, {plugin.origin}) failed: {described(error, quote=quote)}.",
             hint=f"Run the command without it: {BLOCK_VARIABLE}={plugin.name}.",

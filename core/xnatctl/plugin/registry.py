@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
+from xnatctl.errors import OutOfMemory, PluginUnavailable, UsageError, XnatctlError, is_out_of_memory
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.plugin.guard import BLOCK_VARIABLE, described, guarded
@@ -136,6 +136,8 @@ class Registry:
         except (XnatctlError, KeyboardInterrupt):
             raise
         except BaseException as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory from error
             raise PluginUnavailable(
                 f"{what} cannot be loaded: {described(error)}.",
                 hint=f"Tell the author of {provided.plugin.origin}; block it with "
