@@ -77,18 +77,28 @@ class Association:
     # sending
 
     def store(
-        self, pair: Pair, instance: str, head: memoryview, rest: int, reader: Reader, progress: Callable[[int], None]
+        self,
+        pair: Pair,
+        instance: str,
+        head: memoryview,
+        rest: int,
+        reader: Reader,
+        progress: Callable[[int], None],
+        *,
+        tail: bytes = b"",
     ) -> Answer:
         """Send one instance and read its answer.
 
-        `head` is the beginning of the data set and `rest` the number of bytes that `reader` still has. Raises Lost, and
-        what the reader raises; after that the association is over. `progress` hears of bytes that were sent.
+        `head` is the beginning of the data set, `rest` the number of bytes that `reader` still has, `tail` what follows
+        them; with `rest`, `head` is even in length, as fragments must be (PS3.8 E.1). Raises Lost, and what the reader
+        raises; after that the association is over. `progress` hears of bytes that were sent.
         """
         self._message = self._message % 65535 + 1
         context = self.terms.ids[pair]
         command = dimse.store_request(pair[0], instance, self._message)
         parts = [*self._fragments(context, _COMMAND, memoryview(command), last=True)]
-        parts += self._fragments(context, 0, head, last=not rest)
+        whole = memoryview(bytes(head) + tail) if tail and not rest else head
+        parts += self._fragments(context, 0, whole, last=not rest)
         more = rest // _SECOND
         if more:
             self._stream.limit(self._receiver.answer_timeout + more)
@@ -97,7 +107,8 @@ class Association:
         while rest and early is None:
             window = read_fully(reader, min(WINDOW, rest))
             rest -= len(window)
-            early = self._send([*self._fragments(context, 0, memoryview(window), last=not rest)])
+            piece = window if rest else window + tail
+            early = self._send([*self._fragments(context, 0, memoryview(piece), last=not rest)])
             progress(len(window))
             if rest and early is None and self._stream.pending():
                 early = self._answer(dimse.C_STORE)

@@ -27,7 +27,7 @@ from xnatctl.api import (
 from xnatctl_cstore import statuses
 from xnatctl_cstore.association import WINDOW, Association
 from xnatctl_cstore.contexts import MOST, Pair, by_group, counted, grouped, pair_of, sendable
-from xnatctl_cstore.dataset import offset_of, read_fully
+from xnatctl_cstore.dataset import offset_of, padded, read_fully
 from xnatctl_cstore.dimse import Answer
 from xnatctl_cstore.names import described
 from xnatctl_cstore.negotiation import refusal
@@ -190,15 +190,20 @@ class CStoreTransport:
             head = read_fully(reader, min(WINDOW, item.size))
             offset = offset_of(head)
             if (len(head) - offset) % 2 and len(head) < item.size:
-                head += read_fully(reader, 1)  # fragments before the last one are even
+                head += read_fully(reader, 1)  # fragments are even
+            data, tail = memoryview(head)[offset:], b""
+            if (item.size - offset) % 2:
+                even, tail = padded(bytes(data), item.size - offset, item.transfer_syntax_uid)
+                data = memoryview(even)
             try:
                 return association.store(
                     pair_of(item),
                     item.sop_instance_uid,
-                    memoryview(head)[offset:],
+                    data,
                     item.size - len(head),
                     reader,
                     lambda count: self._tell(emit, count),
+                    tail=tail,
                 )
             except SourceChanged:
                 self._drop()  # a part of it is out

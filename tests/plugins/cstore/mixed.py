@@ -6,7 +6,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +124,84 @@ def write(
         head = heads[kind].replace(uid("placeholder", "meta").encode(), instance.encode())
         (directory / f"{number:06d}").write_bytes(head + data)
         expected[instance] = hashlib.sha256(data).hexdigest()
+    return expected
+
+
+def write_odd(directory: Path, *, syntaxes: Sequence[str] = SYNTAXES, comments: str = "") -> dict[str, str]:
+    """Instances whose data sets are odd in length; SHA-256 of what must be sent, by SOP Instance UID."""
+    directory.mkdir(parents=True)
+    expected: dict[str, str] = {}
+
+    def add(name: str, syntax: str, make: Callable[[bytes], tuple[bytes, bytes]]) -> None:
+        if syntax not in syntaxes:
+            return
+        instance = uid("odd", name)
+        data, sent = make(
+            template(syntax, comments=comments).data_set(instance, uid("odd", "series"), uid("odd", "study"))
+        )
+        assert len(data) % 2 == 1
+        assert len(sent) == len(data) + 1
+        (directory / name).write_bytes(part10(data, syntax, CT, instance))
+        expected[instance] = hashlib.sha256(sent).hexdigest()
+
+    def last_value(order: str, *, cut: int) -> Callable[[bytes], tuple[bytes, bytes]]:
+        """With pixels that are one byte short, `cut` bytes at least."""
+
+        def make(data: bytes) -> tuple[bytes, bytes]:
+            field = len(data) - 256 - 4
+            assert struct.unpack_from(f"{order}I", data, field)[0] == 256
+            head, pixels = data[:field], data[field + 4 : len(data) - cut]
+            return (
+                head + struct.pack(f"{order}I", len(pixels)) + pixels,
+                head + struct.pack(f"{order}I", len(pixels) + 1) + pixels + b"\0",
+            )
+
+        return make
+
+    def in_the_middle(order: str, form: str) -> Callable[[bytes], tuple[bytes, bytes]]:
+        def make(data: bytes) -> tuple[bytes, bytes]:
+            begin = data.index(b"Phantom^Synthetic ")
+            field = begin - struct.calcsize(form)
+            assert struct.unpack_from(order + form, data, field)[0] == 18
+            odd = data[:field] + struct.pack(order + form, 17) + data[begin : begin + 17] + data[begin + 18 :]
+            return odd, odd + b"\0"
+
+        return make
+
+    def text_at_the_end(data: bytes) -> tuple[bytes, bytes]:
+        """In place of the pixels; behind a sequence of undefined length, which holds an item of undefined length."""
+        inner = struct.pack("<HH2sH", 0x0008, 0x0100, b"SH", 2) + b"AB"
+        undefined = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inner + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+        defined = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+        head = data[: len(data) - 256 - 12] + struct.pack("<HH2sxxI", 0x0040, 0x0275, b"SQ", 0xFFFFFFFF)
+        head += undefined + defined + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+        tag = struct.pack("<HH2s", 0x4008, 0x0300, b"ST")
+        return head + tag + b"\5\0ABCDE", head + tag + b"\6\0ABCDE "
+
+    def one_letter_at_the_end(data: bytes) -> tuple[bytes, bytes]:
+        head, tag = data[: len(data) - 256 - 12], struct.pack("<HH2s", 0x4008, 0x0300, b"ST")
+        return head + tag + b"\1\0A", head + tag + b"\2\0A "
+
+    def full(data: bytes) -> tuple[bytes, bytes]:
+        """The length of the last value cannot grow."""
+        head, tag = data[: len(data) - 256 - 12], struct.pack("<HH2s", 0x4008, 0x0300, b"ST")
+        odd = head + tag + b"\xff\xff" + b"A" * 65535
+        return odd, odd + b"\0"
+
+    def behind(data: bytes) -> tuple[bytes, bytes]:
+        return data + b"\x2a", data + b"\x2a\0"
+
+    for name, syntax in (("implicit", IMPLICIT), ("explicit", EXPLICIT), ("big endian", BIG_ENDIAN)):
+        order = ">" if syntax == BIG_ENDIAN else "<"
+        add(f"last value {name}", syntax, last_value(order, cut=1))
+        add(f"in the middle {name}", syntax, in_the_middle(order, "I" if syntax == IMPLICIT else "H"))
+        add(f"behind {name}", syntax, behind)
+    add("a single byte", EXPLICIT, last_value("<", cut=255))
+    add("text", EXPLICIT, text_at_the_end)
+    add("one letter", EXPLICIT, one_letter_at_the_end)
+    add("full", EXPLICIT, full)
+    add("deflated", DEFLATED, behind)
+    add("fragments", JPEG, behind)
     return expected
 
 

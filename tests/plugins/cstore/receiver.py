@@ -59,7 +59,7 @@ class _Over(Exception):
 
 
 class ScriptedReceiver:
-    """Accepts everything, unless told otherwise.
+    """Accepts everything but fragments of odd length, unless told otherwise.
 
     `associate(talk)` returns None to accept, (result, source, reason) to reject, or `abort`, `close`, `silent`, or bytes
     to send instead. `take(sop_class, transfer_syntax)` is the result of a context. `answer(talk, number, instance)` is
@@ -235,6 +235,8 @@ class ScriptedReceiver:
                             self._reply(talk, context, request, 0x8030, 0, "")
                     continue
                 talk.fragments.append(len(fragment))
+                if len(fragment) % 2:  # as DCMTK does (PS3.8 E.1)
+                    self._end(talk, "abort")
                 data += fragment
                 if not early and not flags & 2:
                     early = self._early(talk, context, request)

@@ -87,6 +87,18 @@ def test_every_syntax_that_xnat_takes_arrives_byte_for_byte(xnatctl, sandbox, al
     assert done.document["destination"]["state"] == "receiver"
 
 
+def test_data_sets_of_odd_length_arrive_and_are_verified(xnatctl, sandbox, alice, quiet_time, mixed, tmp_path):
+    expected = mixed.write_odd(tmp_path / "exam", syntaxes=mixed.OF_XNAT, comments=COMMENTS)
+    quiet_time(len(expected))
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    found = arrived(sandbox)
+    assert set(found) == set(expected)
+    anew = {mixed.uid("odd", f"in the middle {name}") for name in ("implicit", "explicit", "big endian")}
+    assert {uid for uid in found if found[uid] != expected[uid]} == anew, "XNAT writes the head of a data set anew"
+    assert done.document["counts"]["verified"] == len(expected)
+
+
 def test_what_xnat_does_not_take_is_named(xnatctl, sandbox, alice, mixed, tmp_path):
     expected = mixed.write(tmp_path / "exam", 12, syntaxes=(mixed.EXPLICIT, mixed.DEFLATED), comments=COMMENTS)
     done = xnatctl(*COMMAND, tmp_path / "exam", "-o", "json", env=alice)
