@@ -25,10 +25,14 @@ from xnatctl.api import (
 if TYPE_CHECKING:
     from xnatctl.api import XnatClient
 
-
-def columns(*keys: str, numeric: tuple[str, ...] = ()) -> tuple[Column, ...]:
-    """Columns whose titles are their keys in words."""
-    return tuple(Column(key=key, title=key.replace("_", " "), numeric=key in numeric) for key in keys)
+_SESSION_COLUMNS = (
+    Column(key="id"),
+    Column(key="label"),
+    Column(key="subject_label", title="Subject", drop=2),
+    Column(key="date", drop=3),
+    Column(key="modality", drop=1),
+    Column(key="uid", drop=4),
+)
 
 
 def require_project(client: XnatClient, project: str) -> None:
@@ -65,7 +69,7 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
         Document(
             schema=schema,
             data={"schema": schema, "project": project, "sessions": rows},
-            columns=columns("id", "label", "subject_label", "date", "modality", "uid"),
+            columns=_SESSION_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
             summary=(f"{counted(len(rows), 'session')} in project {project}.", *_waiting(project, waiting)),
@@ -107,8 +111,15 @@ def _sizes(scans: list[dict[str, Any]]) -> str:
     return f"{counted(len(scans), 'scan')}, {counted(sum(scan['files'] for scan in scans), 'file')}"
 
 
-_SCAN_COLUMNS = columns(
-    "id", "type", "series_description", "modality", "frames", "files", "quality", "uid", numeric=("frames", "files")
+_SCAN_COLUMNS = (
+    Column(key="id"),
+    Column(key="type", fit="cut"),
+    Column(key="series_description", fit="cut", drop=1),
+    Column(key="modality", drop=2),
+    Column(key="frames", numeric=True, drop=4),
+    Column(key="files", numeric=True),
+    Column(key="quality", drop=3),
+    Column(key="uid", drop=5),
 )
 
 

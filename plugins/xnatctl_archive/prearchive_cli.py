@@ -11,6 +11,7 @@ import click
 from xnatctl.api import (
     App,
     ArchiveTarget,
+    Column,
     Document,
     NotArchived,
     NotFound,
@@ -29,7 +30,7 @@ from xnatctl.api import (
     prearchive,
     server_options,
 )
-from xnatctl_archive.cli import columns, require_project
+from xnatctl_archive.cli import require_project
 from xnatctl_archive.comparing import archived_files, compare, waiting_files
 
 if TYPE_CHECKING:
@@ -40,6 +41,17 @@ if TYPE_CHECKING:
 _TROUBLE = ("CONFLICT", "ERROR")
 #: In these states no upload sends to a row and the server does not work on it.
 _AT_REST = ("READY", *_TROUBLE)
+#: The first three are what the other commands take.
+_COLUMNS = (
+    Column(key="project"),
+    Column(key="timestamp"),
+    Column(key="session"),
+    Column(key="subject", drop=2),
+    Column(key="status", drop=1),
+    Column(key="scan_date", drop=4),
+    Column(key="uploaded", drop=3),
+    Column(key="tag", title="Study", drop=5),
+)
 
 
 def _triple(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +82,7 @@ def list_rows(app: App, project: str | None) -> None:
         Document(
             schema=schema,
             data={"schema": schema, "sessions": rows},
-            columns=columns("project", "timestamp", "session", "subject", "status", "scan_date", "uploaded", "tag"),
+            columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(f"{row.project} {row.timestamp} {row.folder}" for row in found),
             summary=(f"{counted(len(rows), 'session')} waiting.", *hints),
@@ -117,7 +129,7 @@ def show(app: App, project: str, timestamp: str, folder: str) -> None:
             schema=schema,
             data={"schema": schema, **asdict(row), "session": row.folder, "scans": scans, "log": log},
             title=f"{row.name}, subject {row.subject or '(none)'}, {row.status}",
-            columns=columns("id", "series_description", "files", numeric=("files",)),
+            columns=(Column(key="id"), Column(key="series_description", fit="cut"), Column(key="files", numeric=True)),
             rows=scans,
             identifiers=(f"{row.project} {row.timestamp} {row.folder}",),
             summary=(
@@ -297,7 +309,7 @@ def _say(app: App, row: Any, state: str, subject: str, session: str, session_id:
         Document(
             schema=schema,
             data={"schema": schema, **data},
-            columns=columns(*data),
+            columns=tuple(Column(key=key) for key in data),
             rows=[data],
             identifiers=(session_id or f"{row.project} {row.timestamp} {row.folder}",),
             summary=(summary,) if summary else (),

@@ -10,6 +10,7 @@ import click
 
 from xnatctl.api import (
     App,
+    Column,
     DeliveryIncomplete,
     Destination,
     Document,
@@ -30,6 +31,13 @@ from xnatctl.api import (
 _NAME = "cstore"
 #: Options of the connection to XNAT, which is opened for `--verify` alone.
 _LOGIN = ("url", "username", "password", "password_stdin", "timeout", "insecure")
+
+_CONTEXT_COLUMNS = (
+    Column(key="sop_class", title="SOP class", fit="wrap"),
+    Column(key="transfer_syntax", fit="wrap"),
+    Column(key="files", numeric=True),
+    Column(key="taken", fit="wrap"),
+)
 
 _HELP = """Send the DICOM files of PATH to a DICOM receiver, by C-STORE.
 
@@ -162,7 +170,6 @@ def _echo(app: App, receiver: Any, path: str | None, *, follow_symlinks: bool) -
 
 def _document(receiver: Any, reply: Any) -> tuple[Document, int]:
     """What was said, and the number of files that would be refused."""
-    from xnatctl.api import Column
     from xnatctl_cstore.names import name_of
     from xnatctl_cstore.negotiation import refusal
 
@@ -199,7 +206,6 @@ def _document(receiver: Any, reply: Any) -> tuple[Document, int]:
         None: "It offers no C-ECHO, but takes the association.",
         "0x0000": f"C-ECHO answered in {reply.seconds * 1000:.0f} ms.",
     }.get(echo, f"C-ECHO answered with status {echo}.")
-    names = {"sop_class": "SOP class", "transfer_syntax": "Transfer syntax", "files": "Files", "taken": "Taken"}
     summary = [
         f"{receiver.place} lets {receiver.calling} in as a caller of {receiver.called}. {answered}",
         f"Implementation: {reply.implementation_version or '(no version name)'} {reply.implementation_class_uid}{who}.",
@@ -208,9 +214,7 @@ def _document(receiver: Any, reply: Any) -> tuple[Document, int]:
     return Document(
         schema=schema,
         data=data,
-        columns=tuple(Column(key=key, title=title, numeric=key == "files") for key, title in names.items())
-        if rows
-        else (),
+        columns=_CONTEXT_COLUMNS if rows else (),
         rows=rows,
         identifiers=(receiver.address,),
         summary=tuple(summary),

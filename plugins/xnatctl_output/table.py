@@ -4,72 +4,152 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, Literal, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from xnatctl.api import Column, Document, human_size, printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 #: `rich.box.SIMPLE_HEAD` in ASCII, for terminals and pipes of another encoding.
 _ASCII_HEAD = "    \n    \n -- \n    \n    \n    \n    \n    \n"
+
+
+#: Abbreviations, which a title made of a key writes in capitals.
+_CAPITALS = {"id": "ID", "uid": "UID", "url": "URL"}
+#: Cells between two columns.
+_GAP = 3
+#: Cells that a value keeps, where it may be cut or wrapped.
+_LEAST = {"cut": 12, "wrap": 24}
 
 
 class Table:
     """A header and rows, or the document's own drawing, and the summary lines below. Plain text without a terminal."""
 
     def render(self, document: Document, out: TextIO) -> None:
-        from rich import box
         from rich.console import Console
-        from rich.table import Table as RichTable
         from rich.text import Text
 
         terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        # A pipe has no width: rows stay whole for grep and awk.
-        width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or 10_000)
         console = Console(
-            file=out,
-            force_terminal=terminal,
-            no_color=not terminal,
-            width=width,
-            highlight=False,
-            emoji=False,
-            markup=False,
+            file=out, force_terminal=terminal, no_color=not terminal, highlight=False, emoji=False, markup=False
         )
         if document.title:
-            console.print(Text(_line(document.title), style="bold"))
+            console.print(Text(_line(document.title), style="bold"), soft_wrap=True)
         for line in document.drawing:
             console.print(Text(printable(line)), soft_wrap=True)
         columns = [column for column in document.columns if not column.detail]
         if columns and document.rows and not document.drawing:
-            rule = box.SIMPLE_HEAD if _takes("─") else box.Box(_ASCII_HEAD, ascii=True)
-            table = RichTable(box=rule, show_edge=False, pad_edge=False)
-            cells = [[_cell(row.get(column.key), column) for column in columns] for row in document.rows]
-            widths = _widths([column.title for column in columns], cells, console.width)
-            for column, width in zip(columns, widths, strict=True):
-                justify: Literal["left", "right"] = "right" if column.numeric else "left"
-                table.add_column(Text(column.title), justify=justify, overflow="fold", width=width)
-            for row in cells:
-                table.add_row(*map(Text, row))
-            console.print(table)
+            grid = _Grid(columns, document.rows)
+            # A pipe has no width: rows stay whole for grep and awk.
+            grid.draw(console, console.width if sys.stdout.isatty() else None)
         elif document.columns and not document.summary:
             console.print(Text("Nothing to show."))
         for line in document.summary:
             console.print(Text(_line(line)), soft_wrap=True)
 
 
-def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
-    """Columns that fit: what is too wide is folded, but not the words of a header; none when that cannot be."""
+class _Grid:
+    """Titles and cells of the columns of a table, which is made to fit a terminal. Widths are in cells."""
+
+    def __init__(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
+        self._columns = columns
+        self._titles = [column.title or _title(column.key) for column in columns]
+        self._cells = [[_cell(row.get(column.key), column) for row in rows] for column in columns]
+        self._full = [max(map(_width, (title, *found))) for title, found in zip(self._titles, self._cells, strict=True)]
+        self._least = list(map(self._least_of, range(len(columns))))
+
+    def _least_of(self, number: int) -> int:
+        """The width below which a column is not made; identifiers and the words of a title stay whole."""
+        column, found = self._columns[number], self._cells[number]
+        words = self._titles[number].split()
+        least = max(map(_width, found)) if column.fit == "whole" else min(self._full[number], _LEAST[column.fit])
+        if column.fit == "wrap":
+            words += [word for cell in found for word in cell.split()]
+        return max(least, *map(_width, words))
+
+    def draw(self, console: Console, room: int | None) -> None:
+        """Print it in `room` cells, whole without; a line that holds nothing but what must stay may be longer."""
+        if room is None:
+            self._draw_table(console, dict(enumerate(self._full)))
+            return
+        priority = [column.drop for column in self._columns]
+        if _total(self._least) > room and len(self._cells[0]) == 1 and not any(priority):
+            self._draw_record(console)
+            return
+        filled = [number for number, drop in enumerate(priority) if any(self._cells[number]) or not drop]
+        shown = list(filled)
+        while len(shown) > 1 and _total(self._least[number] for number in shown) > room:
+            last = max(shown, key=priority.__getitem__)
+            if not priority[last]:
+                break
+            shown.remove(last)
+        self._draw_table(console, self._widths(shown, room))
+        if left_out := [self._titles[number] for number in filled if number not in shown]:
+            text = f"Columns left out: {', '.join(left_out)}. A wider terminal or -o csv shows them."
+            console.print(text, soft_wrap=True)
+
+    def _widths(self, shown: Sequence[int], room: int) -> dict[int, int]:
+        """What is widest and may be narrower is made so, until the columns fit."""
+        widths = {number: self._full[number] for number in shown}
+        for _ in range(max(0, _total(widths.values()) - room)):
+            narrower = [number for number in shown if widths[number] > self._least[number]]
+            if narrower:
+                widths[max(narrower, key=widths.__getitem__)] -= 1
+        return widths
+
+    def _draw_table(self, console: Console, widths: Mapping[int, int]) -> None:
+        """Print the columns that have a width."""
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        rule = box.SIMPLE_HEAD if _takes("─") else box.Box(_ASCII_HEAD, ascii=True)
+        table = RichTable(box=rule, show_edge=False, pad_edge=False)
+        for number in widths:
+            justify: Literal["left", "right"] = "right" if self._columns[number].numeric else "left"
+            table.add_column(Text(self._titles[number]), justify=justify, width=widths[number])
+        cuts = [width if self._columns[number].fit == "cut" else None for number, width in widths.items()]
+        for row in zip(*(self._cells[number] for number in widths), strict=True):
+            table.add_row(*(Text(_cut(cell, width) if width else cell) for cell, width in zip(row, cuts, strict=True)))
+        console.width = _total(widths.values())
+        console.print(table)
+
+    def _draw_record(self, console: Console) -> None:
+        """A single row, of which nothing may be left out: a line for each value."""
+        width = max(map(_width, self._titles))
+        for title, (cell,) in zip(self._titles, self._cells, strict=True):
+            if cell:
+                console.print(f"{title}{' ' * (width - _width(title))}   {cell}", soft_wrap=True)
+
+
+def _width(text: str) -> int:
+    """The columns of a terminal that a text takes."""
     from rich.cells import cell_len
 
-    widths = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
-    least = [max(map(cell_len, title.split()), default=1) for title in titles]
-    excess = sum(widths) + 3 * (len(widths) - 1) - room
-    while excess > 0:
-        foldable = [index for index, width in enumerate(widths) if width > least[index]]
-        if not foldable:
-            return [None] * len(widths)
-        widths[max(foldable, key=widths.__getitem__)] -= 1
-        excess -= 1
-    return list(widths)
+    return cell_len(text)
+
+
+def _total(widths: Iterable[int]) -> int:
+    found = list(widths)
+    return sum(found) + _GAP * (len(found) - 1)
+
+
+def _title(key: str) -> str:
+    """`scan_id` is `Scan ID`."""
+    text = " ".join(_CAPITALS.get(word, word) for word in key.split("_"))
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _cut(text: str, width: int) -> str:
+    """A text in so many cells, with an ellipsis where it is longer."""
+    from rich.cells import set_cell_size
+
+    if _width(text) <= width:
+        return text
+    end = "…" if _takes("…") else "..."
+    return set_cell_size(text, width - len(end)).rstrip() + end
 
 
 def _line(text: str) -> str:

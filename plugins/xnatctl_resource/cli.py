@@ -177,14 +177,14 @@ def _names(names: tuple[str, ...], level: ResourceLevel) -> tuple[str, str, str]
 
 
 _COLUMNS = (
-    Column(key="scan", title="scan"),
-    Column(key="label", title="label"),
-    Column(key="files", title="files", numeric=True),
-    Column(key="bytes", title="bytes", numeric=True),
-    Column(key="format", title="format"),
-    Column(key="content", title="content"),
-    Column(key="tags", title="tags"),
-    Column(key="id", title="ID"),
+    Column(key="scan"),
+    Column(key="label"),
+    Column(key="files", numeric=True),
+    Column(key="bytes", title="Size", numeric=True, size=True),
+    Column(key="format", drop=2),
+    Column(key="content", drop=3),
+    Column(key="tags", drop=4),
+    Column(key="id", drop=1),
 )
 
 

@@ -67,7 +67,7 @@ def start(app: App, port: int, dicom_port: int | None, directory: str | None, ve
             Document(
                 schema=schema,
                 data={"schema": schema, **data},
-                columns=tuple(Column(key=key, title=key) for key in ("user", "password", "rights")),
+                columns=(Column(key="user"), Column(key="password"), Column(key="rights", fit="wrap")),
                 rows=users,
                 identifiers=(sandbox.url,),
                 summary=tuple(summary),

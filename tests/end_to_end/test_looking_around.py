@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import pty
+import subprocess
+import sys
+import termios
 
 import pytest
 import yaml
@@ -28,6 +34,28 @@ def waiting(xnatctl, alice, exam, sandbox):
     assert done.code == 0, done.err
     (row,) = sandbox.state.prearchive
     return "DEMO", row.timestamp, "wait01"
+
+
+@pytest.fixture
+def on_screen(environment):
+    """Runs the command in a terminal of so many columns; returns the lines that it wrote."""
+
+    def run(width, *arguments, env):
+        master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (24, width))
+        lasting = {key: value for key, value in environment.items() if key != "COLUMNS"} | {"TERM": "xterm"}
+        command = [sys.executable, "-m", "xnatctl", *arguments]
+        done = subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env={**lasting, **env})
+        os.close(slave)
+        text = b""
+        with contextlib.suppress(OSError):  # Linux ends a pseudo-terminal this way
+            while piece := os.read(master, 65536):
+                text += piece
+        os.close(master)
+        assert done.wait() == 0
+        return text.decode().splitlines()
+
+    return run
 
 
 def test_session_list_in_every_format(xnatctl, alice, archived, exam):
@@ -73,6 +101,19 @@ def test_session_show(xnatctl, alice, archived):
     assert done.document["id"] == "XNAT_E00001"
     assert len(done.document["scans"]) == 3
     assert "60 files" in xnatctl("session", "show", "sess01", "-P", "DEMO", env=alice).out
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_three_words_of_a_waiting_session_can_be_copied_from_the_screen(
+    on_screen, xnatctl, alice, exam, sandbox, width
+):
+    label = "a_long_label_of_a_session_in_the_prearchive_" + "9" * 20
+    upload = ("session", "upload", exam.directory, "-P", "DEMO", "-S", "subj01", "-E", label, "--prearchive")
+    assert xnatctl(*upload, env=alice).code == 0
+    (line,) = [line for line in on_screen(width, "prearchive", "list", env=alice) if label in line]
+    words = line.split()[:3]
+    assert words == ["DEMO", sandbox.state.prearchive[0].timestamp, label]
+    assert xnatctl("prearchive", "show", *words, env=alice).code == 0
 
 
 def test_what_is_not_there_says_where_to_look(xnatctl, alice, waiting):

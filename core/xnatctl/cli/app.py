@@ -360,7 +360,7 @@ def error_document(error: Mapping[str, object]) -> Document:
     from xnatctl.model.document import Column, Document
 
     rows = [{key: "" if value is None else value for key, value in error.items()}]
-    columns = tuple(Column(key=key, title=key) for key in ("code", "message", "hint", "exit_code"))
+    columns = tuple(Column(key=key) for key in ("code", "message", "hint", "exit_code"))
     return Document(
         schema=ERROR_SCHEMA, data={"schema": ERROR_SCHEMA, "error": dict(error)}, columns=columns, rows=rows
     )

@@ -73,7 +73,7 @@ def _document(*, state: str, server: str, user: str, source: str, valid_until: f
     return Document(
         schema=_SCHEMA,
         data={"schema": _SCHEMA, **row},
-        columns=tuple(Column(key=key, title=key.replace("_", " ")) for key in row),
+        columns=tuple(Column(key=key) for key in row),
         rows=[{key: "" if value is None else value for key, value in row.items()}],
         identifiers=(user,),
     )

@@ -51,7 +51,7 @@ def _row_document(schema: str, identifier: str, row: dict[str, Any]) -> Document
     return Document(
         schema=schema,
         data={"schema": schema, **row},
-        columns=tuple(Column(key=key, title=key) for key in row),
+        columns=tuple(Column(key=key) for key in row),
         rows=[row],
         identifiers=(identifier,),
     )
@@ -105,7 +105,7 @@ def show(app: App) -> None:
         Document(
             schema=schema,
             data={"schema": schema, "file": str(paths.config_file()), "settings": rows},
-            columns=tuple(Column(key=key, title=key) for key in ("setting", "value", "origin")),
+            columns=(Column(key="setting"), Column(key="value"), Column(key="origin", fit="wrap")),
             rows=[{**row, "value": _cell(row["value"])} for row in rows],
             identifiers=tuple(str(row["setting"]) for row in rows),
         )

@@ -102,9 +102,15 @@ def doctor(app: App) -> None:
         Document(
             schema=schema,
             data={"schema": schema, "checks": rows},
-            columns=tuple(Column(key=key, title=key) for key in ("check", "status", "message", "hint")),
+            columns=(
+                Column(key="check"),
+                Column(key="status"),
+                Column(key="message", fit="wrap"),
+                Column(key="hint", detail=True),
+            ),
             rows=rows,
             identifiers=tuple(f"{row['check']}: {row['status']}" for row in rows),
+            summary=tuple(dict.fromkeys(f"Hint: {row['hint']}" for row in rows if row["hint"])),
         )
     )
     code = next((code for _, _, code in found if code), 0)

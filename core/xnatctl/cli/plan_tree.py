@@ -14,11 +14,11 @@ from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.words import counted, human_size
 
 COLUMNS = (
-    Column(key="path", title="Path"),
-    Column(key="goes_to", title="Goes to"),
-    Column(key="files", title="Files", numeric=True),
-    Column(key="bytes", title="Bytes", numeric=True),
-    Column(key="note", title="Note"),
+    Column(key="path"),
+    Column(key="goes_to"),
+    Column(key="files", numeric=True),
+    Column(key="bytes", numeric=True),
+    Column(key="note"),
 )
 #: Files at the top of one target that are drawn one by one; of more, these and their number.
 _DRAWN = 12

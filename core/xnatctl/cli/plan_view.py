@@ -22,7 +22,7 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
         (item.study_instance_uid, item.series_instance_uid, item.size, item.modality or "modality unknown")
         for item in items
     )
-    columns = with_studies((*SERIES_COLUMNS[:3], Column(key="state", title="Modality")), series)
+    columns = with_studies((*SERIES_COLUMNS[:3], Column(key="state", title="Modality", fit="wrap")), series)
     summary = [
         f"Would send {' and '.join(_payloads(plan))} {_way(plan, batches)}.",
         *(f"{number}. {stage.kind}: {stage.name}" for number, stage in enumerate(plan.stages, 1)),

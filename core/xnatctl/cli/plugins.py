@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -14,32 +14,45 @@ from xnatctl.model.document import Column, Document
 from xnatctl.plugin.manager import HOOKS, Plugin, Status
 from xnatctl.settings.config import edit_config
 
-_COLUMNS = tuple(
-    Column(key=key, title=key) for key in ("name", "status", "distribution", "version", "provides", "reason")
+_COLUMNS = (
+    Column(key="name"),
+    Column(key="status"),
+    Column(key="distribution", drop=2),
+    Column(key="version", drop=3),
+    Column(key="provides", fit="wrap"),
+    Column(key="reason", fit="wrap", drop=1),
 )
 
 
-def _row(plugin: Plugin, provides: list[str] | None) -> dict[str, Any]:
+def _row(plugin: Plugin, provides: list[tuple[str, str]] | None) -> dict[str, Any]:
     return {
         "name": plugin.name,
         "status": str(plugin.status),
         "distribution": plugin.distribution,
         "version": plugin.version,
         "target": plugin.target,
-        "provides": provides,
+        "provides": None if provides is None else [f"{kind} {name}" for kind, name in provides],
         "reason": plugin.reason,
     }
 
 
-def _provides(app: App, plugin: Plugin) -> list[str] | None:
-    """What a loaded plugin provides; None for one that was not loaded."""
+def _provides(app: App, plugin: Plugin) -> list[tuple[str, str]] | None:
+    """What a loaded plugin provides, as (kind, name); None for one that was not loaded."""
     if plugin.page is None:
         return None
     found = app.registry.own_specs(plugin)
     if found and all(provided.missing for _, provided in found):
         plugin.status = Status.UNMET
         plugin.reason = f"needs {', '.join(sorted({name for _, p in found for name in p.missing}))}"
-    return [f"{kind} {provided.name}" for kind, provided in found]
+    return [(kind, provided.name) for kind, provided in found]
+
+
+def _by_kind(provides: Iterable[tuple[str, str]]) -> str:
+    """`transports tar, zip; command session upload`."""
+    kinds: dict[str, list[str]] = {}
+    for kind, name in provides:
+        kinds.setdefault(kind, []).append(name)
+    return "; ".join(f"{kind}{'s' if len(names) > 1 else ''} {', '.join(names)}" for kind, names in kinds.items())
 
 
 def _find(app: App, name: str) -> Plugin:
@@ -58,14 +71,15 @@ def list_plugins(app: App, check: bool) -> None:
     """Foreign plugins are known by their metadata alone (level 1), unless `--check`."""
     manager = app.registry.manager
     manager.load(2 if check else 1)
-    rows = [_row(plugin, _provides(app, plugin)) for plugin in manager.plugins]
+    found = [(plugin, _provides(app, plugin)) for plugin in manager.plugins]
+    rows = [_row(plugin, provides) for plugin, provides in found]
     schema = "xnatctl.plugins/1"
     app.render(
         Document(
             schema=schema,
             data={"schema": schema, "plugins": rows},
             columns=_COLUMNS,
-            rows=[{**row, "provides": ", ".join(row["provides"] or []), "reason": row["reason"] or ""} for row in rows],
+            rows=[{**row, "provides": _by_kind(own or ())} for row, (_, own) in zip(rows, found, strict=True)],
             identifiers=tuple(str(row["name"]) for row in rows),
         )
     )
@@ -93,7 +107,7 @@ def show(app: App, name: str) -> None:
         Document(
             schema=schema,
             data={"schema": schema, **row},
-            columns=(Column(key="key", title="key"), Column(key="value", title="value")),
+            columns=(Column(key="key"), Column(key="value")),
             rows=pairs,
             identifiers=(name,),
         )
@@ -133,7 +147,7 @@ def _edit(app: App, name: str, change: Callable[[list[str]], list[str]], done: s
         Document(
             schema=schema,
             data={"schema": schema, **row},
-            columns=tuple(Column(key=key, title=key) for key in row),
+            columns=tuple(Column(key=key) for key in row),
             rows=[row],
             identifiers=(name,),
         )

@@ -25,13 +25,13 @@ from xnatctl.model.report import (
 from xnatctl.model.words import counted, human_size
 
 SERIES_COLUMNS = (
-    Column(key="series", title="Series"),
-    Column(key="files", title="Files", numeric=True),
-    Column(key="size", title="Size", numeric=True, size=True),
-    Column(key="state", title="State"),
+    Column(key="series"),
+    Column(key="files", numeric=True, drop=1),
+    Column(key="size", numeric=True, size=True, drop=2),
+    Column(key="state", fit="wrap"),
 )
-_STUDY_COLUMN = Column(key="study", title="Study")
-_SESSION_COLUMN = Column(key="session", title="Session")
+_STUDY_COLUMN = Column(key="study", drop=3)
+_SESSION_COLUMN = Column(key="session")
 _MEANS = {
     Level.NONE: "nothing",
     Level.COUNTED: "count",

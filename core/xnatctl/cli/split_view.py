@@ -13,7 +13,7 @@ from xnatctl.model.plan import UploadPlan
 from xnatctl.model.words import counted
 
 _SCHEMA = "xnatctl.plans/1"
-_COLUMN = Column(key="session", title="Session")
+_COLUMN = Column(key="session")
 
 
 def plans_document(

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,27 +25,17 @@ if TYPE_CHECKING:
     from xnatctl.delivery.records import Left, Past
     from xnatctl.delivery.summaries import Summary
 
-#: Whether the table for people shows it; CSV and JSON have all.
-_KEYS = {
-    "id": True,
-    "server": False,
-    "project": False,
-    "subject": False,
-    "session": False,
-    "resource": False,
-    "to": True,
-    "state": False,
-    "progress": True,
-    "found": False,
-    "delivered": False,
-    "missing": False,
-    "earlier": False,
-    "updated": False,
-    "changed": True,
-}
-_TITLES = {"id": "ID", "progress": "state", "changed": "last change"}
-_NUMBERS = frozenset({"found", "delivered", "missing", "earlier"})
-_ITEM_COLUMNS = tuple(Column(key=key, title=key) for key in ("path", "outcome", "reason"))
+_COLUMNS = (
+    Column(key="id"),
+    Column(key="server", detail=True, drop=2),
+    *(Column(key=key, detail=True) for key in ("project", "subject", "session", "resource")),
+    Column(key="to"),
+    Column(key="state", detail=True),
+    Column(key="progress", title="State"),
+    *(Column(key=key, detail=True) for key in ("found", "delivered", "missing", "earlier", "updated")),
+    Column(key="changed", title="Last change", drop=1),
+)
+_ITEM_COLUMNS = (Column(key="path"), Column(key="outcome"), Column(key="reason", fit="wrap"))
 
 
 @click.command(name="status", short_help="List uploads, and what is missing of them.")
@@ -199,15 +190,9 @@ def _resource(summary: Summary) -> str:
 def _columns(found: Sequence[Summary]) -> tuple[Column, ...]:
     """The table names the server only where there are several."""
     servers = {summary.destination.server for summary in found if summary.destination.project}
-    return tuple(
-        Column(
-            key=key,
-            title=_TITLES.get(key, key),
-            numeric=key in _NUMBERS,
-            detail=not (shown or (key == "server" and len(servers) > 1)),
-        )
-        for key, shown in _KEYS.items()
-    )
+    if len(servers) < 2:
+        return _COLUMNS
+    return tuple(replace(column, detail=False) if column.key == "server" else column for column in _COLUMNS)
 
 
 def _to(summary: Summary) -> str:

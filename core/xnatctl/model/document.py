@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 class Extent(StrEnum):
@@ -26,16 +26,21 @@ class Extent(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column: `key` into each row, `title` for the header, numbers flush right.
+    """One column: `key` into each row, `title` for the header (made of the key without one), numbers flush right.
 
     `size` = the values are bytes, which people read in larger units. `detail` = the table for people leaves it out.
+    The table fits a terminal by two more: `fit` is what may be done to a value, "whole" nothing (identifiers), "cut"
+    ends it with an ellipsis, "wrap" goes on below, between words. Columns are then left out, the highest `drop`
+    first; those of 0 stay.
     """
 
     key: str
-    title: str
+    title: str = ""
     numeric: bool = False
     size: bool = False
     detail: bool = False
+    fit: Literal["whole", "cut", "wrap"] = "whole"
+    drop: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
