@@ -111,12 +111,12 @@ def show(app: App, project: str, timestamp: str, folder: str) -> None:
     ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
     row = _row(client, ref)
     try:
-        counts = prearchive.scan_file_counts(client, ref)
+        counts = prearchive.scan_file_counts(client, ref) or {}
         scans = [
             {
                 "id": scan.get("ID", ""),
                 "series_description": scan.get("series_description", ""),
-                "files": counts[scan.get("ID", "")],
+                "files": counts.get(scan.get("ID", "")),
             }
             for scan in prearchive.scans(client, ref)
         ]
@@ -227,7 +227,7 @@ def _prove(client: XnatClient, row: Any, done: Any, waiting: Counter[str] | None
         )
     try:
         found = compare(waiting, before, archived_files(client, session.id, waiting))
-    except ServerError as error:
+    except (NotFound, ServerError) as error:
         raise NotArchived(
             f"{row.ref} left the prearchive for {where}, but the server could not list its files: {error.message}",
             hint=look,

@@ -230,17 +230,15 @@ def _row(client: XnatClient, home: resources.ResourceHome, resource: listing.Res
 
 def _scan_rows(client: XnatClient, home: resources.ResourceHome) -> list[dict[str, Any]]:
     """The resources of all scans, their files from one listing (contract xnat-api 2.5)."""
-    scans = listing.scans(client, home.session_id)
-    if not scans:
+    found = [entry for entry in listing.session_resources(client, home.session_id) if entry.category == "scans"]
+    if not found:
         return []
     files: dict[str, list[listing.FileInfo]] = {}
     for file in listing.session_files(client, home.session_id):
         files.setdefault(file.resource_id, []).append(file)
-    return [
-        _described(resource, scan.id, files.get(resource.id, ()))
-        for scan in scans
-        for resource in listing.scan_resources(client, home.session_id, scan.id)
-    ]
+    places = {scan.id: place for place, scan in enumerate(listing.scans(client, home.session_id))}
+    found.sort(key=lambda entry: places.get(entry.category_id, len(places)))
+    return [_described(resource, resource.category_id, files.get(resource.id, ())) for resource in found]
 
 
 def _described(resource: listing.ResourceInfo, scan: str, files: Iterable[listing.FileInfo]) -> dict[str, Any]:

@@ -89,9 +89,9 @@ def _held(course: Course, left: Sequence[Left]) -> list[Left]:
     if session is None or client is None or not instances:
         return []
     try:
-        found = [listing.dicom_catalog_uids(client, session.id, scan.id) for scan in listing.scans(client, session.id)]
+        found = listing.dicom_catalog_uids(client, session.id)
     except Interrupted:
         raise
     except XnatctlError:
         return []  # the server cannot say, so nothing is proven
-    return [instances[uid] for uid in frozenset[str]().union(*found) & instances.keys()]
+    return [instances[uid] for uid in found & instances.keys()]

@@ -83,7 +83,9 @@ class Stored:
 def look(client: XnatClient, session_id: str, items: Sequence[UploadItem], *, sums: bool = False) -> Stored:
     """Read the catalogs of the scans that may hold the items, and the listing of all files."""
     by_uid: dict[str, list[ScanInfo]] = {}
-    for scan in listing.scans(client, session_id):
+    scans = listing.scans(client, session_id)
+    names = listing.scan_names(scans)
+    for scan in scans:
         by_uid.setdefault(scan.uid, []).append(scan)
     series = by_series(items)
     stored = Stored(
@@ -97,7 +99,10 @@ def look(client: XnatClient, session_id: str, items: Sequence[UploadItem], *, su
     for one in series:
         wanted = {item.sop_instance_uid: number for number, item in zip(one.numbers, one.held, strict=True)}
         for scan in stored.scans[one.uid]:
-            catalog = listing.dicom_catalog(client, session_id, scan.id, wanted)
+            if (name := names[scan.id]) is None:
+                files.expect_uncatalogued(scan.id, one.uid)
+                continue
+            catalog = listing.dicom_catalog(client, session_id, name, wanted)
             files.expect(scan.id, catalog, wanted)
             stored.nameless[one.uid] += catalog.nameless
             others += _strangers(stored.extra, one.uid, catalog, others)
@@ -117,6 +122,7 @@ class _Files:
         self._paths = Index(lambda _: "")
         self._places = array("I")
         self._entries: dict[str, int] = {}
+        self._uncatalogued: dict[str, str] = {}
         self._matched = bytearray()
         self._unplaced = 0
         self._resource = self._scan = ""
@@ -133,6 +139,10 @@ class _Files:
             stored.sizes[place] = UNSIZED
             if self._paths.add(f"{scan}/{unquote(entry.path)}") == len(self._places):
                 self._places.append(place)
+
+    def expect_uncatalogued(self, scan: str, series: str) -> None:
+        """No URL can name the scan, so its catalog cannot be read: its files are counted."""
+        self._uncatalogued[scan] = series
 
     def take(self) -> Callable[[Mapping[str, str]], None]:
         """The listing begins, perhaps anew after it was cut."""
@@ -152,6 +162,8 @@ class _Files:
             self._resource, self._scan = resource, listing.scan_of(resource)
         if not self._scan:
             self._unplaced += 1
+        elif self._scan in self._uncatalogued:
+            self._stored.files[self._scan] += 1
         elif self._scan in self._entries:
             stored = self._stored
             stored.files[self._scan] += 1
@@ -170,6 +182,8 @@ class _Files:
         if self._unplaced:
             return  # a listing without scans is no evidence, neither for nor against
         stored = self._stored
+        for scan, series in self._uncatalogued.items():
+            stored.nameless[series] += stored.files[scan]
         for scan, entries in self._entries.items():
             if (files := stored.files[scan]) != entries:
                 message = f"scan {scan} has {counted(files, 'file')} and {counted(entries, 'catalog entry')}"

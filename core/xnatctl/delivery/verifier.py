@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from xnatctl.delivery import verify
 from xnatctl.delivery.course import Course
-from xnatctl.delivery.verify import DOUBTFUL, JOINED, Comparison, Wanted
+from xnatctl.delivery.verify import DOUBTFUL, JOINED, UNLISTED, Comparison, Wanted
 from xnatctl.errors import VerificationFailed
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.events import EventKind
@@ -125,7 +125,7 @@ def failure(verification: Verification) -> VerificationFailed:
     if not differences:
         limit = verification.limits[0] if verification.limits else "Nothing could be compared."
         hint = None
-        if limit == JOINED:
+        if limit in (JOINED, UNLISTED):
             hint = "Archive the session, then run the same command again: it compares SOP Instance UIDs and sizes then."
         return VerificationFailed(
             f"The files were delivered, but it cannot be verified that they arrived. {limit}", hint=hint

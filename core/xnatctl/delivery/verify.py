@@ -283,9 +283,12 @@ def verify_staged(
     where the number did not grow by that of the items, it proves nothing, and `ok` is None. Fewer files than items are
     a difference; more are of others.
     """
-    sizes = prearchive.scan_file_sizes(client, ref)
-    local = by_series(items)
     verification = Verification()
+    sizes = prearchive.scan_file_sizes(client, ref)
+    if sizes is None:
+        verification.limits = [UNLISTED]
+        return Comparison(items=items, findings=bytearray([Finding.UNDECIDED]) * len(items), verification=verification)
+    local = by_series(items)
     numbers = [series.number for series in local]
     groups: list[_Staged] = []
     known = set(numbers) <= set(sizes) or set(numbers) >= set(sizes)
@@ -325,6 +328,7 @@ def verify_staged(
 
 
 _STAGED: Final = "The prearchive lists no SOP Instance UIDs: its files could only be counted."
+UNLISTED: Final = "The prearchive holds a scan whose ID no URL can carry, so its files cannot be listed."
 JOINED: Final = (
     "The prearchive lists no SOP Instance UIDs, and this session holds files of others, or may hold them: their number "
     "proves nothing."

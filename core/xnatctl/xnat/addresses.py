@@ -19,15 +19,21 @@ _UNADDRESSABLE = re.compile(r"[/\\%;\x00-\x1f\x7f]")
 _REFUSED_PATH = re.compile(r"[\\;?#\x00-\x1f\x7f]|%(2f|5c|25|2e|3b|[01][0-9a-f]|7f)|//|/\.\.?(/|\Z)", re.IGNORECASE)
 
 
+def is_segment(text: str) -> bool:
+    """True for a name that a URL of an XNAT can carry as a part of its path."""
+    if not text or text in (".", "..") or _UNADDRESSABLE.search(text):
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def segment(text: str) -> str:
     """One path segment, quoted. Raises UsageError for a name that no URL of an XNAT can carry."""
-    hint = "Names with / \\ % ; or control characters cannot be addressed; use the ID instead."
-    if not text or text in (".", "..") or _UNADDRESSABLE.search(text):
-        raise UsageError(f"{text!r} cannot be part of a URL of an XNAT server.", hint=hint)
-    try:
-        return quote(text, safe=_SAFE)
-    except UnicodeEncodeError:
-        raise UsageError(f"{text!a} is not text that a URL can carry.", hint=hint) from None
+    if not is_segment(text):
+        raise UsageError(
+            f"{text!r} cannot be part of a URL of an XNAT server.",
+            hint="Names with / \\ % ; or control characters cannot be addressed; use the ID instead.",
+        )
+    return quote(text, safe=_SAFE)
 
 
 def url_path(*segments: str) -> str:

@@ -58,6 +58,8 @@ LOGIN_TIMEOUT = 120.0
 LOGOUT_TIMEOUT = 10.0
 #: After an interrupt somebody waits at the terminal.
 HASTY_TIMEOUT = 2.0
+_READS = frozenset({"GET", "HEAD"})
+_SESSION = "/data/JSESSION"
 #: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
 _KEEP_IDLE = 15.0
 
@@ -96,6 +98,8 @@ class XnatClient:
         self.stall_timeout = stall_timeout
         self.login_name: str | None = None
         self.session_timeout: float | None = None
+        #: Requests that may change something on the server, begun so far; logging in and out are none.
+        self.writes = 0
         #: Takes out of a server's words what nobody is to read.
         self.discreet: Callable[[str], str] = str
         self._context = urlsplit(self.server).path
@@ -220,6 +224,7 @@ class XnatClient:
             on_bytes=on_bytes,
             into=into,
         )
+        self.writes += method not in _READS and path != _SESSION
         expected = expect or ()
         generation = self._login.generation if self._login else 0
         reply, alive = self._again.send(method, lambda: self._send_with_session(call))

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
+from xnatctl.xnat.addresses import is_segment
 from xnatctl.xnat.client import MAX_LISTING, MOST_SHOWN, XnatClient, url_path
 from xnatctl.xnat.prearchive import DICOM_LABELS, scan_order
 from xnatctl.xnat.replies import whole_number
@@ -218,12 +219,6 @@ def session_resources(client: XnatClient, session_id: str) -> list[ResourceInfo]
     return [resource_of(row) for row in rows]
 
 
-def scan_resources(client: XnatClient, session_id: str, scan_id: str) -> list[ResourceInfo]:
-    """The resources of one scan."""
-    rows = client.table(url_path("/data/experiments", session_id, "scans", scan_id, "resources"))
-    return [resource_of(row) for row in rows]
-
-
 def resource_of(row: Mapping[str, str]) -> ResourceInfo:
     """One row of a listing of resources."""
     return ResourceInfo(
@@ -271,9 +266,34 @@ def file_of(row: Mapping[str, str]) -> FileInfo:
 
 
 def scan_of(resource: str) -> str:
-    """The ID of the scan in the URI of a resource; nothing is percent-encoded there."""
-    pieces = resource.split("/")
-    return pieces[pieces.index("scans") + 1] if "scans" in pieces[:-1] else ""
+    """The ID of the scan in the URI of a resource; nothing is percent-encoded there, so it may hold a slash."""
+    scan = resource.partition("/scans/")[2]
+    return scan.rpartition("/resources/")[0] or scan
+
+
+#: What the server takes for several scans, or for those without a type (contract xnat-api 2.4).
+_NO_SCANS = frozenset({"*", "ALL", "NULL"})
+
+
+def scan_names(scans: Sequence[ScanInfo]) -> dict[str, str | None]:
+    """What names each scan in a URL path, by its ID: that ID, or its type, or None where no URL can name it.
+
+    An ID may hold what the server's firewall refuses, or a comma, which separates IDs there; the server looks for a
+    type where it finds no ID (contract xnat-api 0.11, 2.4).
+    """
+    taken = Counter([scan.id for scan in scans] + [scan.type for scan in scans if scan.type != scan.id])
+
+    def name(scan: ScanInfo) -> str | None:
+        if "," not in scan.id and _is_name(scan.id):
+            return scan.id
+        kind = scan.type.replace("/", "[SLASH]").replace(",", "[COMMA]")
+        return kind if taken[scan.type] == 1 and _is_name(kind) else None
+
+    return {scan.id: name(scan) for scan in scans}
+
+
+def _is_name(text: str) -> bool:
+    return text not in _NO_SCANS and is_segment(text)
 
 
 #: More scans than any session has.
@@ -328,14 +348,14 @@ def dicom_file_names(client: XnatClient, session_id: str, wanted: Container[str]
     return names
 
 
-def dicom_catalog(client: XnatClient, session_id: str, scan_id: str, wanted: Container[str] | None = None) -> Catalog:
+def dicom_catalog(client: XnatClient, session_id: str, scan: str, wanted: Container[str] | None = None) -> Catalog:
     """The entries of a scan's DICOM catalogs: those whose UID is `wanted`, or all; the others are counted (2.5).
 
-    Raises NotXnat for what is no catalog.
+    `scan` is what names it in a URL, see `scan_names`. Raises NotXnat for what is no catalog.
     """
     catalog: Catalog | None = None
     for label in sorted(DICOM_LABELS):
-        path = url_path("/data/experiments", session_id, "scans", scan_id, "resources", label)
+        path = url_path("/data/experiments", session_id, "scans", scan, "resources", label)
         try:
             reply = client.request("GET", path, limit=MAX_LISTING, into=lambda: Catalog(wanted))
         except NotFound:
@@ -352,8 +372,8 @@ def dicom_catalog(client: XnatClient, session_id: str, scan_id: str, wanted: Con
     return catalog or Catalog(wanted)
 
 
-def dicom_catalog_uids(
-    client: XnatClient, session_id: str, scan_id: str, wanted: Container[str] | None = None
-) -> frozenset[str]:
-    """The SOP Instance UIDs in a scan's DICOM catalogs, or those of them that are `wanted`."""
-    return dicom_catalog(client, session_id, scan_id, wanted).uids
+def dicom_catalog_uids(client: XnatClient, session_id: str) -> frozenset[str]:
+    """The SOP Instance UIDs in the DICOM catalogs of a session, as far as URLs can name its scans."""
+    names = scan_names(scans(client, session_id)).values()
+    catalogs = [dicom_catalog(client, session_id, name) for name in names if name is not None]
+    return frozenset[str]().union(*(catalog.uids for catalog in catalogs))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from xnatctl.errors import NotFound, ServerError
 from xnatctl.model.commands import command
 from xnatctl.model.refs import PrearchiveRef
+from xnatctl.xnat.addresses import is_segment
 from xnatctl.xnat.client import MOST_KEPT, MOST_SHOWN, XnatClient, url_path
 from xnatctl.xnat.replies import error_for, whole_number
 from xnatctl.xnat.rows import TooLong
@@ -144,23 +145,31 @@ def scan_order(scan_id: str) -> tuple[int, str]:
     return (10**9 if number is None else number, scan_id)
 
 
-def scan_file_sizes(client: XnatClient, ref: PrearchiveRef) -> dict[str, array[int]]:
+def scan_file_sizes(client: XnatClient, ref: PrearchiveRef) -> dict[str, array[int]] | None:
     """The sizes of the DICOM files by scan ID, from a built session; -1 where none is listed.
 
-    Taken from the listing of files: the `file_count` of a resource may be stale.
+    Taken from the listing of files: the `file_count` of a resource may be stale. None where no URL can carry the ID of
+    a scan, so that its files cannot be listed.
     """
-    sizes: dict[str, array[int]] = {}
-    for scan in scans(client, ref):
-        number = scan.get("ID", "")
-        own = sizes.setdefault(number, array("q"))
+    if (ids := _scan_ids(client, ref)) is None:
+        return None
+    sizes = {number: array("q") for number in ids}
+    for number, own in sizes.items():
         for path in _dicom_listings(client, ref, number):
             own.extend(_file_sizes(client, path))
     return sizes
 
 
-def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int]:
-    """Number of DICOM files by scan ID, from a built session."""
-    return {scan: len(sizes) for scan, sizes in scan_file_sizes(client, ref).items()}
+def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int] | None:
+    """Number of DICOM files by scan ID, from a built session; None where they cannot be listed."""
+    sizes = scan_file_sizes(client, ref)
+    return None if sizes is None else {scan: len(own) for scan, own in sizes.items()}
+
+
+def _scan_ids(client: XnatClient, ref: PrearchiveRef) -> list[str] | None:
+    """The scans of a built session; None where no URL can carry the ID of one."""
+    ids = [scan.get("ID", "") for scan in scans(client, ref)]
+    return ids if all(map(is_segment, ids)) else None
 
 
 def _dicom_listings(client: XnatClient, ref: PrearchiveRef, scan: str) -> list[str]:
@@ -188,14 +197,16 @@ def _file_sizes(client: XnatClient, path: str) -> array[int]:
 _MOST_NAMES = 500_000
 
 
-def dicom_names(client: XnatClient, ref: PrearchiveRef) -> Counter[str]:
-    """The names of the DICOM files of a built session, each with its number.
+def dicom_names(client: XnatClient, ref: PrearchiveRef) -> Counter[str] | None:
+    """The names of the DICOM files of a built session, each with its number; None where they cannot be listed.
 
     Raises NotFound before the session has been built, ServerError when there are more than any session has.
     """
+    if (ids := _scan_ids(client, ref)) is None:
+        return None
     names: Counter[str] = Counter()
-    for scan in scans(client, ref):
-        for path in _dicom_listings(client, ref, scan.get("ID", "")):
+    for number in ids:
+        for path in _dicom_listings(client, ref, number):
             names += _names(client, path)
     return names
 
@@ -218,8 +229,3 @@ def _names(client: XnatClient, path: str) -> Counter[str]:
 
 #: Labels under which DICOM is filed: secondary objects (reports, presentation states) go to a resource of their own.
 DICOM_LABELS = frozenset({"DICOM", "secondary"})
-
-
-def scan_files(client: XnatClient, ref: PrearchiveRef, scan: str, resource: str = "DICOM") -> list[Mapping[str, str]]:
-    """Name, Size, URI of each file of a scan's resource."""
-    return client.table(_path(ref, "scans", scan, "resources", resource, "files"))

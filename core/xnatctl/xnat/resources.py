@@ -58,15 +58,15 @@ def subject_home(subject_id: str, label: str, project: str) -> ResourceHome:
     )
 
 
-def session_home(session_id: str, label: str, project: str, scan: str = "") -> ResourceHome:
-    """A session by accession ID, or one of its scans."""
+def session_home(session_id: str, label: str, project: str, scan: str = "", scan_name: str = "") -> ResourceHome:
+    """A session by accession ID, or one of its scans; `scan_name` is what names it in a URL (`listing.scan_names`)."""
     name = f"session {label} ({session_id}) of project {project}"
     if not scan:
         path = url_path("/data/experiments", session_id)
         archive = f"/archive/experiments/{session_id}"
         return ResourceHome(path=path, archive=archive, name=name, session_id=session_id)
     return ResourceHome(
-        path=url_path("/data/experiments", session_id, "scans", scan),
+        path=url_path("/data/experiments", session_id, "scans", scan_name or scan),
         archive=f"/archive/experiments/{session_id}/scans/{scan}",
         name=f"scan {scan} of {name}",
         session_id=session_id,
@@ -184,7 +184,7 @@ def ensure_resource(
     except PermissionDenied as error:
         raise PermissionDenied(
             f"{client.login_name} may read {home.name} but not write to it.",
-            hint="Ask the project's owner for the member role. Nothing was sent.",
+            hint="Ask the project's owner for the member role.",
         ) from error
     made = existing or find_resource(client, home, ref.label)
     if made is None:

@@ -47,7 +47,6 @@ CALLS: dict[str, Callable[[XnatClient], object]] = {
     "session": lambda client: listing.find_session(client, "P", "e"),
     "scans": lambda client: listing.scans(client, "X_E00001"),
     "session resources": lambda client: listing.session_resources(client, "X_E00001"),
-    "scan resources": lambda client: listing.scan_resources(client, "X_E00001", "1"),
     "files": lambda client: listing.session_files(client, "X_E00001"),
     "counts": lambda client: listing.file_counts(client, "X_E00001"),
     "catalog": lambda client: listing.dicom_catalog(client, "X_E00001", "1", {"1.2"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from xnatctl.errors import NotFound, PermissionDenied, UsageError
+from xnatctl.errors import NotFound, PermissionDenied, Refused, UsageError
 from xnatctl.model.commands import command
 from xnatctl.model.plan import Payload, StageKind, UploadPlan
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
@@ -81,9 +81,8 @@ def find_home(
         subject = _subject(client, destination)
         return subject_home(subject.id, subject.label, destination.project)
     session = session or require_session(client, destination.project, destination.session)
-    if ref.level is ResourceLevel.SCAN:
-        _check_scan(client, session, ref.scan)
-    return session_home(session.id, session.label, session.project, ref.scan)
+    name = _scan_name(client, session, ref.scan) if ref.level is ResourceLevel.SCAN else ""
+    return session_home(session.id, session.label, session.project, ref.scan, name)
 
 
 def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
@@ -111,14 +110,23 @@ def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
     )
 
 
-def _check_scan(client: XnatClient, session: SessionInfo, scan: str) -> None:
-    """A scan that is not there would be taken for a type of scan, or for none (contract xnat-api 2.4, 2.5)."""
-    ids = [known.id for known in listing.scans(client, session.id)]
-    if scan not in ids:
+def _scan_name(client: XnatClient, session: SessionInfo, scan: str) -> str:
+    """What names a scan in a URL. Raises NotFound, Refused.
+
+    A scan that is not there would be taken for a type of scan, or for none (contract xnat-api 2.4, 2.5).
+    """
+    names = listing.scan_names(listing.scans(client, session.id))
+    if scan not in names:
         raise NotFound(
             f"Session {session.label} ({session.id}) has no scan {scan}.",
-            hint=f"Its scans are: {', '.join(ids)}." if ids else "It has no scans at all.",
+            hint=f"Its scans are: {', '.join(names)}." if names else "It has no scans at all.",
         )
+    if (name := names[scan]) is None:
+        raise Refused(
+            f"No URL can name scan {scan} of session {session.label} ({session.id}): neither its ID nor its type.",
+            hint="Give the scan a type in XNAT that no other scan of the session has, or attach to the session itself.",
+        )
+    return name
 
 
 def _subject(client: XnatClient, destination: Destination) -> SubjectInfo:
