@@ -52,6 +52,7 @@ class App:
         self.config_usable = True
         self.foreign_command = False
         self._warned = False
+        self._clients: list[XnatClient] = []
         self._stack = ExitStack()
 
     # plugins
@@ -140,7 +141,7 @@ class App:
         self._warn_about_settings()
         cert = settings.client_cert.value
         key = settings.client_key.value
-        return self._stack.enter_context(
+        client = self._stack.enter_context(
             XnatClient(
                 settings.server(),
                 timeout=settings.timeout.value,
@@ -149,6 +150,13 @@ class App:
                 cert=(cert, key) if cert and key else cert,
             )
         )
+        self._clients.append(client)
+        return client
+
+    @property
+    def has_written(self) -> bool:
+        """Whether a request that may change something was sent to a server."""
+        return any(client.writes for client in self._clients)
 
     def _warn_about_settings(self) -> None:
         """Once, and only by commands that talk to a server: what is unsafe or without effect."""

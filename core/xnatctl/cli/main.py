@@ -15,6 +15,7 @@ from xnatctl.cli.app import App, error_document
 from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
 from xnatctl.errors import (
+    BEFORE_SENDING,
     ConfigError,
     Interrupted,
     OutOfMemory,
@@ -152,6 +153,8 @@ def _usage(error: click.ClickException) -> UsageError:
 
 def _end(app: App, error: XnatctlError) -> int:
     """Say what happened, once for people and, when a format was asked for, once as a document."""
+    if exit_code_of(error) in BEFORE_SENDING and app.has_written:
+        error = XnatctlError(error.message, hint=error.hint)  # its code would say that nothing was sent
     if app.output not in (None, "table") and not app.rendered:
         try:
             if isinstance(error, ConfigError):

@@ -168,7 +168,7 @@ def _headline(report: Report) -> str:
         where_found = "were found on the server" if report.state is PlaceState.UNKNOWN else f"are {place}"
         text = f"{counts.verified} of {counts.found} instances on disk {where_found}"
         return f"{text}; {checked(report.verification)}." if counts.verified else f"{text}."
-    if report.status is Status.REFUSED or not counts.found or (where.session == "" and not delivered):
+    if report.status is Status.REFUSED or not (delivered or any(item.attempts for item in report.items)):
         return "Nothing was sent."
     if not counts.sent and counts.skipped == counts.found:
         size = "nothing had to be sent"

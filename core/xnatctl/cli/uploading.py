@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xnatctl import log
 from xnatctl.cli.journals import exclusively, open_journal, with_address
 from xnatctl.errors import (
+    BEFORE_SENDING,
     AuthenticationError,
     ConnectionFailed,
     Interrupted,
@@ -292,9 +293,7 @@ def _write_error(report: Report, error: XnatctlError) -> None:
 def _status(counts: Counts, error: XnatctlError) -> Status:
     if isinstance(error, Interrupted):
         return Status.INTERRUPTED
-    if isinstance(error, Refused | UsageError):
-        return Status.REFUSED
-    if isinstance(error, PluginUnavailable) and not counts.sent + counts.skipped:
+    if exit_code_of(error) in BEFORE_SENDING:
         return Status.REFUSED
     if isinstance(error, NotArchived | VerificationFailed):
         return Status.PARTIAL

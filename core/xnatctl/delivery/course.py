@@ -15,6 +15,7 @@ from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.lane import TransportFactory
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.delivery.settle import Clockwork
+from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, NotArchived, XnatctlError, exit_code_of
 from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Event, EventKind
@@ -72,8 +73,10 @@ class Course:
         self.staged: PrearchiveRef | None = None
         self.begun = False
         self.report = new_report(plan)
+        self._writes = 0
         if runtime.client is not None:
             runtime.client.discreet = Discretion(plan)
+            self._writes = runtime.client.writes
 
     @property
     def client(self) -> XnatClient:
@@ -112,6 +115,21 @@ class Course:
         self.runtime.tell(Event(kind=EventKind.RUN_STARTED, data=data))
         for warning in self.plan.warnings:  # before the first byte, while it can still be stopped
             self.tell(EventKind.WARNING, warning)
+
+    @property
+    def sent(self) -> bool:
+        """Whether this run sent anything: a file, or a request that may change the server."""
+        client = self.runtime.client
+        if client is not None and client.writes > self._writes:
+            return True
+        return self.begun and any(state.attempts for state in self.journal.states())
+
+    def ending(self, error: XnatctlError) -> XnatctlError:
+        """The error that the run ends with: none that says that nothing was sent, once something was."""
+        if exit_code_of(error) not in BEFORE_SENDING or not self.sent:
+            return error
+        kind = DeliveryIncomplete if not self.begun or self.journal.states().undelivered else NotArchived
+        return kind(error.message, hint=error.hint or f"Run the command again: {self.runtime.rerun}")
 
     def warn(self, message: str) -> None:
         """To the report and to whoever watches; in the main thread."""

@@ -18,7 +18,7 @@ from xnatctl.delivery.relisting import changed_meanwhile
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resume import survey_receiver
 from xnatctl.delivery.states import record_name
-from xnatctl.errors import VerificationFailed
+from xnatctl.errors import VerificationFailed, XnatctlError
 from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
@@ -43,6 +43,8 @@ class HandoverRun:
         started, course = time.monotonic(), self._course
         try:
             self._run()
+        except XnatctlError as error:
+            raise course.ending(error) from error.__cause__
         finally:
             self.report.seconds = time.monotonic() - started
             if self.report.state is PlaceState.UNKNOWN and course.journal.states().delivered:

@@ -20,7 +20,6 @@ from xnatctl.delivery.resource.group import ResourceGroup
 from xnatctl.delivery.session_leg import SessionLeg
 from xnatctl.delivery.states import States, StateView
 from xnatctl.errors import (
-    BEFORE_SENDING,
     DeliveryIncomplete,
     Interrupted,
     JournalError,
@@ -56,24 +55,13 @@ class PlanRun:
         try:
             self._run()
         except XnatctlError as error:
-            if error.exit_code in BEFORE_SENDING and self._sent():
-                # Its code would say that nothing was sent. Something that the run relied on went away meanwhile.
-                undelivered = course.journal.states().undelivered
-                kind = DeliveryIncomplete if undelivered else NotArchived
-                raise kind(
-                    error.message, hint=error.hint or f"Run the command again: {course.runtime.rerun}"
-                ) from error
-            raise
+            raise course.ending(error) from error.__cause__
         finally:
             self.report.seconds = time.monotonic() - started
             fill_items(self.report, course.journal.states(), course.plan)
             self._join_verifications()
             course.tell(EventKind.RUN_DONE, status=str(self.report.status))
         return self.report
-
-    def _sent(self) -> bool:
-        """Whether a request of this run carried a file."""
-        return self._course.begun and any(state.attempts for state in self._course.journal.states())
 
     def _run(self) -> None:
         course = self._course

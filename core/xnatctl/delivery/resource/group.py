@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.engine import Crew
 from xnatctl.delivery.resource.leg import ResourceLeg
-from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, JournalError, UsageError, XnatctlError
+from xnatctl.errors import DeliveryIncomplete, JournalError, UsageError, XnatctlError
 from xnatctl.model.events import Emit
 from xnatctl.model.plan import Stage, StageKind
 from xnatctl.model.report import PlaceState
@@ -107,12 +107,7 @@ class ResourceGroup:
         errors = [leg.error for leg in failed if leg.error is not None]
         nothing = not self._course.journal.states().delivered
         if len(self.legs) == 1:
-            # These say that nothing was sent; here its session was.
-            raise (
-                DeliveryIncomplete(errors[0].message, hint=errors[0].hint)
-                if (errors[0].exit_code in BEFORE_SENDING and not nothing)
-                else errors[0]
-            )
+            raise errors[0]
         text = " ".join(f"{leg.report.label}: {leg.error.message}" for leg in failed if leg.error is not None)
         kinds = {type(error) for error in errors}
         kind = kinds.pop() if len(kinds) == 1 and (nothing or errors[0].exit_code == 6) else DeliveryIncomplete

@@ -103,7 +103,7 @@ class ResourceLeg:
         in_the_way: list[Difference] = []
         for number, item in enumerate(self._send.items):
             if self._course.pause.stopped:
-                raise Interrupted("Interrupted while files were compared; nothing was sent.")
+                raise Interrupted("Interrupted while files were compared.")
             file = listed.get(item.name)
             match = self._comparer.match(item, file)
             if not self._send.overwrite and self._comparer.left_before(item):
@@ -193,6 +193,8 @@ class ResourceLeg:
         lane.run()
         if lane.unrecorded is not None:
             raise lane.unrecorded
+        if lane.fault is not None:
+            raise lane.fault
 
     def _verify(self, writer: CatalogWriter, emit: Emit) -> Sequence[Difference]:
         """Compare; what differs is repaired once, by entering it into the catalog or by sending it again."""
