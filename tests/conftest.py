@@ -27,6 +27,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what is marked `lab` to the laboratory."""
+    if os.environ.get("XNATCTL_LAB") != "full":
+        for item in items:
+            if item.get_closest_marker("lab"):
+                item.add_marker(pytest.mark.skip(reason="the lab environment runs it"))
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command left behind."""

@@ -128,7 +128,7 @@ def test_of_studies_of_two_patients(everything, patient):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("mode", ["tar", "gradual"])
+@pytest.mark.parametrize("mode", ["tar", pytest.param("gradual", marks=pytest.mark.lab)])
 def test_of_uploads_that_fail(everything, patient, sandbox, mode):
     upload = ("session", "upload", patient.directory, *NAMES, "--mode", mode)
     sandbox.switches.rejected_instances = set(sorted(patient.instances)[:3])

@@ -66,7 +66,7 @@ def test_lengths_of_very_large_files_are_known_without_reading_them(items):
     assert not fits_zip(large[:1])
 
 
-@pytest.mark.skipif(os.environ.get("XNATCTL_LAB") != "full", reason="reads 5 GiB: the lab environment runs it")
+@pytest.mark.lab  # it reads 5 GiB
 @pytest.mark.timeout(600)
 def test_the_jdk_reads_five_gibibytes_as_a_stream(tmp_path):
     """The class that XNAT unpacks with; a sparse file, so that no disk is filled."""

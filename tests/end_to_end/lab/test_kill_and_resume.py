@@ -33,7 +33,7 @@ def test_killed_at_each_journal_write(lab, spread, assert_exactly, mode, place):
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("version", ["1.8.11", "1.8.3"])
+@pytest.mark.parametrize("version", ["1.8.11", pytest.param("1.8.3", marks=pytest.mark.lab)])
 @pytest.mark.parametrize("mode", MODES)
 def test_killed_at_random_moments(lab, dice, full, assert_exactly, mode, version):
     """1.8.11 archives directly, 1.8.3 by way of the prearchive; the server takes its time over both."""

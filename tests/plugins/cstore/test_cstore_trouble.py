@@ -204,7 +204,7 @@ def test_one_file_that_always_ends_the_association_costs_one_file(scripted, deli
     folder, expected = exam
     bad = sorted(expected)[7]
     receiver = scripted(answer=lambda talk, number, instance: how if instance == bad else 0)
-    done = deliver(folder, receiver.port)
+    done = deliver(folder, receiver.port, patience=10.0)
     assert done.error is not None
     assert done.error.exit_code == 5
     assert receiver.digests == {uid: digest for uid, digest in expected.items() if uid != bad}
@@ -439,7 +439,7 @@ def test_a_receiver_that_stops_answering(scripted, deliver, exam):
 
 def test_a_receiver_that_never_answers_again_is_given_up(scripted, deliver, exam):
     receiver = scripted(answer=lambda talk, number, instance: "silent")
-    done = deliver(exam[0], receiver.port, answer_timeout=0.1, base=0.001)
+    done = deliver(exam[0], receiver.port, answer_timeout=0.1, base=0.001, patience=2.0)
     assert done.error is not None
     assert done.error.exit_code == 4
     assert "gave no answer for" in done.error.message
