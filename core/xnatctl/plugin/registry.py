@@ -256,8 +256,10 @@ class Registry:
         )
 
     def _blocked_provider(self, hook: str, name: str) -> Plugin | None:
-        """The plugin of ours that would provide it if it were not blocked or broken; a stranger's is not imported."""
+        """The blocked plugin that would provide it; a third-party plugin is not imported, so its own name decides."""
         for plugin in self.manager.plugins:
+            if plugin.status is Status.BLOCKED and not plugin.ours and plugin.name == name:
+                return plugin
             if plugin.status is Status.BLOCKED and plugin.ours:
                 page = importlib.import_module(plugin.target.partition(":")[0])
                 function = getattr(page, hook, None)
