@@ -71,6 +71,13 @@ def _labels(context: click.Context, parameter: click.Parameter, values: tuple[st
     return labels
 
 
+class _Subject(click.Option):
+    """Required, unless nothing but resources is sent."""
+
+    def value_is_missing(self, value: Any) -> bool:
+        return super().value_is_missing(value) and not click.get_current_context().params.get("attach_only")
+
+
 def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
     if not math.isfinite(value):
         raise click.BadParameter("must be a number of seconds.")
@@ -80,10 +87,18 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 @click.command(name="upload-exam", cls=TransportOptionsCommand, help=_HELP, short_help="Upload a scanner export.")
 @click.argument("exam_root", type=click.Path(path_type=str))
 @click.option("-P", "--project", required=True, help="Project ID.")
-@click.option("-S", "--subject", default=None, help="Subject label; created when it does not exist.")
+@click.option(
+    "-S",
+    "--subject",
+    cls=_Subject,
+    required=True,
+    help="Subject label; created when it does not exist. Not needed with --attach-only.",
+)
 @click.option("-E", "--session", required=True, help="Session label; with --attach-only also its accession ID.")
 @click.option("--skip-resources", is_flag=True, help="Upload the images only.")
-@click.option("--attach-only", is_flag=True, help="Attach resources to a session that exists; no image is sent.")
+@click.option(
+    "--attach-only", is_flag=True, is_eager=True, help="Attach resources to a session that exists; no image is sent."
+)
 @click.option(
     "--trust-session",
     is_flag=True,
@@ -187,8 +202,6 @@ def upload_exam(
         place = {True: "--direct-archive", False: "--prearchive"}.get(archive, "") if archive is not None else ""
         flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
         _refuse("--attach-only", {"--mode": mode, place: place, "--exact": exact, **flags})
-    elif subject is None:
-        raise UsageError("Missing option '-S' / '--subject': the subject of the session.")
     if exact and not verify:
         raise UsageError("--exact means nothing with --no-verify.")
     policy = Overwrite(overwrite or str(app.settings.overwrite.value))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xnatctl.cli.app import App
 from xnatctl.cli.builtin import BUILTIN, GROUPS
 from xnatctl.cli.console import say
+from xnatctl.cli.suggest import commands_like
 from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.plugin.specs import CommandSpec
 
@@ -71,19 +72,32 @@ class LazyGroup(click.Group):
         if args and not name.startswith("-") and self.get_command(context, name) is None:
             path = f"{self._path} {name}".strip()
             whole = f"{path} {args[1]}" if not self._path and len(args) > 1 else path
-            # Raises UsageError with what is close, PluginUnavailable when a blocked plugin has it.
+            # Raises PluginUnavailable when a blocked plugin has it.
             try:
                 _app(context).registry.command(whole)
-            except UsageError as error:
-                import difflib
-
-                close = difflib.get_close_matches(name, self.list_commands(context), n=1)
-                hint = f"Did you mean {close[0]}?" if close else error.hint
+            except UsageError:
+                there_are = f"There are: {', '.join(self.list_commands(context))}. See {context.command_path} -h."
+                hint = self.meant(context, args) or there_are
                 raise UsageError(f"There is no command {path!r}.", hint=hint) from None
         command, found, rest = super().resolve_command(context, args)
         if isinstance(found, _StandIn):
             found = found.load(context)
         return command, found, rest
+
+    def invoke(self, context: click.Context) -> Any:
+        """What click's parser raises without a context gets that of the command, whose usage is then shown."""
+        try:
+            return super().invoke(context)
+        except click.UsageError as error:
+            if error.ctx is None and context.invoked_subcommand:
+                name, command, _ = self.resolve_command(context, [context.invoked_subcommand])
+                error.ctx = click.Context(command, context, name) if command is not None else context
+            raise
+
+    def meant(self, context: click.Context, words: list[str]) -> str | None:
+        """A question that names the commands that `words` behind this group are like."""
+        like = [f"xnatctl {path}" for path in commands_like(self._path, words, _known(context))]
+        return f"Did you mean {' or '.join(filter(None, [', '.join(like[:-1]), like[-1]]))}?" if like else None
 
 
 class _StandIn(click.Command):

@@ -14,12 +14,12 @@ from xnatctl.cli import signals
 from xnatctl.cli.app import App, error_document
 from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
+from xnatctl.cli.usage import usage_error
 from xnatctl.errors import (
     BEFORE_SENDING,
     ConfigError,
     Interrupted,
     OutOfMemory,
-    UsageError,
     XnatctlError,
     exit_code_of,
     is_out_of_memory,
@@ -32,6 +32,7 @@ class Root(LazyGroup):
 
     def __init__(self) -> None:
         super().__init__(name="xnatctl", help="Upload medical imaging data to XNAT, and prove that it arrived.")
+        self.context_settings = {"help_option_names": ["-h", "--help"]}  # commands inherit it, also those of plugins
         self.params = [
             click.Option(
                 ["--version"],
@@ -127,7 +128,7 @@ def _command(app: App, args: list[str]) -> int:  # noqa: PLR0911 - one return pe
     except click.exceptions.Abort as abort:  # what click makes of Ctrl-C, and of the end of input at a question
         return _end(app, Interrupted("Interrupted.", signal_number=signal_of(abort.__cause__)))
     except click.ClickException as error:
-        return _end(app, _usage(error))
+        return _end(app, usage_error(error))
     except (KeyboardInterrupt, Interrupted) as error:
         interrupted = Interrupted("Interrupted.", signal_number=signal_of(error))
         return _end(app, error if isinstance(error, Interrupted) else interrupted)
@@ -140,15 +141,6 @@ def _command(app: App, args: list[str]) -> int:  # noqa: PLR0911 - one return pe
         return _status(error) if app.foreign_command else _end(app, _unexpected(app, error))
     except BaseException as error:  # noqa: BLE001 - the last resort: one line, and a file with the rest
         return _end(app, _unexpected(app, error))
-
-
-def _usage(error: click.ClickException) -> UsageError:
-    """Click's words in our form, with the line that shows the right ones."""
-    context = getattr(error, "ctx", None)
-    hint = f"Try {context.command_path} --help" if context is not None else None
-    if isinstance(error, click.NoSuchOption) and context is not None and isinstance(context.command, click.Group):
-        hint = f"Options of a command come after it: {context.command_path} COMMAND {error.option_name}"
-    return UsageError(error.format_message(), hint=hint)
 
 
 def _end(app: App, error: XnatctlError) -> int:

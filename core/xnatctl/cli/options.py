@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import click
@@ -175,7 +176,15 @@ class VerifyingCommand(click.Command):
     """A command with `verify_options`: `--verify` may be followed by a level, and stands alone otherwise."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        return super().parse_args(context, list(_with_level(arguments)))
+        given = list(arguments)
+        try:
+            return super().parse_args(context, list(_with_level(given)))
+        except click.UsageError as error:
+            if type(error) is click.UsageError:  # too many arguments, so what follows `--verify` is no PATH
+                for before, word in pairwise(given):
+                    if before == "--verify" and not word.startswith("-") and word not in _LEVELS:
+                        raise _no_level(word) from None
+            raise
 
 
 def _with_level(arguments: list[str]) -> Iterator[str]:
@@ -187,12 +196,21 @@ def _with_level(arguments: list[str]) -> Iterator[str]:
             break
         name, equals, level = argument.partition("=")
         if name == "--verify" and equals:
+            if level not in _LEVELS:
+                raise _no_level(level)
             yield from ("--verify", f"--verify-level={level}")
             continue
         yield argument
         if argument == "--verify" and (following := next(rest, None)) is not None:
             yield from ("--verify-level", following) if following in _LEVELS else _with_level([following, *rest])
     yield from rest
+
+
+def _no_level(word: str) -> UsageError:
+    return UsageError(
+        f"--verify takes one of {', '.join(_LEVELS)}, not {word!r}.",
+        hint="By default UIDs and sizes are compared; --verify checksum also compares MD5.",
+    )
 
 
 def verify_options(function: F) -> F:

@@ -1,0 +1,62 @@
+"""Usage errors of click in our words: everything that is missing at once, and what was meant."""
+
+from __future__ import annotations
+
+import click
+
+from xnatctl.cli.lazy import LazyGroup
+from xnatctl.errors import UsageError
+
+#: How click calls a value that is not what an option takes.
+_KINDS = {
+    "a valid integer range": "a whole number",
+    "a valid integer": "a whole number",
+    "a valid float range": "a number",
+    "a valid float": "a number",
+}
+
+
+def usage_error(error: click.ClickException) -> UsageError:
+    """The error of a command line that click does not take; its context shows the usage line."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    if context is None:
+        return UsageError(error.format_message())
+    usage = " ".join(context.get_usage().split())
+    see = f"{usage}; see {context.command_path} -h."
+    if isinstance(error, click.NoSuchOption):
+        return UsageError(f"There is no option {error.option_name}.", hint=_meant(error, context) or see)
+    if isinstance(error, click.MissingParameter) and (missing := _missing(context)):
+        return UsageError(f"Missing: {', '.join(missing)}.", hint=see)
+    message = error.format_message()
+    for words, plain in _KINDS.items():
+        message = message.replace(f"is not {words}", f"is not {plain}")
+    return UsageError(message if message.endswith(".") else f"{message}.", hint=see)
+
+
+def _meant(error: click.NoSuchOption, context: click.Context) -> str | None:
+    """Where the option stands, or which one is like it."""
+    root = context.find_root()
+    if context is not root and any(error.option_name in option.opts for option in root.command.params):
+        return f"It stands before the command: {root.command_path} {error.option_name} ..."
+    if error.possibilities:
+        return f"Did you mean {error.possibilities[0]}? All options: {context.command_path} -h"
+    if isinstance(context.command, LazyGroup):
+        if meant := context.command.meant(context, [error.option_name]):
+            return meant
+        return f"Options of a command come after it: {context.command_path} COMMAND {error.option_name}"
+    return None
+
+
+def _missing(context: click.Context) -> list[str]:
+    """Every required parameter that was not given; click names the first alone."""
+    typed = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+    names = []
+    with context.scope(cleanup=False):
+        for parameter in context.command.get_params(context):
+            if not parameter.required or context.get_parameter_source(parameter.name or "") in typed:
+                continue
+            value, _ = parameter.consume_value(context, {})
+            if parameter.value_is_missing(value):
+                option = isinstance(parameter, click.Option)
+                names.append("/".join(parameter.opts) if option else parameter.human_readable_name)
+    return names

@@ -1,0 +1,101 @@
+"""What is wrong with a command line, everything that is missing at once, and what was meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from xnatctl.cli.builtin import BUILTIN
+from xnatctl.cli.suggest import commands_like
+
+KNOWN = {
+    *(spec.path for spec in BUILTIN),
+    "session list", "session upload-exam", "session upload-dicom", "prearchive delete", "resource upload", "scan list",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("sesion upload x", "session upload"),
+        ("sesion uplod x", "session upload"),
+        ("session uplod x", "session upload"),
+        ("session-upload x", "session upload"),
+        ("upload-exam x", "session upload-exam"),
+        ("uplaod-exam x", "session upload-exam"),
+        ("plugin list", "plugins list"),
+        ("login", "auth login"),
+        ("auth lgin", "auth login"),
+        ("verify x", "session verify"),
+        ("resume x", "upload resume"),
+        ("status", "auth status"),
+        ("status", "upload status"),
+        ("profile", "config set-profile"),
+        ("docter", "doctor"),
+        ("session delete", "prearchive delete"),
+        ("upload resum x", "upload resume"),
+        ("upload ./exam", "session upload"),
+        ("upload -P", "session upload"),
+        ("upload forest", "upload forget"),
+    ],
+)
+def test_the_command_that_was_meant(typed, meant):
+    group, *words = ["", *typed.split()]
+    if words[0] in {path.split()[0] for path in KNOWN} and words[0] != "doctor":
+        group, *words = words
+    assert meant in commands_like(group, words, KNOWN)
+
+
+def test_a_directory_is_no_misspelt_command(tmp_path, monkeypatch):
+    (tmp_path / "forest").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert commands_like("upload", ["forest"], KNOWN)[0] == "session upload"
+
+
+@pytest.mark.parametrize("words", [("zebra",), ("help",)])
+def test_nothing_is_suggested_that_nobody_meant(words):
+    assert commands_like("", words, KNOWN) == []
+
+
+NAMES = ("-P", "p", "-S", "s", "-E", "e")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "hint"),
+    [
+        (["upload", "dir", *NAMES], "There is no command 'upload dir'.", "xnatctl session upload or xnatctl resource upload"),
+        (["upload", *NAMES, "dir"], "There is no option -P.", "Did you mean xnatctl session upload"),
+        (["sesion", "uplod", "dir"], "There is no command 'sesion'.", "Did you mean xnatctl session upload?"),
+        (["help"], "There is no command 'help'.", "There are: auth, config, doctor, "),
+        (["session", "zebra"], "There is no command 'session zebra'.", "There are: list, show, upload, "),
+        (["--verion"], "There is no option --verion.", "Did you mean --version?"),
+        (["-q", "session", "list"], "There is no option -q.", "xnatctl COMMAND -q"),
+        (["session", "upload", "d", "--proyect", "p"], "There is no option --proyect.", "Did you mean --project?"),
+        (["session", "list", "--block-plugin", "zip"], "There is no option --block-plugin.", "before the command"),
+        (["session", "upload"], "Missing: PATH, -P/--project, -S/--subject, -E/--session.", "[OPTIONS] PATH; see "),
+        (["session", "upload", "d", "-S", "s"], "Missing: -P/--project, -E/--session.", "xnatctl session upload -h"),
+        (["session", "upload-exam"], "Missing: EXAM_ROOT, -P/--project, -S/--subject, -E/--session.", "EXAM_ROOT; see "),
+        (["session", "upload-exam", "d", "--attach-only"], "Missing: -P/--project, -E/--session.", "EXAM_ROOT; see "),
+        (["session", "upload", "d", *NAMES, "--mode"], "'--mode' requires an argument.", "Usage: xnatctl session upload"),
+        (["session", "upload", "d", "e", *NAMES], "Got unexpected extra argument (e).", "[OPTIONS] PATH; see "),
+        (["session", "upload", "d", "e", *NAMES, "--verify", "size"], "unexpected extra argument (e).", "PATH; see "),
+        (["session", "upload", "d", *NAMES, "--verify", "md5"], "--verify takes one of size, checksum, not 'md5'.", "MD5"),
+        (["session", "upload", "--verify", "md5", "d", *NAMES], "takes one of size, checksum, not 'md5'.", "MD5"),
+        (["session", "verify", "d", *NAMES, "--verify=md5"], "takes one of size, checksum, not 'md5'.", "MD5"),
+        (["session", "upload", "d", *NAMES, "--workers", "two"], "'two' is not a whole number.", "PATH; see "),
+    ],
+)  # fmt: skip
+def test_a_usage_error_is_one_message_and_the_way_on(xnatctl, typed, message, hint):
+    done = xnatctl(*typed)
+    assert (done.code, done.out) == (2, "")
+    said, way = done.err.splitlines()
+    assert said.startswith("Error: ")
+    assert message in said
+    assert way.startswith("Hint: ")
+    assert hint in way
+
+
+@pytest.mark.parametrize("words", [[], ["session"], ["session", "upload"], ["prearchive", "delete"], ["doctor"]])
+def test_help_has_a_short_name_everywhere(xnatctl, words):
+    short, long = xnatctl(*words, "-h"), xnatctl(*words, "--help")
+    assert (short.code, short.out) == (0, long.out)
+    assert short.out.startswith("Usage: xnatctl")
