@@ -76,9 +76,9 @@ def test_a_bad_timeout_is_refused(xnatctl, value):
         ("profiles:\n  a:\n    workers: 0", "at least 1"),
         ("profiles:\n  a:\n    overwrite: maybe", "one of delete, append, none"),
         ("profiles: [1]", "profiles must be a mapping"),
-        ("just text", "must be a mapping"),
+        ("just text", "expected a mapping"),
         ("a: [", "line"),
-        ("default_profile: x", "not among the profiles"),
+        ("default_profile: x", "names no profile"),
         ("plugins:\n  blok: [a]", "Did you mean plugins.block?"),
     ],
 )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xnatctl.errors import ConfigError, Refused
 from xnatctl.settings import paths, schema
-
-if TYPE_CHECKING:
-    import yaml
+from xnatctl.settings.document import parse
 
 #: A configuration file is smaller than this, in bytes.
 _LARGEST = 1 << 20
@@ -61,7 +59,7 @@ def edit_config(change: Callable[[dict[str, Any]], None]) -> Path:
         content = _read(file) or ""
         document = _parse(content, str(file))
         change(document)
-        schema.check_document(document, "the new configuration")
+        schema.check_document(document, {}, "the new configuration")
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True) if document else ""
         paths.write_private(file, _top_comment(content) + text)
     return file
@@ -129,45 +127,12 @@ def _read(file: Path) -> str | None:
         raise ConfigError(f"Cannot read {file}: a configuration file is at most {_LARGEST >> 20} MiB long.")
     try:
         return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"Cannot read {file}: it is not UTF-8 text.") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        problem = "it is UTF-16 text" if utf16 else f"line {line} is not UTF-8 text"
+        raise ConfigError(f"Cannot read {file}: {problem}.", hint="Save the file as UTF-8.") from None
 
 
 def _parse(content: str, where: str) -> dict[str, Any]:
-    import yaml
-
-    lines: dict[tuple[str, ...], int] = {}
-    try:
-        loader = yaml.SafeLoader(content)
-        node = loader.get_single_node()
-        if node is not None:
-            _note_lines(node, (), lines, where)
-        document = None if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}, line {mark.line + 1}" if mark is not None else where
-        raise ConfigError(f"{place}: not YAML: {_without_content(error)}.") from None
-    except (ValueError, RecursionError):
-        raise ConfigError(f"{where}: not YAML that can be used.") from None
-    return schema.check_document(document, where, lines)
-
-
-def _without_content(error: yaml.YAMLError) -> str:
-    """What the parser found wrong, without the pieces of the file that it quotes: one may be a password."""
-    problem = str(getattr(error, "problem", None) or "unreadable")
-    return re.sub(r"'[^'<>]{2,}'|\"[^\"<>]{2,}\"", "(not shown)", problem)
-
-
-def _note_lines(node: yaml.Node, path: tuple[str, ...], lines: dict[tuple[str, ...], int], where: str) -> None:
-    """Remember where each key stands. Raises ConfigError for one that stands twice, which YAML lets pass."""
-    import yaml
-
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        here = (*path, str(key.value) if isinstance(key, yaml.ScalarNode) else f"? in line {line}")
-        if here in lines and here[-1] != "<<":
-            raise ConfigError(f"{where}, line {line}: {'.'.join(here)} stands here again; it is in line {lines[here]}.")
-        lines[here] = line
-        _note_lines(value, here, lines, where)
+    return schema.check_document(*parse(content, where), where)

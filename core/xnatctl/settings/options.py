@@ -47,11 +47,11 @@ def _converted(option: Option, raw: Any, origin: str) -> Any:
     kind = option.type
     if isinstance(kind, tuple):
         if str(raw) not in kind:
-            raise ConfigError(f"{option.name} ({origin}) must be one of {', '.join(kind)}, not {raw!r}.")
+            raise ConfigError(f"{option.name} ({origin}) must be one of {', '.join(kind)}.")
         return str(raw)
     value = _boolean(raw) if kind is bool else None if isinstance(raw, bool) else _plain(kind, raw)
     if value is None:
-        raise ConfigError(f"{option.name} ({origin}) must be {_described(kind)}, not {raw!r}.")
+        raise ConfigError(f"{option.name} ({origin}) must be {_described(kind)}.")
     return value
 
 

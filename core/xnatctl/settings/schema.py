@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xnatctl.errors import ConfigError
+from xnatctl.settings.document import shown
 
 #: Says what is wrong with a value, or None.
 Check = Callable[[Any], str | None]
-#: Key path -> line in the file, counted from 1.
-Lines = Mapping[tuple[str, ...], int]
+#: Key path -> where it stands in the file, such as "line 3, column 5".
+Places = Mapping[tuple[str, ...], str]
 
 
 def text(value: Any) -> str | None:
@@ -90,27 +91,30 @@ TOP: Mapping[str, Check] = {
 
 PLUGINS: Mapping[str, Check] = {"block": texts, "allow": texts}
 
-#: Keys whose values are never shown.
-SECRET_KEYS = frozenset({"password", "token", "credential_helper"})
+#: What a value is, where something else was expected; the value itself may be a secret in a wrong place.
+_TYPES = ((bool, "true or false"), (str, "text"), (list, "a list"), (dict, "a mapping"), ((int, float), "a number"))
 
 
-def check_document(document: Any, where: str, lines: Lines | None = None) -> dict[str, Any]:
-    """The document itself when it is a configuration. Raises ConfigError naming file, line, key and what is wrong."""
-    return _Checker(where, lines or {}).check(document)
+def check_document(document: Any, places: Places, where: str) -> dict[str, Any]:
+    """The document itself when it is a configuration. Raises ConfigError: file, place, key, and what was expected."""
+    return _Checker(where, places).check(document)
 
 
 class _Checker:
-    """One document being checked; `lines` says where its keys stand."""
+    """One document being checked; `places` says where its keys stand."""
 
-    def __init__(self, where: str, lines: Lines) -> None:
+    def __init__(self, where: str, places: Places) -> None:
         self._where = where
-        self._lines = lines
+        self._places = places
 
     def check(self, document: Any) -> dict[str, Any]:
         if document is None:
             return {}
         if not isinstance(document, dict):
-            raise ConfigError(f"{self._where}: must be a mapping of settings.", hint="See: xnatctl config init")
+            raise ConfigError(
+                f"{self._where}: expected a mapping of settings, not {_type(document)}.",
+                hint=f"Settings are written as NAME: VALUE. Known here: {', '.join(TOP)}.",
+            )
         self._keys(document, TOP, ())
         self._keys(document.get("plugins") or {}, PLUGINS, ("plugins",))
         profiles = document.get("profiles") or {}
@@ -119,23 +123,27 @@ class _Checker:
         default = document.get("default_profile")
         if default is not None and default not in profiles:
             raise ConfigError(
-                f"{self._at('default_profile')}: default_profile names {default!r}, which is not among the profiles.",
-                hint="Choose one with: xnatctl config use NAME",
+                f"{self._at('default_profile')}: default_profile names no profile of this file.",
+                hint=f"There are: {', '.join(profiles) or 'none'}. Correct the line, or delete it.",
             )
         return document
 
     def _profile(self, name: Any, profile: Any) -> None:
         if (problem := text(name)) is not None:
-            raise ConfigError(f"{self._at('profiles', str(name))}: the name of profile {name!r} {problem}.")
+            raise ConfigError(f"{self._at('profiles', str(name))}: the name of a profile {problem}.")
         if profile is None:
             return
         if not isinstance(profile, dict):
-            raise ConfigError(f"{self._at('profiles', name)}: profiles.{name} must be a mapping of settings.")
+            raise ConfigError(
+                f"{self._at('profiles', name)}: {shown('profiles', name)} must be a mapping of settings, "
+                f"not {_type(profile)}."
+            )
         self._keys(profile, PROFILE, ("profiles", name))
         for key in profile.get("options") or {}:
             if not isinstance(key, str):
                 raise ConfigError(
-                    f"{self._at('profiles', name, 'options', str(key))}: profiles.{name}.options.{key} must be text."
+                    f"{self._at('profiles', name, 'options', str(key))}: "
+                    f"{shown('profiles', name, 'options', key)} must be text."
                 )
 
     def _keys(self, settings: Mapping[Any, Any], known: Mapping[str, Check], path: tuple[str, ...]) -> None:
@@ -144,15 +152,18 @@ class _Checker:
             check = known.get(key) if isinstance(key, str) else None
             if check is None:
                 raise ConfigError(
-                    f"{self._at(*here)}: unknown setting {'.'.join(here)}.", hint=_suggest(key, known, path)
+                    f"{self._at(*here)}: unknown setting {shown(*here)}.", hint=_suggest(key, known, path)
                 )
             if value is not None and (problem := check(value)) is not None:
-                shown = "" if key in SECRET_KEYS else f", not {value!r}"
-                raise ConfigError(f"{self._at(*here)}: {'.'.join(here)} {problem}{shown}.")
+                raise ConfigError(f"{self._at(*here)}: {shown(*here)} {problem}.")
 
     def _at(self, *path: str) -> str:
-        line = self._lines.get(path)
-        return self._where if line is None else f"{self._where}, line {line}"
+        place = self._places.get(path)
+        return self._where if place is None else f"{self._where}, {place}"
+
+
+def _type(value: Any) -> str:
+    return next((name for kind, name in _TYPES if isinstance(value, kind)), "anything else")
 
 
 def _suggest(key: Any, known: Mapping[str, Check], path: tuple[str, ...]) -> str:

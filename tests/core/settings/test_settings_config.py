@@ -74,17 +74,17 @@ def test_no_file_is_no_error() -> None:
         ("profiles:\n  a:\n    url: https://h\n    pasword: x\n", 4, "unknown setting profiles.a.pasword", "password"),
         ("plugins:\n  blocked: [x]\n", 2, "unknown setting plugins.blocked", "Did you mean plugins.block?"),
         ("zzz: 1\n", 1, "unknown setting zzz", "Known here: default_profile"),
-        ("profiles:\n  a: {timeout: abc}\n", 2, "profiles.a.timeout must be a number above zero, not 'abc'", None),
-        ("profiles:\n  a: {timeout: 0}\n", 2, "must be a number above zero, not 0", None),
-        ("profiles:\n  a: {timeout: -1}\n", 2, "must be a number above zero, not -1", None),
+        ("profiles:\n  a: {timeout: abc}\n", 2, "profiles.a.timeout must be a number above zero", None),
+        ("profiles:\n  a: {timeout: 0}\n", 2, "must be a number above zero", None),
+        ("profiles:\n  a: {timeout: -1}\n", 2, "must be a number above zero", None),
         ("profiles:\n  a: {timeout: .inf}\n", 2, "must be a number above zero", None),
         ("profiles:\n  a: {timeout: .nan}\n", 2, "must be a number above zero", None),
         ("profiles:\n  a: {timeout: yes}\n", 2, "must be a number above zero", None),
-        ("profiles:\n  a: {workers: 0}\n", 2, "must be a whole number of at least 1, not 0", None),
+        ("profiles:\n  a: {workers: 0}\n", 2, "must be a whole number of at least 1", None),
         ("profiles:\n  a: {workers: 2.5}\n", 2, "must be a whole number of at least 1", None),
-        ("profiles:\n  a: {verify_tls: 1}\n", 2, "must be true or false, not 1", None),
+        ("profiles:\n  a: {verify_tls: 1}\n", 2, "must be true or false", None),
         ("profiles:\n  a: {verify_tls: 'no'}\n", 2, "must be true or false", None),
-        ("profiles:\n  a: {username: 123}\n", 2, "must be text; put it in quotes, not 123", None),
+        ("profiles:\n  a: {username: 123}\n", 2, "must be text; put it in quotes", None),
         ("profiles:\n  a: {username: ''}\n", 2, "must not be empty", None),
         ("profiles:\n  a: {overwrite: replace}\n", 2, "must be one of delete, append, none", None),
         ("profiles:\n  a: {credential_helper: secret xnat}\n", 2, "must be a list: the command and its arguments", None),
@@ -92,20 +92,32 @@ def test_no_file_is_no_error() -> None:
         ("profiles:\n  a: {options: [x]}\n", 2, "must be a mapping", None),
         ("profiles:\n  a: {options: {1: x}}\n", 2, "profiles.a.options.1 must be text", None),
         ("profiles:\n  a: https://h\n", 2, "profiles.a must be a mapping", None),
-        ("profiles:\n  1: {url: https://h}\n", 2, "the name of profile 1 must be text; put it in quotes", None),
+        ("profiles:\n  1: {url: https://h}\n", 2, "the name of a profile must be text; put it in quotes", None),
         ("profiles: [a]\n", 1, "profiles must be a mapping", None),
         ("plugins:\n  block: sandbox\n", 2, "plugins.block must be a list of texts", None),
         ("credential_sources: [1]\n", 1, "credential_sources must be a list of texts", None),
-        ("default_profile: b\nprofiles:\n  a: {url: https://h}\n", 1, "default_profile names 'b'", "config use"),
-        ("output: json\noutput: yaml\n", 2, "output stands here again; it is in line 1", None),
+        ("default_profile: b\nprofiles:\n  a: {url: https://h}\n", 1, "default_profile names no profile of this file", "There are: a."),
+        ("output: json\noutput: yaml\n", 2, "output stands here again; it is in line 1, column 1", None),
         ("profiles:\n  a:\n    url: https://h\n  a:\n    url: https://i\n", 4, "profiles.a stands here again", None),
-        ("output: [json\n", 2, "not YAML", None),
-        ("output: json\n  profiles: x\n", 2, "not YAML", None),
-        ("- output\n", None, "must be a mapping of settings", "config init"),
-        ("just text\n", None, "must be a mapping of settings", None),
-        ("output: json\n? [a, b]\n: 1\n", 2, "not YAML: found unhashable key", None),
-        ("when: 2024-13-45\n", None, "not YAML that can be used", None),
-        ("a: \x01\n", None, "not YAML", None),
+        ("- output\n", None, "expected a mapping of settings, not a list", "NAME: VALUE"),
+        ("just text\n", None, "expected a mapping of settings, not text", None),
+        ("42\n", None, "expected a mapping of settings, not a number", None),
+        ("profiles:\n\ta: {}\n", 2, "a tab stands here; indent with spaces", None),
+        ("output: [json\nplugins: {}\n", 2, "(begun in line 1, column 9): expected a comma or ] in a list", None),
+        ("output: {a: 1\n", 2, "(begun in line 1, column 9): expected a comma or } in a mapping", None),
+        ("output: json\n  profiles: x\n", 2, "a colon cannot stand here", None),
+        ("profiles:\n  a: {}\n b: {}\n", 3, "expected the indentation of the settings above", None),
+        ("output: 'json\n", 2, "(begun in line 1, column 9): expected the closing quote", None),
+        ("output: @json\n", 1, "a value cannot begin with this character", None),
+        ("output: !json x\n", 1, "a value that begins with ! must be in quotes", None),
+        ("output: *json\n", 1, "a value that begins with * must be in quotes", None),
+        ('output: "a\\q"\n', 1, "a backslash begins an escape in double quotes", None),
+        ("output: json\n---\noutput: csv\n", 2, "expected one document", None),
+        ("output: json\n? [a, b]\n: 1\n", 2, "expected the name of a setting, not a list or mapping", None),
+        ("when: 2024-13-45\n", 1, "column 7: expected text; put it in quotes", None),
+        ("output: json\na: \x01\n", 2, "column 4: a control character stands here", None),
+        ("a: &a {b: *a}\n", 1, "unknown setting a", None),
+        ("profiles:\n  a: {hunter two: 1}\n", 2, "unknown setting profiles.a.(not shown)", None),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_file_and_line(
@@ -116,7 +128,7 @@ def test_what_is_wrong_is_said_with_file_and_line(
         config.load_config()
     error = caught.value
     assert error.exit_code == 2
-    assert error.message.startswith(str(file) if line is None else f"{file}, line {line}: "), error.message
+    assert error.message.startswith(str(file) if line is None else f"{file}, line {line}, column "), error.message
     assert says in error.message
     assert hint is None or hint in (error.hint or "")
 
@@ -127,7 +139,7 @@ def test_what_is_wrong_is_said_with_file_and_line(
      "1234567\n    CANARY", "%CANARYCANARY", "&CANARYCANARY", "|CANARYCANARY", "CANARYCANARY\\", '"CANARY\\qCANARY"',
      "[CANARYCANARY]", "`CANARYCANARY"],
 )  # fmt: skip
-@pytest.mark.parametrize("key", ["password", "token", "credential_helper"])
+@pytest.mark.parametrize("key", ["password", "token", "credential_helper", "workers", "options"])
 def test_no_message_shows_a_secret(key: str, value: str, write_config: Write) -> None:
     write_config(f"profiles:\n  a:\n    url: https://h\n    {key}: {value}\n    workers: 0\n")
     with pytest.raises(ConfigError) as caught:
@@ -158,7 +170,10 @@ def test_deep_nesting_is_an_error_not_a_crash(write_config: Write) -> None:
 def test_unreadable_and_binary_files_are_named(home: Path, write_config: Write) -> None:
     file = write_config("")
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="it is UTF-16 text"):
+        config.load_config()
+    file.write_bytes("output: json\n# Größe\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="line 2 is not UTF-8 text"):
         config.load_config()
     file.unlink()
     file.mkdir()
