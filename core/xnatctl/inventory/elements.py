@@ -16,7 +16,7 @@ from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 DEPTH = 32
 #: Bytes of headers and nested sequences that are read, values excluded.
 MOST_READ = 256 * 2**20
-#: Bytes of a wanted value.
+#: Bytes that are kept of a wanted value.
 _LONGEST = 4096
 _WINDOW = 4096
 LARGEST_WINDOW = 256 * 1024
@@ -98,8 +98,8 @@ class Elements:
         self._window, self._least, self._budget = _WINDOW, _WINDOW, MOST_READ
         self._tail_at = 0
         self.has_rows = self.has_pixels = self.refers_to_pixels = False
-        #: The last tag that `follow` understood.
-        self.reached = -1
+        #: The last tag that `follow` understood, and whether each tag up to Pixel Data is higher than the one before.
+        self.reached, self.in_order = -1, True
 
     @property
     def tail(self) -> int:
@@ -120,7 +120,8 @@ class Elements:
     ) -> int:
         """Follow the elements from `position` to the end of the data, or of `group`; returns where that is.
 
-        `found` gets the values of the `wanted` tags, of which `last` is the highest. Raises Cut, Broken, Odd.
+        `found` gets the values of the `wanted` tags, of which `last` is the highest. Up to Pixel Data the order of the
+        elements does not matter. Raises Cut, Broken, Odd.
         """
         implicit, element, u4 = self._implicit, self._element, self._u4
         short = frozenset[bytes]() if implicit else SHORT
@@ -148,8 +149,7 @@ class Elements:
                     check_behind(self._read, position)
                     self._check_zeros(self._size - position, padded=padded)
                     return position
-                self.reached = previous
-                raise self._odd(position, "its elements are out of order")
+                self.in_order = False
             previous, start = tag, position
             if vr in short:
                 value = position + 8
@@ -173,7 +173,7 @@ class Elements:
                 if tag in _PIXEL_DATA:
                     position = self._fragments(value)
                 else:
-                    position = self._sequence(value, 0, implicit=implicit or (vr == b"UN" and self._is_implicit(value)))
+                    position = self._nested(value, 0, vr, implicit=implicit)
                 data, base = self._data, self._base
                 full = base + len(data) - 12
                 padded = False
@@ -183,9 +183,7 @@ class Elements:
                 raise Cut(position - self._size, exact=True)
             padded = False
             if tag <= last and tag in wanted:
-                if length > _LONGEST:
-                    raise Broken("a UID or number in its header is longer than 4 KiB")
-                found[tag] = content = self._value(value, length)
+                found[tag] = content = self._value(value, min(length, _LONGEST))
                 data, base = self._data, self._base
                 full = base + len(data) - 12
                 padded = content.endswith(b"\0\0")
@@ -259,6 +257,18 @@ class Elements:
         vr = self._data[at + 12 : at + 14]
         return not (vr in SHORT or vr in LONG)
 
+    def _nested(self, position: int, depth: int, vr: bytes, *, implicit: bool) -> int:
+        """Behind a sequence of undefined length. One of VR UN is in little endian by rule, whatever is around it."""
+        if implicit or vr != b"UN":
+            return self._sequence(position, depth, implicit=implicit)
+        outside = self._element, self._tag, self._u4
+        at = self._at(position, 4)
+        if self._data[at : at + 2] == b"\xfe\xff":
+            self._element, self._tag, self._u4 = _READERS["<"]
+        end = self._sequence(position, depth, implicit=self._is_implicit(position))
+        self._element, self._tag, self._u4 = outside
+        return end
+
     def _sequence(self, position: int, depth: int, *, implicit: bool) -> int:
         """Behind a sequence of undefined length; `position` is at its first item (PS3.5 7.5)."""
         if depth > DEPTH:
@@ -298,8 +308,7 @@ class Elements:
             else:
                 raise self._odd(position, "it holds an element without a known VR")
             if length == UNDEFINED:
-                inside = implicit or (vr == b"UN" and self._is_implicit(position))
-                position = self._sequence(position, depth + 1, implicit=inside)
+                position = self._nested(position, depth + 1, vr, implicit=implicit)
             else:
                 position += length
                 if position > self._size:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from importlib.util import find_spec
 from typing import Any
 
 from xnatctl.inventory.elements import Cut, Elements, Odd, Read
 
-#: Bytes that pydicom may read of one file.
+#: Bytes that pydicom may read of one file, and how often: it takes about a kilobyte for each element of a sequence.
 _MOST_ASKED = 64 * 2**20
+_MOST_READS = 200_000
 
 
-def ask_pydicom(read: Read, size: int) -> tuple[Any, int] | None:
-    """Pydicom's data set up to Pixel Data, and the rest; None when it cannot read it, or is not there.
+def has_pydicom() -> bool:
+    """Whether there is a second opinion."""
+    return find_spec("pydicom") is not None
+
+
+def ask_pydicom(read: Read, size: int, tags: Collection[int]) -> tuple[Any, int] | None:
+    """Pydicom's data set with these tags, and the rest; None when it cannot read the file, or is not there.
 
     pydicom says where elements are, not whether the file is whole: a value that ends too early raises Cut whatever
     pydicom makes of it.
@@ -27,7 +35,7 @@ def ask_pydicom(read: Read, size: int) -> tuple[Any, int] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ds = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+            ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
     except Exception:  # noqa: BLE001 - pydicom may raise anything
         ds = None
         file.missing = file.missing or file.ended
@@ -52,7 +60,7 @@ class _Watched:
 
     def __init__(self, read: Read, size: int) -> None:
         self._read, self._size = read, size
-        self._position, self._left = 0, _MOST_ASKED
+        self._position, self._left, self._reads = 0, _MOST_ASKED, _MOST_READS
         self.ended = False
         self.missing = 0
 
@@ -60,8 +68,8 @@ class _Watched:
         """As of any file. Raises ValueError where too much is asked for."""
         left = max(0, self._size - self._position)
         wanted = left if count is None or count < 0 else min(count, left)
-        self._left -= wanted
-        if self._left < 0:
+        self._left, self._reads = self._left - wanted, self._reads - 1
+        if self._left < 0 or self._reads < 0:
             raise ValueError("the header is too long")
         data = self._read(wanted, self._position)
         self._position += len(data)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from xnatctl.inventory.deflated import MOST_INFLATED, Inflated
 from xnatctl.inventory.elements import Broken, Cut, Elements, Odd, Read, check_behind
 from xnatctl.inventory.layouts import HeadLayouts, RestLayouts
-from xnatctl.inventory.odd_files import ask_pydicom
+from xnatctl.inventory.odd_files import ask_pydicom, has_pydicom
 from xnatctl.inventory.values import moment, patient_hash, shared_text, shared_uid, text
 from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 from xnatctl.model.refs import is_uid
@@ -40,6 +40,7 @@ _DATE, _TIME = 0x00080020, 0x00080030
 _PATIENT_NAME = 0x00100010
 _PATIENT, _STUDY, _SERIES, _NUMBER, _FRAMES = 0x00100020, 0x0020000D, 0x0020000E, 0x00200011, 0x00280008
 _DIRECTORY_RECORDS = 0x00041220
+_UIDS = frozenset((_CLASS, _INSTANCE, _STUDY, _SERIES))
 _WANTED = frozenset(
     (_MEDIA_CLASS, _TRANSFER_SYNTAX, _CLASS, _INSTANCE, _DATE, _TIME, _MODALITY, _PATIENT_NAME, _PATIENT, _STUDY,
      _SERIES, _NUMBER, _FRAMES)
@@ -147,6 +148,8 @@ def _rest(read: Read, size: int, head: bytes, position: int, elements: dict[int,
                 raise Cut(behind - size, exact=True)
     reader = Elements(read, size, data=head)
     reader.follow(position, {})
+    if not reader.in_order:
+        raise Odd("its elements are out of order")  # a wanted one may be among them
     if end is None:
         _rests.missed(head, position)
     return reader.tail, _lacks_pixels(reader, elements)
@@ -180,10 +183,10 @@ def _parse_from(start: int, read: Read, size: int, head: bytes) -> Header:
         return _parse_deflated(Inflated(read, position, size), elements, position, preamble=preamble)
     reader = Elements(read, size, order=order, implicit=implicit, data=head)
     try:
-        reader.follow(position, elements, wanted=_WANTED, last=_LAST)
-        rest = reader.tail, _lacks_pixels(reader, elements)
+        end = reader.follow(position, elements, wanted=_WANTED, last=_LAST)
+        rest = _end(reader, elements, is_all=end >= size)
     except Odd as odd:
-        if reader.reached <= _LAST:
+        if not _knows_all(reader, elements):
             return _pydicom_header(read, size, str(odd), offset=position, preamble=preamble)
         rest = _pydicom_rest(read, size)
     if syntax in ("", IMPLICIT, EXPLICIT):
@@ -202,10 +205,22 @@ def _parse_deflated(inflated: Inflated, elements: dict[int, bytes], offset: int,
         check_behind(inflated.source, inflated.end)
     except Odd as odd:
         size = inflated.extent()
-        if reader.reached <= _LAST:
+        if not _knows_all(reader, elements):
             return _pydicom_header(inflated.read, size, str(odd), offset=offset, preamble=preamble, syntax=DEFLATED)
         _pydicom_rest(inflated.read, size)
     return _header(elements, offset, preamble=preamble, rest=(0, _lacks_pixels(reader, elements)))
+
+
+def _knows_all(reader: Elements, elements: dict[int, bytes]) -> bool:
+    """Whether a reader that gave up had come to the end of what planning needs."""
+    return reader.reached > _LAST and elements.keys() >= _UIDS
+
+
+def _end(reader: Elements, elements: dict[int, bytes], *, is_all: bool) -> _Rest:
+    """What following the file came to; `is_all` = nothing stands behind. Raises Unreadable."""
+    if reader.has_pixels and not is_all and not elements.keys() >= _UIDS:
+        raise Unreadable("DICOM whose UIDs do not stand before its Pixel Data")
+    return reader.tail, _lacks_pixels(reader, elements)
 
 
 def _lacks_pixels(reader: Elements, elements: dict[int, bytes]) -> bool:
@@ -349,9 +364,10 @@ def _pydicom_header(read: Read, size: int, problem: str, *, offset: int, preambl
     `syntax` is given for a data set that was inflated. Raises Cut, Broken, and Unreadable when pydicom knows no better,
     or is not there.
     """
-    found = ask_pydicom(read, size)
+    found = ask_pydicom(read, size, _WANTED)
     if found is None:
-        raise Unreadable(f"DICOM, but {problem}")
+        way_out = "" if has_pydicom() else "; install the extra dicom to have pydicom read it"
+        raise Unreadable(f"DICOM, but {problem}{way_out}")
     try:
         return _header(_values(found[0], syntax), offset, preamble=preamble, rest=(0 if syntax else found[1], False))
     except Exception as error:  # values are decoded only now, and pydicom may raise anything
@@ -381,7 +397,7 @@ def _values(ds: Any, syntax: str) -> dict[int, bytes]:
 
 def _pydicom_rest(read: Read, size: int) -> _Rest:
     """The end of a file whose header is known, but which `Elements` cannot follow to its end. Raises Cut, Broken."""
-    found = ask_pydicom(read, size)
+    found = ask_pydicom(read, size, _WANTED)
     return _UNKNOWN if found is None else (found[1], False)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from xnatctl.inventory import elements as elements_module
-from xnatctl.inventory import part10
+from xnatctl.inventory import odd_files, part10
 from xnatctl.inventory.forward import Forward
 from xnatctl.inventory.part10 import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, Header, Unreadable, read_header
 from xnatctl.inventory.vr import LONG
@@ -185,6 +185,7 @@ def check(header: Header | str | None) -> None:
 def with_pydicom(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if request.param == "without":
         monkeypatch.setattr(part10, "ask_pydicom", lambda *_: None)
+        monkeypatch.setattr(part10, "has_pydicom", lambda: False)
         return False
     pytest.importorskip("pydicom", reason="the dicom extra is not installed")
     return True
@@ -398,23 +399,107 @@ def test_fragments_that_are_none_are_damage() -> None:
         assert "damaged" in str(read(start + content))
 
 
-def test_odd_files_are_followed_by_pydicom_and_not_overruled() -> None:
-    """Elements out of order: pydicom says what they are, and a file that is short is damaged all the same."""
+def orders() -> Iterator[tuple[str, list[bytes]]]:
+    """The elements of one data set in other orders; no class of the standard forbids a reader to go on."""
+    parts = elements(Writer(), undefined=False)
+    study = parts[8]
+    long = [Writer().element(0x00091010, b"OB", bytes(9 << 20))]
+    yield "first two", [parts[1], parts[0], *parts[2:]]
+    yield "behind the last that is asked for", [*parts[:12], parts[13], parts[12], parts[14]]
+    yield "study first", [study, *parts[:8], *parts[9:]]
+    yield "study last", [*parts[:8], *parts[9:14], study, parts[14]]
+    yield "study twice", [*parts[:8], study.replace(b"1.2.3.4", b"1.2.3.5"), *parts[9:14], study, parts[14]]
+    yield "reversed", [*parts[13::-1], parts[14]]
+    yield "a long private value", [*parts[:6], *long, *parts[6:]]
+    yield "a long private value, reversed", [*parts[13:5:-1], *long, *parts[5::-1], parts[14]]
+
+
+@pytest.mark.parametrize("parts", [pytest.param(parts, id=name) for name, parts in orders()])
+def test_the_order_of_elements_and_their_length_do_not_matter(parts: list[bytes], with_pydicom: bool) -> None:
+    data = meta(EXPLICIT) + b"".join(parts)
+    for _ in range(40):  # the layout of a header is learned on the way
+        found = read(data)
+        check(found)
+        assert isinstance(found, Header), found
+    assert streamed(data) == found
+    for cut in (len(data) - 1, len(data) - 70, len(data) - 100):
+        assert "before the end" in str(read(data[:cut])), cut
+
+
+@pytest.mark.parametrize(("order", "order_inside"), ["<<", "><", ">>"])
+@pytest.mark.parametrize("undefined", [True, False])
+def test_a_sequence_of_unknown_vr_is_in_implicit_vr(
+    order: str, order_inside: str, undefined: bool, with_pydicom: bool
+) -> None:
+    """And in little endian, as PS3.5 6.2.2 says; some writers keep the byte order of the data set."""
+    outer, inside = Writer(order), Writer(order_inside, implicit=True)
+    inner = inside.element(0x00080018, b"UI", b"9.9.9\0") + inside.element(0x0020000D, b"UI", b"7.7.7\0")
+    deep = inside.sequence(0x00081115, inside.item(inner, undefined=undefined), undefined=True)
+    for items in (
+        inside.item(inner, undefined=undefined),
+        inside.item(deep, undefined=undefined) + inside.item(inner, undefined=True),
+        inside.item(b"", undefined=undefined),
+        inside.item(b"", undefined=undefined) + inside.item(deep + deep, undefined=True),
+        b"",
+    ):
+        parts = elements(outer, undefined=undefined)
+        end = inside.head(0xFFFEE0DD, b"", 0)
+        known, private = (outer.head(tag, b"UN", UNDEFINED) + items + end for tag in (0x00081140, 0x00091003))
+        within = outer.sequence(0x00081199, outer.item(known, undefined=undefined), undefined=undefined)
+        whole = [*parts[:5], known, within, *parts[5:7], private, *parts[7:]]
+        data = meta(BIG_ENDIAN if order == ">" else EXPLICIT) + b"".join(whole)
+        found = read(data)
+        check(found)
+        assert isinstance(found, Header), found
+        assert streamed(data) == found
+        assert "before the end" in str(read(data[:-1]))
+
+
+def test_what_this_reader_cannot_follow_pydicom_decides_on(with_pydicom: bool) -> None:
+    parts = elements(Writer(), undefined=False)
+    for number, tag in (7, 0x00091003), (9, 0x00171003), (12, 0x00291003):
+        odd = Writer().element(tag, b"QQ", b"1234")
+        data = meta(EXPLICIT) + b"".join([*parts[:number], odd, *parts[number:]])
+        found = read(data)
+        if with_pydicom or number == 12:  # all UIDs are known there
+            check(found)
+            assert isinstance(found, Header), found
+        else:
+            assert found == (
+                "DICOM, but it holds an element without a known VR; install the extra dicom to have pydicom read it"
+            )
+
+
+def test_pydicom_is_not_overruled_where_a_file_is_short() -> None:
+    pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    parts = elements(Writer(), undefined=False)
+    data = meta(EXPLICIT) + b"".join([*parts[:10], Writer().element(0x0021_1001, b"QQ", b"1234"), *parts[10:]])
+    assert isinstance(read(data), Header), read(data)
+    series = data.index(UIDS[0x0020000E].encode())
+    for cut in (*range(series, series + 8), *range(len(data) - 70, len(data))):
+        found = read(data[:cut])
+        check(found)
+        assert isinstance(found, str), cut
+
+
+def test_pydicom_is_not_given_more_elements_than_memory_bears(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a kilobyte for each element of a sequence, and a file of 16 MB may have two million."""
     pytest.importorskip("pydicom", reason="the dicom extra is not installed")
     w = Writer()
     parts = elements(w, undefined=False)
-    for parts_in_order in (
-        [parts[1], parts[0], *parts[2:]],
-        [*parts[:12], parts[13], parts[12], parts[14]],
-        [*parts[:10], w.element(0x0021_1001, b"QQ", b"1234"), *parts[10:]],
-    ):
-        data = meta(EXPLICIT) + b"".join(parts_in_order)
-        assert isinstance(read(data), Header), read(data)
-        series = data.index(UIDS[0x0020000E].encode())
-        for cut in (*range(series, series + 8), *range(len(data) - 70, len(data))):
-            found = read(data[:cut])
-            check(found)
-            assert isinstance(found, str), cut
+    many = w.sequence(0x00091004, 2000 * w.item(b"", undefined=False), undefined=True)
+    data = meta(EXPLICIT) + b"".join([*parts[:7], w.element(0x00091003, b"QQ", b"12"), many, *parts[7:]])
+    assert isinstance(read(data), Header)
+    monkeypatch.setattr(odd_files, "_MOST_READS", 1000)
+    assert read(data) == "DICOM, but it holds an element without a known VR"
+
+
+def test_uids_behind_the_pixel_data_are_not_said_to_be_missing() -> None:
+    """A server does not read on there, so that nothing of such a file can be sent."""
+    parts = elements(Writer(), undefined=False)
+    data = meta(EXPLICIT) + b"".join([*parts[:8], parts[14], *parts[8:14]])
+    assert read(data) == "DICOM whose UIDs do not stand before its Pixel Data"
+    assert read(meta(EXPLICIT) + b"".join([*parts[:8], *parts[9:]])) == "DICOM without a Study Instance UID"
 
 
 def test_a_layout_that_is_known_does_not_hide_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
