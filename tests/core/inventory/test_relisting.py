@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from xnatctl.inventory.files import scan_files
+from xnatctl.inventory.listing import Earlier, Listing, key_of, state_of
 from xnatctl.inventory.relisting import changes_since
 from xnatctl.inventory.walk import scan_path
 from xnatctl.testing import write_exam
@@ -107,3 +109,13 @@ def test_files_out_of_order_are_neither_new_nor_changed(tmp_path: Path, order: s
     assert list(found.changed) == ["c/59"]
     expected = ["c/new"] if order == "vanished in between" else ["c/new", *(f"z/{number:02}" for number in range(60))]
     assert sorted(found.appeared) == expected
+
+
+@pytest.mark.parametrize("number", [-1, -(1 << 70), 1 << 63, (1 << 64) - 1, 1 << 100])
+def test_a_listing_takes_every_number_that_a_file_system_may_show(number):
+    status = SimpleNamespace(st_size=abs(number), st_mtime_ns=number, st_ino=abs(number))
+    listing = Listing()
+    listing.add("a", status)
+    found = Earlier(listing.text()).find(key_of("a"))
+    assert found == state_of(status)
+    assert found != state_of(SimpleNamespace(**{**vars(status), "st_mtime_ns": number + 1}))
