@@ -11,7 +11,7 @@ from xnatctl.inventory.absent import ICLOUD, fetch, pointer_command
 from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.elements import Read
 from xnatctl.inventory.names import why_hidden
-from xnatctl.inventory.part10 import is_dicom
+from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.tree import Gatherer, Walk, status_of
 from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion, Source, UploadItem

@@ -11,7 +11,7 @@ from typing import Final
 from xnatctl.inventory import archives, tars, zips
 from xnatctl.inventory.gzips import Damaged
 from xnatctl.inventory.packers import BASE64, HEAD, PROGRAM, TAIL, TAR, ZIP, packer_of, unpacks_itself
-from xnatctl.inventory.part10 import is_dicom
+from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.streams import COMPRESSORS, Compressor, FileStream, Stream, inflated, part, preader, unpacked
 
 #: What is unpacked has no size that could be asked for; a reader that ends early says where it ends.

@@ -17,6 +17,7 @@ from xnatctl.inventory.deflated import MOST_INFLATED, Inflated
 from xnatctl.inventory.elements import Broken, Cut, Elements, Odd, Read, check_behind
 from xnatctl.inventory.layouts import HeadLayouts, RestLayouts
 from xnatctl.inventory.odd_files import ask_pydicom, has_pydicom
+from xnatctl.inventory.recognition import is_certain, is_plausible, is_torn
 from xnatctl.inventory.values import moment, patient_hash, shared_text, shared_uid, text
 from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 from xnatctl.model.refs import is_uid
@@ -24,8 +25,6 @@ from xnatctl.model.words import counted
 
 #: Bytes read first.
 FIRST = 4096
-#: Bytes that tell DICOM from anything else.
-_LEAST = 148
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -103,21 +102,15 @@ def read_header(read: Read, size: int) -> Header | None:
     except Cut as cut:
         least = "" if cut.exact else "at least "
         problem = Unreadable(f"damaged: ends {least}{counted(cut.missing, 'byte')} before the end of an element")
-        problem.certain = _is_certain(head)
+        problem.certain = is_certain(head)
         raise problem from None
     except Broken as broken:
         problem = Unreadable(str(broken))
-        problem.certain = _is_certain(head)
+        problem.certain = is_certain(head)
         raise problem from None
     except Unreadable as problem:
-        problem.certain = _is_certain(head)
+        problem.certain = is_certain(head)
         raise
-
-
-def is_dicom(read: Read, size: int) -> bool:
-    """True for DICOM by content, also when it is damaged or lacks what sending needs."""
-    head = read(min(_LEAST, size))
-    return head[128:132] == b"DICM" or _is_torn(head, size) or _plausible(head)
 
 
 def header_of_file(path: str | bytes) -> Header | None:
@@ -159,9 +152,9 @@ def _parse(read: Read, size: int, head: bytes) -> Header | None:
     """The header, read element by element; None when it is not DICOM."""
     if head[128:132] == b"DICM":
         return _parse_from(132, read, size, head)
-    if _is_torn(head, size):
+    if is_torn(head, size):
         raise Cut(132 - size)
-    return _parse_from(0, read, size, head) if _plausible(head) else None
+    return _parse_from(0, read, size, head) if is_plausible(head) else None
 
 
 def _parse_from(start: int, read: Read, size: int, head: bytes) -> Header:
@@ -235,56 +228,6 @@ _IMAGE = re.compile(
     rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?:1(?:\.[1-3](?:\.1)?)?|2(?:\.[12])?|3\.1|4(?:\.[13])?|6\.[12]|7(?:\.[1-4])?"
     rb"|12\.[12](?:\.1)?|20|77\.1\.[1-6]|128|130)\0?\Z"
 )
-
-
-def _is_torn(head: bytes, size: int) -> bool:
-    """A preamble and not all of the mark behind it: a file that was cut off as early as that."""
-    return 128 < size < 132 and not any(head[:128]) and b"DICM".startswith(head[128:])
-
-
-def _is_certain(head: bytes) -> bool:
-    """True for the mark of PS3.10, and for a data set without it whose first element nothing else begins with."""
-    if head[128:132] == b"DICM" or b"DICM".startswith(head[128:132] or b"-"):
-        return True
-    return _FIRST_ELEMENT.match(head) is not None or _IMPLICIT_CLASS.search(head[:256]) is not None
-
-
-#: A first element in explicit VR; and SOP Class UID in implicit VR.
-_FIRST_ELEMENT = re.compile(
-    rb"\x02\x00(?:\x00\x00UL|\x01\x00OB|\x02\x00UI|\x03\x00UI|\x10\x00UI)"
-    rb"|\x08\x00(?:\x00\x00UL|\x01\x00UL|\x05\x00CS|\x08\x00CS|[\x12\x13]\x00(?:DA|TM)|[\x14\x16\x18]\x00UI)"
-    rb"|\x00\x08(?:\x00\x00UL|\x00\x01UL|\x00\x05CS|\x00\x08CS|\x00[\x12\x13](?:DA|TM)|\x00[\x14\x16\x18]UI)",
-    re.DOTALL,
-)
-_IMPLICIT_CLASS = re.compile(rb"\x08\x00\x16\x00.\x00\x00\x001\.2\.", re.DOTALL)
-
-
-def _plausible(head: bytes) -> bool:
-    """A data set without preamble begins with group 0002 or 0008 and an element that makes sense."""
-    if len(head) < 16:
-        return False
-    for order in "<>":
-        group, element = struct.unpack_from(f"{order}HH", head)
-        if group not in (2, 8) or element > 0x1000 or (group, element) == (0, 0):
-            continue
-        vr = head[4:6]
-        if vr in SHORT or vr in LONG:
-            return True
-        if order == "<" and not vr.isalpha():
-            length = struct.unpack_from("<I", head, 4)[0]
-            if element == 6:  # Language Code Sequence
-                return _LANGUAGES.match(head, 4) is not None
-            # Any other first element of group 0008 is short, even in length, and its value is text or a group length.
-            longest = 1024 if element == 8 and _TEXT.match(head, 8) else 256
-            return length <= longest and length % 2 == 0 and element in _FIRST
-    return False
-
-
-#: Of group 0008, elements with which a data set may begin.
-_FIRST = (0, 1, 5, 8, 0x10, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18)
-_TEXT = re.compile(rb"[ -~]{8}")
-#: Length and beginning of a sequence in implicit VR: an item, or an element of group 0008 behind an empty one.
-_LANGUAGES = re.compile(rb"....\xfe\xff(?:\0|\xdd)\xe0|\0{4}\x08\0", re.DOTALL)
 
 
 def _encoding(first: bytes, syntax: str) -> tuple[str, bool]:

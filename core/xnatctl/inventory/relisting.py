@@ -13,7 +13,7 @@ from xnatctl.inventory.absent import pointer_command
 from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.listing import Earlier, key_of, state_of
 from xnatctl.inventory.names import hidden_part
-from xnatctl.inventory.part10 import is_dicom
+from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.tree import Gatherer, Walk, status_of
 
 _HEAD: Final = 512

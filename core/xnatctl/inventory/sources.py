@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.fingerprints import FINGERPRINT, QUICK, Digest, digest_text, new_digest
-from xnatctl.inventory.part10 import is_dicom
+from xnatctl.inventory.recognition import is_dicom
 from xnatctl.model.plan import Source, UploadItem
 
 if TYPE_CHECKING:
