@@ -1,52 +1,50 @@
-"""Progress on stderr: a bar on a terminal, elsewhere a line every 100 files."""
+"""Progress on stderr: what a command does at the moment, how far it is and how long it will take."""
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+import threading
+import time
+from collections.abc import Callable
 
-from xnatctl.api import Event, EventKind, printable
-
-#: Elsewhere than on a terminal, a line after so many files (spec: "every 100 files").
-EVERY = 100
-
-#: Outcomes that end an item's way; the others are followed by another attempt.
-_DELIVERED = "accepted"
+from xnatctl.api import Event, EventKind
+from xnatctl_output.outlets import Outlet, outlet_for
+from xnatctl_output.state import State
 
 
 class Progress:
-    """One run's progress. Counts each file once, however often it was sent."""
+    """The progress of one command. `tick` is called from time to time, from any thread; `clock` gives seconds."""
 
-    def __init__(self, event: Event) -> None:
-        self._files = _number(event, "files")
-        self._bytes = _number(event, "bytes")
-        self._quiet = bool(event.data.get("quiet"))
-        self._done = 0
+    def __init__(self, outlet: Outlet, clock: Callable[[], float]) -> None:
+        self._outlet = outlet
+        self._state = State(clock)
+        self._lock = threading.RLock()
         self._longest: dict[str, float] = {}
-        self._bar: Any = None
-        self._task: Any = None
-        if not self._quiet and sys.stderr.isatty():
-            self._open_bar(color=bool(event.data.get("color")))
 
     def see(self, event: Event) -> None:
         """Take one event."""
-        match event.kind:
-            case EventKind.ITEM_DONE:
-                self._item(event)
-            case EventKind.STAGE_STARTED:
-                self._skip(_number(event, "skipped"), _number(event, "skipped_bytes"))
-            case EventKind.RETRY:
+        with self._lock:
+            before = self._state.tally.done_files
+            self._state.take(event)
+            if self._state.tally.done_files > before:
+                self._longest = {reason: wait for reason, wait in self._longest.items() if not wait}  # it was overcome
+                self._outlet.passed(self._state)
+            elif event.kind is EventKind.RETRY:
                 self._retry(event)
-            case EventKind.WARNING:
-                self._line(f"Warning: {event.message}", always=True)
-            case EventKind.SETTLING | EventKind.VERIFYING if event.message:
-                self._line(event.message)
+            elif event.kind is EventKind.WARNING:
+                self._outlet.warn(f"Warning: {event.message}")
+            elif event.kind in (EventKind.SETTLING, EventKind.VERIFYING) and event.message:
+                self._outlet.began(event.message)
+
+    def tick(self) -> None:
+        """Show how things are now."""
+        with self._lock:
+            self._state.tick()
+            self._outlet.draw(self._state)
 
     def close(self) -> None:
         """Put the terminal back."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        with self._lock:
+            self._outlet.close()
 
     def _retry(self, event: Event) -> None:
         """Many workers meet one trouble many times: said once, and again when it lasts longer than before."""
@@ -54,78 +52,45 @@ class Progress:
         wait = float(seconds) if isinstance(seconds, int | float) else 0.0
         if wait > self._longest.get(event.message, -1.0):
             self._longest[event.message] = wait
-            self._line(f"sending a batch again{f' in {wait} s' if wait else ''}: {event.message}")
-
-    def _item(self, event: Event) -> None:
-        if event.data.get("outcome") == _DELIVERED and self._longest:
-            self._longest = {reason: wait for reason, wait in self._longest.items() if not wait}  # it was overcome
-        if event.data.get("outcome") != _DELIVERED or event.data.get("again"):
-            return
-        self._done += 1
-        if self._bar is not None:
-            self._bar.update(self._task, advance=_number(event, "bytes"), files=self._done)
-            if self._done == self._files:
-                self._bar.update(self._task, completed=self._bytes)
-        elif self._done % EVERY == 0 and self._done < self._files:
-            self._line(f"{self._done} of {self._files} files sent")
-        elif self._done == self._files:
-            self._line(f"{self._files} of {self._files} files sent")
-
-    def _skip(self, files: int, size: int) -> None:
-        """Some of what was to be sent is there already."""
-        self._files -= files
-        self._bytes -= size
-        if files and self._bar is not None:
-            self._bar.update(self._task, total=self._bytes, all=self._files)
-
-    def _line(self, text: str, *, always: bool = False) -> None:
-        if self._quiet and not always:
-            return
-        text = printable(text).replace("\n", "\\x0a")  # a line break in a name says nothing of its own
-        if self._bar is not None:
-            self._bar.refresh()
-            self._bar.console.print(text, markup=False, highlight=False)
-            return
-        try:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - stderr is where progress goes
-        except (OSError, ValueError):
-            self._quiet = True
-
-    def _open_bar(self, *, color: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(
-            TextColumn("{task.fields[files]}/{task.fields[all]} files"),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True, no_color=not color),
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=self._bytes, files=0, all=self._files)
-        self._bar.start()
+            self._outlet.line(f"sending a batch again{f' in {wait} s' if wait else ''}: {event.message}")
 
 
-_current: list[Progress] = []
-#: There are several for each file, and nothing is made of them here.
-_UNSEEN = frozenset({EventKind.BATCH_STARTED, EventKind.BATCH_DONE, EventKind.BYTES_SENT})
+class _Running:
+    """A progress, and the thread by which time passes for it while the command waits for a server."""
+
+    def __init__(self, event: Event) -> None:
+        quiet, color = bool(event.data.get("quiet")), bool(event.data.get("color"))
+        self._outlet = outlet_for(quiet=quiet, color=color, clock=time.monotonic)
+        self.progress = Progress(self._outlet, time.monotonic)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        if not quiet:
+            self._thread = threading.Thread(target=self._go, name="progress", daemon=True)
+            self._thread.start()
+
+    def _go(self) -> None:
+        while not self._over.wait(self._outlet.period):
+            try:
+                self.progress.tick()
+            except (OSError, ValueError):  # stderr was closed, which must not end an upload
+                return
+
+    def end(self) -> None:
+        """Put the terminal back, and leave it alone from now on."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.progress.close()
+
+
+_current: list[_Running] = []
 
 
 def observe(event: Event) -> None:
-    """Start with the run, end with it."""
-    if event.kind in _UNSEEN:
-        return
-    if event.kind is EventKind.RUN_STARTED:
-        _current[:] = [Progress(event)]
+    """Start with the command, end with it."""
+    if event.kind is EventKind.COMMAND_STARTED:
+        _current[:] = [_Running(event)]
+    elif event.kind is EventKind.COMMAND_DONE and _current:
+        _current.pop().end()
     elif _current:
-        _current[0].see(event)
-    if event.kind is EventKind.RUN_DONE and _current:
-        _current.pop().close()
-
-
-def _number(event: Event, key: str) -> int:
-    value = event.data.get(key, 0)
-    return value if isinstance(value, int) else 0
+        _current[0].progress.see(event)

@@ -14,9 +14,11 @@ import click
 import xnatctl
 from xnatctl.cli import signals
 from xnatctl.cli.console import one_line, say, wants_color
+from xnatctl.cli.telling import Telling
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.model.commands import reach
 from xnatctl.model.document import Extent
+from xnatctl.model.events import Event, EventKind
 from xnatctl.redaction import longest, redact_output, reveal
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class App:
         self.foreign_command = False
         self._warned = False
         self._clients: list[XnatClient] = []
+        self._telling = Telling(lambda: self.registry, self._display)
         self._stack = ExitStack()
 
     # plugins
@@ -79,6 +82,19 @@ class App:
         """Go on as if there were no configuration file and no stranger: for saying that it cannot be used."""
         self.config_usable = self.external = False
         self.__dict__.pop("registry", None)
+
+    # observers
+
+    def tell(self, event: Event) -> None:
+        """To the log and to every observer: progress is one."""
+        self._telling.tell(event)
+
+    def heard(self, files: int) -> None:
+        """An inventory goes on; `files` is how many it looked at."""
+        self.tell(Event(kind=EventKind.PREPARING, message="looking at files", data={"files": files}))
+
+    def _display(self) -> dict[str, object]:
+        return {"quiet": self.quiet, "color": self.color, "interactive": self.interactive}
 
     # settings and connection
 
@@ -194,6 +210,7 @@ class App:
         """Log a client in, and keep its session token out of every log."""
         from xnatctl import log
 
+        self._telling.end()  # a password may be asked for
         client.login(chain)
         log.register_secret(client.cookie("JSESSIONID") or "")
         log.get().info(
@@ -249,6 +266,7 @@ class App:
 
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers; a signal meanwhile takes effect at its end."""
+        self._telling.end()
         with signals.held():
             self._render(document)
 
@@ -270,6 +288,7 @@ class App:
         """Message and hint on stderr; the log gets the kind alone, because messages name files."""
         from xnatctl import log
 
+        self._telling.end()
         log.get().error("failed", code=error.code, exit_code=error.exit_code)
         say(one_line(f"Error: {error.message}"))
         if error.hint:
@@ -292,6 +311,7 @@ class App:
 
     def confirm(self, question: str) -> bool:
         """Ask yes or no on the terminal. Raises UsageError when nobody can be asked."""
+        self._telling.end()
         if not self.interactive:
             raise UsageError(f"{question} Nobody can be asked here.", hint="Give --yes to do it without asking.")
         return click.confirm(one_line(question), err=True)
@@ -302,6 +322,7 @@ class App:
 
     def close(self) -> None:
         """Log out and close what is open."""
+        self._telling.end()
         self._stack.close()
 
 

@@ -25,6 +25,7 @@ from xnatctl.errors import (
     is_out_of_memory,
     signal_of,
 )
+from xnatctl.inventory.watched import watched
 
 
 class Root(LazyGroup):
@@ -103,7 +104,8 @@ def run(args: list[str]) -> int:
     app.output = _early_output(args)
     signals.listen()
     try:
-        code = _command(app, args)
+        with watched(app.heard):
+            code = _command(app, args)
     except (KeyboardInterrupt, Interrupted) as late:  # while an error was being reported
         code = 128 + signal_of(late)
     return _close(app, code)

@@ -10,7 +10,6 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from xnatctl import log
 from xnatctl.cli.journals import exclusively, open_journal, with_address
 from xnatctl.errors import (
     BEFORE_SENDING,
@@ -32,17 +31,13 @@ from xnatctl.model.commands import again
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
-from xnatctl.redaction import redact, reveal
+from xnatctl.redaction import reveal
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
     from xnatctl.xnat.client import XnatClient
-
-
-#: What observers are told of the terminal, which is nothing for a log.
-_DISPLAY = frozenset({"quiet", "color", "interactive"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,11 +173,10 @@ def carry_out(
         runtime = Runtime(
             client=client,
             factories=lambda name: transport_factory(app, name),
-            tell=lambda event: _tell(app, event),
+            tell=app.tell,
             rerun=upload.rerun,
             wait=WAIT if upload.wait is None else upload.wait,
             journal=journal,
-            display={"quiet": app.quiet, "color": app.color, "interactive": app.interactive},
             facts={"request": _request_text(app, upload, plan)},
             exclusively=lambda key: exclusively(app, "resource", key, lock_wait=upload.lock_wait),
             session=session,
@@ -190,6 +184,8 @@ def carry_out(
         )
         run = PlanRun(plan, runtime) if settles else HandoverRun(plan, runtime)
         reports.append(run.report)
+        if client is not None:
+            app.tell(Event(kind=EventKind.PREPARING, message=f"asking {client.server}"))
         run.run()
 
 
@@ -198,24 +194,6 @@ def _request_text(app: App, upload: Upload, plan: UploadPlan) -> str:
     request = replace(upload.request, path=os.path.abspath(upload.request.path), destination=plan.destination)
     flags = [flag for flag in app.server_flags() if flag[0] != "--url"]  # the destination names the server
     return json.dumps({"request": request.as_document(), "wait": upload.wait, "flags": flags})
-
-
-def _tell(app: App, event: Event) -> None:
-    """To the log, and to every observer. What is about one file is detail there: file names may tell of people."""
-    if event.kind is not EventKind.BYTES_SENT and log.wanted():
-        write = log.get().debug if event.kind is EventKind.ITEM_DONE else log.get().info
-        message = {"message": event.message} if event.message else {}
-        write(str(event.kind), **message, data={k: v for k, v in event.data.items() if k not in _DISPLAY})
-    app.registry.tell(_without_secrets(event))
-
-
-def _without_secrets(event: Event) -> Event:
-    """An event whose words hold no secret; observers print and store them."""
-    reason = event.data.get("reason")
-    if not event.message and not isinstance(reason, str):
-        return event
-    data = {**event.data, "reason": redact(reason)} if isinstance(reason, str) else event.data
-    return replace(event, message=redact(event.message or ""), data=data)
 
 
 def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:

@@ -50,7 +50,6 @@ class Runtime:
     wait: float = settle.WAIT
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     journal: Journal = field(default_factory=Journal)
-    display: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     exclusively: Callable[[str], AbstractContextManager[object]] = _alone
     session: SessionInfo | None = None
@@ -110,7 +109,6 @@ class Course:
             "bytes": sum(item.size for item in left),
             "skipped": len(self.plan.items) - len(left),
             "transport": self.report.transport,
-            **self.runtime.display,
         }
         self.runtime.tell(Event(kind=EventKind.RUN_STARTED, data=data))
         for warning in self.plan.warnings:  # before the first byte, while it can still be stopped

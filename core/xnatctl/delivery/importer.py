@@ -69,7 +69,7 @@ class SessionImporter:
         self, items: Sequence[UploadItem], *, handler: str, content_type: str, body: Body, emit: Emit
     ) -> BatchResult:
         """POST `body`; one outcome per item, whatever happens."""
-        sent = Counted(emit)
+        sent = Counted(emit, items, body.length)
         try:
             texts = send_import(
                 self._client,

@@ -7,7 +7,7 @@ the session, one batch is in flight at a time; after that all workers send (DESI
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -65,6 +65,10 @@ class Lane:
         self._lock = threading.Lock()
         self._early: dict[str, ItemOutcome] = {}
         self._able: set[int] = set()
+        #: By which events tell the batches of several resources apart.
+        self._resource = {"resource": context.resource.title if context.resource is not None else ""}
+        #: What the batch of this thread is called in events.
+        self._here = threading.local()
         self.unrecorded: JournalError | None = None
         self.fault: XnatctlError | None = None
 
@@ -255,10 +259,11 @@ class Lane:
     def _attempt(self, transport: Transport, batch: Batch) -> tuple[ItemOutcome, ...]:
         """One request's worth: intent, send, outcome."""
         self._journal.intend(batch)
-        data = {"batch": batch.id, "files": len(batch.items), "bytes": batch.size}
+        self._here.named = named = {"batch": batch.id, **self._resource}
+        data = {**named, "files": len(batch.items), "bytes": batch.size}
         self._emit(Event(kind=EventKind.BATCH_STARTED, data=data))
         try:
-            said = _complete(batch, transport.send(batch, self._emit))
+            said = _complete(batch, transport.send(batch, self._naming(named)))
         except JournalError:
             raise
         except XnatctlError as error:
@@ -276,6 +281,16 @@ class Lane:
             self._sizes.accepted(batch.size)
         return outcomes
 
+    def _naming(self, named: Mapping[str, str]) -> Emit:
+        """How a transport tells of one batch: its bytes are those of this batch, whatever it says."""
+
+        def emit(event: Event) -> None:
+            if event.kind is EventKind.BYTES_SENT:
+                event = replace(event, data={**event.data, **named})
+            self._emit(event)
+
+        return emit
+
     def _report(self, outcome: ItemOutcome) -> None:
         """An outcome before its batch is done; called by a transport that gets its answers one by one."""
         self._record([outcome], flush=False)
@@ -286,7 +301,7 @@ class Lane:
         """To the journal, and then to whoever listens."""
         items = self._journal.record(outcomes, flush=flush, later=later)
         for outcome, (item, again) in zip(outcomes, items, strict=True):
-            self._emit(_item_event(outcome, item.size, again=again))
+            self._emit(_item_event(outcome, item.size, {**getattr(self._here, "named", {}), "again": again}))
         if any(outcome.failure not in COMMON for outcome in outcomes):
             self._policy.answered()  # whatever it said, the server lives
         if any(outcome.outcome.delivered for outcome in outcomes):
@@ -338,9 +353,9 @@ def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
     )
 
 
-def _item_event(outcome: ItemOutcome, size: int, *, again: bool) -> Event:
+def _item_event(outcome: ItemOutcome, size: int, more: Mapping[str, object]) -> Event:
     said = {"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size}
-    return Event(kind=EventKind.ITEM_DONE, data={**said, "again": again})
+    return Event(kind=EventKind.ITEM_DONE, data={**said, **more})
 
 
 def _nothing() -> None:

@@ -16,26 +16,31 @@ _SAY = 0.1
 
 
 class Counted:
-    """Counts the bytes of a request, and says now and then how many have gone since the last time."""
+    """Counts the bytes of a body, and says now and then for how many bytes of its files those stand that have gone.
 
-    def __init__(self, emit: Emit) -> None:
+    `length` is the length of the body: a compressed one is shorter than its files. What is sent twice counts once.
+    """
+
+    def __init__(self, emit: Emit, items: Sequence[UploadItem], length: int) -> None:
         self._emit = emit
-        self._unsaid = 0
-        self._next = 0.0
+        self._size = sum(item.size for item in items)
+        self._length = max(1, length)
+        self._said = 0
+        self._next = time.monotonic() + _SAY
         self.bytes = 0
 
     def __call__(self, increment: int) -> None:
         self.bytes += increment
-        self._unsaid += increment
         if (now := time.monotonic()) >= self._next:
             self._next = now + _SAY
             self.say()
 
     def say(self) -> None:
         """Say what has not been said; also at the end."""
-        if self._unsaid:
-            self._emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": self._unsaid}))
-            self._unsaid = 0
+        reached = min(self._size, self._size * self.bytes // self._length)
+        if reached > self._said:
+            self._emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": reached - self._said}))
+            self._said = reached
 
 
 def all_outcomes(

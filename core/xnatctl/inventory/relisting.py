@@ -69,6 +69,7 @@ class _Again(Gatherer):
         self.changed: dict[str, str] = {}
 
     def file(self, path: str, full: str) -> None:
+        self.looked()
         try:
             status = os.stat(full)
         except OSError:

@@ -22,6 +22,7 @@ from xnatctl.inventory.names import (
     is_system_folder,
     version_control,
 )
+from xnatctl.inventory.watched import Looked
 from xnatctl.model.plan import Exclusion
 
 
@@ -47,6 +48,7 @@ class Gatherer:
         self.empty: list[str] = []
         self.seen = 0
         self.listing = Listing()
+        self.looked = Looked()
         self._kept: set[str] = set()
         self._folder, self._is_hidden = "", False
         self._dangling: list[str] = []
@@ -120,6 +122,7 @@ class Gatherer:
 
     def file(self, path: str, full: str) -> None:
         """One file; `path` is what people read, `full`, absolute, what is opened."""
+        self.looked()
         try:
             # Non-blocking, and looked at again when open: a FIFO may have taken its place.
             descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK)

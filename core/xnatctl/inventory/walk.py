@@ -130,6 +130,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
     collector.listing.add(os.path.basename(path), status)
     with archives.refusing_damage(path):
         for member in archives.members(path, kind):
+            collector.looked()
             collector.member(status, member)
             if collector.others > archives.MAX_OTHERS:
                 raise Refused(

@@ -15,18 +15,22 @@ from enum import StrEnum
 class EventKind(StrEnum):
     """The kinds of event, in the order in which a run first shows them."""
 
+    COMMAND_STARTED = "command-started"  # data: quiet, color, interactive: how stderr may be used
+    PREPARING = "preparing"  # message; data: files: how many were looked at so far
     RUN_STARTED = "run-started"  # data: files, bytes, transport
     STAGE_STARTED = "stage-started"  # data: stage; skipped, skipped_bytes: of what was to be sent, proven meanwhile
-    BATCH_STARTED = "batch-started"  # data: batch, files, bytes
-    BYTES_SENT = "bytes-sent"  # data: bytes (an increment)
-    ITEM_DONE = "item-done"  # data: path, outcome, reason, bytes; again: it was delivered before
-    BATCH_DONE = "batch-done"  # data: batch, files
+    # A batch is told apart by `batch` and `resource`, which is empty for a session. Each attempt starts it anew.
+    BATCH_STARTED = "batch-started"  # data: batch, resource, files, bytes
+    BYTES_SENT = "bytes-sent"  # data: batch, resource, bytes: an increment, in bytes of the files as they are on disk
+    ITEM_DONE = "item-done"  # data: batch, resource, path, outcome, reason, bytes; again: it was delivered before
+    BATCH_DONE = "batch-done"  # data: batch, resource, files, bytes
     RETRY = "retry"  # data: batch, reason, seconds
     SETTLING = "settling"  # data: state
     VERIFYING = "verifying"  # data: state
     WARNING = "warning"  # message
     STAGE_DONE = "stage-done"  # data: stage
     RUN_DONE = "run-done"  # data: status
+    COMMAND_DONE = "command-done"  # a document, an error or a question follows; events after it start another one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,9 +44,9 @@ class BodyError(Exception):
 class Call:
     """One request, as often as it must be sent.
 
-    `limit` is the longest answer that is read, in bytes; `into` makes what takes the body of a success, anew for each
-    sending; `begun` the count of aborts when the request was made: a later
-    abort ends it, also between two sendings.
+    `limit` is the longest answer that is read, in bytes; `on_bytes` hears of what the system took of the body; `into`
+    makes what takes the body of a success, anew for each sending; `begun` is the count of aborts when the request was
+    made: a later abort ends it, also between two sendings.
     """
 
     method: str
@@ -97,8 +97,6 @@ class Call:
                 if following is None and left > 0:
                     break
                 yield held
-                if self.on_bytes is not None:
-                    self.on_bytes(len(held))
                 held = following
         if left:
             raise BodyError(SourceChanged("Less data than was planned: a file shrank while it was being sent."))

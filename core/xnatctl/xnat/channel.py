@@ -245,13 +245,14 @@ class Channel:
             try:
                 first = next(pieces, b"")
             except Exception:
-                self.stream.write(head)  # begun and broken off, like one whose source fails later: servers log that
+                # Begun and broken off, like one whose source fails later: servers log that.
+                self.stream.write(head, head=len(head))
                 raise
             if len(first) > _TOGETHER:
-                self.stream.write(head)
+                self.stream.write(head, head=len(head))
                 self.stream.write(first)
             else:
-                self.stream.write(head + first)  # a small request is one packet, and one system call
+                self.stream.write(head + first, head=len(head))  # a small request is one packet, and one system call
             for piece in pieces:
                 if piece:
                     self.stream.write(piece)

@@ -206,10 +206,10 @@ class XnatClient:
         """One request; `path` is below the base URL and comes from `url_path`.
 
         Returns 2xx and what `expect` lists. When the login has ended under way: one shared re-login, then once more.
-        `on_bytes` hears of each piece of the body that was sent; `into()` takes the body of a 200 as it comes, and is
-        in the reply then. Raises AuthenticationError, PermissionDenied,
-        NotFound, TooLarge, Throttled, NotXnat, ServerError, ConnectionFailed (nothing was sent), TransportError (the
-        answer was lost), SourceChanged (from the body).
+        `on_bytes` hears of the bytes of the body that the system took, as it takes them; `into()` takes the body of a
+        200 as it comes, and is in the reply then. Raises AuthenticationError, PermissionDenied, NotFound, TooLarge,
+        Throttled, NotXnat, ServerError, ConnectionFailed (nothing was sent), TransportError (the answer was lost),
+        SourceChanged (from the body).
         """
         content, media_type = content_of(body, content_type, form, json)
         call = Call(
@@ -334,6 +334,7 @@ class XnatClient:
             timeout=call.timeout,
             connect_timeout=min(self.connect_timeout, call.timeout),
             stall_timeout=self.stall_timeout,
+            on_bytes=call.on_bytes,
         )
         body = call.content()
         try:

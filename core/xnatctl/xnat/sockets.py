@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -51,16 +51,25 @@ class Exchange:
     """The clock and the fate of one request.
 
     Times in seconds; `begun` is the count of aborts when it was made, `sent` the bytes handed to the system, head
-    included.
+    included; `on_bytes` hears how many of the body these were, each time.
     `answered` is True while an answer is being read; before its first byte the server may be silent until the deadline,
     because an import says nothing for as long as it takes (contract xnat-import 8).
     """
 
-    def __init__(self, *, begun: int, timeout: float, connect_timeout: float, stall_timeout: float) -> None:
+    def __init__(
+        self,
+        *,
+        begun: int,
+        timeout: float,
+        connect_timeout: float,
+        stall_timeout: float,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> None:
         self.begun = begun
         self.deadline = time.monotonic() + timeout
         self.connect_timeout = connect_timeout
         self.stall_timeout = stall_timeout
+        self.on_bytes = on_bytes
         self.sent = 0
         self.answered = False
         self.aborted = False
@@ -191,8 +200,8 @@ class Stream:
         self._poller.register(sock, select.POLLIN)
         self._events = select.POLLIN
 
-    def write(self, data: bytes) -> None:
-        """Send everything. Raises WriteError, Halted.
+    def write(self, data: bytes, *, head: int = 0) -> None:
+        """Send everything; the first `head` bytes are not of a body. Raises WriteError, Halted.
 
         Before the first bytes of a request there is nothing to listen for: its connection is new, or was `silent` a
         moment ago.
@@ -215,6 +224,9 @@ class Stream:
                 raise WriteError(_text(error)) from error
             else:
                 exchange.sent += count
+                if exchange.on_bytes is not None and count > head:
+                    exchange.on_bytes(count - head)
+                head = max(0, head - count)
                 view = view[count:]
                 moved = time.monotonic()
 

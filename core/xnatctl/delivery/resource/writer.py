@@ -101,7 +101,7 @@ class CatalogWriter:
                 on_bytes=count,
             )
 
-        return self._put((item,), emit, send)
+        return self._put((item,), body, emit, send)
 
     def put_bundle(
         self, items: Sequence[UploadItem], *, form: Literal["zip", "tar", "tar.gz"], body: Body, emit: Emit
@@ -113,11 +113,11 @@ class CatalogWriter:
                 self._client, self._home, self._resource, form, body, overwrite=overwrite, ref=self._ref, on_bytes=count
             )
 
-        return self._put(items, emit, send)
+        return self._put(items, body, emit, send)
 
-    def _put(self, items: Sequence[UploadItem], emit: Emit, send: _Put) -> BatchResult:
+    def _put(self, items: Sequence[UploadItem], body: Body, emit: Emit, send: _Put) -> BatchResult:
         halves = not self._replaces and self.halves.issuperset(item.name for item in items)
-        sent = Counted(emit)
+        sent = Counted(emit, items, body.length)
         try:
             if halves and (changed := self._changed(items)):
                 return BatchResult(outcomes=changed)

@@ -1,0 +1,165 @@
+"""Where progress goes: lines of a terminal that are drawn again and again, or plain lines now and then."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from xnatctl_output.state import State, one_line
+from xnatctl_output.wording import arrived, plain, screen
+
+#: Elsewhere than on a terminal, a line after so many files, but not more often than for each tenth of them; and a line
+#: after so many seconds without one.
+_FILES, _TENTHS, _SECONDS = 100, 10, 30.0
+#: What is done in this time is not shown on a terminal (seconds).
+_AT_ONCE = 0.4
+
+
+class Outlet(Protocol):
+    """`period` is the time between two drawings, in seconds."""
+
+    period: float
+
+    def draw(self, state: State) -> None:
+        """Show the state as it is now."""
+
+    def passed(self, state: State) -> None:
+        """Say that a file arrived, if that is due."""
+
+    def began(self, message: str) -> None:
+        """Say that something else is done now."""
+
+    def line(self, text: str) -> None:
+        """Say something that stays."""
+
+    def warn(self, text: str) -> None:
+        """The same, also with `-q`."""
+
+    def close(self) -> None:
+        """Put the terminal back."""
+
+
+class Lines:
+    """Plain lines on stderr, without a control character."""
+
+    period = 1.0
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._said = 0
+
+    def draw(self, state: State) -> None:
+        if state.busy and self._clock() >= self._last + _SECONDS:
+            self.line(plain(state))
+
+    def passed(self, state: State) -> None:
+        tally = state.tally
+        step = _FILES * max(1, -(-tally.files // (_TENTHS * _FILES)))
+        if tally.done_files < self._said:
+            self._said = 0  # another run began
+        if tally.done_files >= min(tally.files, self._said + step):
+            self._said = tally.done_files
+            self.line(arrived(state))
+
+    def began(self, message: str) -> None:
+        self.line(message)
+
+    def line(self, text: str) -> None:
+        self._last = self._clock()
+        self.warn(text)
+
+    def warn(self, text: str) -> None:
+        _print(text)
+
+    def close(self) -> None:
+        """Nothing is to be put back."""
+
+
+class Terminal:
+    """One or two lines at the bottom, erased at the end; what is said meanwhile goes above them."""
+
+    period = 0.2
+
+    def __init__(self, *, color: bool) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, no_color=not color, highlight=False, markup=False, emoji=False)
+        self._unicode = (self._console.encoding or "").lower().startswith("utf")
+        self._live: Any = None
+        self._turn = 0
+
+    def draw(self, state: State) -> None:
+        from rich.cells import cell_len
+        from rich.live import Live
+        from rich.text import Text
+
+        if not state.busy:
+            self.close()
+            return
+        if self._live is None and state.seconds < _AT_ONCE:
+            return
+        self._turn += 1
+        width = max(1, self._console.width - 1)  # some terminals begin a new line behind the last column
+        lines = screen(state, width, turn=self._turn, unicode=self._unicode, cells=cell_len)
+        text = Text("\n".join(lines), no_wrap=True, overflow="crop")
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
+            self._live.start()
+        self._live.update(text, refresh=True)
+
+    def passed(self, state: State) -> None:
+        """The next drawing shows it."""
+
+    def began(self, message: str) -> None:
+        """The next drawing shows it."""
+
+    def line(self, text: str) -> None:
+        self._console.print(one_line(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        self.line(text)
+
+    def close(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+
+class Warnings:
+    """For `-q`: warnings alone."""
+
+    period = 0.0
+
+    def draw(self, state: State) -> None:
+        """Nothing."""
+
+    def passed(self, state: State) -> None:
+        """Nothing."""
+
+    def began(self, message: str) -> None:
+        """Nothing."""
+
+    def line(self, text: str) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        _print(text)
+
+    def close(self) -> None:
+        """Nothing is to be put back."""
+
+
+def outlet_for(*, quiet: bool, color: bool, clock: Callable[[], float]) -> Outlet:
+    """Where the progress of this process goes."""
+    if quiet:
+        return Warnings()
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return Terminal(color=color)
+    return Lines(clock)
+
+
+def _print(text: str) -> None:
+    print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201 - stderr is where progress goes
