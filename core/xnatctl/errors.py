@@ -199,10 +199,17 @@ class SourceChanged(DeliveryIncomplete):
 
 
 class NotArchived(XnatctlError):
-    """Delivered, but not (yet) archived as asked."""
+    """Delivered, but not (yet) archived as asked.
+
+    `commands` are those that help; None where that is the command that was given.
+    """
 
     code = "not-archived"
     exit_code = 6
+
+    def __init__(self, message: str, *, hint: str | None = None, commands: tuple[str, ...] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.commands = commands
 
 
 class VerificationFailed(XnatctlError):

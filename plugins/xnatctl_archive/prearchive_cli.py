@@ -197,13 +197,23 @@ def archive(
         raise Refused(
             f"Session {session} exists already in project {project} ({existing.id}), and --overwrite none leaves it "
             "alone.",
-            hint="Choose another label with --label, or --overwrite append to add to it.",
+            hint="Choose another label with --label, or add to it with --overwrite append, or with --overwrite delete, "
+            "which also replaces what matches.",
         )
     if dry_run:
         _say(app, row, "would be archived", target, session, None)
         return
     waiting = waiting_files(client, ref)
     before = archived_files(client, existing.id, waiting or Counter()) if existing is not None else Counter[str]()
+    if policy is Overwrite.APPEND and existing is not None and waiting and (held := waiting & before):
+        words = ("prearchive", "archive", *ref.triple, "--subject", target, "--label", session, "--overwrite", "delete")
+        raise Refused(
+            f"Session {session} ({existing.id}) holds {held.total()} of the {counted(waiting.total(), 'file')} that "
+            "wait, and XNAT refuses to add any of them with --overwrite append; compared by name.",
+            hint="If the session holds all that is needed, delete what waits with: "
+            f"{command('prearchive', 'delete', *ref.triple)} or replace what is there, and add the rest, with: "
+            f"{command(*words)}",
+        )
     done = commit_row(
         client, ref, ArchiveTarget(project=project, subject=target, session=session, study=row.tag),
         overwrite=policy, wait=wait, emit=lambda event: app.info(event.message) if event.message else None,

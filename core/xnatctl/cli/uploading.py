@@ -147,7 +147,8 @@ _PASSING = (AuthenticationError, PermissionDenied, ConnectionFailed, ServerError
 def _say_next(report: Report, error: XnatctlError, upload: Upload) -> None:
     """The command that finishes the job, where something was delivered and nobody knows a better one."""
     if isinstance(error, _PASSING) and not report.next and report.counts.sent + report.counts.skipped:
-        report.next.append(upload.rerun)
+        known = error.commands if isinstance(error, NotArchived) else None
+        report.next += [upload.rerun] if known is None else known
 
 
 def carry_out(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from xnatctl.delivery.existing import ArchiveTarget, Objection, compare, elsewhere, find_existing, free_label
-from xnatctl.delivery.overlap import Overlap
+from xnatctl.delivery.overlap import Overlap, held_by_name, in_the_way
 from xnatctl.delivery.preflight import is_busy
 from xnatctl.delivery.retry import Pause
 from xnatctl.delivery.settle import WAIT, Clockwork, archive_command, looks, not_archived, say_lost, silent
@@ -156,7 +156,10 @@ def _choose(
     if overwrite is Overwrite.DELETE:
         return Commit.REPLACE
     held = overlap(existing) if overlap is not None else None
-    if held is None or not held.any:
+    if not (held is not None and held.any):
+        if overlap is not None and held_by_name(client, ref, existing.id, target.study):
+            message, hint, commands = in_the_way(ref, target, existing)
+            raise NotCommitted(message, hint=hint, commands=commands)
         return Commit.APPEND
     if held.differing:
         raise _taken(
@@ -177,6 +180,7 @@ def _taken(client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, why: s
         f"{why}. Nothing was added to it: the uploaded data wait in the prearchive as {ref}.",
         hint=f"Delete them with: {command('prearchive', 'delete', *ref.triple)} or archive them under another label, "
         f"for example with: {named}",
+        commands=(named,),
     )
 
 
@@ -291,7 +295,7 @@ def _await_row_gone(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork
             return _Left(archiving=archiving)
         archiving = row.status.endswith("ARCHIVING")
         if row.status in ("CONFLICT", "ERROR"):
-            raise not_archived(client, ref, f"the session is {row.status}")
+            raise not_archived(client, ref, f"the session is {row.status}", stuck=True)
         idle = 0 if is_busy(row.status) else idle + 1
         if idle >= _LOOKS:
             if final:

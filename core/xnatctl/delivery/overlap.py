@@ -7,19 +7,25 @@ what is there is found out before anything is sent, and is not sent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from xnatctl.delivery.existing import ArchiveTarget
 from xnatctl.delivery.judgement import Finding
 from xnatctl.delivery.resume import Ground
+from xnatctl.delivery.settle import archive_command
 from xnatctl.delivery.verify import Wanted, verify_archived
-from xnatctl.errors import Refused
-from xnatctl.model.plan import UploadItem
+from xnatctl.errors import NotFound, Refused
+from xnatctl.model.commands import command
+from xnatctl.model.plan import Overwrite, UploadItem
+from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import LEVELS, Level
 from xnatctl.model.sequences import select
 from xnatctl.model.words import counted
+from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
 
 #: Instances that an error names before "and N more".
 _NAMED = 5
@@ -112,3 +118,43 @@ def leave_out(
         f"not deliver them; compared: {overlap.words}."
     )
     return replace(ground, proven=proven, archived=archived, warnings=(*ground.warnings, warning)), there
+
+
+def held_by_name(client: XnatClient, ref: PrearchiveRef, session_id: str, study: str) -> int:
+    """How many files of a waiting session an archived one has under the same names.
+
+    The prearchive shows no SOP Instance UIDs, but XNAT makes the names of them, with the Study Instance UID in front
+    unless the site chose other names (contract xnat-import 4.3). 0 where the server has not read the waiting session.
+    """
+    try:
+        waiting = prearchive.dicom_names(client, ref) or Counter()
+    except NotFound:
+        return 0
+    names = {name for name in waiting if name.startswith(study)}
+    if not names or not listing.scans(client, session_id):  # a server may answer 500 where there is nothing to list
+        return 0
+    return len(listing.dicom_file_names(client, session_id, names))
+
+
+def in_the_way(ref: PrearchiveRef, target: ArchiveTarget, existing: SessionInfo) -> tuple[str, str, tuple[str, ...]]:
+    """Message, hint and commands for a waiting session that holds what the archived one holds already."""
+    replacing = archive_command(ref, target.subject, target.session, Overwrite.DELETE)
+    message = (
+        f"The prearchive holds files of this study ({ref}), some of which session {existing.label} ({existing.id}) "
+        "holds already: XNAT refuses to add any of them with --overwrite append."
+    )
+    hint = (
+        "Before you run the same command again, delete what waits with: "
+        f"{command('prearchive', 'delete', *ref.triple)} or archive it, replacing what is there, with: {replacing}"
+    )
+    return message, hint, (replacing,)
+
+
+def refuse_waiting(
+    client: XnatClient, existing: SessionInfo, target: ArchiveTarget, rows: Iterable[PrearchiveRow]
+) -> None:
+    """Refuse to add to waiting sessions that could not be archived afterwards. Raises Refused."""
+    for row in rows:
+        if held_by_name(client, row.ref, existing.id, target.study):
+            message, hint, _ = in_the_way(row.ref, target, existing)
+            raise Refused(message, hint=hint)

@@ -15,7 +15,7 @@ from xnatctl.delivery.existing import ArchiveTarget
 from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.leftovers import count_staged
-from xnatctl.delivery.overlap import find_overlap, leave_out
+from xnatctl.delivery.overlap import find_overlap, leave_out, refuse_waiting
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, helps_again, incomplete
 from xnatctl.delivery.resume import CommittedPlaces, Ground, await_quiet, held, rows_of_others, survey
@@ -146,9 +146,11 @@ class SessionLeg:
     def _leave_out_overlap(self, check: Preflight, ground: Ground) -> tuple[Ground, Sequence[int]]:
         """What an existing session holds already is not sent with `append`; marks for those, one for each item."""
         existing = check.existing
-        if existing is None or self._policy is not Overwrite.APPEND or self._plan.placement is not Placement.ARCHIVE:
+        if existing is None or self._policy is not Overwrite.APPEND:
             return ground, ()
         self._course.tell(EventKind.SETTLING, "comparing with what the session holds already", state="comparing")
+        foreign = (row for row in check.rows if row.tag == self._study and not self._is_mine(row))
+        refuse_waiting(self._client, existing, self._target(check), foreign)
         return leave_out(self._client, existing, self._plan.items, ground)
 
     def _is_mine(self, row: PrearchiveRow) -> bool:
@@ -241,7 +243,8 @@ class SessionLeg:
         self.report.uri = ref.path
         self._course.staged = ref
         wanted = check.destination
-        self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session))
+        overwrite = self._plan.overwrite if check.existing is not None else Overwrite.NONE
+        self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session, overwrite))
         if (verifier := self._verifier()) is not None:
             verifier.conclude(comparison)
 

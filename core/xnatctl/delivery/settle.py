@@ -14,6 +14,7 @@ from xnatctl.delivery.retry import Pause
 from xnatctl.errors import ConnectionFailed, Interrupted, NotArchived, NotFound, ServerError, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.xnat import direct_archive, prearchive
 from xnatctl.xnat.client import XnatClient
@@ -51,9 +52,10 @@ class Clockwork:
         return wait
 
 
-def archive_command(ref: PrearchiveRef, subject: str, session: str) -> str:
-    """The command that archives a row by hand."""
-    return command("prearchive", "archive", *ref.triple, "--subject", subject, "--label", session)
+def archive_command(ref: PrearchiveRef, subject: str, session: str, overwrite: Overwrite = Overwrite.NONE) -> str:
+    """The command that archives a row by hand; `overwrite` says what it may do to a session that is there."""
+    words = ["--overwrite", str(overwrite)] if overwrite is not Overwrite.NONE else []
+    return command("prearchive", "archive", *ref.triple, "--subject", subject, "--label", session, *words)
 
 
 def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Emit) -> None:
@@ -71,7 +73,7 @@ def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Em
         if row.status == "READY":
             return
         if row.status in ("CONFLICT", "ERROR"):
-            raise not_archived(client, ref, f"the session is {row.status}")
+            raise not_archived(client, ref, f"the session is {row.status}", stuck=True)
         if not polls():
             raise not_archived(client, ref, f"the session is still {row.status} after {clockwork.limit:.0f} s")
         if row.status == "RECEIVING":
@@ -173,16 +175,21 @@ def gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
     )
 
 
-def not_archived(client: XnatClient, ref: PrearchiveRef, what: str) -> NotArchived:
-    """With the reason from the server's own log (6.2: `/logs/last` is where it is)."""
+def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bool = False) -> NotArchived:
+    """With the reason from the server's own log (6.2: `/logs/last` is where it is).
+
+    `stuck`: the server would say the same again.
+    """
     try:
         reason = prearchive.last_log(client, ref)
     except XnatctlError:
         reason = None
     said = f" The server says: {reason}" if reason else ""
+    look = command("prearchive", "show", *ref.triple)
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
-        hint=f"Look at it with: {command('prearchive', 'show', *ref.triple)}",
+        hint=f"Look at it with: {look}" + (" When the cause is gone, run the same command again." if stuck else ""),
+        commands=(look,) if stuck else None,
     )
 
 
