@@ -216,7 +216,7 @@ def archive(
         )
     done = commit_row(
         client, ref, ArchiveTarget(project=project, subject=target, session=session, study=row.tag),
-        overwrite=policy, wait=wait, emit=lambda event: app.info(event.message) if event.message else None,
+        overwrite=policy, wait=wait, emit=app.tell,
     )  # fmt: skip
     summary = _prove(client, row, done, waiting, before)
     _say(app, row, "archived", done.session.subject_label or target, done.session.label, done.session.id, summary)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xnatctl_output.state import State, one_line
 from xnatctl_output.wording import arrived, plain, screen
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: Elsewhere than on a terminal, a line after so many files, but not more often than for each tenth of them; and a line
 #: after so many seconds without one.
 _FILES, _TENTHS, _SECONDS = 100, 10, 30.0
 #: What is done in this time is not shown on a terminal (seconds).
 _AT_ONCE = 0.4
+#: Columns on the right that stay free: with the ^C that a terminal writes there, the line would go on in the next one.
+_MARGIN = 3
 
 
 class Outlet(Protocol):
@@ -84,26 +90,30 @@ class Terminal:
     period = 0.2
 
     def __init__(self, *, color: bool) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True, no_color=not color, highlight=False, markup=False, emoji=False)
-        self._unicode = (self._console.encoding or "").lower().startswith("utf")
+        self._color = color
         self._live: Any = None
         self._turn = 0
 
-    def draw(self, state: State) -> None:
-        from rich.cells import cell_len
-        from rich.live import Live
-        from rich.text import Text
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console
 
+        return Console(stderr=True, no_color=not self._color, highlight=False, markup=False, emoji=False)
+
+    def draw(self, state: State) -> None:
         if not state.busy:
             self.close()
             return
         if self._live is None and state.seconds < _AT_ONCE:
             return
+        from rich.cells import cell_len
+        from rich.live import Live
+        from rich.text import Text
+
         self._turn += 1
-        width = max(1, self._console.width - 1)  # some terminals begin a new line behind the last column
-        lines = screen(state, width, turn=self._turn, unicode=self._unicode, cells=cell_len)
+        width = max(1, self._console.width - _MARGIN)
+        unicode = (self._console.encoding or "").lower().startswith("utf")
+        lines = screen(state, width, turn=self._turn, unicode=unicode, cells=cell_len)
         text = Text("\n".join(lines), no_wrap=True, overflow="crop")
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)

@@ -69,7 +69,7 @@ def _bar(state: State, width: int, *, unicode: bool) -> str:
     room = max(0, width - len(percent))
     halves = int(part * 2 * room)
     done = ("━" if unicode else "#") * (halves // 2) + ("╸" if unicode and halves % 2 else "")
-    return done.ljust(room, " " if unicode else ".") + percent
+    return (done.ljust(room, " " if unicode else ".") + percent)[-width:]
 
 
 def _cropped(text: str, width: int, cells: Callable[[str], int]) -> str:

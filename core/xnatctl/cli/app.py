@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -24,6 +25,7 @@ from xnatctl.redaction import longest, redact_output, reveal
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
     from xnatctl.model.plan import UploadPlan, UploadRequest
+    from xnatctl.plugin.protocols import Credential
     from xnatctl.plugin.registry import Registry
     from xnatctl.settings.credentials import CredentialChain
     from xnatctl.settings.profiles import Flags, Settings
@@ -92,6 +94,11 @@ class App:
     def heard(self, files: int) -> None:
         """An inventory goes on; `files` is how many it looked at."""
         self.tell(Event(kind=EventKind.PREPARING, message="looking at files", data={"files": files}))
+
+    def waits_for(self, client: XnatClient) -> None:
+        """The next answer of the server may take its time. A third-party command may print whenever it likes."""
+        if not self.foreign_command:
+            self.tell(Event(kind=EventKind.PREPARING, message=f"waiting for {client.server}"))
 
     def _display(self) -> dict[str, object]:
         return {"quiet": self.quiet, "color": self.color, "interactive": self.interactive}
@@ -210,8 +217,14 @@ class App:
         """Log a client in, and keep its session token out of every log."""
         from xnatctl import log
 
-        self._telling.end()  # a password may be asked for
-        client.login(chain)
+        def credential() -> Credential:
+            self._telling.end()  # a password may be asked for
+            found = chain()
+            self.waits_for(client)
+            return found
+
+        # Later on a worker may log in again.
+        client.login(lambda: credential() if threading.current_thread() is threading.main_thread() else chain())
         log.register_secret(client.cookie("JSESSIONID") or "")
         log.get().info(
             "logged in",

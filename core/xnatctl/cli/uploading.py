@@ -28,7 +28,6 @@ from xnatctl.errors import (
     signal_of,
 )
 from xnatctl.model.commands import again
-from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
 from xnatctl.redaction import reveal
@@ -186,7 +185,7 @@ def carry_out(
         run = PlanRun(plan, runtime) if settles else HandoverRun(plan, runtime)
         reports.append(run.report)
         if client is not None:
-            app.tell(Event(kind=EventKind.PREPARING, message=f"asking {client.server}"))
+            app.waits_for(client)
         run.run()
 
 

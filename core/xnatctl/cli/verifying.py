@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +18,14 @@ from xnatctl.cli.options import (
 )
 from xnatctl.cli.uploading import finish
 from xnatctl.errors import XnatctlError
+from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
+
+if TYPE_CHECKING:
+    from xnatctl.model.plan import UploadPlan
+    from xnatctl.xnat.client import XnatClient
 
 _HELP = """Compare the DICOM files of PATH with a session on the server; changes nothing.
 
@@ -54,7 +60,6 @@ def verify(
     exact: bool,
 ) -> None:
     """See `_HELP`."""
-    from xnatctl.delivery.checking import check_session
     from xnatctl.delivery.planning import plan_session_upload
 
     request = UploadRequest(
@@ -80,7 +85,7 @@ def verify(
             plan = plan_session_upload(request)
             report.excluded = list(plan.excluded)
             report.warnings = list(plan.warnings)
-            error = check_session(app.connect(), plan, report)
+            error = _check(app, app.connect(), plan, report)
     except XnatctlError as raised:
         error = raised
     if error is not None:
@@ -90,10 +95,16 @@ def verify(
     finish(app, report, error)
 
 
+def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report) -> XnatctlError | None:
+    from xnatctl.delivery.checking import check_session
+
+    app.tell(Event(kind=EventKind.VERIFYING, data={"state": "comparing the session with the disk"}))
+    return check_session(client, plan, report)
+
+
 def _verify_each(app: App, request: UploadRequest, whole: Report) -> XnatctlError | None:
     """Compare each study with the session that it became; fills the report, returns the error to end with."""
     from xnatctl.cli.studies import family_on, labels_on, look, new_parts, plans_of, remembered
-    from xnatctl.delivery.checking import check_session
     from xnatctl.delivery.planning import plan_session_upload
     from xnatctl.delivery.splitting import gather, is_hopeless, together
 
@@ -108,7 +119,7 @@ def _verify_each(app: App, request: UploadRequest, whole: Report) -> XnatctlErro
     for part in parts:
         part.report.warnings = list(part.plan.warnings)
         try:
-            part.error = check_session(client, part.plan, part.report)
+            part.error = _check(app, client, part.plan, part.report)
         except XnatctlError as raised:
             part.error, part.report.status = raised, Status.FAILED
         part.report.error = part.error.as_document() if part.error is not None else None

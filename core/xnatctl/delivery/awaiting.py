@@ -131,7 +131,7 @@ class AwaitLeg:
             if settled >= _LOOKS:
                 return self._elsewhere(look)
             if said != (said := look.describe()):
-                message = f"waiting until the session is in the archive: {said}"
+                message = f"waiting until the session is archived: {said}"
                 course.tell(EventKind.SETTLING, message, state="waiting")
             if not polls():
                 if final:

@@ -18,7 +18,8 @@ _SAY = 0.1
 class Counted:
     """Counts the bytes of a body, and says now and then for how many bytes of its files those stand that have gone.
 
-    `length` is the length of the body: a compressed one is shorter than its files. What is sent twice counts once.
+    `length` is the length of the body: a compressed one is shorter than its files. What is sent twice counts once. An
+    increment of 0 says that nothing more goes for a while.
     """
 
     def __init__(self, emit: Emit, items: Sequence[UploadItem], length: int) -> None:
@@ -31,7 +32,7 @@ class Counted:
 
     def __call__(self, increment: int) -> None:
         self.bytes += increment
-        if (now := time.monotonic()) >= self._next:
+        if (now := time.monotonic()) >= self._next or not increment or self.bytes >= self._length:
             self._next = now + _SAY
             self.say()
 

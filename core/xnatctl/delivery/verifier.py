@@ -53,7 +53,7 @@ class SessionVerifier:
 
     def verify(self, session_id: str, items: Sequence[UploadItem], *, was_there: bool) -> None:
         """Compare and conclude. `was_there`: the session held other data before. Raises VerificationFailed."""
-        self._course.tell(EventKind.VERIFYING, state="comparing")
+        self._course.tell(EventKind.VERIFYING, state="comparing the session with the disk")
         comparison = self._compare(session_id, items, was_there=was_there)
         places = array("I", (place for place in comparison.suspects if self._may_resend(items[place])))
         if places and self._resend is not None and not self._course.pause.stopped:
@@ -104,7 +104,7 @@ class SessionVerifier:
         )
         self._journal.send_again((comparison.items[place], comparison.stored_as(place)) for place in places)
         resend(items)
-        self._course.tell(EventKind.VERIFYING, state="comparing")
+        self._course.tell(EventKind.VERIFYING, state="comparing the session with the disk")
 
     def conclude(self, comparison: Comparison) -> None:
         """Write the verification into report and journal. Raises VerificationFailed when it is not positive."""

@@ -24,6 +24,8 @@ _READ_SIZE = 65536
 _LONGEST_HEAD = 65536
 #: Interim answers (1xx) that are kept while a body is being sent (bytes).
 _MOST_EARLY = 1 << 20
+#: A wait for room that is longer is told to whoever counts the bytes (seconds).
+_SOON = 0.1
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
@@ -51,7 +53,7 @@ class Exchange:
     """The clock and the fate of one request.
 
     Times in seconds; `begun` is the count of aborts when it was made, `sent` the bytes handed to the system, head
-    included; `on_bytes` hears how many of the body these were, each time.
+    included; `on_bytes` hears how many of the body these were, each time, and 0 before a long wait for room.
     `answered` is True while an answer is being read; before its first byte the server may be silent until the deadline,
     because an import says nothing for as long as it takes (contract xnat-import 8).
     """
@@ -243,6 +245,10 @@ class Stream:
         """Wait until the socket takes more. Raises Halted, or WriteError when an answer lies there."""
         limit = min(exchange.deadline, moved + exchange.stall_timeout)
         events = select.POLLOUT | (select.POLLIN if self._listening else 0)
+        if self._await(events, min(_SOON, limit - time.monotonic())):
+            return
+        if exchange.on_bytes is not None:
+            exchange.on_bytes(0)
         if not self._await(events, limit - time.monotonic()):
             exchange.check()
             if self._early:

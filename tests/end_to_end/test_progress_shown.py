@@ -1,0 +1,159 @@
+"""What a person sees at a terminal while the real command works. The server waits for the test, never the test for a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from pathlib import Path
+
+import pytest
+from screen import Screen
+
+from xnatctl.testing.exam import write_exam
+
+pytestmark = pytest.mark.once
+
+
+class Seen:
+    """A command whose stderr is a pseudo-terminal of 80 columns; `until` waits until the screen shows something."""
+
+    def __init__(self, *command, env, cwd):
+        self._changed = threading.Condition()
+        self._screen, self._ended = Screen(), False
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        mine = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "FORCE_COLOR")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "xnatctl", *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            env={**mine, "TERM": "xterm-256color", "NO_COLOR": "1", **env},
+            cwd=cwd,
+        )
+        os.close(slave)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        while True:
+            try:
+                piece = os.read(self._master, 65536)
+            except OSError:  # Linux ends a pseudo-terminal this way
+                piece = b""
+            with self._changed:
+                self._ended = self._ended or not piece
+                self._screen.feed(piece.decode())
+                self._changed.notify_all()
+                if not piece:
+                    return
+
+    def until(self, *words):
+        """The lines as soon as all of the words are there at once."""
+        with self._changed:
+            while not all(word in "\n".join(self._screen.lines) for word in words):
+                assert not self._ended, (words, self._screen.lines, self.process.stdout.read())
+                self._changed.wait()
+            return self._screen.lines
+
+    def close(self):
+        """End it, however far it is; returns what it printed on stdout."""
+        if self.process.stdout.closed:
+            return b""
+        with self.process.stdout as stdout:
+            out = stdout.read()
+        self.process.wait()
+        self._reader.join()
+        os.close(self._master)
+        return out
+
+    def end(self):
+        """What is left on the screen."""
+        out = self.close()
+        assert self.process.returncode == 0, (self._screen.lines, out)
+        assert not self._screen.hidden, "the cursor is back"
+        assert "m" not in self._screen.codes, "NO_COLOR"
+        return self._screen.lines
+
+
+@pytest.fixture
+def see(tmp_path, alice):
+    started = []
+
+    def see(*command, env=None):
+        home = {"HOME": str(tmp_path / "home"), "XDG_STATE_HOME": str(tmp_path / "state")}
+        started.append(Seen(*command, env={**home, **alice, **(env or {})}, cwd=tmp_path))
+        return started[-1]
+
+    yield see
+    for seen in started:
+        seen.process.kill()
+        seen.close()
+
+
+def hold(sandbox, method, path, **more):
+    """Let requests of this kind wait until `sandbox.faults.end()`."""
+    sandbox.faults.load([{"match": {"method": method, "path": path}, "action": "delay", "seconds": 600, **more}])
+
+
+def test_a_large_file_moves_while_it_is_sent_and_the_server_archives(see, sandbox, tmp_path):
+    """More than the system's buffers take at once: so much of it is shown as was taken, and no more."""
+    source = tmp_path / "exam"
+    write_exam(source, series=1, instances=1, clutter=False)
+    (small,) = (path for path in source.rglob("*") if path.is_file())
+    _grown(small, source / "large.dcm", 64 << 20)
+    hold(sandbox, "POST", "services/import$", nth=2)
+    seen = see("session", "upload", source, "-P", "DEMO", "-S", "s", "-E", "e", "--compress", "never", "--workers", "1")
+    line, bar = seen.until("1 of 2 files", "nothing sent for 0:03")[-2:]
+    sent = float(line.split("files  ")[1].split(" ")[0])
+    assert 0.1 < sent < 60, line
+    assert line.endswith("MiB  nothing sent for 0:03"), "a link that stands still has no rate, and nothing is left"
+    assert bar.startswith("━"), line
+    assert abs(int(bar.split()[-2]) - sent / 64 * 100) < 2
+    hold(sandbox, "POST", "archive")
+    for seconds in ("0:01", "0:02"):
+        seen.until(f"The server is archiving the session  {seconds}")
+    sandbox.faults.end()
+    assert seen.end() == []
+
+
+def _grown(source: Path, target: Path, size: int) -> None:
+    """The same image as another instance, with as many pixel data."""
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dcmread(source)
+    uid = f"{dataset.SOPInstanceUID[:50]}.9"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+    dataset.Rows, dataset.Columns, dataset.PixelData = 4096, size // 8192, bytes(size)
+    dataset.save_as(target, enforce_file_format=True)
+
+
+def test_waiting_shows_what_is_waited_for_before_anything_is_sent(see, sandbox, root):
+    hold(sandbox, "GET", "experiments")
+    seen = see("session", "upload-exam", root.directory, "-P", "DEMO", "-E", "absent", "--attach-only", "--wait", "600")
+    seen.until(f"Waiting for {sandbox.url}")
+    sandbox.faults.end()
+    seen.until("Waiting until the session is archived: the server does not know it", "0:01")
+
+
+def test_other_commands_show_that_they_wait(see, sandbox, exam, xnatctl, alice):
+    uploaded = xnatctl(
+        "session", "upload", exam.directory, "-P", "DEMO", "-S", "s", "-E", "e", "--prearchive", env=alice
+    )
+    assert uploaded.code == 0, uploaded.err
+    hold(sandbox, "GET", "prearchive")
+    seen = see("session", "verify", exam.directory, "-P", "DEMO", "-S", "s", "-E", "e")
+    seen.until("Comparing the session with the disk  0:0")
+    sandbox.faults.end()
+    assert seen.end() == []
+    (row,) = sandbox.state.prearchive
+    hold(sandbox, "POST", "archive")
+    seen = see("prearchive", "archive", row.project, row.timestamp, row.folder)
+    seen.until("Archiving as e  0:0")
+    sandbox.faults.end()
+    assert seen.end() == []
