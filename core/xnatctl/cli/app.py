@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,11 @@ from xnatctl.cli.telling import Telling
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.model.commands import reach
 from xnatctl.model.document import Extent
-from xnatctl.model.events import Event, EventKind
 from xnatctl.redaction import longest, redact_output, reveal
 
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
+    from xnatctl.model.events import Event
     from xnatctl.model.plan import UploadPlan, UploadRequest
     from xnatctl.plugin.protocols import Credential
     from xnatctl.plugin.registry import Registry
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 #: Characters of a password that --password-stdin reads at most: a device on standard input never ends.
 _LONGEST_PASSWORD = 64 * 1024
-
-ERROR_SCHEMA = "xnatctl.error/1"
 
 
 class App:
@@ -93,12 +91,12 @@ class App:
 
     def heard(self, files: int) -> None:
         """An inventory goes on; `files` is how many it looked at."""
-        self.tell(Event(kind=EventKind.PREPARING, message="looking at files", data={"files": files}))
+        self._telling.preparing("looking at files", files=files)
 
     def waits_for(self, client: XnatClient) -> None:
         """The next answer of the server may take its time. A third-party command may print whenever it likes."""
         if not self.foreign_command:
-            self.tell(Event(kind=EventKind.PREPARING, message=f"waiting for {client.server}"))
+            self._telling.preparing(f"waiting for {client.server}")
 
     def _display(self) -> dict[str, object]:
         return {"quiet": self.quiet, "color": self.color, "interactive": self.interactive}
@@ -217,14 +215,7 @@ class App:
         """Log a client in, and keep its session token out of every log."""
         from xnatctl import log
 
-        def credential() -> Credential:
-            self._telling.end()  # a password may be asked for
-            found = chain()
-            self.waits_for(client)
-            return found
-
-        # Later on a worker may log in again.
-        client.login(lambda: credential() if threading.current_thread() is threading.main_thread() else chain())
+        client.login(lambda: self._credential(client, chain))
         log.register_secret(client.cookie("JSESSIONID") or "")
         log.get().info(
             "logged in",
@@ -233,6 +224,15 @@ class App:
             user=client.login_name,
             source=chain.source,
         )
+
+    def _credential(self, client: XnatClient, chain: CredentialChain) -> Credential:
+        """The next credential; on the way a password may be asked for. Workers may come here later."""
+        if threading.current_thread() is not threading.main_thread():
+            return chain()
+        self._telling.end()
+        credential = chain()
+        self.waits_for(client)
+        return credential
 
     def connect(self) -> XnatClient:
         """A client that is logged in through the credential chain; closed at the end."""
@@ -395,17 +395,6 @@ def write_out(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise XnatctlError(f"Cannot write to standard output: {error.strerror}.") from error
-
-
-def error_document(error: Mapping[str, object]) -> Document:
-    """The document of a command that ended before it had one."""
-    from xnatctl.model.document import Column, Document
-
-    rows = [{key: "" if value is None else value for key, value in error.items()}]
-    columns = tuple(Column(key=key) for key in ("code", "message", "hint", "exit_code"))
-    return Document(
-        schema=ERROR_SCHEMA, data={"schema": ERROR_SCHEMA, "error": dict(error)}, columns=columns, rows=rows
-    )
 
 
 pass_app: Callable[..., Any] = click.make_pass_decorator(App)

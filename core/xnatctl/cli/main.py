@@ -11,7 +11,7 @@ import click
 
 import xnatctl
 from xnatctl.cli import signals
-from xnatctl.cli.app import App, error_document
+from xnatctl.cli.app import App
 from xnatctl.cli.console import open_streams, say
 from xnatctl.cli.lazy import LazyGroup
 from xnatctl.cli.usage import usage_error
@@ -150,6 +150,8 @@ def _end(app: App, error: XnatctlError) -> int:
     if exit_code_of(error) in BEFORE_SENDING and app.has_written:
         error = XnatctlError(error.message, hint=error.hint)  # its code would say that nothing was sent
     if app.output not in (None, "table") and not app.rendered:
+        from xnatctl.cli.error_document import error_document
+
         try:
             if isinstance(error, ConfigError):
                 app.without_config()

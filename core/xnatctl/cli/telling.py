@@ -37,6 +37,10 @@ class Telling:
             write(str(event.kind), **({"message": event.message} if event.message else {}), data=event.data)
         registry.tell(_without_secrets(event))
 
+    def preparing(self, message: str, **data: object) -> None:
+        """What is done before a run, or instead of one."""
+        self.tell(Event(kind=EventKind.PREPARING, message=message, data=data))
+
     def end(self) -> None:
         """Have observers leave the terminal to what follows; the next event starts anew."""
         if self._begun:
