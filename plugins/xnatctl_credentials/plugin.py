@@ -11,7 +11,7 @@ def xnatctl_credential_sources() -> list[CredentialSourceSpec]:
     return [
         CredentialSourceSpec(
             name="environment",
-            summary="XNAT_USER with XNAT_PASS, or XNAT_TOKEN (alias:secret)",
+            summary="XNAT_USER with XNAT_PASS, or XNAT_TOKEN (alias:secret, or a session token)",
             target="xnatctl_credentials.environment:Environment",
             order=20,
         ),

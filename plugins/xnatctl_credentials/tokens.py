@@ -112,4 +112,9 @@ def _read(path: Path) -> _Kept | None:
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    return kept if _TOKEN.fullmatch(kept.token) else None
+    return kept if is_session_token(kept.token) else None
+
+
+def is_session_token(text: str) -> bool:
+    """Whether a text can go into a Cookie header as the JSESSIONID."""
+    return _TOKEN.fullmatch(text) is not None

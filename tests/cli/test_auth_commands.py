@@ -277,6 +277,56 @@ def test_an_alias_token_logs_in_as_its_owner(cli: Callable[..., Result], site: S
     assert (document["user"], document["source"]) == ("alice", "variable XNAT_TOKEN")
 
 
+def test_a_session_token_is_used_as_it_is_and_left_open(cli: Callable[..., Result], site: Site) -> None:
+    site.sessions["CANARY0SESSION.node"] = "alice"
+    token = {"XNAT_TOKEN": "CANARY0SESSION.node"}
+    for user in ({}, {"XNAT_USER": "alice", "XNAT_PASS": "not sent"}):
+        document = cli("auth", "status", "-o", "json", env={**token, **user}).document
+        assert (document["user"], document["source"]) == ("alice", "variable XNAT_TOKEN")
+    assert site.sessions == {"CANARY0SESSION.node": "alice"}
+    assert "POST /data/JSESSION" not in site.calls
+
+
+@pytest.mark.parametrize("owner", [None, "bob", "guest"])
+def test_a_session_token_that_is_refused_is_called_what_it_was_taken_for(
+    cli: Callable[..., Result], login: Callable[..., Result], site: Site, owner: str | None
+) -> None:
+    login("alice")  # a session that is kept, and that is not used in its place
+    site.sessions["CANARY0SESSION"] = owner or ""
+    if owner is None:
+        del site.sessions["CANARY0SESSION"]
+    done = cli("auth", "status", env={"XNAT_TOKEN": "CANARY0SESSION", "XNAT_USER": "alice", "XNAT_PASS": PASSWORD})
+    assert done.code == 3
+    assert "does not accept the session token of variable XNAT_TOKEN: the session has ended" in done.err
+    assert "alias:secret" in done.err
+    assert "CANARY" not in done.err
+
+
+def test_an_alias_token_that_is_refused_is_called_one(cli: Callable[..., Result], site: Site) -> None:
+    site.aliases["0a1b-2c3d"] = ("alice", "CANARY0ALIAS")
+    done = cli("auth", "status", env={"XNAT_TOKEN": "0a1b-2c3d:CANARY0OTHER"})
+    assert done.code == 3
+    assert "does not accept the alias token of variable XNAT_TOKEN." in done.err
+    assert "0a1b" not in done.err
+    assert "password" not in done.err
+
+
+def test_a_session_token_cannot_log_in_once_more(cli: Callable[..., Result], site: Site) -> None:
+    site.sessions["CANARY0SESSION"] = "alice"
+    done = cli("auth", "login", env={"XNAT_TOKEN": "CANARY0SESSION"})
+    assert done.code == 3
+    assert "variable XNAT_TOKEN holds a session token, which is logged in already" in done.err
+
+
+def test_a_token_goes_to_its_own_server_only(cli: Callable[..., Result], site: Site) -> None:
+    site.sessions["CANARY0SESSION"] = "alice"
+    token = {"XNAT_TOKEN": "CANARY0SESSION", "XNAT_URL": "https://xnat.example.org"}
+    done = cli("auth", "status", "--url", site.url, env=token)
+    assert done.code == 3
+    assert "XNAT_TOKEN is for another one (XNAT_URL) and not used" in done.err
+    assert site.calls == []
+
+
 def test_a_profile_and_a_netrc_log_in(cli: Callable[..., Result], home: Path, site: Site) -> None:
     (home / ".netrc").write_text("machine 127.0.0.1 login bob password secretword\n")
     (home / ".netrc").chmod(0o600)

@@ -187,8 +187,9 @@ class Credential:
     """What to log in with. `secret` never shows in its repr.
 
     `kind`: `password` (user and password), `token` (alias token: alias and secret, contract xnat-api 1.5),
-    `session` (a session token that is already logged in). `source` names where it came from; `expires` is
-    seconds since the epoch, if known.
+    `session` (a session token that is already logged in; its `username` may be empty, and the server says whose it is).
+    `source` names where it came from; `expires` is seconds since the epoch, if known. After a session that is `final`
+    no other source is asked: somebody named it for this run.
     """
 
     kind: CredentialKind
@@ -196,6 +197,7 @@ class Credential:
     secret: str = field(repr=False)
     source: str = ""
     expires: float | None = None
+    final: bool = False
 
 
 class CredentialSource(Protocol):

@@ -71,10 +71,17 @@ class CredentialChain:
 
     def __call__(self) -> Credential:
         """The next credential. Not to be called from two threads at once."""
+        if self.given is not None and self.given.final:  # being asked again means that it did not hold
+            raise AuthenticationError(
+                f"{self._settings.server()} does not accept the session token of {self.given.source}: the session has "
+                f"ended, or is not one of {self.given.username or 'this server'}.",
+                hint="A session token is the JSESSIONID of a login and ends when it is not used; an alias token is "
+                "written alias:secret.",
+            )
         credential = next(self._found, None)
         if credential is None:
             raise self._nothing()
-        if credential.kind == "session":
+        if credential.kind == "session" and credential.username:
             self._ended = credential  # being asked again means that it did not hold
             self._request = replace(self._request, username=credential.username)
         self._register(credential.secret, credential.username)
@@ -104,9 +111,12 @@ class CredentialChain:
         for provided in self._sources():
             self._asked.append(provided.name)
             credential = self._ask(provided)
-            if credential is None or (self._fresh and credential.kind == "session"):
+            if credential is None:
                 continue
-            if self._is_wanted(credential):
+            if self._fresh and credential.kind == "session":
+                if credential.final:
+                    self._passed_over.append(f"{credential.source} holds a session token, which is logged in already")
+            elif self._is_wanted(credential):
                 yield credential
             else:
                 self._passed_over.append(f"{provided.name} knows {credential.username}")
@@ -119,7 +129,8 @@ class CredentialChain:
             credential: object = source.get(self._request)
         if credential is None:
             return None
-        if not (isinstance(credential, Credential) and credential.secret and credential.username):
+        known = isinstance(credential, Credential) and (credential.username or credential.kind == "session")
+        if not (isinstance(credential, Credential) and credential.secret and known):
             plugin = provided.plugin
             raise PluginUnavailable(
                 f"The credential source {provided.name} (plugin {plugin.name}, {plugin.origin}) returned something "
@@ -138,7 +149,7 @@ class CredentialChain:
             typed = self._settings.flags.username
             return self._ended is None and typed in (None, credential.username)
         named = self._request.username
-        return named is None or plain_name(credential.username) == plain_name(named)
+        return named is None or not credential.username or plain_name(credential.username) == plain_name(named)
 
     def _sources(self) -> Iterator[Provided[CredentialSourceSpec]]:
         known = {provided.name: provided for provided in self._registry.credential_sources()}

@@ -204,6 +204,11 @@ def _raise_trouble(reply: Reply, server: str, path: str) -> None:
 
 def _check(reply: Reply, server: str, credential: Credential) -> None:
     """Raise what a login answer means."""
+    if reply.status == 401 and credential.kind == "token":
+        raise AuthenticationError(
+            f"{server} does not accept the alias token of {credential.source or 'the command line'}.",
+            hint="By default an alias token is valid for two days. Issue another one in XNAT: Manage Alias Tokens.",
+        )
     if reply.status == 401:
         raise AuthenticationError(
             f"{server} rejects the login of {credential.username} (from {credential.source or 'the command line'}).",

@@ -71,7 +71,8 @@ def test_alias_tokens(who, sandbox):
         alias="a-b-c", secret="s3cret", login="alice", created=sandbox.state.clock.now()
     )
     assert who(env={"XNAT_TOKEN": "a-b-c:s3cret"}) == ("alice", "variable XNAT_TOKEN")
-    assert who(env={"XNAT_TOKEN": "no-colon"}) == 2
+    assert who(env={"XNAT_TOKEN": "no-colon"}) == 3
+    assert who(env={"XNAT_TOKEN": "no colon"}) == 2
     assert who(env={"XNAT_TOKEN": "a-b-c:wrong"}) == 3
 
 

@@ -52,6 +52,8 @@ def test_the_order_of_the_sources_and_where_they_lie() -> None:
         ({"XNAT_TOKEN": "a:b"}, None, ("token", "a", "b")),
         ({"XNAT_TOKEN": "a:b:c"}, None, ("token", "a", "b:c")),
         ({"XNAT_TOKEN": "a:b", "XNAT_USER": "me", "XNAT_PASS": "hush"}, "me", ("token", "a", "b")),
+        ({"XNAT_TOKEN": "0C5F.node-1"}, None, ("session", "", "0C5F.node-1")),
+        ({"XNAT_TOKEN": "0C5F", "XNAT_USER": "me", "XNAT_PASS": "hush"}, "me", ("session", "me", "0C5F")),
         ({"XNAT_TOKEN": ""}, None, None),
         ({}, None, None),
         ({}, "me", None),
@@ -65,10 +67,10 @@ def test_environment(
     assert short(Environment().get(ask(username=username))) == expected
 
 
-@pytest.mark.parametrize("token", ["CANARY", "CANARY:", ":CANARY", ":"])
+@pytest.mark.parametrize("token", ["CANARY CANARY", "CANARY;x", "CANARY\n", "CANARY:", ":CANARY", ":"])
 def test_half_a_token_is_an_error_that_does_not_show_it(token: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XNAT_TOKEN", token)
-    with pytest.raises(ConfigError, match="XNAT_TOKEN must be alias:secret") as caught:
+    with pytest.raises(ConfigError, match="XNAT_TOKEN holds") as caught:
         Environment().get(ask())
     assert "CANARY" not in f"{caught.value.message}{caught.value.hint}"
 
