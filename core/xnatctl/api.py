@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.app import App, pass_app
     from xnatctl.cli.console import printable
     from xnatctl.cli.options import (
+        Number,
         TransportOptionsCommand,
         common_options,
         destination_options,
@@ -140,6 +141,7 @@ _LAZY = {
     "Importer": "xnatctl.plugin.protocols",
     "Inventory": "xnatctl.inventory.walk",
     "ItemOutcome": "xnatctl.model.outcome",
+    "Number": "xnatctl.cli.options",
     "Outcome": "xnatctl.model.outcome",
     "Reader": "xnatctl.plugin.protocols",
     "ResourceWriter": "xnatctl.plugin.protocols",
@@ -230,6 +232,7 @@ __all__ = [
     "NotArchived",
     "NotFound",
     "NotXnat",
+    "Number",
     "Option",
     "Outcome",
     "Overwrite",

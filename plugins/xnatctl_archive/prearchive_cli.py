@@ -15,6 +15,7 @@ from xnatctl.api import (
     Document,
     NotArchived,
     NotFound,
+    Number,
     Overwrite,
     PrearchiveRef,
     Refused,
@@ -154,7 +155,7 @@ def show(app: App, project: str, timestamp: str, folder: str) -> None:
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     default=1800,
     metavar="SECONDS",
     show_default=True,

@@ -14,6 +14,7 @@ from xnatctl.api import (
     DeliveryIncomplete,
     Destination,
     Document,
+    Number,
     TransportOptionsCommand,
     Upload,
     UploadItem,
@@ -73,7 +74,7 @@ class UploadDicomCommand(TransportOptionsCommand):
 @click.option("-E", "--session", default=None, help="With --verify: the session's label, if UIDs are changed there.")
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=None,
     metavar="SECONDS",
     help="With --verify: how long XNAT may take to archive it.  [default: 1800]",

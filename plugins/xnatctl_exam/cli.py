@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ import click
 from xnatctl.api import (
     App,
     Destination,
+    Number,
     Overwrite,
     Payload,
     Placement,
@@ -78,12 +78,6 @@ class _Subject(click.Option):
         return super().value_is_missing(value) and not click.get_current_context().params.get("attach_only")
 
 
-def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
-        raise click.BadParameter("must be a number of seconds.")
-    return value
-
-
 @click.command(name="upload-exam", cls=TransportOptionsCommand, help=_HELP, short_help="Upload a scanner export.")
 @click.argument("exam_root", type=click.Path(path_type=str))
 @click.option("-P", "--project", required=True, help="Project ID.")
@@ -106,11 +100,10 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=int(WAIT),
     metavar="SECONDS",
     show_default=True,
-    callback=_finite,
     help="How long to wait until the session is in the archive; 0 looks once.",
 )
 @click.option("--misc-label", default=None, metavar="LABEL", help=f"Resource of top-level files.  [default: {MISC}]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 import threading
@@ -15,6 +16,7 @@ import click
 import xnatctl
 from xnatctl.cli import signals
 from xnatctl.cli.console import one_line, say, wants_color
+from xnatctl.cli.suggest import among
 from xnatctl.cli.telling import Telling
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.model.commands import reach
@@ -260,8 +262,18 @@ class App:
     def _identifiers_only(self) -> bool:
         return self.quiet and self.output in (None, "table")
 
-    def check_output(self) -> None:
-        """Raise UsageError or PluginUnavailable for an output format that cannot be had, before anything is done."""
+    def check_frame(self) -> None:
+        """What every command can find out before it does anything.
+
+        Raises UsageError for a `--block-plugin` that blocks nothing, UsageError or PluginUnavailable for an output
+        format that cannot be had.
+        """
+        for name in self.block:
+            if self.registry.manager.find(name) is None:
+                known = [plugin.name for plugin in self.registry.manager.plugins]
+                raise UsageError(
+                    f"--block-plugin names {name!r}, and there is no such plugin.", hint=among(name, known)
+                )
         if not self._identifiers_only:
             self.registry.load(self.registry.formatter(self.format_name()))
 
@@ -397,4 +409,17 @@ def write_out(text: str) -> None:
             raise XnatctlError(f"Cannot write to standard output: {error.strerror}.") from error
 
 
-pass_app: Callable[..., Any] = click.make_pass_decorator(App)
+#: For the few commands that work whatever is configured; others take `pass_app`.
+pass_unchecked: Callable[..., Any] = click.make_pass_decorator(App)
+
+
+def pass_app(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Hand the App to a command: one that cannot print what it does must find that out before its work is done."""
+
+    @functools.wraps(function)
+    def checked(app: App, *arguments: Any, **named: Any) -> Any:
+        app.check_frame()
+        return function(app, *arguments, **named)
+
+    passing: Callable[..., Any] = pass_unchecked(checked)
+    return passing

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.options import common_options, server_options
+from xnatctl.cli.app import App, pass_app, pass_unchecked
+from xnatctl.cli.options import Number, common_options, server_options
 from xnatctl.errors import ConfigError
 from xnatctl.model.document import Column, Document
 from xnatctl.plugin.guard import BLOCK_VARIABLE
@@ -78,7 +78,7 @@ def init(app: App) -> None:
 
 @click.command(help="Print where the configuration file is.")
 @common_options
-@pass_app
+@pass_unchecked
 def path(app: App) -> None:
     """Also when it does not exist yet, and when it is wrong."""
     file = paths.config_file()
@@ -168,7 +168,7 @@ def _plugins() -> Iterator[Row]:
 @click.argument("name")
 @click.option("--url", metavar="URL", help="The server.")
 @click.option("--username", metavar="USER", help="The user to log in as.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Limit of one whole request.")
+@click.option("--timeout", type=Number(min=0, min_open=True), metavar="SECONDS", help="Limit of one whole request.")
 @click.option("--ca-cert", metavar="PATH", help="File with the certificate authority of the server.")
 @click.option("--verify-tls/--no-verify-tls", default=None, help="Check the server's certificate, or do not.")
 @click.option("--mode", metavar="NAME", help="Transport: tar, zip, gradual, or a plugin's.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -14,6 +15,16 @@ from xnatctl.model.plan import Payload
 from xnatctl.plugin.specs import Option
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A finite number: `nan` is below no limit, and no wait lasts for ever."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def _into_app(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -93,7 +104,7 @@ def server_options(function: F) -> F:
             click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
             click.option(
                 "--timeout",
-                type=click.FloatRange(min=0, min_open=True),
+                type=Number(min=0, min_open=True),
                 metavar="SECONDS",
                 help="Limit of one whole request.  [env: XNAT_TIMEOUT; default: 21600]",
             ),
@@ -144,7 +155,7 @@ def journal_options(function: F) -> F:
             ),
             click.option(
                 "--lock-wait",
-                type=click.FloatRange(min=0),
+                type=Number(min=0),
                 default=60,
                 metavar="SECONDS",
                 show_default=True,
@@ -161,7 +172,7 @@ def retry_option(function: F) -> F:
     return _hidden_from_command(
         click.option(
             "--retry-for",
-            type=click.FloatRange(min=0),
+            type=Number(min=0),
             metavar="SECONDS",
             help="How long to wait for a server or receiver that does not answer, or takes nothing.  [default: 60]",
         )
@@ -302,5 +313,7 @@ def _flag(option: Option) -> click.Option:
     text = f"{option.help}  [{notes}]" if notes else option.help
     if option.type is bool:
         return click.Option([f"--{name}/--no-{name}"], default=None, help=text)
-    kind: Any = click.Choice(option.type) if isinstance(option.type, tuple) else option.type
+    kind: Any = Number() if option.type is float else option.type
+    if isinstance(option.type, tuple):
+        kind = click.Choice(option.type)
     return click.Option([f"--{name}"], type=kind, default=None, help=text)

@@ -8,6 +8,7 @@ import click
 
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import (
+    Number,
     TransportOptionsCommand,
     common_options,
     destination_options,
@@ -75,7 +76,7 @@ stop the others.
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
 @click.option(
     "--wait",
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     default=1800,
     metavar="SECONDS",
     show_default=True,

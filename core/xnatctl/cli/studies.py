@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xnatctl.cli.journals import exclusively
-from xnatctl.cli.uploading import Upload, attempt, carry_out, describe, finish, require_transports
+from xnatctl.cli.uploading import Upload, attempt, carry_out, check_state, describe, finish, require_transports
 from xnatctl.errors import Interrupted, Refused, UsageError
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.model.report import Report, Status
@@ -34,7 +34,6 @@ def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
     """Plan and, unless it is a dry run, deliver each study of PATH as a session; ends like `run_upload`."""
     from xnatctl.delivery.splitting import gather, together
 
-    app.check_output()
     split = _Split(app, upload, same_patient=same_patient)
     begun = time.monotonic()
     report, error = attempt(upload, split.run)
@@ -75,6 +74,7 @@ class _Split:
         from xnatctl.delivery.splitting import check_patients
 
         request = self._upload.request
+        check_state(self._upload)
         if not request.settles:
             raise UsageError(f"--split-studies makes sessions, and --mode {request.transport} does not end in one.")
         several = self._several = look(request)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Collection, Iterable, Sequence
 
 #: As many commands are named at most.
 _MOST = 3
+
+
+def among(word: str, words: Collection[str]) -> str:
+    """A hint: the word that is like one that does not exist, or all that there are."""
+    close = _near(word, words)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(words) or 'none'}."
 
 
 def commands_like(group: str, words: Sequence[str], known: Collection[str]) -> list[str]:
@@ -46,6 +51,8 @@ def _completed(path: str, rest: Sequence[str], known: Collection[str]) -> Iterab
 
 
 def _near(word: str, words: Collection[str]) -> list[str]:
+    import difflib
+
     return difflib.get_close_matches(word, sorted(words), n=_MOST, cutoff=0.7)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, retry_option, server_options
 from xnatctl.cli.uploading import Upload, run_upload
@@ -61,7 +61,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
 @retry_option
 @server_options
 @common_options
-@pass_app
+@pass_unchecked
 def resume(app: App, dest: str) -> None:
     """Finish an upload with the options that it was begun with: only what is not proven is sent.
 
@@ -90,6 +90,7 @@ def resume(app: App, dest: str) -> None:
                 f"This upload goes to {server}, not to {given}.",
                 hint="Leave --url out; for another server, make the upload anew.",
             )
+    app.check_frame()  # now that the server is known
     run_upload(app, Upload(request=request, wait=wait, studies=studies))
 
 

@@ -66,10 +66,10 @@ def run_upload(app: App, upload: Upload) -> None:
 
     Ends through `App.exit_with` with the exit code of DESIGN 8; raises nothing foreseeable.
     """
-    app.check_output()
     shown: list[Document] = []
 
     def work(reports: list[Report]) -> None:
+        check_state(upload)
         plan = app.registry.plan_upload(upload.request)
         require_transports(app, plan)
         refuse_other_studies(plan, upload.studies)
@@ -84,6 +84,14 @@ def run_upload(app: App, upload: Upload) -> None:
         app.render(shown[0])
         return
     finish(app, report, error)
+
+
+def check_state(upload: Upload) -> None:
+    """Raise ConfigError when the journal could not be written, before the disk is read and anybody is asked."""
+    from xnatctl.settings.paths import check_writable, journal_directory
+
+    if not upload.dry_run:
+        check_writable(journal_directory())
 
 
 def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:

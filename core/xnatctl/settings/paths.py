@@ -94,6 +94,20 @@ def private_directory(directory: Path) -> Path:
     return directory
 
 
+def check_writable(directory: Path) -> None:
+    """Make a private directory and a file in it that is gone again. Raises ConfigError where that is not possible."""
+    private_directory(directory)
+    probe = directory / f".{os.urandom(4).hex()}"
+    try:
+        os.close(create_private(probe))
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write in the directory {directory}: {error.strerror}.",
+            hint=f"Uploads are recorded there. {STATE_VARIABLE} names another directory.",
+        ) from error
+
+
 def create_private(path: Path, flags: int = os.O_WRONLY) -> int:
     """A descriptor of a new file that only this user can read. Raises OSError, FileExistsError included."""
     return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
