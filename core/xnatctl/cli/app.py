@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,12 +15,13 @@ import click
 import xnatctl
 from xnatctl.cli import signals
 from xnatctl.cli.console import one_line, say, wants_color
+from xnatctl.cli.stdout import Pieces, write_out
 from xnatctl.cli.suggest import among
 from xnatctl.cli.telling import Telling
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.model.commands import reach
 from xnatctl.model.document import Extent
-from xnatctl.redaction import longest, redact_output, reveal
+from xnatctl.redaction import reveal
 
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
@@ -302,12 +302,15 @@ class App:
             provided = self.registry.formatter(self.format_name())
             make = self.registry.load(provided)
             # Output that a third-party formatter leaves half written is not printed; ours may be long.
-            buffer = _Pieces(self) if provided.plugin.ours else io.StringIO()
+            buffer = Pieces(self._begin) if provided.plugin.ours else io.StringIO()
             with self.registry.blaming(provided):
                 make().render(document, buffer)
             text = buffer.getvalue()
         self.rendered = True
         write_out(text)
+
+    def _begin(self) -> None:
+        self.rendered = True
 
     def report_error(self, error: XnatctlError) -> None:
         """Message and hint on stderr; the log gets the kind alone, because messages name files."""
@@ -369,46 +372,6 @@ def _check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> Uploa
     return check_plan(plan, request, planner)
 
 
-class _Pieces(io.StringIO):
-    """What is written to it goes to stdout as soon as it is much; `getvalue` is the rest."""
-
-    _MUCH = 1 << 18
-
-    def __init__(self, app: App) -> None:
-        super().__init__()
-        self._app = app
-
-    def write(self, text: str, /) -> int:
-        """Take some text."""
-        written = super().write(text)
-        if self.tell() > self._MUCH:
-            self._app.rendered = True
-            # A secret that goes on in the next piece is not printed by halves.
-            text, kept = redact_output(self.getvalue()), max(512, longest())
-            write_out(text[:-kept])
-            self.seek(0)
-            self.truncate()
-            super().write(text[-kept:])
-        return written
-
-
-def write_out(text: str) -> None:
-    """Write to stdout; a reader that has gone (`| head`) ends the output in silence.
-
-    Raises XnatctlError when it cannot be written: a full disk.
-    """
-    try:
-        sys.stdout.write(redact_output(text))
-        sys.stdout.flush()
-    except OSError as error:
-        # Python would complain once more at exit; give it somewhere to write.
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise XnatctlError(f"Cannot write to standard output: {error.strerror}.") from error
-
-
 #: For the few commands that work whatever is configured; others take `pass_app`.
 pass_unchecked: Callable[..., Any] = click.make_pass_decorator(App)
 
@@ -416,7 +379,7 @@ pass_unchecked: Callable[..., Any] = click.make_pass_decorator(App)
 def pass_app(function: Callable[..., Any]) -> Callable[..., Any]:
     """Hand the App to a command: one that cannot print what it does must find that out before its work is done."""
 
-    @functools.wraps(function)
+    @wraps(function)
     def checked(app: App, *arguments: Any, **named: Any) -> Any:
         app.check_frame()
         return function(app, *arguments, **named)
