@@ -122,6 +122,60 @@ def test_making_and_choosing_profiles_loses_nothing(xnatctl, config, home):
     assert xnatctl("config", "set-profile", "new", "--url", "ftp://x").code == 2
 
 
+def test_a_second_profile_leaves_the_first_the_default(xnatctl, setting):
+    first = xnatctl("config", "set-profile", "lab", "--url", "https://lab.example")
+    assert "The default profile is lab.\nNext: xnatctl auth login\n" in first.out
+    second = xnatctl("config", "set-profile", "my site", "--url", "https://site.example")
+    assert (
+        "The default profile is lab. To use my site: --profile my site, or xnatctl config use 'my site'" in second.out
+    )
+    assert "Next: xnatctl auth login --profile 'my site'\n" in second.out
+    assert setting("url") == ("https://lab.example", "profile lab")
+    assert setting("profile_name") == ("lab", "default_profile")
+    used = xnatctl("config", "use", "my site", "-o", "json").document
+    assert (used["profile"], used["default_profile"]) == ("my site", "my site")
+    changed = xnatctl("config", "set-profile", "lab", "--workers", "2")
+    assert "The default profile is my site." in changed.out
+    assert "Next:" not in changed.out
+
+
+def test_profiles_are_listed_and_removed(xnatctl, config, setting):
+    empty = xnatctl("config", "list-profiles")
+    assert (empty.code, empty.out) == (
+        0, "There is no profile. Make one: xnatctl config set-profile NAME --url https://...\n",
+    )  # fmt: skip
+    config(f"default_profile: a\n{TWO}    password: c4n4ry\n")
+    listed = xnatctl("config", "list-profiles", "-o", "json")
+    assert listed.document["default_profile"] == "a"
+    assert listed.document["profiles"] == [
+        {"profile": "a", "default": True, "url": "https://a.example", "username": "anna"},
+        {"profile": "b", "default": False, "url": "https://b.example", "username": None},
+    ]
+    assert xnatctl("config", "remove-profile", "c").code == 2
+    removed = xnatctl("config", "remove-profile", "a")
+    assert "The default profile is b." in removed.out
+    assert setting("profile_name") == ("b", "the only profile")
+    assert "There is no profile any more." in xnatctl("config", "remove-profile", "b").out
+
+
+def test_with_several_profiles_and_no_default_the_error_names_them(xnatctl, config):
+    config(TWO)
+    done = xnatctl("session", "list", "-P", "DEMO")
+    assert done.code == 2
+    assert "none of the profiles a, b is the default" in done.err
+    assert "--profile a or XNAT_PROFILE=a, or make it the default: xnatctl config use a\n" in done.err
+    assert "No profile is the default. There are: a, b." in xnatctl("config", "list-profiles").out
+    assert xnatctl("config", "use", "a").code == 0
+    assert "No XNAT server" not in xnatctl("auth", "logout").err
+
+
+def test_a_profile_without_a_server_is_named(xnatctl, config):
+    config("profiles:\n  a: {username: anna}\n")
+    done = xnatctl("session", "list", "-P", "DEMO")
+    assert "Profile a names no XNAT server." in done.err
+    assert "xnatctl config set-profile a --url" in done.err
+
+
 def test_init_and_path(xnatctl, home):
     path = home / "config" / "xnatctl" / "config.yaml"
     assert xnatctl("config", "path", "-q").out.strip() == str(path)

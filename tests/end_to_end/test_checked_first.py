@@ -25,6 +25,7 @@ COMMANDS = [
     ("prearchive", "list"), ("prearchive", "show", *ROW), ("prearchive", "archive", *ROW),
     ("prearchive", "delete", *ROW, "--yes"), ("auth", "login"), ("auth", "logout"), ("auth", "status"), ("doctor",),
     ("config", "init"), ("config", "set-profile", "lab", "--url", "https://lab.example"), ("config", "use", "lab"),
+    ("config", "list-profiles"), ("config", "remove-profile", "lab"),
     ("plugins", "block", "zip"), ("plugins", "unblock", "zip"), ("upload", "status"), ("upload", "forget", "e", "--yes"),
 ]  # fmt: skip
 BROKEN = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from xnatctl.model import commands
@@ -52,6 +54,15 @@ def test_what_a_profile_says_is_named_by_the_profile(xnatctl, sandbox) -> None:
     assert "xnatctl session list -P DEMO --profile play\n" in done.err
     done = xnatctl("session", "show", "nope", "-P", "DEMO", env=env)
     assert "xnatctl session list -P DEMO\n" in done.err, "the default needs no name"
+
+
+def test_the_step_after_a_new_profile_can_be_taken(xnatctl, sandbox) -> None:
+    for name in ("play", "my site"):
+        made = xnatctl("config", "set-profile", name, "--url", sandbox.url)
+        (line,) = [line for line in made.out.splitlines() if line.startswith("Next: xnatctl ")]
+        words = shlex.split(line.removeprefix("Next: xnatctl "))
+        done = xnatctl(*words, "-o", "json", env={"XNAT_USER": "alice", "XNAT_PASS": "alice"})
+        assert (done.code, done.document["server"]) == (0, sandbox.url)
 
 
 def test_a_resumed_upload_is_told_with_the_profile_and_the_user(xnatctl, sandbox, own_exam) -> None:

@@ -1,4 +1,4 @@
-"""`config init | path | show | set-profile | use`."""
+"""`config init | path | show`: the configuration file as a whole."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import click
 
 from xnatctl.cli.app import App, pass_app, pass_unchecked
-from xnatctl.cli.options import Number, common_options, server_options
+from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import ConfigError
 from xnatctl.model.document import Column, Document
 from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.settings import paths
-from xnatctl.settings.config import create_config, edit_config, load_config, plugin_lists
+from xnatctl.settings.config import create_config, plugin_lists
 from xnatctl.settings.profiles import Settings
-from xnatctl.settings.server import server_url
 
 _STARTER = """\
 # Configuration of xnatctl. `xnatctl config show` prints every setting with its origin.
@@ -44,7 +43,6 @@ _MASKED = "(set, not shown)"
 _SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential")
 
 _FILE_SCHEMA = "xnatctl.config-file/1"
-_PROFILE_SCHEMA = "xnatctl.profile/1"
 
 
 def _row_document(schema: str, identifier: str, row: dict[str, Any]) -> Document:
@@ -162,52 +160,3 @@ def _plugins() -> Iterator[Row]:
     if os.environ.get(BLOCK_VARIABLE):
         yield "plugins.block", os.environ[BLOCK_VARIABLE], f"variable {BLOCK_VARIABLE}"
     yield "plugins.allow", allow, "default" if allow is None else "configuration file"
-
-
-@click.command(name="set-profile", help="Make a profile, or change what is named here in one that exists.")
-@click.argument("name")
-@click.option("--url", metavar="URL", help="The server.")
-@click.option("--username", metavar="USER", help="The user to log in as.")
-@click.option("--timeout", type=Number(min=0, min_open=True), metavar="SECONDS", help="Limit of one whole request.")
-@click.option("--ca-cert", metavar="PATH", help="File with the certificate authority of the server.")
-@click.option("--verify-tls/--no-verify-tls", default=None, help="Check the server's certificate, or do not.")
-@click.option("--mode", metavar="NAME", help="Transport: tar, zip, gradual, or a plugin's.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Requests at the same time.")
-@click.option("--overwrite", type=click.Choice(["delete", "append", "none"]), help="What to do with existing data.")
-@common_options
-@pass_app
-def set_profile(app: App, name: str, **settings: Any) -> None:
-    """Passwords are not taken here: `auth login` keeps a session instead.
-
-    Settings and the comment at the top of the file are kept; comments between them are not.
-    """
-    given = {key: value for key, value in settings.items() if value is not None}
-    if "url" in given:
-        given["url"] = server_url(given["url"], "flag --url")
-
-    def change(document: dict[str, Any]) -> None:
-        profiles = document.get("profiles") or {}
-        document["profiles"] = profiles
-        if name not in profiles and "url" not in given:
-            raise ConfigError(f"The new profile {name} needs a server.", hint="Add --url https://...")
-        profiles[name] = {**(profiles.get(name) or {}), **given}
-
-    file = edit_config(change)
-    app.render(_row_document(_PROFILE_SCHEMA, name, {"profile": name, "file": str(file), **given}))
-
-
-@click.command(help="Choose the profile that is used when none is named.")
-@click.argument("name")
-@common_options
-@pass_app
-def use(app: App, name: str) -> None:
-    """The profile must exist."""
-    profiles = load_config().get("profiles") or {}
-    if name not in profiles:
-        raise ConfigError(f"There is no profile {name!r}.", hint=f"There are: {', '.join(profiles) or 'none'}.")
-
-    def change(document: dict[str, Any]) -> None:
-        document["default_profile"] = name
-
-    file = edit_config(change)
-    app.render(_row_document(_PROFILE_SCHEMA, name, {"profile": name, "file": str(file)}))

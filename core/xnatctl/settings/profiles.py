@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,15 +72,30 @@ class Settings:
     flags: Flags = field(repr=False)
     environment_counts: bool = True
     notes: tuple[str, ...] = ()
+    profile_names: tuple[str, ...] = ()
 
     def server(self) -> str:
         """The server's URL. Raises ConfigError that says how to name one."""
         if self.url.value is None:
-            raise ConfigError(
-                "No XNAT server was named.",
-                hint="Use --url, set XNAT_URL, or keep one: xnatctl config set-profile NAME --url https://...",
-            )
+            raise self._no_server()
         return self.url.value
+
+    def _no_server(self) -> ConfigError:
+        name, names = self.profile_name.value, self.profile_names
+        if name is not None:
+            change = shlex.join(["xnatctl", "config", "set-profile", name, "--url", "https://..."])
+            return ConfigError(f"Profile {name} names no XNAT server.", hint=f"Use --url, or add it: {change}")
+        if names:
+            first_one = shlex.quote(names[0])
+            return ConfigError(
+                f"No XNAT server was named, and none of the profiles {', '.join(names)} is the default.",
+                hint=f"Use --profile {first_one} or XNAT_PROFILE={first_one}, or make it the default: "
+                f"xnatctl config use {first_one}",
+            )
+        return ConfigError(
+            "No XNAT server was named.",
+            hint="Use --url, set XNAT_URL, or keep one: xnatctl config set-profile NAME --url https://...",
+        )
 
     def server_or_empty(self) -> str:
         """The server's URL, or nothing: for what needs no server."""
@@ -184,6 +200,7 @@ def resolve(flags: Flags) -> Settings:
         flags=flags,
         environment_counts=counts,
         notes=tuple(notes),
+        profile_names=tuple(config.get("profiles") or ()),
     )  # fmt: skip
 
 
@@ -234,14 +251,20 @@ def _for_another_server(
     return kept
 
 
-def _profile_name(flags: Flags, config: Mapping[str, Any]) -> Value[str | None]:
+def default_profile(config: Mapping[str, Any]) -> Value[str | None]:
+    """The profile that is used when none is named: the one that the configuration names, or its only one."""
     profiles = config.get("profiles") or {}
     only = next(iter(profiles)) if len(profiles) == 1 else None
+    return first((config.get("default_profile"), "default_profile"), (only, "the only profile"))
+
+
+def _profile_name(flags: Flags, config: Mapping[str, Any]) -> Value[str | None]:
+    profiles = config.get("profiles") or {}
+    default = default_profile(config)
     name: Value[str | None] = first(
         (flags.profile, "flag --profile"),
         (_variable("XNAT_PROFILE"), "variable XNAT_PROFILE"),
-        (config.get("default_profile"), "default_profile"),
-        (only, "the only profile"),
+        (default.value, default.origin),
     )
     if name.value is not None and name.value not in profiles:
         raise ConfigError(

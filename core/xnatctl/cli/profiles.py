@@ -1,0 +1,160 @@
+"""`config set-profile | use | list-profiles | remove-profile`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.options import Number, common_options
+from xnatctl.cli.suggest import among
+from xnatctl.errors import ConfigError
+from xnatctl.model.commands import command
+from xnatctl.model.document import Column, Document
+from xnatctl.settings.config import edit_config, load_config
+from xnatctl.settings.profiles import default_profile
+from xnatctl.settings.server import server_url
+
+_SCHEMA, _LIST_SCHEMA = "xnatctl.profile/1", "xnatctl.profiles/1"
+
+
+@click.command(name="set-profile", help="Make a profile, or change what is named here in one that exists.")
+@click.argument("name")
+@click.option("--url", metavar="URL", help="The server.")
+@click.option("--username", metavar="USER", help="The user to log in as.")
+@click.option("--timeout", type=Number(min=0, min_open=True), metavar="SECONDS", help="Limit of one whole request.")
+@click.option("--ca-cert", metavar="PATH", help="File with the certificate authority of the server.")
+@click.option("--verify-tls/--no-verify-tls", default=None, help="Check the server's certificate, or do not.")
+@click.option("--mode", metavar="NAME", help="Transport: tar, zip, gradual, or a plugin's.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Requests at the same time.")
+@click.option("--overwrite", type=click.Choice(["delete", "append", "none"]), help="What to do with existing data.")
+@common_options
+@pass_app
+def set_profile(app: App, name: str, **settings: Any) -> None:
+    """Passwords are not taken here: `auth login` keeps a session instead.
+
+    Settings and the comment at the top of the file are kept; comments between them are not. The only profile is the
+    default without being named; it is named when a second one comes.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    if "url" in given:
+        given["url"] = server_url(given["url"], "flag --url")
+    new = False
+
+    def change(document: dict[str, Any]) -> None:
+        nonlocal new
+        profiles = document.get("profiles") or {}
+        document["profiles"] = profiles
+        new = name not in profiles
+        if new and "url" not in given:
+            raise ConfigError(f"The new profile {name} needs a server.", hint="Add --url https://...")
+        if new and (before := default_profile(document).value) is not None:
+            document["default_profile"] = before
+        profiles[name] = {**(profiles.get(name) or {}), **given}
+
+    file = edit_config(change)
+    _render(app, name, file, given, log_in=new)
+
+
+@click.command(help="Choose the profile that is used when none is named.")
+@click.argument("name")
+@common_options
+@pass_app
+def use(app: App, name: str) -> None:
+    """The profile must exist."""
+
+    def change(document: dict[str, Any]) -> None:
+        _require(document, name)
+        document["default_profile"] = name
+
+    _render(app, name, edit_config(change), {})
+
+
+@click.command(name="remove-profile", help="Delete a profile; a session that auth login keeps is not ended.")
+@click.argument("name")
+@common_options
+@pass_app
+def remove_profile(app: App, name: str) -> None:
+    """A default that is deleted leaves none, or the only one."""
+
+    def change(document: dict[str, Any]) -> None:
+        _require(document, name)
+        del document["profiles"][name]
+        if document.get("default_profile") == name:
+            del document["default_profile"]
+
+    _render(app, name, edit_config(change), {})
+
+
+@click.command(name="list-profiles", help="List the profiles, and which one is the default.")
+@common_options
+@pass_app
+def list_profiles(app: App) -> None:
+    """No secret is shown."""
+    document = load_config()
+    default = default_profile(document).value
+    rows = [
+        {"profile": name, "default": name == default, **{key: (profile or {}).get(key) for key in ("url", "username")}}
+        for name, profile in (document.get("profiles") or {}).items()
+    ]
+    app.render(
+        Document(
+            schema=_LIST_SCHEMA,
+            data={"schema": _LIST_SCHEMA, "default_profile": default, "profiles": rows},
+            columns=tuple(
+                Column(key=key, drop=drop)
+                for key, drop in (("profile", 0), ("default", 0), ("url", 0), ("username", 1))
+            ),
+            rows=rows,
+            identifiers=tuple(str(row["profile"]) for row in rows),
+            summary=(_about_default(document),) if rows else ("There is no profile. " + _MAKE_ONE,),
+        )
+    )
+
+
+_MAKE_ONE = "Make one: xnatctl config set-profile NAME --url https://..."
+
+
+def _require(document: Mapping[str, Any], name: str) -> None:
+    profiles = document.get("profiles") or {}
+    if name not in profiles:
+        raise ConfigError(f"There is no profile {name!r}.", hint=among(name, profiles))
+
+
+def _render(app: App, name: str, file: Path, given: Mapping[str, Any], *, log_in: bool = False) -> None:
+    """What a profile is now, which one is the default, and the next step."""
+    document = load_config(file)
+    default = default_profile(document).value
+    row = {"profile": name, "file": str(file), **given}
+    summary = [_about_default(document, name)]
+    if log_in:
+        flags = () if name == default else ("--profile", name)
+        summary.append(f"Next: {command('auth', 'login', *flags, server=False)}")
+    app.render(
+        Document(
+            schema=_SCHEMA,
+            data={"schema": _SCHEMA, **row, "default_profile": default},
+            columns=tuple(Column(key=key) for key in row),
+            rows=[row],
+            identifiers=(name,),
+            summary=tuple(summary),
+        )
+    )
+
+
+def _about_default(document: Mapping[str, Any], name: str | None = None) -> str:
+    """Which profile is the default, and how `name` or any is used besides."""
+    profiles = document.get("profiles") or {}
+    default = default_profile(document).value
+    if not profiles:
+        return f"There is no profile any more. {_MAKE_ONE}"
+    if default is None:
+        names = ", ".join(profiles)
+        return f"No profile is the default. There are: {names}. Choose one: xnatctl config use NAME, or --profile NAME"
+    if name in (None, default) or name not in profiles:
+        return f"The default profile is {default}."
+    choose = command("config", "use", name, server=False)
+    return f"The default profile is {default}. To use {name}: --profile {name}, or {choose}"
