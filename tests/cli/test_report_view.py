@@ -25,7 +25,13 @@ from xnatctl.model.report import (
 
 def item(path: str, outcome: Outcome, reason: str | None = None) -> ReportItem:
     return ReportItem(
-        path=path, outcome=outcome, reason=reason, sop_instance_uid=f"1.{path}", series_instance_uid="1.2", bytes=2048
+        path=path,
+        outcome=outcome,
+        reason=reason,
+        sop_instance_uid=f"1.{path}",
+        series_instance_uid="1.2",
+        bytes=2048,
+        attempts=int(outcome is not Outcome.PLANNED),
     )
 
 
