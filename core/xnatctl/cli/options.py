@@ -220,7 +220,7 @@ def _with_level(arguments: list[str]) -> Iterator[str]:
 def _no_level(word: str) -> UsageError:
     return UsageError(
         f"--verify takes one of {', '.join(_LEVELS)}, not {word!r}.",
-        hint="By default UIDs and sizes are compared; --verify checksum also compares MD5.",
+        hint="By default UIDs and sizes are compared; checksum also compares MD5.",
     )
 
 

@@ -22,7 +22,7 @@ def usage_error(error: click.ClickException) -> UsageError:
     if context is None:
         return UsageError(error.format_message())
     usage = " ".join(context.get_usage().split())
-    see = f"{usage}; see {context.command_path} -h."
+    see = f"{usage} (all options: -h)"
     if isinstance(error, click.NoSuchOption):
         return UsageError(f"There is no option {error.option_name}.", hint=_meant(error, context) or see)
     if isinstance(error, click.MissingParameter) and (missing := _missing(context)):

@@ -78,7 +78,7 @@ def _home(variable: str) -> Path:
         raise ConfigError("This user has no home directory.", hint=f"Set {variable}, or HOME.") from None
 
 
-def private_directory(directory: Path) -> Path:
+def private_directory(directory: Path, *, hint: str | None = None) -> Path:
     """Make a directory, and what is missing above it, so that only this user can enter. Raises ConfigError."""
     missing = [directory]
     try:
@@ -90,22 +90,20 @@ def private_directory(directory: Path) -> Path:
             # mkdir(parents=True) would make the upper ones with the umask alone.
             new.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"Cannot make the directory {directory}: {error.strerror}.") from error
+        raise ConfigError(f"Cannot make the directory {directory}: {error.strerror}.", hint=hint) from error
     return directory
 
 
 def check_writable(directory: Path) -> None:
     """Make a private directory and a file in it that is gone again. Raises ConfigError where that is not possible."""
-    private_directory(directory)
+    hint = f"Uploads are recorded there. {STATE_VARIABLE} names another directory."
+    private_directory(directory, hint=hint)
     probe = directory / f".{os.urandom(4).hex()}"
     try:
         os.close(create_private(probe))
         probe.unlink()
     except OSError as error:
-        raise ConfigError(
-            f"Cannot write in the directory {directory}: {error.strerror}.",
-            hint=f"Uploads are recorded there. {STATE_VARIABLE} names another directory.",
-        ) from error
+        raise ConfigError(f"Cannot write in the directory {directory}: {error.strerror}.", hint=hint) from error
 
 
 def create_private(path: Path, flags: int = os.O_WRONLY) -> int:

@@ -163,6 +163,8 @@ def resolve(flags: Flags) -> Settings:
     where = f"profile {name.value}"
     url = _url(flags, profile, where)
     notes: list[str] = []
+    if _variable(paths.CONFIG_VARIABLE) and not paths.config_file().exists():
+        notes.append(f"{paths.CONFIG_VARIABLE} names {paths.config_file()}, which does not exist.")
     counts = _environment_counts(url, flags, profile)
     if not counts and (given := [key for key in _LOGIN_VARIABLES if _variable(key)]):
         notes.append(

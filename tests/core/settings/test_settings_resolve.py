@@ -90,6 +90,11 @@ def test_without_a_server_the_error_says_how_to_name_one() -> None:
         assert way in (caught.value.hint or "")
 
 
+def test_a_configuration_file_that_was_named_and_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XNATCTL_CONFIG", str(tmp_path / "typo.yaml"))
+    assert resolve(Flags()).notes == (f"XNATCTL_CONFIG names {tmp_path / 'typo.yaml'}, which does not exist.",)
+
+
 def test_an_unknown_profile_is_named_with_its_origin(write_config: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="flag --profile") as caught:
         resolve(Flags(profile="x"))
