@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         destination_options,
         journal_options,
         server_options,
+        source_options,
         verify_options,
     )
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
@@ -180,6 +181,7 @@ _LAZY = {
     "scan_files": "xnatctl.inventory.files",
     "scan_path": "xnatctl.inventory.walk",
     "server_options": "xnatctl.cli.options",
+    "source_options": "xnatctl.cli.options",
     "stored_zip_body": "xnatctl.packing.bodies",
     "tar_body": "xnatctl.packing.bodies",
     "tgz_body": "xnatctl.packing.bodies",
@@ -309,6 +311,7 @@ __all__ = [
     "scan_files",
     "scan_path",
     "server_options",
+    "source_options",
     "stored_zip_body",
     "tar_body",
     "tgz_body",

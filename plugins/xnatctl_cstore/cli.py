@@ -26,6 +26,7 @@ from xnatctl.api import (
     run_upload,
     scan_path,
     server_options,
+    source_options,
     transport_options,
 )
 
@@ -66,7 +67,7 @@ class UploadDicomCommand(TransportOptionsCommand):
 @click.option(
     "--workers", type=click.IntRange(min=1), default=None, help="Associations at the same time.  [default: 4]"
 )
-@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
+@source_options
 @click.option("--dry-run", is_flag=True, help="Show parameters, contexts and counts; open no connection.")
 @click.option("--echo", is_flag=True, help="C-ECHO: say what the receiver is, and which files of PATH it would take.")
 @click.option("--verify", is_flag=True, help="Find each study in XNAT, wait until it is archived, and compare.")
@@ -88,6 +89,7 @@ def upload_dicom(
     path: str | None,
     workers: int | None,
     follow_symlinks: bool,
+    large_archive: bool,
     dry_run: bool,
     echo: bool,
     verify: bool,
@@ -113,7 +115,7 @@ def upload_dicom(
             raise UsageError("--echo opens a connection, and --dry-run opens none; use one of them.")
         if verify:
             raise UsageError("--echo sends nothing that --verify could look for.")
-        _echo(app, receiver, path, follow_symlinks=follow_symlinks)
+        _echo(app, receiver, path, follow_symlinks=follow_symlinks, large_archive=large_archive)
         return
     if path is None:
         raise UsageError("Missing argument 'PATH'.", hint="Only --echo works without one.")
@@ -126,6 +128,7 @@ def upload_dicom(
         verify=False,
         settles=False,
         follow_symlinks=follow_symlinks,
+        large_archive=large_archive,
         follow=follow,
         options=options,
     )
@@ -151,12 +154,12 @@ def _follow(
     return None
 
 
-def _echo(app: App, receiver: Any, path: str | None, *, follow_symlinks: bool) -> None:
+def _echo(app: App, receiver: Any, path: str | None, *, follow_symlinks: bool, large_archive: bool) -> None:
     from xnatctl_cstore.echo import ask
 
     items: Sequence[UploadItem] = ()
     if path is not None:
-        items = scan_path(path, follow_symlinks=follow_symlinks).items
+        items = scan_path(path, follow_symlinks=follow_symlinks, large_archive=large_archive).items
     reply = ask(receiver, items)
     document, refused = _document(receiver, reply)
     app.render(document)

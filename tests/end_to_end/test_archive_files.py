@@ -99,6 +99,28 @@ def test_what_an_archive_file_holds_in_other_ways(xnatctl, sandbox, alice, exam,
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
+def test_absolute_names_and_well_packed_masks(xnatctl, sandbox, alice, exam, files, tmp_path, assert_exactly):
+    """What Windows programs and `tar -P` make; a mask of zeros beside it is packed a thousandfold."""
+    path = tmp_path / "x.zip"
+    renamed = [(f"C:\\exam\\I{number}", data) for number, (_, data) in enumerate(files[:30])]
+    renamed += [(f"/exam/more/I{number}", data) for number, (_, data) in enumerate(files[30:])]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in [*renamed, ("mask.raw", bytes(20 << 20))]:
+            info = zipfile.ZipInfo("x")
+            info.filename, info.compress_type = name, zipfile.ZIP_DEFLATED
+            archive.writestr(info, data)
+    done = xnatctl("session", "upload", path, *NAMES, "--large-archive", env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+    assert {item["path"] for item in done.document["items"]} >= {"exam/I0", "exam/more/I29"}
+    done = xnatctl("session", "verify", path, *NAMES, "--large-archive", env=alice)
+    assert done.code == 0, done.err
+    path.write_bytes(tar_of([*files[1:], ("../I", files[0][1])]))
+    done = xnatctl("session", "upload", path, *NAMES, env=alice)
+    assert done.code == 5
+    assert "../I" in done.err
+
+
 def test_packed_images_of_an_exam_are_never_attached(xnatctl, sandbox, alice, root, assert_exactly, attached):
     image = next(path for path in sorted((root.directory / "series 1").iterdir())).read_bytes()
     for name, content in {

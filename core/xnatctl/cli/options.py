@@ -137,6 +137,20 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
     return value
 
 
+def source_options(function: F) -> F:
+    """`--follow-symlinks` and `--large-archive`, for a PATH that may be an archive file."""
+    for decorate in (
+        click.option(
+            "--large-archive",
+            is_flag=True,
+            help="Read an archive file beyond the limits: 256 GiB unpacked, 64 GiB in one member, 500,000 members.",
+        ),
+        click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH."),
+    ):
+        function = decorate(function)
+    return function
+
+
 def split_option(text: str) -> Callable[[F], F]:
     """`--split-studies`, under both of its names; `text` is its help."""
     return click.option("--split-studies", "--allow-multiple-studies", "split_studies", is_flag=True, help=text)

@@ -14,6 +14,7 @@ from xnatctl.cli.options import (
     destination_options,
     journal_options,
     server_options,
+    source_options,
     split_option,
     verify_options,
 )
@@ -73,7 +74,7 @@ stop the others.
     is_flag=True,
     help="With --split-studies: several patient IDs or names stand for one patient.",
 )
-@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
+@source_options
 @click.option(
     "--wait",
     type=Number(min=1),
@@ -103,6 +104,7 @@ def upload(
     split_studies: bool,
     same_patient: bool,
     follow_symlinks: bool,
+    large_archive: bool,
     wait: float,
     dry_run: bool,
     resume: bool,
@@ -140,6 +142,7 @@ def upload(
         exact=exact,
         settles=spec.settle == "session",
         follow_symlinks=follow_symlinks,
+        large_archive=large_archive,
         options=transport_options(app, transport, given),
     )
     wanted = Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait)

@@ -166,7 +166,9 @@ def look(request: UploadRequest) -> Several:
     from xnatctl.inventory.several import Several
     from xnatctl.inventory.walk import scan_path
 
-    inventory = look_inside(scan_path(request.path, follow_symlinks=request.follow_symlinks))
+    inventory = look_inside(
+        scan_path(request.path, follow_symlinks=request.follow_symlinks, large_archive=request.large_archive)
+    )
     refuse_unsendable(inventory)
     return Several(inventory)
 

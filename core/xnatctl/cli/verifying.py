@@ -14,6 +14,7 @@ from xnatctl.cli.options import (
     destination_options,
     level_options,
     server_options,
+    source_options,
     split_option,
 )
 from xnatctl.cli.uploading import finish
@@ -40,7 +41,7 @@ and is no difference unless --exact is given.
 @click.argument("path", type=click.Path(path_type=str))
 @destination_options(subject="Subject label.")
 @split_option("Of several studies compare each with its own session: the label, and behind it _2, _3 ...")
-@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
+@source_options
 @click.option(
     "--verify", is_flag=True, expose_value=False, help="--verify checksum also compares MD5, where the bytes were kept."
 )
@@ -56,6 +57,7 @@ def verify(
     session: str,
     split_studies: bool,
     follow_symlinks: bool,
+    large_archive: bool,
     verify_level: str,
     exact: bool,
 ) -> None:
@@ -71,6 +73,7 @@ def verify(
         transport="",
         workers=1,
         follow_symlinks=follow_symlinks,
+        large_archive=large_archive,
         checksum=verify_level == "checksum",
         exact=exact,
     )

@@ -34,7 +34,9 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
     not end well: several studies under one label, or one SOP Instance UID with two contents.
     """
     if inventory is None:
-        inventory = look_inside(scan_path(request.path, follow_symlinks=request.follow_symlinks))
+        inventory = look_inside(
+            scan_path(request.path, follow_symlinks=request.follow_symlinks, large_archive=request.large_archive)
+        )
     refuse_unsendable(inventory)
     notes, listing = inventory.notes, inventory.listing
     inventory = _study_alone(inventory, request.study_instance_uid)

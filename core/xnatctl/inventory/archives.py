@@ -1,15 +1,16 @@
 """Ready-made archive files (zip, tar, compressed tar) as streams: never extracted by name, never trusted.
 
-What they are is told by content. Names are used for display only. Limits bound members, sizes and ratio; encrypted
-members are left out with a reason. Refused as a whole: what is damaged, cut off or overlapping, what holds data that
-belong to no member, and what was made to harm whoever unpacks it by name, which no export of a scanner is: names that
-lead out of the archive, devices.
+What they are is told by content. Names are used for display only: an absolute one is shown without its beginning, and
+a member whose name leads out of the archive file is not sent. Limits bound members and sizes, and can be lifted;
+encrypted members are left out with a reason. Refused as a whole is what is damaged, cut off or overlapping, and what
+holds data that belong to no member.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,22 +20,41 @@ from typing import Final
 from xnatctl.errors import Refused
 from xnatctl.inventory import tars, zips
 from xnatctl.inventory.gzips import Damaged, gzip_reader
-from xnatctl.inventory.harm import name_harm, refuse_hostile
+from xnatctl.inventory.names import leads_out, relative
 from xnatctl.inventory.packers import HEAD, PROGRAM, TAIL, TAR, ZIP, packer_of
 from xnatctl.inventory.sequential import sequential_reader
 from xnatctl.inventory.streams import COMPRESSORS, FileStream, Read, Stream, inflated, part, preader, unpacked
 from xnatctl.inventory.tars import Kind
 from xnatctl.model.plan import Source
+from xnatctl.model.words import human_size
 
-__all__ = ["Damaged", "Member", "kind_of", "members", "open_member", "packer_at", "refusing_damage"]
+__all__ = ["Damaged", "Limits", "Member", "kind_of", "members", "open_member", "packer_at", "refusing_damage"]
 
-MAX_MEMBERS: Final = 500_000
-#: Members that are not DICOM: each takes memory until the report is written.
-MAX_OTHERS: Final = 100_000
-MAX_MEMBER_BYTES: Final = 64 * 2**30
-#: Unpacked to packed; the floor lets small archives of empty images pass.
-MAX_RATIO: Final = 200
-RATIO_FLOOR: Final = 256 * 2**20
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an archive file may hold: members, members that are not DICOM, and bytes of one member and of all.
+
+    Each member that is not DICOM takes memory until the report is written.
+    """
+
+    members: int = 500_000
+    others: int = 100_000
+    member_bytes: int = 64 * 2**30
+    total_bytes: int = 256 * 2**30
+
+    @staticmethod
+    def beyond(path: str, problem: str) -> Refused:
+        """The error for a file that exceeds one of them."""
+        return Refused(
+            f"{path} {problem}.",
+            hint="If you know the file and it is that large, add --large-archive. Otherwise unpack it, and name the "
+            "directory.",
+        )
+
+
+LIMITS: Final = Limits()
+UNLIMITED: Final = Limits(*[sys.maxsize] * 4)
 #: Bytes of the path that a symbolic link holds.
 _LONGEST_PATH: Final = 4096
 
@@ -48,9 +68,9 @@ _TGZ: Final = _TARS["gzip"]
 class Member:
     """One file of an archive; `content` are its bytes, which can be read until the next member is asked for.
 
-    `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same.
-    `harm` says what it would do to whoever unpacks it by its name; such members are never handed out. A link has no
-    content but a `target`: a member by its name, or for one that `is_symbolic` the path from where the link is.
+    `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same. A
+    link has no content but a `target`: a member by its name, or for one that `is_symbolic` the path from where the link
+    is.
     """
 
     name: str
@@ -59,7 +79,6 @@ class Member:
     content: Stream
     rule: str | None = None
     obstacle: str | None = None
-    harm: str | None = None
     target: str | None = None
     is_symbolic: bool = False
 
@@ -108,23 +127,16 @@ def _unpacked(descriptor: int, kind: str) -> Read:
     return unpacked(FileStream(pread, os.fstat(descriptor).st_size).some, _COMPRESSORS[kind])
 
 
-def members(path: str, kind: str) -> Iterator[Member]:
-    """The files of an archive, in stored order; use inside `refusing_damage`.
-
-    Raises Refused at the end when some are hostile, so that all of them are known; nothing is sent before that.
-    """
-    hostile: list[str] = []
+def members(path: str, kind: str, limits: Limits) -> Iterator[Member]:
+    """The files of an archive, in stored order; use inside `refusing_damage`. Raises Refused beyond the limits."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        found = _zip_members(path, descriptor) if kind == ZIP else _tar_members(path, descriptor, kind)
-        for member in found:
-            if member.harm is None:
-                yield member
-            else:
-                hostile.append(f"{member.name} ({member.harm})")
+        if kind == ZIP:
+            yield from _zip_members(path, descriptor, limits)
+        else:
+            yield from _tar_members(path, descriptor, kind, limits)
     finally:
         os.close(descriptor)
-    refuse_hostile(path, hostile)
 
 
 @contextmanager
@@ -141,51 +153,56 @@ def refusing_damage(path: str) -> Iterator[None]:
         raise Refused(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _too_many(path: str) -> Refused:
-    return Refused(f"{path} holds more than {MAX_MEMBERS} members.", hint="Unpack it, and name the directory.")
+def _too_many(path: str, limits: Limits) -> Refused:
+    return limits.beyond(path, f"holds more than {limits.members:,} members")
 
 
-def _check_ratio(path: str, unpacked: int, packed: int) -> None:
-    if unpacked > max(RATIO_FLOOR, MAX_RATIO * packed):
-        raise Refused(f"{path} unpacks to more than {MAX_RATIO} times its size; that is no imaging data.")
+def _check_size(path: str, unpacked: int, packed: int, limits: Limits) -> None:
+    """Raise Refused for what unpacks to too much; what is as large itself does no harm."""
+    if unpacked > max(limits.total_bytes, packed):
+        raise limits.beyond(path, f"unpacks to more than {human_size(limits.total_bytes)}")
+
+
+def _obstacle(name: str, size: int, limits: Limits) -> str | None:
+    if leads_out(name):
+        return "its name leads out of the archive file; pack it again from inside of its directory"
+    if size <= limits.member_bytes:
+        return None
+    return f"larger than {human_size(limits.member_bytes)} (--large-archive takes it)"
 
 
 # zip
 
 
-def _zip_members(path: str, descriptor: int) -> Iterator[Member]:
+def _zip_members(path: str, descriptor: int, limits: Limits) -> Iterator[Member]:
     pread, packed, total = preader(descriptor), os.fstat(descriptor).st_size, 0
     try:
-        for entry in zips.entries(pread, packed, MAX_MEMBERS):
+        for entry in zips.entries(pread, packed, limits.members):
             total += entry.size
-            _check_ratio(path, total, packed)
-            harm = name_harm(entry.name)
-            if entry.is_directory and harm is None:
-                continue
-            yield _zip_member(path, pread, entry, harm)
+            _check_size(path, total, packed, limits)
+            if not entry.is_directory:
+                yield _zip_member(path, pread, entry, _zip_obstacle(entry, limits))
     except zips.TooMany:
-        raise _too_many(path) from None
+        raise _too_many(path, limits) from None
     except zips.Overlap:
         raise Refused(f"{path} holds overlapping entries; it was made to harm.") from None
 
 
-def _zip_member(path: str, pread: zips.Pread, entry: zips.Entry, harm: str | None) -> Member:
+def _zip_member(path: str, pread: zips.Pread, entry: zips.Entry, obstacle: str | None) -> Member:
     source = Source(
         path=os.path.abspath(path), container=ZIP, member=entry.name, offset=entry.offset,
         packed_size=entry.packed_size, method=entry.method, crc=entry.crc,
     )  # fmt: skip
-    obstacle = _zip_obstacle(entry)
     content = Stream(_open_later(lambda: _open_zip(pread, source, entry.size)))
     target = None
     if entry.is_link and obstacle is None:
         target = os.fsdecode(content.peek(min(entry.size, _LONGEST_PATH)))
     return Member(
-        name=entry.name,
+        name=relative(entry.name),
         source=source,
         size=entry.size,
         content=content,
         obstacle=obstacle,
-        harm=harm,
         target=target,
         is_symbolic=target is not None,
     )
@@ -203,12 +220,12 @@ def _open_later(opening: Callable[[], Read]) -> Read:
     return read
 
 
-def _zip_obstacle(entry: zips.Entry) -> str | None:
+def _zip_obstacle(entry: zips.Entry, limits: Limits) -> str | None:
     if entry.is_encrypted:
         return "encrypted"
     if entry.method not in (zips.STORED, zips.DEFLATED):
         return f"compressed by method {entry.method}, which is not read here"
-    return "too large" if entry.size > MAX_MEMBER_BYTES else None
+    return _obstacle(entry.name, entry.size, limits)
 
 
 def _open_zip(pread: zips.Pread, source: Source, size: int) -> Read:
@@ -244,40 +261,38 @@ def _checked(read: Read, size: int, crc: int) -> Read:
 # tar
 
 
-def _tar_members(path: str, descriptor: int, kind: str) -> Iterator[Member]:
+def _tar_members(path: str, descriptor: int, kind: str, limits: Limits) -> Iterator[Member]:
     packed = os.fstat(descriptor).st_size
     if kind == TAR:
         stream: Stream = FileStream(preader(descriptor), packed)
     else:
-        stream = Stream(_bounded(_unpacked(descriptor, kind), path, packed))
+        stream = Stream(_bounded(_unpacked(descriptor, kind), path, packed, limits))
     for number, entry in enumerate(tars.entries(stream), 1):
-        if number > MAX_MEMBERS:
-            raise _too_many(path)
-        harm = name_harm(entry.name) or ("a device" if entry.kind is Kind.DEVICE else None)
-        if entry.kind is Kind.DIRECTORY and harm is None:
+        if number > limits.members:
+            raise _too_many(path, limits)
+        if entry.kind is Kind.DIRECTORY:
             continue
         is_link = entry.kind in (Kind.HARD_LINK, Kind.SYMBOLIC_LINK)
         yield Member(
-            name=entry.name,
+            name=relative(entry.name),
             source=Source(path=os.path.abspath(path), container=kind, member=entry.name, offset=entry.offset),
             size=entry.size,
             content=part(stream, entry.size),
             rule=None if is_link or entry.kind is Kind.FILE else "not a regular file",
-            obstacle=entry.obstacle or ("too large" if entry.size > MAX_MEMBER_BYTES else None),
-            harm=harm,
+            obstacle=entry.obstacle or _obstacle(entry.name, entry.size, limits),
             target=entry.target if is_link else None,
             is_symbolic=entry.kind is Kind.SYMBOLIC_LINK,
         )
 
 
-def _bounded(read: Read, path: str, packed: int) -> Read:
+def _bounded(read: Read, path: str, packed: int, limits: Limits) -> Read:
     total = 0
 
     def bounded(count: int) -> bytes:
         nonlocal total
         data = read(count)
         total += len(data)
-        _check_ratio(path, total, packed)
+        _check_size(path, total, packed, limits)
         return data
 
     return bounded

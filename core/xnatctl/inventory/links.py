@@ -9,6 +9,7 @@ from posixpath import dirname, join, normpath
 from typing import Final
 
 from xnatctl.inventory.archives import Member
+from xnatctl.inventory.names import relative
 
 #: Links that are followed from one to the next, as by Linux.
 _MOST: Final = 40
@@ -84,9 +85,11 @@ class Links:
         """What a link leads to, through all links on its way; None for a loop, and for a way out."""
         place = name
         for _ in range(_MOST):
-            target = join(dirname(place), link.target) if link.is_symbolic else link.target
+            target = relative(link.target)  # what is packed with absolute names is shown without their beginning
+            if link.is_symbolic and target == link.target:
+                target = join(dirname(place), target)
             name = normpath(target + name[len(place) :])
-            if name.startswith(("/", "../")) or name == "..":
+            if name.startswith("../") or name == "..":
                 return None
             place = next((folder for folder in _upwards(name) if folder in self._links), "")
             if not place:

@@ -26,6 +26,18 @@ def pieces(path: str) -> list[str]:
     return _SEPARATOR.split(path)
 
 
+def relative(name: str) -> str:
+    """A member's name without the beginning of an absolute path, of Windows as well."""
+    return _ABSOLUTE.sub("", name) or name
+
+
+def leads_out(name: str) -> bool:
+    """True for a member's name that leads above the directory in which the archive file would be unpacked."""
+    return ".." in pieces(name)
+
+
+_ABSOLUTE = re.compile(r"\A(?:[A-Za-z]:)?[/\\]+")
+
 #: A hidden name in a path, "." and ".." excepted.
 _HIDDEN_NAME = re.compile(
     r"(?:^|(?<=[/\\]))(?:\.(?!\.?(?:[/\\]|$))[^/\\]*|(?:" + "|".join(map(re.escape, sorted(_LITTER))) + r")(?=[/\\]|$))"

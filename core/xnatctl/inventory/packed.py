@@ -19,8 +19,8 @@ _UNKNOWN_SIZE: Final = 1 << 62
 #: Packed files inside each other.
 _DEPTH: Final = 8
 #: Bytes that are unpacked for one file, and members that are looked at in it.
-_MOST_BYTES: Final = 64 * 2**30
-_MOST_MEMBERS: Final = archives.MAX_MEMBERS
+_MOST_BYTES: Final = archives.LIMITS.member_bytes
+_MOST_MEMBERS: Final = archives.LIMITS.members
 #: Bytes of a zip file inside a compressed one: its directory stands at its end, so that it is held in memory.
 _IN_MEMORY: Final = 16 * 2**20
 _BLOCK: Final = 1 << 17

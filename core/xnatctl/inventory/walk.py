@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from xnatctl.errors import PermissionDenied, Refused, SourceChanged
+from xnatctl.errors import PermissionDenied, SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.absent import ANNEX, fetch, not_packed, pointer_command
 from xnatctl.inventory.elements import Read
@@ -109,11 +109,11 @@ class Inventory:
         return [Study(uid=uid, items=items, patients=len(self.patients.get(uid, ()))) for uid, items in groups.items()]
 
 
-def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
+def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool = False) -> Inventory:
     """The inventory of a directory, a single DICOM file or a ready-made archive (told by content).
 
-    Links out of the root are reported, or with `follow_symlinks` followed. Raises NotFound, PermissionDenied, Refused
-    (a broken or hostile archive).
+    Links out of the root are reported, or with `follow_symlinks` followed; an archive file has limits, or with
+    `large_archive` none. Raises NotFound, PermissionDenied, Refused (a broken or hostile archive).
     """
     status = status_of(path)
     collector = _Collector()
@@ -128,15 +128,13 @@ def scan_path(path: str, *, follow_symlinks: bool = False) -> Inventory:
         collector.file(os.path.basename(path), os.path.abspath(path))
         return collector.inventory(path, "file")
     collector.listing.add(os.path.basename(path), status)
+    limits = archives.UNLIMITED if large_archive else archives.LIMITS
     with archives.refusing_damage(path):
-        for member in archives.members(path, kind):
+        for member in archives.members(path, kind, limits):
             collector.looked()
             collector.member(status, member)
-            if collector.others > archives.MAX_OTHERS:
-                raise Refused(
-                    f"{path} holds more than {archives.MAX_OTHERS} members that are not DICOM.",
-                    hint="Unpack it, and name the directory.",
-                )
+            if collector.others > limits.others:
+                raise limits.beyond(path, f"holds more than {limits.others:,} members that are not DICOM")
         collector.links(path, status)
     return collector.inventory(path, "archive")
 

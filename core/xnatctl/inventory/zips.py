@@ -130,8 +130,10 @@ def _directories(pread: Pread, size: int, most: int) -> list[_Directory]:
         directory = _directory(pread, end, last=not found)
         if directory is None:
             break
-        if directory.count > most or len(found) == _MOST_FILES:
+        if directory.count > most:
             raise TooMany
+        if len(found) == _MOST_FILES:
+            raise Damaged(f"more than {_MOST_FILES} zip files are joined in it")
         found.append(directory)
         end = _start(pread, directory)
         found[-1] = replace(directory, start=end)

@@ -162,8 +162,9 @@ class UploadRequest:
     `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
     and nothing more can be asked, unless `follow` names the XNAT behind it: base URL, project, and the session label
     where it is known; `resource` is where files that are not DICOM go; `options` are those of the transport and of the
-    command that core does not know. `attach_unknown` attaches packed files that cannot be looked into.
-    `study_instance_uid` names the one study that is meant, where PATH holds several.
+    command that core does not know. `large_archive` lifts the limits of an archive file. `attach_unknown` attaches
+    packed files that cannot be looked into. `study_instance_uid` names the one study that is meant, where PATH holds
+    several.
     """
 
     command: str
@@ -179,6 +180,7 @@ class UploadRequest:
     exact: bool = False
     settles: bool = True
     follow_symlinks: bool = False
+    large_archive: bool = False
     attach_unknown: bool = False
     follow: Destination | None = None
     resource: ResourceRef | None = None

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from xnatctl.errors import Refused
+from xnatctl.inventory import archives
 from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.sources import content_hash
 from xnatctl.inventory.walk import Inventory, scan_path
@@ -133,6 +134,45 @@ def with_zeros_inside(files: Files) -> bytes:
 )
 def test_every_instance_counts_wherever_it_stands(images, tmp_path, build: Callable[[Files, Files], bytes]):
     data = build(named(images[:3]), named(images[3:], "b"))
+    assert contents(scan(tmp_path / "x", data)) == digests(images)
+
+
+def changed(data: bytes, *, flag_local: bool = False, flag_central: bool = False, zeros: slice | None = None) -> bytes:
+    """A zip with bit 3 of the flags ("sizes stand behind the data") set, or a part of each local header zeroed."""
+    out = bytearray(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries, place = archive.infolist(), archive.start_dir
+    for entry in entries:
+        if flag_local:
+            out[entry.header_offset + 6] |= 8
+        if zeros is not None:
+            at = entry.header_offset
+            out[at + zeros.start : at + zeros.stop] = bytes(zeros.stop - zeros.start)
+    for _ in entries:
+        if flag_central:
+            out[place + 8] |= 8
+        place += 46 + sum(struct.unpack_from("<HHH", out, place + 28))
+    return bytes(out)
+
+
+#: Checksum and sizes in a local header; and all of it between its mark and the lengths of name and extra field.
+SIZES, FIELDS = slice(14, 26), slice(4, 26)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"flag_local": True, "flag_central": True}, id="bit 3 and no descriptor"),
+        pytest.param({"flag_local": True, "flag_central": True, "zeros": SIZES}, id="bit 3, no sizes, no descriptor"),
+        pytest.param({"flag_central": True}, id="bit 3 in the central directory alone"),
+        pytest.param({"flag_local": True, "zeros": SIZES}, id="bit 3 in the local headers alone"),
+        pytest.param({"zeros": SIZES}, id="no sizes in the local headers"),
+        pytest.param({"zeros": FIELDS}, id="nothing in the local headers"),
+    ],
+)
+def test_of_a_zip_the_central_directory_is_believed(images, tmp_path, method, change):
+    data = changed(make_zip(named(images), method=method), **change)
     assert contents(scan(tmp_path / "x", data)) == digests(images)
 
 
@@ -391,7 +431,7 @@ def test_packed_members_are_looked_into(images, tmp_path, kind):
 
 
 def test_a_directory_of_too_many_entries_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("xnatctl.inventory.archives.MAX_MEMBERS", 50)
+    monkeypatch.setattr(archives, "LIMITS", archives.Limits(members=50))
     with pytest.raises(Refused, match="more than 50 members"):
         scan(tmp_path / "x", make_zip({f"m{number}": b"" for number in range(51)}))
     with pytest.raises(Refused, match="more than 50 members"):
@@ -402,11 +442,12 @@ def test_a_directory_of_too_many_entries_is_refused_before_it_is_read(tmp_path, 
 
 def test_members_that_are_not_dicom_are_limited_too(images, tmp_path, monkeypatch):
     """Each takes memory, and nothing is sent of any."""
-    monkeypatch.setattr("xnatctl.inventory.archives.MAX_OTHERS", 5)
+    monkeypatch.setattr(archives, "LIMITS", archives.Limits(others=5))
     files = {"a/I0": images[0], **{f"m{number}": b"x" for number in range(6)}}
     for make in (make_zip, make_tar):
         with pytest.raises(Refused, match="more than 5 members that are not DICOM"):
             scan(tmp_path / "x", make(files))
+        assert len(scan_path(str(tmp_path / "x"), large_archive=True).items) == 1
     del files["m5"]
     assert len(scan(tmp_path / "x", make_zip(files)).items) == 1
 
