@@ -9,6 +9,7 @@ import click
 
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options
+from xnatctl.cli.suggest import among
 from xnatctl.errors import NotFound
 from xnatctl.model.document import Column, Document
 from xnatctl.plugin.manager import HOOKS, Plugin, Status
@@ -58,8 +59,8 @@ def _by_kind(provides: Iterable[tuple[str, str]]) -> str:
 def _find(app: App, name: str) -> Plugin:
     plugin = app.registry.manager.find(name)
     if plugin is None:
-        known = ", ".join(plugin.name for plugin in app.registry.manager.plugins)
-        raise NotFound(f"There is no plugin {name!r}.", hint=f"There are: {known}.")
+        known = [plugin.name for plugin in app.registry.manager.plugins]
+        raise NotFound(f"There is no plugin {name!r}.", hint=among(name, known))
     return plugin
 
 

@@ -53,7 +53,7 @@ def _completed(path: str, rest: Sequence[str], known: Collection[str]) -> Iterab
 def _near(word: str, words: Collection[str]) -> list[str]:
     import difflib
 
-    return difflib.get_close_matches(word, sorted(words), n=_MOST, cutoff=0.7)
+    return difflib.get_close_matches(word, sorted(words), n=_MOST, cutoff=0.65)
 
 
 def _is_below(path: str, group: str) -> bool:

@@ -228,10 +228,12 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
     values = {
         key: given[key] if key in given else app.settings.plugin_option(option) for key, option in options.items()
     }
-    for key, option in options.items():
-        if option.required and values[key] is None:
-            variable = f" (or {option.envvar})" if option.envvar else ""
-            raise UsageError(f"The transport {name} needs --{key.replace('_', '-')}{variable}: {option.help}")
+    missing = [option for key, option in options.items() if option.required and values[key] is None]
+    if missing:
+        flags = [f"--{option.name.replace('_', '-')}" for option in missing]
+        names = [f"{flag} (or {o.envvar})" if o.envvar else flag for flag, o in zip(flags, missing, strict=True)]
+        hints = [f"{flag}: {option.help}" for flag, option in zip(flags, missing, strict=True)]
+        raise UsageError(f"Missing: {', '.join(names)}.", hint=" ".join(hints))
     return values
 
 

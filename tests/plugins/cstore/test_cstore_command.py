@@ -101,14 +101,14 @@ def test_flag_before_variable_before_profile_before_default(xnatctl, home, exam)
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "needs --host (or XNAT_DICOM_HOST)"),
-        (("--host", "h"), "needs --called-aet (or XNAT_DICOM_CALLED_AET)"),
+        ((), "Missing: --host (or XNAT_DICOM_HOST), --called-aet (or XNAT_DICOM_CALLED_AET)."),
+        (("--host", "h"), "Missing: --called-aet (or XNAT_DICOM_CALLED_AET)."),
         (("--host", "h", "--called-aet", "A" * 17), "--called-aet must be an AE title: 1 to 16"),
         (("--host", "h", "--called-aet", "A\\B"), "no backslash"),
         (("--host", "h", "--called-aet", "  "), "--called-aet must be an AE title"),
         (("--host", "h", "--called-aet", "X", "--calling-aet", "Ä"), "--calling-aet must be an AE title"),
         (("--host", "h", "--called-aet", "X", "--port", "0"), "--port must be between 1 and 65535"),
-        (("--host", "h", "--called-aet", "X", "--port", "x"), "not a valid integer"),
+        (("--host", "h", "--called-aet", "X", "--port", "x"), "not a whole number"),
         (("--host", "dicom://h", "--called-aet", "X"), "--host must be a name or an address"),
         (("--host", "h:104", "--called-aet", "X"), "holds a port"),
         (("--host", "h", "--called-aet", "X", "--ca-cert", "x"), "--ca-cert means nothing without --tls"),
