@@ -139,6 +139,24 @@ def test_a_second_profile_leaves_the_first_the_default(xnatctl, setting):
     assert "Next:" not in changed.out
 
 
+def test_a_profile_that_a_variable_names_can_be_made(xnatctl):
+    env = {"XNAT_PROFILE": "lab"}
+    told = xnatctl("auth", "status", env=env)
+    assert "There is no profile 'lab' (variable XNAT_PROFILE)." in told.err
+    assert "xnatctl config set-profile" in told.err
+    assert xnatctl("config", "set-profile", "lab", "--url", "https://lab.example", env=env).code == 0
+    assert "There is no profile" not in xnatctl("auth", "logout", env=env).err
+
+
+def test_what_is_wrong_with_the_server_is_said_where_one_is_asked(xnatctl):
+    env = {"XNAT_PROFILE": "nosuch", "XNAT_TIMEOUT": "soon"}
+    assert xnatctl("plugins", "list", env=env).code == 0
+    given = ("--username", "a", "--password-stdin")
+    done = xnatctl("session", "list", "-P", "DEMO", *given, env=env, stdin="hush\n")
+    assert done.code == 2
+    assert "There is no profile 'nosuch'" in done.err
+
+
 def test_profiles_are_listed_and_removed(xnatctl, config, setting):
     empty = xnatctl("config", "list-profiles")
     assert (empty.code, empty.out) == (

@@ -18,7 +18,7 @@ from xnatctl.cli.console import one_line, say, wants_color
 from xnatctl.cli.stdout import Pieces, write_out
 from xnatctl.cli.suggest import among
 from xnatctl.cli.telling import Telling
-from xnatctl.errors import UsageError, XnatctlError
+from xnatctl.errors import ConfigError, UsageError, XnatctlError
 from xnatctl.model.commands import reach
 from xnatctl.model.document import Extent
 from xnatctl.redaction import reveal
@@ -111,15 +111,16 @@ class App:
         from xnatctl import log
         from xnatctl.settings.profiles import resolve
 
-        settings = resolve(self.flags())
+        settings = resolve(self.flags)
         for user, secret in settings.secrets():
             log.register_secret(secret, user)
         reveal([settings.username.value or ""])
         reach(server=self._flags_of(settings))
         return settings
 
+    @cached_property
     def flags(self) -> Flags:
-        """The flags that decide server and user."""
+        """The flags that decide server and user. Standard input is read once."""
         from xnatctl.settings.profiles import Flags
 
         password = self.given.get("password")
@@ -255,8 +256,15 @@ class App:
         return wants_color(sys.stderr, forbidden=self.no_color)
 
     def format_name(self) -> str:
-        """The output format: flag, else settings, else table."""
-        return self.output or str(self.settings.output.value)
+        """The output format: flag, else settings, else table. Raises ConfigError for a wrong configuration file."""
+        if self.output:
+            return self.output
+        try:
+            return str(self.settings.output.value)
+        except ConfigError:  # of a server or profile that this command may have no need of, or is about to make
+            from xnatctl.settings.config import load_config
+
+            return str(load_config().get("output") or "table")
 
     @property
     def _identifiers_only(self) -> bool:
