@@ -106,3 +106,32 @@ def test_times_that_no_64_bit_counter_of_nanoseconds_holds(
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
     log = {"resp.log": digest(exam.directory / "Physio" / "resp.log")}
     assert attached(sandbox) == {"Physio": log, "Notes": log}
+
+
+def test_uids_that_one_session_cannot_take_keep_back_their_files_alone(xnatctl, sandbox, alice, tmp_path):
+    """One UID in two series, and one with letters in it; what the report says to do helps."""
+    exam = write_exam(tmp_path / "exam", series=2, instances=3, seed=23, naming=("plain",), clutter=False)
+    first, letters, *_, twin = exam.instances.values()
+    twin.path.write_bytes(twin.path.read_bytes().replace(value(twin.sop_instance_uid), value(first.sop_instance_uid)))
+    uid = value(letters.sop_instance_uid)
+    letters.path.write_bytes(letters.path.read_bytes().replace(uid, uid[:8] + b"abc" + uid[11:]))
+    done = xnatctl("session", "upload", exam.directory, *NAMES, env=alice)
+    assert done.code == 5, done.err
+    reasons = {item["path"]: item["reason"] for item in done.document["items"] if item["outcome"] == "invalid"}
+    twin_path, letters_path = (str(each.path.relative_to(exam.directory)) for each in (twin, letters))
+    assert reasons.keys() == {twin_path, letters_path}
+    assert "upload its series alone under another label" in reasons[twin_path]
+    assert "malformed SOP Instance UID" in reasons[letters_path]
+    kept_back = {twin.sop_instance_uid, letters.sop_instance_uid}
+    assert {copy["sop_instance_uid"] for copy in sandbox.instances()} == exam.instances.keys() - kept_back
+    letters.path.unlink()
+    done = xnatctl("session", "upload", twin.path.parent, "-P", "DEMO", "-S", "subj", "-E", "f", env=alice)
+    assert done.code == 0, done.err
+    arrived = [copy for copy in sandbox.instances() if copy["session"] == "f"]
+    assert len(arrived) == 3
+    assert first.sop_instance_uid in {copy["sop_instance_uid"] for copy in arrived}
+
+
+def value(uid: str) -> bytes:
+    """As in a file; UIDs of one length stand in for each other."""
+    return uid.encode() + b"\0" * (len(uid) % 2)

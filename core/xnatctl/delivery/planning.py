@@ -130,7 +130,8 @@ def _refuse_nothing(inventory: Inventory) -> None:
         raise DeliveryIncomplete(
             f"No readable DICOM in {inventory.root}: {counted(len(unsendable), 'file')} cannot be sent, "
             f"first {unsendable[0].path} ({unsendable[0].reason}). Nothing was sent.",
-            hint="Make them readable: give this user the right, unpack what is packed, copy again what is damaged.",
+            hint="Make them readable: give this user the right, unpack what is packed, copy again what is damaged, "
+            "and give valid UIDs to what has none.",
         )
     if not inventory.files_seen:
         raise NotFound(f"{inventory.root} is empty.", hint="Name the directory or archive that holds the DICOM files.")

@@ -31,6 +31,8 @@ from xnatctl.model.words import counted
 #: Why a packed file is left out, inside an archive file as well.
 HOLDS_DICOM = "a packed file that holds DICOM"
 MAY_HOLD_DICOM = "a packed file that may hold DICOM and cannot be looked into"
+#: A session takes each UID once (contract xnat-import 3.4).
+_WAY_OUT = "give it a UID of its own, or upload its series alone under another label"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,9 +167,13 @@ class _Collector(Gatherer):
         if not problem.certain:
             self.exclude(path, str(problem))
             return
-        self.seen += 1
-        self._invalid.append(Exclusion(path=path, reason=str(problem)))
+        self._refuse(path, str(problem))
         self.keep(path)
+
+    def _refuse(self, path: str, reason: str) -> None:
+        """An instance that cannot be sent."""
+        self.seen += 1
+        self._invalid.append(Exclusion(path=path, reason=reason))
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
         source = Source(path=full)
@@ -247,8 +253,7 @@ class _Collector(Gatherer):
         except archives.Damaged as error:
             if member.source.container != ZIP:
                 raise
-            self.seen += 1
-            self._invalid.append(Exclusion(path=path, reason=f"damaged: {error}"))
+            self._refuse(path, f"damaged: {error}")
 
     def _member(self, path: str, member: archives.Member, status: os.stat_result) -> None:
         if member.size == 0:
@@ -352,6 +357,9 @@ class _Collector(Gatherer):
                 self._begun[header.study_instance_uid] = min(known, header.study_time)
             return True
         first = self._items.at(self._places[number])
+        if first.series_instance_uid != item.series_instance_uid:
+            self._refuse(path, f"has the SOP Instance UID of {first.path}, in another series; {_WAY_OUT}")
+            return False
         try:
             same = same_content(first, item)
         except SourceChanged as error:

@@ -137,6 +137,25 @@ def test_the_same_instance_twice(exam):
     assert conflict.sop_instance_uid in exam.instances
 
 
+def test_one_uid_in_two_series_keeps_back_the_second_instance_alone(exam, tmp_path):
+    """A session takes each SOP Instance UID once; so does an archive file."""
+    one, *_, other = exam.instances.values()
+    data = other.path.read_bytes()
+    other.path.write_bytes(data.replace(padded(other.sop_instance_uid), padded(one.sop_instance_uid)))
+    for path in (exam.directory, packed(exam, tmp_path / "x.zip", "zip")):
+        found = scan_path(str(path))
+        assert not found.conflicts
+        ((_, reason),) = {entry.path: entry.reason for entry in found.invalid}.items()
+        assert reason.startswith("has the SOP Instance UID of ")
+        assert "in another series; give it a UID of its own, or upload its series alone" in reason
+        assert len(found.items) == len(exam.instances) - 1
+
+
+def padded(uid: str) -> bytes:
+    """As in a file; UIDs of one length stand in for each other."""
+    return uid.encode() + b"\0" * (len(uid) % 2)
+
+
 def test_a_damaged_instance_is_not_left_out_like_a_text(exam):
     """It is DICOM and it is not whole: an upload without it is not complete."""
     records = list(exam.instances.values())
