@@ -10,6 +10,9 @@ from xnatctl.api import Event, EventKind
 from xnatctl_output.outlets import Outlet, outlet_for
 from xnatctl_output.state import State
 
+#: The warnings that stderr showed; a table does not repeat them.
+warned: set[str] = set()
+
 
 class Progress:
     """The progress of one command. `tick` is called from time to time, from any thread; `clock` gives seconds."""
@@ -31,6 +34,7 @@ class Progress:
             elif event.kind is EventKind.RETRY:
                 self._retry(event)
             elif event.kind is EventKind.WARNING:
+                warned.add(event.message)
                 self._outlet.warn(f"Warning: {event.message}")
             elif event.kind in (EventKind.SETTLING, EventKind.VERIFYING) and event.message:
                 self._outlet.began(event.message)

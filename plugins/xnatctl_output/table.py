@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from xnatctl.api import Column, Document, human_size, printable
+from xnatctl_output.progress import warned
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +48,8 @@ class Table:
         elif document.columns and not document.summary:
             console.print(Text("Nothing to show."))
         for line in document.summary:
-            console.print(Text(_line(line)), soft_wrap=True)
+            if not _is_known(line):
+                console.print(Text(_line(line)), soft_wrap=True)
 
 
 class _Grid:
@@ -150,6 +152,12 @@ def _cut(text: str, width: int) -> str:
         return text
     end = "…" if _takes("…") else "..."
     return set_cell_size(text, width - len(end)).rstrip() + end
+
+
+def _is_known(line: str) -> bool:
+    """Whether a line is a warning that stderr showed; of several sessions it begins with the label of one."""
+    text = line.removeprefix("Warning: ")
+    return text != line and (text in warned or text.partition(": ")[2] in warned)
 
 
 def _line(text: str) -> str:

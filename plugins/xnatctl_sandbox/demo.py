@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,19 +24,22 @@ def demo(app: App, directory: str | None) -> None:
     """Everything happens on this machine."""
     root = Path(directory or tempfile.mkdtemp(prefix="xnatctl-demo-"))
     with Sandbox(root / "xnat") as sandbox:
-        app.info(f"A sandbox of XNAT {sandbox.state.version} runs at {sandbox.url}.")
-        exam = write_exam(root / "exam", series=3, instances=40)
-        app.info(f"A synthetic exam of {len(exam.instances)} instances in 3 series lies in {exam.directory}.")
-        arguments = ["session", "upload", str(exam.directory), "-P", "DEMO", "-S", "phantom", "-E", "phantom_1"]
-        app.info(f"$ xnatctl {' '.join(arguments)}")
-        _xnatctl(sandbox, arguments)
-        app.info("$ xnatctl scan list -P DEMO -E phantom_1")
-        _xnatctl(sandbox, ["scan", "list", "-P", "DEMO", "-E", "phantom_1"])
+        app.info(f"An XNAT-compatible server (version {sandbox.state.version}) runs at {sandbox.url}.")
+        exam = write_exam(root / "exam", series=3, instances=40, clutter=False)
+        exam.directory.joinpath("notes.txt").write_text("This file is not DICOM.\n")
+        app.info(f"The synthetic exam {exam.directory} has {len(exam.instances)} instances in 3 series.")
+        for command in (
+            ["session", "upload", str(exam.directory), "-P", "DEMO", "-S", "phantom", "-E", "phantom_1"],
+            ["scan", "list", "-P", "DEMO", "-E", "phantom_1"],
+        ):
+            app.info("")
+            app.info(f"$ {shlex.join(['xnatctl', *command])}")
+            _xnatctl(sandbox, command)
         _compare(sandbox, exam)
-    app.info(f"Checked on the server's disk too: all {len(exam.instances)} instances are there.")
-    app.info("Each has the data set and the pixel data that were sent.")
-    app.info(f"Look at them in {root / 'xnat' / 'archive'}.")
-    app.info(f"Run the server again with: xnatctl sandbox start --dir {root / 'xnat'}")
+    app.info("")
+    app.info(f"The server's disk holds all {len(exam.instances)} instances, with the data sets that were sent.")
+    app.info(f"Their files: {root / 'xnat' / 'archive'}")
+    app.info(f"Start the server again with: {shlex.join(['xnatctl', 'sandbox', 'start', '--dir', str(root / 'xnat')])}")
 
 
 def _xnatctl(sandbox: Sandbox, arguments: list[str]) -> None:
@@ -44,6 +48,7 @@ def _xnatctl(sandbox: Sandbox, arguments: list[str]) -> None:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("XNAT")}
     with tempfile.TemporaryDirectory() as home:
         place = {"XNATCTL_CONFIG": f"{home}/config.yaml", "XNATCTL_STATE_DIR": f"{home}/state"}
+        Path(place["XNATCTL_CONFIG"]).touch()
         done = subprocess.run(
             [sys.executable, "-m", "xnatctl", *arguments], env={**kept, **login, **place}, check=False
         )

@@ -144,8 +144,8 @@ def _report_lines(report: Report) -> Iterable[str]:
     yield from excluded_lines(report.excluded)
     for warning in report.warnings:
         yield f"Warning: {warning}"
-    for command in dict.fromkeys(report.next):
-        yield f"Next: {command}"
+    hint = str((report.error or {}).get("hint") or "")
+    yield from (f"Next: {command}" for command in dict.fromkeys(report.next) if command not in hint)
 
 
 def _headline(report: Report) -> str:

@@ -150,6 +150,13 @@ def test_a_variable_that_is_no_number_does_not_matter(monkeypatch):
     assert "x" * 60 in shape.render(shape.document("x" * 60))
 
 
+def test_a_warning_that_stderr_showed_is_not_repeated(monkeypatch):
+    monkeypatch.setattr("xnatctl_output.table.warned", {"mind: this"})
+    lines = ("Warning: mind: this", "Warning: sess_2: mind: this", "Warning: mind: that", "mind: this")
+    text = Shape(Table).render(Document(schema="x/1", data={}, summary=lines))
+    assert text.splitlines() == ["Warning: mind: that", "mind: this"]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_table_for_another_encoding_is_ruled_in_ascii(monkeypatch, encoding):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))

@@ -132,9 +132,13 @@ def test_every_fault_and_every_switch_is_on_the_page():
 def test_the_demo_compares_data_sets_and_pixel_data_on_the_servers_disk(xnatctl, tmp_path):
     done = xnatctl("sandbox", "demo", "--dir", str(tmp_path / "demo"))
     assert done.code == 0, done.err
-    assert "all 120 instances are there" in done.err
+    assert "The server's disk holds all 120 instances" in done.err
+    assert "Warning" not in done.err
     assert "byte for byte" not in done.out + done.err
     assert "\\x0a" not in done.out + done.err
+    assert "\n\n$ xnatctl scan list " in done.err
+    lines = [line for line in (done.out + done.err).splitlines() if line]
+    assert len(set(lines)) == len(lines), "nothing is said twice"
 
 
 def test_what_the_demo_compares(tmp_path):
