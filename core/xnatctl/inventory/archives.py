@@ -23,7 +23,17 @@ from xnatctl.inventory.gzips import Damaged, gzip_reader
 from xnatctl.inventory.names import leads_out, relative
 from xnatctl.inventory.packers import HEAD, PROGRAM, TAIL, TAR, ZIP, packer_of
 from xnatctl.inventory.sequential import sequential_reader
-from xnatctl.inventory.streams import COMPRESSORS, FileStream, Read, Stream, inflated, part, preader, unpacked
+from xnatctl.inventory.streams import (
+    COMPRESSORS,
+    FileStream,
+    NeedsMemory,
+    Read,
+    Stream,
+    inflated,
+    part,
+    preader,
+    unpacked,
+)
 from xnatctl.inventory.tars import Kind
 from xnatctl.model.plan import Source
 from xnatctl.model.words import human_size
@@ -144,6 +154,8 @@ def refusing_damage(path: str) -> Iterator[None]:
     """Turn what a damaged archive makes of its readers into Refused: listing and looking into members alike."""
     try:
         yield
+    except NeedsMemory as error:
+        raise Refused(f"{path} cannot be read: {error}.", hint="Unpack it, and name the directory.") from error
     except (Damaged, ValueError, struct.error) as error:
         raise Refused(
             f"{path} is damaged: {str(error).rstrip('.') or type(error).__name__}.",
@@ -190,7 +202,7 @@ def _zip_members(path: str, descriptor: int, limits: Limits) -> Iterator[Member]
 
 def _zip_member(path: str, pread: zips.Pread, entry: zips.Entry, obstacle: str | None) -> Member:
     source = Source(
-        path=os.path.abspath(path), container=ZIP, member=entry.name, offset=entry.offset,
+        path=os.path.abspath(path), container=ZIP, member=entry.name, offset=zips.data_offset(pread, entry),
         packed_size=entry.packed_size, method=entry.method, crc=entry.crc,
     )  # fmt: skip
     content = Stream(_open_later(lambda: _open_zip(pread, source, entry.size)))
@@ -229,9 +241,8 @@ def _zip_obstacle(entry: zips.Entry, limits: Limits) -> str | None:
 
 
 def _open_zip(pread: zips.Pread, source: Source, size: int) -> Read:
-    """The data of one entry, found by its local header; what the central directory says of them is in `source`."""
-    position = zips.data_offset(pread, source.offset)
-    packed = FileStream(pread, position + (source.packed_size or 0), position)
+    """The data of one entry; what the central directory says of them is in `source`."""
+    packed = FileStream(pread, source.offset + (source.packed_size or 0), source.offset)
     read = packed.some if source.method == zips.STORED else inflated(packed.some)
     return _checked(read, size, source.crc or 0)
 

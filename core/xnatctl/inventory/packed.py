@@ -190,7 +190,7 @@ class _Look:
         return False
 
     def _zip_entry(self, pread: zips.Pread, entry: zips.Entry) -> Content:
-        start = zips.data_offset(pread, entry.offset)
+        start = zips.data_offset(pread, entry)
         packed = FileStream(pread, start + entry.packed_size, start)
         if entry.method == zips.STORED:
             return Content(packed, entry.packed_size, _shifted(pread, start))

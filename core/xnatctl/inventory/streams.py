@@ -15,7 +15,12 @@ from xnatctl.inventory.gzips import Damaged
 
 _BLOCK: Final = 1 << 17
 #: Memory that a decompressor may take, in bytes; `xz -9` needs 65 MiB.
-_MEMORY: Final = 100 * 2**20
+_MEMORY = 100 * 2**20
+
+
+class NeedsMemory(Damaged):
+    """Unpacking takes more memory than the limit; nothing is wrong with the data."""
+
 
 #: At most n bytes, none at the end.
 Read = Callable[[int], bytes]
@@ -226,6 +231,8 @@ def _step(state: Any, read: Read, limit: int) -> bytes:
     try:
         return bytes(state.decompress(data, limit))
     except BROKEN as error:
+        if "memory" in str(error).lower():
+            raise NeedsMemory(f"unpacking takes more than {_MEMORY // 2**20} MiB of memory") from error
         raise Damaged(str(error) or type(error).__name__) from error
 
 

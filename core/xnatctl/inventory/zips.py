@@ -56,9 +56,13 @@ class TooMany(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a central directory. `offset` is where its local header begins; sizes in bytes."""
+    """One entry of a central directory. `offset` is where its local header begins; sizes in bytes.
+
+    `name_length` is that of the name as it is stored.
+    """
 
     name: str
+    name_length: int
     size: int
     packed_size: int
     offset: int
@@ -228,7 +232,7 @@ def _account(pread: Pread, directory: _Directory, most: int) -> int:
         if len(starts) >= most:
             raise TooMany
         starts.append(entry.offset)
-        ends.append(data_offset(pread, entry.offset) + entry.packed_size)
+        ends.append(data_offset(pread, entry) + entry.packed_size)
     if not all(map(int.__le__, starts, starts[1:])):
         starts, ends = array("Q", sorted(starts)), array("Q", sorted(ends))
     count = len(starts)
@@ -249,13 +253,17 @@ def _is_nothing(pread: Pread, start: int, end: int) -> bool:
     return end - start <= _DESCRIPTOR or _zeros(pread, start + _DESCRIPTOR, end)
 
 
-def data_offset(pread: Pread, offset: int) -> int:
-    """Where the data of the entry begin whose local header is at `offset`. Raises Damaged."""
-    local = pread(_LOCAL_SIZE, offset)
-    if len(local) < _LOCAL_SIZE or not local.startswith(_LOCAL):
-        raise Damaged(f"there is no entry at byte {offset}, where one belongs")
+def data_offset(pread: Pread, entry: Entry) -> int:
+    """Where the data of an entry begin. Raises Damaged.
+
+    Of the local header only the lengths of name and extra field count; where they are zeros, the central directory
+    does.
+    """
+    local = pread(_LOCAL_SIZE, entry.offset)
+    if len(local) < _LOCAL_SIZE or not (local.startswith(_LOCAL) or local == bytes(_LOCAL_SIZE)):
+        raise Damaged(f"there is no entry at byte {entry.offset}, where one belongs")
     name, extra = struct.unpack_from("<HH", local, 26)
-    return offset + _LOCAL_SIZE + int(name) + int(extra)
+    return entry.offset + _LOCAL_SIZE + (int(name) or entry.name_length) + int(extra)
 
 
 # the central directory
@@ -301,6 +309,7 @@ def _entry(record: bytes, shift: int) -> Entry:
     shown = _name(name, utf8=bool(flags & 0x800))
     return Entry(
         name=shown,
+        name_length=name_length,
         size=size,
         packed_size=packed,
         offset=offset + shift,

@@ -54,7 +54,7 @@ class Source:
 
     A file: `path` alone. A member of a ready-made archive: `path` is the archive, `container` one of `zip`, `tar`,
     `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, `member` its name, `offset` where its data begin (in the decompressed
-    stream; of the local header for zip). Of a zip also what its central directory says: `packed_size` in bytes, the
+    stream of a compressed tar). Of a zip also what its central directory says: `packed_size` in bytes, the
     number of the compression `method`, and `crc`.
     """
 

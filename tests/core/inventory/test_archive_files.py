@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from xnatctl.errors import Refused
-from xnatctl.inventory import archives
+from xnatctl.inventory import archives, streams
 from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.sources import content_hash
 from xnatctl.inventory.walk import Inventory, scan_path
@@ -155,7 +155,7 @@ def changed(data: bytes, *, flag_local: bool = False, flag_central: bool = False
     return bytes(out)
 
 
-#: Checksum and sizes in a local header; and all of it between its mark and the lengths of name and extra field.
+#: Checksum and sizes in a local header, and all between its mark and the lengths of name and extra field.
 SIZES, FIELDS = slice(14, 26), slice(4, 26)
 
 
@@ -168,7 +168,9 @@ SIZES, FIELDS = slice(14, 26), slice(4, 26)
         pytest.param({"flag_central": True}, id="bit 3 in the central directory alone"),
         pytest.param({"flag_local": True, "zeros": SIZES}, id="bit 3 in the local headers alone"),
         pytest.param({"zeros": SIZES}, id="no sizes in the local headers"),
-        pytest.param({"zeros": FIELDS}, id="nothing in the local headers"),
+        pytest.param({"zeros": FIELDS}, id="lengths alone in the local headers"),
+        pytest.param({"zeros": slice(4, 30)}, id="nothing in the local headers"),
+        pytest.param({"zeros": slice(0, 30)}, id="no local headers"),
     ],
 )
 def test_of_a_zip_the_central_directory_is_believed(images, tmp_path, method, change):
@@ -450,6 +452,13 @@ def test_members_that_are_not_dicom_are_limited_too(images, tmp_path, monkeypatc
         assert len(scan_path(str(tmp_path / "x"), large_archive=True).items) == 1
     del files["m5"]
     assert len(scan(tmp_path / "x", make_zip(files)).items) == 1
+
+
+def test_a_large_dictionary_is_no_damage(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "_MEMORY", 1 << 20)
+    with pytest.raises(Refused, match=r"x cannot be read: unpacking takes more than 1 MiB of memory\.") as error:
+        scan(tmp_path / "x", lzma.compress(make_tar(named(images))))
+    assert error.value.hint == "Unpack it, and name the directory."
 
 
 # by chance
