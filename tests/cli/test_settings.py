@@ -126,9 +126,8 @@ def test_a_second_profile_leaves_the_first_the_default(xnatctl, setting):
     first = xnatctl("config", "set-profile", "lab", "--url", "https://lab.example")
     assert "The default profile is lab.\nNext: xnatctl auth login\n" in first.out
     second = xnatctl("config", "set-profile", "my site", "--url", "https://site.example")
-    assert (
-        "The default profile is lab. To use my site: --profile my site, or xnatctl config use 'my site'" in second.out
-    )
+    assert "The default profile is lab.\n" in second.out
+    assert "To use this one: --profile 'my site', or xnatctl config use 'my site'\n" in second.out
     assert "Next: xnatctl auth login --profile 'my site'\n" in second.out
     assert setting("url") == ("https://lab.example", "profile lab")
     assert setting("profile_name") == ("lab", "default_profile")
@@ -173,7 +172,7 @@ def test_profiles_are_listed_and_removed(xnatctl, config, setting):
     removed = xnatctl("config", "remove-profile", "a")
     assert "The default profile is b." in removed.out
     assert setting("profile_name") == ("b", "the only profile")
-    assert "There is no profile any more." in xnatctl("config", "remove-profile", "b").out
+    assert "Profile b is deleted.\nThere is no profile." in xnatctl("config", "remove-profile", "b").out
 
 
 def test_with_several_profiles_and_no_default_the_error_names_them(xnatctl, config):

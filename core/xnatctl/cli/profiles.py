@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def remove_profile(app: App, name: str) -> None:
         if document.get("default_profile") == name:
             del document["default_profile"]
 
-    _render(app, name, edit_config(change), {})
+    _render(app, name, edit_config(change), {}, said=[f"Profile {name} is deleted."])
 
 
 @click.command(name="list-profiles", help="List the profiles, and which one is the default.")
@@ -110,12 +111,9 @@ def list_profiles(app: App) -> None:
             ),
             rows=rows,
             identifiers=tuple(str(row["profile"]) for row in rows),
-            summary=(_about_default(document),) if rows else ("There is no profile. " + _MAKE_ONE,),
+            summary=tuple(_about_default(document)),
         )
     )
-
-
-_MAKE_ONE = "Make one: xnatctl config set-profile NAME --url https://..."
 
 
 def _require(document: Mapping[str, Any], name: str) -> None:
@@ -124,12 +122,14 @@ def _require(document: Mapping[str, Any], name: str) -> None:
         raise ConfigError(f"There is no profile {name!r}.", hint=among(name, profiles))
 
 
-def _render(app: App, name: str, file: Path, given: Mapping[str, Any], *, log_in: bool = False) -> None:
+def _render(
+    app: App, name: str, file: Path, given: Mapping[str, Any], *, log_in: bool = False, said: Sequence[str] = ()
+) -> None:
     """What a profile is now, which one is the default, and the next step."""
     document = load_config(file)
     default = default_profile(document).value
     row = {"profile": name, "file": str(file), **given}
-    summary = [_about_default(document, name)]
+    summary = [*said, *_about_default(document, name)]
     if log_in:
         flags = () if name == default else ("--profile", name)
         summary.append(f"Next: {command('auth', 'login', *flags, server=False)}")
@@ -145,16 +145,16 @@ def _render(app: App, name: str, file: Path, given: Mapping[str, Any], *, log_in
     )
 
 
-def _about_default(document: Mapping[str, Any], name: str | None = None) -> str:
+def _about_default(document: Mapping[str, Any], name: str | None = None) -> Iterator[str]:
     """Which profile is the default, and how `name` or any is used besides."""
     profiles = document.get("profiles") or {}
     default = default_profile(document).value
     if not profiles:
-        return f"There is no profile any more. {_MAKE_ONE}"
-    if default is None:
-        names = ", ".join(profiles)
-        return f"No profile is the default. There are: {names}. Choose one: xnatctl config use NAME, or --profile NAME"
-    if name in (None, default) or name not in profiles:
-        return f"The default profile is {default}."
-    choose = command("config", "use", name, server=False)
-    return f"The default profile is {default}. To use {name}: --profile {name}, or {choose}"
+        yield "There is no profile. Make one: xnatctl config set-profile NAME --url https://..."
+    elif default is None:
+        yield f"No profile is the default. There are: {', '.join(profiles)}."
+        yield "Choose one: xnatctl config use NAME, or --profile NAME"
+    else:
+        yield f"The default profile is {default}."
+        if name is not None and name in profiles and name != default:
+            yield f"To use this one: --profile {shlex.quote(name)}, or {command('config', 'use', name, server=False)}"
