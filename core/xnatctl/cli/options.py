@@ -143,7 +143,8 @@ def source_options(function: F) -> F:
         click.option(
             "--large-archive",
             is_flag=True,
-            help="Read an archive file beyond the limits: 256 GiB unpacked, 64 GiB in one member, 500,000 members.",
+            help="Read an archive file beyond the limits: 256 GiB unpacked, 64 GiB in one member, 500,000 members "
+            "(100,000 that are not DICOM).",
         ),
         click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH."),
     ):

@@ -280,7 +280,7 @@ def _header(elements: dict[int, bytes], offset: int, *, preamble: bool, rest: _R
             if not uid:
                 raise Unreadable(f"DICOM without a {name} UID")
             if not is_uid(uid):
-                raise Unreadable(f"DICOM with a malformed {name} UID (64 digits and dots at most)")
+                raise Unreadable(f"DICOM with a malformed {name} UID: a UID has 64 digits and dots at most")
     frames = shared_text(get(_FRAMES, b""))
     return Header(
         sop_class_uid=sop_class,
