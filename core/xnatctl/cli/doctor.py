@@ -10,6 +10,7 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import XnatctlError, exit_code_of
 from xnatctl.model.document import Column, Document
+from xnatctl.model.words import counted
 from xnatctl.plugin.guard import described
 from xnatctl.plugin.manager import Status
 from xnatctl.plugin.specs import CheckResult
@@ -33,7 +34,7 @@ def _plugins(app: App) -> CheckResult:
         return CheckResult(
             status="failed", message=f"broken: {reasons}", hint=f"xnatctl plugins block {broken[0].name}"
         )
-    return CheckResult(status="ok", message=f"{len(app.registry.manager.active)} active")
+    return CheckResult(status="ok", message=f"{counted(len(app.registry.manager.active), 'plugin')} active")
 
 
 def _server(app: App) -> CheckResult:

@@ -51,11 +51,11 @@ class _Share:
 
 @dataclass(slots=True)
 class _Entry:
-    """One folder or file at the top of the root: shares by target, and names that stay behind by reason."""
+    """One folder or file at the top of the root: shares by target, and names that stay behind by (verb, reason)."""
 
     folder: bool = False
     shares: dict[str, _Share] = field(default_factory=dict)
-    left: dict[str, list[str]] = field(default_factory=dict)
+    left: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
 
 def targets(plan: UploadPlan) -> Iterator[tuple[Stage, str]]:
@@ -78,12 +78,14 @@ def _entries(plan: UploadPlan) -> dict[str, _Entry]:
             entry.folder |= bool(slash)
             entry.shares.setdefault(target, _Share()).add(item)
     cannot_go = [entry for stage in plan.stages for entry in stage.unreadable]
-    for left in (*plan.excluded, *plan.unsendable, *cannot_go):
+    behind = [("skipped", left) for left in plan.excluded]
+    behind += [("cannot be sent", left) for left in (*plan.unsendable, *cannot_go)]
+    for verb, left in behind:
         top, slash, rest = left.path.partition("/")
         entry = found.setdefault(top, _Entry())
         entry.folder |= bool(slash) or left.reason == _EMPTY
         reason = "duplicate" if left.reason.startswith("duplicate of ") else left.reason
-        entry.left.setdefault(reason, []).append(rest)
+        entry.left.setdefault((verb, reason), []).append(rest)
     return dict(sorted(found.items(), key=lambda pair: (not pair[1].folder, pair[0])))
 
 
@@ -97,8 +99,8 @@ def rows(plan: UploadPlan) -> list[dict[str, Any]]:
             for target, share in entry.shares.items()
         ]
         table += [
-            {"path": path, "goes_to": "", "files": len(names), "bytes": None, "note": f"left out: {reason}"}
-            for reason, names in entry.left.items()
+            {"path": path, "goes_to": "", "files": len(names), "bytes": None, "note": f"{verb}: {reason}"}
+            for (verb, reason), names in entry.left.items()
         ]
     return table
 
@@ -135,28 +137,28 @@ def _nodes(entries: Mapping[str, _Entry]) -> Iterator[tuple[str, str, list[str]]
             yield _folder(name, entry)
             continue
         target, share = next(iter(entry.shares.items()), ("", _Share()))
-        reason = next(iter(entry.left), "")
+        reason = ": ".join(next(iter(entry.left), ()))
         drawn[target or reason] += 1
         if drawn[target or reason] <= _DRAWN:
-            yield name, _goes(target, share, folder=False) if target else f"left out: {reason}", []
+            yield name, _goes(target, share, folder=False) if target else reason, []
         else:
-            rest = more.setdefault(target or f"left out: {reason}", _Share())
+            rest = more.setdefault(target or reason, _Share())
             rest.files += 1
             rest.size += share.size
     for what, share in more.items():
         yield (
             f"... {share.files} more files",
-            what if what.startswith("left out") else _goes(what, share, folder=True),
+            _goes(what, share, folder=True) if what.startswith(("resource ", "session ")) else what,
             [],
         )
 
 
 def _folder(name: str, entry: _Entry) -> tuple[str, str, list[str]]:
-    below = [f"left out: {_count(names)}{reason}{_names(names)}" for reason, names in entry.left.items()]
+    below = [f"{verb}: {_count(names)}{reason}{_names(names)}" for (verb, reason), names in entry.left.items()]
     parts = [_goes(target, share, folder=True) for target, share in entry.shares.items()]
     if not parts and len(entry.left) == 1:
         return f"{name}/", below[0], []
-    return f"{name}/", "; ".join(parts) or "left out", below
+    return f"{name}/", "; ".join(parts) or "stays behind", below
 
 
 def _goes(target: str, share: _Share, *, folder: bool) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from xnatctl.cli import plan_tree
-from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, with_studies
+from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, reason_lines, with_studies
 from xnatctl.cli.resource_view import home_words
 from xnatctl.model.document import Column, Document
-from xnatctl.model.plan import Payload, Placement, StageKind, UploadItem, UploadPlan
+from xnatctl.model.plan import Exclusion, Payload, Placement, StageKind, UploadItem, UploadPlan
 from xnatctl.model.words import counted, human_size
 
 
@@ -23,13 +23,13 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
         for item in items
     )
     columns = with_studies((*SERIES_COLUMNS[:3], Column(key="state", title="Modality", fit="wrap")), series)
+    cannot_go = (*plan.unsendable, *(entry for stage in plan.stages for entry in stage.unreadable))
     summary = [
-        f"Would send {' and '.join(_payloads(plan))} {_way(plan, batches)}.",
-        *(f"{number}. {stage.kind}: {stage.name}" for number, stage in enumerate(plan.stages, 1)),
-        *described_lines(transports),
+        f"Would send {amount(plan, batches)}{_workers(plan)}.",
+        *place_lines(plan),
+        *step_lines(plan, transports),
         *(excluded_lines(plan.excluded) if not tree else ()),
-        *(f"cannot be sent: {entry.path} ({entry.reason})" for entry in plan.unsendable),
-        *(f"cannot go: {entry.path} ({entry.reason})" for stage in plan.stages for entry in stage.unreadable),
+        *unsendable_lines(cannot_go),
         *(f"Warning: {warning}" for warning in plan.warnings),
     ]
     return Document(
@@ -43,11 +43,21 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
     )
 
 
-def described_lines(transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """Fact by fact; where several transports carry the plan, a line for each."""
+def step_lines(plan: UploadPlan, transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """What is done one after the other, and what each transport says of itself."""
+    for number, stage in enumerate(plan.stages, 1):
+        yield f"{number}. {stage.name[:1].upper()}{stage.name[1:]}"
     for name, facts in transports.items():
-        lines = [f"{key}: {value}" for key, value in facts.items()]
-        yield from lines if len(transports) == 1 else [f"{name}: {', '.join(lines)}"]
+        if facts:
+            yield f"Transport {name}:"
+        yield from (f"  {key}: {value}" for key, value in facts.items())
+
+
+def unsendable_lines(entries: Sequence[Exclusion]) -> Iterator[str]:
+    """What belongs to the upload and cannot be sent, by reason."""
+    if entries:
+        yield f"{counted(len(entries), 'file')} cannot be sent, so the upload would end with exit code 5:"
+        yield from reason_lines(entries)
 
 
 def _payloads(plan: UploadPlan) -> Iterator[str]:
@@ -62,20 +72,29 @@ def _payloads(plan: UploadPlan) -> Iterator[str]:
         yield f"{counted(len(items), noun)}{count} ({size})"
 
 
-def _way(plan: UploadPlan, batches: int) -> str:
-    """How, and to where."""
-    where = plan.destination
-    workers = f" with {plan.workers} workers" if plan.workers > 1 else ""
+def amount(plan: UploadPlan, batches: int) -> str:
+    """How much, and in what."""
+    if plan.destination.session or any(stage.resource is not None for stage in plan.stages):
+        way = f"in {counted(batches, 'request')}"
+    else:
+        studies = len({item.study_instance_uid for item in plan.items})
+        way = f"of {studies} {'study' if studies == 1 else 'studies'}"
+    return f"{' and '.join(_payloads(plan))} {way}"
+
+
+def _workers(plan: UploadPlan) -> str:
     if plan.most_workers > plan.workers:
-        workers = f" with {plan.workers} to {plan.most_workers} workers"
-    server = where.server or "the configured server"
-    means = f"in {counted(batches, 'request')}{workers} to {server}"
+        return f" with {plan.workers} to {plan.most_workers} workers"
+    return f" with {plan.workers} workers" if plan.workers > 1 else ""
+
+
+def place_lines(plan: UploadPlan) -> Iterator[str]:
+    """Where to."""
+    where = plan.destination
+    yield f"Server: {where.server or 'the configured one'}"
     resources = [stage.resource for stage in plan.stages if stage.resource is not None]
     if len(resources) == len([stage for stage in plan.stages if stage.kind is not StageKind.AWAIT]):
-        return f"{means}: {home_words(resources[0], where)}"
-    if not where.session:
-        studies = len({item.study_instance_uid for item in plan.items})
-        of = f"of {studies} {'study' if studies == 1 else 'studies'}"
-        return f"{of}{workers} to {server}"
-    goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
-    return f"{means}: {goal} of project {where.project}, subject {where.subject}, session {where.session}"
+        yield f"Destination: {home_words(resources[0], where)}"
+    elif where.session:
+        goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
+        yield f"Destination: {goal} of project {where.project}, subject {where.subject}, session {where.session}"

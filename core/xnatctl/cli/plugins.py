@@ -102,7 +102,8 @@ def show(app: App, name: str) -> None:
     pairs = [
         {"key": "" if number else key, "value": value}
         for key, values in row.items()
-        for number, value in enumerate((values or [""]) if isinstance(values, list) else [values or ""])
+        for number, value in enumerate(values if isinstance(values, list) else [values])
+        if value
     ]
     app.render(
         Document(

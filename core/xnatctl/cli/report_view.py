@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xnatctl.cli.resource_view import resource_rows, resources_headline
+from xnatctl.cli.resource_view import resource_rows, resources_headline, state_words
 from xnatctl.model.document import Column, Document, Extent
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
@@ -96,13 +96,16 @@ def report_document(report: Report, extent: Extent = Extent.WHOLE) -> Document:
     if extent is Extent.IDENTIFIERS:
         return Document(schema="xnatctl.report/1", data={}, identifiers=_identifiers(report))
     rows = by_series(
-        (item.study_instance_uid, item.series_instance_uid, item.bytes, str(item.outcome))
+        (item.study_instance_uid, item.series_instance_uid, item.bytes, state_words(item.outcome))
         for item in report.items
         if not item.resource
     )
     rows += resource_rows(report)
     sessions = {study.study_instance_uid: study.session for study in report.studies if study.status is not None}
-    columns = with_sessions(SERIES_COLUMNS, rows, sessions) if sessions else with_studies(SERIES_COLUMNS, rows)
+    of_resources = [bool(item.resource) for item in report.items]
+    title = "Resource" if all(of_resources) else "Series or resource" if any(of_resources) else "Series"
+    columns: tuple[Column, ...] = (replace(SERIES_COLUMNS[0], title=title), *SERIES_COLUMNS[1:])
+    columns = with_sessions(columns, rows, sessions) if sessions else with_studies(columns, rows)
     return Document(
         schema="xnatctl.report/1",
         data=_data(report, extent),
@@ -236,9 +239,11 @@ def _bad_items(items: Sequence[ReportItem], differing: Container[str | None] = (
     for item in items:
         if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED):
             groups.setdefault((item.outcome, item.reason), []).append(item.path)
+    if all(item.outcome is Outcome.PLANNED for item in items):
+        return  # the headline says it
     ordered = sorted(groups.items(), key=lambda group: group[0][0] is Outcome.PLANNED)
     for (outcome, reason), paths in ordered[:_LISTED]:
-        what = "not sent" if outcome is Outcome.PLANNED else "differs" if reason in differing else str(outcome)
+        what = "differs" if reason in differing else state_words(outcome)
         number = f"{len(paths)} files, " if len(paths) > 1 else ""
         yield f"{what}: {number}{_some(paths)}" + (f" ({reason})" if reason else "")
     if rest := sum(len(paths) for _, paths in ordered[_LISTED:]):
@@ -289,12 +294,16 @@ def _difference_line(entry: Difference) -> tuple[str, str]:
 
 def excluded_lines(excluded: Sequence[Exclusion]) -> Iterable[str]:
     """What was left out, by reason."""
-    if not excluded:
-        return
+    if excluded:
+        yield f"Skipped {counted(len(excluded), 'file')}:"
+        yield from reason_lines(excluded)
+
+
+def reason_lines(entries: Iterable[Exclusion]) -> Iterable[str]:
+    """A line for each reason, the most frequent first."""
     groups: dict[str, list[str]] = {}
-    for entry in excluded:
+    for entry in entries:
         reason = "duplicate" if entry.reason.startswith("duplicate of ") else entry.reason
         groups.setdefault(reason, []).append(entry.path)
-    yield f"Skipped {counted(len(excluded), 'file')}:"
     for reason, paths in sorted(groups.items(), key=lambda group: -len(group[1])):
         yield f"  {len(paths)} x {reason}: {_some(paths)}"

@@ -20,6 +20,11 @@ _INSTANCES_BY = {
 _FILES_BY = {Level.SIZE: "path and size", Level.CHECKSUM: "checksum"}
 
 
+def state_words(outcome: Outcome) -> str:
+    """An outcome for people: what was planned and not tried is not sent."""
+    return "not sent" if outcome is Outcome.PLANNED else str(outcome)
+
+
 def resource_rows(report: Report) -> list[dict[str, Any]]:
     """A row for each resource, shaped like those of series."""
     rows = []
@@ -27,7 +32,7 @@ def resource_rows(report: Report) -> list[dict[str, Any]]:
         items = [item for item in report.items if item.resource == title]
         if not items:
             continue  # refused before the run began
-        outcomes = Counter(str(item.outcome) for item in items)
+        outcomes = Counter(state_words(item.outcome) for item in items)
         state = ", ".join(f"{count} {name}" if len(outcomes) > 1 else name for name, count in sorted(outcomes.items()))
         rows.append(
             {

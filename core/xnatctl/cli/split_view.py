@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from xnatctl.cli.plan_view import described_lines, plan_document
+from xnatctl.cli.plan_view import amount, place_lines, plan_document, step_lines, unsendable_lines
 from xnatctl.cli.report_view import excluded_lines
 from xnatctl.inventory.walk import Inventory
 from xnatctl.model.document import Column, Document
@@ -37,15 +37,17 @@ def plans_document(
         for row in document.rows
     ]
     first = documents[0]
-    stages = len(plans[0].stages)
     summary = [
-        f"Would make {counted(len(plans), 'session')}, one for each study.",
-        *(document.summary[0] for document in documents),
+        f"Would make {counted(len(plans), 'session')}, one for each study:",
+        *(
+            f"  {plan.destination.session}: {amount(plan, batches)}"
+            for plan, (_, batches) in zip(plans, described, strict=True)
+        ),
+        next(iter(place_lines(plans[0]))),
         "Each of them:",
-        *first.summary[1 : 1 + stages],
-        *described_lines(described[0][0]),
+        *step_lines(plans[0], described[0][0]),
         *excluded_lines(inventory.excluded),
-        *(f"cannot be sent: {entry.path} ({entry.reason})" for entry in (*inventory.unreadable, *inventory.invalid)),
+        *unsendable_lines((*inventory.unreadable, *inventory.invalid)),
         *(f"Warning: {plan.destination.session}: {text}" for plan in plans for text in plan.warnings),
         *(f"Warning: {text}" for text in warnings),
     ]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from xnatctl.xnat.client import XnatClient
 
 _DRY = (
-    "Which study gets which label is decided when it is sent: one that the server holds under one of these labels "
-    "keeps it, and labels that hold other studies are passed over."
+    "The upload assigns the labels: a study that the server holds under one of them keeps it, and labels that hold "
+    "other studies are passed over."
 )
 
 

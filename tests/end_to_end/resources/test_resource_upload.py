@@ -288,7 +288,7 @@ def test_dry_run_asks_the_server_nothing(upload, xnatctl, alice, sandbox, sessio
     assert send["resource"]["label"] == compare["resource"]["label"] == "BIDS"
     shown = xnatctl("resource", "upload", "BIDS", tree, "-P", "DEMO", "--project-level", "--dry-run", env=alice)
     assert f"Would send {len(contents(tree))} files" in shown.out
-    assert f"in 1 request to {alice['XNAT_URL']}: project DEMO.\n" in shown.out
+    assert f"in 1 request.\nServer: {alice['XNAT_URL']}\nDestination: project DEMO\n" in shown.out
 
 
 def test_no_verify_looks_once_and_compares_nothing(upload, sandbox, session, tree, on_disk, contents):
