@@ -143,8 +143,8 @@ def show(app: App, project: str, timestamp: str, folder: str) -> None:
 
 @click.command(help="Move a waiting session into the archive, and wait until it is there.")
 @_triple
-@click.option("--subject", help="Subject to file it under, if not the one it names.")
-@click.option("--label", help="Session label to file it under, if not its own.")
+@click.option("--subject", help="Subject to archive it under, if another one.")
+@click.option("--label", help="Session label to archive it under, if another one.")
 @click.option(
     "--overwrite",
     type=click.Choice([str(policy) for policy in Overwrite]),
@@ -262,7 +262,7 @@ def _prove(client: XnatClient, row: Any, done: Any, waiting: Counter[str] | None
 
 @click.command(help="Delete a waiting session with its files; it never enters the archive.")
 @_triple
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--force", is_flag=True, help="Delete it also while an upload sends to it or the server works on it.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @server_options

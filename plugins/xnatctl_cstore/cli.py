@@ -48,11 +48,10 @@ file (zip, tar, tar.gz, tar.bz2, tar.xz). What is DICOM is decided by content; s
 data sets travel as they are: nothing is converted.
 
 No XNAT address and no login are needed: the receiver's own rules decide by the headers into which project, subject and
-session the data go. Exit code 0 means that the receiver accepted every instance; what became of them in the archive it
-does not say. --verify -P PROJECT logs in to XNAT and finds out: exit code 0 then means that every instance is in the
-archive.
+session the data go. Exit code 0 means that the receiver accepted every instance, not that it is in the archive.
+--verify -P PROJECT logs in to XNAT and checks the archive: exit code 0 then means that every instance is there.
 
-The port is 104 unless you say otherwise; many XNATs listen on 8104. The called AE title must be exactly the receiver's.
+The default port is 104; many XNAT servers listen on 8104. The called AE title must be exactly the receiver's.
 """
 
 
@@ -69,7 +68,9 @@ class UploadDicomCommand(TransportOptionsCommand):
 )
 @source_options
 @click.option("--dry-run", is_flag=True, help="Show parameters, contexts and counts; open no connection.")
-@click.option("--echo", is_flag=True, help="C-ECHO: say what the receiver is, and which files of PATH it would take.")
+@click.option(
+    "--echo", is_flag=True, help="Send a C-ECHO: show what the receiver is, and which files of PATH it accepts."
+)
 @click.option("--verify", is_flag=True, help="Find each study in XNAT, wait until it is archived, and compare.")
 @click.option("-P", "--project", default=None, help="With --verify: the project in which the receiver files it.")
 @click.option("-E", "--session", default=None, help="With --verify: the session's label, if UIDs are changed there.")

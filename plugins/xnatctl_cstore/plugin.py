@@ -24,7 +24,7 @@ _OPTIONS = (
     ),
     Option(
         name="calling_aet",
-        help="The AE title that we call ourselves by.",
+        help="AE title of this program.",
         default="XNATCTL",
         envvar="XNAT_DICOM_CALLING_AET",
     ),
@@ -36,8 +36,10 @@ _OPTIONS = (
         envvar="XNAT_DICOM_ANSWER_TIMEOUT",
     ),
     Option(name="tls", help="Encrypt the connection.", type=bool, default=False, envvar="XNAT_DICOM_TLS"),
-    Option(name="ca_cert", help="Trust the authorities in this file (PEM).", envvar="XNAT_DICOM_CA_CERT"),
-    Option(name="client_cert", help="Our certificate, for receivers that ask.", envvar="XNAT_DICOM_CLIENT_CERT"),
+    Option(name="ca_cert", help="Trust the certificate authorities in this file (PEM).", envvar="XNAT_DICOM_CA_CERT"),
+    Option(
+        name="client_cert", help="Client certificate, for receivers that require one.", envvar="XNAT_DICOM_CLIENT_CERT"
+    ),
     Option(name="client_key", help="Its private key, when in another file.", envvar="XNAT_DICOM_CLIENT_KEY"),
 )
 

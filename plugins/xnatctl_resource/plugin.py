@@ -24,7 +24,7 @@ def xnatctl_commands() -> list[CommandSpec]:
     return [
         CommandSpec(
             path="resource upload",
-            summary="Upload files to a resource; goes around anonymisation.",
+            summary="Upload files to a resource; bypasses anonymisation.",
             target="xnatctl_resource.cli:resource_upload",
         ),
         CommandSpec(

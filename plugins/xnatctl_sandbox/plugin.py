@@ -20,7 +20,7 @@ def xnatctl_commands() -> list[CommandSpec]:
         ),
         CommandSpec(
             path="sandbox demo",
-            summary="Upload a synthetic exam to a sandbox, and prove it.",
+            summary="Upload a synthetic exam to a sandbox, and verify it.",
             target="xnatctl_sandbox.demo:demo",
             modules=_NEEDS,
             extra="sandbox",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import datetime
 
 import pytest
 
@@ -38,6 +39,7 @@ def test_everything_is_in_csv_and_json(xnatctl, uploads):
     assert keys | {"updated"} <= set(rows[0])
     assert [row["id"] for row in rows] == [row["id"] for row in uploads]
     assert keys | {"updated", "root"} <= set(uploads[0])
+    assert all(datetime.fromisoformat(row["updated"]).tzinfo for row in uploads)
 
 
 def test_the_server_is_named_where_there_are_several(xnatctl, alice, uploads, own_exam, sandbox):

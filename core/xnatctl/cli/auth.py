@@ -168,7 +168,7 @@ def _end_on_server(app: App, credential: Credential) -> None:
         app.warn(f"The session is forgotten here, but was not ended on the server: {error.message}")
 
 
-@click.command(help="Show which server, which user, and where the login comes from; asks the server whether it holds.")
+@click.command(help="Show the server, the user and the source of the login; checks the login with the server.")
 @server_options
 @common_options
 @pass_app

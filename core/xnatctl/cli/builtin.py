@@ -24,7 +24,7 @@ def _core(path: str, summary: str, target: str) -> CommandSpec:
 BUILTIN = (
     _core("session upload", "Upload DICOM and prove that it arrived.", "session:upload"),
     _core("session verify", "Compare what is on disk with a session.", "verifying:verify"),
-    _core("upload forget", "Forget an upload; no server is asked.", "upload:forget"),
+    _core("upload forget", "Forget an upload; contacts no server.", "upload:forget"),
     _core("upload resume", "Finish an upload that was interrupted.", "upload:resume"),
     _core("upload status", "List uploads, and what is missing of them.", "upload:status"),
     _core("auth login", "Log in and keep the session token.", "auth:login"),
@@ -39,7 +39,7 @@ BUILTIN = (
     _core("config use", "Choose the default profile.", "profiles:use"),
     _core("doctor", "Check configuration, plugins, server and login.", "doctor:doctor"),
     _core("plugins block", "Stop using a plugin.", "plugins:block"),
-    _core("plugins list", "List plugins and their state; imports none of the strangers.", "plugins:list_plugins"),
+    _core("plugins list", "List plugins and their state; does not import third-party plugins.", "plugins:list_plugins"),
     _core("plugins show", "Show what one plugin provides.", "plugins:show"),
     _core("plugins unblock", "Use a blocked plugin again.", "plugins:unblock"),
 )

@@ -50,7 +50,7 @@ class Root(LazyGroup):
                 is_eager=True,
                 expose_value=False,
                 callback=_block,
-                help="Leave a plugin out; may be repeated.  [env: XNATCTL_BLOCK_PLUGINS]",
+                help="Do not load this plugin; can be repeated.  [env: XNATCTL_BLOCK_PLUGINS]",
             ),
             click.Option(
                 ["--no-external-plugins"],

@@ -72,7 +72,12 @@ def common_options(function: F) -> F:
                 "-q", "--quiet", is_flag=True, expose_value=False, callback=_into_app, help="Print identifiers only."
             ),
             click.option(
-                "-v", "--verbose", count=True, expose_value=False, callback=_about_log, help="Say more; twice for all."
+                "-v",
+                "--verbose",
+                count=True,
+                expose_value=False,
+                callback=_about_log,
+                help="Print more details; -vv prints everything.",
             ),
             click.option("--no-color", is_flag=True, expose_value=False, callback=_into_app, help="No colours."),
             click.option(
@@ -93,20 +98,20 @@ def server_options(function: F) -> F:
     """`--url`, `--profile`, `--username`, `--password`, `--password-stdin`, `--timeout`, `--insecure`."""
     for decorate in reversed(
         [
-            click.option("--url", metavar="URL", help="The server.  [env: XNAT_URL]"),
-            click.option("--profile", metavar="NAME", help="The profile to use.  [env: XNAT_PROFILE]"),
+            click.option("--url", metavar="URL", help="URL of the XNAT server.  [env: XNAT_URL]"),
+            click.option("--profile", metavar="NAME", help="Profile of the configuration file.  [env: XNAT_PROFILE]"),
             click.option("--username", metavar="USER", help="Log in as this user.  [env: XNAT_USER]"),
             click.option(
                 "--password",
                 metavar="PASS",
-                help="Its password; shows in the process list, so better --password-stdin.  [env: XNAT_PASS]",
+                help="The password. The process list shows it: prefer --password-stdin.  [env: XNAT_PASS]",
             ),
             click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
             click.option(
                 "--timeout",
                 type=Number(min=0, min_open=True),
                 metavar="SECONDS",
-                help="Limit of one whole request.  [env: XNAT_TIMEOUT; default: 21600]",
+                help="Time limit of one request.  [env: XNAT_TIMEOUT; default: 21600]",
             ),
             click.option("--insecure", is_flag=True, help="Do not check the server's certificate."),
         ]
@@ -166,7 +171,7 @@ def journal_options(function: F) -> F:
                 "--resume/--no-resume",
                 default=True,
                 show_default=True,
-                help="Send only what is not proven to be there, or start over.",
+                help="Send only what is not proven to be on the server, or start over.",
             ),
             click.option(
                 "--lock-wait",
@@ -189,7 +194,7 @@ def retry_option(function: F) -> F:
             "--retry-for",
             type=Number(min=0),
             metavar="SECONDS",
-            help="How long to wait for a server or receiver that does not answer, or takes nothing.  [default: 60]",
+            help="How long to try again while the server or receiver does not answer.  [default: 60]",
         )
     )(function)
 

@@ -116,7 +116,7 @@ def show(app: App, name: str) -> None:
     )
 
 
-@click.command(help="Stop using a plugin: keeps its name in the configuration file.")
+@click.command(help="Stop using a plugin: adds its name to the configuration file.")
 @click.argument("name")
 @common_options
 @pass_app

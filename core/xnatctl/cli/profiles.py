@@ -26,7 +26,7 @@ _SCHEMA, _LIST_SCHEMA = "xnatctl.profile/1", "xnatctl.profiles/1"
 @click.argument("name")
 @click.option("--url", metavar="URL", help="The server.")
 @click.option("--username", metavar="USER", help="The user to log in as.")
-@click.option("--timeout", type=Number(min=0, min_open=True), metavar="SECONDS", help="Limit of one whole request.")
+@click.option("--timeout", type=Number(min=0, min_open=True), metavar="SECONDS", help="Time limit of one request.")
 @click.option("--ca-cert", metavar="PATH", help="File with the certificate authority of the server.")
 @click.option("--verify-tls/--no-verify-tls", default=None, help="Check the server's certificate, or do not.")
 @click.option("--mode", metavar="NAME", help="Transport: tar, zip, gradual, or a plugin's.")

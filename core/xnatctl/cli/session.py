@@ -68,11 +68,11 @@ stop the others.
     help="What to do with a session that exists already.  [default: delete]",
 )
 @verify_options
-@split_option("Make a session of each study: the earliest gets the label, the others _2, _3 and so on behind it.")
+@split_option("Make a session of each study: the earliest gets the label, the others LABEL_2, LABEL_3 and so on.")
 @click.option(
     "--same-patient",
     is_flag=True,
-    help="With --split-studies: several patient IDs or names stand for one patient.",
+    help="With --split-studies: different patient IDs or names belong to one patient.",
 )
 @source_options
 @click.option(

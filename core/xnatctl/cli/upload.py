@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,7 +44,7 @@ _ITEM_COLUMNS = (Column(key="path"), Column(key="outcome"), Column(key="reason",
 @common_options
 @pass_app
 def status(app: App, dest: str | None, unfinished: bool) -> None:
-    """List the uploads made from this machine; asks no server.
+    """List the uploads made from this machine; contacts no server.
 
     With DEST (an ID from the list, PROJECT/SESSION, a session label, or SESSION/RESOURCE) show the files of one that
     were not delivered.
@@ -63,7 +63,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
 @common_options
 @pass_unchecked
 def resume(app: App, dest: str) -> None:
-    """Finish an upload with the options that it was begun with: only what is not proven is sent.
+    """Finish an upload with its original options: sends only what is not proven to be on the server.
 
     DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE.
     """
@@ -101,16 +101,16 @@ def _to_finish(summary: Summary) -> tuple[Mapping[str, Any], frozenset[str]]:
     return summary.request, summary.studies
 
 
-@click.command(name="forget", short_help="Forget an upload; no server is asked.")
+@click.command(name="forget", short_help="Forget an upload; contacts no server.")
 @click.argument("dest", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask about uploads that are not complete.")
 @common_options
 @pass_app
 def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
-    """Delete what is recorded here of uploads, complete or given up; nothing on a server changes.
+    """Delete the local record of uploads; nothing on a server changes.
 
-    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE. The same upload begun
-    again compares with the server and sends what is not there.
+    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE. The same upload, run
+    again, compares with the server and sends what is missing.
     """
     from xnatctl.delivery.lock import Lock
     from xnatctl.delivery.store import remove
@@ -225,7 +225,7 @@ def _progress(summary: Summary) -> str:
 
 def _row(summary: Summary) -> dict[str, Any]:
     where = summary.destination
-    updated = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(summary.updated)) if summary.updated else ""
+    moment = datetime.fromtimestamp(summary.updated).astimezone() if summary.updated else None
     return {
         "id": summary.id,
         "server": where.server,
@@ -240,8 +240,8 @@ def _row(summary: Summary) -> dict[str, Any]:
         "delivered": summary.delivered,
         "missing": summary.found - summary.delivered,
         "earlier": len(summary.left),
-        "updated": updated,
-        "changed": updated[:16],
+        "updated": moment.isoformat(timespec="seconds") if moment else "",
+        "changed": f"{moment:%Y-%m-%d %H:%M}" if moment else "",
         "root": summary.root,
         "problem": summary.problem,
     }

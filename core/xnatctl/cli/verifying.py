@@ -40,7 +40,7 @@ and is no difference unless --exact is given.
 @click.command(name="verify", cls=VerifyingCommand, help=_HELP, short_help="Compare what is on disk with a session.")
 @click.argument("path", type=click.Path(path_type=str))
 @destination_options(subject="Subject label.")
-@split_option("Of several studies compare each with its own session: the label, and behind it _2, _3 ...")
+@split_option("Compare each study with its own session: LABEL, LABEL_2, LABEL_3 and so on.")
 @source_options
 @click.option(
     "--verify", is_flag=True, expose_value=False, help="--verify checksum also compares MD5, where the bytes were kept."
