@@ -89,7 +89,7 @@ class _Grid:
             shown.remove(last)
         self._draw_table(console, self._widths(shown, room))
         if left_out := [self._titles[number] for number in filled if number not in shown]:
-            text = f"Columns left out: {', '.join(left_out)}. A wider terminal or -o csv shows them."
+            text = f"Not shown: {', '.join(left_out)} (-o csv has all columns)."
             console.print(text, soft_wrap=True)
 
     def _widths(self, shown: Sequence[int], room: int) -> dict[int, int]:

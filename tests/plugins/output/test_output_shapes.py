@@ -108,7 +108,7 @@ def test_a_table_fits_and_identifiers_stay_whole(draw, width):
     assert lines[0].startswith(UID), "a title is not broken"
     assert lines[-1] == UID, "nor is a summary"
     left_out = [name for name in ("Quality", "UID") if name not in head]
-    said = f"Columns left out: {', '.join(left_out)}. A wider terminal or -o csv shows them."
+    said = f"Not shown: {', '.join(left_out)} (-o csv has all columns)."
     assert (said in lines) == bool(left_out)
     assert len(row) + len("日本語") <= max(width or 1000, 45), "a wide character takes two cells"
     assert (SCAN["description"] in row) == (width in (80, 200, None))
