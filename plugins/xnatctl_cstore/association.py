@@ -35,6 +35,9 @@ _SECOND = 10 * 2**20
 #: Bytes of a data set that are in memory at the same time.
 WINDOW = 1 << 20
 
+#: Seconds for one such piece above which a link is slow.
+_SLOW = 0.5
+
 #: PDU type, reserved, length; and with the header of the one fragment that each of ours holds (PS3.8 9.3.5).
 _PDU = struct.Struct(">BxI")
 _DATA = struct.Struct(">BxIIBB")
@@ -53,6 +56,7 @@ class Association:
         self._over = self._midway = False
         self._heard = time.monotonic()
         self._said: Lost | None = None
+        self._slow = False
         self.answered = 0
 
     # opening
@@ -102,14 +106,13 @@ class Association:
         more = rest // _SECOND
         if more:
             self._stream.limit(self._receiver.answer_timeout + more)
-        early = self._send(parts)
-        progress(len(head))
+        early = self._send_counted(parts, len(head), progress)
         while rest and early is None:
             window = read_fully(reader, min(WINDOW, rest))
             rest -= len(window)
             piece = window if rest else window + tail
-            early = self._send([*self._fragments(context, 0, memoryview(piece), last=not rest)])
-            progress(len(window))
+            parts = self._fragments(context, 0, memoryview(piece), last=not rest)
+            early = self._send_counted(parts, len(window), progress)
             if rest and early is None and self._stream.pending():
                 early = self._answer(dimse.C_STORE)
         if early is not None and statuses.says_stored(early.status):  # it cannot have stored what it has not got
@@ -144,6 +147,18 @@ class Association:
         left = size - end
         parts += (_DATA.pack(_P_DATA, left + 6, left + 2, context, kind | (_LAST if last else 0)), data[end:])
         return parts
+
+    def _send_counted(self, parts: list[Buffer], size: int, progress: Callable[[int], None]) -> Answer | None:
+        """Send PDUs with `size` bytes of data, and say so; over a slow link one by one, so that it is seen to move."""
+        step = 2 if self._slow else len(parts)
+        begun, told = time.monotonic(), 0
+        for end in range(step, len(parts) + 1, step):  # each PDU is two parts
+            if (early := self._send(parts[end - step : end])) is not None:
+                return early
+            progress(size * end // len(parts) - told)
+            told = size * end // len(parts)
+        self._slow = time.monotonic() - begun > _SLOW
+        return None
 
     def _send(self, parts: list[Buffer]) -> Answer | None:
         """Send; when the receiver has hung up, what it said before that: an answer, or the reason as Lost."""

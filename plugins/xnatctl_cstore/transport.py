@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -38,8 +39,8 @@ from xnatctl_cstore.trouble import Lost, NotAssociated
 #: Every answer is recorded by itself, so a batch is only what a worker takes at a time: small enough to share the work.
 _BATCH_FILES = 100
 _BATCH_BYTES = 64 * 2**20
-#: Bytes between two words on progress.
-_TELL = 1 << 20
+#: Seconds between two words on progress.
+_TELL = 0.1
 #: Instances in a row without an answer, each for the whole limit, after which the receiver counts as dead for a while.
 _SILENCES = 2
 #: How often one instance may be met by silence; some receivers (Orthanc) never answer to what they cannot read.
@@ -61,7 +62,7 @@ class CStoreTransport:
         self._lost: Lost | None = None
         self._silences: Counter[str] = Counter()
         self._delivered = False
-        self._untold = 0
+        self._untold, self._told = 0, 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -244,9 +245,10 @@ class CStoreTransport:
     def _tell(self, emit: Emit, count: int) -> None:
         """Add to what was sent, and say so from time to time; 0 says what is left."""
         self._untold += count
-        if self._untold >= _TELL or (not count and self._untold):
+        now = time.monotonic()
+        if self._untold and (now >= self._told + _TELL or not count):
             emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": self._untold}))
-            self._untold = 0
+            self._untold, self._told = 0, now
 
 
 def _unsent(items: Sequence[UploadItem], failure: FailureClass, reason: str) -> list[ItemOutcome]:

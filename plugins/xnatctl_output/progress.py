@@ -29,7 +29,8 @@ class Progress:
             before = self._state.tally.done_files
             self._state.take(event)
             if self._state.tally.done_files > before:
-                self._longest = {reason: wait for reason, wait in self._longest.items() if not wait}  # it was overcome
+                if self._longest:
+                    self._longest = {reason: wait for reason, wait in self._longest.items() if not wait}  # overcome
                 self._outlet.passed(self._state)
             elif event.kind is EventKind.RETRY:
                 self._retry(event)

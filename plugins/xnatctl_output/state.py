@@ -48,13 +48,13 @@ class State:
 
     def take(self, event: Event) -> None:
         """One event."""
-        if event.kind is EventKind.RUN_STARTED:
+        if event.kind in _BATCHES:
+            self._batch(event)
+        elif event.kind is EventKind.RUN_STARTED:
             self.tally = Tally(number(event, "files"), number(event, "bytes"))
             self._rest()
         elif event.kind is EventKind.STAGE_STARTED:
             self.tally.skip(number(event, "skipped"), number(event, "skipped_bytes"))
-        elif event.kind in _BATCHES:
-            self._batch(event)
         elif event.kind in _WORK:
             self._begin(one_line(event.message or str(event.data.get("state") or "")))
             self.looked_at = number(event, "files")

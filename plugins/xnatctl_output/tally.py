@@ -9,21 +9,13 @@ _DELIVERED = "accepted"
 
 
 class _Batch:
-    """One attempt at a batch: its size, what was sent of it, and what of that has its outcome. In bytes."""
+    """One attempt at a batch. In bytes: its size, what was sent of it, what of that has its outcome, what arrived."""
+
+    __slots__ = ("delivered", "done", "sent", "size", "under_way", "unsent")
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self.sent = 0
-        self.done = 0
-        self.delivered = 0
-
-    @property
-    def under_way(self) -> int:
-        return max(0, min(self.sent, self.size) - self.done)
-
-    @property
-    def unsent(self) -> int:
-        return max(0, self.size - max(self.sent, self.done))
+        self.size = self.unsent = size
+        self.sent = self.done = self.delivered = self.under_way = 0
 
 
 class Tally:
@@ -64,45 +56,42 @@ class Tally:
 
     def take(self, event: Event) -> None:
         """One event about a batch or a file of it."""
-        key = (event.data.get("resource"), event.data.get("batch"))
-        batch = self._batches.get(key)
-        if event.kind is EventKind.BATCH_STARTED:
-            self._replace(key, _Batch(number(event, "bytes")))
-        elif event.kind is EventKind.BYTES_SENT:
+        data, kind = event.data, event.kind
+        key = (data.get("resource"), data.get("batch"))
+        if kind is EventKind.BATCH_STARTED:
+            self._end(key)
+            batch = self._batches[key] = _Batch(number(event, "bytes"))
+            self._unsent += batch.size
+        elif kind is EventKind.BATCH_DONE:
+            self._end(key)
+        elif kind is EventKind.ITEM_DONE:
+            size, delivered = number(event, "bytes"), data.get("outcome") == _DELIVERED
+            if (item_of := self._batches.get(key)) is not None:
+                item_of.done += size
+                item_of.delivered += size if delivered else 0
+                self._count(item_of)
+            if delivered and not data.get("again"):
+                self.done_files += 1
+                self.done_bytes += size
+        else:
             self.speaks = True
             self.moved += number(event, "bytes")
-            self._add(batch, sent=number(event, "bytes"))
-        elif event.kind is EventKind.ITEM_DONE:
-            self._item(event, batch)
-        elif event.kind is EventKind.BATCH_DONE and batch is not None:
+            if (part_of := self._batches.get(key)) is not None:
+                part_of.sent += number(event, "bytes")
+                self._count(part_of)
+
+    def _count(self, batch: _Batch) -> None:
+        under_way = max(0, min(batch.sent, batch.size) - batch.done)
+        unsent = max(0, batch.size - max(batch.sent, batch.done))
+        self._under_way += under_way - batch.under_way
+        self._unsent += unsent - batch.unsent
+        batch.under_way, batch.unsent = under_way, unsent
+
+    def _end(self, key: tuple[object, object]) -> None:
+        if (batch := self._batches.pop(key, None)) is not None:
             self.moved += max(0, batch.delivered - batch.sent)
-            self._replace(key, None)
-
-    def _item(self, event: Event, batch: _Batch | None) -> None:
-        size, delivered = number(event, "bytes"), event.data.get("outcome") == _DELIVERED
-        self._add(batch, done=size, delivered=size if delivered else 0)
-        if delivered and not event.data.get("again"):
-            self.done_files += 1
-            self.done_bytes += size
-
-    def _add(self, batch: _Batch | None, *, sent: int = 0, done: int = 0, delivered: int = 0) -> None:
-        if batch is None:
-            return
-        under_way, unsent = batch.under_way, batch.unsent
-        batch.sent += sent
-        batch.done += done
-        batch.delivered += delivered
-        self._under_way += batch.under_way - under_way
-        self._unsent += batch.unsent - unsent
-
-    def _replace(self, key: tuple[object, object], batch: _Batch | None) -> None:
-        old = self._batches.pop(key, None)
-        if old is not None:
-            self._under_way -= old.under_way
-            self._unsent -= old.unsent
-        if batch is not None:
-            self._batches[key] = batch
-            self._unsent += batch.unsent
+            self._under_way -= batch.under_way
+            self._unsent -= batch.unsent
 
 
 def number(event: Event, key: str) -> int:

@@ -83,7 +83,7 @@ class SessionImporter:
         except XnatctlError as error:
             return BatchResult(outcomes=failed_outcomes(items, error, classify_import), bytes_sent=sent.bytes)
         finally:
-            sent.say()
+            sent.end()
         return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)
 
     def _read(self, items: Sequence[UploadItem], texts: Sequence[str]) -> tuple[ItemOutcome, ...]:

@@ -13,6 +13,8 @@ from xnatctl.model.plan import UploadItem
 
 #: Seconds between two words on the bytes of one request: pieces are many, and nobody looks more often.
 _SAY = 0.1
+#: Nothing is said of a body that is smaller and quicker than that: its outcome comes next (bytes).
+_SMALL = 1 << 20
 
 
 class Counted:
@@ -32,12 +34,17 @@ class Counted:
 
     def __call__(self, increment: int) -> None:
         self.bytes += increment
-        if (now := time.monotonic()) >= self._next or not increment or self.bytes >= self._length:
+        if (now := time.monotonic()) >= self._next or not increment or self.bytes >= self._length > _SMALL:
             self._next = now + _SAY
             self.say()
 
+    def end(self) -> None:
+        """Say what has not been said of a body of which something was."""
+        if self._said:
+            self.say()
+
     def say(self) -> None:
-        """Say what has not been said; also at the end."""
+        """Say what has not been said."""
         reached = min(self._size, self._size * self.bytes // self._length)
         if reached > self._said:
             self._emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": reached - self._said}))

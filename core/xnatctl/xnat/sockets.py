@@ -19,6 +19,9 @@ from typing import Any
 #: A peer that vanished without a word is found by the kernel after about two minutes of silence, though an answer may
 #: take hours: idle seconds, seconds between probes, probes.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+#: What the system takes of a body before it can send it (bytes). It would take megabytes for each connection, so that
+#: nobody could tell a slow link from a fast one.
+_UNSENT = 1 << 18
 _READ_SIZE = 65536
 #: More than this before a status line is no HTTP.
 _LONGEST_HEAD = 65536
@@ -177,7 +180,7 @@ class Sockets:
             exchange.check()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _KEEPALIVE:
+            for name, value in (*_KEEPALIVE, ("TCP_NOTSENT_LOWAT", _UNSENT)):
                 if hasattr(socket, name):
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
             sock.setblocking(False)

@@ -12,7 +12,7 @@ from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.retry import Pause, RetryPolicy
 from xnatctl.errors import ConnectionFailed, Interrupted, PluginUnavailable, TransportError
-from xnatctl.model.events import EventKind
+from xnatctl.model.events import Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch
 from xnatctl.model.refs import Destination
@@ -313,3 +313,21 @@ def test_events_come_in_the_main_thread_and_count_every_item(engine, scripted, a
     run(*engine(scripted(accept), events=events), make_items(30))
     assert threads == {threading.main_thread()}
     assert sum(event.kind is EventKind.ITEM_DONE for event in events) == 30
+
+
+def test_bytes_belong_to_the_batch_that_is_sent_whatever_a_transport_says(engine, scripted, accept, make_items):
+    events = []
+    transport = scripted(accept)
+    send = transport.send
+
+    def telling(batch, emit):
+        emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": 3, "batch": "another", "resource": "another"}))
+        return send(batch, emit)
+
+    transport.send = telling
+    run(*engine(transport, events=events), make_items(30))
+    told = {kind: [event.data for event in events if event.kind is kind] for kind in EventKind}
+    sent, started, done = (told[EventKind[name]] for name in ("BYTES_SENT", "BATCH_STARTED", "ITEM_DONE"))
+    assert sorted(entry["batch"] for entry in sent) == sorted(entry["batch"] for entry in started)
+    assert {entry["batch"] for entry in done} == {entry["batch"] for entry in started}
+    assert {entry["resource"] for entry in (*sent, *started, *done)} == {""}

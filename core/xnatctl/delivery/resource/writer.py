@@ -128,7 +128,7 @@ class CatalogWriter:
             self._claim(items, outcomes)
             return BatchResult(outcomes=outcomes, bytes_sent=sent.bytes)
         finally:
-            sent.say()
+            sent.end()
         self._claim(items, outcomes)
         return BatchResult(outcomes=outcomes, uris=(self.uri,), bytes_sent=sent.bytes)
 
