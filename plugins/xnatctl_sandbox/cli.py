@@ -95,9 +95,9 @@ def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None,
         if dicom_port is not None:
             raise PluginUnavailable(
                 "The sandbox's DICOM Receiver needs pynetdicom, which is not installed.",
-                hint='Install with: pip install "xnatctl[sandbox]", or leave --dicom-port out to have none.',
+                hint="Install with: pip install pynetdicom. Leave --dicom-port out to have no DICOM Receiver.",
             )
-        app.info('No DICOM Receiver: pynetdicom is not installed. Install with: pip install "xnatctl[sandbox]"')
+        app.info("No DICOM Receiver: pynetdicom is not installed. Install with: pip install pynetdicom")
         wanted: list[int | None] = [None]
     else:
         wanted = [_DICOM_PORT, 0] if dicom_port is None else [dicom_port]

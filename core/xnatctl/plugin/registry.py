@@ -126,7 +126,7 @@ class Registry:
             extra = spec.extra
             raise PluginUnavailable(
                 f"{what} needs {' and '.join(provided.missing)}, which {_are(provided.missing)} not installed.",
-                hint=f'Install with: pip install "xnatctl[{extra}]"' if extra else "Install what is missing.",
+                hint=f"Install with: pip install {' '.join(provided.missing)}" if extra else "Install what is missing.",
             )
         module, _, attribute = (target or spec.target).partition(":")
         printed = io.StringIO()

@@ -197,7 +197,7 @@ USAGE = {
     "--resource-label Phisio=A": "no folder to attach",
     "--misc-label 12": "digits alone",
     "--wait -1": "--wait",
-    "--wait nan": "number of seconds",
+    "--wait nan": "is not a number",
     "--mode resource": "does not end in a session",
     "--mode cstore": "does not end in a session",
 }

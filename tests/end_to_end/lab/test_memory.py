@@ -127,7 +127,7 @@ WEIGHED = [(mode, form) for mode in MODES for form in (TABLE, JSON)] if FULL els
     ("mode", "options"), WEIGHED, ids=lambda value: value if isinstance(value, str) else value[-1:]
 )
 def test_memory_is_flat_in_the_number_of_files(weigh: Any, many: Any, mode: str, options: tuple[str, ...]) -> None:
-    some_files, more_files = (20_000, 100_000) if FULL else (17_000, 34_000)
+    some_files, more_files = (20_000, 100_000) if FULL else (10_000, 20_000)
     some_folder, more_folder = many("some", some_files), many("more", more_files)
     some = weigh(some_folder, some_files, mode, *options)
     more = weigh(more_folder, more_files, mode, *options)
