@@ -6,8 +6,10 @@ See contract xnat-api 0.2.
 from __future__ import annotations
 
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -65,29 +67,37 @@ class Application:
         self._importing = Importing(sandbox, self._cache)
         self._control = Control(sandbox)
         self._at_work = threading.Condition()
-        self._in_flight = 0
+        self._connections: set[socket.socket] = set()  # of the requests at work
         self._ending = False
         self._data = Router(self._data_routes())
         self._xapi = Router(self._xapi_routes(), exact=True)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        connection = environ["werkzeug.socket"]
         with self._at_work:
             if self._ending:
-                faults.cut(environ["werkzeug.socket"], reset=True)
-                return []
-            self._in_flight += 1
+                faults.cut(connection, reset=True)
+                raise ConnectionAbortedError
+            self._connections.add(connection)
         try:
             return self._serve(environ, start_response)
         finally:
             with self._at_work:
-                self._in_flight -= 1
+                self._connections.discard(connection)
                 self._at_work.notify_all()
 
     def end(self) -> None:
-        """Let the requests at work finish, and cut those that still come on kept connections: the server is gone."""
+        """Let the requests at work finish, and cut those that still come on kept connections: the server is gone.
+
+        A client that has not sent all of its request by then is not waited for.
+        """
         with self._at_work:
             self._ending = True
-            self._at_work.wait_for(lambda: not self._in_flight, timeout=10)
+            if not self._at_work.wait_for(lambda: not self._connections, timeout=2):
+                for connection in self._connections:
+                    with suppress(OSError):
+                        connection.shutdown(socket.SHUT_RD)
+            self._at_work.wait_for(lambda: not self._connections, timeout=10)
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
@@ -101,10 +111,10 @@ class Application:
         except faults.Cut as cut:
             entry["status"] = -1
             faults.cut(environ["werkzeug.socket"], reset=cut.reset)
-            return []
+            raise ConnectionAbortedError from None  # werkzeug answers nothing, and says nothing
         except ClientDisconnected:
             entry["status"] = -1
-            return []
+            raise ConnectionAbortedError from None
         finally:
             request.close()  # the parts of a form
         entry["status"] = response.status_code

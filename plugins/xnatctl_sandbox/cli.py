@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import warnings
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.api import App, Column, Document, PluginUnavailable, UsageError, common_options, pass_app
-from xnatctl_sandbox.server import DicomPortTaken, Sandbox
+from xnatctl_sandbox.server import PortUnavailable, Sandbox
 
 if TYPE_CHECKING:
     from xnatctl_sandbox.state import Project, User
@@ -43,6 +44,7 @@ VERSIONS = ("1.7.7", "1.8.2", "1.8.3", "1.8.4", "1.8.11")
 def start(app: App, port: int, dicom_port: int | None, directory: str | None, version: str) -> None:
     """Prints where it is and who may log in, then serves."""
     stop = _stop_signal()
+    warnings.filterwarnings("ignore", module="pydicom")  # of what clients send
     with _sandbox(app, port, dicom_port, directory, version) as sandbox:
         schema = "xnatctl.sandbox/1"
         projects = sandbox.state.projects.values()
@@ -104,13 +106,15 @@ def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None,
     for number, choice in enumerate(wanted):
         try:
             return Sandbox(directory, port=port, dicom_port=choice, version=version)
-        except DicomPortTaken as error:
-            if number + 1 < len(wanted):
+        except PortUnavailable as error:
+            if error.dicom and number + 1 < len(wanted):
                 continue
-            raise UsageError(f"{error}.", hint="Choose another with --dicom-port; 0 takes any free one.") from error
-        except (OSError, SystemExit, ValueError) as error:
+            option = "--dicom-port" if error.dicom else "--port"
+            raise UsageError(f"{error} Choose another with {option}; 0 takes any free one.") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise UsageError(
-                f"The sandbox cannot start on port {port}: {error}.", hint="Choose another with --port."
+                f"The sandbox cannot use the directory {directory}: {reason}.", hint="Choose another with --dir."
             ) from error
     raise AssertionError("one choice is always tried")
 

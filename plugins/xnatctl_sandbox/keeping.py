@@ -59,13 +59,21 @@ def _plain(value: Any) -> Any:
 
 
 def load(state: State) -> bool:
-    """Read what `save` wrote; False when there is nothing. Raises ValueError for another version's file."""
+    """Read what `save` wrote; False when there is nothing. Raises ValueError for a damaged file."""
     path = state.directory / _FILE
     if not path.is_file():
         return False
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if document.get("schema") != _SCHEMA:
-        raise ValueError(f"{path} was written by another version of the sandbox; use an empty directory.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] != _SCHEMA:
+            raise ValueError(document["schema"])
+        _fill(state, document)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{_FILE} is damaged, or another version of the sandbox wrote it") from error
+    return True
+
+
+def _fill(state: State, document: dict[str, Any]) -> None:
     state.counters.update(document["counters"])
     state.users.update({entry["login"]: User(**entry) for entry in document["users"]})
     state.tokens.update({entry["alias"]: AliasToken(**entry) for entry in document["tokens"]})
@@ -86,7 +94,6 @@ def load(state: State) -> bool:
     state.scps.extend(_scp(entry) for entry in document.get("scps", []))
     state.routing = Expressions(**document.get("routing", {}))
     state.series_filter = tuple(document.get("series_filter", []))
-    return True
 
 
 def _received(fields: Mapping[str, Any]) -> Received:

@@ -11,13 +11,15 @@ import struct
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, build_context, evt, register_uid
+from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
@@ -68,6 +70,7 @@ class DicomScp:
 
     def __init__(self, sandbox: Sandbox, port: int) -> None:
         self._sandbox = sandbox
+        self._opened: WeakSet[Any] = WeakSet()
         self._live: WeakKeyDictionary[Any, _Live] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -79,6 +82,7 @@ class DicomScp:
         self._ae.implementation_version_name = _IMPLEMENTATION[1]
         self._ae.add_supported_context(VERIFICATION)  # replaced for each association by what it asks for
         handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._open),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_C_ECHO, self._echo),
@@ -95,12 +99,36 @@ class DicomScp:
         """Abort what is open and close the port."""
         self._stopping.set()
         with self._lock:
-            threads = list(self._live)
+            threads = list(self._opened)
+        for thread in threads:
+            if not thread.is_established:  # pynetdicom would wait for ever for the rest of a request
+                with suppress(AttributeError):  # it has just been closed
+                    faults.cut(thread.dul.socket.socket, reset=False)
+                thread.dul.to_user_queue.put(None)  # the request has not come in time
+                thread.join(10)
         self._ae.shutdown()
         for thread in threads:
             thread.join(10)
 
     # associations, contract section 5.2
+
+    def _open(self, event: Any) -> None:
+        """Go on where pynetdicom's thread would end with a traceback."""
+        assoc = event.assoc
+        with self._lock:
+            self._opened.add(assoc)
+        act = assoc.dul.state_machine.do_action
+
+        def guarded(event: str) -> None:
+            try:
+                act(event)
+            except InvalidEventError:  # an answer to a connection that has ended meanwhile
+                assoc.dul._kill_thread = True  # noqa: SLF001 - pynetdicom waits for ever for a thread that goes on
+            except Exception:  # noqa: BLE001 - a message that cannot be taken apart
+                if event != "Evt19":
+                    assoc.dul.event_queue.put("Evt19")  # an invalid PDU: A-ABORT (PS3.8, 9.2.3)
+
+        assoc.dul.state_machine.do_action = guarded
 
     def _requested(self, event: Any) -> None:
         assoc, request = event.assoc, event.assoc.requestor.primitive

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import select
 import shutil
+import socket
+import sys
 import tempfile
 import threading
 import time
@@ -13,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
@@ -42,29 +46,34 @@ class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def run_wsgi(self) -> None:
-        try:
-            super().run_wsgi()
-        except (OSError, ValueError):
-            self.close_connection = True  # the connection was cut on purpose
-
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
         """Nothing."""
 
-    def make_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().make_environ()
-        environ["werkzeug.socket"] = self.connection
-        return environ
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing."""
 
-    def handle(self) -> None:
+    def run_wsgi(self) -> None:
         try:
-            super().handle()
-        except OSError:
-            return  # the other side hung up, or a fault cut the connection
+            urlsplit(self.path)
+        except ValueError:
+            self.send_error(400)
+            return
+        super().run_wsgi()
+
+    def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
+        """The other side hung up, or a fault cut the connection."""
+        self.close_connection = True
 
 
-class DicomPortTaken(OSError):
-    """The DICOM Receiver found no place to listen."""
+class PortUnavailable(OSError):
+    """A port that another program uses, or that this user may not use; `dicom` tells the DICOM Receiver's."""
+
+    def __init__(self, port: int, error: OSError, *, dicom: bool) -> None:
+        reason = (
+            "is used by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        )
+        super().__init__(f"Port {port} {reason}.")
+        self.dicom = dicom
 
 
 class _Server(ThreadedWSGIServer):
@@ -75,7 +84,13 @@ class _Server(ThreadedWSGIServer):
     def __init__(self, port: int, application: Application) -> None:
         self._lock = threading.Lock()
         self.connections = 0
-        super().__init__("127.0.0.1", port, application, _Quiet)
+        # werkzeug prints what is wrong with a port, and exits. It duplicates the socket that it is given.
+        try:
+            listening = socket.create_server(("127.0.0.1", port), backlog=self.request_queue_size)
+        except OSError as error:
+            raise PortUnavailable(port, error, dicom=False) from error
+        with listening:
+            super().__init__("127.0.0.1", port, application, _Quiet, fd=listening.fileno())
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -88,6 +103,11 @@ class _Server(ThreadedWSGIServer):
         except BaseException:
             self._count(-1)
             raise
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is no error of ours."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         try:
@@ -162,7 +182,7 @@ class Sandbox:
         try:
             return DicomScp(self, port)
         except OSError as error:
-            raise DicomPortTaken(f"The DICOM Receiver cannot listen on port {port}: {error.strerror}") from error
+            raise PortUnavailable(port, error, dicom=True) from error
 
     def _furnish(self) -> None:
         """The users and projects that a new sandbox has."""

@@ -75,12 +75,20 @@ def test_what_each_user_may_do_is_told(start):
     assert rights["bob"] == "may read DEMO"
 
 
-def test_a_port_that_is_taken_is_named(xnatctl):
+@pytest.mark.parametrize("option", ["--port", "--dicom-port"])
+def test_a_port_that_is_taken_is_named_in_one_line(xnatctl, option):
     with occupied() as port:
-        done = xnatctl("sandbox", "start", "--port", "0", "--dicom-port", str(port))
+        done = xnatctl("sandbox", "start", "--port", "0", "--dicom-port", "0", option, str(port))
     assert done.code == 2
-    assert f"port {port}" in done.err
-    assert "--dicom-port" in done.err
+    assert done.err == (
+        f"Error: Port {port} is used by another program. Choose another with {option}; 0 takes any free one.\n"
+    )
+
+
+def test_a_directory_that_cannot_be_used_is_named(xnatctl):
+    done = xnatctl("sandbox", "start", "--port", "0", "--dicom-port", "0", "--dir", "/proc/nowhere")
+    assert done.code == 2
+    assert "the directory /proc/nowhere" in done.err
 
 
 def test_without_the_option_a_taken_port_is_no_trouble(start):
