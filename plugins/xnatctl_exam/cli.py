@@ -35,9 +35,6 @@ from xnatctl_exam.choices import MISC, WAIT, Choices
 from xnatctl_exam.planner import TRANSPORT
 from xnatctl_exam.plugin import COMMAND
 
-#: What the server gets to archive what it has just received, however short `--wait` is, in seconds.
-_LEAST_SETTLING = 10.0
-
 _HELP = """Upload a scanner export: its images as one session, everything else as resources of that session.
 
 EXAM_ROOT is a directory. What is DICOM is decided by content, at any depth. The images become the session, exactly as
@@ -235,8 +232,7 @@ def upload_exam(
     )
     options = {} if attach_only else transport_options(app, transport, given)
     request = replace(request, options=choices.beside(options))
-    settling = max(wait, _LEAST_SETTLING)
-    run_upload(app, Upload(request=request, dry_run=dry_run, wait=settling, resume=resume, lock_wait=lock_wait))
+    run_upload(app, Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait))
 
 
 def _refuse(flag: str, others: Mapping[str, Any]) -> None:

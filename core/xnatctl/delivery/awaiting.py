@@ -119,14 +119,19 @@ class AwaitLeg:
         if course.staged is not None:
             self._rows.add(course.staged)
         polls = Clockwork(pause=course.pause, limit=self._seconds).polls()
-        said, settled = "", 0
+        said, settled, unknown = "", 0, 0
         while True:
             look = self._look()
             if not look.waiting and look.session is not None and self._is_ours(look.session):
                 self._awaited.forget_archive_command()
                 return look.session
             # A row that left the prearchive, or another study in its place: neither changes by waiting.
+            known = look.session is not None or bool(self._rows)
             final = not look.waiting and (look.session is not None or (look.visible and bool(self._rows)))
+            unknown = unknown + 1 if self._images is None and look.visible and not look.waiting and not known else 0
+            if unknown >= _LOOKS:
+                self._awaited.refuse_elsewhere(self._rows)
+                raise self._not_archived(look)
             settled = settled + 1 if final else 0
             if settled >= _LOOKS:
                 return self._elsewhere(look)
@@ -244,7 +249,7 @@ class AwaitLeg:
             course.report.state, course.report.uri = PlaceState.PREARCHIVE, ref.path
             subject = destination.subject or look.row.subject
             self._awaited.next(archive_command(ref, subject, destination.session))
-        waited = f" after {self._seconds:.0f} s" if self._seconds else ""
+        waited = f" after {self._seconds:.0f} s" if self._seconds and look.waiting else ""
         later = self._awaited.attach()
         self._awaited.next(later)
         return NotArchived(

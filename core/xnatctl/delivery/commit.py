@@ -216,10 +216,17 @@ def _archive_once(
     """The one call. Raises what is a refusal."""
     try:
         if how is Commit.APPEND:
-            prearchive.commit(client, ref)
+            prearchive.commit(client, ref, timeout=clockwork.call_timeout)
         else:
             policy = "delete" if how is Commit.REPLACE else None
-            archive.archive_row(client, ref, subject=target.subject, session=target.session, overwrite=policy)
+            archive.archive_row(
+                client,
+                ref,
+                subject=target.subject,
+                session=target.session,
+                overwrite=policy,
+                timeout=clockwork.call_timeout,
+            )
     except (ConnectionFailed, Throttled) as error:
         say_lost(tell, error)
         if isinstance(error, Throttled) and error.retry_after is not None:

@@ -23,6 +23,8 @@ from xnatctl.xnat.replies import tidy
 
 #: Seconds between looks at a row, growing to the second figure.
 _POLL = (0.2, 5.0)
+#: What a call gets in any case to reach the server, in seconds.
+_LEAST_CALL = 2.0
 #: How long a session may take to settle, in seconds; the server's own limit for one archiving is 600 (6.4).
 WAIT = 1800.0
 
@@ -33,6 +35,11 @@ class Clockwork:
 
     pause: Pause
     limit: float = WAIT
+
+    @property
+    def call_timeout(self) -> float:
+        """How long a call may take that the server answers when it is done; cut short, it goes on there."""
+        return max(self.limit, _LEAST_CALL)
 
     def polls(self) -> Callable[[], bool]:
         """A function that waits before the next look; False when the limit is reached. Raises Interrupted."""
@@ -64,7 +71,7 @@ def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Em
     Raises NotArchived when it does not.
     """
     emit(Event(kind=EventKind.SETTLING, message="the server is reading the session", data={"state": "building"}))
-    _ask_to_build(client, ref, emit)
+    _ask_to_build(client, ref, clockwork, emit)
     polls = clockwork.polls()
     while True:
         row = prearchive.get_row(client, ref)
@@ -78,13 +85,13 @@ def build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Em
             raise not_archived(client, ref, f"the session is still {row.status} after {clockwork.limit:.0f} s")
         if row.status == "RECEIVING":
             # The call did not arrive, or a file did in the instant before the build (4.4).
-            _ask_to_build(client, ref, silent)
+            _ask_to_build(client, ref, clockwork, silent)
 
 
-def _ask_to_build(client: XnatClient, ref: PrearchiveRef, emit: Emit) -> None:
+def _ask_to_build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, emit: Emit) -> None:
     """Ask once; whatever became of it, the row tells. Raises what is a refusal."""
     try:
-        prearchive.build(client, ref)
+        prearchive.build(client, ref, timeout=clockwork.call_timeout)
     except (ConnectionFailed, NotFound, ServerError) as error:
         # 409: "session document locked", somebody builds it at this moment. 404: somebody took it away.
         if isinstance(error, ServerError) and error.status < 500 and error.status not in (409, 429):
@@ -101,7 +108,7 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, clockwork: Clockwor
     emit(Event(kind=EventKind.SETTLING, message="the server is archiving the session", data={"state": "archiving"}))
     project, study, session = target.project, target.study, target.session
     polls = clockwork.polls()
-    asked = _trigger(client, target, emit)
+    asked = _trigger(client, target, clockwork, emit)
     row = direct_archive.get(client, project, study, session)
     while row is not None:
         if row.get("status") == "ERROR":
@@ -117,7 +124,7 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, clockwork: Clockwor
             )
         row = direct_archive.get(client, project, study, session)
         if not asked and row is not None and row.get("status") == "RECEIVING":
-            asked = _trigger(client, target, silent)  # its status shows that the call did not arrive
+            asked = _trigger(client, target, clockwork, silent)  # its status shows that the call did not arrive
     # 404 means finished, moved to the prearchive, or never there (5): the session itself decides.
     stranger = ""
     for _ in range(4):
@@ -138,10 +145,10 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, clockwork: Clockwor
     )
 
 
-def _trigger(client: XnatClient, target: ArchiveTarget, emit: Emit) -> bool:
+def _trigger(client: XnatClient, target: ArchiveTarget, clockwork: Clockwork, emit: Emit) -> bool:
     """Ask for the archiving; False when that may not have arrived, or a file lock said "still receiving"."""
     try:
-        direct_archive.trigger(client, target.project, target.study, target.session)
+        direct_archive.trigger(client, target.project, target.study, target.session, timeout=clockwork.call_timeout)
     except (ConnectionFailed, ServerError) as error:
         say_lost(emit, error)
         return False

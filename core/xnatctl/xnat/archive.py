@@ -9,7 +9,15 @@ from xnatctl.xnat.replies import error_for
 _PATH = "/data/services/archive"
 
 
-def archive_row(client: XnatClient, ref: PrearchiveRef, *, subject: str, session: str, overwrite: str | None) -> str:
+def archive_row(
+    client: XnatClient,
+    ref: PrearchiveRef,
+    *,
+    subject: str,
+    session: str,
+    overwrite: str | None,
+    timeout: float | None = None,
+) -> str:
     """Archive one row under the given labels; returns the archive URI as the server writes it.
 
     With one source a merge is always attempted, and `overwrite` (`append` and `delete` alike) replaces equal files. No
@@ -20,7 +28,7 @@ def archive_row(client: XnatClient, ref: PrearchiveRef, *, subject: str, session
     form = [("src", ref.path), ("subject", subject), ("session", session), ("auto-archive", "false")]
     if overwrite is not None:
         form.append(("overwrite", overwrite))
-    reply = client.request("POST", _PATH, form=form, expect=(301, 303))
+    reply = client.request("POST", _PATH, form=form, expect=(301, 303), timeout=timeout)
     target = reply.text.strip() or reply.headers.get("location", "")
     if reply.status != 200 and "/archive/" not in target:
         raise error_for(reply, client.server, "POST", _PATH)  # to a login page, say

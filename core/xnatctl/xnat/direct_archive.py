@@ -20,10 +20,10 @@ def get(client: XnatClient, project: str, study_uid: str, label: str) -> dict[st
     return document if isinstance(document, dict) else {}
 
 
-def trigger(client: XnatClient, project: str, study_uid: str, label: str) -> bool:
+def trigger(client: XnatClient, project: str, study_uid: str, label: str, *, timeout: float | None = None) -> bool:
     """Build and archive it now, since 1.8.4; False when there is none (any more)."""
     try:
-        client.request("POST", url_path(_ROOT, project, study_uid, label))
+        client.request("POST", url_path(_ROOT, project, study_uid, label), timeout=timeout)
     except NotFound:
         return False
     return True

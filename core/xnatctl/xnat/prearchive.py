@@ -87,17 +87,18 @@ def get_row(client: XnatClient, ref: PrearchiveRef) -> PrearchiveRow | None:
     return next((_row(cells) for cells in client.table(_path(ref), keep=is_it)), None)
 
 
-def build(client: XnatClient, ref: PrearchiveRef) -> None:
+def build(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = None) -> None:
     """Have the server read the session; the row becomes READY (6.3). Raises ServerError 409 while it is locked."""
-    client.request("POST", _path(ref), form={"action": "build"})
+    client.request("POST", _path(ref), form={"action": "build"}, timeout=timeout)
 
 
-def commit(client: XnatClient, ref: PrearchiveRef) -> str | None:
+def commit(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = None) -> str | None:
     """Archive by strict append (4.6): what is there already is refused.
 
     Returns the archive URI, None when the session stayed in the prearchive.
     """
-    reply = client.request("POST", _path(ref), form={"action": "commit", "AA": "true"}, expect=(301, 303))
+    form = {"action": "commit", "AA": "true"}
+    reply = client.request("POST", _path(ref), form=form, expect=(301, 303), timeout=timeout)
     target = reply.text.strip() or reply.headers.get("location", "")
     if "/archive/" in target and "/prearchive/" not in target:
         return target
