@@ -7,14 +7,10 @@ no label is made one, and the plan says so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xnatctl.api import Exclusion, Refused, UploadItem, UsageError, clean_label, is_clean_label
-
-#: `str.isdigit` knows digits that no key is made of.
-_KEY = re.compile(r"[0-9]+\Z")
+from xnatctl.api import Exclusion, Refused, UploadItem, UsageError, clean_resource_label, resource_label_problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,27 +28,11 @@ class Group:
     unreadable: tuple[Exclusion, ...] = ()
 
 
-def is_legal(label: str) -> bool:
-    """True when XNAT keeps the label and takes it for one."""
-    return is_clean_label(label) and _KEY.match(label) is None
-
-
-def legal(name: str) -> str:
-    """The nearest legal label: other characters become `_`, and `_` stands before digits alone."""
-    cleaned = clean_label(name)
-    return f"_{cleaned}" if _KEY.match(cleaned) else cleaned
-
-
 def check_label(label: str, flag: str) -> None:
     """Raise UsageError for a label that a person chose and XNAT would not keep."""
-    if not is_legal(label):
-        why = (
-            "takes a label of digits alone for an ID"
-            if _KEY.match(label)
-            else "allows only letters, digits, _ and - in labels"
-        )
-        hint = f"Use {legal(label)}." if label else None
-        raise UsageError(f"{flag} {label!r} cannot be the label of a resource: XNAT {why}.", hint=hint)
+    if (problem := resource_label_problem(label)) is not None:
+        hint = f"Use {clean_resource_label(label)}." if label else None
+        raise UsageError(f"{flag} {label!r} cannot be the label of a resource: {problem}.", hint=hint)
 
 
 def name_folders(
@@ -73,14 +53,9 @@ def name_folders(
             )
     groups, notes = [], []
     for folder, items in folders.items():
-        label = chosen.get(folder) or legal(folder)
+        label = chosen.get(folder) or clean_resource_label(folder)
         if folder not in chosen and label != folder:
-            why = (
-                "takes a label of digits alone for an ID"
-                if _KEY.match(folder)
-                else "allows only letters, digits, _ and - in labels"
-            )
-            notes.append(f"Folder {folder} becomes resource {label}: XNAT {why}.")
+            notes.append(f"Folder {folder} becomes resource {label}: {resource_label_problem(folder)}.")
         asked = folder in chosen or label == folder
         bad = tuple(unreadable.get(folder, ()))
         groups.append(Group(label=label, origin=f"{folder}/", items=tuple(items), asked=asked, unreadable=bad))

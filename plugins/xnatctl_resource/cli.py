@@ -14,6 +14,7 @@ from xnatctl.api import (
     Document,
     Overwrite,
     Payload,
+    Refused,
     ResourceLevel,
     ResourceRef,
     TransportOptionsCommand,
@@ -42,10 +43,10 @@ it is made when it does not exist. With --project-level or --subject there is no
 Resources go around the project's anonymisation and pipelines: every byte is stored as it is. Send images with
 `session upload`, whole exams with `session upload-exam`.
 
-The files of a directory keep their names and folders. Hidden files that are not DICOM, and links to nothing, are left
-out and listed. Files that are there already are skipped when they are identical, and otherwise refused by name, or
-replaced with --overwrite. Exit code 0 means that every other file is there with the same size and, where the site keeps
-checksums, the same MD5.
+The files of a directory keep their names and folders. Hidden files that are not DICOM are left out without --hidden,
+links to nothing always; both are listed. Files that are there already are skipped when they are identical, and
+otherwise refused by name, or replaced with --overwrite. Exit code 0 means that every other file is there with the same
+size and, where the site keeps checksums, the same MD5.
 """
 
 
@@ -73,6 +74,8 @@ def _level(*, scan: str | None, project_level: bool, subject: str | None, projec
     return ResourceLevel.SCAN if scan is not None else ResourceLevel.SESSION
 
 
+#: Resources of a scan in which XNAT keeps what came through the import.
+_OF_IMAGES = frozenset({"dicom", "secondary"})
 _ON_SESSION = (ResourceLevel.SESSION, ResourceLevel.SCAN)
 
 _PLACE = [
@@ -106,6 +109,12 @@ def _place_options(function: Any) -> Any:
     is_flag=True,
     help="Attach packed files that cannot be looked into: you know they hold no DICOM.",
 )
+@click.option("--hidden", is_flag=True, help="Take hidden files along, such as .bidsignore.")
+@click.option(
+    "--image-resource",
+    is_flag=True,
+    help="With --scan: write to DICOM or secondary, where XNAT keeps the images of the scan.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in.")
 @journal_options
 @server_options
@@ -126,6 +135,8 @@ def resource_upload(
     verify: bool,
     follow_symlinks: bool,
     attach_unknown: bool,
+    hidden: bool,
+    image_resource: bool,
     dry_run: bool,
     resume: bool,
     lock_wait: float,
@@ -134,6 +145,13 @@ def resource_upload(
     """See `_UPLOAD`; options of transports arrive in `given`."""
     level = _level(scan=scan, project_level=project_level, subject=subject, project=project)
     session, label, path = _names(names, level)
+    if level is ResourceLevel.SCAN and label.casefold() in _OF_IMAGES and not image_resource:
+        raise Refused(
+            f"Resource {label} of a scan is where XNAT keeps its images; files that do not come through the import "
+            "bypass anonymisation and stand in its DICOM catalog.",
+            hint="Send images with session upload, or choose another label, such as NIFTI. If you mean this resource, "
+            "give --image-resource.",
+        )
     spec = app.registry.transport(mode).spec
     if spec.payload is not Payload.RESOURCE:
         raise UsageError(f"The transport {mode} carries {spec.payload} files, not those of a resource.")
@@ -149,6 +167,7 @@ def resource_upload(
         verify=verify,
         follow_symlinks=follow_symlinks,
         attach_unknown=attach_unknown,
+        hidden=hidden,
         resource=ResourceRef(
             label=label,
             level=level,

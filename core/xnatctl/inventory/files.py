@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xnatctl.inventory.absent import ICLOUD, fetch, pointer_command
 from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.elements import Read
-from xnatctl.inventory.names import why_hidden
+from xnatctl.inventory.names import HIDDEN, why_hidden
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.tree import Gatherer, Walk, status_of
 from xnatctl.model.packed import packed
@@ -44,18 +44,20 @@ class FileInventory:
         return sum(item.size for item in self.items)
 
 
-def scan_files(path: str, *, follow_symlinks: bool = False, prefix: str = "") -> FileInventory:
+def scan_files(path: str, *, follow_symlinks: bool = False, hidden: bool = False, prefix: str = "") -> FileInventory:
     """The files of a directory, at any depth, or one file.
 
-    Names are kept exactly, empty files are files. Hidden ones are left out unless one is DICOM or `path` itself. Links
-    out of the root are reported, or with `follow_symlinks` followed. `prefix` stands before the paths that people
-    read: the directory's place below the root of a larger upload. Raises NotFound, PermissionDenied.
+    Names are kept exactly, empty files are files. Hidden files are left out unless one is DICOM or `path` itself, or
+    `hidden` asks for those that no operating system leaves behind. Links out of the root are reported, or with
+    `follow_symlinks` followed. `prefix` stands before the paths that people read: the directory's place below the root
+    of a larger upload. Raises NotFound, PermissionDenied.
     """
     gatherer = _Files(f"{prefix}/" if prefix else "")
+    gatherer.takes = HIDDEN if hidden else None
     if stat.S_ISDIR(status_of(path).st_mode):
         Walk(path, gatherer, follow=follow_symlinks).run()
     else:
-        gatherer.takes_hidden = True
+        gatherer.takes_any = True
         gatherer.file(os.path.basename(path), os.path.abspath(path))
     return FileInventory(
         root=path,
@@ -70,10 +72,16 @@ def scan_files(path: str, *, follow_symlinks: bool = False, prefix: str = "") ->
     )
 
 
+#: Hidden files that macOS leaves in folders, which nobody means by hidden files.
+_OF_MACOS = (".DS_Store", "._")
+
+
 class _Files(Gatherer):
     """Every regular file is an item, unless its name is hidden and it is not DICOM."""
 
-    takes_hidden = False
+    takes_any = False
+    #: The reason for which a hidden file is not left out.
+    takes: str | None = None
 
     def __init__(self, prefix: str) -> None:
         super().__init__()
@@ -86,7 +94,9 @@ class _Files(Gatherer):
         shown = self._prefix + path
         dicom = is_dicom(read, status.st_size)
         head = b"" if dicom else read(512)
-        hidden = None if self.takes_hidden or dicom else why_hidden(path)
+        hidden = None if self.takes_any or dicom else why_hidden(path)
+        if hidden == self.takes and not os.path.basename(path).startswith(_OF_MACOS):
+            hidden = None
         command = pointer_command(head, status.st_size, path)
         if command is not None and (hidden is None or command == ICLOUD):  # which begins with a dot itself
             self.cannot_read(path, fetch(command, full))

@@ -180,6 +180,7 @@ class UploadRequest:
     exact: bool = False
     settles: bool = True
     follow_symlinks: bool = False
+    hidden: bool = False
     large_archive: bool = False
     attach_unknown: bool = False
     follow: Destination | None = None

@@ -28,9 +28,6 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and _UID.match(text) is not None
 
 
-#: Characters of a resource's label that the server escapes, refuses, or takes for the end of it (contract xnat-api
-#: 0.11, 2.4, 4.5).
-_LABEL_TABOO = re.compile(r"[\x00-\x1f\x7f\"'`<>&,;:/\\%#?*\[\]|]")
 #: What a URL can carry of a path inside a resource so that the server keeps it as it is (contract xnat-api 4.5).
 _PLAIN = re.compile(r"[A-Za-z0-9_.~ -]+(/[A-Za-z0-9_.~ -]+)*\Z")
 #: What a catalog, which is XML 1.0, cannot say: one such name would make it unreadable.
@@ -38,14 +35,19 @@ _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def resource_label_problem(label: str) -> str | None:
-    """Why a server would not keep this label of a new resource, as words for a message; None for a good one."""
-    if not label or label != label.strip() or label in (".", ".."):
-        return "a label neither begins nor ends with a space, and is not empty"
-    if label.isdigit():
-        return "XNAT takes digits alone for the number of a resource"
-    if match := _LABEL_TABOO.search(label):
-        return f"XNAT does not keep {match.group()!r} in a label"
-    return "it is not text" if _NOT_XML.search(label) else None
+    """Why a server would not keep this label of a new resource, as words for a message; None for a good one.
+
+    XNAT reads digits alone as the number of a resource (contract xnat-api 2.4, 4.5).
+    """
+    if label.isascii() and label.isdigit():
+        return "XNAT takes a label of digits alone for the number of a resource"
+    return None if is_clean_label(label) else "XNAT allows only letters, digits, _ and - in labels"
+
+
+def clean_resource_label(name: str) -> str:
+    """The nearest label that XNAT keeps of a resource: `_` for other characters, and before digits alone."""
+    cleaned = clean_label(name)
+    return f"_{cleaned}" if resource_label_problem(cleaned) else cleaned
 
 
 def file_name_problem(name: str) -> str | None:

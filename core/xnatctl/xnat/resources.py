@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, Refused, ServerError, TransportError
-from xnatctl.model.refs import ResourceRef, resource_label_problem
+from xnatctl.model.refs import ResourceRef, clean_resource_label, resource_label_problem
 from xnatctl.plugin.protocols import Body
 from xnatctl.xnat.client import XnatClient, url_path
 from xnatctl.xnat.listing import FileInfo, ResourceInfo, file_of, resource_of
@@ -199,7 +199,8 @@ def ensure_resource(
 def _refuse_label(client: XnatClient, home: ResourceHome, label: str) -> None:
     """Refuse a new label that the server would not keep, or would keep in the folder of another resource."""
     if (problem := resource_label_problem(label)) is not None:
-        raise Refused(f"No resource can be called {label!r}: {problem}.", hint="Choose another label.")
+        hint = f"Use the label {clean_resource_label(label)}." if label else "Name a label."
+        raise Refused(f"No resource can be called {label!r}: {problem}.", hint=hint)
     for other in resources(client, home):
         if other.label.casefold() == label.casefold() and other.label != label:
             raise Refused(

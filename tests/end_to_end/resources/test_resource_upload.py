@@ -188,7 +188,7 @@ def test_without_checksums_sizes_are_compared_and_content_is_not_taken_on_trust(
 #: Arguments, exit code, and what the message or its hint says.
 IMPOSSIBLE = [
     (("e", "123", "PATH", "-P", "DEMO"), 7, "digits alone"),
-    (("e", "a'b", "PATH", "-P", "DEMO"), 7, "does not keep"),
+    (("e", "a'b", "PATH", "-P", "DEMO"), 7, "allows only letters"),
     (("e", "R", "PATH"), 2, "add -P PROJECT"),
     (("nobody", "R", "PATH", "-P", "DEMO"), 2, "has no session nobody"),
     (("e", "R", "PATH", "-P", "NOWHERE"), 2, "no project NOWHERE"),

@@ -34,7 +34,7 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
     if request.resource is None:
         raise UsageError(f"{request.command} does not say which resource the files go to.")
     if inventory is None:
-        inventory = scan_files(request.path, follow_symlinks=request.follow_symlinks)
+        inventory = scan_files(request.path, follow_symlinks=request.follow_symlinks, hidden=request.hidden)
     holding, unknown = _packed_dicom(inventory, attach_unknown=request.attach_unknown)
     kept_back = {entry.path for entry in (*holding, *unknown)}
     stages = plan_resource_stages(
@@ -116,7 +116,7 @@ def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
     why = f" ({len(left_out)} left out, first {left_out[0]})" if left_out else ""
     raise NotFound(
         f"There is no file to send in {inventory.root}{why}.",
-        hint="Name a file, or a directory that holds files; hidden ones are left out.",
+        hint="Name a file, or a directory that holds files; hidden ones go with --hidden (resource upload).",
     )
 
 
