@@ -394,9 +394,9 @@ def test_a_sandbox_remembers_its_receivers(receiving, tmp_path):
 
 
 def test_two_sandboxes_cannot_share_a_port(receiving):
-    from xnatctl_sandbox.server import DicomPortTaken, Sandbox
+    from xnatctl_sandbox.server import PortUnavailable, Sandbox
 
-    with pytest.raises(DicomPortTaken, match=str(receiving.dicom_port)):
+    with pytest.raises(PortUnavailable, match=str(receiving.dicom_port)):
         Sandbox(dicom_port=receiving.dicom_port)
 
 
