@@ -13,16 +13,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from xnatctl.api import FailureClass, Reader
-from xnatctl_cstore import dimse, negotiation, statuses
+from xnatctl_cstore import dimse, negotiation, statuses, stranger
 from xnatctl_cstore.contexts import Pair
 from xnatctl_cstore.dataset import read_fully
 from xnatctl_cstore.dimse import Answer
-from xnatctl_cstore.receiver import Receiver
+from xnatctl_cstore.receiver import Receiver, Tls
 from xnatctl_cstore.stream import STALL, Buffer, Stream, connect, other_port
 from xnatctl_cstore.trouble import Lost, NotAssociated
 
 #: Seconds for the answer to an association request, and for that to a release.
 _ASSOCIATE = 30.0
+#: Seconds without an answer after which it is found out whether this is a DICOM receiver at all.
+_SUSPICIOUS = 2.0
 _RELEASE = 5.0
 #: Seconds without use after which the receiver may have ended it (XNAT: 60; contract xnat-api 5.2).
 _REST = 0.25
@@ -63,15 +65,22 @@ class Association:
 
     @classmethod
     def open(
-        cls, receiver: Receiver, pairs: Sequence[Pair], opened: Callable[[Stream], None] | None = None
+        cls,
+        receiver: Receiver,
+        pairs: Sequence[Pair],
+        opened: Callable[[Stream], None] | None = None,
+        *,
+        first: bool = False,
     ) -> Association:
-        """Connect and agree on contexts. `opened` hears of the stream, which it may cut. Raises NotAssociated."""
+        """Connect and agree on contexts. `opened` hears of the stream, which it may cut.
+
+        With `first`, what does not answer as a receiver would is asked what it is. Raises NotAssociated.
+        """
         stream = connect(receiver)
         try:
             if opened is not None:
                 opened(stream)
-            stream.limit(_ASSOCIATE)
-            terms = _agree(receiver, stream, pairs)
+            terms = _agree(receiver, stream, pairs, first=first)
             stream.limit(receiver.answer_timeout)
         except BaseException:
             stream.close()
@@ -260,28 +269,37 @@ class Association:
         self._stream.close()
 
 
-def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair]) -> negotiation.Terms:
+def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: bool) -> negotiation.Terms:
     """Ask for an association. Raises NotAssociated."""
     try:
+        stream.limit(_SUSPICIOUS if first else _ASSOCIATE)
         stream.send([negotiation.request(receiver, pairs)])
-        header = stream.read(6)
+        try:
+            header = stream.read(6)
+        except TimeoutError:
+            if not first:
+                raise
+            _refuse_stranger(receiver, stranger.identify(receiver))
+            stream.limit(_ASSOCIATE)
+            header = stream.read(6)
         kind, length = _PDU.unpack(header)
         if kind not in (_AC, _RJ, _ABORT) or length > negotiation.LONGEST:
-            raise _stranger(receiver, header)
+            _refuse_stranger(receiver, stranger.of_bytes(header) or "no DICOM")
         pdu = header + stream.read(length)
     except TimeoutError:
         raise NotAssociated(
-            f"{receiver.place} takes the connection, but does not answer an association request for "
+            f"{receiver.place} accepts the connection, but does not answer an association request for "
             f"{_ASSOCIATE:.0f} s.",
             FailureClass.CROWDED,
-            hint="It may serve one association at a time and be busy, or be something else than a DICOM receiver. "
-            f"{other_port(receiver.port)}.",
+            hint=f"It may serve one association at a time and be busy, or be no DICOM receiver. {other_port(receiver)}",
         ) from None
     except (OSError, EOFError):
+        if first:
+            _refuse_stranger(receiver, stranger.identify(receiver))
         raise NotAssociated(
             f"{receiver.place} closes the connection instead of answering an association request.",
             FailureClass.UNREACHABLE,
-            hint=f"It may let in known addresses only, or want --tls. {other_port(receiver.port)}.",
+            hint=f"It may accept known addresses only, or be no DICOM receiver. {other_port(receiver)}",
         ) from None
     if kind == _RJ:
         raise negotiation.rejected(pdu, receiver)
@@ -289,19 +307,22 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair]) -> negotia
         raise NotAssociated(
             f"The receiver at {receiver.place} aborts the association request{_by_whom(pdu[6:])}.",
             FailureClass.UNREACHABLE,
-            hint="Check --called-aet and --calling-aet with its administrator, whose log has the reason.",
+            hint=negotiation.at_fault(receiver),
         )
     return negotiation.accepted(pdu, pairs, receiver)
 
 
-def _stranger(receiver: Receiver, header: bytes) -> NotAssociated:
-    who = "TLS" if header[:2] == b"\x15\x03" else "HTTP" if header[:4] in (b"HTTP", b"<htm", b"<!DO") else ""
-    hint = "Use --tls." if who == "TLS" else f"{other_port(receiver.port)}."
-    return NotAssociated(
-        f"What answers at {receiver.place} does not speak DICOM{f' but {who}' if who else ''}.",
-        FailureClass.ASSOCIATION,
-        hint=hint,
-    )
+def _refuse_stranger(receiver: Receiver, what: str) -> None:
+    """Raise NotAssociated for what is no DICOM receiver; nothing when `what` is empty."""
+    if not what:
+        return
+    message, hint = f"{receiver.place} is not a DICOM receiver: its answer is not DICOM.", other_port(receiver)
+    if what in ("HTTP", "HTTPS"):
+        message = f"{receiver.place} is a web server ({what}), not a DICOM receiver."
+    elif what == "TLS":
+        message = f"{receiver.place} expects TLS."
+        hint = f"Add --tls: {receiver.echo(tls=Tls())}"
+    raise NotAssociated(message, FailureClass.ASSOCIATION, hint=hint)
 
 
 def _by_whom(body: bytes) -> str:

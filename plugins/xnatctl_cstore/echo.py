@@ -67,7 +67,7 @@ def ask(receiver: Receiver, items: Sequence[UploadItem] = ()) -> Reply:
 
 
 def _echo(receiver: Receiver, pairs: Sequence[Pair], contexts: dict[Pair, int]) -> Reply:
-    association = Association.open(receiver, [_VERIFICATION, *pairs])
+    association = Association.open(receiver, [_VERIFICATION, *pairs], first=True)
     try:
         terms = association.terms
         reply = Reply(

@@ -9,7 +9,6 @@ import xnatctl
 from xnatctl.api import FailureClass
 from xnatctl_cstore.contexts import Pair
 from xnatctl_cstore.receiver import Receiver
-from xnatctl_cstore.stream import other_port
 from xnatctl_cstore.trouble import NotAssociated
 
 #: Who we are, in negotiations.
@@ -96,9 +95,9 @@ def accepted(pdu_bytes: bytes, pairs: Sequence[Pair], receiver: Receiver) -> Ter
             raise ValueError("no presentation context")
     except Exception as error:
         raise NotAssociated(
-            f"{receiver.place} accepts the association in a form that makes no sense ({type(error).__name__}).",
+            f"{receiver.place} accepts the association with an answer that cannot be read ({type(error).__name__}).",
             FailureClass.ASSOCIATION,
-            hint="Tell the receiver's administrator; xnatctl session upload-dicom --echo shows what it is.",
+            hint="This is a fault of the receiver: tell its administrator.",
         ) from error
     ids: dict[Pair, int] = {}
     refused: dict[Pair, int] = {}
@@ -124,9 +123,9 @@ def _fragment(longest: int, receiver: Receiver) -> int:
     """Bytes of a fragment: even, because some receivers take no other, and six less than the PDU (PS3.8 9.3.5)."""
     if 0 < longest < _SHORTEST:
         raise NotAssociated(
-            f"{receiver.place} takes PDUs of {longest} bytes at most, which is too short for anything.",
+            f"{receiver.place} accepts PDUs of at most {longest} bytes, which is too short for any message.",
             FailureClass.ASSOCIATION,
-            hint="Tell the receiver's administrator.",
+            hint="Ask its administrator to set a longer PDU, such as 16384 bytes.",
         )
     return (min(longest or _OURS, _OURS) - 6) & ~1
 
@@ -134,9 +133,17 @@ def _fragment(longest: int, receiver: Receiver) -> int:
 def refusal(result: int) -> str:
     """Why a context was refused, said of the receiver."""
     return {
-        _NO_CLASS: "it does not take such objects at all",
-        _NO_SYNTAX: "it does not take them in this transfer syntax, and nothing is converted",
-    }.get(result, "it gave no reason")
+        _NO_CLASS: "it does not accept this SOP class",
+        _NO_SYNTAX: "it does not accept this transfer syntax, and xnatctl converts nothing",
+    }.get(result, "it gives no reason")
+
+
+def at_fault(receiver: Receiver) -> str:
+    """What to look at when a receiver gives no reason."""
+    return (
+        f"Its log has the reason: ask its administrator, and check that it is called {receiver.called} and accepts the "
+        f"caller {receiver.calling} (--called-aet, --calling-aet)."
+    )
 
 
 def rejected(pdu_bytes: bytes, receiver: Receiver) -> NotAssociated:
@@ -151,29 +158,31 @@ def rejected(pdu_bytes: bytes, receiver: Receiver) -> NotAssociated:
         reason = "no reason that can be read"
     source, diagnostic, transient = pdu.source, pdu.reason_diagnostic, pdu.result == 2
     if (source, diagnostic) == (1, 7):
+        usual = f" An XNAT's is often XNAT; try: {receiver.echo(called='XNAT')}" if receiver.called != "XNAT" else ""
         return NotAssociated(
             f"The receiver at {receiver.place} rejects the association: it has no AE title {receiver.called}.",
             FailureClass.ASSOCIATION,
-            hint="--called-aet must be exactly the title that is set there, capitals included; for an XNAT it is often "
-            "XNAT, and its administrator sees it with the DICOM SCP receivers.",
+            hint="--called-aet must be exactly the receiver's AE title, capitals included. Its administrator knows it; "
+            f"in an XNAT it is listed with the DICOM SCP receivers.{usual}",
         )
     if (source, diagnostic) == (1, 3):
         return NotAssociated(
-            f"The receiver at {receiver.place} rejects the association: it does not let in {receiver.calling}.",
+            f"The receiver at {receiver.place} rejects the association: it does not accept the caller "
+            f"{receiver.calling}.",
             FailureClass.ASSOCIATION,
-            hint="It lets in only callers that it knows, by AE title, address or both. Ask its administrator to add "
-            "this machine, or say who we are with --calling-aet.",
+            hint=f"It accepts only callers on its list. Ask its administrator to add the AE title {receiver.calling} "
+            "and the address of this machine, or give a title of the list with --calling-aet.",
         )
     if transient or source == 3:
         return NotAssociated(
             f"The receiver at {receiver.place} has no room for another association ({reason.lower()}).",
             FailureClass.CROWDED,
-            hint="Use fewer --workers, or try again later.",
+            hint="Use fewer --workers, or run the command again later.",
             busy=True,
         )
     return NotAssociated(
         f"The receiver at {receiver.place} rejects the association: {reason.lower()}.",
         # Once it has let us in, a rejection without a reason is most likely one for want of room.
         FailureClass.CROWDED if diagnostic == 1 else FailureClass.ASSOCIATION,
-        hint=f"Check --called-aet and --calling-aet with its administrator. {other_port(receiver.port)}.",
+        hint=at_fault(receiver),
     )

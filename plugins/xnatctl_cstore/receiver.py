@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from xnatctl.api import UsageError
+from xnatctl.api import UsageError, command
 
 #: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2, VR AE; contract xnat-api 5.1).
 _TITLE = re.compile(r"[ -\[\]-~]{1,16}\Z")
@@ -70,6 +70,19 @@ class Receiver:
         calling = f"?calling={quote(self.calling, safe='')}" if self.calling != DEFAULT_CALLING else ""
         return f"{scheme}://{self.place.lower()}/{quote(self.called, safe='')}{calling}"
 
+    def echo(self, **changed: Any) -> str:
+        """The command that asks this receiver who it is, or one with other parameters."""
+        other = replace(self, **changed)
+        words = ["--host", other.host, "--port", str(other.port), "--called-aet", other.called]
+        if other.calling != DEFAULT_CALLING:
+            words += ["--calling-aet", other.calling]
+        if other.tls is not None:
+            words.append("--tls")
+            for name in _FILES:
+                if (path := getattr(other.tls, name)) is not None:
+                    words += [f"--{name.replace('_', '-')}", path]
+        return command("session", "upload-dicom", "--echo", *words, server=False)
+
 
 def address_of(options: Mapping[str, Any]) -> str:
     """The address of the receiver that the options of the transport name. Raises UsageError."""
@@ -96,7 +109,7 @@ def _title(text: str, flag: str) -> str:
     if not _TITLE.match(title):
         raise UsageError(
             f"{flag} must be an AE title: 1 to 16 printable ASCII characters, no backslash; not {text!r}.",
-            hint="The receiver's administrator knows its AE title; for an XNAT it is often XNAT.",
+            hint="Ask the receiver's administrator for its AE title; an XNAT's is often XNAT.",
         )
     return title
 
@@ -106,12 +119,12 @@ def _tls(options: Mapping[str, Any]) -> Tls | None:
     given = [name for name, path in files.items() if path is not None]
     if not options.get("tls"):
         if given:
-            raise UsageError(f"--{given[0].replace('_', '-')} means nothing without --tls.")
+            raise UsageError(f"--{given[0].replace('_', '-')} has no effect without --tls.", hint="Add --tls.")
         return None
     if files["client_key"] is not None and files["client_cert"] is None:
         raise UsageError("--client-key needs --client-cert.")
     for name in given:
         path = files[name]
         if path is not None and not os.path.isfile(path):
-            raise UsageError(f"--{name.replace('_', '-')}: there is no file {path}.")
+            raise UsageError(f"--{name.replace('_', '-')}: no such file: {path}")
     return Tls(**files)

@@ -167,33 +167,29 @@ def _context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def other_port(port: int) -> str:
-    """What to say of a port that does not do."""
-    usual = {104: "many XNATs listen on 8104 instead", 8104: "DICOM's own port is 104"}.get(
-        port, "DICOM's own port is 104, and many XNATs listen on 8104"
-    )
-    return f"Confirm host and port ({usual})"
+def other_port(receiver: Receiver) -> str:
+    """What to try when a port does not do."""
+    usual, other = "The standard DICOM port is 104, many XNATs listen on 8104", 8104
+    if receiver.port == 8104:
+        usual, other = "The standard DICOM port is 104", 104
+    return f"Check --host and --port. {usual}; try: {receiver.echo(port=other)}"
 
 
 def _not_connected(receiver: Receiver, error: OSError) -> NotAssociated:
-    look = f"look with: telnet {receiver.host} {receiver.port}"
+    look = f"To test the connection: telnet {receiver.host} {receiver.port}"
     if isinstance(error, socket.gaierror):
-        return NotAssociated(
-            f"There is no host {receiver.host} to be found.", FailureClass.UNREACHABLE, hint="Check --host."
-        )
+        return NotAssociated(f"Cannot resolve host {receiver.host}.", FailureClass.UNREACHABLE, hint="Check --host.")
     if isinstance(error, ConnectionRefusedError):
         return NotAssociated(
             f"{receiver.place} refuses the connection: nothing listens there.",
             FailureClass.UNREACHABLE,
-            hint=f"{other_port(receiver.port)}; {look}",
+            hint=f"{look}. {other_port(receiver)}",
         )
-    what = (
-        f"nothing answers within {CONNECT:.0f} s" if isinstance(error, TimeoutError) else error.strerror or str(error)
-    )
+    what = f"no answer within {CONNECT:.0f} s" if isinstance(error, TimeoutError) else error.strerror or str(error)
     return NotAssociated(
         f"{receiver.place} cannot be reached: {what}.",
         FailureClass.UNREACHABLE,
-        hint=f"A firewall on the way is the usual reason. {other_port(receiver.port)}; {look}",
+        hint=f"A firewall is the usual reason. {look}. {other_port(receiver)}",
     )
 
 
@@ -202,11 +198,19 @@ def _not_encrypted(receiver: Receiver, error: Exception) -> NotAssociated:
         return NotAssociated(
             f"The certificate of {receiver.place} is not trusted: {error.verify_message}",
             FailureClass.ASSOCIATION,
-            hint="Name the authority that signed it with --ca-cert FILE, and the host as it stands in the certificate.",
+            hint="Name the authority that signed it with --ca-cert FILE; --host must be a name in the certificate.",
         )
-    said = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "reason", None)
+    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return NotAssociated(
+            f"{receiver.place} does not speak TLS.",
+            FailureClass.ASSOCIATION,
+            hint=f"Try without --tls: {receiver.echo(tls=None)}",
+        )
+    said = reason or getattr(error, "strerror", None) or str(error)
     return NotAssociated(
-        f"No encrypted connection to {receiver.place}: {said}.",
+        f"The TLS handshake with {receiver.place} failed: {said}.",
         FailureClass.ASSOCIATION,
-        hint="Check that this port of the receiver speaks TLS, and --ca-cert, --client-cert and --client-key.",
+        hint=f"Check --ca-cert, --client-cert and --client-key. If this port does not use TLS, try: "
+        f"{receiver.echo(tls=None)}",
     )

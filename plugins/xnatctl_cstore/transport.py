@@ -100,7 +100,7 @@ class CStoreTransport:
         if not self._groups:
             return
         try:
-            Association.open(self._receiver, self._groups[0], self._opened).release()
+            Association.open(self._receiver, self._groups[0], self._opened, first=True).release()
         except NotAssociated as error:
             if not error.busy:
                 raise ConnectionFailed(error.message, hint=error.hint) from None

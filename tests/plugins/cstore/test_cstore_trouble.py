@@ -37,8 +37,8 @@ def test_refused_contexts_name_the_files_and_the_rest_goes(scripted, deliver, mi
     assert set(receiver.digests) < set(expected)
     assert all(expected[uid] == digest for uid, digest in receiver.digests.items())
     reasons = set(refused.values())
-    assert any("JPEG 2000 Image Compression (Lossless Only)" in r and "nothing is converted" in r for r in reasons)
-    assert any("RLE Lossless" in r and "does not take such objects" in r for r in reasons)
+    assert any("JPEG 2000 Image Compression (Lossless Only)" in r and "xnatctl converts nothing" in r for r in reasons)
+    assert any("RLE Lossless" in r and "does not accept this SOP class" in r for r in reasons)
     assert any("JPEG Baseline (Process 1)" in r and "no reason" in r for r in reasons)
     assert done.report.counts.sent + done.report.counts.failed == done.report.counts.found
     assert {item.attempts for item in done.report.items} == {1}, "what is refused is not asked again and again"
@@ -63,15 +63,15 @@ def test_a_receiver_that_chooses_another_transfer_syntax_gets_nothing(scripted, 
     ("answer", "message", "hint"),
     [
         ((1, 1, 7), "it has no AE title XNAT", "--called-aet must be exactly"),
-        ((1, 1, 3), "it does not let in XNATCTL", "--calling-aet"),
-        ((1, 1, 1), "no reason given", "Check --called-aet"),
-        ((1, 2, 2), "protocol version not supported", "Check --called-aet"),
-        ("abort", "aborts the association request", "whose log has the reason"),
-        ("close", "closes the connection instead of answering", "--tls"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak DICOM but HTTP", "8104"),
-        (b"\x15\x03\x01\x00\x02\x02\x28", "does not speak DICOM but TLS", "Use --tls"),
-        (b"220 mail.example.org ESMTP\r\n", "does not speak DICOM", "8104"),
-        (b"\2\0\0\0\0\x0a" + bytes(10), "makes no sense", "administrator"),
+        ((1, 1, 3), "does not accept the caller XNATCTL", "--calling-aet"),
+        ((1, 1, 1), "no reason given", "Its log has the reason"),
+        ((1, 2, 2), "protocol version not supported", "Its log has the reason"),
+        ("abort", "aborts the association request", "Its log has the reason"),
+        ("close", "closes the connection instead of answering", "known addresses"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is a web server (HTTP)", "8104"),
+        (b"\x15\x03\x01\x00\x02\x02\x28", "expects TLS", "Add --tls"),
+        (b"220 mail.example.org ESMTP\r\n", "is not a DICOM receiver", "8104"),
+        (b"\2\0\0\0\0\x0a" + bytes(10), "cannot be read", "administrator"),
     ],
     ids=["called", "calling", "no reason", "version", "abort", "close", "http", "tls", "smtp", "nonsense"],
 )  # fmt: skip
@@ -82,7 +82,7 @@ def test_a_receiver_that_lets_nobody_in_is_said_at_once(scripted, deliver, exam,
     assert done.error.exit_code == 4
     assert message in done.error.message
     assert hint in (done.error.hint or "")
-    assert len(receiver.talks) == 1, "one try is enough to know"
+    assert len(receiver.talks) <= 3, "one try, and what finds out who closes it"
     assert set(done.outcomes.values()) == {"planned"}
 
 
@@ -123,17 +123,18 @@ def test_a_host_that_does_not_exist(deliver, exam):
     done = deliver(exam[0], 104, host="receiver.invalid")
     assert done.error is not None
     assert done.error.exit_code == 4
-    assert "no host receiver.invalid" in done.error.message
+    assert "Cannot resolve host receiver.invalid" in done.error.message
 
 
 def test_a_connection_that_is_taken_and_never_answered(scripted, deliver, exam, monkeypatch):
     monkeypatch.setattr(association_module, "_ASSOCIATE", 0.3)
+    monkeypatch.setattr(association_module, "_SUSPICIOUS", 0.1)
     receiver = scripted(associate=lambda talk: "silent")
     done = deliver(exam[0], receiver.port)
     assert done.error is not None
     assert done.error.exit_code == 4
     assert "does not answer an association request" in done.error.message
-    assert len(receiver.talks) == 1
+    assert len(receiver.talks) <= 3
 
 
 @pytest.mark.parametrize("reason", [(2, 3, 1), (1, 3, 2), (2, 1, 1)], ids=["congestion", "limit", "transient"])

@@ -152,7 +152,7 @@ def test_the_wrong_title_and_a_caller_that_is_not_known(xnatctl, sandbox, alice,
     sandbox.add_scp("GUARDED", whitelist_enabled=True, whitelist=("SCANNER",))
     done = xnatctl(*COMMAND, tmp_path / "exam", "--called-aet", "GUARDED", env=alice)
     assert done.code == 4
-    assert "does not let in XNATCTL" in done.err
+    assert "does not accept the caller XNATCTL" in done.err
     done = xnatctl(
         *COMMAND, tmp_path / "exam", "--called-aet", "GUARDED", "--calling-aet", "SCANNER", "--echo", env=alice
     )
