@@ -206,6 +206,7 @@ def reader(tmp_path, environment):
         assert code == 0, out
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_program_prints_what_the_page_shows(reader, page):
     reader.follow(page)

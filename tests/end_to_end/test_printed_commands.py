@@ -209,3 +209,29 @@ def test_files_of_an_earlier_upload_that_are_not_part_of_this(upload, told, sand
         (line,) = [line for line in commands(warning) if "forget" in line]
         assert told(line).code == 0
         assert not upload(ours.directory).document["warnings"]
+
+
+def test_a_login_that_ends_under_way_is_named_first(ours, upload, told, sandbox, alice, xnatctl):
+    """A session token cannot be renewed: the first command that is printed is the one that logs in."""
+    login = xnatctl("auth", "login", env=alice)
+    assert login.code == 0, login.err
+    no_password = {name: value for name, value in alice.items() if name == "XNAT_URL"}
+    sandbox.faults.load(
+        [{"match": {"path": "/services/import"}, "nth": 2, "action": "expire-session", "login": "alice"}]
+    )
+    done = upload(ours.directory, "--mode", "gradual", "--workers", "1", env=no_password)
+    assert done.code == 5, done.err
+    again, rerun = commands(done.document["error"]["hint"].replace(", then run", "\n"))
+    assert again.startswith("xnatctl auth login")
+    assert told(again).code == 0
+    assert told(rerun, env=no_password).code == 0
+
+
+def test_a_session_of_another_study_is_called_that(ours, upload, xnatctl, alice, tmp_path):
+    other = write_exam(tmp_path / "other", series=1, instances=2, seed=6, clutter=False)
+    assert upload(ours.directory).code == 0
+    done = xnatctl("session", "verify", other.directory, *NAMES, *TEXT, env=alice)
+    assert done.code == 6
+    assert f"is of another study: it holds study {ours.study_instance_uid}" in done.document["error"]["message"]
+    kinds = [difference["kind"] for difference in done.document["verification"]["differences"]]
+    assert kinds == ["study", "missing", "missing"]

@@ -35,8 +35,12 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
     rows = _rows(client, project, plan)
     if session is not None:
         report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
-        comparison = verify_archived(client, session.id, plan.items, _wanted(plan))
+        other = _other_study(plan, session)
+        wanted = replace(_wanted(plan), was_there=other is not None)
+        comparison = verify_archived(client, session.id, plan.items, wanted)
         report.verification = comparison.verification
+        if other is not None and not report.verification.ok:
+            report.verification.differences.insert(0, other)
         _compare_subject(report, session)
     elif rows:
         report.state, report.uri = PlaceState.PREARCHIVE, rows[0].ref.path
@@ -92,6 +96,15 @@ def _verify_direct(plan: UploadPlan, status: str) -> Comparison:
     message = f"the server has not archived the session yet ({status})"
     verification = Verification(ok=False, differences=[Difference(kind="state", message=message)])
     return Comparison(items=plan.items, findings=bytearray(len(plan.items)), verification=verification)
+
+
+def _other_study(plan: UploadPlan, session: SessionInfo) -> Difference | None:
+    """That the session names a study which is not on disk; None when it names none."""
+    studies = sorted({item.study_instance_uid for item in plan.items})
+    if not session.uid or session.uid in studies:
+        return None
+    on_disk = f"study {studies[0]}" if len(studies) == 1 else f"{len(studies)} other studies"
+    return Difference(kind="study", message=f"it holds study {session.uid}; on disk is {on_disk}")
 
 
 def _compare_subject(report: Report, session: SessionInfo) -> None:
@@ -157,6 +170,11 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
     if report.uri is None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
         return VerificationFailed(message, hint=f"Upload it with: {_upload(plan)}")
+    if differences[0].kind == "study":
+        return VerificationFailed(
+            f"{where[0].upper()}{where[1:]} is of another study: {differences[0].message}.",
+            hint="Check --session. If it is the right session, an anonymisation script of the site changed its UIDs.",
+        )
     return VerificationFailed(
         f"{where[0].upper()}{where[1:]} differs from what is on disk: {counted(len(differences), 'difference')}, "
         f"first: {differences[0]}.",

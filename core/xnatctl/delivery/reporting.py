@@ -18,6 +18,7 @@ from xnatctl.errors import (
     VerificationFailed,
     XnatctlError,
 )
+from xnatctl.model.commands import command
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import LEVELS, Level, Report, ReportItem
@@ -68,12 +69,18 @@ def incomplete(
     others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
     run = "Run" if undelivered else f"{REMEDY}, then run"
     hint = f"{run} the same command again to complete the session: {rerun}"
-    if undelivered and not helps_again(undelivered):
+    if any(state.failure is FailureClass.AUTHENTICATION for state in undelivered):
+        hint = f"{_log_in_again()}, then run the same command again to complete the session: {rerun}"
+    elif undelivered and not helps_again(undelivered):
         hint = (
             "The same command would be refused again. Repair the refused files or move them out of the folder, or ask "
             f"the administrator of the server why it refuses them; then run the command again: {rerun}"
         )
     return DeliveryIncomplete(f"{missing} of {total} files were not delivered, first {first}.{others}", hint=hint)
+
+
+def _log_in_again() -> str:
+    return f"Log in again: {command('auth', 'login')}"
 
 
 def helps_again(undelivered: StateView) -> bool:
@@ -114,6 +121,8 @@ def _nothing(undelivered: StateView, total: int) -> XnatctlError:
     refused = failure is FailureClass.REFUSED and is_unparsable(first.reason or "")
     trouble = failure is FailureClass.UNPARSABLE or refused
     hint = _SERVERS_TROUBLE if trouble else None
+    if failure is FailureClass.AUTHENTICATION:
+        hint = f"{_log_in_again()}, then run the same command again."
     return kind(f"None of {total} files was delivered: {first.reason or first.outcome}", hint=hint)
 
 
