@@ -63,7 +63,7 @@ class Site:
     def answer(  # noqa: C901 - one table of routes
         self, method: str, path: str, query: Mapping[str, str], user: str
     ) -> Answer:
-        """Contract xnat-api 1, 2, 6; xnat-import 5, 6."""
+        """See xnat-api 1, 2, 6; xnat-import 5, 6."""
         parts = path.strip("/").split("/")
         match [method, *parts]:
             case ["DELETE", "data", "JSESSION"]:
@@ -193,7 +193,7 @@ class Site:
 
 
 def _catalog(uids: list[str]) -> bytes:
-    """A DICOM catalog (contract xnat-api 2.5)."""
+    """A DICOM catalog (xnat-api 2.5)."""
     space = 'xmlns:cat="http://nrg.wustl.edu/catalog" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
     entries = "".join(f'<cat:entry xsi:type="cat:dcmEntry" UID="{uid}" URI="{uid}.dcm"/>' for uid in uids)
     return (

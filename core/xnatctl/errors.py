@@ -24,7 +24,7 @@
     |-- PluginUnavailable             8  plugin
     `-- Interrupted                 130  interrupted
 
-The table of exit codes is DESIGN 8; `docs/reference/exit-codes.md` is held against this module by a test.
+The table of exit codes is `docs/reference/exit-codes.md`; a test compares it with this module.
 Messages say what happened and to which file; `hint` says what to do next. Neither holds a secret.
 """
 
@@ -49,7 +49,7 @@ class XnatctlError(Exception):
         self.hint = hint
 
     def as_document(self) -> dict[str, object]:
-        """The `error` object of DESIGN 7."""
+        """The `error` object of a document (`docs/reference/output.md`)."""
         return {"code": self.code, "message": self.message, "hint": self.hint, "exit_code": self.exit_code}
 
 

@@ -32,7 +32,7 @@ _UNREGISTERED = re.compile(
     r"[^\s\"',;)\]\\]+"
 )
 _SIGNS = ("jsessionid", "xnat_csrf", "authorization", "cookie")
-#: By these words of XNAT a failure is classified (contract xnat-import 3.2); as a secret they give nothing away there.
+#: By these words of XNAT a failure is classified (xnat-import 3.2); as a secret they give nothing away there.
 _OURS = frozenset(
     {
         "concurrent", "data", "dicom", "file", "from", "implementation", "importer", "not", "object", "read", "same",

@@ -1,6 +1,6 @@
 """Compare an archived session with the prearchive session that it was made of, file by file.
 
-The prearchive shows no SOP Instance UIDs (contract xnat-import 6.2), and anonymisation may change sizes when a session
+The prearchive shows no SOP Instance UIDs (xnat-import 6.2), and anonymisation may change sizes when a session
 is archived. The names of files stay: XNAT makes them of the UIDs.
 """
 

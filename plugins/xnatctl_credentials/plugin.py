@@ -7,7 +7,7 @@ from xnatctl.api import CredentialSourceSpec, hookimpl
 
 @hookimpl
 def xnatctl_credential_sources() -> list[CredentialSourceSpec]:
-    """The order is that of DESIGN 6; `credential_sources` in the configuration file changes it."""
+    """`credential_sources` in the configuration file changes the order."""
     return [
         CredentialSourceSpec(
             name="environment",

@@ -15,7 +15,7 @@ from xnatctl.api import Credential, CredentialRequest, read_private, token_direc
 
 _SCHEMA = "xnatctl.token/1"
 
-#: Every request renews a session on the server (contract xnat-api 1.3), so that one may live on long after the end that
+#: Every request renews a session on the server (xnat-api 1.3), so that one may live on long after the end that
 #: was noted at the login. Until then plus this (seconds) the server is asked; after it the token is forgotten.
 _GRACE = 24 * 3600.0
 #: A session whose end nobody knows.
@@ -87,7 +87,7 @@ class SessionTokens:
 
 
 def _plain(user: str) -> str:
-    """Without the provider of `provider/login`; logins are compared without case (contract xnat-api 1.2)."""
+    """Without the provider of `provider/login`; logins are compared without case (xnat-api 1.2)."""
     return user.rpartition("/")[2].lower()
 
 

@@ -26,7 +26,7 @@ _ASSOCIATE = 30.0
 #: Seconds without an answer after which it is found out whether this is a DICOM receiver at all.
 _SUSPICIOUS = 2.0
 _RELEASE = 5.0
-#: Seconds without use after which the receiver may have ended it (XNAT: 60; contract xnat-api 5.2).
+#: Seconds without use after which the receiver may have ended it (XNAT: 60; xnat-api 5.2).
 _REST = 0.25
 #: Seconds for what a receiver may have said before it hung up.
 _LAST_WORDS = 1.0

@@ -1,4 +1,4 @@
-"""Presentation contexts: exactly what was found on disk, one transfer syntax each (contract xnat-api 5.2).
+"""Presentation contexts: exactly what was found on disk, one transfer syntax each (xnat-api 5.2).
 
 An acceptor chooses among the transfer syntaxes of one context by its own preference, so a context with two of them
 would leave it to chance whether the files can be sent as they are.

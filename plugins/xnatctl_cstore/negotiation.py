@@ -147,7 +147,7 @@ def at_fault(receiver: Receiver) -> str:
 
 
 def rejected(pdu_bytes: bytes, receiver: Receiver) -> NotAssociated:
-    """What an A-ASSOCIATE-RJ means (PS3.8 table 9-21; contract xnat-api 5.2)."""
+    """What an A-ASSOCIATE-RJ means (PS3.8 table 9-21; xnat-api 5.2)."""
     from pynetdicom.pdu import A_ASSOCIATE_RJ
 
     pdu = A_ASSOCIATE_RJ()

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from xnatctl.api import UsageError, command
 
-#: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2, VR AE; contract xnat-api 5.1).
+#: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2, VR AE; xnat-api 5.1).
 _TITLE = re.compile(r"[ -\[\]-~]{1,16}\Z")
 #: The AE title that we call ourselves by, unless told otherwise.
 DEFAULT_CALLING = "XNATCTL"

@@ -1,4 +1,4 @@
-"""What a C-STORE status makes of an instance (PS3.4 B.2.3, PS3.7 C; contract xnat-api 5.3)."""
+"""What a C-STORE status makes of an instance (PS3.4 B.2.3, PS3.7 C; xnat-api 5.3)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Labels of resources: which folder becomes which resource, and what is refused rather than mixed up.
 
 A label must be one that every server keeps as it is: letters, digits, `_` and `-`, and not digits alone, which XNAT
-reads as the key of a resource (contract xnat-api 2.4, 4.5). Folders are named by people and scanners, so a name that is
+reads as the key of a resource (xnat-api 2.4, 4.5). Folders are named by people and scanners, so a name that is
 no label is made one, and the plan says so.
 """
 

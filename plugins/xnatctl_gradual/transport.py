@@ -21,7 +21,7 @@ _HANDLER = "gradual-DICOM"
 
 
 class GradualTransport:
-    """Sends file by file through the gradual-DICOM import handler (contract xnat-import 4.1)."""
+    """Sends file by file through the gradual-DICOM import handler (xnat-import 4.1)."""
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context

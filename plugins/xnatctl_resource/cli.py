@@ -162,7 +162,7 @@ def resource_upload(
             server=app.settings.server_or_empty(), project=project or "", subject=subject or "", session=session
         ),
         transport=mode,
-        workers=1,  # one writer per resource (contract xnat-api 4.7)
+        workers=1,  # one writer per resource (xnat-api 4.7)
         overwrite=Overwrite.DELETE if overwrite else Overwrite.NONE,
         verify=verify,
         follow_symlinks=follow_symlinks,
@@ -248,7 +248,7 @@ def _row(client: XnatClient, home: resources.ResourceHome, resource: listing.Res
 
 
 def _scan_rows(client: XnatClient, home: resources.ResourceHome) -> list[dict[str, Any]]:
-    """The resources of all scans, their files from one listing (contract xnat-api 2.5)."""
+    """The resources of all scans, their files from one listing (xnat-api 2.5)."""
     found = [entry for entry in listing.session_resources(client, home.session_id) if entry.category == "scans"]
     if not found:
         return []

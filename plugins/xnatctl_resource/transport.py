@@ -18,7 +18,7 @@ from xnatctl.api import (
     stored_zip_body,
 )
 
-#: A bundle must be unpacked in well under a minute, or a proxy gives up on it (contract xnat-api 7).
+#: A bundle must be unpacked in well under a minute, or a proxy gives up on it (xnat-api 7).
 BUNDLE_BYTES = 256 * 2**20
 BUNDLE_FILES = 2000
 #: Larger files are not bundled: alone they cost one request as well, and nothing has to be unpacked.
@@ -26,7 +26,7 @@ ALONE_BYTES = 64 * 2**20
 
 
 class ResourceTransport:
-    """Bundles and sends through the writer of one resource (contract xnat-api 4.3, 4.6)."""
+    """Bundles and sends through the writer of one resource (xnat-api 4.3, 4.6)."""
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""Who is asking: Basic, cookies, sessions, lock-out (contract xnat-api 1)."""
+"""Who is asking: Basic, cookies, sessions, lock-out (xnat-api 1)."""
 
 from __future__ import annotations
 

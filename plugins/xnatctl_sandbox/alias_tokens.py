@@ -1,4 +1,4 @@
-"""Alias tokens: issue, show, validate, invalidate; all by GET (contract xnat-api 1.5)."""
+"""Alias tokens: issue, show, validate, invalidate; all by GET (xnat-api 1.5)."""
 
 from __future__ import annotations
 

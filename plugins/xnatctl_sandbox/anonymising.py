@@ -1,4 +1,4 @@
-"""Anonymisation scripts, as far as a client can notice them (contract xnat-import 4.1a).
+"""Anonymisation scripts, as far as a client can notice them (xnat-import 4.1a).
 
 A script here maps keywords to values: a text is set, None removes the element, `hashUID` derives another UID from the
 one that is there. The whole file is parsed and written anew; pixel data stay. A file that ends too early is an error.

@@ -32,7 +32,7 @@ _MEDIA = {
 
 
 class StatusError(Exception):
-    """Ends a request with Restlet's status page (contract xnat-api 0.6)."""
+    """Ends a request with Restlet's status page (xnat-api 0.6)."""
 
     def __init__(self, status: int, description: str = "") -> None:
         super().__init__(description)
@@ -58,7 +58,7 @@ class Call:
         return self.request.method
 
     def query(self, name: str, default: str = "") -> str:
-        """A query parameter: case-sensitive, the last one wins (contract xnat-import 1.2)."""
+        """A query parameter: case-sensitive, the last one wins (xnat-import 1.2)."""
         values = self.request.args.getlist(name)
         return escape_parameter(values[-1]) if values else default
 
@@ -70,12 +70,12 @@ class Call:
         return _MEDIA.get(asked, asked if "format" in self.request.args else default)
 
     def flag(self, name: str) -> bool:
-        """True for any value but `false` and `0`, the empty one included (contract xnat-api 0.9)."""
+        """True for any value but `false` and `0`, the empty one included (xnat-api 0.9)."""
         values = self.request.args.getlist(name)
         return bool(values) and is_true(values[-1])
 
     def parameters(self) -> dict[str, list[str]]:
-        """Form fields, then the query, which overrides; or a JSON body (contract xnat-import 6.3)."""
+        """Form fields, then the query, which overrides; or a JSON body (xnat-import 6.3)."""
         found: dict[str, list[str]] = {}
         if self.request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
             for key in self.request.form:
@@ -89,17 +89,17 @@ class Call:
 
 
 def is_true(value: str) -> bool:
-    """Anything but `false` and `0`, the empty value included (contract xnat-api 0.9)."""
+    """Anything but `false` and `0`, the empty value included (xnat-api 0.9)."""
     return value.lower() not in ("false", "0")
 
 
 def escape_parameter(value: str) -> str:
-    """What `escapeXml11` makes of a parameter (contract xnat-import 1.2)."""
+    """What `escapeXml11` makes of a parameter (xnat-import 1.2)."""
     return escape(value, quote=True).replace("&#x27;", "&apos;")
 
 
 def status_page(status: int, description: str = "") -> Response:
-    """Restlet's page: no JSON, the reason in `<h3>` (contract xnat-api 0.6)."""
+    """Restlet's page: no JSON, the reason in `<h3>` (xnat-api 0.6)."""
     text = description or HTTPStatus(status).phrase
     body = (
         "<html>\n<head>\n   <title>Status page</title>\n</head>\n<body>\n"
@@ -116,12 +116,12 @@ def text(body: str, status: int = 200, content_type: str = "text/plain") -> Resp
 
 
 def uri_list(uris: Iterable[str]) -> Response:
-    """One URI per line, each line ended by CRLF (contract xnat-import 2)."""
+    """One URI per line, each line ended by CRLF (xnat-import 2)."""
     return text("".join(f"{uri}\r\n" for uri in uris), content_type="text/uri-list")
 
 
 def answer_json(document: Any, status: int = 200) -> Response:
-    """JSON without a charset parameter (contract xnat-api 2.1)."""
+    """JSON without a charset parameter (xnat-api 2.1)."""
     response = Response(json.dumps(document), status)
     response.headers["Content-Type"] = "application/json"
     return response
@@ -137,7 +137,7 @@ def table(
     paged: bool = False,
     keys: Sequence[Mapping[str, str]] = (),
 ) -> Response:
-    """A listing by `format`; every cell is text, null is empty (contract xnat-api 2.1).
+    """A listing by `format`; every cell is text, null is empty (xnat-api 2.1).
 
     `paged` obeys limit and offset, `keys` go into `Columns`.
     """

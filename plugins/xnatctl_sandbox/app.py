@@ -1,6 +1,6 @@
 """The WSGI application: log, faults, login, routing, error pages, in the order of XNAT's own filters.
 
-See contract xnat-api 0.2.
+See xnat-api 0.2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is looked at before a session is archived, in XNAT's order (contract xnat-import 3.4)."""
+"""What is looked at before a session is archived, in XNAT's order (xnat-import 3.4)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def problems(
 ) -> Iterator[ArchiveRefused]:
     """Every objection, the first of them first."""
     existing = where.existing
-    if not files:  # all of it was rejected or dropped (contract xnat-import 7)
+    if not files:  # all of it was rejected or dropped (xnat-import 7)
         yield ArchiveRefused(400, "Session is empty: there is nothing to archive")
     if existing is not None:
         yield from _to_existing(state, row, files, where, existing, policy)

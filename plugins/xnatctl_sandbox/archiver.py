@@ -1,4 +1,4 @@
-"""From the prearchive into the archive: the merge and the scan names (contract xnat-import 3.4)."""
+"""From the prearchive into the archive: the merge and the scan names (xnat-import 3.4)."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Archiver:
     def _scripted(
         self, project: str, row: PrearchiveRow | DirectRow, files: dict[str, Received]
     ) -> dict[str, Received]:
-        """The files after the project's script (contract xnat-import 4.1a). Raises ArchiveRefused."""
+        """The files after the project's script (xnat-import 4.1a). Raises ArchiveRefused."""
         script = self._sandbox.switches.project_scripts.get(project)
         if not script or row.prevent_anon:
             return files

@@ -1,4 +1,4 @@
-"""Archiving as requests see it: queued, with a time-out, or followed by a listener (contract xnat-import 6.4, 8)."""
+"""Archiving as requests see it: queued, with a time-out, or followed by a listener (xnat-import 6.4, 8)."""
 
 from __future__ import annotations
 

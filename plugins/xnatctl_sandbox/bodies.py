@@ -1,4 +1,4 @@
-"""What a request's Content-Type says of its body: is it a file, and under which name (contract xnat-import 1.3).
+"""What a request's Content-Type says of its body: is it a file, and under which name (xnat-import 1.3).
 
 The import service and the resources share this table, and with it its traps: `application/x-tar` is plain tar.
 """
@@ -46,5 +46,5 @@ def lacks_length(request: Request) -> bool:
 
 
 def consumed(request: Request) -> bool:
-    """True when the body was read before anybody could: a POST that calls itself a form (contract xnat-api 0.10)."""
+    """True when the body was read before anybody could: a POST that calls itself a form (xnat-api 0.10)."""
     return request.method == "POST" and request.mimetype == FORM

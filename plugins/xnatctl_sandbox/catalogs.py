@@ -1,4 +1,4 @@
-"""Catalog documents, and refreshing them from what is on disk (contract xnat-api 2.5, 4.8)."""
+"""Catalog documents, and refreshing them from what is on disk (xnat-api 2.5, 4.8)."""
 
 from __future__ import annotations
 

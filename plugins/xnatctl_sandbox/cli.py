@@ -17,7 +17,7 @@ from xnatctl_sandbox.server import PortUnavailable, Sandbox
 if TYPE_CHECKING:
     from xnatctl_sandbox.state import Project, User
 
-#: Where an XNAT listens by default (contract xnat-api 5.1).
+#: Where an XNAT listens by default (xnat-api 5.1).
 _DICOM_PORT = 8104
 VERSIONS = ("1.7.7", "1.8.2", "1.8.3", "1.8.4", "1.8.11")
 

@@ -1,4 +1,4 @@
-"""What makes projects, subjects, sessions and scans (contract xnat-api 3)."""
+"""What makes projects, subjects, sessions and scans (xnat-api 3)."""
 
 from __future__ import annotations
 

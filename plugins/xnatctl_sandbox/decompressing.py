@@ -1,4 +1,4 @@
-"""Decompression on import, where the server can do it (contract xnat-import 4.1a); pydicom decodes."""
+"""Decompression on import, where the server can do it (xnat-import 4.1a); pydicom decodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parameter `dest` of an import does to the others (contract xnat-import 1.5)."""
+"""What the parameter `dest` of an import does to the others (xnat-import 1.5)."""
 
 from __future__ import annotations
 

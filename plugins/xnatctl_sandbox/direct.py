@@ -1,4 +1,4 @@
-"""Sessions received straight into the archive, and their xapi (contract xnat-import 5)."""
+"""Sessions received straight into the archive, and their xapi (xnat-import 5)."""
 
 from __future__ import annotations
 

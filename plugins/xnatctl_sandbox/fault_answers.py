@@ -15,7 +15,7 @@ _PROXY_PAGE = (
     "<html>\r\n<head><title>{0} {1}</title></head>\r\n<body>\r\n"
     "<center><h1>{0} {1}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
-#: As XNAT says everything that it says of a failure (contract xnat-import 3.1).
+#: As XNAT says everything that it says of a failure (xnat-import 3.1).
 _STATUS_PAGE = "<html>\n<head>\n   <title>Status page</title>\n</head>\n<body>\n<h3>{0}</h3>\n</body>\n</html>\n"
 _LOGIN_PAGE = "<!DOCTYPE html>\n<html><head><title>XNAT Login</title></head><body>Please log in.</body></html>"
 

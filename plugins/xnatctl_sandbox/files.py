@@ -1,4 +1,4 @@
-"""`.../files[/path]`: listing, reading back, deleting (contract xnat-api 2.5, 4.9); `storing` has the PUT."""
+"""`.../files[/path]`: listing, reading back, deleting (xnat-api 2.5, 4.9); `storing` has the PUT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /services/import` (contract xnat-import 1 to 3)."""
+"""`POST /services/import` (xnat-import 1 to 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projects, subjects, sessions and scans: tables and items (contract xnat-api 2, 3)."""
+"""Projects, subjects, sessions and scans: tables and items (xnat-api 2, 3)."""
 
 from __future__ import annotations
 

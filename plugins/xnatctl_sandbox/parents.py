@@ -1,4 +1,4 @@
-"""What carries resources: projects, subjects, sessions, scans, by route or by URI (contract xnat-api 2.4, 4.1)."""
+"""What carries resources: projects, subjects, sessions, scans, by route or by URI (xnat-api 2.4, 4.1)."""
 
 from __future__ import annotations
 

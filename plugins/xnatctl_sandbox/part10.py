@@ -1,6 +1,6 @@
 """DICOM files as XNAT's library (dcm4che2) reads and writes them; no other reader of this project takes part.
 
-XNAT parses the head of a file and writes that part anew (contract xnat-import 4.1a). The rules of the library:
+XNAT parses the head of a file and writes that part anew (xnat-import 4.1a). The rules of the library:
 
 - A value that is cut off is an error. An element whose header is cut off is the end of the data set.
 - Elements are kept by tag and written in the order of their tags. Those of groups 0000 and 0001 are dropped.

@@ -1,4 +1,4 @@
-"""The prearchive's rows: building, the idle job, what happens to files that come late (contract xnat-import 4.4)."""
+"""The prearchive's rows: building, the idle job, what happens to files that come late (xnat-import 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the prearchive: listing, looking into them, acting on them (contract xnat-import 6.1 to 6.3)."""
+"""Rows of the prearchive: listing, looking into them, acting on them (xnat-import 6.1 to 6.3)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PrearchiveRest:
         self._rows: Prearchive = sandbox.prearchive
         self._archiving = archiving
 
-    # listings, contract section 6.1
+    # listings, xnat-import 6.1
 
     def listing(self, call: Call) -> Response:
         """All editable projects, or those named; all-data users see the Unassigned rows as well."""
@@ -93,7 +93,7 @@ class PrearchiveRest:
             "TIMEZONE": row.timezone,
         }
 
-    # one session, contract section 6.2
+    # one session, xnat-import 6.2
 
     def _row(self, call: Call) -> PrearchiveRow | None:
         row = self._rows.find(call.parts["project"], call.parts["timestamp"], call.parts["folder"])
@@ -204,7 +204,7 @@ class PrearchiveRest:
             raise StatusError(404, _NO_SUCH)
         return table(call, ("label", "file_count", "file_size"), [])
 
-    # actions, contract section 6.3
+    # actions, xnat-import 6.3
 
     def _action(self, call: Call, row: PrearchiveRow | None) -> Response:
         parameters = {key: values[-1] for key, values in call.parameters().items() if values}

@@ -1,4 +1,4 @@
-"""One DICOM object on its way in: project, label, row, scan folder, file name, lock, write (contract xnat-import 4.1).
+"""One DICOM object on its way in: project, label, row, scan folder, file name, lock, write (xnat-import 4.1).
 
 Used for every entry of DICOM-zip and for gradual-DICOM. What is stored is not what was sent, see 4.1a there: the part
 that XNAT parses is written anew, the rest is copied to the end of the entry, whole or not.
@@ -30,8 +30,8 @@ from .switches import Switches
 from .wishes import Wish
 
 _BLOCK = 1 << 18
-#: What is looked at in a header. The contract names no list of XNAT's identifier tags: the highest of those that decide
-#: where an object goes is StudyComments (0032,4000) (contract xnat-api 5.4), so a header ends before (0032,4001).
+#: What is looked at in a header. The source names no list of XNAT's identifier tags: the highest of those that decide
+#: where an object goes is StudyComments (0032,4000) (xnat-api 5.4), so a header ends before (0032,4001).
 _TAGS = (
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality",
     "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
@@ -127,7 +127,7 @@ class Receiver:
     # where
 
     def _project(self, routing: Routing, ds: Header, wish: Wish) -> str | None:
-        """The parameter when this user may write there, else DICOM routing, else none (contract xnat-import 0.2)."""
+        """The parameter when this user may write there, else DICOM routing, else none (xnat-import 0.2)."""
         asked = self._state.find_project(wish.project)
         if asked is not None and self._state.may_edit(wish.login, asked):
             return asked.id

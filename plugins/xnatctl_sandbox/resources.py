@@ -1,4 +1,4 @@
-"""`.../resources[/R]`: the table, the catalog, making and removing a folder (contract xnat-api 2.2, 2.3, 4.2)."""
+"""`.../resources[/R]`: the table, the catalog, making and removing a folder (xnat-api 2.2, 2.3, 4.2)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Routes as Restlet finds them: by prefix, the longest wins, what is left goes to the handler.
 
-See contract xnat-api 0.4.
+See xnat-api 0.4.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a DICOM object belongs: project, subject, session and auto-archiving, read from its header.
 
 The default identifier of a site: dynamic rules first, then comment fields, then ordinary attributes; the first usable
-hit wins (contract xnat-api 5.4).
+hit wins (xnat-api 5.4).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _lines(text: str) -> Iterator[str]:
 class Expressions:
     """Dynamic rules, one per line: `(GGGG,EEEE):REGEX[:GROUP]`, matched against the whole value.
 
-    The form is that of XNAT's routing pages; the contract names such rules without spelling them.
+    The form is that of XNAT's routing pages; xnat-api 5.4 names such rules without their form.
     """
 
     project: str = ""

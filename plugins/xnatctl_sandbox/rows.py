@@ -1,4 +1,4 @@
-"""The row that an object belongs to: found, or made when it is the first (contract xnat-import 4.2, 5)."""
+"""The row that an object belongs to: found, or made when it is the first (xnat-import 4.2, 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The DICOM Receiver: associations, C-ECHO, C-STORE into the prearchive (contract xnat-api 5).
+"""The DICOM Receiver: associations, C-ECHO, C-STORE into the prearchive (xnat-api 5).
 
 Written with pynetdicom, in the sandbox's process. An object is filed before it is answered, with file meta information
 of ours, by the same importer as objects that come by HTTP: the head of its data set is written anew, the rest copied.
@@ -110,7 +110,7 @@ class DicomScp:
         for thread in threads:
             thread.join(10)
 
-    # associations, contract section 5.2
+    # associations, xnat-api 5.2
 
     def _open(self, event: Any) -> None:
         """Go on where pynetdicom's thread would end with a traceback."""
@@ -241,7 +241,7 @@ class DicomScp:
             if not assoc.dul.is_alive():
                 return
 
-    # services, contract section 5.3
+    # services, xnat-api 5.3
 
     def _echo(self, event: Any) -> int:
         known = self._live[event.assoc].known

@@ -1,6 +1,6 @@
 """What the DICOM Receiver accepts: storage SOP classes, transfer syntaxes in its own order, calling AE titles.
 
-Contract xnat-api 5.2. The acceptor takes the first of *its* transfer syntaxes that a presentation context offers.
+See xnat-api 5.2. The acceptor takes the first of *its* transfer syntaxes that a presentation context offers.
 """
 
 from __future__ import annotations

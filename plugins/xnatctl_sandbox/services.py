@@ -1,4 +1,4 @@
-"""`/services/archive`, `/services/validate-archive`, `/services/prearchive/...` (contract xnat-import 6.4, 6.5)."""
+"""`/services/archive`, `/services/validate-archive`, `/services/prearchive/...` (xnat-import 6.4, 6.5)."""
 
 from __future__ import annotations
 

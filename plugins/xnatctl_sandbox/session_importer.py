@@ -1,4 +1,4 @@
-"""The old importer, `SI`: every request makes a session of its own (contract xnat-import 1.7, 2, 3.4)."""
+"""The old importer, `SI`: every request makes a session of its own (xnat-import 1.7, 2, 3.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who am I, what is the site: `/data/auth`, tokens, `/xapi/...` (contract xnat-api 1.1, 1.5, 6)."""
+"""Who am I, what is the site: `/data/auth`, tokens, `/xapi/...` (xnat-api 1.1, 1.5, 6)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Site:
         self._accounts = accounts
         self._started = self._state.clock.now()
 
-    # sessions, contract section 1.1
+    # sessions, xnat-api 1.1
 
     def jsession(self, call: Call, session: HttpSession) -> Response:
         """The session id, for guests as well: it proves nothing (1.1.1)."""

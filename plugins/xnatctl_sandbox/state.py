@@ -1,7 +1,7 @@
 """What the sandbox knows: users, projects, sessions, prearchive rows; the bytes lie on disk beside it.
 
 One `State` per server, one re-entrant lock. Every table cell that XNAT prints as a string is kept here
-in its natural type and turned into text where it is printed (contract xnat-api 2.1).
+in its natural type and turned into text where it is printed (xnat-api 2.1).
 
 Layout below the directory of the sandbox, so that a person can look at it::
 
@@ -40,7 +40,7 @@ class User:
 
 @dataclass
 class AliasToken:
-    """A pair that logs in as its owner (contract xnat-api 1.5)."""
+    """A pair that logs in as its owner (xnat-api 1.5)."""
 
     alias: str
     secret: str
@@ -193,7 +193,7 @@ class Experiment:
 
 @dataclass
 class PrearchiveRow:
-    """A row of the prearchive table (contract xnat-import 4.2, 4.4, 6.1). Key: project + tag + name."""
+    """A row of the prearchive table (xnat-import 4.2, 4.4, 6.1). Key: project + tag + name."""
 
     project: str | None  # None is shown as Unassigned
     timestamp: str
@@ -222,7 +222,7 @@ class PrearchiveRow:
 
 @dataclass
 class DirectRow:
-    """A direct-archive session while it is being received (contract xnat-import 5)."""
+    """A direct-archive session while it is being received (xnat-import 5)."""
 
     id: int
     project: str
@@ -242,7 +242,7 @@ class DirectRow:
 
 @dataclass
 class ScpInstance:
-    """A DICOM receiver as an administrator configures it (contract xnat-api 5.1); all of one site share a port."""
+    """A DICOM receiver as an administrator configures it (xnat-api 5.1); all of one site share a port."""
 
     id: int
     ae_title: str
@@ -346,14 +346,14 @@ class State:
         return iter([e for e in self.experiments.values() if e.project == project])
 
     def find_subject(self, project: str, name: str) -> Subject | None:
-        """By label in the project first, then by ID when it belongs to the project (contract xnat-api 2.4)."""
+        """By label in the project first, then by ID when it belongs to the project (xnat-api 2.4)."""
         with self.lock:
             subjects = list(self.subjects_of(project))
         by_label = next((subject for subject in subjects if subject.label == name), None)
         return by_label or next((subject for subject in subjects if subject.id == name), None)
 
     def find_experiment(self, project: str | None, name: str) -> Experiment | None:
-        """By ID first, then, with a project, by label in it (contract xnat-api 2.4)."""
+        """By ID first, then, with a project, by label in it (xnat-api 2.4)."""
         with self.lock:
             if name in self.experiments:
                 return self.experiments[name]
@@ -361,7 +361,7 @@ class State:
                 return None
             return next((e for e in self.experiments_of(project) if e.label == name), None)
 
-    # rights (contract xnat-api 1.8)
+    # rights (xnat-api 1.8)
 
     def may_read(self, login: str | None, project: Project) -> bool:
         user = self.users.get(login or "")

@@ -1,4 +1,4 @@
-"""PUT of files, where almost every 200 can mean "not stored" (contract xnat-api 4.3 to 4.7)."""
+"""PUT of files, where almost every 200 can mean "not stored" (xnat-api 4.3 to 4.7)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Archive bodies read as XNAT's JVM reads them: front to back, by local headers, format by name alone.
 
 `java.util.zip.ZipInputStream` needs no central directory, refuses encrypted entries and stored ones with a data
-descriptor (contract xnat-import 1.7). Names decide, case-sensitively (1.3).
+descriptor (xnat-import 1.7). Names decide, case-sensitively (1.3).
 """
 
 from __future__ import annotations

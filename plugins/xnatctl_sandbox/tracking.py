@@ -1,4 +1,4 @@
-"""Following long work: status lists in the HTTP session, and event tracking by user (contract xnat-import 8)."""
+"""Following long work: status lists in the HTTP session, and event tracking by user (xnat-import 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/user/cache/resources/{name}/files/{file}`: files staged by one user for a later import (contract xnat-api 4.10)."""
+"""`/user/cache/resources/{name}/files/{file}`: files staged by one user for a later import (xnat-api 4.10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a request wants its objects to go (contract xnat-import 1.4)."""
+"""Where a request wants its objects to go (xnat-import 1.4)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Wish:
 
 
 def wish_from(parameters: Mapping[str, str], login: str | None, handler: str, version: tuple[int, ...]) -> Wish:
-    """The wish of a request; gradual-DICOM knows upper-case names only (contract xnat-import 1.4)."""
+    """The wish of a request; gradual-DICOM knows upper-case names only (xnat-import 1.4)."""
 
     def known(*names: str) -> str:
         return next((parameters[name] for name in names if parameters.get(name)), "")

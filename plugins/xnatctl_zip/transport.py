@@ -37,7 +37,7 @@ from xnatctl_zip.choice import Choice, compressible
 from xnatctl_zip.memory import LARGEST, Room, batch_size
 
 _HANDLER = "DICOM-zip"
-#: DICOM-zip reads tar since this version (contract xnat-import 7).
+#: DICOM-zip reads tar since this version (xnat-import 7).
 _TAR_SINCE = (1, 8, 3)
 #: Bytes on which the compressor is tried before the first bundle is packed, and on which the link is.
 _SAMPLE = 1 << 20

@@ -23,7 +23,7 @@ PASSWORD = 'Canary-p@ss "wört" 50%'
 
 @dataclass
 class Site:
-    """As much of an XNAT as a login needs (contract xnat-api 1): guests get a session too, and it proves nothing."""
+    """As much of an XNAT as a login needs (xnat-api 1): guests get a session too, and it proves nothing."""
 
     url: str
     users: dict[str, str] = field(default_factory=lambda: {"alice": PASSWORD, "bob": PASSWORD})

@@ -40,3 +40,9 @@ def test_citations_lead_to_a_section(page):
     }
     assert len(cited) > 20
     assert cited <= known, sorted(cited - known)
+
+
+def test_no_document_outside_the_repository_is_cited():
+    for folder in ("core", "plugins", "tests", "benchmarks", "docs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not re.search(r"DESIGN " + r"\d|contract " + r"xnat-", path.read_text()), path

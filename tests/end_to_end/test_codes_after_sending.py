@@ -170,7 +170,7 @@ ODD = {"1": "50%", "2": "2;x", "3": "3,1", "4": "ALL", "5": "b\\c"}
 
 @pytest.mark.parametrize("flags", [(), ("--prearchive",), ("--mode", "zip", "--overwrite", "append")])
 def test_scans_whose_ids_no_url_can_carry(xnatctl, hasty, sandbox, alice, elsewhere, tmp_path, monkeypatch, flags):
-    """The server names scans by Series Number, whatever is in it (contract xnat-import 4.1)."""
+    """The server names scans by Series Number, whatever is in it (xnat-import 4.1)."""
     from xnatctl_sandbox import receiving
 
     plain = receiving._file_name

@@ -184,7 +184,7 @@ def test_archive_refuses_a_label_that_would_be_another(xnatctl, alice, waiting, 
 def test_archive_refuses_to_add_to_somebody_elses_session(
     xnatctl, alice, archived, exam, sandbox, subject, study, told
 ):
-    """XNAT says so as well, but afterwards, and leaves a row in CONFLICT (contract xnat-import 3.4)."""
+    """XNAT says so as well, but afterwards, and leaves a row in CONFLICT (xnat-import 3.4)."""
     names = ("-P", "DEMO", "-S", "subj01", "-E", "sess02")
     assert xnatctl("session", "upload", exam.directory, *names, "--prearchive", env=alice).code == 0
     (row,) = sandbox.state.prearchive
@@ -224,7 +224,7 @@ def test_a_reader_may_not_archive(xnatctl, waiting, sandbox):
 
 
 def test_a_slow_archive_is_waited_for(xnatctl, alice, waiting, sandbox):
-    """The server gives up waiting, its job goes on: 500 is no failure yet (contract xnat-import 6.4)."""
+    """The server gives up waiting, its job goes on: 500 is no failure yet (xnat-import 6.4)."""
     sandbox.state.site["sessionArchiveTimeoutInterval"] = 0.2
     sandbox.switches.archive_seconds = 1.5
     done = xnatctl("prearchive", "archive", *waiting, env=alice)

@@ -80,7 +80,7 @@ def _document(*, state: str, server: str, user: str, source: str, valid_until: f
 
 
 def _expires(client: XnatClient) -> float | None:
-    """When the session ends if nothing is asked of it; every request puts the end off (contract xnat-api 1.3)."""
+    """When the session ends if nothing is asked of it; every request puts the end off (xnat-api 1.3)."""
     return None if client.session_timeout is None else time.time() + client.session_timeout
 
 

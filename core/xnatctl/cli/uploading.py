@@ -64,7 +64,7 @@ class Upload:
 def run_upload(app: App, upload: Upload) -> None:
     """Plan and, unless it is a dry run, carry out an upload; renders the report and ends the command.
 
-    Ends through `App.exit_with` with the exit code of DESIGN 8; raises nothing foreseeable.
+    Ends through `App.exit_with` with an exit code of `docs/reference/exit-codes.md`; raises nothing foreseeable.
     """
     shown: list[Document] = []
 

@@ -1,1 +1,1 @@
-"""From a plan to a proven session: planning, sending, settling, verifying (DESIGN 5)."""
+"""From a plan to a proven session: planning, sending, settling, verifying."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.sequences import Lazy, each
 
-#: Defaults of DESIGN 5, "Planning": a batch is the unit of failure, so it stays small enough to lose.
+#: A batch is the unit of failure, so it stays small enough to lose.
 MAX_BATCH_BYTES = 256 * 2**20
 MAX_BATCH_FILES = 1000
 #: A batch may outgrow its even share by this much to end where its series ends.

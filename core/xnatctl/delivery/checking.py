@@ -170,22 +170,18 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
     if report.uri is None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
         return VerificationFailed(message, hint=f"Upload it with: {_upload(plan)}")
+    message = f"differs from what is on disk: {counted(len(differences), 'difference')}, first: {differences[0]}"
     if differences[0].kind == "study":
-        return VerificationFailed(
-            f"{where[0].upper()}{where[1:]} is of another study: {differences[0].message}.",
-            hint="Check --session. If it is the right session, an anonymisation script of the site changed its UIDs.",
-        )
-    return VerificationFailed(
-        f"{where[0].upper()}{where[1:]} differs from what is on disk: {counted(len(differences), 'difference')}, "
-        f"first: {differences[0]}.",
-        hint=_remedy(report, plan),
-    )
+        message = f"is of another study: {differences[0].message}"
+    return VerificationFailed(f"{where[0].upper()}{where[1:]} {message}.", hint=_remedy(report, plan))
 
 
 def _remedy(report: Report, plan: UploadPlan) -> str:
     kinds = {difference.kind for difference in report.verification.differences}
     if "subject" in kinds:
         return "Check --subject and --session: an upload to another subject's session is refused."
+    if "study" in kinds:
+        return "Check --session. If it is the right session, an anonymisation script of the site changed its UIDs."
     if kinds == {"extra"}:
         return "The report names what is on the server only. Without --exact it is no difference."
     if kinds == {"state"}:

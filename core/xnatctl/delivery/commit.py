@@ -37,7 +37,7 @@ _BY_PROXIES = frozenset({502, 504})
 
 
 class Commit(Enum):
-    """The calls that archive a row, by what XNAT itself checks in them (contract xnat-import 3.4, 6.3, 6.4).
+    """The calls that archive a row, by what XNAT itself checks in them (xnat-import 3.4, 6.3, 6.4).
 
     All compare label, project and subject. Only REPLACE overrides the check of the study, so it is made over a session
     of the same study alone.
@@ -197,7 +197,7 @@ def _moved(ref: PrearchiveRef, target: ArchiveTarget, accession_id: str) -> NotC
 def merged_with_others(client: XnatClient, session: SessionInfo, sent: int) -> NotArchived | None:
     """The error of an upload with `--overwrite none` whose session holds more files than were `sent`.
 
-    XNAT has no call that archives a waiting session and refuses every merge (contract xnat-import 6.4): a session of
+    XNAT has no call that archives a waiting session and refuses every merge (xnat-import 6.4): a session of
     the same study that is made between the last look and the call is added to.
     """
     others = sum(listing.dicom_file_counts(client, session.id).values()) - sent

@@ -172,7 +172,7 @@ def context_for(
     journal: Journal | None = None,
     writer: ResourceWriter | None = None,
 ) -> TransportContext:
-    """What the transports of a send stage get to see. A resource has one writer at a time (contract xnat-api 4.7)."""
+    """What the transports of a send stage get to see. A resource has one writer at a time (xnat-api 4.7)."""
     return TransportContext(
         destination=plan.destination,
         workers=1 if stage.resource is not None else plan.workers,
@@ -188,7 +188,7 @@ def context_for(
 
 
 def _digesting(stage: Stage, journal: Journal) -> Callable[[UploadItem], AbstractContextManager[Any]]:
-    """What is read is hashed on the way: as the server does it for a resource (contract xnat-api 2.5)."""
+    """What is read is hashed on the way: as the server does it for a resource (xnat-api 2.5)."""
     if stage.payload is Payload.RESOURCE:
         return lambda item: open_digesting(item, journal.digest, "md5")
     return lambda item: open_digesting(item, journal.digest, FINGERPRINT)

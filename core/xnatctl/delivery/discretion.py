@@ -24,7 +24,7 @@ _LOOKED_AT = 64
 _TELLING = 12
 #: Texts of this length may have been cut off: Error Comment (PS3.7 C) is the shortest that is.
 _CUT_OFF = 60
-#: By these words of XNAT a failure is classified (contract xnat-import 3.2); no name makes them another.
+#: By these words of XNAT a failure is classified (xnat-import 3.2); no name makes them another.
 _OURS = frozenset(
     (
         "concurrent", "data", "dicom", "file", "from", "not", "object", "read", "same", "sends", "supported", "the",

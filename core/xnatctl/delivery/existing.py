@@ -1,7 +1,7 @@
 """Compare a session that is in the archive with the one that is to be archived under its label.
 
 XNAT refuses a merge into the session of another subject in every commit. It refuses a merge into another study only in
-a commit that overrides nothing (contract xnat-import 3.4, checks 5 and 6). So the study is compared here before each
+a commit that overrides nothing (xnat-import 3.4, checks 5 and 6). So the study is compared here before each
 commit, and only a session that is known to be of the same study is committed over with an override.
 """
 

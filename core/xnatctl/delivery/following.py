@@ -1,4 +1,4 @@
-"""After a DICOM receiver took it: what became of each study in XNAT (contract xnat-api 5.6).
+"""After a DICOM receiver took it: what became of each study in XNAT (xnat-api 5.6).
 
 A receiver names no session, so a study is looked for by its UID: as a row of the project's prearchive, whose tag it is,
 and when that has gone as a session of the archive. Only then can be compared what is on disk with what is there.
@@ -279,7 +279,7 @@ class Following:
         return command("prearchive", "list", "-P", self._project)
 
     def _nowhere(self, study: _Study) -> NotArchived:
-        """Contract xnat-api 5.6, step 5."""
+        """See xnat-api 5.6, step 5."""
         if study.left is not None:
             return NotArchived(
                 f"Study {study.uid} left the prearchive, but project {self._project} has no session of it.",

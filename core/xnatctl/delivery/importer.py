@@ -1,6 +1,6 @@
 """One session's way into the import service: what a REST transport calls, and what its answers mean.
 
-A 200 does not mean stored (contract xnat-import 0, 2): empty = filtered, another project or session = gone astray. Only
+A 200 does not mean stored (xnat-import 0, 2): empty = filtered, another project or session = gone astray. Only
 an answer that names exactly the expected session makes an item `accepted`.
 """
 
@@ -56,7 +56,7 @@ class SessionImporter:
 
     @property
     def direct(self) -> bool:
-        """True when the server was asked to file straight into the archive (contract xnat-import 5)."""
+        """True when the server was asked to file straight into the archive (xnat-import 5)."""
         return self._direct
 
     @property
@@ -87,7 +87,7 @@ class SessionImporter:
         return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)
 
     def _read(self, items: Sequence[UploadItem], texts: Sequence[str]) -> tuple[ItemOutcome, ...]:
-        """What a 200 says of each item (contract xnat-import 2)."""
+        """What a 200 says of each item (xnat-import 2)."""
         if not texts:
             reason = "the server answered 200 and stored nothing: a series import filter or an anonymisation rule"
             return all_outcomes(items, Outcome.FILTERED, FailureClass.FILTERED, reason)

@@ -1,6 +1,6 @@
 """What the sizes and sums of stored files say about the instances on disk. No server is asked here.
 
-XNAT writes the head of each file anew and copies the rest (contract xnat-import 4.1a), so a stored size that differs
+XNAT writes the head of each file anew and copies the rest (xnat-import 4.1a), so a stored size that differs
 proves nothing by itself. Two facts decide. A stored file that is shorter than the tail of the file on disk has lost
 data. And what a server does to heads, it does alike to files of one make: the *delta* (stored size minus size on
 disk) of an instance is compared with those of its neighbours.

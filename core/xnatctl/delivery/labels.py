@@ -1,7 +1,7 @@
 """Which session each of several studies becomes: the label that was named, and behind it `_2`, `_3` and so on.
 
 A study that has its label keeps it, whatever was added to PATH since: the server says which sessions hold which study
-(contract xnat-api 2.2, 5.5), the journals of this machine what was begun. Only the others get numbers, in order, and
+(xnat-api 2.2, 5.5), the journals of this machine what was begun. Only the others get numbers, in order, and
 never one under which another study lies: two studies are never mixed in one session.
 """
 

@@ -1,7 +1,7 @@
 """One lane: the batches of one stage, handed out to workers, each delivered until its items have a final outcome.
 
 A lane starts no thread: the engine gives it workers. Every worker owns one transport. Until the first answer has fixed
-the session, one batch is in flight at a time; after that all workers send (DESIGN 5, "Sending").
+the session, one batch is in flight at a time; after that all workers send.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which of the instances that are to be added to a session it holds already, and whether they are the same.
 
-XNAT refuses a whole upload with `append` when one instance is there already (contract xnat-import 3.4, check 9). So
+XNAT refuses a whole upload with `append` when one instance is there already (xnat-import 3.4, check 9). So
 what is there is found out before anything is sent, and is not sent.
 """
 
@@ -124,7 +124,7 @@ def held_by_name(client: XnatClient, ref: PrearchiveRef, session_id: str, study:
     """How many files of a waiting session an archived one has under the same names.
 
     The prearchive shows no SOP Instance UIDs, but XNAT makes the names of them, with the Study Instance UID in front
-    unless the site chose other names (contract xnat-import 4.3). 0 where the server has not read the waiting session.
+    unless the site chose other names (xnat-import 4.3). 0 where the server has not read the waiting session.
     """
     try:
         waiting = prearchive.dicom_names(client, ref) or Counter()

@@ -2,7 +2,7 @@
 
 Where files go one by one, the server's time for each decides, and more requests at once are faster until they are not.
 So the number grows while that makes more files a second, and falls by half when the server shows that it is too much:
-429, 5xx, refused or lost connections, or a burst of 400s, behind which XNAT hides its own trouble (contract xnat-import
+429, 5xx, refused or lost connections, or a burst of 400s, behind which XNAT hides its own trouble (xnat-import
 3.2).
 """
 

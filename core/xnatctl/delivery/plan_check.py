@@ -1,4 +1,4 @@
-"""Comparing the plan of a third-party planner with the request and with what is on disk (DESIGN 4).
+"""Comparing the plan of a third-party planner with the request and with what is on disk.
 
 A planner may exclude files, with a reason for each. It may not lose one, send it elsewhere, or leave out the steps that
 prove the delivery: the exit code 0 would say more than is true.

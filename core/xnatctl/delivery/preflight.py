@@ -1,7 +1,7 @@
-"""What is asked of the server before the first byte, and what is refused then (DESIGN 5, "Preflight", "Labels").
+"""What is asked of the server before the first byte, and what is refused then.
 
 The import service itself refuses almost nothing: an unknown project, or one that the user cannot write to, is answered
-with 200 and the data go elsewhere (contract xnat-import 0.2, 3.2). So it is asked here.
+with 200 and the data go elsewhere (xnat-import 0.2, 3.2). So it is asked here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 from xnatctl.xnat.site import ProjectAccess
 
-#: What the server does to a row while files that arrive are accepted and lost (contract xnat-import 4.4).
+#: What the server does to a row while files that arrive are accepted and lost (xnat-import 4.4).
 _BUSY = frozenset({"BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING"})
 
 #: How the site numbers its sessions: `XNAT_E00012`.
@@ -114,7 +114,7 @@ def check_archiving(client: XnatClient, row: PrearchiveRow, *, subject: str, ses
     """The session of that label, to which a waiting one would be added; None when there is none.
 
     XNAT cleans labels as it archives, and says only afterwards, by a CONFLICT, that subject or study are others
-    (contract xnat-import 1.6, 3.4). Raises Refused for both.
+    (xnat-import 1.6, 3.4). Raises Refused for both.
     """
     existing = listing.find_session(client, row.project, session)
     destination = Destination(server=client.server, project=row.project, subject=subject, session=session)
@@ -170,7 +170,7 @@ def refuse_accession_id(client: XnatClient, destination: Destination) -> None:
 
 
 def check_labels(client: XnatClient, destination: Destination, existing: SessionInfo | None) -> None:
-    """A new label that XNAT would clean would end under another name (contract xnat-import 1.6). Raises Refused."""
+    """A new label that XNAT would clean would end under another name (xnat-import 1.6). Raises Refused."""
     if existing is None and not is_clean_label(destination.session):
         raise _unclean("session", destination.session)
     if not is_clean_label(destination.subject) and not _subject_exists(client, destination):
@@ -206,7 +206,7 @@ def _check_existing(
     rows: Sequence[PrearchiveRow] = (),
     way: str = "Upload with -S",
 ) -> Destination:
-    """Refuse what XNAT would refuse only after everything has been sent (contract xnat-import 3.4, checks 4 to 6)."""
+    """Refuse what XNAT would refuse only after everything has been sent (xnat-import 3.4, checks 4 to 6)."""
     target = ArchiveTarget(
         project=destination.project,
         subject=destination.subject,
@@ -265,7 +265,7 @@ def _refuse_direct(client: XnatClient, destination: Destination, study: str) -> 
 
 
 def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study: str) -> None:
-    """A row of the same project, study and label is joined by our files (contract xnat-import 4.2)."""
+    """A row of the same project, study and label is joined by our files (xnat-import 4.2)."""
     for row in rows:
         if row.tag != study:
             continue

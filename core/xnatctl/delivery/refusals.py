@@ -1,7 +1,7 @@
 """What refusals say about the files that are still to be sent.
 
-A server refuses one file because of its content, or every file because of its own trouble, in the same words (contract
-xnat-import 3.2). And what was too large for a request (413) is too large for the next one as well.
+A server refuses one file because of its content, or every file because of its own trouble, in the same words
+(xnat-import 3.2). And what was too large for a request (413) is too large for the next one as well.
 """
 
 from __future__ import annotations

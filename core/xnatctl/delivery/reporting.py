@@ -1,4 +1,4 @@
-"""What the journal knows, in the words of the report (DESIGN 7)."""
+"""What the journal knows, in the words of the report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
 REMEDY = "Make the files readable, unpack what is packed, and repair what is damaged or move it away"
 
 
-#: Of files that parse here (contract xnat-import 3.2).
+#: Of files that parse here (xnat-import 3.2).
 _SERVERS_TROUBLE = (
     "XNAT says this of a full disk, of its database and of locks as well: ask the administrator to look at its log."
 )

@@ -68,7 +68,7 @@ class _Some:
 def recall(items: Sequence[UploadItem], journal: Journal, changed: _Some) -> Iterator[tuple[int, UploadItem, Past]]:
     """The items that were delivered before and are the same files still, with their places; `changed` gets the others.
 
-    Path, size, times, device and inode decide; where one differs, the content does (DESIGN 5, "Journal").
+    Path, size, times, device and inode decide; where one differs, the content does.
     """
     if not journal.resuming:
         return

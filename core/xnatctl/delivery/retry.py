@@ -1,4 +1,4 @@
-"""Why a request failed, and what to do about it: by class, not by status alone (DESIGN 5, "Retry").
+"""Why a request failed, and what to do about it: by class, not by status alone.
 
 All waits are on a monotonic clock and are cut short by an interrupt. Every worker draws on one budget, so a
 server in trouble is not hammered by each of them.
@@ -29,7 +29,7 @@ from xnatctl.errors import (
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.xnat.importing import is_concurrent_send, is_unknown_handler
 
-#: The gateway answered although the server behind it may have stored everything (contract xnat-api 7).
+#: The gateway answered although the server behind it may have stored everything (xnat-api 7).
 _GATEWAY = frozenset({502, 504})
 
 #: What every request would be answered: proxy login, method, length, version, expectation, length of the URL or head.
@@ -63,7 +63,7 @@ STOPPING = frozenset(
 
 
 def classify(error: XnatctlError) -> FailureClass:
-    """The class of an error from an import request (contract xnat-import 3.2, xnat-api 7)."""
+    """The class of an error from an import request (xnat-import 3.2, xnat-api 7)."""
     simple: tuple[tuple[type[XnatctlError], FailureClass], ...] = (
         (SourceChanged, FailureClass.SOURCE),
         (AuthenticationError, FailureClass.AUTHENTICATION),
@@ -90,7 +90,7 @@ def _classify_status(error: ServerError) -> FailureClass:
         return FailureClass.ANSWER_LOST
     if error.status == 507 or error.status in _EVERY_REQUEST:
         return FailureClass.FATAL
-    # It may be the file, or the server's trouble in disguise (contract xnat-import 3.2).
+    # It may be the file, or the server's trouble in disguise (xnat-import 3.2).
     return FailureClass.REFUSED if 400 <= error.status < 500 else FailureClass.TRANSIENT
 
 
@@ -107,7 +107,7 @@ def outcome_for(failure: FailureClass) -> Outcome:
         case FailureClass.ANSWER_LOST | FailureClass.TRANSIENT:
             return Outcome.AMBIGUOUS
         case FailureClass.UNPARSABLE | FailureClass.CONCURRENT | FailureClass.REFUSED:
-            return Outcome.AMBIGUOUS  # no roll-back: earlier entries may be stored (contract xnat-import 3.3)
+            return Outcome.AMBIGUOUS  # no roll-back: earlier entries may be stored (xnat-import 3.3)
         case FailureClass.FILTERED:
             return Outcome.FILTERED
         case FailureClass.SOURCE:

@@ -260,7 +260,7 @@ class SessionLeg:
     ) -> list[PrearchiveRef]:
         """The rows to commit after a direct archive: those that answers named, and what the server moved there.
 
-        A row whose timestamp ends with `_DA` is a direct archive that failed, moved by the server (contract xnat-import
+        A row whose timestamp ends with `_DA` is a direct archive that failed, moved by the server (xnat-import
         5). Another upload of the same study may have a row of its own, which is not committed while it receives: where
         the archived session holds all that went there, any other row that no answer named is left alone.
         """

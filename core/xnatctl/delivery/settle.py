@@ -1,7 +1,7 @@
-"""After the last file: have the server read the session, and end a direct archive (DESIGN 5, "Settling").
+"""After the last file: have the server read the session, and end a direct archive.
 
 `commit` archives a prearchive session. Nothing else is sent to a session while it settles: files that arrive while the
-server archives are accepted with 200 and lost (contract xnat-import 0.4, 4.4).
+server archives are accepted with 200 and lost (xnat-import 0.4, 4.4).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _ask_to_build(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, 
 
 
 def finish_direct(client: XnatClient, target: ArchiveTarget, clockwork: Clockwork, emit: Emit) -> SessionInfo | None:
-    """End a direct-archive session now and wait until it is archived (contract xnat-import 5).
+    """End a direct-archive session now and wait until it is archived (xnat-import 5).
 
     None when the server moved it to the prearchive instead; the caller looks there. Raises NotArchived, also when the
     session that has the label is another one and the data are nowhere to be seen.

@@ -140,7 +140,7 @@ def together(parts: Sequence[Part]) -> XnatctlError | None:
     """The one error of several studies; None when all are complete.
 
     Where all failed alike, that; otherwise it is worse that files were not delivered than that some are not archived or
-    differ (DESIGN 8), and what was refused or not tried was not delivered.
+    differ, and what was refused or not tried was not delivered.
     """
     failed = [part for part in parts if part.error is not None]
     if not failed:

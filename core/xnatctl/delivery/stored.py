@@ -1,6 +1,6 @@
 """What the listings of an archived session say of some instances: whether each is there, its stored size and MD5.
 
-The UIDs are in the DICOM catalogs of the scans, sizes and sums in one listing of all files (contract xnat-api 2.5).
+The UIDs are in the DICOM catalogs of the scans, sizes and sums in one listing of all files (xnat-api 2.5).
 The two are joined by scan and path; where they contradict each other, neither is believed.
 """
 

@@ -1,6 +1,6 @@
 """Verifies an archived session at the end of an upload: compares it, sends again what looks damaged, and concludes.
 
-An instance whose stored size or sum nothing explains is sent again once in a run (sending again is idempotent, contract
+An instance whose stored size or sum nothing explains is sent again once in a run (sending again is idempotent,
 xnat-import 4.3). The journal keeps what was stored before: when the same size comes again, the server makes it so, and
 this and every later run accept it.
 """

@@ -1,7 +1,7 @@
 """Compares instances on disk with a session on the server: by SOP Instance UID, stored size and, if asked for, MD5.
 
 An archived session shows the UIDs in the DICOM catalogs of its scans, and sizes and sums in one listing of its files
-(contract xnat-api 2.5). Both must agree with each other; where they do not, nothing is verified. What the sizes and
+(xnat-api 2.5). Both must agree with each other; where they do not, nothing is verified. What the sizes and
 sums say is decided by `judgement`. The prearchive shows names and sizes of files, but no UIDs (xnat-import 6.2):
 there the instances are counted, and only where no others can be among them.
 """

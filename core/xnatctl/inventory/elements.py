@@ -38,8 +38,8 @@ _LINE_ENDS = (b"\n", b"\r\n")
 _BEHIND = 8192
 #: Elements that may stand behind Pixel Data: Digital Signatures Sequence and Data Set Trailing Padding.
 _BEHIND_PIXELS = frozenset((0xFFFAFFFA, 0xFFFCFFFC))
-#: XNAT identifies a session by elements up to this one by default, and copies what follows as it is (contract
-#: xnat-import 4.1a).
+#: XNAT identifies a session by elements up to this one by default, and copies what follows as it is (xnat-import
+#: 4.1a).
 _IDENTIFYING = 0x00324000
 
 

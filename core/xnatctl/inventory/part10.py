@@ -269,7 +269,7 @@ def _begins_directory(elements: dict[int, bytes], first: bytes) -> bool:
 
 
 def _header(elements: dict[int, bytes], offset: int, *, preamble: bool, rest: _Rest) -> Header:
-    """The header. Raises Unreadable for one that the server could not file (contract xnat-import 3.2)."""
+    """The header. Raises Unreadable for one that the server could not file (xnat-import 3.2)."""
     get = elements.get
     is_directory = _is_directory(elements)
     sop_class, instance = shared_text(get(_CLASS, b"")), text(get(_INSTANCE, b""))

@@ -31,7 +31,7 @@ from xnatctl.model.words import counted
 #: Why a packed file is left out, inside an archive file as well.
 HOLDS_DICOM = "a packed file that holds DICOM"
 MAY_HOLD_DICOM = "a packed file that may hold DICOM and cannot be looked into"
-#: A session takes each UID once (contract xnat-import 3.4).
+#: A session takes each UID once (xnat-import 3.4).
 _WAY_OUT = "give it a UID of its own, or upload its series alone under another label"
 
 

@@ -1,4 +1,4 @@
-"""What can become of one file, and why (DESIGN 5, "Outcome per item")."""
+"""What can become of one file, and why."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
 
 class FailureClass(StrEnum):
-    """Why something failed, in the words that decide what happens next (DESIGN 5, "Retry")."""
+    """Why something failed, in the words that decide what happens next."""
 
     NONE = "none"
     AUTHENTICATION = "authentication"  # one shared re-login, then stop

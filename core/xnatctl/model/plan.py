@@ -1,4 +1,4 @@
-"""Plan > stage > batch > item: what will be sent, as plain data (DESIGN 4).
+"""Plan > stage > batch > item: what will be sent, as plain data.
 
 A plan is JSON both ways and running it needs nothing of the process that made it. Paths are text as
 `os.fsdecode` gives it, so names that are not UTF-8 survive the round trip as lone surrogates.
@@ -32,7 +32,7 @@ class Placement(StrEnum):
 
 
 class Overwrite(StrEnum):
-    """What to do with a session that exists already (contract xnat-import 3.4; DESIGN 5, "Settling")."""
+    """What to do with a session that exists already (xnat-import 3.4)."""
 
     DELETE = "delete"
     APPEND = "append"

@@ -1,4 +1,4 @@
-"""Names of things on a server: project, subject, session, scan, resource (DESIGN 11, "Words")."""
+"""Names of things on a server: project, subject, session, scan, resource."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: What XNAT keeps of a label when it archives (contract xnat-import 1.6): everything else becomes `_`.
+#: What XNAT keeps of a label when it archives (xnat-import 1.6): everything else becomes `_`.
 _NOT_KEPT = re.compile(r"[^A-Za-z0-9_-]")
 #: A UID as DICOM PS3.5 section 9 has it: digits and dots, at most 64 characters.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
@@ -28,7 +28,7 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and _UID.match(text) is not None
 
 
-#: What a URL can carry of a path inside a resource so that the server keeps it as it is (contract xnat-api 4.5).
+#: What a URL can carry of a path inside a resource so that the server keeps it as it is (xnat-api 4.5).
 _PLAIN = re.compile(r"[A-Za-z0-9_.~ -]+(/[A-Za-z0-9_.~ -]+)*\Z")
 #: What a catalog, which is XML 1.0, cannot say: one such name would make it unreadable.
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -37,7 +37,7 @@ _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 def resource_label_problem(label: str) -> str | None:
     """Why a server would not keep this label of a new resource, as words for a message; None for a good one.
 
-    XNAT reads digits alone as the number of a resource (contract xnat-api 2.4, 4.5).
+    XNAT reads digits alone as the number of a resource (xnat-api 2.4, 4.5).
     """
     if label.isascii() and label.isdigit():
         return "XNAT takes a label of digits alone for the number of a resource"
@@ -51,7 +51,7 @@ def clean_resource_label(name: str) -> str:
 
 
 def file_name_problem(name: str) -> str | None:
-    """Why a server would not list a file of this path in a resource; None for a good one (contract xnat-api 4.5)."""
+    """Why a server would not list a file of this path in a resource; None for a good one (xnat-api 4.5)."""
     base = name.rpartition("/")[2]
     if base.endswith("_catalog.xml"):
         return "XNAT keeps its catalogs under names that end in _catalog.xml and lists no file of such a name"
@@ -63,7 +63,7 @@ def file_name_problem(name: str) -> str | None:
 
 
 def is_plain_path(name: str) -> bool:
-    """True when a URL can carry a path inside a resource and the server keeps it as it is (contract xnat-api 4.5)."""
+    """True when a URL can carry a path inside a resource and the server keeps it as it is (xnat-api 4.5)."""
     return _PLAIN.match(name) is not None and not any(piece in (".", "..") for piece in name.split("/"))
 
 
@@ -101,7 +101,7 @@ class PrearchiveRef:
 
 
 class ResourceLevel(StrEnum):
-    """What carries a resource (contract xnat-api 4.1)."""
+    """What carries a resource (xnat-api 4.1)."""
 
     PROJECT = "project"
     SUBJECT = "subject"
@@ -113,7 +113,7 @@ class ResourceLevel(StrEnum):
 class ResourceRef:
     """A resource by its label, on the project, subject or session of a `Destination`, or on scan `scan` of the session.
 
-    `format`, `content` and `tags` describe a resource that is made new (contract xnat-api 4.2).
+    `format`, `content` and `tags` describe a resource that is made new (xnat-api 4.2).
     """
 
     label: str

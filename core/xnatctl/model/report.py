@@ -1,4 +1,4 @@
-"""The report of every upload command (DESIGN 7)."""
+"""The report of every upload command."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class Report:
     studies: list[StudyReport] = field(default_factory=list)
 
     def as_document(self) -> dict[str, Any]:
-        """The JSON document of DESIGN 7, keys in its order."""
+        """The JSON document of `docs/reference/output.md`, keys in its order."""
         document = self.as_outline()
         document["items"] = list(document["items"])
         return document

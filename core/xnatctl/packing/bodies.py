@@ -2,7 +2,7 @@
 
 Members are called by the `name` of their item; owner and time are fixed, so that no local path, user or date travels
 and the same input gives the same bytes. tar: ustar headers by hand. zip: method 8 with data descriptor, which is the
-one streamed form that the JDK's ZipInputStream reads (it refuses stored entries with a descriptor, contract xnat-api
+one streamed form that the JDK's ZipInputStream reads (it refuses stored entries with a descriptor, xnat-api
 4.6); uncompressed entries are deflate's stored blocks, whose length follows from the size.
 """
 
@@ -52,7 +52,7 @@ def tar_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
 
 
 def tgz_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
-    """A tar.gz, compressed into memory: the server wants its length first (contract xnat-import 1.3)."""
+    """A tar.gz, compressed into memory: the server wants its length first (xnat-import 1.3)."""
     packed = [piece for piece in gzip_stream(joined(_tar(items, open_item))) if piece]
     return Body(length=sum(map(len, packed)), chunks=lambda: iter(packed))
 

@@ -1,1 +1,1 @@
-"""The plugin platform: hookspecs, specs, protocols, discovery, registry (DESIGN 4)."""
+"""The plugin platform: hookspecs, specs, protocols, discovery, registry."""

@@ -1,4 +1,4 @@
-"""Finding and loading plugins, in three levels, so that a bad one never locks a user out (DESIGN 4).
+"""Finding and loading plugins, in three levels, so that a bad one never locks a user out.
 
 Level 0 reads metadata only (`--version`, `plugins list`). Level 1 loads the pages of our own distribution (root
 `--help`).

@@ -37,7 +37,7 @@ class Body:
 class Importer(Protocol):
     """The import service for one session, as core hands it to a REST transport.
 
-    Adds destination, `rename`, `prevent_auto_commit` and the rest (DESIGN 5, "Sending"), reads the answer, and
+    Adds destination, `rename`, `prevent_auto_commit` and the rest, reads the answer, and
     turns it, or its absence, into one outcome per item.
     """
 
@@ -66,7 +66,7 @@ class ResourceWriter(Protocol):
     """One resource on the server, as core hands it to a transport whose payload is RESOURCE.
 
     The resource exists and may be written to. Core says whether files that are there may be replaced, reads the answer,
-    and turns it, or its absence, into one outcome per item (contract xnat-api 4.3 to 4.7). One request at a time goes
+    and turns it, or its absence, into one outcome per item (xnat-api 4.3 to 4.7). One request at a time goes
     to a resource, so a transport is never asked to send two batches at once.
     """
 
@@ -87,7 +87,7 @@ class ResourceWriter(Protocol):
     ) -> BatchResult:
         """PUT an archive file that the server unpacks into the resource; members are called `item.name`, in UTF-8.
 
-        A zip is read as a stream: no member may be stored with its size behind the data (contract xnat-api 4.6).
+        A zip is read as a stream: no member may be stored with its size behind the data (xnat-api 4.6).
         """
         ...
 
@@ -186,7 +186,7 @@ class CredentialRequest:
 class Credential:
     """What to log in with. `secret` never shows in its repr.
 
-    `kind`: `password` (user and password), `token` (alias token: alias and secret, contract xnat-api 1.5),
+    `kind`: `password` (user and password), `token` (alias token: alias and secret, xnat-api 1.5),
     `session` (a session token that is already logged in; its `username` may be empty, and the server says whose it is).
     `source` names where it came from; `expires` is seconds since the epoch, if known. After a session that is `final`
     no other source is asked: somebody named it for this run.

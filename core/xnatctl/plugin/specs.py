@@ -32,7 +32,7 @@ class TransportSpec:
     """A way to move bytes. `target(context)` makes one `Transport` per worker.
 
     `settle` says where a delivered item is: `session` = in an import session on the server that core settles and
-    verifies (contract xnat-import 4 to 6); `none` = the receiver took it, and that is all that can be said.
+    verifies (xnat-import 4 to 6); `none` = the receiver took it, and that is all that can be said.
     `modules` are looked for without importing them; one that is absent makes the transport `unmet`, and the
     message names `extra`. `command` is the one command that a transport is for when `session upload` is not (its
     options are flags there and nowhere else). `default_workers` batches are in flight at once when nobody names a

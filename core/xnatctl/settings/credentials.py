@@ -1,4 +1,4 @@
-"""The credential chain: flags first, then the sources in their order, each asked once (DESIGN 6)."""
+"""The credential chain: flags first, then the sources in their order, each asked once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def request_for(settings: Settings) -> CredentialRequest:
 
 
 def plain_name(username: str) -> str:
-    """The login name for comparisons: lower case, without the provider of `provider/login` (contract xnat-api 1.2)."""
+    """The login name for comparisons: lower case, without the provider of `provider/login` (xnat-api 1.2)."""
     return username.rpartition("/")[2].lower()
 
 
@@ -142,7 +142,7 @@ class CredentialChain:
     def _is_wanted(self, credential: Credential) -> bool:
         """A named user is logged in as that user, never as the one that a source happens to know.
 
-        An alias token names no user (contract xnat-api 1.5), so it goes with a name from a variable or profile, but not
+        An alias token names no user (xnat-api 1.5), so it goes with a name from a variable or profile, but not
         with one that was typed for this run, or whose session is to be continued.
         """
         if credential.kind == "token":

@@ -70,7 +70,7 @@ class FakeWriter:
     """One resource that takes files as the server would; `stored` holds them by path, `requests` the paths of each.
 
     Checks what the real one would choke on: a length that is wrong, a file alone whose name or size does not allow it
-    (contract xnat-api 4.3, 4.5), a zip that no streaming reader can read (4.6).
+    (xnat-api 4.3, 4.5), a zip that no streaming reader can read (4.6).
     """
 
     version: tuple[int, ...] = (1, 8, 11)

@@ -1,4 +1,4 @@
-"""URLs of an XNAT: the base, the paths below it, the proxy before it (contract xnat-api 0.11, 7)."""
+"""URLs of an XNAT: the base, the paths below it, the proxy before it (xnat-api 0.11, 7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xnatctl.errors import UsageError
 
 #: What a path segment may hold besides letters and digits; the rest is percent-encoded as UTF-8.
 _SAFE = "-_.~:@!$&'()*+,="
-#: Encoded, these are refused by the server's firewall; `;` is refused as it is (contract xnat-api 0.11).
+#: Encoded, these are refused by the server's firewall; `;` is refused as it is (xnat-api 0.11).
 _UNADDRESSABLE = re.compile(r"[/\\%;\x00-\x1f\x7f]")
 #: The same in a whole path, where some of them have been encoded by somebody else.
 _REFUSED_PATH = re.compile(r"[\\;?#\x00-\x1f\x7f]|%(2f|5c|25|2e|3b|[01][0-9a-f]|7f)|//|/\.\.?(/|\Z)", re.IGNORECASE)

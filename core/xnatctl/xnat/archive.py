@@ -1,4 +1,4 @@
-"""`POST /data/services/archive`: one prearchive session into the archive (contract xnat-import 6.4)."""
+"""`POST /data/services/archive`: one prearchive session into the archive (xnat-import 6.4)."""
 
 from __future__ import annotations
 

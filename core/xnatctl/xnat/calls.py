@@ -61,7 +61,7 @@ class Call:
     into: Callable[[], Feed] | None = None
 
     def headers(self) -> dict[str, str]:
-        """Content-Length always: XNAT takes a body of unknown length for a zip only (contract xnat-import 1.3)."""
+        """Content-Length always: XNAT takes a body of unknown length for a zip only (xnat-import 1.3)."""
         headers = {}
         if self.body is not None:
             headers["Content-Length"] = str(self.body.length)

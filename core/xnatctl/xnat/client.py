@@ -1,7 +1,7 @@
 """The HTTP client: one connection pool, one login, no surprises.
 
 No redirect is ever followed, HTML is never success, cookies stay with this
-server, and every failure becomes an error that says what happened (contract xnat-api 0, 1, 7).
+server, and every failure becomes an error that says what happened (xnat-api 0, 1, 7).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class XnatClient:
             # httpx honours SSL_CERT_FILE and SSL_CERT_DIR.
             context = tls_context(lambda: httpx.create_ssl_context(verify=bool(verify)), verify=verify, cert=cert)
         tls = context if self.server.startswith("https:") else None
-        # An agent with "Mozilla" in it would be redirected to a login page (contract xnat-api 0.8).
+        # An agent with "Mozilla" in it would be redirected to a login page (xnat-api 0.8).
         agent = user_agent or f"xnatctl/{xnatctl.__version__}"
         always = {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         host = httpx.Request("GET", self.server).headers["host"]
@@ -289,7 +289,7 @@ class XnatClient:
         keep: Callable[[Mapping[str, str]], bool] | None = None,
         most: int = MOST_KEPT,
     ) -> list[Mapping[str, str]]:
-        """The rows of a listing, all or those to `keep`; every cell is text (contract xnat-api 2.1).
+        """The rows of a listing, all or those to `keep`; every cell is text (xnat-api 2.1).
 
         `most` bounds the memory of what is kept, in bytes. Raises NotXnat when it is no table, ServerError when it is
         longer.

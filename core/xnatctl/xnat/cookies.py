@@ -1,7 +1,7 @@
 """The cookies of one server, sent by hand to that server alone.
 
 A cookie jar would drop XNAT's cookies over http when the site's own URL is https, unquote the one that must stay
-quoted, and send others to other hosts (contract xnat-api 1.3).
+quoted, and send others to other hosts (xnat-api 1.3).
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class CookieKeep:
         """Take over what an answer set; False when it shows that our session has ended.
 
         The server gives a stranger's session to whoever comes with an expired cookie, and may answer 200 to the guest
-        (contract xnat-api 1.1.1, 1.9). A late answer to an old cookie must not replace a newer login.
+        (xnat-api 1.1.1, 1.9). A late answer to an old cookie must not replace a newer login.
         """
         with self._lock:
             if epoch != self._epoch:
@@ -133,7 +133,7 @@ def is_same_session(own: str, given: str | None) -> bool:
 
 
 def session_timeout(cookies: Mapping[str, str]) -> float | None:
-    """Seconds, from `"<now ms>,<timeout ms>"` with its quotes (contract xnat-api 1.3)."""
+    """Seconds, from `"<now ms>,<timeout ms>"` with its quotes (xnat-api 1.3)."""
     pieces = cookies.get(EXPIRATION, "").strip('"').split(",")
     number = whole_number(pieces[1]) if len(pieces) == 2 else None
     return None if number is None else number / 1000

@@ -1,4 +1,4 @@
-"""Sessions that are received straight into the archive (contract xnat-import 5)."""
+"""Sessions that are received straight into the archive (xnat-import 5)."""
 
 from __future__ import annotations
 

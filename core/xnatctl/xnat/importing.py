@@ -1,4 +1,4 @@
-"""`POST /data/services/import`: what is asked, and what the answer says (contract xnat-import 1 to 3)."""
+"""`POST /data/services/import`: what is asked, and what the answer says (xnat-import 1 to 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projects, subjects, sessions, scans and files, by routed URLs only (contract xnat-api 0.4, 2).
+"""Projects, subjects, sessions, scans and files, by routed URLs only (xnat-api 0.4, 2).
 
 `/data/projects/P/experiments/E/scans` is not a route: a label is resolved to an ID first.
 """
@@ -115,7 +115,7 @@ def sessions(client: XnatClient, project: str) -> list[SessionInfo]:
 
 
 def sessions_of_study(client: XnatClient, project: str | None, study_uid: str) -> list[SessionInfo]:
-    """The sessions of a study in a project, or in all that this user may see, by label (contract xnat-api 5.6).
+    """The sessions of a study in a project, or in all that this user may see, by label (xnat-api 5.6).
 
     A filter that the server does not know is dropped there (2.1), so it is applied here once more.
     """
@@ -271,7 +271,7 @@ def scan_of(resource: str) -> str:
     return scan.rpartition("/resources/")[0] or scan
 
 
-#: What the server takes for several scans, or for those without a type (contract xnat-api 2.4).
+#: What the server takes for several scans, or for those without a type (xnat-api 2.4).
 _NO_SCANS = frozenset({"*", "ALL", "NULL"})
 
 
@@ -279,7 +279,7 @@ def scan_names(scans: Sequence[ScanInfo]) -> dict[str, str | None]:
     """What names each scan in a URL path, by its ID: that ID, or its type, or None where no URL can name it.
 
     An ID may hold what the server's firewall refuses, or a comma, which separates IDs there; the server looks for a
-    type where it finds no ID (contract xnat-api 0.11, 2.4).
+    type where it finds no ID (xnat-api 0.11, 2.4).
     """
     taken = Counter([scan.id for scan in scans] + [scan.type for scan in scans if scan.type != scan.id])
 

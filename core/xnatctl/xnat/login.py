@@ -1,7 +1,7 @@
 """One login per run: once at the start, once more for all workers when the session ends early.
 
-`/data/JSESSION` answers guests with 200 as well, so it proves nothing; who we are is asked afterwards (contract
-xnat-api 1.1.1). Every Basic request without a cookie opens a session on the server, and a thousand of them lock the
+`/data/JSESSION` answers guests with 200 as well, so it proves nothing; who we are is asked afterwards (xnat-api
+1.1.1). Every Basic request without a cookie opens a session on the server, and a thousand of them lock the
 user out (1.2): the password is sent once, then the cookie. A rejected password is never sent again (1.7).
 """
 

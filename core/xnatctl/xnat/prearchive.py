@@ -1,4 +1,4 @@
-"""The prearchive: rows, their scans and logs, and what can be done to them (contract xnat-import 4.4, 6)."""
+"""The prearchive: rows, their scans and logs, and what can be done to them (xnat-import 4.4, 6)."""
 
 from __future__ import annotations
 

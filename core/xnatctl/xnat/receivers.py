@@ -1,4 +1,4 @@
-"""The site's own DICOM receivers, and how long it leaves alone what they take (contract xnat-api 5.1, 5.5, 6)."""
+"""The site's own DICOM receivers, and how long it leaves alone what they take (xnat-api 5.1, 5.5, 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer is, and which error it means (contract xnat-api 0.6, 1.4, 1.8, 7; xnat-import 3)."""
+"""What an answer is, and which error it means (xnat-api 0.6, 1.4, 1.8, 7; xnat-import 3)."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The body as text; XNAT often names no charset (contract xnat-api 2.1)."""
+        """The body as text; XNAT often names no charset (xnat-api 2.1)."""
         return self.content.decode("utf-8", "replace")
 
     @property
@@ -234,7 +234,7 @@ def error_for(reply: Reply, server: str, method: str, path: str) -> XnatctlError
     return ServerError(f"{server} failed at {method} {path}: {what}.", status=status)
 
 
-#: One status for many causes (contract xnat-api 1.2, 1.7).
+#: One status for many causes (xnat-api 1.2, 1.7).
 LOGIN_HINT = (
     "The password may be wrong or expired, the account locked after failed tries, not verified or disabled, or have "
     "too many sessions open. Try it once in the browser before trying again here."
@@ -247,7 +247,7 @@ def browser_login(reply: Reply) -> bool:
 
 
 def _redirect(reply: Reply, server: str) -> NotXnat:
-    """A redirect is an answer for browsers (contract xnat-api 1.4)."""
+    """A redirect is an answer for browsers (xnat-api 1.4)."""
     target = _target(reply)
     message = f"{server} redirects to {target or 'nowhere'}."
     hint = (

@@ -1,4 +1,4 @@
-"""Resources: folders of files on a project, subject, session or scan (contract xnat-api 3, 4).
+"""Resources: folders of files on a project, subject, session or scan (xnat-api 3, 4).
 
 Almost every 200 here can mean "not stored": a PUT without the right to write is 200 and nothing (4.4), a file that is
 there is 200 and a list of duplicates, a conflict in the catalog is a 500 with the file on the disk all the same (4.7).
@@ -131,7 +131,7 @@ def begins_with(
 ) -> bool:
     """Read a stored file back: True when its bytes are the first `file.size` bytes of what `read()` reads anew.
 
-    False also when the server does not give the file (contract xnat-api 4.9).
+    False also when the server does not give the file (xnat-api 4.9).
     """
     path = f"{home.path}/resources/{resource.id}/files/{quote(file.path, safe='/')}"
     try:

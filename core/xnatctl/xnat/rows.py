@@ -39,7 +39,7 @@ _MOST_COLUMNS = 256
 
 
 class Rows:
-    """The rows of a table (contract xnat-api 2.1); `take` gets each of them, every cell as text."""
+    """The rows of a table (xnat-api 2.1); `take` gets each of them, every cell as text."""
 
     def __init__(self, take: Callable[[Mapping[str, str]], None]) -> None:
         self._take = take
@@ -168,7 +168,7 @@ class CatalogEntry:
 
 
 class Catalog:
-    """The entries of DICOM catalogs (contract xnat-api 2.5): those whose UID is `wanted`, and the number of others.
+    """The entries of DICOM catalogs (xnat-api 2.5): those whose UID is `wanted`, and the number of others.
 
     `wanted` None takes all. `repeated` counts further entries of a UID that was there before, `nameless` entries
     without a UID. A document type is refused, and with it every entity. No tree is built.

@@ -1,4 +1,4 @@
-"""What the site is and what this user may do there (contract xnat-api 1.1, 2.2, 6; xnat-import 1.4)."""
+"""What the site is and what this user may do there (xnat-api 1.1, 2.2, 6; xnat-import 1.4)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def editable_projects(client: XnatClient) -> frozenset[str]:
 def project_access(client: XnatClient, project: str) -> ProjectAccess:
     """Whether the project exists for this user, and whether data may be uploaded to it.
 
-    The import service does not say so itself: it files elsewhere and answers 200 (contract xnat-import 0.2).
+    The import service does not say so itself: it files elsewhere and answers 200 (xnat-import 0.2).
     """
     path = url_path("/data/projects", project)
     try:

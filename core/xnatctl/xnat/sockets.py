@@ -58,7 +58,7 @@ class Exchange:
     Times in seconds; `begun` is the count of aborts when it was made, `sent` the bytes handed to the system, head
     included; `on_bytes` hears how many of the body these were, each time, and 0 before a long wait for room.
     `answered` is True while an answer is being read; before its first byte the server may be silent until the deadline,
-    because an import says nothing for as long as it takes (contract xnat-import 8).
+    because an import says nothing for as long as it takes (xnat-import 8).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Servers for the client: one scripted byte by byte, and one that logs in as an XNAT does (contract xnat-api 1)."""
+"""Servers for the client: one scripted byte by byte, and one that logs in as an XNAT does (xnat-api 1)."""
 
 from __future__ import annotations
 

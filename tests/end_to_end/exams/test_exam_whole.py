@@ -13,7 +13,7 @@ import pytest
 #: The laboratory sends a file of 1 GiB.
 LAB = os.environ.get("XNATCTL_LAB") == "full"
 BIG = (1 << 30) if LAB else (64 << 20)
-#: Characters that no URL can carry to a file (contract xnat-api 0.11), or that xnatpy does not encode.
+#: Characters that no URL can carry to a file (xnat-api 0.11), or that xnatpy does not encode.
 NO_URL = "#?%;\\"
 
 

@@ -99,7 +99,7 @@ def test_an_archiving_that_takes_longer_than_the_wait_goes_on_and_is_found_later
 
 
 def test_the_servers_own_time_out_is_no_failure(lab, assert_exactly):
-    """500 "did not complete within the configured timeout interval", and the job goes on (contract xnat-import 6.4)."""
+    """500 "did not complete within the configured timeout interval", and the job goes on (xnat-import 6.4)."""
     lab.sandbox.state.version = STAGED
     lab.sandbox.state.site["sessionArchiveTimeoutInterval"] = 0.2
     lab.sandbox.switches.archive_seconds = 1.5

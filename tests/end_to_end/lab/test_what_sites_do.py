@@ -45,7 +45,7 @@ def test_instances_that_anonymisation_rejects(lab, some, mode, version):
 
 @pytest.mark.parametrize("mode", ["tar", "gradual"])
 def test_in_the_prearchive_rejected_instances_are_named_as_far_as_the_server_shows_them(lab, some, mode):
-    """It shows no UIDs there (contract xnat-import 6.2): of a bundle the series is named, and how many are missing."""
+    """It shows no UIDs there (xnat-import 6.2): of a bundle the series is named, and how many are missing."""
     lab.sandbox.switches.rejected_instances = set(some)
     code, report = lab.upload(mode, "--prearchive").hasten().run()
     assert code == 6, report["error"]

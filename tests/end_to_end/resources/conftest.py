@@ -15,7 +15,7 @@ import pytest
 
 from xnatctl_sandbox.server import Sandbox
 
-#: Names that a file may have on a disk and that each need care on the way (contract xnat-api 0.11, 4.5).
+#: Names that a file may have on a disk and that each need care on the way (xnat-api 0.11, 4.5).
 ODD = (
     "a b.txt", "100%.txt", "50%20off.txt", "a#b.txt", "a[1].txt", "fü日.txt", "x+y.txt", "semi;colon.txt", "what?.txt",
     "back\\slash.txt", "quo'te\".txt", "amp&lt;.txt", "a{b}|c.txt", "sub 01/anat/T1 (1).nii", "deep/er/est/~end.",

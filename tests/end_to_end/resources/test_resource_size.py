@@ -99,7 +99,7 @@ def test_xnatpy_reads_them_back(xnatctl, alice, sandbox, session, tree, contents
             read = {}
             for name, file in resource.files.items():
                 # Characters that no URL of an XNAT can carry, so that nobody can ask for such a file alone
-                # (contract xnat-api 0.11); their bytes are compared on the server's disk, in another test.
+                # (xnat-api 0.11); their bytes are compared on the server's disk, in another test.
                 if not set(str(name)) & set("%#;?\\"):
                     file.download(str(tmp_path / "one"), verbose=False)
                     read[str(name)] = (tmp_path / "one").read_bytes()

@@ -169,7 +169,7 @@ def test_a_conflict_on_every_request_is_repaired_by_the_catalog_service(
 def test_an_orphan_that_somebody_else_left_is_refused_by_name(
     upload, server, session, small, contents, on_disk, sandbox
 ):
-    """On the disk, not in the catalog: a PUT without `overwrite` says `duplicates` for ever (contract xnat-api 4.7)."""
+    """On the disk, not in the catalog: a PUT without `overwrite` says `duplicates` for ever (xnat-api 4.7)."""
     server.call("PUT", f"/data/experiments/{session}/resources/R")
     sandbox.switches.catalog_conflict_every = 1
     with pytest.raises(OSError, match="500"):
@@ -234,7 +234,7 @@ def test_what_never_got_there_gives_no_right_to_replace(upload, server, session,
 
 
 def test_a_server_that_says_yes_and_stores_nothing_is_found_out(upload, server, session, small, sandbox):
-    """200 and nothing: no right to write that the resource itself did not tell of (contract xnat-api 4.4)."""
+    """200 and nothing: no right to write that the resource itself did not tell of (xnat-api 4.4)."""
     server.call("PUT", f"/data/experiments/{session}/resources/R")
     sandbox.faults.load([{"match": FILES, "nth": "every", "action": "status", "status": 200, "page": "plain"}])
     done = upload(session, "R", small)
@@ -250,7 +250,7 @@ def test_a_server_that_says_yes_and_stores_nothing_is_found_out(upload, server, 
 def test_a_file_that_did_not_arrive_whole_is_sent_again(
     upload, server, session, small, contents, on_disk, sandbox, fault
 ):
-    """200, and less is there than was sent: only the listing shows it (contract xnat-api 4.4)."""
+    """200, and less is there than was sent: only the listing shows it (xnat-api 4.4)."""
     rule = {"match": FILES, "action": fault, "members": "4.txt$", **({"bytes": 10} if "trunc" in fault else {})}
     sandbox.faults.load([{**rule, "nth": 1}])
     done = upload(session, "R", small)

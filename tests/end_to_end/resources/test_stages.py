@@ -243,7 +243,7 @@ def test_waiting_ends_with_the_command_that_finishes_the_job(make_plan, dicom, f
 def test_an_older_session_of_the_same_label_is_not_the_one_waited_for(
     make_plan, dicom, files, carry_out, sandbox, session, client
 ):
-    """Something of that label is in the archive, and this study is still in the prearchive (contract xnat-import 4)."""
+    """Something of that label is in the archive, and this study is still in the prearchive (xnat-import 4)."""
     study = dicom()[0].items[0].study_instance_uid
     waiting = dicom(placement=Placement.PREARCHIVE)
     assert carry_out(make_plan(*waiting, placement=Placement.PREARCHIVE))[1] is None
@@ -327,7 +327,7 @@ def test_when_all_is_refused_nothing_was_sent_and_that_is_what_is_said(
 def test_a_file_that_appears_meanwhile_is_looked_into(
     make_plan, files, carry_out, server, session, on_disk, content, outcome
 ):
-    """Somebody else is faster: 200 and a list of duplicates (contract xnat-api 4.4), which is neither yes nor no."""
+    """Somebody else is faster: 200 and a list of duplicates (xnat-api 4.4), which is neither yes nor no."""
 
     class Slow(ResourceTransport):
         def send(self, batch, emit):
@@ -468,7 +468,7 @@ def test_a_label_that_differs_from_another_only_in_capitals_is_refused(
 
 
 def test_two_resources_of_one_label_are_not_guessed_between(make_plan, files, carry_out, server, session, sandbox):
-    """First uploads at one moment make two (contract xnat-api 4.7)."""
+    """First uploads at one moment make two (xnat-api 4.7)."""
     sandbox.switches.catalog_seconds = 1.0
     path = f"/data/experiments/{session}/resources/TWICE/files/{{}}.txt"
     threads = [threading.Thread(target=server.put, args=(path.format(name), b"x")) for name in ("a", "b")]

@@ -1,4 +1,4 @@
-"""The DICOM Receiver (contract xnat-api 5), spoken to by raw primitives and by dcmtk's tools."""
+"""The DICOM Receiver (xnat-api 5), spoken to by raw primitives and by dcmtk's tools."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_success_and_nothing_stored(receiving, records, scu):
     assert scu.send(uid="1.2.3.4.7", SeriesDescription="SCOUT 1").Status == 0
     assert receiving.instances() == []
     (row,) = receiving.state.prearchive
-    assert row.files == {}, "the script rejects after the row is made (contract xnat-import 4.1)"
+    assert row.files == {}, "the script rejects after the row is made (xnat-import 4.1)"
     receiving.state.prearchive.clear()
     receiving.add_scp("RAW", anonymization_enabled=False)
     scu.send(uid="1.2.3.4.6", called="RAW")
@@ -295,7 +295,7 @@ def test_a_large_object_takes_memory_once(receiving, scu):
     assert peak < 8 * size
 
 
-# where it lands, contract section 5.4
+# where it lands, xnat-api 5.4
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_from_the_receiver_to_the_archive(receiving, records, http_call, scu):
     assert (found["label"], found["subject_label"], found["UID"]) == ("e", "s", "1.2.3")
 
 
-# discovery, contract section 5.1
+# discovery, xnat-api 5.1
 
 
 def test_receivers_are_listed_for_any_user(receiving, http_call):

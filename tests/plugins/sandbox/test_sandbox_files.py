@@ -1,4 +1,4 @@
-"""Files of resources (contract xnat-api 2.5 and 4): what a 200 can mean, and what is on the disk then."""
+"""Files of resources (xnat-api 2.5 and 4): what a 200 can mean, and what is on the disk then."""
 
 from __future__ import annotations
 

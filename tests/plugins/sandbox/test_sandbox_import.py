@@ -1,4 +1,4 @@
-"""The import service and its traps (contract xnat-import 0 to 4)."""
+"""The import service and its traps (xnat-import 0 to 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corners of the import service (contract xnat-import 1 to 5, 8) that clients run into."""
+"""Corners of the import service (xnat-import 1 to 5, 8) that clients run into."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables, items and what creates them (contract xnat-api 2 and 3)."""
+"""Tables, items and what creates them (xnat-api 2 and 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging in as XNAT has it (contract xnat-api 1): what looks like success and is none."""
+"""Logging in as XNAT has it (xnat-api 1): what looks like success and is none."""
 
 from __future__ import annotations
 

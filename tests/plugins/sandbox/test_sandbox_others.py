@@ -78,7 +78,7 @@ def test_a_cut_file_is_listed_as_before_until_the_catalog_is_refreshed(
     path, before = path_of(sandbox, victim), listed()
     assert sandbox.others.cut(victim.sop_instance_uid, lose=100) == 1
     assert path.stat().st_size == victim.size - 100
-    assert listed() == before, "Size and MD5 are the catalog's (contract xnat-api 2.5)"
+    assert listed() == before, "Size and MD5 are the catalog's (xnat-api 2.5)"
     query = {"resource": "/archive/experiments/XNAT_E00001/scans/1", "options": "checksum"}
     assert http_call("POST", "/data/services/refresh/catalog", query=query).status == 200
     assert listed()[path.name][1] == hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

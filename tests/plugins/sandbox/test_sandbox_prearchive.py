@@ -1,4 +1,4 @@
-"""Prearchive, archiving, direct archive (contract xnat-import 3.4, 4.4 to 6)."""
+"""Prearchive, archiving, direct archive (xnat-import 3.4, 4.4 to 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corners of prearchive and archive (contract xnat-import 3.4, 4.4, 6)."""
+"""Corners of prearchive and archive (xnat-import 3.4, 4.4, 6)."""
 
 from __future__ import annotations
 

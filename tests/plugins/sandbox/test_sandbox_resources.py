@@ -1,4 +1,4 @@
-"""Listings, items and resources (contract xnat-api 0, 2, 4)."""
+"""Listings, items and resources (xnat-api 0, 2, 4)."""
 
 from __future__ import annotations
 

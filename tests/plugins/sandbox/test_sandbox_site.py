@@ -1,4 +1,4 @@
-"""The site: what who may read, tokens, sessions, browsers (contract xnat-api 1, 6)."""
+"""The site: what who may read, tokens, sessions, browsers (xnat-api 1, 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server keeps of a DICOM file (contract xnat-import 4.1a); pydicom reads the stored files."""
+"""What the server keeps of a DICOM file (xnat-import 4.1a); pydicom reads the stored files."""
 
 from __future__ import annotations
 

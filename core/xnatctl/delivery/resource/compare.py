@@ -1,4 +1,4 @@
-"""Is a file of a resource on the server? By path, size, and MD5 where the site keeps it (contract xnat-api 2.5).
+"""Is a file of a resource on the server? By path, size, and MD5 where the site keeps it (xnat-api 2.5).
 
 A name alone does not say whose file it is. Without `--overwrite` a file is replaced only when it is the beginning of
 ours and we were sending it: what an interrupted request leaves. Everything else belongs to somebody else.

@@ -1,4 +1,4 @@
-"""Where the resources of a plan belong: labels become accession IDs first (contract xnat-api 0.4, 2.4)."""
+"""Where the resources of a plan belong: labels become accession IDs first (xnat-api 0.4, 2.4)."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
 def _scan_name(client: XnatClient, session: SessionInfo, scan: str) -> str:
     """What names a scan in a URL. Raises NotFound, Refused.
 
-    A scan that is not there would be taken for a type of scan, or for none (contract xnat-api 2.4, 2.5).
+    A scan that is not there would be taken for a type of scan, or for none (xnat-api 2.4, 2.5).
     """
     names = listing.scan_names(listing.scans(client, session.id))
     if scan not in names:

@@ -2,7 +2,7 @@
 
 Surveyed before anything is sent: what is there and identical is skipped, what is there and differs is refused by name
 unless it may be replaced, and the right to write is proven. Afterwards everything is compared with the server's
-listing (contract xnat-api 4.4: a 200 proves nothing).
+listing (xnat-api 4.4: a 200 proves nothing).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is sent to a resource, and what is said before the first byte (contract xnat-api 4.5)."""
+"""What is sent to a resource, and what is said before the first byte (xnat-api 4.5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One resource's way onto the server: what a transport calls, and what the answers mean.
 
-A 200 does not mean stored (contract xnat-api 4.4): a list of duplicates is looked into here, everything else is proven
+A 200 does not mean stored (xnat-api 4.4): a list of duplicates is looked into here, everything else is proven
 by a listing afterwards. Requests go without `overwrite` unless the user allows to replace files; the exception are
 files that an interrupted request of ours left half, and those travel in requests of their own.
 """
@@ -31,7 +31,7 @@ _Put = Callable[[bool, Counted], tuple[str, ...]]
 def goes_alone(item: UploadItem) -> bool:
     """True for a file that arrives unchanged by `put_file`: not empty, and with a name that a URL can carry.
 
-    Empty bodies are refused (contract xnat-api 4.3), other names are stored as they are encoded (4.5).
+    Empty bodies are refused (xnat-api 4.3), other names are stored as they are encoded (4.5).
     """
     return item.size > 0 and is_plain_path(item.name)
 
@@ -41,7 +41,7 @@ class CatalogWriter:
 
     `replaces` allows to replace any file. `ours` names files that an earlier attempt of ours may have left there,
     `halves` those of which the server holds the beginning: they are replaced, because without it a second attempt would
-    be answered by `duplicates` for ever (contract xnat-api 4.7).
+    be answered by `duplicates` for ever (xnat-api 4.7).
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class CatalogWriter:
     def reconcile(self, items: Sequence[UploadItem], failure: FailureClass) -> tuple[ItemOutcome, ...]:
         """Outcomes of those items whose request failed and that need not, or must not, be sent again.
 
-        They are there (contract xnat-api 7, 4.7), or another file is in their place. After a conflict the files lie on
+        They are there (xnat-api 7, 4.7), or another file is in their place. After a conflict the files lie on
         the disk of the server without being in its catalog, so that is repaired first.
         """
         if failure is FailureClass.CONCURRENT:
