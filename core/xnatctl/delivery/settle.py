@@ -182,10 +182,12 @@ def gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
     )
 
 
-def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bool = False) -> NotArchived:
+def not_archived(
+    client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bool = False, ways: str = ""
+) -> NotArchived:
     """With the reason from the server's own log (6.2: `/logs/last` is where it is).
 
-    `stuck`: the server would say the same again.
+    `stuck`: the server would say the same again. `ways` is what a person can do about it.
     """
     try:
         reason = prearchive.last_log(client, ref)
@@ -195,7 +197,8 @@ def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bo
     look = command("prearchive", "show", *ref.triple)
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
-        hint=f"Look at it with: {look}" + (" When the cause is gone, run the same command again." if stuck else ""),
+        hint=f"Look at it with: {look}"
+        + (ways or (" When the cause is gone, run the same command again." if stuck else "")),
         commands=(look,) if stuck else None,
     )
 
