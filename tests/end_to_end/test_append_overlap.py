@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 
 import pytest
@@ -128,29 +127,6 @@ def test_an_interrupted_append_converges(xnatctl, sandbox, elsewhere, own, appen
     sandbox.faults.load([{"match": commit, "nth": 2, "action": "store-then-status", "status": 400}])
     assert append().code == 6
     sandbox.faults.end()
-    done = append()
-    assert done.code == 0, done.err
-    assert_exactly(sandbox, own.digests, place="archive", label="e")
-
-
-@pytest.mark.parametrize("decision", ["archive", "delete"])
-def test_a_row_of_others_that_overlaps_the_session_is_for_a_person(
-    xnatctl, alice, sandbox, own, append, assert_exactly, decision
-):
-    """Our files join the row of a colleague, and XNAT refuses all of it. The hint names what a person can do."""
-    series = {name: sorted(map(str, (own.directory / name).iterdir())) for name in ("series 1", "series 2")}
-    sandbox.others.store(series["series 1"], label="e", subject="s", place="archive")
-    sandbox.others.store(series["series 1"][:2], label="e", subject="s", place="prearchive")
-    for _ in range(2):
-        done = append()
-        assert done.code == 6, done.err
-        assert "CONFLICT" in done.document["error"]["message"]
-    commands = [shlex.split(words) for words in done.document["error"]["hint"].split("xnatctl ")[1:]]
-    (ref,) = [["DEMO", row.timestamp, row.folder] for row in sandbox.state.prearchive]
-    (chosen,) = [words for words in commands if words[:5] == ["prearchive", decision, *ref]]
-    chosen = chosen[: chosen.index(sandbox.url) + 1] if sandbox.url in chosen else chosen
-    decided = xnatctl(*chosen, *(["--yes"] if decision == "delete" else []), env=alice)
-    assert decided.code == 0, decided.err
     done = append()
     assert done.code == 0, done.err
     assert_exactly(sandbox, own.digests, place="archive", label="e")

@@ -253,6 +253,23 @@ def test_what_a_person_archived_after_a_review_is_compared(sandbox, upload, exam
     assert again.document["verification"]["levels"] == {"size": 10}
 
 
+def test_an_instance_without_neighbours_is_sent_again_once_after_a_review(sandbox, upload, exam, xnatctl, alice):
+    """The server writes its head anew, and nothing shows that it does so with others."""
+    for one in sorted(exam.instances.values(), key=lambda one: one.series_instance_uid)[1:]:
+        one.path.unlink()
+    for _ in range(2):
+        assert upload("--prearchive").code == 0
+        (row,) = sandbox.state.prearchive
+        words = ("DEMO", row.timestamp, row.folder, "--overwrite", "delete")
+        assert xnatctl("prearchive", "archive", *words, env=alice).code == 0
+    done = upload("--prearchive")
+    assert done.code == 0, done.err
+    assert arrivals(sandbox) == 2
+    assert not sandbox.state.prearchive
+    assert done.document["verification"]["levels"] == {"uid": 1}
+    assert_holds(sandbox, exam)
+
+
 def test_every_interruption_converges_although_others_add_to_the_session(sandbox, upload, exam, elsewhere, tmp_path):
     """Sent in part, while somebody else adds to the session and a file that was sent is deleted here."""
     uid = min(exam.instances)
@@ -319,19 +336,62 @@ def test_a_catalog_without_uids_counts_only_what_can_be_nothing_else(sandbox, up
     assert blind.code == 6, "the session was there before, and an instance of somebody else fills the number"
     assert blind.document["verification"]["ok"] is False
     assert "cannot be told" in blind.document["error"]["message"]
+    assert "refresh the catalogs" in blind.document["error"]["hint"]
 
 
-def test_numbers_prove_nothing_in_a_prearchive_session_that_held_others(sandbox, upload, exam, elsewhere, tmp_path):
-    """A filter drops one of ours, and an instance of somebody else fills the number."""
+@pytest.mark.parametrize("readable", [True, False])
+def test_numbers_prove_nothing_in_a_prearchive_session_that_held_others(
+    sandbox, upload, exam, elsewhere, tmp_path, readable
+):
+    """A filter drops one of ours, and an instance of somebody else fills the number: the files themselves decide."""
     other = others_of(exam, tmp_path / "other")
     assert upload("--prearchive", directory=other.directory, env=elsewhere).code == 0
-    sandbox.switches.lost_instances = {min(exam.instances)}
+    lost = min(exam.instances)
+    sandbox.switches.lost_instances = {lost}
+    if not readable:
+        sandbox.faults.load([{"match": {"path": "/files/"}, "action": "status", "status": 403}])
     done = upload("--prearchive")
     assert done.code == 6, done.err
     verification = done.document["verification"]
-    assert (verification["level"], verification["ok"]) == ("none", None)
-    assert done.document["counts"]["verified"] == 5, "the other series"
-    assert "holds files of others" in done.document["error"]["message"]
+    if not readable:
+        assert (verification["level"], verification["ok"]) == ("none", None)
+        assert done.document["counts"]["verified"] == 5, "the other series"
+        assert "holds files of others" in done.document["error"]["message"]
+        return
+    assert [difference["sop_instance_uid"] for difference in verification["differences"]] == [lost]
+    assert verification["levels"] == {"none": 1, "uid": 9}
+    assert {entry["sop_instance_uid"] for entry in verification["extra"]} == set(other.instances)
+    sandbox.switches.lost_instances = set()
+    before = arrivals(sandbox)
+    done = upload("--prearchive", "--mode", "gradual")
+    assert done.code == 0, done.err
+    assert arrivals(sandbox) == before + 1
+
+
+@pytest.mark.parametrize("verb", ["upload", "verify"])
+def test_what_others_add_to_a_waiting_session_is_reported_and_no_failure(sandbox, upload, exam, verb):
+    """They add to one series and make another that XNAT names like ours, so that only the total could be compared."""
+    pydicom = pytest.importorskip("pydicom")
+    assert upload("--prearchive").code == 0
+    options = ("--prearchive",) if verb == "upload" else ()
+    theirs = []
+    for number, one in enumerate(list(exam.instances.values())[::5]):
+        ds = pydicom.dcmread(one.path)
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.7.{number}"
+        ds.SeriesInstanceUID = ds.SeriesInstanceUID if number else "1.2.826.0.1.8"
+        ds.save_as(exam.directory.parent / f"theirs{number}")
+        theirs.append(str(exam.directory.parent / f"theirs{number}"))
+    sandbox.others.store(theirs, label="e")
+    (row,) = sandbox.state.prearchive
+    sandbox.prearchive.build(row)
+    done = upload(*options, verb=verb)
+    assert done.code == 0, done.err
+    assert done.document["verification"]["levels"] == {"uid": 10}
+    extra = {entry["sop_instance_uid"] for entry in done.document["verification"]["extra"]}
+    assert extra == {"1.2.826.0.1.7.0", "1.2.826.0.1.7.1"}
+    exact = upload(*options, "--exact", verb=verb)
+    assert exact.code == 6, exact.err
+    assert {entry["kind"] for entry in exact.document["verification"]["differences"]} == {"extra"}
 
 
 def test_in_a_prearchive_session_of_others_new_files_count(sandbox, upload, exam, elsewhere, tmp_path):

@@ -10,6 +10,7 @@ from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.preflight import DIRECT_ARCHIVE_SINCE, readable_project
 from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.verify import Comparison, Wanted, verify_archived, verify_staged
+from xnatctl.delivery.waiting import read_waiting
 from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.outcome import ItemOutcome, Outcome
@@ -123,7 +124,10 @@ def _wanted(plan: UploadPlan) -> Wanted:
 def _verify_row(client: XnatClient, row: PrearchiveRow, plan: UploadPlan) -> Comparison:
     """A session in the prearchive can be counted once the server has read it; before that, nothing is known."""
     if row.status in ("READY", "CONFLICT"):
-        return verify_staged(client, row.ref, plan.items, exact=_wanted(plan).exact)
+        exact = _wanted(plan).exact
+        comparison = verify_staged(client, row.ref, plan.items, exact=exact)
+        read = None if comparison.verification.ok else read_waiting(client, row.ref, plan.items, exact=exact)
+        return comparison if read is None else read[0]
     message = f"the session is {row.status} in the prearchive and cannot be counted yet"
     verification = Verification(ok=False, differences=[Difference(kind="state", message=message)])
     return Comparison(items=plan.items, findings=bytearray(len(plan.items)), verification=verification)

@@ -111,8 +111,7 @@ def commit_row(
         try:
             answer = _archive_once(client, ref, target, how, clockwork, tell)
             final = answer is not Answer.LOST or call >= _CALLS
-            ways = _ways(ref, target, how)
-            if (left := _await_row_gone(client, ref, clockwork, final=final, ways=ways)) is not None:
+            if (left := _await_row_gone(client, ref, clockwork, final=final)) is not None:
                 session = _confirm(client, target, how, answer, clockwork, tell)
                 confirmed = answer is Answer.ARCHIVED or left.archiving
                 if not confirmed and how is Commit.APPEND and overlap is not None:
@@ -171,16 +170,6 @@ def _choose(
             f"instances with other content, first {held.differing[0]}",
         )
     return Commit.REPLACE  # equal instances are replaced by equal ones, where XNAT would refuse the whole session
-
-
-def _ways(ref: PrearchiveRef, target: ArchiveTarget, how: Commit) -> str:
-    """What a person can do about a row that XNAT refused to archive by this call."""
-    discard = command("prearchive", "delete", *ref.triple)
-    discarding = f" To delete it, files of others included, run: {discard} Then run the same command again."
-    if how is Commit.REPLACE:
-        return discarding
-    replace = archive_command(ref, target.subject, target.session, Overwrite.DELETE)
-    return f" To add it and replace what matches in the archived session, run: {replace}{discarding}"
 
 
 def _taken(client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, why: str) -> NotCommitted:
@@ -299,13 +288,11 @@ class _Left:
     archiving: bool
 
 
-def _await_row_gone(
-    client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, *, final: bool, ways: str
-) -> _Left | None:
+def _await_row_gone(client: XnatClient, ref: PrearchiveRef, clockwork: Clockwork, *, final: bool) -> _Left | None:
     """Wait until the row has left the prearchive.
 
     None when it stays at rest, so that the call for it did not arrive; NotArchived instead where the caller is not
-    going to make it again (`final`). `ways` is what a person can do about a conflict.
+    going to make it again (`final`).
     """
     polls = clockwork.polls()
     idle, archiving = 0, False
@@ -315,8 +302,7 @@ def _await_row_gone(
             return _Left(archiving=archiving)
         archiving = row.status.endswith("ARCHIVING")
         if row.status in ("CONFLICT", "ERROR"):
-            more = ways if row.status == "CONFLICT" else ""
-            raise not_archived(client, ref, f"the session is {row.status}", stuck=True, ways=more)
+            raise not_archived(client, ref, f"the session is {row.status}", stuck=True)
         idle = 0 if is_busy(row.status) else idle + 1
         if idle >= _LOOKS:
             if final:

@@ -357,10 +357,14 @@ class Journal:
         return self._again.get(record_name(item))
 
     def send_again(self, stored: Iterable[tuple[UploadItem, str]]) -> None:
-        """These instances are about to be sent again because of what is stored of them: size, and perhaps MD5."""
+        """These instances are sent again, by this run or the next, because of what is stored of them: size and MD5.
+
+        Until that has happened they count as missing, so that what is stored is not accepted unsent.
+        """
         facts = {record_name(item): text for item, text in stored}
         self._again |= facts
-        self._write(set_meta({f"{_AGAIN}{name}": text for name, text in facts.items()}))
+        missing = [(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in facts]
+        self._write([*set_meta({f"{_AGAIN}{name}": text for name, text in facts.items()}), *missing])
 
     def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> StateView:
         """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""

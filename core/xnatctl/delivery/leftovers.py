@@ -13,8 +13,10 @@ from xnatctl.delivery.course import Course
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.records import Left
 from xnatctl.delivery.verify import Comparison, verify_staged
+from xnatctl.delivery.waiting import read_waiting
 from xnatctl.errors import Interrupted, XnatctlError
 from xnatctl.model.commands import command
+from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import PrearchiveRef, is_uid
@@ -43,6 +45,19 @@ def count_staged(
     comparison = verify_staged(client, ref, items, before=before, exact=exact, besides=besides)
     if comparison.verification.ok:
         journal.prove(item.name for item in left if item.outcome.delivered and item.uri == ref.path)
+    return comparison
+
+
+def read_staged(course: Course, ref: PrearchiveRef, found: Comparison, *, exact: bool) -> Comparison:
+    """Compare a prearchive session by UID where its numbers prove nothing, see `read_waiting`."""
+    if found.verification.ok:
+        return found
+    course.tell(EventKind.VERIFYING, state="reading the UIDs of the waiting files")
+    left = _instances(course.journal.left())
+    if (read := read_waiting(course.client, ref, found.items, exact=exact, besides=left)) is None:
+        return found
+    comparison, there = read
+    course.journal.prove(left[uid].name for uid in there)
     return comparison
 
 
@@ -84,8 +99,7 @@ def _on_disk(item: Left) -> bool:
 def _held(course: Course, left: Sequence[Left]) -> list[Left]:
     """Instances that the archived session lists. There is no file any more with which more could be compared."""
     session, client = course.session, course.runtime.client
-    instances = {item.name.removesuffix(".dcm"): item for item in left if item.name.endswith(".dcm")}
-    instances = {uid: item for uid, item in instances.items() if is_uid(uid)}
+    instances = _instances(left)
     if session is None or client is None or not instances:
         return []
     try:
@@ -95,3 +109,9 @@ def _held(course: Course, left: Sequence[Left]) -> list[Left]:
     except XnatctlError:
         return []  # the server cannot say, so nothing is proven
     return [instances[uid] for uid in found & instances.keys()]
+
+
+def _instances(left: Sequence[Left]) -> dict[str, Left]:
+    """Those that are instances, by SOP Instance UID."""
+    names = {item.name.removesuffix(".dcm"): item for item in left if item.name.endswith(".dcm")}
+    return {uid: item for uid, item in names.items() if is_uid(uid)}

@@ -16,7 +16,7 @@ from xnatctl.delivery.judgement import Finding, places_of
 from xnatctl.delivery.preflight import Preflight, is_busy
 from xnatctl.delivery.records import Past
 from xnatctl.delivery.settle import Clockwork
-from xnatctl.delivery.verify import verify_archived
+from xnatctl.delivery.verify import Wanted, verify_archived
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
 from xnatctl.model.commands import command
@@ -145,11 +145,8 @@ def survey(
     if live is None:
         return Ground(warnings=_changed(changed))
     if others and check.existing is not None and archive_counts:
-        findings = verify_archived(client, check.existing.id, select(items, others)).findings
-        reviewed = journal.before("placement") == Placement.PREARCHIVE
-        for number, ours_, finding in zip(others, committed, map(Finding, findings), strict=True):
-            if _is_there(finding, committed=bool(ours_), reviewed=reviewed):
-                proven[number] = archived[number] = 1
+        for number in _archived(client, check.existing.id, items, others, committed, journal):
+            proven[number] = archived[number] = 1
     warnings = [*_changed(changed)]
     lost = [number for number in others if not proven[number]]
     if lost and (archive_counts or check.existing is None):
@@ -165,6 +162,31 @@ def survey(
         places=tuple(uri for text, uri in live.items() if text in needed),
         warnings=tuple(warnings),
     )
+
+
+def _archived(
+    client: XnatClient,
+    session_id: str,
+    items: Sequence[UploadItem],
+    numbers: Sequence[int],
+    committed: Sequence[int],
+    journal: Journal,
+) -> Iterator[int]:
+    """Those of the `numbers` whose items the archive holds as they were delivered.
+
+    `committed` marks those that this journal asked the server to archive. An item that a person archived and that is
+    stored with an odd size is sent again once.
+    """
+    found = verify_archived(client, session_id, select(items, numbers), Wanted(seen=journal.stored_before))
+    reviewed = journal.before("placement") == Placement.PREARCHIVE
+    odd = []
+    for place, (number, ours) in enumerate(zip(numbers, committed, strict=True)):
+        finding = Finding(found.findings[place])
+        if _is_there(finding, committed=bool(ours), reviewed=reviewed):
+            yield number
+        elif reviewed and finding.suspicious:
+            odd.append((items[number], found.stored_as(place)))
+    journal.send_again(odd)
 
 
 def _changed(changed: _Some) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.existing import ArchiveTarget
 from xnatctl.delivery.importer import SessionImporter
 from xnatctl.delivery.journal import Phase
-from xnatctl.delivery.leftovers import count_staged
+from xnatctl.delivery.leftovers import count_staged, read_staged
 from xnatctl.delivery.overlap import find_overlap, leave_out, refuse_waiting
 from xnatctl.delivery.preflight import Preflight, preflight
 from xnatctl.delivery.reporting import filtered, helps_again, incomplete
@@ -238,7 +238,7 @@ class SessionLeg:
             raise merged
 
     def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
-        comparison = self._build_and_count(importer, ref, self._delivered(staged=True))
+        counted = self._build_and_count(importer, ref, self._delivered(staged=True))
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
         self._course.staged = ref
@@ -246,7 +246,7 @@ class SessionLeg:
         overwrite = self._plan.overwrite if check.existing is not None else Overwrite.NONE
         self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session, overwrite))
         if (verifier := self._verifier()) is not None:
-            verifier.conclude(comparison)
+            verifier.conclude(read_staged(self._course, ref, counted, exact=verifier.exact))
 
     def _target(self, check: Preflight) -> ArchiveTarget:
         where = check.destination

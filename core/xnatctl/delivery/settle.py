@@ -182,12 +182,10 @@ def gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
     )
 
 
-def not_archived(
-    client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bool = False, ways: str = ""
-) -> NotArchived:
+def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bool = False) -> NotArchived:
     """With the reason from the server's own log (6.2: `/logs/last` is where it is).
 
-    `stuck`: the server would say the same again. `ways` is what a person can do about it.
+    `stuck`: the server would say the same again.
     """
     try:
         reason = prearchive.last_log(client, ref)
@@ -197,8 +195,7 @@ def not_archived(
     look = command("prearchive", "show", *ref.triple)
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
-        hint=f"Look at it with: {look}"
-        + (ways or (" When the cause is gone, run the same command again." if stuck else "")),
+        hint=f"Look at it with: {look}" + (" When the cause is gone, run the same command again." if stuck else ""),
         commands=(look,) if stuck else None,
     )
 

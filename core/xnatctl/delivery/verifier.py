@@ -23,6 +23,7 @@ from xnatctl.model.words import counted
 
 #: How often listings are read that lack something: they may lag behind the archiving.
 _LOOKS = 3
+_REFRESH = "Ask the administrator to refresh the catalogs of this session, then run the command again."
 _LAGGING = frozenset({"missing", "remapped", "count", "contradiction"})
 
 
@@ -46,7 +47,7 @@ class SessionVerifier:
         self._client = course.client
         self._journal = course.journal
         self._checksum = bool(stage.options.get("checksum"))
-        self._exact = bool(stage.options.get("exact"))
+        self.exact = bool(stage.options.get("exact"))
         self._resend = resend
         self._may_resend = may_resend
         self._sums: dict[str, bytes] = {}
@@ -59,9 +60,9 @@ class SessionVerifier:
         if places and self._resend is not None and not self._course.pause.stopped:
             self._send_again(comparison, places, self._resend)
             comparison = self._compare(session_id, items, was_there=was_there)
-            # What is stored in yet another size now is accepted when the next run finds it unchanged.
-            still = [place for place in comparison.suspects if self._may_resend(items[place])]
-            self._journal.send_again((items[place], comparison.stored_as(place)) for place in still)
+        # What is stored in yet another size now, or cannot be sent again by this run, is sent again by the next one.
+        still = [place for place in comparison.suspects if self._may_resend(items[place])]
+        self._journal.send_again((items[place], comparison.stored_as(place)) for place in still)
         self.conclude(comparison)
 
     def _compare(self, session_id: str, items: Sequence[UploadItem], *, was_there: bool) -> Comparison:
@@ -77,7 +78,7 @@ class SessionVerifier:
     def _once(self, session_id: str, items: Sequence[UploadItem], *, was_there: bool, checksum: bool) -> Comparison:
         wanted = Wanted(
             was_there=was_there,
-            exact=self._exact,
+            exact=self.exact,
             checksum=checksum,
             seen=self._journal.stored_before,
             sum_of=self._sum_of,
@@ -133,7 +134,7 @@ def failure(verification: Verification) -> VerificationFailed:
     if differences[0].kind == "contradiction":
         return VerificationFailed(
             "The server's listings contradict each other, so nothing is verified: " + differences[0].message + ".",
-            hint="Ask the administrator to refresh the catalogs of this session, then run the command again.",
+            hint=_REFRESH,
         )
     first = differences[0]
     named = f"{first.path}: " if first.path else ""
@@ -142,7 +143,9 @@ def failure(verification: Verification) -> VerificationFailed:
         "report names each one."
     )
     if not any(difference.kind in ("missing", "remapped") for difference in differences):
-        hint = "The report names each one."
+        # As many files as instances, and no UIDs: sending again shows no more.
+        unnamed = first.kind == "count" and (first.found or 0) >= (first.expected or 0)
+        hint = _REFRESH if unnamed else "The report names each one."
     return VerificationFailed(
         f"The server does not hold what is on disk: {counted(len(differences), 'difference')}, first: {named}"
         f"{first.message}.",

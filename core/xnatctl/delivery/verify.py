@@ -102,7 +102,7 @@ def verify_archived(
         findings = bytearray(len(items))
         verification.differences = stored.contradictions
     else:
-        verification.differences = [*stored.undecided, *_differences(items, stored, findings)]
+        verification.differences = [*stored.undecided, *differences_of(items, stored.sizes, findings)]
         if not wanted.was_there:
             _name_remapped(verification)
     if wanted.exact:
@@ -148,7 +148,9 @@ class _Again:
 
     def __contains__(self, place: object) -> bool:
         assert isinstance(place, int)
-        return self._seen(self._items[place]) == self._stored.as_text(place)
+        size, _, sum_ = (self._seen(self._items[place]) or "").partition(" ")
+        now = self._stored.sum_of(place)
+        return size == str(self._stored.sizes[place]) and (sum_ == now or not sum_ or not now)
 
 
 def _sums(items: Sequence[UploadItem], stored: Stored, sum_of: Callable[[UploadItem], str]) -> bytearray:
@@ -164,10 +166,11 @@ def _sums(items: Sequence[UploadItem], stored: Stored, sum_of: Callable[[UploadI
     return known
 
 
-def _differences(items: Sequence[UploadItem], stored: Stored, findings: Sequence[int]) -> Iterator[Difference]:
+def differences_of(items: Sequence[UploadItem], sizes: Sequence[int], findings: Sequence[int]) -> Iterator[Difference]:
+    """One for each item of which nothing is proven; `sizes` are those of the stored files."""
     wrong = places_of(findings, lambda finding: finding.level is Level.NONE and finding is not Finding.UNDECIDED)
     for place in wrong:
-        item, size = items[place], stored.sizes[place]
+        item, size = items[place], sizes[place]
         kind, message = _words(Finding(findings[place]), item, size)
         yield Difference(
             kind=kind,

@@ -39,7 +39,7 @@ _CODECS = {
 def identifying(head: bytes) -> frozenset[str]:
     """The values, and the parts of names, that stand in the beginning of a file; none shorter than three characters."""
     found: set[str] = set()
-    elements = [*_elements(head), *_elements(_inflated(head))]
+    elements = [*_elements(head), *_elements(inflated_head(head))]
     codecs = ["utf-8", "latin-1"]
     for tag, value in elements:
         if tag == _CHARACTERS:
@@ -61,7 +61,7 @@ def _elements(data: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def _inflated(head: bytes) -> bytes:
+def inflated_head(head: bytes) -> bytes:
     """The beginning of a deflated data set (PS3.5 A.5), which follows the meta header; nothing for others."""
     start = head.find(b"1.2.840.10008.1.2.1.99")
     if start < 0 or len(head) < 152:

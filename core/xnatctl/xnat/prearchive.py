@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, ServerError
@@ -192,6 +193,68 @@ def _file_sizes(client: XnatClient, path: str) -> array[int]:
 
     client.each_row(path, take)
     return sizes
+
+
+def dicom_files(client: XnatClient, ref: PrearchiveRef, most: int) -> list[tuple[str, int]]:
+    """Path and size of each DICOM file of a built session, -1 where no size is listed.
+
+    Raises NotFound before the session has been built, ServerError for more than `most` files.
+    """
+    files: list[tuple[str, int]] = []
+    for scan in scans(client, ref):
+        for path in _dicom_listings(client, ref, scan.get("ID", "")):
+            files += _files(client, path, most - len(files))
+    return files
+
+
+def _files(client: XnatClient, path: str, most: int) -> list[tuple[str, int]]:
+    files: list[tuple[str, int]] = []
+
+    def take() -> Callable[[Mapping[str, str]], None]:
+        files.clear()
+        return add
+
+    def add(row: Mapping[str, str]) -> None:
+        size = whole_number(row.get("Size", ""))
+        files.append((url_path(path, row.get("Name", "")), -1 if size is None else size))
+        if len(files) > most:
+            raise TooLong(f"more than {most} files")
+
+    client.each_row(path, take)
+    return files
+
+
+class _Beginning:
+    """The first bytes of a body; the rest is not read."""
+
+    class Enough(Exception):
+        """There are enough."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.data = b""
+
+    def feed(self, data: bytes) -> None:
+        """The next piece."""
+        self.data += data
+        if len(self.data) > self._count:
+            raise self.Enough
+
+
+def beginning(client: XnatClient, path: str, count: int) -> bytes:
+    """The first `count` bytes of a waiting file, or a little more; the connection ends with them where there are more.
+
+    Raises what a request raises.
+    """
+    fed: list[_Beginning] = []
+
+    def into() -> _Beginning:
+        fed.append(_Beginning(count))
+        return fed[-1]
+
+    with suppress(_Beginning.Enough):
+        client.request("GET", path, into=into)
+    return fed[-1].data if fed else b""
 
 
 #: Names of waiting files that are kept to compare them.

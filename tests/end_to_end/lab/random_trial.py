@@ -177,10 +177,13 @@ class Trial:
 
     def _foreign(self) -> dict[tuple[str, ...], int]:
         found: Counter[tuple[str, ...]] = Counter()
-        for entry in self.sandbox.instances():
-            if entry["place"] == "direct":
-                continue
+        entries = self.sandbox.instances()
+        # A direct archive writes into the folder of the session; where it fails, XNAT takes its files out again.
+        direct = {entry["session"] for entry in entries if entry["place"] == "direct"}
+        for entry in entries:
             uid = entry["sop_instance_uid"]
+            if entry["session"] in direct and uid in self.ours.instances:
+                continue
             ours = uid in self.ours.instances
             policy = self.overwrite != "delete" and entry["place"] == "archive" and "split" not in self.verb
             if not ours or entry["session"] in ("other", "renamed", "moved", "renamed_row") or policy:
@@ -428,6 +431,13 @@ class Trial:
         held: dict[str, list[Any]] = {}
         for entry in self.sandbox.instances():
             held.setdefault(entry["sop_instance_uid"], []).append(entry)
+        # What others put there before was not delivered, and below the level of checksums the report says so; in the
+        # prearchive the content of what they put in the place of ours is compared with nothing.
+        weak = ("counted", "uid") if self.prearchive and self.acts else ()
+        unproven = {
+            item["sop_instance_uid"] for item in report["items"] if item["level"] in weak
+            or ("not delivered by this upload" in str(item["note"]) and item["level"] != "checksum")
+        }  # fmt: skip
         for uid, instance in self.ours.instances.items():
             copies = [
                 e for e in held.get(uid, ())
@@ -437,7 +447,7 @@ class Trial:
             ]  # fmt: skip
             if not copies:
                 raise Broken(f"exit 0 and {uid} is not in {place}: {held.get(uid)}")
-            if not any(self._whole(copy, instance) for copy in copies):
+            if uid not in unproven and not any(self._whole(copy, instance) for copy in copies):
                 raise Broken(f"exit 0 and {uid} has other content in {copies[0]['place']}")
         counts = report.get("counts") or {}
         if counts and counts["found"] != counts["sent"] + counts["skipped"] + counts["failed"]:
@@ -523,15 +533,16 @@ class Trial:
             or "not in the archive after" in str(error)
         ):
             self.say(f"  {error}")
-            try:
-                self.sandbox.others.archive_row("e", project=self.project, overwrite="delete")
-            except ValueError as problem:
-                self.say(f"  archived by hand: {problem}")
-                return
-            after = self.run("")
-            if after.code != 0 and not (after.code == 7 and self.overwrite == "none"):
-                raise Broken(f"archived by hand, and then {after.code}")
-            return
+            for _ in range(2):  # what is stored with an odd size is sent again once, and waits again
+                try:
+                    self.sandbox.others.archive_row("e", project=self.project, overwrite="delete")
+                except ValueError as problem:
+                    self.say(f"  archived by hand: {problem}")
+                    return
+                after = self.run("")
+                if after.code in (0, 7):
+                    return
+            raise Broken(f"archived by hand, and then {after.code}")
         word = "STUCK" if last.code != 7 else "refused"
         if last.code == 7 and self.overwrite == "none" and self.done:
             return

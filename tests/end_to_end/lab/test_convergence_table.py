@@ -177,9 +177,7 @@ NAMES = {"row_archived", "row_archived_elsewhere", "row_renamed", "row_moved", "
 def is_for_a_person(mode, change):
     """Whether the same command may go on refusing. With `append` nothing is replaced."""
     replaced = mode == "append" and change in ("source_rewritten", "stored_cut")
-    # Whether a file that was on its way when the client died was stored cannot be told once it is deleted here.
-    uncounted = mode == "prearchive" and change in ("foreign_instances", "source_deleted")
-    return change in NAMES or replaced or uncounted
+    return change in NAMES or replaced
 
 
 #: What the suite runs of the table.
