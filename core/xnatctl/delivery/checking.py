@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from xnatctl.delivery.counting import verify_staged
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.preflight import DIRECT_ARCHIVE_SINCE, readable_project
 from xnatctl.delivery.reporting import REMEDY, fill_items
-from xnatctl.delivery.verify import Comparison, Wanted, verify_archived, verify_staged
+from xnatctl.delivery.verify import Comparison, Wanted, verify_archived
 from xnatctl.delivery.waiting import read_waiting
 from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
 from xnatctl.model.commands import command

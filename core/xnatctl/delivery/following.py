@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
 from xnatctl.delivery import verify
+from xnatctl.delivery.counting import verify_staged
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.resume import held
 from xnatctl.delivery.settle import archive_command
@@ -163,7 +164,7 @@ class Following:
                 study.error = self._stuck(stuck)
             elif all(row.status == "READY" for row in own) and self._needs_a_person(own[0]):
                 study.done = True
-                self._keep(study, verify.verify_staged(self._client, own[0].ref, study.items))
+                self._keep(study, verify_staged(self._client, own[0].ref, study.items))
                 study.error = self._left_for_review(study)
             return
         if study.row is not None and study.left is None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from xnatctl.delivery.counting import verify_staged
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.journal import Journal
 from xnatctl.delivery.records import Left
-from xnatctl.delivery.verify import Comparison, verify_staged
+from xnatctl.delivery.verify import Comparison
 from xnatctl.delivery.waiting import read_waiting
 from xnatctl.errors import Interrupted, XnatctlError
 from xnatctl.model.commands import command

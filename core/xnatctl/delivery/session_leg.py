@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from xnatctl.delivery import settle, verify
+from xnatctl.delivery import settle
 from xnatctl.delivery.commit import NotCommitted, commit_row, merged_with_others
+from xnatctl.delivery.counting import short_series
 from xnatctl.delivery.course import Course, context_for
 from xnatctl.delivery.engine import Engine
 from xnatctl.delivery.existing import ArchiveTarget
@@ -37,10 +38,7 @@ _MOVED = "_DA"
 
 
 class SessionLeg:
-    """The DICOM of a plan on its way; of the `stages` of the leg one sends, and perhaps one settles and one verifies.
-
-    After `run` the course knows the session, if it was archived.
-    """
+    """The DICOM of a plan: one of `stages` sends, others settle and verify. After `run` the course has the session."""
 
     def __init__(self, course: Course, stages: Sequence[Stage]) -> None:
         self._course = course
@@ -362,7 +360,7 @@ class SessionLeg:
         before = self._joined.get(ref.path, {})
         settle.build(self._client, ref, self._course.clockwork, self._runtime.tell)
         comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
-        if missing := verify.short_series(comparison.verification, of):
+        if missing := short_series(comparison.verification, of):
             self._course.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)

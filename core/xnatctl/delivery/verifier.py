@@ -11,8 +11,9 @@ from array import array
 from collections.abc import Callable, Sequence
 
 from xnatctl.delivery import verify
+from xnatctl.delivery.counting import JOINED, UNLISTED
 from xnatctl.delivery.course import Course
-from xnatctl.delivery.verify import DOUBTFUL, JOINED, UNLISTED, Comparison, Wanted
+from xnatctl.delivery.verify import DOUBTFUL, Comparison, Wanted
 from xnatctl.errors import VerificationFailed
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.events import EventKind

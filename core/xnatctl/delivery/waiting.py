@@ -1,6 +1,6 @@
 """Reads SOP Instance UIDs out of the files of a prearchive session, where their number proves nothing.
 
-The prearchive lists no UIDs, but it gives each file, and the UID is in the first bytes (contract xnat-import 6.2). That
+The prearchive lists no UIDs, but it gives each file, and the UID is in the first bytes (xnat-import 6.2). That
 is a request for each file, so it is done only for a session that holds files of others, or may hold them.
 """
 
