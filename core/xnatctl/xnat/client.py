@@ -107,6 +107,7 @@ class XnatClient:
         self._sockets = Sockets()
         self._again = Again(retry_for)
         self._aborted = False
+        self._heard = False
         self._login: Login | None = None
         self._proxy = proxy_for(self.server)
         if self._proxy is not None:
@@ -352,7 +353,9 @@ class XnatClient:
         except BodyError as error:
             raise error.cause from error
         except (Halted, WireError, HTTPException, httpx.InvalidURL) as error:
-            raise explain(error, exchange, self.server, self._proxy) from error
+            raise explain(error, exchange, self.server, self._proxy, heard=self._heard) from error
+        else:
+            self._heard = True
         finally:
             if body is not None:
                 body.close()  # a source that was not read to its end closes its files now

@@ -9,9 +9,16 @@ from xnatctl.xnat.addresses import ProxyAddress
 from xnatctl.xnat.replies import foreign
 from xnatctl.xnat.sockets import ConnectError, Exchange, Halted
 
+_OTHER_SERVICE = "Check the port in the URL: it may belong to another service, such as a DICOM receiver."
 
-def explain(error: Exception, exchange: Exchange, server: str, proxy: ProxyAddress | None) -> ConnectionFailed:
-    """ConnectionFailed when nothing of the request was sent, else TransportError: it may have been carried out."""
+
+def explain(
+    error: Exception, exchange: Exchange, server: str, proxy: ProxyAddress | None, *, heard: bool
+) -> ConnectionFailed:
+    """ConnectionFailed when nothing of the request was sent, else TransportError: it may have been carried out.
+
+    `heard`: the server has answered an earlier request, so the address is right.
+    """
     if exchange.aborted:
         return TransportError(f"The request to {server} was cut off before the answer.")
     if isinstance(error, Halted):
@@ -20,7 +27,10 @@ def explain(error: Exception, exchange: Exchange, server: str, proxy: ProxyAddre
     if isinstance(error, ConnectError) or exchange.sent == 0:
         through = f" through the proxy {proxy.url}" if proxy is not None else ""
         return ConnectionFailed(f"Cannot reach {server}{through}: {reason}.", hint=_hint(reason, proxied=bool(proxy)))
-    return TransportError(f"The connection to {server} broke before the whole answer was there: {reason}.")
+    return TransportError(
+        f"The connection to {server} broke before the whole answer was there: {reason}.",
+        hint=None if heard else _OTHER_SERVICE,
+    )
 
 
 def _halted(error: Halted, exchange: Exchange, server: str) -> ConnectionFailed:

@@ -215,3 +215,14 @@ def test_encrypted_to_orthanc(orthanc, deliver, mixed, tmp_path, certificates):
     assert set(receiver.instances()) == set(expected)
     without = deliver(tmp_path / "exam", receiver.port, ca_cert=None)
     assert without.report.counts.skipped == 30, "proven already; nothing was sent in the clear"
+
+
+def test_an_upload_by_http_to_a_receiver_names_the_port(storescp, xnatctl, mixed, tmp_path):
+    mixed.write(tmp_path / "exam", 1)
+    receiver = storescp()
+    url = f"http://127.0.0.1:{receiver.port}"
+    login = {"XNAT_URL": url, "XNAT_USER": "alice", "XNAT_PASS": "alice"}
+    done = xnatctl("session", "upload", tmp_path / "exam", "-P", "DEMO", "-S", "s", "-E", "e", env=login)
+    assert done.code == 4
+    assert url in done.err
+    assert "may belong to another service, such as a DICOM receiver" in done.err
