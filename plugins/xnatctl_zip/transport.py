@@ -148,7 +148,7 @@ class _Bundle:
 
     def _body(self, importer: Importer, items: Sequence[UploadItem], emit: Emit, *, compress: bool) -> tuple[str, Body]:
         open_item = self._context.open_item
-        if self.form == "zip" or (importer.version < _TAR_SINCE and self._say_zip(emit)):
+        if self.form == "zip" or (importer.version < _TAR_SINCE and self._say_zip(importer, emit)):
             if not fits_zip(items):
                 # One file of 4 GiB and more: zip64 divides readers, tar does not; older servers get what they can read.
                 raise PluginUnavailable(
@@ -160,11 +160,16 @@ class _Bundle:
             return "application/x-gtar", tgz_body(items, open_item)  # x-tar would be read as plain tar (1.3)
         return "application/x-tar", tar_body(items, open_item)
 
-    def _say_zip(self, emit: Emit) -> bool:
+    def _say_zip(self, importer: Importer, emit: Emit) -> bool:
         with self._shared.lock:
             if not self._shared.said:
                 self._shared.said = True
-                text = "This server is older than XNAT 1.8.3 and reads no tar; sending zip instead."
+                why = (
+                    "This server is older than XNAT 1.8.3 and reads no tar"
+                    if importer.version
+                    else "The server does not tell its version, and XNAT before 1.8.3 reads no tar"
+                )
+                text = f"{why}; sending zip instead."
                 emit(Event(kind=EventKind.WARNING, message=text))
         return True
 

@@ -94,14 +94,80 @@ def test_the_command_that_archives_names_the_server_that_was_named(xnatctl, alic
     assert archived.code == 0, archived.err
 
 
+NO_DIRECT = "XNAT {} has no direct archive (1.8.4 or later): the session goes through the prearchive and is archived from there."
+NO_TAR = "This server is older than XNAT 1.8.3 and reads no tar; sending zip instead."
+UNKNOWN = (
+    "The server does not tell its version (it says 'Unknown'), so it may have no direct archive: "
+    "the session goes through the prearchive and is archived from there."
+)
+UNKNOWN_TAR = "The server does not tell its version, and XNAT before 1.8.3 reads no tar; sending zip instead."
+INSTEAD = {
+    "1.7.7": (NO_DIRECT, NO_TAR),
+    "1.8.0": (NO_DIRECT, NO_TAR),
+    "1.8.2": (NO_DIRECT, NO_TAR),
+    "1.8.3": (NO_DIRECT, None),
+    "1.8.4": (None, None),
+    "1.8.11": (None, None),
+    "Unknown": (UNKNOWN, UNKNOWN_TAR),
+}
+
+
+def of_the_server(lines):
+    return [line for line in lines if "direct archive" in line or "no tar" in line]
+
+
+def assert_said_once(done, version, mode):
+    """What is done instead, once on the screen and once in the report."""
+    direct, tar = INSTEAD[version]
+    expected = [text.format(version) for text in (direct, tar if mode == "tar" else None) if text]
+    assert of_the_server(done.document["warnings"]) == expected
+    assert of_the_server(done.err.splitlines()) == [f"Warning: {text}" for text in expected]
+
+
+@pytest.fixture
+def of_version(sandbox, monkeypatch):
+    """Make the sandbox one of this version; that of an unknown version is an old one."""
+
+    def become(version):
+        sandbox.state.version = version
+        if version == "Unknown":
+            monkeypatch.setattr(type(sandbox.state), "version_tuple", (1, 7, 7))
+
+    return become
+
+
 @ONCE
-@pytest.mark.parametrize("version", ["1.7.7", "1.8.2", "1.8.3", "1.8.11"])
+@pytest.mark.parametrize("version", INSTEAD)
 @pytest.mark.parametrize("mode", MODES)
-def test_every_server_version_ends_the_same(xnatctl, sandbox, alice, exam, assert_exactly, mode, version):
-    sandbox.state.version = version
-    done = xnatctl("session", "upload", exam.directory, *names(), "--mode", mode, env=alice)
+def test_every_server_version_ends_the_same(xnatctl, sandbox, alice, exam, assert_exactly, mode, version, of_version):
+    of_version(version)
+    done = xnatctl("session", "upload", exam.directory, *names(), "--mode", mode, "-o", "json", env=alice)
     assert done.code == 0, done.err
     assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
+    assert_said_once(done, version, mode)
+
+
+@pytest.mark.parametrize("version", ["1.8.2", pytest.param("Unknown", marks=ONCE)])
+def test_an_exam_on_an_old_server(xnatctl, sandbox, alice, own_exam, assert_exactly, version, of_version):
+    of_version(version)
+    for path in own_exam.directory.glob("not-utf8*"):
+        path.unlink()
+    for number in range(30):
+        (own_exam.directory / f"log{number}.txt").write_text(f"line {number}")
+    upload = ("session", "upload-exam", own_exam.directory, *names(), "--mode", "tar", "-o", "json")
+    done = xnatctl(*upload, env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, own_exam.digests, place="archive", label="sess01")
+    assert done.document["verification"]["ok"]
+    assert_said_once(done, version, "tar")
+    again = xnatctl(*upload, env=alice)
+    assert (again.code, of_the_server(again.document["warnings"])) == (0, []), "nothing is left to be done instead"
+
+
+def test_for_a_review_nothing_is_done_instead(xnatctl, sandbox, alice, exam):
+    sandbox.state.version = "1.8.2"
+    done = xnatctl("session", "upload", exam.directory, *names(), "--prearchive", "-o", "json", env=alice)
+    assert (done.code, of_the_server(done.document["warnings"])) == (0, [NO_TAR])
 
 
 def test_a_manual_project_archives_too(xnatctl, sandbox, alice, exam, assert_exactly):

@@ -41,6 +41,11 @@ def _server(app: App) -> CheckResult:
     from xnatctl.xnat import site
 
     version = site.version(app.new_client())
+    if not version.tuple:
+        return CheckResult(
+            status="warning",
+            message=f"XNAT of unknown version ({version.text}): uploads are staged, and bundles are sent as zip",
+        )
     if version.tuple < (1, 7):
         return CheckResult(
             status="failed", message=f"XNAT {version.text}: older than 1.7, which has no import by DICOM-zip"

@@ -134,6 +134,13 @@ class Course:
         self.report.warnings.append(message)
         self.runtime.tell(Event(kind=EventKind.WARNING, message=message))
 
+    def hear(self, event: Event) -> None:
+        """Pass on what workers say, in the main thread: a warning goes to the report too, and is said once."""
+        if event.kind is not EventKind.WARNING:
+            self.runtime.tell(event)
+        elif event.message not in self.report.warnings:
+            self.warn(event.message)
+
     def tell(self, kind: EventKind, message: str = "", **data: object) -> None:
         """To whoever watches; in the main thread."""
         self.runtime.tell(Event(kind=kind, message=message, data=data))

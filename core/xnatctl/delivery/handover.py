@@ -71,7 +71,7 @@ class HandoverRun:
             runtime.factories(self._send.transport or ""),
             context_for(self._send, course.plan, None, course.pause, journal),
             journal,
-            tell=runtime.tell,
+            tell=course.hear,
             policy=runtime.policy,
             pause=course.pause,
         ).send(left)

@@ -19,7 +19,7 @@ from xnatctl.xnat import direct_archive, listing, prearchive, site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
-from xnatctl.xnat.site import ProjectAccess
+from xnatctl.xnat.site import ProjectAccess, Version
 
 #: What the server does to a row while files that arrive are accepted and lost (xnat-import 4.4).
 _BUSY = frozenset({"BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING"})
@@ -68,7 +68,7 @@ def preflight(
     session, a row in the way).
     """
     study = plan.items[0].study_instance_uid
-    version = site.version(client).tuple
+    version = site.version(client)
     project = writable_project(client, plan.destination.project)
     destination = replace(plan.destination, project=project)
     if quiet is not None:
@@ -93,20 +93,20 @@ def preflight(
         _refuse_foreign(plan.placement, [row for row in rows if mine is None or not mine(row)], study)
         if not ours and plan.placement is Placement.ARCHIVE:
             _refuse_direct(client, destination, study)
+    new = plan.placement is Placement.ARCHIVE and existing is None
     direct = (
-        plan.placement is Placement.ARCHIVE
-        and version >= DIRECT_ARCHIVE_SINCE
-        and existing is None
+        new
+        and version.tuple >= DIRECT_ARCHIVE_SINCE
         and (not any(row.tag == study for row in rows) or (ours and _receives(client, destination, study)))
     )
     return Preflight(
         destination=destination,
-        version=version,
+        version=version.tuple,
         existing=existing,
         rows=rows,
         direct=direct,
         ours=ours,
-        warnings=tuple(_warnings(rows, study)),
+        warnings=(*(_no_direct_archive(version) if new else ()), *_warnings(rows, study)),
     )
 
 
@@ -283,6 +283,17 @@ def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study
                 hint="Archive it or delete it first; look at it with: "
                 + command("prearchive", "show", *row.ref.triple),
             )
+
+
+def _no_direct_archive(version: Version) -> list[str]:
+    if version.tuple >= DIRECT_ARCHIVE_SINCE:
+        return []
+    why = (
+        f"XNAT {version.text} has no direct archive (1.8.4 or later)"
+        if version.tuple
+        else f"The server does not tell its version (it says {version.text!r}), so it may have no direct archive"
+    )
+    return [f"{why}: the session goes through the prearchive and is archived from there."]
 
 
 def _warnings(rows: tuple[PrearchiveRow, ...], study: str) -> list[str]:

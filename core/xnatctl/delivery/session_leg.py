@@ -177,7 +177,7 @@ class SessionLeg:
             self._runtime.factories(self._send.transport or ""),
             context_for(self._send, self._plan, importer, self._pause, self._journal),
             self._journal,
-            tell=self._runtime.tell,
+            tell=self._course.hear,
             anchored=lambda: bool(importer.uris),
             abort=self._client.abort,
             policy=self._runtime.policy,
@@ -307,7 +307,7 @@ class SessionLeg:
                 on_new=lambda new: self._makes(new=new),
                 into=self._course.session.id if again is not None and self._course.session is not None else None,
                 wait=self._runtime.wait,
-                emit=self._runtime.tell,
+                emit=self._course.hear,
                 pause=self._pause,
             )
         except NotCommitted:

@@ -14,7 +14,10 @@ from xnatctl.xnat.replies import foreign, whole_number
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """`tuple` is made of the leading numbers: `1.8.11-SNAPSHOT` gives (1, 8, 11)."""
+    """`tuple` is made of the leading numbers: `1.8.11-SNAPSHOT` gives (1, 8, 11).
+
+    It is empty, so older than every version, for one without numbers: XNAT says `Unknown` when its manifest is missing.
+    """
 
     text: str
     tuple: tuple[int, ...]
@@ -40,11 +43,12 @@ def version(client: XnatClient) -> Version:
             hint="Check the URL; if the site lives below a path (https://host/xnat), the path belongs to it.",
             status=404,
         ) from error
-    text = str(document.get("version", "")) if isinstance(document, dict) else ""
+    text = str(document.get("version") or "").strip() if isinstance(document, dict) else ""
+    if not text:
+        raise NotXnat(f"{client.server} does not say which version of XNAT it is.")
     numbers = re.match(r"\D{0,40}([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})(?![0-9])", text[:100])
-    if numbers is None:
-        raise NotXnat(f"{client.server} does not say which version of XNAT it is (it says {foreign(text[:100])!r}).")
-    return Version(text=foreign(text[:100]), tuple=tuple(int(piece) for piece in numbers.group(1).split(".")))
+    pieces = numbers.group(1).split(".") if numbers is not None else []
+    return Version(text=foreign(text[:100]), tuple=tuple(map(int, pieces)))
 
 
 def checksums_enabled(client: XnatClient) -> bool | None:

@@ -62,7 +62,7 @@ class ResourceGroup:
     def _side_by_side(self, legs: Sequence[ResourceLeg], step: _Step) -> None:
         """One step of every leg, as many at once as there are workers. Raises Interrupted, JournalError."""
         course = self._course
-        crew = Crew(tell=course.runtime.tell, pause=course.pause, abort=course.client.abort)
+        crew = Crew(tell=course.hear, pause=course.pause, abort=course.client.abort)
         waiting = list(reversed(legs))
         lock = threading.Lock()
 

@@ -266,6 +266,6 @@ class ResourceLeg:
     def _delivered(self) -> int:
         return len(self._course.journal.states(self._ref).delivered)
 
-    def _warn(self, message: str, emit: Emit) -> None:
-        self._course.report.warnings.append(message)
+    @staticmethod
+    def _warn(message: str, emit: Emit) -> None:
         emit(Event(kind=EventKind.WARNING, message=message))
