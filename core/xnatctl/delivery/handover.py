@@ -15,7 +15,7 @@ from xnatctl.delivery.following import Following
 from xnatctl.delivery.journal import Phase
 from xnatctl.delivery.leftovers import name_left
 from xnatctl.delivery.relisting import changed_meanwhile
-from xnatctl.delivery.reporting import fill_items, incomplete
+from xnatctl.delivery.reporting import fill_items, helps_again, incomplete
 from xnatctl.delivery.resume import survey_receiver
 from xnatctl.delivery.states import record_name
 from xnatctl.errors import VerificationFailed, XnatctlError
@@ -75,9 +75,11 @@ class HandoverRun:
             policy=runtime.policy,
             pause=course.pause,
         ).send(left)
-        error = incomplete(journal.states(), course.plan.unsendable, (), runtime.rerun)
+        error = incomplete(journal.states(), course.plan.unsendable, (), runtime.rerun, receiver=True)
         if error is not None:
-            self.report.next.append(runtime.rerun)
+            undelivered = journal.states().undelivered
+            if not undelivered or helps_again(undelivered):
+                self.report.next.append(runtime.rerun)
             raise error
         duplicates = self._duplicates()
         if self._following is not None:
@@ -110,8 +112,8 @@ class HandoverRun:
 
 def _foreign(items: Sequence[UploadItem], total: int) -> VerificationFailed:
     return VerificationFailed(
-        f"The receiver says that it already has {len(items)} of {total} instances, first {items[0].path}, and did not "
-        "store them. It does not say whether they are the same as on disk.",
+        f"The receiver says that it already has {len(items)} of {total} instances and did not store them, first: "
+        f"{items[0].path}. It does not say whether they are the same as on disk.",
         hint="If the receiver belongs to an XNAT, add --verify -P PROJECT to compare them. Otherwise compare them "
         "there, or delete them there and run the command again.",
     )

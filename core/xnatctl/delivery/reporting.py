@@ -47,14 +47,33 @@ _SERVERS_TROUBLE = (
     "XNAT says this of a full disk, of its database and of locks as well: ask the administrator to look at its log."
 )
 
+_RECEIVERS_LOG = "The receiver's log has the reason: ask its administrator."
+_ECHO = "Check with session upload-dicom --echo whether the receiver answers"
+
+#: What to do about a failure of a DICOM receiver.
+_RECEIVERS_TROUBLE: dict[FailureClass, str] = {
+    FailureClass.NONE: _RECEIVERS_LOG,
+    FailureClass.UNPARSABLE: _RECEIVERS_LOG,
+    FailureClass.TRANSIENT: "The receiver says that it lacks resources, such as space to store: ask its administrator.",
+    FailureClass.ANSWER_LOST: f"{_ECHO}. {_RECEIVERS_LOG}",
+    FailureClass.UNREACHABLE: f"{_ECHO}.",
+    FailureClass.CROWDED: "Use fewer --workers, or ask the receiver's administrator how many associations it serves.",
+    FailureClass.ASSOCIATION: f"{_ECHO}, and ask its administrator whether its list of AE titles has yours.",
+}
+
 
 def incomplete(
-    states: StateView, unsendable: Sequence[Exclusion], uris: Sequence[ImportUri], rerun: str
+    states: StateView,
+    unsendable: Sequence[Exclusion],
+    uris: Sequence[ImportUri],
+    rerun: str,
+    *,
+    receiver: bool = False,
 ) -> XnatctlError | None:
     """The error that ends a run in which a file was not delivered; None when all were.
 
     What the server's own rules filtered does not keep the rest from being archived: sending it again would change
-    nothing. It is reported when the session is compared.
+    nothing. It is reported when the session is compared. `receiver`: they were sent to a DICOM receiver, not to XNAT.
     """
     undelivered = states.undelivered
     if len(undelivered) < len(states):
@@ -64,19 +83,23 @@ def incomplete(
     total = len(states) + len(unsendable)
     missing = len(undelivered) + len(unsendable)
     if undelivered and len(undelivered) == len(states):
-        return _nothing(undelivered, total)
-    first = _name(undelivered[0]) if undelivered else f"{unsendable[0].path} ({unsendable[0].reason})"
+        return _nothing(undelivered, total, rerun if receiver else None)
+    failed = next((state for state in undelivered if state.reason), undelivered[0]) if undelivered else None
+    first = _name(failed) if failed is not None else f"{unsendable[0].path} ({unsendable[0].reason})"
     others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
     run = "Run" if undelivered else f"{REMEDY}, then run"
     hint = f"{run} the same command again to complete the session: {rerun}"
     if any(state.failure is FailureClass.AUTHENTICATION for state in undelivered):
         hint = f"{_log_in_again()}, then run the same command again to complete the session: {rerun}"
     elif undelivered and not helps_again(undelivered):
+        whose = "receiver" if receiver else "server"
         hint = (
             "The same command would be refused again. Repair the refused files or move them out of the folder, or ask "
-            f"the administrator of the server why it refuses them; then run the command again: {rerun}"
+            f"the administrator of the {whose} why it refuses them; then run the command again: {rerun}"
         )
-    return DeliveryIncomplete(f"{missing} of {total} files were not delivered, first {first}.{others}", hint=hint)
+    elif receiver and failed is not None and (advice := _RECEIVERS_TROUBLE.get(failed.failure)):
+        hint = f"{advice} {hint}"
+    return DeliveryIncomplete(f"{missing} of {total} files were not delivered, first: {first}.{others}", hint=hint)
 
 
 def _log_in_again() -> str:
@@ -89,7 +112,12 @@ def helps_again(undelivered: StateView) -> bool:
 
 
 def _name(state: ItemState) -> str:
-    return f"{state.item.path} ({state.reason or state.outcome})"
+    return f"{state.item.path} ({_why(state)})"
+
+
+def _why(state: ItemState) -> str:
+    """Without a period, for the middle of a sentence."""
+    return (state.reason or str(state.outcome)).removesuffix(".")
 
 
 def filtered(states: StateView) -> VerificationFailed | None:
@@ -99,17 +127,16 @@ def filtered(states: StateView) -> VerificationFailed | None:
         return None
     first = dropped[0]
     return VerificationFailed(
-        f"The server took {len(dropped)} of {len(states)} files and did not store them, first {first.item.path}: "
-        f"{first.reason}.",
+        f"The server took {len(dropped)} of {len(states)} files and did not store them, first: {_name(first)}.",
         hint="Ask the administrator which series import filters and anonymisation rules are active for this project.",
     )
 
 
-def _nothing(undelivered: StateView, total: int) -> XnatctlError:
-    """No file was delivered: the commonest reason decides the exit code."""
+def _nothing(undelivered: StateView, total: int, again: str | None) -> XnatctlError:
+    """No file was delivered: the commonest reason decides the exit code. `again`: the command, for a receiver."""
     if not undelivered.without(Outcome.FILTERED):
         return VerificationFailed(
-            f"The server took {total} files and stored none: {undelivered[0].reason}.",
+            f"The server took {total} files and stored none: {_why(undelivered[0])}.",
             hint="Ask the administrator which series import filters are active for this project.",
         )
     counts = Counter(state.failure for state in undelivered)
@@ -119,11 +146,22 @@ def _nothing(undelivered: StateView, total: int) -> XnatctlError:
     first = next(state for state in undelivered if state.failure is failure)
     kind = _NOTHING_DELIVERED.get(failure, DeliveryIncomplete)
     refused = failure is FailureClass.REFUSED and is_unparsable(first.reason or "")
-    trouble = failure is FailureClass.UNPARSABLE or refused
-    hint = _SERVERS_TROUBLE if trouble else None
-    if failure is FailureClass.AUTHENTICATION:
+    hint = _SERVERS_TROUBLE if failure is FailureClass.UNPARSABLE or refused else None
+    if again is not None:
+        hint = _receivers_hint(undelivered, failure, again)
+    elif failure is FailureClass.AUTHENTICATION:
         hint = f"{_log_in_again()}, then run the same command again."
-    return kind(f"None of {total} files was delivered: {first.reason or first.outcome}", hint=hint)
+    return kind(f"None of {total} files was delivered: {_why(first)}.", hint=hint)
+
+
+def _receivers_hint(undelivered: StateView, failure: FailureClass, again: str) -> str:
+    if not helps_again(undelivered):
+        return (
+            "The same command would be refused again. Ask the receiver's administrator whether the receiver can be "
+            "set up to take these files, and whether its list of AE titles has yours."
+        )
+    advice = _RECEIVERS_TROUBLE.get(failure)
+    return f"{advice} Then run the same command again: {again}" if advice else f"Run the same command again: {again}"
 
 
 def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:

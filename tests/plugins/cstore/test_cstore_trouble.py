@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from xnatctl.cli.report_view import report_document
 from xnatctl.model.events import EventKind
 from xnatctl_cstore import association as association_module
 from xnatctl_cstore import stream as stream_module
@@ -173,6 +174,9 @@ def test_an_association_that_is_rejected_in_mid_run_ends_the_run(scripted, deliv
     assert done.error.exit_code == 5
     assert Counter(done.outcomes.values())["accepted"] == len(receiver.digests) == 5
     assert any("no AE title XNAT" in reason for reason in done.reasons.values())
+    assert "list of AE titles" in (done.error.hint or "")
+    assert ", first: " in done.error.message
+    assert "(planned)" not in done.error.message
 
 
 # answers
@@ -295,6 +299,36 @@ def test_a_receiver_without_resources_for_anything_ends_the_run(scripted, delive
     assert done.error is not None
     assert done.error.exit_code == 4
     assert "Out of Resources" in done.error.message
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "hint", "again"),
+    [
+        ({"answer": lambda talk, number, instance: "abort"}, 5, "receiver's log", True),
+        ({"answer": lambda talk, number, instance: 0xC000}, 5, "receiver's log", True),
+        ({"answer": lambda talk, number, instance: 0xA700}, 4, "lacks resources", True),
+        ({"answer": lambda talk, number, instance: 0xA900}, 5, "receiver's administrator", False),
+        ({"take": lambda sop_class, syntax: 3}, 5, "receiver's administrator", False),
+        ({"answer": lambda talk, number, instance: "silent"}, 4, "--echo", True),
+        ({"answer": lambda talk, number, instance: "close"}, 4, "--echo", True),
+    ],
+    ids=["abort", "C000", "A700", "A900", "contexts", "silence", "close"],
+)
+def test_the_hint_for_a_receiver_is_about_the_receiver(scripted, deliver, mixed, tmp_path, script, code, hint, again):
+    mixed.write(tmp_path / "exam", 3)
+    receiver = scripted(**script)
+    done = deliver(tmp_path / "exam", receiver.port, workers=1, answer_timeout=0.2, base=0.001, patience=1.0)
+    assert done.error is not None
+    assert done.error.exit_code == code, done.error
+    assert hint in (done.error.hint or "")
+    assert "XNAT" not in (done.error.hint or "")
+    assert "receiver" in (done.error.hint or "")
+    assert done.error.message.startswith("None of 3 files was delivered: ")
+    assert done.error.message.endswith(".")
+    assert not done.error.message.endswith("..")
+    assert "planned" not in done.error.message
+    assert done.report.next == (["xnatctl session upload-dicom again"] if again else [])
+    assert report_document(done.report).summary[0] != "Nothing was sent."
 
 
 @pytest.mark.parametrize(

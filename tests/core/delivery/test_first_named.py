@@ -1,0 +1,31 @@
+"""The file that an incomplete run names first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from xnatctl.delivery.reporting import incomplete
+from xnatctl.delivery.states import States, StateView
+from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import UploadItem
+
+
+@pytest.mark.parametrize("receiver", [False, True])
+def test_the_first_file_with_a_reason_is_named_before_those_that_were_not_tried(
+    make_items: Callable[..., tuple[UploadItem, ...]], receiver: bool
+) -> None:
+    items, states = make_items(4), States()
+    numbers = states.enter(items, None)
+    states.hear(numbers[0], ItemOutcome(path=items[0].path, outcome=Outcome.ACCEPTED))
+    lost = ItemOutcome(
+        path=items[2].path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason="no answer."
+    )
+    states.hear(numbers[2], lost)
+    error = incomplete(StateView(states, numbers), (), (), "again", receiver=receiver)
+    assert error is not None
+    assert error.message == (
+        f"{len(items) - 1} of {len(items)} files were not delivered, first: {items[2].path} (no answer)."
+    )
+    assert ("--echo" in (error.hint or "")) is receiver
