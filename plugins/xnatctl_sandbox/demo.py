@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from xnatctl.api import App, VerificationFailed, XnatctlError, common_options, pass_app
+from xnatctl.api import App, UsageError, VerificationFailed, XnatctlError, common_options, pass_app
 from xnatctl.testing import Exam, write_exam
 from xnatctl_sandbox.server import Sandbox
 
@@ -23,6 +23,12 @@ from xnatctl_sandbox.server import Sandbox
 def demo(app: App, directory: str | None) -> None:
     """Everything happens on this machine."""
     root = Path(directory or tempfile.mkdtemp(prefix="xnatctl-demo-"))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The demonstration cannot use the directory {root}: {error.strerror}.", hint="Choose another with --dir."
+        ) from error
     with Sandbox(root / "xnat") as sandbox:
         app.info(f"An XNAT-compatible server (version {sandbox.state.version}) runs at {sandbox.url}.")
         exam = write_exam(root / "exam", series=3, instances=40, clutter=False)

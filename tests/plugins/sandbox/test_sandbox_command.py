@@ -85,8 +85,9 @@ def test_a_port_that_is_taken_is_named_in_one_line(xnatctl, option):
     )
 
 
-def test_a_directory_that_cannot_be_used_is_named(xnatctl):
-    done = xnatctl("sandbox", "start", "--port", "0", "--dicom-port", "0", "--dir", "/proc/nowhere")
+@pytest.mark.parametrize("command", [("start", "--port", "0", "--dicom-port", "0"), ("demo",)])
+def test_a_directory_that_cannot_be_used_is_named(xnatctl, command):
+    done = xnatctl("sandbox", *command, "--dir", "/proc/nowhere")
     assert done.code == 2
     assert "the directory /proc/nowhere" in done.err
 
