@@ -112,9 +112,13 @@ def redact(text: str) -> str:
 
 
 def redact_output(text: str) -> str:
-    """The same for our own output: a short secret is masked as a whole word only, and not where it is an open word."""
+    """The same for our own output: a short secret is masked as a whole word only, and not where it is an open word.
+
+    A short secret of lower-case letters may be a word of ours: a mask in its place would tell what it is. The texts of
+    others were masked when they came in.
+    """
     for form in _known:
-        if form not in text or form in _open:
+        if form not in text or form in _open or (len(form) < _LONG and form.isalpha() and form.islower()):
             continue
         if len(form) >= _LONG:
             text = text.replace(form, MASK)

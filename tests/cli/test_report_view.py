@@ -66,7 +66,7 @@ def test_many_reasons_are_bounded() -> None:
 
 def test_what_was_delivered_and_is_not_archived_is_said_to_be_so() -> None:
     said = lines(item("a", Outcome.ACCEPTED), item("b", Outcome.FAILED), status=Status.PARTIAL, sent=1)
-    assert said[0].startswith("1 of 2 instances delivered, not archived (")
+    assert said[0].startswith("1 of 2 instances delivered; this run archived nothing (")
 
 
 def test_a_difference_of_the_whole_session_names_no_series() -> None:

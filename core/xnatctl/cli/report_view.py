@@ -160,7 +160,7 @@ def _headline(report: Report) -> str:
         PlaceState.PREARCHIVE: f"in the prearchive of project {where.project}"
         + (f" as {where.session}" if where.session else ""),
         PlaceState.RECEIVER: f"accepted by {(not where.session and where.server) or 'the receiver'}",
-        PlaceState.UNKNOWN: "delivered, not archived" if counts.sent + counts.skipped else "delivered",
+        PlaceState.UNKNOWN: "delivered; this run archived nothing" if counts.sent + counts.skipped else "delivered",
     }[report.state]
     size = human_size(report.bytes)
     delivered = counts.sent + counts.skipped

@@ -13,7 +13,7 @@ from xnatctl.delivery.awaited import Awaited
 from xnatctl.delivery.course import Course
 from xnatctl.delivery.session_leg import SessionLeg
 from xnatctl.delivery.session_match import SessionMatch, match_session
-from xnatctl.delivery.settle import Clockwork, archive_command
+from xnatctl.delivery.settle import Clockwork, archive_command, looks
 from xnatctl.errors import (
     NotArchived,
     NotFound,
@@ -255,5 +255,6 @@ class AwaitLeg:
         return NotArchived(
             f"Session {destination.session} of project {destination.project} is not in the archive{waited}: "
             f"{look.describe()}. {self._awaited.files()} files for its resources were not sent.",
-            hint=f"When it is archived, run: {later}" if later else "When it is archived, run the same command again.",
+            hint=("" if look.waiting else f"Check the label. Look with: {looks(destination.project)} ")
+            + (f"When it is archived, run: {later}" if later else "When it is archived, run the same command again."),
         )

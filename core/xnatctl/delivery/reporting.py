@@ -86,7 +86,7 @@ def incomplete(
         return _nothing(undelivered, total, rerun if receiver else None)
     failed = next((state for state in undelivered if state.reason), undelivered[0]) if undelivered else None
     first = _name(failed) if failed is not None else f"{unsendable[0].path} ({unsendable[0].reason})"
-    others = f" The other {total - missing} are on the server, not archived yet." if uris else ""
+    others = f" The other {total - missing} were delivered; this run archived nothing." if uris else ""
     run = "Run" if undelivered else f"{REMEDY}, then run"
     hint = f"{run} the same command again to complete the session: {rerun}"
     if any(state.failure is FailureClass.AUTHENTICATION for state in undelivered):

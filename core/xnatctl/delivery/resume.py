@@ -25,6 +25,7 @@ from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Placement, UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.model.sequences import select
+from xnatctl.model.words import counted
 from xnatctl.xnat import direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.importing import ImportUri
@@ -192,7 +193,7 @@ def _archived(
 def _changed(changed: _Some) -> tuple[str, ...]:
     if not changed.count:
         return ()
-    return (f"{changed.count} files changed since they were delivered; sending them again (first {changed.first}).",)
+    return (f"{counted(changed.count, 'file')} changed since delivery; sending again (first {changed.first}).",)
 
 
 def _live(client: XnatClient, check: Preflight, study: str, places: Collection[str]) -> list[ImportUri]:
