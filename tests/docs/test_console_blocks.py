@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from programs import system_program
 from terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -198,8 +199,13 @@ def reader(tmp_path, environment):
     (directory / "docs").symlink_to(DOCS)
     for name in ("COLUMNS", "PYTHON_KEYRING_BACKEND"):
         environment.pop(name)
-    scripts = Path(sys.executable).parent
-    found = Reader(directory, {**environment, "TERM": "dumb", "PATH": f"{scripts}:{environment['PATH']}"})
+    dcmtk = tmp_path / "dcmtk"
+    dcmtk.mkdir()
+    for name in ("echoscu", "storescu"):  # pynetdicom puts programs of these names beside the interpreter
+        if (program := system_program(name)) is not None:
+            (dcmtk / name).symlink_to(program)
+    path = f"{dcmtk}:{Path(sys.executable).parent}:{environment['PATH']}"
+    found = Reader(directory, {**environment, "TERM": "dumb", "PATH": path})
     yield found
     for out, code in found.close():
         assert "Traceback" not in out

@@ -22,6 +22,7 @@ def _module():
     return module
 
 
+@pytest.mark.lab
 def test_random_trials(nursery, environment, tmp_path, full):
     """Few by default; `XNATCTL_LAB_SEED` is the first seed."""
     import children

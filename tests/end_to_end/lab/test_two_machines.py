@@ -24,7 +24,7 @@ def studies(server, exams):
 
 def test_no_session_ever_holds_two_studies(lab, full, dice, tmp_path, elsewhere):
     other = write_exam(tmp_path / "other", series=2, instances=10, seed=99, clutter=False)
-    for turn in range(40 if full else 2):
+    for turn in range(40 if full else 1):
         lab.start_over()
         lab.sandbox.state.version = dice.choice(["1.8.3", "1.8.11"])
         lab.sandbox.switches.archive_seconds = dice.choice([0.0, 0.0, 0.3])

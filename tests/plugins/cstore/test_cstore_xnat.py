@@ -371,7 +371,7 @@ def test_a_dry_run_with_verify_logs_in_nowhere(xnatctl, sandbox, alice, mixed, t
     mixed.write(tmp_path / "exam", 2, comments=COMMENTS)
     done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "--dry-run", env=alice)
     assert done.code == 0
-    assert "find each study in project DEMO" in done.out
+    assert "Find each study in project DEMO" in done.out
     assert not sandbox.requests
 
 
