@@ -106,9 +106,13 @@ class DicomScp:
                     faults.cut(thread.dul.socket.socket, reset=False)
                 thread.dul.to_user_queue.put(None)  # the request has not come in time
                 thread.join(10)
-        self._ae.shutdown()
+        # pynetdicom waits without a limit for an association that does not end, and its threads would hold the process.
+        closing = threading.Thread(target=self._ae.shutdown, daemon=True)
+        closing.start()
+        closing.join(10)
         for thread in threads:
-            thread.join(10)
+            thread.dul._kill_thread = True  # noqa: SLF001
+            thread.join(1)
 
     # associations, xnat-api 5.2
 
