@@ -267,7 +267,8 @@ class Lane:
         except JournalError:
             raise
         except XnatctlError as error:
-            said = _failed(batch, classify(error), error.message)
+            # What an error says of the whole run is not true here any more.
+            said = _failed(batch, classify(error), error.message.removesuffix(" Nothing was sent."))
         except BaseException as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
             reason = OutOfMemory("send").message if is_out_of_memory(error) else _say(error)
             said = _failed(batch, FailureClass.FATAL, reason)

@@ -172,7 +172,8 @@ def _tar_of_empty_members(path: Path, count: int) -> None:
         out.write(bytes(1024))
 
 
-@pytest.mark.parametrize("make", [_zip_of_empty_members, pytest.param(_tar_of_empty_members, marks=pytest.mark.lab)])
+@pytest.mark.lab
+@pytest.mark.parametrize("make", [_zip_of_empty_members, _tar_of_empty_members])
 def test_an_archive_file_of_a_million_members_takes_no_memory(tmp_path, environment, make):
     """It is refused beyond the limit, and what was read of it until then takes less than 20 MiB."""
 

@@ -277,6 +277,7 @@ def test_many_associations_at_once_join_one_row(receiving, records, scu, sent_da
     assert until(lambda: {a.ended for a in receiving.associations} == {"released"})
 
 
+@pytest.mark.lab
 def test_a_large_object_takes_memory_once(receiving, scu):
     """Received in pieces of a PDU and filed block by block: a few times its size, not its square."""
     import tracemalloc
