@@ -39,6 +39,13 @@ _OURS = frozenset(
         "sends", "supported", "the", "unable", "unknown",
     }
 )  # fmt: skip
+#: The words of our answer to a refused login (LOGIN_HINT of `xnat.replies`).
+_ANSWER = frozenset(
+    {
+        "account", "after", "again", "before", "browser", "disabled", "expired", "failed", "have", "here", "locked",
+        "login", "many", "once", "open", "password", "rejects", "sessions", "tries", "trying", "verified", "wrong",
+    }
+)  # fmt: skip
 
 _lock = threading.Lock()
 _secrets: set[str] = set()
@@ -114,11 +121,10 @@ def redact(text: str) -> str:
 def redact_output(text: str) -> str:
     """The same for our own output: a short secret is masked as a whole word only, and not where it is an open word.
 
-    A short secret of lower-case letters may be a word of ours: a mask in its place would tell what it is. The texts of
-    others were masked when they came in.
+    A word of our answer to a refused login is left alone: a mask in its place would tell the password.
     """
     for form in _known:
-        if form not in text or form in _open or (len(form) < _LONG and form.isalpha() and form.islower()):
+        if form not in text or form in _open or form in _ANSWER:
             continue
         if len(form) >= _LONG:
             text = text.replace(form, MASK)

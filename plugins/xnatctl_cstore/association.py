@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from xnatctl.api import FailureClass, Reader
-from xnatctl_cstore import dimse, negotiation, statuses, stranger
+from xnatctl_cstore import dimse, negotiation, other_service, statuses
 from xnatctl_cstore.contexts import Pair
 from xnatctl_cstore.dataset import read_fully
 from xnatctl_cstore.dimse import Answer
@@ -279,12 +279,12 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: 
         except TimeoutError:
             if not first:
                 raise
-            _refuse_stranger(receiver, stranger.identify(receiver))
+            _refuse_other_service(receiver, other_service.identify(receiver))
             stream.limit(_ASSOCIATE)
             header = stream.read(6)
         kind, length = _PDU.unpack(header)
         if kind not in (_AC, _RJ, _ABORT) or length > negotiation.LONGEST:
-            _refuse_stranger(receiver, stranger.of_bytes(header) or "no DICOM")
+            _refuse_other_service(receiver, other_service.of_bytes(header) or "no DICOM")
         pdu = header + stream.read(length)
     except TimeoutError:
         raise NotAssociated(
@@ -295,7 +295,7 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: 
         ) from None
     except (OSError, EOFError):
         if first:
-            _refuse_stranger(receiver, stranger.identify(receiver))
+            _refuse_other_service(receiver, other_service.identify(receiver))
         raise NotAssociated(
             f"{receiver.place} closes the connection instead of answering an association request.",
             FailureClass.UNREACHABLE,
@@ -312,7 +312,7 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: 
     return negotiation.accepted(pdu, pairs, receiver)
 
 
-def _refuse_stranger(receiver: Receiver, what: str) -> None:
+def _refuse_other_service(receiver: Receiver, what: str) -> None:
     """Raise NotAssociated for what is no DICOM receiver; nothing when `what` is empty."""
     if not what:
         return

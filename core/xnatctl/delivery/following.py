@@ -1,4 +1,4 @@
-"""After a DICOM receiver took it: what became of each study in XNAT (xnat-api 5.6).
+"""Follows each study from a DICOM receiver into the archive of XNAT (xnat-api 5.6).
 
 A receiver names no session, so a study is looked for by its UID: as a row of the project's prearchive, whose tag it is,
 and when that has gone as a session of the archive. Only then can be compared what is on disk with what is there.

@@ -72,7 +72,7 @@ def scan_files(path: str, *, follow_symlinks: bool = False, hidden: bool = False
     )
 
 
-#: Hidden files that macOS leaves in folders, which nobody means by hidden files.
+#: Hidden files that macOS writes into folders; `--hidden` does not include them.
 _OF_MACOS = (".DS_Store", "._")
 
 

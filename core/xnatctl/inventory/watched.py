@@ -1,4 +1,4 @@
-"""Who hears how far an inventory is. A large tree takes minutes; nobody hears of it unless a command asks to."""
+"""Reports the progress of an inventory to the command that asks for it. A large tree takes minutes."""
 
 from __future__ import annotations
 

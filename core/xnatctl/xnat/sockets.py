@@ -20,14 +20,14 @@ from typing import Any
 #: take hours: idle seconds, seconds between probes, probes.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 #: What the system takes of a body before it can send it (bytes). It would take megabytes for each connection, so that
-#: nobody could tell a slow link from a fast one.
+#: a slow link would look like a fast one.
 _UNSENT = 1 << 18
 _READ_SIZE = 65536
 #: More than this before a status line is no HTTP.
 _LONGEST_HEAD = 65536
 #: Interim answers (1xx) that are kept while a body is being sent (bytes).
 _MOST_EARLY = 1 << 20
-#: A wait for room that is longer is told to whoever counts the bytes (seconds).
+#: A longer wait for room in the socket is reported to the progress (seconds).
 _SOON = 0.1
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
