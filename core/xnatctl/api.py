@@ -85,17 +85,17 @@ if TYPE_CHECKING:
         verify_options,
     )
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
-    from xnatctl.delivery.batches import cut_batches
-    from xnatctl.delivery.commit import commit_row
-    from xnatctl.delivery.existing import ArchiveTarget
-    from xnatctl.delivery.outcomes import changed_outcome
+    from xnatctl.delivery.engine.batches import cut_batches
+    from xnatctl.delivery.engine.outcomes import changed_outcome
     from xnatctl.delivery.planning import plan_session_upload
-    from xnatctl.delivery.preflight import check_archiving
-    from xnatctl.delivery.resource.home import find_home, resolve_destination
+    from xnatctl.delivery.resource.parent import find_home, resolve_destination
     from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
     from xnatctl.delivery.resource.writer import goes_alone
+    from xnatctl.delivery.session.commit import commit_row
+    from xnatctl.delivery.session.existing import ArchiveTarget
+    from xnatctl.delivery.session.preflight import check_archiving
     from xnatctl.inventory.files import FileInventory, scan_files
-    from xnatctl.inventory.looking import look_inside
+    from xnatctl.inventory.nested_archives import look_inside
     from xnatctl.inventory.packed import holds_dicom
     from xnatctl.inventory.walk import Inventory, scan_path
     from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -130,7 +130,7 @@ if TYPE_CHECKING:
 #: Name -> module, for what is found on first use.
 _LAZY = {
     "App": "xnatctl.cli.app",
-    "ArchiveTarget": "xnatctl.delivery.existing",
+    "ArchiveTarget": "xnatctl.delivery.session.existing",
     "BatchResult": "xnatctl.model.outcome",
     "Body": "xnatctl.plugin.protocols",
     "ConnectedTransport": "xnatctl.plugin.protocols",
@@ -153,21 +153,21 @@ _LAZY = {
     "TransportOptionsCommand": "xnatctl.cli.options",
     "Upload": "xnatctl.cli.uploading",
     "XnatClient": "xnatctl.xnat.client",
-    "changed_outcome": "xnatctl.delivery.outcomes",
-    "check_archiving": "xnatctl.delivery.preflight",
-    "commit_row": "xnatctl.delivery.commit",
+    "changed_outcome": "xnatctl.delivery.engine.outcomes",
+    "check_archiving": "xnatctl.delivery.session.preflight",
+    "commit_row": "xnatctl.delivery.session.commit",
     "common_options": "xnatctl.cli.options",
     "compressor_name": "xnatctl.packing.deflate",
-    "cut_batches": "xnatctl.delivery.batches",
+    "cut_batches": "xnatctl.delivery.engine.batches",
     "deflated_size": "xnatctl.packing.deflate",
     "deflated_zip_body": "xnatctl.packing.bodies",
     "destination_options": "xnatctl.cli.options",
-    "find_home": "xnatctl.delivery.resource.home",
+    "find_home": "xnatctl.delivery.resource.parent",
     "fits_zip": "xnatctl.packing.bodies",
     "goes_alone": "xnatctl.delivery.resource.writer",
     "holds_dicom": "xnatctl.inventory.packed",
     "journal_options": "xnatctl.cli.options",
-    "look_inside": "xnatctl.inventory.looking",
+    "look_inside": "xnatctl.inventory.nested_archives",
     "pass_app": "xnatctl.cli.app",
     "plain_body": "xnatctl.packing.bodies",
     "plan_resource_stages": "xnatctl.delivery.resource.planning",
@@ -177,7 +177,7 @@ _LAZY = {
     "project_access": "xnatctl.xnat.site",
     "read_private": "xnatctl.settings.paths",
     "readable_by_others": "xnatctl.settings.paths",
-    "resolve_destination": "xnatctl.delivery.resource.home",
+    "resolve_destination": "xnatctl.delivery.resource.parent",
     "run_upload": "xnatctl.cli.uploading",
     "scan_files": "xnatctl.inventory.files",
     "scan_path": "xnatctl.inventory.walk",

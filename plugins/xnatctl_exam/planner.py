@@ -24,8 +24,8 @@ from xnatctl.api import (
     scan_path,
 )
 from xnatctl_exam.choices import Choices, transport_options
+from xnatctl_exam.exam_layout import Sorting, sort_exam
 from xnatctl_exam.naming import Group
-from xnatctl_exam.sorting import Sorting, sort_exam
 
 #: The transport that carries resources, by name; another plugin provides it.
 TRANSPORT = "resource"

@@ -243,11 +243,13 @@ def resource_list(
     )
 
 
-def _row(client: XnatClient, home: resources.ResourceHome, resource: listing.ResourceInfo, scan: str) -> dict[str, Any]:
+def _row(
+    client: XnatClient, home: resources.ResourceParent, resource: listing.ResourceInfo, scan: str
+) -> dict[str, Any]:
     return _described(resource, scan, resources.resource_files(client, home, resource).values())
 
 
-def _scan_rows(client: XnatClient, home: resources.ResourceHome) -> list[dict[str, Any]]:
+def _scan_rows(client: XnatClient, home: resources.ResourceParent) -> list[dict[str, Any]]:
     """The resources of all scans, their files from one listing (xnat-api 2.5)."""
     found = [entry for entry in listing.session_resources(client, home.session_id) if entry.category == "scans"]
     if not found:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from xnatctl.delivery.store import journal_key
+from xnatctl.delivery.journal.store import journal_key
 from xnatctl.model.refs import Destination
 from xnatctl.testing.exam import write_exam
 

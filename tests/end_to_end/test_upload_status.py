@@ -73,7 +73,7 @@ def test_forgetting_takes_the_line_away_and_nothing_else(xnatctl, alice, uploads
 
 
 def test_a_running_upload_is_not_forgotten(xnatctl, uploads, home):
-    from xnatctl.delivery.lock import Lock
+    from xnatctl.delivery.journal.lock import Lock
 
     (row,) = [row for row in uploads if row["session"] == "done"]
     path = home / "state" / "xnatctl" / "journals" / f"{row['id']}.lock"

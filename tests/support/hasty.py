@@ -5,7 +5,7 @@ What is waited for, how often and in which order stays; the lengths themselves a
 
 from __future__ import annotations
 
-from xnatctl.delivery.retry import Pause
+from xnatctl.delivery.engine.retry import Pause
 from xnatctl.xnat import again
 
 _FACTOR = 0.1

@@ -20,7 +20,7 @@ from xnatctl.cli.suggest import among
 from xnatctl.cli.telling import Telling
 from xnatctl.errors import ConfigError, UsageError, XnatctlError
 from xnatctl.model.commands import reach
-from xnatctl.model.document import Extent
+from xnatctl.model.document import DocumentDetail
 from xnatctl.redaction import reveal
 
 if TYPE_CHECKING:
@@ -286,16 +286,20 @@ class App:
             self.registry.load(self.registry.formatter(self.format_name()))
 
     @property
-    def extent(self) -> Extent:
+    def extent(self) -> DocumentDetail:
         """What of a document is looked at: our table draws rows, our JSON reads as it writes, `-q` prints identifiers.
 
         Raises UsageError, PluginUnavailable for a format that cannot be had.
         """
         if self._identifiers_only:
-            return Extent.IDENTIFIERS
+            return DocumentDetail.IDENTIFIERS
         name = self.format_name()
         ours = self.registry.formatter(name).plugin.ours
-        return {"table": Extent.ROWS, "json": Extent.STREAMED}.get(name, Extent.WHOLE) if ours else Extent.WHOLE
+        return (
+            {"table": DocumentDetail.ROWS, "json": DocumentDetail.STREAMED}.get(name, DocumentDetail.WHOLE)
+            if ours
+            else DocumentDetail.WHOLE
+        )
 
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers; a signal meanwhile takes effect at its end."""

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xnatctl.cli.app import App
-    from xnatctl.delivery.journal import Journal
-    from xnatctl.delivery.lock import Lock
-    from xnatctl.delivery.store import Store
+    from xnatctl.delivery.journal.journal import Journal
+    from xnatctl.delivery.journal.lock import Lock
+    from xnatctl.delivery.journal.store import Store
 
 
 @contextmanager
@@ -27,9 +27,9 @@ def open_journal(
     app: App, request: UploadRequest, plan: UploadPlan, *, resume: bool, lock_wait: float
 ) -> Iterator[Journal]:
     """The journal of the destination of a plan. Raises Refused, JournalError."""
-    from xnatctl.delivery.journal import Journal
-    from xnatctl.delivery.resource.home import is_resources_only
-    from xnatctl.delivery.store import Store, journal_key, remove
+    from xnatctl.delivery.journal.journal import Journal
+    from xnatctl.delivery.journal.store import Store, journal_key, remove
+    from xnatctl.delivery.resource.parent import is_resources_only
     from xnatctl.settings.paths import journal_directory, private_directory
 
     directory = private_directory(journal_directory())
@@ -110,8 +110,8 @@ def _send_stage(plan: UploadPlan) -> Stage:
 
 def _take_over(app: App, plan: UploadPlan, new: Path, receiver: tuple[str, str], lock_wait: float) -> None:
     """Go on with the journal of an earlier version, whose name did not tell receivers apart, if it is of this one."""
-    from xnatctl.delivery.store import Store
-    from xnatctl.delivery.summaries import summaries
+    from xnatctl.delivery.journal.store import Store
+    from xnatctl.delivery.journal.summaries import summaries
 
     for summary in summaries(new.parent):
         where = summary.destination
@@ -145,7 +145,7 @@ def exclusively(app: App, kind: str, key: str, *, lock_wait: float) -> closing[L
 
 def _lock(app: App, name: str, lock_wait: float) -> closing[Lock]:
     """The lock of a name in the directory of the journals. Raises Refused, JournalError."""
-    from xnatctl.delivery.lock import Lock
+    from xnatctl.delivery.journal.lock import Lock
     from xnatctl.settings.paths import journal_directory, private_directory
 
     path = private_directory(journal_directory()) / f"{name}.lock"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xnatctl.cli.resource_view import resource_rows, resources_headline, state_words
-from xnatctl.model.document import Column, Document, Extent
+from xnatctl.model.document import Column, Document, DocumentDetail
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
 from xnatctl.model.report import (
@@ -91,9 +91,9 @@ def with_sessions(
     return (_SESSION_COLUMN, *columns)
 
 
-def report_document(report: Report, extent: Extent = Extent.WHOLE) -> Document:
+def report_document(report: Report, extent: DocumentDetail = DocumentDetail.WHOLE) -> Document:
     """The report of an upload command; rows are series, and `data` holds every file, as far as somebody sees it."""
-    if extent is Extent.IDENTIFIERS:
+    if extent is DocumentDetail.IDENTIFIERS:
         return Document(schema="xnatctl.report/1", data={}, identifiers=_identifiers(report))
     rows = by_series(
         (item.study_instance_uid, item.series_instance_uid, item.bytes, state_words(item.outcome))
@@ -116,10 +116,10 @@ def report_document(report: Report, extent: Extent = Extent.WHOLE) -> Document:
     )
 
 
-def _data(report: Report, extent: Extent) -> dict[str, Any]:
-    if extent is Extent.STREAMED:
+def _data(report: Report, extent: DocumentDetail) -> dict[str, Any]:
+    if extent is DocumentDetail.STREAMED:
         return report.as_outline()
-    return report.as_document() if extent is Extent.WHOLE else {}
+    return report.as_document() if extent is DocumentDetail.WHOLE else {}
 
 
 def _identifiers(report: Report) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
-    from xnatctl.delivery.labels import Family, Remembered
+    from xnatctl.delivery.labels import JournalLabels, LabelSeries
     from xnatctl.delivery.splitting import Part
-    from xnatctl.inventory.several import Several
+    from xnatctl.inventory.by_study import StudyInventory
     from xnatctl.inventory.walk import Inventory
     from xnatctl.model.document import Document
     from xnatctl.model.plan import Exclusion
@@ -62,7 +62,7 @@ class _Split:
         self.has_changed = False
         self._appeared: Sequence[Exclusion] = ()
         self.shown: Document | None = None
-        self._several: Several | None = None
+        self._several: StudyInventory | None = None
 
     @property
     def excluded(self) -> Sequence[Exclusion]:
@@ -83,13 +83,13 @@ class _Split:
             self._show(several, warnings)
             return
         client = self._app.connect()
-        family, request = family_on(client, request, sends=True)
-        key = f"{client.server} {request.destination.project} {family.base}".casefold()
+        label_series, request = family_on(client, request, sends=True)
+        key = f"{client.server} {request.destination.project} {label_series.base}".casefold()
         with exclusively(self._app, "studies", key, lock_wait=self._upload.lock_wait):
-            known = remembered(client.server, request, family, resume=self._upload.resume)
-            labels, passed = labels_on(client, several, request, family, known)
+            known = remembered(client.server, request, label_series, resume=self._upload.resume)
+            labels, passed = labels_on(client, several, request, label_series, known)
             whole = new_whole(request, (*warnings, *passed))
-            self.parts = new_parts(whole, plans_of(several, request, labels, family, self._plan))
+            self.parts = new_parts(whole, plans_of(several, request, labels, label_series, self._plan))
             for line in whole.warnings:
                 self._app.warn(line)
             reports.append(whole)
@@ -146,31 +146,31 @@ class _Split:
     def _carrying_out(self, upload: Upload, plan: UploadPlan, client: XnatClient) -> Callable[[list[Report]], None]:
         return lambda reports: carry_out(self._app, upload, plan, reports, client)
 
-    def _show(self, several: Several, warnings: tuple[str, ...]) -> None:
+    def _show(self, several: StudyInventory, warnings: tuple[str, ...]) -> None:
         from xnatctl.cli.split_view import plans_document
-        from xnatctl.delivery.labels import Family, Nowhere, assign
+        from xnatctl.delivery.labels import LabelSeries, OfflineLabels, assign
 
         request = self._upload.request
-        family = Family(base=request.destination.session)
-        known = remembered(request.destination.server.rstrip("/"), request, family, resume=self._upload.resume)
-        labels, _ = assign([study.uid for study in several.studies], family, known, Nowhere())
-        plans = [plan for _, plan in plans_of(several, request, labels, family, self._plan)]
+        label_series = LabelSeries(base=request.destination.session)
+        known = remembered(request.destination.server.rstrip("/"), request, label_series, resume=self._upload.resume)
+        labels, _ = assign([study.uid for study in several.studies], label_series, known, OfflineLabels())
+        plans = [plan for _, plan in plans_of(several, request, labels, label_series, self._plan)]
         described = [describe(self._app, plan) for plan in plans]
         self.shown = plans_document(plans, described, several.inventory, (*warnings, _DRY))
 
 
-def look(request: UploadRequest) -> Several:
+def look(request: UploadRequest) -> StudyInventory:
     """The studies of PATH. Raises what `plan_session_upload` raises for what cannot be sent."""
     from xnatctl.delivery.planning import refuse_unsendable
-    from xnatctl.inventory.looking import look_inside
-    from xnatctl.inventory.several import Several
+    from xnatctl.inventory.by_study import StudyInventory
+    from xnatctl.inventory.nested_archives import look_inside
     from xnatctl.inventory.walk import scan_path
 
     inventory = look_inside(
         scan_path(request.path, follow_symlinks=request.follow_symlinks, large_archive=request.large_archive)
     )
     refuse_unsendable(inventory)
-    return Several(inventory)
+    return StudyInventory(inventory)
 
 
 def request_for(request: UploadRequest, study: str, label: str) -> UploadRequest:
@@ -178,13 +178,13 @@ def request_for(request: UploadRequest, study: str, label: str) -> UploadRequest
     return replace(request, study_instance_uid=study, destination=replace(request.destination, session=label))
 
 
-def family_on(client: XnatClient, request: UploadRequest, *, sends: bool) -> tuple[Family, UploadRequest]:
+def family_on(client: XnatClient, request: UploadRequest, *, sends: bool) -> tuple[LabelSeries, UploadRequest]:
     """The labels that the studies may get, and the request with the names that the server has for what it names.
 
     `sends`: something is going to be sent there. Raises NotFound, PermissionDenied, Refused.
     """
-    from xnatctl.delivery.labels import Family
-    from xnatctl.delivery.preflight import check_labels, readable_project, refuse_accession_id, writable_project
+    from xnatctl.delivery.labels import LabelSeries
+    from xnatctl.delivery.session.preflight import check_labels, readable_project, refuse_accession_id, writable_project
     from xnatctl.xnat import listing
 
     where = request.destination
@@ -196,49 +196,49 @@ def family_on(client: XnatClient, request: UploadRequest, *, sends: bool) -> tup
             refuse_accession_id(client, where)
         check_labels(client, where, existing)
     where = replace(where, session=existing.label if existing is not None else where.session)
-    return Family(base=where.session), replace(request, destination=where)
+    return LabelSeries(base=where.session), replace(request, destination=where)
 
 
-def remembered(server: str, request: UploadRequest, family: Family, *, resume: bool) -> Remembered:
+def remembered(server: str, request: UploadRequest, label_series: LabelSeries, *, resume: bool) -> JournalLabels:
     """What the journals of this machine know of the family; nothing when it is started over."""
-    from xnatctl.delivery.labels import Remembered
-    from xnatctl.delivery.summaries import summaries
+    from xnatctl.delivery.journal.summaries import summaries
+    from xnatctl.delivery.labels import JournalLabels
     from xnatctl.settings.paths import journal_directory
 
     journals = summaries(journal_directory()) if resume else ()
-    return Remembered(journals, server=server, project=request.destination.project, family=family)
+    return JournalLabels(journals, server=server, project=request.destination.project, label_series=label_series)
 
 
 def labels_on(
     client: XnatClient,
-    several: Several,
+    several: StudyInventory,
     request: UploadRequest,
-    family: Family,
-    known: Remembered,
+    label_series: LabelSeries,
+    known: JournalLabels,
     *,
     look_only: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
     """The label of each study on a server, and what is to be said of that. Raises Refused."""
     from xnatctl.delivery.labels import OnServer, assign
 
-    shown = OnServer(client, request.destination.project, family, known)
-    labels, passed = assign([study.uid for study in several.studies], family, known, shown, look_only=look_only)
+    shown = OnServer(client, request.destination.project, label_series, known)
+    labels, passed = assign([study.uid for study in several.studies], label_series, known, shown, look_only=look_only)
     if not look_only:
         shown.refuse_misplaced(request.destination.subject)
     return labels, [*passed, *shown.warnings]
 
 
 def plans_of(
-    several: Several,
+    several: StudyInventory,
     request: UploadRequest,
     labels: Mapping[str, str],
-    family: Family,
+    label_series: LabelSeries,
     plan: Callable[[UploadRequest, Inventory], UploadPlan],
 ) -> Iterator[tuple[str, UploadPlan]]:
     """Study and plan, by label."""
     from xnatctl.delivery.labels import labels_in_order
 
-    for study, label in labels_in_order(labels, family):
+    for study, label in labels_in_order(labels, label_series):
         inventory = several.alone(study)
         assert inventory is not None
         yield study, plan(request_for(request, study, label), inventory)

@@ -22,8 +22,8 @@ from xnatctl.model.plan import UploadRequest
 from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
-    from xnatctl.delivery.records import Left, Past
-    from xnatctl.delivery.summaries import Summary
+    from xnatctl.delivery.journal.records import JournalEntry, Left
+    from xnatctl.delivery.journal.summaries import Summary
 
 _COLUMNS = (
     Column(key="id"),
@@ -112,8 +112,8 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
     DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE. The same upload, run
     again, compares with the server and sends what is missing.
     """
-    from xnatctl.delivery.lock import Lock
-    from xnatctl.delivery.store import remove
+    from xnatctl.delivery.journal.lock import Lock
+    from xnatctl.delivery.journal.store import remove
 
     found = _journals()
     chosen = list({summary.id: summary for summary in (_choose(found, name) for name in dest)}.values())
@@ -140,7 +140,7 @@ def _require_planner(app: App, command: str) -> None:
 
 
 def _journals() -> list[Summary]:
-    from xnatctl.delivery.summaries import summaries
+    from xnatctl.delivery.journal.summaries import summaries
     from xnatctl.settings.paths import journal_directory
 
     return sorted(summaries(journal_directory()), key=lambda summary: -summary.updated)
@@ -276,7 +276,7 @@ def _list_document(found: Sequence[Summary], said: str | None = None) -> Documen
 
 
 def _one_document(summary: Summary) -> Document:
-    from xnatctl.delivery.summaries import items_of
+    from xnatctl.delivery.journal.summaries import items_of
 
     if summary.problem is not None:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
@@ -312,5 +312,5 @@ def _one_document(summary: Summary) -> Document:
     )
 
 
-def _item(past: Past | Left, root: str) -> dict[str, Any]:
+def _item(past: JournalEntry | Left, root: str) -> dict[str, Any]:
     return {"path": past.path, "outcome": str(past.outcome), "reason": past.reason, "root": root}

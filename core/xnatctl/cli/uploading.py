@@ -162,12 +162,12 @@ def carry_out(
     app: App, upload: Upload, plan: UploadPlan, reports: list[Report], client: XnatClient | None = None
 ) -> None:
     """Run a plan, after its report was added to `reports`; `client` is one that is logged in. Raises XnatctlError."""
-    from xnatctl.delivery.course import Runtime
-    from xnatctl.delivery.handover import HandoverRun
-    from xnatctl.delivery.resource.home import is_resources_only, locate
-    from xnatctl.delivery.retry import RetryPolicy
+    from xnatctl.delivery.context import Runtime
+    from xnatctl.delivery.engine.retry import RetryPolicy
+    from xnatctl.delivery.receiver import ReceiverRun
+    from xnatctl.delivery.resource.parent import is_resources_only, locate
     from xnatctl.delivery.run import PlanRun
-    from xnatctl.delivery.settle import WAIT
+    from xnatctl.delivery.session.settle import WAIT
 
     # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login; following it does.
     settles, follows = upload.request.settles, upload.request.follow is not None
@@ -190,7 +190,7 @@ def carry_out(
             session=session,
             policy=RetryPolicy.waiting(app.given.get("retry_for")),
         )
-        run = PlanRun(plan, runtime) if settles else HandoverRun(plan, runtime)
+        run = PlanRun(plan, runtime) if settles else ReceiverRun(plan, runtime)
         reports.append(run.report)
         if client is not None:
             app.waits_for(client)
@@ -246,7 +246,7 @@ def _plan_document(app: App, plan: UploadPlan) -> Document:
 
 def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int]:
     """What the transports of a plan say of themselves, by name, and the number of batches; nothing is sent."""
-    from xnatctl.delivery.course import context_for
+    from xnatctl.delivery.context import context_for
 
     described: dict[str, dict[str, str]] = {}
     batches = 0

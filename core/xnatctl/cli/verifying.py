@@ -99,7 +99,7 @@ def verify(
 
 
 def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report) -> XnatctlError | None:
-    from xnatctl.delivery.checking import check_session
+    from xnatctl.delivery.session.checking import check_session
 
     app.tell(Event(kind=EventKind.VERIFYING, data={"state": "comparing the session with the disk"}))
     return check_session(client, plan, report)

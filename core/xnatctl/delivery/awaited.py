@@ -10,11 +10,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import repeat
 
-from xnatctl.delivery.course import Course
-from xnatctl.delivery.judgement import Finding
-from xnatctl.delivery.session_leg import SessionLeg
-from xnatctl.delivery.session_match import match_session
-from xnatctl.delivery.settle import archive_command
+from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.session.judgement import Finding
+from xnatctl.delivery.session.match import match_session
+from xnatctl.delivery.session.runner import SessionRunner
+from xnatctl.delivery.session.settle import archive_command
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, Refused, ServerError, XnatctlError
 from xnatctl.model.commands import command, with_options
 from xnatctl.model.plan import Payload, Stage, UploadItem
@@ -28,12 +28,12 @@ from xnatctl.xnat.prearchive import PrearchiveRow
 class Awaited:
     """The images of a stage that waits, and the commands that a reader is told to run.
 
-    `images` is the leg that sent them; without one the images are the items of the stage.
+    `images` is the runner that sent them; without one the images are the items of the stage.
     """
 
-    def __init__(self, course: Course, stage: Stage, images: SessionLeg | None = None) -> None:
-        self._course = course
-        self._client = course.client
+    def __init__(self, context: RunContext, stage: Stage, images: SessionRunner | None = None) -> None:
+        self._context = context
+        self._client = context.client
         self._stage = stage
         self._images = images
         planned = images.planned if images is not None else stage.items
@@ -48,7 +48,7 @@ class Awaited:
 
     def check_subject(self, session: SessionInfo) -> None:
         """Nothing is attached to the session of another subject. Raises Refused, NotArchived."""
-        wanted = self._course.plan.destination.subject
+        wanted = self._context.plan.destination.subject
         known = (session.subject_label.lower(), session.subject_id.lower())
         if not wanted or not session.subject_label or wanted.lower() in known:
             return
@@ -69,7 +69,7 @@ class Awaited:
         """
         self.forget_archive_command()
         self._prove_nothing()
-        destination = self._course.plan.destination
+        destination = self._context.plan.destination
         for study in sorted(self.studies):
             for session in self._sessions(destination.project, study):
                 raise self._renamed(session)
@@ -88,7 +88,7 @@ class Awaited:
     def _rows_elsewhere(self, study: str, rows: Collection[PrearchiveRef]) -> Sequence[PrearchiveRow]:
         """The rows that the session may have become; other uploads of the same study are left out."""
         places = {(ref.timestamp, ref.folder) for ref in rows}
-        label = self._course.plan.destination.session
+        label = self._context.plan.destination.session
 
         def ours(row: PrearchiveRow) -> bool:
             return row.tag == study and (row.name == label or (row.timestamp, row.folder) in places)
@@ -99,7 +99,7 @@ class Awaited:
             return ()
 
     def _renamed(self, session: SessionInfo) -> XnatctlError:
-        destination = self._course.plan.destination
+        destination = self._context.plan.destination
         message = (
             f"The study is in the archive as session {session.label} ({session.id}) of project {session.project}, not "
             f"as {destination.session} of {destination.project}."
@@ -108,15 +108,15 @@ class Awaited:
         subject = ["-S", session.subject_label] if session.subject_label and destination.subject else []
         error = self._not_attached(message, self.attach("-P", session.project, "-E", session.label, *subject))
         if self._images is not None and session.project != destination.project:
-            self.next(self._course.runtime.rerun)  # it may be from another upload, and ours was deleted
+            self.next(self._context.runtime.rerun)  # it may be from another upload, and ours was deleted
         return error
 
     def _moved(self, row: PrearchiveRow) -> XnatctlError:
-        destination = self._course.plan.destination
+        destination = self._context.plan.destination
         where = f"as {row.name}" if row.project == destination.project else f"of project {row.project}"
         message = f"The study is in the prearchive {where} now ({row.timestamp}, {row.status})."
-        self._course.report.state, self._course.report.uri = PlaceState.PREARCHIVE, row.ref.path
-        self._course.report.verification = Verification(
+        self._context.report.state, self._context.report.uri = PlaceState.PREARCHIVE, row.ref.path
+        self._context.report.verification = Verification(
             ok=False, differences=[Difference(kind="place", message=message)]
         )
         subject = destination.subject or row.subject
@@ -126,7 +126,7 @@ class Awaited:
 
     def deleted(self) -> NotArchived:
         """Neither here nor there: the images are gone."""
-        course, destination = self._course, self._course.plan.destination
+        context, destination = self._context, self._context.plan.destination
         message = (
             f"Session {destination.session} left the prearchive of project {destination.project} and is not in its "
             "archive: somebody deleted it, or moved it to where this user may not look."
@@ -141,22 +141,22 @@ class Awaited:
             )
             for item in self.items
         ]
-        course.report.state, course.report.uri = PlaceState.UNKNOWN, None
+        context.report.state, context.report.uri = PlaceState.UNKNOWN, None
         if self._images is None:
             return NotArchived(message, hint="Upload the images first, without --attach-only.")
-        course.report.verification = Verification(ok=False, differences=differences)
-        self.next(course.runtime.rerun)
-        course.journal.doubt(self.items)
-        return NotArchived(message, hint=f"To send it again, run: {course.runtime.rerun}")
+        context.report.verification = Verification(ok=False, differences=differences)
+        self.next(context.runtime.rerun)
+        context.journal.doubt(self.items)
+        return NotArchived(message, hint=f"To send it again, run: {context.runtime.rerun}")
 
     def _prove_nothing(self) -> None:
         """What was counted in the prearchive is not there any more."""
         if self._images is not None:
-            self._course.journal.reached(self.items, repeat(Finding.UNDECIDED, len(self.items)))
+            self._context.journal.reached(self.items, repeat(Finding.UNDECIDED, len(self.items)))
 
     def _show(self, session: SessionInfo, difference: Difference) -> None:
         """Report where the images are, and how they compare there."""
-        report = self._course.report
+        report = self._context.report
         report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
         verification = match_session(self._client, session, self.items).verification
         report.verification = replace(verification, ok=False, differences=[*verification.differences, difference])
@@ -178,15 +178,15 @@ class Awaited:
 
     def next(self, line: str) -> None:
         """One more command that finishes the job; nothing for an empty one."""
-        if line and line not in self._course.report.next:
-            self._course.report.next.append(line)
+        if line and line not in self._context.report.next:
+            self._context.report.next.append(line)
 
     def files(self) -> int:
         """How many files wait for the session, in all resources."""
-        return sum(len(stage.items) for stage in self._course.plan.stages if stage.payload is Payload.RESOURCE)
+        return sum(len(stage.items) for stage in self._context.plan.stages if stage.payload is Payload.RESOURCE)
 
     def forget_archive_command(self) -> None:
         """What is archived already is not to be archived by hand."""
-        report = self._course.report
+        report = self._context.report
         archiving = shlex.split(command("prearchive", "archive", server=False))
         report.next = [line for line in report.next if shlex.split(line)[: len(archiving)] != archiving]

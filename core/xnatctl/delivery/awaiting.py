@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from xnatctl.delivery.awaited import Awaited
-from xnatctl.delivery.course import Course
-from xnatctl.delivery.session_leg import SessionLeg
-from xnatctl.delivery.session_match import SessionMatch, match_session
-from xnatctl.delivery.settle import Clockwork, archive_command, looks
+from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.session.match import SessionMatch, match_session
+from xnatctl.delivery.session.runner import SessionRunner
+from xnatctl.delivery.session.settle import PollSchedule, archive_command, looks
 from xnatctl.errors import (
     NotArchived,
     NotFound,
@@ -58,17 +58,17 @@ class _Look:
         return f"the server is still {self.direct} it" if self.direct else "the server does not know it"
 
 
-class AwaitLeg:
-    """One stage that waits for the session and compares it with the images. After `run` the course knows the session.
+class AwaitArchiveRunner:
+    """One stage that waits for the session and compares it with the images. After `run` the context knows the session.
 
-    `images` is the leg that sent them; without one the images are the items of the stage.
+    `images` is the runner that sent them; without one the images are the items of the stage.
     """
 
-    def __init__(self, course: Course, stage: Stage, images: SessionLeg | None = None) -> None:
-        self._course = course
-        self._client = course.client
+    def __init__(self, context: RunContext, stage: Stage, images: SessionRunner | None = None) -> None:
+        self._context = context
+        self._client = context.client
         self._images = images
-        self._awaited = Awaited(course, stage, images)
+        self._awaited = Awaited(context, stage, images)
         self._seconds = float(stage.options.get("seconds", 0))
         self._trusted = bool(stage.options.get("trust_session"))
         self._rows: set[PrearchiveRef] = set()
@@ -79,34 +79,34 @@ class AwaitLeg:
         Raises NotArchived when the time is over or the session is elsewhere, Refused (VerificationFailed once images
         were sent) for a session that does not hold the images, VerificationFailed for images that differ in it.
         """
-        course = self._course
-        settled, course.session = course.session, None
+        context = self._context
+        settled, context.session = context.session, None
         session = settled or self._wait()
         if settled is None:
             self._awaited.check_subject(session)
-        course.report.state = PlaceState.ARCHIVED
-        course.report.uri = f"/data/experiments/{session.id}"
+        context.report.state = PlaceState.ARCHIVED
+        context.report.uri = f"/data/experiments/{session.id}"
         differs = self._compare_images(session) if settled is None else None
         match = self._match(session)
         accepted = match.holds_some if settled is not None else match.holds_all
         if not accepted and not self._trusted:
             raise self._other_session(match, differs)
         if not match.total:
-            course.warn(
+            context.warn(
                 f"There are no readable images on disk to compare session {session.label} ({session.id}) with; its "
                 "resources go to it because it was named."
             )
         elif not accepted:
-            course.warn(f"{match.describe()} Its resources go to it because of --trust-session.")
+            context.warn(f"{match.describe()} Its resources go to it because of --trust-session.")
         elif self._images is None and (differing := match.verification.differences):
-            course.warn(
+            context.warn(
                 f"Session {session.label} ({session.id}) differs from the images on disk: "
                 f"{counted(len(differing), 'difference')}, first {differing[0].path}: {differing[0].message}. Look "
                 "with xnatctl session verify."
             )
-        course.session = session
-        subject = session.subject_label or course.plan.destination.subject
-        course.go_to(replace(course.plan.destination, subject=subject, session=self._label(session)))
+        context.session = session
+        subject = session.subject_label or context.plan.destination.subject
+        context.go_to(replace(context.plan.destination, subject=subject, session=self._label(session)))
         if differs is not None:
             raise differs
 
@@ -114,11 +114,11 @@ class AwaitLeg:
 
     def _wait(self) -> SessionInfo:
         """Look until the session is archived. Raises NotArchived when the time is over, or it went elsewhere."""
-        course = self._course
+        context = self._context
         self._check_project()
-        if course.staged is not None:
-            self._rows.add(course.staged)
-        polls = Clockwork(pause=course.pause, limit=self._seconds).polls()
+        if context.staged is not None:
+            self._rows.add(context.staged)
+        polls = PollSchedule(pause=context.pause, limit=self._seconds).polls()
         said, settled, unknown = "", 0, 0
         while True:
             look = self._look()
@@ -137,7 +137,7 @@ class AwaitLeg:
                 return self._elsewhere(look)
             if said != (said := look.describe()):
                 message = f"waiting until the session is archived: {said}"
-                course.tell(EventKind.SETTLING, message, state="waiting")
+                context.tell(EventKind.SETTLING, message, state="waiting")
             if not polls():
                 if final:
                     return self._elsewhere(look)
@@ -153,7 +153,7 @@ class AwaitLeg:
 
     def _check_project(self) -> None:
         """Nobody waits a quarter of an hour for what cannot be written to in the end."""
-        destination = self._course.plan.destination
+        destination = self._context.plan.destination
         access = site.project_access(self._client, destination.project)
         if not access.exists:
             raise NotFound(
@@ -166,10 +166,10 @@ class AwaitLeg:
                 f"{self._client.login_name} may read project {access.id} but not upload to it.",
                 hint="Ask the project's owner for the member role.",
             )
-        self._course.go_to(replace(destination, project=access.id))
+        self._context.go_to(replace(destination, project=access.id))
 
     def _look(self) -> _Look:
-        destination = self._course.plan.destination
+        destination = self._context.plan.destination
         row, visible = None, True
         try:
             rows = prearchive.list_rows(self._client, destination.project, self._is_awaited)
@@ -188,11 +188,11 @@ class AwaitLeg:
     def _is_awaited(self, row: PrearchiveRow) -> bool:
         """True for the row that was sent, and for any other part of the same session."""
         studies = self._awaited.studies
-        same = row.name == self._course.plan.destination.session and (not studies or row.tag in studies)
+        same = row.name == self._context.plan.destination.session and (not studies or row.tag in studies)
         return row.ref in self._rows or same
 
     def _label(self, session: SessionInfo) -> str:
-        destination = self._course.plan.destination
+        destination = self._context.plan.destination
         return session.label if session.project == destination.project else destination.session
 
     # comparing
@@ -209,7 +209,7 @@ class AwaitLeg:
 
     def _match(self, session: SessionInfo) -> SessionMatch:
         """How the session compares with the images; asks nothing again that this run has compared already."""
-        verification = self._course.report.verification
+        verification = self._context.report.verification
         if self._images is not None and self._images.compared:
             total = len(self._awaited.items)
             return SessionMatch(
@@ -220,9 +220,9 @@ class AwaitLeg:
     def _other_session(self, match: SessionMatch, differs: XnatctlError | None) -> XnatctlError:
         """The error for a session that does not hold the images on disk."""
         if differs is None:
-            self._course.report.verification = replace(match.verification, ok=False)
+            self._context.report.verification = replace(match.verification, ok=False)
         if self._images is not None:
-            self._awaited.next(self._course.runtime.rerun)
+            self._awaited.next(self._context.runtime.rerun)
         trusting = self._awaited.attach(trust=True)
         self._awaited.next(trusting)
         message = f"{match.describe()} Its resources ({self._awaited.files()} files) were not attached."
@@ -243,10 +243,10 @@ class AwaitLeg:
         raise self._awaited.deleted()
 
     def _not_archived(self, look: _Look) -> NotArchived:
-        course, destination = self._course, self._course.plan.destination
+        context, destination = self._context, self._context.plan.destination
         if look.row is not None:
             ref = look.row.ref
-            course.report.state, course.report.uri = PlaceState.PREARCHIVE, ref.path
+            context.report.state, context.report.uri = PlaceState.PREARCHIVE, ref.path
             subject = destination.subject or look.row.subject
             self._awaited.next(archive_command(ref, subject, destination.session))
         waited = f" after {self._seconds:.0f} s" if self._seconds and look.waiting else ""

@@ -11,12 +11,12 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
-from xnatctl.delivery import verify
-from xnatctl.delivery.counting import verify_staged
-from xnatctl.delivery.course import Course
-from xnatctl.delivery.resume import held
-from xnatctl.delivery.settle import archive_command
-from xnatctl.delivery.verify import DOUBTFUL, Comparison, Wanted
+from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.journal.resume import held
+from xnatctl.delivery.session import verify
+from xnatctl.delivery.session.counting import verify_staged
+from xnatctl.delivery.session.settle import archive_command
+from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, VerificationFailed, XnatctlError
 from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
@@ -58,12 +58,12 @@ class _Study:
     unseen: bool = False
 
 
-class Following:
+class ArchiveTracker:
     """The stage that waits for what a receiver took; its options name the project, and the session when it is known."""
 
-    def __init__(self, course: Course, stage: Stage) -> None:
-        self._course = course
-        self._client = course.client
+    def __init__(self, context: RunContext, stage: Stage) -> None:
+        self._context = context
+        self._client = context.client
         self._project = str(stage.options["project"])
         self._label = str(stage.options.get("session") or "")
         self._manual = self._patient = False
@@ -79,20 +79,20 @@ class Following:
                 hint="Check the project ID (capitals matter), or ask its owner to add you.",
             )
         self._project, self._manual = access.id, access.prearchive_code == 0
-        if self._label and len({item.study_instance_uid for item in self._course.plan.items}) > 1:
+        if self._label and len({item.study_instance_uid for item in self._context.plan.items}) > 1:
             raise UsageError(
                 "--session names one session, but there are several studies.", hint="Leave it out, or send one study."
             )
         # Without a row there is nothing to see of a study until it is archived, so only time can tell.
-        address = urlsplit(self._course.plan.destination.server)
+        address = urlsplit(self._context.plan.destination.server)
         title = unquote(address.path.strip("/"))
         known = [receiver for receiver in receivers.dicom_receivers(self._client) if receiver.title == title]
         self._patient = not known or any(receiver.direct for receiver in known)
 
     def _warn_of_delay(self) -> None:
-        delay, wait = receivers.archiving_delay(self._client), self._course.clockwork.limit
+        delay, wait = receivers.archiving_delay(self._client), self._context.schedule.limit
         if delay is not None and delay > wait and not self._manual:
-            self._course.warn(
+            self._context.warn(
                 f"This site looks after a session when it has been quiet for up to {delay:.0f} s, and --wait is "
                 f"{wait:.0f} s: it will probably not be archived by then."
             )
@@ -102,7 +102,7 @@ class Following:
 
         An older copy in another session does not prove that what is sent now arrives.
         """
-        journal = self._course.journal
+        journal = self._context.journal
         if journal.resuming:
             self._older = _parsed(journal.before(_OLDER))
         else:
@@ -117,13 +117,13 @@ class Following:
 
     def run(self, items: Sequence[UploadItem]) -> None:
         """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
-        course = self._course
+        context = self._context
         groups = grouped(items, lambda item: item.study_instance_uid)
         studies = [_Study(uid=uid, items=group) for uid, group in groups.items()]
-        begun, polls, said = course.pause.now(), course.clockwork.polls(), ""
+        begun, polls, said = context.pause.now(), context.schedule.polls(), ""
         while True:
             rows = self._rows(groups)
-            now = course.pause.now()
+            now = context.pause.now()
             for study in studies:
                 if not study.done:
                     self._look(study, rows, now, waited=now - begun)
@@ -133,7 +133,7 @@ class Following:
             if not said:
                 self._warn_of_delay()
             if said != (said := self._shown(_describe(waiting))):
-                course.tell(EventKind.SETTLING, said, state="waiting")
+                context.tell(EventKind.SETTLING, said, state="waiting")
             if not polls():
                 for study in waiting:
                     self._too_late(study)
@@ -288,7 +288,7 @@ class Following:
                 "--session; --no-resume sends everything again. Look with: "
                 + command("session", "list", "-P", self._project),
             )
-        study.unseen = self._course.clockwork.limit >= _APPEARS
+        study.unseen = self._context.schedule.limit >= _APPEARS
         again = " The same command sends it again." if study.unseen else ""
         return NotArchived(
             f"The receiver accepted study {study.uid}, but project {self._project} shows nothing of it.",
@@ -298,7 +298,7 @@ class Following:
 
     def _too_late(self, study: _Study) -> None:
         study.done = True
-        limit = self._course.clockwork.limit
+        limit = self._context.schedule.limit
         if study.row is None or study.left is not None:
             study.error = self._missing(study)
             return
@@ -318,11 +318,11 @@ class Following:
 
     def _conclude(self, studies: Sequence[_Study]) -> None:
         """Fill the report. Raises the error of the first study that is not where it should be."""
-        report = self._course.report
+        report = self._context.report
         report.studies = [self._study_report(study) for study in studies]
         for study in studies:
             if study.comparison is not None:
-                self._course.journal.reached(study.items, study.comparison.findings)
+                self._context.journal.reached(study.items, study.comparison.findings)
             study.verification.ok = study.verification.ok and study.error is None
         report.verification = joined([study.verification for study in studies])
         report.next += [self._archive(s.row) for s in studies if s.row and s.error and s.row.status == "READY"]
@@ -338,9 +338,9 @@ class Following:
         )
         errors = [study.error for study in studies if study.error is not None]
         for study in studies:
-            self._course.journal.doubt(self._doubtful(study))
+            self._context.journal.doubt(self._doubtful(study))
         if errors:
-            report.next.append(self._course.runtime.rerun)
+            report.next.append(self._context.runtime.rerun)
             others = f" ({len(errors)} of {len(studies)} studies are not archived.)" if len(studies) > 1 else ""
             raise type(errors[0])(errors[0].message + others, hint=errors[0].hint)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from xnatctl.delivery.summaries import Summary
+from xnatctl.delivery.journal.summaries import Summary
 from xnatctl.errors import PermissionDenied, Refused
 from xnatctl.xnat import direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
@@ -22,7 +22,7 @@ from xnatctl.xnat.prearchive import PrearchiveRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Family:
+class LabelSeries:
     """The labels E, E_2, E_3 ... by their numbers; 1 is the label that was named."""
 
     base: str
@@ -60,7 +60,7 @@ class Shown(Protocol):
         ...
 
 
-class Nowhere:
+class OfflineLabels:
     """No server was asked."""
 
     def numbers(self, study: str) -> set[int]:
@@ -70,15 +70,15 @@ class Nowhere:
         return None
 
 
-class Remembered:
+class JournalLabels:
     """The studies that the journals of this machine sent to the sessions of a family."""
 
-    def __init__(self, journals: Iterable[Summary], *, server: str, project: str, family: Family) -> None:
+    def __init__(self, journals: Iterable[Summary], *, server: str, project: str, label_series: LabelSeries) -> None:
         self._numbers: dict[str, int] = {}
         self._studies: dict[int, set[str]] = {}
         for journal in sorted(journals, key=lambda journal: journal.updated):
             where = journal.destination
-            number = family.number(where.session)
+            number = label_series.number(where.session)
             here = (where.server, where.project.casefold()) == (server, project.casefold())
             if here and number is not None and journal.study and not journal.problem:
                 self._numbers[journal.study] = number
@@ -96,10 +96,10 @@ class Remembered:
 class OnServer:
     """The sessions of a family in the archive, in the prearchive, and on their way straight into the archive."""
 
-    def __init__(self, client: XnatClient, project: str, family: Family, remembered: Remembered) -> None:
+    def __init__(self, client: XnatClient, project: str, label_series: LabelSeries, remembered: JournalLabels) -> None:
         self._client = client
         self._project = project
-        self._family = family
+        self._family = label_series
         self._remembered = remembered
         self._subjects: list[tuple[str, str, list[str]]] = []
         self._elsewhere: list[tuple[str, str, str]] = []
@@ -175,7 +175,12 @@ def _archived(session: SessionInfo) -> Holder:
 
 
 def assign(
-    studies: Sequence[str], family: Family, remembered: Remembered, shown: Shown, *, look_only: bool = False
+    studies: Sequence[str],
+    label_series: LabelSeries,
+    remembered: JournalLabels,
+    shown: Shown,
+    *,
+    look_only: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
     """The label of each study by its UID, and what is to be said of labels that were passed over.
 
@@ -200,10 +205,10 @@ def assign(
             if holder is None:
                 break
             if number == 1 and not known:
-                raise _taken(family, holder)
-            warnings.append(f"Label {family.label(number)} is passed over: {holder.words}.")
+                raise _taken(label_series, holder)
+            warnings.append(f"Label {label_series.label(number)} is passed over: {holder.words}.")
         given[study] = number
-    return {study: family.label(given[study]) for study in studies}, warnings
+    return {study: label_series.label(given[study]) for study in studies}, warnings
 
 
 def _own(shown: set[int], remembered: int | None) -> int | None:
@@ -217,13 +222,13 @@ def _own(shown: set[int], remembered: int | None) -> int | None:
     return min(shown)
 
 
-def _taken(family: Family, holder: Holder) -> Refused:
+def _taken(label_series: LabelSeries, holder: Holder) -> Refused:
     return Refused(
-        f"{family.base} is taken by another study, none of those on disk: {holder.words}.",
+        f"{label_series.base} is taken by another study, none of those on disk: {holder.words}.",
         hint="Choose another session label: one session takes one study.",
     )
 
 
-def labels_in_order(labels: Mapping[str, str], family: Family) -> list[tuple[str, str]]:
+def labels_in_order(labels: Mapping[str, str], label_series: LabelSeries) -> list[tuple[str, str]]:
     """Pairs of study and label, by number."""
-    return sorted(labels.items(), key=lambda pair: family.number(pair[1]) or 0)
+    return sorted(labels.items(), key=lambda pair: label_series.number(pair[1]) or 0)

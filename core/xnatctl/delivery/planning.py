@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from xnatctl.errors import DeliveryIncomplete, NotFound, Refused
-from xnatctl.inventory.looking import look_inside
-from xnatctl.inventory.several import Several
+from xnatctl.inventory.by_study import StudyInventory
+from xnatctl.inventory.nested_archives import look_inside
 from xnatctl.inventory.walk import Inventory, Study, scan_path
 from xnatctl.model.plan import (
     Overwrite,
@@ -104,7 +104,7 @@ def _study_alone(inventory: Inventory, uid: str) -> Inventory:
     """The inventory of the study that is meant. Raises NotFound when it is not there any more."""
     if not uid or inventory.patients.keys() == {uid}:
         return inventory
-    alone = Several(inventory).alone(uid)
+    alone = StudyInventory(inventory).alone(uid)
     if alone is None:
         raise NotFound(
             f"{inventory.root} holds no instance of study {uid} (any more).",
@@ -166,7 +166,7 @@ _SPLIT = frozenset({"session upload", "session verify"})
 def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     if len(inventory.studies) <= 1:
         return
-    several = Several(inventory)
+    several = StudyInventory(inventory)
     notes = patient_notes(several)
     of = f" of {len(patients_in_order(several))} patients" if notes else ""
     apart = "Upload each study on its own, from its own directory and under its own label"
@@ -190,13 +190,13 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     )
 
 
-def patients_in_order(several: Several) -> list[str]:
+def patients_in_order(several: StudyInventory) -> list[str]:
     """The hashed patients, in the order of the studies."""
     ids = several.patients()
     return list(dict.fromkeys(patient for study in several.studies for patient in sorted(ids[study.uid])))
 
 
-def patient_notes(several: Several) -> dict[str, str]:
+def patient_notes(several: StudyInventory) -> dict[str, str]:
     """Which patients each study names, by its UID; empty where all name one. IDs are nobody's business: numbers do."""
     numbers = {patient: number for number, patient in enumerate(patients_in_order(several), 1)}
     if len(numbers) < 2:
@@ -207,7 +207,7 @@ def patient_notes(several: Several) -> dict[str, str]:
     }
 
 
-def study_table(several: Several, notes: Mapping[str, str]) -> str:
+def study_table(several: StudyInventory, notes: Mapping[str, str]) -> str:
     """A line for each study with its folders, and what else is to be said of it, by its UID."""
     return "\n".join(_study_line(study, notes.get(study.uid)) for study in several.studies)
 

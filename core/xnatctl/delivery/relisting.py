@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from xnatctl.delivery.course import Course
-from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.journal.journal import Journal
 from xnatctl.errors import DeliveryIncomplete
 from xnatctl.inventory.relisting import changes_since
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
@@ -77,12 +77,12 @@ def _only_touched(item: UploadItem) -> bool:
     return same and status.st_ctime_ns != item.ctime_ns
 
 
-def changed_meanwhile(course: Course) -> DeliveryIncomplete | None:
+def changed_meanwhile(context: RunContext) -> DeliveryIncomplete | None:
     """Name what appeared or changed in the report, and return the error; None when nothing did.
 
     The next run sends again what changed after it was sent.
     """
-    plan, report = course.plan, course.report
+    plan, report = context.plan, context.report
     meanwhile = Meanwhile(
         plan.listing,
         plan.root,
@@ -90,15 +90,15 @@ def changed_meanwhile(course: Course) -> DeliveryIncomplete | None:
         follow_symlinks=plan.follow_symlinks,
         everything=any(stage.resource is not None for stage in plan.stages),
     )
-    meanwhile.changed = [*meanwhile.changed, *_rewritten(plan.items, course.journal)]
+    meanwhile.changed = [*meanwhile.changed, *_rewritten(plan.items, context.journal)]
     report.excluded += meanwhile.others
-    course.journal.record(
+    context.journal.record(
         [
             ItemOutcome(path=path, outcome=Outcome.CHANGED, failure=FailureClass.SOURCE, reason=_CHANGED)
             for path in meanwhile.changed
         ]
     )
-    error = meanwhile.error(course.runtime.rerun)
-    if error is not None and course.runtime.rerun not in report.next:
-        report.next.append(course.runtime.rerun)
+    error = meanwhile.error(context.runtime.rerun)
+    if error is not None and context.runtime.rerun not in report.next:
+        report.next.append(context.runtime.rerun)
     return error

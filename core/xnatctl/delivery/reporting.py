@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from xnatctl.delivery.states import ItemState, StateView
-from xnatctl.delivery.verify import DOUBTFUL
+from xnatctl.delivery.journal.states import ItemState, StateView
+from xnatctl.delivery.session.verify import DOUBTFUL
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,

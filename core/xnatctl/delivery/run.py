@@ -1,7 +1,7 @@
-"""From a plan to a report: the legs of the plan, in its order, each behind a barrier.
+"""Runs a plan: its stages in order, with a barrier after each, and one report.
 
-A leg is a group of stages that belong together: a session (send DICOM, settle, verify), waiting for a session, or the
-resources that follow each other, which are carried out side by side.
+A runner carries out a group of stages that belong together: a session (send DICOM, settle, verify), the wait for a
+session, or the resources that follow each other, which run side by side.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from xnatctl.delivery.awaiting import AwaitLeg
-from xnatctl.delivery.course import Course, Runtime
-from xnatctl.delivery.journal import Phase
-from xnatctl.delivery.leftovers import name_left
+from xnatctl.delivery.awaiting import AwaitArchiveRunner
+from xnatctl.delivery.context import RunContext, Runtime
+from xnatctl.delivery.journal.journal import Phase
+from xnatctl.delivery.journal.leftovers import name_left
+from xnatctl.delivery.journal.states import States, StateView
 from xnatctl.delivery.relisting import changed_meanwhile
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.resource.group import ResourceGroup
-from xnatctl.delivery.session_leg import SessionLeg
-from xnatctl.delivery.states import States, StateView
+from xnatctl.delivery.session.runner import SessionRunner
 from xnatctl.errors import (
     DeliveryIncomplete,
     Interrupted,
@@ -34,103 +34,107 @@ from xnatctl.model.plan import Payload, Stage, StageKind, UploadPlan
 from xnatctl.model.report import Report, Status, joined
 
 
-class _Leg(Protocol):
+class _Runner(Protocol):
     def run(self) -> None: ...
 
 
 class PlanRun:
-    """One plan on its way to a server. `report` is complete after `run`, whatever happened."""
+    """Runs one plan on a server. `report` is complete after `run`, whatever happened."""
 
     def __init__(self, plan: UploadPlan, runtime: Runtime) -> None:
-        self._course = Course(plan, runtime)
-        self._legs = legs_of(plan, self._course)
-        self.report = self._course.report
+        self._context = RunContext(plan, runtime)
+        self._runners = runners_of(plan, self._context)
+        self.report = self._context.report
 
     def run(self) -> Report:
-        """Run every leg.
+        """Run every stage.
 
         Raises XnatctlError with `report` holding what is known; the caller writes the error into it.
         """
-        started, course = time.monotonic(), self._course
+        started, context = time.monotonic(), self._context
         try:
             self._run()
         except XnatctlError as error:
-            raise course.ending(error) from error.__cause__
+            raise context.ending(error) from error.__cause__
         finally:
             self.report.seconds = time.monotonic() - started
-            fill_items(self.report, course.journal.states(), course.plan)
+            fill_items(self.report, context.journal.states(), context.plan)
             self._join_verifications()
-            course.tell(EventKind.RUN_DONE, status=str(self.report.status))
+            context.tell(EventKind.RUN_DONE, status=str(self.report.status))
         return self.report
 
     def _run(self) -> None:
-        course = self._course
+        context = self._context
         errors: list[XnatctlError] = []
-        for number, leg in enumerate(self._legs):
+        for number, runner in enumerate(self._runners):
             try:
-                leg.run()
+                runner.run()
             except XnatctlError as error:
                 errors.append(error)
-                if not self._goes_on_after(leg, error):
-                    if isinstance(error, NotArchived) and isinstance(leg, SessionLeg):
+                if not self._goes_on_after(runner, error):
+                    if isinstance(error, NotArchived) and isinstance(runner, SessionRunner):
                         self._say_later()
                     if len(errors) == 1:
                         raise
                     raise together(errors) from error
-            if course.begun and number + 1 < len(self._legs):  # before that, the journal tells of an earlier run
-                course.journal.enter(Phase.ATTACHING)
+            if context.begun and number + 1 < len(self._runners):  # before that, the journal tells of an earlier run
+                context.journal.enter(Phase.ATTACHING)
         if (unread := self._unread()) is not None:
             errors.append(unread)
-        if not errors and (meanwhile := changed_meanwhile(course)) is not None:
+        if not errors and (meanwhile := changed_meanwhile(context)) is not None:
             errors.append(meanwhile)
         if errors:
             raise together(errors)
-        name_left(course)
-        course.journal.enter(Phase.DONE)
+        name_left(context)
+        context.journal.enter(Phase.DONE)
         self.report.status = Status.COMPLETE
 
-    def _goes_on_after(self, leg: _Leg, error: XnatctlError) -> bool:
+    def _goes_on_after(self, runner: _Runner, error: XnatctlError) -> bool:
         """A failed resource is one of several; and a session may lack some images, as long as it is the right one."""
         if isinstance(error, Interrupted | JournalError):
             return False
-        differs = isinstance(error, VerificationFailed) and self._course.session is not None
-        return differs or isinstance(leg, ResourceGroup)
+        differs = isinstance(error, VerificationFailed) and self._context.session is not None
+        return differs or isinstance(runner, ResourceGroup)
 
     def _unread(self) -> XnatctlError | None:
         """The error for what could not be read and may be for any resource; a session is not archived without it."""
-        if any(isinstance(leg, SessionLeg) for leg in self._legs):
+        if any(isinstance(runner, SessionRunner) for runner in self._runners):
             return None
-        return incomplete(StateView(States(), ()), self._course.plan.unsendable, (), self._course.runtime.rerun)
+        return incomplete(StateView(States(), ()), self._context.plan.unsendable, (), self._context.runtime.rerun)
 
     def _say_later(self) -> None:
         """The command that finishes the job when the session is in the archive, where the planner named one."""
-        later = [str(stage.options["later"]) for stage in self._course.plan.stages if stage.options.get("later")]
+        later = [str(stage.options["later"]) for stage in self._context.plan.stages if stage.options.get("later")]
         self.report.next += later[:1]
 
     def _join_verifications(self) -> None:
         resources = [resource.verification for resource in self.report.resources]
         if resources:
-            session = [self.report.verification] if any(isinstance(leg, SessionLeg) for leg in self._legs) else []
+            session = (
+                [self.report.verification] if any(isinstance(runner, SessionRunner) for runner in self._runners) else []
+            )
             self.report.verification = joined([*session, *resources])
 
 
-def legs_of(plan: UploadPlan, course: Course) -> tuple[_Leg, ...]:
-    """The legs of a plan, in order. Raises UsageError for a plan that cannot be carried out."""
+def runners_of(plan: UploadPlan, context: RunContext) -> tuple[_Runner, ...]:
+    """Return the runners of a plan, in order. Raises UsageError for a plan that cannot be carried out."""
     _check_paths(plan)
-    legs: list[_Leg] = []
-    images: SessionLeg | None = None
+    runners: list[_Runner] = []
+    images: SessionRunner | None = None
     for kind, stages in _grouped(plan.stages):
         if kind == "session":
-            images = SessionLeg(course, stages)
-            legs.append(images)
+            images = SessionRunner(context, stages)
+            runners.append(images)
         elif kind == "await":
-            legs += [AwaitLeg(course, stage, images) for stage in stages]
+            runners += [AwaitArchiveRunner(context, stage, images) for stage in stages]
         else:
-            if isinstance(legs[-1] if legs else None, SessionLeg):
+            if isinstance(runners[-1] if runners else None, SessionRunner):
                 # Nothing is attached to a session that was not compared with its images.
-                legs.append(AwaitLeg(course, Stage(kind=StageKind.AWAIT, name="compare the session"), images))
-            legs.append(ResourceGroup(course, stages))
-    return tuple(legs)
+                runners.append(
+                    AwaitArchiveRunner(context, Stage(kind=StageKind.AWAIT, name="compare the session"), images)
+                )
+            runners.append(ResourceGroup(context, stages))
+    return tuple(runners)
 
 
 def _grouped(stages: Sequence[Stage]) -> list[tuple[str, list[Stage]]]:

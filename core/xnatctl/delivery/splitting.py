@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import overload
 
-from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.planning import patient_notes, patients_in_order, study_table
 from xnatctl.delivery.reporting import fill_items
 from xnatctl.errors import (
@@ -20,13 +20,13 @@ from xnatctl.errors import (
     VerificationFailed,
     XnatctlError,
 )
-from xnatctl.inventory.several import Several
+from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import Counts, PlaceState, Report, ReportItem, Status, StudyReport, joined
 from xnatctl.model.words import counted
 
 
-def check_patients(several: Several, *, same_patient: bool) -> tuple[str, ...]:
+def check_patients(several: StudyInventory, *, same_patient: bool) -> tuple[str, ...]:
     """What is to be said of studies that do not name the same patient: all become sessions of one subject.
 
     Raises Refused unless somebody said that they are of one (`same_patient`).

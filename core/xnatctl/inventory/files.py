@@ -12,7 +12,7 @@ from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.elements import Read
 from xnatctl.inventory.names import HIDDEN, why_hidden
 from xnatctl.inventory.recognition import is_dicom
-from xnatctl.inventory.tree import Gatherer, Walk, status_of
+from xnatctl.inventory.tree import Collector, Walk, status_of
 from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion, Source, UploadItem
 
@@ -52,23 +52,23 @@ def scan_files(path: str, *, follow_symlinks: bool = False, hidden: bool = False
     `follow_symlinks` followed. `prefix` stands before the paths that people read: the directory's place below the root
     of a larger upload. Raises NotFound, PermissionDenied.
     """
-    gatherer = _Files(f"{prefix}/" if prefix else "")
-    gatherer.takes = HIDDEN if hidden else None
+    collector = _Files(f"{prefix}/" if prefix else "")
+    collector.takes = HIDDEN if hidden else None
     if stat.S_ISDIR(status_of(path).st_mode):
-        Walk(path, gatherer, follow=follow_symlinks).run()
+        Walk(path, collector, follow=follow_symlinks).run()
     else:
-        gatherer.takes_any = True
-        gatherer.file(os.path.basename(path), os.path.abspath(path))
+        collector.takes_any = True
+        collector.file(os.path.basename(path), os.path.abspath(path))
     return FileInventory(
         root=path,
-        items=packed(sorted(gatherer.items, key=lambda item: item.path)),
-        excluded=tuple(gatherer.named(gatherer.left_out())),
-        unreadable=tuple(gatherer.named(gatherer.unreadable)),
-        dicom=tuple(sorted(gatherer.dicom)),
-        packed=tuple(sorted(gatherer.packed, key=lambda item: item.path)),
-        empty_directories=tuple(gatherer.prefixed(directory) for directory in gatherer.empty_directories()),
-        notes=gatherer.link_notes(),
-        listing=gatherer.listing.text(),
+        items=packed(sorted(collector.items, key=lambda item: item.path)),
+        excluded=tuple(collector.named(collector.left_out())),
+        unreadable=tuple(collector.named(collector.unreadable)),
+        dicom=tuple(sorted(collector.dicom)),
+        packed=tuple(sorted(collector.packed, key=lambda item: item.path)),
+        empty_directories=tuple(collector.prefixed(directory) for directory in collector.empty_directories()),
+        notes=collector.link_notes(),
+        listing=collector.listing.text(),
     )
 
 
@@ -76,7 +76,7 @@ def scan_files(path: str, *, follow_symlinks: bool = False, hidden: bool = False
 _OF_MACOS = (".DS_Store", "._")
 
 
-class _Files(Gatherer):
+class _Files(Collector):
     """Every regular file is an item, unless its name is hidden and it is not DICOM."""
 
     takes_any = False

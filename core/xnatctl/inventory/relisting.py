@@ -14,7 +14,7 @@ from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.listing import Earlier, key_of, state_of
 from xnatctl.inventory.names import hidden_part
 from xnatctl.inventory.recognition import is_dicom
-from xnatctl.inventory.tree import Gatherer, Walk, status_of
+from xnatctl.inventory.tree import Collector, Walk, status_of
 
 _HEAD: Final = 512
 
@@ -58,7 +58,7 @@ def changes_since(listing: str, root: str, *, follow_symlinks: bool) -> Changes:
     return Changes(again.appeared, again.changed)
 
 
-class _Again(Gatherer):
+class _Again(Collector):
     """Compares the status of each file with the first listing."""
 
     def __init__(self, listing: str) -> None:

@@ -39,7 +39,7 @@ def status_of(path: str) -> os.stat_result:
     return status
 
 
-class Gatherer:
+class Collector:
     """Takes files one by one. What is done with each is the sub-class's `take`; what cannot be taken is told here."""
 
     def __init__(self) -> None:
@@ -152,15 +152,15 @@ class Walk:
     Links to directories come last, so that what lies in the tree is found under its own name.
     """
 
-    def __init__(self, root: str, gatherer: Gatherer, *, follow: bool) -> None:
+    def __init__(self, root: str, collector: Collector, *, follow: bool) -> None:
         self._root = os.path.realpath(root)
-        self._gatherer = gatherer
+        self._collector = collector
         self._follow = follow
         self._entered: set[tuple[int, int]] = set()
         self._links: deque[tuple[str, str]] = deque()
 
     def run(self) -> None:
-        """Show the gatherer everything below the root."""
+        """Show the collector everything below the root."""
         stack = [(self._root, "")]
         while stack or self._links:
             full, relative = stack.pop() if stack else self._links.popleft()
@@ -171,31 +171,31 @@ class Walk:
         try:
             status = os.stat(full)
             if (key := (status.st_dev, status.st_ino)) in self._entered:
-                self._gatherer.exclude(relative, "symbolic link to a directory that is looked at already", seen=False)
+                self._collector.exclude(relative, "symbolic link to a directory that is looked at already", seen=False)
                 return
             self._entered.add(key)
             entries = _Entries(full)
         except OSError as error:
             if relative and is_system_folder(os.path.basename(relative)):
-                self._gatherer.exclude(relative, f"{LEFT_BEHIND}, and cannot be read", seen=False)
+                self._collector.exclude(relative, f"{LEFT_BEHIND}, and cannot be read", seen=False)
             else:
-                self._gatherer.cannot_read(relative or ".", f"directory cannot be read: {error.strerror}")
+                self._collector.cannot_read(relative or ".", f"directory cannot be read: {error.strerror}")
             return
         if all(hidden_part(name) for name, _ in entries):
-            self._gatherer.empty.append(relative or ".")
+            self._collector.empty.append(relative or ".")
         for name, kind in entries:
             path, there = f"{relative}/{name}" if relative else name, os.path.join(full, name)
             if kind == _LINK:
                 self._link(there, path)
             elif kind == _DIRECTORY:
                 if name in VERSION_CONTROL:
-                    self._gatherer.exclude(path, NOT_ENTERED, seen=False)
+                    self._collector.exclude(path, NOT_ENTERED, seen=False)
                 else:
                     yield there, path
             elif kind == _FILE:
-                self._gatherer.file(path, there)
+                self._collector.file(path, there)
             else:
-                self._gatherer.exclude(path, "not a regular file")
+                self._collector.exclude(path, "not a regular file")
 
     def _link(self, full: str, path: str) -> None:
         """Follow a link inside the root, and one into the annex of the git repository that it lies in."""
@@ -205,25 +205,25 @@ class Walk:
             status = os.stat(target)
         except OSError as error:
             if (problem := missing_annex_link(full, target)) is not None:
-                self._gatherer.cannot_read(path, problem)
+                self._collector.cannot_read(path, problem)
             elif isinstance(error, PermissionError) and (inside or self._follow):
-                self._gatherer.cannot_read(path, f"cannot be read: {error.strerror}")
+                self._collector.cannot_read(path, f"cannot be read: {error.strerror}")
             elif isinstance(error, PermissionError):
-                self._gatherer.leads_out(path)
+                self._collector.leads_out(path)
             else:
-                self._gatherer.leads_to_nothing(path)
+                self._collector.leads_to_nothing(path)
             return
         if not inside and not self._follow and not is_annexed(full, target):
-            self._gatherer.leads_out(path)
+            self._collector.leads_out(path)
         elif stat.S_ISDIR(status.st_mode):
             if version_control(f"{target[len(self._root) :] if inside else os.path.basename(target)}/") is not None:
-                self._gatherer.exclude(path, NOT_ENTERED, seen=False)
+                self._collector.exclude(path, NOT_ENTERED, seen=False)
             else:
                 self._links.append((target, path))
         elif stat.S_ISREG(status.st_mode):
-            self._gatherer.file(path, target)
+            self._collector.file(path, target)
         else:
-            self._gatherer.exclude(path, "not a regular file")
+            self._collector.exclude(path, "not a regular file")
 
 
 _DIRECTORY, _FILE, _LINK, _OTHER = "d", "f", "l", "o"

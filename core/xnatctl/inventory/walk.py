@@ -21,7 +21,7 @@ from xnatctl.inventory.packers import HEAD, ZIP, packer_of
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.streams import Stream
-from xnatctl.inventory.tree import Gatherer, Walk, status_of
+from xnatctl.inventory.tree import Collector, Walk, status_of
 from xnatctl.model.index import Index
 from xnatctl.model.packed import Packer
 from xnatctl.model.plan import Exclusion, Source, UploadItem
@@ -118,7 +118,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool =
     `large_archive` none. Raises NotFound, PermissionDenied, Refused (a broken or hostile archive).
     """
     status = status_of(path)
-    collector = _Collector()
+    collector = _DicomCollector()
     if stat.S_ISDIR(status.st_mode):
         Walk(path, collector, follow=follow_symlinks).run()
         return collector.inventory(path, "directory")
@@ -141,7 +141,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool =
     return collector.inventory(path, "archive")
 
 
-class _Collector(Gatherer):
+class _DicomCollector(Collector):
     """Takes files one by one and sorts them into items, exclusions and conflicts."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 
-class Extent(StrEnum):
+class DocumentDetail(StrEnum):
     """How much of a document somebody will look at; what nobody does need not be made."""
 
     IDENTIFIERS = "identifiers"

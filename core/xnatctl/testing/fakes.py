@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from xnatctl.delivery.outcomes import changed_outcome
+from xnatctl.delivery.engine.outcomes import changed_outcome
 from xnatctl.delivery.resource.writer import goes_alone
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import open_item

@@ -29,7 +29,7 @@ _FORMS: Mapping[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ResourceHome:
+class ResourceParent:
     """What carries resources.
 
     `path` is its URL path by accession IDs (no label, so that only routed URLs come of it, 0.4), `archive` what the
@@ -42,30 +42,30 @@ class ResourceHome:
     session_id: str = ""
 
 
-def project_home(project: str) -> ResourceHome:
+def project_home(project: str) -> ResourceParent:
     """A project, by its ID."""
-    return ResourceHome(
+    return ResourceParent(
         path=url_path("/data/projects", project), archive=f"/archive/projects/{project}", name=f"project {project}"
     )
 
 
-def subject_home(subject_id: str, label: str, project: str) -> ResourceHome:
+def subject_home(subject_id: str, label: str, project: str) -> ResourceParent:
     """A subject, by accession ID."""
-    return ResourceHome(
+    return ResourceParent(
         path=url_path("/data/subjects", subject_id),
         archive=f"/archive/projects/{project}/subjects/{subject_id}",
         name=f"subject {label} ({subject_id}) of project {project}",
     )
 
 
-def session_home(session_id: str, label: str, project: str, scan: str = "", scan_name: str = "") -> ResourceHome:
+def session_home(session_id: str, label: str, project: str, scan: str = "", scan_name: str = "") -> ResourceParent:
     """A session by accession ID, or one of its scans; `scan_name` is what names it in a URL (`listing.scan_names`)."""
     name = f"session {label} ({session_id}) of project {project}"
     if not scan:
         path = url_path("/data/experiments", session_id)
         archive = f"/archive/experiments/{session_id}"
-        return ResourceHome(path=path, archive=archive, name=name, session_id=session_id)
-    return ResourceHome(
+        return ResourceParent(path=path, archive=archive, name=name, session_id=session_id)
+    return ResourceParent(
         path=url_path("/data/experiments", session_id, "scans", scan_name or scan),
         archive=f"/archive/experiments/{session_id}/scans/{scan}",
         name=f"scan {scan} of {name}",
@@ -76,12 +76,12 @@ def session_home(session_id: str, label: str, project: str, scan: str = "", scan
 # looking
 
 
-def resources(client: XnatClient, home: ResourceHome) -> list[ResourceInfo]:
+def resources(client: XnatClient, home: ResourceParent) -> list[ResourceInfo]:
     """The resources of a home, without those of what it holds."""
     return [resource_of(row) for row in client.table(f"{home.path}/resources")]
 
 
-def find_resource(client: XnatClient, home: ResourceHome, label: str) -> ResourceInfo | None:
+def find_resource(client: XnatClient, home: ResourceParent, label: str) -> ResourceInfo | None:
     """The resource of that label. Raises Refused when there are several.
 
     Two first uploads at once make two resources of one label (4.7), and then nobody can say which one is meant.
@@ -97,7 +97,7 @@ def find_resource(client: XnatClient, home: ResourceHome, label: str) -> Resourc
     return found[0] if found else None
 
 
-def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInfo) -> dict[str, FileInfo]:
+def resource_files(client: XnatClient, home: ResourceParent, resource: ResourceInfo) -> dict[str, FileInfo]:
     """The files in the catalog of a resource, by path inside it (2.5). Raises ServerError for an unreadable catalog."""
     path = url_path(f"{home.path}/resources", resource.id, "files")
     files: dict[str, FileInfo] = {}
@@ -124,7 +124,7 @@ def resource_files(client: XnatClient, home: ResourceHome, resource: ResourceInf
 
 def begins_with(
     client: XnatClient,
-    home: ResourceHome,
+    home: ResourceParent,
     resource: ResourceInfo,
     file: FileInfo,
     read: Callable[[], Callable[[int], bytes]],
@@ -166,7 +166,7 @@ class _Compared:
 
 
 def ensure_resource(
-    client: XnatClient, home: ResourceHome, ref: ResourceRef, existing: ResourceInfo | None
+    client: XnatClient, home: ResourceParent, ref: ResourceRef, existing: ResourceInfo | None
 ) -> ResourceInfo:
     """The resource, made when there is none; a proof of the right to write (4.2).
 
@@ -196,7 +196,7 @@ def ensure_resource(
     return made
 
 
-def _refuse_label(client: XnatClient, home: ResourceHome, label: str) -> None:
+def _refuse_label(client: XnatClient, home: ResourceParent, label: str) -> None:
     """Refuse a new label that the server would not keep, or would keep in the folder of another resource."""
     if (problem := resource_label_problem(label)) is not None:
         hint = f"Use the label {clean_resource_label(label)}." if label else "Name a label."
@@ -215,7 +215,7 @@ def _refuse_label(client: XnatClient, home: ResourceHome, label: str) -> None:
 
 def put_file(
     client: XnatClient,
-    home: ResourceHome,
+    home: ResourceParent,
     resource: ResourceInfo,
     name: str,
     body: Body,
@@ -234,7 +234,7 @@ def put_file(
 
 def put_bundle(
     client: XnatClient,
-    home: ResourceHome,
+    home: ResourceParent,
     resource: ResourceInfo,
     form: str,
     body: Body,
@@ -286,7 +286,7 @@ def is_conflict(error: Exception) -> bool:
     )
 
 
-def refresh_catalog(client: XnatClient, home: ResourceHome, ref: ResourceRef) -> None:
+def refresh_catalog(client: XnatClient, home: ResourceParent, ref: ResourceRef) -> None:
     """Enter into the catalog what lies on the disk beside it, with checksums and counts (4.8)."""
     client.request(
         "POST",

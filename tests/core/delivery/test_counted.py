@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from xnatctl.delivery import outcomes
-from xnatctl.delivery.outcomes import Counted
+from xnatctl.delivery.engine import outcomes
+from xnatctl.delivery.engine.outcomes import Counted
 
 MIB = 1 << 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xnatctl.delivery.discretion import Discretion
+from xnatctl.delivery.redactor import PatientRedactor
 from xnatctl.inventory.identity import identifying
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.plan import Overwrite, Payload, Placement, Stage, StageKind, UploadPlan
@@ -56,7 +56,7 @@ def plan_of(items, **where):
     ],
 )
 def test_values_and_parts_of_names_are_masked_as_whole_words(plan, said, left):
-    discretion = Discretion(plan)
+    discretion = PatientRedactor(plan)
     assert discretion(said) == left
     assert discretion.of(plan.items[0], said) == left
 
@@ -68,13 +68,13 @@ def test_other_characters_too(tmp_path):
     ds.SpecificCharacterSet = "ISO_IR 144"
     ds.OtherPatientNames = "Иванов^Пётр"
     ds.save_as(instance.path)
-    discretion = Discretion(plan_of(scan_path(str(exam.directory)).items))
+    discretion = PatientRedactor(plan_of(scan_path(str(exam.directory)).items))
     assert discretion("для Пётр Иванов нет места") == "для [patient] нет места"
 
 
 def test_what_the_user_named_stays(plan):
     named = plan_of(plan.items, subject="QX-0815", session="quux")
-    assert Discretion(named)("session Quux of QX-0815 of Mary") == "session Quux of QX-0815 of [patient]"
+    assert PatientRedactor(named)("session Quux of QX-0815 of Mary") == "session Quux of QX-0815 of [patient]"
 
 
 def test_what_a_failure_is_known_by_stays(tmp_path):
@@ -83,7 +83,7 @@ def test_what_a_failure_is_known_by_stays(tmp_path):
     ds = pydicom.dcmread(instance.path)
     ds.PatientName = "Read^Unable^Dicom"
     ds.save_as(instance.path)
-    discretion = Discretion(plan_of(scan_path(str(exam.directory)).items))
+    discretion = PatientRedactor(plan_of(scan_path(str(exam.directory)).items))
     assert discretion("unable to read DICOM object x") == "unable to read DICOM object x"
 
 
@@ -94,7 +94,7 @@ def test_a_long_value_is_known_by_its_beginning_and_a_cut_one_at_the_end(tmp_pat
     ds.PatientComments = "a very long comment about a person"
     ds.PatientName = "Quuxenberg^Ann"
     ds.save_as(instance.path)
-    discretion = Discretion(plan_of(scan_path(str(exam.directory)).items))
+    discretion = PatientRedactor(plan_of(scan_path(str(exam.directory)).items))
     assert discretion("said: a very long comment ab...") == "said: [patient]..."
     assert discretion(f"{'x' * 55} Quuxen") == f"{'x' * 55} [patient]"
     assert discretion("Quuxen") == "Quuxen"
@@ -103,7 +103,7 @@ def test_a_long_value_is_known_by_its_beginning_and_a_cut_one_at_the_end(tmp_pat
 def test_a_file_that_is_gone_tells_nothing_and_hurts_nobody(plan, tmp_path):
     for item in plan.items:
         (tmp_path / "exam" / item.path).unlink()
-    assert Discretion(plan)("Quux^Ann") == "Quux^Ann"
+    assert PatientRedactor(plan)("Quux^Ann") == "Quux^Ann"
 
 
 def test_no_bytes_make_it_fail():

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from xnatctl.delivery.engine import Engine
-from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.retry import Pause, RetryPolicy
+from xnatctl.delivery.engine.retry import Pause, RetryPolicy
+from xnatctl.delivery.engine.worker_pool import Engine
+from xnatctl.delivery.journal.journal import Journal
 from xnatctl.errors import ConnectionFailed, Interrupted, PluginUnavailable, TransportError
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome

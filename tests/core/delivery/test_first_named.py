@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from xnatctl.delivery.journal.states import States, StateView
 from xnatctl.delivery.reporting import incomplete
-from xnatctl.delivery.states import States, StateView
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem
 

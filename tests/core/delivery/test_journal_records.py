@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from xnatctl.delivery.journal import Journal, Phase
-from xnatctl.delivery.resume import survey_receiver
-from xnatctl.delivery.store import Store, journal_key
-from xnatctl.delivery.summaries import items_of, summaries
+from xnatctl.delivery.journal.journal import Journal, Phase
+from xnatctl.delivery.journal.resume import find_accepted
+from xnatctl.delivery.journal.store import Store, journal_key
+from xnatctl.delivery.journal.summaries import items_of, summaries
 from xnatctl.errors import JournalError
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.outcome import ItemOutcome, Outcome
@@ -96,7 +96,7 @@ def deliver(
 def proven(path: Path, items: list[UploadItem]) -> list[int]:
     """One run that only looks and records; 1 for an item that need not be sent."""
     with opened(path) as journal:
-        ground = survey_receiver(items, journal)
+        ground = find_accepted(items, journal)
         journal.begin(FACTS)
         journal.open(items, ground.proven)
         journal.enter(Phase.DONE)
@@ -134,7 +134,7 @@ def test_a_journal_of_an_earlier_schema_goes_on_and_content_decides_once(
 def test_an_upgrade_that_is_cut_leaves_the_old_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "j.sqlite"
     shutil.copy(OLD, path)
-    monkeypatch.setattr("xnatctl.delivery.schema.begin_run", lambda *_: [("no SQL", ())])
+    monkeypatch.setattr("xnatctl.delivery.journal.schema.begin_run", lambda *_: [("no SQL", ())])
     with pytest.raises(JournalError):
         Store(path)
     with closing(sqlite3.connect(path)) as db:
@@ -174,7 +174,7 @@ def test_a_file_with_the_same_content_is_recorded_anew_and_not_read_again(
         read.append(item.path)
         return content_hash(item) == known
 
-    monkeypatch.setattr("xnatctl.delivery.resume.has_content", has_content)
+    monkeypatch.setattr("xnatctl.delivery.journal.resume.has_content", has_content)
     assert proven(path, items) == [1] * 6
     assert read == []
     for item in items:

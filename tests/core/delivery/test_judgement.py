@@ -1,4 +1,4 @@
-"""Stored sizes and sums are judged like those of their neighbours; see `xnatctl.delivery.judgement`."""
+"""Stored sizes and sums are judged like those of their neighbours; see `xnatctl.delivery.session.judgement`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xnatctl.delivery.judgement import ABSENT, COUNTED, DIFFERENT, SAME, UNKNOWN, UNSIZED, Finding, judge, places_of
+from xnatctl.delivery.session.judgement import (
+    ABSENT,
+    COUNTED,
+    DIFFERENT,
+    SAME,
+    UNKNOWN,
+    UNSIZED,
+    Finding,
+    judge,
+    places_of,
+)
 from xnatctl.model.plan import Source, UploadItem
 from xnatctl.model.report import LEVELS, Level
 

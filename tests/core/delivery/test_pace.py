@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from xnatctl.delivery.engine import Engine
-from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.pace import Pace
+from xnatctl.delivery.engine.concurrency import ConcurrencyLimiter
+from xnatctl.delivery.engine.worker_pool import Engine
+from xnatctl.delivery.journal.journal import Journal
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch
 from xnatctl.testing import make_context, make_item
@@ -25,7 +25,7 @@ def failed(failure: FailureClass) -> tuple[ItemOutcome, ...]:
 class Server:
     """Simulated: each request takes `seconds`, at most `capacity` at once."""
 
-    def __init__(self, pace: Pace, seconds: float = 0.02, capacity: int = 100) -> None:
+    def __init__(self, pace: ConcurrencyLimiter, seconds: float = 0.02, capacity: int = 100) -> None:
         self.pace = pace
         self.seconds, self.capacity = seconds, capacity
         self.limits: list[int] = []
@@ -43,16 +43,16 @@ def clock() -> list[float]:
 
 
 @pytest.fixture
-def pace(clock: list[float]) -> Pace:
-    return Pace(4, 16, clock=lambda: clock[0])
+def pace(clock: list[float]) -> ConcurrencyLimiter:
+    return ConcurrencyLimiter(4, 16, clock=lambda: clock[0])
 
 
-def test_it_grows_as_long_as_more_at_once_is_faster(pace: Pace, clock: list[float]) -> None:
+def test_it_grows_as_long_as_more_at_once_is_faster(pace: ConcurrencyLimiter, clock: list[float]) -> None:
     Server(pace).answer(2000, clock)
     assert pace.limit == 16
 
 
-def test_it_stays_where_the_server_has_enough(pace: Pace, clock: list[float]) -> None:
+def test_it_stays_where_the_server_has_enough(pace: ConcurrencyLimiter, clock: list[float]) -> None:
     server = Server(pace, capacity=8)
     server.answer(6000, clock)
     late = server.limits[2000:]
@@ -64,7 +64,9 @@ def test_it_stays_where_the_server_has_enough(pace: Pace, clock: list[float]) ->
     "failure",
     [FailureClass.THROTTLED, FailureClass.TRANSIENT, FailureClass.CONCURRENT, FailureClass.ANSWER_LOST],
 )
-def test_it_falls_by_half_once_for_each_trouble(pace: Pace, clock: list[float], failure: FailureClass) -> None:
+def test_it_falls_by_half_once_for_each_trouble(
+    pace: ConcurrencyLimiter, clock: list[float], failure: FailureClass
+) -> None:
     server = Server(pace)
     server.answer(2000, clock)
     for _ in range(16):  # all that were in flight meet it
@@ -74,7 +76,7 @@ def test_it_falls_by_half_once_for_each_trouble(pace: Pace, clock: list[float], 
     assert pace.limit == 4
 
 
-def test_one_refused_file_is_no_burst(pace: Pace, clock: list[float]) -> None:
+def test_one_refused_file_is_no_burst(pace: ConcurrencyLimiter, clock: list[float]) -> None:
     server = Server(pace)
     server.answer(2000, clock)
     pace.hear(failed(FailureClass.UNPARSABLE))
@@ -84,7 +86,7 @@ def test_one_refused_file_is_no_burst(pace: Pace, clock: list[float]) -> None:
     assert pace.limit == 8
 
 
-def test_it_never_stops_and_comes_back(pace: Pace, clock: list[float]) -> None:
+def test_it_never_stops_and_comes_back(pace: ConcurrencyLimiter, clock: list[float]) -> None:
     for _ in range(200):
         pace.hear(failed(FailureClass.TRANSIENT))
     assert pace.limit == 1
@@ -93,7 +95,7 @@ def test_it_never_stops_and_comes_back(pace: Pace, clock: list[float]) -> None:
 
 
 def test_a_number_that_was_named_is_kept(clock: list[float]) -> None:
-    pace = Pace(4, clock=lambda: clock[0])
+    pace = ConcurrencyLimiter(4, clock=lambda: clock[0])
     server = Server(pace)
     server.answer(1000, clock)
     server.answer(100, clock, failed(FailureClass.TRANSIENT))

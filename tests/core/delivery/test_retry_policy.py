@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnatctl.delivery.engine import Engine
-from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.retry import COMMON, STOPPING, Pause, RetryPolicy, outcome_for
+from xnatctl.delivery.engine.retry import COMMON, STOPPING, Pause, RetryPolicy, outcome_for
+from xnatctl.delivery.engine.worker_pool import Engine
+from xnatctl.delivery.journal.journal import Journal
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, Source, UploadItem
 from xnatctl.model.refs import Destination

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xnatctl.delivery.store import Store
+from xnatctl.delivery.journal.store import Store
 from xnatctl.errors import JournalError
 
 PUT = "INSERT OR REPLACE INTO meta VALUES (?, ?)"

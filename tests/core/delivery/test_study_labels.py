@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from xnatctl.delivery.labels import Family, Holder, Nowhere, Remembered, assign
+from xnatctl.delivery.journal.summaries import Summary
+from xnatctl.delivery.labels import Holder, JournalLabels, LabelSeries, OfflineLabels, assign
 from xnatctl.delivery.splitting import Part, is_hopeless, together
-from xnatctl.delivery.summaries import Summary
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,
@@ -19,13 +19,13 @@ from xnatctl.errors import (
     Refused,
     VerificationFailed,
 )
-from xnatctl.inventory.several import Several
+from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
 from xnatctl.testing.exam import write_exam
 
-FAMILY = Family(base="E")
+FAMILY = LabelSeries(base="E")
 
 
 class Server:
@@ -51,11 +51,11 @@ def journal(label, study, *, updated=0.0, project="P", problem=None):
 
 
 def remembered(*journals):
-    return Remembered(journals, server="S", project="p", family=FAMILY)
+    return JournalLabels(journals, server="S", project="p", label_series=FAMILY)
 
 
 def labels(studies, server=None, *journals, **more):
-    found, warnings = assign(list(studies), FAMILY, remembered(*journals), server or Nowhere(), **more)
+    found, warnings = assign(list(studies), FAMILY, remembered(*journals), server or OfflineLabels(), **more)
     return " ".join(found[study].removeprefix("E").lstrip("_") or "1" for study in studies), warnings
 
 
@@ -116,7 +116,7 @@ def write(directory, seed, date, **more):
 def test_studies_are_in_order_of_time_and_those_without_a_date_last(tmp_path):
     dates = {"d": "", "c": "20240101", "b": "2023.12.31", "a": "20240201"}
     exams = {name: write(tmp_path / name, ord(name), date) for name, date in dates.items()}
-    found = [study.uid for study in Several(scan_path(str(tmp_path))).studies]
+    found = [study.uid for study in StudyInventory(scan_path(str(tmp_path))).studies]
     assert found == [exams[name].study_instance_uid for name in "bcad"]
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_instance_belongs_to_the_study_beside_which_it_lies(tmp_path)
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("no image")
-    several = Several(scan_path(str(tmp_path)))
+    several = StudyInventory(scan_path(str(tmp_path)))
     left = [{entry.path for entry in several.alone(exam.study_instance_uid).excluded} for exam in (one, two)]
     assert left[0] == {"note", "x/note", "y/note", "x/one/note", "x/one/deep/note"}
     assert left[1] == {"note", "x/note", "y/note"}
@@ -138,7 +138,7 @@ def test_padding_makes_no_other_patient(tmp_path):
     write(tmp_path / "one", 1, "20240101", patient_id="ID1")
     write(tmp_path / "two", 2, "20240102", patient_id="ID1\0")
     write(tmp_path / "three", 3, "20240103", patient_id="ID1 ")
-    assert len(set().union(*Several(scan_path(str(tmp_path))).patients().values())) == 1
+    assert len(set().union(*StudyInventory(scan_path(str(tmp_path))).patients().values())) == 1
 
 
 def ended(*errors):

@@ -10,8 +10,8 @@ import pytest
 from xnatctl.delivery.planning import plan_session_upload
 from xnatctl.delivery.resource.planning import plan_resource_upload
 from xnatctl.errors import DeliveryIncomplete, Refused
-from xnatctl.inventory.looking import look_inside
-from xnatctl.inventory.several import Several
+from xnatctl.inventory.by_study import StudyInventory
+from xnatctl.inventory.nested_archives import look_inside
 from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, scan_path
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
@@ -73,7 +73,7 @@ def test_several_studies_are_told_once(root):
     inventory = look_inside(scan_path(str(root)))
     assert len(inventory.notes) == 2
     (study,) = inventory.studies
-    alone = Several(inventory).alone(study.uid)
+    alone = StudyInventory(inventory).alone(study.uid)
     assert alone is not None
     assert (alone.notes, alone.warnings) == ((), ())
 

@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from xnatctl.delivery.store import Store
+from xnatctl.delivery.journal.store import Store
 
 
 def main() -> None:

@@ -27,11 +27,11 @@ from xnatctl.api import (
     plan_session_upload,
     scan_files,
 )
-from xnatctl.delivery.course import Runtime
-from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.context import Runtime
+from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.journal.store import Store
 from xnatctl.delivery.resource.group import ResourceGroup
 from xnatctl.delivery.run import PlanRun
-from xnatctl.delivery.store import Store
 from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Overwrite, Placement
@@ -132,7 +132,7 @@ def test_one_resource_that_fails_does_not_stop_the_others(
     stages = [*files("GOOD"), *files("TAKEN"), *files("LOST", **nowhere), *files("FINE")]
     run, error = carry_out(make_plan(*stages))
     assert isinstance(error, DeliveryIncomplete)
-    assert "2 of 4 resources are not complete" in error.message
+    assert "2 of 4 resources are incomplete" in error.message
     assert "TAKEN" in error.message
     assert "has no scan 77" in error.message
     assert set(on_disk("GOOD")) == {"0 [GOOD].txt", "1 [GOOD].txt", "plain.txt"}

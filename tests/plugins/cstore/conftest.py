@@ -23,12 +23,12 @@ from programs import system_program
 
 pytest.importorskip("pynetdicom", reason="the dicom extra is not installed")
 
-from xnatctl.delivery.course import Runtime
-from xnatctl.delivery.handover import HandoverRun
-from xnatctl.delivery.journal import Journal
+from xnatctl.delivery.context import Runtime
+from xnatctl.delivery.engine.retry import RetryPolicy
+from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.journal.store import Store
 from xnatctl.delivery.planning import plan_session_upload
-from xnatctl.delivery.retry import RetryPolicy
-from xnatctl.delivery.store import Store
+from xnatctl.delivery.receiver import ReceiverRun
 from xnatctl.errors import XnatctlError
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadRequest
@@ -154,7 +154,7 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
                 policy=RetryPolicy(base=base, patience=patience, random=random.Random(1)),
                 journal=journal,
             )
-            handover = HandoverRun(plan, runtime)
+            handover = ReceiverRun(plan, runtime)
             try:
                 handover.run()
             except XnatctlError as error:

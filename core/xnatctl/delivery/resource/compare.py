@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from enum import StrEnum
 
-from xnatctl.delivery.journal import Journal
-from xnatctl.delivery.records import Past
+from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.journal.records import JournalEntry
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import content_hash, open_item
 from xnatctl.model.outcome import Outcome
@@ -19,7 +19,7 @@ from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import ResourceRef
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import FileInfo, ResourceInfo
-from xnatctl.xnat.resources import ResourceHome, begins_with
+from xnatctl.xnat.resources import ResourceParent, begins_with
 
 #: What the server computes; it tells transfers apart, not adversaries.
 ALGORITHM = "md5"
@@ -123,12 +123,12 @@ class Comparer:
         before = self._before(item)
         return before is not None and before.attempts > 0 and before.outcome in _UNFINISHED
 
-    def _before(self, item: UploadItem) -> Past | None:
+    def _before(self, item: UploadItem) -> JournalEntry | None:
         return next(self._journal.recorded((item,), self._resource))
 
 
 def stored_begins(
-    client: XnatClient, home: ResourceHome, resource: ResourceInfo, item: UploadItem, file: FileInfo
+    client: XnatClient, home: ResourceParent, resource: ResourceInfo, item: UploadItem, file: FileInfo
 ) -> bool:
     """Read a stored file back: True when it holds what the item begins with. Raises SourceChanged."""
     with ExitStack() as opened:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Literal
 
-from xnatctl.delivery.outcomes import Counted, failed_outcomes
+from xnatctl.delivery.engine.outcomes import Counted, failed_outcomes
+from xnatctl.delivery.engine.retry import classify
 from xnatctl.delivery.resource.compare import Comparer, Match, stored_begins
-from xnatctl.delivery.retry import classify
 from xnatctl.errors import PluginUnavailable, XnatctlError
 from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -23,7 +23,7 @@ from xnatctl.plugin.protocols import Body
 from xnatctl.xnat import resources
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import FileInfo, ResourceInfo
-from xnatctl.xnat.resources import ResourceHome
+from xnatctl.xnat.resources import ResourceParent
 
 _Put = Callable[[bool, Counted], tuple[str, ...]]
 
@@ -47,7 +47,7 @@ class CatalogWriter:
     def __init__(
         self,
         client: XnatClient,
-        home: ResourceHome,
+        home: ResourceParent,
         resource: ResourceInfo,
         ref: ResourceRef,
         comparer: Comparer,

@@ -1,0 +1,1 @@
+"""The engine: worker pool, batch queue, batch sender, retry, concurrency limit."""

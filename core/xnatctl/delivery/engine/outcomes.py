@@ -1,0 +1,87 @@
+"""One outcome per item from what a request as a whole came to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from xnatctl.delivery.engine.retry import classify, outcome_for
+from xnatctl.errors import SourceChanged, Throttled, XnatctlError
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import UploadItem
+
+#: Seconds between two words on the bytes of one request: pieces are many, and nobody looks more often.
+_SAY = 0.1
+#: Nothing is said of a body that is smaller and quicker than that: its outcome comes next (bytes).
+_SMALL = 1 << 20
+
+
+class Counted:
+    """Counts the bytes of a body, and says now and then for how many bytes of its files those stand that have gone.
+
+    `length` is the length of the body: a compressed one is shorter than its files. What is sent twice counts once. An
+    increment of 0 says that nothing more goes for a while.
+    """
+
+    def __init__(self, emit: Emit, items: Sequence[UploadItem], length: int) -> None:
+        self._emit = emit
+        self._size = sum(item.size for item in items)
+        self._length = max(1, length)
+        self._said = 0
+        self._next = time.monotonic() + _SAY
+        self.bytes = 0
+
+    def __call__(self, increment: int) -> None:
+        self.bytes += increment
+        if (now := time.monotonic()) >= self._next or not increment or self.bytes >= self._length > _SMALL:
+            self._next = now + _SAY
+            self.say()
+
+    def end(self) -> None:
+        """Say what has not been said of a body of which something was."""
+        if self._said:
+            self.say()
+
+    def say(self) -> None:
+        """Say what has not been said."""
+        reached = min(self._size, self._size * self.bytes // self._length)
+        if reached > self._said:
+            self._emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": reached - self._said}))
+            self._said = reached
+
+
+def all_outcomes(
+    items: Sequence[UploadItem], outcome: Outcome, failure: FailureClass, reason: str, after: float | None = None
+) -> tuple[ItemOutcome, ...]:
+    """The same for every item; `after` is what the server asks to wait, in seconds."""
+    return tuple(
+        ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason, retry_after=after)
+        for item in items
+    )
+
+
+def failed_outcomes(
+    items: Sequence[UploadItem],
+    error: XnatctlError,
+    classed: Callable[[XnatctlError], FailureClass] = classify,
+) -> tuple[ItemOutcome, ...]:
+    """What an error makes of every item of its request."""
+    if isinstance(error, SourceChanged):
+        return tuple(changed_outcome(item, error) for item in items)
+    failure = classed(error)
+    reason = error.message if error.hint is None else f"{error.message} {error.hint}"
+    after = error.retry_after if isinstance(error, Throttled) else None
+    return all_outcomes(items, outcome_for(failure), failure, reason, after)
+
+
+def changed_outcome(item: UploadItem, error: SourceChanged) -> ItemOutcome:
+    """The culprit is `changed`; its companions were cut off and go again."""
+    if error.path is None or error.path == item.path:
+        return ItemOutcome(path=item.path, outcome=Outcome.CHANGED, failure=FailureClass.SOURCE, reason=error.message)
+    return ItemOutcome(
+        path=item.path,
+        outcome=Outcome.AMBIGUOUS,
+        failure=FailureClass.ANSWER_LOST,
+        reason=f"sent together with {error.path}, which changed",
+    )

@@ -1,0 +1,169 @@
+"""The worker pool: workers send, and the main thread hears their events.
+
+This is the only module that starts threads. A worker runs a batch sender (one stage, many workers) or the runner of a
+resource (many resources, one worker each). An interrupt ends all workers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from xnatctl.delivery.engine.batch_sender import BatchSender, TransportFactory
+from xnatctl.delivery.engine.concurrency import ConcurrencyLimiter
+from xnatctl.delivery.engine.retry import Pause, RetryPolicy
+from xnatctl.delivery.journal.journal import Journal
+from xnatctl.errors import Interrupted, OutOfMemory, signal_of
+from xnatctl.model.events import Event
+from xnatctl.model.outcome import ItemOutcome
+from xnatctl.model.plan import UploadItem
+from xnatctl.plugin.protocols import TransportContext
+
+#: How long workers get to notice an interrupt, in seconds; their sockets are already gone.
+_GRACE = 3.0
+#: Seconds between two looks at what the workers said: told one by one, each word would take the interpreter from them.
+_LOOK = 0.05
+
+
+class WorkerPool:
+    """Workers and the one who listens to them. `tell` hears every event in the main thread; `abort` cuts requests."""
+
+    def __init__(self, *, tell: Callable[[Event], None], pause: Pause, abort: Callable[[], None]) -> None:
+        self._tell = tell
+        self._pause = pause
+        self._abort = abort
+        self._events: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._running = 0
+        self._over = threading.Event()
+        self._fault: BaseException | None = None
+
+    def emit(self, event: Event) -> None:
+        """Say something, from any worker."""
+        self._events.append(event)
+
+    def run(self, work: Callable[[], None], count: int, *, give_up: Callable[[], None]) -> None:
+        """Have `count` workers do `work`, which raises nothing foreseeable; returns when all are done.
+
+        Raises Interrupted on Ctrl-C or a signal, after `give_up` and after cutting what is in flight; what `work`
+        raised all the same is raised here.
+        """
+        if count == 0:
+            return
+        threads = [
+            threading.Thread(target=self._worker, args=(work,), name=f"worker-{number}", daemon=True)
+            for number in range(count)
+        ]
+        self._running = count
+        self._over.clear()
+        try:
+            threads = self._start(threads)
+            self._listen(threads)
+        except (KeyboardInterrupt, Interrupted) as interrupt:
+            self._interrupt(threads, give_up)
+            message = "Interrupted; requests in flight were cut."
+            raise Interrupted(message, signal_number=signal_of(interrupt)) from None
+        if self._fault is not None:
+            raise self._fault
+
+    def _start(self, threads: list[threading.Thread]) -> list[threading.Thread]:
+        """Start as many as the system allows; returns those. Raises OutOfMemory when it allows none."""
+        for number, thread in enumerate(threads):
+            try:
+                thread.start()
+            except RuntimeError as error:  # can't start new thread
+                if not number:
+                    raise OutOfMemory("start a thread") from error
+                with self._lock:
+                    self._running -= len(threads) - number
+                    if self._running == 0:
+                        self._over.set()
+                return threads[:number]
+        return threads
+
+    def _worker(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
+            self._fault = fault
+        finally:
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._over.set()
+
+    def _listen(self, threads: Sequence[threading.Thread]) -> None:
+        """Tell what the workers say until the last one is done; short waits keep signals from waiting."""
+        while not self._over.wait(_LOOK):
+            self._tell_all()
+        for thread in threads:
+            thread.join()
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        while self._events:
+            self._tell(self._events.popleft())
+
+    def _interrupt(self, threads: Sequence[threading.Thread], give_up: Callable[[], None]) -> None:
+        self._pause.stop()
+        give_up()
+        self._abort()
+        deadline = self._pause.now() + _GRACE
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - self._pause.now()))
+
+
+class Engine:
+    """Sends the items of one stage with as many workers as the context says, or up to `most`, as the server bears it.
+
+    `anchored` says whether the session is fixed; `abort` cuts requests in flight.
+    """
+
+    def __init__(
+        self,
+        factory: TransportFactory,
+        context: TransportContext,
+        journal: Journal,
+        *,
+        tell: Callable[[Event], None],
+        anchored: Callable[[], bool] = lambda: True,
+        abort: Callable[[], None] = lambda: None,
+        policy: RetryPolicy | None = None,
+        pause: Pause | None = None,
+        most: int = 0,
+    ) -> None:
+        pause = pause or Pause()
+        self._limiter = ConcurrencyLimiter(context.workers, most)
+        self._pool = WorkerPool(tell=tell, pause=pause, abort=abort)
+        self._sender = BatchSender(
+            factory,
+            context,
+            journal,
+            emit=self._pool.emit,
+            policy=policy or RetryPolicy(),
+            pause=pause,
+            anchored=anchored,
+            limiter=self._limiter,
+        )
+
+    @property
+    def stopped_by(self) -> ItemOutcome | None:
+        """The outcome that ended the stage early, if one did."""
+        return self._sender.stopped_by
+
+    def send(self, items: Sequence[UploadItem]) -> None:
+        """Send all items; returns when every one has an outcome or the stage was stopped.
+
+        Raises Interrupted on Ctrl-C or a signal, after cutting what is in flight; JournalError when what is done cannot
+        be recorded: nothing goes on without a record; PluginUnavailable for a transport that failed beside its batches.
+        """
+        if not items:
+            return
+        count = min(self._limiter.most, self._sender.load(items))
+        self._pool.run(self._sender.run, count, give_up=self._sender.give_up)
+        if self._sender.unrecorded is not None:
+            raise self._sender.unrecorded
+        if self._sender.fault is not None:
+            raise self._sender.fault

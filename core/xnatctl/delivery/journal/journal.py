@@ -1,0 +1,396 @@
+"""What is known of each item: intent before the first byte, outcome after the answer.
+
+The engine writes here and nowhere else, so everything that a run must remember passes through `Journal`. With a
+`Store` beneath it is durable, and the next run goes on from it; without one it ends with the process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
+from typing import Final, Literal
+
+from xnatctl.delivery.journal.records import (
+    JournalEntry,
+    Left,
+    Statement,
+    begin_run,
+    encode,
+    set_meta,
+    set_phase,
+    set_verified,
+    stored,
+)
+from xnatctl.delivery.journal.states import States, StateView, record_name
+from xnatctl.delivery.journal.store import Store
+from xnatctl.errors import SourceChanged
+from xnatctl.inventory.sources import has_content
+from xnatctl.model.outcome import ItemOutcome, Outcome
+from xnatctl.model.plan import Batch, UploadItem
+from xnatctl.model.refs import ResourceRef
+from xnatctl.model.sequences import kept, select
+from xnatctl.redaction import redact
+
+_UPSERT: Final = """
+INSERT INTO items (name, path, size, mtime_ns, ctime_ns, device, inode, digest, run, outcome, reason, uri, attempts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0)
+ON CONFLICT (name) DO UPDATE SET path = excluded.path, size = excluded.size, mtime_ns = excluded.mtime_ns,
+    ctime_ns = excluded.ctime_ns, device = excluded.device, inode = excluded.inode,
+    run = excluded.run, reason = NULL, outcome = excluded.outcome, digest = excluded.digest
+"""
+_KEEP: Final = "UPDATE items SET run = ? WHERE name = ?"
+_INTEND: Final = "UPDATE items SET outcome = 'sending', attempts = attempts + 1, digest = NULL WHERE name = ?"
+_RECORD: Final = "UPDATE items SET outcome = ?, reason = ?, uri = coalesce(?, uri), digest = ? WHERE name = ?"
+_OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
+
+#: Before the name of a record, the fact that the item was sent again because of what was stored of it.
+_AGAIN: Final = "again/"
+
+#: Rows of one transaction when the plan is entered; bounds memory.
+_ROWS: Final = 2000
+#: Names that are asked for at once.
+_LOOKED_UP: Final = 500
+#: Seconds by which a power cut may set back the record of files that go one by one. The plan and the first intent are
+#: on the disk before the first byte; what is forgotten of the rest is sent again under the same names, and waiting for
+#: the disk twice for each small file would cost more than sending it. A killed process forgets one answer a worker.
+_UNFLUSHED: Final = 1.0
+#: A batch of more files or bytes costs more to send again than to wait for the disk: its words are durable at once.
+_FEW: Final = (8, 4 * 2**20)
+
+
+#: The note of an item that no run of the journal delivered.
+_THERE: Final = "was in the session before; not delivered by this upload"
+
+
+class Phase:
+    """How far a run came; the words of `upload status`."""
+
+    SENDING = "sending"
+    SETTLING = "settling"
+    ATTACHING = "attaching"
+    DONE = "done"
+
+
+class Journal:
+    """The record of a run. Every method may be called from any worker; raises JournalError when it cannot be kept."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._states = States()
+        #: Numbers and items of what was intended and not recorded yet.
+        self._flying: dict[str, tuple[int, UploadItem]] = {}
+        self._places: set[str] = set(store.places()) if store else set()
+        meta = store.meta() if store else {}
+        #: What was stored of items before they were sent again, by the names of their records.
+        self._again = {key.removeprefix(_AGAIN): meta.pop(key) for key in list(meta) if key.startswith(_AGAIN)}
+        self._run = self._earlier = store.run() if store else 0
+        self._phase = meta.get("phase", "")
+        self._before = meta
+        self._flushed = -_UNFLUSHED
+
+    # what earlier runs knew
+
+    @property
+    def resuming(self) -> bool:
+        """True when an earlier run began here."""
+        return self._run > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """True when earlier runs sent something, or may have, and not all that they planned is proven to be there."""
+        store = self._store
+        if store is None or not store.tried():
+            return False
+        # A run that sent resources alone says nothing of the session that an earlier one left.
+        return self._phase != Phase.DONE or (self.before("sends") == "resources" and store.leaves(self._run))
+
+    @property
+    def id(self) -> str:
+        """What `upload status` calls it; empty without a file."""
+        return self._store.path.stem if self._store else ""
+
+    def left(self) -> list[Left]:
+        """Items of runs before the latest that are not proven to be on the server, nor part of the latest run."""
+        return self._store.left(self._run) if self._store else []
+
+    def besides(self, uri: str) -> int:
+        """How many files earlier runs delivered to a place that are not part of the latest run."""
+        return self._store.besides(self._run, uri) if self._store else 0
+
+    def prove(self, names: Iterable[str]) -> None:
+        """These items of earlier runs, by the names of their records, were found on the server."""
+        self._write(set_verified(names))
+
+    @property
+    def phase(self) -> str:
+        """How far the run came, or the one before it came; empty for a new journal."""
+        return self._phase
+
+    def before(self, fact: str) -> str:
+        """A fact about the run before this one; empty for a new journal."""
+        return self._before.get(fact, "")
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The URIs that the server answered, in this run and before."""
+        with self._lock:
+            return frozenset(self._places)
+
+    def recorded(
+        self, items: Iterable[UploadItem], resource: ResourceRef | None = None
+    ) -> Iterator[JournalEntry | None]:
+        """What earlier runs recorded of each item, in their order; read before this run enters them."""
+        if self._store is None or not self._earlier:
+            return (None for _ in items)
+        return self._read(self._store, (record_name(item, resource) for item in items))
+
+    def _read(self, store: Store, names: Iterator[str]) -> Iterator[JournalEntry | None]:
+        while some := list(islice(names, _LOOKED_UP)):
+            found = store.find(some)
+            yield from map(found.get, some)
+
+    # this run
+
+    def begin(self, facts: Mapping[str, str]) -> None:
+        """A new run begins; `facts` say what was asked for."""
+        self._run += 1
+        self._phase = Phase.SENDING
+        self._remember({**facts, "run": str(self._run), "phase": self._phase}, begin_run(self._run, self._phase, facts))
+
+    def plan(self, items: Iterable[UploadItem], resource: ResourceRef) -> None:
+        """Enter items that are sent later in this run; what an earlier run knew of the same files stays."""
+        items = kept(items)
+        with self._lock:
+            numbers = self._states.enter(items, resource)
+        before = self.recorded(items, resource)
+        self._write_rows(
+            self._row(number, item, resource, None)
+            if past is None
+            else (_KEEP, (self._run, encode(record_name(item, resource))))
+            for number, item, past in zip(numbers, items, before, strict=True)
+        )
+
+    def open(
+        self,
+        items: Iterable[UploadItem],
+        proven: Sequence[int] = (),
+        resource: ResourceRef | None = None,
+        *,
+        there: Sequence[int] = (),
+    ) -> Sequence[UploadItem]:
+        """Enter the items of a stage; returns those that are still to be sent.
+
+        `proven` marks, by their places, those that an earlier run delivered, and that are still there. `there` marks
+        those among them that were there before, and that no run of this journal delivered.
+        """
+        items = kept(items)
+        with self._lock:
+            numbers = self._states.enter(items, resource)
+        marks = proven or bytes(len(items))
+        before = self.recorded(items, resource) if any(marks) else repeat(None, len(items))
+        self._write_rows(
+            self._opened(number, item, resource, past if mark else None, skip=bool(mark))
+            for number, item, past, mark in zip(numbers, items, before, marks, strict=True)
+        )
+        with self._lock:
+            for number, mark in zip(numbers, there, strict=False):
+                if mark:
+                    self._states.skip(number, _THERE)
+        left = StateView(self._states, numbers).undelivered
+        if len(left) == len(items):
+            return items
+        places = array(
+            "I", (place for place, number in enumerate(numbers) if not self._states.outcome(number).delivered)
+        )
+        return select(items, places)
+
+    def _opened(
+        self, number: int, item: UploadItem, resource: ResourceRef | None, past: JournalEntry | None, *, skip: bool
+    ) -> Statement:
+        if skip:
+            with self._lock:
+                self._states.skip(number, past.reason if past is not None and past.outcome.delivered else None)
+        return self._row(number, item, resource, past)
+
+    def _write_rows(self, rows: Iterator[Statement]) -> None:
+        while some := list(islice(rows, _ROWS)):
+            self._write(some)
+
+    def _row(self, number: int, item: UploadItem, resource: ResourceRef | None, past: JournalEntry | None) -> Statement:
+        """What is written of an item; what the past knew of it is kept."""
+        outcome = self._states.outcome(number)
+        if past is not None and not outcome.delivered:
+            outcome = past.outcome
+        digest = self._states.digest(number) or (past.digest if past is not None else None)
+        identity = map(stored, (item.size, item.mtime_ns, item.ctime_ns, item.device, item.inode))
+        name = encode(record_name(item, resource))
+        return (_UPSERT, (name, encode(item.path), *identity, digest, self._run, str(outcome)))
+
+    def intend(self, batch: Batch) -> None:
+        """The items of the batch are about to be sent."""
+        statements: list[Statement] = []
+        with self._lock:
+            for item in batch.items:
+                number = self._states.number(item.path)
+                self._flying[item.path] = (number, item)
+                self._states.intend(number)
+                statements.append((_INTEND, (encode(record_name(item, self._states.resource(number))),)))
+        self._write(statements, flush=self._due(batch.items))
+
+    def digest(self, item: UploadItem, digest: str) -> None:
+        """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
+        with self._lock:
+            number = self._flying[item.path][0] if item.path in self._flying else self._states.number(item.path)
+            self._states.keep_digest(number, digest)
+
+    def digest_of(self, item: UploadItem) -> str | None:
+        """The digest of the bytes that were read of an item in this run; None when they were not."""
+        with self._lock:
+            number = self._states.find(item.path)
+            return self._states.digest(number) if number is not None else None
+
+    def is_as_sent(self, item: UploadItem) -> bool:
+        """False when the item no longer has the content that was sent; reads all of it."""
+        with self._lock:
+            number = self._states.find(item.path)
+            name = self._states.name(number) if number is not None else ""
+            digest = self._states.digest(number) if number is not None else None
+        if digest is None and self._store is not None:
+            self.sync()
+            past = self._store.find([name]).get(name)
+            digest = past.digest if past is not None else None
+        if digest is None:
+            return True  # it was not sent
+        try:
+            return has_content(item, digest)
+        except SourceChanged:
+            return False
+
+    def record(
+        self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False
+    ) -> list[tuple[UploadItem, bool]]:
+        """What the answer, or its absence, made of items of one batch.
+
+        Returns the items, each with whether it was delivered in this run before.
+
+        Without `flush` it goes to the disk with what comes next. `later`: it is written together with the next intent,
+        or by `sync`, whichever comes first.
+        """
+        statements: list[Statement] = []
+        items: list[tuple[UploadItem, bool]] = []
+        states = self._states
+        with self._lock:
+            for outcome in outcomes:
+                number, item = self._landed(outcome.path)
+                items.append((item, states.taken(number)))
+                remembered = states.hear(number, outcome)
+                said = outcome.reason or outcome.note
+                reason = encode(redact(said)) if said is not None else None
+                resource, digest = states.resource(number), states.digest(number)
+                name = encode(record_name(item, resource))
+                statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))
+                if resource is None and self._store is not None:
+                    states.keep_digest(number, None)  # kept in the file alone
+            new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
+            self._places |= new
+        statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
+        flush = bool(new) or (flush and self._due([item for item, _ in items]))
+        self._write(statements, flush=flush, later=later and not new)
+        return items
+
+    def _landed(self, path: str) -> tuple[int, UploadItem]:
+        if path in self._flying:
+            return self._flying.pop(path)
+        number = self._states.number(path)
+        return number, self._states.item(number)
+
+    def sync(self) -> None:
+        """Write what was recorded for later: nothing follows for a while."""
+        if self._store:
+            self._store.write()
+
+    def _due(self, items: Sequence[UploadItem]) -> bool:
+        """Whether to wait for the disk: at the first word of a run, for what is much, and when it is long ago."""
+        now = time.monotonic()
+        files, size = _FEW
+        if len(items) > files or sum(item.size for item in items) > size:
+            return True
+        with self._lock:
+            due = now - self._flushed >= _UNFLUSHED
+            if due:
+                self._flushed = now
+            return due
+
+    @property
+    def total(self) -> int:
+        """How many items were entered."""
+        return len(self._states)
+
+    def number(self, item: UploadItem) -> int | None:
+        """The place of an item among all that were entered; None for a stranger."""
+        return self._states.find(item.path)
+
+    def numbered(self, numbers: Sequence[int]) -> Sequence[UploadItem]:
+        """Items by their places among all that were entered."""
+        return self._states.items(numbers)
+
+    def enter(self, phase: str) -> None:
+        """The run goes into its next phase."""
+        self._phase = phase
+        self._remember({"phase": phase}, set_phase(self._run, phase))
+
+    def remember(self, **facts: str) -> None:
+        """Keep facts of this run; they are on the disk when this returns."""
+        self._remember(facts, ())
+
+    def doubt(self, items: Iterable[UploadItem]) -> None:
+        """These were delivered once, but are not on the server: the next run sends them again."""
+        with self._lock:
+            names = [self._states.name(self._states.number(item.path)) for item in items]
+        self._write([(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in names])
+
+    def reached(self, items: Iterable[UploadItem], findings: Iterable[int]) -> None:
+        """What the server's listings say of each item now."""
+        with self._lock:
+            for item, finding in zip(items, findings, strict=True):
+                self._states.find_out(self._states.number(item.path), finding)
+
+    def skipped(self, item: UploadItem) -> bool:
+        """Whether this run did not send it, because an earlier one had delivered it."""
+        with self._lock:
+            return self._states.skipped(self._states.number(item.path))
+
+    def stored_before(self, item: UploadItem) -> str | None:
+        """What was stored of an instance before it was sent again; None when it was not."""
+        return self._again.get(record_name(item))
+
+    def send_again(self, stored: Iterable[tuple[UploadItem, str]]) -> None:
+        """These instances are sent again, by this run or the next, because of what is stored of them: size and MD5.
+
+        Until that has happened they count as missing, so that what is stored is not accepted unsent.
+        """
+        facts = {record_name(item): text for item, text in stored}
+        self._again |= facts
+        missing = [(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in facts]
+        self._write([*set_meta({f"{_AGAIN}{name}": text for name, text in facts.items()}), *missing])
+
+    def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> StateView:
+        """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""
+        with self._lock:
+            return StateView(self._states, range(len(self._states)) if resource == "all" else self._states.of(resource))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._store:
+            self._store.close()
+
+    def _remember(self, facts: Mapping[str, str], more: Sequence[Statement]) -> None:
+        self._write([*set_meta({**facts, "updated": f"{time.time():.0f}"}), *more])
+
+    def _write(self, statements: Sequence[Statement], *, flush: bool = True, later: bool = False) -> None:
+        if self._store and statements:
+            self._store.write(*statements, flush=flush, later=later)

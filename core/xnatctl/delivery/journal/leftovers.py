@@ -1,0 +1,118 @@
+"""What earlier runs planned, and neither they nor this run proved: it is named, never forgotten in silence.
+
+Such files belong to another folder, or to a part that this run left out, or they are not on the disk any more. They do
+not keep this run from being complete. A person decides: finish the earlier upload, or forget it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.journal.records import Left
+from xnatctl.delivery.session.counting import verify_staged
+from xnatctl.delivery.session.verify import Comparison
+from xnatctl.delivery.session.waiting import read_waiting
+from xnatctl.errors import Interrupted, XnatctlError
+from xnatctl.model.commands import command
+from xnatctl.model.events import EventKind
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import UploadItem
+from xnatctl.model.refs import PrearchiveRef, is_uid
+from xnatctl.model.words import counted
+from xnatctl.xnat import listing
+from xnatctl.xnat.client import XnatClient
+
+
+def count_staged(
+    client: XnatClient,
+    journal: Journal,
+    ref: PrearchiveRef,
+    items: Sequence[UploadItem],
+    *,
+    before: Mapping[str, int] | None,
+    exact: bool,
+) -> Comparison:
+    """Count a prearchive session with what earlier runs sent there and this one does not, see `verify_staged`.
+
+    Where it is not known whether a file of an earlier run was stored, no number proves anything.
+    """
+    left = journal.left()
+    unclear = any(item.outcome in (Outcome.SENDING, Outcome.AMBIGUOUS) for item in left)
+    besides = journal.besides(ref.path)
+    before = None if unclear else before
+    comparison = verify_staged(client, ref, items, before=before, exact=exact, besides=besides)
+    if comparison.verification.ok:
+        journal.prove(item.name for item in left if item.outcome.delivered and item.uri == ref.path)
+    return comparison
+
+
+def read_staged(context: RunContext, ref: PrearchiveRef, found: Comparison, *, exact: bool) -> Comparison:
+    """Compare a prearchive session by UID where its numbers prove nothing, see `read_waiting`."""
+    if found.verification.ok:
+        return found
+    context.tell(EventKind.VERIFYING, state="reading the UIDs of the waiting files")
+    left = _instances(context.journal.left())
+    if (read := read_waiting(context.client, ref, found.items, exact=exact, besides=left)) is None:
+        return found
+    comparison, there = read
+    context.journal.prove(left[uid].name for uid in there)
+    return comparison
+
+
+def name_left(context: RunContext) -> None:
+    """Warn of every item that earlier runs left, once for all; an instance that the session holds is proven first."""
+    left = context.journal.left()
+    if not left:
+        return
+    gone = [item for item in left if not _on_disk(item)]
+    there = _held(context, gone)
+    context.journal.prove(item.name for item in there)
+    proven = {item.name for item in there}
+    left = [item for item in left if item.name not in proven]
+    gone = [item for item in gone if item.name not in proven]
+    if not left:
+        return
+    one = len(left) == 1
+    first = left[0]
+    text = (
+        f"{counted(len(left), 'file')} of an earlier upload to this destination {'is' if one else 'are'} not proven to "
+        f"be on the server, and not part of this one (first {first.path} of {first.root}, {first.outcome})."
+    )
+    forget = command("upload", "forget", context.journal.id, "--yes", server=False)
+    if len(gone) < len(left):
+        text += f" Finish with: {command('upload', 'resume', context.journal.id)}"
+    if gone:
+        which = "It is" if one else "They are" if len(gone) == len(left) else f"{len(gone)} of them are"
+        text += f" {which} no longer on this disk: restore what is needed and resume; otherwise forget: {forget}"
+    context.warn(text)
+
+
+def _on_disk(item: Left) -> bool:
+    """Whether the file may still be read; a member of an archive file counts as long as that is there."""
+    if not item.root:
+        return True  # its place is not known
+    return os.path.lexists(item.root if os.path.isfile(item.root) else os.path.join(item.root, item.path))
+
+
+def _held(context: RunContext, left: Sequence[Left]) -> list[Left]:
+    """Instances that the archived session lists. There is no file any more with which more could be compared."""
+    session, client = context.session, context.runtime.client
+    instances = _instances(left)
+    if session is None or client is None or not instances:
+        return []
+    try:
+        found = listing.dicom_catalog_uids(client, session.id)
+    except Interrupted:
+        raise
+    except XnatctlError:
+        return []  # the server cannot say, so nothing is proven
+    return [instances[uid] for uid in found & instances.keys()]
+
+
+def _instances(left: Sequence[Left]) -> dict[str, Left]:
+    """Those that are instances, by SOP Instance UID."""
+    names = {item.name.removesuffix(".dcm"): item for item in left if item.name.endswith(".dcm")}
+    return {uid: item for uid, item in names.items() if is_uid(uid)}

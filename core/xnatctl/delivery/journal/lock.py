@@ -1,0 +1,58 @@
+"""Keeping a second run away from what a first one works on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from xnatctl.delivery.journal.schema import explained, refuse_no_file
+from xnatctl.errors import Refused
+
+
+class Lock:
+    """Keeps a second run away from the same destination: a database that stays locked while this process lives.
+
+    A lock of SQLite ends with its process, whatever kills it, on every system that it runs on.
+    """
+
+    def __init__(self, path: Path, wait: Callable[[float], bool], *, limit: float, tell: Callable[[str], None]) -> None:
+        """Take the lock, waiting up to `limit` seconds; `wait(seconds)` returns False to give up.
+
+        Raises Refused when the other run goes on for longer.
+        """
+        with explained(path):
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            refuse_no_file(path)
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._path = path
+        waited = 0.0
+        while not self._taken():
+            if waited == 0:
+                tell(f"Another run is uploading to the same destination; waiting for it, up to {limit:.0f} s.")
+            if waited >= limit or not wait(0.25):
+                self._db.close()
+                raise Refused(
+                    "Another run is still uploading to the same destination.",
+                    hint="Let it finish, or end it; then run this command again. --lock-wait says how long to wait.",
+                )
+            waited += 0.25
+
+    def _taken(self) -> bool:
+        with explained(self._path):
+            try:
+                self._db.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    return False
+                self._db.close()
+                raise
+        return True
+
+    def close(self) -> None:
+        """Let the next run in; never raises."""
+        with suppress(sqlite3.Error):
+            self._db.close()

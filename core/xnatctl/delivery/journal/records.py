@@ -1,0 +1,195 @@
+"""The rows of a journal: what earlier runs recorded of a file, and the statements that change it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from xnatctl.inventory.fingerprints import check_digest
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import UploadItem
+
+#: What the server is proven to hold: it was found there, or the run that planned it came to its end. Of runs before
+#: the first upgrade it is not known how they ended; what they delivered counts.
+PROVEN: Final = """(outcome = 'verified' OR (outcome = 'accepted'
+    AND coalesce((SELECT phase FROM runs WHERE runs.run = items.run), 'done') = 'done'))"""
+#: What is kept of each run, so that it can be finished after another one.
+_RUN_FACTS: Final = ("root", "request", "study", "studies")
+
+Statement = tuple[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalEntry:
+    """What an earlier run recorded of one file.
+
+    `digest` is that of the bytes that were sent: of an instance as `content_hash` has it, of a resource's file MD5.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str | None
+    outcome: Outcome
+    uri: str | None
+    attempts: int
+    reason: str | None = None
+    ctime_ns: int | None = None
+    device: int | None = None
+    inode: int | None = None
+
+    def describes(self, item: UploadItem) -> bool:
+        """True when the file is proven to be the same without reading it.
+
+        A program can restore the modification time of a file, but not its change time. Where change time or inode is
+        not known, the answer is False, and the content decides.
+        """
+        if not item.ctime_ns or not item.inode:
+            return False
+        return (self.path, self.size, self.mtime_ns, self.ctime_ns, self.device, self.inode) == (
+            item.path, item.size, item.mtime_ns, item.ctime_ns, item.device, item.inode,
+        )  # fmt: skip
+
+
+def stored(number: int) -> int | str:
+    """A number as SQLite can keep it: text where it exceeds 64 bits with sign. `int` is the inverse."""
+    return number if -(1 << 63) <= number < 1 << 63 else str(number)
+
+
+def encode(text: str) -> bytes:
+    """A path as the file system has it; not every name is text."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def decode(data: bytes) -> str:
+    """The inverse of `encode`."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Left:
+    """An item of an earlier run that is not proven to be on the server. `name` is that of its record, `root` as text.
+
+    `request` is what that run was asked for, as plain data; empty where it is not known. `studies` are the UIDs of the
+    studies that it sent, where they are known.
+    """
+
+    name: str
+    path: str
+    outcome: Outcome
+    reason: str | None
+    uri: str | None
+    root: str
+    request: Mapping[str, Any]
+    studies: frozenset[str] = frozenset()
+
+
+def text_of(value: object) -> str:
+    """A value that must be text. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:80]!r} is no text")
+    return value
+
+
+def meta_of(db: sqlite3.Connection) -> dict[str, str]:
+    """Everything known of a journal as a whole. Raises TypeError."""
+    return {text_of(key): text_of(value) for key, value in db.execute("SELECT key, value FROM meta")}
+
+
+def rows_of(db: sqlite3.Connection, where: str, values: Sequence[object]) -> Iterator[tuple[str, JournalEntry]]:
+    """Records with the names under which they are kept. Raises ValueError, TypeError for what is none."""
+    old = db.execute("PRAGMA user_version").fetchone()[0] == 1
+    identity = "NULL, NULL, NULL" if old else "ctime_ns, device, inode"
+    columns = f"name, path, size, mtime_ns, {identity}, digest, outcome, uri, attempts, reason"
+    rows = db.execute(f"SELECT {columns} FROM items {where}", values)  # noqa: S608 - `where` is of this module
+    for name, path, size, mtime_ns, ctime_ns, device, inode, digest, outcome, uri, attempts, reason in rows:
+        if digest is not None:
+            check_digest(digest)
+        yield (
+            decode(name),
+            JournalEntry(
+                path=decode(path),
+                size=int(size),
+                mtime_ns=int(mtime_ns),
+                ctime_ns=_known(ctime_ns),
+                device=_known(device),
+                inode=_known(inode),
+                digest=digest,
+                outcome=Outcome(outcome),
+                uri=text_of(uri) if uri is not None else None,
+                attempts=int(attempts),
+                reason=decode(reason) if reason is not None else None,
+            ),
+        )
+
+
+def _known(number: int | str | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def left_of(db: sqlite3.Connection, run: int) -> list[Left]:
+    """Items that runs other than this one left; raises like `rows_of`."""
+    if db.execute("PRAGMA user_version").fetchone()[0] == 1:
+        return []  # a journal that no run has opened since it knew only the latest run
+    found = db.execute(
+        f"SELECT name, path, outcome, reason, uri, facts FROM items LEFT JOIN runs USING (run) "  # noqa: S608 - our text
+        f"WHERE run != ? AND NOT {PROVEN} ORDER BY run DESC, name",
+        (run,),
+    )
+    known: dict[str | None, tuple[str, Mapping[str, Any], frozenset[str]]] = {}
+    left = []
+    for name, path, outcome, reason, uri, text in found:
+        if text not in known:
+            facts = json.loads(text or "{}")
+            known[text] = (
+                json.loads(facts.get("root") or '""'),
+                json.loads(facts.get("request") or "{}"),
+                studies_of(facts),
+            )
+        root, request, studies = known[text]
+        left.append(
+            Left(
+                name=decode(name),
+                path=decode(path),
+                outcome=Outcome(outcome),
+                reason=decode(reason) if reason is not None else None,
+                uri=text_of(uri) if uri is not None else None,
+                root=root,
+                request=request,
+                studies=studies,
+            )
+        )
+    return left
+
+
+def studies_of(facts: Mapping[str, str]) -> frozenset[str]:
+    """The UIDs of the studies that a run sent; empty where they are not known. Raises ValueError."""
+    several = json.loads(facts["studies"]) if facts.get("studies") else [facts.get("study")]
+    return frozenset(str(uid) for uid in several if uid)
+
+
+def set_meta(values: Mapping[str, str]) -> list[Statement]:
+    """Statements that remember facts about the journal as a whole."""
+    return [("INSERT OR REPLACE INTO meta VALUES (?, ?)", pair) for pair in values.items()]
+
+
+def begin_run(run: int, phase: str, facts: Mapping[str, str]) -> list[Statement]:
+    """Statements that remember what a run was asked for; earlier runs of which nothing is left are forgotten."""
+    kept = {key: facts[key] for key in _RUN_FACTS if key in facts}
+    return [
+        ("DELETE FROM runs WHERE run NOT IN (SELECT run FROM items)", ()),
+        ("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", (run, phase, json.dumps(kept))),
+    ]
+
+
+def set_phase(run: int, phase: str) -> list[Statement]:
+    """Statements that remember how far a run came."""
+    return [("UPDATE runs SET phase = ? WHERE run = ?", (phase, run))]
+
+
+def set_verified(names: Iterable[str]) -> list[Statement]:
+    """Statements that remember of items that the server holds them."""
+    return [("UPDATE items SET outcome = 'verified' WHERE name = ?", (encode(name),)) for name in names]

@@ -1,0 +1,339 @@
+"""Going on where an earlier run ended: what of its journal still holds, on the disk and on the server.
+
+A journal says what was answered then; the session may have been archived, moved or deleted since. So every instance
+that is not sent again was looked for now: its file is what it was, and its place is still there.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from xnatctl.delivery.journal.journal import Journal, Phase
+from xnatctl.delivery.journal.records import JournalEntry
+from xnatctl.delivery.session.judgement import Finding, places_of
+from xnatctl.delivery.session.preflight import Preflight, is_busy
+from xnatctl.delivery.session.settle import PollSchedule
+from xnatctl.delivery.session.verify import Wanted, verify_archived
+from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
+from xnatctl.inventory.sources import has_content
+from xnatctl.model.commands import command
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import Placement, UploadItem
+from xnatctl.model.refs import Destination
+from xnatctl.model.sequences import select
+from xnatctl.model.words import counted
+from xnatctl.xnat import direct_archive, listing, prearchive
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.importing import ImportUri
+from xnatctl.xnat.prearchive import PrearchiveRow
+
+#: A direct-archive session in one of these takes files, or never will again; in any other the server works on it.
+_AT_REST = frozenset({"RECEIVING", "ERROR"})
+
+
+#: The places of those items that an archive holds.
+Archive = Callable[[Sequence[UploadItem]], Iterable[int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResumeState:
+    """What a run may build on: marks, one for each item, and the open places that hold some of the items.
+
+    `proven` marks those that need not be sent, `archived` those among them that are in the archive already; no marks
+    at all = none is.
+    """
+
+    proven: Sequence[int] = ()
+    archived: Sequence[int] = ()
+    places: tuple[ImportUri, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class _Some:
+    """How many items of a kind there are, and the path of the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+
+    def add(self, item: UploadItem) -> None:
+        """One more."""
+        self.first = self.first if self.count else item.path
+        self.count += 1
+
+
+def recall(
+    items: Sequence[UploadItem], journal: Journal, changed: _Some
+) -> Iterator[tuple[int, UploadItem, JournalEntry]]:
+    """The items that were delivered before and are the same files still, with their places; `changed` gets the others.
+
+    Path, size, times, device and inode decide; where one differs, the content does.
+    """
+    if not journal.resuming:
+        return
+    for number, (item, before) in enumerate(zip(items, journal.recorded(items), strict=True)):
+        if before is None or not before.outcome.delivered or not before.attempts:
+            continue  # never delivered, or found on the server by a run that did not send it
+        if _unchanged(item, before):
+            yield number, item, before
+        else:
+            changed.add(item)
+
+
+def _unchanged(item: UploadItem, before: JournalEntry) -> bool:
+    if before.describes(item):
+        return True
+    if item.size != before.size or before.digest is None:
+        return False
+    try:
+        return has_content(item, before.digest)
+    except SourceChanged:
+        return False
+
+
+def find_accepted(items: Sequence[UploadItem], journal: Journal, archive: Archive | None = None) -> ResumeState:
+    """What a receiver took earlier.
+
+    What an earlier run missed in the archive behind it is looked for there once more, where that is known: it may have
+    been archived since, or be found by another name.
+    """
+    changed, proven = _Some(), bytearray(len(items))
+    for number, _, _ in recall(items, journal, changed):
+        proven[number] = 1
+    if archive is not None and journal.resuming:
+        recorded = zip(items, journal.recorded(items), strict=True)
+        missed = [
+            number
+            for number, (item, before) in enumerate(recorded)
+            if before is not None and before.outcome is Outcome.MISSING and _unchanged(item, before)
+        ]
+        for place in archive(select(items, missed)) if missed else ():
+            proven[missed[place]] = 1
+    return ResumeState(proven=proven, warnings=_changed(changed))
+
+
+def find_delivered(
+    client: XnatClient,
+    check: Preflight,
+    items: Sequence[UploadItem],
+    journal: Journal,
+    *,
+    archive_counts: bool,
+    strict: bool = False,
+) -> ResumeState:
+    """What earlier runs delivered and the server still has where it was asked for.
+
+    `archive_counts`: what is in the archive is in the right place. `strict`: existing sessions are left alone. Raises
+    Refused when the session was moved to another project, or got another label.
+    """
+    changed, proven, archived = _Some(), bytearray(len(items)), bytearray(len(items))
+    study = items[0].study_instance_uid
+    live: dict[str, ImportUri] | None = None
+    needed: set[str] = set()
+    others, committed = array("I"), bytearray()
+    ours = CommittedPlaces(journal)
+    for number, _, before in recall(items, journal, changed):
+        if live is None:  # nothing is asked where nothing was delivered
+            live = {uri.text: uri for uri in _live(client, check, study, journal.places)}
+        if before.uri in live:
+            proven[number] = 1
+            needed.add(before.uri)
+        else:
+            others.append(number)
+            committed.append(before.uri in ours)
+    if live is None:
+        return ResumeState(warnings=_changed(changed))
+    if others and check.existing is not None and archive_counts:
+        for number in _archived(client, check.existing.id, items, others, committed, journal):
+            proven[number] = archived[number] = 1
+    warnings = [*_changed(changed)]
+    lost = [number for number in others if not proven[number]]
+    if lost and (archive_counts or check.existing is None):
+        if not live:
+            _refuse_moved(client, check, study, journal.places, strict=strict)
+        warnings.append(
+            f"{len(lost)} files that were delivered before are no longer on the server, or not as this upload "
+            f"delivered them; sending them again (first {items[lost[0]].path})."
+        )
+    return ResumeState(
+        proven=proven,
+        archived=archived,
+        places=tuple(uri for text, uri in live.items() if text in needed),
+        warnings=tuple(warnings),
+    )
+
+
+def _archived(
+    client: XnatClient,
+    session_id: str,
+    items: Sequence[UploadItem],
+    numbers: Sequence[int],
+    committed: Sequence[int],
+    journal: Journal,
+) -> Iterator[int]:
+    """Those of the `numbers` whose items the archive holds as they were delivered.
+
+    `committed` marks those that this journal asked the server to archive. An item that a person archived and that is
+    stored with an odd size is sent again once.
+    """
+    found = verify_archived(client, session_id, select(items, numbers), Wanted(seen=journal.stored_before))
+    reviewed = journal.before("placement") == Placement.PREARCHIVE
+    odd = []
+    for place, (number, ours) in enumerate(zip(numbers, committed, strict=True)):
+        finding = Finding(found.findings[place])
+        if _is_there(finding, committed=bool(ours), reviewed=reviewed):
+            yield number
+        elif reviewed and finding.suspicious:
+            odd.append((items[number], found.stored_as(place)))
+    journal.send_again(odd)
+
+
+def _changed(changed: _Some) -> tuple[str, ...]:
+    if not changed.count:
+        return ()
+    return (f"{counted(changed.count, 'file')} changed since delivery; sending again (first {changed.first}).",)
+
+
+def _live(client: XnatClient, check: Preflight, study: str, places: Collection[str]) -> list[ImportUri]:
+    """The places of earlier runs that still wait for the rest of their session."""
+    rows = {row.ref for row in check.rows}
+    found: list[ImportUri] = []
+    for text in sorted(places):
+        uri = ImportUri.parse(text)
+        if uri.kind == "prearchive" and uri.ref in rows:
+            found.append(uri)
+        elif uri.kind == "direct" and check.direct:
+            state = direct_archive.get(client, check.destination.project, study, check.destination.session)
+            if state is not None and state.get("status") == "RECEIVING":
+                found.append(uri)
+    return found
+
+
+class CommittedPlaces:
+    """The places that a journal's runs asked the server to archive: what was in them is looked for in the archive."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._before = frozenset(filter(None, journal.before("committed").split("\n")))
+        self._places = self._before
+        # A journal of an earlier version does not say.
+        unknown = not self._before and journal.phase == Phase.DONE
+        self._all = unknown and journal.before("placement") != Placement.PREARCHIVE
+
+    def __contains__(self, place: object) -> bool:
+        return self._all or place in self._places
+
+    def add(self, *places: str) -> None:
+        """These are about to be archived."""
+        self._places |= set(places)
+        self._journal.remember(committed="\n".join(sorted(self._places)))
+
+    def take_back(self) -> None:
+        """What this run asked for did not happen."""
+        self._places = self._before
+        self._journal.remember(committed="\n".join(sorted(self._places)))
+
+
+def rows_of_others(
+    client: XnatClient, journal: Journal, rows: Sequence[PrearchiveRow]
+) -> dict[str, dict[str, int] | None]:
+    """The rows, by path, that held files before this journal sent to them, with their number by scan if it is known.
+
+    `rows` are those in which nothing of this journal is yet.
+    """
+    joined: dict[str, dict[str, int] | None] = json.loads(journal.before("joined") or "{}")
+    for row in rows:
+        if row.ref.path not in joined:
+            built = row.status in ("READY", "CONFLICT")
+            joined[row.ref.path] = prearchive.scan_file_counts(client, row.ref) if built else None
+    return joined
+
+
+def _is_there(finding: Finding, *, committed: bool, reviewed: bool) -> bool:
+    """Whether an instance in the archive is the one that was delivered, whose place is gone.
+
+    A place that this upload did not ask to have archived may have been deleted, and the archive may hold the instance
+    of somebody else. Where a person was to archive it after a review, the stored size decides.
+    """
+    if finding in (Finding.ABSENT, Finding.UNDECIDED):
+        return False
+    if committed:
+        return True  # the comparison at the end judges it
+    return reviewed and not finding.suspicious
+
+
+def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> Iterator[int]:
+    """The places of the items that an archived session holds: by UID, or by number where it shows no UIDs."""
+    findings = verify_archived(client, session_id, items).findings
+    return places_of(findings, lambda finding: finding not in (Finding.ABSENT, Finding.UNDECIDED))
+
+
+def _refuse_moved(client: XnatClient, check: Preflight, study: str, places: Collection[str], *, strict: bool) -> None:
+    """A person moved the session out of the project, or gave it another label: sending it again makes a second one.
+
+    A row keeps its time when it is moved or renamed, so that one of this upload is known by it.
+    """
+    destination = check.destination
+    again = "upload everything again with --no-resume"
+    joining = " --overwrite append" if strict else ""
+    if check.existing is None:
+        for session in listing.sessions_of_study(client, destination.project, study):
+            raise Refused(
+                f"What was uploaded before is in the archive as session {session.label} ({session.id}) of project "
+                f"{session.project} now, not as {destination.session}: somebody archived it under that label.",
+                hint=f"Upload with -E {session.label}{joining}, or {again}.",
+            )
+    times = {uri.timestamp for uri in map(ImportUri.parse, places) if uri.kind == "prearchive"}
+
+    def may_be_ours(row: PrearchiveRow) -> bool:
+        same = check.existing is None and row.name == destination.session
+        return row.tag == study and (same or row.timestamp in times)
+
+    try:
+        rows = prearchive.list_rows(client, keep=may_be_ours)
+    except PermissionDenied:
+        return
+    for row in rows:
+        triple = row.ref.triple
+        if row.project != destination.project:
+            raise Refused(
+                f"What was uploaded before is in the prearchive of project {row.project} now, not of "
+                f"{destination.project}: somebody moved it.",
+                hint=f"Move it back, {again}, or archive it there with: {command('prearchive', 'archive', *triple)}",
+            )
+        if row.name != destination.session:
+            raise Refused(
+                f"What was uploaded before is in the prearchive as {row.name} now, not as {destination.session}: "
+                "somebody gave it that label.",
+                hint=f"Upload with -E {row.name}{joining}, {again}, or delete it with: "
+                + command("prearchive", "delete", *triple),
+            )
+
+
+def await_quiet(client: XnatClient, destination: Destination, study: str, schedule: PollSchedule, tell: Emit) -> None:
+    """Wait while the server still works on what the earlier run began. Raises NotArchived when it does not end."""
+    polls = schedule.polls()
+    said = False
+    while (busy := _busy(client, destination, study)) is not None:
+        if not said:
+            message = f"the server still works on what was sent before ({busy})"
+            tell(Event(kind=EventKind.SETTLING, message=message, data={"state": "waiting"}))
+            said = True
+        if not polls():
+            raise NotArchived(
+                f"The server still works on what was sent before: it is {busy} after {schedule.limit:.0f} s.",
+                hint="It goes on by itself; run the same command again later.",
+            )
+
+
+def _busy(client: XnatClient, destination: Destination, study: str) -> str | None:
+    for row in prearchive.find_rows(client, destination.project, label=destination.session, study_uid=study):
+        if is_busy(row.status):
+            return row.status
+    state = direct_archive.get(client, destination.project, study, destination.session)
+    status = str(state.get("status", "")) if state is not None else ""
+    return status if status and status not in _AT_REST else None

@@ -1,0 +1,135 @@
+"""The journals of this machine as `upload status` shows them; reading one never changes it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xnatctl.delivery.journal.records import JournalEntry, Left, left_of, meta_of, rows_of, studies_of
+from xnatctl.delivery.journal.schema import BUSY_SECONDS, check_kind, explained, refuse_no_file
+from xnatctl.errors import JournalError
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.refs import Destination
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """A journal as `upload status` shows it.
+
+    `request` is what was asked for, as plain data, `study` the UID of a session's study, `studies` those of all studies
+    that are sent. `counts` are the items of the latest run, `left` those of earlier runs that are not proven to be on
+    the server.
+    """
+
+    id: str
+    path: Path
+    destination: Destination
+    phase: str
+    root: str
+    updated: float
+    request: Mapping[str, Any]
+    counts: Mapping[Outcome, int]
+    left: Sequence[Left] = ()
+    study: str = ""
+    studies: frozenset[str] = frozenset()
+    problem: str | None = None
+
+    @property
+    def found(self) -> int:
+        """Items of the latest run, and those that earlier runs left."""
+        return sum(self.counts.values()) + len(self.left)
+
+    @property
+    def delivered(self) -> int:
+        """Those that the server took."""
+        taken = sum(count for outcome, count in self.counts.items() if outcome.delivered)
+        return taken + sum(item.outcome.delivered for item in self.left)
+
+    @property
+    def complete(self) -> bool:
+        """True when the latest run came to its end, and earlier ones left nothing."""
+        return self.problem is None and self.phase == "done" and not self.left
+
+
+def summaries(directory: Path) -> Iterator[Summary]:
+    """Every journal of the state directory in which a run began; one that cannot be read has a `problem`."""
+    with explained(directory):
+        paths = sorted(directory.glob("*.sqlite"))
+    for path in paths:
+        try:
+            if (summary := summary_of(path)) is not None:
+                yield summary
+        except JournalError as error:
+            yield Summary(
+                id=path.stem,
+                path=path,
+                destination=Destination(server="", project="", subject="", session=""),
+                phase="unreadable",
+                root="",
+                updated=0.0,
+                request={},
+                counts={},
+                problem=error.message,
+            )
+
+
+def summary_of(path: Path) -> Summary | None:
+    """One journal; None when every run was refused before it began. Raises JournalError."""
+    with _reading(path) as db:
+        meta = meta_of(db)
+        if not meta:
+            return None
+        run = int(meta["run"])
+        counts = db.execute("SELECT outcome, count(*) FROM items WHERE run = ? GROUP BY outcome", (run,)).fetchall()
+        request = json.loads(meta["request"])
+        if not isinstance(request, dict):
+            raise TypeError("its request is no object")
+        return Summary(
+            id=path.stem,
+            path=path,
+            destination=Destination(**json.loads(meta["destination"])),
+            phase=meta["phase"],
+            root=json.loads(meta["root"]),
+            updated=float(meta["updated"]),
+            request=request,
+            counts={Outcome(outcome): count for outcome, count in counts},
+            left=left_of(db, run),
+            study=meta.get("study", ""),
+            studies=studies_of(meta),
+        )
+
+
+def items_of(path: Path) -> list[JournalEntry]:
+    """The items of the latest run of a journal, in the order of their paths. Raises JournalError."""
+    with _reading(path) as db:
+        run = int(meta_of(db)["run"])
+        return [past for _, past in rows_of(db, "WHERE run = ? ORDER BY path", [run])]
+
+
+class _reading:  # noqa: N801 - used as a with statement
+    """A journal opened for reading while its run may go on writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._guard = explained(path)
+
+    def __enter__(self) -> sqlite3.Connection:
+        with self._guard:
+            refuse_no_file(self._path)
+            self._db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            try:
+                check_kind(self._db, self._path)
+                if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    raise JournalError(f"{self._path} is empty: its run ended before it began.")
+            except BaseException:
+                self._db.close()
+                raise
+        return self._db
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._db.close()
+        self._guard.__exit__(kind, error, trace)

@@ -1,0 +1,148 @@
+"""Where the resources of a plan belong: labels become accession IDs first (xnat-api 0.4, 2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from xnatctl.errors import NotFound, PermissionDenied, Refused, UsageError
+from xnatctl.model.commands import command
+from xnatctl.model.plan import Payload, StageKind, UploadPlan
+from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
+from xnatctl.xnat import listing, prearchive, site
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo, SubjectInfo
+from xnatctl.xnat.resources import ResourceParent, project_home, session_home, subject_home
+from xnatctl.xnat.site import ProjectAccess
+
+_ON_SESSION = frozenset({ResourceLevel.SESSION, ResourceLevel.SCAN})
+
+
+def is_resources_only(plan: UploadPlan) -> bool:
+    """True for a plan that neither makes a session nor waits for one."""
+    return all(stage.payload is Payload.RESOURCE and stage.kind is not StageKind.AWAIT for stage in plan.stages)
+
+
+def locate(client: XnatClient, plan: UploadPlan) -> tuple[UploadPlan, SessionInfo | None]:
+    """A plan of resources only, with the destination as the server names it; and the session, if it is of one.
+
+    Two ways of naming one place give one plan, and so one journal. Raises NotFound, PermissionDenied (a project that
+    this user may read only), UsageError (a plan that does not say where its resources belong).
+    """
+    levels = {stage.resource.level for stage in plan.stages if stage.resource is not None}
+    destination, session, access = _resolve(client, plan.destination, levels)
+    if not access.writable:
+        raise PermissionDenied(
+            f"{client.login_name} may read project {destination.project} but not write to it.",
+            hint="Ask the project's owner for the member role. Nothing was sent.",
+        )
+    return replace(plan, destination=destination), session
+
+
+def resolve_destination(client: XnatClient, destination: Destination, levels: Collection[ResourceLevel]) -> Destination:
+    """A destination as the server names it, as far as resources of these levels need it.
+
+    A session may be named by its accession ID, or by its label in the project. Raises NotFound, UsageError.
+    """
+    return _resolve(client, destination, levels)[0]
+
+
+def _resolve(
+    client: XnatClient, destination: Destination, levels: Collection[ResourceLevel]
+) -> tuple[Destination, SessionInfo | None, ProjectAccess]:
+    session = None
+    if _ON_SESSION.isdisjoint(levels) and not destination.project:
+        raise UsageError("A resource of a project or a subject needs -P PROJECT.")
+    if not _ON_SESSION.isdisjoint(levels):
+        session = require_session(client, destination.project, destination.session)
+        own = not destination.project or session.project == destination.project
+        destination = replace(
+            destination,
+            project=session.project if own else destination.project,
+            subject=session.subject_label or destination.subject,
+            session=session.label if own else destination.session,
+        )
+    access = site.project_access(client, destination.project)
+    if not access.exists:
+        raise _no_project(client, destination.project)
+    destination = replace(destination, project=access.id)
+    if ResourceLevel.SUBJECT in levels:
+        destination = replace(destination, subject=_subject(client, destination).label)
+    return destination, session, access
+
+
+def find_home(
+    client: XnatClient, destination: Destination, ref: ResourceRef, session: SessionInfo | None = None
+) -> ResourceParent:
+    """What carries the resource; `session` is that of the destination, where it is known. Raises NotFound."""
+    if ref.level is ResourceLevel.PROJECT:
+        return project_home(destination.project)
+    if ref.level is ResourceLevel.SUBJECT:
+        subject = _subject(client, destination)
+        return subject_home(subject.id, subject.label, destination.project)
+    session = session or require_session(client, destination.project, destination.session)
+    name = _scan_name(client, session, ref.scan) if ref.level is ResourceLevel.SCAN else ""
+    return session_home(session.id, session.label, session.project, ref.scan, name)
+
+
+def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
+    """A session by accession ID, or by label in a project. Raises NotFound with where else to look."""
+    found = listing.find_session(client, project or None, name)
+    if found is not None:
+        return found
+    if not project:
+        raise NotFound(
+            f"There is no session with the accession ID {name}, or you may not see it.",
+            hint="A label is looked up in a project: add -P PROJECT.",
+        )
+    if not site.project_access(client, project).exists:
+        raise _no_project(client, project)
+    try:
+        waits = prearchive.find_rows(client, project, label=name)
+    except PermissionDenied:
+        waits = []
+    raise NotFound(
+        f"Project {project} has no session {name} in its archive.",
+        hint="It waits in the prearchive, where nothing can be attached to it: "
+        + command("prearchive", "list", "-P", project)
+        if waits
+        else "See what is there: " + command("session", "list", "-P", project),
+    )
+
+
+def _scan_name(client: XnatClient, session: SessionInfo, scan: str) -> str:
+    """What names a scan in a URL. Raises NotFound, Refused.
+
+    A scan that is not there would be taken for a type of scan, or for none (xnat-api 2.4, 2.5).
+    """
+    names = listing.scan_names(listing.scans(client, session.id))
+    if scan not in names:
+        raise NotFound(
+            f"Session {session.label} ({session.id}) has no scan {scan}.",
+            hint=f"Its scans are: {', '.join(names)}." if names else "It has no scans at all.",
+        )
+    if (name := names[scan]) is None:
+        raise Refused(
+            f"No URL can name scan {scan} of session {session.label} ({session.id}): neither its ID nor its type.",
+            hint="Give the scan a type in XNAT that no other scan of the session has, or attach to the session itself.",
+        )
+    return name
+
+
+def _subject(client: XnatClient, destination: Destination) -> SubjectInfo:
+    known = listing.subjects(client, destination.project, destination.subject)
+    by_label = [subject for subject in known if subject.label == destination.subject]
+    found = by_label or [subject for subject in known if subject.id == destination.subject]
+    if not found:
+        raise NotFound(
+            f"Project {destination.project} has no subject {destination.subject}.",
+            hint="A subject is made with its first session: xnatctl session upload.",
+        )
+    return found[0]
+
+
+def _no_project(client: XnatClient, project: str) -> NotFound:
+    return NotFound(
+        f"{client.server} has no project {project}, or {client.login_name} may not see it.",
+        hint="Check the project ID (capitals matter), or ask its owner to add you.",
+    )

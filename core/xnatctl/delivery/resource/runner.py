@@ -1,0 +1,271 @@
+"""One resource of a plan: what is there, what is sent, what is proven. One worker carries it out.
+
+Surveyed before anything is sent: what is there and identical is skipped, what is there and differs is refused by name
+unless it may be replaced, and the right to write is proven. Afterwards everything is compared with the server's
+listing (xnat-api 4.4: a 200 proves nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+
+from xnatctl.delivery.context import RunContext, context_for
+from xnatctl.delivery.engine.batch_sender import BatchSender
+from xnatctl.delivery.reporting import incomplete
+from xnatctl.delivery.resource.compare import Begins, Comparer, Match, stored_begins
+from xnatctl.delivery.resource.parent import find_home
+from xnatctl.delivery.resource.writer import CatalogWriter
+from xnatctl.delivery.session.judgement import Finding
+from xnatctl.errors import DeliveryIncomplete, Interrupted, Refused, VerificationFailed, XnatctlError
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import Stage, UploadItem
+from xnatctl.model.refs import ResourceRef
+from xnatctl.model.report import Difference, Level, ResourceReport, Verification
+from xnatctl.model.sequences import grouped, marked
+from xnatctl.xnat.listing import FileInfo, ResourceInfo
+from xnatctl.xnat.resources import ResourceParent, ensure_resource, find_resource, resource_files
+
+#: What to do about files that cannot go at all.
+_REMEDY = "Make the files readable for this user, rename them, unpack what is packed, or move them away"
+_REPLACE = "To replace them, run the same command with --overwrite (session upload-exam: with --overwrite delete)."
+#: Names in a message before "and n more".
+_NAMED = 5
+_WORDS = {
+    Match.ABSENT: "not on the server",
+    Match.SIZE: "has another size on the server",
+    Match.CHECKSUM: "has other content on the server",
+    Match.ALIKE: "has the same size on the server, which lists no checksum to compare",
+}
+#: What a comparison proves.
+_FINDINGS = {Match.SAME: Finding.SAME, Match.ALIKE: Finding.EQUAL}
+_KINDS = {Match.ABSENT: "missing", Match.SIZE: "size", Match.CHECKSUM: "checksum"}
+
+
+class ResourceRunner:
+    """The stages of one resource. `error` is what it ended with; `left` are the items that are still to be sent."""
+
+    def __init__(self, context: RunContext, send: Stage, *, verifies: bool) -> None:
+        if send.resource is None:
+            raise ValueError("the stage names no resource")
+        self._context = context
+        self._send = send
+        self._ref: ResourceRef = send.resource
+        self._verifies = verifies
+        self._comparer = Comparer(context.journal, self._ref)
+        self._held = ExitStack()
+        self._home: ResourceParent | None = None
+        self._writer: CatalogWriter | None = None
+        self._sender: BatchSender | None = None
+        self._proven = bytearray(len(send.items))
+        #: Names that an earlier run was sending, and those of them of which the server holds the beginning.
+        self._ours: set[str] = set()
+        self._halves: set[str] = set()
+        self._announced = False
+        self._listed: dict[str, FileInfo] = {}
+        self.left: Sequence[UploadItem] = send.items
+        self.error: XnatctlError | None = None
+        self.report = ResourceReport(
+            title=self._ref.title, label=self._ref.label, level=self._ref.level, scan=self._ref.scan
+        )
+
+    # before anything is sent
+
+    def find_delivered(self, emit: Emit) -> None:
+        """Look at what is there, and prove that it may be written to. Raises Refused, PermissionDenied, NotFound."""
+        context, client = self._context, self._context.client
+        home = self._home = find_home(client, context.plan.destination, self._ref, context.session)
+        self._held.enter_context(context.runtime.exclusively(f"{client.server} {home.path} {self._ref.label}"))
+        found = find_resource(client, home, self._ref.label)
+        self._listed = resource_files(client, home, found) if found is not None else {}
+        self._sort(self._listed, home, found)
+        resource = ensure_resource(client, home, self._ref, found) if self.left else found
+        if resource is None:
+            return  # there is nothing to send, and nothing was sent before
+        if self._ref.tags and found is not None:
+            self._warn(f"Resource {self._ref.title} is there already, so its tags stay as they are.", emit)
+        self._writer = CatalogWriter(
+            client,
+            home,
+            resource,
+            self._ref,
+            self._comparer,
+            version=lambda: context.version,
+            replaces=self._send.overwrite,
+            ours=self._ours,
+            halves=self._halves,
+        )
+        self.report.id, self.report.uri = resource.id, self._writer.uri
+
+    def _sort(self, listed: dict[str, FileInfo], home: ResourceParent, found: ResourceInfo | None) -> None:
+        """Tell apart what is proven, what is to be sent, and what is in the way."""
+        in_the_way: list[Difference] = []
+        for number, item in enumerate(self._send.items):
+            if self._context.pause.stopped:
+                raise Interrupted("Interrupted while files were compared.")
+            file = listed.get(item.name)
+            match = self._comparer.match(item, file)
+            if not self._send.overwrite and self._comparer.left_before(item):
+                self._ours.add(item.name)
+                match = self._comparer.judge(item, file, ours=True, begins=self._begins(home, found))
+            if match is Match.SAME or (match is Match.ALIKE and self._comparer.delivered_before(item)):
+                self._proven[number] = 1
+            elif match is Match.HALF:
+                self._halves.add(item.name)
+            elif match is not Match.ABSENT and not self._send.overwrite:
+                message = _WORDS[match]
+                in_the_way.append(Difference(kind="exists", message=message, path=item.path))
+        self.left = marked(self._send.items, (not proven for proven in self._proven))
+        if in_the_way:
+            self.report.verification = Verification(ok=False, differences=in_the_way)
+            raise self._refused(in_the_way, home)
+
+    def _begins(self, home: ResourceParent, found: ResourceInfo | None) -> Begins:
+        """Reads a file of the resource back."""
+        client = self._context.client
+        return lambda item, file: found is not None and stored_begins(client, home, found, item, file)
+
+    def _refused(self, in_the_way: Sequence[Difference], home: ResourceParent) -> Refused:
+        first = ", ".join(f"{entry.path} ({entry.message})" for entry in in_the_way[:_NAMED])
+        more = f" and {len(in_the_way) - _NAMED} more" if len(in_the_way) > _NAMED else ""
+        return Refused(
+            f"Resource {self._ref.label} of {home.name} holds {len(in_the_way)} of the {len(self._send.items)} files "
+            f"with other content: {first}{more}. Nothing was sent to it.",
+            hint=_REPLACE,
+        )
+
+    def enter(self, *, announced: bool) -> None:
+        """Into the journal; in the main thread. `announced`: the run began by saying that all of it would be sent."""
+        self._announced = announced
+        for item in marked(self._send.items, self._proven):
+            with suppress(XnatctlError):
+                self._context.journal.digest(item, self._comparer.digest(item))
+        self.left = self._context.journal.open(self._send.items, self._proven, self._ref)
+
+    # sending and proving
+
+    def deliver(self, emit: Emit) -> None:
+        """Send what is left, compare, and judge. Raises what the resource ends with."""
+        proven = marked(self._send.items, self._proven) if self._announced else ()
+        data = {
+            "stage": self._send.name, "skipped": len(proven), "skipped_bytes": sum(item.size for item in proven)
+        }  # fmt: skip
+        emit(Event(kind=EventKind.STAGE_STARTED, data=data))
+        self._send_apart(self.left, emit)
+        differences: Sequence[Difference] = ()
+        if self._verifies and not self._context.pause.stopped and self._writer is not None:
+            differences = self._verify(self._writer, emit)
+        emit(Event(kind=EventKind.STAGE_DONE, data={"stage": self._send.name}))
+        self._judge(differences)
+
+    def give_up(self) -> None:
+        """End what is going on; called from another thread on an interrupt."""
+        if self._sender is not None:
+            self._sender.give_up()
+
+    def close(self) -> None:
+        """Let others write to the resource."""
+        self._held.close()
+
+    def _send_apart(self, items: Sequence[UploadItem], emit: Emit) -> None:
+        """Send; halves of an interrupted request in requests of their own, because those overwrite."""
+        halves = self._writer.halves if self._writer is not None and not self._send.overwrite else set[str]()
+        parts = grouped(items, lambda item: "half" if item.name in halves else "whole") if halves else {"": items}
+        for part in parts.values():
+            if part and not self._context.pause.stopped:
+                self._send_items(part, emit)
+
+    def _send_items(self, items: Sequence[UploadItem], emit: Emit) -> None:
+        context, writer = self._context, self._writer
+        if writer is None:
+            raise ValueError("a resource is surveyed before it is sent")
+        sender = self._sender = BatchSender(
+            context.runtime.factories(self._send.transport or ""),
+            context_for(self._send, context.plan, None, context.pause, context.journal, writer),
+            context.journal,
+            emit=emit,
+            policy=context.runtime.policy,
+            pause=context.pause,
+            reconcile=writer.reconcile,
+        )
+        sender.load(items)
+        sender.run()
+        if sender.unrecorded is not None:
+            raise sender.unrecorded
+        if sender.fault is not None:
+            raise sender.fault
+
+    def _verify(self, writer: CatalogWriter, emit: Emit) -> Sequence[Difference]:
+        """Compare; what differs is repaired once, by entering it into the catalog or by sending it again."""
+        message = f"comparing resource {self._ref.title}"
+        emit(Event(kind=EventKind.VERIFYING, message=message, data={"state": "comparing"}))
+        # What nothing was sent to is what it was a moment ago.
+        wrong = self._compare(writer.listing() if self.left else self._listed)
+        if wrong:
+            with suppress(XnatctlError):
+                writer.repair()
+            wrong = self._compare(listed := writer.listing())
+            lost = [item for item in wrong if self._may_send(writer, item, listed.get(item.name))]
+            if lost and not self._context.pause.stopped:
+                self._warn(f"Resource {self._ref.title}: {len(lost)} files did not arrive; sending them again.", emit)
+                self._send_apart(lost, emit)
+                wrong = self._compare(writer.listing())
+        self._context.journal.doubt(wrong)
+        return self.report.verification.differences
+
+    def _may_send(self, writer: CatalogWriter, item: UploadItem, file: FileInfo | None) -> bool:
+        """False for a file in whose place somebody else put another one."""
+        return writer.judge(item, file) in (Match.ABSENT, Match.HALF) or self._send.overwrite
+
+    def _compare(self, listed: dict[str, FileInfo]) -> tuple[UploadItem, ...]:
+        """The delivered items that are not there as they are on disk; writes the verification."""
+        verification = Verification(level=Level.CHECKSUM)
+        wrong: list[UploadItem] = []
+        items, findings = self._context.journal.states(self._ref).delivered.items, list[Finding]()
+        for item in items:
+            match = self._comparer.match(item, file := listed.get(item.name))
+            findings.append(_FINDINGS.get(match, Finding.ABSENT))
+            if match not in _FINDINGS:
+                wrong.append(item)
+                verification.differences.append(
+                    Difference(
+                        kind=_KINDS[match],
+                        message=_WORDS[match],
+                        path=item.path,
+                        expected=item.size,
+                        found=file.size if file is not None else None,
+                    )
+                )
+            elif match is Match.ALIKE:
+                verification.level = Level.SIZE
+        self._context.journal.reached(items, findings)
+        verification.ok = not wrong
+        self.report.verification = verification
+        return tuple(wrong)
+
+    def _judge(self, differences: Sequence[Difference]) -> None:
+        rerun = self._context.runtime.rerun
+        states = self._context.journal.states(self._ref)
+        error = incomplete(states, self._send.unreadable, (), rerun)
+        taken = states.having(Outcome.REJECTED)
+        if isinstance(error, DeliveryIncomplete) and len(taken) == len(states.undelivered) and taken:
+            raise DeliveryIncomplete(error.message, hint=_REPLACE)
+        if isinstance(error, DeliveryIncomplete):
+            first = "Run" if len(self._send.items) > self._delivered() else f"{_REMEDY}, then run"
+            raise DeliveryIncomplete(error.message, hint=f"{first} the same command again: {rerun}")
+        if error is not None:
+            raise error
+        if differences:
+            raise VerificationFailed(
+                f"{len(differences)} of {len(self._send.items)} files of resource {self._ref.label} are not on the "
+                f"server as they are on disk, first {differences[0].path} ({differences[0].message}).",
+                hint=f"Run the same command again: {rerun}",
+            )
+
+    def _delivered(self) -> int:
+        return len(self._context.journal.states(self._ref).delivered)
+
+    @staticmethod
+    def _warn(message: str, emit: Emit) -> None:
+        emit(Event(kind=EventKind.WARNING, message=message))

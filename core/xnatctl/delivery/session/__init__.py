@@ -1,0 +1,1 @@
+"""The stage `session`: check the server, import, settle and verify one session."""

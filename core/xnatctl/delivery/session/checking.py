@@ -1,0 +1,201 @@
+"""Is what is on disk on the server? Asked at any time, of an upload that anybody made, with a journal or without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.reporting import REMEDY, fill_items
+from xnatctl.delivery.session.counting import verify_staged
+from xnatctl.delivery.session.preflight import DIRECT_ARCHIVE_SINCE, readable_project
+from xnatctl.delivery.session.verify import Comparison, Wanted, verify_archived
+from xnatctl.delivery.session.waiting import read_waiting
+from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
+from xnatctl.model.commands import command
+from xnatctl.model.outcome import ItemOutcome, Outcome
+from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
+from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
+from xnatctl.model.words import counted
+from xnatctl.xnat import direct_archive, listing, prearchive, site
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
+
+
+def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> XnatctlError | None:
+    """Compare the items of a plan with the session that it names, and fill the report; changes nothing.
+
+    Returns the error to end with, None when nothing differs. Raises NotFound for a project that cannot be seen.
+    """
+    started = time.monotonic()
+    comparison: Comparison | None = None
+    project = readable_project(client, plan.destination.project)
+    report.destination = replace(plan.destination, server=client.server, project=project)
+    session = listing.find_session(client, project, plan.destination.session)
+    rows = _rows(client, project, plan)
+    if session is not None:
+        report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
+        other = _other_study(plan, session)
+        wanted = replace(_wanted(plan), was_there=other is not None)
+        comparison = verify_archived(client, session.id, plan.items, wanted)
+        report.verification = comparison.verification
+        if other is not None and not report.verification.ok:
+            report.verification.differences.insert(0, other)
+        _compare_subject(report, session)
+    elif rows:
+        report.state, report.uri = PlaceState.PREARCHIVE, rows[0].ref.path
+        comparison = _verify_row(client, rows[0], plan)
+        report.verification = comparison.verification
+    elif (status := _receiving(client, project, plan)) is not None:
+        comparison = _verify_direct(plan, status)
+        report.verification = comparison.verification
+    else:
+        report.verification = _all_missing(plan.items)
+    report.warnings += [
+        f"The prearchive holds a part of this session ({row.timestamp}, {row.status}); it is not in the archive."
+        for row in rows
+        if session is not None
+    ]
+    journal = Journal()
+    journal.open(plan.items)
+    journal.record(tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in plan.items))
+    if comparison is not None:
+        journal.reached(plan.items, comparison.findings)
+    fill_items(report, journal.states(), plan)
+    report.counts.sent = report.bytes = 0
+    report.counts.failed = report.counts.found - report.counts.verified
+    report.seconds = time.monotonic() - started
+    error = _verdict(report, plan)
+    report.status = Status.COMPLETE if error is None else Status.PARTIAL
+    return error
+
+
+def _rows(client: XnatClient, project: str, plan: UploadPlan) -> Sequence[PrearchiveRow]:
+    """Prearchive rows of the same session; those who may not look there see none."""
+    study = plan.items[0].study_instance_uid
+    try:
+        return prearchive.find_rows(client, project, label=plan.destination.session, study_uid=study)
+    except PermissionDenied:
+        return ()
+
+
+def _receiving(client: XnatClient, project: str, plan: UploadPlan) -> str | None:
+    """The status of an unfinished direct archive of the same session; None when there is none, or none may be seen."""
+    if site.version(client).tuple < DIRECT_ARCHIVE_SINCE:
+        return None
+    study = plan.items[0].study_instance_uid
+    try:
+        state = direct_archive.get(client, project, study, plan.destination.session)
+    except PermissionDenied:
+        return None
+    return None if state is None else str(state.get("status") or "RECEIVING")
+
+
+def _verify_direct(plan: UploadPlan, status: str) -> Comparison:
+    """The server lists no file of a direct archive before it is archived."""
+    message = f"the server has not archived the session yet ({status})"
+    verification = Verification(ok=False, differences=[Difference(kind="state", message=message)])
+    return Comparison(items=plan.items, findings=bytearray(len(plan.items)), verification=verification)
+
+
+def _other_study(plan: UploadPlan, session: SessionInfo) -> Difference | None:
+    """That the session names a study which is not on disk; None when it names none."""
+    studies = sorted({item.study_instance_uid for item in plan.items})
+    if not session.uid or session.uid in studies:
+        return None
+    on_disk = f"study {studies[0]}" if len(studies) == 1 else f"{len(studies)} other studies"
+    return Difference(kind="study", message=f"it holds study {session.uid}; on disk is {on_disk}")
+
+
+def _compare_subject(report: Report, session: SessionInfo) -> None:
+    wanted = report.destination.subject.casefold()
+    if session.subject_label and wanted not in (session.subject_label.casefold(), session.subject_id.casefold()):
+        message = f"the session belongs to subject {session.subject_label}, not to {report.destination.subject}"
+        report.verification.differences.append(Difference(kind="subject", message=message))
+        report.verification.ok = False
+
+
+def _wanted(plan: UploadPlan) -> Wanted:
+    options = next((stage.options for stage in plan.stages if stage.kind is StageKind.VERIFY), {})
+    return Wanted(exact=bool(options.get("exact")), checksum=bool(options.get("checksum")))
+
+
+def _verify_row(client: XnatClient, row: PrearchiveRow, plan: UploadPlan) -> Comparison:
+    """A session in the prearchive can be counted once the server has read it; before that, nothing is known."""
+    if row.status in ("READY", "CONFLICT"):
+        exact = _wanted(plan).exact
+        comparison = verify_staged(client, row.ref, plan.items, exact=exact)
+        read = None if comparison.verification.ok else read_waiting(client, row.ref, plan.items, exact=exact)
+        return comparison if read is None else read[0]
+    message = f"the session is {row.status} in the prearchive and cannot be counted yet"
+    verification = Verification(ok=False, differences=[Difference(kind="state", message=message)])
+    return Comparison(items=plan.items, findings=bytearray(len(plan.items)), verification=verification)
+
+
+def _all_missing(items: Sequence[UploadItem]) -> Verification:
+    differences = [
+        Difference(
+            kind="missing",
+            message="the session is neither in the archive nor in the prearchive",
+            series_instance_uid=item.series_instance_uid,
+            sop_instance_uid=item.sop_instance_uid,
+            path=item.path,
+        )
+        for item in items
+    ]
+    return Verification(level=Level.UID, ok=False, differences=differences)
+
+
+def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
+    where = f"session {report.destination.session} of project {report.destination.project}"
+    differences = report.verification.differences
+    if plan.unsendable:
+        entry = plan.unsendable[0]
+        return VerificationFailed(
+            f"{counted(len(plan.unsendable), 'file')} on disk cannot be read, so {where} cannot be compared: first "
+            f"{entry.path} ({entry.reason}).",
+            hint=f"{REMEDY}, then run the command again.",
+        )
+    if report.verification.ok:
+        return None
+    if not differences:
+        limit = report.verification.limits[0] if report.verification.limits else "Nothing could be compared."
+        return VerificationFailed(
+            f"It cannot be verified that {where} holds what is on disk. {limit}",
+            hint="Archive the session, then run the same command again: it compares the archived session by UID.",
+        )
+    if report.uri is None and differences[0].kind == "state":
+        return VerificationFailed(
+            f"{where[0].upper()}{where[1:]} cannot be compared: {differences[0].message}.",
+            hint="An upload of it has not ended. If it was interrupted, or did not deliver every file, finish it with: "
+            f"{_upload(plan)}",
+        )
+    if report.uri is None:
+        message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
+        return VerificationFailed(message, hint=f"Upload it with: {_upload(plan)}")
+    message = f"differs from what is on disk: {counted(len(differences), 'difference')}, first: {differences[0]}"
+    if differences[0].kind == "study":
+        message = f"is of another study: {differences[0].message}"
+    return VerificationFailed(f"{where[0].upper()}{where[1:]} {message}.", hint=_remedy(report, plan))
+
+
+def _remedy(report: Report, plan: UploadPlan) -> str:
+    kinds = {difference.kind for difference in report.verification.differences}
+    if "subject" in kinds:
+        return "Check --subject and --session: an upload to another subject's session is refused."
+    if "study" in kinds:
+        return "Check --session. If it is the right session, an anonymisation script of the site changed its UIDs."
+    if kinds == {"extra"}:
+        return "The report names what is on the server only. Without --exact it is no difference."
+    if kinds == {"state"}:
+        return "Wait until the server has read the session, then run the same command again."
+    return f"The report names each one. To send what is missing: {_upload(plan)}"
+
+
+def _upload(plan: UploadPlan) -> str:
+    where = plan.destination
+    return command(
+        "session", "upload", plan.root, "-P", where.project, "-S", where.subject, "-E", where.session
+    )  # fmt: skip

@@ -1,0 +1,118 @@
+"""One session's way into the import service: what a REST transport calls, and what its answers mean.
+
+A 200 does not mean stored (xnat-import 0, 2): empty = filtered, another project or session = gone astray. Only
+an answer that names exactly the expected session makes an item `accepted`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from xnatctl.delivery.engine.outcomes import Counted, all_outcomes, failed_outcomes
+from xnatctl.delivery.engine.retry import classify_import
+from xnatctl.errors import XnatctlError
+from xnatctl.model.events import Emit
+from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
+from xnatctl.model.plan import UploadItem
+from xnatctl.model.refs import Destination
+from xnatctl.plugin.protocols import Body
+from xnatctl.redaction import redact_output
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.importing import ImportUri, send_import
+from xnatctl.xnat.replies import foreign
+
+
+class SessionImporter:
+    """Sends bodies for one session; shared by all workers.
+
+    `project_id` is the project's real ID; `known` are places that hold a part of the session since an earlier run.
+    """
+
+    def __init__(
+        self,
+        client: XnatClient,
+        destination: Destination,
+        *,
+        version: tuple[int, ...],
+        direct: bool,
+        project_id: str,
+        study_instance_uid: str,
+        known: Sequence[ImportUri] = (),
+    ) -> None:
+        self._client = client
+        self._destination = destination
+        self._version = version
+        self._direct = direct
+        self._project_id = project_id
+        self._study = study_instance_uid
+        self._lock = threading.Lock()
+        self._uris: dict[str, ImportUri] = {uri.text: uri for uri in known}
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The server's version."""
+        return self._version
+
+    @property
+    def direct(self) -> bool:
+        """True when the server was asked to file straight into the archive (xnat-import 5)."""
+        return self._direct
+
+    @property
+    def uris(self) -> tuple[ImportUri, ...]:
+        """The sessions that the server named so far: one, or with direct archive perhaps a leftover beside it."""
+        with self._lock:
+            return tuple(self._uris.values())
+
+    def deliver(
+        self, items: Sequence[UploadItem], *, handler: str, content_type: str, body: Body, emit: Emit
+    ) -> BatchResult:
+        """POST `body`; one outcome per item, whatever happens."""
+        sent = Counted(emit, items, body.length)
+        try:
+            texts = send_import(
+                self._client,
+                self._destination,
+                handler=handler,
+                content_type=content_type,
+                body=body,
+                direct=self._direct,
+                on_bytes=sent,
+            )
+        except XnatctlError as error:
+            return BatchResult(outcomes=failed_outcomes(items, error, classify_import), bytes_sent=sent.bytes)
+        finally:
+            sent.end()
+        return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)
+
+    def _read(self, items: Sequence[UploadItem], texts: Sequence[str]) -> tuple[ItemOutcome, ...]:
+        """What a 200 says of each item (xnat-import 2)."""
+        if not texts:
+            reason = "the server answered 200 and stored nothing: a series import filter or an anonymisation rule"
+            return all_outcomes(items, Outcome.FILTERED, FailureClass.FILTERED, reason)
+        uris = [ImportUri.parse(text) for text in texts]
+        for text, uri in zip(texts, uris, strict=True):
+            if problem := self._stray(uri):
+                said = self._client.discreet(foreign(f"{problem}: {text}"))
+                return all_outcomes(items, Outcome.FAILED, FailureClass.DESTINATION, said)
+        with self._lock:
+            for uri in uris:
+                self._uris.setdefault(uri.text, uri)
+        return tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, uri=texts[0]) for item in items)
+
+    def _stray(self, uri: ImportUri) -> str | None:
+        """Why this URI is not the session that was asked for, or None when it is."""
+        if uri.project not in (self._project_id, self._destination.project):
+            return f"the server filed it under project {uri.project or 'Unassigned'} instead of {self._project_id}"
+        if redact_output(uri.text) != uri.text:
+            return "the server repeats a secret where the session should be named"
+        if uri.kind == "archive":
+            return "the server archived before everything was sent"
+        if uri.kind == "direct":
+            return None if self._direct else "the server filed it straight into the archive, unasked"
+        with self._lock:
+            staged = [known.text for known in self._uris.values() if known.kind == "prearchive"]
+        if staged and uri.text not in staged:
+            return f"the server opened a second prearchive session beside {staged[0]}"
+        return None

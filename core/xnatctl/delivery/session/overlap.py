@@ -1,0 +1,160 @@
+"""Which of the instances that are to be added to a session it holds already, and whether they are the same.
+
+XNAT refuses a whole upload with `append` when one instance is there already (xnat-import 3.4, check 9). So
+what is there is found out before anything is sent, and is not sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from xnatctl.delivery.journal.resume import ResumeState
+from xnatctl.delivery.session.existing import ArchiveTarget
+from xnatctl.delivery.session.judgement import Finding
+from xnatctl.delivery.session.settle import archive_command
+from xnatctl.delivery.session.verify import Wanted, verify_archived
+from xnatctl.errors import NotFound, Refused
+from xnatctl.model.commands import command
+from xnatctl.model.plan import Overwrite, UploadItem
+from xnatctl.model.refs import PrearchiveRef
+from xnatctl.model.report import LEVELS, Level
+from xnatctl.model.sequences import select
+from xnatctl.model.words import counted
+from xnatctl.xnat import listing, prearchive
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
+
+#: Instances that an error names before "and N more".
+_NAMED = 5
+
+#: Findings of instances of which nothing shows that the session holds them.
+_NOT_SHOWN = frozenset({Finding.ABSENT, Finding.COUNTED, Finding.UNDECIDED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overlap:
+    """What a session holds of some items.
+
+    `equal` marks, with one mark for each item, those that the session holds and that nothing contradicts; `levels`
+    counts them by how closely they were compared. `differing` names the others that it holds, each with the reason.
+    """
+
+    equal: Sequence[int] = ()
+    levels: Counter[Level] = field(default_factory=Counter)
+    differing: Sequence[str] = ()
+
+    @property
+    def any(self) -> bool:
+        """True when the session holds some of the items."""
+        return bool(self.differing) or any(self.equal)
+
+    @property
+    def words(self) -> str:
+        """How closely those that are equal were compared."""
+        return ", ".join(f"{self.levels[level]} by {_BY[level]}" for level in LEVELS if self.levels[level])
+
+
+_BY = {
+    Level.NONE: "nothing",
+    Level.COUNTED: "number",
+    Level.UID: "SOP Instance UID",
+    Level.SIZE: "SOP Instance UID and size",
+    Level.CHECKSUM: "MD5",
+}
+
+
+def find_overlap(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> Overlap:
+    """Compare the items with what an archived session holds; reads from disk those whose stored size is equal.
+
+    Where the server's listings contradict each other, nothing is known to be there.
+    """
+    comparison = verify_archived(client, session_id, items, Wanted(was_there=True, checksum=True))
+    reasons = {difference.path: difference.message for difference in comparison.verification.differences}
+    equal, levels, differing = bytearray(len(items)), Counter[Level](), []
+    for place, (item, number) in enumerate(zip(items, comparison.findings, strict=True)):
+        finding = Finding(number)
+        if finding in _NOT_SHOWN:
+            continue
+        if finding.suspicious:
+            differing.append(f"{item.path} ({reasons.get(item.path, 'differs')})")
+        else:
+            equal[place] = 1
+            levels[finding.level] += 1
+    return Overlap(equal=equal, levels=levels, differing=differing)
+
+
+def leave_out(
+    client: XnatClient, existing: SessionInfo, items: Sequence[UploadItem], resumed: ResumeState
+) -> tuple[ResumeState, Sequence[int]]:
+    """Count the items that an existing session holds as proven and archived, and mark them, by their places.
+
+    Raises Refused when it holds an item with other content.
+    """
+    numbers = [number for number in range(len(items)) if not resumed.proven or not resumed.proven[number]]
+    if not numbers:
+        return resumed, ()
+    overlap = find_overlap(client, existing.id, select(items, numbers))
+    where = f"Session {existing.label} ({existing.id})"
+    if overlap.differing:
+        more = len(overlap.differing) - _NAMED
+        named = "; ".join(overlap.differing[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        raise Refused(
+            f"{where} holds {counted(len(overlap.differing), 'instance')} with other content than on disk, and "
+            f"--overwrite append replaces nothing: {named}.",
+            hint="Use --overwrite delete to replace them by what is on disk, or move them out of the directory.",
+        )
+    there = bytearray(len(items))
+    proven, archived = (bytearray(marks or bytes(len(items))) for marks in (resumed.proven, resumed.archived))
+    for number, mark in zip(numbers, overlap.equal, strict=True):
+        if mark:
+            there[number] = proven[number] = archived[number] = 1
+    if not (count := sum(there)):
+        return resumed, ()
+    warning = (
+        f"{where} held {count} of {counted(len(items), 'instance')} before. They were not sent, and this upload did "
+        f"not deliver them; compared: {overlap.words}."
+    )
+    return replace(resumed, proven=proven, archived=archived, warnings=(*resumed.warnings, warning)), there
+
+
+def held_by_name(client: XnatClient, ref: PrearchiveRef, session_id: str, study: str) -> int:
+    """How many files of a waiting session an archived one has under the same names.
+
+    The prearchive shows no SOP Instance UIDs, but XNAT makes the names of them, with the Study Instance UID in front
+    unless the site chose other names (xnat-import 4.3). 0 where the server has not read the waiting session.
+    """
+    try:
+        waiting = prearchive.dicom_names(client, ref) or Counter()
+    except NotFound:
+        return 0
+    names = {name for name in waiting if name.startswith(study)}
+    if not names or not listing.scans(client, session_id):  # a server may answer 500 where there is nothing to list
+        return 0
+    return len(listing.dicom_file_names(client, session_id, names))
+
+
+def in_the_way(ref: PrearchiveRef, target: ArchiveTarget, existing: SessionInfo) -> tuple[str, str, tuple[str, ...]]:
+    """Message, hint and commands for a waiting session that holds what the archived one holds already."""
+    replacing = archive_command(ref, target.subject, target.session, Overwrite.DELETE)
+    message = (
+        f"The prearchive holds files of this study ({ref}), some of which session {existing.label} ({existing.id}) "
+        "holds already: XNAT refuses to add any of them with --overwrite append."
+    )
+    hint = (
+        "Before you run the same command again, delete what waits with: "
+        f"{command('prearchive', 'delete', *ref.triple)} or archive it, replacing what is there, with: {replacing}"
+    )
+    return message, hint, (replacing,)
+
+
+def refuse_waiting(
+    client: XnatClient, existing: SessionInfo, target: ArchiveTarget, rows: Iterable[PrearchiveRow]
+) -> None:
+    """Refuse to add to waiting sessions that could not be archived afterwards. Raises Refused."""
+    for row in rows:
+        if held_by_name(client, row.ref, existing.id, target.study):
+            message, hint, _ = in_the_way(row.ref, target, existing)
+            raise Refused(message, hint=hint)

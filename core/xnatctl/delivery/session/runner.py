@@ -1,0 +1,405 @@
+"""The stage `session` of a run: preflight, send DICOM, settle, verify, in this order, each behind a barrier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from xnatctl.delivery.context import RunContext, context_for
+from xnatctl.delivery.engine.worker_pool import Engine
+from xnatctl.delivery.journal.journal import Phase
+from xnatctl.delivery.journal.leftovers import count_staged, read_staged
+from xnatctl.delivery.journal.resume import (
+    CommittedPlaces,
+    ResumeState,
+    await_quiet,
+    find_delivered,
+    held,
+    rows_of_others,
+)
+from xnatctl.delivery.journal.states import StateView
+from xnatctl.delivery.reporting import filtered, helps_again, incomplete
+from xnatctl.delivery.session import settle
+from xnatctl.delivery.session.commit import NotCommitted, commit_row, merged_with_others
+from xnatctl.delivery.session.counting import short_series
+from xnatctl.delivery.session.existing import ArchiveTarget
+from xnatctl.delivery.session.importer import SessionImporter
+from xnatctl.delivery.session.overlap import find_overlap, leave_out, refuse_waiting
+from xnatctl.delivery.session.preflight import Preflight, preflight
+from xnatctl.delivery.session.verifier import SessionVerifier
+from xnatctl.delivery.session.verify import Comparison
+from xnatctl.errors import NotArchived, NotFound
+from xnatctl.model.events import EventKind
+from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.refs import Destination, PrearchiveRef
+from xnatctl.model.report import PlaceState
+from xnatctl.model.sequences import joined, marked
+from xnatctl.xnat.importing import ImportUri
+from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.prearchive import PrearchiveRow
+
+#: How the server ends the timestamp of a direct archive that it moved to the prearchive.
+_MOVED = "_DA"
+
+
+class SessionRunner:
+    """The DICOM of a plan: one of `stages` sends, others settle and verify. After `run` the context has the session."""
+
+    def __init__(self, context: RunContext, stages: Sequence[Stage]) -> None:
+        self._context = context
+        self._stages = tuple(stages)
+        self._runtime = context.runtime
+        self._client = context.client
+        self._journal = context.journal
+        self._pause = context.pause
+        self._send = next(stage for stage in stages if stage.kind is StageKind.SEND)
+        self._verify = next((stage for stage in stages if stage.kind is StageKind.VERIFY), None)
+        self._was_there = False
+        #: Whether this journal made the session, or began to.
+        self._made = False
+        #: Whether this run made it, by a commit where there was none.
+        self._new = False
+        self._archived: Sequence[int] = ()
+        self._committed = CommittedPlaces(context.journal)
+        #: Rows of the prearchive that held files of others before this journal sent to them.
+        self._joined: Mapping[str, Mapping[str, int] | None] = {}
+        #: True once what was sent was compared with the archive.
+        self.compared = False
+        self.report = context.report
+
+    @property
+    def planned(self) -> Sequence[UploadItem]:
+        """The instances of the plan."""
+        return self._send.items
+
+    def delivered(self) -> Sequence[UploadItem]:
+        """Those that the server said that it took."""
+        return self._delivered()
+
+    def compare(self, session: SessionInfo) -> None:
+        """Compare what was left in the prearchive with the session that it became. Raises VerificationFailed."""
+        if (verifier := self._verifier()) is not None:
+            verifier.verify(session.id, self._delivered(), was_there=True)
+            self.compared = True
+
+    @property
+    def _plan(self) -> UploadPlan:
+        """The part of the plan that this runner delivers."""
+        return replace(self._context.plan, stages=self._stages)
+
+    def run(self) -> None:
+        """Run every step. Raises XnatctlError with the report holding what is known."""
+        check = self._look()
+        journal, plan = self._journal, self._plan
+        # After a review the session is in the archive, which is where what was left for review belongs in the end.
+        archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
+        strict = plan.overwrite is Overwrite.NONE
+        resumed = find_delivered(self._client, check, plan.items, journal, archive_counts=archive_counts, strict=strict)
+        resumed, there = self._leave_out_overlap(check, resumed)
+        for warning in [*check.warnings, *resumed.warnings]:
+            self._context.warn(warning)
+        self._was_there = check.existing is not None and not self._is_ours(check.existing)
+        importer = self._importer(check, resumed)
+        self._archived = resumed.archived
+        # A direct archive makes the session from the first file on; any other upload when it is committed.
+        made = self._made or (check.direct and plan.placement is Placement.ARCHIVE)
+        foreign = [row for row in check.rows if row.tag == self._study and not self._is_mine(row)]
+        self._joined = rows_of_others(self._client, journal, foreign)
+        self._context.begin(
+            was_there="yes" if self._was_there else "",
+            made="yes" if made else "",
+            joined=json.dumps(self._joined),
+            study=self._study,
+        )
+        left = journal.open(plan.items, resumed.proven, there=there)
+        others = [stage.items for stage in self._context.plan.stages if stage.resource is not None]
+        self._context.started(joined([left, *others]))
+        self._send_items(importer, left)
+        self._refuse_incomplete(importer)
+        journal.enter(Phase.SETTLING)
+        self._settle(check, importer)
+        if (error := filtered(self._states())) is not None:
+            raise error
+
+    def _is_ours(self, existing: SessionInfo) -> bool:
+        """Whether this journal made the session, and it held nothing else then."""
+        journal = self._journal
+        return not journal.before("was_there") and (self._made or journal.before("session_id") == existing.id)
+
+    def _look(self) -> Preflight:
+        """What the server says before anything is sent; what an earlier run began there is waited for."""
+        resuming = self._journal.resuming
+
+        def quiet(destination: Destination) -> None:
+            if resuming:
+                await_quiet(self._client, destination, self._study, self._context.schedule, self._runtime.tell)
+
+        journal = self._journal
+        self._made = journal.unfinished and journal.before("made") == "yes" and journal.before("study") == self._study
+        check = preflight(self._client, self._plan, ours=self._made, mine=self._is_mine, quiet=quiet)
+        self._made = check.ours
+        self._context.go_to(check.destination)
+        return check
+
+    @property
+    def _policy(self) -> Overwrite:
+        """What the commit may do to an existing session: one that this journal made is completed in any case."""
+        return Overwrite.DELETE if self._made else self._plan.overwrite
+
+    def _leave_out_overlap(self, check: Preflight, resumed: ResumeState) -> tuple[ResumeState, Sequence[int]]:
+        """What an existing session holds already is not sent with `append`; marks for those, one for each item."""
+        existing = check.existing
+        if existing is None or self._policy is not Overwrite.APPEND:
+            return resumed, ()
+        self._context.tell(EventKind.SETTLING, "comparing with what the session holds already", state="comparing")
+        foreign = (row for row in check.rows if row.tag == self._study and not self._is_mine(row))
+        refuse_waiting(self._client, existing, self._target(check), foreign)
+        return leave_out(self._client, existing, self._plan.items, resumed)
+
+    def _is_mine(self, row: PrearchiveRow) -> bool:
+        """Whether earlier runs of this journal sent to a row: one that answered, or whose answers were lost."""
+        if row.tag != self._study:
+            return False
+        staged = {uri.ref for text in self._journal.places if (uri := ImportUri.parse(text)).kind == "prearchive"}
+        return row.ref in staged or (not staged and self._journal.unfinished)
+
+    # sending
+
+    def _importer(self, check: Preflight, resumed: ResumeState) -> SessionImporter:
+        return SessionImporter(
+            self._client,
+            check.destination,
+            version=check.version,
+            direct=check.direct,
+            project_id=check.destination.project,
+            study_instance_uid=self._study,
+            known=resumed.places,
+        )
+
+    def _send_items(self, importer: SessionImporter, items: Sequence[UploadItem]) -> None:
+        self._context.tell(EventKind.STAGE_STARTED, stage=self._send.name)
+        engine = Engine(
+            self._runtime.factories(self._send.transport or ""),
+            context_for(self._send, self._plan, importer, self._pause, self._journal),
+            self._journal,
+            tell=self._context.hear,
+            anchored=lambda: bool(importer.uris),
+            abort=self._client.abort,
+            policy=self._runtime.policy,
+            pause=self._pause,
+            most=self._plan.most_workers,
+        )
+        engine.send(items)
+        self._context.tell(EventKind.STAGE_DONE, stage=self._send.name)
+
+    def _refuse_incomplete(self, importer: SessionImporter) -> None:
+        """Nothing is archived while a file is known to be missing: the next run completes the same session."""
+        error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._runtime.rerun)
+        if error is not None:
+            undelivered = self._states().undelivered
+            if not undelivered or helps_again(undelivered):
+                self.report.next.append(self._runtime.rerun)
+            raise error
+
+    # settling
+
+    def _settle(self, check: Preflight, importer: SessionImporter) -> None:
+        self._context.tell(EventKind.STAGE_STARTED, stage="settle")
+        staged = [uri.ref for uri in importer.uris if uri.kind == "prearchive"]
+        if self._plan.placement is Placement.PREARCHIVE and staged:
+            self._leave_in_prearchive(check, importer, staged[0])
+            return
+        # Nothing is open: an earlier run had it archived, and all of it was found there.
+        session = check.existing if not importer.uris else None
+        if direct := [uri.text for uri in importer.uris if uri.kind == "direct"]:
+            self._committed.add(*direct)
+            session = settle.finish_direct(
+                self._client, self._target(check), self._context.schedule, self._runtime.tell
+            )
+            staged = self._left_by_direct(check, session, staged)
+        for ref in staged:
+            session = self._archive(check, importer, ref)
+        if session is None:
+            raise NotArchived(
+                "The server took every file, but neither the archive nor the prearchive shows the session.",
+                hint=f"Ask the administrator for the log. Look with: {settle.looks(check.destination.project)}",
+            )
+        self._context.session = session
+        self.report.state = PlaceState.ARCHIVED
+        self.report.uri = f"/data/experiments/{session.id}"
+        if not self._was_there:
+            self._journal.remember(session_id=session.id)
+        strict = self._plan.overwrite is Overwrite.NONE and self._new
+        merged = merged_with_others(self._client, session, len(self._delivered())) if strict else None
+        if merged is not None:
+            self._was_there = True
+            self._journal.remember(was_there="yes")
+        if (verifier := self._verifier(check)) is not None:
+            self.compared = True
+            verifier.verify(session.id, self._delivered(), was_there=self._was_there)
+        if merged is not None:
+            raise merged
+
+    def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
+        counted = self._build_and_count(importer, ref, self._delivered(staged=True))
+        self.report.state = PlaceState.PREARCHIVE
+        self.report.uri = ref.path
+        self._context.staged = ref
+        wanted = check.destination
+        overwrite = self._plan.overwrite if check.existing is not None else Overwrite.NONE
+        self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session, overwrite))
+        if (verifier := self._verifier()) is not None:
+            verifier.conclude(read_staged(self._context, ref, counted, exact=verifier.exact))
+
+    def _target(self, check: Preflight) -> ArchiveTarget:
+        where = check.destination
+        series = frozenset(item.series_instance_uid for item in self._plan.items)
+        return ArchiveTarget(
+            project=where.project, subject=where.subject, session=where.session, study=self._study, series=series
+        )
+
+    def _left_by_direct(
+        self, check: Preflight, session: SessionInfo | None, named: Sequence[PrearchiveRef]
+    ) -> list[PrearchiveRef]:
+        """The rows to commit after a direct archive: those that answers named, and what the server moved there.
+
+        A row whose timestamp ends with `_DA` is a direct archive that failed, moved by the server (xnat-import
+        5). Another upload of the same study may have a row of its own, which is not committed while it receives: where
+        the archived session holds all that went there, any other row that no answer named is left alone.
+        """
+        rows = settle.leftovers(self._client, self._target(check))
+        others = [ref for ref in rows if ref not in named]
+        before = {row.ref for row in check.rows}
+        moved = any(ref.timestamp.endswith(_MOVED) and ref not in before for ref in others)
+        if session is not None and not moved and (not others or self._holds_direct(session)):
+            for ref in others:
+                self._context.warn(
+                    f"The prearchive holds {ref} of the same study, which this upload did not send; it stays there."
+                )
+            return list(named)
+        # The server could not archive it and moved it to the prearchive: a session that is there is somebody else's.
+        self._made = False
+        self._journal.remember(made="")
+        return [*named, *others]
+
+    def _holds_direct(self, session: SessionInfo) -> bool:
+        """Whether the archived session holds every instance that was accepted for direct archive."""
+        states = self._states()
+        direct = [state.item for state in states.delivered if "/prearchive/" not in (state.uri or "")]
+        return sum(1 for _ in held(self._client, session.id, direct)) == len(direct)
+
+    def _archive(
+        self,
+        check: Preflight,
+        importer: SessionImporter,
+        ref: PrearchiveRef,
+        again: Sequence[UploadItem] | None = None,
+    ) -> SessionInfo:
+        """Have the server archive a row; it holds what was delivered, or what was sent `again` to replace it."""
+        self.report.state = PlaceState.PREARCHIVE
+        self.report.uri = ref.path
+        if not importer.direct:
+            self._build_and_count(importer, ref, self._delivered(staged=True) if again is None else again)
+        made_before = self._new or self._made
+        self._committed.add(*(uri.text for uri in importer.uris if uri.kind == "prearchive" and uri.ref == ref))
+        try:
+            committed = commit_row(
+                self._client,
+                ref,
+                self._target(check),
+                overwrite=self._policy if again is None else Overwrite.DELETE,
+                overlap=lambda session: find_overlap(self._client, session.id, self._delivered(staged=True)),
+                on_new=lambda new: self._makes(new=new),
+                into=self._context.session.id if again is not None and self._context.session is not None else None,
+                wait=self._runtime.wait,
+                emit=self._context.hear,
+                pause=self._pause,
+            )
+        except NotCommitted:
+            self._committed.take_back()
+            raise
+        if not committed.confirmed and not (self._new or made_before):
+            # The row was not seen being archived: it may have been deleted, and the session may hold older files.
+            self._committed.take_back()
+            self.report.next.append(self._runtime.rerun)
+            raise NotArchived(
+                f"{ref.folder} left the prearchive, and the server did not say that it archived it. Session "
+                f"{committed.session.label} was there before and may hold other files under the same UIDs.",
+                hint=f"Run the same command again; it sends the files once more: {self._runtime.rerun}",
+            )
+        return committed.session
+
+    def _makes(self, *, new: bool) -> None:
+        """The session is about to be made, so that it is known as ours should the answer be lost; or it was not."""
+        self._made = self._new = new
+        self._journal.remember(made="yes" if new else "")
+
+    def _send_again(self, check: Preflight, items: Sequence[UploadItem]) -> None:
+        """Send instances of the archived session once more, and archive them in the place of those that are there."""
+        importer = SessionImporter(
+            self._client,
+            check.destination,
+            version=check.version,
+            direct=False,
+            project_id=check.destination.project,
+            study_instance_uid=self._study,
+        )
+        self._send_items(importer, items)
+        self._refuse_incomplete(importer)
+        for uri in importer.uris:
+            session = self._archive(check, importer, uri.ref, items)
+            self.report.state, self.report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
+
+    def _build_and_count(
+        self, importer: SessionImporter, ref: PrearchiveRef, items: Sequence[UploadItem]
+    ) -> Comparison:
+        """Have the server count a row. Raises NotArchived when it cannot, because somebody took it away, say."""
+        try:
+            return self._count_staged(importer, ref, items)
+        except NotFound as error:
+            raise settle.uncounted(self._client, ref) from error
+
+    def _count_staged(self, importer: SessionImporter, ref: PrearchiveRef, of: Sequence[UploadItem]) -> Comparison:
+        """Have the server count; what came up short is sent again, once, and counted again."""
+        exact = bool(self._verify and self._verify.options.get("exact"))
+        before = self._joined.get(ref.path, {})
+        settle.build(self._client, ref, self._context.schedule, self._runtime.tell)
+        comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
+        if missing := short_series(comparison.verification, of):
+            self._context.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
+            self._send_items(importer, missing)
+            self._refuse_incomplete(importer)
+            settle.build(self._client, ref, self._context.schedule, self._runtime.tell)
+            comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
+        return comparison
+
+    # verifying
+
+    @property
+    def _study(self) -> str:
+        return self._plan.items[0].study_instance_uid
+
+    def _verifier(self, check: Preflight | None = None) -> SessionVerifier | None:
+        """None when the plan asks for no verification. Without `check` nothing is sent again."""
+        if self._verify is None:
+            return None
+        resend = partial(self._send_again, check) if check is not None else None
+        replaces = self._policy is Overwrite.DELETE
+
+        def may_resend(item: UploadItem) -> bool:
+            return replaces or not self._journal.skipped(item)
+
+        return SessionVerifier(self._context, self._verify, resend=resend, may_resend=may_resend)
+
+    def _delivered(self, *, staged: bool = False) -> Sequence[UploadItem]:
+        """What the server says it has, all or what is not archived yet; the rest is reported on its own."""
+        states = self._states()
+        if not staged or not any(self._archived):
+            return states.delivered.items
+        both = zip(states, self._archived, strict=True)
+        return marked(states.items, (state.outcome.delivered and not archived for state, archived in both))
+
+    def _states(self) -> StateView:
+        return self._journal.states(None)

@@ -1,0 +1,215 @@
+"""After the last file: have the server read the session, and end a direct archive.
+
+`commit` archives a prearchive session. Nothing else is sent to a session while it settles: files that arrive while the
+server archives are accepted with 200 and lost (xnat-import 0.4, 4.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xnatctl.delivery.engine.retry import Pause
+from xnatctl.delivery.session.existing import ArchiveTarget, compare, elsewhere, find_existing
+from xnatctl.errors import ConnectionFailed, Interrupted, NotArchived, NotFound, ServerError, XnatctlError
+from xnatctl.model.commands import command
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.plan import Overwrite
+from xnatctl.model.refs import PrearchiveRef
+from xnatctl.xnat import direct_archive, prearchive
+from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo
+from xnatctl.xnat.replies import tidy
+
+#: Seconds between looks at a row, growing to the second figure.
+_POLL = (0.2, 5.0)
+#: What a call gets in any case to reach the server, in seconds.
+_LEAST_CALL = 2.0
+#: How long a session may take to settle, in seconds; the server's own limit for one archiving is 600 (6.4).
+WAIT = 1800.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PollSchedule:
+    """How settling waits: `pause` is cut short by an interrupt, `limit` is in seconds."""
+
+    pause: Pause
+    limit: float = WAIT
+
+    @property
+    def call_timeout(self) -> float:
+        """How long a call may take that the server answers when it is done; cut short, it goes on there."""
+        return max(self.limit, _LEAST_CALL)
+
+    def polls(self) -> Callable[[], bool]:
+        """A function that waits before the next look; False when the limit is reached. Raises Interrupted."""
+        deadline = self.pause.now() + self.limit
+        interval = _POLL[0]
+
+        def wait() -> bool:
+            nonlocal interval
+            left = deadline - self.pause.now()
+            if left <= 0:
+                return False
+            if not self.pause.wait(min(interval, left)):
+                raise Interrupted("Interrupted while the server was archiving; it goes on by itself.")
+            interval = min(interval * 1.5, _POLL[1])
+            return True
+
+        return wait
+
+
+def archive_command(ref: PrearchiveRef, subject: str, session: str, overwrite: Overwrite = Overwrite.NONE) -> str:
+    """The command that archives a row by hand; `overwrite` says what it may do to a session that is there."""
+    words = ["--overwrite", str(overwrite)] if overwrite is not Overwrite.NONE else []
+    return command("prearchive", "archive", *ref.triple, "--subject", subject, "--label", session, *words)
+
+
+def build(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedule, emit: Emit) -> None:
+    """Have the server read what it received, so that it can be counted; the row becomes READY.
+
+    Raises NotArchived when it does not.
+    """
+    emit(Event(kind=EventKind.SETTLING, message="the server is reading the session", data={"state": "building"}))
+    _ask_to_build(client, ref, schedule, emit)
+    polls = schedule.polls()
+    while True:
+        row = prearchive.get_row(client, ref)
+        if row is None:
+            raise gone(client, ref)
+        if row.status == "READY":
+            return
+        if row.status in ("CONFLICT", "ERROR"):
+            raise not_archived(client, ref, f"the session is {row.status}", stuck=True)
+        if not polls():
+            raise not_archived(client, ref, f"the session is still {row.status} after {schedule.limit:.0f} s")
+        if row.status == "RECEIVING":
+            # The call did not arrive, or a file did in the instant before the build (4.4).
+            _ask_to_build(client, ref, schedule, silent)
+
+
+def _ask_to_build(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedule, emit: Emit) -> None:
+    """Ask once; whatever became of it, the row tells. Raises what is a refusal."""
+    try:
+        prearchive.build(client, ref, timeout=schedule.call_timeout)
+    except (ConnectionFailed, NotFound, ServerError) as error:
+        # 409: "session document locked", somebody builds it at this moment. 404: somebody took it away.
+        if isinstance(error, ServerError) and error.status < 500 and error.status not in (409, 429):
+            raise not_archived(client, ref, error.message) from error
+        say_lost(emit, error)
+
+
+def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSchedule, emit: Emit) -> SessionInfo | None:
+    """End a direct-archive session now and wait until it is archived (xnat-import 5).
+
+    None when the server moved it to the prearchive instead; the caller looks there. Raises NotArchived, also when the
+    session that has the label is another one and the data are nowhere to be seen.
+    """
+    emit(Event(kind=EventKind.SETTLING, message="the server is archiving the session", data={"state": "archiving"}))
+    project, study, session = target.project, target.study, target.session
+    polls = schedule.polls()
+    asked = _trigger(client, target, schedule, emit)
+    row = direct_archive.get(client, project, study, session)
+    while row is not None:
+        if row.get("status") == "ERROR":
+            raise NotArchived(
+                f"The server could not archive session {session}: "
+                f"{client.discreet(tidy(str(row.get('message') or 'no reason given')))}.",
+                hint="Ask the administrator for the server's log; the data are on the server.",
+            )
+        if not polls():
+            raise NotArchived(
+                f"Session {session} is still {row.get('status')} after {schedule.limit:.0f} s.",
+                hint=f"The server goes on by itself; look again with: {command('session', 'list', '-P', project)}",
+            )
+        row = direct_archive.get(client, project, study, session)
+        if not asked and row is not None and row.get("status") == "RECEIVING":
+            asked = _trigger(client, target, schedule, silent)  # its status shows that the call did not arrive
+    # 404 means finished, moved to the prearchive, or never there (5): the session itself decides.
+    stranger = ""
+    for _ in range(4):
+        found = find_existing(client, target)
+        against = compare(client, found, target) if found is not None else None
+        if against is not None and against.objection is None:
+            return found
+        stranger = against.message if against is not None else ""
+        if leftovers(client, target):
+            return None
+        schedule.pause.wait(0.5)
+    if not stranger:
+        return None
+    raise NotArchived(
+        f"{stranger}. What was uploaded is not there: another upload took the label meanwhile, or the site's "
+        "anonymisation changed the Study Instance UID.",
+        hint=elsewhere(client, target) or f"Ask the administrator for the server's log. Look with: {looks(project)}",
+    )
+
+
+def _trigger(client: XnatClient, target: ArchiveTarget, schedule: PollSchedule, emit: Emit) -> bool:
+    """Ask for the archiving; False when that may not have arrived, or a file lock said "still receiving"."""
+    try:
+        direct_archive.trigger(client, target.project, target.study, target.session, timeout=schedule.call_timeout)
+    except (ConnectionFailed, ServerError) as error:
+        say_lost(emit, error)
+        return False
+    return True
+
+
+def leftovers(client: XnatClient, target: ArchiveTarget) -> tuple[PrearchiveRef, ...]:
+    """Prearchive rows that hold part of this session after a direct archive."""
+    rows = prearchive.find_rows(client, target.project, label=target.session, study_uid=target.study)
+    return tuple(row.ref for row in rows)
+
+
+def uncounted(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
+    """The error of a built session whose files the server does not list: it is gone, or receives files again."""
+    row = prearchive.get_row(client, ref)
+    if row is None:
+        return gone(client, ref)
+    return NotArchived(
+        f"{ref.folder} was received, but the server does not list its files, so they cannot be counted: the session is "
+        f"{row.status}.",
+        hint=f"Run the command again. Look before with: {command('prearchive', 'show', *ref.triple)}",
+    )
+
+
+def gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
+    """The error for a row that left the prearchive while it was being settled."""
+    return NotArchived(
+        f"The session {ref.folder} is no longer in the prearchive of {client.server}: "
+        "somebody archived, moved or deleted it while it was being uploaded.",
+        hint=f"Run the command again. Look before with: {looks(ref.project)}",
+    )
+
+
+def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bool = False) -> NotArchived:
+    """With the reason from the server's own log (6.2: `/logs/last` is where it is).
+
+    `stuck`: the server would say the same again.
+    """
+    try:
+        reason = prearchive.last_log(client, ref)
+    except XnatctlError:
+        reason = None
+    said = f" The server says: {reason}" if reason else ""
+    look = command("prearchive", "show", *ref.triple)
+    return NotArchived(
+        f"{ref.folder} was received but is not archived: {what}.{said}",
+        hint=f"Look at it with: {look}" + (" When the cause is gone, run the same command again." if stuck else ""),
+        commands=(look,) if stuck else None,
+    )
+
+
+def looks(project: str) -> str:
+    """The commands that show where a session may be."""
+    return f"{command('session', 'list', '-P', project)} and {command('prearchive', 'list', '-P', project)}"
+
+
+def silent(event: Event) -> None:
+    """For callers that do not want to be told."""
+
+
+def say_lost(emit: Emit, error: XnatctlError) -> None:
+    """Tell that a call got no clear answer."""
+    message = f"no clear answer ({error.message}); watching the session instead"
+    emit(Event(kind=EventKind.SETTLING, message=message, data={"state": "waiting"}))

@@ -1,0 +1,73 @@
+"""An inventory of several studies, study by study; made of what was found already, nothing is looked at again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from xnatctl.inventory.notes import patient_warnings
+from xnatctl.inventory.walk import Inventory, Study
+from xnatctl.model.plan import Exclusion
+
+
+class StudyInventory:
+    """The studies of an inventory, the earliest first.
+
+    In order of Study Date and Time, which do not change when files are moved; those without a date come last, in the
+    order in which they were found.
+    """
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.studies = sorted(inventory.studies, key=lambda study: inventory.begun.get(study.uid) or "~")
+        self._by_uid = {study.uid: study for study in self.studies}
+        self._owners = _owners(self.studies)
+        self._all = frozenset(self._by_uid)
+
+    def alone(self, uid: str) -> Inventory | None:
+        """What belongs to one study, None when it is not there; see `owners` for what cannot be sent."""
+        if uid not in self._by_uid:
+            return None
+        found = self.inventory
+        patients = {uid: found.patients.get(uid, set())}
+        return replace(
+            found,
+            items=self._by_uid[uid].items,
+            excluded=self._of(uid, found.excluded),
+            unreadable=self._of(uid, found.unreadable),
+            invalid=self._of(uid, found.invalid),
+            warnings=patient_warnings(patients),
+            notes=(),
+            listing="",
+            patients=patients,
+        )
+
+    def patients(self) -> dict[str, frozenset[str]]:
+        """The hashed patients of each study, by its UID."""
+        return {study.uid: frozenset(self.inventory.patients.get(study.uid, ())) for study in self.studies}
+
+    def owners(self, path: str) -> frozenset[str]:
+        """The studies that a file may belong to which is no instance, as far as one can tell from where it lies.
+
+        Those that have instances in its directory or below, or in the nearest one above of which that is true.
+        """
+        folder = os.path.dirname(path)
+        while folder not in self._owners and (above := os.path.dirname(folder)) != folder:
+            folder = above
+        return self._owners.get(folder, self._all)
+
+    def _of(self, uid: str, entries: tuple[Exclusion, ...]) -> tuple[Exclusion, ...]:
+        return tuple(entry for entry in entries if uid in self.owners(entry.path))
+
+
+def _owners(studies: list[Study]) -> Mapping[str, frozenset[str]]:
+    """The studies that have instances in each directory or below it."""
+    found: dict[str, set[str]] = {}
+    for study in studies:
+        for name in study.folders:
+            folder = "" if name == "." else name
+            while study.uid not in (owners := found.setdefault(folder, set())):
+                owners.add(study.uid)
+                folder = os.path.dirname(folder)
+    return {folder: frozenset(owners) for folder, owners in found.items()}
