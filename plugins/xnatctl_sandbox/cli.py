@@ -15,7 +15,7 @@ from xnatctl.api import App, Column, Document, PluginUnavailable, UsageError, co
 from xnatctl_sandbox.server import PortUnavailable, Sandbox
 
 if TYPE_CHECKING:
-    from xnatctl_sandbox.state import Project, User
+    from xnatctl_sandbox.world.state import Project, User
 
 #: Where an XNAT listens by default (xnat-api 5.1).
 _DICOM_PORT = 8104

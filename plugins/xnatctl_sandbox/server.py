@@ -20,21 +20,23 @@ from urllib.parse import urlsplit
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from . import faults, part10, scp_faults
-from .app import Application
-from .archiver import Archiver
-from .direct import Direct
-from .keeping import load, save
-from .others import Others
-from .prearchive import Jobs, Prearchive
-from .receiving import Receiver
-from .state import DirectRow, Experiment, PrearchiveRow, Project, ScpInstance, State, User
-from .streams import dataset_offset
-from .switches import Switches
-from .tracking import Tracking
+from xnatctl_sandbox.archive.archiver import Archiver
+from xnatctl_sandbox.archive.direct_sessions import Direct
+from xnatctl_sandbox.archive.prearchive import Jobs, Prearchive
+from xnatctl_sandbox.faults import dicom_faults
+from xnatctl_sandbox.faults import rules as faults
+from xnatctl_sandbox.faults.other_users import Others
+from xnatctl_sandbox.http.application import Application
+from xnatctl_sandbox.receive import part10
+from xnatctl_sandbox.receive.archive_reader import dataset_offset
+from xnatctl_sandbox.receive.importer import Receiver
+from xnatctl_sandbox.world.persistence import load, save
+from xnatctl_sandbox.world.state import DirectRow, Experiment, PrearchiveRow, Project, ScpInstance, State, User
+from xnatctl_sandbox.world.switches import Switches
+from xnatctl_sandbox.world.tracking import Tracking
 
 if TYPE_CHECKING:
-    from .scp import Association, DicomScp
+    from xnatctl_sandbox.dicom.receiver import Association, DicomScp
 
 
 _SOP_INSTANCE, _SERIES_INSTANCE = 0x00080018, 0x0020000E
@@ -140,7 +142,7 @@ class Sandbox:
         self.state = State(self.directory, version=version)
         self.switches = Switches()
         self.faults = faults.Faults(faults.ACTIONS, faults.NAMES)
-        self.dicom_faults = faults.Faults(scp_faults.ACTIONS, scp_faults.NAMES)
+        self.dicom_faults = faults.Faults(dicom_faults.ACTIONS, dicom_faults.NAMES)
         self.requests: list[dict[str, Any]] = []
         self.associations: list[Association] = []
         self.tracking = Tracking()
@@ -177,7 +179,7 @@ class Sandbox:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _listen(self, port: int) -> DicomScp:
-        from .scp import DicomScp
+        from xnatctl_sandbox.dicom.receiver import DicomScp
 
         try:
             return DicomScp(self, port)

@@ -171,10 +171,10 @@ ODD = {"1": "50%", "2": "2;x", "3": "3,1", "4": "ALL", "5": "b\\c"}
 @pytest.mark.parametrize("flags", [(), ("--prearchive",), ("--mode", "zip", "--overwrite", "append")])
 def test_scans_whose_ids_no_url_can_carry(xnatctl, hasty, sandbox, alice, elsewhere, tmp_path, monkeypatch, flags):
     """The server names scans by Series Number, whatever is in it (xnat-import 4.1)."""
-    from xnatctl_sandbox import receiving
+    from xnatctl_sandbox.receive import importer
 
-    plain = receiving._file_name
-    monkeypatch.setattr(receiving, "_file_name", lambda value: ODD.get(value) or plain(value))
+    plain = importer._file_name
+    monkeypatch.setattr(importer, "_file_name", lambda value: ODD.get(value) or plain(value))
     exam = write_exam(tmp_path / "odd", series=len(ODD), instances=2, seed=5, clutter=False)
     done = xnatctl("session", "upload", exam.directory, *NAMES, *flags, "-o", "json", env=alice)
     if "--prearchive" in flags:

@@ -7,7 +7,7 @@ import time
 import pytest
 from children import HANGS
 
-from xnatctl_sandbox.archive_checks import Policy
+from xnatctl_sandbox.archive.checks import Policy
 
 pytestmark = pytest.mark.once
 ARCHIVE = {"method": "POST", "path": "/services/archive"}

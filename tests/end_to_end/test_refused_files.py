@@ -12,18 +12,18 @@ PAGE = {"action": "status", "page": "xnat"}
 @pytest.fixture
 def disliked(exam, monkeypatch):
     """UIDs of three instances that the server refuses by 400, wherever they stand in a request (xnat-import 3.2)."""
-    from xnatctl_sandbox import receiving
-    from xnatctl_sandbox.answers import StatusError
+    from xnatctl_sandbox.http.responses import StatusError
+    from xnatctl_sandbox.receive import importer
 
     bad = set(sorted(exam.instances)[4:30:11])
-    describe = receiving._describe
+    describe = importer._describe
 
     def refuse(ds, *more):
         if ds["SOPInstanceUID"] in bad:
             raise StatusError(400, "object upload.dcm contains no SOP Class UID")
         return describe(ds, *more)
 
-    monkeypatch.setattr(receiving, "_describe", refuse)
+    monkeypatch.setattr(importer, "_describe", refuse)
     return bad
 
 

@@ -286,7 +286,7 @@ def test_every_interruption_converges_although_others_add_to_the_session(sandbox
 
 
 def test_listings_that_contradict_each_other_prove_nothing(sandbox, upload, monkeypatch):
-    from xnatctl_sandbox import files
+    from xnatctl_sandbox.http import files
 
     whole = files.Files._listing
 
@@ -312,14 +312,14 @@ def test_listings_that_contradict_each_other_prove_nothing(sandbox, upload, monk
 
 
 def test_a_catalog_without_uids_counts_only_what_can_be_nothing_else(sandbox, upload, monkeypatch, exam, elsewhere):
-    from xnatctl_sandbox import catalogs
+    from xnatctl_sandbox.http import catalogs
 
     whole = catalogs.catalog_document
 
     def nameless(resource):
         return whole(resource).replace(" UID=", " NOUID=")
 
-    monkeypatch.setattr("xnatctl_sandbox.resources.catalog_document", nameless)
+    monkeypatch.setattr("xnatctl_sandbox.http.resources.catalog_document", nameless)
     done = upload()
     assert done.code == 0, done.err
     assert done.document["verification"]["levels"] == {"counted": 10}

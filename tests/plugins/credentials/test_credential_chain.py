@@ -65,7 +65,7 @@ def test_secrets_of_a_profile_go_to_its_own_server_only(who, home):
 
 
 def test_alias_tokens(who, sandbox):
-    from xnatctl_sandbox.state import AliasToken
+    from xnatctl_sandbox.world.state import AliasToken
 
     sandbox.state.tokens["a-b-c"] = AliasToken(
         alias="a-b-c", secret="s3cret", login="alice", created=sandbox.state.clock.now()

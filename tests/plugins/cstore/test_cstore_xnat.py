@@ -110,7 +110,7 @@ def test_what_xnat_does_not_take_is_named(xnatctl, sandbox, alice, mixed, tmp_pa
 
 
 def test_a_hundred_and_thirty_contexts(xnatctl, sandbox, alice, mixed, tmp_path):
-    from xnatctl_sandbox.scp_contexts import STORAGE
+    from xnatctl_sandbox.dicom.contexts import STORAGE
 
     classes = sorted(STORAGE)[:26]
     syntaxes = (mixed.IMPLICIT, mixed.EXPLICIT, mixed.BIG_ENDIAN, mixed.JPEG, mixed.RLE)

@@ -329,7 +329,7 @@ def test_the_receiving_user_must_be_allowed_to_write_there(receiving, scu):
 
 
 def test_dynamic_rules_go_before_the_fixed_ones(receiving, scu):
-    from xnatctl_sandbox.routing import Expressions
+    from xnatctl_sandbox.receive.routing import Expressions
 
     receiving.state.routing = Expressions(session=r"(0008,0050):.*")
     rules = Expressions(project=r"(0008,1030):(\w+) of .*:1", subject="(0010,0020):A(.*):1")
@@ -384,8 +384,8 @@ def test_receivers_are_listed_for_any_user(receiving, http_call):
 
 
 def test_a_sandbox_remembers_its_receivers(receiving, tmp_path):
-    from xnatctl_sandbox.keeping import load, save
-    from xnatctl_sandbox.state import State
+    from xnatctl_sandbox.world.persistence import load, save
+    from xnatctl_sandbox.world.state import State
 
     receiving.add_scp("GUARDED", whitelist_enabled=True, whitelist=("A", "10.0.0.0/8"))
     save(receiving.state)

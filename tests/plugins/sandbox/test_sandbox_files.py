@@ -630,8 +630,8 @@ def test_an_answer_lost_after_the_work(base, put, held, sandbox):
 
 
 def test_a_sandbox_remembers_its_resources(base, put, sandbox, session):
-    from xnatctl_sandbox.keeping import load, save
-    from xnatctl_sandbox.state import State
+    from xnatctl_sandbox.world.persistence import load, save
+    from xnatctl_sandbox.world.state import State
 
     put(f"{base}/files/a", b"12", tags="t")
     save(sandbox.state)

@@ -203,8 +203,8 @@ def test_services_and_rights(http_call, staged, sandbox):
 
 
 def test_a_sandbox_with_a_directory_remembers(import_, records, sandbox, http_call):
-    from xnatctl_sandbox.keeping import save
     from xnatctl_sandbox.server import Sandbox
+    from xnatctl_sandbox.world.persistence import save
 
     uri = import_(records).text.strip()
     http_call("POST", uri, query={"action": "commit", "AA": "true"})

@@ -142,7 +142,7 @@ def test_the_head_ends_before_the_tag_after_study_comments(store):
 
 
 def test_a_routing_rule_moves_the_end_of_the_head(store, sandbox):
-    from xnatctl_sandbox.routing import Expressions
+    from xnatctl_sandbox.receive.routing import Expressions
 
     sandbox.state.routing = Expressions(project="(0040,A040):(.*)")
     after = element(0x40, 0x260, "SQ", item(element(8, 0x100, "SH", b"CODE")))

@@ -1,0 +1,1 @@
+"""What goes wrong on request: scripted faults, and what other users do to the data."""

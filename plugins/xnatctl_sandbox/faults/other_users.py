@@ -1,0 +1,330 @@
+"""What other people do to the data of a server while an upload runs, or between two: handles for tests.
+
+Each is a method of `sandbox.others`, and an action of POST `/sandbox/act`. Files are named by their SOP Instance UID
+and are found in the prearchive and in the archive. Listings keep the size and the MD5 that the catalog had, as on
+a real server, unless `noticed` is set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from xnatctl_sandbox.archive.checks import ArchiveRefused, Policy
+from xnatctl_sandbox.http.responses import StatusError
+from xnatctl_sandbox.receive.import_params import Wish
+from xnatctl_sandbox.world.state import DirectRow, Experiment, FileEntry, PrearchiveRow, Resource
+
+if TYPE_CHECKING:
+    from xnatctl_sandbox.server import Sandbox
+
+_Found = TypeVar("_Found")
+_POLICIES = {
+    "append": Policy(merge=True, override=False, overwrite_files=False),
+    "delete": Policy(merge=True, override=True, overwrite_files=True),
+}
+
+
+@dataclass
+class _Copy:
+    """One stored file: in a row, or as an entry of an archived resource."""
+
+    path: Path
+    row: PrearchiveRow | DirectRow | None = None
+    name: str = ""
+    resource: Resource | None = None
+    entry: FileEntry | None = None
+
+
+class Others:
+    """Third parties at work on one sandbox. What does not exist is a ValueError."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._state = sandbox.state
+
+    def actions(self) -> dict[str, Callable[..., object]]:
+        """Every action by its name."""
+        hidden = {"actions"}
+        return {name: getattr(self, name) for name in dir(self) if not name.startswith("_") and name not in hidden}
+
+    # single files
+
+    def cut(self, uid: str, *, lose: int = 1, keep: int | None = None, noticed: bool = False) -> int:
+        """Shorten the stored files of an instance, by `lose` bytes or to `keep`; returns how many there were."""
+
+        def shorten(path: Path) -> None:
+            data = path.read_bytes()
+            path.write_bytes(data[: max(0, len(data) - lose) if keep is None else keep])
+
+        return self._change(uid, shorten, noticed=noticed)
+
+    def replace(self, uid: str, content: bytes | str, *, noticed: bool = False) -> int:
+        """Put other content in the place of an instance: bytes, or the path of a file that holds them."""
+        data = content if isinstance(content, bytes) else Path(content).read_bytes()
+        return self._change(uid, lambda path: path.write_bytes(data), noticed=noticed)
+
+    def lose_file(self, uid: str) -> int:
+        """Take the file away and leave its catalog entry."""
+        return self._change(uid, lambda path: path.unlink(missing_ok=True))
+
+    def drop_instance(self, uid: str) -> int:
+        """Take the file and its entry away."""
+        with self._state.lock:
+            copies = self._copies(uid)
+            for copy in copies:
+                copy.path.unlink(missing_ok=True)
+                if copy.row is not None:
+                    copy.row.files.pop(copy.name, None)
+                    if isinstance(copy.row, PrearchiveRow) and copy.row.built is not None:
+                        copy.row.built.pop(copy.name, None)
+                elif copy.resource is not None:
+                    copy.resource.entries.pop(copy.name, None)
+                    copy.resource.version += 1
+                    copy.resource.count()
+            return len(copies)
+
+    # catalogs and listings
+
+    def forget(self, uid: str) -> int:
+        """Take the catalog entry away and leave the file: a stale catalog."""
+        return self._edit(uid, lambda resource, name: resource.entries.pop(name))
+
+    def forget_uid(self, uid: str) -> int:
+        """Leave a catalog entry that has no UID."""
+
+        def edit(resource: Resource, name: str) -> None:
+            resource.entries[name].uid = None
+
+        return self._edit(uid, edit)
+
+    def unlist(self, uid: str) -> int:
+        """Leave an instance in the catalog, and out of the file listing."""
+        return self._edit(uid, lambda resource, name: resource.unlisted.add(name))
+
+    def uncatalogue(self, uid: str) -> int:
+        """Leave an instance in the file listing, and out of the catalog document."""
+        return self._edit(uid, lambda resource, name: resource.uncatalogued.add(name))
+
+    def misstate(self, uid: str, *, size: int | None = None, digest: str | None = None) -> int:
+        """Let the entry of an instance name another size or MD5 than its file has."""
+
+        def edit(resource: Resource, name: str) -> None:
+            entry = resource.entries[name]
+            entry.size = entry.size if size is None else size
+            entry.md5 = entry.md5 if digest is None else digest
+
+        return self._edit(uid, edit)
+
+    # scans and sessions
+
+    def drop_scan(self, scan: str, *, project: str = "DEMO", label: str = "") -> int:
+        """Delete a scan of sessions in the prearchive and in the archive; of all of them without a label."""
+        dropped = 0
+        with self._state.lock:
+            for row in self._rows(project, label):
+                if any(file.scan == scan for file in row.files.values()):
+                    row.files = {path: file for path, file in row.files.items() if file.scan != scan}
+                    if row.built is not None:
+                        row.built = {path: file for path, file in row.built.items() if file.scan != scan}
+                    row.series = {series: folder for series, folder in row.series.items() if folder != scan}
+                    shutil.rmtree(row.directory / "SCANS" / scan, ignore_errors=True)
+                    dropped += 1
+            for experiment in self._experiments(project, label):
+                if (found := experiment.scans.pop(scan, None)) is not None:
+                    _remove_files(found.resources)
+                    dropped += 1
+        return dropped
+
+    def delete_session(self, label: str, *, project: str = "DEMO") -> int:
+        """Delete an archived session with its files."""
+        found = self._experiments(project, label)
+        for experiment in found:
+            self._sandbox.remove_experiment(experiment)
+        return len(found)
+
+    def change_session(
+        self, label: str, *, project: str = "DEMO", to_label: str | None = None, to_subject: str | None = None
+    ) -> str:
+        """Rename an archived session, or file it under another subject; returns its ID."""
+        with self._state.lock:
+            experiment = _one(self._experiments(project, label), label)
+            if to_subject is not None:
+                subject = self._state.find_subject(project, to_subject)
+                subject = subject or self._sandbox.archiver.new_subject(project, to_subject)
+                experiment.subject_id = subject.id
+            if to_label is not None:
+                directory = self._state.session_directory(project, to_label)
+                experiment.directory.rename(directory)
+                for resource in _resources(experiment):
+                    resource.directory = directory / resource.directory.relative_to(experiment.directory)
+                experiment.label, experiment.directory = to_label, directory
+            return experiment.id
+
+    # rows
+
+    def delete_row(self, label: str, *, project: str | None = "DEMO") -> int:
+        """Delete the rows of this label from the prearchive."""
+        rows = self._rows(project, label)
+        for row in rows:
+            self._sandbox.prearchive.delete(row)
+        return len(rows)
+
+    def move_row(self, label: str, to_project: str, *, project: str | None = "DEMO") -> str:
+        """Move a row to another project; returns its URI."""
+        row = _one(self._rows(project, label), label)
+        self._sandbox.prearchive.move(row, to_project)
+        return _uri(row)
+
+    def rename_row(self, label: str, to_label: str, *, project: str | None = "DEMO") -> str:
+        """Give a row another label, and its folder with it; returns its URI."""
+        with self._state.lock:
+            row = _one(self._rows(project, label), label)
+            directory = self._state.prearchive_directory(row.project, row.timestamp, to_label)
+            row.directory.rename(directory)
+            row.name, row.folder, row.directory = to_label, to_label, directory
+            return _uri(row)
+
+    def archive_row(
+        self, label: str, *, project: str | None = "DEMO", to_label: str | None = None, to_subject: str | None = None,
+        overwrite: str = "append", login: str = "admin",
+    ) -> str:  # fmt: skip
+        """Build and archive a row, perhaps under another label or subject; returns the session's ID."""
+        row = _one(self._rows(project, label), label)
+        return self._archive(row, to_label, to_subject, overwrite, login)
+
+    # uploads
+
+    def store(
+        self, files: Sequence[str | bytes], *, label: str, subject: str = "s", project: str = "DEMO",
+        place: str = "prearchive", overwrite: str = "append", join: bool | None = None, login: str = "admin",
+    ) -> str:  # fmt: skip
+        """Upload DICOM files (paths or contents) and leave them in the prearchive, or go on into the archive.
+
+        They join a row of the same project, study and label as any upload does; by default not on the way to the
+        archive, so that the uploads of others that are under way are left alone. Returns the row's URI, or the
+        session's ID.
+        """
+        if place not in ("prearchive", "archive"):
+            raise ValueError(f"There is no place {place}; there are prearchive and archive.")
+        apart = place == "archive" if join is None else not join
+        own: list[PrearchiveRow] = []
+        wish = Wish(
+            project=project, subject=subject, label=label, rename=True, prevent_auto_commit=True, login=login,
+            own=own if apart else None,
+        )  # fmt: skip
+        uri = None
+        for file in files:
+            data = file if isinstance(file, bytes) else Path(file).read_bytes()
+            try:
+                uri = self._sandbox.receiver.file("upload.dcm", io.BytesIO(data), wish) or uri
+            except StatusError as error:
+                raise ValueError(error.description) from None
+        row = own[0] if own else self._sandbox.prearchive.find_uri(uri or "")
+        if row is None:
+            raise ValueError("None of these files was stored.")
+        return _uri(row) if place == "prearchive" else self._archive(row, None, None, overwrite, login)
+
+    # parts
+
+    def _archive(self, row: PrearchiveRow, label: str | None, subject: str | None, overwrite: str, login: str) -> str:
+        if overwrite not in _POLICIES:
+            raise ValueError(f"There is no overwrite {overwrite}; there are {', '.join(_POLICIES)}.")
+        if not self._sandbox.prearchive.build(row):
+            raise ValueError(f"The row {row.name} is locked, or files still arrive.")
+        try:
+            experiment = self._sandbox.archiver.archive(
+                row, _POLICIES[overwrite], login=login, subject=subject, label=label
+            )
+        except ArchiveRefused as refusal:
+            raise ValueError(f"The archive refuses {row.name}: {refusal.reason}") from None
+        return experiment.id
+
+    def _rows(self, project: str | None, label: str) -> list[PrearchiveRow]:
+        with self._state.lock:
+            return [row for row in self._state.prearchive if row.project == project and label in ("", row.name)]
+
+    def _experiments(self, project: str, label: str) -> list[Experiment]:
+        with self._state.lock:
+            return [e for e in self._state.experiments_of(project) if label in ("", e.label)]
+
+    def _copies(self, uid: str) -> list[_Copy]:
+        """Every stored file of an instance. Raises ValueError when there is none."""
+        found: list[_Copy] = []
+        rows: list[PrearchiveRow | DirectRow] = [*self._state.prearchive, *self._state.direct]
+        for row in rows:
+            found += [
+                _Copy(row.directory / name, row=row, name=name)
+                for name, file in row.files.items()
+                if file.sop_instance_uid == uid
+            ]
+        for experiment in self._state.experiments.values():
+            for resource in _resources(experiment):
+                found += [
+                    _Copy(resource.directory / name, resource=resource, name=name, entry=entry)
+                    for name, entry in resource.entries.items()
+                    if entry.uid == uid
+                ]
+        if not found:
+            raise ValueError(f"No stored file has the SOP Instance UID {uid}.")
+        return found
+
+    def _change(self, uid: str, change: Callable[[Path], object], *, noticed: bool = False) -> int:
+        with self._state.lock:
+            copies = self._copies(uid)
+            for copy in copies:
+                change(copy.path)
+                if noticed:
+                    self._notice(copy)
+            return len(copies)
+
+    def _notice(self, copy: _Copy) -> None:
+        """Bring what is listed up to date, as a refreshed catalog does."""
+        data = copy.path.read_bytes()
+        size, md5 = len(data), hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if copy.entry is not None and copy.resource is not None:
+            copy.entry.size, copy.entry.md5 = size, md5 if self._state.site["checksums"] else ""
+            copy.resource.version += 1
+            copy.resource.count()
+        elif copy.row is not None:
+            file = replace(copy.row.files[copy.name], size=size, md5=md5)
+            copy.row.files[copy.name] = file
+            if isinstance(copy.row, PrearchiveRow) and copy.row.built is not None and copy.name in copy.row.built:
+                copy.row.built[copy.name] = file
+
+    def _edit(self, uid: str, edit: Callable[[Resource, str], object]) -> int:
+        """Change the catalog of each archived copy."""
+        with self._state.lock:
+            copies = [copy for copy in self._copies(uid) if copy.resource is not None]
+            for copy in copies:
+                assert copy.resource is not None
+                edit(copy.resource, copy.name)
+                copy.resource.version += 1
+            return len(copies)
+
+
+def _one(found: Sequence[_Found], label: str) -> _Found:
+    if len(found) != 1:
+        raise ValueError(f"There are {len(found)} sessions {label}, not one.")
+    return found[0]
+
+
+def _resources(experiment: Experiment) -> Iterator[Resource]:
+    yield from experiment.resources
+    for scan in experiment.scans.values():
+        yield from scan.resources
+
+
+def _remove_files(resources: list[Resource]) -> None:
+    for resource in resources:
+        for name in resource.entries:
+            (resource.directory / name).unlink(missing_ok=True)
+
+
+def _uri(row: PrearchiveRow) -> str:
+    return f"/data/prearchive/projects/{row.project or 'Unassigned'}/{row.timestamp}/{row.folder}"

@@ -1,0 +1,1 @@
+"""The REST API of XNAT: the WSGI application and its handlers."""

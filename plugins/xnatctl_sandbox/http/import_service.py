@@ -1,0 +1,230 @@
+"""`POST /services/import` (xnat-import 1 to 3)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from werkzeug import Response
+
+from xnatctl_sandbox.archive import archiver
+from xnatctl_sandbox.archive.checks import ArchiveRefused
+from xnatctl_sandbox.archive.prearchive import AUTO
+from xnatctl_sandbox.http import content_types
+from xnatctl_sandbox.http.responses import Call, StatusError, escape_parameter, status_page, text, uri_list
+from xnatctl_sandbox.http.session_importer import SessionImporter
+from xnatctl_sandbox.http.user_cache import UserCache
+from xnatctl_sandbox.receive.archive_reader import Damaged, Readable, files, format_of
+from xnatctl_sandbox.receive.destinations import expanded, project_of
+from xnatctl_sandbox.receive.import_params import Wish, wish_from
+from xnatctl_sandbox.receive.importer import Receiver
+
+if TYPE_CHECKING:
+    from xnatctl_sandbox.server import Sandbox
+
+_HANDLERS = ("SI", "DICOM-zip", "gradual-DICOM", "XAR", "inbox")
+_BY_TYPE = ("application/dicom", "application/x-mirc", "application/x-mirc-dicom")
+_TAR_SINCE = (1, 8, 3)
+
+
+class Importing:
+    """The import service of one sandbox."""
+
+    def __init__(self, sandbox: Sandbox, cache: UserCache) -> None:
+        self._sandbox = sandbox
+        self._state = sandbox.state
+        self._receiver: Receiver = sandbox.receiver
+        self._cache = cache
+        self._si = SessionImporter(sandbox)
+
+    def post(self, call: Call) -> Response:
+        """One upload."""
+        name, stream, fields = self._body(call)
+        parameters = {key: escape_parameter(values[-1]) for key, values in fields.items() if values}
+        if name is None and parameters.get("src"):
+            return self._staged(call, parameters)
+        handler = self._handler(call, parameters)
+        if name is None or stream is None:
+            # Nothing to read: an index error when nobody was named to read it (1.3).
+            raise StatusError(400 if "import-handler" in parameters else 500, "Unable to identify upload format.")
+        return self._answer(lambda: self._followed(call, handler, name, stream, parameters), parameters)
+
+    def _staged(self, call: Call, parameters: dict[str, str]) -> Response:
+        """A file of the user's cache; with a listener in the background (2, 8)."""
+        path = self._cache.source(call.login, parameters["src"])
+        handler = self._handler(call, parameters)
+
+        def work() -> list[str]:
+            with path.open("rb") as stream:
+                return self._followed(call, handler, path.name, stream, parameters)
+
+        if "http-session-listener" not in parameters:
+            return self._answer(work, parameters)
+        _listener(parameters)
+        self._sandbox.background(lambda: self._answer(work, parameters))
+        place = "archival" if parameters.get("dest", "").removeprefix("/data").startswith("/archive") else "prearchival"
+        return text(f"Submitted for {place}")
+
+    def _handler(self, call: Call, parameters: dict[str, str]) -> str:
+        handler = parameters.get("import-handler") or self._default(call)
+        if handler not in _HANDLERS:
+            raise StatusError(404, f"Unknown importer implementation specified: {handler}")
+        if handler in ("XAR", "inbox"):
+            raise StatusError(501, f"The sandbox has no {handler} importer.")
+        return handler
+
+    @staticmethod
+    def _answer(work: Callable[[], list[str]], parameters: dict[str, str]) -> Response:
+        try:
+            return uri_list(work())
+        except StatusError as error:
+            if parameters.get("format") == "html":  # a failure that looks like success (1.2)
+                return Response(f"<html><body>{error.description}</body></html>", 200, content_type="text/html")
+            return status_page(error.status, error.description)
+
+    def _followed(self, call: Call, handler: str, name: str, stream: Readable, parameters: dict[str, str]) -> list[str]:
+        """Import, told to a listener when there is one."""
+        key = _listener(parameters)
+        if not key:
+            return self._import(call, handler, name, stream, parameters)
+        self._sandbox.tracking.begin(call, key)
+        try:
+            uris = self._import(call, handler, name, stream, parameters)
+        except StatusError as error:
+            self._sandbox.tracking.end(call, key, error.description, succeeded=False)
+            raise
+        if handler != "DICOM-zip" or "dest" in parameters or parameters.get("action") == "commit":
+            message = ";".join(uri.removeprefix("/data") for uri in uris)
+            self._sandbox.tracking.end(call, key, message, succeeded=True)
+        return uris
+
+    def _import(self, call: Call, handler: str, name: str, stream: Readable, parameters: dict[str, str]) -> list[str]:
+        if parameters.get("prearchive_code") == "1" and "overwrite" in parameters:
+            raise StatusError(400, "Unknown overwrite value")  # its condition can never pass (1.4)
+        state = self._state
+        if handler == "gradual-DICOM":
+            wish = wish_from(project_of(parameters, state), call.login, handler, state.version_tuple)
+            wish = replace(wish, fault=call.fault)
+            uri = self._receiver.file(name, stream, wish)
+            return [uri] if uri else []
+        meant = expanded(parameters, state)
+        wish = replace(wish_from(meant, call.login, handler, state.version_tuple), fault=call.fault)
+        if handler == "SI":
+            return self._si.run(call, name, stream, wish, meant)
+        # `dest` commits, but only an `action` of the request's own tolerates unparsable files (3.3).
+        tolerant = parameters.get("action") == "commit"
+        if state.version_tuple >= _TAR_SINCE and "Ignore-Unparsable" in parameters:
+            tolerant = parameters["Ignore-Unparsable"].lower() == "true"
+        uris = self._archive_file(name, stream, wish, tolerant=tolerant)
+        return self._commit(call, uris, meant)
+
+    def _default(self, call: Call) -> str:
+        if call.request.mimetype in _BY_TYPE:
+            return "gradual-DICOM"
+        return "SI" if self._state.version_tuple < (1, 8) else "DICOM-zip"
+
+    @staticmethod
+    def _body(call: Call) -> tuple[str | None, Readable | None, dict[str, list[str]]]:
+        """(name, stream, parameters): multipart form fields first, the query overrides (1.2, 1.3)."""
+        request = call.request
+        kind = request.mimetype
+        query = {key: request.args.getlist(key) for key in request.args}
+        inbody = call.query("inbody").lower() == "true"
+        if kind == content_types.MULTIPART:
+            return _form(call, query, inbody=inbody)
+        known = content_types.name_of(kind)
+        if content_types.consumed(request) or (known is None and not inbody):
+            return None, None, {**call.parameters(), **query}
+        if not kind and request.content_length is None:
+            raise StatusError(500)  # no type and no size: a null pointer (1.3)
+        if "src" in query and not request.content_length:
+            return None, None, query
+        if content_types.lacks_length(request):  # unknown size or none: only zip may be streamed
+            raise StatusError(400, content_types.NO_LENGTH)
+        name = escape_parameter(unquote(call.rest)) or known or "upload.unsupported"
+        return name, request.stream, query
+
+    def _archive_file(self, name: str, stream: Readable, wish: Wish, *, tolerant: bool) -> list[str]:
+        """Entry by entry, each stored as it is read; no roll-back (3.3)."""
+        kind = format_of(name)
+        if kind in ("UNKNOWN", "GZ") or (kind in ("TAR", "TGZ") and self._state.version_tuple < _TAR_SINCE):
+            raise StatusError(400, f"Unsupported format {'UNKNOWN' if kind != 'GZ' else kind}")
+        uris: dict[str, None] = {}
+        last: StatusError | None = None
+        try:
+            for entry, data in files(stream, kind):
+                try:
+                    uris.update(dict.fromkeys(self._entry(entry, data, wish, tolerant=tolerant)))
+                except StatusError as error:
+                    if not tolerant:
+                        raise
+                    last = error
+        except Damaged:
+            raise StatusError(400, "unable to read data from file") from None
+        if not uris and last is not None:
+            raise last
+        return list(uris)
+
+    def _entry(self, name: str, data: Readable, wish: Wish, *, tolerant: bool) -> list[str]:
+        """A file, or an archive inside the archive: its name decides (1.7)."""
+        if format_of(name) != "UNKNOWN":
+            whole = b"".join(iter(lambda: data.read(1 << 18), b""))
+            return self._archive_file(name.rpartition("/")[2], io.BytesIO(whole), wish, tolerant=tolerant)
+        uri = self._receiver.file(name.rpartition("/")[2], data, wish)
+        return [uri] if uri else []
+
+    def _commit(self, call: Call, uris: list[str], parameters: dict[str, str]) -> list[str]:
+        """`action=commit` and `dest`: build, and archive with AA (1.5, 2, 3.4)."""
+        if parameters.get("action") != "commit":
+            return uris
+        done: list[str] = []
+        for uri in uris:
+            if uri.startswith("/xapi/"):
+                raise StatusError(400, "unable to archive for the Prearchive session")
+            row = self._sandbox.prearchive.find_uri(uri)
+            if row is None or not self._sandbox.prearchive.build(row):
+                continue  # locked, or interrupted by another file: the session is skipped, 200 (2)
+            if parameters.get("AA", parameters.get("auto-archive", "")).lower() != "true":
+                done.append(uri)
+                continue
+            policy = archiver.import_policy(
+                parameters.get("overwrite"), files=parameters.get("overwrite_files", ""), merge=row.autoarchive in AUTO
+            )
+            try:
+                experiment = self._sandbox.archiver.archive(row, policy, login=call.login)
+            except ArchiveRefused:
+                raise StatusError(400, "unable to archive for the Prearchive session") from None
+            done.append(archiver.archive_uri(self._sandbox.state, experiment))
+        return done
+
+
+def _form(
+    call: Call, query: dict[str, list[str]], *, inbody: bool
+) -> tuple[str | None, Readable | None, dict[str, list[str]]]:
+    """Exactly one file part; its name has no folders of Windows."""
+    request = call.request
+    if inbody:
+        raise StatusError(406)
+    parts = [(key, part) for key in request.files for part in request.files.getlist(key)]
+    fields = {**{key: request.form.getlist(key) for key in request.form}, **query}
+    if any(key == "reference" for key, _ in parts):
+        raise StatusError(400, "Importer does not support server-side references.")
+    if len(parts) > 1:
+        raise StatusError(400, "Importer is limited to one uploaded resource at a time.")
+    if not parts:
+        return None, None, fields
+    part = parts[0][1]
+    return (part.filename or "upload").rpartition("\\")[2], part.stream, fields
+
+
+def _listener(parameters: dict[str, str]) -> str:
+    """The id of a listener; empty when there is none. Raises StatusError 400 when one is wanted without an id."""
+    if "http-session-listener" not in parameters:
+        return ""
+    key = parameters["http-session-listener"] or parameters.get("transaction", "")
+    if not key:
+        raise StatusError(400, "'transaction' is required when requesting 'http-session-listener'.")
+    return key

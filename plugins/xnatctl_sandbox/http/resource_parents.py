@@ -1,0 +1,123 @@
+"""What carries resources: projects, subjects, sessions, scans, by route or by URI (xnat-api 2.4, 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xnatctl_sandbox.http.listings import Listings
+from xnatctl_sandbox.http.responses import Call, StatusError
+from xnatctl_sandbox.world.state import Experiment, Project, Resource, Scan, State, Subject
+
+
+@dataclass
+class Parent:
+    """One of them. `directory` holds a folder for each resource, `uri` has IDs and never labels (2.5)."""
+
+    owner: Project | Subject | Experiment | Scan
+    resources: list[Resource]
+    directory: Path
+    project: str
+    uri: str
+
+
+def of_experiment(experiment: Experiment) -> Parent:
+    """A session's own resources."""
+    directory = experiment.directory / "RESOURCES"
+    return Parent(experiment, experiment.resources, directory, experiment.project, f"/data/experiments/{experiment.id}")
+
+
+def of_scan(experiment: Experiment, scan: Scan) -> Parent:
+    """A scan's."""
+    uri = f"/data/experiments/{experiment.id}/scans/{scan.id}"
+    return Parent(scan, scan.resources, experiment.directory / "SCANS" / scan.id, experiment.project, uri)
+
+
+def of_subject(state: State, subject: Subject) -> Parent:
+    """A subject's."""
+    place = state.directory / "archive" / subject.project / "subjects" / subject.label
+    return Parent(subject, subject.resources, place, subject.project, f"/data/subjects/{subject.id}")
+
+
+def of_project(state: State, project: Project) -> Parent:
+    """A project's."""
+    place = state.directory / "archive" / project.id / "resources"
+    return Parent(project, project.resources, place, project.id, f"/data/projects/{project.id}")
+
+
+def named(parent: Parent, name: str) -> Resource | None:
+    """By label, or by number; a label of digits is taken for a number, and an unknown one is forbidden (2.4)."""
+    if name.isdecimal():
+        found = next((resource for resource in parent.resources if str(resource.pk) == name), None)
+        if found is None:
+            raise StatusError(403)
+        return found
+    return next((resource for resource in parent.resources if resource.label == name), None)
+
+
+class Parents:
+    """Finds them for one sandbox."""
+
+    def __init__(self, state: State, listings: Listings) -> None:
+        self._state = state
+        self._listings = listings
+
+    def all(self, call: Call) -> list[Parent]:
+        """The parents that a route names: several for `scans/ALL`, none for a scan that does not exist."""
+        if "experiment" in call.parts:
+            experiment = self._listings.experiment(call)
+            if "scan" not in call.parts:
+                return [of_experiment(experiment)]
+            return [of_scan(experiment, scan) for scan in self._listings.scans(call, experiment)]
+        if "subject" in call.parts:
+            return [of_subject(self._state, self._listings.subject(call))]
+        return [of_project(self._state, self._listings.project(call))]
+
+    def one(self, call: Call) -> Parent:
+        """Exactly one; anything else is 404."""
+        parents = self.all(call)
+        if len(parents) != 1:
+            raise StatusError(404, "Unable to identify scan")
+        return parents[0]
+
+    def subject_instead(self, call: Call) -> Parent:
+        """What answers for a scan that does not exist: with a subject in the path its resources, else nothing (2.5)."""
+        if "subject" not in call.parts:
+            raise StatusError(500)
+        return of_subject(self._state, self._listings.subject(call))
+
+    def at(self, uri: str) -> list[tuple[Parent, Resource]]:
+        """The resources below an archive URI, scans included; raises StatusError 400 or 404."""
+        pieces = uri.removeprefix("/data").removeprefix("/REST").removeprefix("/archive").strip("/").split("/")
+        names = dict(zip(pieces[::2], pieces[1::2], strict=False))
+        if len(pieces) % 2 or set(names) - {"projects", "subjects", "experiments", "scans", "resources"}:
+            raise StatusError(400, f"Invalid Resource URI:{uri}")
+        found = [
+            (parent, resource)
+            for parent in self._addressed(names)
+            for resource in parent.resources
+            if "resources" not in names or names["resources"] in (resource.label, str(resource.pk))
+        ]
+        if "resources" in names and not found:
+            raise StatusError(404, f"Unable to identify {uri}")
+        return found
+
+    def _addressed(self, names: Mapping[str, str]) -> Iterable[Parent]:
+        state = self._state
+        project = state.find_project(names.get("projects"))
+        if "experiments" in names:
+            experiment = state.find_experiment(project.id if project else None, names["experiments"])
+            if experiment is None:
+                raise StatusError(404, f"Unable to identify experiment {names['experiments']}")
+            scans = [of_scan(experiment, s) for s in experiment.scans.values() if names.get("scans", s.id) == s.id]
+            return scans if "scans" in names else [of_experiment(experiment), *scans]
+        if "subjects" in names:
+            name = names["subjects"]
+            subject = state.find_subject(project.id, name) if project else state.subjects.get(name)
+            if subject is None:
+                raise StatusError(404, f"Unable to identify subject {name}")
+            return [of_subject(state, subject)]
+        if project is None:
+            raise StatusError(404, f"Unable to identify project {names.get('projects', '')}")
+        return [of_project(state, project)]
