@@ -1,9 +1,10 @@
 """Every ```console block of a page is run in its order, at a terminal, and what is printed is compared with the page.
 
-In a block a line that begins with `$ ` is a command, and the lines below it are what it prints. `...` stands for anything:
-as a line for any number of lines, within a line for the rest of a word or more. A command with nothing below it
-may print anything. A command fails only where the page shows its `Error:`, or prints its exit code by `echo $?`. Values
-that differ from run to run are declared in `VARIES`; a command further down that repeats one gets the real value.
+In a block a line that begins with `$ ` is a command, and the lines below it are what it prints, without progress. `...`
+stands for anything: as a line for any number of lines, within a line for the rest of a word or more. Use it for what
+differs between machines, and for a list that the reader has just seen. A command with nothing below it may print anything.
+A command fails only where the page shows its `Error:`, or prints its exit code by `echo $?`. Values that differ from run to
+run are declared in `VARIES`; a command further down that repeats one gets the real value.
 
 HTML comments, which readers do not see, tell the test the rest. A block inside of a comment is run like the others. One line
 before a block holds for this block, or for the rest of the page where that is said:
@@ -49,8 +50,11 @@ _VARYING = re.compile("|".join(f"(?P<{kind}>{form})" for kind, form in VARIES.it
 _PIECE = re.compile(
     r"^<!-- (not run|needs|types|follows|for): ([^\n]*) -->$|^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
-#: A bar is drawn in their place where the terminal can move its cursor.
-_PROGRESS = re.compile(r"^\d+ of \d+ files sent$\n", re.MULTILINE)
+#: Progress. A terminal that can move its cursor shows one line in their place, and erases it at the end.
+_PROGRESS = re.compile(
+    r"^(?:\d+ of \d+ files sent, .*|(?:the server is|comparing resource|waiting until|waiting for|archiving as) .*)\n",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
