@@ -124,7 +124,7 @@ if TYPE_CHECKING:
     )
     from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive, resources
-    from xnatctl.xnat.client import XnatClient
+    from xnatctl.xnat.http.client import XnatClient
     from xnatctl.xnat.site import project_access
 
 #: Name -> module, for what is found on first use.
@@ -152,7 +152,7 @@ _LAZY = {
     "TransportContext": "xnatctl.plugin.protocols",
     "TransportOptionsCommand": "xnatctl.cli.options",
     "Upload": "xnatctl.cli.uploading",
-    "XnatClient": "xnatctl.xnat.client",
+    "XnatClient": "xnatctl.xnat.http.client",
     "changed_outcome": "xnatctl.delivery.engine.outcomes",
     "check_archiving": "xnatctl.delivery.session.preflight",
     "commit_row": "xnatctl.delivery.session.commit",

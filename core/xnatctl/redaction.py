@@ -39,7 +39,7 @@ _OURS = frozenset(
         "sends", "supported", "the", "unable", "unknown",
     }
 )  # fmt: skip
-#: The words of our answer to a refused login (LOGIN_HINT of `xnat.replies`).
+#: The words of our answer to a refused login (LOGIN_HINT of `xnat.http.responses`).
 _ANSWER = frozenset(
     {
         "account", "after", "again", "before", "browser", "disabled", "expired", "failed", "have", "here", "locked",

@@ -151,7 +151,7 @@ def test_only_the_engine_starts_threads():
 
 def test_only_the_client_knows_httpx():
     users = {p.relative_to(ROOT).as_posix() for p in (*files(CORE), *files(PLUGINS)) if "httpx" in imports(p)}
-    assert users == {"core/xnatctl/xnat/client.py", "core/xnatctl/xnat/transport.py"}
+    assert users == {"core/xnatctl/xnat/http/client.py", "core/xnatctl/xnat/http/transport.py"}
 
 
 def test_every_plugin_folder_has_its_entry_point():

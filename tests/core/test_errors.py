@@ -41,7 +41,7 @@ def test_other_errors_are_not_taken_for_it(error):
 def test_our_answer_to_a_refused_login_tells_no_password():
     """A mask in a fixed text would tell which word the password is; another short secret is masked all the same."""
     from xnatctl.redaction import MASK, redact_output, register_secret
-    from xnatctl.xnat.replies import LOGIN_HINT
+    from xnatctl.xnat.http.responses import LOGIN_HINT
 
     for secret in ("wrong", "password", "locked", "hunter"):
         register_secret(secret)

@@ -6,7 +6,7 @@ What is waited for, how often and in which order stays; the lengths themselves a
 from __future__ import annotations
 
 from xnatctl.delivery.engine.retry import Pause
-from xnatctl.xnat import again
+from xnatctl.xnat.http import retry
 
 _FACTOR = 0.1
 
@@ -15,7 +15,7 @@ def main() -> None:
     """Shorten the waits, and run."""
     whole = Pause.wait
     Pause.wait = lambda self, seconds: whole(self, seconds * _FACTOR)  # type: ignore[method-assign]
-    again._WAITS = tuple(wait * _FACTOR for wait in again._WAITS)  # type: ignore[misc]
+    retry._WAITS = tuple(wait * _FACTOR for wait in retry._WAITS)  # type: ignore[misc]
     from xnatctl.cli.main import main as command
 
     command()

@@ -19,7 +19,7 @@ from xnatctl.plugin.protocols import Credential, CredentialRequest, StoringCrede
 if TYPE_CHECKING:
     from xnatctl.plugin.registry import Provided, Registry
     from xnatctl.plugin.specs import CredentialSourceSpec
-    from xnatctl.xnat.client import XnatClient
+    from xnatctl.xnat.http.client import XnatClient
 
 _SCHEMA = "xnatctl.auth/1"
 #: Seconds that ending a session on the server may take: it is forgotten here whatever the server says.

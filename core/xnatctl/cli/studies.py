@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xnatctl.inventory.walk import Inventory
     from xnatctl.model.document import Document
     from xnatctl.model.plan import Exclusion
-    from xnatctl.xnat.client import XnatClient
+    from xnatctl.xnat.http.client import XnatClient
 
 _DRY = (
     "The upload assigns the labels: a study that the server holds under one of them keeps it, and labels that hold "

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.app import App
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
-    from xnatctl.xnat.client import XnatClient
+    from xnatctl.xnat.http.client import XnatClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import Report, Status
 from xnatctl.plugin.protocols import Importer, ResourceWriter, TransportContext
 from xnatctl.xnat import site
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.replies import error_for
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.responses import error_for
 
 _PATH = "/data/services/archive"
 

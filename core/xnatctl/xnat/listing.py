@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
-from xnatctl.xnat.addresses import is_segment
-from xnatctl.xnat.client import MAX_LISTING, MOST_SHOWN, XnatClient, url_path
+from xnatctl.xnat.http.client import MAX_LISTING, MOST_SHOWN, XnatClient, url_path
+from xnatctl.xnat.http.parsers import Catalog, TooLong
+from xnatctl.xnat.http.responses import whole_number
+from xnatctl.xnat.http.urls import is_segment
 from xnatctl.xnat.prearchive import DICOM_LABELS, scan_order
-from xnatctl.xnat.replies import whole_number
-from xnatctl.xnat.rows import Catalog, TooLong
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

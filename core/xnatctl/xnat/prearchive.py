@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from xnatctl.errors import NotFound, ServerError
 from xnatctl.model.commands import command
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.xnat.addresses import is_segment
-from xnatctl.xnat.client import MOST_KEPT, MOST_SHOWN, XnatClient, url_path
-from xnatctl.xnat.replies import error_for, whole_number
-from xnatctl.xnat.rows import TooLong
+from xnatctl.xnat.http.client import MOST_KEPT, MOST_SHOWN, XnatClient, url_path
+from xnatctl.xnat.http.parsers import TooLong
+from xnatctl.xnat.http.responses import error_for, whole_number
+from xnatctl.xnat.http.urls import is_segment
 
 _ROOT = "/data/prearchive/projects"
 

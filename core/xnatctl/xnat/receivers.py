@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, PermissionDenied
-from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.replies import Reply, whole_number
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.responses import Response, whole_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ def archiving_delay(client: XnatClient) -> float | None:
     return None if minutes is None or repeat is None else minutes * 60 + repeat / 1000
 
 
-def _preference(reply: Reply) -> int | None:
+def _preference(reply: Response) -> int | None:
     text = reply.text.strip().strip('"')
     return whole_number(text) if reply.status == 200 else None
 

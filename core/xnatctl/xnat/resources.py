@@ -14,7 +14,7 @@ from urllib.parse import quote
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, Refused, ServerError, TransportError
 from xnatctl.model.refs import ResourceRef, clean_resource_label, resource_label_problem
 from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.client import XnatClient, url_path
+from xnatctl.xnat.http.client import XnatClient, url_path
 from xnatctl.xnat.listing import FileInfo, ResourceInfo, file_of, resource_of
 
 _REFRESH = "/data/services/refresh/catalog"

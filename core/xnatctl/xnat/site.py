@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, ServerError
-from xnatctl.xnat.addresses import url_path
-from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.replies import foreign, whole_number
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.responses import foreign, whole_number
+from xnatctl.xnat.http.urls import url_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,8 +22,8 @@ from xnatctl.errors import (
     UsageError,
     XnatctlError,
 )
-from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.replies import Reply, retry_after, tidy
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.responses import Response, retry_after, tidy
 
 Connect = Callable[..., XnatClient]
 PAGE = "<html>\n<head>\n   <title>Status page</title>\n</head>\n<body>\n<h3>{}</h3><p>details</p></body></html>"
@@ -232,9 +232,9 @@ def test_what_is_no_table(body: str, answering: Callable[..., XnatClient]) -> No
 
 
 def test_lines_of_a_uri_list() -> None:
-    reply = Reply(status=200, headers={}, content="/data/a b \r\n\r\n/data/ü\u2028x\r\n".encode())
+    reply = Response(status=200, headers={}, content="/data/a b \r\n\r\n/data/ü\u2028x\r\n".encode())
     assert reply.lines() == ["/data/a b ", "/data/ü\u2028x"]
-    assert Reply(status=200, headers={}, content=b"").lines() == []
+    assert Response(status=200, headers={}, content=b"").lines() == []
 
 
 def test_an_answer_that_is_too_long_is_not_read(answering: Callable[..., XnatClient]) -> None:

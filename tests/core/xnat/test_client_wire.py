@@ -12,8 +12,8 @@ import pytest
 
 from xnatctl.errors import ConnectionFailed, NotXnat, ServerError, TooLarge, TransportError
 from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.sockets import final_status
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.sockets import final_status
 
 Connect = Callable[..., XnatClient]
 Server = Callable[..., Any]

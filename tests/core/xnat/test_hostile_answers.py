@@ -12,8 +12,8 @@ import pytest
 from xnatctl.errors import ConnectionFailed, NotXnat, ServerError, XnatctlError
 from xnatctl.model.refs import Destination, PrearchiveRef, ResourceRef
 from xnatctl.xnat import archive, direct_archive, importing, listing, prearchive, receivers, resources, site
-from xnatctl.xnat.calls import whole
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.request import whole
 
 ROW = PrearchiveRef(project="P", timestamp="20260101_000000000", folder="e")
 HOME = resources.session_home("X_E00001", "e", "P")
@@ -156,7 +156,7 @@ def answer(wire: Callable[..., Any], connect: Callable[..., XnatClient]) -> Call
 @pytest.mark.parametrize("name", ANSWERS)
 def test_every_call_ends_well(name: str, answer: Callable[[str], XnatClient]) -> None:
     client = answer(name)
-    client._again.stop()  # a busy server is not asked again
+    client._retry.stop()  # a busy server is not asked again
     for call in CALLS.values():
         with suppress(XnatctlError):
             call(client)

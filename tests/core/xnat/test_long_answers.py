@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xnatctl.xnat.rows import Catalog, CatalogEntry, Rows
+from xnatctl.xnat.http.parsers import Catalog, CatalogEntry, Rows
 
 TABLE = json.dumps(
     {

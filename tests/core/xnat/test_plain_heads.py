@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xnatctl.xnat.channel import plain_head
+from xnatctl.xnat.http.connection import plain_head
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

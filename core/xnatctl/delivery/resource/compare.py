@@ -17,7 +17,7 @@ from xnatctl.inventory.sources import content_hash, open_item
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import ResourceRef
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.listing import FileInfo, ResourceInfo
 from xnatctl.xnat.resources import ResourceParent, begins_with
 

@@ -10,7 +10,7 @@ from xnatctl.model.commands import command
 from xnatctl.model.plan import Payload, StageKind, UploadPlan
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.xnat import listing, prearchive, site
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo, SubjectInfo
 from xnatctl.xnat.resources import ResourceParent, project_home, session_home, subject_home
 from xnatctl.xnat.site import ProjectAccess

@@ -21,7 +21,7 @@ from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import ResourceRef, is_plain_path
 from xnatctl.plugin.protocols import Body
 from xnatctl.xnat import resources
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.listing import FileInfo, ResourceInfo
 from xnatctl.xnat.resources import ResourceParent
 

@@ -18,7 +18,7 @@ from xnatctl.model.report import LEVELS, Difference, Level, Verification
 from xnatctl.model.sequences import marked
 from xnatctl.model.words import counted
 from xnatctl.xnat import prearchive
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
 
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 

@@ -18,9 +18,9 @@ from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import Body
 from xnatctl.redaction import redact_output
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.responses import foreign
 from xnatctl.xnat.importing import ImportUri, send_import
-from xnatctl.xnat.replies import foreign
 
 
 class SessionImporter:

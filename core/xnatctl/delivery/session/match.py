@@ -14,7 +14,7 @@ from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Difference, Verification
 from xnatctl.model.sequences import grouped
 from xnatctl.model.words import counted
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
 #: Differences that say that an instance on disk is not in the session.

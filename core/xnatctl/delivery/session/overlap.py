@@ -23,7 +23,7 @@ from xnatctl.model.report import LEVELS, Level
 from xnatctl.model.sequences import select
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing, prearchive
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 

@@ -17,9 +17,9 @@ from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.xnat import direct_archive, prearchive
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.responses import tidy
 from xnatctl.xnat.listing import SessionInfo
-from xnatctl.xnat.replies import tidy
 
 #: Seconds between looks at a row, growing to the second figure.
 _POLL = (0.2, 5.0)

@@ -20,11 +20,11 @@ from xnatctl.model.report import Difference
 from xnatctl.model.sequences import places, select
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing
-from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.parsers import Catalog
+from xnatctl.xnat.http.responses import whole_number
 from xnatctl.xnat.listing import ScanInfo
 from xnatctl.xnat.prearchive import DICOM_LABELS
-from xnatctl.xnat.replies import whole_number
-from xnatctl.xnat.rows import Catalog
 
 #: Entries of `Stored.extra` that name one instance each; more are counted.
 _NAMED: Final = 100

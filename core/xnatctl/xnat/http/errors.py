@@ -5,9 +5,9 @@ from __future__ import annotations
 from http.client import BadStatusLine, IncompleteRead, UnknownProtocol
 
 from xnatctl.errors import ConnectionFailed, TransportError
-from xnatctl.xnat.addresses import ProxyAddress
-from xnatctl.xnat.replies import foreign
-from xnatctl.xnat.sockets import ConnectError, Exchange, Halted
+from xnatctl.xnat.http.responses import foreign
+from xnatctl.xnat.http.sockets import ConnectError, Exchange, Halted
+from xnatctl.xnat.http.urls import ProxyAddress
 
 _OTHER_SERVICE = "Check the port in the URL: it may belong to another service, such as a DICOM receiver."
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
-from xnatctl.xnat.replies import whole_number
+from xnatctl.xnat.http.responses import whole_number
 
 SESSION = "JSESSIONID"
 EXPIRATION = "SESSION_EXPIRATION_TIME"
@@ -83,7 +83,7 @@ def header(cookies: Mapping[str, str]) -> dict[str, str]:
     return {"Cookie": pairs} if pairs else {}
 
 
-class CookieKeep:
+class CookieStore:
     """What all workers send. Replaced as a whole by a login; `epoch` counts that."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from xnatctl.errors import SourceChanged
 from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.rows import Feed
+from xnatctl.xnat.http.parsers import Feed
 
 Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
 
@@ -41,7 +41,7 @@ class BodyError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class Request:
     """One request, as often as it must be sent.
 
     `limit` is the longest answer that is read, in bytes; `on_bytes` hears of what the system took of the body; `into`

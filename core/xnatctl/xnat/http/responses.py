@@ -24,7 +24,7 @@ from xnatctl.errors import (
 )
 from xnatctl.model.commands import command
 from xnatctl.redaction import redact_foreign
-from xnatctl.xnat.rows import Feed
+from xnatctl.xnat.http.parsers import Feed
 
 #: Longest text of a server that goes into a message.
 _LONGEST = 300
@@ -86,7 +86,7 @@ class Incoming:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret.
 
     Of a body that was `fed` to somebody on the way only the beginning is left. `discreet` takes out of the server's
@@ -183,7 +183,7 @@ def _begins_html(head: bytes) -> bool:
     return head.startswith((b"<!doctype html", b"<html"))
 
 
-def judge(reply: Reply, server: str, method: str, path: str, expect: tuple[int, ...]) -> Reply:
+def judge(reply: Response, server: str, method: str, path: str, expect: tuple[int, ...]) -> Response:
     """The reply itself when it is a success or expected, else the error that it means."""
     if reply.status in expect:
         return reply
@@ -198,7 +198,7 @@ def judge(reply: Reply, server: str, method: str, path: str, expect: tuple[int, 
     raise error_for(reply, server, method, path)
 
 
-def error_for(reply: Reply, server: str, method: str, path: str) -> XnatctlError:  # noqa: PLR0911 - one per status
+def error_for(reply: Response, server: str, method: str, path: str) -> XnatctlError:  # noqa: PLR0911 - one per status
     """The error that a status means."""
     status, said = reply.status, reply.said
     what = f"{said} (HTTP {status})" if said else f"HTTP {status}"
@@ -241,12 +241,12 @@ LOGIN_HINT = (
 )
 
 
-def browser_login(reply: Reply) -> bool:
+def browser_login(reply: Response) -> bool:
     """True for a redirect to XNAT's own login page."""
     return 300 <= reply.status < 400 and "Login.vm" in (reply.headers.get("location", "") or reply.text)
 
 
-def _redirect(reply: Reply, server: str) -> NotXnat:
+def _redirect(reply: Response, server: str) -> NotXnat:
     """A redirect is an answer for browsers (xnat-api 1.4)."""
     target = _target(reply)
     message = f"{server} redirects to {target or 'nowhere'}."
@@ -266,7 +266,7 @@ def _redirect(reply: Reply, server: str) -> NotXnat:
     return NotXnat(message, hint=hint, status=reply.status)
 
 
-def _target(reply: Reply) -> str:
+def _target(reply: Response) -> str:
     """Where a redirect leads, without user name and password, and without what follows the path.
 
     A single-sign-on gateway puts the state of a login there, and XNAT the session (`;jsessionid=`).

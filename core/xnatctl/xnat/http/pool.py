@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from xnatctl.xnat.addresses import ProxyAddress
-from xnatctl.xnat.channel import Channel, Headers, Response
-from xnatctl.xnat.sockets import ConnectError, Sockets, Stream
+from xnatctl.xnat.http.connection import Connection, Headers, Response
+from xnatctl.xnat.http.sockets import ConnectError, Sockets, Stream
+from xnatctl.xnat.http.urls import ProxyAddress
 
 #: Kept at most; more than that are never in use for long.
 _MOST_IDLE = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Route:
     """Where requests go. `host` without brackets; `proxy` is an HTTP proxy on the way."""
 
     host: str
@@ -32,14 +32,14 @@ class Place:
     proxy: ProxyAddress | None = None
 
 
-class Wires:
+class ConnectionPool:
     """Sends requests to one place; every method may be called from any thread. `keep` is in idle seconds."""
 
-    def __init__(self, sockets: Sockets, place: Place, *, keep: float) -> None:
+    def __init__(self, sockets: Sockets, place: Route, *, keep: float) -> None:
         self._sockets = sockets
         self._place = place
         self._keep = keep
-        self._idle: list[tuple[float, Channel]] = []
+        self._idle: list[tuple[float, Connection]] = []
         self._closed = False
         self._lock = threading.Lock()
 
@@ -52,7 +52,7 @@ class Wires:
         if place.proxy is not None and place.tls is None:  # it forwards, and wants the whole URL, and its login
             host = {name.lower(): value for name, value in headers}[b"host"].decode("ascii")
             target, headers = f"http://{host}{target}", [*_proxy_login(place.proxy), *headers]
-        channel = self._kept() or Channel(self._connect())
+        channel = self._kept() or Connection(self._connect())
         try:
             response, whole = channel.ask(method, target, headers, content)
             return Answer(self, channel, response, reusable=whole)
@@ -60,7 +60,7 @@ class Wires:
             channel.stream.close()
             raise
 
-    def _kept(self) -> Channel | None:
+    def _kept(self) -> Connection | None:
         """The connection that was used last, if it is still good."""
         while True:
             with self._lock:
@@ -71,7 +71,7 @@ class Wires:
                 return channel
             channel.stream.close()
 
-    def keep(self, channel: Channel) -> None:
+    def keep(self, channel: Connection) -> None:
         """Take back a connection that has done its request and is good for another."""
         with self._lock:
             if not self._closed and len(self._idle) < _MOST_IDLE:
@@ -102,7 +102,7 @@ class Wires:
         target = f"{host}:{self._place.port}"
         headers = [(b"Host", target.encode("ascii")), (b"Accept", b"*/*"), *_proxy_login(proxy)]
         try:
-            response, _ = Channel(stream).ask("CONNECT", target, headers)
+            response, _ = Connection(stream).ask("CONNECT", target, headers)
             response.close()
         finally:
             self._sockets.current.sent = 0  # this was not the request
@@ -121,7 +121,7 @@ class Wires:
 class Answer:
     """One answer: its head, and its body as it arrives. Close it; a body that was not read to its end is given up."""
 
-    def __init__(self, owner: Wires, channel: Channel, response: Response, *, reusable: bool) -> None:
+    def __init__(self, owner: ConnectionPool, channel: Connection, response: Response, *, reusable: bool) -> None:
         self.status = response.status
         self.headers = response.fields()
         self._owner = owner

@@ -22,7 +22,7 @@ from http import HTTPStatus
 from http.client import HTTPMessage, HTTPResponse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xnatctl.xnat.sockets import Stream, WireError, WriteError
+from xnatctl.xnat.http.sockets import Stream, WireError, WriteError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -225,7 +225,7 @@ class Response(HTTPResponse):
             raise WireError("the server closed it")
 
 
-class Channel:
+class Connection:
     """One connection, for one request after the other."""
 
     def __init__(self, stream: Stream) -> None:

@@ -17,12 +17,12 @@ from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError
 from xnatctl.model.commands import command
 from xnatctl.plugin.protocols import Credential
 from xnatctl.redaction import register_cookie, reveal
-from xnatctl.xnat.addresses import is_loopback
-from xnatctl.xnat.cookies import SESSION, is_same_session, is_token, session_timeout
-from xnatctl.xnat.replies import LOGIN_HINT, Reply, browser_login, error_for
+from xnatctl.xnat.http.cookies import SESSION, is_same_session, is_token, session_timeout
+from xnatctl.xnat.http.responses import LOGIN_HINT, Response, browser_login, error_for
+from xnatctl.xnat.http.urls import is_loopback
 
 if TYPE_CHECKING:
-    from xnatctl.xnat.client import XnatClient
+    from xnatctl.xnat.http.client import XnatClient
 
 _PATH = "/data/JSESSION"
 _GUEST = "guest"
@@ -196,13 +196,13 @@ class Login:
         return None, cookies
 
 
-def _raise_trouble(reply: Reply, server: str, path: str) -> None:
+def _raise_trouble(reply: Response, server: str, path: str) -> None:
     """An answer that is no "I do not know you": a server error, or a redirect that says why."""
     if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login(reply):
         raise error_for(reply, server, "GET", path)
 
 
-def _check(reply: Reply, server: str, credential: Credential) -> None:
+def _check(reply: Response, server: str, credential: Credential) -> None:
     """Raise what a login answer means."""
     if reply.status == 401 and credential.kind == "token":
         raise AuthenticationError(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from xnatctl.errors import ConnectionFailed
-from xnatctl.xnat.replies import EndlessAnswer, Reply
+from xnatctl.xnat.http.responses import EndlessAnswer, Response
 
 #: Waits before the next try, in seconds; the last one again and again when there is time.
 _WAITS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
@@ -21,7 +21,7 @@ _LONGEST: Final = 30.0
 _MOMENTARY: Final = frozenset({502, 503, 504})
 
 
-class Again:
+class GetRetry:
     """Repeats GETs of one client, for `longest` seconds. `stop` ends every wait."""
 
     def __init__(self, longest: float | None = None) -> None:
@@ -33,7 +33,7 @@ class Again:
         """No more repetitions: an interrupt."""
         self._stopped.set()
 
-    def send(self, method: str, once: Callable[[], tuple[Reply, bool]]) -> tuple[Reply, bool]:
+    def send(self, method: str, once: Callable[[], tuple[Response, bool]]) -> tuple[Response, bool]:
         """What `once()` returns, repeated while there is no answer. Raises what it raises in the end."""
         begun = time.monotonic()
         more = max(0, int((self._longest - _LONGEST) / _WAITS[-1]))

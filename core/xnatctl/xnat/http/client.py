@@ -24,24 +24,24 @@ from xnatctl import log
 from xnatctl.errors import NotXnat, ServerError
 from xnatctl.plugin.protocols import Body, Credential
 from xnatctl.redaction import register_cookie
-from xnatctl.xnat import cookies as cookie_lines
-from xnatctl.xnat import replies
-from xnatctl.xnat.addresses import check_path, normalise_server, proxy_for, readable, segment, url_path
-from xnatctl.xnat.again import Again
-from xnatctl.xnat.calls import BodyError, Call, Parameters, content_of, pairs
-from xnatctl.xnat.cookies import CookieKeep
-from xnatctl.xnat.faults import explain
-from xnatctl.xnat.replies import Incoming, Reply
-from xnatctl.xnat.rows import Feed, KeptRows, Rows, TooLong
-from xnatctl.xnat.sockets import Exchange, Halted, Sockets, WireError
-from xnatctl.xnat.tls import tls_context
-from xnatctl.xnat.transport import WiresTransport, received_fields
-from xnatctl.xnat.wires import Place, Wires
+from xnatctl.xnat.http import cookies as cookie_lines
+from xnatctl.xnat.http import responses
+from xnatctl.xnat.http.cookies import CookieStore
+from xnatctl.xnat.http.errors import explain
+from xnatctl.xnat.http.parsers import Feed, KeptRows, Rows, TooLong
+from xnatctl.xnat.http.pool import ConnectionPool, Route
+from xnatctl.xnat.http.request import BodyError, Parameters, Request, content_of, pairs
+from xnatctl.xnat.http.responses import Incoming, Response
+from xnatctl.xnat.http.retry import GetRetry
+from xnatctl.xnat.http.sockets import Exchange, Halted, Sockets, WireError
+from xnatctl.xnat.http.tls import tls_context
+from xnatctl.xnat.http.transport import PoolTransport, received_fields
+from xnatctl.xnat.http.urls import check_path, normalise_server, proxy_for, readable, segment, url_path
 
 if TYPE_CHECKING:
-    from xnatctl.xnat.login import Login
+    from xnatctl.xnat.http.login import Login
 
-__all__ = ["MAX_ANSWER", "MAX_LISTING", "Reply", "XnatClient", "normalise_server", "segment", "url_path"]
+__all__ = ["MAX_ANSWER", "MAX_LISTING", "Response", "XnatClient", "normalise_server", "segment", "url_path"]
 
 #: An answer larger than this is no answer of ours (bytes).
 MAX_ANSWER = 8 * 2**20
@@ -103,9 +103,9 @@ class XnatClient:
         #: Takes out of a server's words what nobody is to read.
         self.discreet: Callable[[str], str] = str
         self._context = urlsplit(self.server).path
-        self._cookies = CookieKeep()
+        self._cookies = CookieStore()
         self._sockets = Sockets()
-        self._again = Again(retry_for)
+        self._retry = GetRetry(retry_for)
         self._aborted = False
         self._heard = False
         self._login: Login | None = None
@@ -122,9 +122,9 @@ class XnatClient:
         always = {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         host = httpx.Request("GET", self.server).headers["host"]
         self._always = [(name.encode(), value.encode("ascii")) for name, value in {"Host": host, **always}.items()]
-        self._wires = Wires(self._sockets, self._place(tls), keep=_KEEP_IDLE)
+        self._pool = ConnectionPool(self._sockets, self._place(tls), keep=_KEEP_IDLE)
         self._http = httpx.Client(
-            transport=WiresTransport(self._wires),
+            transport=PoolTransport(self._pool),
             headers=always,
             follow_redirects=False,
             trust_env=False,  # the proxy is chosen above; nothing else of the environment is wanted
@@ -132,10 +132,10 @@ class XnatClient:
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
         )
 
-    def _place(self, tls: ssl.SSLContext | None) -> Place:
+    def _place(self, tls: ssl.SSLContext | None) -> Route:
         url = httpx.URL(self.server)
         port = url.port or (443 if tls is not None else 80)
-        return Place(host=url.raw_host.decode("ascii"), port=port, tls=tls, proxy=self._proxy)
+        return Route(host=url.raw_host.decode("ascii"), port=port, tls=tls, proxy=self._proxy)
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +152,7 @@ class XnatClient:
 
         Raises AuthenticationError, ConnectionFailed, NotXnat, ServerError.
         """
-        from xnatctl.xnat.login import Login
+        from xnatctl.xnat.http.login import Login
 
         self._login = Login(self, credential_for)
         self._login.first()
@@ -172,7 +172,7 @@ class XnatClient:
     def abort(self) -> None:
         """Cut every request in flight; they end with TransportError. Later requests, such as the log-out, work."""
         self._aborted = True
-        self._again.stop()
+        self._retry.stop()
         self._sockets.abort()
 
     # cookies
@@ -203,7 +203,7 @@ class XnatClient:
         on_bytes: Callable[[int], None] | None = None,
         limit: int = MAX_ANSWER,
         into: Callable[[], Feed] | None = None,
-    ) -> Reply:
+    ) -> Response:
         """One request; `path` is below the base URL and comes from `url_path`.
 
         Returns 2xx and what `expect` lists. When the login has ended under way: one shared re-login, then once more.
@@ -213,7 +213,7 @@ class XnatClient:
         SourceChanged (from the body).
         """
         content, media_type = content_of(body, content_type, form, json)
-        call = Call(
+        call = Request(
             method=method,
             path=check_path(path),
             limit=limit,
@@ -228,16 +228,16 @@ class XnatClient:
         self.writes += method not in _READS and path != _SESSION
         expected = expect or ()
         generation = self._login.generation if self._login else 0
-        reply, alive = self._again.send(method, lambda: self._send_with_session(call))
+        reply, alive = self._retry.send(method, lambda: self._send_with_session(call))
         ended = not alive or (reply.status == 401 and 401 not in expected)
         if ended and relogin and self._login is not None:
             self._login.renew(generation)
             reply, alive = self._send_with_session(call)
             if not alive:
                 self._cookies.expect_rotation()
-        return replies.judge(reply, self.server, method, readable(path), expected)
+        return responses.judge(reply, self.server, method, readable(path), expected)
 
-    def _send_with_session(self, call: Call) -> tuple[Reply, bool]:
+    def _send_with_session(self, call: Request) -> tuple[Response, bool]:
         """Send with our cookies; False when the answer shows that our session has ended."""
         cookies, epoch = self._cookies.current()
         reply, given = self._send(call, cookie_lines.header(cookies))
@@ -252,7 +252,7 @@ class XnatClient:
         *,
         basic: tuple[str, str] | None = None,
         timeout: float = LOGIN_TIMEOUT,
-    ) -> tuple[Reply, dict[str, str]]:
+    ) -> tuple[Response, dict[str, str]]:
         """One request beside the shared session, with its own cookies: for logging in.
 
         Any status comes back as it is, and the cookies after it. Raises ConnectionFailed, TransportError.
@@ -261,7 +261,7 @@ class XnatClient:
         if basic is not None:
             pair = ":".join(basic).encode("utf-8", "surrogateescape")
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        call = Call(
+        call = Request(
             method=method,
             path=check_path(path),
             limit=MAX_ANSWER,
@@ -328,7 +328,7 @@ class XnatClient:
                 status=reply.status,
             ) from None
 
-    def _send(self, call: Call, headers: Mapping[str, str]) -> tuple[Reply, dict[str, str | None]]:
+    def _send(self, call: Request, headers: Mapping[str, str]) -> tuple[Response, dict[str, str | None]]:
         """Send and read the whole answer; also the cookies that came with it."""
         exchange = Exchange(
             begun=call.begun,
@@ -345,7 +345,7 @@ class XnatClient:
                 fed = call.into() if call.into is not None and answer.status == 200 else None
                 try:
                     encoding = answer.headers.get("content-encoding", "identity")
-                    content = replies.read_body(
+                    content = responses.read_body(
                         encoding, answer.pieces, call.limit, self.server, fed, whole=200 <= answer.status < 300
                     )
                 finally:
@@ -363,10 +363,10 @@ class XnatClient:
         for name, value in given.items():
             if value and name != cookie_lines.EXPIRATION:
                 register_cookie(value)
-        reply = Reply(status=answer.status, headers=answer.headers, content=content, fed=fed, discreet=self.discreet)
+        reply = Response(status=answer.status, headers=answer.headers, content=content, fed=fed, discreet=self.discreet)
         return reply, given
 
-    def _answer(self, call: Call, headers: Mapping[str, str], body: Iterator[bytes] | None) -> Incoming:
+    def _answer(self, call: Request, headers: Mapping[str, str], body: Iterator[bytes] | None) -> Incoming:
         """The head of the answer. What carries a body goes straight to the wires.
 
         That is gone through once for each file of `--mode gradual`, and httpx would take half of its time for building
@@ -377,7 +377,7 @@ class XnatClient:
             reply = self._http.send(self._http.build_request(call.method, url, headers=headers), stream=True)
             return Incoming(reply.status_code, received_fields(reply), reply.iter_raw(), reply.close)
         raw = [*self._always, *((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items())]
-        answer = self._wires.send(call.method, _target(url), raw, body)
+        answer = self._pool.send(call.method, _target(url), raw, body)
         if log.wanted():
             log.get().debug("HTTP Request", method=call.method, path=call.path, status=answer.status)
         fields = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in answer.headers]
