@@ -230,8 +230,8 @@ def test_waiting_ends_with_the_command_that_finishes_the_job(make_plan, dicom, f
     def archive(event):
         """Somebody archives it while we wait."""
         if event.kind is EventKind.SETTLING and event.data.get("state") == "waiting" and sandbox.state.prearchive:
-            (row,) = prearchive.list_rows(run._course.client, "DEMO")
-            prearchive.commit(run._course.client, row.ref)
+            (row,) = prearchive.list_rows(run._context.client, "DEMO")
+            prearchive.commit(run._context.client, row.ref)
 
     alone = replace(wait, options={"seconds": 60, "later": LATER})
     again, error = carry_out(make_plan(alone, *files("Physio")), tell=archive)
