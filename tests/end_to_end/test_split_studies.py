@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import signal
 import time
@@ -537,6 +539,78 @@ def test_two_runs_for_the_same_label_do_not_meet(held, split, tmp_path):
     done = split("--lock-wait", "0", path=other.directory)
     assert done.code == 7
     assert "Another run" in done.document["error"]["message"]
+
+
+# files that change meanwhile
+
+
+def _rewrite(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def _rewrite_and_restore_the_times(path):
+    status = path.stat()
+    _rewrite(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _add_another(path):
+    ds = pydicom.dcmread(path)
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.826.0.1.99.1"
+    ds.InstanceNumber = 99
+    ds.save_as(path.with_name("late"))
+
+
+@pytest.mark.parametrize("change", [_rewrite, _rewrite_and_restore_the_times, _add_another])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("delete", marks=pytest.mark.lab), "none", pytest.param("append", marks=pytest.mark.lab)]
+)
+def test_what_changes_of_a_study_that_is_finished_is_named(held, split, sandbox, visits, change, policy):
+    """The second study is on its way; the first is archived and compared."""
+    running = held("--overwrite", policy)
+    victim = next(iter(visits.studies[0].instances.values())).path
+    change(victim)
+    victim = victim.with_name("late") if change is _add_another else victim
+    sandbox.faults.end()
+    out, err = running.communicate()
+    assert running.returncode == 5, err
+    report = json.loads(out)
+    name = str(victim.relative_to(visits.directory))
+    assert name in report["error"]["message"]
+    assert report["next"]
+    if change is _add_another:
+        assert [entry["path"] for entry in report["excluded"]] == [name]
+    else:
+        assert [item["path"] for item in report["items"] if item["outcome"] == "changed"] == [name]
+        assert report["counts"] == {"found": 18, "excluded": 0, "sent": 17, "skipped": 0, "failed": 1, "verified": 17}
+        assert [study["status"] for study in report["studies"]] == ["partial", "complete", "complete"]
+        assert report["studies"][0]["counts"]["failed"] == 1
+    assert split("--overwrite", policy).code == 0
+    stored = {entry["sha256"] for entry in sandbox.instances()}
+    assert hashlib.sha256(victim.read_bytes()).hexdigest() in stored
+
+
+def test_what_changes_of_a_finished_study_is_named_although_another_fails(held, split, sandbox, visits):
+    lost = min(visits.studies[1].instances)
+    sandbox.switches.lost_instances = {lost}
+    running = held("--wait", "60")
+    victim = next(iter(visits.studies[0].instances.values())).path
+    _rewrite(victim)
+    _add_another(victim)
+    sandbox.faults.end()
+    out, err = running.communicate()
+    assert running.returncode == 5, err
+    report = json.loads(out)
+    assert str(victim.relative_to(visits.directory)) in report["error"]["message"]
+    assert "late" in report["error"]["message"]
+    assert "Everything else was delivered" not in report["error"]["message"]
+    assert [study["status"] for study in report["studies"]] == ["partial", "partial", "complete"]
+    sandbox.switches.lost_instances = set()
+    assert split().code == 0
+    stored = {entry["sha256"] for entry in sandbox.instances()}
+    for path in (victim, victim.with_name("late")):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in stored
 
 
 # what is said

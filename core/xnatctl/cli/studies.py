@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xnatctl.cli.journals import exclusively
+from xnatctl.cli.journals import exclusively, open_journal
 from xnatctl.cli.uploading import Upload, attempt, carry_out, check_state, describe, finish, require_transports
-from xnatctl.errors import Interrupted, Refused, UsageError
+from xnatctl.errors import Interrupted, Refused, UsageError, XnatctlError
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.model.report import Report, Status
 from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from xnatctl.cli.app import App
+    from xnatctl.delivery.journal.journal import Journal
     from xnatctl.delivery.labels import JournalLabels, LabelSeries
     from xnatctl.delivery.splitting import Part
     from xnatctl.inventory.by_study import StudyInventory
@@ -32,7 +35,7 @@ _DRY = (
 
 def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
     """Plan and, unless it is a dry run, deliver each study of PATH as a session; ends like `run_upload`."""
-    from xnatctl.delivery.splitting import gather, together
+    from xnatctl.delivery.splitting import gather, together, with_changes
 
     split = _Split(app, upload, same_patient=same_patient)
     begun = time.monotonic()
@@ -42,9 +45,9 @@ def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
         return
     if split.parts:
         gather(report, split.parts, split.excluded, time.monotonic() - begun)
-        if split.has_changed:
+        error = with_changes(error or together(split.parts), split.changes)
+        if split.changes is not None:
             report.status = Status.PARTIAL
-        error = error or together(split.parts)
         report.error = error.as_document() if error is not None else None
         if isinstance(error, Interrupted):
             report.status = Status.INTERRUPTED
@@ -59,7 +62,8 @@ class _Split:
         self._upload = upload
         self._same_patient = same_patient
         self.parts: list[Part] = []
-        self.has_changed = False
+        #: What appeared while the sessions were delivered, or changed and was no part of them.
+        self.changes: XnatctlError | None = None
         self._appeared: Sequence[Exclusion] = ()
         self.shown: Document | None = None
         self._several: StudyInventory | None = None
@@ -119,15 +123,17 @@ class _Split:
                 raise part.error
             if part.error is not None and is_hopeless(part):
                 break
-        if any(not part.complete and not isinstance(part.error, Refused) for part in self.parts):
+        self._look_again()
+        if self.changes or any(not part.complete and not isinstance(part.error, Refused) for part in self.parts):
             whole.next.append(self._upload.rerun)
-        elif all(part.complete for part in self.parts):
-            self._look_again(whole)
 
-    def _look_again(self, whole: Report) -> None:
-        """Raise DeliveryIncomplete when files appeared or changed while the sessions were delivered."""
-        from xnatctl.delivery.relisting import Meanwhile
+    def _look_again(self) -> None:
+        """Find what appeared or changed while the sessions were delivered, also of those that were finished first."""
+        from xnatctl.delivery.relisting import Meanwhile, changes_error, touched
 
+        delivered = [part for part in self.parts if part.report.counts.sent + part.report.counts.skipped]
+        if not delivered:
+            return
         assert self._several is not None
         found = self._several.inventory
         meanwhile = Meanwhile(
@@ -138,10 +144,34 @@ class _Split:
             everything=False,
         )
         self._appeared = meanwhile.others
-        if (error := meanwhile.error(self._upload.rerun)) is not None:
-            self.has_changed = True
-            whole.next.append(self._upload.rerun)
-            raise error
+        changed = set(meanwhile.changed)
+        rewritten = []
+        for part in delivered:
+            sent = [item for item in part.plan.items if item.path in changed]
+            if suspects := list(touched(part.plan.items)):
+                with self._journal_of(part) as journal:
+                    sent += [item for item in suspects if not journal.is_as_sent(item)]
+            rewritten.append(sent)
+        if not self._appeared and not any(rewritten):
+            return
+        alone = not self._appeared and all(part.complete for part in self.parts)
+        for part, sent in zip(delivered, rewritten, strict=True):
+            if part.complete:
+                with self._journal_of(part) as journal:
+                    journal.take_back(sent)
+            paths = [item.path for item in sent]
+            error = changes_error(found.root, (), paths, self._upload.rerun, complete=alone)
+            if error is not None:
+                part.take_back(frozenset(paths), error)
+        alone = all(part.complete for part in self.parts)
+        self.changes = changes_error(found.root, self._appeared, (), self._upload.rerun, complete=alone)
+
+    def _journal_of(self, part: Part) -> AbstractContextManager[Journal]:
+        """The journal of a session that this command delivered."""
+        upload, destination = self._upload, part.plan.destination
+        mine = request_for(upload.request, part.study, part.session)
+        request = replace(mine, destination=destination)
+        return open_journal(self._app, request, part.plan, resume=True, lock_wait=upload.lock_wait)
 
     def _carrying_out(self, upload: Upload, plan: UploadPlan, client: XnatClient) -> Callable[[list[Report]], None]:
         return lambda reports: carry_out(self._app, upload, plan, reports, client)

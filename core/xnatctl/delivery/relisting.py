@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from xnatctl.delivery.context import RunContext
-from xnatctl.delivery.journal.journal import Journal
 from xnatctl.errors import DeliveryIncomplete
 from xnatctl.inventory.relisting import changes_since
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
@@ -14,7 +13,8 @@ from xnatctl.model.plan import Exclusion, UploadItem
 from xnatctl.model.words import counted
 
 _APPEARED = "it appeared while the upload ran"
-_CHANGED = "it changed while the upload ran"
+#: The reason of an item whose file changed after it was looked at.
+CHANGED = "it changed while the upload ran"
 
 
 class Meanwhile:
@@ -38,23 +38,30 @@ class Meanwhile:
         appeared, changed = changes.that_matter(sent=sent, everything=everything)
         self.changed = sent
         self.others = [Exclusion(path=path, reason=_APPEARED) for path in appeared]
-        self.others += [Exclusion(path=path, reason=_CHANGED) for path in changed if path not in sent]
+        self.others += [Exclusion(path=path, reason=CHANGED) for path in changed if path not in sent]
 
-    def error(self, rerun: str) -> DeliveryIncomplete | None:
-        """The error of an upload that is complete otherwise; None when nothing appeared or changed."""
-        count = len(self.changed) + len(self.others)
-        if not count:
-            return None
-        first = f"{self.others[0].path} ({self.others[0].reason})" if self.others else f"{self.changed[0]} ({_CHANGED})"
-        return DeliveryIncomplete(
-            f"{counted(count, 'file')} below {self._root} appeared or changed while the upload ran, first {first}. "
-            "Everything else was delivered.",
-            hint=f"Run the same command again to send {'it' if count == 1 else 'them'}: {rerun}",
-        )
+    def error(self, rerun: str, *, complete: bool = True) -> DeliveryIncomplete | None:
+        """The error of an upload, which is `complete` otherwise; None when nothing appeared or changed."""
+        return changes_error(self._root, self.others, self.changed, rerun, complete=complete)
 
 
-def _rewritten(items: Iterable[UploadItem], journal: Journal) -> Iterator[str]:
-    """The items whose content is no longer what was sent, although size and modification time are.
+def changes_error(
+    root: str, others: Sequence[Exclusion], changed: Sequence[str], rerun: str, *, complete: bool = True
+) -> DeliveryIncomplete | None:
+    """The error for files that were not sent, and for the paths of items that changed; None when there are none."""
+    count = len(others) + len(changed)
+    if not count:
+        return None
+    first = f"{others[0].path} ({others[0].reason})" if others else f"{changed[0]} ({CHANGED})"
+    return DeliveryIncomplete(
+        f"{counted(count, 'file')} below {root} appeared or changed while the upload ran, first {first}."
+        f"{' Everything else was delivered.' if complete else ''}",
+        hint=f"Run the same command again to send {'it' if count == 1 else 'them'}: {rerun}",
+    )
+
+
+def touched(items: Iterable[UploadItem]) -> Iterator[UploadItem]:
+    """The items whose change time alone is another one: their content may have changed as well.
 
     The change time cannot be restored. A backup or chmod moves it as well, so the content decides.
     """
@@ -64,8 +71,8 @@ def _rewritten(items: Iterable[UploadItem], journal: Journal) -> Iterator[str]:
         if path not in moved:
             moved.clear()  # members of one archive file follow each other
             moved[path] = _only_touched(item)
-        if moved[path] and not journal.is_as_sent(item):
-            yield item.path
+        if moved[path]:
+            yield item
 
 
 def _only_touched(item: UploadItem) -> bool:
@@ -90,11 +97,12 @@ def changed_meanwhile(context: RunContext) -> DeliveryIncomplete | None:
         follow_symlinks=plan.follow_symlinks,
         everything=any(stage.resource is not None for stage in plan.stages),
     )
-    meanwhile.changed = [*meanwhile.changed, *_rewritten(plan.items, context.journal)]
+    rewritten = (item.path for item in touched(plan.items) if not context.journal.is_as_sent(item))
+    meanwhile.changed = [*meanwhile.changed, *rewritten]
     report.excluded += meanwhile.others
     context.journal.record(
         [
-            ItemOutcome(path=path, outcome=Outcome.CHANGED, failure=FailureClass.SOURCE, reason=_CHANGED)
+            ItemOutcome(path=path, outcome=Outcome.CHANGED, failure=FailureClass.SOURCE, reason=CHANGED)
             for path in meanwhile.changed
         ]
     )

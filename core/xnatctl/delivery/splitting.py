@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import overload
 
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.planning import patient_notes, patients_in_order, study_table
+from xnatctl.delivery.relisting import CHANGED
 from xnatctl.delivery.reporting import fill_items
 from xnatctl.errors import (
     AuthenticationError,
@@ -21,8 +22,10 @@ from xnatctl.errors import (
     XnatctlError,
 )
 from xnatctl.inventory.by_study import StudyInventory
+from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
-from xnatctl.model.report import Counts, PlaceState, Report, ReportItem, Status, StudyReport, joined
+from xnatctl.model.report import Counts, Level, PlaceState, Report, ReportItem, Status, StudyReport, joined
+from xnatctl.model.sequences import Lazy
 from xnatctl.model.words import counted
 
 
@@ -63,6 +66,27 @@ class Part:
     def complete(self) -> bool:
         """True when nothing is left to do."""
         return self.report.status is Status.COMPLETE
+
+    def take_back(self, paths: Collection[str], error: XnatctlError) -> None:
+        """Files of it changed after they were delivered, so that their content was not."""
+        report = self.report
+        counts, levels = report.counts, report.verification.levels
+        for item in report.items:
+            if item.path not in paths or not item.outcome.delivered:
+                continue
+            counts.failed += 1
+            counts.verified -= item.outcome is Outcome.VERIFIED
+            if item.attempts:
+                counts.sent -= 1
+                report.bytes -= item.bytes
+            else:
+                counts.skipped -= 1
+            if str(item.level) in levels:
+                levels[str(item.level)] -= 1
+        report.items = _TakenBack(report.items, paths)
+        if self.complete:
+            self.error = error
+            report.error, report.status = error.as_document(), Status.PARTIAL
 
 
 def is_hopeless(part: Part) -> bool:
@@ -161,6 +185,13 @@ def together(parts: Sequence[Part]) -> XnatctlError | None:
     )
 
 
+def with_changes(error: XnatctlError | None, changes: XnatctlError | None) -> XnatctlError | None:
+    """The error of several studies, and that of files which appeared meanwhile, as one; an interrupt stays as it is."""
+    if error is None or changes is None or isinstance(error, Interrupted):
+        return error or changes
+    return DeliveryIncomplete(f"{error.message} {changes.message}", hint=changes.hint)
+
+
 def _untried(parts: Sequence[Part]) -> str:
     left = [part.session for part in parts if part.report.status is Status.PLANNED]
     return f" Not tried: {', '.join(left)}." if left else ""
@@ -174,6 +205,25 @@ def _kind(parts: Sequence[Part], errors: Sequence[XnatctlError]) -> type[Xnatctl
     if codes == {VerificationFailed.exit_code} and not untried:
         return type(errors[0]) if len({type(error) for error in errors}) == 1 else VerificationFailed
     return DeliveryIncomplete
+
+
+class _TakenBack(Lazy[ReportItem]):
+    """The files of a report, some of which changed after they were delivered."""
+
+    __slots__ = ("_items", "_paths")
+
+    def __init__(self, items: Sequence[ReportItem], paths: Collection[str]) -> None:
+        self._items = items
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def _at(self, number: int) -> ReportItem:
+        item = self._items[number]
+        if item.path not in self._paths or not item.outcome.delivered:
+            return item
+        return replace(item, outcome=Outcome.CHANGED, reason=CHANGED, level=Level.NONE)
 
 
 class _Items(Sequence[ReportItem]):

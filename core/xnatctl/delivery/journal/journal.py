@@ -257,7 +257,7 @@ class Journal:
         """False when the item no longer has the content that was sent; reads all of it."""
         with self._lock:
             number = self._states.find(item.path)
-            name = self._states.name(number) if number is not None else ""
+            name = self._states.name(number) if number is not None else record_name(item)
             digest = self._states.digest(number) if number is not None else None
         if digest is None and self._store is not None:
             self.sync()
@@ -352,6 +352,11 @@ class Journal:
         with self._lock:
             names = [self._states.name(self._states.number(item.path)) for item in items]
         self._write([(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in names])
+
+    def take_back(self, items: Iterable[UploadItem]) -> None:
+        """The files of these changed after the run was done: the next one sends them again, and goes on from here."""
+        self._write([(_OUTCOME, (str(Outcome.CHANGED), encode(record_name(item)))) for item in items])
+        self.enter(Phase.SETTLING)
 
     def reached(self, items: Iterable[UploadItem], findings: Iterable[int]) -> None:
         """What the server's listings say of each item now."""
