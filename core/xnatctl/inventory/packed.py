@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from xnatctl.inventory import archives, tars, zips
 from xnatctl.inventory.gzips import Damaged
-from xnatctl.inventory.packers import BASE64, HEAD, PROGRAM, TAIL, TAR, ZIP, packer_of, unpacks_itself
+from xnatctl.inventory.packers import BASE64, HEAD, PROGRAM, TAIL, TAR, ZIP, packer_by_end, packer_of, unpacks_itself
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.streams import COMPRESSORS, Compressor, FileStream, Stream, inflated, part, preader, unpacked
 
@@ -24,8 +24,6 @@ _MOST_MEMBERS: Final = archives.LIMITS.members
 #: Bytes of a zip file inside a compressed one: its directory stands at its end, so that it is held in memory.
 _IN_MEMORY: Final = 16 * 2**20
 _BLOCK: Final = 1 << 17
-#: Bytes that are searched at once for the mark of another compressed stream.
-_SCANNED: Final = 1 << 20
 
 
 class _Unknown(Exception):
@@ -36,8 +34,7 @@ def holds_dicom(path: str) -> bool | None:
     """True when a packed file holds DICOM by content at any depth, False when it holds none.
 
     None when not all of it could be looked into: encrypted, damaged, unreadable, too deep or too large, or made by a
-    packer that is not read here. Reads the whole of a compressed tar; of a single compressed file the beginning
-    of each stream that is joined in it.
+    packer that is not read here. Reads all of what is compressed: some packers are told by the end of a file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -82,12 +79,19 @@ class _Streams:
     def __init__(self, read: Callable[[int], bytes], compressor: Compressor) -> None:
         self.starts: list[int] = []
         self._given = 0
+        self._end = b""
         self._read = unpacked(read, compressor, lambda: self.starts.append(self._given))
 
     def __call__(self, count: int) -> bytes:
         data = self._read(count)
         self._given += len(data)
+        self._end = _end_of(self._end, data)
         return data
+
+    @property
+    def packer(self) -> str | None:
+        """What packed the content, as its end tells, once all of it was read."""
+        return packer_by_end(self._end, self._given)
 
 
 class _Look:
@@ -106,10 +110,7 @@ class _Look:
         head = stream.peek(HEAD)
         packer = packer_of(head, content.size, tail)
         if packer is None:
-            return is_dicom(
-                lambda count, offset=0: stream.peek(offset + count)[offset:],
-                _UNKNOWN_SIZE if content.size is None else content.size,
-            )
+            return _is_dicom(stream, content.size) or _refuse_by_end(content)
         if packer == BASE64:
             return True
         if packer == PROGRAM:
@@ -129,9 +130,12 @@ class _Look:
     def _compressed(self, content: Content, compressor: Compressor, depth: int) -> bool:
         streams = _Streams(content.stream.some, compressor)
         inner = Stream(self._counted(streams))
-        if self.holds(Content(inner, None), depth):
+        is_plain = packer_of(inner.peek(HEAD), None) is None
+        if self.holds(Content(inner, None), depth) or self._later(inner, streams, depth):
             return True
-        return _may_have_more(content, compressor) and self._later(inner, streams, depth)
+        if is_plain and streams.packer is not None:
+            raise _Unknown
+        return False
 
     def _later(self, inner: Stream, streams: _Streams, depth: int) -> bool:
         """Look at the beginning of each further compressed stream: gzip and others may be joined."""
@@ -209,26 +213,34 @@ class _Look:
         return counted
 
 
-def _may_have_more(content: Content, compressor: Compressor) -> bool:
-    """Whether another compressed stream may begin behind the first: the bytes of its mark stand there.
+def _tail(pread: zips.Pread, size: int) -> Callable[[], bytes]:
+    return lambda: pread(min(TAIL, size), max(0, size - TAIL))
 
-    A pass over the packed bytes costs far less than unpacking them.
-    """
-    if content.pread is None or content.size is None:
-        return True
-    longest = max(map(len, compressor.magic))
-    position = 1
-    while piece := content.pread(_SCANNED, position):
-        if any(magic in piece for magic in compressor.magic):
-            return True
-        if position + len(piece) >= content.size:
-            return False
-        position += max(1, len(piece) - longest + 1)
+
+def _is_dicom(stream: Stream, size: int | None) -> bool:
+    def read(count: int, offset: int = 0, /) -> bytes:
+        return stream.peek(offset + count)[offset:]
+
+    return is_dicom(read, _UNKNOWN_SIZE if size is None else size)
+
+
+def _refuse_by_end(content: Content) -> Literal[False]:
+    """Raise _Unknown for what a packer made that is told by the end; where no size is known, the caller looks."""
+    if content.pread is None and content.size is not None and packer_by_end(_read_to_end(content.stream), content.size):
+        raise _Unknown
     return False
 
 
-def _tail(pread: zips.Pread, size: int) -> Callable[[], bytes]:
-    return lambda: pread(min(TAIL, size), max(0, size - TAIL))
+def _read_to_end(stream: Stream) -> bytes:
+    """The last `TAIL` bytes of a stream, or all that is left of it."""
+    end = b""
+    while data := stream.some(_BLOCK):
+        end = _end_of(end, data)
+    return end
+
+
+def _end_of(end: bytes, data: bytes) -> bytes:
+    return data[-TAIL:] if len(data) >= TAIL else (end + data)[-TAIL:]
 
 
 def _shifted(pread: zips.Pread | None, start: int) -> zips.Pread | None:

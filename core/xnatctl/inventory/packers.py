@@ -77,15 +77,15 @@ def packer_of(head: bytes, size: int | None, tail: Callable[[], bytes] | None = 
         return None
     if (name := _by_beginning(head)) is not None:
         return name
-    if tail is not None and size is not None and (name := _by_end(tail(), size)) is not None:
+    if tail is not None and size is not None and (name := packer_by_end(tail(), size)) is not None:
         return name
     if head.startswith(zips.PROGRAMS):
         return PROGRAM
     return SHIFTED if b"DICM\x02\0" in head[:_SHIFT] else None
 
 
-def _by_end(end: bytes, size: int) -> str | None:
-    """The packers that are told by the last bytes of a file."""
+def packer_by_end(end: bytes, size: int) -> str | None:
+    """The packers that are told by the end of a file of `size` bytes: `end` are its last `TAIL`."""
     if end[-512:].startswith(b"koly\0\0\0\x04"):
         return "dmg"
     if end[-512:].startswith(b"conectix\0\0\0"):

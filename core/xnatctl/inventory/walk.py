@@ -17,7 +17,7 @@ from xnatctl.inventory.links import Links
 from xnatctl.inventory.names import NOT_ENTERED, hidden_part, version_control, why_hidden
 from xnatctl.inventory.notes import patient_warnings, pixel_notes
 from xnatctl.inventory.packed import Content, content_holds_dicom
-from xnatctl.inventory.packers import HEAD, ZIP, packer_of
+from xnatctl.inventory.packers import HEAD, TAIL, ZIP, packer_by_end, packer_of
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.streams import Stream
@@ -263,7 +263,8 @@ class _DicomCollector(Collector):
         elif packer_of(member.content.peek(HEAD), member.size) is not None:
             self._packed_member(path, member)
         else:
-            self._content(path, member.source, member.size, status, Forward(member.content.some, member.content.skip))
+            read = Forward(member.content.some, member.content.skip)
+            self._content(path, member.source, member.size, status, read)
 
     def _packed_member(self, path: str, member: archives.Member) -> None:
         holds = content_holds_dicom(Content(member.content, member.size))
@@ -282,6 +283,8 @@ class _DicomCollector(Collector):
             self._add(path, source, size, status, header)
         elif (command := pointer_command(read(512), size, path)) is not None:
             self.cannot_read(path, not_packed(command))
+        elif packer_by_end(read(TAIL, max(0, size - TAIL)), size) is not None:
+            self.cannot_read(path, MAY_HOLD_DICOM)
         else:
             self.exclude(path, why_hidden(path) or "not DICOM")
 
