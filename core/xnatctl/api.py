@@ -122,7 +122,7 @@ if TYPE_CHECKING:
         Transport,
         TransportContext,
     )
-    from xnatctl.settings.paths import read_private, readable_by_others, token_directory, write_private
+    from xnatctl.settings.paths import check_writable, read_private, readable_by_others, token_directory, write_private
     from xnatctl.xnat import listing, prearchive, resources
     from xnatctl.xnat.http.client import XnatClient
     from xnatctl.xnat.site import project_access
@@ -155,6 +155,7 @@ _LAZY = {
     "XnatClient": "xnatctl.xnat.http.client",
     "changed_outcome": "xnatctl.delivery.engine.outcomes",
     "check_archiving": "xnatctl.delivery.session.preflight",
+    "check_writable": "xnatctl.settings.paths",
     "commit_row": "xnatctl.delivery.session.commit",
     "common_options": "xnatctl.cli.options",
     "compressor_name": "xnatctl.packing.deflate",
@@ -272,6 +273,7 @@ __all__ = [
     "XnatctlError",
     "changed_outcome",
     "check_archiving",
+    "check_writable",
     "clean_label",
     "clean_resource_label",
     "command",

@@ -20,7 +20,7 @@ def xnatctl_credential_sources() -> list[CredentialSourceSpec]:
             summary="the session token that auth login keeps",
             target="xnatctl_credentials.tokens:SessionTokens",
             order=30,
-            verbs=frozenset({"get", "store", "erase"}),
+            verbs=frozenset({"get", "check", "store", "erase"}),
         ),
         CredentialSourceSpec(
             name="profile",

@@ -1,4 +1,4 @@
-"""Session tokens kept by `auth login`: one file per server and user, readable by this user only."""
+"""Session tokens kept by `auth login`: one file per server, profile and user, which only this account can read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl.api import Credential, CredentialRequest, read_private, token_directory, write_private
+from xnatctl.api import (
+    Credential,
+    CredentialRequest,
+    check_writable,
+    read_private,
+    token_directory,
+    write_private,
+)
 
-_SCHEMA = "xnatctl.token/1"
+_SCHEMA = "xnatctl.token/2"
+#: Files of this schema do not say to which profile their token belongs. They are not used; the next login removes them.
+_WITHOUT_PROFILE = "xnatctl.token/1"
 
 #: Every request renews a session on the server (xnat-api 1.3), so that one may live on long after the end that
 #: was noted at the login. Until then plus this (seconds) the server is asked; after it the token is forgotten.
@@ -27,9 +36,10 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/=!-]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """One token. `expires` and `stored` are seconds since the epoch, UTC as everywhere."""
+    """One token. `profile` is None for a login without one. `expires` and `stored` are seconds since the epoch, UTC."""
 
     server: str
+    profile: str | None
     user: str
     token: str
     expires: float
@@ -37,7 +47,10 @@ class _Kept:
 
 
 class SessionTokens:
-    """Keyed by server URL and user; without a user, the newest token of the server counts."""
+    """Keyed by server URL, profile and user; without a user, the newest token of server and profile counts.
+
+    Two profiles with one URL are two logins: the user of one is never taken for the user of the other.
+    """
 
     def get(self, request: CredentialRequest) -> Credential | None:
         """The clock decides only about what is long over; about the rest the server does."""
@@ -51,27 +64,35 @@ class SessionTokens:
                     source="session token of auth login",
                     expires=kept.expires,
                 )
-            _path(kept.server, kept.user).unlink(missing_ok=True)
+            _path(kept.server, kept.profile, kept.user).unlink(missing_ok=True)
         return None
 
+    def check(self, request: CredentialRequest) -> None:
+        """Raise ConfigError when a token could not be written."""
+        check_writable(token_directory(), "Session tokens are kept there.")
+
     def store(self, request: CredentialRequest, credential: Credential) -> None:
-        """Keep a session token; replaces an older one of the same server and user."""
+        """Keep a session token; replaces an older one of the same server, profile and user."""
         now = time.time()
         entry = {
             "schema": _SCHEMA,
             "server": request.server,
+            "profile": request.profile_name,
             "user": credential.username,
             "token": credential.secret,
             "expires": now + _UNKNOWN if credential.expires is None else credential.expires,
             "stored": now,
         }
-        write_private(_path(request.server, credential.username), json.dumps(entry))
+        write_private(_path(request.server, request.profile_name, credential.username), json.dumps(entry))
+        for path in token_directory().glob("*.json"):
+            if _entry(path).get("schema") == _WITHOUT_PROFILE:
+                path.unlink(missing_ok=True)
 
     def erase(self, request: CredentialRequest) -> bool:
-        """Forget the tokens of the server, or of the one user that is named."""
+        """Forget the tokens of server and profile, or of the one user that is named."""
         found = list(self._matching(request))
         for kept in found:
-            _path(kept.server, kept.user).unlink(missing_ok=True)
+            _path(kept.server, kept.profile, kept.user).unlink(missing_ok=True)
         return bool(found)
 
     @staticmethod
@@ -80,7 +101,9 @@ class SessionTokens:
         for path in sorted(token_directory().glob("*.json")):
             kept = _read(path)
             # A file that was moved or copied under another name is not the one that its key stands for.
-            if kept is None or kept.server != request.server or path != _path(kept.server, kept.user):
+            if kept is None or path != _path(kept.server, kept.profile, kept.user):
+                continue
+            if (kept.server, kept.profile) != (request.server, request.profile_name):
                 continue
             if wanted in ("", _plain(kept.user)):
                 yield kept
@@ -91,26 +114,36 @@ def _plain(user: str) -> str:
     return user.rpartition("/")[2].lower()
 
 
-def _path(server: str, user: str) -> Path:
-    key = hashlib.sha256(f"{server}\n{_plain(user)}".encode("utf-8", "surrogateescape")).hexdigest()
-    return token_directory() / f"{key[:32]}.json"
+def _path(server: str, profile: str | None, user: str) -> Path:
+    key = json.dumps([server, profile, _plain(user)])
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return token_directory() / f"{digest[:32]}.json"
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    """Empty for a file that others can read, or that is not ours: such a token is not trusted."""
+    try:
+        entry: Any = json.loads(read_private(path) or "null")
+    except (ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def _read(path: Path) -> _Kept | None:
-    """None for a file that others can read, or that is not ours: such a token is not trusted."""
-    text = read_private(path)
+    """None for a file with anything else in it than a token of our schema."""
+    entry = _entry(path)
+    if entry.get("schema") != _SCHEMA:
+        return None
     try:
-        entry: Any = json.loads(text or "null")
-        if not isinstance(entry, dict) or entry.get("schema") != _SCHEMA:
-            return None
         kept = _Kept(
             str(entry["server"]),
+            None if entry["profile"] is None else str(entry["profile"]),
             str(entry["user"]),
             str(entry["token"]),
             float(entry["expires"]),
             float(entry["stored"]),
         )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
     return kept if is_session_token(kept.token) else None
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
+from terminal import Terminal
 from werkzeug import Request, Response
 
 PASSWORD = 'Canary-p@ss "wört" 50%'
@@ -225,7 +227,7 @@ def test_with_the_plugin_blocked_nothing_can_be_kept(cli: Callable[..., Result],
     assert site.calls == []  # not logged in for nothing
 
 
-def test_a_token_that_cannot_be_written_leaves_no_session_open(
+def test_a_directory_that_cannot_be_written_is_found_before_the_login(
     cli: Callable[..., Result], site: Site, home: Path
 ) -> None:
     state = home / "state"
@@ -236,7 +238,81 @@ def test_a_token_that_cannot_be_written_leaves_no_session_open(
     )  # fmt: skip
     assert done.code == 2
     assert str(state) in done.err
-    assert site.sessions == {}
+    assert "XNATCTL_STATE_DIR names another directory" in done.err
+    assert site.calls == []
+
+
+def test_nobody_is_asked_for_a_password_that_could_not_be_used(site: Site, home: Path) -> None:
+    (home / "state").write_text("a file where a directory should be")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XNATCTL_STATE_DIR": str(home / "state")}
+    terminal = Terminal(home, environment)
+    try:
+        shown, code = terminal.run(f"{sys.executable} -m xnatctl auth login --url {site.url}", ("alice", PASSWORD))
+    finally:
+        terminal.close()
+    assert code == 2
+    assert "User name" not in shown
+    assert "Cannot make the directory" in shown
+    assert site.calls == []
+
+
+# two profiles with one URL
+
+
+@pytest.fixture
+def profiles(home: Path, site: Site) -> dict[str, str]:
+    """Profiles `a` and `b` with one URL and no username."""
+    file = home / "c.yaml"
+    file.write_text(f"default_profile: a\nprofiles:\n  a: {{url: '{site.url}'}}\n  b: {{url: '{site.url}'}}\n")
+    return {"XNAT_URL": "", "XNATCTL_CONFIG": str(file)}
+
+
+def test_a_login_counts_for_its_profile_alone(cli: Callable[..., Result], site: Site, profiles: dict[str, str]) -> None:
+    def run(*words: str, stdin: str = "") -> Result:
+        return cli("auth", *words, env=profiles, stdin=stdin)
+
+    for profile, user in (("a", "alice"), ("b", "bob")):
+        words = ("--profile", profile, "--username", user, "--password-stdin")
+        assert run("login", *words, stdin=f"{PASSWORD}\n").code == 0
+    for words, expected in (
+        ((), ("a", "alice")),
+        (("--profile", "a"), ("a", "alice")),
+        (("--profile", "b"), ("b", "bob")),
+        (("--url", site.url, "--profile", "b"), ("b", "bob")),
+    ):
+        shown = run("status", *words, "-o", "json").document
+        assert (shown["profile"], shown["user"]) == expected
+    assert run("status", "--username", "bob").code == 3, "the login of profile b"
+    assert run("logout", "--profile", "b").code == 0
+    assert list(site.sessions.values()) == ["alice"]
+    assert run("status", "-q").out == "alice\n"
+    gone = run("status", "--profile", "b")
+    assert gone.code == 3
+    assert "in profile b" in gone.err
+    assert "xnatctl auth login --profile b" in gone.err
+    missing = run("logout", "--profile", "b")
+    assert missing.code == 2
+    assert "in profile b." in missing.err
+
+
+def test_a_login_without_a_profile_is_one_of_its_own(
+    cli: Callable[..., Result], login: Callable[..., Result], site: Site, profiles: dict[str, str]
+) -> None:
+    login("bob")
+    assert cli("auth", "status", env=profiles).code == 3
+    document = cli("auth", "status", "-o", "json").document
+    assert (document["profile"], document["user"]) == (None, "bob")
+
+
+def test_a_profile_of_another_server_has_no_part_in_a_login(
+    cli: Callable[..., Result], login: Callable[..., Result], site: Site, home: Path
+) -> None:
+    """XNAT_URL names the server, and the default profile another one."""
+    file = home / "c.yaml"
+    file.write_text("profiles:\n  a: {url: 'https://xnat.example.org'}\n")
+    login("bob")
+    document = cli("auth", "status", "-o", "json", env={"XNATCTL_CONFIG": str(file)}).document
+    assert (document["profile"], document["user"]) == (None, "bob")
 
 
 # who we are: pitfall "CLI before environment"

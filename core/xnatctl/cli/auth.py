@@ -43,6 +43,11 @@ class _Store:
         with self._guard():
             return self._source.get(request)
 
+    def check(self, request: CredentialRequest) -> None:
+        if "check" in self._provided.spec.verbs:
+            with self._guard():
+                self._source.check(request)
+
     def store(self, request: CredentialRequest, credential: Credential) -> None:
         with self._guard():
             self._source.store(request, credential)
@@ -67,9 +72,16 @@ def _stores(app: App) -> list[_Store]:
     return stores
 
 
-def _document(*, state: str, server: str, user: str, source: str, valid_until: float | None) -> Document:
+def _document(*, state: str, request: CredentialRequest, user: str, source: str, valid_until: float | None) -> Document:
     moment = None if valid_until is None else datetime.fromtimestamp(valid_until, UTC).isoformat(timespec="seconds")
-    row = {"state": state, "server": server, "user": user, "source": source, "valid_until": moment}
+    row = {
+        "state": state,
+        "server": request.server,
+        "profile": request.profile_name,
+        "user": user,
+        "source": source,
+        "valid_until": moment,
+    }
     return Document(
         schema=_SCHEMA,
         data={"schema": _SCHEMA, **row},
@@ -103,7 +115,11 @@ def _kept_until(client: XnatClient, credential: Credential | None) -> float | No
 @pass_app
 def login(app: App) -> None:
     """A kept token is not used here: whoever logs in wants a fresh one."""
-    stores = _stores(app)
+    from xnatctl.settings.credentials import request_for
+
+    stores, request = _stores(app), request_for(app.settings)
+    for store in stores:
+        store.check(request)
     client = app.new_client()
     chain = app.credential_chain(fresh=True)
     app.log_in(client, chain)
@@ -111,24 +127,21 @@ def login(app: App) -> None:
     credential = Credential(
         kind="session", username=user, secret=client.keep_session(), source="auth login", expires=expires
     )
-    request = CredentialRequest(
-        server=client.server, username=user, profile_name=app.settings.profile_name.value, profile=app.settings.profile
-    )
     try:
         for store in stores:
-            store.store(request, credential)
+            store.store(replace(request, username=user), credential)
     except XnatctlError:
         _end_on_server(app, credential)  # nobody could use it, and it would count against the user's sessions (1.2)
         raise
-    app.render(_document(state="logged in", server=client.server, user=user, source=chain.source, valid_until=expires))
+    app.render(_document(state="logged in", request=request, user=user, source=chain.source, valid_until=expires))
 
 
-@click.command(help="End the kept session on the server and forget its token.")
+@click.command(help="End the kept session of the server and profile, and forget its token.")
 @server_options
 @common_options
 @pass_app
 def logout(app: App) -> None:
-    """Every kept user is logged out, or the one that is named.
+    """Every kept user of the server and profile is logged out, or the one that is named.
 
     Forgetting works without the server; ending the session there is tried.
     """
@@ -146,13 +159,12 @@ def logout(app: App) -> None:
     if not users:
         raise NotFound(
             f"No session token is kept for {request.server}"
-            + (f" and {request.username}." if request.username else "."),
+            + (f" as {request.username}" if request.username else "")
+            + (f" in profile {request.profile_name}." if request.profile_name else "."),
             hint="There is nothing to log out from.",
         )
     names = ", ".join(dict.fromkeys(users))
-    app.render(
-        _document(state="logged out", server=request.server, user=names, source="session token", valid_until=None)
-    )
+    app.render(_document(state="logged out", request=request, user=names, source="session token", valid_until=None))
 
 
 def _end_on_server(app: App, credential: Credential) -> None:
@@ -168,19 +180,21 @@ def _end_on_server(app: App, credential: Credential) -> None:
         app.warn(f"The session is forgotten here, but was not ended on the server: {error.message}")
 
 
-@click.command(help="Show the server, the user and the source of the login; checks the login with the server.")
+@click.command(help="Show the server, profile, user and source of the login; checks the login with the server.")
 @server_options
 @common_options
 @pass_app
 def status(app: App) -> None:
     """Nobody is asked for a password. Exit code 3 when there is no login that holds."""
+    from xnatctl.settings.credentials import request_for
+
     client = app.new_client()
     chain = app.credential_chain(interactive=False)
     app.log_in(client, chain)
     app.render(
         _document(
             state="logged in",
-            server=client.server,
+            request=request_for(app.settings),
             user=client.login_name or "",
             source=chain.source,
             valid_until=_kept_until(client, chain.given),

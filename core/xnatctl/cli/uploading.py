@@ -91,7 +91,7 @@ def check_state(upload: Upload) -> None:
     from xnatctl.settings.paths import check_writable, journal_directory
 
     if not upload.dry_run:
-        check_writable(journal_directory())
+        check_writable(journal_directory(), "Uploads are recorded there.")
 
 
 def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:

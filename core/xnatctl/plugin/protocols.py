@@ -171,8 +171,9 @@ CredentialKind = Literal["password", "session", "token"]
 class CredentialRequest:
     """Which credential is wanted: for a server (base URL), perhaps for one user, perhaps of one profile.
 
-    `profile` holds the settings of the chosen profile, for sources that keep secrets or helpers there. `environment` is
-    False when XNAT_USER, XNAT_PASS and XNAT_TOKEN were given for another server.
+    `profile_name` is None without a profile, and when the chosen profile is for another server. `profile` holds the
+    settings of the chosen profile, for sources that keep secrets or helpers there. `environment` is False when
+    XNAT_USER, XNAT_PASS and XNAT_TOKEN were given for another server.
     """
 
     server: str
@@ -201,7 +202,7 @@ class Credential:
 
 
 class CredentialSource(Protocol):
-    """Finds credentials. May also offer `store(request, credential)` and `erase(request)`, see `verbs`."""
+    """Finds credentials. May also be a `StoringCredentialSource`; `verbs` of its spec says so."""
 
     def get(self, request: CredentialRequest) -> Credential | None:
         """The credential, or None for "not mine, ask the next"."""
@@ -209,7 +210,15 @@ class CredentialSource(Protocol):
 
 
 class StoringCredentialSource(CredentialSource, Protocol):
-    """A source that can remember and forget."""
+    """A source that can remember and forget.
+
+    What it remembers belongs to the server, the profile and the user of the request. A request that names no user means
+    every user of that server and profile.
+    """
+
+    def check(self, request: CredentialRequest) -> None:
+        """Raise ConfigError if `store` cannot work. Called only where `verbs` holds `check`, before the login."""
+        ...
 
     def store(self, request: CredentialRequest, credential: Credential) -> None:
         """Remember."""

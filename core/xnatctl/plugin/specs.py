@@ -61,7 +61,7 @@ class TransportSpec:
 class CredentialSourceSpec:
     """A place where credentials may be found. Sources are asked by `order`, lowest first.
 
-    `target()` makes a `CredentialSource`. `verbs` says which of get, store and erase it offers; an
+    `target()` makes a `CredentialSource`. `verbs` says which of get, check, store and erase it offers; an
     `interactive` source is asked only on a terminal.
     """
 

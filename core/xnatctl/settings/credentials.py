@@ -22,11 +22,14 @@ RegisterSecret = Callable[[str, str | None], None]
 
 
 def request_for(settings: Settings) -> CredentialRequest:
-    """Which credential this run needs; the user is named by flag, variable or profile, in this order."""
+    """Which credential this run needs; the user is named by flag, variable or profile, in this order.
+
+    A profile that is for another server is not named.
+    """
     return CredentialRequest(
         server=settings.server(),
         username=settings.username.value,
-        profile_name=settings.profile_name.value,
+        profile_name=settings.profile_name.value if settings.profile_counts else None,
         profile=settings.profile,
         environment=settings.environment_counts,
     )
@@ -173,6 +176,8 @@ class CredentialChain:
     def _nothing(self) -> AuthenticationError:
         server, user = self._settings.server(), self._request.username
         what = f"No credentials for {server}" + (f" as {user}" if user else "")
+        if (profile := self._request.profile_name) is not None:
+            what += f" in profile {profile}"
         if self._ended is not None:
             return AuthenticationError(
                 f"{what}: the session that was kept has ended.",

@@ -94,9 +94,12 @@ def private_directory(directory: Path, *, hint: str | None = None) -> Path:
     return directory
 
 
-def check_writable(directory: Path) -> None:
-    """Make a private directory and a file in it that is gone again. Raises ConfigError where that is not possible."""
-    hint = f"Uploads are recorded there. {STATE_VARIABLE} names another directory."
+def check_writable(directory: Path, purpose: str) -> None:
+    """Make a private directory and a file in it that is gone again. Raises ConfigError where that is not possible.
+
+    `purpose` is a sentence for the hint: what this directory of the state directory is for.
+    """
+    hint = f"{purpose} {STATE_VARIABLE} names another directory."
     private_directory(directory, hint=hint)
     probe = directory / f".{os.urandom(4).hex()}"
     try:

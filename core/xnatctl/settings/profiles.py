@@ -52,7 +52,8 @@ class Settings:
     """Every setting of this run. `url` is None when no server was named; asking for it then raises ConfigError.
 
     `profile` holds what of the chosen profile counts for the chosen server; `environment_counts` is False when the user
-    and the secrets of the variables are for another server; `notes` are warnings about the choice.
+    and the secrets of the variables are for another server; `profile_counts` is False when the chosen profile is for
+    another server; `notes` are warnings about the choice.
     """
 
     url: Value[str | None]
@@ -71,6 +72,7 @@ class Settings:
     credential_sources: Value[list[str] | None]
     flags: Flags = field(repr=False)
     environment_counts: bool = True
+    profile_counts: bool = True
     notes: tuple[str, ...] = ()
     profile_names: tuple[str, ...] = ()
 
@@ -171,6 +173,7 @@ def resolve(flags: Flags) -> Settings:
             f"The server is {url.value} ({url.origin}). {' and '.join(given)} {'are' if len(given) > 1 else 'is'} for "
             f"another one ({'XNAT_URL' if _variable('XNAT_URL') else where}) and not used."
         )
+    whole = profile
     if url.value is not None and url.origin != where:
         profile = _for_another_server(url, flags, profile, name, notes)
 
@@ -201,6 +204,7 @@ def resolve(flags: Flags) -> Settings:
         credential_sources=first((config.get("credential_sources"), "configuration file")),
         flags=flags,
         environment_counts=counts,
+        profile_counts=profile is whole,
         notes=tuple(notes),
         profile_names=tuple(config.get("profiles") or ()),
     )  # fmt: skip

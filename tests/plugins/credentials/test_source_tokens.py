@@ -1,7 +1,8 @@
-"""Kept session tokens: one for each server and user, private, and trusted only when they are this user's."""
+"""Kept session tokens: one for each server, profile and user, private, and trusted only when they are this user's."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -76,6 +77,39 @@ def test_server_and_user_have_one_slot_each(ask: Ask) -> None:
     assert len(files()) == 3
 
 
+def test_a_token_belongs_to_the_profile_of_its_login(ask: Ask) -> None:
+    keep(ask(profile_name="a"), "alice", "ONE")
+    keep(ask(profile_name="b"), "bob", "TWO")
+    keep(ask(profile_name=None), "carol", "THREE")
+    found = {}
+    for name in ("a", "b", None, "c", "a\nb"):
+        credential = SessionTokens().get(ask(profile_name=name))
+        found[name] = credential and credential.secret
+    assert found == {"a": "ONE", "b": "TWO", None: "THREE", "c": None, "a\nb": None}
+    assert SessionTokens().get(ask(profile_name="a", username="bob")) is None
+    assert SessionTokens().erase(ask(profile_name="a"))
+    assert SessionTokens().get(ask(profile_name="a")) is None
+    assert SessionTokens().get(ask(profile_name="b")) is not None
+
+
+def test_a_token_of_an_older_version_is_not_used_and_is_removed_by_the_next_login(ask: Ask) -> None:
+    """Its file does not say to which profile the token belongs."""
+    keep(ask(), "alice", "TOKEN")
+    (file,) = files()
+    entry = json.loads(file.read_text())
+    del entry["profile"]
+    file.unlink()
+    key = hashlib.sha256(f"{entry['server']}\nalice".encode()).hexdigest()
+    old = token_directory() / f"{key[:32]}.json"
+    old.write_text(json.dumps({**entry, "schema": "xnatctl.token/1"}))
+    old.chmod(0o600)
+    for request in (ask(), ask(profile_name=None), ask(username="alice")):
+        assert SessionTokens().get(request) is None
+    keep(ask(), "alice", "NEW")
+    assert old not in files()
+    assert len(files()) == 1
+
+
 def test_without_a_user_the_newest_counts(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     for offset, user in ((0, "bob"), (10, "alice"), (5, "carol")):
@@ -143,7 +177,7 @@ def test_a_link_and_a_file_under_another_name_are_not_trusted(ask: Ask, tmp_path
 @pytest.mark.parametrize(
     "change",
     [{"schema": "xnatctl.token/9"}, {"token": "a b"}, {"token": "a\r\nX: y"}, {"token": "a;b"}, {"token": ""},
-     {"expires": "soon"}, {"expires": None}, {"server": 7}, {"user": None}, {"token": "x" * 300}],
+     {"expires": "soon"}, {"expires": None}, {"server": 7}, {"user": None}, {"profile": 7}, {"token": "x" * 300}],
 )  # fmt: skip
 def test_a_file_with_something_else_in_it_is_passed_over(change: dict[str, Any], ask: Ask) -> None:
     keep(ask(), "alice", "TOKEN")
@@ -152,7 +186,7 @@ def test_a_file_with_something_else_in_it_is_passed_over(change: dict[str, Any],
     assert SessionTokens().get(ask()) is None
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"schema": "xnatctl.token/1"}', "\x00"])
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"schema": "xnatctl.token/2"}', "\x00"])
 def test_a_broken_file_is_passed_over(content: str, ask: Ask) -> None:
     keep(ask(), "alice", "TOKEN")
     files()[0].write_text(content)
