@@ -15,13 +15,21 @@ from xnatctl.settings import schema
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), ROOT / "tests" / "README.md"])
 SOURCES = [p for folder in ("core", "plugins") for p in (ROOT / folder).rglob("*.py")]
 
 
 def test_the_command_reference_is_generated():
     done = subprocess.run([sys.executable, DOCS / "generate.py"], capture_output=True, text=True, check=True)
     assert (DOCS / "reference" / "commands.md").read_text() == done.stdout, "run: python docs/generate.py"
+
+
+def test_the_picture_of_the_packages_is_generated():
+    done = subprocess.run(
+        [sys.executable, DOCS / "architecture_picture.py"], capture_output=True, text=True, check=True
+    )
+    page = DOCS / "explanation" / "pictures" / "architecture.svg"
+    assert page.read_text() == done.stdout, f"run: python docs/architecture_picture.py > {page.relative_to(ROOT)}"
 
 
 def test_every_hook_is_documented_with_its_signature():

@@ -125,7 +125,7 @@ LOGIN_FAULTS = {
 @pytest.fixture
 def wrong_files(tmp_path, monkeypatch):
     (tmp_path / "output.yaml").write_text("output: nosuch\n")
-    (tmp_path / "wrong.yaml").write_text("outptu: json\n")
+    (tmp_path / "wrong.yaml").write_text("outptu: json\n")  # codespell:ignore outptu
     (tmp_path / "sources.yaml").write_text("credential_sources: [nosuch]\n")
     (tmp_path / "file").write_text("")
     journals = tmp_path / "state" / "journals"
