@@ -79,6 +79,17 @@ def test_every_field_of_the_report_is_documented():
                 assert f".{inner}`" in page, f"{key}.{inner}"
 
 
+def test_the_index_lists_every_page():
+    listed = set(re.findall(r"\]\(([^)]+)\)", (DOCS / "README.md").read_text()))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert {page for page in pages if "/decisions/" not in page and not page.startswith("examples")} - {
+        "README.md"
+    } <= listed
+    decisions = DOCS / "explanation" / "decisions"
+    index = (decisions / "README.md").read_text()
+    assert all(f"({page.name})" in index for page in decisions.glob("*.md") if page.name != "README.md")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
