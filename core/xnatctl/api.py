@@ -30,7 +30,7 @@ from xnatctl.errors import (
     VerificationFailed,
     XnatctlError,
 )
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import (
@@ -211,6 +211,7 @@ __all__ = [
     "CheckSpec",
     "Column",
     "CommandSpec",
+    "Commands",
     "ConfigError",
     "ConnectedTransport",
     "ConnectionFailed",
@@ -276,7 +277,6 @@ __all__ = [
     "check_writable",
     "clean_label",
     "clean_resource_label",
-    "command",
     "commit_row",
     "common_options",
     "compressor_name",

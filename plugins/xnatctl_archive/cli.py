@@ -13,7 +13,6 @@ from xnatctl.api import (
     Document,
     NotFound,
     UsageError,
-    command,
     common_options,
     counted,
     listing,
@@ -72,16 +71,16 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
             columns=_SESSION_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
-            summary=(f"{counted(len(rows), 'session')} in project {project}.", *_waiting(project, waiting)),
+            summary=(f"{counted(len(rows), 'session')} in project {project}.", *_waiting(app, project, waiting)),
         )
     )
 
 
-def _waiting(project: str, count: int) -> tuple[str, ...]:
+def _waiting(app: App, project: str, count: int) -> tuple[str, ...]:
     if not count:
         return ()
     wait = "1 more session waits" if count == 1 else f"{count} more sessions wait"
-    return (f"{wait} in the prearchive: {command('prearchive', 'list', '-P', project)}",)
+    return (f"{wait} in the prearchive: {app.commands.command('prearchive', 'list', '-P', project)}",)
 
 
 def _find(client: XnatClient, project: str | None, session: str) -> Any:
@@ -99,9 +98,9 @@ def _find(client: XnatClient, project: str | None, session: str) -> Any:
     waits = prearchive.find_rows(client, project, label=session)
     raise NotFound(
         f"Project {project} has no session {session}.",
-        hint="It waits in the prearchive: " + command("prearchive", "list", "-P", project)
+        hint="It waits in the prearchive: " + client.commands.command("prearchive", "list", "-P", project)
         if waits
-        else "See what is there: " + command("session", "list", "-P", project),
+        else "See what is there: " + client.commands.command("session", "list", "-P", project),
     )
 
 

@@ -23,7 +23,6 @@ from xnatctl.api import (
     UsageError,
     XnatctlError,
     check_archiving,
-    command,
     commit_row,
     common_options,
     counted,
@@ -77,7 +76,8 @@ def list_rows(app: App, project: str | None) -> None:
     bad = [row for row in found if row.status in _TROUBLE]
     schema = "xnatctl.prearchive/1"
     hints = tuple(
-        f"{row.folder} is {row.status}; see why: {command('prearchive', 'show', *row.ref.triple)}" for row in bad
+        f"{row.folder} is {row.status}; see why: {app.commands.command('prearchive', 'show', *row.ref.triple)}"
+        for row in bad
     )
     app.render(
         Document(
@@ -96,7 +96,7 @@ def _row(client: XnatClient, ref: PrearchiveRef) -> Any:
     if row is None:
         raise NotFound(
             f"The prearchive of project {ref.project} has no session {ref.timestamp} {ref.folder}.",
-            hint=f"See what is there: {command('prearchive', 'list', '-P', ref.project)}",
+            hint=f"See what is there: {client.commands.command('prearchive', 'list', '-P', ref.project)}",
         )
     return row
 
@@ -212,8 +212,8 @@ def archive(
             f"Session {session} ({existing.id}) holds {held.total()} of the {counted(waiting.total(), 'file')} that "
             "wait, and XNAT refuses to add any of them with --overwrite append; compared by name.",
             hint="If the session holds all that is needed, delete what waits with: "
-            f"{command('prearchive', 'delete', *ref.triple)} or replace what is there, and add the rest, with: "
-            f"{command(*words)}",
+            f"{app.commands.command('prearchive', 'delete', *ref.triple)} "
+            f"or replace what is there, and add the rest, with: {app.commands.command(*words)}",
         )
     done = commit_row(
         client, ref, ArchiveTarget(project=project, subject=target, session=session, study=row.tag),
@@ -227,7 +227,7 @@ def _prove(client: XnatClient, row: Any, done: Any, waiting: Counter[str] | None
     """What was compared, as a sentence. Raises NotArchived when the session does not hold what waited."""
     session = done.session
     where = f"session {session.label} ({session.id})"
-    look = f"Look at it with: {command('session', 'show', session.id)}"
+    look = f"Look at it with: {client.commands.command('session', 'show', session.id)}"
     if waiting is None:
         if done.confirmed:
             return "The server could not list the files of the waiting session, so they were not compared."
@@ -274,19 +274,19 @@ def delete(app: App, project: str, timestamp: str, folder: str, yes: bool, force
     ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
     row = _row(client, ref)
     if not force:
-        _refuse_busy(row)
+        _refuse_busy(app, row)
     if dry_run:
         _say(app, row, "would be deleted", row.subject, row.name, None)
         return
     if not yes and not app.confirm(f"Delete {row.folder} ({row.timestamp}, {row.status}) of project {row.project}?"):
         raise _declined()
     if not force:
-        _refuse_busy(_row(client, ref))  # an answer may take its time
+        _refuse_busy(app, _row(client, ref))  # an answer may take its time
     prearchive.delete(client, ref)
     _say(app, row, "deleted", row.subject, row.name, None)
 
 
-def _refuse_busy(row: Any) -> None:
+def _refuse_busy(app: App, row: Any) -> None:
     """Raise Refused for a row that is not at rest: what arrives meanwhile would be lost."""
     if row.status in _AT_REST:
         return
@@ -297,7 +297,7 @@ def _refuse_busy(row: Any) -> None:
     raise Refused(
         f"{row.ref} is {row.status}: {why}. Nothing was deleted.",
         hint="Wait until it is READY, or add --force if you know that no upload is running. Look at it with: "
-        f"{command('prearchive', 'show', *row.ref.triple)}",
+        f"{app.commands.command('prearchive', 'show', *row.ref.triple)}",
     )
 
 

@@ -109,7 +109,7 @@ def upload_dicom(
     for name in ("ca_cert", "client_cert", "client_key"):
         if options[name]:
             options[name] = os.path.abspath(os.path.expanduser(options[name]))  # a later run may have another directory
-    receiver = Receiver.from_options(options)
+    receiver = Receiver.from_options(options, app.commands)
     follow = _follow(app, project=project, session=session, wait=wait, verify=verify)
     if echo:
         if dry_run:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from xnatctl.api import UsageError, command
+from xnatctl.api import Commands, UsageError
 
 #: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2, VR AE; xnat-api 5.1).
 _TITLE = re.compile(r"[ -\[\]-~]{1,16}\Z")
@@ -37,9 +37,10 @@ class Receiver:
     calling: str
     answer_timeout: float
     tls: Tls | None = None
+    commands: Commands = field(default=Commands(), compare=False, repr=False)
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Receiver:
+    def from_options(cls, options: Mapping[str, Any], commands: Commands | None = None) -> Receiver:
         """The receiver that the transport's options name. Raises UsageError for what cannot be one."""
         port, timeout = int(options["port"]), float(options["answer_timeout"])
         if not 1 <= port <= 65535:
@@ -53,6 +54,7 @@ class Receiver:
             calling=_title(str(options["calling_aet"] or ""), "--calling-aet"),
             answer_timeout=timeout,
             tls=_tls(options),
+            commands=commands or Commands(),
         )
 
     @property
@@ -81,7 +83,7 @@ class Receiver:
             for name in _FILES:
                 if (path := getattr(other.tls, name)) is not None:
                     words += [f"--{name.replace('_', '-')}", path]
-        return command("session", "upload-dicom", "--echo", *words, server=False)
+        return self.commands.command("session", "upload-dicom", "--echo", *words, server=False)
 
 
 def address_of(options: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ class CStoreTransport:
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context
-        self._receiver = Receiver.from_options(context.options)
+        self._receiver = Receiver.from_options(context.options, context.commands)
         self._groups = grouped(context.items)
         self._association: Association | None = None
         self._proposed: frozenset[Pair] = frozenset()

@@ -22,7 +22,6 @@ from xnatctl.api import (
     Upload,
     UploadRequest,
     UsageError,
-    command,
     common_options,
     journal_options,
     pass_app,
@@ -228,7 +227,7 @@ def upload_exam(
         attach_nested=attach_nested,
         labels=labels,
         resource_options=_resource_options(app, skip=skip_resources),
-        later=_later(request, workers, wait, misc_label, attach_nested, labels),
+        later=_later(app, request, workers, wait, misc_label, attach_nested, labels),
     )
     options = {} if attach_only else transport_options(app, transport, given)
     request = replace(request, options=choices.beside(options))
@@ -253,6 +252,7 @@ def _resource_options(app: App, *, skip: bool) -> dict[str, Any]:
 
 
 def _later(
+    app: App,
     request: UploadRequest,
     workers: int | None,
     wait: float,
@@ -272,7 +272,7 @@ def _later(
         words += ["--overwrite", str(Overwrite.APPEND)]
     words += [*_flag("--no-verify", not request.verify), *_flag("--follow-symlinks", request.follow_symlinks)]
     words += _flag("--attach-unknown", request.attach_unknown)
-    return command(*words)
+    return app.commands.command(*words)
 
 
 def _given(flag: str, value: Any) -> list[str]:

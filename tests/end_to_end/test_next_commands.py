@@ -6,17 +6,11 @@ import shlex
 
 import pytest
 
-from xnatctl.model import commands
-
-
-@pytest.fixture(autouse=True)
-def _no_reach():
-    yield
-    commands.reach(root=(), server=())
+from xnatctl.model.commands import Commands
 
 
 def test_words_are_quoted_and_the_server_is_named() -> None:
-    commands.reach(root=[["--block-plugin", "x"]], server=[["--url", "http://x"], ["--insecure"]])
+    commands = Commands(root=[["--block-plugin", "x"]], server=[["--url", "http://x"], ["--insecure"]])
     assert commands.command("prearchive", "show", "P", "20240101_1", "a b") == (
         "xnatctl --block-plugin x prearchive show P 20240101_1 'a b' --url http://x --insecure"
     )
@@ -24,9 +18,12 @@ def test_words_are_quoted_and_the_server_is_named() -> None:
 
 
 def test_the_command_again_names_what_only_a_variable_said() -> None:
-    commands.reach(server=[["--url", "http://x"], ["--profile", "p"], ["--username", "u"]])
+    server = [["--url", "http://x"], ["--profile", "p"], ["--username", "u"]]
     given = ["session", "upload", "d", "--profile=p", "--username", "u", "--password", "s3cret", "--dry-run"]
-    assert commands.again(given) == "xnatctl session upload d --profile=p --username u --url http://x"
+    assert (
+        Commands(server=server, arguments=given).rerun()
+        == "xnatctl session upload d --profile=p --username u --url http://x"
+    )
 
 
 @pytest.mark.parametrize("by_flag", [True, False])

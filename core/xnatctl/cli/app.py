@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from xnatctl.cli.stdout import Pieces, write_out
 from xnatctl.cli.suggest import among
 from xnatctl.cli.telling import Telling
 from xnatctl.errors import ConfigError, UsageError, XnatctlError
-from xnatctl.model.commands import reach
+from xnatctl.model.commands import Commands
 from xnatctl.model.document import DocumentDetail
 from xnatctl.redaction import reveal
 
@@ -44,7 +44,8 @@ class App:
     `foreign_command` says that the command which runs comes from a third-party plugin.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self.arguments = tuple(arguments)
         self.block: tuple[str, ...] = ()
         self.external = True
         self.given: dict[str, Any] = {}
@@ -75,10 +76,16 @@ class App:
             PluginManager(policy, warn=self.warn), plan_last=_plan, check_plan=_check_plan, debug=self.debug
         )
 
-    def keep_root(self) -> None:
-        """Other commands are told with the same plugins left out."""
+    @property
+    def commands(self) -> Commands:
+        """Makes commands for hints: without the same plugins and, once the settings are known, for the same server."""
         blocked = [["--block-plugin", name] for name in self.block]
-        reach(root=[*blocked, *([] if self.external else [["--no-external-plugins"]])])
+        settings = self.__dict__.get("settings")
+        return Commands(
+            root=(*blocked, *([] if self.external else [["--no-external-plugins"]])),
+            server=() if settings is None else self._flags_of(settings),
+            arguments=self.arguments,
+        )
 
     def without_config(self) -> None:
         """Go on as if there were no configuration file and no stranger: for saying that it cannot be used."""
@@ -115,7 +122,6 @@ class App:
         for user, secret in settings.secrets():
             log.register_secret(secret, user)
         reveal([settings.username.value or ""])
-        reach(server=self._flags_of(settings))
         return settings
 
     @cached_property
@@ -172,6 +178,7 @@ class App:
                 retry_for=self.given.get("retry_for"),
                 verify=settings.ca_cert.value or True if settings.verify_tls.value else False,
                 cert=(cert, key) if cert and key else cert,
+                commands=self.commands,
             )
         )
         self._clients.append(client)
@@ -212,6 +219,7 @@ class App:
             interactive=self.interactive if interactive is None else interactive,
             register_secret=log.register_secret,
             fresh=fresh,
+            commands=self.commands,
         )
 
     def log_in(self, client: XnatClient, chain: CredentialChain) -> None:

@@ -73,14 +73,12 @@ def _block(context: click.Context, parameter: click.Parameter, value: tuple[str,
     app = context.find_object(App)
     if app is not None:
         app.block = value
-        app.keep_root()
 
 
 def _safe_mode(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     app = context.find_object(App)
     if app is not None and value:
         app.external = False
-        app.keep_root()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -100,7 +98,7 @@ def run(args: list[str]) -> int:
     # A plan of many files is many objects that live to the end: looking through them again and again costs a fifth of
     # the time of an inventory, and finds nothing.
     gc.set_threshold(50_000, 20, 100)
-    app = App()
+    app = App(args)
     app.output = _early_output(args)
     signals.listen()
     try:

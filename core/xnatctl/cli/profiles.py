@@ -13,7 +13,6 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import Number, common_options
 from xnatctl.cli.suggest import among
 from xnatctl.errors import ConfigError
-from xnatctl.model.commands import command
 from xnatctl.model.document import Column, Document
 from xnatctl.settings.config import edit_config, load_config
 from xnatctl.settings.profiles import default_profile
@@ -111,7 +110,7 @@ def list_profiles(app: App) -> None:
             ),
             rows=rows,
             identifiers=tuple(str(row["profile"]) for row in rows),
-            summary=tuple(_about_default(document)),
+            summary=tuple(_about_default(app, document)),
         )
     )
 
@@ -129,10 +128,10 @@ def _render(
     document = load_config(file)
     default = default_profile(document).value
     row = {"profile": name, "file": str(file), **given}
-    summary = [*said, *_about_default(document, name)]
+    summary = [*said, *_about_default(app, document, name)]
     if log_in:
         flags = () if name == default else ("--profile", name)
-        summary.append(f"Next: {command('auth', 'login', *flags, server=False)}")
+        summary.append(f"Next: {app.commands.command('auth', 'login', *flags, server=False)}")
     app.render(
         Document(
             schema=_SCHEMA,
@@ -145,7 +144,7 @@ def _render(
     )
 
 
-def _about_default(document: Mapping[str, Any], name: str | None = None) -> Iterator[str]:
+def _about_default(app: App, document: Mapping[str, Any], name: str | None = None) -> Iterator[str]:
     """Which profile is the default, and how `name` or any is used besides."""
     profiles = document.get("profiles") or {}
     default = default_profile(document).value
@@ -157,4 +156,5 @@ def _about_default(document: Mapping[str, Any], name: str | None = None) -> Iter
     else:
         yield f"The default profile is {default}."
         if name is not None and name in profiles and name != default:
-            yield f"To use this one: --profile {shlex.quote(name)}, or {command('config', 'use', name, server=False)}"
+            use = app.commands.command("config", "use", name, server=False)
+            yield f"To use this one: --profile {shlex.quote(name)}, or {use}"

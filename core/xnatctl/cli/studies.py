@@ -39,7 +39,7 @@ def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
 
     split = _Split(app, upload, same_patient=same_patient)
     begun = time.monotonic()
-    report, error = attempt(upload, split.run)
+    report, error = attempt(app, upload, split.run)
     if error is None and split.shown is not None:
         app.render(split.shown)
         return
@@ -118,14 +118,14 @@ class _Split:
             )
             mine = request_for(self._upload.request, part.study, part.session)
             upload = replace(self._upload, request=replace(mine, destination=part.plan.destination))
-            part.report, part.error = attempt(upload, self._carrying_out(upload, part.plan, client))
+            part.report, part.error = attempt(self._app, upload, self._carrying_out(upload, part.plan, client))
             if isinstance(part.error, Interrupted):
                 raise part.error
             if part.error is not None and is_hopeless(part):
                 break
         self._look_again()
         if self.changes or any(not part.complete and not isinstance(part.error, Refused) for part in self.parts):
-            whole.next.append(self._upload.rerun)
+            whole.next.append(self._app.commands.rerun())
 
     def _look_again(self) -> None:
         """Find what appeared or changed while the sessions were delivered, also of those that were finished first."""
@@ -160,11 +160,11 @@ class _Split:
                 with self._journal_of(part) as journal:
                     journal.take_back(sent)
             paths = [item.path for item in sent]
-            error = changes_error(found.root, (), paths, self._upload.rerun, complete=alone)
+            error = changes_error(found.root, (), paths, self._app.commands.rerun(), complete=alone)
             if error is not None:
                 part.take_back(frozenset(paths), error)
         alone = all(part.complete for part in self.parts)
-        self.changes = changes_error(found.root, self._appeared, (), self._upload.rerun, complete=alone)
+        self.changes = changes_error(found.root, self._appeared, (), self._app.commands.rerun(), complete=alone)
 
     def _journal_of(self, part: Part) -> AbstractContextManager[Journal]:
         """The journal of a session that this command delivered."""

@@ -16,7 +16,6 @@ from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, retry_option, server_options
 from xnatctl.cli.uploading import Upload, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
-from xnatctl.model.commands import command
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.words import counted
@@ -51,9 +50,9 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
     """
     found = [summary for summary in _journals() if not (unfinished and _state(summary) == "complete")]
     if dest is None:
-        app.render(_list_document(found))
+        app.render(_list_document(found, _list_lines(app, found)))
     else:
-        app.render(_one_document(_choose(found, dest)))
+        app.render(_one_document(app, _choose(app, found, dest)))
 
 
 @click.command(name="resume", short_help="Finish an upload that was interrupted.")
@@ -67,7 +66,7 @@ def resume(app: App, dest: str) -> None:
 
     DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE.
     """
-    summary = _choose(_journals(), dest)
+    summary = _choose(app, _journals(), dest)
     if summary.problem is not None:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
     asked, studies = _to_finish(summary)
@@ -116,7 +115,7 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
     from xnatctl.delivery.journal.store import remove
 
     found = _journals()
-    chosen = list({summary.id: summary for summary in (_choose(found, name) for name in dest)}.values())
+    chosen = list({summary.id: summary for summary in (_choose(app, found, name) for name in dest)}.values())
     if not yes:
         for summary in chosen:
             if _state(summary) != "complete" and not app.confirm(f"Forget {summary.id}, which is {_state(summary)}?"):
@@ -124,7 +123,7 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
     for summary in chosen:
         with closing(Lock(summary.path.with_suffix(".lock"), lambda _: False, limit=0, tell=app.debug)):
             remove(summary.path)
-    app.render(_list_document(chosen, said=f"{counted(len(chosen), 'upload')} forgotten."))
+    app.render(_list_document(chosen, [f"{counted(len(chosen), 'upload')} forgotten."]))
 
 
 def _require_planner(app: App, command: str) -> None:
@@ -146,7 +145,7 @@ def _journals() -> list[Summary]:
     return sorted(summaries(journal_directory()), key=lambda summary: -summary.updated)
 
 
-def _choose(found: Sequence[Summary], dest: str) -> Summary:
+def _choose(app: App, found: Sequence[Summary], dest: str) -> Summary:
     """The one journal that `dest` names. Raises NotFound, UsageError."""
     wanted = dest.casefold()
     matches = [summary for summary in found if wanted in _names(summary)]
@@ -155,7 +154,7 @@ def _choose(found: Sequence[Summary], dest: str) -> Summary:
     if not matches:
         raise NotFound(
             f"There is no upload {dest} on this machine.",
-            hint=f"See what there is: {command('upload', 'status', server=False)}",
+            hint=f"See what there is: {app.commands.command('upload', 'status', server=False)}",
         )
     if len(matches) > 1:
         ids = ", ".join(summary.id for summary in matches)
@@ -247,22 +246,22 @@ def _row(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _resume_command(summary: Summary) -> str:
+def _resume_command(app: App, summary: Summary) -> str:
     """With the profile and the user of the upload; the journal itself knows the server."""
     flags = summary.request.get("flags")
     words = [str(word) for flag in flags for word in flag] if isinstance(flags, list) else []
-    return command("upload", "resume", summary.id, *words, server=False)
+    return app.commands.command("upload", "resume", summary.id, *words, server=False)
 
 
-def _list_lines(found: Sequence[Summary]) -> list[str]:
+def _list_lines(app: App, found: Sequence[Summary]) -> list[str]:
     open_ones = [summary for summary in found if _state(summary) not in ("complete", "unreadable")]
     lines = [f"{counted(len(found), 'upload')}, {len(open_ones)} not complete."]
-    lines += [f"Next: {_resume_command(summary)}" for summary in open_ones[:5]]
+    lines += [f"Next: {_resume_command(app, summary)}" for summary in open_ones[:5]]
     lines += [f"Warning: {summary.problem}" for summary in found if summary.problem]
     return lines
 
 
-def _list_document(found: Sequence[Summary], said: str | None = None) -> Document:
+def _list_document(found: Sequence[Summary], lines: Sequence[str]) -> Document:
     rows = [_row(summary) for summary in found]
     schema = "xnatctl.uploads/1"
     return Document(
@@ -271,11 +270,11 @@ def _list_document(found: Sequence[Summary], said: str | None = None) -> Documen
         columns=_columns(found),
         rows=rows,
         identifiers=tuple(row["id"] for row in rows),
-        summary=(said,) if said is not None else tuple(_list_lines(found)),
+        summary=tuple(lines),
     )
 
 
-def _one_document(summary: Summary) -> Document:
+def _one_document(app: App, summary: Summary) -> Document:
     from xnatctl.delivery.journal.summaries import items_of
 
     if summary.problem is not None:
@@ -294,7 +293,7 @@ def _one_document(summary: Summary) -> Document:
     if row["state"] == "incomplete" and row["found"] == row["delivered"]:
         lines.append("The run ended before the session was complete; upload resume says why.")
     if row["state"] != "complete":
-        lines.append(f"Next: {_resume_command(summary)}")
+        lines.append(f"Next: {_resume_command(app, summary)}")
     schema = "xnatctl.upload/1"
     return Document(
         schema=schema,

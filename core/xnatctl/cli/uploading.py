@@ -27,7 +27,6 @@ from xnatctl.errors import (
     exit_code_of,
     signal_of,
 )
-from xnatctl.model.commands import again
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
 from xnatctl.redaction import reveal
@@ -45,7 +44,7 @@ class Upload:
 
     `wait` bounds settling in seconds, `lock_wait` how long another run to the same destination is waited for.
     `resume` = go on from the journal; otherwise it is started anew. `studies` are the UIDs of the studies that may be
-    sent; any, where there are none. `rerun` finishes an unfinished job.
+    sent; any, where there are none.
     """
 
     request: UploadRequest
@@ -54,11 +53,6 @@ class Upload:
     resume: bool = True
     lock_wait: float = 60.0
     studies: frozenset[str] = frozenset()
-
-    @property
-    def rerun(self) -> str:
-        """The command line that was given, quoted for a shell; secrets never stand in it."""
-        return again(sys.argv[1:])
 
 
 def run_upload(app: App, upload: Upload) -> None:
@@ -79,7 +73,7 @@ def run_upload(app: App, upload: Upload) -> None:
         else:
             carry_out(app, upload, plan, reports)
 
-    report, error = attempt(upload, work)
+    report, error = attempt(app, upload, work)
     if error is None and shown:
         app.render(shown[0])
         return
@@ -108,7 +102,7 @@ def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:
             )
 
 
-def attempt(upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Report, XnatctlError | None]:
+def attempt(app: App, upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Report, XnatctlError | None]:
     """Do `work`, which adds the report of what it begins to do; returns the report, and the error that it ended with.
 
     What a plugin prints meanwhile goes to stderr: it must not stand beside the document.
@@ -125,24 +119,24 @@ def attempt(upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Repor
         with redirect_stdout(sys.stderr):
             work(reports)
     except (KeyboardInterrupt, Interrupted) as interrupt:
-        error = _interrupted(interrupt, upload, reports[-1], begun=reports[-1] is not nothing)
+        error = _interrupted(interrupt, app.commands.rerun(), reports[-1], begun=reports[-1] is not nothing)
     except XnatctlError as raised:
         error = raised
-        _say_next(reports[-1], error, upload)
+        _say_next(reports[-1], error, app.commands.rerun())
     if error is not None:
         _write_error(reports[-1], error)
     return reports[-1], error
 
 
-def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, begun: bool) -> Interrupted:
+def _interrupted(interrupt: BaseException, rerun: str, report: Report, *, begun: bool) -> Interrupted:
     """The error of an upload that was interrupted; before it began there is nothing to finish."""
     number = signal_of(interrupt)
     if not begun:
         return Interrupted("Interrupted before anything was sent.", signal_number=number)
-    report.next.append(upload.rerun)
+    report.next.append(rerun)
     return Interrupted(
         "Interrupted. What the server took so far stays there.",
-        hint=f"Finish with: {upload.rerun}",
+        hint=f"Finish with: {rerun}",
         signal_number=number,
     )
 
@@ -151,11 +145,11 @@ def _interrupted(interrupt: BaseException, upload: Upload, report: Report, *, be
 _PASSING = (AuthenticationError, PermissionDenied, ConnectionFailed, ServerError, NotArchived)
 
 
-def _say_next(report: Report, error: XnatctlError, upload: Upload) -> None:
+def _say_next(report: Report, error: XnatctlError, rerun: str) -> None:
     """The command that finishes the job, where something was delivered and nobody knows a better one."""
     if isinstance(error, _PASSING) and not report.next and report.counts.sent + report.counts.skipped:
         known = error.commands if isinstance(error, NotArchived) else None
-        report.next += [upload.rerun] if known is None else known
+        report.next += [rerun] if known is None else known
 
 
 def carry_out(
@@ -182,7 +176,8 @@ def carry_out(
             client=client,
             factories=lambda name: transport_factory(app, name),
             tell=app.tell,
-            rerun=upload.rerun,
+            commands=app.commands,
+            rerun=app.commands.rerun(),
             wait=WAIT if upload.wait is None else upload.wait,
             journal=journal,
             facts={"request": _request_text(app, upload, plan)},

@@ -16,7 +16,7 @@ from xnatctl.delivery.session.match import match_session
 from xnatctl.delivery.session.runner import SessionRunner
 from xnatctl.delivery.session.settle import archive_command
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, Refused, ServerError, XnatctlError
-from xnatctl.model.commands import command, with_options
+from xnatctl.model.commands import with_options
 from xnatctl.model.plan import Payload, Stage, UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import Difference, PlaceState, Verification
@@ -120,7 +120,7 @@ class Awaited:
             ok=False, differences=[Difference(kind="place", message=message)]
         )
         subject = destination.subject or row.subject
-        self.next(archive_command(row.ref, subject, destination.session))
+        self.next(archive_command(self._client.commands, row.ref, subject, destination.session))
         attach = self.attach("-P", row.project)
         return self._not_attached(message, attach, first="Archive them there, then run")
 
@@ -188,5 +188,5 @@ class Awaited:
     def forget_archive_command(self) -> None:
         """What is archived already is not to be archived by hand."""
         report = self._context.report
-        archiving = shlex.split(command("prearchive", "archive", server=False))
+        archiving = shlex.split(self._client.commands.command("prearchive", "archive", server=False))
         report.next = [line for line in report.next if shlex.split(line)[: len(archiving)] != archiving]

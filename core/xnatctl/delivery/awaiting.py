@@ -248,13 +248,13 @@ class AwaitArchiveRunner:
             ref = look.row.ref
             context.report.state, context.report.uri = PlaceState.PREARCHIVE, ref.path
             subject = destination.subject or look.row.subject
-            self._awaited.next(archive_command(ref, subject, destination.session))
+            self._awaited.next(archive_command(self._client.commands, ref, subject, destination.session))
         waited = f" after {self._seconds:.0f} s" if self._seconds and look.waiting else ""
         later = self._awaited.attach()
         self._awaited.next(later)
         return NotArchived(
             f"Session {destination.session} of project {destination.project} is not in the archive{waited}: "
             f"{look.describe()}. {self._awaited.files()} files for its resources were not sent.",
-            hint=("" if look.waiting else f"Check the label. Look with: {looks(destination.project)} ")
+            hint=("" if look.waiting else f"Check the label. Look with: {looks(self._client, destination.project)} ")
             + (f"When it is archived, run: {later}" if later else "When it is archived, run the same command again."),
         )

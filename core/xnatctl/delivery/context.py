@@ -18,6 +18,7 @@ from xnatctl.delivery.session.settle import PollSchedule
 from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, NotArchived, XnatctlError, exit_code_of
 from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
+from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
@@ -37,16 +38,17 @@ class Runtime:
     """What a run needs beside its plan.
 
     `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
-    every event in the main thread, `rerun` is the command that finishes the job. `wait` bounds settling, in seconds.
-    `facts` is what the journal keeps of the command, so that another process can finish it. `exclusively` keeps every
-    other run on this machine away from what a key names, as long as its context lasts. `session` is the session of a
-    plan of resources only, which has been looked up already.
+    every event in the main thread, `rerun` is the command that finishes the job, `commands` makes others for hints.
+    `wait` bounds settling, in seconds. `facts` is what the journal keeps of the command, so that another process can
+    finish it. `exclusively` keeps every other run on this machine away from what a key names, as long as its context
+    lasts. `session` is the session of a plan of resources only, which has been looked up already.
     """
 
     client: XnatClient | None
     factories: Callable[[str], TransportFactory]
     tell: Callable[[Event], None]
     rerun: str
+    commands: Commands = PLAIN
     wait: float = settle.WAIT
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     journal: Journal = field(default_factory=Journal)
@@ -178,6 +180,7 @@ def context_for(
     pause: Pause | None = None,
     journal: Journal | None = None,
     writer: ResourceWriter | None = None,
+    commands: Commands = PLAIN,
 ) -> TransportContext:
     """What the transports of a send stage get to see. A resource has one writer at a time (xnat-api 4.7)."""
     return TransportContext(
@@ -190,6 +193,7 @@ def context_for(
         resource=stage.resource,
         stop_requested=(lambda: pause.stopped) if pause is not None else (lambda: False),
         items=stage.items,
+        commands=commands,
         discreet=PatientRedactor(plan).of,
     )
 

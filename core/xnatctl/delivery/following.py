@@ -18,7 +18,6 @@ from xnatctl.delivery.session.counting import verify_staged
 from xnatctl.delivery.session.settle import archive_command
 from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, VerificationFailed, XnatctlError
-from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import clean_label
@@ -276,8 +275,8 @@ class ArchiveTracker:
     def _look_at(self, row: PrearchiveRow) -> str:
         """The command that shows a row; a list when its name identifies the patient."""
         if self._shown(row.folder) == row.folder:
-            return command("prearchive", "show", *row.ref.triple)
-        return command("prearchive", "list", "-P", self._project)
+            return self._client.commands.command("prearchive", "show", *row.ref.triple)
+        return self._client.commands.command("prearchive", "list", "-P", self._project)
 
     def _nowhere(self, study: _Study) -> NotArchived:
         """See xnat-api 5.6, step 5."""
@@ -286,7 +285,7 @@ class ArchiveTracker:
                 f"Study {study.uid} left the prearchive, but project {self._project} has no session of it.",
                 hint="It may have been moved or deleted, or anonymisation changed its UIDs: name the session with "
                 "--session; --no-resume sends everything again. Look with: "
-                + command("session", "list", "-P", self._project),
+                + self._client.commands.command("session", "list", "-P", self._project),
             )
         study.unseen = self._context.schedule.limit >= _APPEARS
         again = " The same command sends it again." if study.unseen else ""
@@ -311,8 +310,8 @@ class ArchiveTracker:
     def _archive(self, row: PrearchiveRow) -> str:
         """The command that archives a row; a list when its names identify the patient."""
         if any(self._shown(name) != name for name in (row.folder, row.subject, row.name)):
-            return command("prearchive", "list", "-P", self._project)
-        return archive_command(row.ref, row.subject, row.name)
+            return self._client.commands.command("prearchive", "list", "-P", self._project)
+        return archive_command(self._client.commands, row.ref, row.subject, row.name)
 
     # the end
 

@@ -69,13 +69,15 @@ class ReceiverRun:
         context.started(left)
         Engine(
             runtime.factories(self._send.transport or ""),
-            context_for(self._send, context.plan, None, context.pause, journal),
+            context_for(self._send, context.plan, None, context.pause, journal, commands=runtime.commands),
             journal,
             tell=context.hear,
             policy=runtime.policy,
             pause=context.pause,
         ).send(left)
-        error = incomplete(journal.states(), context.plan.unsendable, (), runtime.rerun, receiver=True)
+        error = incomplete(
+            journal.states(), context.plan.unsendable, (), runtime.rerun, runtime.commands, receiver=True
+        )
         if error is not None:
             undelivered = journal.states().undelivered
             if not undelivered or helps_again(undelivered):

@@ -18,7 +18,7 @@ from xnatctl.errors import (
     VerificationFailed,
     XnatctlError,
 )
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import LEVELS, Level, Report, ReportItem
@@ -67,6 +67,7 @@ def incomplete(
     unsendable: Sequence[Exclusion],
     uris: Sequence[ImportUri],
     rerun: str,
+    commands: Commands,
     *,
     receiver: bool = False,
 ) -> XnatctlError | None:
@@ -83,14 +84,14 @@ def incomplete(
     total = len(states) + len(unsendable)
     missing = len(undelivered) + len(unsendable)
     if undelivered and len(undelivered) == len(states):
-        return _nothing(undelivered, total, rerun if receiver else None)
+        return _nothing(undelivered, total, commands, rerun if receiver else None)
     failed = next((state for state in undelivered if state.reason), undelivered[0]) if undelivered else None
     first = _name(failed) if failed is not None else f"{unsendable[0].path} ({unsendable[0].reason})"
     others = f" The other {total - missing} were delivered; this run archived nothing." if uris else ""
     run = "Run" if undelivered else f"{REMEDY}, then run"
     hint = f"{run} the same command again to complete the session: {rerun}"
     if any(state.failure is FailureClass.AUTHENTICATION for state in undelivered):
-        hint = f"{_log_in_again()}, then run the same command again to complete the session: {rerun}"
+        hint = f"{_log_in_again(commands)}, then run the same command again to complete the session: {rerun}"
     elif undelivered and not helps_again(undelivered):
         whose = "receiver" if receiver else "server"
         hint = (
@@ -102,8 +103,8 @@ def incomplete(
     return DeliveryIncomplete(f"{missing} of {total} files were not delivered, first: {first}.{others}", hint=hint)
 
 
-def _log_in_again() -> str:
-    return f"Log in again: {command('auth', 'login')}"
+def _log_in_again(commands: Commands) -> str:
+    return f"Log in again: {commands.command('auth', 'login')}"
 
 
 def helps_again(undelivered: StateView) -> bool:
@@ -132,7 +133,7 @@ def filtered(states: StateView) -> VerificationFailed | None:
     )
 
 
-def _nothing(undelivered: StateView, total: int, again: str | None) -> XnatctlError:
+def _nothing(undelivered: StateView, total: int, commands: Commands, again: str | None) -> XnatctlError:
     """No file was delivered: the commonest reason decides the exit code. `again`: the command, for a receiver."""
     if not undelivered.without(Outcome.FILTERED):
         return VerificationFailed(
@@ -150,7 +151,7 @@ def _nothing(undelivered: StateView, total: int, again: str | None) -> XnatctlEr
     if again is not None:
         hint = _receivers_hint(undelivered, failure, again)
     elif failure is FailureClass.AUTHENTICATION:
-        hint = f"{_log_in_again()}, then run the same command again."
+        hint = f"{_log_in_again(commands)}, then run the same command again."
     return kind(f"None of {total} files was delivered: {_why(first)}.", hint=hint)
 
 

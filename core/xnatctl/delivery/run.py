@@ -100,7 +100,13 @@ class PlanRun:
         """The error for what could not be read and may be for any resource; a session is not archived without it."""
         if any(isinstance(runner, SessionRunner) for runner in self._runners):
             return None
-        return incomplete(StateView(States(), ()), self._context.plan.unsendable, (), self._context.runtime.rerun)
+        return incomplete(
+            StateView(States(), ()),
+            self._context.plan.unsendable,
+            (),
+            self._context.runtime.rerun,
+            self._context.runtime.commands,
+        )
 
     def _say_later(self) -> None:
         """The command that finishes the job when the session is in the archive, where the planner named one."""

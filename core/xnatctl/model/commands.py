@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 #: Flags of the present command, each with its value when it has one.
 Flags = Sequence[Sequence[str]]
@@ -12,29 +13,45 @@ Flags = Sequence[Sequence[str]]
 _LEFT_OUT = frozenset({"--password-stdin", "--dry-run", "--no-resume"})
 
 
-class _Reach:
-    """Of this process, which runs one command: `root` stands before the name of a command, `server` behind it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Commands:
+    """Makes commands with the flags that reach what the present command reached.
+
+    `root` stands before the name of a command and chooses the plugins; `server` stands behind it and chooses server
+    and user. `arguments` is the present command line without the program. Without any, commands have no flags.
+    """
 
     root: Flags = ()
     server: Flags = ()
+    arguments: Sequence[str] = ()
+
+    def command(self, *words: object, server: bool = True) -> str:
+        """`xnatctl` with these words, quoted for a shell; `server=False` for a command that asks no server."""
+        flags = [*_flat(self.root), *map(str, words), *(_flat(self.server) if server else ())]
+        return shlex.join(["xnatctl", *flags])
+
+    def rerun(self) -> str:
+        """The present command again, without a password, without `--dry-run` and without what would start over.
+
+        A flag says what a variable said of the server: the variable may say something else by then.
+        """
+        kept: list[str] = []
+        skip = False
+        for argument in self.arguments:
+            if skip or argument == "--password":
+                skip = not skip
+            elif argument not in _LEFT_OUT and not argument.startswith("--password="):
+                kept.append(argument)
+        typed = {argument.partition("=")[0] for argument in kept}
+        return shlex.join(["xnatctl", *kept, *_flat([flag for flag in self.server if flag[0] not in typed])])
 
 
-def reach(*, root: Flags | None = None, server: Flags | None = None) -> None:
-    """Keep the flags that every other command needs to have the same plugins (`root`), server and user (`server`)."""
-    if root is not None:
-        _Reach.root = root
-    if server is not None:
-        _Reach.server = server
-
-
-def command(*words: object, server: bool = True) -> str:
-    """`xnatctl` with these words; with the flags that name the server, unless it asks none."""
-    flags = [*_flat(_Reach.root), *map(str, words), *(_flat(_Reach.server) if server else ())]
-    return shlex.join(["xnatctl", *flags])
+#: Commands of a process that knows no flags, such as a test.
+PLAIN = Commands()
 
 
 def with_options(line: str, values: Mapping[str, str], flags: Sequence[str] = ()) -> str:
-    """A command made by `command` with other values of options, and with more flags."""
+    """A command line with other values of options, and with more flags."""
     words = shlex.split(line)
     for option, value in values.items():
         if option in words:
@@ -42,22 +59,6 @@ def with_options(line: str, values: Mapping[str, str], flags: Sequence[str] = ()
         else:
             words += [option, value]
     return shlex.join([*words, *(flag for flag in flags if flag not in words)])
-
-
-def again(arguments: Sequence[str]) -> str:
-    """`xnatctl` with the arguments that were given, without a password, `--dry-run`, and what would start over.
-
-    What a variable said of the server is said by a flag: the variable may say something else by then.
-    """
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip or argument == "--password":
-            skip = not skip
-        elif argument not in _LEFT_OUT and not argument.startswith("--password="):
-            kept.append(argument)
-    typed = {argument.partition("=")[0] for argument in kept}
-    return shlex.join(["xnatctl", *kept, *_flat([flag for flag in _Reach.server if flag[0] not in typed])])
 
 
 def _flat(flags: Flags) -> list[str]:

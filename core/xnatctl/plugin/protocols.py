@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TextIO, runtime_checkable
 
+from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.model.document import Document
 from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult, ItemOutcome
@@ -103,7 +104,7 @@ class TransportContext:
     to send, for those who agree on something beforehand. `report` is for batches whose items are answered one by one:
     it records an outcome at once, so that a killed process has at most one item per worker in doubt; the batch's result
     holds it as well. `discreet` takes out of what a server said of an item whatever identifies its patient; it is for
-    every word that comes from outside.
+    every word that comes from outside. `commands` makes command lines for messages.
     """
 
     destination: Destination
@@ -116,6 +117,7 @@ class TransportContext:
     report: Callable[[ItemOutcome], None] = _unheard
     writer: ResourceWriter | None = None
     resource: ResourceRef | None = None
+    commands: Commands = PLAIN
     discreet: Callable[[UploadItem, str], str] = _as_said
 
 

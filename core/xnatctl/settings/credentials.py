@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.plugin.guard import guarded
 from xnatctl.plugin.protocols import Credential, CredentialRequest, CredentialSource
 from xnatctl.redaction import reveal
@@ -58,12 +58,14 @@ class CredentialChain:
         *,
         interactive: bool,
         register_secret: RegisterSecret,
+        commands: Commands,
         fresh: bool = False,
     ) -> None:
         self._registry = registry
         self._settings = settings
         self._interactive = interactive
         self._register = register_secret
+        self._commands = commands
         self._fresh = fresh
         self._request = request_for(settings)
         self._asked: list[str] = []
@@ -181,14 +183,15 @@ class CredentialChain:
         if self._ended is not None:
             return AuthenticationError(
                 f"{what}: the session that was kept has ended.",
-                hint=f"Log in again: {command('auth', 'login')}. Or forget the session: {command('auth', 'logout')}",
+                hint=f"Log in again: {self._commands.command('auth', 'login')}. "
+                f"Or forget the session: {self._commands.command('auth', 'logout')}",
             )
         details = [f"asked: {', '.join(self._asked) or 'nothing'}", *self._passed_over]
         if not self._request.environment:
-            login = command("auth", "login")
+            login = self._commands.command("auth", "login")
             hint = f"Log in there with {login}, or set XNAT_URL, XNAT_USER and XNAT_PASS for this server."
             return AuthenticationError(f"{what} ({'; '.join(details)}).", hint=hint)
-        start = "Set" if self._fresh else f"Log in with {command('auth', 'login')}, or set"
+        start = "Set" if self._fresh else f"Log in with {self._commands.command('auth', 'login')}, or set"
         return AuthenticationError(
             f"{what} ({'; '.join(details)}).",
             hint=f"{start} XNAT_USER and XNAT_PASS, or use --username with --password-stdin.",

@@ -31,5 +31,5 @@ def archive_row(
     reply = client.request("POST", _PATH, form=form, expect=(301, 303), timeout=timeout)
     target = reply.text.strip() or reply.headers.get("location", "")
     if reply.status != 200 and "/archive/" not in target:
-        raise error_for(reply, client.server, "POST", _PATH)  # to a login page, say
+        raise error_for(reply, client.server, "POST", _PATH, client.commands)  # to a login page, say
     return target

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, ServerError
-from xnatctl.model.commands import command
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.xnat.http.client import MOST_KEPT, MOST_SHOWN, XnatClient, url_path
 from xnatctl.xnat.http.parsers import TooLong
@@ -104,7 +103,7 @@ def commit(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = No
     if "/archive/" in target and "/prearchive/" not in target:
         return target
     if reply.status != 200:
-        raise error_for(reply, client.server, "POST", _path(ref))  # to a login page, say
+        raise error_for(reply, client.server, "POST", _path(ref), client.commands)  # to a login page, say
     return None
 
 
@@ -117,7 +116,7 @@ def delete(client: XnatClient, ref: PrearchiveRef) -> None:
     if row is None:
         raise NotFound(
             f"The prearchive of project {ref.project} has no session {ref.timestamp} {ref.folder}.",
-            hint=f"See what is there: {command('prearchive', 'list', '-P', ref.project)}",
+            hint=f"See what is there: {client.commands.command('prearchive', 'list', '-P', ref.project)}",
         )
     client.request("DELETE", _path(ref))
     if (left := get_row(client, ref)) is not None:

@@ -8,6 +8,7 @@ import pytest
 
 from xnatctl.delivery.journal.states import States, StateView
 from xnatctl.delivery.reporting import incomplete
+from xnatctl.model.commands import Commands
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem
 
@@ -23,7 +24,7 @@ def test_the_first_file_with_a_reason_is_named_before_those_that_were_not_tried(
         path=items[2].path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason="no answer."
     )
     states.hear(numbers[2], lost)
-    error = incomplete(StateView(states, numbers), (), (), "again", receiver=receiver)
+    error = incomplete(StateView(states, numbers), (), (), "again", Commands(), receiver=receiver)
     assert error is not None
     assert error.message == (
         f"{len(items) - 1} of {len(items)} files were not delivered, first: {items[2].path} (no answer)."

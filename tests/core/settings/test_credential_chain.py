@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
+from xnatctl.model.commands import Commands
 from xnatctl.plugin.manager import Plugin
 from xnatctl.plugin.protocols import Credential, CredentialRequest
 from xnatctl.plugin.registry import Provided
@@ -70,6 +71,7 @@ def chain(sources: Sources, *, interactive: bool = False, fresh: bool = False, *
         interactive=interactive,
         register_secret=lambda secret, user: None,
         fresh=fresh,
+        commands=Commands(),
     )
 
 
@@ -261,6 +263,7 @@ def test_every_secret_is_registered_before_it_is_given() -> None:
         resolve(Flags(url=URL)),
         interactive=False,
         register_secret=lambda secret, user: registered.append((secret, user)),
+        commands=Commands(),
     )
     asked()
     assert registered == [("first", "bob")]
@@ -281,6 +284,7 @@ def test_the_request_names_server_and_profile(write_config: Write) -> None:
             resolve(Flags()),
             interactive=False,
             register_secret=lambda secret, user: None,
+            commands=Commands(),
         )()
     (request,) = seen
     assert (request.server, request.username, request.profile_name) == (URL, "me", "site")

@@ -16,7 +16,6 @@ from xnatctl.delivery.session.counting import verify_staged
 from xnatctl.delivery.session.verify import Comparison
 from xnatctl.delivery.session.waiting import read_waiting
 from xnatctl.errors import Interrupted, XnatctlError
-from xnatctl.model.commands import command
 from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadItem
@@ -81,9 +80,10 @@ def name_left(context: RunContext) -> None:
         f"{counted(len(left), 'file')} of an earlier upload to this destination {'is' if one else 'are'} not proven to "
         f"be on the server, and not part of this one (first {first.path} of {first.root}, {first.outcome})."
     )
-    forget = command("upload", "forget", context.journal.id, "--yes", server=False)
+    commands = context.runtime.commands
+    forget = commands.command("upload", "forget", context.journal.id, "--yes", server=False)
     if len(gone) < len(left):
-        text += f" Finish with: {command('upload', 'resume', context.journal.id)}"
+        text += f" Finish with: {commands.command('upload', 'resume', context.journal.id)}"
     if gone:
         which = "It is" if one else "They are" if len(gone) == len(left) else f"{len(gone)} of them are"
         text += f" {which} no longer on this disk: restore what is needed and resume; otherwise forget: {forget}"

@@ -19,7 +19,6 @@ from xnatctl.delivery.session.settle import PollSchedule
 from xnatctl.delivery.session.verify import Wanted, verify_archived
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
-from xnatctl.model.commands import command
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Placement, UploadItem
@@ -303,14 +302,15 @@ def _refuse_moved(client: XnatClient, check: Preflight, study: str, places: Coll
             raise Refused(
                 f"What was uploaded before is in the prearchive of project {row.project} now, not of "
                 f"{destination.project}: somebody moved it.",
-                hint=f"Move it back, {again}, or archive it there with: {command('prearchive', 'archive', *triple)}",
+                hint=f"Move it back, {again}, or archive it there with: "
+                f"{client.commands.command('prearchive', 'archive', *triple)}",
             )
         if row.name != destination.session:
             raise Refused(
                 f"What was uploaded before is in the prearchive as {row.name} now, not as {destination.session}: "
                 "somebody gave it that label.",
                 hint=f"Upload with -E {row.name}{joining}, {again}, or delete it with: "
-                + command("prearchive", "delete", *triple),
+                + client.commands.command("prearchive", "delete", *triple),
             )
 
 

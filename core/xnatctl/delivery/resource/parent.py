@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from xnatctl.errors import NotFound, PermissionDenied, Refused, UsageError
-from xnatctl.model.commands import command
 from xnatctl.model.plan import Payload, StageKind, UploadPlan
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.xnat import listing, prearchive, site
@@ -104,9 +103,9 @@ def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
     raise NotFound(
         f"Project {project} has no session {name} in its archive.",
         hint="It waits in the prearchive, where nothing can be attached to it: "
-        + command("prearchive", "list", "-P", project)
+        + client.commands.command("prearchive", "list", "-P", project)
         if waits
-        else "See what is there: " + command("session", "list", "-P", project),
+        else "See what is there: " + client.commands.command("session", "list", "-P", project),
     )
 
 

@@ -182,7 +182,9 @@ class ResourceRunner:
             raise ValueError("a resource is surveyed before it is sent")
         sender = self._sender = BatchSender(
             context.runtime.factories(self._send.transport or ""),
-            context_for(self._send, context.plan, None, context.pause, context.journal, writer),
+            context_for(
+                self._send, context.plan, None, context.pause, context.journal, writer, context.runtime.commands
+            ),
             context.journal,
             emit=emit,
             policy=context.runtime.policy,
@@ -247,7 +249,7 @@ class ResourceRunner:
     def _judge(self, differences: Sequence[Difference]) -> None:
         rerun = self._context.runtime.rerun
         states = self._context.journal.states(self._ref)
-        error = incomplete(states, self._send.unreadable, (), rerun)
+        error = incomplete(states, self._send.unreadable, (), rerun, self._context.runtime.commands)
         taken = states.having(Outcome.REJECTED)
         if isinstance(error, DeliveryIncomplete) and len(taken) == len(states.undelivered) and taken:
             raise DeliveryIncomplete(error.message, hint=_REPLACE)

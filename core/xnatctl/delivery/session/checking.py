@@ -13,7 +13,7 @@ from xnatctl.delivery.session.preflight import DIRECT_ARCHIVE_SINCE, readable_pr
 from xnatctl.delivery.session.verify import Comparison, Wanted, verify_archived
 from xnatctl.delivery.session.waiting import read_waiting
 from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
@@ -67,7 +67,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
     report.counts.sent = report.bytes = 0
     report.counts.failed = report.counts.found - report.counts.verified
     report.seconds = time.monotonic() - started
-    error = _verdict(report, plan)
+    error = _verdict(report, plan, client.commands)
     report.status = Status.COMPLETE if error is None else Status.PARTIAL
     return error
 
@@ -148,7 +148,7 @@ def _all_missing(items: Sequence[UploadItem]) -> Verification:
     return Verification(level=Level.UID, ok=False, differences=differences)
 
 
-def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
+def _verdict(report: Report, plan: UploadPlan, commands: Commands) -> XnatctlError | None:
     where = f"session {report.destination.session} of project {report.destination.project}"
     differences = report.verification.differences
     if plan.unsendable:
@@ -170,18 +170,18 @@ def _verdict(report: Report, plan: UploadPlan) -> XnatctlError | None:
         return VerificationFailed(
             f"{where[0].upper()}{where[1:]} cannot be compared: {differences[0].message}.",
             hint="An upload of it has not ended. If it was interrupted, or did not deliver every file, finish it with: "
-            f"{_upload(plan)}",
+            f"{_upload(plan, commands)}",
         )
     if report.uri is None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
-        return VerificationFailed(message, hint=f"Upload it with: {_upload(plan)}")
+        return VerificationFailed(message, hint=f"Upload it with: {_upload(plan, commands)}")
     message = f"differs from what is on disk: {counted(len(differences), 'difference')}, first: {differences[0]}"
     if differences[0].kind == "study":
         message = f"is of another study: {differences[0].message}"
-    return VerificationFailed(f"{where[0].upper()}{where[1:]} {message}.", hint=_remedy(report, plan))
+    return VerificationFailed(f"{where[0].upper()}{where[1:]} {message}.", hint=_remedy(report, plan, commands))
 
 
-def _remedy(report: Report, plan: UploadPlan) -> str:
+def _remedy(report: Report, plan: UploadPlan, commands: Commands) -> str:
     kinds = {difference.kind for difference in report.verification.differences}
     if "subject" in kinds:
         return "Check --subject and --session: an upload to another subject's session is refused."
@@ -191,11 +191,11 @@ def _remedy(report: Report, plan: UploadPlan) -> str:
         return "The report names what is on the server only. Without --exact it is no difference."
     if kinds == {"state"}:
         return "Wait until the server has read the session, then run the same command again."
-    return f"The report names each one. To send what is missing: {_upload(plan)}"
+    return f"The report names each one. To send what is missing: {_upload(plan, commands)}"
 
 
-def _upload(plan: UploadPlan) -> str:
+def _upload(plan: UploadPlan, commands: Commands) -> str:
     where = plan.destination
-    return command(
+    return commands.command(
         "session", "upload", plan.root, "-P", where.project, "-S", where.subject, "-E", where.session
     )  # fmt: skip

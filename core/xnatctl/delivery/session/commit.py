@@ -17,7 +17,7 @@ from xnatctl.delivery.session.overlap import Overlap, held_by_name, in_the_way
 from xnatctl.delivery.session.preflight import is_busy
 from xnatctl.delivery.session.settle import WAIT, PollSchedule, archive_command, looks, not_archived, say_lost, silent
 from xnatctl.errors import ConnectionFailed, NotArchived, NotFound, PermissionDenied, ServerError, Throttled
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
@@ -103,7 +103,7 @@ def commit_row(
     while True:
         existing = find_existing(client, target)
         if into is not None and (existing is None or existing.id != into):
-            raise _moved(ref, target, into)
+            raise _moved(client.commands, ref, target, into)
         if on_new is not None and (existing is None or call):
             on_new(existing is None)
         how = _choose(client, ref, target, existing, overwrite, overlap)
@@ -158,7 +158,7 @@ def _choose(
     held = overlap(existing) if overlap is not None else None
     if not (held is not None and held.any):
         if overlap is not None and held_by_name(client, ref, existing.id, target.study):
-            message, hint, commands = in_the_way(ref, target, existing)
+            message, hint, commands = in_the_way(client.commands, ref, target, existing)
             raise NotCommitted(message, hint=hint, commands=commands)
         return Commit.APPEND
     if held.differing:
@@ -175,22 +175,22 @@ def _choose(
 def _taken(client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, why: str) -> NotCommitted:
     """Nothing was changed; the data wait in the prearchive, and a person decides."""
     free = free_label(client, target)
-    named = archive_command(ref, target.subject, free)
+    named = archive_command(client.commands, ref, target.subject, free)
     return NotCommitted(
         f"{why}. Nothing was added to it: the uploaded data wait in the prearchive as {ref}.",
-        hint=f"Delete them with: {command('prearchive', 'delete', *ref.triple)} or archive them under another label, "
-        f"for example with: {named}",
+        hint=f"Delete them with: {client.commands.command('prearchive', 'delete', *ref.triple)} "
+        f"or archive them under another label, for example with: {named}",
         commands=(named,),
     )
 
 
-def _moved(ref: PrearchiveRef, target: ArchiveTarget, accession_id: str) -> NotCommitted:
+def _moved(commands: Commands, ref: PrearchiveRef, target: ArchiveTarget, accession_id: str) -> NotCommitted:
     """The session that a row completes does not have the label any more; the row stays in the prearchive."""
     return NotCommitted(
         f"Session {accession_id} is no longer session {target.session} of project {target.project}: somebody renamed, "
         f"moved or deleted it while files were sent to it again. These files wait in the prearchive as {ref}.",
         hint=f"Give the session its label back, or delete the waiting files with: "
-        f"{command('prearchive', 'delete', *ref.triple)} Then run the same command again.",
+        f"{commands.command('prearchive', 'delete', *ref.triple)} Then run the same command again.",
     )
 
 
@@ -206,7 +206,7 @@ def merged_with_others(client: XnatClient, session: SessionInfo, sent: int) -> N
     return NotArchived(
         f"Session {session.label} ({session.id}) holds {counted(others, 'file')} that this upload did not send: "
         "somebody else made it at the same moment, and XNAT added this upload to it in spite of --overwrite none.",
-        hint=f"Look at it with: {command('session', 'show', session.id)}",
+        hint=f"Look at it with: {client.commands.command('session', 'show', session.id)}",
     )
 
 
@@ -273,7 +273,7 @@ def _confirm(
     merged = " XNAT may have added the data to it." if how is Commit.REPLACE else ""
     raise NotArchived(
         f"The session left the prearchive, but {_lower(against.message)}.{merged}",
-        hint=elsewhere(client, target) or f"Compare what is where with: {looks(target.project)}",
+        hint=elsewhere(client, target) or f"Compare what is where with: {looks(client, target.project)}",
     )
 
 
@@ -321,5 +321,6 @@ def _await_session(client: XnatClient, target: ArchiveTarget, schedule: PollSche
         schedule.pause.wait(0.5)
     raise NotArchived(
         f"The session left the prearchive, but project {target.project} has no session {target.session}.",
-        hint=elsewhere(client, target) or f"It may have been deleted or moved. Look with: {looks(target.project)}",
+        hint=elsewhere(client, target)
+        or f"It may have been deleted or moved. Look with: {looks(client, target.project)}",
     )

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
 
-from xnatctl.model.commands import command
 from xnatctl.model.refs import clean_label
 from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.http.client import XnatClient
@@ -99,7 +98,7 @@ def elsewhere(client: XnatClient, target: ArchiveTarget) -> str:
     if rows:
         return (
             f"The prearchive holds this study as {rows[0].ref} ({rows[0].status}). Look at it with: "
-            f"{command('prearchive', 'show', *rows[0].ref.triple)}"
+            f"{client.commands.command('prearchive', 'show', *rows[0].ref.triple)}"
         )
     sessions = listing.sessions_of_study(client, target.project, target.study) if target.study else []
     for session in sessions:
@@ -107,6 +106,6 @@ def elsewhere(client: XnatClient, target: ArchiveTarget) -> str:
             return (
                 f"The archive holds this study as session {session.label} ({session.id}), subject "
                 f"{session.subject_label or '(none)'}: somebody archived it so. Look at it with: "
-                f"{command('session', 'show', session.id)}"
+                f"{client.commands.command('session', 'show', session.id)}"
             )
     return ""

@@ -16,7 +16,7 @@ from xnatctl.delivery.session.judgement import Finding
 from xnatctl.delivery.session.settle import archive_command
 from xnatctl.delivery.session.verify import Wanted, verify_archived
 from xnatctl.errors import NotFound, Refused
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.model.plan import Overwrite, UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import LEVELS, Level
@@ -136,16 +136,19 @@ def held_by_name(client: XnatClient, ref: PrearchiveRef, session_id: str, study:
     return len(listing.dicom_file_names(client, session_id, names))
 
 
-def in_the_way(ref: PrearchiveRef, target: ArchiveTarget, existing: SessionInfo) -> tuple[str, str, tuple[str, ...]]:
+def in_the_way(
+    commands: Commands, ref: PrearchiveRef, target: ArchiveTarget, existing: SessionInfo
+) -> tuple[str, str, tuple[str, ...]]:
     """Message, hint and commands for a waiting session that holds what the archived one holds already."""
-    replacing = archive_command(ref, target.subject, target.session, Overwrite.DELETE)
+    replacing = archive_command(commands, ref, target.subject, target.session, Overwrite.DELETE)
     message = (
         f"The prearchive holds files of this study ({ref}), some of which session {existing.label} ({existing.id}) "
         "holds already: XNAT refuses to add any of them with --overwrite append."
     )
     hint = (
         "Before you run the same command again, delete what waits with: "
-        f"{command('prearchive', 'delete', *ref.triple)} or archive it, replacing what is there, with: {replacing}"
+        f"{commands.command('prearchive', 'delete', *ref.triple)} "
+        f"or archive it, replacing what is there, with: {replacing}"
     )
     return message, hint, (replacing,)
 
@@ -156,5 +159,5 @@ def refuse_waiting(
     """Refuse to add to waiting sessions that could not be archived afterwards. Raises Refused."""
     for row in rows:
         if held_by_name(client, row.ref, existing.id, target.study):
-            message, hint, _ = in_the_way(row.ref, target, existing)
+            message, hint, _ = in_the_way(client.commands, row.ref, target, existing)
             raise Refused(message, hint=hint)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from xnatctl.delivery.session.existing import ArchiveTarget, Objection, compare
 from xnatctl.errors import NotFound, PermissionDenied, Refused
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.model.plan import Overwrite, Placement, UploadPlan
 from xnatctl.model.refs import Destination, clean_label, is_clean_label
 from xnatctl.xnat import direct_archive, listing, prearchive, site
@@ -88,9 +88,9 @@ def preflight(
         destination = _check_existing(client, destination, existing, study, series=series, rows=rows)
         if plan.placement is Placement.ARCHIVE and plan.overwrite is Overwrite.NONE and not ours:
             raise _refused(destination, existing)
-    _check_rows(destination, rows, study)
+    _check_rows(client.commands, destination, rows, study)
     if plan.overwrite is Overwrite.NONE:
-        _refuse_foreign(plan.placement, [row for row in rows if mine is None or not mine(row)], study)
+        _refuse_foreign(client.commands, plan.placement, [row for row in rows if mine is None or not mine(row)], study)
         if not ours and plan.placement is Placement.ARCHIVE:
             _refuse_direct(client, destination, study)
     new = plan.placement is Placement.ARCHIVE and existing is None
@@ -225,12 +225,12 @@ def _check_existing(
         if row.tag == study:
             hint += (
                 f" Files of this study wait in the prearchive as {row.ref}; look at them with: "
-                f"{command('prearchive', 'show', *row.ref.triple)}"
+                f"{client.commands.command('prearchive', 'show', *row.ref.triple)}"
             )
     raise Refused(f"{found.message}.", hint=hint)
 
 
-def _refuse_foreign(placement: Placement, rows: Sequence[PrearchiveRow], study: str) -> None:
+def _refuse_foreign(commands: Commands, placement: Placement, rows: Sequence[PrearchiveRow], study: str) -> None:
     """`--overwrite none`: a session of that label that waits in the prearchive is somebody's. Raises Refused.
 
     Files of the same study would be merged into the row. A row of another study is in the way of archiving only.
@@ -243,7 +243,7 @@ def _refuse_foreign(placement: Placement, rows: Sequence[PrearchiveRow], study: 
             f"A session {row.name} of {what} waits in the prearchive of project {row.project} ({row.timestamp}, "
             f"{row.status}), and --overwrite none leaves existing sessions alone.",
             hint="Archive it, delete it, or choose another session label. Look at it with: "
-            + command("prearchive", "show", *row.ref.triple),
+            + commands.command("prearchive", "show", *row.ref.triple),
         )
 
 
@@ -264,7 +264,7 @@ def _refuse_direct(client: XnatClient, destination: Destination, study: str) -> 
         )
 
 
-def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study: str) -> None:
+def _check_rows(commands: Commands, destination: Destination, rows: tuple[PrearchiveRow, ...], study: str) -> None:
     """A row of the same project, study and label is joined by our files (xnat-import 4.2)."""
     for row in rows:
         if row.tag != study:
@@ -274,14 +274,14 @@ def _check_rows(destination: Destination, rows: tuple[PrearchiveRow, ...], study
                 f"Session {row.name} in the prearchive of {row.project} is {row.status} at this moment; "
                 "files that arrive now would be lost.",
                 hint="Wait until it is done, then run the command again. It is shown by: "
-                + command("prearchive", "list", "-P", row.project),
+                + commands.command("prearchive", "list", "-P", row.project),
             )
         if row.subject and row.subject.lower() != destination.subject.lower():
             raise Refused(
                 f"The prearchive of {row.project} holds the same study as {row.name} under subject {row.subject}, "
                 f"not {destination.subject}; XNAT would add the files to it.",
                 hint="Archive it or delete it first; look at it with: "
-                + command("prearchive", "show", *row.ref.triple),
+                + commands.command("prearchive", "show", *row.ref.triple),
             )
 
 

@@ -182,7 +182,7 @@ class SessionRunner:
         self._context.tell(EventKind.STAGE_STARTED, stage=self._send.name)
         engine = Engine(
             self._runtime.factories(self._send.transport or ""),
-            context_for(self._send, self._plan, importer, self._pause, self._journal),
+            context_for(self._send, self._plan, importer, self._pause, self._journal, commands=self._runtime.commands),
             self._journal,
             tell=self._context.hear,
             anchored=lambda: bool(importer.uris),
@@ -196,7 +196,9 @@ class SessionRunner:
 
     def _refuse_incomplete(self, importer: SessionImporter) -> None:
         """Nothing is archived while a file is known to be missing: the next run completes the same session."""
-        error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._runtime.rerun)
+        error = incomplete(
+            self._states(), self._plan.unsendable, importer.uris, self._runtime.rerun, self._runtime.commands
+        )
         if error is not None:
             undelivered = self._states().undelivered
             if not undelivered or helps_again(undelivered):
@@ -224,7 +226,8 @@ class SessionRunner:
         if session is None:
             raise NotArchived(
                 "The server took every file, but neither the archive nor the prearchive shows the session.",
-                hint=f"Ask the administrator for the log. Look with: {settle.looks(check.destination.project)}",
+                hint="Ask the administrator for the log. Look with: "
+                f"{settle.looks(self._client, check.destination.project)}",
             )
         self._context.session = session
         self.report.state = PlaceState.ARCHIVED
@@ -249,7 +252,9 @@ class SessionRunner:
         self._context.staged = ref
         wanted = check.destination
         overwrite = self._plan.overwrite if check.existing is not None else Overwrite.NONE
-        self.report.next.append(settle.archive_command(ref, wanted.subject, wanted.session, overwrite))
+        self.report.next.append(
+            settle.archive_command(self._client.commands, ref, wanted.subject, wanted.session, overwrite)
+        )
         if (verifier := self._verifier()) is not None:
             verifier.conclude(read_staged(self._context, ref, counted, exact=verifier.exact))
 

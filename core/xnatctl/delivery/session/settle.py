@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.session.existing import ArchiveTarget, compare, elsewhere, find_existing
 from xnatctl.errors import ConnectionFailed, Interrupted, NotArchived, NotFound, ServerError, XnatctlError
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
@@ -59,10 +59,12 @@ class PollSchedule:
         return wait
 
 
-def archive_command(ref: PrearchiveRef, subject: str, session: str, overwrite: Overwrite = Overwrite.NONE) -> str:
+def archive_command(
+    commands: Commands, ref: PrearchiveRef, subject: str, session: str, overwrite: Overwrite = Overwrite.NONE
+) -> str:
     """The command that archives a row by hand; `overwrite` says what it may do to a session that is there."""
     words = ["--overwrite", str(overwrite)] if overwrite is not Overwrite.NONE else []
-    return command("prearchive", "archive", *ref.triple, "--subject", subject, "--label", session, *words)
+    return commands.command("prearchive", "archive", *ref.triple, "--subject", subject, "--label", session, *words)
 
 
 def build(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedule, emit: Emit) -> None:
@@ -120,7 +122,8 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSched
         if not polls():
             raise NotArchived(
                 f"Session {session} is still {row.get('status')} after {schedule.limit:.0f} s.",
-                hint=f"The server goes on by itself; look again with: {command('session', 'list', '-P', project)}",
+                hint="The server goes on by itself; look again with: "
+                f"{client.commands.command('session', 'list', '-P', project)}",
             )
         row = direct_archive.get(client, project, study, session)
         if not asked and row is not None and row.get("status") == "RECEIVING":
@@ -141,7 +144,8 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSched
     raise NotArchived(
         f"{stranger}. What was uploaded is not there: another upload took the label meanwhile, or the site's "
         "anonymisation changed the Study Instance UID.",
-        hint=elsewhere(client, target) or f"Ask the administrator for the server's log. Look with: {looks(project)}",
+        hint=elsewhere(client, target)
+        or f"Ask the administrator for the server's log. Look with: {looks(client, project)}",
     )
 
 
@@ -169,7 +173,7 @@ def uncounted(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
     return NotArchived(
         f"{ref.folder} was received, but the server does not list its files, so they cannot be counted: the session is "
         f"{row.status}.",
-        hint=f"Run the command again. Look before with: {command('prearchive', 'show', *ref.triple)}",
+        hint=f"Run the command again. Look before with: {client.commands.command('prearchive', 'show', *ref.triple)}",
     )
 
 
@@ -178,7 +182,7 @@ def gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
     return NotArchived(
         f"The session {ref.folder} is no longer in the prearchive of {client.server}: "
         "somebody archived, moved or deleted it while it was being uploaded.",
-        hint=f"Run the command again. Look before with: {looks(ref.project)}",
+        hint=f"Run the command again. Look before with: {looks(client, ref.project)}",
     )
 
 
@@ -192,7 +196,7 @@ def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bo
     except XnatctlError:
         reason = None
     said = f" The server says: {reason}" if reason else ""
-    look = command("prearchive", "show", *ref.triple)
+    look = client.commands.command("prearchive", "show", *ref.triple)
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
         hint=f"Look at it with: {look}" + (" When the cause is gone, run the same command again." if stuck else ""),
@@ -200,8 +204,9 @@ def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bo
     )
 
 
-def looks(project: str) -> str:
+def looks(client: XnatClient, project: str) -> str:
     """The commands that show where a session may be."""
+    command = client.commands.command
     return f"{command('session', 'list', '-P', project)} and {command('prearchive', 'list', '-P', project)}"
 
 

@@ -22,6 +22,7 @@ import httpx
 import xnatctl
 from xnatctl import log
 from xnatctl.errors import NotXnat, ServerError
+from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.plugin.protocols import Body, Credential
 from xnatctl.redaction import register_cookie
 from xnatctl.xnat.http import cookies as cookie_lines
@@ -77,7 +78,8 @@ class XnatClient:
     how long a socket may take no byte, or a begun answer give none, `connect_timeout` the connecting, `retry_for` how
     long a GET is repeated while there is no answer. `verify` is
     True, False or the path of a CA bundle, `cert` a client certificate: one file, or certificate and key. A proxy comes
-    from the environment. Raises UsageError for a URL, a certificate or a proxy that cannot be used.
+    from the environment. `commands` makes the commands of hints. Raises UsageError for a URL, a certificate or a
+    proxy that cannot be used.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class XnatClient:
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
         user_agent: str | None = None,
+        commands: Commands = PLAIN,
     ) -> None:
         self.server = normalise_server(server)
         self.timeout = timeout
@@ -100,6 +103,7 @@ class XnatClient:
         self.session_timeout: float | None = None
         #: Requests that may change something on the server, begun so far; logging in and out are none.
         self.writes = 0
+        self.commands = commands
         #: Takes out of a server's words what nobody is to read.
         self.discreet: Callable[[str], str] = str
         self._context = urlsplit(self.server).path
@@ -235,7 +239,7 @@ class XnatClient:
             reply, alive = self._send_with_session(call)
             if not alive:
                 self._cookies.expect_rotation()
-        return responses.judge(reply, self.server, method, readable(path), expected)
+        return responses.judge(reply, self.server, method, readable(path), expected, self.commands)
 
     def _send_with_session(self, call: Request) -> tuple[Response, bool]:
         """Send with our cookies; False when the answer shows that our session has ended."""

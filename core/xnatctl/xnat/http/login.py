@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from xnatctl import log
 from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError, XnatctlError
-from xnatctl.model.commands import command
 from xnatctl.plugin.protocols import Credential
 from xnatctl.redaction import register_cookie, reveal
 from xnatctl.xnat.http.cookies import SESSION, is_same_session, is_token, session_timeout
@@ -101,7 +100,7 @@ class Login:
         if client.server.startswith("http://") and not is_loopback(client.server):
             reply, _ = client.probe("GET", "/xapi/siteConfig/buildInfo", {})
             if 300 <= reply.status < 400:
-                raise error_for(reply, client.server, "GET", "/xapi/siteConfig/buildInfo")
+                raise error_for(reply, client.server, "GET", "/xapi/siteConfig/buildInfo", client.commands)
 
     def _enter(self) -> None:
         while True:
@@ -113,7 +112,7 @@ class Login:
                 source = credential.source or "the cache"
                 raise AuthenticationError(
                     f"The session token from {source} does not hold at {self._client.server}.",
-                    hint=f"Log in again: {command('auth', 'login')}",
+                    hint=f"Log in again: {self._client.commands.command('auth', 'login')}",
                 )
             if self._with_session(credential):
                 return
@@ -140,7 +139,7 @@ class Login:
         reply, cookies = client.probe("POST", _PATH, {}, basic=(credential.username, credential.secret))
         if reply.status == 200 and is_token(reply.text.strip()):
             register_cookie(reply.text.strip())
-        _check(reply, client.server, credential)
+        _check(client, reply, credential)
         if SESSION not in cookies:
             # A proxy that strips cookies; the token is in the body as well (1.1).
             cookies[SESSION] = reply.text.strip()
@@ -187,23 +186,24 @@ class Login:
         name = reply.text.strip()
         if reply.status == 200 and name and not reply.is_html and not any(map(str.isspace, name)):
             return name, cookies
-        _raise_trouble(reply, client.server, "/xapi/users/username")
+        _raise_trouble(client, reply, "/xapi/users/username")
         reply, cookies = client.probe("GET", "/data/auth", cookies)
         pieces = reply.text.split("'")  # User 'x' is logged in (1.1)
         if reply.status == 200 and len(pieces) >= 3 and not reply.is_html:
             return pieces[1], cookies
-        _raise_trouble(reply, client.server, "/data/auth")
+        _raise_trouble(client, reply, "/data/auth")
         return None, cookies
 
 
-def _raise_trouble(reply: Response, server: str, path: str) -> None:
+def _raise_trouble(client: XnatClient, reply: Response, path: str) -> None:
     """An answer that is no "I do not know you": a server error, or a redirect that says why."""
     if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login(reply):
-        raise error_for(reply, server, "GET", path)
+        raise error_for(reply, client.server, "GET", path, client.commands)
 
 
-def _check(reply: Response, server: str, credential: Credential) -> None:
+def _check(client: XnatClient, reply: Response, credential: Credential) -> None:
     """Raise what a login answer means."""
+    server = client.server
     if reply.status == 401 and credential.kind == "token":
         raise AuthenticationError(
             f"{server} does not accept the alias token of {credential.source or 'the command line'}.",
@@ -221,7 +221,7 @@ def _check(reply: Response, server: str, credential: Credential) -> None:
             status=reply.status,
         )
     if not 200 <= reply.status < 300:
-        raise error_for(reply, server, "POST", _PATH)
+        raise error_for(reply, server, "POST", _PATH, client.commands)
     token = reply.text.strip()
     if reply.is_html or len(token) > 200 or not is_token(token):
         raise NotXnat(

@@ -22,7 +22,7 @@ from xnatctl.errors import (
     TransportError,
     XnatctlError,
 )
-from xnatctl.model.commands import command
+from xnatctl.model.commands import Commands
 from xnatctl.redaction import redact_foreign
 from xnatctl.xnat.http.parsers import Feed
 
@@ -183,7 +183,9 @@ def _begins_html(head: bytes) -> bool:
     return head.startswith((b"<!doctype html", b"<html"))
 
 
-def judge(reply: Response, server: str, method: str, path: str, expect: tuple[int, ...]) -> Response:
+def judge(
+    reply: Response, server: str, method: str, path: str, expect: tuple[int, ...], commands: Commands
+) -> Response:
     """The reply itself when it is a success or expected, else the error that it means."""
     if reply.status in expect:
         return reply
@@ -195,15 +197,17 @@ def judge(reply: Response, server: str, method: str, path: str, expect: tuple[in
                 status=reply.status,
             )
         return reply
-    raise error_for(reply, server, method, path)
+    raise error_for(reply, server, method, path, commands)
 
 
-def error_for(reply: Response, server: str, method: str, path: str) -> XnatctlError:  # noqa: PLR0911 - one per status
-    """The error that a status means."""
+def error_for(  # noqa: PLR0911 - one per status
+    reply: Response, server: str, method: str, path: str, commands: Commands
+) -> XnatctlError:
+    """The error that a status means; `commands` makes the command of its hint."""
     status, said = reply.status, reply.said
     what = f"{said} (HTTP {status})" if said else f"HTTP {status}"
     if 300 <= status < 400:
-        return _redirect(reply, server)
+        return _redirect(reply, server, commands)
     match status:
         case 401:
             return AuthenticationError(f"{server} does not accept the login any more: {what}.", hint=LOGIN_HINT)
@@ -246,7 +250,7 @@ def browser_login(reply: Response) -> bool:
     return 300 <= reply.status < 400 and "Login.vm" in (reply.headers.get("location", "") or reply.text)
 
 
-def _redirect(reply: Response, server: str) -> NotXnat:
+def _redirect(reply: Response, server: str, commands: Commands) -> NotXnat:
     """A redirect is an answer for browsers (xnat-api 1.4)."""
     target = _target(reply)
     message = f"{server} redirects to {target or 'nowhere'}."
@@ -260,7 +264,10 @@ def _redirect(reply: Response, server: str) -> NotXnat:
     elif "InactiveAccount" in target:
         message, hint = f"The account on {server} is inactive.", "Ask the administrator to enable it."
     elif browser_login(reply):
-        message, hint = f"{server} asks for a login in the browser.", f"Log in again: {command('auth', 'login')}"
+        message, hint = (
+            f"{server} asks for a login in the browser.",
+            f"Log in again: {commands.command('auth', 'login')}",
+        )
     elif target.rstrip("/").endswith(("/setup", "Unconfigured.vm")):
         message, hint = f"{server} is not set up yet.", "Ask the administrator to finish the site setup."
     return NotXnat(message, hint=hint, status=reply.status)
