@@ -44,3 +44,50 @@ def test_killed_at_each_journal_write_of_the_run_that_sends_again(lab, full):
         (held,) = [entry for entry in lab.sandbox.instances() if entry["place"] == "archive"]
         assert_kept(held["path"], instance.path)
     assert killed
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("mode", ["tar", "gradual"])
+def test_killed_at_each_journal_write_of_an_append_that_is_stored_shorter(
+    lab, tmp_path, elsewhere, xnatctl, full, mode
+):
+    """The session is somebody else's; the one instance that is added to it has no neighbours that explain its size."""
+    theirs = write_exam(tmp_path / "theirs", series=1, instances=3, seed=11, clutter=False)
+    for instance in theirs.instances.values():
+        _into_another_series(instance.path)
+    (instance,) = lab.exam.instances.values()
+    lab.upload(mode, "--overwrite", "append").hasten()
+
+    def prepare():
+        lab.start_over()
+        names = ("-P", "DEMO", "-S", "s", "-E", "e")
+        assert xnatctl("session", "upload", theirs.directory, *names, "--no-resume", env=elsewhere).code == 0
+        lab.sandbox.switches.site_script = {"PatientName": "A"}
+
+    prepare()
+    before = {entry["sop_instance_uid"]: entry["sha256"] for entry in lab.sandbox.instances()}
+    last = lab.writes()
+    killed = 0
+    for point in range(1, last + 1) if full else range(max(1, last - 6), last + 1):
+        lab.sandbox.switches.site_script = {}
+        prepare()
+        killed += lab.crash(point, "after")
+        lab.quiet()
+        codes = []
+        while (not codes or codes[-1] != 0) and len(codes) < 2:
+            code, report = lab.run()
+            codes.append(code)
+        assert codes[-1] == 0, (point, codes, report["error"])
+        held = {entry["sop_instance_uid"]: entry for entry in lab.sandbox.instances()}
+        assert len(held) == 4
+        assert {uid: held[uid]["sha256"] for uid in before} == before
+        assert held[instance.sop_instance_uid]["place"] == "archive"
+    assert killed
+
+
+def _into_another_series(path):
+    ds = pydicom.dcmread(path)
+    ds.SeriesInstanceUID, ds.SeriesNumber = "1.2.826.0.1.78", 78
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.78.{ds.InstanceNumber}"
+    ds.save_as(path)

@@ -369,6 +369,11 @@ class Journal:
         with self._lock:
             return self._states.skipped(self._states.number(item.path))
 
+    def was_there(self, item: UploadItem) -> bool:
+        """Whether the session held it before, and no run of this journal delivered it."""
+        with self._lock:
+            return self._states.note(self._states.number(item.path)) == _THERE
+
     def stored_before(self, item: UploadItem) -> str | None:
         """What was stored of an instance before it was sent again; None when it was not."""
         return self._again.get(record_name(item))

@@ -214,6 +214,10 @@ class States:
         """The latest outcome."""
         return _OUTCOMES[self.outcomes[number]]
 
+    def note(self, number: int) -> str | None:
+        """What is said of it, although it is delivered."""
+        return self._notes.get(number)
+
     def skipped(self, number: int) -> bool:
         """Whether an earlier run delivered it."""
         return bool(self._flags[number] & _SKIPPED)

@@ -7,7 +7,7 @@ what is there is found out before anything is sent, and is not sent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from xnatctl.delivery.journal.resume import ResumeState
@@ -66,10 +66,13 @@ _BY = {
 }
 
 
-def find_overlap(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> Overlap:
+def find_overlap(
+    client: XnatClient, session_id: str, items: Sequence[UploadItem], is_ours: Callable[[UploadItem], bool]
+) -> Overlap:
     """Compare the items with what an archived session holds; reads from disk those whose stored size is equal.
 
-    Where the server's listings contradict each other, nothing is known to be there.
+    Where the server's listings contradict each other, nothing is known to be there. What `is_ours` is there because of
+    this upload, so that nothing contradicts it.
     """
     comparison = verify_archived(client, session_id, items, Wanted(was_there=True, checksum=True))
     reasons = {difference.path: difference.message for difference in comparison.verification.differences}
@@ -78,7 +81,7 @@ def find_overlap(client: XnatClient, session_id: str, items: Sequence[UploadItem
         finding = Finding(number)
         if finding in _NOT_SHOWN:
             continue
-        if finding.suspicious:
+        if finding.suspicious and not is_ours(item):
             differing.append(f"{item.path} ({reasons.get(item.path, 'differs')})")
         else:
             equal[place] = 1
@@ -87,16 +90,25 @@ def find_overlap(client: XnatClient, session_id: str, items: Sequence[UploadItem
 
 
 def leave_out(
-    client: XnatClient, existing: SessionInfo, items: Sequence[UploadItem], resumed: ResumeState
+    client: XnatClient,
+    existing: SessionInfo,
+    items: Sequence[UploadItem],
+    resumed: ResumeState,
+    is_ours: Callable[[UploadItem], bool],
 ) -> tuple[ResumeState, Sequence[int]]:
     """Count the items that an existing session holds as proven and archived, and mark them, by their places.
 
-    Raises Refused when it holds an item with other content.
+    What `is_ours` is sent again, whatever the session holds of it. Raises Refused when it holds another item with other
+    content.
     """
-    numbers = [number for number in range(len(items)) if not resumed.proven or not resumed.proven[number]]
+    numbers = [
+        number
+        for number, item in enumerate(items)
+        if not (resumed.proven and resumed.proven[number]) and not is_ours(item)
+    ]
     if not numbers:
         return resumed, ()
-    overlap = find_overlap(client, existing.id, select(items, numbers))
+    overlap = find_overlap(client, existing.id, select(items, numbers), is_ours)
     where = f"Session {existing.label} ({existing.id})"
     if overlap.differing:
         more = len(overlap.differing) - _NAMED

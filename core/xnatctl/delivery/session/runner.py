@@ -57,6 +57,8 @@ class SessionRunner:
         self._send = next(stage for stage in stages if stage.kind is StageKind.SEND)
         self._verify = next((stage for stage in stages if stage.kind is StageKind.VERIFY), None)
         self._was_there = False
+        #: Whether earlier runs of this journal delivered something that they did not prove.
+        self._unfinished = context.journal.unfinished
         #: Whether this journal made the session, or began to.
         self._made = False
         #: Whether this run made it, by a commit where there was none.
@@ -156,7 +158,11 @@ class SessionRunner:
         self._context.tell(EventKind.SETTLING, "comparing with what the session holds already", state="comparing")
         foreign = (row for row in check.rows if row.tag == self._study and not self._is_mine(row))
         refuse_waiting(self._client, existing, self._target(check), foreign)
-        return leave_out(self._client, existing, self._plan.items, resumed)
+        return leave_out(self._client, existing, self._plan.items, resumed, self._is_sent_again)
+
+    def _is_sent_again(self, item: UploadItem) -> bool:
+        """Whether an earlier run that did not end was to send an instance again, which it had delivered before."""
+        return self._unfinished and self._journal.stored_before(item) is not None
 
     def _is_mine(self, row: PrearchiveRow) -> bool:
         """Whether earlier runs of this journal sent to a row: one that answered, or whose answers were lost."""
@@ -315,7 +321,9 @@ class SessionRunner:
                 ref,
                 self._target(check),
                 overwrite=self._policy if again is None else Overwrite.DELETE,
-                overlap=lambda session: find_overlap(self._client, session.id, self._delivered(staged=True)),
+                overlap=lambda session: find_overlap(
+                    self._client, session.id, self._delivered(staged=True), self._is_sent_again
+                ),
                 on_new=lambda new: self._makes(new=new),
                 into=self._context.session.id if again is not None and self._context.session is not None else None,
                 wait=self._runtime.wait,
@@ -394,7 +402,11 @@ class SessionRunner:
         replaces = self._policy is Overwrite.DELETE
 
         def may_resend(item: UploadItem) -> bool:
-            return replaces or not self._journal.skipped(item)
+            journal = self._journal
+            if replaces or not journal.skipped(item):
+                return True
+            # An earlier run delivered it, and did not come to compare it.
+            return self._unfinished and not journal.was_there(item)
 
         return SessionVerifier(self._context, self._verify, resend=resend, may_resend=may_resend)
 
