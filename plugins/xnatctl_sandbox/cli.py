@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.api import App, Column, Document, PluginUnavailable, UsageError, common_options, pass_app
-from xnatctl_sandbox.server import PortUnavailable, Sandbox
+from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.world.errors import PortUnavailable
 
 if TYPE_CHECKING:
-    from xnatctl_sandbox.world.state import Project, User
+    from xnatctl_sandbox.world.records import Project, User
 
 #: Where an XNAT listens by default (xnat-api 5.1).
 _DICOM_PORT = 8104

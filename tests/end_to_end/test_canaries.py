@@ -154,7 +154,7 @@ def test_of_sessions_on_the_server(everything, patient, sandbox, home):
     """A session token stands in the file that keeps it, and nowhere else."""
     assert everything("auth", "login").code == 0
     assert everything("session", "upload", patient.directory, *NAMES, env={"XNAT_PASS": ""}).code == 0
-    tokens = [session.id for session in sandbox._application.accounts.open_sessions("alice")]
+    tokens = [session.id for session in sandbox.accounts.open_sessions("alice")]
     assert tokens
     kept = list((home / "state" / "xnatctl" / "tokens").iterdir())
     assert any(tokens[0].encode() in path.read_bytes() for path in kept)

@@ -201,7 +201,7 @@ def test_an_interrupt_ends_at_once_and_the_same_command_finishes(
     sandbox.faults.load([])
     assert xnatctl("session", "upload", exam.directory, *UPLOAD, env=alice).code == 0
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
-    assert not sandbox._application.accounts.open_sessions("alice"), "the session was closed all the same"
+    assert not sandbox.accounts.open_sessions("alice"), "the session was closed all the same"
 
 
 LOGOUT = {"match": {"method": "DELETE", "path": "JSESSION"}, "action": "hold", "seconds": 2 * HANGS}

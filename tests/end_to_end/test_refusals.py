@@ -107,7 +107,7 @@ def test_two_contents_of_one_instance(xnatctl, sandbox, alice, own_exam):
 
 
 def test_an_existing_subject_may_have_any_label(xnatctl, sandbox, alice, exam, assert_exactly):
-    from xnatctl_sandbox.world.state import Subject
+    from xnatctl_sandbox.world.records import Subject
 
     sandbox.state.subjects["XNAT_S9"] = Subject(id="XNAT_S9", label="Sub 1", project="DEMO")
     done = xnatctl("session", "upload", exam.directory, "-P", "DEMO", "-S", "Sub 1", "-E", "e", env=alice)

@@ -12,18 +12,18 @@ PAGE = {"action": "status", "page": "xnat"}
 @pytest.fixture
 def disliked(exam, monkeypatch):
     """UIDs of three instances that the server refuses by 400, wherever they stand in a request (xnat-import 3.2)."""
-    from xnatctl_sandbox.http.responses import StatusError
-    from xnatctl_sandbox.receive import importer
+    from xnatctl_sandbox.receive import stored_file
+    from xnatctl_sandbox.world.errors import StatusError
 
     bad = set(sorted(exam.instances)[4:30:11])
-    describe = importer._describe
+    describe = stored_file.describe
 
     def refuse(ds, *more):
         if ds["SOPInstanceUID"] in bad:
             raise StatusError(400, "object upload.dcm contains no SOP Class UID")
         return describe(ds, *more)
 
-    monkeypatch.setattr(importer, "_describe", refuse)
+    monkeypatch.setattr(stored_file, "describe", refuse)
     return bad
 
 

@@ -11,7 +11,7 @@ import pytest
 from children import HANGS
 
 from xnatctl.testing import write_exam
-from xnatctl_sandbox.world.state import Subject
+from xnatctl_sandbox.world.records import Subject
 
 pytestmark = pytest.mark.once
 STAGED, DIRECT = "1.8.3", "1.8.11"

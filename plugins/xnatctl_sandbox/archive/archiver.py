@@ -1,10 +1,9 @@
-"""From the prearchive into the archive: the merge and the scan names (xnat-import 3.4)."""
+"""Archiving: checks, merging, scan names, catalogs (xnat-import 3.4, 5)."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from xnatctl_sandbox.archive.checks import (
     ArchiveRefused,
@@ -17,9 +16,10 @@ from xnatctl_sandbox.archive.checks import (
     session_type,
     study_of,
 )
-from xnatctl_sandbox.receive.importer import anonymise
+from xnatctl_sandbox.receive import stored_file
 from xnatctl_sandbox.receive.part10 import Unreadable
-from xnatctl_sandbox.world.state import (
+from xnatctl_sandbox.world.records import (
+    AUTO_ARCHIVE,
     DirectRow,
     Experiment,
     FileEntry,
@@ -27,12 +27,10 @@ from xnatctl_sandbox.world.state import (
     Received,
     Resource,
     Scan,
-    State,
     Subject,
 )
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.switches import Switches
 
 
 def import_policy(overwrite: str | None, *, files: str = "", merge: bool = False) -> Policy:
@@ -48,11 +46,11 @@ def archive_uri(state: State, experiment: Experiment) -> str:
 
 
 class Archiver:
-    """Archives built rows."""
+    """Moves sessions from the prearchive into the archive."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
+    def __init__(self, state: State, switches: Switches) -> None:
+        self._state = state
+        self._switches = switches
         self._targets: set[tuple[str | None, str]] = set()  # what is being archived into
 
     def archive(
@@ -73,7 +71,7 @@ class Archiver:
             row.status = "_ARCHIVING"
             files = dict(row.built or {})
         try:
-            self._sandbox.switches.pause("archive_seconds")  # a real archiving takes its time; a test's switch
+            self._switches.pause("archive_seconds")  # a real archiving takes its time; a test's switch
             with state.lock:
                 return self._archive(row, files, policy, destination(state, row, subject, label), login)
         except ArchiveRefused as refusal:
@@ -92,14 +90,14 @@ class Archiver:
         for refusal in problems(state, row, files, where, policy):
             raise refusal
         files = self._scripted(where.project, row, files)
-        subject = where.subject or self.new_subject(where.project, where.subject_label, login)
+        subject = where.subject or state.add_subject(where.project, where.subject_label, login)
         experiment = where.existing
         if experiment is None:
             experiment = self._new_experiment(where.project, where.label, subject, study_of(row, files), files, login)
         self._merge(experiment, row, files)
         state.prearchive.remove(row)
         shutil.rmtree(row.directory, ignore_errors=True)
-        self._sandbox.dirty = True
+        self._state.dirty = True
         return experiment
 
     def validate(self, row: PrearchiveRow, *, subject: str | None, label: str | None) -> list[ArchiveRefused]:
@@ -113,15 +111,6 @@ class Archiver:
             return list(problems(self._state, row, dict(row.built or {}), where, policy))
 
     # making
-
-    def new_subject(self, project: str, label: str, login: str | None = None) -> Subject:
-        """A subject of this label."""
-        state = self._state
-        subject = Subject(
-            id=state.new_subject_id(), label=label, project=project, inserted=state.clock.now(), inserted_by=login or ""
-        )
-        state.subjects[subject.id] = subject
-        return subject
 
     def _new_experiment(
         self, project: str, label: str, subject: Subject, study: str, files: dict[str, Received], login: str | None
@@ -170,11 +159,11 @@ class Archiver:
         self, project: str, row: PrearchiveRow | DirectRow, files: dict[str, Received]
     ) -> dict[str, Received]:
         """The files after the project's script (xnat-import 4.1a). Raises ArchiveRefused."""
-        script = self._sandbox.switches.project_scripts.get(project)
+        script = self._switches.project_scripts.get(project)
         if not script or row.prevent_anon:
             return files
         try:
-            return {path: anonymise(row.directory / path, script, file) for path, file in files.items()}
+            return {path: stored_file.anonymize(row.directory / path, script, file) for path, file in files.items()}
         except Unreadable as error:
             raise ArchiveRefused(400, f"Unable to anonymize: {error}") from None
 
@@ -232,7 +221,7 @@ class Archiver:
         A failure, or a session that has appeared meanwhile, moves them to the prearchive instead.
         """
         with self._state.lock:
-            if self._sandbox.switches.direct_archive_fails or self._state.find_experiment(row.project, row.name):
+            if self._switches.direct_archive_fails or self._state.find_experiment(row.project, row.name):
                 self._to_prearchive(row)
                 return
             files = {path: file for path, file in row.files.items() if (row.directory / path).is_file()}
@@ -243,14 +232,14 @@ class Archiver:
                 return
             label = clean(row.subject) or "unknown"
             subject = next((s for s in self._state.subjects_of(row.project) if s.label.lower() == label.lower()), None)
-            subject = subject or self.new_subject(row.project, label, login)
+            subject = subject or self._state.add_subject(row.project, label, login)
             study = next((file.study_instance_uid for file in files.values()), row.tag)
             experiment = self._new_experiment(row.project, row.name, subject, study, files, login)
             for path, file in files.items():
                 self.catalogue(experiment, file.scan, path.rpartition("/")[2], file)
             _count(experiment)
             self._state.direct.remove(row)
-            self._sandbox.dirty = True
+            self._state.dirty = True
 
     def _to_prearchive(self, direct: DirectRow) -> None:
         """Move this session's files; what else lies in the folder belongs to a session that was archived meanwhile."""
@@ -260,7 +249,7 @@ class Archiver:
             project=direct.project, timestamp=timestamp, folder=direct.name, name=direct.name, tag=direct.tag,
             directory=state.prearchive_directory(direct.project, timestamp, direct.name), subject=direct.subject,
             status="ERROR", lastmod=state.clock.now(), uploaded=direct.uploaded, source=direct.source,
-            autoarchive="AutoArchive", prevent_anon=direct.prevent_anon, files=direct.files, series=direct.series,
+            autoarchive=AUTO_ARCHIVE, prevent_anon=direct.prevent_anon, files=direct.files, series=direct.series,
         )  # fmt: skip
         row.directory.mkdir(parents=True, exist_ok=True)
         for path in direct.files:
@@ -272,7 +261,7 @@ class Archiver:
         row.logs.append((state.clock.now(), "Attempt to direct-archive failed"))
         state.prearchive.append(row)
         state.direct.remove(direct)
-        self._sandbox.dirty = True
+        self._state.dirty = True
 
 
 def _count(experiment: Experiment) -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from xnatctl_sandbox.world.state import Experiment, PrearchiveRow, Received, State, Subject
+from xnatctl_sandbox.world.records import Experiment, PrearchiveRow, Received, Subject
+from xnatctl_sandbox.world.state import State
 
 #: Modality -> data types of session and scan.
 _TYPES = {

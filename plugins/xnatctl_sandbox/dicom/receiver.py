@@ -7,13 +7,12 @@ of ours, by the same importer as objects that come by HTTP: the head of its data
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from pydicom.dataset import Dataset
@@ -25,35 +24,23 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
 from xnatctl_sandbox.dicom.contexts import STORAGE, VERIFICATION, syntaxes_for, whitelisted
-from xnatctl_sandbox.faults import rules as faults
+from xnatctl_sandbox.dicom.file_meta import Part10Stream, file_meta
+from xnatctl_sandbox.faults.connections import drop_connection
 from xnatctl_sandbox.faults.dicom_faults import ON_REQUEST, ON_STORE, REJECTIONS, refused, stores
-from xnatctl_sandbox.http.responses import StatusError
-from xnatctl_sandbox.receive.import_params import Wish
-from xnatctl_sandbox.receive.routing import NO_RULES
-from xnatctl_sandbox.world.state import ScpInstance
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.faults.rules import Faults
+from xnatctl_sandbox.receive.import_params import ImportParams
+from xnatctl_sandbox.receive.importer import DicomImporter
+from xnatctl_sandbox.world.errors import PortUnavailable, StatusError
+from xnatctl_sandbox.world.records import ScpInstance
+from xnatctl_sandbox.world.routing_expressions import NO_EXPRESSIONS
+from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.switches import Switches
+from xnatctl_sandbox.world.traffic import Association
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _MAX_PDU = 0x4000
 _IMPLEMENTATION = ("1.2.40.0.13.1.1", "dcm4che-2.0")
 _COMMENT_LENGTH = 64  # VR LO
-
-
-@dataclass
-class Association:
-    """What is known of one association; kept for tests and for people."""
-
-    number: int
-    calling: str
-    called: str
-    address: str
-    contexts: list[dict[str, Any]] = field(default_factory=list)
-    instances: list[dict[str, Any]] = field(default_factory=list)
-    ended: str = ""  # released, aborted, rejected, cut (by a fault), closed; empty while it lives
-    last: float = 0.0  # monotonic seconds of the last request or answer
-    busy: bool = False
 
 
 @dataclass
@@ -65,11 +52,24 @@ class _Live:
     socket: socket.socket
 
 
-class DicomScp:
-    """The listener of one sandbox. Raises OSError when the port is taken."""
+class DicomReceiver:
+    """The listener of one sandbox. Raises PortUnavailable."""
 
-    def __init__(self, sandbox: Sandbox, port: int) -> None:
-        self._sandbox = sandbox
+    def __init__(
+        self,
+        port: int,
+        *,
+        state: State,
+        switches: Switches,
+        importer: DicomImporter,
+        faults: Faults,
+        associations: list[Association],
+    ) -> None:
+        self._state = state
+        self._switches = switches
+        self._importer = importer
+        self._faults = faults
+        self._associations = associations
         self._opened: WeakSet[Any] = WeakSet()
         self._live: WeakKeyDictionary[Any, _Live] = WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -91,7 +91,10 @@ class DicomScp:
             (evt.EVT_ABORTED, lambda event: self._end(event.assoc, "aborted")),
             (evt.EVT_CONN_CLOSE, lambda event: self._end(event.assoc, "closed")),
         ]
-        server: Any = self._ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+        try:
+            server: Any = self._ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+        except OSError as error:
+            raise PortUnavailable(port, error, dicom=True) from error
         server.socket.listen(128)  # pynetdicom's five are few for workers that connect at once
         self.port: int = server.server_address[1]
 
@@ -103,7 +106,7 @@ class DicomScp:
         for thread in threads:
             if not thread.is_established:  # pynetdicom would wait for ever for the rest of a request
                 with suppress(AttributeError):  # it has just been closed
-                    faults.cut(thread.dul.socket.socket, reset=False)
+                    drop_connection(thread.dul.socket.socket, reset=False)
                 thread.dul.to_user_queue.put(None)  # the request has not come in time
                 thread.join(10)
         # pynetdicom waits without a limit for an association that does not end, and its threads would hold the process.
@@ -140,17 +143,17 @@ class DicomScp:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         address = assoc.requestor.address_info.address
         known = Association(
-            number=self._sandbox.state.next_number("association"), calling=request.calling_ae_title.strip(),
+            number=self._state.next_number("association"), calling=request.calling_ae_title.strip(),
             called=request.called_ae_title.strip(), address=address, last=time.monotonic(),
         )  # fmt: skip
         scp = self._instance(known.called)
         with self._lock:
             self._live[assoc] = _Live(known, scp, connection)
-            self._sandbox.associations.append(known)
-        if not self._sandbox.state.site["enableDicomReceiver"]:
+            self._associations.append(known)
+        if not self._state.site["enableDicomReceiver"]:
             self._cut(assoc)  # nobody listens when the site's switch is off (5.1)
             return
-        rule = self._sandbox.dicom_faults.pick(_describe(known), ON_REQUEST)
+        rule = self._faults.pick(_describe(known), ON_REQUEST)
         action = rule["action"] if rule is not None else ""
         if rule is not None and action in ("ignore-request", "cut-request"):
             if action == "ignore-request":
@@ -165,14 +168,14 @@ class DicomScp:
             return
         self._offer(assoc, request, rule)
         assoc.acse._check_async_ops = lambda: _mirrored(assoc)  # noqa: SLF001 - pynetdicom always answers (1, 1)
-        assoc.network_timeout = self._sandbox.switches.dicom_idle_seconds
+        assoc.network_timeout = self._switches.dicom_idle_seconds
         if rule is not None and action == "close-idle":
             self._close_idle(assoc, known, float(rule.get("seconds", 1)), str(rule.get("how", "abort")))
 
     def _instance(self, called: str) -> ScpInstance | None:
         """The receiver of this exact AE title."""
-        with self._sandbox.state.lock:
-            return next((scp for scp in self._sandbox.state.scps if scp.enabled and scp.ae_title == called), None)
+        with self._state.lock:
+            return next((scp for scp in self._state.scps if scp.enabled and scp.ae_title == called), None)
 
     def _objection(self, known: Association, scp: ScpInstance | None) -> str:
         """Why this association is rejected; empty when it is not."""
@@ -180,7 +183,7 @@ class DicomScp:
             return "called-ae"
         if scp.whitelist_enabled and not whitelisted(scp.whitelist, known.calling, known.address):
             return "calling-ae"
-        limit = self._sandbox.switches.dicom_max_associations
+        limit = self._switches.dicom_max_associations
         with self._lock:
             alive = sum(not live.known.ended for live in self._live.values())
         return "too-many" if limit and alive > limit else ""
@@ -234,7 +237,7 @@ class DicomScp:
     def _cut(self, assoc: Any, *, reset: bool = False) -> None:
         live = self._live[assoc]
         live.known.ended = "cut"
-        faults.cut(live.socket, reset=reset)
+        drop_connection(live.socket, reset=reset)
         assoc.is_aborted = True  # pynetdicom negotiates and answers nothing any more
         assoc.is_established = False
 
@@ -263,7 +266,7 @@ class DicomScp:
         }
         known.instances.append(entry)
         known.busy = True
-        rule = self._sandbox.dicom_faults.pick(_describe(known, entry), ON_STORE)
+        rule = self._faults.pick(_describe(known, entry), ON_STORE)
         if rule is not None and rule["action"] == "delay":
             self._wait(assoc, float(rule.get("seconds", 1)))
         status, comment = SUCCESS, ""
@@ -292,23 +295,25 @@ class DicomScp:
         self, event: Any, known: Association, scp: ScpInstance, entry: Mapping[str, Any], rule: Mapping[str, Any]
     ) -> tuple[int, str]:
         """(status, comment): 0000 also for what a filter drops; C000 for whatever the importer refuses."""
-        state = self._sandbox.state
+        state = self._state
         login = str(state.site["receivedFileUser"])
         if login not in state.users:
             return OUT_OF_RESOURCES, f"Unable to find user {login}"
-        wish = Wish(
+        params = ImportParams(
             direct=scp.direct_archive,
             rename=True,  # the stream has no name, so the server's namer decides
             prevent_anon=not scp.anonymization_enabled,
             login=login,
-            rules=scp.routing if scp.routing_enabled else NO_RULES,
+            routing=scp.routing if scp.routing_enabled else NO_EXPRESSIONS,
             sender=known.calling,
         )
         with event.request.DataSet.getbuffer() as whole:
             end = int(rule.get("bytes", 0)) if rule.get("action") == "truncate" else len(whole)
             data = whole[:end]
             try:
-                self._sandbox.receiver.file("null", _Part10(_head(entry, known.calling), data), wish)
+                self._importer.store(
+                    "null", Part10Stream(file_meta(entry, known.calling, _IMPLEMENTATION), data), params
+                )
             except StatusError as error:
                 return CANNOT_UNDERSTAND, error.description
             except Exception as error:  # noqa: BLE001 - no trouble of the server gets through as itself (5.3)
@@ -316,48 +321,6 @@ class DicomScp:
             finally:
                 data.release()
         return SUCCESS, ""
-
-
-class _Part10:
-    """Head and data set as one stream, copied block by block."""
-
-    def __init__(self, head: bytes, data: memoryview) -> None:
-        self._parts = [memoryview(head), data]
-
-    def read(self, size: int = -1, /) -> bytes:
-        while self._parts and not self._parts[0]:
-            del self._parts[0]
-        if not self._parts:
-            return b""
-        part = self._parts[0]
-        taken = len(part) if size < 0 else size
-        self._parts[0] = part[taken:]
-        return bytes(part[:taken])
-
-
-def _head(entry: Mapping[str, Any], calling: str) -> bytes:
-    """Preamble, prefix and file meta information (PS3.10, section 7.1), whatever the UIDs look like."""
-    elements = b"".join(
-        _element(number, vr, value)
-        for number, vr, value in (
-            (0x02, b"UI", entry["sop_class_uid"]),
-            (0x03, b"UI", entry["sop_instance_uid"]),
-            (0x10, b"UI", entry["transfer_syntax"]),
-            (0x12, b"UI", _IMPLEMENTATION[0]),
-            (0x13, b"SH", _IMPLEMENTATION[1]),
-            (0x16, b"AE", calling),
-        )
-    )
-    version = struct.pack("<HH2s2xI2s", 2, 1, b"OB", 2, b"\0\1")
-    length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(version) + len(elements))
-    return b"\0" * 128 + b"DICM" + length + version + elements
-
-
-def _element(number: int, vr: bytes, value: str) -> bytes:
-    """One element of group 2, explicit little endian, of even length (PS3.5, sections 6.2 and 7.1)."""
-    data = value.encode("ascii", "replace")
-    data += (b"\0" if vr == b"UI" else b" ") * (len(data) % 2)
-    return struct.pack("<HH2sH", 2, number, vr, len(data)) + data
 
 
 def _mirrored(assoc: Any) -> AsynchronousOperationsWindowNegotiation:

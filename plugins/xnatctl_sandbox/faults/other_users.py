@@ -1,4 +1,4 @@
-"""What other people do to the data of a server while an upload runs, or between two: handles for tests.
+"""What other users do to the data of a server during an upload, or between two.
 
 Each is a method of `sandbox.others`, and an action of POST `/sandbox/act`. Files are named by their SOP Instance UID
 and are found in the prearchive and in the archive. Listings keep the size and the MD5 that the catalog had, as on
@@ -13,15 +13,16 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from xnatctl_sandbox.archive.archiver import Archiver
 from xnatctl_sandbox.archive.checks import ArchiveRefused, Policy
-from xnatctl_sandbox.http.responses import StatusError
-from xnatctl_sandbox.receive.import_params import Wish
-from xnatctl_sandbox.world.state import DirectRow, Experiment, FileEntry, PrearchiveRow, Resource
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.archive.prearchive import Prearchive
+from xnatctl_sandbox.receive.import_params import ImportParams
+from xnatctl_sandbox.receive.importer import DicomImporter
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import DirectRow, Experiment, FileEntry, PrearchiveRow, Resource
+from xnatctl_sandbox.world.state import State
 
 _Found = TypeVar("_Found")
 _POLICIES = {
@@ -41,12 +42,14 @@ class _Copy:
     entry: FileEntry | None = None
 
 
-class Others:
-    """Third parties at work on one sandbox. What does not exist is a ValueError."""
+class OtherUsers:
+    """What other users and broken disks do to one sandbox. Raises ValueError for what does not exist."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
+    def __init__(self, state: State, importer: DicomImporter, prearchive: Prearchive, archiver: Archiver) -> None:
+        self._state = state
+        self._importer = importer
+        self._prearchive = prearchive
+        self._archiver = archiver
 
     def actions(self) -> dict[str, Callable[..., object]]:
         """Every action by its name."""
@@ -145,7 +148,7 @@ class Others:
         """Delete an archived session with its files."""
         found = self._experiments(project, label)
         for experiment in found:
-            self._sandbox.remove_experiment(experiment)
+            self._state.remove_experiment(experiment)
         return len(found)
 
     def change_session(
@@ -156,7 +159,7 @@ class Others:
             experiment = _one(self._experiments(project, label), label)
             if to_subject is not None:
                 subject = self._state.find_subject(project, to_subject)
-                subject = subject or self._sandbox.archiver.new_subject(project, to_subject)
+                subject = subject or self._state.add_subject(project, to_subject)
                 experiment.subject_id = subject.id
             if to_label is not None:
                 directory = self._state.session_directory(project, to_label)
@@ -172,14 +175,14 @@ class Others:
         """Delete the rows of this label from the prearchive."""
         rows = self._rows(project, label)
         for row in rows:
-            self._sandbox.prearchive.delete(row)
+            self._prearchive.delete(row)
         return len(rows)
 
     def move_row(self, label: str, to_project: str, *, project: str | None = "DEMO") -> str:
         """Move a row to another project; returns its URI."""
         row = _one(self._rows(project, label), label)
-        self._sandbox.prearchive.move(row, to_project)
-        return _uri(row)
+        self._prearchive.move(row, to_project)
+        return row.uri
 
     def rename_row(self, label: str, to_label: str, *, project: str | None = "DEMO") -> str:
         """Give a row another label, and its folder with it; returns its URI."""
@@ -188,7 +191,7 @@ class Others:
             directory = self._state.prearchive_directory(row.project, row.timestamp, to_label)
             row.directory.rename(directory)
             row.name, row.folder, row.directory = to_label, to_label, directory
-            return _uri(row)
+            return row.uri
 
     def archive_row(
         self, label: str, *, project: str | None = "DEMO", to_label: str | None = None, to_subject: str | None = None,
@@ -214,33 +217,31 @@ class Others:
             raise ValueError(f"There is no place {place}; there are prearchive and archive.")
         apart = place == "archive" if join is None else not join
         own: list[PrearchiveRow] = []
-        wish = Wish(
+        params = ImportParams(
             project=project, subject=subject, label=label, rename=True, prevent_auto_commit=True, login=login,
-            own=own if apart else None,
+            own_rows=own if apart else None,
         )  # fmt: skip
         uri = None
         for file in files:
             data = file if isinstance(file, bytes) else Path(file).read_bytes()
             try:
-                uri = self._sandbox.receiver.file("upload.dcm", io.BytesIO(data), wish) or uri
+                uri = self._importer.store("upload.dcm", io.BytesIO(data), params) or uri
             except StatusError as error:
                 raise ValueError(error.description) from None
-        row = own[0] if own else self._sandbox.prearchive.find_uri(uri or "")
+        row = own[0] if own else self._prearchive.find_uri(uri or "")
         if row is None:
             raise ValueError("None of these files was stored.")
-        return _uri(row) if place == "prearchive" else self._archive(row, None, None, overwrite, login)
+        return row.uri if place == "prearchive" else self._archive(row, None, None, overwrite, login)
 
     # parts
 
     def _archive(self, row: PrearchiveRow, label: str | None, subject: str | None, overwrite: str, login: str) -> str:
         if overwrite not in _POLICIES:
             raise ValueError(f"There is no overwrite {overwrite}; there are {', '.join(_POLICIES)}.")
-        if not self._sandbox.prearchive.build(row):
+        if not self._prearchive.build(row):
             raise ValueError(f"The row {row.name} is locked, or files still arrive.")
         try:
-            experiment = self._sandbox.archiver.archive(
-                row, _POLICIES[overwrite], login=login, subject=subject, label=label
-            )
+            experiment = self._archiver.archive(row, _POLICIES[overwrite], login=login, subject=subject, label=label)
         except ArchiveRefused as refusal:
             raise ValueError(f"The archive refuses {row.name}: {refusal.reason}") from None
         return experiment.id
@@ -324,7 +325,3 @@ def _remove_files(resources: list[Resource]) -> None:
     for resource in resources:
         for name in resource.entries:
             (resource.directory / name).unlink(missing_ok=True)
-
-
-def _uri(row: PrearchiveRow) -> str:
-    return f"/data/prearchive/projects/{row.project or 'Unassigned'}/{row.timestamp}/{row.folder}"

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from werkzeug import Request, Response
 
-from xnatctl_sandbox.world.state import State, User
+from xnatctl_sandbox.world.records import User
+from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.tracking import StatusLists
 
 _BROWSERS = ("MSIE", "Mozilla", "AppleWebKit", "Opera")
 #: One text for a wrong password, a locked account and too many sessions (1.2).
@@ -30,7 +32,7 @@ class HttpSession:
     login: str | None
     csrf: str
     last: float
-    messages: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    status_lists: StatusLists = field(default_factory=dict)
 
 
 class Refused(Exception):

@@ -8,8 +8,11 @@ import uuid
 from werkzeug import Response
 
 from xnatctl_sandbox.http.accounts import Accounts
-from xnatctl_sandbox.http.responses import Call, StatusError, answer_json
-from xnatctl_sandbox.world.state import AliasToken, State
+from xnatctl_sandbox.http.call import Call
+from xnatctl_sandbox.http.responses import json_response
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import AliasToken
+from xnatctl_sandbox.world.state import State
 
 
 class AliasTokens:
@@ -26,21 +29,21 @@ class AliasTokens:
         pieces = [piece for piece in call.rest.split("/") if piece]
         match call.parts["operation"]:
             case "issue":
-                return answer_json(self._document(self._issue(call.login, pieces)))
+                return json_response(self._document(self._issue(call.login, pieces)))
             case "show":
                 own = [token for token in self._state.tokens.values() if token.login == call.login]
-                return answer_json([self._document(token) for token in own])
+                return json_response([self._document(token) for token in own])
             case "validate":
                 if len(pieces) < 2:
                     raise StatusError(401)
                 token = self._known(pieces[0])
-                return answer_json({"valid": token.login if token.secret == pieces[1] else None})
+                return json_response({"valid": token.login if token.secret == pieces[1] else None})
             case "invalidate" if pieces:
                 token = self._known(pieces[0])
                 if token.login != call.login:
                     raise StatusError(403)
                 del self._state.tokens[token.alias]
-                return answer_json({"result": "OK"})
+                return json_response({"result": "OK"})
         raise StatusError(400)
 
     def _issue(self, login: str, pieces: list[str]) -> AliasToken:

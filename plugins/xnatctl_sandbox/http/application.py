@@ -10,34 +10,23 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from werkzeug import Request, Response
 from werkzeug.exceptions import ClientDisconnected
 
-from xnatctl_sandbox.archive.archive_jobs import Archiving
-from xnatctl_sandbox.faults import responses as fault_responses
-from xnatctl_sandbox.faults import rules as faults
+from xnatctl_sandbox.faults import http_faults, responses
+from xnatctl_sandbox.faults.connections import drop_connection
+from xnatctl_sandbox.faults.rules import Faults
 from xnatctl_sandbox.http.accounts import Accounts, HttpSession, Refused
-from xnatctl_sandbox.http.alias_tokens import AliasTokens
-from xnatctl_sandbox.http.archive_services import Services
-from xnatctl_sandbox.http.catalogs import Catalogs
+from xnatctl_sandbox.http.call import Call, escape_parameter
 from xnatctl_sandbox.http.control import Control
-from xnatctl_sandbox.http.file_upload import Storing
-from xnatctl_sandbox.http.files import Files
-from xnatctl_sandbox.http.import_service import Importing
-from xnatctl_sandbox.http.listings import Listings
-from xnatctl_sandbox.http.prearchive_sessions import PrearchiveRest
-from xnatctl_sandbox.http.resource_parents import Parents
-from xnatctl_sandbox.http.resources import Resources
-from xnatctl_sandbox.http.responses import Call, StatusError, escape_parameter, status_page, text
-from xnatctl_sandbox.http.routes import Route, Router
-from xnatctl_sandbox.http.site import Site
-from xnatctl_sandbox.http.user_cache import UserCache
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.http.responses import status_page, text_response
+from xnatctl_sandbox.http.rest_routes import Handlers, data_routes, xapi_routes
+from xnatctl_sandbox.http.router import Router
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.state import State
 
 #: Open to anyone: `/data/JSESSION`, `/data/services/auth` and their twins, and a few xapi pages (0.3).
 _OPEN = re.compile(r"/(data|REST)/(JSESSION|services/auth)/?|/xapi/siteConfig/(buildInfo|siteId|siteUrl)/?")
@@ -49,35 +38,34 @@ _FIREWALL = re.compile(r";|%2f|%5c|%25|%2e|//|/\.{1,2}(?=/|$)", re.IGNORECASE)
 class Application:
     """One sandbox's WSGI callable."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._accounts = Accounts(sandbox.state)
-        self.accounts = self._accounts
-        self._listings = Listings(sandbox)
-        parents = Parents(sandbox.state, self._listings)
-        storing = Storing(sandbox, parents)
-        self._resources = Resources(sandbox, parents, storing)
-        self._files = Files(sandbox, parents, storing)
-        self._catalogs = Catalogs(sandbox, parents)
-        self._site = Site(sandbox, self._accounts)
-        self._tokens = AliasTokens(sandbox.state, self._accounts)
-        archiving = Archiving(sandbox)
-        self._prearchive_rest = PrearchiveRest(sandbox, archiving)
-        self._services = Services(sandbox, self._prearchive_rest, archiving)
-        self._cache = UserCache(sandbox)
-        self._importing = Importing(sandbox, self._cache)
-        self._control = Control(sandbox)
+    def __init__(
+        self,
+        state: State,
+        accounts: Accounts,
+        handlers: Handlers,
+        control: Control,
+        faults: Faults,
+        requests: list[dict[str, Any]],
+        context_path: str,
+    ) -> None:
+        self._state = state
+        self._accounts = accounts
+        self._site = handlers.site
+        self._control = control
+        self._faults = faults
+        self._requests = requests
+        self._context_path = context_path
         self._at_work = threading.Condition()
         self._connections: set[socket.socket] = set()  # of the requests at work
         self._ending = False
-        self._data = Router(self._data_routes())
-        self._xapi = Router(self._xapi_routes(), exact=True)
+        self._data = Router(data_routes(handlers))
+        self._xapi = Router(xapi_routes(handlers), exact=True)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         connection = environ["werkzeug.socket"]
         with self._at_work:
             if self._ending:
-                faults.cut(connection, reset=True)
+                drop_connection(connection, reset=True)
                 raise ConnectionAbortedError
             self._connections.add(connection)
         try:
@@ -106,12 +94,12 @@ class Application:
         request.max_form_parts = 1_000_000
         entry = {"method": request.method, "path": request.path, "query": request.query_string.decode(), "status": 0}
         if not request.path.startswith("/sandbox/"):
-            self._sandbox.requests.append(entry)
+            self._requests.append(entry)
         try:
             response = self._answer(request)
-        except faults.Cut as cut:
+        except http_faults.Cut as cut:
             entry["status"] = -1
-            faults.cut(environ["werkzeug.socket"], reset=cut.reset)
+            drop_connection(environ["werkzeug.socket"], reset=cut.reset)
             raise ConnectionAbortedError from None  # werkzeug answers nothing, and says nothing
         except ClientDisconnected:
             entry["status"] = -1
@@ -125,24 +113,24 @@ class Application:
     def _answer(self, request: Request) -> Response:
         if request.path.startswith("/sandbox/"):
             return self._control.answer(request)
-        rule = self._sandbox.faults.pick(faults.describe(request))
+        rule = self._faults.pick(http_faults.describe(request))
         if rule is not None:
             if rule["action"] == "expire-session":
                 self._accounts.end_all(str(rule.get("login", "alice")))
-            elif (instead := faults.before(rule, request)) is not None:
+            elif (instead := http_faults.before(rule, request)) is not None:
                 return instead
-        response = self._handle(request, rule if rule is not None and rule["action"] in faults.STORING else None)
-        if rule is not None and rule["action"] in faults.AFTER:
+        response = self._handle(request, rule if rule is not None and rule["action"] in http_faults.STORING else None)
+        if rule is not None and rule["action"] in http_faults.AFTER:
             if rule["action"] == "store-then-cut":
-                raise faults.Cut
-            return fault_responses.status(rule, request)
+                raise http_faults.Cut
+            return responses.status(rule, request)
         return response
 
     def _handle(self, request: Request, fault: Mapping[str, Any] | None) -> Response:
         raw = urlsplit(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path).path
-        prefix = self._sandbox.context_path
+        prefix = self._context_path
         if not raw.startswith(prefix):
-            return text("", 404)
+            return text_response("", 404)
         raw = raw[len(prefix) :]
         if _FIREWALL.search(raw):
             return Response("<html><body>The request was rejected.</body></html>", 500, content_type="text/html")
@@ -161,7 +149,7 @@ class Application:
         self, request: Request, raw: str, session: HttpSession, fault: Mapping[str, Any] | None
     ) -> Response | tuple[Response, HttpSession]:
         """Expired passwords, rights to the URL, then the handler."""
-        state = self._sandbox.state
+        state = self._state
         data_path = raw.startswith(("/data/", "/REST/", "/xapi/"))
         user = state.users.get(session.login or "")
         if user is not None and user.expired_password:
@@ -170,12 +158,12 @@ class Application:
             return self._page(request, raw, session)
         if session.login is None and state.site["requireLogin"] and not _OPEN.fullmatch(raw):
             return self._accounts.unauthenticated(request, data_path=True)
-        call = Call(state, request, session.login, fault=fault, messages=session.messages)
+        call = Call(request, session.login, fault=fault, status_lists=session.status_lists)
         try:
             return self._dispatch(call, raw, session)
         except StatusError as error:
             if raw.startswith("/xapi/"):
-                return text(error.description, error.status)
+                return text_response(error.description, error.status)
             return status_page(error.status, error.description)
 
     def _dispatch(self, call: Call, raw: str, session: HttpSession) -> Response | tuple[Response, HttpSession]:
@@ -216,81 +204,6 @@ class Application:
             body = "<!DOCTYPE html>\n<html><head><title>XNAT sandbox</title></head><body>Please log in.</body></html>\n"
             return Response(body, 200, content_type="text/html")
         return self._accounts.redirect(_LOGIN, request)
-
-    def _data_routes(self) -> list[Route]:
-        lists, rest, read = self._listings, self._prearchive_rest, ("GET",)
-        routes = [
-            Route("/services/import", self._importing.post, ("POST",)),
-            Route("/services/archive", self._services.archive, ("POST",)),
-            Route("/services/validate-archive", self._services.validate, ("POST",)),
-            Route("/services/prearchive/{operation}", self._services.batch, ("POST",)),
-            Route("/services/refresh/catalog", self._catalogs.refresh, ("POST",)),
-            Route("/services/tokens/{operation}", self._tokens.answer, read),
-            Route("/status/{key}", self._sandbox.tracking.status, ("GET", "POST", "DELETE")),
-            Route("/user/cache/resources/{name}/files", self._cache.answer),
-            Route("/user/{login}/sessions", self._site.user_sessions, ("GET", "DELETE")),
-            Route("/prearchive", rest.listing, read),
-            Route("/prearchive/projects/{project}", rest.listing, read),
-            Route("/prearchive/projects/{project}/{timestamp}/{folder}", rest.session),
-            Route("/prearchive/projects/{project}/{timestamp}/{folder}/logs", rest.logs, read),
-            Route("/prearchive/projects/{project}/{timestamp}/{folder}/scans", rest.scans, ("GET", "DELETE")),
-            Route("/prearchive/projects/{project}/{timestamp}/{folder}/resources", rest.resources, read),
-            Route("/search/elements", lists.search_elements, read),
-            Route("/projects", lists.projects, ("GET", "POST")),
-            Route("/projects/{project}", lists.project_item, ("GET", "PUT")),
-            Route("/projects/{project}/prearchive_code", self._site.prearchive_code, read),
-            Route("/projects/{project}/subjects", lists.subjects, ("GET", "POST")),
-            Route("/projects/{project}/subjects/{subject}", lists.subject_item, ("GET", "PUT")),
-            Route("/projects/{project}/experiments", lists.experiments, read),
-            Route("/projects/{project}/experiments/{experiment}", lists.experiment_item, ("GET", "PUT", "DELETE")),
-            Route("/projects/{project}/subjects/{subject}/experiments", lists.experiments, read),
-            Route("/projects/{project}/subjects/{subject}/experiments/{experiment}", lists.experiment_item),
-            Route("/subjects", lists.subjects, read),
-            Route("/subjects/{subject}", lists.subject_item, read),
-            Route("/experiments", lists.experiments, read),
-            Route("/experiments/{experiment}", lists.experiment_item, ("GET", "DELETE")),
-        ]
-        parents = ["/projects/{project}", "/projects/{project}/subjects/{subject}", "/subjects/{subject}"]
-        whole = "/projects/{project}/subjects/{subject}/experiments/{experiment}"
-        # There is no /projects/P/experiments/E/scans and no /projects/P/experiments/E/files (0.4).
-        for parent in ("/experiments/{experiment}", whole):
-            routes += [
-                Route(f"{parent}/scans", lists.scan_list, read),
-                Route(f"{parent}/scans/{{scan}}", lists.scan_item, ("GET", "PUT")),
-            ]
-            parents += [parent, f"{parent}/scans/{{scan}}"]
-        routes += [Route(f"{parent}/files", self._files.answer) for parent in parents]
-        for parent in [*parents, "/projects/{project}/experiments/{experiment}"]:
-            routes += [
-                Route(f"{parent}/resources", self._resources.listing, read),
-                Route(f"{parent}/resources/{{resource}}", self._resources.one),
-                Route(f"{parent}/resources/{{resource}}/files", self._files.answer),
-            ]
-        return routes
-
-    def _xapi_routes(self) -> list[Route]:
-        site, direct = self._site, self._sandbox.direct
-        return [
-            Route("/siteConfig", site.site_config, ("GET",)),
-            Route("/siteConfig/buildInfo", site.build_info, ("GET",)),
-            Route("/siteConfig/buildInfo/{key}", site.build_info, ("GET",)),
-            Route("/siteConfig/uptime", site.uptime, ("GET",)),
-            Route("/siteConfig/{key}", site.site_config, ("GET",)),
-            Route("/users/username", site.username, ("GET",)),
-            Route("/users/profile", site.profile, ("GET",)),
-            Route("/users/projects", site.user_projects, ("GET",)),
-            Route("/users/active/{login}", site.active, ("GET", "DELETE")),
-            Route("/users/{login}", site.profile, ("GET",)),
-            Route("/schemas", site.schemas, ("GET",)),
-            Route("/schemas/{name}", site.schemas, ("GET",)),
-            Route("/schemas/{name}/{file}", site.schemas, ("GET",)),
-            Route("/dicomscp", site.dicomscp, ("GET",)),
-            Route("/dicomscp/{key}", site.dicomscp, ("GET",)),
-            Route("/event_tracking/{key}", self._sandbox.tracking.event, ("GET",)),
-            Route("/direct-archive", direct.listing, ("POST",)),
-            Route("/direct-archive/{id}", direct.delete, ("DELETE",)),
-            Route("/direct-archive/{project}/{study}/{label}", direct.one, ("GET", "POST")),
-        ]
 
 
 def _drain(request: Request) -> None:

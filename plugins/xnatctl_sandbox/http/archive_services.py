@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from werkzeug import Response
 
-from xnatctl_sandbox.archive import archiver
-from xnatctl_sandbox.archive.archive_jobs import Archiving
+from xnatctl_sandbox.archive.archive_jobs import ArchiveJobs
+from xnatctl_sandbox.archive.archiver import Archiver, archive_uri
 from xnatctl_sandbox.archive.checks import ArchiveRefused, Policy
-from xnatctl_sandbox.archive.prearchive import AUTO, Prearchive
-from xnatctl_sandbox.http.prearchive_sessions import COLUMNS, PrearchiveRest
-from xnatctl_sandbox.http.responses import Call, StatusError, status_page, table, uri_list
-from xnatctl_sandbox.world.state import PrearchiveRow
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.archive.prearchive import Prearchive
+from xnatctl_sandbox.http.call import Call
+from xnatctl_sandbox.http.prearchive_table import COLUMNS, cells, require_edit
+from xnatctl_sandbox.http.responses import status_page, uri_list
+from xnatctl_sandbox.http.tables import table
+from xnatctl_sandbox.world.background import Background
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import PrearchiveRow
+from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.tracking import Tracking
 
 _URI = re.compile(r"(/data|/REST)?/prearchive/projects/[^/]+/[^/]+/[^/]+/?")
 _KINDS = {409: "CONFLICT", 400: "FAIL"}
 
 
-class Services:
-    """Handlers of one sandbox."""
+class ArchiveServices:
+    """Handlers of these services."""
 
-    def __init__(self, sandbox: Sandbox, rest: PrearchiveRest, archiving: Archiving) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
-        self._rows: Prearchive = sandbox.prearchive
-        self._rest = rest
-        self._archiving = archiving
+    def __init__(
+        self,
+        state: State,
+        prearchive: Prearchive,
+        archiver: Archiver,
+        jobs: ArchiveJobs,
+        tracking: Tracking,
+        background: Background,
+    ) -> None:
+        self._state = state
+        self._rows = prearchive
+        self._archiver = archiver
+        self._jobs = jobs
+        self._tracking = tracking
+        self._background = background
 
     def archive(self, call: Call) -> Response:
         """With one source a merge is always tried, and `append` overrides too."""
@@ -46,16 +57,17 @@ class Services:
         if row.built is None:
             self._rows.build(row)
         override = said.get("overwrite") in ("append", "delete")
-        policy = Policy(merge=True, override=override, overwrite_files=row.autoarchive == AUTO[1])
+        policy = Policy(merge=True, override=override, overwrite_files=row.auto_overwrites)
         subject, label = _names(said)
         if key := said.get("http-session-listener"):
-            self._archiving.follow(call, key, row, policy, subject=subject, label=label)
+            listener = self._tracking.begin(key, call.login, call.status_lists)
+            self._jobs.start(row, policy, call.login, listener, subject=subject, label=label)
             return self._elsewhere("/app/template/XDATScreen_prearchives.vm")
         try:
-            experiment = self._archiving.timed(row, policy, call.login, subject=subject, label=label)
+            experiment = self._jobs.wait(row, policy, call.login, subject=subject, label=label)
         except ArchiveRefused as refusal:
             return status_page(500, f"FAILED: Unable to archive {row.folder}: Operation Failed: {refusal.reason}")
-        uri = archiver.archive_uri(self._state, experiment)
+        uri = archive_uri(self._state, experiment)
         auto = said.get("auto-archive", said.get("AA"))
         owner = self._state.projects[experiment.project]
         if said.get("redirect") == "true" or (auto is None and owner.prearchive_code >= 4):
@@ -100,12 +112,12 @@ class Services:
             for row in rows:
                 self._rows.build(row)
                 try:
-                    self._sandbox.archiver.archive(row, policy, login=call.login)
+                    self._archiver.archive(row, policy, login=call.login)
                 except ArchiveRefused:
                     continue  # the row says why
 
-        answer = table(call, COLUMNS, [self._rest.cells(row) for row in rows], total=False)
-        self._sandbox.background(work)
+        answer = table(call, COLUMNS, [cells(self._state.clock, row) for row in rows], total=False)
+        self._background.run(work)
         return answer
 
     def validate(self, call: Call) -> Response:
@@ -115,7 +127,7 @@ class Services:
         if more:
             raise StatusError(400, "Only one session can be validated.")
         subject, label = _names({key: values[-1] for key, values in parameters.items() if values})
-        found = self._sandbox.archiver.validate(row, subject=subject, label=label)
+        found = self._archiver.validate(row, subject=subject, label=label)
         lines = [
             {"code": number, "type": _KINDS.get(refusal.status, "FAIL"), "message": refusal.reason}
             for number, refusal in enumerate(found, 1)
@@ -138,7 +150,7 @@ class Services:
                 raise StatusError(403)
         for row in rows:
             row.status = status
-        answer = table(call, COLUMNS, [self._rest.cells(row) for row in rows], total=False)
+        answer = table(call, COLUMNS, [cells(self._state.clock, row) for row in rows], total=False)
 
         def work() -> None:
             for row in rows:
@@ -149,7 +161,7 @@ class Services:
                 else:
                     self._rows.build(row)
 
-        self._sandbox.background(work)
+        self._background.run(work)
         return answer
 
     def _batched(self, call: Call, sources: list[str]) -> list[PrearchiveRow]:
@@ -158,7 +170,7 @@ class Services:
             raise StatusError(500)
         rows = [row for source in sources if (row := self._rows.find_uri(source)) is not None]
         for row in rows:
-            self._rest.require_edit(call, row)
+            require_edit(self._state, call, row)
         return [row for row in rows if not self._rows.is_locked(row)]
 
 

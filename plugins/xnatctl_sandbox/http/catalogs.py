@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
 from werkzeug import Response
 
-from xnatctl_sandbox.http.resource_parents import Parents
-from xnatctl_sandbox.http.responses import Call, StatusError, is_true, text
-from xnatctl_sandbox.world.state import FileEntry, Resource
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.http.call import Call, is_true
+from xnatctl_sandbox.http.resource_parents import ResourceParents
+from xnatctl_sandbox.http.responses import text_response
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import FileEntry, Resource
+from xnatctl_sandbox.world.state import State
 
 _OPERATIONS = ("append", "delete", "checksum", "populateStats")
 
@@ -22,9 +21,8 @@ _OPERATIONS = ("append", "delete", "checksum", "populateStats")
 class Catalogs:
     """`/services/refresh/catalog`."""
 
-    def __init__(self, sandbox: Sandbox, parents: Parents) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
+    def __init__(self, state: State, parents: ResourceParents) -> None:
+        self._state = state
         self._parents = parents
 
     def refresh(self, call: Call) -> Response:
@@ -40,8 +38,8 @@ class Catalogs:
                     raise StatusError(403, f"Insufficient permissions to refresh {uri}")
                 with self._state.lock:
                     _refresh(resource, asked)
-        self._sandbox.dirty = True
-        return text("")
+        self._state.dirty = True
+        return text_response("")
 
 
 def _refresh(resource: Resource, asked: Collection[str]) -> None:

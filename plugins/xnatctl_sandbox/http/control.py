@@ -1,67 +1,83 @@
-"""`/sandbox/...`: what tests of other processes need; no XNAT has it."""
+"""The control API, `/sandbox/...`: what tests in other processes need; no XNAT has it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from werkzeug import Request, Response
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from xnatctl_sandbox.http.responses import answer_json, text
+from xnatctl_sandbox.archive.stored_instances import stored_instances
+from xnatctl_sandbox.faults.other_users import OtherUsers
+from xnatctl_sandbox.faults.rules import Faults
+from xnatctl_sandbox.http.responses import json_response, text_response
 from xnatctl_sandbox.receive import anonymization
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.switches import Switches
+from xnatctl_sandbox.world.traffic import Traffic
 
 
 class Control:
-    """Requests, associations, instances, clock, faults and switches over HTTP."""
+    """Handlers of the control API: `tick` runs the idle jobs once."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
+    def __init__(
+        self,
+        state: State,
+        switches: Switches,
+        traffic: Traffic,
+        faults: Faults,
+        dicom_faults: Faults,
+        others: OtherUsers,
+        tick: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._switches = switches
+        self._traffic = traffic
+        self._faults = faults
+        self._dicom_faults = dicom_faults
+        self._others = others
+        self._tick = tick
 
     def answer(self, request: Request) -> Response:
         """One control request."""
-        sandbox = self._sandbox
         match request.method, request.path.removeprefix("/sandbox/"):
             case "GET", "requests":
-                return answer_json(list(sandbox.requests))
+                return json_response(list(self._traffic.requests))
             case "GET", "instances":
-                return answer_json(sandbox.instances())
+                return json_response(stored_instances(self._state))
             case "GET", "associations":
-                return answer_json([asdict(association) for association in list(sandbox.associations)])
+                return json_response([asdict(association) for association in list(self._traffic.associations)])
             case "POST", name:
                 return self._change(name, request)
-        return text("", 404)
+        return text_response("", 404)
 
     def _change(self, name: str, request: Request) -> Response:
-        sandbox = self._sandbox
         changes: dict[str, Callable[[], object]] = {
             "act": lambda: self._act(request.get_json()),
-            "clock": lambda: sandbox.advance_clock(float(request.args.get("advance", "0"))),
-            "tick": sandbox.tick,
-            "faults": lambda: sandbox.faults.load(_rules(request)),
-            "dicom-faults": lambda: sandbox.dicom_faults.load(_rules(request)),
+            "clock": lambda: self._state.clock.advance(float(request.args.get("advance", "0"))),
+            "tick": self._tick,
+            "faults": lambda: self._faults.load(_rules(request)),
+            "dicom-faults": lambda: self._dicom_faults.load(_rules(request)),
             "switches": lambda: self._switch(request.get_json()),
             "site": lambda: self._configure(request.get_json()),
         }
         if name not in changes:
-            return text("", 404)
+            return text_response("", 404)
         try:
             result = changes[name]()
         except UnsupportedMediaType:
-            return text("Send JSON, with the header Content-Type: application/json.", 415)
+            return text_response("Send JSON, with the header Content-Type: application/json.", 415)
         except BadRequest:
-            return text("The body is not JSON.", 400)
+            return text_response("The body is not JSON.", 400)
         except ValueError as error:
-            return text(str(error), 400)
-        return answer_json(result) if name == "act" else text("")
+            return text_response(str(error), 400)
+        return json_response(result) if name == "act" else text_response("")
 
     def _act(self, values: Any) -> object:
-        """One action of `Others`: `do` is its name, the rest are its arguments."""
-        actions = self._sandbox.others.actions()
+        """One action of `OtherUsers`: `do` is its name, the rest are its arguments."""
+        actions = self._others.actions()
         if not isinstance(values, dict) or values.get("do") not in actions:
             raise ValueError(f'Send a JSON object whose "do" is one of {", ".join(sorted(actions))}.')
         arguments = {name: value for name, value in values.items() if name != "do"}
@@ -74,7 +90,7 @@ class Control:
 
     def _configure(self, values: Any) -> None:
         """Change the site's settings, such as `checksums`."""
-        site = self._sandbox.state.site
+        site = self._state.site
         if not isinstance(values, dict):
             raise ValueError("Settings are one JSON object: name to value.")  # noqa: TRY004 - a mistake of the script
         if unknown := set(values) - set(site):
@@ -87,7 +103,7 @@ class Control:
     def _switch(self, values: Mapping[str, Any]) -> None:
         if not isinstance(values, dict):
             raise ValueError("Switches are one JSON object: name to value.")  # noqa: TRY004 - a mistake of the script
-        known = {field.name for field in fields(self._sandbox.switches)}
+        known = {field.name for field in fields(self._switches)}
         if unknown := set(values) - known:
             raise ValueError(f"There is no switch {', '.join(sorted(unknown))}.")
         scripts = values.get("project_scripts", {})
@@ -96,7 +112,7 @@ class Control:
         for script in (values.get("site_script", {}), *scripts.values()):
             anonymization.check(script)
         for name, value in values.items():
-            setattr(self._sandbox.switches, name, set(value) if isinstance(value, list) else value)
+            setattr(self._switches, name, set(value) if isinstance(value, list) else value)
 
 
 def _rules(request: Request) -> list[Mapping[str, Any]]:

@@ -1,21 +1,19 @@
-"""What makes projects, subjects, sessions and scans (xnat-api 3)."""
+"""Creating and changing projects, subjects, sessions and scans (xnat-api 3)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from werkzeug import Response
 
 from xnatctl_sandbox.http import content_types
-from xnatctl_sandbox.http.responses import Call, StatusError, text
-from xnatctl_sandbox.world.state import Experiment, Project, Scan, Subject
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.http.listings import Listings
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.http.call import Call
+from xnatctl_sandbox.http.responses import text_response
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import Experiment, Project, Scan, Subject
+from xnatctl_sandbox.world.state import State
 
 _XML = ("text/xml", "application/xml")
 _VALID_ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -29,12 +27,10 @@ _NOT_FIELDS = frozenset(
 
 
 class Creating:
-    """Handlers of one sandbox; `listings` finds what is there already."""
+    """Handlers that create and change records."""
 
-    def __init__(self, sandbox: Sandbox, listings: Listings) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
-        self._listings = listings
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     # projects
 
@@ -50,7 +46,7 @@ class Creating:
             fields = _loaded(call)
             found.name = fields.get("name", found.name)
             found.description = fields.get("description", found.description)
-        return text("")
+        return text_response("")
 
     def post_project(self, call: Call) -> Response:
         """A new one; 409 when there is one of that ID."""
@@ -66,10 +62,10 @@ class Creating:
         if not self._state.is_admin(call.login):
             raise StatusError(403)
         fields = _loaded(call)
-        project = self._sandbox.add_project(name, roles={call.login or "": "owner"})
+        project = self._state.add_project(name, roles={call.login or "": "owner"})
         project.name, project.description = fields.get("name", name), fields.get("description", "")
-        self._sandbox.dirty = True
-        return text(name)
+        self._state.dirty = True
+        return text_response(name)
 
     # subjects
 
@@ -82,15 +78,15 @@ class Creating:
         with self._state.lock:
             found = self._state.find_subject(project.id, call.parts["subject"])
             if found is None:
-                found = self.new_subject(project, call.parts["subject"], call.login)
+                found = self._new_subject(project, call.parts["subject"], call.login)
                 found.fields.update(_kept(fields))
-                return text(found.id, 201)
+                return text_response(found.id, 201)
             found.fields.update(_kept(fields))
-            self._sandbox.dirty = True
+            self._state.dirty = True
             if label := fields.get("label"):
                 found.label = label
-                return text("")
-            return text(found.id)
+                return text_response("")
+            return text_response(found.id)
 
     def post_subject(self, call: Call) -> Response:
         """200, the body and Location its URI; 409 when there is one of that label."""
@@ -102,23 +98,16 @@ class Creating:
         with self._state.lock:
             if self._state.find_subject(project.id, label) is not None:
                 raise StatusError(409, "Subject already exists.")
-            subject = self.new_subject(project, label, call.login)
+            subject = self._new_subject(project, label, call.login)
             subject.fields.update(_kept(fields))
         uri = f"/data/subjects/{subject.id}"
-        response = text(uri)
+        response = text_response(uri)
         response.headers["Location"] = f"{self._state.site['siteUrl']}{uri}"
         return response
 
-    def new_subject(self, project: Project, label: str, login: str | None) -> Subject:
-        """A subject, entered."""
-        state = self._state
-        subject = Subject(
-            id=state.new_subject_id(), label=label, project=project.id, inserted=state.clock.now(),
-            inserted_by=login or "",
-        )  # fmt: skip
-        state.subjects[subject.id] = subject
-        self._sandbox.dirty = True
-        return subject
+    def _new_subject(self, project: Project, label: str, login: str | None) -> Subject:
+        self._state.dirty = True
+        return self._state.add_subject(project.id, label, login)
 
     def _writable(self, call: Call) -> Project:
         """The project of the route: 422 when the caller can see none, 403 when it may not be changed."""
@@ -142,7 +131,7 @@ class Creating:
             found = state.find_experiment(project.id, label)
             if found is not None and found.project == project.id:
                 self._change(found, fields)
-                return text(found.id)
+                return text_response(found.id)
             kind = fields.get("xsiType", "")
             name = call.parts.get("subject") or fields.get("subject_ID", "")
             if not kind or not name:
@@ -150,7 +139,7 @@ class Creating:
             if kind in _ABSTRACT:
                 raise StatusError(400, f"{kind} is abstract")
             _date(fields)
-            subject = state.find_subject(project.id, name) or self.new_subject(project, name, call.login)
+            subject = state.find_subject(project.id, name) or self._new_subject(project, name, call.login)
             experiment = Experiment(
                 id=state.new_experiment_id(), label=label, project=project.id, subject_id=subject.id, xsi_type=kind,
                 directory=state.session_directory(project.id, label), inserted=state.clock.now(),
@@ -158,7 +147,7 @@ class Creating:
             )  # fmt: skip
             self._change(experiment, fields)
             state.experiments[experiment.id] = experiment
-        return text(experiment.id, 201)
+        return text_response(experiment.id, 201)
 
     def _unrouted(self, call: Call) -> None:
         """`/projects/P/experiments/E/scans/...` is no route: its PUT ends at the session (0.4)."""
@@ -175,7 +164,7 @@ class Creating:
         experiment.fields.update(
             {key: value for key, value in _kept(fields).items() if key not in ("date", "UID", "modality")}
         )
-        self._sandbox.dirty = True
+        self._state.dirty = True
 
     # scans
 
@@ -196,8 +185,8 @@ class Creating:
                 raise StatusError(409, "Scan type cannot be changed.")
             for field, parameter in _SCAN_FIELDS.items():
                 setattr(scan, field, fields.get(parameter, getattr(scan, field)))
-            self._sandbox.dirty = True
-        return text("")
+            self._state.dirty = True
+        return text_response("")
 
 
 _SCAN_FIELDS = {

@@ -11,19 +11,20 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from werkzeug import Response
 
 from xnatctl_sandbox.http import content_types
-from xnatctl_sandbox.http.resource_parents import Parent, Parents, named
-from xnatctl_sandbox.http.responses import Call, StatusError, is_true, text
+from xnatctl_sandbox.http.call import Call, is_true
+from xnatctl_sandbox.http.resource_parents import ResourceParent, ResourceParents, named
+from xnatctl_sandbox.http.responses import text_response
 from xnatctl_sandbox.receive.archive_reader import Damaged, Readable, Shortened, entries, format_of
-from xnatctl_sandbox.world.state import FileEntry, Resource
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import FileEntry, Resource
+from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.switches import Switches
 
 _BLOCK = 1 << 18
 _CONFLICT = "Another thread or process modified the catalog while this one was working on it."
@@ -39,7 +40,7 @@ class Upload:
 
 
 @dataclass
-class _Work:
+class _Put:
     """One PUT at work on one resource, which may not exist yet."""
 
     label: str
@@ -56,12 +57,12 @@ class _Work:
         return name in self.options and is_true(self.options[name])
 
 
-class Storing:
-    """The PUT and POST of one sandbox's `/files` routes."""
+class FileUpload:
+    """PUT and POST of the `/files` routes."""
 
-    def __init__(self, sandbox: Sandbox, parents: Parents) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
+    def __init__(self, state: State, switches: Switches, parents: ResourceParents) -> None:
+        self._state = state
+        self._switches = switches
         self._parents = parents
 
     def put(self, call: Call) -> Response:
@@ -70,9 +71,9 @@ class Storing:
         label = call.parts.get("resource")
         resource = named(parent, label) if label is not None else next(iter(parent.resources), None)
         if not self._state.may_edit(call.login, self._state.projects[parent.project]):
-            return text("")  # the silent nothing of 4.4.1
+            return text_response("")  # the silent nothing of 4.4.1
         options = _options(call)
-        work = _Work(
+        put = _Put(
             label=resource.label if resource is not None else label or "",
             directory=resource.directory if resource is not None else parent.directory / (label or ""),
             options=options,
@@ -80,72 +81,72 @@ class Storing:
             version=resource.version if resource is not None else 0,
             fault=call.fault or {},
         )
-        work.directory.mkdir(parents=True, exist_ok=True)
+        put.directory.mkdir(parents=True, exist_ok=True)
         for upload in _uploads(call):
-            for path, data in _pieces(upload, extract=work.flag("extract")):
-                self._store(work, path, data)
-        self._sandbox.switches.pause("catalog_seconds")  # between reading a catalog and writing it: a test's switch
-        self._catalogue(parent, work)
-        if work.duplicates:
-            return Response(json.dumps({"duplicates": work.duplicates}), 200, content_type="text/html")
-        return text("")
+            for path, data in _pieces(upload, extract=put.flag("extract")):
+                self._store(put, path, data)
+        self._switches.pause("catalog_seconds")  # between reading a catalog and writing it: a test's switch
+        self._catalogue(parent, put)
+        if put.duplicates:
+            return Response(json.dumps({"duplicates": put.duplicates}), 200, content_type="text/html")
+        return text_response("")
 
     # on disk
 
-    def _store(self, work: _Work, path: str, data: Readable | None) -> None:
+    def _store(self, put: _Put, path: str, data: Readable | None) -> None:
         """One file; what is there stays without `overwrite`. None as data is a folder, which no catalog shows (4.6)."""
         if PurePosixPath(path).is_absolute() or ".." in path.split("/"):
             raise StatusError(400, "Illegal path")
-        target = work.directory / path
+        target = put.directory / path
         if data is None:
             target.mkdir(parents=True, exist_ok=True)
             return
-        if target.exists() and not work.flag("overwrite"):
+        if target.exists() and not put.flag("overwrite"):
             for _ in iter(lambda: data.read(_BLOCK), b""):
                 pass
-            work.duplicates.append(path)
+            put.duplicates.append(path)
             return
-        action = work.fault.get("action") if re.search(work.fault.get("members", ""), path) else None
+        action = put.fault.get("action") if re.search(put.fault.get("members", ""), path) else None
         if action == "lose-file":
             for _ in iter(lambda: data.read(_BLOCK), b""):
                 pass
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        sent = Shortened(data, int(work.fault.get("bytes", 0))) if action == "truncate-file" else data
+        sent = Shortened(data, int(put.fault.get("bytes", 0))) if action == "truncate-file" else data
         size, digest = _write(target, sent)
         name = path.rpartition("/")[2]
         if name.endswith("_catalog.xml") or name.startswith(".~lock-"):
             return  # stored, never catalogued (4.5)
-        work.entered[path] = FileEntry(
+        put.entered[path] = FileEntry(
             path=path, size=size, md5=digest if self._state.site["checksums"] else "",
-            format=work.options.get("format", ""), content=work.options.get("content", ""),
-            tags=work.options.get("tags", ""),
+            format=put.options.get("format", ""), content=put.options.get("content", ""),
+            tags=put.options.get("tags", ""),
         )  # fmt: skip
 
     # in the catalog, once, at the end
 
-    def _catalogue(self, parent: Parent, work: _Work) -> None:
-        switches = self._sandbox.switches
+    def _catalogue(self, parent: ResourceParent, put: _Put) -> None:
+        switches = self._switches
         with self._state.lock:
             switches.file_puts += 1
             every = switches.catalog_conflict_every
-            scripted = work.fault.get("action") == "catalog-conflict" or (every and switches.file_puts % every == 0)
-            changed = work.resource is not None and work.resource.version != work.version
-            if scripted or (changed and work.entered):
+            scripted = put.fault.get("action") == "catalog-conflict" or (every and switches.file_puts % every == 0)
+            changed = put.resource is not None and put.resource.version != put.version
+            if scripted or (changed and put.entered):
                 raise StatusError(500, _CONFLICT)  # the file is on disk, without an entry (4.7)
-            resource = work.resource
+            resource = put.resource
             if resource is None:
-                resource = self.create(parent, work.label, work.options)  # whoever else is making it as well (4.7)
+                resource = self.create(parent, put.label, put.options)  # whoever else is making it as well (4.7)
             else:
-                _configure(resource, work.options)
-            counts = work.options.get("update-stats", "").lower() != "false" and not switches.stale_stats
-            resource.enter(work.entered, count=counts)
+                _configure(resource, put.options)
+            counts = put.options.get("update-stats", "").lower() != "false" and not switches.stale_stats
+            resource.enter(put.entered, count=counts)
             for twin in parent.resources:
                 if twin is not resource and twin.directory == resource.directory:
-                    twin.version += bool(work.entered)  # they share the catalog's file
-            self._sandbox.dirty = True
+                    twin.version += bool(put.entered)  # they share the catalog's file
+            self._state.dirty = True
 
-    def create(self, parent: Parent, label: str, options: Mapping[str, str]) -> Resource:
+    def create(self, parent: ResourceParent, label: str, options: Mapping[str, str]) -> Resource:
         """A new record; one that has the same folder as another shares its catalog."""
         with self._state.lock:
             resource = Resource(
@@ -158,7 +159,7 @@ class Storing:
             if twin is not None:
                 resource.entries, resource.version = twin.entries, twin.version
             parent.resources.append(resource)
-            self._sandbox.dirty = True
+            self._state.dirty = True
             return resource
 
 

@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import mimetypes
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from werkzeug import Response
 from werkzeug.wsgi import wrap_file
 
-from xnatctl_sandbox.http.file_upload import Storing, decoded
-from xnatctl_sandbox.http.resource_parents import Parent, Parents, named
-from xnatctl_sandbox.http.responses import Call, StatusError, table, text
-from xnatctl_sandbox.world.state import FileEntry, Resource
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.http.call import Call
+from xnatctl_sandbox.http.file_upload import FileUpload, decoded
+from xnatctl_sandbox.http.resource_parents import ResourceParent, ResourceParents, named
+from xnatctl_sandbox.http.responses import text_response
+from xnatctl_sandbox.http.tables import table
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import FileEntry, Resource
+from xnatctl_sandbox.world.state import State
 
 _FILE = ("Name", "Size", "URI", "collection", "file_tags", "file_format", "file_content", "cat_ID", "digest")
 _NOT_FOUND = "Unable to find catalog entry for given uri."
-Chosen = list[tuple[Parent, Resource]]
+Chosen = list[tuple[ResourceParent, Resource]]
 
 
 class Files:
-    """Handlers of one sandbox."""
+    """Handlers of the `/files` routes."""
 
-    def __init__(self, sandbox: Sandbox, parents: Parents, storing: Storing) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
+    def __init__(self, state: State, parents: ResourceParents, upload: FileUpload, context_path: str) -> None:
+        self._state = state
         self._parents = parents
-        self._storing = storing
+        self._upload = upload
+        self._context_path = context_path
 
     def answer(self, call: Call) -> Response:
         """By method; PUT and POST are the same."""
         if call.method in ("PUT", "POST"):
-            return self._storing.put(call)
+            return self._upload.put(call)
         chosen = self._chosen(call)
         if call.method == "DELETE":
             return self._delete(call, chosen)
@@ -77,7 +78,7 @@ class Files:
             rows = [self._cells(call, *each) for each in found]
         locator = call.query("locator")
         columns = tuple(locator if name == "URI" and locator else name for name in _FILE)
-        key = {"key": columns[2], "serverRoot": self._sandbox.context_path}
+        key = {"key": columns[2], "serverRoot": self._context_path}
         return table(call, columns, rows, title="Files", total=False, keys=[key])
 
     @staticmethod
@@ -87,14 +88,14 @@ class Files:
                 return False
         return call.query("recursive") != "false" or "/" not in entry.path[len(prefix) :]
 
-    def _indexed(self, call: Call, found: list[tuple[Parent, Resource, FileEntry]], index: str) -> Response:
+    def _indexed(self, call: Call, found: list[tuple[ResourceParent, Resource, FileEntry]], index: str) -> Response:
         """`index=k`: the k-th file itself."""
         if not index.isdecimal() or int(index) >= len(found):
             raise StatusError(404, _NOT_FOUND)
         _, resource, entry = found[int(index)]
         return self._send(call, resource, entry)
 
-    def _cells(self, call: Call, parent: Parent, resource: Resource, entry: FileEntry) -> dict[str, Any]:
+    def _cells(self, call: Call, parent: ResourceParent, resource: Resource, entry: FileEntry) -> dict[str, Any]:
         path = resource.directory / entry.path
         return {
             "Name": entry.path.rpartition("/")[2],
@@ -115,7 +116,7 @@ class Files:
     # one file
 
     @staticmethod
-    def _find(chosen: Chosen, path: str) -> tuple[Parent, Resource, FileEntry]:
+    def _find(chosen: Chosen, path: str) -> tuple[ResourceParent, Resource, FileEntry]:
         """As a PUT would name it, then decoded (4.5)."""
         for parent, resource in chosen:
             for name in (decoded(path), unquote_plus(decoded(path))):
@@ -129,7 +130,7 @@ class Files:
             _, resource, entry = self._find(chosen, path)
         except StatusError:
             if call.flag("accept-not-found"):
-                return text("", 204)
+                return text_response("", 204)
             raise
         return self._member(resource, entry, member) if inside else self._send(call, resource, entry)
 
@@ -162,5 +163,5 @@ class Files:
             resource.version += 1
             resource.count()
             (resource.directory / entry.path).unlink(missing_ok=True)
-            self._sandbox.dirty = True
-        return text("")
+            self._state.dirty = True
+        return text_response("")

@@ -5,40 +5,53 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from werkzeug import Response
 
-from xnatctl_sandbox.archive import archiver
+from xnatctl_sandbox.archive.archiver import Archiver, archive_uri, import_policy
 from xnatctl_sandbox.archive.checks import ArchiveRefused
-from xnatctl_sandbox.archive.prearchive import AUTO
+from xnatctl_sandbox.archive.prearchive import Prearchive
 from xnatctl_sandbox.http import content_types
-from xnatctl_sandbox.http.responses import Call, StatusError, escape_parameter, status_page, text, uri_list
+from xnatctl_sandbox.http.call import Call, escape_parameter
+from xnatctl_sandbox.http.responses import status_page, text_response, uri_list
 from xnatctl_sandbox.http.session_importer import SessionImporter
 from xnatctl_sandbox.http.user_cache import UserCache
 from xnatctl_sandbox.receive.archive_reader import Damaged, Readable, files, format_of
-from xnatctl_sandbox.receive.destinations import expanded, project_of
-from xnatctl_sandbox.receive.import_params import Wish, wish_from
-from xnatctl_sandbox.receive.importer import Receiver
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.receive.destinations import expand, expand_project
+from xnatctl_sandbox.receive.import_params import ImportParams, read_params
+from xnatctl_sandbox.receive.importer import DicomImporter
+from xnatctl_sandbox.world.background import Background
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.tracking import Tracking
 
 _HANDLERS = ("SI", "DICOM-zip", "gradual-DICOM", "XAR", "inbox")
 _BY_TYPE = ("application/dicom", "application/x-mirc", "application/x-mirc-dicom")
 _TAR_SINCE = (1, 8, 3)
 
 
-class Importing:
-    """The import service of one sandbox."""
+class ImportService:
+    """The handler of `/services/import`."""
 
-    def __init__(self, sandbox: Sandbox, cache: UserCache) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
-        self._receiver: Receiver = sandbox.receiver
+    def __init__(
+        self,
+        state: State,
+        importer: DicomImporter,
+        prearchive: Prearchive,
+        archiver: Archiver,
+        cache: UserCache,
+        tracking: Tracking,
+        background: Background,
+    ) -> None:
+        self._state = state
+        self._importer = importer
+        self._prearchive = prearchive
+        self._archiver = archiver
         self._cache = cache
-        self._si = SessionImporter(sandbox)
+        self._tracking = tracking
+        self._background = background
+        self._si = SessionImporter(state, importer, prearchive, archiver)
 
     def post(self, call: Call) -> Response:
         """One upload."""
@@ -64,9 +77,9 @@ class Importing:
         if "http-session-listener" not in parameters:
             return self._answer(work, parameters)
         _listener(parameters)
-        self._sandbox.background(lambda: self._answer(work, parameters))
+        self._background.run(lambda: self._answer(work, parameters))
         place = "archival" if parameters.get("dest", "").removeprefix("/data").startswith("/archive") else "prearchival"
-        return text(f"Submitted for {place}")
+        return text_response(f"Submitted for {place}")
 
     def _handler(self, call: Call, parameters: dict[str, str]) -> str:
         handler = parameters.get("import-handler") or self._default(call)
@@ -90,15 +103,15 @@ class Importing:
         key = _listener(parameters)
         if not key:
             return self._import(call, handler, name, stream, parameters)
-        self._sandbox.tracking.begin(call, key)
+        listener = self._tracking.begin(key, call.login, call.status_lists)
         try:
             uris = self._import(call, handler, name, stream, parameters)
         except StatusError as error:
-            self._sandbox.tracking.end(call, key, error.description, succeeded=False)
+            listener.end(error.description, succeeded=False)
             raise
         if handler != "DICOM-zip" or "dest" in parameters or parameters.get("action") == "commit":
             message = ";".join(uri.removeprefix("/data") for uri in uris)
-            self._sandbox.tracking.end(call, key, message, succeeded=True)
+            listener.end(message, succeeded=True)
         return uris
 
     def _import(self, call: Call, handler: str, name: str, stream: Readable, parameters: dict[str, str]) -> list[str]:
@@ -106,19 +119,19 @@ class Importing:
             raise StatusError(400, "Unknown overwrite value")  # its condition can never pass (1.4)
         state = self._state
         if handler == "gradual-DICOM":
-            wish = wish_from(project_of(parameters, state), call.login, handler, state.version_tuple)
-            wish = replace(wish, fault=call.fault)
-            uri = self._receiver.file(name, stream, wish)
+            params = read_params(expand_project(parameters, state), call.login, handler, state.version_tuple)
+            params = replace(params, fault=call.fault)
+            uri = self._importer.store(name, stream, params)
             return [uri] if uri else []
-        meant = expanded(parameters, state)
-        wish = replace(wish_from(meant, call.login, handler, state.version_tuple), fault=call.fault)
+        meant = expand(parameters, state)
+        params = replace(read_params(meant, call.login, handler, state.version_tuple), fault=call.fault)
         if handler == "SI":
-            return self._si.run(call, name, stream, wish, meant)
+            return self._si.run(call, name, stream, params, meant)
         # `dest` commits, but only an `action` of the request's own tolerates unparsable files (3.3).
         tolerant = parameters.get("action") == "commit"
         if state.version_tuple >= _TAR_SINCE and "Ignore-Unparsable" in parameters:
             tolerant = parameters["Ignore-Unparsable"].lower() == "true"
-        uris = self._archive_file(name, stream, wish, tolerant=tolerant)
+        uris = self._archive_file(name, stream, params, tolerant=tolerant)
         return self._commit(call, uris, meant)
 
     def _default(self, call: Call) -> str:
@@ -147,7 +160,7 @@ class Importing:
         name = escape_parameter(unquote(call.rest)) or known or "upload.unsupported"
         return name, request.stream, query
 
-    def _archive_file(self, name: str, stream: Readable, wish: Wish, *, tolerant: bool) -> list[str]:
+    def _archive_file(self, name: str, stream: Readable, params: ImportParams, *, tolerant: bool) -> list[str]:
         """Entry by entry, each stored as it is read; no roll-back (3.3)."""
         kind = format_of(name)
         if kind in ("UNKNOWN", "GZ") or (kind in ("TAR", "TGZ") and self._state.version_tuple < _TAR_SINCE):
@@ -157,7 +170,7 @@ class Importing:
         try:
             for entry, data in files(stream, kind):
                 try:
-                    uris.update(dict.fromkeys(self._entry(entry, data, wish, tolerant=tolerant)))
+                    uris.update(dict.fromkeys(self._entry(entry, data, params, tolerant=tolerant)))
                 except StatusError as error:
                     if not tolerant:
                         raise
@@ -168,12 +181,12 @@ class Importing:
             raise last
         return list(uris)
 
-    def _entry(self, name: str, data: Readable, wish: Wish, *, tolerant: bool) -> list[str]:
+    def _entry(self, name: str, data: Readable, params: ImportParams, *, tolerant: bool) -> list[str]:
         """A file, or an archive inside the archive: its name decides (1.7)."""
         if format_of(name) != "UNKNOWN":
             whole = b"".join(iter(lambda: data.read(1 << 18), b""))
-            return self._archive_file(name.rpartition("/")[2], io.BytesIO(whole), wish, tolerant=tolerant)
-        uri = self._receiver.file(name.rpartition("/")[2], data, wish)
+            return self._archive_file(name.rpartition("/")[2], io.BytesIO(whole), params, tolerant=tolerant)
+        uri = self._importer.store(name.rpartition("/")[2], data, params)
         return [uri] if uri else []
 
     def _commit(self, call: Call, uris: list[str], parameters: dict[str, str]) -> list[str]:
@@ -184,20 +197,20 @@ class Importing:
         for uri in uris:
             if uri.startswith("/xapi/"):
                 raise StatusError(400, "unable to archive for the Prearchive session")
-            row = self._sandbox.prearchive.find_uri(uri)
-            if row is None or not self._sandbox.prearchive.build(row):
+            row = self._prearchive.find_uri(uri)
+            if row is None or not self._prearchive.build(row):
                 continue  # locked, or interrupted by another file: the session is skipped, 200 (2)
             if parameters.get("AA", parameters.get("auto-archive", "")).lower() != "true":
                 done.append(uri)
                 continue
-            policy = archiver.import_policy(
-                parameters.get("overwrite"), files=parameters.get("overwrite_files", ""), merge=row.autoarchive in AUTO
+            policy = import_policy(
+                parameters.get("overwrite"), files=parameters.get("overwrite_files", ""), merge=row.auto_archives
             )
             try:
-                experiment = self._sandbox.archiver.archive(row, policy, login=call.login)
+                experiment = self._archiver.archive(row, policy, login=call.login)
             except ArchiveRefused:
                 raise StatusError(400, "unable to archive for the Prearchive session") from None
-            done.append(archiver.archive_uri(self._sandbox.state, experiment))
+            done.append(archive_uri(self._state, experiment))
         return done
 
 

@@ -1,18 +1,17 @@
-"""Projects, subjects, sessions and scans: tables and items (xnat-api 2, 3)."""
+"""Tables of projects, subjects, sessions and scans (xnat-api 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from werkzeug import Response
 
+from xnatctl_sandbox.http.call import Call
 from xnatctl_sandbox.http.creating import Creating
-from xnatctl_sandbox.http.responses import Call, StatusError, answer_json, matches, table, text
-from xnatctl_sandbox.world.state import Experiment, Project, Scan, Subject
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.http.lookup import Lookup
+from xnatctl_sandbox.http.tables import matches, table
+from xnatctl_sandbox.world.records import Experiment, Scan
+from xnatctl_sandbox.world.state import State
 
 _PROJECT = ("ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname", "URI")
 _SUBJECT = ("ID", "project", "label", "insert_date", "insert_user", "URI")
@@ -24,59 +23,17 @@ _SCAN = ("xnat_imagescandata_id", "ID", "type", "quality", "xsiType", "note", "s
 
 
 class Listings:
-    """Handlers of listings and items, and of what creates them."""
+    """Handlers of tables; POST creates a record."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
-        self.creating = Creating(sandbox, self)
-
-    # look-ups with rights: 404 for what cannot be read (1.8)
-
-    def project(self, call: Call) -> Project:
-        """The project of the route."""
-        project = self._state.find_project(call.parts["project"])
-        if project is None or not self._state.may_read(call.login, project):
-            raise StatusError(404, f"Unable to identify project {call.parts['project']}")
-        return project
-
-    def subject(self, call: Call) -> Subject:
-        """The subject of the route: by label in a project, by ID alone."""
-        name = call.parts["subject"]
-        if "project" in call.parts:
-            found = self._state.find_subject(self.project(call).id, name)
-        else:
-            found = self._state.subjects.get(name)
-        if found is None or not self._state.may_read(call.login, self._state.projects[found.project]):
-            raise StatusError(404, f"Unable to find subject {name}. Without a project, an ID is needed.")
-        return found
-
-    def experiment(self, call: Call) -> Experiment:
-        """The session of the route: the ID first, without a look at the project, then the label (2.4)."""
-        project = self.project(call).id if "project" in call.parts else None
-        found = self._state.find_experiment(project, call.parts["experiment"])
-        if found is None or not self._state.may_read(call.login, self._state.projects[found.project]):
-            raise StatusError(404, "Unable to find the specified experiment.")
-        return found
-
-    def scans(self, call: Call, experiment: Experiment) -> list[Scan]:
-        """The scans of the route: ID, else type; a comma list; `*` or `ALL`; `NULL` = of no type (2.4)."""
-        wanted = call.parts["scan"]
-        every = list(experiment.scans.values())
-        if wanted in ("*", "ALL"):
-            return every
-        found: list[Scan] = []
-        for name in wanted.split(","):
-            kind = "" if name == "NULL" else name.replace("[SLASH]", "/").replace("[COMMA]", ",")
-            found += [scan for scan in every if scan.id == name] or [scan for scan in every if scan.type == kind]
-        return found
-
-    # tables
+    def __init__(self, state: State, lookup: Lookup, creating: Creating) -> None:
+        self._state = state
+        self._lookup = lookup
+        self._creating = creating
 
     def projects(self, call: Call) -> Response:
         """`/projects`, with `restrict=edit` those that may be edited; POST creates one."""
         if call.method == "POST":
-            return self.creating.post_project(call)
+            return self._creating.post_project(call)
         state = self._state
         rights = {"edit": state.may_edit, "delete": state.may_delete}
         right = rights.get(call.query("restrict"), state.may_read)  # all of them for administrators anyway
@@ -119,9 +76,9 @@ class Listings:
     def subjects(self, call: Call) -> Response:
         """`/subjects` and `/projects/P/subjects`; POST to the latter creates one."""
         if call.method == "POST":
-            return self.creating.post_subject(call)
+            return self._creating.post_subject(call)
         state = self._state
-        project = self.project(call).id if "project" in call.parts else None
+        project = self._lookup.project(call).id if "project" in call.parts else None
         with state.lock:
             rows = [
                 {
@@ -136,8 +93,8 @@ class Listings:
     def experiments(self, call: Call) -> Response:
         """`/experiments`, of a project, or of a subject."""
         state = self._state
-        subject = self.subject(call).id if "subject" in call.parts else None
-        project = self.project(call).id if "project" in call.parts else None
+        subject = self._lookup.subject(call).id if "subject" in call.parts else None
+        project = self._lookup.project(call).id if "project" in call.parts else None
         with state.lock:
             rows = [
                 self._experiment_cells(e)
@@ -151,7 +108,7 @@ class Listings:
 
     def scan_list(self, call: Call) -> Response:
         """`/experiments/E/scans`."""
-        experiment = self.experiment(call)
+        experiment = self._lookup.experiment(call)
         with self._state.lock:
             rows = [self._scan_cells(experiment, scan) for scan in experiment.scans.values()]
         return self._table(call, _SCAN, rows, "")
@@ -217,113 +174,3 @@ class Listings:
             kinds = {"xnat:projectData", "xnat:subjectData", *(e.xsi_type for e in self._state.experiments.values())}
         rows = [{"ELEMENT_NAME": kind, "SINGULAR": kind.partition(":")[2], "SECURED": "true"} for kind in sorted(kinds)]
         return table(call, ("ELEMENT_NAME", "SINGULAR", "SECURED"), rows)
-
-    # items: HTML comes first, so `format=json` must be said (2.1)
-
-    def project_item(self, call: Call) -> Response:
-        """GET, and PUT which creates."""
-        if call.method == "PUT":
-            return self.creating.put_project(call)
-        project = self.project(call)
-        return self._item(call, "xnat:projectData", {"ID": project.id, "name": project.name or project.id})
-
-    def subject_item(self, call: Call) -> Response:
-        """GET, PUT; with a project GET tries the ID first, whatever its project (2.4)."""
-        if call.method == "PUT":
-            return self.creating.put_subject(call)
-        subject = self._state.subjects.get(call.parts["subject"])
-        if subject is None or not self._state.may_read(call.login, self._state.projects[subject.project]):
-            subject = self.subject(call)
-        fields = {"ID": subject.id, "label": subject.label, "project": subject.project, **subject.fields}
-        return self._item(call, "xnat:subjectData", fields)
-
-    def experiment_item(self, call: Call) -> Response:
-        """GET, PUT, DELETE; an unknown suffix comes here too and gets the whole item (0.4)."""
-        if call.method == "PUT":
-            return self.creating.put_experiment(call)
-        experiment = self.experiment(call)
-        if call.method == "DELETE":
-            if call.rest:
-                raise StatusError(400)  # an unrouted suffix is not the session (0.4)
-            if not self._state.may_delete(call.login, self._state.projects[experiment.project]):
-                raise StatusError(403)
-            self._sandbox.remove_experiment(experiment)
-            return text("")
-        fields = {
-            "ID": experiment.id,
-            "label": experiment.label,
-            "project": experiment.project,
-            "subject_ID": experiment.subject_id,
-            "UID": experiment.uid,
-            "date": experiment.date,
-            "modality": experiment.modality,
-            **experiment.fields,
-        }
-        children = [
-            {
-                "field": "scans/scan",
-                "items": [self._scan_item(experiment, scan) for scan in experiment.scans.values()],
-            }
-        ]
-        return self._item(call, experiment.xsi_type, fields, children if experiment.scans else [])
-
-    def scan_item(self, call: Call) -> Response:
-        """GET of one scan; PUT creates or changes one."""
-        experiment = self.experiment(call)
-        if call.method == "PUT":
-            return self.creating.put_scan(call, experiment)
-        found = self.scans(call, experiment)
-        if not found:
-            raise StatusError(404, "Unable to identify scan")
-        item = self._scan_item(experiment, found[0])
-        return self._answer_item(call, item)
-
-    def _scan_item(self, experiment: Experiment, scan: Scan) -> dict[str, Any]:
-        fields = {
-            "ID": scan.id,
-            "UID": scan.uid,
-            "type": scan.type,
-            "quality": scan.quality,
-            "series_description": scan.series_description,
-            "frames": scan.frames,
-            "modality": scan.modality,
-            "xnat_imagescandata_id": scan.pk,
-            "image_session_ID": experiment.id,
-        }
-        return _item(scan.xsi_type, fields, [])
-
-    def _item(
-        self, call: Call, kind: str, fields: Mapping[str, Any], children: list[dict[str, Any]] | None = None
-    ) -> Response:
-        return self._answer_item(call, _item(kind, fields, children or []))
-
-    @staticmethod
-    def _answer_item(call: Call, item: dict[str, Any]) -> Response:
-        match call.format("html"):
-            case "json":
-                return answer_json({"items": [item]})
-            case "xml":
-                attributes = " ".join(
-                    f'{key}="{value}"' for key, value in item["data_fields"].items() if "/" not in key
-                )
-                kind = item["meta"]["xsi:type"].partition(":")[2].removesuffix("Data")
-                head = '<?xml version="1.0" encoding="UTF-8"?>\n'
-                return text(
-                    f'{head}<xnat:{kind[0].upper()}{kind[1:]} xmlns:xnat="http://nrg.wustl.edu/xnat" {attributes}/>\n',
-                    content_type="text/xml",
-                )
-        return text("<html><body>A page for browsers.</body></html>", content_type="text/html")
-
-
-def _item(kind: str, fields: Mapping[str, Any], children: list[dict[str, Any]]) -> dict[str, Any]:
-    """One item of `ItemJSONBuilder`: unset fields are absent (2.3)."""
-    return {
-        "meta": {
-            "xsi:type": kind,
-            "isHistory": False,
-            "start_date": "Fri Jan 01 00:00:00 UTC 2021",
-            "create_event_id": 1,
-        },
-        "data_fields": {key: value for key, value in fields.items() if value not in ("", None)},
-        "children": children,
-    }

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import io
 import zipfile
-from typing import TYPE_CHECKING
 
 from werkzeug import Response
 
-from xnatctl_sandbox.archive import archiver
-from xnatctl_sandbox.archive.archive_jobs import Archiving
+from xnatctl_sandbox.archive.archive_jobs import ArchiveJobs
+from xnatctl_sandbox.archive.archiver import archive_uri
 from xnatctl_sandbox.archive.checks import ArchiveRefused, Policy, scan_type
-from xnatctl_sandbox.archive.prearchive import AUTO, Prearchive
-from xnatctl_sandbox.http.responses import Call, StatusError, table, text
-from xnatctl_sandbox.world.state import PrearchiveRow, Received
+from xnatctl_sandbox.archive.prearchive import Prearchive
+from xnatctl_sandbox.http.call import Call
+from xnatctl_sandbox.http.prearchive_table import COLUMNS, cells, require_edit
+from xnatctl_sandbox.http.responses import text_response
+from xnatctl_sandbox.http.tables import table
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import PrearchiveRow, Received
+from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.tracking import Tracking
 
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
-
-COLUMNS = (
-    "project", "timestamp", "lastmod", "uploaded", "scan_date", "scan_time", "subject", "folderName", "name", "tag",
-    "status", "url", "autoarchive", "prevent_anon", "prevent_auto_commit", "SOURCE", "VISIT", "PROTOCOL", "TIMEZONE",
-)  # fmt: skip
 _NO_SUCH = "Unable to locate prearc resource."
 _BUILD_FIELDS = {"visit": "VISIT", "protocol": "PROTOCOL", "timezone": "TIMEZONE", "source": "SOURCE"}
 _XML = (
@@ -29,14 +27,14 @@ _XML = (
 )
 
 
-class PrearchiveRest:
-    """Handlers for `/prearchive/...`."""
+class PrearchiveSessions:
+    """Handlers of the `/prearchive` routes."""
 
-    def __init__(self, sandbox: Sandbox, archiving: Archiving) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
-        self._rows: Prearchive = sandbox.prearchive
-        self._archiving = archiving
+    def __init__(self, state: State, prearchive: Prearchive, jobs: ArchiveJobs, tracking: Tracking) -> None:
+        self._state = state
+        self._rows = prearchive
+        self._jobs = jobs
+        self._tracking = tracking
 
     # listings, xnat-import 6.1
 
@@ -58,7 +56,7 @@ class PrearchiveRest:
             rows = [row for row in state.prearchive if self._visible(call, row, wanted)]
             if tag := call.query("tag"):
                 rows = [row for row in rows if row.tag == tag]
-            return table(call, COLUMNS, [self.cells(row) for row in rows], total=False)
+            return table(call, COLUMNS, [cells(self._state.clock, row) for row in rows], total=False)
 
     def _visible(self, call: Call, row: PrearchiveRow, wanted: set[str] | None) -> bool:
         if row.project is None:
@@ -68,47 +66,12 @@ class PrearchiveRest:
             return row.project in wanted
         return self._state.may_edit(call.login, project)
 
-    def cells(self, row: PrearchiveRow) -> dict[str, object]:
-        """A row as the table prints it."""
-        clock, project = self._state.clock, row.project or "Unassigned"
-        return {
-            "project": project,
-            "timestamp": row.timestamp,
-            "lastmod": clock.sql(row.lastmod),
-            "uploaded": clock.sql(row.uploaded),
-            "scan_date": row.scan_date,
-            "scan_time": row.scan_time,
-            "subject": row.subject,
-            "folderName": row.folder,
-            "name": row.name,
-            "tag": row.tag,
-            "status": row.status,
-            "url": f"/prearchive/projects/{project}/{row.timestamp}/{row.folder}",
-            "autoarchive": row.autoarchive,
-            "prevent_anon": row.prevent_anon,
-            "prevent_auto_commit": row.prevent_auto_commit,
-            "SOURCE": row.source,
-            "VISIT": row.visit,
-            "PROTOCOL": row.protocol,
-            "TIMEZONE": row.timezone,
-        }
-
     # one session, xnat-import 6.2
 
     def _row(self, call: Call) -> PrearchiveRow | None:
         row = self._rows.find(call.parts["project"], call.parts["timestamp"], call.parts["folder"])
-        self.require_edit(call, row)
+        require_edit(self._state, call, row)
         return row
-
-    def require_edit(self, call: Call, row: PrearchiveRow | None) -> None:
-        """403 without the right to edit the row's project; Unassigned is for administrators."""
-        name = call.parts.get("project")
-        project = self._state.find_project(row.project if row is not None else name)
-        if project is None:
-            if not self._state.is_admin(call.login):
-                raise StatusError(403)
-        elif not self._state.may_edit(call.login, project):
-            raise StatusError(403)
 
     def session(self, call: Call) -> Response:
         """GET, POST (actions), DELETE; and what lies below."""
@@ -119,22 +82,22 @@ class PrearchiveRest:
                     raise StatusError(400)
                 if row is not None:
                     self._rows.delete(row)
-                return text("")  # 200 for a missing and for a locked row as well
+                return text_response("")  # 200 for a missing and for a locked row as well
             case "POST":
                 return self._action(call, row)
         kind = call.query("format")
         if kind in ("json", "csv", "single"):
             with self._state.lock:
-                return table(call, COLUMNS, [self.cells(row)] if row is not None else [], total=False)
+                return table(call, COLUMNS, [cells(self._state.clock, row)] if row is not None else [], total=False)
         if kind == "html":
             if "screen" not in call.request.args:
                 raise StatusError(500)  # a null pointer
-            return text("<html><body>A page for browsers.</body></html>", content_type="text/html")
+            return text_response("<html><body>A page for browsers.</body></html>", content_type="text/html")
         if row is not None and kind == "zip":
             return _zipped(row)
         if row is None or row.built is None:
             raise StatusError(404, _NO_SUCH)
-        return text(_XML.format(row.name), content_type="text/xml")
+        return text_response(_XML.format(row.name), content_type="text/xml")
 
     def logs(self, call: Call) -> Response:
         """`/logs`, `/logs/last`, `/logs/{id}`: where the reason of a CONFLICT is."""
@@ -145,7 +108,7 @@ class PrearchiveRest:
             number = len(row.logs) - 1 if call.rest == "last" else int(call.rest) if call.rest.isdecimal() else -1
             if not 0 <= number < len(row.logs):
                 raise StatusError(404, _NO_SUCH)
-            return text(row.logs[number][1])
+            return text_response(row.logs[number][1])
         if call.query("template", "details") != "details":
             return table(call, ("id",), [{"id": number} for number in range(len(row.logs))], total=False)
         lines = [
@@ -161,7 +124,7 @@ class PrearchiveRest:
             raise StatusError(404, _NO_SUCH)
         if call.method == "DELETE":
             self._rows.delete_scan(row, call.rest.strip("/"))
-            return text("")
+            return text_response("")
         pieces = [piece for piece in call.rest.split("/") if piece]
         groups: dict[str, list[Received]] = {}
         for file in row.built.values():
@@ -215,17 +178,17 @@ class PrearchiveRest:
             raise StatusError(400, f"Unsupported action {action}")
         if row is None:
             raise StatusError(404, _NO_SUCH)
-        uri = f"/data/prearchive/projects/{row.project or 'Unassigned'}/{row.timestamp}/{row.folder}"
+        uri = row.uri
         match action:
             case "set-status":
                 status = parameters.get("status", "")
                 if status.startswith("_") or not status:
                     raise StatusError(400, "Illegal status")
                 row.status = status
-                return text("")
+                return text_response("")
             case "reset-status":
                 row.status = "RECEIVING"
-                return text(uri, content_type="text/uri-list")
+                return text_response(uri, content_type="text/uri-list")
             case "move":
                 return self._move(call, row, parameters.get("newProject", ""))
         if self._rows.is_locked(row):
@@ -236,7 +199,7 @@ class PrearchiveRest:
         for field, parameter in _BUILD_FIELDS.items():
             setattr(row, field, parameters.get(parameter, getattr(row, field)))
         self._rows.build(row)
-        return text(uri, content_type="text/uri-list")  # no CRLF here
+        return text_response(uri, content_type="text/uri-list")  # no CRLF here
 
     def _move(self, call: Call, row: PrearchiveRow, name: str) -> Response:
         project = self._state.find_project(name)
@@ -245,30 +208,31 @@ class PrearchiveRest:
         if not self._state.may_edit(call.login, project):
             raise StatusError(403)
         if self._rows.is_locked(row):
-            return text("")  # 200 and nothing done
+            return text_response("")  # 200 and nothing done
         self._rows.move(row, project.id)
         uri = f"/data/prearchive/projects/{project.id}/{row.timestamp}/{row.folder}"
-        return text(uri, 301, "text/uri-list")
+        return text_response(uri, 301, "text/uri-list")
 
     def _commit(self, call: Call, row: PrearchiveRow, parameters: dict[str, str], uri: str) -> Response:
         """Strict append (4.6); a 301 without Location when it was archived."""
         said = parameters.get("AA", parameters.get("auto-archive"))
         owner = self._state.projects.get(row.project or "")
         code = owner.prearchive_code if owner is not None else 0
-        archives = row.autoarchive in AUTO or said == "true" or (said is None and code >= 4)
+        archives = row.auto_archives or said == "true" or (said is None and code >= 4)
         if not self._rows.build(row):
             raise StatusError(409, "session document locked")
         if not archives:
-            return text(uri, content_type="text/uri-list")
+            return text_response(uri, content_type="text/uri-list")
         strict = Policy(merge=True, override=False, overwrite_files=False)
         if key := parameters.get("http-session-listener"):
-            self._archiving.follow(call, key, row, strict)
-            return text("Archival initiated")
+            listener = self._tracking.begin(key, call.login, call.status_lists)
+            self._jobs.start(row, strict, call.login, listener)
+            return text_response("Archival initiated")
         try:
-            experiment = self._archiving.timed(row, strict, call.login)
+            experiment = self._jobs.wait(row, strict, call.login)
         except ArchiveRefused as refusal:
             raise StatusError(500, f"Operation Failed: {refusal.reason}") from None
-        return Response(archiver.archive_uri(self._state, experiment), 301, content_type="text/plain")
+        return Response(archive_uri(self._state, experiment), 301, content_type="text/plain")
 
 
 def _size(row: PrearchiveRow, file: Received) -> int:

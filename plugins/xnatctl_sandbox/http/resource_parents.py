@@ -6,14 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xnatctl_sandbox.http.listings import Listings
-from xnatctl_sandbox.http.responses import Call, StatusError
-from xnatctl_sandbox.world.state import Experiment, Project, Resource, Scan, State, Subject
+from xnatctl_sandbox.http.call import Call
+from xnatctl_sandbox.http.lookup import Lookup
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import Experiment, Project, Resource, Scan, Subject
+from xnatctl_sandbox.world.state import State
 
 
 @dataclass
-class Parent:
-    """One of them. `directory` holds a folder for each resource, `uri` has IDs and never labels (2.5)."""
+class ResourceParent:
+    """A project, subject, session or scan with its resources.
+
+    `directory` holds a folder for each resource; `uri` has IDs and never labels (2.5).
+    """
 
     owner: Project | Subject | Experiment | Scan
     resources: list[Resource]
@@ -22,31 +27,33 @@ class Parent:
     uri: str
 
 
-def of_experiment(experiment: Experiment) -> Parent:
+def of_experiment(experiment: Experiment) -> ResourceParent:
     """A session's own resources."""
     directory = experiment.directory / "RESOURCES"
-    return Parent(experiment, experiment.resources, directory, experiment.project, f"/data/experiments/{experiment.id}")
+    return ResourceParent(
+        experiment, experiment.resources, directory, experiment.project, f"/data/experiments/{experiment.id}"
+    )
 
 
-def of_scan(experiment: Experiment, scan: Scan) -> Parent:
+def of_scan(experiment: Experiment, scan: Scan) -> ResourceParent:
     """A scan's."""
     uri = f"/data/experiments/{experiment.id}/scans/{scan.id}"
-    return Parent(scan, scan.resources, experiment.directory / "SCANS" / scan.id, experiment.project, uri)
+    return ResourceParent(scan, scan.resources, experiment.directory / "SCANS" / scan.id, experiment.project, uri)
 
 
-def of_subject(state: State, subject: Subject) -> Parent:
+def of_subject(state: State, subject: Subject) -> ResourceParent:
     """A subject's."""
     place = state.directory / "archive" / subject.project / "subjects" / subject.label
-    return Parent(subject, subject.resources, place, subject.project, f"/data/subjects/{subject.id}")
+    return ResourceParent(subject, subject.resources, place, subject.project, f"/data/subjects/{subject.id}")
 
 
-def of_project(state: State, project: Project) -> Parent:
+def of_project(state: State, project: Project) -> ResourceParent:
     """A project's."""
     place = state.directory / "archive" / project.id / "resources"
-    return Parent(project, project.resources, place, project.id, f"/data/projects/{project.id}")
+    return ResourceParent(project, project.resources, place, project.id, f"/data/projects/{project.id}")
 
 
-def named(parent: Parent, name: str) -> Resource | None:
+def named(parent: ResourceParent, name: str) -> Resource | None:
     """By label, or by number; a label of digits is taken for a number, and an unknown one is forbidden (2.4)."""
     if name.isdecimal():
         found = next((resource for resource in parent.resources if str(resource.pk) == name), None)
@@ -56,38 +63,38 @@ def named(parent: Parent, name: str) -> Resource | None:
     return next((resource for resource in parent.resources if resource.label == name), None)
 
 
-class Parents:
-    """Finds them for one sandbox."""
+class ResourceParents:
+    """Finds parents of resources."""
 
-    def __init__(self, state: State, listings: Listings) -> None:
+    def __init__(self, state: State, lookup: Lookup) -> None:
         self._state = state
-        self._listings = listings
+        self._lookup = lookup
 
-    def all(self, call: Call) -> list[Parent]:
+    def all(self, call: Call) -> list[ResourceParent]:
         """The parents that a route names: several for `scans/ALL`, none for a scan that does not exist."""
         if "experiment" in call.parts:
-            experiment = self._listings.experiment(call)
+            experiment = self._lookup.experiment(call)
             if "scan" not in call.parts:
                 return [of_experiment(experiment)]
-            return [of_scan(experiment, scan) for scan in self._listings.scans(call, experiment)]
+            return [of_scan(experiment, scan) for scan in self._lookup.scans(call, experiment)]
         if "subject" in call.parts:
-            return [of_subject(self._state, self._listings.subject(call))]
-        return [of_project(self._state, self._listings.project(call))]
+            return [of_subject(self._state, self._lookup.subject(call))]
+        return [of_project(self._state, self._lookup.project(call))]
 
-    def one(self, call: Call) -> Parent:
+    def one(self, call: Call) -> ResourceParent:
         """Exactly one; anything else is 404."""
         parents = self.all(call)
         if len(parents) != 1:
             raise StatusError(404, "Unable to identify scan")
         return parents[0]
 
-    def subject_instead(self, call: Call) -> Parent:
+    def subject_instead(self, call: Call) -> ResourceParent:
         """What answers for a scan that does not exist: with a subject in the path its resources, else nothing (2.5)."""
         if "subject" not in call.parts:
             raise StatusError(500)
-        return of_subject(self._state, self._listings.subject(call))
+        return of_subject(self._state, self._lookup.subject(call))
 
-    def at(self, uri: str) -> list[tuple[Parent, Resource]]:
+    def at(self, uri: str) -> list[tuple[ResourceParent, Resource]]:
         """The resources below an archive URI, scans included; raises StatusError 400 or 404."""
         pieces = uri.removeprefix("/data").removeprefix("/REST").removeprefix("/archive").strip("/").split("/")
         names = dict(zip(pieces[::2], pieces[1::2], strict=False))
@@ -103,7 +110,7 @@ class Parents:
             raise StatusError(404, f"Unable to identify {uri}")
         return found
 
-    def _addressed(self, names: Mapping[str, str]) -> Iterable[Parent]:
+    def _addressed(self, names: Mapping[str, str]) -> Iterable[ResourceParent]:
         state = self._state
         project = state.find_project(names.get("projects"))
         if "experiments" in names:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from werkzeug import Response
 
+from xnatctl_sandbox.http.call import Call
 from xnatctl_sandbox.http.catalogs import catalog_document
-from xnatctl_sandbox.http.file_upload import Storing
-from xnatctl_sandbox.http.resource_parents import Parent, Parents, named, of_scan
-from xnatctl_sandbox.http.responses import Call, StatusError, table, text
-from xnatctl_sandbox.world.state import Experiment, Resource, Scan
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.http.file_upload import FileUpload
+from xnatctl_sandbox.http.resource_parents import ResourceParent, ResourceParents, named, of_scan
+from xnatctl_sandbox.http.responses import text_response
+from xnatctl_sandbox.http.tables import table
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import Experiment, Resource, Scan
+from xnatctl_sandbox.world.state import State
 
 _RESOURCE = (
     "xnat_abstractresource_id", "label", "element_name", "category", "cat_id", "cat_desc", "file_count", "file_size",
@@ -28,13 +29,12 @@ _SUSPICIOUS = re.compile(
 
 
 class Resources:
-    """Handlers of one sandbox."""
+    """Handlers of the `/resources` routes."""
 
-    def __init__(self, sandbox: Sandbox, parents: Parents, storing: Storing) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
+    def __init__(self, state: State, parents: ResourceParents, upload: FileUpload) -> None:
+        self._state = state
         self._parents = parents
-        self._storing = storing
+        self._upload = upload
 
     def listing(self, call: Call) -> Response:
         """The table; `all=true` lists those of the scans as well, `cache_file_stats=true` counts what is missing."""
@@ -52,7 +52,7 @@ class Resources:
         return table(call, _RESOURCE, rows, title="Resources")
 
     @staticmethod
-    def _cells(parent: Parent, resource: Resource) -> dict[str, Any]:
+    def _cells(parent: ResourceParent, resource: Resource) -> dict[str, Any]:
         """Numbers are those of the database record: they may be old, or empty (2.2)."""
         scan = parent.owner if isinstance(parent.owner, Scan) else None
         return {
@@ -81,9 +81,9 @@ class Resources:
         if call.method == "DELETE":
             return self._remove(call, parent, found)
         with self._state.lock:
-            return text(catalog_document(found), content_type="text/xml")
+            return text_response(catalog_document(found), content_type="text/xml")
 
-    def _make(self, call: Call, parent: Parent, name: str, found: Resource | None) -> Response:
+    def _make(self, call: Call, parent: ResourceParent, name: str, found: Resource | None) -> Response:
         if call.rest:
             raise StatusError(400, "To upload files, append '/files' to the URI.")
         if not self._state.may_edit(call.login, self._state.projects[parent.project]):
@@ -94,14 +94,14 @@ class Resources:
             if found is not None or named(parent, name) is not None:
                 raise StatusError(409, "Specified resource already exists.")
             options = {key: call.query(key) for key in call.request.args}
-            self._storing.create(parent, name, options).count()
-        return text("")
+            self._upload.create(parent, name, options).count()
+        return text_response("")
 
-    def _remove(self, call: Call, parent: Parent, found: Resource) -> Response:
+    def _remove(self, call: Call, parent: ResourceParent, found: Resource) -> Response:
         if not self._state.may_delete(call.login, self._state.projects[parent.project]):
             raise StatusError(403)
         with self._state.lock:
             parent.resources.remove(found)
             shutil.rmtree(found.directory, ignore_errors=True)
-            self._sandbox.dirty = True
-        return text("")
+            self._state.dirty = True
+        return text_response("")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from werkzeug import Response
 
 from xnatctl_sandbox.http.accounts import Accounts, HttpSession
-from xnatctl_sandbox.http.responses import Call, StatusError, answer_json, text
+from xnatctl_sandbox.http.call import Call
+from xnatctl_sandbox.http.responses import json_response, text_response
 from xnatctl_sandbox.http.schemas import SCHEMAS
-from xnatctl_sandbox.world.state import ScpInstance
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import ScpInstance
+from xnatctl_sandbox.world.state import State
 
 _PUBLIC = {"siteId", "siteUrl", "siteHome", "siteLogoPath"}
 _PROVIDERS = ("", "localdb")
@@ -26,9 +25,8 @@ _AUTHENTICATED = {
 class Site:
     """Handlers about users and the site."""
 
-    def __init__(self, sandbox: Sandbox, accounts: Accounts) -> None:
-        self._sandbox = sandbox
-        self._state = sandbox.state
+    def __init__(self, state: State, accounts: Accounts) -> None:
+        self._state = state
         self._accounts = accounts
         self._started = self._state.clock.now()
 
@@ -40,15 +38,15 @@ class Site:
             raise StatusError(405)
         if call.method == "DELETE":
             self._accounts.end(session)
-            return text("")
-        return text(f"{session.id}; XNAT_CSRF={session.csrf}" if call.flag("CSRF") else session.id)
+            return text_response("")
+        return text_response(f"{session.id}; XNAT_CSRF={session.csrf}" if call.flag("CSRF") else session.id)
 
     def auth(self, call: Call, session: HttpSession) -> Response:
         """`User 'x' is logged in`."""
         if call.method not in ("GET", "HEAD"):
             raise StatusError(405)
         csrf = f"; XNAT_CSRF={session.csrf}" if call.flag("CSRF") else ""
-        return text(f"User '{call.login or 'guest'}' is logged in{csrf}")
+        return text_response(f"User '{call.login or 'guest'}' is logged in{csrf}")
 
     def services_auth(self, call: Call) -> tuple[Response, HttpSession | None]:
         """PUT or POST of user and password as form text; GET -> 404."""
@@ -67,7 +65,7 @@ class Site:
         session = self._accounts.login(name, password)
         if session is None:
             raise StatusError(401, "Authentication failed.")
-        return text(session.id), session
+        return text_response(session.id), session
 
     def user_sessions(self, call: Call) -> Response:
         """`/user/{login}/sessions`: how many are open; self or administrator."""
@@ -76,31 +74,31 @@ class Site:
             raise StatusError(403)
         if call.method == "DELETE":
             self._accounts.end_all(login)
-            return text("")
-        return answer_json({login: len(self._accounts.open_sessions(login))})
+            return text_response("")
+        return json_response({login: len(self._accounts.open_sessions(login))})
 
     def active(self, call: Call) -> Response:
         """`/xapi/users/active/{login}`: the ids of the open sessions, or their end; self or administrator."""
         login = call.parts["login"]
         if login != call.login and not self._state.is_admin(call.login):
-            return text("", 403)
+            return text_response("", 403)
         sessions = [session.id for session in self._accounts.open_sessions(login)]
         if call.method == "DELETE":
             self._accounts.end_all(login)
-        return answer_json(sessions)
+        return json_response(sessions)
 
     def uptime(self, call: Call) -> Response:
         """How long the site has been up."""
         minutes = int(self._state.clock.now() - self._started) // 60
         parts = {"days": minutes // 1440, "hours": minutes % 1440 // 60, "minutes": minutes % 60}
-        return answer_json({name: str(value) for name, value in parts.items()})
+        return json_response({name: str(value) for name, value in parts.items()})
 
     def prearchive_code(self, call: Call) -> Response:
         """0, 4 or 5."""
         project = self._state.find_project(call.parts["project"])
         if project is None or not self._state.may_read(call.login, project):
             raise StatusError(404)
-        return text(str(project.prearchive_code))
+        return text_response(str(project.prearchive_code))
 
     # xapi
 
@@ -118,8 +116,8 @@ class Site:
             "tag": "",
         }
         if key := call.parts.get("key"):
-            return text(info[key]) if key in info else text("", 404)
-        return answer_json(info)
+            return text_response(info[key]) if key in info else text_response("", 404)
+        return json_response(info)
 
     def site_config(self, call: Call) -> Response:
         """What this caller may read."""
@@ -128,59 +126,61 @@ class Site:
             visible = set(self._state.site)
         if key := call.parts.get("key"):
             if key not in self._state.site:
-                return text("", 404)
+                return text_response("", 404)
             if key not in visible:
-                return text("", 401 if call.login is None else 403)
+                return text_response("", 401 if call.login is None else 403)
             value = self._state.site[key]
-            return text(value) if isinstance(value, str) else answer_json(value)
-        return answer_json({key: value for key, value in self._state.site.items() if key in visible})
+            return text_response(value) if isinstance(value, str) else json_response(value)
+        return json_response({key: value for key, value in self._state.site.items() if key in visible})
 
     def username(self, call: Call) -> Response:
         """The best who-am-I."""
-        return text(call.login or "")
+        return text_response(call.login or "")
 
     def profile(self, call: Call) -> Response:
         """Self, or with rights another."""
         login = call.parts.get("login", call.login) or ""
         user = self._state.users.get(login)
         if user is None:
-            return text("", 404)
+            return text_response("", 404)
         if login != call.login and not self._state.is_admin(call.login):
-            return text("", 403)
-        return answer_json({"username": user.login, "enabled": user.enabled, "admin": user.admin, "email": user.email})
+            return text_response("", 403)
+        return json_response(
+            {"username": user.login, "enabled": user.enabled, "admin": user.admin, "email": user.email}
+        )
 
     def user_projects(self, call: Call) -> Response:
         """IDs of the projects that the caller may edit."""
         with self._state.lock:
-            return answer_json([p.id for p in self._state.projects.values() if self._state.may_edit(call.login, p)])
+            return json_response([p.id for p in self._state.projects.values() if self._state.may_edit(call.login, p)])
 
     def schemas(self, call: Call) -> Response:
         """Names, or one schema."""
         name = call.parts.get("name") or call.rest
         if not name:
-            return answer_json(sorted(SCHEMAS))
+            return json_response(sorted(SCHEMAS))
         found = SCHEMAS.get(re.sub(r"\.xsd$", "", name)) or SCHEMAS.get(name.partition("/")[0])
-        return text(found, content_type="application/xml") if found else text("", 404)
+        return text_response(found, content_type="application/xml") if found else text_response("", 404)
 
     def dicomscp(self, call: Call) -> Response:
         """The receivers; any user may list them, a single one is for administrators (5.1). No host is told."""
         if (key := call.parts.get("key")) == "identifiers":
-            return answer_json(sorted({scp.identifier for scp in self._state.scps}))
+            return json_response(sorted({scp.identifier for scp in self._state.scps}))
         with self._state.lock:
-            known = [self._scp(scp) for scp in self._state.scps if self._sandbox.dicom_port is not None]
+            known = [self._scp(scp) for scp in self._state.scps if self._state.dicom_port is not None]
         if key is None:
-            return answer_json(known)
+            return json_response(known)
         if not self._state.is_admin(call.login):
-            return text("", 403)
+            return text_response("", 403)
         found = next((document for document in known if str(document["id"]) == key), None)
-        return text("", 404) if found is None else answer_json(found)
+        return text_response("", 404) if found is None else json_response(found)
 
     def _scp(self, scp: ScpInstance) -> dict[str, object]:
         stamp = int(scp.created * 1000)
         return {
             "id": scp.id,
             "aeTitle": scp.ae_title,
-            "port": self._sandbox.dicom_port,
+            "port": self._state.dicom_port,
             "identifier": scp.identifier,
             "fileNamer": None,
             "enabled": scp.enabled,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from werkzeug import Response
 
 from xnatctl_sandbox.http import content_types
-from xnatctl_sandbox.http.responses import Call, StatusError, text
-
-if TYPE_CHECKING:
-    from xnatctl_sandbox.server import Sandbox
+from xnatctl_sandbox.http.call import Call
+from xnatctl_sandbox.http.responses import text_response
+from xnatctl_sandbox.world.errors import StatusError
 
 _SOURCE = re.compile(r"/user/cache/resources/(?P<name>[^/]+)/files/(?P<file>.+)")
 
@@ -20,8 +18,8 @@ _SOURCE = re.compile(r"/user/cache/resources/(?P<name>[^/]+)/files/(?P<file>.+)"
 class UserCache:
     """One folder for each user."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._root = sandbox.directory / "cache"
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
     def answer(self, call: Call) -> Response:
         """PUT and POST stage, GET reads back, DELETE removes."""
@@ -33,12 +31,12 @@ class UserCache:
             with path.open("wb") as out:
                 while piece := call.request.stream.read(1 << 18):
                     out.write(piece)
-            return text("")
+            return text_response("")
         if not path.is_file():
             raise StatusError(404, "Unable to find the specified file.")
         if call.method == "DELETE":
             path.unlink()
-            return text("")
+            return text_response("")
         return Response(path.read_bytes(), 200, content_type="application/octet-stream")
 
     def source(self, login: str | None, uri: str) -> Path:

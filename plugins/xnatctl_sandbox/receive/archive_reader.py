@@ -12,7 +12,7 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 _FORMATS = (
     ("TAR", re.compile(r".*\.(tar|xar)$")),
@@ -217,19 +217,3 @@ class Shortened:
         while self._stream.read(1 << 18):
             pass
         return b""
-
-
-def open_binary(data: bytes) -> BinaryIO:
-    """Bytes as a stream."""
-    return io.BytesIO(data)
-
-
-def dataset_offset(data: bytes) -> int:
-    """Where the data set of a DICOM file begins: after the file meta information, when there is one (PS3.10, 7.1).
-
-    0 for a file without it, and for one whose file meta information does not begin with its length.
-    """
-    if data[128:132] != b"DICM" or len(data) < 144:
-        return 0
-    tag, value = struct.unpack_from("<HH4xI", data, 132)[:2], struct.unpack_from("<I", data, 140)[0]
-    return int(144 + value) if tag == (2, 0) else 0

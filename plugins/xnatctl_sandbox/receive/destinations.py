@@ -1,19 +1,19 @@
-"""What the parameter `dest` of an import does to the others (xnat-import 1.5)."""
+"""The parameter `dest` of an import, which stands for several others (xnat-import 1.5)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from xnatctl_sandbox.http.responses import StatusError
+from xnatctl_sandbox.world.errors import StatusError
 from xnatctl_sandbox.world.state import State
 
 _NAMES = {"projects": "PROJECT_ID", "subjects": "SUBJECT_ID", "experiments": "EXPT_LABEL"}
 _TRIPLE = ("PROJECT_ID", "PREARC_TIMESTAMP", "PREARC_SESSION_FOLDER")
 
 
-def expanded(parameters: Mapping[str, str], state: State) -> dict[str, str]:
-    """Parameters with those that `dest` means; it forces a commit. Raises StatusError 400."""
+def expand(parameters: Mapping[str, str], state: State) -> dict[str, str]:
+    """Add the parameters that `dest` stands for; it forces a commit. Raises StatusError 400."""
     dest = parameters.get("dest")
     if dest is None:
         return dict(parameters)
@@ -28,7 +28,7 @@ def expanded(parameters: Mapping[str, str], state: State) -> dict[str, str]:
 
 
 def _existing(named: dict[str, str], state: State) -> dict[str, str]:
-    """An experiment that exists, by ID or label, brings its own label and project along."""
+    """Replace an ID or label of an existing session by its own label and project."""
     project = state.find_project(named.get("PROJECT_ID"))
     found = state.find_experiment(project.id if project else None, named.get("EXPT_LABEL", ""))
     if found is None:
@@ -36,9 +36,9 @@ def _existing(named: dict[str, str], state: State) -> dict[str, str]:
     return {"PROJECT_ID": found.project, **named, "EXPT_LABEL": found.label}
 
 
-def project_of(parameters: Mapping[str, str], state: State) -> dict[str, str]:
-    """What gradual-DICOM takes from `dest`: the project alone."""
+def expand_project(parameters: Mapping[str, str], state: State) -> dict[str, str]:
+    """Add the project that `dest` names: gradual-DICOM takes nothing else from it."""
     if "dest" not in parameters or parameters.get("PROJECT_ID"):
         return dict(parameters)
-    project = expanded(parameters, state).get("PROJECT_ID")
+    project = expand(parameters, state).get("PROJECT_ID")
     return {**parameters, "PROJECT_ID": project} if project else dict(parameters)

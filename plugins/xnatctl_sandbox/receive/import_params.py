@@ -1,4 +1,4 @@
-"""Where a request wants its objects to go (xnat-import 1.4)."""
+"""The parameters of an import that decide where its objects go (xnat-import 1.4)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xnatctl_sandbox.receive.routing import NO_RULES, Expressions
-from xnatctl_sandbox.world.state import PrearchiveRow
+from xnatctl_sandbox.world.records import PrearchiveRow
+from xnatctl_sandbox.world.routing_expressions import NO_EXPRESSIONS, RoutingExpressions
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The parameters of a request that decide where its objects go."""
+class ImportParams:
+    """Destination and options of one import.
+
+    An empty string is a parameter that the request does not have.
+    """
 
     project: str = ""
     subject: str = ""
@@ -27,31 +30,33 @@ class Wish:
     login: str | None = None
     visit: str = ""
     subtype: str = ""
-    rules: Expressions = NO_RULES  # of the DICOM receiver it came in by
-    own: list[PrearchiveRow] | None = None  # the rows that may be joined, and where new ones are noted; None = any
+    routing: RoutingExpressions = NO_EXPRESSIONS  # of the DICOM receiver that took the object
+    own_rows: list[PrearchiveRow] | None = None  # the rows to join, where new ones are added; None = any row
     sender: str = ""  # calling AE title
-    fault: Mapping[str, Any] | None = None  # a scripted fault of what is stored
+    fault: Mapping[str, Any] | None = None  # a scripted fault in what is stored
 
 
-def wish_from(parameters: Mapping[str, str], login: str | None, handler: str, version: tuple[int, ...]) -> Wish:
-    """The wish of a request; gradual-DICOM knows upper-case names only (xnat-import 1.4)."""
+def read_params(
+    parameters: Mapping[str, str], login: str | None, handler: str, version: tuple[int, ...]
+) -> ImportParams:
+    """Read the parameters of a request; gradual-DICOM knows upper-case names only (xnat-import 1.4)."""
 
-    def known(*names: str) -> str:
+    def first(*names: str) -> str:
         return next((parameters[name] for name in names if parameters.get(name)), "")
 
-    def truth(name: str) -> bool | None:
+    def flag(name: str) -> bool | None:
         return parameters[name].lower() == "true" if name in parameters else None
 
     short = handler != "gradual-DICOM"
     labels = ("session", "EXPT_LABEL", "EXPT_ID") if handler == "SI" else ("session", "EXPT_LABEL")
-    return Wish(
-        project=known("project", "PROJECT_ID") if short else known("PROJECT_ID"),
-        subject=known("subject", "SUBJECT_ID") if short else known("SUBJECT_ID"),
-        label=known(*labels) if short else known("EXPT_LABEL"),
-        direct=bool(truth("Direct-Archive")) and version >= (1, 8, 3),
-        rename=bool(truth("rename")),
-        prevent_anon=truth("prevent_anon"),
-        prevent_auto_commit=truth("prevent_auto_commit"),
+    return ImportParams(
+        project=first("project", "PROJECT_ID") if short else first("PROJECT_ID"),
+        subject=first("subject", "SUBJECT_ID") if short else first("SUBJECT_ID"),
+        label=first(*labels) if short else first("EXPT_LABEL"),
+        direct=bool(flag("Direct-Archive")) and version >= (1, 8, 3),
+        rename=bool(flag("rename")),
+        prevent_anon=flag("prevent_anon"),
+        prevent_auto_commit=flag("prevent_auto_commit"),
         source=parameters.get("SOURCE", ""),
         visit=parameters.get("VISIT", ""),
         subtype=parameters.get("SUBTYPE", ""),

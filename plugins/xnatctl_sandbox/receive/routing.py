@@ -8,66 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xnatctl_sandbox.world.state import State
+from xnatctl_sandbox.world.routing_expressions import Header, RoutingExpressions
+from xnatctl_sandbox.world.state import State
 
-#: A data set's values as text, by keyword and by (group, element).
-Header = dict[str | tuple[int, int], str]
 #: The fields that may say `Project:P Subject:S Session:L AA:true`, in this order.
 COMMENTS = ("PatientComments", "StudyComments", "AdditionalPatientHistory")
 #: Whole values that may name a project when no comment does.
 _PROJECT_FIELDS = ("StudyDescription", "AccessionNumber")
 _LAST_RESORT = "dicom_upload"
-_EXPRESSION = re.compile(
-    r"\((?P<group>[0-9A-Fa-f]{4}),(?P<element>[0-9A-Fa-f]{4})\):(?P<pattern>.*?)(?::(?P<index>\d+))?$"
-)
 _TRUTHS = {"true": True, "t": True, "false": False, "f": False}
-
-
-def _lines(text: str) -> Iterator[str]:
-    yield from filter(None, map(str.strip, text.splitlines()))
-
-
-@dataclass(frozen=True)
-class Expressions:
-    """Dynamic rules, one per line: `(GGGG,EEEE):REGEX[:GROUP]`, matched against the whole value.
-
-    The form is that of XNAT's routing pages; xnat-api 5.4 names such rules without their form.
-    """
-
-    project: str = ""
-    subject: str = ""
-    session: str = ""
-
-    def __post_init__(self) -> None:
-        for line in self.lines():
-            if not _EXPRESSION.match(line):
-                raise ValueError(
-                    f"{line!r} is no routing expression; write (GGGG,EEEE):REGEX or (GGGG,EEEE):REGEX:GROUP."
-                )
-
-    def lines(self) -> Iterator[str]:
-        """Every rule."""
-        for text in (self.project, self.subject, self.session):
-            yield from _lines(text)
-
-    def tags(self) -> list[int]:
-        """The attributes that the rules look at, so that they are read."""
-        rules = [_EXPRESSION.match(line) for line in self.lines()]
-        return [int(rule["group"] + rule["element"], 16) for rule in rules if rule]
-
-
-#: Of a receiver or a site that has none.
-NO_RULES = Expressions()
 
 
 class Routing:
     """The identifier of one object: the dynamic rules that hold for it, a receiver's before the site's."""
 
-    def __init__(self, state: State, rules: Iterable[Expressions]) -> None:
+    def __init__(self, state: State, rules: Iterable[RoutingExpressions]) -> None:
         self._state = state
         self._rules = tuple(rules)
 
@@ -82,7 +38,7 @@ class Routing:
 
     def _projects(self, ds: Header) -> Iterator[str]:
         for rules in self._rules:
-            yield from _expressed(ds, rules.project)
+            yield from rules.values("project", ds)
         for keyword in COMMENTS:
             yield from _assigned(ds, "Project", keyword)
         yield from (_value(ds, keyword) for keyword in _PROJECT_FIELDS)
@@ -96,7 +52,7 @@ class Routing:
         return self._first(ds, "Session", "PatientID") or _LAST_RESORT
 
     def _first(self, ds: Header, key: str, otherwise: str) -> str:
-        candidates = [value for rules in self._rules for value in _expressed(ds, getattr(rules, key.lower()))]
+        candidates = [value for rules in self._rules for value in rules.values(key.lower(), ds)]
         candidates += [value for keyword in COMMENTS for value in _assigned(ds, key, keyword)]
         return to_label(next(iter(candidates), "") or _value(ds, otherwise))
 
@@ -125,11 +81,3 @@ def _assigned(ds: Header, key: str, keyword: str) -> Iterator[str]:
     match = re.search(pattern, _value(ds, keyword), re.IGNORECASE)
     if match and match.group(1):
         yield match.group(1)
-
-
-def _expressed(ds: Header, rules: str) -> Iterator[str]:
-    for rule in filter(None, map(_EXPRESSION.match, _lines(rules))):
-        value = ds.get((int(rule["group"], 16), int(rule["element"], 16)))
-        match = re.fullmatch(rule["pattern"], value.strip()) if value is not None else None
-        if match and (found := match.group(int(rule["index"] or 0))):
-            yield found

@@ -1,35 +1,36 @@
-"""The row that an object belongs to: found, or made when it is the first (xnat-import 4.2, 5)."""
+"""Finding or making the row of the session that an object belongs to (xnat-import 4.2, 5)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xnatctl_sandbox.http.responses import StatusError
-from xnatctl_sandbox.receive.import_params import Wish
-from xnatctl_sandbox.world.state import DirectRow, PrearchiveRow, State
+from xnatctl_sandbox.receive.import_params import ImportParams
+from xnatctl_sandbox.world.errors import StatusError
+from xnatctl_sandbox.world.records import AUTO_ARCHIVE_BY_CODE, DirectRow, PrearchiveRow
+from xnatctl_sandbox.world.state import State
 
-#: What a row says of itself when auto-archiving is decided by its project's code.
-_CODES = {0: "Manual", 4: "AutoArchive", 5: "AutoArchiveOverwrite"}
 _STRICT_SINCE = (1, 8, 10)
 Key = tuple[str | None, str, str]  # project, StudyInstanceUID, label
 
 
-class Rows:
-    """Finds and makes rows of one sandbox."""
+class SessionRows:
+    """The rows that can still take objects."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def find(self, key: Key, wish: Wish, *, subject: str, auto: bool | None) -> PrearchiveRow | DirectRow:
-        """The row, its status brought to RECEIVING: whatever it was, it can be interrupted (4.4)."""
+    def find_or_create(
+        self, key: Key, params: ImportParams, *, subject: str, auto: bool | None
+    ) -> PrearchiveRow | DirectRow:
+        """The row, with the status RECEIVING: an object interrupts whatever the row was doing (4.4)."""
         project, _, _ = key
         with self._state.lock:
-            if wish.direct and project is not None and self._state.version_tuple >= (1, 8, 3):
-                direct = self._direct_row(project, key, wish, subject)
+            if params.direct and project is not None and self._state.version_tuple >= (1, 8, 3):
+                direct = self._direct_row(project, key, params, subject)
                 if direct is not None:
                     direct.lastmod = self._state.clock.now()
                     return direct
-            row = self._prearchive_row(key, wish, subject=subject, auto=auto)
+            row = self._prearchive_row(key, params, subject=subject, auto=auto)
             now = self._state.clock.now()
             if now - row.lastmod >= 15:  # refreshed at most once per 15 s (4.4)
                 row.lastmod = now
@@ -41,7 +42,7 @@ class Rows:
                 row.status = "RECEIVING"
             return row
 
-    def _direct_row(self, project: str, key: Key, wish: Wish, subject: str) -> DirectRow | None:
+    def _direct_row(self, project: str, key: Key, params: ImportParams, subject: str) -> DirectRow | None:
         """The row of a direct archive, or None = silently the prearchive (5)."""
         state = self._state
         _, study, label = key
@@ -55,30 +56,30 @@ class Rows:
             return None
         row = DirectRow(
             id=state.next_number("direct"), project=project, tag=study, name=label, directory=directory,
-            subject=subject,
-            lastmod=state.clock.now(), uploaded=state.clock.now(), source=wish.source, prevent_anon=wish.prevent_anon,
+            subject=subject, lastmod=state.clock.now(), uploaded=state.clock.now(), source=params.source,
+            prevent_anon=params.prevent_anon,
         )  # fmt: skip
         state.direct.append(row)
         return row
 
-    def _prearchive_row(self, key: Key, wish: Wish, *, subject: str, auto: bool | None) -> PrearchiveRow:
+    def _prearchive_row(self, key: Key, params: ImportParams, *, subject: str, auto: bool | None) -> PrearchiveRow:
         """By project, study and label; subject and timestamp are no part of the key (4.2)."""
-        if wish.own and wish.folder:
-            return wish.own[0]
-        found = _among(self._state.prearchive if wish.own is None else wish.own, key)
+        if params.own_rows and params.folder:
+            return params.own_rows[0]
+        found = _among(self._state.prearchive if params.own_rows is None else params.own_rows, key)
         if found is not None:
             return found
-        row = self._new_row(key, wish, subject=subject, auto=auto)
+        row = self._new_row(key, params, subject=subject, auto=auto)
         self._state.prearchive.append(row)
-        if wish.own is not None:
-            wish.own.append(row)
+        if params.own_rows is not None:
+            params.own_rows.append(row)
         return row
 
-    def _new_row(self, key: Key, wish: Wish, *, subject: str, auto: bool | None) -> PrearchiveRow:
+    def _new_row(self, key: Key, params: ImportParams, *, subject: str, auto: bool | None) -> PrearchiveRow:
         state = self._state
         project, study, label = key
-        timestamp = wish.timestamp or state.clock.folder_timestamp()
-        folder = self._free_folder(project, timestamp, wish.folder or label, strict=bool(wish.folder))
+        timestamp = params.timestamp or state.clock.folder_timestamp()
+        folder = self._free_folder(project, timestamp, params.folder or label, strict=bool(params.folder))
         owner = state.projects.get(project or "")
         code = owner.prearchive_code if owner is not None else None
         if auto is not None:
@@ -87,13 +88,13 @@ class Rows:
             project=project, timestamp=timestamp, folder=folder, name=label, tag=study, subject=subject,
             directory=state.prearchive_directory(project, timestamp, folder),
             lastmod=state.clock.now(), uploaded=state.clock.now(),
-            autoarchive="" if code is None else _CODES[code],
-            prevent_anon=wish.prevent_anon, prevent_auto_commit=wish.prevent_auto_commit, source=wish.source,
-            visit=wish.visit, protocol=wish.subtype,
+            autoarchive="" if code is None else AUTO_ARCHIVE_BY_CODE[code],
+            prevent_anon=params.prevent_anon, prevent_auto_commit=params.prevent_auto_commit, source=params.source,
+            visit=params.visit, protocol=params.subtype,
         )  # fmt: skip
 
     def _free_folder(self, project: str | None, timestamp: str, folder: str, *, strict: bool) -> str:
-        """With a number when it is taken; a folder that was asked for is refused to another study (1.5)."""
+        """A folder name, with a number when it is taken; one that the request names is never shared (1.5)."""
         taken = {(row.project, row.timestamp, row.folder) for row in self._state.prearchive}
         if strict and (project, timestamp, folder) in taken and self._state.version_tuple >= _STRICT_SINCE:
             raise StatusError(400, f"The prearchive session {timestamp}/{folder} holds another study.")

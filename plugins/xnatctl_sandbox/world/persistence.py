@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xnatctl_sandbox.receive.routing import Expressions
-from xnatctl_sandbox.world.state import (
+from xnatctl_sandbox.world.records import (
     AliasToken,
     DirectRow,
     Experiment,
@@ -19,10 +19,11 @@ from xnatctl_sandbox.world.state import (
     Resource,
     Scan,
     ScpInstance,
-    State,
     Subject,
     User,
 )
+from xnatctl_sandbox.world.routing_expressions import RoutingExpressions
+from xnatctl_sandbox.world.state import State
 
 _FILE = "state.json"
 _SCHEMA = 1
@@ -92,8 +93,24 @@ def _fill(state: State, document: dict[str, Any]) -> None:
     state.prearchive.extend(_row(entry) for entry in document["prearchive"])
     state.direct.extend(_direct(entry) for entry in document.get("direct", []))
     state.scps.extend(_scp(entry) for entry in document.get("scps", []))
-    state.routing = Expressions(**document.get("routing", {}))
+    state.routing = RoutingExpressions(**document.get("routing", {}))
     state.series_filter = tuple(document.get("series_filter", []))
+
+
+class Autosave:
+    """Writes the state while the sandbox runs, so that a killed one loses little."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.due_at = 0.0  # monotonic seconds
+
+    def run(self) -> None:
+        """Save when something has changed; the longer saving takes, the less often."""
+        if self._state.dirty and time.monotonic() >= self.due_at:
+            self._state.dirty = False
+            begun = time.monotonic()
+            save(self._state)
+            self.due_at = begun + 20 * (time.monotonic() - begun)
 
 
 def _received(fields: Mapping[str, Any]) -> Received:
@@ -101,7 +118,9 @@ def _received(fields: Mapping[str, Any]) -> Received:
 
 
 def _scp(entry: Mapping[str, Any]) -> ScpInstance:
-    return ScpInstance(**{**entry, "whitelist": tuple(entry["whitelist"]), "routing": Expressions(**entry["routing"])})
+    return ScpInstance(
+        **{**entry, "whitelist": tuple(entry["whitelist"]), "routing": RoutingExpressions(**entry["routing"])}
+    )
 
 
 def _resource(entry: Mapping[str, Any]) -> Resource:

@@ -5,53 +5,53 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from werkzeug import Response
-
-from xnatctl_sandbox.http.responses import Call, answer_json, text
+#: The status lists of one HTTP session, by the id that the client chose.
+StatusLists = dict[str, list[dict[str, object]]]
 
 
 class Tracking:
-    """What is known of work under way; one for each sandbox."""
+    """The work under way in one sandbox."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._events: dict[tuple[str | None, str], dict[str, Any]] = {}
 
-    def begin(self, call: Call, key: str) -> None:
-        """Work starts; both kinds of listeners can ask for it by `key`."""
+    def begin(self, key: str, login: str | None, lists: StatusLists) -> Listener:
+        """Announce work under `key`, to this user's events and to the status lists of the caller's session."""
+        event = {"key": key, "payload": None, "succeeded": None, "finalMessage": None}
         with self._lock:
-            self._events[call.login, key] = {"key": key, "payload": None, "succeeded": None, "finalMessage": None}
-        _say(call, key, "PROCESSING", "Started", terminal=False)
+            self._events[login, key] = event
+        add_status(lists, key, "PROCESSING", "Started", terminal=False)
+        return Listener(self, key, login, lists)
 
-    def end(self, call: Call, key: str, message: str, *, succeeded: bool) -> None:
-        """It ended; the message is a URI or the reason of a failure."""
+    def end(self, key: str, login: str | None, message: str, *, succeeded: bool) -> None:
+        """Write the end of the work into the event."""
         with self._lock:
-            self._events[call.login, key] |= {"succeeded": succeeded, "finalMessage": message}
+            self._events[login, key] |= {"succeeded": succeeded, "finalMessage": message}
+
+    def event(self, key: str, login: str | None) -> dict[str, Any] | None:
+        """The event of this key, None when this user has not started one."""
+        with self._lock:
+            return self._events.get((login, key))
+
+
+class Listener:
+    """Tells the two kinds of listeners how one piece of work ended."""
+
+    def __init__(self, tracking: Tracking, key: str, login: str | None, lists: StatusLists) -> None:
+        self._tracking = tracking
+        self._key = key
+        self._login = login
+        self._lists = lists
+
+    def end(self, message: str, *, succeeded: bool) -> None:
+        """The work has ended; the message is a URI or the reason of a failure."""
+        self._tracking.end(self._key, self._login, message, succeeded=succeeded)
         place = "Archive" if message.startswith("/archive") else "Prearchive"
-        _say(
-            call, key, "COMPLETED" if succeeded else "FAILED", f"{place}:{message}" if succeeded else message,
-            terminal=True,
-        )  # fmt: skip
-
-    def event(self, call: Call) -> Response:
-        """`/xapi/event_tracking/{key}`; 404 for what this user did not start."""
-        with self._lock:
-            found = self._events.get((call.login, call.parts["key"]))
-        return text("", 404) if found is None else answer_json(found)
-
-    @staticmethod
-    def status(call: Call) -> Response:
-        """`/data/status/{id}`: a list in a list; an unknown id has an empty one."""
-        kept = call.messages
-        key = call.parts["key"]
-        if call.method == "DELETE":
-            kept.pop(key, None)
-            return text("")
-        if call.method == "POST":
-            _say(call, key, call.query("status", "PROCESSING"), call.query("msg"), terminal=False)
-            return text("")
-        return answer_json({"msgs": [list(kept.get(key, []))]})
+        status, text = ("COMPLETED", f"{place}:{message}") if succeeded else ("FAILED", message)
+        add_status(self._lists, self._key, status, text, terminal=True)
 
 
-def _say(call: Call, key: str, status: str, message: str, *, terminal: bool) -> None:
-    call.messages.setdefault(key, []).append({"status": status, "msg": message, "terminal": terminal})
+def add_status(lists: StatusLists, key: str, status: str, message: str, *, terminal: bool) -> None:
+    """Append one entry to a status list."""
+    lists.setdefault(key, []).append({"status": status, "msg": message, "terminal": terminal})

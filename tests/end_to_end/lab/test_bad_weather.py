@@ -51,7 +51,7 @@ def test_sixteen_workers_and_an_ended_login_make_one_new_login(lab, assert_exact
     assert code == 0, report["error"]
     logins = [r for r in lab.sandbox.requests if r["path"] == "/data/JSESSION" and r["method"] == "POST"]
     assert len(logins) == 2
-    assert not lab.sandbox._application.accounts.open_sessions("alice")
+    assert not lab.sandbox.accounts.open_sessions("alice")
     assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
 
 

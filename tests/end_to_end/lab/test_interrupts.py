@@ -33,7 +33,7 @@ def finish(lab, assert_exactly):
     code, report = lab.run()
     assert code == 0, report["error"]
     assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
-    assert not lab.sandbox._application.accounts.open_sessions("alice")
+    assert not lab.sandbox.accounts.open_sessions("alice")
 
 
 def requests(lab, path):

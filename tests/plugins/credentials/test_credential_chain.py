@@ -65,7 +65,7 @@ def test_secrets_of_a_profile_go_to_its_own_server_only(who, home):
 
 
 def test_alias_tokens(who, sandbox):
-    from xnatctl_sandbox.world.state import AliasToken
+    from xnatctl_sandbox.world.records import AliasToken
 
     sandbox.state.tokens["a-b-c"] = AliasToken(
         alias="a-b-c", secret="s3cret", login="alice", created=sandbox.state.clock.now()
@@ -143,14 +143,14 @@ def test_login_keeps_a_token_that_others_use_and_logout_ends_it(xnatctl, sandbox
     assert xnatctl("auth", "logout", env=env).code == 0
     assert token_files(home) == []
     assert who() == 3
-    assert not sandbox._application.accounts.open_sessions("alice")
+    assert not sandbox.accounts.open_sessions("alice")
     assert xnatctl("auth", "logout", env=env).code == 2
 
 
 def test_an_expired_token_leads_to_the_next_source(xnatctl, sandbox, who):
     env = {"XNAT_URL": sandbox.url}
     assert xnatctl("auth", "login", env={**env, **ALICE}).code == 0
-    sandbox._application.accounts.end_all("alice")
+    sandbox.accounts.end_all("alice")
     assert who() == 3
     assert who(env={"XNAT_TOKEN": ""}) == 3
     assert xnatctl("session", "list", "-P", "DEMO", env={**env, "XNAT_USER": "alice", "XNAT_PASS": "alice"}).code == 0

@@ -127,14 +127,13 @@ def test_every_fault_and_every_switch_is_on_the_page():
     from dataclasses import fields
     from pathlib import Path
 
-    from xnatctl_sandbox.faults import dicom_faults
-    from xnatctl_sandbox.faults import rules as faults
+    from xnatctl_sandbox.faults import dicom_faults, http_faults
     from xnatctl_sandbox.world.switches import Switches
 
     page = (Path(__file__).parents[3] / "docs" / "how-to" / "use-the-sandbox.md").read_text()
-    words = {*faults.ACTIONS, *dicom_faults.ACTIONS, *(field.name for field in fields(Switches))} - {"file_puts"}
-    words |= {name for own in (*faults.ACTIONS.values(), *dicom_faults.ACTIONS.values()) for name in own}
-    words |= faults.NAMES | dicom_faults.NAMES
+    words = {*http_faults.ACTIONS, *dicom_faults.ACTIONS, *(field.name for field in fields(Switches))} - {"file_puts"}
+    words |= {name for own in (*http_faults.ACTIONS.values(), *dicom_faults.ACTIONS.values()) for name in own}
+    words |= http_faults.NAMES | dicom_faults.NAMES
     assert {word for word in words if f"`{word}`" not in page} == set()
 
 

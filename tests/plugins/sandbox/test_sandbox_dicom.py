@@ -211,7 +211,7 @@ def test_the_same_instance_at_once_is_c000_with_a_comment(receiving, records, sc
         thread.start()
         assert until(
             lambda: (
-                receiving.receiver.locked(receiving.state.prearchive[0].directory)
+                receiving.importer.is_writing(receiving.state.prearchive[0].directory)
                 if receiving.state.prearchive
                 else False
             )
@@ -329,16 +329,16 @@ def test_the_receiving_user_must_be_allowed_to_write_there(receiving, scu):
 
 
 def test_dynamic_rules_go_before_the_fixed_ones(receiving, scu):
-    from xnatctl_sandbox.receive.routing import Expressions
+    from xnatctl_sandbox.world.routing_expressions import RoutingExpressions
 
-    receiving.state.routing = Expressions(session=r"(0008,0050):.*")
-    rules = Expressions(project=r"(0008,1030):(\w+) of .*:1", subject="(0010,0020):A(.*):1")
+    receiving.state.routing = RoutingExpressions(session=r"(0008,0050):.*")
+    rules = RoutingExpressions(project=r"(0008,1030):(\w+) of .*:1", subject="(0010,0020):A(.*):1")
     receiving.add_scp("RULES", routing=rules, routing_enabled=True)
     scu.send(called="RULES", StudyDescription="DEMO of x", PatientID="A7", AccessionNumber="acc/1")
     (row,) = receiving.state.prearchive
     assert (row.project, row.subject, row.name) == ("DEMO", "7", "acc_1")
     with pytest.raises(ValueError, match="no routing expression"):
-        Expressions(project="StudyDescription")
+        RoutingExpressions(project="StudyDescription")
 
 
 def test_a_direct_archive_receiver(receiving, http_call, scu, until):
@@ -395,7 +395,8 @@ def test_a_sandbox_remembers_its_receivers(receiving, tmp_path):
 
 
 def test_two_sandboxes_cannot_share_a_port(receiving):
-    from xnatctl_sandbox.server import PortUnavailable, Sandbox
+    from xnatctl_sandbox.server import Sandbox
+    from xnatctl_sandbox.world.errors import PortUnavailable
 
     with pytest.raises(PortUnavailable, match=str(receiving.dicom_port)):
         Sandbox(dicom_port=receiving.dicom_port)

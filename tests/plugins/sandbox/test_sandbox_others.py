@@ -122,8 +122,8 @@ def test_contradictions_outlive_the_server(sandbox, archived, tmp_path):
     from xnatctl_sandbox.server import Sandbox
 
     sandbox.others.unlist(archived[0].sop_instance_uid)
-    sandbox.dirty, sandbox._keep_at = True, 0
-    sandbox.keep()
+    sandbox.state.dirty, sandbox.autosave.due_at = True, 0
+    sandbox.autosave.run()
     with Sandbox(sandbox.directory) as again:
         (experiment,) = again.state.experiments.values()
         assert [len(r.unlisted) for scan in experiment.scans.values() for r in scan.resources] == [1, 0]

@@ -142,9 +142,9 @@ def test_the_head_ends_before_the_tag_after_study_comments(store):
 
 
 def test_a_routing_rule_moves_the_end_of_the_head(store, sandbox):
-    from xnatctl_sandbox.receive.routing import Expressions
+    from xnatctl_sandbox.world.routing_expressions import RoutingExpressions
 
-    sandbox.state.routing = Expressions(project="(0040,A040):(.*)")
+    sandbox.state.routing = RoutingExpressions(project="(0040,A040):(.*)")
     after = element(0x40, 0x260, "SQ", item(element(8, 0x100, "SH", b"CODE")))
     stored = store(part10(head() + after + element(0x40, 0xA040, "CS", b"TEXT") + tail()))
     assert after not in stored

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from werkzeug import Response
 
-from xnatctl_sandbox.http.responses import Call
+from xnatctl_sandbox.http.call import Call
 
 Handler = Callable[[Call], Response]
 
