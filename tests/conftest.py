@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -47,17 +46,6 @@ class Result:
     def document(self) -> Any:
         """Stdout as exactly one JSON document; anything before or after it is an error."""
         return json.loads(self.out)
-
-
-@pytest.fixture(autouse=True)
-def _no_secrets_of_other_tests() -> Iterator[None]:
-    """Each test starts with no secret known: a thousand of others would be looked for in every text of a server."""
-    yield
-    redaction = sys.modules.get("xnatctl.redaction")
-    if redaction is not None:
-        for known in (redaction._secrets, redaction._short, redaction._cookies, redaction._open):
-            known.clear()
-        redaction._sort()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Logging by structlog, with redaction first in the chain; a log that cannot be written never stops an upload.
 
-structlog is imported only when somebody asked for a log. Without `configure`, `get()` gives a logger that is silent.
+structlog is imported only when somebody asked for a log.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from xnatctl.redaction import redact, register_secret
-
-__all__ = ["configure", "get", "quieten", "redact", "register_secret", "wanted"]
+from xnatctl.redaction import Redactor
 
 #: Talkative libraries, and the lowest level that they may say with -vv. Below it httpcore shows cookies, pydicom values
 #: of patients' tags and pynetdicom data sets.
@@ -28,19 +26,13 @@ _LIBRARIES = {
     "keyring": logging.WARNING,
 }
 
-_sink: _Sink | None = None
 
-
-def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Structlog processor: masks secrets in every key and value, however deep."""
-    return {redact(str(key)): _redact_value(value) for key, value in event.items()}
-
-
-def _redact_value(value: Any) -> Any:
+def _masked(redact: Callable[[str], str], value: Any) -> Any:
+    """A value without secrets in any key and text, however deep."""
     if isinstance(value, Mapping):
-        return {redact(str(key)): _redact_value(entry) for key, entry in value.items()}
+        return {redact(str(key)): _masked(redact, entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_redact_value(entry) for entry in value]
+        return [_masked(redact, entry) for entry in value]
     if value is None or isinstance(value, int | float):
         return value
     return redact(str(value))
@@ -70,8 +62,9 @@ class _Sink:
     cannot be written.
     """
 
-    def __init__(self, path: str | None, *, verbose: int) -> None:
+    def __init__(self, path: str | None, redactor: Redactor, *, verbose: int) -> None:
         self._path = path
+        self._redact = redactor.redact
         self._verbose = verbose
         self._lock = threading.Lock()
         self._complained = False
@@ -87,9 +80,9 @@ class _Sink:
             detail = event.get("level") == "debug"
             if self._descriptor >= 0 and (self._verbose or not detail):
                 written = event if self._verbose else _without_names(event)
-                self._to_file(redact(json.dumps(written, default=str, ensure_ascii=True)))
+                self._to_file(self._redact(json.dumps(written, default=str, ensure_ascii=True)))
             if self._verbose > detail:
-                self._to_terminal(redact(_for_people(event)))
+                self._to_terminal(self._redact(_for_people(event)))
 
     debug = info = warning = error = critical = msg
 
@@ -135,78 +128,94 @@ def _for_people(event: Mapping[str, Any]) -> str:
     return " ".join([moment, str(event.get("level", "")), said, *pairs])
 
 
-def quieten(verbose: int = 0) -> None:
-    """Keep the libraries' own logs off the terminal; with -vv what is fit to be shown goes where ours goes."""
-    for name, loudest in _LIBRARIES.items():
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        logger.setLevel(loudest if verbose > 1 else logging.CRITICAL + 1)
-        for handler in list(logger.handlers):
-            if isinstance(handler, _Bridge):
-                logger.removeHandler(handler)
-        logger.addHandler(_Bridge())
+class Log:
+    """The log of one process. It is silent until `configure` is called.
+
+    Its words are masked by `redactor`. structlog is configured for the whole process, so that what a plugin says to
+    structlog goes the same way.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self.redactor = redactor
+        self._sink: _Sink | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """True when somebody asked for a log; without one, lines need not even be made."""
+        return self._sink is not None
+
+    def configure(self, path: str | None, *, verbose: int) -> None:
+        """Send the log where it was asked for. Raises OSError when the file cannot be opened."""
+        self.quieten(verbose)
+        if path is None and not verbose:
+            return
+        import structlog
+
+        sink = _Sink(path, self.redactor, verbose=verbose)
+        self.close()
+        self._sink = sink
+        structlog.configure(
+            processors=[
+                lambda _logger, _method, event: _masked(self.redactor.redact, event),
+                structlog.processors.add_log_level,
+                structlog.processors.format_exc_info,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                _hand_over,
+            ],
+            logger_factory=lambda *_: sink,
+            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+            cache_logger_on_first_use=False,
+        )
+
+    def quieten(self, verbose: int = 0) -> None:
+        """Keep the libraries' own logs off the terminal; with -vv what is fit to be shown goes where ours goes."""
+        for name, loudest in _LIBRARIES.items():
+            logger = logging.getLogger(name)
+            logger.propagate = False
+            logger.setLevel(loudest if verbose > 1 else logging.CRITICAL + 1)
+            for handler in list(logger.handlers):
+                if isinstance(handler, _Bridge):
+                    logger.removeHandler(handler)
+            logger.addHandler(_Bridge(self))
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """A line about one file or one request: shown with -vv, and in the log file with -v."""
+        self.log(logging.DEBUG, event, **fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """A line about the run."""
+        self.log(logging.INFO, event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """A line about a failure."""
+        self.log(logging.ERROR, event, **fields)
+
+    def log(self, level: int, event: str, **fields: Any) -> None:
+        """A line of a level of `logging`."""
+        if self._sink is not None:
+            import structlog
+
+            structlog.get_logger().log(level, event, **fields)
+
+    def close(self) -> None:
+        """Give the file back; the log is silent from now on."""
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
 
 
 class _Bridge(logging.Handler):
     """Hands a library's line to our log, and never anywhere else."""
 
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(Exception):  # a line that cannot be made must not stop what it is about
-            get().log(record.levelno, record.getMessage(), logger=record.name)
-
-
-def configure(path: str | None, *, verbose: int) -> None:
-    """Send the log where it was asked for. Raises OSError when the file cannot be opened."""
-    global _sink
-    quieten(verbose)
-    if path is None and not verbose:
-        return
-    import structlog
-
-    sink = _Sink(path, verbose=verbose)
-    if _sink is not None:
-        _sink.close()
-    _sink = sink
-    structlog.configure(
-        processors=[
-            _redact_event,
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _hand_over,
-        ],
-        logger_factory=lambda *_: sink,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        cache_logger_on_first_use=False,
-    )
+            self._log.log(record.levelno, record.getMessage(), logger=record.name)
 
 
 def _hand_over(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[tuple[Any], dict[str, Any]]:
     """The last processor: the sink gets the event itself, because it writes it in two ways."""
     return (event,), {}
-
-
-class _Silent:
-    """The logger of a run that asked for no log."""
-
-    def debug(self, event: str, **fields: Any) -> None:
-        """Nothing."""
-
-    info = warning = error = debug
-
-    def log(self, level: int, event: str, **fields: Any) -> None:
-        """Nothing."""
-
-
-def wanted() -> bool:
-    """True when somebody asked for a log; without one, lines need not even be made."""
-    return _sink is not None
-
-
-def get() -> Any:
-    """The logger; silent until `configure` was called, so that structlog is imported only when it is used."""
-    if _sink is None:
-        return _Silent()
-    import structlog
-
-    return structlog.get_logger()

@@ -47,48 +47,89 @@ _ANSWER = frozenset(
     }
 )  # fmt: skip
 
-_lock = threading.Lock()
-_secrets: set[str] = set()
-_short: set[str] = set()
-_cookies: OrderedDict[str, None] = OrderedDict()
-_open: set[str] = set()
-_known: tuple[str, ...] = ()
 
+class Redactor:
+    """The secrets of one process, and the words that the user named openly. Safe for use by several threads."""
 
-def register_secret(secret: str, username: str | None = None) -> None:
-    """From now on neither the secret nor its encodings leave: percent, HTML, JSON, Python, CSV, base64, HTTP Basic."""
-    forms = set()
-    if username is not None and secret:
-        forms |= _base64(f"{username}:{secret}")
-    if len(secret) >= _SHORTEST:
-        forms |= _base64(secret) | _written(secret)
-    with _lock:
-        if secret and len(secret) < _SHORTEST:
-            _short.add(secret)
-        _secrets.update(forms | {quote(form.encode("utf-8", "surrogateescape"), safe="") for form in forms})
-        _sort()
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._secrets: set[str] = set()
+        self._short: set[str] = set()
+        self._cookies: OrderedDict[str, None] = OrderedDict()
+        self._open: set[str] = set()
+        #: All forms, longest first; replaced as a whole, so that readers need no lock.
+        self._known: tuple[str, ...] = ()
 
+    def register_secret(self, secret: str, username: str | None = None) -> None:
+        """Mask the secret and its encodings from now on: percent, HTML, JSON, Python, CSV, base64, HTTP Basic."""
+        forms = set()
+        if username is not None and secret:
+            forms |= _base64(f"{username}:{secret}")
+        if len(secret) >= _SHORTEST:
+            forms |= _base64(secret) | _written(secret)
+        with self._lock:
+            if secret and len(secret) < _SHORTEST:
+                self._short.add(secret)
+            self._secrets.update(forms | {quote(form.encode("utf-8", "surrogateescape"), safe="") for form in forms})
+            self._sort()
 
-def register_cookie(value: str) -> None:
-    """A cookie that a server has set; the part after a dot names a node of it."""
-    with _lock:
-        for form in (value, value.partition(".")[0]):
-            if len(form) >= _LONG and form not in _cookies:
-                _cookies[form] = None
-        while len(_cookies) > _COOKIES:
-            _cookies.popitem(last=False)
-        _sort()
+    def register_cookie(self, value: str) -> None:
+        """A cookie that a server has set; the part after a dot names a node of it."""
+        with self._lock:
+            for form in (value, value.partition(".")[0]):
+                if len(form) >= _LONG and form not in self._cookies:
+                    self._cookies[form] = None
+            while len(self._cookies) > _COOKIES:
+                self._cookies.popitem(last=False)
+            self._sort()
 
+    def reveal(self, words: Iterable[str]) -> None:
+        """Keep words readable in our own output that the user named openly (a user name, a label), also as a secret."""
+        with self._lock:
+            self._open.update(word for word in words if word)
 
-def reveal(words: Iterable[str]) -> None:
-    """Words that the user named openly (a user name, a label): as a secret, they stay readable in our own output."""
-    with _lock:
-        _open.update(word for word in words if word)
+    def _sort(self) -> None:
+        self._known = tuple(sorted({*self._secrets, *self._cookies}, key=len, reverse=True))
 
+    def longest(self) -> int:
+        """Length of the longest form of a secret, in characters."""
+        return len(self._known[0]) if self._known else 0
 
-def _sort() -> None:
-    global _known
-    _known = tuple(sorted({*_secrets, *_cookies}, key=len, reverse=True))
+    def redact(self, text: str) -> str:
+        """The text with every registered secret masked, longest first, and whatever looks like a session cookie."""
+        for form in self._known:
+            if form in text:
+                text = text.replace(form, MASK)
+        return _without_unregistered(text)
+
+    def redact_output(self, text: str) -> str:
+        """The same for our own output: a short secret is masked as a whole word only, and no revealed word is.
+
+        A word of our answer to a refused login is left alone: a mask in its place would tell the password.
+        """
+        for form in self._known:
+            if form not in text or form in self._open or form in _ANSWER:
+                continue
+            if len(form) >= _LONG:
+                text = text.replace(form, MASK)
+            else:
+                text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", MASK, text)
+        return _without_unregistered(text)
+
+    def redact_foreign(self, text: str) -> str:
+        """The same for a text of a server, proxy or receiver: also pieces of secrets, and short ones as whole words."""
+        for form in self._known:
+            if form.lower() in _OURS:
+                continue
+            if form in text:
+                text = text.replace(form, MASK)
+            if len(form) > _PIECE:
+                text = _without_pieces(text, form)
+            text = _without_stump(text, form)
+        for form in tuple(self._short):
+            if form.lower() not in _OURS:
+                text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", MASK, text)
+        return _without_unregistered(text)
 
 
 def _written(secret: str) -> set[str]:
@@ -103,50 +144,6 @@ def _written(secret: str) -> set[str]:
 def _base64(text: str) -> set[str]:
     raw = text.encode("utf-8", "surrogateescape")
     return {encode(raw).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
-
-
-def longest() -> int:
-    """Length of the longest form of a secret, in characters."""
-    return len(_known[0]) if _known else 0
-
-
-def redact(text: str) -> str:
-    """The text with every registered secret masked, longest first, and whatever looks like a session cookie."""
-    for form in _known:
-        if form in text:
-            text = text.replace(form, MASK)
-    return _without_unregistered(text)
-
-
-def redact_output(text: str) -> str:
-    """The same for our own output: a short secret is masked as a whole word only, and not where it is an open word.
-
-    A word of our answer to a refused login is left alone: a mask in its place would tell the password.
-    """
-    for form in _known:
-        if form not in text or form in _open or form in _ANSWER:
-            continue
-        if len(form) >= _LONG:
-            text = text.replace(form, MASK)
-        else:
-            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", MASK, text)
-    return _without_unregistered(text)
-
-
-def redact_foreign(text: str) -> str:
-    """The same for a text of a server, proxy or receiver: also pieces of secrets, and short ones as whole words."""
-    for form in _known:
-        if form.lower() in _OURS:
-            continue
-        if form in text:
-            text = text.replace(form, MASK)
-        if len(form) > _PIECE:
-            text = _without_pieces(text, form)
-        text = _without_stump(text, form)
-    for form in _short:
-        if form.lower() not in _OURS:
-            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", MASK, text)
-    return _without_unregistered(text)
 
 
 def _without_pieces(text: str, form: str) -> str:

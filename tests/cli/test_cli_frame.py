@@ -164,3 +164,11 @@ def test_a_format_that_is_not_there_is_said_once(xnatctl):
     done = xnatctl("plugins", "list", "-o", "xml")
     assert done.code == 2
     assert done.err.count("There is no output format 'xml'") == 1
+
+
+@pytest.mark.parametrize("given", [("--password", "c4n4ry-pass"), ("--password=c4n4ry-pass",)])
+def test_an_error_of_parsing_repeats_no_password(xnatctl, given):
+    done = xnatctl("session", "list", *given, "--timeout", "c4n4ry-pass", "-o", "json")
+    assert done.code == 2
+    assert "[secret]" in done.err
+    assert "c4n4ry" not in done.out + done.err

@@ -40,10 +40,11 @@ def test_other_errors_are_not_taken_for_it(error):
 
 def test_our_answer_to_a_refused_login_tells_no_password():
     """A mask in a fixed text would tell which word the password is; another short secret is masked all the same."""
-    from xnatctl.redaction import MASK, redact_output, register_secret
+    from xnatctl.redaction import MASK, Redactor
     from xnatctl.xnat.http.responses import LOGIN_HINT
 
+    redactor = Redactor()
     for secret in ("wrong", "password", "locked", "hunter"):
-        register_secret(secret)
-    assert redact_output(LOGIN_HINT) == LOGIN_HINT
-    assert redact_output("sent hunter to the server") == f"sent {MASK} to the server"
+        redactor.register_secret(secret)
+    assert redactor.redact_output(LOGIN_HINT) == LOGIN_HINT
+    assert redactor.redact_output("sent hunter to the server") == f"sent {MASK} to the server"

@@ -19,9 +19,10 @@ from xnatctl.cli.stdout import Pieces, write_out
 from xnatctl.cli.suggest import among
 from xnatctl.cli.telling import Telling
 from xnatctl.errors import ConfigError, UsageError, XnatctlError
+from xnatctl.log import Log
 from xnatctl.model.commands import Commands
 from xnatctl.model.document import DocumentDetail
-from xnatctl.redaction import reveal
+from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
     from xnatctl.model.document import Document
@@ -46,6 +47,8 @@ class App:
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self.arguments = tuple(arguments)
+        self.redactor = Redactor()
+        self.log = Log(self.redactor)
         self.block: tuple[str, ...] = ()
         self.external = True
         self.given: dict[str, Any] = {}
@@ -58,7 +61,7 @@ class App:
         self.foreign_command = False
         self._warned = False
         self._clients: list[XnatClient] = []
-        self._telling = Telling(lambda: self.registry, self._display)
+        self._telling = Telling(lambda: self.registry, self._display, self.log)
         self._stack = ExitStack()
 
     # plugins
@@ -115,13 +118,12 @@ class App:
     @cached_property
     def settings(self) -> Settings:
         """Flags, variables, profile and defaults. Raises ConfigError."""
-        from xnatctl import log
         from xnatctl.settings.profiles import resolve
 
         settings = resolve(self.flags)
         for user, secret in settings.secrets():
-            log.register_secret(secret, user)
-        reveal([settings.username.value or ""])
+            self.redactor.register_secret(secret, user)
+        self.redactor.reveal([settings.username.value or ""])
         return settings
 
     @cached_property
@@ -179,6 +181,7 @@ class App:
                 verify=settings.ca_cert.value or True if settings.verify_tls.value else False,
                 cert=(cert, key) if cert and key else cert,
                 commands=self.commands,
+                log=self.log,
             )
         )
         self._clients.append(client)
@@ -210,25 +213,22 @@ class App:
 
     def credential_chain(self, *, interactive: bool | None = None, fresh: bool = False) -> CredentialChain:
         """Where credentials of this run come from; `fresh` leaves out kept session tokens."""
-        from xnatctl import log
         from xnatctl.settings.credentials import CredentialChain
 
         return CredentialChain(
             self.registry,
             self.settings,
             interactive=self.interactive if interactive is None else interactive,
-            register_secret=log.register_secret,
+            redactor=self.redactor,
             fresh=fresh,
             commands=self.commands,
         )
 
     def log_in(self, client: XnatClient, chain: CredentialChain) -> None:
         """Log a client in, and keep its session token out of every log."""
-        from xnatctl import log
-
         client.login(lambda: self._credential(client, chain))
-        log.register_secret(client.cookie("JSESSIONID") or "")
-        log.get().info(
+        self.redactor.register_secret(client.cookie("JSESSIONID") or "")
+        self.log.info(
             "logged in",
             version=xnatctl.__version__,
             server=client.server,
@@ -322,40 +322,40 @@ class App:
             provided = self.registry.formatter(self.format_name())
             make = self.registry.load(provided)
             # Output that a third-party formatter leaves half written is not printed; ours may be long.
-            buffer = Pieces(self._begin) if provided.plugin.ours else io.StringIO()
+            buffer = Pieces(self._begin, self.redactor) if provided.plugin.ours else io.StringIO()
             with self.registry.blaming(provided):
                 make().render(document, buffer)
             text = buffer.getvalue()
         self.rendered = True
-        write_out(text)
+        write_out(text, self.redactor)
 
     def _begin(self) -> None:
         self.rendered = True
 
     def report_error(self, error: XnatctlError) -> None:
         """Message and hint on stderr; the log gets the kind alone, because messages name files."""
-        from xnatctl import log
-
         self._telling.end()
-        log.get().error("failed", code=error.code, exit_code=error.exit_code)
-        say(one_line(f"Error: {error.message}"))
+        self.log.error("failed", code=error.code, exit_code=error.exit_code)
+        self.say(one_line(f"Error: {error.message}"))
         if error.hint:
-            say(one_line(f"Hint: {error.hint}"))
+            self.say(one_line(f"Hint: {error.hint}"))
+
+    def say(self, text: str) -> None:
+        """One or more lines for people, on stderr, without secrets; never fails."""
+        say(text, self.redactor)
 
     def info(self, text: str) -> None:
         """A line for people; silent under -q."""
         if not self.quiet:
-            say(one_line(text))
+            self.say(one_line(text))
 
     def warn(self, text: str) -> None:
         """A warning, also under -q."""
-        say(one_line(f"Warning: {text}"))
+        self.say(one_line(f"Warning: {text}"))
 
     def debug(self, text: str) -> None:
         """A line of -v, and of the log file."""
-        from xnatctl import log
-
-        log.get().info("note", message=text)
+        self.log.info("note", message=text)
 
     def confirm(self, question: str) -> bool:
         """Ask yes or no on the terminal. Raises UsageError when nobody can be asked."""

@@ -168,9 +168,7 @@ def logout(app: App) -> None:
 
 
 def _end_on_server(app: App, credential: Credential) -> None:
-    from xnatctl import log
-
-    log.register_secret(credential.secret)
+    app.redactor.register_secret(credential.secret)
     client = app.new_client()
     client.set_cookies({"JSESSIONID": credential.secret})
     try:

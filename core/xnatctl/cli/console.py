@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-from xnatctl.redaction import redact_output
+from xnatctl.redaction import Redactor
 
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _BREAK = re.compile("\n(?!  )")
@@ -63,9 +63,9 @@ def open_streams() -> None:
                 stream.reconfigure(errors="backslashreplace")
 
 
-def say(text: str) -> None:
+def say(text: str, redactor: Redactor) -> None:
     """One or more lines for people, on stderr; never fails."""
     try:
-        print(printable(redact_output(text)), file=sys.stderr, flush=True)
+        print(printable(redactor.redact_output(text)), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return  # a closed stderr must not end an upload

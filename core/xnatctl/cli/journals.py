@@ -44,7 +44,7 @@ def open_journal(
         try:
             with (
                 closing(Store(path, fresh=not resume)) as store,
-                closing(Journal(store)) as journal,
+                closing(Journal(store, app.redactor)) as journal,
                 _kept_if_touched(store),
             ):
                 yield journal

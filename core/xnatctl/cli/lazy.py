@@ -9,7 +9,6 @@ import click
 
 from xnatctl.cli.app import App
 from xnatctl.cli.builtin import BUILTIN, GROUPS
-from xnatctl.cli.console import say
 from xnatctl.cli.suggest import commands_like
 from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.plugin.specs import CommandSpec
@@ -43,7 +42,7 @@ class LazyGroup(click.Group):
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         """A group alone does nothing: it says what there is, on stderr, with the code of an incomplete command."""
         if not args and not context.resilient_parsing:
-            say(context.get_help())
+            _app(context).say(context.get_help())
             context.exit(UsageError.exit_code)
         return super().parse_args(context, args)
 

@@ -12,7 +12,7 @@ import click
 import xnatctl
 from xnatctl.cli import signals
 from xnatctl.cli.app import App
-from xnatctl.cli.console import open_streams, say
+from xnatctl.cli.console import open_streams
 from xnatctl.cli.lazy import LazyGroup
 from xnatctl.cli.usage import usage_error
 from xnatctl.errors import (
@@ -100,6 +100,7 @@ def run(args: list[str]) -> int:
     gc.set_threshold(50_000, 20, 100)
     app = App(args)
     app.output = _early_output(args)
+    app.redactor.register_secret(_early_password(args))
     signals.listen()
     try:
         with watched(app.heard):
@@ -114,7 +115,7 @@ def _close(app: App, code: int) -> int:
     try:
         app.close()
     except (KeyboardInterrupt, Interrupted) as late:
-        say("Interrupted while logging out. What was reported before is complete.")
+        app.say("Interrupted while logging out. What was reported before is complete.")
         code = 128 + signal_of(late)
     signals.ignore()
     return code
@@ -173,6 +174,16 @@ def _early_output(args: Sequence[str]) -> str | None:
     return None
 
 
+def _early_password(args: Sequence[str]) -> str:
+    """`--password TEXT` wherever it stands, so that no error of parsing repeats it; empty without one."""
+    for index, argument in enumerate(args):
+        if argument == "--password" and index + 1 < len(args):
+            return args[index + 1]
+        if argument.startswith("--password="):
+            return argument.partition("=")[2]
+    return ""
+
+
 def _status(error: SystemExit) -> int:
     """The exit code of a SystemExit, as Python has it: None is 0, a text is 1."""
     return error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -184,12 +195,11 @@ def _unexpected(app: App, error: BaseException) -> XnatctlError:
         return OutOfMemory()
     import traceback
 
-    from xnatctl import log
     from xnatctl.settings.paths import state_directory, write_private
 
-    trace = log.redact("".join(traceback.format_exception(error)))
+    trace = app.redactor.redact("".join(traceback.format_exception(error)))
     if app.verbose:
-        say(trace)
+        app.say(trace)
     file = state_directory() / "crash.txt"
     try:
         write_private(file, f"xnatctl {xnatctl.__version__}\n{trace}")

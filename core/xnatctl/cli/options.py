@@ -46,12 +46,10 @@ def _about_log(context: click.Context, parameter: click.Parameter, value: Any) -
     app = context.find_object(App)
     if app is None or context.resilient_parsing:
         return
-    from xnatctl import log
-
     _into_app(context, parameter, value)
     path = app.given.get("log_file")
     try:
-        log.configure(path, verbose=app.verbose)
+        app.log.configure(path, verbose=app.verbose)
     except OSError as error:
         raise UsageError(f"Cannot write the log file {path}: {error.strerror}.") from error
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xnatctl import log
+from xnatctl.log import Log
 from xnatctl.model.events import Event, EventKind
-from xnatctl.redaction import redact
 
 if TYPE_CHECKING:
     from xnatctl.plugin.registry import Registry
+    from xnatctl.redaction import Redactor
 
 #: Told too often for a log.
 _UNLOGGED = frozenset({EventKind.BYTES_SENT, EventKind.PREPARING})
@@ -20,7 +20,8 @@ _UNLOGGED = frozenset({EventKind.BYTES_SENT, EventKind.PREPARING})
 class Telling:
     """Tells events, in the main thread. The first is preceded by COMMAND_STARTED, which has `display` for its data."""
 
-    def __init__(self, registry: Callable[[], Registry], display: Callable[[], Mapping[str, object]]) -> None:
+    def __init__(self, registry: Callable[[], Registry], display: Callable[[], Mapping[str, object]], log: Log) -> None:
+        self._log = log
         self._registry = registry
         self._display = display
         self._begun = False
@@ -32,10 +33,10 @@ class Telling:
             self._begun = True
             registry.manager.load(2)
             registry.tell(Event(kind=EventKind.COMMAND_STARTED, data=self._display()))
-        if event.kind not in _UNLOGGED and log.wanted():
-            write = log.get().debug if event.kind is EventKind.ITEM_DONE else log.get().info
+        if event.kind not in _UNLOGGED and self._log.wanted:
+            write = self._log.debug if event.kind is EventKind.ITEM_DONE else self._log.info
             write(str(event.kind), **({"message": event.message} if event.message else {}), data=event.data)
-        registry.tell(_without_secrets(event))
+        registry.tell(_without_secrets(event, self._log.redactor))
 
     def preparing(self, message: str, **data: object) -> None:
         """What is done before a run, or instead of one."""
@@ -48,10 +49,10 @@ class Telling:
             self._registry().tell(Event(kind=EventKind.COMMAND_DONE))
 
 
-def _without_secrets(event: Event) -> Event:
+def _without_secrets(event: Event, redactor: Redactor) -> Event:
     """An event whose words hold no secret; observers print and store them."""
     reason = event.data.get("reason")
     if not event.message and not isinstance(reason, str):
         return event
-    data = {**event.data, "reason": redact(reason)} if isinstance(reason, str) else event.data
-    return replace(event, message=redact(event.message or ""), data=data)
+    data = {**event.data, "reason": redactor.redact(reason)} if isinstance(reason, str) else event.data
+    return replace(event, message=redactor.redact(event.message or ""), data=data)

@@ -29,7 +29,6 @@ from xnatctl.errors import (
 )
 from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
 from xnatctl.model.report import Counts, Report, Status
-from xnatctl.redaction import reveal
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
@@ -108,7 +107,7 @@ def attempt(app: App, upload: Upload, work: Callable[[list[Report]], None]) -> t
     What a plugin prints meanwhile goes to stderr: it must not stand beside the document.
     """
     request = upload.request
-    reveal([request.destination.project, request.destination.subject, request.destination.session])
+    app.redactor.reveal([request.destination.project, request.destination.subject, request.destination.session])
     nothing = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,12 @@ from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import Commands
 from xnatctl.plugin.guard import guarded
 from xnatctl.plugin.protocols import Credential, CredentialRequest, CredentialSource
-from xnatctl.redaction import reveal
+from xnatctl.redaction import Redactor
 from xnatctl.settings.profiles import Settings
 
 if TYPE_CHECKING:
     from xnatctl.plugin.registry import Provided, Registry
     from xnatctl.plugin.specs import CredentialSourceSpec
-
-#: What is told of each credential before it is used: (secret, user).
-RegisterSecret = Callable[[str, str | None], None]
 
 
 def request_for(settings: Settings) -> CredentialRequest:
@@ -57,14 +54,14 @@ class CredentialChain:
         settings: Settings,
         *,
         interactive: bool,
-        register_secret: RegisterSecret,
+        redactor: Redactor,
         commands: Commands,
         fresh: bool = False,
     ) -> None:
         self._registry = registry
         self._settings = settings
         self._interactive = interactive
-        self._register = register_secret
+        self._redactor = redactor
         self._commands = commands
         self._fresh = fresh
         self._request = request_for(settings)
@@ -89,11 +86,11 @@ class CredentialChain:
         if credential.kind == "session" and credential.username:
             self._ended = credential  # being asked again means that it did not hold
             self._request = replace(self._request, username=credential.username)
-        self._register(credential.secret, credential.username)
+        self._redactor.register_secret(credential.secret, credential.username)
         if credential.kind == "token":
-            self._register(credential.username, None)  # the alias is half of the token
+            self._redactor.register_secret(credential.username)  # the alias is half of the token
         else:
-            reveal([credential.username])  # it stays readable when the password is the same word
+            self._redactor.reveal([credential.username])  # it stays readable when the password is the same word
         self.given = credential
         return credential
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied, ServerError
 from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.http.responses import foreign, whole_number
+from xnatctl.xnat.http.responses import whole_number
 from xnatctl.xnat.http.urls import url_path
 
 
@@ -48,7 +48,7 @@ def version(client: XnatClient) -> Version:
         raise NotXnat(f"{client.server} does not say which version of XNAT it is.")
     numbers = re.match(r"\D{0,40}([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})(?![0-9])", text[:100])
     pieces = numbers.group(1).split(".") if numbers is not None else []
-    return Version(text=foreign(text[:100]), tuple=tuple(map(int, pieces)))
+    return Version(text=client.clean(text[:100]), tuple=tuple(map(int, pieces)))
 
 
 def checksums_enabled(client: XnatClient) -> bool | None:

@@ -14,6 +14,7 @@ from xnatctl.plugin.manager import Plugin
 from xnatctl.plugin.protocols import Credential, CredentialRequest
 from xnatctl.plugin.registry import Provided
 from xnatctl.plugin.specs import CredentialSourceSpec
+from xnatctl.redaction import MASK, Redactor
 from xnatctl.settings.credentials import CredentialChain
 from xnatctl.settings.profiles import Flags, resolve
 
@@ -69,7 +70,7 @@ def chain(sources: Sources, *, interactive: bool = False, fresh: bool = False, *
         sources,  # type: ignore[arg-type]
         resolve(Flags(**{"url": URL, **flags})),
         interactive=interactive,
-        register_secret=lambda secret, user: None,
+        redactor=Redactor(),
         fresh=fresh,
         commands=Commands(),
     )
@@ -256,19 +257,19 @@ def test_an_error_of_ours_passes_as_it_is() -> None:
 
 
 def test_every_secret_is_registered_before_it_is_given() -> None:
-    registered: list[tuple[str, str | None]] = []
-    sources = Sources(("a", knows("bob", "session", "first")), ("b", knows("bob", secret="second")))
+    redactor = Redactor()
+    sources = Sources(("a", knows("bob", "session", "the-first")), ("b", knows("bob", secret="the-second")))
     asked = CredentialChain(
         sources,  # type: ignore[arg-type]
         resolve(Flags(url=URL)),
         interactive=False,
-        register_secret=lambda secret, user: registered.append((secret, user)),
+        redactor=redactor,
         commands=Commands(),
     )
     asked()
-    assert registered == [("first", "bob")]
+    assert redactor.redact("the-first the-second") == f"{MASK} the-second"
     asked()
-    assert registered == [("first", "bob"), ("second", "bob")]
+    assert redactor.redact("the-first the-second") == f"{MASK} {MASK}"
 
 
 def test_the_request_names_server_and_profile(write_config: Write) -> None:
@@ -283,7 +284,7 @@ def test_the_request_names_server_and_profile(write_config: Write) -> None:
             Sources(("look", look)),  # type: ignore[arg-type]
             resolve(Flags()),
             interactive=False,
-            register_secret=lambda secret, user: None,
+            redactor=Redactor(),
             commands=Commands(),
         )()
     (request,) = seen

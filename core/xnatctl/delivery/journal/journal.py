@@ -32,7 +32,7 @@ from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef
 from xnatctl.model.sequences import kept, select
-from xnatctl.redaction import redact
+from xnatctl.redaction import Redactor
 
 _UPSERT: Final = """
 INSERT INTO items (name, path, size, mtime_ns, ctime_ns, device, inode, digest, run, outcome, reason, uri, attempts)
@@ -75,9 +75,13 @@ class Phase:
 
 
 class Journal:
-    """The record of a run. Every method may be called from any worker; raises JournalError when it cannot be kept."""
+    """The record of a run. Every method may be called from any worker; raises JournalError when it cannot be kept.
 
-    def __init__(self, store: Store | None = None) -> None:
+    `redactor` masks the reasons that it keeps.
+    """
+
+    def __init__(self, store: Store | None = None, redactor: Redactor | None = None) -> None:
+        self._redact = (redactor or Redactor()).redact
         self._store = store
         self._lock = threading.Lock()
         self._states = States()
@@ -289,7 +293,7 @@ class Journal:
                 items.append((item, states.taken(number)))
                 remembered = states.hear(number, outcome)
                 said = outcome.reason or outcome.note
-                reason = encode(redact(said)) if said is not None else None
+                reason = encode(self._redact(said)) if said is not None else None
                 resource, digest = states.resource(number), states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))

@@ -17,9 +17,7 @@ from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcom
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import Body
-from xnatctl.redaction import redact_output
 from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.http.responses import foreign
 from xnatctl.xnat.importing import ImportUri, send_import
 
 
@@ -94,7 +92,7 @@ class SessionImporter:
         uris = [ImportUri.parse(text) for text in texts]
         for text, uri in zip(texts, uris, strict=True):
             if problem := self._stray(uri):
-                said = self._client.discreet(foreign(f"{problem}: {text}"))
+                said = self._client.clean(f"{problem}: {text}")
                 return all_outcomes(items, Outcome.FAILED, FailureClass.DESTINATION, said)
         with self._lock:
             for uri in uris:
@@ -105,7 +103,7 @@ class SessionImporter:
         """Why this URI is not the session that was asked for, or None when it is."""
         if uri.project not in (self._project_id, self._destination.project):
             return f"the server filed it under project {uri.project or 'Unassigned'} instead of {self._project_id}"
-        if redact_output(uri.text) != uri.text:
+        if self._client.redactor.redact_output(uri.text) != uri.text:
             return "the server repeats a secret where the session should be named"
         if uri.kind == "archive":
             return "the server archived before everything was sent"

@@ -18,7 +18,6 @@ from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.xnat import direct_archive, prearchive
 from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.http.responses import tidy
 from xnatctl.xnat.listing import SessionInfo
 
 #: Seconds between looks at a row, growing to the second figure.
@@ -116,7 +115,7 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSched
         if row.get("status") == "ERROR":
             raise NotArchived(
                 f"The server could not archive session {session}: "
-                f"{client.discreet(tidy(str(row.get('message') or 'no reason given')))}.",
+                f"{client.clean(str(row.get('message') or 'no reason given'))}.",
                 hint="Ask the administrator for the server's log; the data are on the server.",
             )
         if not polls():

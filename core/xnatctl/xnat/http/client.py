@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 import httpx
 
 import xnatctl
-from xnatctl import log
 from xnatctl.errors import NotXnat, ServerError
+from xnatctl.log import Log
 from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.plugin.protocols import Body, Credential
-from xnatctl.redaction import register_cookie
+from xnatctl.redaction import Redactor
 from xnatctl.xnat.http import cookies as cookie_lines
 from xnatctl.xnat.http import responses
 from xnatctl.xnat.http.cookies import CookieStore
@@ -78,7 +78,8 @@ class XnatClient:
     how long a socket may take no byte, or a begun answer give none, `connect_timeout` the connecting, `retry_for` how
     long a GET is repeated while there is no answer. `verify` is
     True, False or the path of a CA bundle, `cert` a client certificate: one file, or certificate and key. A proxy comes
-    from the environment. `commands` makes the commands of hints. Raises UsageError for a URL, a certificate or a
+    from the environment. `commands` makes the commands of hints. What is
+    secret is masked by the redactor of `log`. Raises UsageError for a URL, a certificate or a
     proxy that cannot be used.
     """
 
@@ -94,6 +95,7 @@ class XnatClient:
         cert: str | tuple[str, str] | None = None,
         user_agent: str | None = None,
         commands: Commands = PLAIN,
+        log: Log | None = None,
     ) -> None:
         self.server = normalise_server(server)
         self.timeout = timeout
@@ -104,6 +106,8 @@ class XnatClient:
         #: Requests that may change something on the server, begun so far; logging in and out are none.
         self.writes = 0
         self.commands = commands
+        self.log = log if log is not None else Log(Redactor())
+        self.redactor = self.log.redactor
         #: Takes out of a server's words what nobody is to read.
         self.discreet: Callable[[str], str] = str
         self._context = urlsplit(self.server).path
@@ -115,7 +119,7 @@ class XnatClient:
         self._login: Login | None = None
         self._proxy = proxy_for(self.server)
         if self._proxy is not None:
-            log.register_secret(self._proxy.password, self._proxy.username)
+            self.redactor.register_secret(self._proxy.password, self._proxy.username)
         context = None
         if self.server.startswith("https:") or cert is not None:
             # httpx honours SSL_CERT_FILE and SSL_CERT_DIR.
@@ -178,6 +182,10 @@ class XnatClient:
         self._aborted = True
         self._retry.stop()
         self._sockets.abort()
+
+    def clean(self, text: str) -> str:
+        """Words of the server for a message: one bounded line, without secrets and what `discreet` takes out."""
+        return self.discreet(responses.foreign(text, self.redactor))
 
     # cookies
 
@@ -357,7 +365,7 @@ class XnatClient:
         except BodyError as error:
             raise error.cause from error
         except (Halted, WireError, HTTPException, httpx.InvalidURL) as error:
-            raise explain(error, exchange, self.server, self._proxy, heard=self._heard) from error
+            raise explain(error, exchange, self.server, self._proxy, self.clean, heard=self._heard) from error
         else:
             self._heard = True
         finally:
@@ -366,8 +374,8 @@ class XnatClient:
         given = cookie_lines.received(answer.cookies, self._context)
         for name, value in given.items():
             if value and name != cookie_lines.EXPIRATION:
-                register_cookie(value)
-        reply = Response(status=answer.status, headers=answer.headers, content=content, fed=fed, discreet=self.discreet)
+                self.redactor.register_cookie(value)
+        reply = Response(status=answer.status, headers=answer.headers, content=content, fed=fed, clean=self.clean)
         return reply, given
 
     def _answer(self, call: Request, headers: Mapping[str, str], body: Iterator[bytes] | None) -> Incoming:
@@ -382,7 +390,7 @@ class XnatClient:
             return Incoming(reply.status_code, received_fields(reply), reply.iter_raw(), reply.close)
         raw = [*self._always, *((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items())]
         answer = self._pool.send(call.method, _target(url), raw, body)
-        if log.wanted():
-            log.get().debug("HTTP Request", method=call.method, path=call.path, status=answer.status)
+        if self.log.wanted:
+            self.log.debug("HTTP Request", method=call.method, path=call.path, status=answer.status)
         fields = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in answer.headers]
         return Incoming(answer.status, fields, answer, answer.close)

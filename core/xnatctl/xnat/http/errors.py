@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http.client import BadStatusLine, IncompleteRead, UnknownProtocol
 
 from xnatctl.errors import ConnectionFailed, TransportError
-from xnatctl.xnat.http.responses import foreign
 from xnatctl.xnat.http.sockets import ConnectError, Exchange, Halted
 from xnatctl.xnat.http.urls import ProxyAddress
 
@@ -13,17 +13,24 @@ _OTHER_SERVICE = "Check the port in the URL: it may belong to another service, s
 
 
 def explain(
-    error: Exception, exchange: Exchange, server: str, proxy: ProxyAddress | None, *, heard: bool
+    error: Exception,
+    exchange: Exchange,
+    server: str,
+    proxy: ProxyAddress | None,
+    clean: Callable[[str], str],
+    *,
+    heard: bool,
 ) -> ConnectionFailed:
     """ConnectionFailed when nothing of the request was sent, else TransportError: it may have been carried out.
 
-    `heard`: the server has answered an earlier request, so the address is right.
+    `heard`: the server has answered an earlier request, so the address is right. `clean` makes the
+    words of others fit for a message.
     """
     if exchange.aborted:
         return TransportError(f"The request to {server} was cut off before the answer.")
     if isinstance(error, Halted):
         return _halted(error, exchange, server)
-    reason = _reason(error)
+    reason = _reason(error, clean)
     if isinstance(error, ConnectError) or exchange.sent == 0:
         through = f" through the proxy {proxy.url}" if proxy is not None else ""
         return ConnectionFailed(f"Cannot reach {server}{through}: {reason}.", hint=_hint(reason, proxied=bool(proxy)))
@@ -47,13 +54,13 @@ def _halted(error: Halted, exchange: Exchange, server: str) -> ConnectionFailed:
     )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, clean: Callable[[str], str]) -> str:
     match error:
         case BadStatusLine() | UnknownProtocol():
             return "what it says is not HTTP/1.1"
         case IncompleteRead():
             return "a piece of the answer is short or garbled"
-    return foreign(str(error)) or type(error).__name__
+    return clean(str(error)) or type(error).__name__
 
 
 def _hint(reason: str, *, proxied: bool) -> str:

@@ -12,10 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from xnatctl import log
 from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError, XnatctlError
 from xnatctl.plugin.protocols import Credential
-from xnatctl.redaction import register_cookie, reveal
 from xnatctl.xnat.http.cookies import SESSION, is_same_session, is_token, session_timeout
 from xnatctl.xnat.http.responses import LOGIN_HINT, Response, browser_login, error_for
 from xnatctl.xnat.http.urls import is_loopback
@@ -138,7 +136,7 @@ class Login:
             raise UsageError("A user name for XNAT must not hold a colon.")
         reply, cookies = client.probe("POST", _PATH, {}, basic=(credential.username, credential.secret))
         if reply.status == 200 and is_token(reply.text.strip()):
-            register_cookie(reply.text.strip())
+            client.redactor.register_cookie(reply.text.strip())
         _check(client, reply, credential)
         if SESSION not in cookies:
             # A proxy that strips cookies; the token is in the body as well (1.1).
@@ -167,8 +165,8 @@ class Login:
             )
 
     def _accept(self, name: str, credential: Credential, cookies: dict[str, str], *, opened: bool) -> None:
-        log.register_secret(cookies[SESSION])
-        reveal([name])
+        self._client.redactor.register_secret(cookies[SESSION])
+        self._client.redactor.reveal([name])
         self._client.set_cookies(cookies)
         self._client.login_name = name
         self._client.session_timeout = session_timeout(cookies)

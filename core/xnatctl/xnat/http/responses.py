@@ -23,7 +23,7 @@ from xnatctl.errors import (
     XnatctlError,
 )
 from xnatctl.model.commands import Commands
-from xnatctl.redaction import redact_foreign
+from xnatctl.redaction import Redactor
 from xnatctl.xnat.http.parsers import Feed
 
 #: Longest text of a server that goes into a message.
@@ -62,9 +62,9 @@ def tidy(text: str) -> str:
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
 
 
-def foreign(text: str) -> str:
+def foreign(text: str, redactor: Redactor) -> str:
     """`tidy`, without secrets: also those that were written with entities, or that end where the text is cut."""
-    return redact_foreign(tidy(redact_foreign(text)))
+    return redactor.redact_foreign(tidy(redactor.redact_foreign(text)))
 
 
 class Incoming:
@@ -89,15 +89,15 @@ class Incoming:
 class Response:
     """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret.
 
-    Of a body that was `fed` to somebody on the way only the beginning is left. `discreet` takes out of the server's
-    words what nobody is to read.
+    Of a body that was `fed` to somebody on the way only the beginning is left. `clean` makes the server's words fit
+    for a message, see `XnatClient.clean`.
     """
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
     fed: Any = field(default=None, repr=False)
-    discreet: Callable[[str], str] = field(default=str, repr=False)
+    clean: Callable[[str], str] = field(default=tidy, repr=False)
 
     @property
     def text(self) -> str:
@@ -141,8 +141,8 @@ class Response:
         text = self.content[:_BEGINNING].decode("utf-8", "replace")
         for pattern in (_HEADING, _TITLE):
             if self.is_html and (match := pattern.search(text)):
-                return self.discreet(foreign(match.group(1)))
-        return "" if self.is_html else self.discreet(foreign(text[: 4 * _LONGEST]))
+                return self.clean(match.group(1))
+        return "" if self.is_html else self.clean(text[: 4 * _LONGEST])
 
 
 def read_body(
@@ -279,7 +279,7 @@ def _target(reply: Response) -> str:
     A single-sign-on gateway puts the state of a login there, and XNAT the session (`;jsessionid=`).
     """
     target = re.split("[?#;]", reply.headers.get("location", "") or reply.text[:_BEGINNING], maxsplit=1)[0]
-    return reply.discreet(foreign(unquote(_USER.sub(r"\1", target))))
+    return reply.clean(unquote(_USER.sub(r"\1", target)))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
