@@ -106,6 +106,23 @@ def test_links_lead_somewhere(page):
             assert not anchor or anchor in anchors(found), f"{page.name}: {target}"
 
 
+#: Of the example plugin; of Python, pytest and the benchmarks.
+OTHER_OPTIONS = {"--level", "--help", "--ignore", "--load"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_options_and_commands_in_the_text_exist(page):
+    reference = (DOCS / "reference" / "commands.md").read_text()
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    option = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+    assert set(option.findall(text)) <= set(option.findall(reference)) | OTHER_OPTIONS
+    commands = re.findall(r"^## (xnatctl .+)$", reference, re.MULTILINE)
+    for words in re.findall(r"`(xnatctl [a-z]+(?: [a-z-]+)?)", text):
+        assert any(
+            f"{command} ".startswith(f"{words} ") or f"{words} ".startswith(f"{command} ") for command in commands
+        )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_nobody_is_told_to_install_the_stranger_of_our_name(page):
     assert not re.search(r"pip install \"?xnatctl(?!\[)", page.read_text())
