@@ -90,6 +90,13 @@ def test_the_index_lists_every_page():
     assert all(f"({page.name})" in index for page in decisions.glob("*.md") if page.name != "README.md")
 
 
+def test_every_document_is_listed():
+    printed = {name for path in SOURCES for name in re.findall(r'"(xnatctl\.[a-z-]+/\d)"', path.read_text())}
+    printed -= {name for name in printed if name.startswith("xnatctl.token/")}  # a file with a session token
+    page = (DOCS / "reference" / "output.md").read_text()
+    assert printed == set(re.findall(r"`(xnatctl\.[a-z-]+/\d)`", page[page.index("## All documents") :]))
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
