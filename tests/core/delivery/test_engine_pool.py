@@ -180,7 +180,7 @@ def test_a_server_that_calls_everything_unparsable_is_not_asked_about_each_file(
     """A full disk is reported like that, and 20,000 files would take hours to find it out."""
     transport = scripted(lambda batch, number: all_of(batch, Outcome.AMBIGUOUS, FailureClass.UNPARSABLE, reason="no"))
     states = run(*engine(transport, workers=4), make_items(400))
-    assert len(transport.sent) <= 50
+    assert len(transport.sent) <= 60  # sent too: what four workers have in flight when the limit is reached
     assert sum(state.outcome is Outcome.PLANNED for state in states.values()) > 300
 
 
