@@ -40,7 +40,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "sending": ("xnatctl.delivery.engine.worker_pool:Engine.send",),
     "settling": ("xnatctl.delivery.session.runner:SessionLeg._settle",),
     "comparing": ("xnatctl.delivery.session.verifier:SessionVerifier.verify",),
-    "report": ("xnatctl.delivery.run:fill_items", "xnatctl.cli.app:App.render"),
+    "report": ("xnatctl.delivery.executor:fill_items", "xnatctl.cli.app:App.render"),
 }
 
 

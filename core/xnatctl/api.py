@@ -41,7 +41,6 @@ from xnatctl.model.plan import (
     Placement,
     Source,
     Stage,
-    StageKind,
     UploadItem,
     UploadPlan,
     UploadRequest,
@@ -68,6 +67,7 @@ from xnatctl.plugin.specs import (
     CredentialSourceSpec,
     FormatterSpec,
     Option,
+    StageSpec,
     TransportSpec,
 )
 
@@ -89,7 +89,7 @@ if TYPE_CHECKING:
     from xnatctl.delivery.engine.outcomes import changed_outcome
     from xnatctl.delivery.planning import plan_session_upload
     from xnatctl.delivery.resource.parent import find_home, resolve_destination
-    from xnatctl.delivery.resource.planning import plan_resource_stages, plan_resource_upload
+    from xnatctl.delivery.resource.planning import plan_resource_stage, plan_resource_upload
     from xnatctl.delivery.resource.writer import goes_alone
     from xnatctl.delivery.session.commit import commit_row
     from xnatctl.delivery.session.existing import ArchiveTarget
@@ -171,7 +171,7 @@ _LAZY = {
     "look_inside": "xnatctl.inventory.nested_archives",
     "pass_app": "xnatctl.cli.app",
     "plain_body": "xnatctl.packing.bodies",
-    "plan_resource_stages": "xnatctl.delivery.resource.planning",
+    "plan_resource_stage": "xnatctl.delivery.resource.planning",
     "plan_resource_upload": "xnatctl.delivery.resource.planning",
     "plan_session_upload": "xnatctl.delivery.planning",
     "printable": "xnatctl.cli.console",
@@ -255,7 +255,7 @@ __all__ = [
     "Source",
     "SourceChanged",
     "Stage",
-    "StageKind",
+    "StageSpec",
     "StoringCredentialSource",
     "Throttled",
     "TooLarge",
@@ -300,7 +300,7 @@ __all__ = [
     "look_inside",
     "pass_app",
     "plain_body",
-    "plan_resource_stages",
+    "plan_resource_stage",
     "plan_resource_upload",
     "plan_session_upload",
     "prearchive",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xnatctl.api import CommandSpec, Option, TransportSpec, hookimpl
+from xnatctl.api import CommandSpec, Option, StageSpec, TransportSpec, hookimpl
 
 _COMMAND = "session upload-dicom"
 _MODULES = ("pydicom", "pynetdicom")
@@ -72,5 +72,17 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_cstore.cli:upload_dicom",
             modules=_MODULES,
             extra="dicom",
+        )
+    ]
+
+
+@hookimpl
+def xnatctl_stages() -> list[StageSpec]:
+    """What can be said of a study behind a receiver."""
+    return [
+        StageSpec(
+            name="follow",
+            summary="find each study in the XNAT behind a receiver, until it is archived, and compare it",
+            target="xnatctl.delivery.following:ArchiveTracker",
         )
     ]

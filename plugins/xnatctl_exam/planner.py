@@ -13,13 +13,12 @@ from xnatctl.api import (
     Refused,
     ResourceRef,
     Stage,
-    StageKind,
     UploadPlan,
     UploadRequest,
     UsageError,
     counted,
     look_inside,
-    plan_resource_stages,
+    plan_resource_stage,
     plan_session_upload,
     scan_path,
 )
@@ -121,19 +120,18 @@ def _wait(choices: Choices, inventory: Inventory) -> Stage:
     options = {"seconds": choices.wait, "later": choices.later, "trust_session": choices.trust_session}
     # What no stage sends must be in the session already.
     items = inventory.items if choices.attach_only else ()
-    return Stage(kind=StageKind.AWAIT, name=name, items=items, options=options)
+    return Stage(kind="await-archive", name=name, items=items, options=options)
 
 
 def _attaching(request: UploadRequest, choices: Choices, groups: tuple[Group, ...]) -> Iterator[Stage]:
     for group in groups:
-        send, *compare = plan_resource_stages(
+        yield plan_resource_stage(
             ResourceRef(label=group.label),
             group.items,
+            name=f"attach resource {group.label} (bypasses anonymisation)",
             transport=TRANSPORT,
             options=choices.resource_options,
             overwrite=request.overwrite is Overwrite.DELETE,
             verify=request.verify,
             unreadable=group.unreadable,
         )
-        yield replace(send, name=f"attach resource {group.label} (bypasses anonymisation)")
-        yield from compare

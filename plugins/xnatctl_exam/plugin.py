@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xnatctl.api import CommandSpec, UploadPlan, UploadRequest, hookimpl
+from xnatctl.api import CommandSpec, StageSpec, UploadPlan, UploadRequest, hookimpl
 
 #: What this plugin plans, and nothing else.
 COMMAND = "session upload-exam"
@@ -16,6 +16,18 @@ def xnatctl_commands() -> list[CommandSpec]:
             path=COMMAND,
             summary="Upload a scanner export: images as a session, the rest as resources.",
             target="xnatctl_exam.cli:upload_exam",
+        )
+    ]
+
+
+@hookimpl
+def xnatctl_stages() -> list[StageSpec]:
+    """What a plan waits for before files are attached."""
+    return [
+        StageSpec(
+            name="await-archive",
+            summary="wait until the session is archived, and compare it with its images",
+            target="xnatctl.delivery.awaiting:AwaitArchiveRunner",
         )
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xnatctl.api import CommandSpec, Payload, TransportSpec, hookimpl
+from xnatctl.api import CommandSpec, Payload, StageSpec, TransportSpec, UploadPlan, UploadRequest, hookimpl
 
 
 @hookimpl
@@ -33,3 +33,28 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_resource.cli:resource_list",
         ),
     ]
+
+
+@hookimpl
+def xnatctl_stages() -> list[StageSpec]:
+    """What a stage of a plan does with a resource."""
+    return [
+        StageSpec(
+            name="resource",
+            summary="files into resources, side by side, each compared with the disk",
+            target="xnatctl.delivery.resource.group:ResourceGroup",
+            locate="xnatctl.delivery.resource.parent:locate",
+            grouped=True,
+            goes_on=True,
+        )
+    ]
+
+
+@hookimpl
+def xnatctl_plan_upload(request: UploadRequest) -> UploadPlan | None:
+    """The plan of an upload to a resource."""
+    if request.resource is None:
+        return None
+    from xnatctl.delivery.resource.planning import plan_resource_upload
+
+    return plan_resource_upload(request)

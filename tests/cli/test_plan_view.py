@@ -9,11 +9,9 @@ from xnatctl.cli.plan_view import plan_document
 from xnatctl.model.plan import (
     Exclusion,
     Overwrite,
-    Payload,
     Placement,
     Source,
     Stage,
-    StageKind,
     UploadItem,
     UploadPlan,
 )
@@ -31,10 +29,9 @@ def image(path, series):
 
 def resource(label, *paths):
     return Stage(
-        kind=StageKind.SEND,
+        kind="resource",
         name=f"attach resource {label}",
         transport="resource",
-        payload=Payload.RESOURCE,
         items=tuple(item(path) for path in paths),
         resource=ResourceRef(label=label),
     )
@@ -50,8 +47,13 @@ def plan(*stages, excluded=(), unreadable=()):
         placement=Placement.ARCHIVE,
         overwrite=Overwrite.DELETE,
         stages=(
-            Stage(kind=StageKind.SEND, name="send DICOM by tar", transport="tar", items=images),
-            Stage(kind=StageKind.SETTLE, name="archive"),
+            Stage(
+                kind="session",
+                name="send DICOM by tar",
+                steps=("send DICOM by tar", "archive"),
+                transport="tar",
+                items=images,
+            ),
             *stages,
         ),
         excluded=tuple(Exclusion(path=path, reason=reason) for path, reason in excluded),

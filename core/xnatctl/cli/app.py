@@ -76,8 +76,13 @@ class App:
         configured = plugin_lists if self.config_usable else _nothing_configured
         policy = policy_from(block=self.block, external=self.external, configured=configured)
         return Registry(
-            PluginManager(policy, warn=self.warn), plan_last=_plan, check_plan=_check_plan, debug=self.debug
+            PluginManager(policy, warn=self.warn), plan_last=_plan, check_plan=self._check_plan, debug=self.debug
         )
+
+    def _check_plan(self, plan: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
+        from xnatctl.delivery.plan_check import check_plan
+
+        return check_plan(plan, self.registry.plan_by_ours(request), request, planner)
 
     @property
     def commands(self) -> Commands:
@@ -381,15 +386,8 @@ def _nothing_configured() -> tuple[list[str], None]:
 def _plan(request: UploadRequest) -> UploadPlan:
     """Core's answer to `xnatctl_plan_upload`, the last."""
     from xnatctl.delivery.planning import plan_session_upload
-    from xnatctl.delivery.resource.planning import plan_resource_upload
 
-    return plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
-
-
-def _check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
-    from xnatctl.delivery.plan_check import check_plan
-
-    return check_plan(plan, request, planner)
+    return plan_session_upload(request)
 
 
 #: For the few commands that work whatever is configured; others take `pass_app`.

@@ -10,7 +10,7 @@ from unicodedata import combining, east_asian_width
 
 from xnatctl.cli.console import printable
 from xnatctl.model.document import Column
-from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.plan import Stage, UploadItem, UploadPlan
 from xnatctl.model.words import counted, human_size
 
 COLUMNS = (
@@ -60,10 +60,8 @@ class _Entry:
 
 def targets(plan: UploadPlan) -> Iterator[tuple[Stage, str]]:
     """The send stages, each with where it sends to."""
-    for stage in plan.stages:
-        if stage.kind is not StageKind.SEND:
-            continue
-        if stage.payload is Payload.RESOURCE and stage.resource is not None:
+    for stage in plan.sending:
+        if stage.resource is not None:
             yield stage, f"resource {stage.resource.label}"
         else:
             yield stage, f"session {plan.destination.session}"

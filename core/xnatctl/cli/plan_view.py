@@ -8,7 +8,7 @@ from xnatctl.cli import plan_tree
 from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, reason_lines, with_studies
 from xnatctl.cli.resource_view import home_words
 from xnatctl.model.document import Column, Document
-from xnatctl.model.plan import Exclusion, Payload, Placement, StageKind, UploadItem, UploadPlan
+from xnatctl.model.plan import Exclusion, Placement, UploadItem, UploadPlan
 from xnatctl.model.words import counted, human_size
 
 
@@ -17,7 +17,7 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
     items = plan.items
     transports = {name: dict(facts) for name, facts in description.items()}
     one = next(iter(transports.values()), {}) if len(transports) < 2 else None
-    tree = any(stage.payload is Payload.RESOURCE for stage in plan.stages)
+    tree = any(stage.resource is not None for stage in plan.stages)
     series = by_series(
         (item.study_instance_uid, item.series_instance_uid, item.size, item.modality or "modality unknown")
         for item in items
@@ -45,8 +45,9 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
 
 def step_lines(plan: UploadPlan, transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """What is done one after the other, and what each transport says of itself."""
-    for number, stage in enumerate(plan.stages, 1):
-        yield f"{number}. {stage.name[:1].upper()}{stage.name[1:]}"
+    steps = [step for stage in plan.stages for step in stage.steps or (stage.name,)]
+    for number, step in enumerate(steps, 1):
+        yield f"{number}. {step[:1].upper()}{step[1:]}"
     for name, facts in transports.items():
         if facts:
             yield f"Transport {name}:"
@@ -62,13 +63,13 @@ def unsendable_lines(entries: Sequence[Exclusion]) -> Iterator[str]:
 
 def _payloads(plan: UploadPlan) -> Iterator[str]:
     """How much of what."""
-    for payload, noun in ((Payload.DICOM, "instance"), (Payload.RESOURCE, "file")):
-        sends = [stage for stage in plan.stages if stage.kind is StageKind.SEND and stage.payload is payload]
+    for of_resources, noun in ((False, "instance"), (True, "file")):
+        sends = [stage for stage in plan.sending if (stage.resource is not None) is of_resources]
         if not sends:
             continue
         items: list[UploadItem] = [item for stage in sends for item in stage.items]
         size = human_size(sum(item.size for item in items))
-        count = f" in {len(sends)} resources" if payload is Payload.RESOURCE and len(sends) > 1 else ""
+        count = f" in {len(sends)} resources" if of_resources and len(sends) > 1 else ""
         yield f"{counted(len(items), noun)}{count} ({size})"
 
 
@@ -92,8 +93,8 @@ def place_lines(plan: UploadPlan) -> Iterator[str]:
     """Where to."""
     where = plan.destination
     yield f"Server: {where.server or 'the configured one'}"
-    resources = [stage.resource for stage in plan.stages if stage.resource is not None]
-    if len(resources) == len([stage for stage in plan.stages if stage.kind is not StageKind.AWAIT]):
+    resources = [stage.resource for stage in plan.sending if stage.resource is not None]
+    if len(resources) == len(plan.sending):
         yield f"Destination: {home_words(resources[0], where)}"
     elif where.session:
         goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"

@@ -7,19 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xnatctl.cli.journals import exclusively, open_journal
-from xnatctl.cli.uploading import Upload, attempt, carry_out, check_state, describe, finish, require_transports
+from xnatctl.cli.uploading import Upload, attempt, check_state, describe, finish, require_transports, services_of
 from xnatctl.errors import Interrupted, Refused, UsageError, XnatctlError
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.model.report import Report, Status
 from xnatctl.model.words import counted
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from xnatctl.cli.app import App
-    from xnatctl.delivery.journal.journal import Journal
     from xnatctl.delivery.labels import JournalLabels, LabelSeries
+    from xnatctl.delivery.services import Services
     from xnatctl.delivery.splitting import Part
     from xnatctl.inventory.by_study import StudyInventory
     from xnatctl.inventory.walk import Inventory
@@ -39,19 +36,18 @@ def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
 
     split = _Split(app, upload, same_patient=same_patient)
     begun = time.monotonic()
-    report, error = attempt(app, upload, split.run)
-    if error is None and split.shown is not None:
+    report = attempt(app, upload, split.run)
+    if report.failure is None and split.shown is not None:
         app.render(split.shown)
         return
     if split.parts:
         gather(report, split.parts, split.excluded, time.monotonic() - begun)
-        error = with_changes(error or together(split.parts), split.changes)
+        report.failure = with_changes(report.failure or together(split.parts), split.changes)
         if split.changes is not None:
             report.status = Status.PARTIAL
-        report.error = error.as_document() if error is not None else None
-        if isinstance(error, Interrupted):
+        if isinstance(report.failure, Interrupted):
             report.status = Status.INTERRUPTED
-    finish(app, report, error)
+    finish(app, report)
 
 
 class _Split:
@@ -73,8 +69,9 @@ class _Split:
         """What was left out of all sessions."""
         return (*self._several.inventory.excluded, *self._appeared) if self._several is not None else ()
 
-    def run(self, reports: list[Report]) -> None:
+    def run(self) -> Report | None:
         """Everything up to the reports of the parts. Raises XnatctlError for what concerns all of them."""
+        from xnatctl.delivery.opening import exclusively
         from xnatctl.delivery.splitting import check_patients
 
         request = self._upload.request
@@ -85,19 +82,20 @@ class _Split:
         warnings = (*several.inventory.notes, *check_patients(several, same_patient=self._same_patient))
         if self._upload.dry_run:
             self._show(several, warnings)
-            return
-        client = self._app.connect()
+            return None
+        services = services_of(self._app, self._upload)
+        client = services.connect()
         label_series, request = family_on(client, request, sends=True)
         key = f"{client.server} {request.destination.project} {label_series.base}".casefold()
-        with exclusively(self._app, "studies", key, lock_wait=self._upload.lock_wait):
+        with exclusively(services, "studies", key):
             known = remembered(client.server, request, label_series, resume=self._upload.resume)
             labels, passed = labels_on(client, several, request, label_series, known)
             whole = new_whole(request, (*warnings, *passed))
             self.parts = new_parts(whole, plans_of(several, request, labels, label_series, self._plan))
             for line in whole.warnings:
                 self._app.warn(line)
-            reports.append(whole)
-            self._deliver(client, whole)
+            self._deliver(services, whole)
+        return whole
 
     def _plan(self, request: UploadRequest, inventory: Inventory) -> UploadPlan:
         """The plan of one study; a plugin may plan it as if it were alone."""
@@ -107,8 +105,9 @@ class _Split:
         require_transports(self._app, plan)
         return replace(plan, listing="")  # what appears is looked for once, at the end of all
 
-    def _deliver(self, client: XnatClient, whole: Report) -> None:
-        """Each session in its turn; one that fails does not stop the others. Raises Interrupted."""
+    def _deliver(self, services: Services, whole: Report) -> None:
+        """Each session in its turn; one that fails does not stop the others."""
+        from xnatctl.delivery.service import deliver
         from xnatctl.delivery.splitting import is_hopeless
 
         for number, part in enumerate(self.parts, 1):
@@ -116,19 +115,18 @@ class _Split:
                 f"Session {part.session} ({number} of {len(self.parts)}): {counted(len(part.plan.items), 'instance')} "
                 f"of study {part.study}"
             )
-            mine = request_for(self._upload.request, part.study, part.session)
-            upload = replace(self._upload, request=replace(mine, destination=part.plan.destination))
-            part.report, part.error = attempt(self._app, upload, self._carrying_out(upload, part.plan, client))
-            if isinstance(part.error, Interrupted):
-                raise part.error
-            if part.error is not None and is_hopeless(part):
+            part.report = deliver(part.plan, services)
+            if is_hopeless(part):
                 break
-        self._look_again()
+        if any(isinstance(part.error, Interrupted) for part in self.parts):
+            return
+        self._look_again(services)
         if self.changes or any(not part.complete and not isinstance(part.error, Refused) for part in self.parts):
             whole.next.append(self._app.commands.rerun())
 
-    def _look_again(self) -> None:
+    def _look_again(self, services: Services) -> None:
         """Find what appeared or changed while the sessions were delivered, also of those that were finished first."""
+        from xnatctl.delivery.opening import open_journal
         from xnatctl.delivery.relisting import Meanwhile, changes_error, touched
 
         delivered = [part for part in self.parts if part.report.counts.sent + part.report.counts.skipped]
@@ -145,11 +143,12 @@ class _Split:
         )
         self._appeared = meanwhile.others
         changed = set(meanwhile.changed)
+        resuming = replace(services, resume=True)
         rewritten = []
         for part in delivered:
             sent = [item for item in part.plan.items if item.path in changed]
             if suspects := list(touched(part.plan.items)):
-                with self._journal_of(part) as journal:
+                with open_journal(resuming, part.plan) as journal:
                     sent += [item for item in suspects if not journal.is_as_sent(item)]
             rewritten.append(sent)
         if not self._appeared and not any(rewritten):
@@ -157,7 +156,7 @@ class _Split:
         alone = not self._appeared and all(part.complete for part in self.parts)
         for part, sent in zip(delivered, rewritten, strict=True):
             if part.complete:
-                with self._journal_of(part) as journal:
+                with open_journal(resuming, part.plan) as journal:
                     journal.take_back(sent)
             paths = [item.path for item in sent]
             error = changes_error(found.root, (), paths, self._app.commands.rerun(), complete=alone)
@@ -165,16 +164,6 @@ class _Split:
                 part.take_back(frozenset(paths), error)
         alone = all(part.complete for part in self.parts)
         self.changes = changes_error(found.root, self._appeared, (), self._app.commands.rerun(), complete=alone)
-
-    def _journal_of(self, part: Part) -> AbstractContextManager[Journal]:
-        """The journal of a session that this command delivered."""
-        upload, destination = self._upload, part.plan.destination
-        mine = request_for(upload.request, part.study, part.session)
-        request = replace(mine, destination=destination)
-        return open_journal(self._app, request, part.plan, resume=True, lock_wait=upload.lock_wait)
-
-    def _carrying_out(self, upload: Upload, plan: UploadPlan, client: XnatClient) -> Callable[[list[Report]], None]:
-        return lambda reports: carry_out(self._app, upload, plan, reports, client)
 
     def _show(self, several: StudyInventory, warnings: tuple[str, ...]) -> None:
         from xnatctl.cli.split_view import plans_document

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xnatctl.cli.journals import exclusively, open_journal, with_address
-from xnatctl.errors import (
-    BEFORE_SENDING,
-    AuthenticationError,
-    ConnectionFailed,
-    Interrupted,
-    NotArchived,
-    PermissionDenied,
-    PluginUnavailable,
-    Refused,
-    ServerError,
-    UsageError,
-    VerificationFailed,
-    XnatctlError,
-    exit_code_of,
-    signal_of,
-)
-from xnatctl.model.plan import StageKind, UploadPlan, UploadRequest
-from xnatctl.model.report import Counts, Report, Status
+from xnatctl.errors import Interrupted, PluginUnavailable, Refused, UsageError, XnatctlError, exit_code_of
+from xnatctl.model.plan import UploadPlan, UploadRequest
+from xnatctl.model.report import Report, Status
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
+    from xnatctl.delivery.services import Services, StageKind
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
     from xnatctl.xnat.http.client import XnatClient
@@ -61,22 +45,29 @@ def run_upload(app: App, upload: Upload) -> None:
     """
     shown: list[Document] = []
 
-    def work(reports: list[Report]) -> None:
-        check_state(upload)
-        plan = app.registry.plan_upload(upload.request)
-        require_transports(app, plan)
-        refuse_other_studies(plan, upload.studies)
-        plan = with_address(app, upload.request, plan)
+    def work() -> Report | None:
+        plan = plan_upload(app, upload)
         if upload.dry_run:
             shown.append(_plan_document(app, plan))
-        else:
-            carry_out(app, upload, plan, reports)
+            return None
+        from xnatctl.delivery.service import deliver
 
-    report, error = attempt(app, upload, work)
-    if error is None and shown:
+        return deliver(plan, services_of(app, upload))
+
+    report = attempt(app, upload, work)
+    if report.failure is None and shown:
         app.render(shown[0])
         return
-    finish(app, report, error)
+    finish(app, report)
+
+
+def plan_upload(app: App, upload: Upload) -> UploadPlan:
+    """The plan of an upload. Raises what planning raises, and PluginUnavailable for a plan that cannot be sent."""
+    check_state(upload)
+    plan = app.registry.plan_upload(upload.request)
+    require_transports(app, plan)
+    refuse_other_studies(plan, upload.studies)
+    return with_address(app, plan)
 
 
 def check_state(upload: Upload) -> None:
@@ -101,101 +92,104 @@ def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:
             )
 
 
-def attempt(app: App, upload: Upload, work: Callable[[list[Report]], None]) -> tuple[Report, XnatctlError | None]:
-    """Do `work`, which adds the report of what it begins to do; returns the report, and the error that it ended with.
+def attempt(app: App, upload: Upload, work: Callable[[], Report | None]) -> Report:
+    """Do `work`; returns its report, or one that says what kept it from beginning.
 
     What a plugin prints meanwhile goes to stderr: it must not stand beside the document.
     """
+    from xnatctl.delivery.endings import end, interrupted
+
     request = upload.request
     app.redactor.reveal([request.destination.project, request.destination.subject, request.destination.session])
-    nothing = Report(
+    report = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )
-    #: The last one counts: of what was done, once something is done. An interrupt may come at any moment, also twice.
-    reports = [nothing]
-    error: XnatctlError | None = None
     try:
         with redirect_stdout(sys.stderr):
-            work(reports)
+            return work() or report
     except (KeyboardInterrupt, Interrupted) as interrupt:
-        error = _interrupted(interrupt, app.commands.rerun(), reports[-1], begun=reports[-1] is not nothing)
-    except XnatctlError as raised:
-        error = raised
-        _say_next(reports[-1], error, app.commands.rerun())
-    if error is not None:
-        _write_error(reports[-1], error)
-    return reports[-1], error
+        end(report, interrupted(interrupt, None), app.commands.rerun())
+    except XnatctlError as error:
+        end(report, error, app.commands.rerun())
+    return report
 
 
-def _interrupted(interrupt: BaseException, rerun: str, report: Report, *, begun: bool) -> Interrupted:
-    """The error of an upload that was interrupted; before it began there is nothing to finish."""
-    number = signal_of(interrupt)
-    if not begun:
-        return Interrupted("Interrupted before anything was sent.", signal_number=number)
-    report.next.append(rerun)
-    return Interrupted(
-        "Interrupted. What the server took so far stays there.",
-        hint=f"Finish with: {rerun}",
-        signal_number=number,
+def services_of(app: App, upload: Upload) -> Services:
+    """What carries out the plans of a command."""
+    from xnatctl.delivery.engine.retry import RetryPolicy
+    from xnatctl.delivery.services import Services
+    from xnatctl.delivery.session.settle import WAIT
+    from xnatctl.settings.paths import journal_directory, private_directory
+
+    clients: list[XnatClient] = []
+
+    def connect() -> XnatClient:
+        if not clients:
+            clients.append(app.connect())
+        app.waits_for(clients[0])
+        return clients[0]
+
+    return Services(
+        transport=lambda name: transport_factory(app, name),
+        stage=lambda name: stage_kind(app, name),
+        address=lambda name, options: address_of(app, name, options),
+        journals=private_directory(journal_directory()),
+        connect=connect,
+        tell=app.tell,
+        say=app.info,
+        commands=app.commands,
+        redactor=app.redactor,
+        resume=upload.resume,
+        wait=WAIT if upload.wait is None else upload.wait,
+        lock_wait=upload.lock_wait,
+        policy=RetryPolicy.waiting(app.given.get("retry_for")),
     )
 
 
-#: Errors after which the same command may go on from what was delivered.
-_PASSING = (AuthenticationError, PermissionDenied, ConnectionFailed, ServerError, NotArchived)
+def stage_kind(app: App, name: str) -> StageKind:
+    """A kind of stage, of core or of a plugin. Raises PluginUnavailable or UsageError with what there is instead."""
+    from xnatctl.delivery.builtin import STAGES
+    from xnatctl.delivery.services import StageKind
+
+    if (own := STAGES.get(name)) is not None:
+        return StageKind(spec=own, load=_attribute)
+    provided = app.registry.stage(name)
+    return StageKind(
+        spec=provided.spec,
+        load=lambda target: app.registry.load(provided, target=target),
+        blaming=lambda: app.registry.blaming(provided),
+    )
 
 
-def _say_next(report: Report, error: XnatctlError, rerun: str) -> None:
-    """The command that finishes the job, where something was delivered and nobody knows a better one."""
-    if isinstance(error, _PASSING) and not report.next and report.counts.sent + report.counts.skipped:
-        known = error.commands if isinstance(error, NotArchived) else None
-        report.next += [rerun] if known is None else known
+def _attribute(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
 
 
-def carry_out(
-    app: App, upload: Upload, plan: UploadPlan, reports: list[Report], client: XnatClient | None = None
-) -> None:
-    """Run a plan, after its report was added to `reports`; `client` is one that is logged in. Raises XnatctlError."""
-    from xnatctl.delivery.context import Runtime
-    from xnatctl.delivery.engine.retry import RetryPolicy
-    from xnatctl.delivery.receiver import ReceiverRun
-    from xnatctl.delivery.resource.parent import is_resources_only, locate
-    from xnatctl.delivery.run import PlanRun
-    from xnatctl.delivery.session.settle import WAIT
-
-    # A transport that hands over to a receiver needs no XNAT, so nobody is asked for a login; following it does.
-    settles, follows = upload.request.settles, upload.request.follow is not None
-    client = client or (app.connect() if settles or follows else None)
-    session = None
-    if client is not None and settles:
-        plan = replace(plan, destination=replace(plan.destination, server=client.server))
-        if is_resources_only(plan):
-            plan, session = locate(client, plan)
-    with open_journal(app, upload.request, plan, resume=upload.resume, lock_wait=upload.lock_wait) as journal:
-        runtime = Runtime(
-            client=client,
-            factories=lambda name: transport_factory(app, name),
-            tell=app.tell,
-            commands=app.commands,
-            rerun=app.commands.rerun(),
-            wait=WAIT if upload.wait is None else upload.wait,
-            journal=journal,
-            facts={"request": _request_text(app, upload, plan)},
-            exclusively=lambda key: exclusively(app, "resource", key, lock_wait=upload.lock_wait),
-            session=session,
-            policy=RetryPolicy.waiting(app.given.get("retry_for")),
+def address_of(app: App, name: str, options: Mapping[str, Any]) -> str | None:
+    """The address that a receiver transport delivers to; None where its spec names none."""
+    provided = app.registry.transport(name)
+    if provided.spec.destination is None:
+        return None
+    named = app.registry.load(provided, target=provided.spec.destination)
+    with app.registry.blaming(provided):
+        address = named(dict(options))
+    if not isinstance(address, str) or not address:
+        raise PluginUnavailable(
+            f"The transport {name} names no address that it delivers to.", hint="This is a fault of the plugin."
         )
-        run = PlanRun(plan, runtime) if settles else ReceiverRun(plan, runtime)
-        reports.append(run.report)
-        if client is not None:
-            app.waits_for(client)
-        run.run()
+    return address
 
 
-def _request_text(app: App, upload: Upload, plan: UploadPlan) -> str:
-    """The request, so that `upload resume` can make it again from any directory."""
-    request = replace(upload.request, path=os.path.abspath(upload.request.path), destination=plan.destination)
-    flags = [flag for flag in app.server_flags() if flag[0] != "--url"]  # the destination names the server
-    return json.dumps({"request": request.as_document(), "wait": upload.wait, "flags": flags})
+def with_address(app: App, plan: UploadPlan) -> UploadPlan:
+    """The plan with the address of its receiver as the server, where its transport hands over and names one."""
+    if not plan.hands_over:
+        return plan
+    stage = plan.sending[0]
+    address = address_of(app, stage.transport or "", stage.transport_options)
+    if address is None:
+        return plan
+    return replace(plan, destination=replace(plan.destination, server=address))
 
 
 def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:
@@ -240,22 +234,24 @@ def _plan_document(app: App, plan: UploadPlan) -> Document:
 
 def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int]:
     """What the transports of a plan say of themselves, by name, and the number of batches; nothing is sent."""
-    from xnatctl.delivery.context import context_for
+    from xnatctl.delivery.context import transport_context
 
     described: dict[str, dict[str, str]] = {}
     batches = 0
-    for stage in plan.stages:
-        if stage.kind is StageKind.SEND and stage.transport:
-            factory = transport_factory(app, stage.transport)
-            blaming = app.registry.blaming(app.registry.transport(stage.transport))
-            with blaming, factory(context_for(stage, plan, None)) as transport:
-                described.setdefault(stage.transport, {}).update(transport.describe())
-                batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
+    for stage in plan.sending:
+        name = stage.transport or ""
+        factory = transport_factory(app, name)
+        blaming = app.registry.blaming(app.registry.transport(name))
+        with blaming, factory(transport_context(stage, plan)) as transport:
+            described.setdefault(name, {}).update(transport.describe())
+            batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
     return described, batches
 
 
 def require_transports(app: App, plan: UploadPlan) -> None:
     """Raise PluginUnavailable when a stage of the plan could not be carried out; nothing was sent then."""
+    for stage in plan.stages:
+        stage_kind(app, stage.kind)
     for name in dict.fromkeys(stage.transport for stage in plan.stages if stage.transport):
         try:
             transport_factory(app, name)
@@ -267,25 +263,11 @@ def require_transports(app: App, plan: UploadPlan) -> None:
             ) from error
 
 
-def _write_error(report: Report, error: XnatctlError) -> None:
-    report.error = error.as_document()
-    report.status = _status(report.counts, error)
-
-
-def _status(counts: Counts, error: XnatctlError) -> Status:
-    if isinstance(error, Interrupted):
-        return Status.INTERRUPTED
-    if exit_code_of(error) in BEFORE_SENDING:
-        return Status.REFUSED
-    if isinstance(error, NotArchived | VerificationFailed):
-        return Status.PARTIAL
-    return Status.PARTIAL if counts.sent + counts.skipped else Status.FAILED
-
-
-def finish(app: App, report: Report, error: XnatctlError | None) -> None:
+def finish(app: App, report: Report) -> None:
     """Render the report, say the error, and end the command with its exit code."""
     from xnatctl.cli.report_view import report_document
 
+    error = report.failure
     try:
         app.render(report_document(report, app.extent))
     except XnatctlError as unprinted:

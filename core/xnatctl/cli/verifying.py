@@ -80,22 +80,19 @@ def verify(
     report = Report(
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )
-    error: XnatctlError | None
     try:
         if split_studies:
-            error = _verify_each(app, request, report)
+            report.failure = _verify_each(app, request, report)
         else:
             plan = plan_session_upload(request)
             report.excluded = list(plan.excluded)
             report.warnings = list(plan.warnings)
-            error = _check(app, app.connect(), plan, report)
+            report.failure = _check(app, app.connect(), plan, report)
     except XnatctlError as raised:
-        error = raised
-    if error is not None:
-        report.error = error.as_document()
-        if report.status is Status.REFUSED and error.exit_code != 7:
-            report.status = Status.FAILED
-    finish(app, report, error)
+        report.failure = raised
+    if report.failure is not None and report.status is Status.REFUSED and report.failure.exit_code != 7:
+        report.status = Status.FAILED
+    finish(app, report)
 
 
 def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report) -> XnatctlError | None:
@@ -122,10 +119,9 @@ def _verify_each(app: App, request: UploadRequest, whole: Report) -> XnatctlErro
     for part in parts:
         part.report.warnings = list(part.plan.warnings)
         try:
-            part.error = _check(app, client, part.plan, part.report)
+            part.report.failure = _check(app, client, part.plan, part.report)
         except XnatctlError as raised:
-            part.error, part.report.status = raised, Status.FAILED
-        part.report.error = part.error.as_document() if part.error is not None else None
+            part.report.failure, part.report.status = raised, Status.FAILED
         if is_hopeless(part):
             break
     gather(whole, parts, several.inventory.excluded, time.monotonic() - begun)

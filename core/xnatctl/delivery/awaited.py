@@ -10,14 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import repeat
 
-from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.context import RunContext, SentImages
 from xnatctl.delivery.session.judgement import Finding
 from xnatctl.delivery.session.match import match_session
-from xnatctl.delivery.session.runner import SessionRunner
 from xnatctl.delivery.session.settle import archive_command
 from xnatctl.errors import NotArchived, NotFound, PermissionDenied, Refused, ServerError, XnatctlError
 from xnatctl.model.commands import with_options
-from xnatctl.model.plan import Payload, Stage, UploadItem
+from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import Difference, PlaceState, Verification
 from xnatctl.xnat import listing, prearchive
@@ -31,7 +30,7 @@ class Awaited:
     `images` is the runner that sent them; without one the images are the items of the stage.
     """
 
-    def __init__(self, context: RunContext, stage: Stage, images: SessionRunner | None = None) -> None:
+    def __init__(self, context: RunContext, stage: Stage, images: SentImages | None = None) -> None:
         self._context = context
         self._client = context.client
         self._stage = stage
@@ -108,7 +107,7 @@ class Awaited:
         subject = ["-S", session.subject_label] if session.subject_label and destination.subject else []
         error = self._not_attached(message, self.attach("-P", session.project, "-E", session.label, *subject))
         if self._images is not None and session.project != destination.project:
-            self.next(self._context.runtime.rerun)  # it may be from another upload, and ours was deleted
+            self.next(self._context.rerun)  # it may be from another upload, and ours was deleted
         return error
 
     def _moved(self, row: PrearchiveRow) -> XnatctlError:
@@ -145,9 +144,9 @@ class Awaited:
         if self._images is None:
             return NotArchived(message, hint="Upload the images first, without --attach-only.")
         context.report.verification = Verification(ok=False, differences=differences)
-        self.next(context.runtime.rerun)
+        self.next(context.rerun)
         context.journal.doubt(self.items)
-        return NotArchived(message, hint=f"To send it again, run: {context.runtime.rerun}")
+        return NotArchived(message, hint=f"To send it again, run: {context.rerun}")
 
     def _prove_nothing(self) -> None:
         """What was counted in the prearchive is not there any more."""
@@ -183,7 +182,7 @@ class Awaited:
 
     def files(self) -> int:
         """How many files wait for the session, in all resources."""
-        return sum(len(stage.items) for stage in self._context.plan.stages if stage.payload is Payload.RESOURCE)
+        return sum(len(stage.items) for stage in self._context.plan.stages if stage.resource is not None)
 
     def forget_archive_command(self) -> None:
         """What is archived already is not to be archived by hand."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from xnatctl.delivery.awaited import Awaited
 from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.session.match import SessionMatch, match_session
-from xnatctl.delivery.session.runner import SessionRunner
 from xnatctl.delivery.session.settle import PollSchedule, archive_command, looks
 from xnatctl.errors import (
     NotArchived,
@@ -61,17 +60,23 @@ class _Look:
 class AwaitArchiveRunner:
     """One stage that waits for the session and compares it with the images. After `run` the context knows the session.
 
-    `images` is the runner that sent them; without one the images are the items of the stage.
+    The images are those that an earlier stage sent; without one they are the items of the stage.
     """
 
-    def __init__(self, context: RunContext, stage: Stage, images: SessionRunner | None = None) -> None:
+    def __init__(self, context: RunContext, stage: Stage) -> None:
         self._context = context
         self._client = context.client
-        self._images = images
+        self._images = images = context.images
         self._awaited = Awaited(context, stage, images)
         self._seconds = float(stage.options.get("seconds", 0))
         self._trusted = bool(stage.options.get("trust_session"))
         self._rows: set[PrearchiveRef] = set()
+
+    def check(self) -> None:
+        """Where the session is shows only when its turn comes."""
+
+    def give_up(self) -> None:
+        """The pause of the run ends the waiting."""
 
     def run(self) -> None:
         """Wait until the session is archived, and compare.
@@ -222,7 +227,7 @@ class AwaitArchiveRunner:
         if differs is None:
             self._context.report.verification = replace(match.verification, ok=False)
         if self._images is not None:
-            self._awaited.next(self._context.runtime.rerun)
+            self._awaited.next(self._context.rerun)
         trusting = self._awaited.attach(trust=True)
         self._awaited.next(trusting)
         message = f"{match.describe()} Its resources ({self._awaited.files()} files) were not attached."

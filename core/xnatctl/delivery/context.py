@@ -1,104 +1,123 @@
-"""What the parts of one run share: the plan, the server, the journal, the report, and how things are said."""
+"""State shared by the stages of one run: the plan, the server, the journal, the report, and how a stage sends."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
-from xnatctl.delivery.engine.batch_sender import TransportFactory
-from xnatctl.delivery.engine.retry import Pause, RetryPolicy
+from xnatctl.delivery.engine.batch_sender import BatchSender, Reconcile
+from xnatctl.delivery.engine.retry import Pause
+from xnatctl.delivery.engine.worker_pool import Engine, WorkerPool
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.redactor import PatientRedactor
-from xnatctl.delivery.session import settle
+from xnatctl.delivery.services import Services
 from xnatctl.delivery.session.settle import PollSchedule
-from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, NotArchived, XnatctlError, exit_code_of
+from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, JournalError, NotArchived, XnatctlError, exit_code_of
 from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
-from xnatctl.model.commands import PLAIN, Commands
-from xnatctl.model.events import Event, EventKind
-from xnatctl.model.plan import Payload, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.plan import Stage, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
-from xnatctl.model.report import Report, Status
+from xnatctl.model.report import Report
 from xnatctl.plugin.protocols import Importer, ResourceWriter, TransportContext
 from xnatctl.xnat import site
 from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
+#: One piece of work of a worker, which gets a way to tell events.
+Task = Callable[[Emit], None]
 
-def _alone(key: str) -> AbstractContextManager[None]:
-    return nullcontext()
 
+class SentImages(Protocol):
+    """The images that an earlier stage of the run sent. `compared` = they were compared with the archive."""
 
-@dataclass(kw_only=True)
-class Runtime:
-    """What a run needs beside its plan.
+    compared: bool
 
-    `client` is None for a transport that hands over to a receiver. `factories` makes transports by name, `tell` hears
-    every event in the main thread, `rerun` is the command that finishes the job, `commands` makes others for hints.
-    `wait` bounds settling, in seconds. `facts` is what the journal keeps of the command, so that another process can
-    finish it. `exclusively` keeps every other run on this machine away from what a key names, as long as its context
-    lasts. `session` is the session of a plan of resources only, which has been looked up already.
-    """
+    @property
+    def planned(self) -> Sequence[UploadItem]: ...
 
-    client: XnatClient | None
-    factories: Callable[[str], TransportFactory]
-    tell: Callable[[Event], None]
-    rerun: str
-    commands: Commands = PLAIN
-    wait: float = settle.WAIT
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
-    journal: Journal = field(default_factory=Journal)
-    facts: Mapping[str, str] = field(default_factory=dict)
-    exclusively: Callable[[str], AbstractContextManager[object]] = _alone
-    session: SessionInfo | None = None
+    def delivered(self) -> Sequence[UploadItem]:
+        """Those that the server took."""
+        ...
+
+    def compare(self, session: SessionInfo) -> None:
+        """Compare them with a session of the archive. Raises VerificationFailed."""
+        ...
 
 
 class RunContext:
-    """State shared by the stages of one run.
+    """What the stages of one run share.
 
-    `session` is the archived session, once it is known; `staged` the prearchive row that was left for a review; `begun`
-    is True once the journal was opened.
+    `session` is the archived session, once it is known; `staged` the prearchive row that was left for a review;
+    `images` what the stage `session` sent. `facts` is what the journal keeps of the run as a whole; a stage may add to
+    it in its `check`. `arrived` finds those of some items that the archive holds now (their places), where a stage can
+    tell. `begun` is True once the journal was opened.
     """
 
-    def __init__(self, plan: UploadPlan, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        plan: UploadPlan,
+        services: Services,
+        report: Report,
+        *,
+        journal: Journal | None = None,
+        client: XnatClient | None = None,
+        session: SessionInfo | None = None,
+        exclusively: Callable[[str], AbstractContextManager[object]] | None = None,
+    ) -> None:
         self.plan = plan
-        self.runtime = runtime
-        self.journal = runtime.journal
+        self.report = report
+        self.services = services
+        self.commands = services.commands
+        self.rerun = services.commands.rerun()
+        self.journal = journal or Journal()
         self.pause = Pause()
-        self.schedule = PollSchedule(pause=self.pause, limit=runtime.wait)
-        self.session = runtime.session
+        self.schedule = PollSchedule(pause=self.pause, limit=services.wait)
+        self.session = session
         self.staged: PrearchiveRef | None = None
+        self.images: SentImages | None = None
+        self.facts: dict[str, str] = {}
+        self.arrived: Callable[[Sequence[UploadItem]], Iterable[int]] | None = None
         self.begun = False
-        self.report = new_report(plan)
+        self._exclusively = exclusively
+        self._client = client
         self._writes = 0
-        if runtime.client is not None:
-            runtime.client.discreet = PatientRedactor(plan)
-            self._writes = runtime.client.writes
+        if client is not None:
+            client.discreet = PatientRedactor(plan)
+            self._writes = client.writes
 
     @property
     def client(self) -> XnatClient:
         """The server. Raises ValueError in a run without one."""
-        if self.runtime.client is None:
+        if self._client is None:
             raise ValueError("this plan is carried out on a server, so a client is needed")
-        return self.runtime.client
+        return self._client
 
     @cached_property
     def version(self) -> tuple[int, ...]:
         """The server's version."""
         return site.version(self.client).tuple
 
+    def exclusively(self, key: str) -> AbstractContextManager[object]:
+        """Keep every other run on this machine away from what a key names. Raises Refused when one holds it."""
+        if self._exclusively is None:
+            raise ValueError("this run has no directory for locks")
+        return self._exclusively(key)
+
     def go_to(self, destination: Destination) -> None:
         """The destination as the server names it."""
         self.plan = replace(self.plan, destination=destination)
         self.report.destination = destination
 
+    # the journal
+
     def begin(self, **facts: str) -> None:
         """Open the journal, with every file of every resource in it: what is missing is known from the start."""
-        self.journal.begin({**journal_facts(self.plan, self.runtime), **facts})
+        self.journal.begin({**self.facts, **facts})
         for stage in self.plan.stages:
             if stage.resource is not None:
                 self.journal.plan(stage.items, stage.resource)
@@ -112,15 +131,100 @@ class RunContext:
             "skipped": len(self.plan.items) - len(left),
             "transport": self.report.transport,
         }
-        self.runtime.tell(Event(kind=EventKind.RUN_STARTED, data=data))
+        self.services.tell(Event(kind=EventKind.RUN_STARTED, data=data))
         for warning in self.plan.warnings:  # before the first byte, while it can still be stopped
             self.tell(EventKind.WARNING, warning)
+
+    # sending
+
+    def send(
+        self,
+        stage: Stage,
+        items: Sequence[UploadItem],
+        *,
+        importer: Importer | None = None,
+        anchored: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Send items by the transport of a stage, with all workers; what became of each is in the journal.
+
+        Until `anchored` is true one batch is in flight at a time. Raises Interrupted, JournalError, PluginUnavailable.
+        """
+        Engine(
+            self.services.transport(stage.transport or ""),
+            self._transport_context(stage, importer=importer),
+            self.journal,
+            tell=self.hear,
+            anchored=anchored,
+            abort=self._abort,
+            policy=self.services.policy,
+            pause=self.pause,
+            most=self.plan.most_workers if importer is not None else 0,
+        ).send(items)
+
+    def sender(
+        self, stage: Stage, *, writer: ResourceWriter, emit: Emit, reconcile: Reconcile | None = None
+    ) -> BatchSender:
+        """What sends the items of one resource in the thread that calls it."""
+        return BatchSender(
+            self.services.transport(stage.transport or ""),
+            self._transport_context(stage, writer=writer),
+            self.journal,
+            emit=emit,
+            policy=self.services.policy,
+            pause=self.pause,
+            reconcile=reconcile,
+        )
+
+    def in_parallel(self, tasks: Sequence[Task], *, give_up: Callable[[], None]) -> None:
+        """Carry out tasks, as many at once as there are workers.
+
+        Raises Interrupted after `give_up`, and JournalError when a task raised it: nothing goes on without a record.
+        Other tasks go on when one fails, so a task keeps its own error.
+        """
+        pool = WorkerPool(tell=self.hear, pause=self.pause, abort=self._abort)
+        waiting = list(reversed(tasks))
+        lock = threading.Lock()
+        unrecorded: list[JournalError] = []
+
+        def work() -> None:
+            while not self.pause.stopped and not unrecorded:
+                with lock:
+                    if not waiting:
+                        return
+                    task = waiting.pop()
+                try:
+                    task(pool.emit)
+                except JournalError as error:
+                    unrecorded.append(error)
+                    give_up()
+
+        pool.run(work, min(self.plan.workers, len(tasks)), give_up=give_up)
+        if unrecorded:
+            raise unrecorded[0]
+
+    def _abort(self) -> None:
+        if self._client is not None:
+            self._client.abort()
+
+    def _transport_context(
+        self, stage: Stage, *, importer: Importer | None = None, writer: ResourceWriter | None = None
+    ) -> TransportContext:
+        context = transport_context(stage, self.plan)
+        return replace(
+            context,
+            open_item=_digesting(stage, self.journal),
+            importer=importer,
+            writer=writer,
+            stop_requested=lambda: self.pause.stopped,
+            commands=self.commands,
+        )
+
+    # the end
 
     @property
     def sent(self) -> bool:
         """Whether this run sent anything: a file, or a request that may change the server."""
-        client = self.runtime.client
-        if client is not None and client.writes > self._writes:
+        if self._client is not None and self._client.writes > self._writes:
             return True
         return self.begun and any(state.attempts for state in self.journal.states())
 
@@ -129,82 +233,45 @@ class RunContext:
         if exit_code_of(error) not in BEFORE_SENDING or not self.sent:
             return error
         kind = DeliveryIncomplete if not self.begun or self.journal.states().undelivered else NotArchived
-        return kind(error.message, hint=error.hint or f"Run the command again: {self.runtime.rerun}")
+        return kind(error.message, hint=error.hint or f"Run the command again: {self.rerun}")
+
+    # words
 
     def warn(self, message: str) -> None:
         """To the report and to whoever watches; in the main thread."""
         self.report.warnings.append(message)
-        self.runtime.tell(Event(kind=EventKind.WARNING, message=message))
+        self.services.tell(Event(kind=EventKind.WARNING, message=message))
 
     def hear(self, event: Event) -> None:
         """Pass on what workers say, in the main thread: a warning goes to the report too, and is said once."""
         if event.kind is not EventKind.WARNING:
-            self.runtime.tell(event)
+            self.services.tell(event)
         elif event.message not in self.report.warnings:
             self.warn(event.message)
 
     def tell(self, kind: EventKind, message: str = "", **data: object) -> None:
         """To whoever watches; in the main thread."""
-        self.runtime.tell(Event(kind=kind, message=message, data=data))
+        self.services.tell(Event(kind=kind, message=message, data=data))
 
 
-def new_report(plan: UploadPlan) -> Report:
-    """The report of a run that has not begun."""
-    transports = dict.fromkeys(stage.transport for stage in plan.stages if stage.transport)
-    return Report(
-        command=plan.command,
-        status=Status.FAILED,
-        destination=plan.destination,
-        transport="+".join(transports),
-        excluded=list(plan.excluded),
-        warnings=list(plan.warnings),
-    )
+def transport_context(stage: Stage, plan: UploadPlan) -> TransportContext:
+    """What the transports of a stage get to see before anything is sent.
 
-
-def journal_facts(plan: UploadPlan, runtime: Runtime) -> dict[str, str]:
-    """What the journal keeps of a run as a whole; where a session went is kept of the run that sent it."""
-    facts = {
-        **runtime.facts,
-        "destination": json.dumps(asdict(plan.destination)),
-        "root": json.dumps(plan.root),
-    }
-    if any(stage.kind is StageKind.SETTLE for stage in plan.stages):
-        return {**facts, "placement": str(plan.placement), "sends": "session"}
-    return {**facts, "sends": "resources"}
-
-
-def context_for(
-    stage: Stage,
-    plan: UploadPlan,
-    importer: Importer | None = None,
-    pause: Pause | None = None,
-    journal: Journal | None = None,
-    writer: ResourceWriter | None = None,
-    commands: Commands = PLAIN,
-) -> TransportContext:
-    """What the transports of a send stage get to see. A resource has one writer at a time (xnat-api 4.7)."""
+    A resource has one writer at a time (xnat-api 4.7).
+    """
     return TransportContext(
         destination=plan.destination,
         workers=1 if stage.resource is not None else plan.workers,
-        options=dict(stage.options),
-        open_item=open_item if journal is None else _digesting(stage, journal),
-        importer=importer,
-        writer=writer,
+        options=dict(stage.transport_options),
+        open_item=open_item,
         resource=stage.resource,
-        stop_requested=(lambda: pause.stopped) if pause is not None else (lambda: False),
         items=stage.items,
-        commands=commands,
         discreet=PatientRedactor(plan).of,
     )
 
 
 def _digesting(stage: Stage, journal: Journal) -> Callable[[UploadItem], AbstractContextManager[Any]]:
     """What is read is hashed on the way: as the server does it for a resource (xnat-api 2.5)."""
-    if stage.payload is Payload.RESOURCE:
+    if stage.resource is not None:
         return lambda item: open_digesting(item, journal.digest, "md5")
     return lambda item: open_digesting(item, journal.digest, FINGERPRINT)
-
-
-def send_stage(plan: UploadPlan) -> Stage:
-    """The first stage that sends."""
-    return next(stage for stage in plan.stages if stage.kind is StageKind.SEND)

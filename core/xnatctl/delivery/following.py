@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
 from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.journal.journal import Phase
 from xnatctl.delivery.journal.resume import held
+from xnatctl.delivery.journal.states import record_name
+from xnatctl.delivery.receiver import receivers_duplicates
 from xnatctl.delivery.session import verify
 from xnatctl.delivery.session.counting import verify_staged
 from xnatctl.delivery.session.settle import archive_command
@@ -70,7 +73,7 @@ class ArchiveTracker:
         self._older: dict[str, list[str]] = {}
 
     def check(self) -> None:
-        """Before anything is sent: can be looked for it at all? Raises NotFound, UsageError."""
+        """Before anything is sent: can it be looked for at all? Raises NotFound, UsageError."""
         access = site.project_access(self._client, self._project)
         if not access.exists:
             raise NotFound(
@@ -87,6 +90,19 @@ class ArchiveTracker:
         title = unquote(address.path.strip("/"))
         known = [receiver for receiver in receivers.dicom_receivers(self._client) if receiver.title == title]
         self._patient = not known or any(receiver.direct for receiver in known)
+        self._context.facts[_OLDER] = json.dumps(self._remember(self._context.plan.items))
+        self._context.arrived = self.found
+
+    def give_up(self) -> None:
+        """The pause of the run ends the waiting."""
+
+    def run(self) -> None:
+        """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
+        journal = self._context.journal
+        journal.enter(Phase.SETTLING)
+        duplicates = receivers_duplicates(self._context)
+        self._follow(journal.states().delivered.items)
+        journal.prove(map(record_name, duplicates))
 
     def _warn_of_delay(self) -> None:
         delay, wait = receivers.archiving_delay(self._client), self._context.schedule.limit
@@ -96,8 +112,8 @@ class ArchiveTracker:
                 f"{wait:.0f} s: it will probably not be archived by then."
             )
 
-    def remember(self, items: Sequence[UploadItem]) -> dict[str, str]:
-        """The facts that the journal keeps: which sessions held instances of these studies before anything was sent.
+    def _remember(self, items: Sequence[UploadItem]) -> dict[str, list[str]]:
+        """Which sessions held instances of these studies before anything was sent; the journal keeps it.
 
         An older copy in another session does not prove that what is sent now arrives.
         """
@@ -107,15 +123,14 @@ class ArchiveTracker:
         else:
             groups = grouped(items, lambda item: item.study_instance_uid)
             self._older = {uid: older for uid, group in groups.items() if (older := self._holders(uid, group))}
-        return {_OLDER: json.dumps(self._older)}
+        return self._older
 
     def _holders(self, uid: str, items: Sequence[UploadItem]) -> list[str]:
         """The sessions of a study that hold some of these instances."""
         sessions = listing.sessions_of_study(self._client, self._project, uid)
         return [session.id for session in sessions if any(True for _ in held(self._client, session.id, items))]
 
-    def run(self, items: Sequence[UploadItem]) -> None:
-        """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
+    def _follow(self, items: Sequence[UploadItem]) -> None:
         context = self._context
         groups = grouped(items, lambda item: item.study_instance_uid)
         studies = [_Study(uid=uid, items=group) for uid, group in groups.items()]
@@ -339,7 +354,7 @@ class ArchiveTracker:
         for study in studies:
             self._context.journal.doubt(self._doubtful(study))
         if errors:
-            report.next.append(self._context.runtime.rerun)
+            report.next.append(self._context.rerun)
             others = f" ({len(errors)} of {len(studies)} studies are not archived.)" if len(studies) > 1 else ""
             raise type(errors[0])(errors[0].message + others, hint=errors[0].hint)
 

@@ -6,25 +6,24 @@ prove the delivery: the exit code 0 would say more than is true.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
-from xnatctl.delivery.planning import plan_session_upload
-from xnatctl.delivery.resource.planning import plan_resource_upload
 from xnatctl.errors import Refused
-from xnatctl.model.plan import Stage, StageKind, UploadItem, UploadPlan, UploadRequest
+from xnatctl.model.plan import Stage, UploadItem, UploadPlan, UploadRequest
 
 #: What decides which bytes are sent, and under which name; the rest of an item follows from them.
 _IDENTITY = ("source", "size", "sop_instance_uid", "study_instance_uid", "series_instance_uid")
 
+#: Options of a stage that say how much it proves.
+_PROOFS = ("verify", "checksum", "exact")
 
-def check_plan(plan: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
-    """The plan with core's own listing of the disk, for the end of the run.
 
-    Raises Refused when the plan is not what was asked for; `planner` names its plugin in the message. Reads the
-    inventory of the request's path anew. Raises what planning itself raises for what cannot be sent.
+def check_plan(plan: UploadPlan, own: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
+    """The plan with the listing of the disk from our `own` plan of the same request, for the end of the run.
+
+    Raises Refused when the plan is not what was asked for; `planner` names its plugin in the message.
     """
-    own = plan_session_upload(request) if request.resource is None else plan_resource_upload(request)
     for problem in _problems(plan, own, request):
         raise Refused(
             f"The plan of {planner} is not what was asked for: it {problem}.",
@@ -38,7 +37,7 @@ def _problems(plan: UploadPlan, own: UploadPlan, request: UploadRequest) -> Iter
         yield "names another destination"
     if (plan.placement, plan.overwrite) != (request.placement, request.overwrite):
         yield "names another placement or overwrite policy"
-    sends = [stage for stage in plan.stages if stage.kind is StageKind.SEND]
+    sends = plan.sending
     if not sends:
         yield "sends nothing"
     sent = {item.path: item for stage in sends for item in stage.items}
@@ -58,21 +57,19 @@ def _problems(plan: UploadPlan, own: UploadPlan, request: UploadRequest) -> Iter
 
 
 def _missing_steps(plan: UploadPlan, own: UploadPlan) -> Iterable[str]:
-    """Each step of core's own plan must follow what it is about."""
-    said = {
-        StageKind.SETTLE: "does not settle the session",
-        StageKind.VERIFY: "does not verify what it sends",
-        StageKind.AWAIT: "does not wait for the archive",
-    }
-    last = max((number for number, stage in enumerate(plan.stages) if stage.kind is StageKind.SEND), default=-1)
-    following = plan.stages[last + 1 :]
+    """Each stage of our own plan must be there, in its order, and prove at least as much."""
+    left = list(plan.stages)
     for stage in own.stages:
-        if stage.kind is not StageKind.SEND and not any(map(_same_step(stage), following)):
-            yield said[stage.kind]
+        found = next((number for number, planned in enumerate(left) if _same_step(planned, stage)), None)
+        if found is None:
+            yield f"does not {stage.steps[-1] if stage.steps else stage.name}"
+        else:
+            del left[: found + 1]
 
 
-def _same_step(wanted: Stage) -> Callable[[Stage], bool]:
-    return lambda stage: (stage.kind, stage.payload, stage.resource) == (wanted.kind, wanted.payload, wanted.resource)
+def _same_step(planned: Stage, own: Stage) -> bool:
+    same = (planned.kind, planned.resource) == (own.kind, own.resource)
+    return same and all(planned.options.get(name) for name in _PROOFS if own.options.get(name))
 
 
 def _identity(item: UploadItem) -> tuple[object, ...]:

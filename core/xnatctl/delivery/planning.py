@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from xnatctl.errors import DeliveryIncomplete, NotFound, Refused
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.nested_archives import look_inside
 from xnatctl.inventory.walk import Inventory, Study, scan_path
 from xnatctl.model.plan import (
+    RECEIVER,
+    SESSION,
     Overwrite,
-    Payload,
     Placement,
     Stage,
-    StageKind,
     UploadPlan,
     UploadRequest,
 )
@@ -43,13 +44,8 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
     if request.destination.session:
         _refuse_studies(inventory, request)
     stages = [_send_stage(request, inventory)]
-    if request.settles:
-        stages.append(Stage(kind=StageKind.SETTLE, name=_settle_name(request)))
-        if request.verify:
-            options = {name: True for name in ("checksum", "exact") if getattr(request, name)}
-            stages.append(Stage(kind=StageKind.VERIFY, name="compare the server with the disk", options=options))
     if request.follow is not None:
-        stages += _follow_stages(request.follow)
+        stages.append(_follow_stage(request.follow))
     return UploadPlan(
         command=request.command,
         root=os.path.abspath(inventory.root),
@@ -69,24 +65,33 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
 
 
 def _send_stage(request: UploadRequest, inventory: Inventory) -> Stage:
+    name = f"send DICOM by {request.transport}"
+    steps, options = [name], dict[str, Any]()
+    if request.settles:
+        steps.append(_settle_name(request))
+        options = {name: True for name in ("verify", "checksum", "exact") if getattr(request, name)}
+        if request.verify:
+            steps.append("compare the server with the disk")
     return Stage(
-        kind=StageKind.SEND,
-        name=f"send DICOM by {request.transport}",
+        kind=SESSION if request.settles else RECEIVER,
+        name=name,
+        steps=tuple(steps),
         transport=request.transport,
-        payload=Payload.DICOM,
+        transport_options=dict(request.options),
         items=inventory.items,
-        options=dict(request.options),
+        options=options,
     )
 
 
-def _follow_stages(where: Destination) -> list[Stage]:
+def _follow_stage(where: Destination) -> Stage:
     """What is looked for afterwards, when a receiver hands over to an XNAT."""
     name = f"find each study in project {where.project} of {where.server}, until it is archived"
-    options = {"server": where.server, "project": where.project, "session": where.session}
-    return [
-        Stage(kind=StageKind.AWAIT, name=name, options=options),
-        Stage(kind=StageKind.VERIFY, name="compare the archive with the disk"),
-    ]
+    return Stage(
+        kind="follow",
+        name=name,
+        steps=(name, "compare the archive with the disk"),
+        options={"server": where.server, "project": where.project, "session": where.session},
+    )
 
 
 def _settle_name(request: UploadRequest) -> str:

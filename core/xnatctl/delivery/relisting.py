@@ -106,7 +106,7 @@ def changed_meanwhile(context: RunContext) -> DeliveryIncomplete | None:
             for path in meanwhile.changed
         ]
     )
-    error = meanwhile.error(context.runtime.rerun)
-    if error is not None and context.runtime.rerun not in report.next:
-        report.next.append(context.runtime.rerun)
+    error = meanwhile.error(context.rerun)
+    if error is not None and context.rerun not in report.next:
+        report.next.append(context.rerun)
     return error

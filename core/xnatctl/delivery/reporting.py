@@ -66,7 +66,6 @@ def incomplete(
     states: StateView,
     unsendable: Sequence[Exclusion],
     uris: Sequence[ImportUri],
-    rerun: str,
     commands: Commands,
     *,
     receiver: bool = False,
@@ -76,7 +75,7 @@ def incomplete(
     What the server's own rules filtered does not keep the rest from being archived: sending it again would change
     nothing. It is reported when the session is compared. `receiver`: they were sent to a DICOM receiver, not to XNAT.
     """
-    undelivered = states.undelivered
+    undelivered, rerun = states.undelivered, commands.rerun()
     if len(undelivered) < len(states):
         undelivered = undelivered.without(Outcome.FILTERED)
     if not undelivered and not unsendable:

@@ -50,12 +50,16 @@ def check_patients(several: StudyInventory, *, same_patient: bool) -> tuple[str,
 
 @dataclass(kw_only=True, slots=True)
 class Part:
-    """One study on its way: its report, which says PLANNED until it was tried, and the error that it ended with."""
+    """One study of several, with its report, which says PLANNED until it was tried."""
 
     study: str
     plan: UploadPlan
     report: Report
-    error: XnatctlError | None = None
+
+    @property
+    def error(self) -> XnatctlError | None:
+        """What its run ended with."""
+        return self.report.failure
 
     @property
     def session(self) -> str:
@@ -85,8 +89,7 @@ class Part:
                 levels[str(item.level)] -= 1
         report.items = _TakenBack(report.items, paths)
         if self.complete:
-            self.error = error
-            report.error, report.status = error.as_document(), Status.PARTIAL
+            report.failure, report.status = error, Status.PARTIAL
 
 
 def is_hopeless(part: Part) -> bool:

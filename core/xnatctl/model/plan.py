@@ -39,13 +39,9 @@ class Overwrite(StrEnum):
     NONE = "none"
 
 
-class StageKind(StrEnum):
-    """What a stage does."""
-
-    SEND = "send"
-    SETTLE = "settle"
-    AWAIT = "await"
-    VERIFY = "verify"
+#: The kinds of stage that core provides; plugins add others.
+SESSION = "session"
+RECEIVER = "receiver"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,26 +123,21 @@ class Exclusion:
 class Stage:
     """One step of a plan; the next begins when this one is done (a barrier).
 
-    `send`: `transport` and `items` (batches are cut when it runs), for a resource also `resource`; `overwrite` says
-    that files which are there with other content are replaced, not refused, and `unreadable` are files of the resource
-    that cannot go. `settle`: the plan's `placement` and `overwrite`. `await`: until the session is in the archive,
-    `options["seconds"]` at most (0 looks once); `options["later"]` is the command that finishes the job when it is not;
-    `items` are the images that the session must hold, where no stage sends them, and `options["trust_session"]` says
-    that resources go to it although it does not hold them. `verify`: compares what the
-    send stages delivered (of `payload`, and of `resource`) with what the server lists.
-
-    Stages of different resources that follow each other are carried out side by side, each on its own: one that fails
-    does not keep the others from being completed.
+    `kind` names what carries it out: `session` and `receiver` are core's, plugins register others. `name` says what it
+    does, `steps` the same in more detail, in order, for people. A stage that sends names its `transport` and the
+    options of it; `items` are what it sends, or else the files that it needs to know. `options` are those of the kind,
+    plain data for JSON; `session` takes `verify`, `checksum` and `exact`. `resource` is where files that are not DICOM
+    go, and `unreadable` are files of the stage that cannot be sent.
     """
 
-    kind: StageKind
+    kind: str
     name: str
+    steps: tuple[str, ...] = ()
     transport: str | None = None
-    payload: Payload = Payload.DICOM
+    transport_options: Mapping[str, Any] = field(default_factory=dict)
     items: Sequence[UploadItem] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     resource: ResourceRef | None = None
-    overwrite: bool = False
     unreadable: tuple[Exclusion, ...] = ()
 
 
@@ -211,6 +202,7 @@ class UploadPlan:
     `excluded` was left out by a rule; `unreadable` should have been looked at and could not be, `invalid` is DICOM that
     is damaged: an upload that skips one of these is not complete. `listing` tells at the end what appeared or changed
     below `root` since the plan was made; without it that is not looked for. `follow_symlinks` as in the request.
+    `request` is what the plan answers; the journal keeps it, so that another process can finish the upload.
     """
 
     command: str
@@ -227,12 +219,28 @@ class UploadPlan:
     most_workers: int = 0
     follow_symlinks: bool = False
     listing: str = ""
+    request: UploadRequest | None = None
     schema: str = PLAN_SCHEMA
 
     @property
     def items(self) -> Sequence[UploadItem]:
-        """The items of all send stages, in order."""
-        return joined(stage.items for stage in self.stages if stage.kind is StageKind.SEND)
+        """The items of all stages that send, in order."""
+        return joined(stage.items for stage in self.sending)
+
+    @property
+    def sending(self) -> tuple[Stage, ...]:
+        """The stages that send, in order."""
+        return tuple(stage for stage in self.stages if stage.transport is not None)
+
+    @property
+    def hands_over(self) -> bool:
+        """True when a receiver takes the files, and nothing can be settled on a server."""
+        return any(stage.kind == RECEIVER for stage in self.stages)
+
+    @property
+    def is_resources_only(self) -> bool:
+        """True for a plan that neither makes a session nor waits for one."""
+        return all(stage.resource is not None for stage in self.stages)
 
     @property
     def unsendable(self) -> tuple[Exclusion, ...]:
@@ -264,13 +272,13 @@ class UploadPlan:
         fields["unreadable"] = tuple(Exclusion(**entry) for entry in fields["unreadable"])
         fields["invalid"] = tuple(Exclusion(**entry) for entry in fields.get("invalid", ()))
         fields["warnings"] = tuple(fields["warnings"])
+        fields["request"] = UploadRequest.from_document(fields["request"]) if fields.get("request") else None
         return cls(**fields)
 
 
 def _stage(entry: Mapping[str, Any]) -> Stage:
     fields = dict(entry)
-    fields["kind"] = StageKind(fields["kind"])
-    fields["payload"] = Payload(fields["payload"])
+    fields["steps"] = tuple(fields.get("steps", ()))
     fields["items"] = tuple(_item(item) for item in fields["items"])
     fields["resource"] = _resource(fields.get("resource"))
     fields["unreadable"] = tuple(Exclusion(**refused) for refused in fields.get("unreadable", ()))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
+from xnatctl.errors import XnatctlError
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
 from xnatctl.model.refs import Destination, ResourceLevel
@@ -205,9 +206,14 @@ class Report:
     excluded: list[Exclusion] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
-    error: dict[str, object] | None = None
+    failure: XnatctlError | None = None
     resources: list[ResourceReport] = field(default_factory=list)
     studies: list[StudyReport] = field(default_factory=list)
+
+    @property
+    def error(self) -> dict[str, object] | None:
+        """What the command ended with, as plain data."""
+        return self.failure.as_document() if self.failure is not None else None
 
     def as_document(self) -> dict[str, Any]:
         """The JSON document of `docs/reference/output.md`, keys in its order."""

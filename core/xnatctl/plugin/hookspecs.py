@@ -12,7 +12,7 @@ import pluggy
 
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
-from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, FormatterSpec, TransportSpec
+from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, FormatterSpec, StageSpec, TransportSpec
 
 #: The pluggy project name and the entry-point group.
 PROJECT = "xnatctl"
@@ -43,6 +43,10 @@ class XnatctlSpecs:
     @hookspec
     def xnatctl_checks(self) -> Iterable[CheckSpec]:  # type: ignore[empty-body]
         """Register lines of `xnatctl doctor`."""
+
+    @hookspec
+    def xnatctl_stages(self) -> Iterable[StageSpec]:  # type: ignore[empty-body]
+        """Register kinds of stages; their names are the values of `Stage.kind`."""
 
     @hookspec(firstresult=True)
     def xnatctl_plan_upload(self, request: UploadRequest) -> UploadPlan | None:

@@ -166,6 +166,22 @@ class ConnectedTransport(Transport, Protocol):
         ...
 
 
+class StageRunner(Protocol):
+    """Carries out a stage of a plan; made by `StageSpec.target`."""
+
+    def check(self) -> None:
+        """Look whether it can be done at all, before the first byte of the whole run. Raises XnatctlError."""
+        ...
+
+    def run(self) -> None:
+        """Carry it out. Raises XnatctlError, Interrupted among them."""
+        ...
+
+    def give_up(self) -> None:
+        """End what is going on; called from another thread on an interrupt."""
+        ...
+
+
 CredentialKind = Literal["password", "session", "token"]
 
 

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from xnatctl.errors import OutOfMemory, PluginUnavailable, UsageError, XnatctlError, is_out_of_memory
@@ -15,7 +15,15 @@ from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.plugin.guard import BLOCK_VARIABLE, described, guarded
 from xnatctl.plugin.manager import Implementation, Plugin, PluginManager, Status
-from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, FormatterSpec, Spec, TransportSpec
+from xnatctl.plugin.specs import (
+    CheckSpec,
+    CommandSpec,
+    CredentialSourceSpec,
+    FormatterSpec,
+    Spec,
+    StageSpec,
+    TransportSpec,
+)
 
 S = TypeVar("S", bound=Spec)
 
@@ -26,6 +34,7 @@ KINDS: Mapping[str, tuple[type[Any], str]] = {
     "xnatctl_formatters": (FormatterSpec, "output format"),
     "xnatctl_commands": (CommandSpec, "command"),
     "xnatctl_checks": (CheckSpec, "check"),
+    "xnatctl_stages": (StageSpec, "stage"),
 }
 
 
@@ -109,6 +118,10 @@ class Registry:
         """Checks of `doctor` by name."""
         return self._unique("xnatctl_checks")
 
+    def stage(self, kind: str) -> Provided[StageSpec]:
+        """One kind of stage; raises like `transport`."""
+        return self._one("xnatctl_stages", kind)
+
     def own_specs(self, plugin: Plugin) -> list[tuple[str, Provided[Any]]]:
         """Everything that one loaded plugin provides, as (kind, provided); no other plugin is loaded for it."""
         return [(KINDS[hook][1], provided) for hook in KINDS for provided in self._ask(plugin, hook)]
@@ -166,11 +179,21 @@ class Registry:
                 if plan is not None and not plugin.ours and self._check_plan is not None:
                     plan = self._check_plan(plan, request, f"plugin {plugin.name} ({plugin.origin})")
             if plan is not None:
-                return plan
+                return replace(plan, request=request)
         plan_last = last or self._plan_last
         if plan_last is None:
             raise PluginUnavailable(f"Nothing can plan {request.command}.")
-        return plan_last(request)
+        return replace(plan_last(request), request=request)
+
+    def plan_by_ours(self, request: UploadRequest) -> UploadPlan:
+        """The plan that our own plugins make, or else core."""
+        for plugin, implementation in self.manager.implementations("xnatctl_plan_upload"):
+            if plugin.ours and (plan := implementation(request=request)) is not None:
+                assert isinstance(plan, UploadPlan)
+                return plan
+        if self._plan_last is None:
+            raise PluginUnavailable(f"Nothing can plan {request.command}.")
+        return self._plan_last(request)
 
     def tell(self, event: Event) -> None:
         """Tell every observer; what one raises is logged and dropped, and it is not told again."""

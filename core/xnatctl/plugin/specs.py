@@ -99,6 +99,28 @@ class CommandSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageSpec:
+    """A kind of stage: what a step of a plan does. `target(context, stage)` makes a `StageRunner`.
+
+    `name` is what `Stage.kind` says. `server` = it needs an XNAT, and gets a client that is logged in. `grouped`
+    = stages of this kind that follow each other go to one runner: `target(context, stages)`. `goes_on` = the stages
+    after it run even when it fails. `locate` is a target of its own, for a plan that begins with this kind: called as
+    `locate(client, plan)`, it returns the plan with the destination as the server names it, and the session of it or
+    None.
+    """
+
+    name: str
+    summary: str
+    target: str
+    server: bool = True
+    grouped: bool = False
+    goes_on: bool = False
+    locate: str | None = None
+    modules: tuple[str, ...] = ()
+    extra: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckSpec:
     """A line of `xnatctl doctor`. `target(app)` returns a `CheckResult`."""
 
@@ -119,4 +141,4 @@ class CheckResult:
 
 
 #: Everything that a plugin can register.
-Spec = TransportSpec | CredentialSourceSpec | FormatterSpec | CommandSpec | CheckSpec
+Spec = TransportSpec | CredentialSourceSpec | FormatterSpec | CommandSpec | CheckSpec | StageSpec

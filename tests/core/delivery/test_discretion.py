@@ -7,7 +7,7 @@ import pytest
 from xnatctl.delivery.redactor import PatientRedactor
 from xnatctl.inventory.identity import identifying
 from xnatctl.inventory.walk import scan_path
-from xnatctl.model.plan import Overwrite, Payload, Placement, Stage, StageKind, UploadPlan
+from xnatctl.model.plan import Overwrite, Placement, Stage, UploadPlan
 from xnatctl.model.refs import Destination
 from xnatctl.testing.exam import EXPLICIT, IMPLICIT, write_exam
 
@@ -36,7 +36,7 @@ def plan(request, tmp_path):
 
 def plan_of(items, **where):
     destination = Destination(**{"server": "", "project": "P", "subject": "s", "session": "e", **where})
-    stage = Stage(kind=StageKind.SEND, name="send", transport="tar", payload=Payload.DICOM, items=items)
+    stage = Stage(kind="session", name="send", transport="tar", items=items)
     return UploadPlan(
         command="session upload", root="/", destination=destination, workers=1, placement=Placement.ARCHIVE,
         overwrite=Overwrite.DELETE, stages=(stage,),

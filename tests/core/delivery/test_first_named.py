@@ -24,7 +24,7 @@ def test_the_first_file_with_a_reason_is_named_before_those_that_were_not_tried(
         path=items[2].path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason="no answer."
     )
     states.hear(numbers[2], lost)
-    error = incomplete(StateView(states, numbers), (), (), "again", Commands(), receiver=receiver)
+    error = incomplete(StateView(states, numbers), (), (), Commands(arguments=["again"]), receiver=receiver)
     assert error is not None
     assert error.message == (
         f"{len(items) - 1} of {len(items)} files were not delivered, first: {items[2].path} (no answer)."

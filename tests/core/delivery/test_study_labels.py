@@ -148,14 +148,8 @@ def ended(*errors):
         status = Status.COMPLETE if error is True else Status.PLANNED if error is None else Status.FAILED
         where = Destination(server="S", project="P", subject="s", session=f"E_{number}")
         report = Report(command="session upload", status=status, destination=where, transport="tar")
-        parts.append(
-            Part(
-                study=str(number),
-                plan=SimpleNamespace(),
-                report=report,
-                error=error if isinstance(error, Exception) else None,
-            )
-        )
+        report.failure = error if isinstance(error, Exception) else None
+        parts.append(Part(study=str(number), plan=SimpleNamespace(), report=report))
     return parts
 
 

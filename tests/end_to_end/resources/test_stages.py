@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from running import run_in, services
 
 from xnatctl.api import (
     Credential,
@@ -18,20 +20,17 @@ from xnatctl.api import (
     ResourceLevel,
     ResourceRef,
     Stage,
-    StageKind,
     UploadPlan,
     UploadRequest,
     UsageError,
     VerificationFailed,
-    plan_resource_stages,
+    plan_resource_stage,
     plan_session_upload,
     scan_files,
 )
-from xnatctl.delivery.context import Runtime
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.journal.store import Store
 from xnatctl.delivery.resource.group import ResourceGroup
-from xnatctl.delivery.run import PlanRun
 from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Overwrite, Placement
@@ -42,6 +41,7 @@ from xnatctl.xnat.http.client import XnatClient
 from xnatctl_resource.transport import ResourceTransport
 from xnatctl_zip.transport import TarTransport
 
+WAIT = Stage(kind="await-archive", name="wait")
 LATER = "xnatctl session upload-exam EXAM --attach-only"
 
 
@@ -84,7 +84,7 @@ def files(tmp_path):
                 (folder / name).write_bytes(label.encode())
         items = scan_files(str(folder), prefix=label).items
         ref = ResourceRef(label=label, level=level, scan=more.pop("scan", ""))
-        return plan_resource_stages(ref, items, **more)
+        return (plan_resource_stage(ref, items, **more),)
 
     return make
 
@@ -94,20 +94,11 @@ def carry_out(client, tmp_path):
     """Run a plan as the command would; the journal is the same each time. Returns the run and what it ended with."""
 
     def run(plan, *, resource=ResourceTransport, tell=lambda event: None):
+        transports = {"resource": resource, "tar": TarTransport}
         with closing(Journal(Store(tmp_path / "journal.sqlite"))) as journal:
-            runtime = Runtime(
-                client=client,
-                factories=lambda name: {"resource": resource, "tar": TarTransport}[name],
-                tell=tell,
-                rerun="xnatctl again",
-                journal=journal,
-            )
-            made = PlanRun(plan, runtime)
-            try:
-                made.run()
-            except Exception as error:
-                return made, error
-            return made, None
+            made = services(transports, tmp_path, tell=tell)
+            report, error = run_in(plan, made, client=client, journal=journal, exclusively=lambda key: nullcontext())
+            return SimpleNamespace(report=report), error
 
     return run
 
@@ -181,7 +172,7 @@ def test_resources_go_side_by_side_and_each_has_one_writer(make_plan, files, car
 
 
 def test_a_session_and_its_resources_in_one_run(make_plan, dicom, files, carry_out, sandbox, on_disk):
-    stages = (*dicom(), Stage(kind=StageKind.AWAIT, name="wait"), *files("Physio"), *files("MISC"))
+    stages = (*dicom(), Stage(kind="await-archive", name="wait"), *files("Physio"), *files("MISC"))
     heard = []
     run, error = carry_out(make_plan(*stages), tell=heard.append)
     assert error is None
@@ -206,15 +197,17 @@ def test_what_the_site_filters_does_not_keep_files_from_their_resource(
     make_plan, dicom, files, carry_out, sandbox, on_disk
 ):
     sandbox.state.projects["DEMO"].series_filter = ("Phantom 2",)
-    run, error = carry_out(make_plan(*dicom(), *files("Physio")))
+    run, error = carry_out(make_plan(*dicom(), WAIT, *files("Physio")))
     assert isinstance(error, VerificationFailed)
     assert run.report.state == "archived"
     assert len(on_disk("Physio")) == 3
 
 
-def test_waiting_ends_with_the_command_that_finishes_the_job(make_plan, dicom, files, carry_out, sandbox, on_disk):
+def test_waiting_ends_with_the_command_that_finishes_the_job(
+    make_plan, dicom, files, carry_out, sandbox, on_disk, client
+):
     """In the prearchive for review; archived by hand; then the resources alone."""
-    wait = Stage(kind=StageKind.AWAIT, name="wait", options={"seconds": 0, "later": LATER})
+    wait = Stage(kind="await-archive", name="wait", options={"seconds": 0, "later": LATER})
     stages = (*dicom(placement=Placement.PREARCHIVE), wait, *files("Physio"))
     run, error = carry_out(make_plan(*stages, placement=Placement.PREARCHIVE))
     assert isinstance(error, NotArchived)
@@ -230,8 +223,8 @@ def test_waiting_ends_with_the_command_that_finishes_the_job(make_plan, dicom, f
     def archive(event):
         """Somebody archives it while we wait."""
         if event.kind is EventKind.SETTLING and event.data.get("state") == "waiting" and sandbox.state.prearchive:
-            (row,) = prearchive.list_rows(run._context.client, "DEMO")
-            prearchive.commit(run._context.client, row.ref)
+            (row,) = prearchive.list_rows(client, "DEMO")
+            prearchive.commit(client, row.ref)
 
     alone = replace(wait, options={"seconds": 60, "later": LATER})
     again, error = carry_out(make_plan(alone, *files("Physio")), tell=archive)
@@ -248,7 +241,7 @@ def test_an_older_session_of_the_same_label_is_not_the_one_waited_for(
     waiting = dicom(placement=Placement.PREARCHIVE)
     assert carry_out(make_plan(*waiting, placement=Placement.PREARCHIVE))[1] is None
     assert prearchive.list_rows(client, "DEMO")[0].tag == study
-    wait = Stage(kind=StageKind.AWAIT, name="wait", options={"seconds": 0, "study_instance_uid": study})
+    wait = Stage(kind="await-archive", name="wait", options={"seconds": 0, "study_instance_uid": study})
     _, error = carry_out(make_plan(wait, *files("Physio")))
     assert isinstance(error, NotArchived)
     assert list((sandbox.directory / "archive").rglob("Physio")) == []
@@ -259,7 +252,7 @@ def test_resources_go_to_the_session_that_was_compared_and_never_to_its_label(
     make_plan, dicom, files, carry_out, sandbox, server, monkeypatch, meanwhile
 ):
     """Between the comparison and the attaching the session gets another label, and a stranger takes the old one."""
-    wait = Stage(kind=StageKind.AWAIT, name="wait")
+    wait = Stage(kind="await-archive", name="wait")
     attach = ResourceGroup.run
 
     def late(group):
@@ -281,35 +274,29 @@ def test_resources_go_to_the_session_that_was_compared_and_never_to_its_label(
         assert [resource.label for resource in labels["renamed"].resources] == ["Physio"]
 
 
-@pytest.mark.parametrize("waits", [True, False])
-def test_nothing_is_attached_to_a_session_that_holds_none_of_the_images(
-    make_plan, dicom, files, carry_out, sandbox, waits
-):
-    """Also when the plan does not say that it waits: anonymisation changed the UIDs, or it is another session."""
+def test_nothing_is_attached_to_a_session_that_holds_none_of_the_images(make_plan, dicom, files, carry_out, sandbox):
+    """Anonymisation changed the UIDs, or it is another session."""
     sandbox.switches.remap_uids = True
-    wait = [Stage(kind=StageKind.AWAIT, name="wait", options={"later": LATER})] if waits else []
-    run, error = carry_out(make_plan(*dicom(), *wait, *files("Physio")))
+    wait = Stage(kind="await-archive", name="wait", options={"later": LATER})
+    run, error = carry_out(make_plan(*dicom(), wait, *files("Physio")))
     assert isinstance(error, VerificationFailed)
     assert "were not attached" in error.message
     (session,) = sandbox.state.experiments.values()
     assert session.resources == []
-    trusted = [replace(stage, options={**stage.options, "trust_session": True}) for stage in wait]
-    assert run.report.next[1:] == [f"{LATER} --trust-session"] * waits
-    if waits:
-        _, error = carry_out(make_plan(*dicom(), *trusted, *files("Physio")))
-        assert isinstance(error, VerificationFailed), "the images are not proven all the same"
-        assert [resource.label for resource in session.resources] == ["Physio"]
+    trusted = replace(wait, options={**wait.options, "trust_session": True})
+    assert run.report.next[1:] == [f"{LATER} --trust-session"]
+    _, error = carry_out(make_plan(*dicom(), trusted, *files("Physio")))
+    assert isinstance(error, VerificationFailed), "the images are not proven all the same"
+    assert [resource.label for resource in session.resources] == ["Physio"]
 
 
-def test_nobody_waits_for_what_may_not_be_written(make_plan, files, session, sandbox):
+def test_nobody_waits_for_what_may_not_be_written(make_plan, files, session, sandbox, tmp_path):
     with XnatClient(sandbox.url) as reader:
         reader.login(lambda: Credential(kind="password", username="bob", secret="bob"))
-        wait = Stage(kind=StageKind.AWAIT, name="wait", options={"seconds": 900})
-        runtime = Runtime(
-            client=reader, factories=lambda name: ResourceTransport, tell=lambda event: None, rerun="again"
-        )
-        with pytest.raises(PermissionDenied):
-            PlanRun(make_plan(wait, *files("Physio")), runtime).run()
+        wait = Stage(kind="await-archive", name="wait", options={"seconds": 900})
+        made = services({"resource": ResourceTransport}, tmp_path)
+        _, error = run_in(make_plan(wait, *files("Physio")), made, client=reader)
+        assert isinstance(error, PermissionDenied)
 
 
 def test_when_all_is_refused_nothing_was_sent_and_that_is_what_is_said(
@@ -489,13 +476,12 @@ def test_two_resources_of_one_label_are_not_guessed_between(make_plan, files, ca
     [
         lambda dicom, files: (*dicom(), *files("A"), *dicom()),
         lambda dicom, files: (*files("A"), *files("A")),
-        lambda dicom, files: (dicom()[1],),
-        lambda dicom, files: (files("A")[1],),
+        lambda dicom, files: (*dicom(), *files("A")),
+        lambda dicom, files: (replace(dicom()[0], kind="nothing of this name"),),
         lambda dicom, files: (replace(files("A")[0], resource=None),),
     ],
 )
 def test_plans_that_cannot_be_carried_out_are_refused_at_once(make_plan, dicom, files, carry_out, sandbox, broken):
     before = len(sandbox.requests)
-    with pytest.raises(UsageError):
-        carry_out(make_plan(*broken(dicom, files)))
+    assert isinstance(carry_out(make_plan(*broken(dicom, files)))[1], UsageError)
     assert len(sandbox.requests) == before

@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 from ports import await_port, free_port
 from programs import system_program
+from running import run_in, services
 
 pytest.importorskip("pynetdicom", reason="the dicom extra is not installed")
 
-from xnatctl.delivery.context import Runtime
 from xnatctl.delivery.engine.retry import RetryPolicy
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.journal.store import Store
 from xnatctl.delivery.planning import plan_session_upload
-from xnatctl.delivery.receiver import ReceiverRun
 from xnatctl.errors import XnatctlError
+from xnatctl.model.commands import Commands
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
@@ -146,20 +146,15 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
                 client = stack.enter_context(XnatClient(follow[0]))
                 who = Credential(kind="password", username=follow[2], secret=follow[2])
                 client.login(lambda: who)
-            runtime = Runtime(
-                client=client,
-                factories=lambda name: CStoreTransport,
+            made = services(
+                {"cstore": CStoreTransport},
+                tmp_path,
                 tell=events.append,
-                rerun="xnatctl session upload-dicom again",
+                commands=Commands(arguments=["session", "upload-dicom", "again"]),
                 policy=RetryPolicy(base=base, patience=patience, random=random.Random(1)),
-                journal=journal,
             )
-            handover = ReceiverRun(plan, runtime)
-            try:
-                handover.run()
-            except XnatctlError as error:
-                return Delivery(handover.report, error, events)
-            return Delivery(handover.report, None, events)
+            report, error = run_in(plan, made, client=client, journal=journal)
+            return Delivery(report, error, events)
 
     return run
 

@@ -12,10 +12,8 @@ import pytest
 from xnatctl.api import (
     NotFound,
     Overwrite,
-    Payload,
     Placement,
     Refused,
-    StageKind,
     UploadPlan,
     UsageError,
     plan_session_upload,
@@ -73,7 +71,7 @@ def resources(made):
     return {
         stage.resource.label: {item.name: item.path for item in stage.items}
         for stage in made.stages
-        if stage.kind is StageKind.SEND and stage.payload is Payload.RESOURCE
+        if stage.kind == "resource"
     }
 
 
@@ -102,24 +100,18 @@ def test_folders_and_files_at_the_top_become_resources(root):
 
 def test_the_stages_stand_in_their_order_and_the_images_are_those_of_session_upload(root):
     made = plan(root)
-    kinds = [(stage.kind, stage.payload) for stage in made.stages]
-    assert kinds[:4] == [
-        (StageKind.SEND, Payload.DICOM),
-        (StageKind.SETTLE, Payload.DICOM),
-        (StageKind.VERIFY, Payload.DICOM),
-        (StageKind.AWAIT, Payload.DICOM),
-    ]
-    assert kinds[4:] == [(StageKind.SEND, Payload.RESOURCE), (StageKind.VERIFY, Payload.RESOURCE)] * 3
+    assert [stage.kind for stage in made.stages] == ["session", "await-archive", "resource", "resource", "resource"]
     assert len(made.stages[0].items) == 6
-    assert made.stages[0].options == {"compress": "auto"}, "nothing of the exam reaches the transport"
+    assert made.stages[0].transport_options == {"compress": "auto"}, "nothing of the exam reaches the transport"
     session = plan_session_upload(replace(ask(root), command="session upload", options={"compress": "auto"}))
-    assert made.stages[:3] == session.stages
+    assert made.stages[:1] == session.stages
     same = ("root", "destination", "workers", "most_workers", "placement", "overwrite", "invalid")
     assert [getattr(made, name) for name in same] == [getattr(session, name) for name in same]
-    assert made.stages[3].options["seconds"] == 900
-    assert {stage.transport for stage in made.stages[4::2]} == {"resource"}
-    assert all("bypasses anonymisation" in stage.name for stage in made.stages[4::2])
-    assert StageKind.VERIFY not in {stage.kind for stage in plan_exam(ask(root, verify=False)).stages}
+    assert made.stages[1].options["seconds"] == 900
+    assert {stage.transport for stage in made.stages[2:]} == {"resource"}
+    assert all("bypasses anonymisation" in stage.name for stage in made.stages[2:])
+    assert all(stage.options.get("verify") for stage in made.stages if stage.transport)
+    assert not any(stage.options.get("verify") for stage in plan_exam(ask(root, verify=False)).stages)
 
 
 def test_a_plan_and_its_request_are_plain_data(root):
@@ -139,7 +131,7 @@ def test_only_its_own_command_is_planned(root):
 
 def test_the_policy_for_existing_sessions_holds_for_files(root):
     def options(made):
-        return {stage.overwrite for stage in made.stages if stage.payload is Payload.RESOURCE and stage.items}
+        return {stage.options["overwrite"] for stage in made.stages if stage.kind == "resource" and stage.items}
 
     assert options(plan_exam(ask(root))) == {True}
     assert options(plan_exam(ask(root, overwrite=Overwrite.APPEND))) == {False}
@@ -304,14 +296,14 @@ def test_a_label_for_a_folder_that_is_not_there_is_a_usage_error(root):
 
 def test_skip_resources_sends_images_alone(root):
     made = plan(root, skip_resources=True)
-    assert [stage.kind for stage in made.stages] == [StageKind.SEND, StageKind.SETTLE, StageKind.VERIFY]
+    assert [stage.kind for stage in made.stages] == ["session"]
     assert reasons(made)["Physio/pulse.log"] == "not DICOM (--skip-resources)"
     assert reasons(made)["series 1/notes.txt"] == "not DICOM (--skip-resources)"
 
 
 def test_attach_only_waits_and_sends_no_image(root):
     made = plan(root, attach_only=True, wait=0)
-    assert [stage.kind for stage in made.stages[:2]] == [StageKind.AWAIT, StageKind.SEND]
+    assert [stage.kind for stage in made.stages[:2]] == ["await-archive", "resource"]
     assert made.stages[0].options["seconds"] == 0
     assert not any(item.sop_instance_uid for item in made.items)
     assert set(resources(made)) == {"MISC", "Physio", "Protocol"}
@@ -330,7 +322,7 @@ def test_attach_only_needs_no_dicom_and_the_rest_does(tmp_path):
 
 def test_nothing_but_dicom_is_a_session_and_has_nothing_to_attach(tmp_path):
     root = write_exam(tmp_path / "exam", series=1, instances=2, clutter=False).directory
-    assert [stage.kind for stage in plan(root).stages] == [StageKind.SEND, StageKind.SETTLE, StageKind.VERIFY]
+    assert [stage.kind for stage in plan(root).stages] == ["session"]
     with pytest.raises(NotFound, match="holds 2 DICOM instances, and --attach-only sends no DICOM"):
         plan(root, attach_only=True)
     (next(root.iterdir()) / "note.txt").write_bytes(b"x")

@@ -108,6 +108,15 @@ class BatchSender:
             with suppress(Exception):  # a plugin must not keep an interrupt from ending
                 transport.close()
 
+    def deliver(self, items: Sequence[UploadItem]) -> None:
+        """Send items in this thread alone. Raises JournalError, PluginUnavailable."""
+        self.load(items)
+        self.run()
+        if self.unrecorded is not None:
+            raise self.unrecorded
+        if self.fault is not None:
+            raise self.fault
+
     def run(self) -> None:
         """A worker: deliver batches until none is left. Several may run at once; raises nothing.
 

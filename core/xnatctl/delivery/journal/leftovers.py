@@ -80,7 +80,7 @@ def name_left(context: RunContext) -> None:
         f"{counted(len(left), 'file')} of an earlier upload to this destination {'is' if one else 'are'} not proven to "
         f"be on the server, and not part of this one (first {first.path} of {first.root}, {first.outcome})."
     )
-    commands = context.runtime.commands
+    commands = context.commands
     forget = commands.command("upload", "forget", context.journal.id, "--yes", server=False)
     if len(gone) < len(left):
         text += f" Finish with: {commands.command('upload', 'resume', context.journal.id)}"
@@ -99,12 +99,11 @@ def _on_disk(item: Left) -> bool:
 
 def _held(context: RunContext, left: Sequence[Left]) -> list[Left]:
     """Instances that the archived session lists. There is no file any more with which more could be compared."""
-    session, client = context.session, context.runtime.client
-    instances = _instances(left)
-    if session is None or client is None or not instances:
+    session, instances = context.session, _instances(left)
+    if session is None or not instances:
         return []
     try:
-        found = listing.dicom_catalog_uids(client, session.id)
+        found = listing.dicom_catalog_uids(context.client, session.id)
     except Interrupted:
         raise
     except XnatctlError:

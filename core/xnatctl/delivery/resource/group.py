@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from xnatctl.delivery.context import RunContext
-from xnatctl.delivery.engine.worker_pool import WorkerPool
 from xnatctl.delivery.resource.runner import ResourceRunner
 from xnatctl.errors import DeliveryIncomplete, JournalError, UsageError, XnatctlError
 from xnatctl.model.events import Emit
-from xnatctl.model.plan import Stage, StageKind
+from xnatctl.model.plan import SESSION, Stage
 from xnatctl.model.report import PlaceState
 from xnatctl.model.sequences import joined
 
@@ -18,20 +17,25 @@ _Step = Callable[[ResourceRunner, Emit], None]
 
 
 class ResourceGroup:
-    """Some resources. Each is surveyed before anything is sent to any; then each is sent and compared."""
+    """Some resources. Each is looked at before anything is sent to any; then each is sent and compared."""
 
     def __init__(self, context: RunContext, stages: Sequence[Stage]) -> None:
         self._context = context
-        sends = [stage for stage in stages if stage.kind is StageKind.SEND]
-        proofs = [stage.resource for stage in stages if stage.kind is StageKind.VERIFY]
-        keys = [stage.resource.key for stage in sends if stage.resource is not None]
-        if len(keys) != len(sends) or len(set(keys)) < len(keys):
+        keys = [stage.resource.key for stage in stages if stage.resource is not None]
+        if len(keys) != len(stages) or len(set(keys)) < len(keys):
             raise UsageError("The plan sends one resource twice, or files to no resource.")
-        # A stage that compares and names no resource means all of them.
-        self.runners = tuple(
-            ResourceRunner(context, stage, verifies=None in proofs or stage.resource in proofs) for stage in sends
-        )
-        self._unrecorded: JournalError | None = None
+        self.runners = tuple(ResourceRunner(context, stage) for stage in stages)
+        self._first = stages[0]
+
+    def check(self) -> None:
+        """Nothing is attached to a session that was not compared with its images. Raises UsageError."""
+        before = self._context.plan.stages[: self._context.plan.stages.index(self._first)]
+        kinds = [stage.kind for stage in before]
+        if SESSION in kinds and "await-archive" not in kinds[kinds.index(SESSION) :]:
+            raise UsageError(
+                "The plan attaches files to a session without a stage that compares it with its images.",
+                hint="This is a fault of the plugin that planned it: an await-archive stage is missing.",
+            )
 
     def run(self) -> None:
         """Every resource. Raises the error of the one that failed, or one for all that did."""
@@ -50,6 +54,11 @@ class ResourceGroup:
         self._say_where()
         self._raise()
 
+    def give_up(self) -> None:
+        """End what the resources are sending."""
+        for runner in self.runners:
+            runner.give_up()
+
     def _begin(self, ready: Sequence[ResourceRunner]) -> None:
         first = not self._context.begun
         if first:
@@ -61,35 +70,8 @@ class ResourceGroup:
 
     def _side_by_side(self, runners: Sequence[ResourceRunner], step: _Step) -> None:
         """Run one step of every runner, as many at once as there are workers. Raises Interrupted, JournalError."""
-        context = self._context
-        pool = WorkerPool(tell=context.hear, pause=context.pause, abort=context.client.abort)
-        waiting = list(reversed(runners))
-        lock = threading.Lock()
-
-        def work() -> None:
-            while not context.pause.stopped and self._unrecorded is None:
-                with lock:
-                    if not waiting:
-                        return
-                    runner = waiting.pop()
-                self._step(runner, step, pool.emit)
-
-        pool.run(work, min(context.plan.workers, len(runners)), give_up=self._give_up)
-        if self._unrecorded is not None:
-            raise self._unrecorded
-
-    def _step(self, runner: ResourceRunner, step: _Step, emit: Emit) -> None:
-        try:
-            step(runner, emit)
-        except JournalError as error:
-            self._unrecorded = self._unrecorded or error
-            self._give_up()
-        except XnatctlError as error:
-            runner.error = error
-
-    def _give_up(self) -> None:
-        for runner in self.runners:
-            runner.give_up()
+        tasks = [partial(_carry_out, runner, step) for runner in runners]
+        self._context.in_parallel(tasks, give_up=self.give_up)
 
     def _say_where(self) -> None:
         report = self._context.report
@@ -103,7 +85,7 @@ class ResourceGroup:
         if not failed:
             return
         if any(runner.error is not None and runner.error.exit_code in (5, 6) for runner in failed):
-            self._context.report.next.append(self._context.runtime.rerun)
+            self._context.report.next.append(self._context.rerun)
         errors = [runner.error for runner in failed if runner.error is not None]
         nothing = not self._context.journal.states().delivered
         if len(self.runners) == 1:
@@ -117,3 +99,12 @@ class ResourceGroup:
             f"{len(failed)} of {len(self.runners)} resources {'is' if len(failed) == 1 else 'are'} incomplete. {text}",
             hint=next((error.hint for error in errors if error.hint), None),
         )
+
+
+def _carry_out(runner: ResourceRunner, step: _Step, emit: Emit) -> None:
+    try:
+        step(runner, emit)
+    except JournalError:
+        raise
+    except XnatctlError as error:
+        runner.error = error

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from xnatctl.errors import NotFound, PermissionDenied, Refused, UsageError
-from xnatctl.model.plan import Payload, StageKind, UploadPlan
+from xnatctl.model.plan import UploadPlan
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.xnat import listing, prearchive, site
 from xnatctl.xnat.http.client import XnatClient
@@ -17,13 +17,8 @@ from xnatctl.xnat.site import ProjectAccess
 _ON_SESSION = frozenset({ResourceLevel.SESSION, ResourceLevel.SCAN})
 
 
-def is_resources_only(plan: UploadPlan) -> bool:
-    """True for a plan that neither makes a session nor waits for one."""
-    return all(stage.payload is Payload.RESOURCE and stage.kind is not StageKind.AWAIT for stage in plan.stages)
-
-
 def locate(client: XnatClient, plan: UploadPlan) -> tuple[UploadPlan, SessionInfo | None]:
-    """A plan of resources only, with the destination as the server names it; and the session, if it is of one.
+    """A plan of resources, with the destination as the server names it; and the session, if it is of one.
 
     Two ways of naming one place give one plan, and so one journal. Raises NotFound, PermissionDenied (a project that
     this user may read only), UsageError (a plan that does not say where its resources belong).

@@ -11,7 +11,7 @@ from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM
 from xnatctl.model.packed import packed
-from xnatctl.model.plan import Exclusion, Overwrite, Payload, Stage, StageKind, UploadItem, UploadPlan, UploadRequest
+from xnatctl.model.plan import Exclusion, Overwrite, Stage, UploadItem, UploadPlan, UploadRequest
 from xnatctl.model.refs import ResourceRef, file_name_problem
 
 #: The transport of our own plugin, which a plan names unless it is told another.
@@ -37,7 +37,7 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
         inventory = scan_files(request.path, follow_symlinks=request.follow_symlinks, hidden=request.hidden)
     holding, unknown = _packed_dicom(inventory, attach_unknown=request.attach_unknown)
     kept_back = {entry.path for entry in (*holding, *unknown)}
-    stages = plan_resource_stages(
+    stage = plan_resource_stage(
         request.resource,
         [item for item in inventory.items if item.path not in kept_back],
         transport=request.transport,
@@ -46,7 +46,7 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
         verify=request.verify,
         unreadable=(*inventory.unreadable, *holding, *unknown),
     )
-    _refuse_nothing(inventory, stages[0])
+    _refuse_nothing(inventory, stage)
     return UploadPlan(
         command=request.command,
         root=os.path.abspath(inventory.root),
@@ -54,7 +54,7 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
         workers=request.workers,
         placement=request.placement,
         overwrite=request.overwrite,
-        stages=stages,
+        stages=(stage,),
         excluded=inventory.excluded,
         follow_symlinks=request.follow_symlinks,
         listing=inventory.listing,
@@ -62,44 +62,37 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
     )
 
 
-def plan_resource_stages(
+def plan_resource_stage(
     resource: ResourceRef,
     items: Sequence[UploadItem],
     *,
+    name: str = "",
     transport: str = TRANSPORT,
     options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     verify: bool = True,
     unreadable: Sequence[Exclusion] = (),
-) -> tuple[Stage, ...]:
-    """The stages of one resource, for a plan of its own or as a part of a larger one.
+) -> Stage:
+    """The stage of one resource, for a plan of its own or as a part of a larger one.
 
-    Files that no server would list under their name become `unreadable` of the stage that sends: the others go, and
+    Files that no server would list under their name become `unreadable` of the stage: the others go, and
     the upload ends as not complete.
     """
     problems = ((item.path, file_name_problem(item.name)) for item in items)
     refused = [Exclusion(path=path, reason=problem) for path, problem in problems if problem is not None]
     paths = {entry.path for entry in refused}
-    send = Stage(
-        kind=StageKind.SEND,
-        name=f"send files to resource {resource.label}",
+    name = name or f"send files to resource {resource.label}"
+    return Stage(
+        kind="resource",
+        name=name,
+        steps=(name, f"compare resource {resource.label} with the disk") if verify else (name,),
         transport=transport,
-        payload=Payload.RESOURCE,
+        transport_options=dict(options or {}),
         items=packed(item for item in items if item.path not in paths),
-        options=dict(options or {}),
+        options={"overwrite": overwrite, "verify": verify},
         resource=resource,
-        overwrite=overwrite,
         unreadable=(*unreadable, *refused),
     )
-    if not verify:
-        return (send,)
-    compare = Stage(
-        kind=StageKind.VERIFY,
-        name=f"compare resource {resource.label} with the disk",
-        payload=Payload.RESOURCE,
-        resource=resource,
-    )
-    return (send, compare)
 
 
 def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
-from xnatctl.delivery.context import RunContext, context_for
+from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.engine.batch_sender import BatchSender
 from xnatctl.delivery.reporting import incomplete
 from xnatctl.delivery.resource.compare import Begins, Comparer, Match, stored_begins
@@ -46,13 +46,14 @@ _KINDS = {Match.ABSENT: "missing", Match.SIZE: "size", Match.CHECKSUM: "checksum
 class ResourceRunner:
     """The stages of one resource. `error` is what it ended with; `left` are the items that are still to be sent."""
 
-    def __init__(self, context: RunContext, send: Stage, *, verifies: bool) -> None:
+    def __init__(self, context: RunContext, send: Stage) -> None:
         if send.resource is None:
             raise ValueError("the stage names no resource")
         self._context = context
         self._send = send
         self._ref: ResourceRef = send.resource
-        self._verifies = verifies
+        self._verifies = bool(send.options.get("verify"))
+        self._overwrite = bool(send.options.get("overwrite"))
         self._comparer = Comparer(context.journal, self._ref)
         self._held = ExitStack()
         self._home: ResourceParent | None = None
@@ -76,7 +77,7 @@ class ResourceRunner:
         """Look at what is there, and prove that it may be written to. Raises Refused, PermissionDenied, NotFound."""
         context, client = self._context, self._context.client
         home = self._home = find_home(client, context.plan.destination, self._ref, context.session)
-        self._held.enter_context(context.runtime.exclusively(f"{client.server} {home.path} {self._ref.label}"))
+        self._held.enter_context(context.exclusively(f"{client.server} {home.path} {self._ref.label}"))
         found = find_resource(client, home, self._ref.label)
         self._listed = resource_files(client, home, found) if found is not None else {}
         self._sort(self._listed, home, found)
@@ -92,7 +93,7 @@ class ResourceRunner:
             self._ref,
             self._comparer,
             version=lambda: context.version,
-            replaces=self._send.overwrite,
+            replaces=self._overwrite,
             ours=self._ours,
             halves=self._halves,
         )
@@ -106,14 +107,14 @@ class ResourceRunner:
                 raise Interrupted("Interrupted while files were compared.")
             file = listed.get(item.name)
             match = self._comparer.match(item, file)
-            if not self._send.overwrite and self._comparer.left_before(item):
+            if not self._overwrite and self._comparer.left_before(item):
                 self._ours.add(item.name)
                 match = self._comparer.judge(item, file, ours=True, begins=self._begins(home, found))
             if match is Match.SAME or (match is Match.ALIKE and self._comparer.delivered_before(item)):
                 self._proven[number] = 1
             elif match is Match.HALF:
                 self._halves.add(item.name)
-            elif match is not Match.ABSENT and not self._send.overwrite:
+            elif match is not Match.ABSENT and not self._overwrite:
                 message = _WORDS[match]
                 in_the_way.append(Difference(kind="exists", message=message, path=item.path))
         self.left = marked(self._send.items, (not proven for proven in self._proven))
@@ -170,7 +171,7 @@ class ResourceRunner:
 
     def _send_apart(self, items: Sequence[UploadItem], emit: Emit) -> None:
         """Send; halves of an interrupted request in requests of their own, because those overwrite."""
-        halves = self._writer.halves if self._writer is not None and not self._send.overwrite else set[str]()
+        halves = self._writer.halves if self._writer is not None and not self._overwrite else set[str]()
         parts = grouped(items, lambda item: "half" if item.name in halves else "whole") if halves else {"": items}
         for part in parts.values():
             if part and not self._context.pause.stopped:
@@ -180,23 +181,8 @@ class ResourceRunner:
         context, writer = self._context, self._writer
         if writer is None:
             raise ValueError("a resource is surveyed before it is sent")
-        sender = self._sender = BatchSender(
-            context.runtime.factories(self._send.transport or ""),
-            context_for(
-                self._send, context.plan, None, context.pause, context.journal, writer, context.runtime.commands
-            ),
-            context.journal,
-            emit=emit,
-            policy=context.runtime.policy,
-            pause=context.pause,
-            reconcile=writer.reconcile,
-        )
-        sender.load(items)
-        sender.run()
-        if sender.unrecorded is not None:
-            raise sender.unrecorded
-        if sender.fault is not None:
-            raise sender.fault
+        sender = self._sender = context.sender(self._send, writer=writer, emit=emit, reconcile=writer.reconcile)
+        sender.deliver(items)
 
     def _verify(self, writer: CatalogWriter, emit: Emit) -> Sequence[Difference]:
         """Compare; what differs is repaired once, by entering it into the catalog or by sending it again."""
@@ -218,7 +204,7 @@ class ResourceRunner:
 
     def _may_send(self, writer: CatalogWriter, item: UploadItem, file: FileInfo | None) -> bool:
         """False for a file in whose place somebody else put another one."""
-        return writer.judge(item, file) in (Match.ABSENT, Match.HALF) or self._send.overwrite
+        return writer.judge(item, file) in (Match.ABSENT, Match.HALF) or self._overwrite
 
     def _compare(self, listed: dict[str, FileInfo]) -> tuple[UploadItem, ...]:
         """The delivered items that are not there as they are on disk; writes the verification."""
@@ -247,9 +233,9 @@ class ResourceRunner:
         return tuple(wrong)
 
     def _judge(self, differences: Sequence[Difference]) -> None:
-        rerun = self._context.runtime.rerun
+        rerun = self._context.rerun
         states = self._context.journal.states(self._ref)
-        error = incomplete(states, self._send.unreadable, (), rerun, self._context.runtime.commands)
+        error = incomplete(states, self._send.unreadable, (), self._context.commands)
         taken = states.having(Outcome.REJECTED)
         if isinstance(error, DeliveryIncomplete) and len(taken) == len(states.undelivered) and taken:
             raise DeliveryIncomplete(error.message, hint=_REPLACE)

@@ -15,7 +15,7 @@ from xnatctl.delivery.session.waiting import read_waiting
 from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
 from xnatctl.model.commands import Commands
 from xnatctl.model.outcome import ItemOutcome, Outcome
-from xnatctl.model.plan import StageKind, UploadItem, UploadPlan
+from xnatctl.model.plan import UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
 from xnatctl.model.words import counted
 from xnatctl.xnat import direct_archive, listing, prearchive, site
@@ -118,7 +118,7 @@ def _compare_subject(report: Report, session: SessionInfo) -> None:
 
 
 def _wanted(plan: UploadPlan) -> Wanted:
-    options = next((stage.options for stage in plan.stages if stage.kind is StageKind.VERIFY), {})
+    options = plan.sending[0].options
     return Wanted(exact=bool(options.get("exact")), checksum=bool(options.get("checksum")))
 
 

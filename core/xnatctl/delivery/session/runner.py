@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from xnatctl.delivery.context import RunContext, context_for
-from xnatctl.delivery.engine.worker_pool import Engine
+from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.journal.journal import Phase
 from xnatctl.delivery.journal.leftovers import count_staged, read_staged
 from xnatctl.delivery.journal.resume import (
@@ -32,7 +31,7 @@ from xnatctl.delivery.session.verifier import SessionVerifier
 from xnatctl.delivery.session.verify import Comparison
 from xnatctl.errors import NotArchived, NotFound
 from xnatctl.model.events import EventKind
-from xnatctl.model.plan import Overwrite, Placement, Stage, StageKind, UploadItem, UploadPlan
+from xnatctl.model.plan import Overwrite, Placement, Stage, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState
 from xnatctl.model.sequences import joined, marked
@@ -45,17 +44,15 @@ _MOVED = "_DA"
 
 
 class SessionRunner:
-    """The DICOM of a plan: one of `stages` sends, others settle and verify. After `run` the context has the session."""
+    """Sends the DICOM of a plan, settles and verifies. After `run` the context has the session."""
 
-    def __init__(self, context: RunContext, stages: Sequence[Stage]) -> None:
+    def __init__(self, context: RunContext, stage: Stage) -> None:
         self._context = context
-        self._stages = tuple(stages)
-        self._runtime = context.runtime
+        self._send = stage
+        self._tell = context.services.tell
         self._client = context.client
         self._journal = context.journal
         self._pause = context.pause
-        self._send = next(stage for stage in stages if stage.kind is StageKind.SEND)
-        self._verify = next((stage for stage in stages if stage.kind is StageKind.VERIFY), None)
         self._was_there = False
         #: Whether earlier runs of this journal delivered something that they did not prove.
         self._unfinished = context.journal.unfinished
@@ -70,6 +67,13 @@ class SessionRunner:
         #: True once what was sent was compared with the archive.
         self.compared = False
         self.report = context.report
+        context.images = self
+
+    def check(self) -> None:
+        """What can be asked of the server is asked when the stage runs, before anything is sent."""
+
+    def give_up(self) -> None:
+        """The engine ends its own workers, and the pause of the run ends the waiting."""
 
     @property
     def planned(self) -> Sequence[UploadItem]:
@@ -89,7 +93,7 @@ class SessionRunner:
     @property
     def _plan(self) -> UploadPlan:
         """The part of the plan that this runner delivers."""
-        return replace(self._context.plan, stages=self._stages)
+        return replace(self._context.plan, stages=(self._send,))
 
     def run(self) -> None:
         """Run every step. Raises XnatctlError with the report holding what is known."""
@@ -136,7 +140,7 @@ class SessionRunner:
 
         def quiet(destination: Destination) -> None:
             if resuming:
-                await_quiet(self._client, destination, self._study, self._context.schedule, self._runtime.tell)
+                await_quiet(self._client, destination, self._study, self._context.schedule, self._tell)
 
         journal = self._journal
         self._made = journal.unfinished and journal.before("made") == "yes" and journal.before("study") == self._study
@@ -186,29 +190,16 @@ class SessionRunner:
 
     def _send_items(self, importer: SessionImporter, items: Sequence[UploadItem]) -> None:
         self._context.tell(EventKind.STAGE_STARTED, stage=self._send.name)
-        engine = Engine(
-            self._runtime.factories(self._send.transport or ""),
-            context_for(self._send, self._plan, importer, self._pause, self._journal, commands=self._runtime.commands),
-            self._journal,
-            tell=self._context.hear,
-            anchored=lambda: bool(importer.uris),
-            abort=self._client.abort,
-            policy=self._runtime.policy,
-            pause=self._pause,
-            most=self._plan.most_workers,
-        )
-        engine.send(items)
+        self._context.send(self._send, items, importer=importer, anchored=lambda: bool(importer.uris))
         self._context.tell(EventKind.STAGE_DONE, stage=self._send.name)
 
     def _refuse_incomplete(self, importer: SessionImporter) -> None:
         """Nothing is archived while a file is known to be missing: the next run completes the same session."""
-        error = incomplete(
-            self._states(), self._plan.unsendable, importer.uris, self._runtime.rerun, self._runtime.commands
-        )
+        error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._context.commands)
         if error is not None:
             undelivered = self._states().undelivered
             if not undelivered or helps_again(undelivered):
-                self.report.next.append(self._runtime.rerun)
+                self.report.next.append(self._context.rerun)
             raise error
 
     # settling
@@ -223,9 +214,7 @@ class SessionRunner:
         session = check.existing if not importer.uris else None
         if direct := [uri.text for uri in importer.uris if uri.kind == "direct"]:
             self._committed.add(*direct)
-            session = settle.finish_direct(
-                self._client, self._target(check), self._context.schedule, self._runtime.tell
-            )
+            session = settle.finish_direct(self._client, self._target(check), self._context.schedule, self._tell)
             staged = self._left_by_direct(check, session, staged)
         for ref in staged:
             session = self._archive(check, importer, ref)
@@ -326,7 +315,7 @@ class SessionRunner:
                 ),
                 on_new=lambda new: self._makes(new=new),
                 into=self._context.session.id if again is not None and self._context.session is not None else None,
-                wait=self._runtime.wait,
+                wait=self._context.services.wait,
                 emit=self._context.hear,
                 pause=self._pause,
             )
@@ -336,11 +325,11 @@ class SessionRunner:
         if not committed.confirmed and not (self._new or made_before):
             # The row was not seen being archived: it may have been deleted, and the session may hold older files.
             self._committed.take_back()
-            self.report.next.append(self._runtime.rerun)
+            self.report.next.append(self._context.rerun)
             raise NotArchived(
                 f"{ref.folder} left the prearchive, and the server did not say that it archived it. Session "
                 f"{committed.session.label} was there before and may hold other files under the same UIDs.",
-                hint=f"Run the same command again; it sends the files once more: {self._runtime.rerun}",
+                hint=f"Run the same command again; it sends the files once more: {self._context.rerun}",
             )
         return committed.session
 
@@ -376,15 +365,15 @@ class SessionRunner:
 
     def _count_staged(self, importer: SessionImporter, ref: PrearchiveRef, of: Sequence[UploadItem]) -> Comparison:
         """Have the server count; what came up short is sent again, once, and counted again."""
-        exact = bool(self._verify and self._verify.options.get("exact"))
+        exact = bool(self._send.options.get("exact"))
         before = self._joined.get(ref.path, {})
-        settle.build(self._client, ref, self._context.schedule, self._runtime.tell)
+        settle.build(self._client, ref, self._context.schedule, self._tell)
         comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
         if missing := short_series(comparison.verification, of):
             self._context.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
-            settle.build(self._client, ref, self._context.schedule, self._runtime.tell)
+            settle.build(self._client, ref, self._context.schedule, self._tell)
             comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
         return comparison
 
@@ -396,7 +385,7 @@ class SessionRunner:
 
     def _verifier(self, check: Preflight | None = None) -> SessionVerifier | None:
         """None when the plan asks for no verification. Without `check` nothing is sent again."""
-        if self._verify is None:
+        if not self._send.options.get("verify"):
             return None
         resend = partial(self._send_again, check) if check is not None else None
         replaces = self._policy is Overwrite.DELETE
@@ -408,7 +397,7 @@ class SessionRunner:
             # An earlier run delivered it, and did not come to compare it.
             return self._unfinished and not journal.was_there(item)
 
-        return SessionVerifier(self._context, self._verify, resend=resend, may_resend=may_resend)
+        return SessionVerifier(self._context, self._send, resend=resend, may_resend=may_resend)
 
     def _delivered(self, *, staged: bool = False) -> Sequence[UploadItem]:
         """What the server says it has, all or what is not archived yet; the rest is reported on its own."""

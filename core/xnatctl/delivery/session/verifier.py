@@ -115,7 +115,7 @@ class SessionVerifier:
         journal.reached(comparison.items, comparison.findings)
         if verification.ok:
             return
-        report.next.append(self._context.runtime.rerun)
+        report.next.append(self._context.rerun)
         wrong = {d.sop_instance_uid for d in verification.differences if d.kind in DOUBTFUL}
         journal.doubt(item for item in comparison.items if item.sop_instance_uid in wrong)
         raise failure(verification)

@@ -1,0 +1,53 @@
+"""How a run ends: the error and the status of its report, and the command that finishes the job."""
+
+from __future__ import annotations
+
+from xnatctl.errors import (
+    BEFORE_SENDING,
+    AuthenticationError,
+    ConnectionFailed,
+    Interrupted,
+    NotArchived,
+    PermissionDenied,
+    ServerError,
+    VerificationFailed,
+    XnatctlError,
+    exit_code_of,
+    signal_of,
+)
+from xnatctl.model.report import Counts, Report, Status
+
+#: Errors after which the same command may go on from what was delivered.
+_PASSING = (AuthenticationError, PermissionDenied, ConnectionFailed, ServerError, NotArchived)
+
+
+def end(report: Report, error: XnatctlError, rerun: str) -> None:
+    """Write the error into the report, with the command that finishes the job where nobody named a better one."""
+    if isinstance(error, Interrupted):
+        if error.hint:
+            report.next.append(rerun)
+    elif isinstance(error, _PASSING) and not report.next and report.counts.sent + report.counts.skipped:
+        known = error.commands if isinstance(error, NotArchived) else None
+        report.next += [rerun] if known is None else known
+    report.failure = error
+    report.status = _status(report.counts, error)
+
+
+def interrupted(interrupt: BaseException, rerun: str | None) -> Interrupted:
+    """The error of an upload that was interrupted; without `rerun` it had not begun, so there is nothing to finish."""
+    number = signal_of(interrupt)
+    if rerun is None:
+        return Interrupted("Interrupted before anything was sent.", signal_number=number)
+    return Interrupted(
+        "Interrupted. What the server took so far stays there.", hint=f"Finish with: {rerun}", signal_number=number
+    )
+
+
+def _status(counts: Counts, error: XnatctlError) -> Status:
+    if isinstance(error, Interrupted):
+        return Status.INTERRUPTED
+    if exit_code_of(error) in BEFORE_SENDING:
+        return Status.REFUSED
+    if isinstance(error, NotArchived | VerificationFailed):
+        return Status.PARTIAL
+    return Status.PARTIAL if counts.sent + counts.skipped else Status.FAILED

@@ -1,0 +1,173 @@
+"""Runs a plan: its stages in order, with a barrier after each. There is no second kind of run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.journal.journal import Phase
+from xnatctl.delivery.journal.leftovers import name_left
+from xnatctl.delivery.journal.states import States, StateView
+from xnatctl.delivery.relisting import changed_meanwhile
+from xnatctl.delivery.reporting import fill_items, incomplete
+from xnatctl.delivery.services import StageKind
+from xnatctl.errors import (
+    DeliveryIncomplete,
+    Interrupted,
+    JournalError,
+    NotArchived,
+    UsageError,
+    VerificationFailed,
+    XnatctlError,
+)
+from xnatctl.model.events import EventKind
+from xnatctl.model.plan import RECEIVER, SESSION, Stage, UploadPlan
+from xnatctl.model.report import PlaceState, Status, joined
+from xnatctl.plugin.protocols import StageRunner
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Stages of one kind that one runner carries out."""
+
+    kind: StageKind
+    stages: tuple[Stage, ...]
+    runner: StageRunner
+
+    def check(self) -> None:
+        with self.kind.blaming():
+            self.runner.check()
+
+    def run(self) -> None:
+        with self.kind.blaming():
+            self.runner.run()
+
+
+def execute(context: RunContext) -> None:
+    """Run every stage of the plan. `context.report` is complete afterwards, whatever happened. Raises XnatctlError."""
+    started, report = time.monotonic(), context.report
+    try:
+        _execute(context, _steps(context))
+    except XnatctlError as error:
+        raise context.ending(error) from error.__cause__
+    finally:
+        report.seconds = time.monotonic() - started
+        if context.plan.hands_over and report.state is PlaceState.UNKNOWN and context.journal.states().delivered:
+            report.state = PlaceState.RECEIVER
+        fill_items(report, context.journal.states(), context.plan)
+        _join_verifications(context)
+        context.tell(EventKind.RUN_DONE, status=str(report.status))
+
+
+def _execute(context: RunContext, steps: Sequence[_Step]) -> None:
+    for step in steps:
+        step.check()
+    errors: list[XnatctlError] = []
+    for number, step in enumerate(steps):
+        try:
+            step.run()
+        except XnatctlError as error:
+            errors.append(error)
+            if not _goes_on_after(context, step, error):
+                raise together(errors) from error
+        if context.begun and number + 1 < len(steps):  # before that, the journal tells of an earlier run
+            context.journal.enter(Phase.ATTACHING)
+    if (unread := _unread(context)) is not None:
+        errors.append(unread)
+    if not errors and (meanwhile := changed_meanwhile(context)) is not None:
+        errors.append(meanwhile)
+    if errors:
+        raise together(errors)
+    name_left(context)
+    context.journal.enter(Phase.DONE)
+    context.report.status = Status.COMPLETE
+
+
+def _steps(context: RunContext) -> list[_Step]:
+    """A runner for each stage, or for stages of a kind that follow each other. Raises UsageError, PluginUnavailable."""
+    _check_plan(context.plan)
+    steps: list[_Step] = []
+    for kind, stages in _grouped(context):
+        make = kind.load(kind.spec.target)
+        with kind.blaming():
+            runner = make(context, stages if kind.spec.grouped else stages[0])
+        steps.append(_Step(kind, stages, runner))
+    return steps
+
+
+def _grouped(context: RunContext) -> list[tuple[StageKind, tuple[Stage, ...]]]:
+    groups: list[tuple[StageKind, tuple[Stage, ...]]] = []
+    for stage in context.plan.stages:
+        kind = context.services.stage(stage.kind)
+        if groups and kind.spec.grouped and groups[-1][0].spec.name == kind.spec.name:
+            groups[-1] = (kind, (*groups[-1][1], stage))
+        else:
+            groups.append((kind, (stage,)))
+    return groups
+
+
+def _check_plan(plan: UploadPlan) -> None:
+    """Raise UsageError for a plan that cannot be carried out.
+
+    Files are told apart by their paths, in the report and in the journal.
+    """
+    if sum(stage.kind in (SESSION, RECEIVER) for stage in plan.stages) > 1:
+        raise UsageError("The plan sends two sessions, and one upload has one session.")
+    known: set[str] = set()
+    for item in plan.items:
+        if item.path in known:
+            raise UsageError(
+                f"The plan sends {item.path} twice.", hint="This is a fault of the plugin that planned it."
+            )
+        known.add(item.path)
+
+
+def _goes_on_after(context: RunContext, step: _Step, error: XnatctlError) -> bool:
+    """Whether later stages run: a failed resource is one of several, and a session may lack some images."""
+    if isinstance(error, Interrupted | JournalError):
+        return False
+    if isinstance(error, VerificationFailed) and context.session is not None:
+        return True
+    if isinstance(error, NotArchived) and step.kind.spec.name == SESSION:
+        _say_later(context)
+    return step.kind.spec.goes_on
+
+
+def _sends_images(plan: UploadPlan) -> bool:
+    return any(stage.kind in (SESSION, RECEIVER) for stage in plan.stages)
+
+
+def _unread(context: RunContext) -> XnatctlError | None:
+    """The error for what could not be read and may be for any resource; a session is not archived without it."""
+    if _sends_images(context.plan):
+        return None
+    return incomplete(StateView(States(), ()), context.plan.unsendable, (), context.commands)
+
+
+def _say_later(context: RunContext) -> None:
+    """The command that finishes the job when the session is in the archive, where the planner named one."""
+    later = [str(stage.options["later"]) for stage in context.plan.stages if stage.options.get("later")]
+    context.report.next += later[:1]
+
+
+def _join_verifications(context: RunContext) -> None:
+    report = context.report
+    if report.resources:
+        session = [report.verification] if _sends_images(context.plan) else []
+        report.verification = joined([*session, *(resource.verification for resource in report.resources)])
+
+
+def together(errors: Sequence[XnatctlError]) -> XnatctlError:
+    """One error for a run that went on after the first: undelivered files weigh more than unproven ones.
+
+    An interrupt, and a journal that cannot be written, end the run as they are.
+    """
+    if isinstance(errors[-1], Interrupted | JournalError):
+        return errors[-1]
+    if len(errors) == 1:
+        return errors[0]
+    unproven = all(isinstance(error, VerificationFailed | NotArchived) for error in errors)
+    kind = VerificationFailed if unproven else DeliveryIncomplete
+    return kind(" ".join(error.message for error in errors), hint=next((e.hint for e in errors if e.hint), None))

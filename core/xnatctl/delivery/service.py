@@ -1,0 +1,101 @@
+"""Delivers plans: locks, journal, report and errors live here. Needs no command line.
+
+`deliver` runs one plan, `deliver_many` several, each with its own journal and report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, replace
+
+from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.endings import end, interrupted
+from xnatctl.delivery.executor import execute
+from xnatctl.delivery.opening import exclusively, open_journal
+from xnatctl.delivery.services import Services
+from xnatctl.errors import Interrupted, XnatctlError
+from xnatctl.model.plan import SESSION, UploadPlan
+from xnatctl.model.report import Report, Status
+from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.listing import SessionInfo
+
+
+def deliver(plan: UploadPlan, services: Services) -> Report:
+    """Run a plan. Raises nothing foreseeable: `report.failure` is what the run ended with."""
+    report, rerun = new_report(plan), services.commands.rerun()
+    runs: list[RunContext] = []
+    try:
+        _deliver(plan, services, report, runs)
+    except (KeyboardInterrupt, Interrupted) as interrupt:
+        end(report, interrupted(interrupt, rerun if runs else None), rerun)
+    except XnatctlError as error:
+        end(report, error, rerun)
+    return report
+
+
+def _deliver(plan: UploadPlan, services: Services, report: Report, runs: list[RunContext]) -> None:
+    """Run a plan; `runs` gets its context, once something may be sent."""
+    specs = [services.stage(stage.kind).spec for stage in plan.stages]
+    # A receiver needs no XNAT, so nobody is asked for a login; following it does.
+    client = services.connect() if any(spec.server for spec in specs) else None
+    session = None
+    if client is not None and not plan.hands_over:
+        plan = replace(plan, destination=replace(plan.destination, server=client.server))
+        plan, session = _located(client, plan, services)
+        report.destination = plan.destination
+    with open_journal(services, plan) as journal:
+        context = RunContext(
+            plan,
+            services,
+            report,
+            journal=journal,
+            client=client,
+            session=session,
+            exclusively=lambda key: exclusively(services, "resource", key),
+        )
+        context.facts.update(journal_facts(plan, services))
+        runs.append(context)
+        execute(context)
+
+
+def _located(client: XnatClient, plan: UploadPlan, services: Services) -> tuple[UploadPlan, SessionInfo | None]:
+    """The plan with its destination as the server names it, where the first kind of stage can tell."""
+    kind = services.stage(plan.stages[0].kind)
+    if kind.spec.locate is None:
+        return plan, None
+    locate = kind.load(kind.spec.locate)
+    with kind.blaming():
+        found: tuple[UploadPlan, SessionInfo | None] = locate(client, plan)
+    return found
+
+
+def new_report(plan: UploadPlan) -> Report:
+    """The report of a run that has not begun."""
+    transports = dict.fromkeys(stage.transport for stage in plan.stages if stage.transport)
+    return Report(
+        command=plan.command,
+        status=Status.FAILED,
+        destination=plan.destination,
+        transport="+".join(transports),
+        excluded=list(plan.excluded),
+        warnings=list(plan.warnings),
+    )
+
+
+def journal_facts(plan: UploadPlan, services: Services) -> dict[str, str]:
+    """What the journal keeps of a run as a whole; where a session went is kept of the run that sent it."""
+    facts = {"destination": json.dumps(asdict(plan.destination)), "root": json.dumps(plan.root)}
+    if plan.request is not None:
+        facts["request"] = _request_text(plan, services)
+    if any(stage.kind == SESSION for stage in plan.stages):
+        return {**facts, "placement": str(plan.placement), "sends": "session"}
+    return {**facts, "sends": "resources"}
+
+
+def _request_text(plan: UploadPlan, services: Services) -> str:
+    """The request, so that another process can plan it again from any directory."""
+    assert plan.request is not None
+    request = replace(plan.request, path=os.path.abspath(plan.request.path), destination=plan.destination)
+    flags = [list(flag) for flag in services.commands.server if flag[0] != "--url"]  # the destination names the server
+    return json.dumps({"request": request.as_document(), "wait": services.wait, "flags": flags})
