@@ -59,13 +59,13 @@ LOST = {
     "a chunk of negative length": f"{CHUNKED}-1\r\nab",
     "no trailers' end": f"{CHUNKED}2\r\nab\r\n0\r\n",
     "half a trailer": f"{CHUNKED}2\r\nab\r\n0\r\nX-Sum: 1",
-    "a chunk's length without end": f"{CHUNKED}2;{'x' * 70_000}\r\nab\r\n0\r\n\r\n",
+    "a chunk's length without end": f"{CHUNKED}2;{'x' * 200_000}\r\nab\r\n0\r\n\r\n",
     "a header without colon": f"{OK}nonsense\r\nContent-Length: 0\r\n\r\n",
     "a header with a space in its name": f"{OK}Content Length: 0\r\nContent-Length: 0\r\n\r\n",
     "a header without name": f"{OK}: value\r\nContent-Length: 0\r\n\r\n",
     "a continuation of nothing": f"{OK} value\r\nContent-Length: 0\r\n\r\n",
-    "too many headers": OK + "X: y\r\n" * 101 + "\r\n",
-    "a header that is too long": f"{OK}X: {'y' * 70_000}\r\nContent-Length: 0\r\n\r\n",
+    "too many headers": OK + "X: y\r\n" * 50_000 + "\r\n",
+    "a header that is too long": f"{OK}X: {'y' * 200_000}\r\nContent-Length: 0\r\n\r\n",
 }
 
 
@@ -114,6 +114,18 @@ def test_an_answer_that_ends_early_is_none_wherever_it_is_cut(answer: str, wire:
     assert server.connections == len(answer) + 1
 
 
+def test_a_service_that_greets_and_waits_is_given_up_at_once(wire: Server, connect: Connect) -> None:
+    def script(connection: Any) -> None:
+        connection.request()
+        connection.say("SSH-2.0-OpenSSH_9.6\r\n")
+        server.release.wait(60)
+
+    server = wire(script)
+    with pytest.raises(TransportError, match="does not speak HTTP") as caught:
+        connect(server.url).request("GET", "/x")
+    assert "port" in (caught.value.hint or "")
+
+
 # answers that are whole
 
 
@@ -152,7 +164,6 @@ KEPT = {
     f"HTTP/1.1 102 Processing\r\nContent-Length: 7\r\n\r\n{OK}{BODY}",
     "chunks": f'{CHUNKED}1\r\nb\r\n003;ext="x"\r\nody\r\n0\r\nX-Sum: 1\r\n\r\n',
     "chunks with a length": f"{OK}Content-Length: 9\r\nTransfer-Encoding: Chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
-    "HTTP/1.0 that stays": f"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n{BODY}",
     "parts of a mail": f"{OK}Content-Type: multipart/mixed; boundary=x\r\n{BODY}",
     "a mail": f"{OK}Content-Type: message/rfc822\r\n{BODY}",
 }  # fmt: skip
@@ -169,6 +180,7 @@ CLOSED = {
     "it says so": f"{OK}Connection: close\r\n{BODY}",
     "it says so among other things": f"{OK}Connection: x-y, Close\r\n{BODY}",
     "it says so in a second header": f"{OK}Connection: x-y\r\nConnection: close\r\n{BODY}",
+    "HTTP/1.0 that would stay": f"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n{BODY}",
     "HTTP/1.0": f"HTTP/1.0 200 OK\r\n{BODY}",
     "HTTP/1.0 without a length": "HTTP/1.0 200 OK\r\n\r\nbody",
     "more than the answer": f"{OK}{BODY}{OK}Content-Length: 5\r\n\r\nother",
@@ -406,7 +418,7 @@ def test_a_tunnel_with_a_login(
     [
         ("", "the server closed it"),
         ("HTTP/1.1 200 OK\r\n", "the server closed it"),
-        ("SSH-2.0-OpenSSH_9.6\r\n", "not HTTP"),
+        ("SSH-2.0-OpenSSH_9.6\r\n", "does not speak HTTP/1.1"),
         ("HTTP/1.1 407 Gr\xfc\xdfe \x1b[31m\r\nContent-Length: 0\r\n\r\n", "the proxy refuses with 407 Gr\xfc\xdfe"),
     ],
 )

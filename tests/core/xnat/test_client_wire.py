@@ -13,7 +13,6 @@ import pytest
 from xnatctl.errors import ConnectionFailed, NotXnat, ServerError, TooLarge, TransportError
 from xnatctl.plugin.protocols import Body
 from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.http.sockets import final_status
 
 Connect = Callable[..., XnatClient]
 Server = Callable[..., Any]
@@ -219,26 +218,6 @@ def test_a_server_that_half_closes_in_the_middle_of_the_body(wire: Server, conne
 
     with pytest.raises(TransportError):
         connect(wire(script).url).request("POST", "/x", body=endless())
-
-
-@pytest.mark.parametrize(
-    ("head", "status"),
-    [
-        (b"", None),
-        (b"HTTP/1.1 4", None),
-        (b"HTTP/1.1 413 ", 413),
-        (b"HTTP/1.0 200 OK", 200),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", None),
-        (b"HTTP/1.1 100 Continue\r\n", None),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 401 No", 401),
-        (b"SSH-2.0-OpenSSH", 999),
-        (b"HTTP/1.1 abc d", 999),
-        (b"H", None),
-        (b"X", 999),
-    ],
-)
-def test_the_status_of_an_answer_that_has_begun(head: bytes, status: int | None) -> None:
-    assert final_status(head) == status
 
 
 # clocks

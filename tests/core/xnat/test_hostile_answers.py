@@ -86,7 +86,7 @@ ANSWERS: dict[str, tuple[int, bytes, dict[str, str]]] = {
     **{
         f"location {number}": (302, b"", {"Location": location})
         for number, location in enumerate(
-            ["http://[", "http://[::1", "://", "http://\x00", "http://a:b:c/", "http://a:99999999/", "\xff\xfe", "",
+            ["http://[", "http://[::1", "://", "http://\x01", "http://a:b:c/", "http://a:99999999/", "\xff\xfe", "",
              "http://" + "a" * 70_0, "javascript:alert(1)", "http://a b/", "//", "http://xn--\xe4/", "https://%zz/"]
         )
     },
@@ -194,9 +194,10 @@ HEADS = [
     b"HTTP/1.1 " + HUGE + b" OK\r\n\r\n",
     b"HTTP/1.1 -20 OK\r\n\r\n",
     b"HTTP/9999999999.9 200 OK\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
-    b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
+    b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000 + b"\r\n\r\n",
     b"HTTP/1.1 200 OK\r\n\xff\xff: \xff\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
     b"\xff" * 100_000,
     b"SSH-2.0-OpenSSH\r\n",
     b"220 ftp\r\n",

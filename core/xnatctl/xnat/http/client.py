@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import base64
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from http.client import HTTPException
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -30,13 +28,12 @@ from xnatctl.xnat.http import responses
 from xnatctl.xnat.http.cookies import CookieStore
 from xnatctl.xnat.http.errors import explain
 from xnatctl.xnat.http.parsers import Feed, KeptRows, Rows, TooLong
-from xnatctl.xnat.http.pool import ConnectionPool, Route
+from xnatctl.xnat.http.pool import EXCHANGE, ConnectionPool, Route, received_headers
 from xnatctl.xnat.http.request import BodyError, Parameters, Request, content_of, pairs
-from xnatctl.xnat.http.responses import Incoming, Response
+from xnatctl.xnat.http.responses import Response
 from xnatctl.xnat.http.retry import GetRetry
 from xnatctl.xnat.http.sockets import Exchange, Halted, Sockets, WireError
 from xnatctl.xnat.http.tls import tls_context
-from xnatctl.xnat.http.transport import PoolTransport, received_fields
 from xnatctl.xnat.http.urls import check_path, normalise_server, proxy_for, readable, segment, url_path
 
 if TYPE_CHECKING:
@@ -65,10 +62,31 @@ _SESSION = "/data/JSESSION"
 _KEEP_IDLE = 15.0
 
 
-@lru_cache(maxsize=64)
-def _target(url: str) -> str:
-    """What stands in the first line of a request; imports go to one URL again and again."""
-    return httpx.URL(url).raw_path.decode("ascii")
+#: Imports go to one URL again and again.
+_url = lru_cache(maxsize=64)(httpx.URL)
+
+
+class _RequestBody(httpx.SyncByteStream):
+    """A body that is read once."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._chunks)
+
+
+class _NoCookies(httpx.Cookies):
+    """Stays empty: `CookieStore` keeps the cookies of this server, and httpx would take those of other hosts too."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+
+class _HttpxClient(httpx.Client):
+    """An httpx client without cookies."""
+
+    cookies = property(lambda _: _NoCookies())
 
 
 class XnatClient:
@@ -127,20 +145,16 @@ class XnatClient:
         tls = context if self.server.startswith("https:") else None
         # An agent with "Mozilla" in it would be redirected to a login page (xnat-api 0.8).
         agent = user_agent or f"xnatctl/{xnatctl.__version__}"
-        always = {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         host = httpx.Request("GET", self.server).headers["host"]
-        self._always = [(name.encode(), value.encode("ascii")) for name, value in {"Host": host, **always}.items()]
-        self._pool = ConnectionPool(self._sockets, self._place(tls), keep=_KEEP_IDLE)
-        self._http = httpx.Client(
-            transport=PoolTransport(self._pool),
-            headers=always,
+        always = {"Host": host, "User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._always = [(name.encode(), value.encode("ascii")) for name, value in always.items()]
+        self._http = _HttpxClient(
+            transport=ConnectionPool(self._sockets, self._route(tls), keep=_KEEP_IDLE),
             follow_redirects=False,
-            trust_env=False,  # the proxy is chosen above; nothing else of the environment is wanted
-            # httpx would keep cookies for other hosts too; ours are sent by hand, to this server alone.
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            trust_env=False,  # the proxy is chosen above; nothing else of the environment is used
         )
 
-    def _place(self, tls: ssl.SSLContext | None) -> Route:
+    def _route(self, tls: ssl.SSLContext | None) -> Route:
         url = httpx.URL(self.server)
         port = url.port or (443 if tls is not None else 80)
         return Route(host=url.raw_host.decode("ascii"), port=port, tls=tls, proxy=self._proxy)
@@ -272,7 +286,7 @@ class XnatClient:
         headers = cookie_lines.header(cookies)
         if basic is not None:
             pair = ":".join(basic).encode("utf-8", "surrogateescape")
-            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+            headers.append((b"Authorization", b"Basic " + base64.b64encode(pair)))
         call = Request(
             method=method,
             path=check_path(path),
@@ -340,8 +354,8 @@ class XnatClient:
                 status=reply.status,
             ) from None
 
-    def _send(self, call: Request, headers: Mapping[str, str]) -> tuple[Response, dict[str, str | None]]:
-        """Send and read the whole answer; also the cookies that came with it."""
+    def _send(self, call: Request, headers: list[tuple[bytes, bytes]]) -> tuple[Response, dict[str, str | None]]:
+        """Send, and read the whole response. Returns it and the cookies that came with it."""
         exchange = Exchange(
             begun=call.begun,
             timeout=call.timeout,
@@ -351,46 +365,38 @@ class XnatClient:
         )
         body = call.content()
         try:
+            request = httpx.Request(
+                call.method,
+                _url(self.server + call.target),
+                headers=[*self._always, *headers, *call.headers()],
+                stream=_RequestBody(body),
+                extensions={EXCHANGE: exchange},
+            )
             with self._sockets.carrying(exchange):
                 exchange.check()
-                answer = self._answer(call, {**headers, **call.headers()}, body)
-                fed = call.into() if call.into is not None and answer.status == 200 else None
-                try:
-                    encoding = answer.headers.get("content-encoding", "identity")
-                    content = responses.read_body(
-                        encoding, answer.pieces, call.limit, self.server, fed, whole=200 <= answer.status < 300
-                    )
-                finally:
-                    answer.close()
+                response, given = self._receive(call, self._http.send(request, stream=True))
         except BodyError as error:
             raise error.cause from error
-        except (Halted, WireError, HTTPException, httpx.InvalidURL) as error:
+        except (Halted, WireError, httpx.InvalidURL) as error:
             raise explain(error, exchange, self.server, self._proxy, self.clean, heard=self._heard) from error
-        else:
-            self._heard = True
         finally:
-            if body is not None:
-                body.close()  # a source that was not read to its end closes its files now
-        given = cookie_lines.received(answer.cookies, self._context)
-        for name, value in given.items():
+            body.close()  # a source that was not read to its end closes its files now
+        self._heard = True
+        cookies = cookie_lines.received(given, self._context)
+        for name, value in cookies.items():
             if value and name != cookie_lines.EXPIRATION:
                 self.redactor.register_cookie(value)
-        reply = Response(status=answer.status, headers=answer.headers, content=content, fed=fed, clean=self.clean)
-        return reply, given
+        return response, cookies
 
-    def _answer(self, call: Request, headers: Mapping[str, str], body: Iterator[bytes] | None) -> Incoming:
-        """The head of the answer. What carries a body goes straight to the wires.
-
-        That is gone through once for each file of `--mode gradual`, and httpx would take half of its time for building
-        objects, and for redirects, cookies and authentication, none of which is wanted.
-        """
-        url = self.server + call.target
-        if body is None:
-            reply = self._http.send(self._http.build_request(call.method, url, headers=headers), stream=True)
-            return Incoming(reply.status_code, received_fields(reply), reply.iter_raw(), reply.close)
-        raw = [*self._always, *((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items())]
-        answer = self._pool.send(call.method, _target(url), raw, body)
-        if self.log.wanted:
-            self.log.debug("HTTP Request", method=call.method, path=call.path, status=answer.status)
-        fields = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in answer.headers]
-        return Incoming(answer.status, fields, answer, answer.close)
+    def _receive(self, call: Request, answer: httpx.Response) -> tuple[Response, list[str]]:
+        """The whole response, and its `Set-Cookie` lines."""
+        try:
+            headers, cookies = responses.split_headers(received_headers(answer))
+            status = answer.status_code
+            fed = call.into() if call.into is not None and status == 200 else None
+            assert isinstance(answer.stream, httpx.SyncByteStream)
+            encoding, whole = headers.get("content-encoding", ""), 200 <= status < 300
+            content = responses.read_body(encoding, answer.stream, call.limit, self.server, fed, whole=whole)
+        finally:
+            answer.close()
+        return Response(status=status, headers=headers, content=content, fed=fed, clean=self.clean), cookies

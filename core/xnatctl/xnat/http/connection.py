@@ -1,283 +1,163 @@
-"""HTTP/1.1 on a stream of ours; answers are read by the standard library's http.client.
+"""One HTTP/1.1 connection: h11 writes the requests and reads the responses, on an abortable stream.
 
-The library is lenient where that hides that an answer broke off: to it, the end of a connection ends a status line, a
-head, a body and the trailers. A lost answer must not look like an empty one, so all of these are errors here.
-
-It reads heads as if they were mails, which takes as long as all the rest of a small request. So a head in which every
-line is of the plainest form is taken apart here; whatever is the least bit unusual is left to the library.
+Errors have fixed texts: those of h11 may quote what the server sent.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterable, Iterator
-from email.errors import (
-    FirstHeaderLineIsContinuationDefect,
-    InvalidHeaderDefect,
-    MisplacedEnvelopeHeaderDefect,
-    MissingHeaderBodySeparatorDefect,
-)
-from http import HTTPStatus
-from http.client import HTTPMessage, HTTPResponse
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from functools import lru_cache
+from typing import Final
 
-from xnatctl.xnat.http.sockets import Stream, WireError, WriteError
+import h11
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from xnatctl.xnat.http.sockets import Exchange, Stream, WireError, WriteError
 
-Headers = Iterable[tuple[bytes, bytes]]
+_READ_SIZE: Final = 65536
+#: Limit for the head of a response, for a chunk header and for trailers, in bytes. Up to one read more may pass.
+_MAX_HEAD: Final = 65536
+#: Interim responses (1xx) before the final one. A server that works for a day sends one every few seconds.
+_MAX_INTERIM: Final = 100_000
+#: A larger first piece of a body is not copied behind the head (bytes): the copy costs more than a system call.
+_MAX_JOINED: Final = 65536
+#: Of every response that h11 reads.
+_BEGINNING: Final = b"HTTP/1."
 
-_READ_SIZE = 65536
-#: Interim answers (1xx) before the final one; a server that works for a day sends one every few seconds.
-_MOST_INTERIM = 100_000
-#: More than this is not copied to go with the head (bytes): fresh memory costs more than a system call.
-_TOGETHER = 65536
-#: Other defects are about the body of a mail.
-_MALFORMED = (
-    FirstHeaderLineIsContinuationDefect,
-    InvalidHeaderDefect,
-    MisplacedEnvelopeHeaderDefect,
-    MissingHeaderBodySeparatorDefect,
-)
-
-#: What a request is written of (RFC 9110, 5.5 and 5.6.2; RFC 9112, 3): a line end in one of these would begin another.
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TARGET = re.compile(rb"[\x21-\x7e]+")
-_VALUE = re.compile(rb"[^\r\n\0]*")
-
-#: A head that needs no library: a final status, and lines of a name and printable ASCII, each ended as it should be.
-_PLAIN = re.compile(
-    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: ([\x20-\x7e]*))?\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)*)\r\n"
-)
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-_PLAIN_METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
-_NO_MESSAGE = HTTPMessage()
+Headers = tuple[tuple[bytes, bytes], ...]
 
 
-class _Plug:
-    """As much of a socket as http.client asks for to read from it."""
+@lru_cache(maxsize=16)
+def request_head(method: str, target: bytes, headers: Headers) -> h11.Request:
+    """Request line and headers; the imports of files of one size have the same.
 
-    def __init__(self, stream: Stream) -> None:
-        self.reader = _Reader(_Feed(stream))
-
-    def makefile(self, _: str) -> _Reader:
-        return self.reader
-
-
-class _Feed(io.RawIOBase):
-    """The bytes of a stream, for a reader. While it is `paused` there are none."""
-
-    def __init__(self, stream: Stream) -> None:
-        super().__init__()
-        self._stream = stream
-        self.paused = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int | None:
-        if self.paused:
-            return None
-        view = memoryview(buffer)
-        data = self._stream.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-
-class _Reader(io.BufferedReader):
-    """Reads all answers of a connection, so that it knows what came behind one."""
-
-    def __init__(self, feed: _Feed) -> None:
-        super().__init__(feed)
-        self._feed = feed
-
-    def readline(self, size: int | None = -1) -> bytes:
-        """Only what is not the body is read by lines. Raises WireError when the connection ends before the line."""
-        line = super().readline(size)
-        if not line.endswith(b"\n") and len(line) != size:
-            raise WireError("the server closed it")
-        return line
-
-    def holds(self) -> bool:
-        """Whether more was received than was read."""
-        self._feed.paused = True
-        try:
-            return bool(self.peek(1))
-        finally:
-            self._feed.paused = False
-
-    def close(self) -> None:
-        """An answer has done with it, the connection has not."""
-
-
-class _Head(NamedTuple):
-    """A plain head: `length` of the body, None when it is chunked; `size` is its own length, in bytes."""
-
-    status: int
-    reason: bytes
-    fields: list[tuple[bytes, bytes]]
-    length: int | None
-    close: bool
-    size: int
-
-
-def plain_head(data: bytes) -> _Head | None:
-    """The head at the beginning of `data`; None when it is not all there, or not so plain as to be certain.
-
-    It must say in exactly one way where the body ends, and say nothing of the connection but that it goes on or ends.
+    Raises WireError for a value that HTTP cannot carry. The message omits the value, which may be a secret.
     """
-    match = _PLAIN.match(data)
-    if match is None or match[1] in (b"204", b"304"):
-        return None
-    fields, said = [], {}
-    for line in match[3].split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        value = value.strip(b" \t")
-        fields.append((name, value))
-        if (low := name.lower()) in (b"content-length", b"transfer-encoding", b"connection"):
-            if low in said:
-                return None
-            said[low] = value.lower()
-    coding, length = said.get(b"transfer-encoding"), said.get(b"content-length")
-    if said.get(b"connection", b"close") not in (b"close", b"keep-alive"):
-        return None
-    if not (coding == b"chunked" and length is None) and not (coding is None and length and _LENGTH.fullmatch(length)):
-        return None
-    close = said.get(b"connection") == b"close"
-    return _Head(int(match[1]), match[2] or b"", fields, None if length is None else int(length), close, match.end())
-
-
-class Response(HTTPResponse):
-    """An answer; raises WireError for what does not say for certain where it ends."""
-
-    def __init__(self, plug: Any, method: str) -> None:
-        super().__init__(plug, method=method)
-        self._plain = method in _PLAIN_METHODS
-        self._fields: list[tuple[bytes, bytes]] | None = None
-
-    def flush(self) -> None:
-        """Nothing is ever written. An answer that is let go of would flush its reader, which may be gone already."""
-
-    def begin(self) -> None:
-        """Read the final head; interim answers (1xx) are passed over, of which the library knows only the first."""
-        reader: Any = self.fp
-        head = plain_head(reader.peek(1)) if self._plain else None
-        if head is None:
-            self._begin()
-            return
-        reader.read(head.size)
-        self._fields = head.fields
-        self.headers = self.msg = _NO_MESSAGE
-        self.code = self.status = head.status
-        self.reason, self.version = head.reason.decode("ascii").strip(), 11
-        self.chunked, self.chunk_left, self.length = head.length is None, None, head.length
-        self.will_close = head.close
-
-    def _begin(self) -> None:
-        super().begin()
-        interim = 0
-        while self.status < HTTPStatus.OK:
-            interim += 1
-            if interim > _MOST_INTERIM:
-                raise WireError("the server sends interim answers without end")
-            if self.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                raise WireError("the server switches to another protocol")
-            self.headers = None  # type: ignore[assignment]  # the library's sign for a head that is still to come
-            super().begin()
-        self._check()
-
-    def _check(self) -> None:
-        """What the library lets pass (RFC 9112, 5 and 6.3)."""
-        head = self.headers
-        if any(isinstance(defect, _MALFORMED) for defect in head.defects):
-            raise WireError("a header of the answer is malformed")
-        if any("close" in option.lower() for option in head.get_all("connection", ())):
-            self.will_close = True
-        if self.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            self.chunked = False  # nothing follows, whatever it says
-            return
-        codings = head.get_all("transfer-encoding")
-        if codings:
-            if not self.chunked or len(codings) > 1:
-                raise WireError("the answer is encoded in a way that was not asked for")
-            return
-        lengths = {length.strip() for length in head.get_all("content-length", ())}
-        if lengths and (len(lengths) > 1 or self.length is None or not lengths.pop().isdigit()):
-            raise WireError("the answer does not say how long it is in one number")
-
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """The headers as bytes; a value that went over several lines, as servers of old wrote it, is one."""
-        if self._fields is not None:
-            return self._fields
-        return [
-            (name.encode("ascii"), b" ".join(line.strip() for line in value.encode("latin-1").split(b"\n")).strip())
-            for name, value in self.headers.items()
-        ]
-
-    def pieces(self) -> Iterator[bytes]:
-        """The body, as it arrives."""
-        while piece := self.read1(_READ_SIZE):
-            yield piece
-        if self.length:
-            raise WireError("the server closed it")
+    try:
+        return h11.Request(method=method, target=target, headers=list(headers))
+    except h11.LocalProtocolError:
+        raise WireError("the request cannot be written as HTTP") from None
 
 
 class Connection:
-    """One connection, for one request after the other."""
+    """Carries one request after the other. Only one thread may use it at a time."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self._plug = _Plug(stream)
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        self._response: h11.Response | None = None
+        self._interim = 0
 
-    def ask(self, method: str, target: str, headers: Headers, content: Iterable[bytes] = ()) -> tuple[Response, bool]:
-        """Send a request; returns when the head of the answer is there.
+    def send(self, exchange: Exchange, head: h11.Request, content: Iterable[bytes] = ()) -> h11.Response:
+        """Send a request. Returns when the head of the final response has arrived.
 
-        False when the server did not take all of the request: then its answer says why. Raises WireError, Halted,
-        HTTPException, and what `content` raises.
+        A response that refuses the request (3xx to 5xx) ends the sending of the body. Raises WireError, Halted, and
+        what `content` raises.
         """
-        head = _request_head(method, target, headers)
-        pieces = iter(content)
-        whole = True
+        self._response, self._interim = None, 0
+        self.stream.begin(exchange)
+        with suppress(WriteError):  # the response, if there is one, says why
+            self._send(head, iter(content))
+        while self._response is None:
+            self._take_head(self._next_event())
+        return self._response
+
+    def _send(self, head: h11.Request, pieces: Iterator[bytes]) -> None:
+        start = self._http.send(head)
         try:
-            try:
-                first = next(pieces, b"")
-            except Exception:
-                # Begun and broken off, like one whose source fails later: servers log that.
-                self.stream.write(head, head=len(head))
-                raise
-            if len(first) > _TOGETHER:
-                self.stream.write(head, head=len(head))
-                self.stream.write(first)
+            first = next(pieces, b"")
+        except Exception:
+            # The server logs a request that breaks off, as it does when the source fails later.
+            self.stream.write(start, self._receive_early, head=len(start))
+            raise
+        if len(first) <= _MAX_JOINED:  # a small request is one packet and one system call
+            self.stream.write(start + b"".join(self._data(first)), self._receive_early, head=len(start))
+        else:
+            self.stream.write(start, self._receive_early, head=len(start))
+            self._write(first)
+        for piece in pieces:
+            self._write(piece)
+        self._http.send(h11.EndOfMessage())
+
+    def _data(self, piece: bytes) -> list[bytes]:
+        return self._http.send_with_data_passthrough(h11.Data(data=piece)) or [] if piece else []
+
+    def _write(self, piece: bytes) -> None:
+        for part in self._data(piece):
+            self.stream.write(part, self._receive_early)
+
+    def _receive_early(self, data: bytes) -> None:
+        """Take what the server sends before it has the whole body. Raises WriteError when the body is to end here.
+
+        An early success does not end it: the server may have all that it needs, and still reads the rest.
+        """
+        self._http.receive_data(data)
+        if not data:
+            raise WriteError("the server closed the connection")
+        while self._response is None:
+            event = self._parse()
+            if event is h11.NEED_DATA:
+                return
+            self._take_head(event)
+        if self._response.status_code >= 300:
+            raise WriteError("the server answered before the end of the body")
+
+    def _take_head(self, event: object) -> None:
+        if isinstance(event, h11.Response):
+            if not event.http_version.startswith(b"1."):
+                raise WireError("the response is not HTTP/1.1")
+            self._response = event
+            self.stream.exchange.answered = True
+            return
+        self._interim += 1
+        if self._interim > _MAX_INTERIM:
+            raise WireError("the server sends interim responses without end")
+
+    def body(self) -> Iterator[bytes]:
+        """The body of the response as it arrives. Raises WireError, Halted."""
+        while isinstance(event := self._next_event(), h11.Data):
+            yield bytes(event.data)
+
+    def _next_event(self) -> object:
+        """The next event of the response, which is read as far as that takes."""
+        while (event := self._parse()) is h11.NEED_DATA:
+            # A head that has begun must go on, like a body.
+            self.stream.exchange.answered = self._response is not None or bool(self._buffered)
+            self._http.receive_data(self.stream.read(_READ_SIZE))
+        return event
+
+    def _parse(self) -> object:
+        """The next event of what has arrived, or NEED_DATA. Raises WireError."""
+        try:
+            event = self._http.next_event()
+        except h11.RemoteProtocolError:
+            if self._http.trailing_data[1]:
+                reason = "the server closed it"
+            elif self._response is None:
+                reason = "the head of the response is not valid HTTP/1.1"
             else:
-                self.stream.write(head + first, head=len(head))  # a small request is one packet, and one system call
-            for piece in pieces:
-                if piece:
-                    self.stream.write(piece)
-        except WriteError:
-            whole = False
-        answer = Response(self._plug, method)
-        answer.begin()
-        return answer, whole
+                reason = "a part of the response is not valid HTTP/1.1"
+            raise WireError(reason) from None
+        # Many a service greets with one line and then waits; h11 would wait for an empty line.
+        if event is h11.NEED_DATA and self._response is None and not _BEGINNING.startswith(self._buffered[:7]):
+            raise WireError("the server does not speak HTTP/1.1")
+        return event
 
-    def reusable(self, answer: Response) -> bool:
-        """Whether another request may follow an answer that was read to its end and closed: nothing came behind it."""
-        return not answer.will_close and not self._plug.reader.holds()
+    @property
+    def _buffered(self) -> bytes:
+        return self._http.trailing_data[0]
 
+    def reuse(self) -> bool:
+        """Get ready for another request. False when this connection cannot carry one.
 
-def _request_head(method: str, target: str, headers: Headers) -> bytes:
-    """Request line and headers. Raises WireError for what cannot be written; it may be a secret, so it is not told."""
-    try:
-        lines = [b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), target.encode("ascii"))]
-    except UnicodeEncodeError:
-        raise WireError("the request cannot be written as HTTP") from None
-    right = _TOKEN.fullmatch(method.encode("ascii")) and _TARGET.fullmatch(target.encode("ascii"))
-    for name, value in headers:
-        right = right and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)
-        lines.append(b"%b: %b\r\n" % (name, value))
-    if not right:
-        raise WireError("the request cannot be written as HTTP")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        It can when both sides have finished, the server keeps the connection open, and nothing followed the response.
+        """
+        http = self._http
+        if http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data != (b"", False):
+            return False
+        http.start_next_cycle()
+        return True
+
+    def close(self) -> None:
+        """Close at once, without TLS shutdown."""
+        self.stream.close()

@@ -77,10 +77,11 @@ def merge(old: Mapping[str, str], new: Mapping[str, str | None]) -> dict[str, st
     return kept
 
 
-def header(cookies: Mapping[str, str]) -> dict[str, str]:
+def header(cookies: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """The request header, or nothing."""
-    pairs = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    return {"Cookie": pairs} if pairs else {}
+    if not cookies:
+        return []
+    return [(b"Cookie", "; ".join([f"{name}={value}" for name, value in cookies.items()]).encode("ascii"))]
 
 
 class CookieStore:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.client import BadStatusLine, IncompleteRead, UnknownProtocol
 
 from xnatctl.errors import ConnectionFailed, TransportError
 from xnatctl.xnat.http.sockets import ConnectError, Exchange, Halted
@@ -55,11 +54,6 @@ def _halted(error: Halted, exchange: Exchange, server: str) -> ConnectionFailed:
 
 
 def _reason(error: Exception, clean: Callable[[str], str]) -> str:
-    match error:
-        case BadStatusLine() | UnknownProtocol():
-            return "what it says is not HTTP/1.1"
-        case IncompleteRead():
-            return "a piece of the answer is short or garbled"
     return clean(str(error)) or type(error).__name__
 
 

@@ -1,7 +1,7 @@
-"""The connections to one server: made when needed, kept for the next request, one request at a time on each.
+"""The connections to one server, as an httpx transport. Each carries one request at a time and is kept for the next.
 
-A connection that was kept is looked at before it is used: one that the server has closed meanwhile, or that was idle
-for too long, is replaced. A server that closes after so many requests (Tomcat: 100) says so, and is believed.
+A kept connection is checked before it is used. It is replaced when the server has closed it, or when it was idle for
+too long. Tomcat closes a connection after 100 requests; it says so in the last response.
 """
 
 from __future__ import annotations
@@ -10,21 +10,35 @@ import base64
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from xnatctl.xnat.http.connection import Connection, Headers, Response
-from xnatctl.xnat.http.sockets import ConnectError, Sockets, Stream
+import httpx
+
+from xnatctl.xnat.http.connection import Connection, request_head
+from xnatctl.xnat.http.sockets import ConnectError, Exchange, Sockets, Stream
 from xnatctl.xnat.http.urls import ProxyAddress
 
-#: Kept at most; more than that are never in use for long.
-_MOST_IDLE = 64
+_MAX_IDLE = 64
+#: Key of the exchange in the extensions of an httpx request.
+EXCHANGE = "exchange"
+#: httpx sees `Location` under this name. It parses that header although it follows no redirect, and fails when the
+#: value is not a URL.
+_LOCATION = b"x-unfollowed-location"
+
+
+def received_headers(response: httpx.Response) -> list[tuple[str, str]]:
+    """The headers of a response of a `ConnectionPool`, as they came; names in lower case."""
+    return [
+        ("location" if name == _LOCATION else name.decode("ascii"), value.decode("latin-1"))
+        for name, value in response.headers.raw
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """Where requests go. `host` without brackets; `proxy` is an HTTP proxy on the way."""
+    """Where requests go. `host` has no brackets; `proxy` is an HTTP proxy on the way."""
 
     host: str
     port: int
@@ -32,119 +46,122 @@ class Route:
     proxy: ProxyAddress | None = None
 
 
-class ConnectionPool:
-    """Sends requests to one place; every method may be called from any thread. `keep` is in idle seconds."""
+class ConnectionPool(httpx.BaseTransport):
+    """Sends requests along one route, from any thread. `keep` is how long an idle connection is kept, in seconds.
 
-    def __init__(self, sockets: Sockets, place: Route, *, keep: float) -> None:
+    Each request carries its `Exchange` in its extensions, under `EXCHANGE`.
+    """
+
+    def __init__(self, sockets: Sockets, route: Route, *, keep: float) -> None:
         self._sockets = sockets
-        self._place = place
+        self._route = route
         self._keep = keep
         self._idle: list[tuple[float, Connection]] = []
         self._closed = False
         self._lock = threading.Lock()
 
-    def send(self, method: str, target: str, headers: Headers, content: Iterable[bytes]) -> Answer:
-        """Send a request; returns when the head of the answer is there.
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. Returns when the head of the response has arrived.
 
-        Raises WireError, Halted, HTTPException, and what `content` raises.
+        Raises WireError, Halted, and what the body of the request raises.
         """
-        place = self._place
-        if place.proxy is not None and place.tls is None:  # it forwards, and wants the whole URL, and its login
-            host = {name.lower(): value for name, value in headers}[b"host"].decode("ascii")
-            target, headers = f"http://{host}{target}", [*_proxy_login(place.proxy), *headers]
-        channel = self._kept() or Connection(self._connect())
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        exchange: Exchange = request.extensions[EXCHANGE]
+        target, headers = request.url.raw_path, tuple(request.headers.raw)
+        route = self._route
+        if route.proxy is not None and route.tls is None:  # it forwards, and needs the whole URL and its own login
+            target = b"http://%b%b" % (request.headers["host"].encode("ascii"), target)
+            headers = (*_proxy_login(route.proxy), *headers)
+        head = request_head(request.method, target, headers)
+        connection = self._idle_connection() or Connection(self._connect(exchange))
         try:
-            response, whole = channel.ask(method, target, headers, content)
-            return Answer(self, channel, response, reusable=whole)
+            response = connection.send(exchange, head, request.stream)
         except BaseException:
-            channel.stream.close()
+            connection.close()
             raise
+        return httpx.Response(
+            response.status_code,
+            headers=[(_LOCATION if name == b"location" else name, value) for name, value in response.headers],
+            stream=_ResponseBody(self, connection),
+        )
 
-    def _kept(self) -> Connection | None:
-        """The connection that was used last, if it is still good."""
+    def _idle_connection(self) -> Connection | None:
+        """The connection that was used last, if it is still open."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
-                since, channel = self._idle.pop()
-            if time.monotonic() - since < self._keep and channel.stream.silent:
-                return channel
-            channel.stream.close()
+                since, connection = self._idle.pop()
+            if time.monotonic() - since < self._keep and connection.stream.silent:
+                return connection
+            connection.close()
 
-    def keep(self, channel: Connection) -> None:
-        """Take back a connection that has done its request and is good for another."""
+    def release(self, connection: Connection) -> None:
+        """Take back a connection that is ready for another request."""
         with self._lock:
-            if not self._closed and len(self._idle) < _MOST_IDLE:
-                self._idle.append((time.monotonic(), channel))
+            if not self._closed and len(self._idle) < _MAX_IDLE:
+                self._idle.append((time.monotonic(), connection))
                 return
-        channel.stream.close()
+        connection.close()
 
-    def _connect(self) -> Stream:
-        place = self._place
-        if place.proxy is None:
-            stream = self._sockets.connect(place.host, place.port)
+    def _connect(self, exchange: Exchange) -> Stream:
+        route = self._route
+        if route.proxy is None:
+            stream = self._sockets.connect(exchange, route.host, route.port)
         else:
-            proxy = urlsplit(place.proxy.url)
-            stream = self._sockets.connect(proxy.hostname or "", proxy.port or 80)
-            if place.tls is not None:
+            proxy = urlsplit(route.proxy.url)
+            stream = self._sockets.connect(exchange, proxy.hostname or "", proxy.port or 80)
+            if route.tls is not None:
                 try:
-                    self._tunnel(stream, place.proxy)
+                    self._tunnel(exchange, stream, route.proxy)
                 except BaseException:
                     stream.close()
                     raise
-        if place.tls is None:
+        if route.tls is None:
             return stream
-        return stream.start_tls(place.tls, place.host)
+        return stream.start_tls(exchange, route.tls, route.host)
 
-    def _tunnel(self, stream: Stream, proxy: ProxyAddress) -> None:
-        """Ask a proxy for a way through (RFC 9110, 9.3.6). Raises ConnectError with what it says instead."""
-        host = f"[{self._place.host}]" if ":" in self._place.host else self._place.host
-        target = f"{host}:{self._place.port}"
-        headers = [(b"Host", target.encode("ascii")), (b"Accept", b"*/*"), *_proxy_login(proxy)]
+    def _tunnel(self, exchange: Exchange, stream: Stream, proxy: ProxyAddress) -> None:
+        """Ask a proxy for a tunnel (RFC 9110, 9.3.6). Raises ConnectError with its refusal."""
+        host = f"[{self._route.host}]" if ":" in self._route.host else self._route.host
+        target = f"{host}:{self._route.port}".encode("ascii")
+        head = request_head("CONNECT", target, ((b"Host", target), (b"Accept", b"*/*"), *_proxy_login(proxy)))
         try:
-            response, _ = Connection(stream).ask("CONNECT", target, headers)
-            response.close()
+            response = Connection(stream).send(exchange, head)
         finally:
-            self._sockets.current.sent = 0  # this was not the request
-        if not 200 <= response.status < 300:
-            raise ConnectError(f"the proxy refuses with {response.status} {response.reason}")
+            exchange.sent = 0  # this was not the request
+        if not 200 <= response.status_code < 300:
+            reason = f"{response.status_code} {response.reason.decode('latin-1')}".strip()
+            raise ConnectError(f"the proxy refuses with {reason}")
 
     def close(self) -> None:
-        """Close what is idle; what is in use is closed when it is done."""
+        """Close the idle connections. A connection in use is closed when its request is done."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        for _, channel in idle:
-            channel.stream.close()
+        for _, connection in idle:
+            connection.close()
 
 
-class Answer:
-    """One answer: its head, and its body as it arrives. Close it; a body that was not read to its end is given up."""
+class _ResponseBody(httpx.SyncByteStream):
+    """The body of a response as it arrives. A body that was not read to its end closes the connection."""
 
-    def __init__(self, owner: ConnectionPool, channel: Connection, response: Response, *, reusable: bool) -> None:
-        self.status = response.status
-        self.headers = response.fields()
-        self._owner = owner
-        self._channel = channel
-        self._response = response
-        self._reusable = reusable
-        self._ended = False
-        self._closed = False
+    def __init__(self, pool: ConnectionPool, connection: Connection) -> None:
+        self._pool = pool
+        self._connection: Connection | None = connection
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._response.pieces()
-        self._ended = True
+        assert self._connection is not None
+        return self._connection.body()
 
     def close(self) -> None:
-        """Let the next request have the connection, if it is good for one."""
-        if self._closed:
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
-        self._closed = True
-        self._response.close()  # or the library would wait for its end
-        if self._reusable and self._ended and self._channel.reusable(self._response):
-            self._owner.keep(self._channel)
+        if connection.reuse():
+            self._pool.release(connection)
         else:
-            self._channel.stream.close()
+            connection.close()
 
 
 def _proxy_login(proxy: ProxyAddress) -> list[tuple[bytes, bytes]]:

@@ -60,15 +60,15 @@ class Request:
     on_bytes: Callable[[int], None] | None = None
     into: Callable[[], Feed] | None = None
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> list[tuple[bytes, bytes]]:
         """Content-Length always: XNAT takes a body of unknown length for a zip only (xnat-import 1.3)."""
-        headers = {}
+        headers = []
         if self.body is not None:
-            headers["Content-Length"] = str(self.body.length)
+            headers.append((b"Content-Length", b"%d" % self.body.length))
         elif self.method in ("POST", "PUT"):
-            headers["Content-Length"] = "0"
+            headers.append((b"Content-Length", b"0"))
         if self.content_type:
-            headers["Content-Type"] = self.content_type
+            headers.append((b"Content-Type", self.content_type.encode("latin-1")))
         return headers
 
     @property
@@ -76,18 +76,16 @@ class Request:
         """Path and query."""
         return f"{self.path}?{_query(tuple(self.params))}" if self.params else self.path
 
-    def content(self) -> Generator[bytes] | None:
-        """The body from its first byte on. Raises BodyError."""
-        return None if self.body is None else self._chunks(self.body)
-
-    def _chunks(self, body: Body) -> Generator[bytes]:
-        """One chunk behind the source.
+    def content(self) -> Generator[bytes]:
+        """The body from its first byte on, one chunk behind the source. Raises BodyError.
 
         The last bytes go only when the source has ended well and at the promised length: a file found changed at its
         end must not leave a complete request on the server.
         """
-        left = body.length
-        with closing(_Guarded(body)) as source:
+        if self.body is None:
+            return
+        left = self.body.length
+        with closing(_Guarded(self.body)) as source:
             held = source.take()
             while held is not None:
                 left -= len(held)

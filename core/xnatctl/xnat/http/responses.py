@@ -67,22 +67,16 @@ def foreign(text: str, redactor: Redactor) -> str:
     return redactor.redact_foreign(tidy(redactor.redact_foreign(text)))
 
 
-class Incoming:
-    """An answer, its body still to come from `pieces`. The cookies are apart: no secret is in what is handed on."""
-
-    def __init__(
-        self, status: int, fields: Iterable[tuple[str, str]], pieces: Iterable[bytes], close: Callable[[], None]
-    ) -> None:
-        self.status = status
-        self.pieces = pieces
-        self.close = close
-        self.cookies: list[str] = []
-        self.headers: dict[str, str] = {}
-        for name, value in fields:
-            if name == "set-cookie":
-                self.cookies.append(value)
-            else:
-                self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
+def split_headers(fields: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
+    """The headers by name, and the `Set-Cookie` lines, which may hold secrets, apart."""
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in fields:
+        if name == "set-cookie":
+            cookies.append(value)
+        else:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers, cookies
 
 
 @dataclass(frozen=True)
