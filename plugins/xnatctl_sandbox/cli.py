@@ -1,4 +1,4 @@
-"""`sandbox start`."""
+"""The commands `sandbox start` and `sandbox demo`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.api import App, Column, Document, PluginUnavailable, UsageError, common_options, pass_app
+from xnatctl_sandbox.demo import run_demo
 from xnatctl_sandbox.server import Sandbox
 from xnatctl_sandbox.world.errors import PortUnavailable
 
@@ -78,6 +79,15 @@ def start(app: App, port: int, dicom_port: int | None, directory: str | None, ve
         )
         while not stop.wait(0.5):
             pass
+
+
+@click.command(help="Make a small synthetic exam, upload it to a sandbox, verify it, and show where to look.")
+@click.option("--dir", "directory", type=click.Path(file_okay=False), help="Keep exam and server data here.")
+@common_options
+@pass_app
+def demo(app: App, directory: str | None) -> None:
+    """Run the demonstration; everything happens on this machine."""
+    run_demo(app, directory)
 
 
 def rights_of(user: User, projects: Iterable[Project]) -> str:

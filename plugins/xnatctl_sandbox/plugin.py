@@ -21,7 +21,7 @@ def xnatctl_commands() -> list[CommandSpec]:
         CommandSpec(
             path="sandbox demo",
             summary="Upload a synthetic exam to a sandbox, and verify it.",
-            target="xnatctl_sandbox.demo:demo",
+            target="xnatctl_sandbox.cli:demo",
             modules=_NEEDS,
             extra="sandbox",
         ),
