@@ -1,4 +1,4 @@
-"""What is looked at before a session is archived, in XNAT's order (xnat-import 3.4)."""
+"""The checks before a session is archived, in XNAT's order (xnat-import 3.4)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ArchiveRefused(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """What an archiving may do to a session that exists."""
+    """What archiving may change in an existing session."""
 
     merge: bool
     override: bool
@@ -37,7 +37,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a row would go. `subject` and `existing` are None when they would be made."""
+    """Where a row goes. `subject` and `existing` are None when archiving has to create them."""
 
     project: str
     label: str
@@ -47,12 +47,12 @@ class Destination:
 
 
 def clean(label: str) -> str:
-    """What XNAT keeps of a label (1.6)."""
+    """A label as XNAT cleans it (xnat-import 1.6)."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", label)
 
 
 def session_type(modalities: Iterable[str]) -> str:
-    """The data type of a session: that of its commonest imaging modality."""
+    """The data type of a session: that of its most frequent imaging modality."""
     known = Counter(modality for modality in modalities if modality in _TYPES)
     return f"xnat:{_TYPES[known.most_common(1)[0][0]]}SessionData" if known else "xnat:otherDicomSessionData"
 
@@ -63,7 +63,7 @@ def scan_type(modality: str) -> str:
 
 
 def study_of(row: PrearchiveRow, files: Mapping[str, Received]) -> str:
-    """The study by the session document: as the stored files say, which anonymisation may have changed."""
+    """The study by the session document: as the stored files say, which anonymization may have changed."""
     return next((file.study_instance_uid for file in files.values() if file.study_instance_uid), row.tag)
 
 
@@ -80,7 +80,7 @@ def destination(state: State, row: PrearchiveRow, subject: str | None, label: st
 def problems(
     state: State, row: PrearchiveRow, files: dict[str, Received], where: Destination, policy: Policy
 ) -> Iterator[ArchiveRefused]:
-    """Every objection, the first of them first."""
+    """All reasons to refuse, in XNAT's order."""
     existing = where.existing
     if not files:  # all of it was rejected or dropped (xnat-import 7)
         yield ArchiveRefused(400, "Session is empty: there is nothing to archive")

@@ -45,7 +45,7 @@ class IdleJobs:
         self._thread.join()
 
     def _run(self) -> None:
-        # Looked at every half second of real time, due by the movable clock.
+        # Wakes up every half second of real time; the movable clock says whether the jobs are due.
         due = self._state.clock.now()
         while not self._stop.wait(0.5):
             now = self._state.clock.now()
@@ -56,7 +56,7 @@ class IdleJobs:
                 self._autosave.run()
 
     def tick(self) -> None:
-        """The idle jobs, once: quiet rows are built and perhaps archived; quiet direct sessions are archived."""
+        """Run the jobs once: build quiet rows and archive those with auto-archiving, finish quiet direct sessions."""
         quiet = float(str(self._state.site["sessionXmlRebuilderInterval"])) * 60
         now = self._state.clock.now()
         with self._state.lock:
@@ -79,7 +79,7 @@ class IdleJobs:
             self._direct.finish(session)
 
     def _auto_archive(self, row: PrearchiveRow) -> None:
-        """Merges; replaces equal files with code 5 only. A refusal is left in the row and its log."""
+        """Archive and merge; replace equal file names with code 5 only. A refusal stays in the row and its log."""
         user = str(self._state.site["receivedFileUser"])
         try:
             policy = Policy(merge=True, override=False, overwrite_files=row.auto_overwrites)

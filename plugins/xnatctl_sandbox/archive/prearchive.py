@@ -11,30 +11,30 @@ from xnatctl_sandbox.world.switches import Switches
 
 
 class Prearchive:
-    """What can be done to rows."""
+    """Finds and changes rows."""
 
     def __init__(self, state: State, switches: Switches) -> None:
         self._state = state
         self._switches = switches
 
     def find(self, project: str, timestamp: str, folder: str) -> PrearchiveRow | None:
-        """A row by its triple; `Unassigned` is the project of rows without one."""
+        """The row of this project, timestamp and folder; `Unassigned` is the project of rows without one."""
         with self._state.lock:
             wanted = (None if project == UNASSIGNED else project, timestamp, folder)
             return next((r for r in self._state.prearchive if (r.project, r.timestamp, r.folder) == wanted), None)
 
     def find_uri(self, uri: str) -> PrearchiveRow | None:
-        """A row by its URI, with or without `/data`."""
+        """The row of this URI, with or without `/data`."""
         pieces = uri.removeprefix("/data").removeprefix("/REST").strip("/").split("/")
         return self.find(*pieces[2:5]) if pieces[:2] == ["prearchive", "projects"] and len(pieces) == 5 else None
 
     @staticmethod
     def is_locked(row: PrearchiveRow) -> bool:
-        """Only the forms with `_` count as locked."""
+        """True for statuses that begin with `_`: only these lock a row."""
         return row.status.startswith("_")
 
     def build(self, row: PrearchiveRow) -> bool:
-        """RECEIVING -> `_BUILDING` -> READY. False when it is locked, or a file came in the instant before.
+        """Build a session: RECEIVING -> `_BUILDING` -> READY. False when it is locked, or a file came in just before.
 
         A file that arrives during the build is on disk but in no catalog: the hole of 4.4.
         """
@@ -64,7 +64,7 @@ class Prearchive:
         return True
 
     def delete(self, row: PrearchiveRow) -> None:
-        """The row and its files, unless it is locked."""
+        """Delete a row and its files, unless it is locked."""
         with self._state.lock:
             if self.is_locked(row) or row not in self._state.prearchive:
                 return
@@ -72,7 +72,7 @@ class Prearchive:
         shutil.rmtree(row.directory, ignore_errors=True)
 
     def delete_scan(self, row: PrearchiveRow, scan: str) -> None:
-        """One scan of a built row, its files too. Raises StatusError 404 when there is none of that name."""
+        """Delete one scan of a built row, with its files. Raises StatusError 404 for an unknown scan."""
         with self._state.lock:
             if row.built is None or not any(file.scan == scan for file in row.built.values()):
                 raise StatusError(404, "Unable to locate prearc resource.")
@@ -82,7 +82,7 @@ class Prearchive:
             shutil.rmtree(row.directory / "SCANS" / scan, ignore_errors=True)
 
     def move(self, row: PrearchiveRow, project: str) -> None:
-        """To another project's prearchive."""
+        """Move a row to another project's prearchive."""
         with self._state.lock:
             row.project = project
             target = self._state.prearchive_directory(project, row.timestamp, row.folder)

@@ -62,7 +62,7 @@ def _instance(
     data = path.read_bytes()
     try:
         ds = part10.read(data, _SERIES_INSTANCE + 1).data_set
-    except part10.Unreadable:  # somebody has damaged it
+    except part10.Unreadable:  # a test has damaged it
         ds = {}
     return {
         "place": place,

@@ -1,1 +1,1 @@
-"""The DICOM Receiver of XNAT."""
+"""The DICOM Receiver of the sandbox."""

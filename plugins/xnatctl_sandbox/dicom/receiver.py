@@ -1,7 +1,7 @@
 """The DICOM Receiver: associations, C-ECHO, C-STORE into the prearchive (xnat-api 5).
 
-Written with pynetdicom, in the sandbox's process. An object is filed before it is answered, with file meta information
-of ours, by the same importer as objects that come by HTTP: the head of its data set is written anew, the rest copied.
+Written with pynetdicom, in the sandbox's process. It stores an object before it answers, with file meta information
+of its own, through the importer that also serves HTTP: the head of the data set is written anew, the rest copied.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _COMMENT_LENGTH = 64  # VR LO
 
 @dataclass
 class _Live:
-    """An association at work: what is told of it, the receiver that it called, its connection."""
+    """An open association: its record, the receiver that it called, its connection."""
 
     known: Association
     scp: ScpInstance | None
@@ -120,7 +120,7 @@ class DicomReceiver:
     # associations, xnat-api 5.2
 
     def _open(self, event: Any) -> None:
-        """Go on where pynetdicom's thread would end with a traceback."""
+        """Keep pynetdicom's thread alive where an error would end it with a traceback."""
         assoc = event.assoc
         with self._lock:
             self._opened.add(assoc)
@@ -190,7 +190,7 @@ class DicomReceiver:
 
     @staticmethod
     def _offer(assoc: Any, request: Any, rule: Mapping[str, Any] | None) -> None:
-        """What this association can be accepted for, in the server's order of preference."""
+        """Offer the presentation contexts that the server supports, in its order of preference."""
         supported = {}
         for context in request.presentation_context_definition_list:
             sop_class = str(context.abstract_syntax)
@@ -242,7 +242,7 @@ class DicomReceiver:
         assoc.is_established = False
 
     def _wait(self, assoc: Any, seconds: float) -> None:
-        """Keep the other side waiting, until it goes away or we stop."""
+        """Keep the peer waiting until it disconnects or the sandbox stops."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self._stopping.wait(0.02) and not assoc.acse.is_aborted():
             if not assoc.dul.is_alive():
@@ -324,7 +324,7 @@ class DicomReceiver:
 
 
 def _mirrored(assoc: Any) -> AsynchronousOperationsWindowNegotiation:
-    """The window that was asked for is granted; requests are still taken one after the other."""
+    """Grant the requested window; requests are still handled one after the other."""
     item = AsynchronousOperationsWindowNegotiation()
     invoked, performed = assoc.requestor.asynchronous_operations
     item.maximum_number_operations_invoked, item.maximum_number_operations_performed = invoked, performed
@@ -354,7 +354,7 @@ def _describe(known: Association, entry: Mapping[str, Any] | None = None) -> dic
 
 
 def _register() -> None:
-    """Tell pynetdicom that the vendors' classes are storage too."""
+    """Register the vendors' SOP classes as storage."""
     for uid in sorted(STORAGE):
         if uid_to_service_class(uid) is not StorageServiceClass:
             register_uid(uid, f"XnatStorage_{uid.replace('.', '_')}", StorageServiceClass)

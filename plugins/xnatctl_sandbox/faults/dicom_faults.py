@@ -1,4 +1,4 @@
-"""What can be made to happen at the DICOM Receiver by script: to whole associations, and to single C-STORE requests.
+"""Faults of the DICOM Receiver: of whole associations, and of single C-STORE requests.
 
 Rules are those of `rules.Faults`; `"per": "association"` counts instances anew in each association, so that
 `{"action": "abort", "nth": 4, "per": "association"}` lets three of each go through.
@@ -17,21 +17,21 @@ NAMES = frozenset({"calling", "called", "address", "association", "sop_class", "
 ON_REQUEST: Mapping[str, frozenset[str]] = {
     "reject": frozenset({"reason"}),  # a key of REJECTIONS
     "refuse-contexts": frozenset({"sop_classes", "transfer_syntaxes"}),  # regular expressions; both given = both hold
-    "ignore-request": frozenset({"seconds"}),  # a connection is made, and nothing is ever said
+    "ignore-request": frozenset({"seconds"}),  # accepts the connection and never answers
     "cut-request": frozenset({"reset"}),
     "close-idle": frozenset({"seconds", "how"}),  # how: abort (A-ABORT) or close (the connection alone)
 }
-#: Decided for each C-STORE request. Those that begin with `store-then` file the object first.
+#: Decided for each C-STORE request. Those that begin with `store-then` store the object first.
 ON_STORE: Mapping[str, frozenset[str]] = {
-    "status": frozenset({"status", "comment", "store"}),  # store: is it filed? By default warnings are, failures not
+    "status": frozenset({"status", "comment", "store"}),  # store: default yes for warnings, no for failures
     "abort": frozenset(),
     "store-then-abort": frozenset(),
     "cut": frozenset({"reset"}),
     "store-then-cut": frozenset({"reset"}),
-    "hold": frozenset({"seconds"}),  # no answer; at the end the association is aborted
+    "hold": frozenset({"seconds"}),  # no answer; then the association is aborted
     "store-then-hold": frozenset({"seconds"}),
     "delay": frozenset({"seconds"}),
-    "truncate": frozenset({"bytes"}),  # so much of the data set is filed; a negative number is missing at its end
+    "truncate": frozenset({"bytes"}),  # stores this much of the data set; a negative number is missing at its end
 }
 ACTIONS: Mapping[str, frozenset[str]] = {**ON_REQUEST, **ON_STORE}
 
@@ -46,7 +46,7 @@ REJECTIONS: Mapping[str, tuple[int, int, int]] = {
 
 
 def stores(rule: Mapping[str, Any] | None) -> bool:
-    """True when the object is filed although this rule applies."""
+    """True when the object is stored although this rule applies."""
     if rule is None or rule["action"] in ("delay", "truncate"):
         return True
     if rule["action"] == "status":
@@ -56,7 +56,7 @@ def stores(rule: Mapping[str, Any] | None) -> bool:
 
 
 def refused(rule: Mapping[str, Any] | None, sop_class: str, transfer_syntax: str) -> bool:
-    """True when a rule takes this pair out of what is accepted."""
+    """True when a rule refuses this pair in the negotiation."""
     if rule is None or rule["action"] != "refuse-contexts":
         return False
     return bool(

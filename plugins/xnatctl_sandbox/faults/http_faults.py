@@ -9,13 +9,12 @@ from werkzeug import Request, Response
 
 from xnatctl_sandbox.faults import responses
 
-#: Actions that let the request do its work first.
+#: Actions that carry out the request first.
 AFTER = frozenset({"store-then-cut", "store-then-status"})
-#: What happens to the files of a PUT or of an import: the request is carried out, and answered as if all were well or
-#: not (4.4, 4.7).
+#: Faults in what a PUT or an import stores; the answer may still be a success (xnat-api 4.4, 4.7).
 STORING = frozenset({"catalog-conflict", "lose-file", "truncate-file"})
 _PAGE = frozenset({"status", "page", "text", "headers", "read"})
-#: Everything that can be done to an HTTP request.
+#: The actions on an HTTP request, with the fields of each.
 ACTIONS: Mapping[str, frozenset[str]] = {
     "delay": frozenset({"seconds"}),
     "cut-before-body": frozenset(),

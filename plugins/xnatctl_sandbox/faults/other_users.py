@@ -52,7 +52,7 @@ class OtherUsers:
         self._archiver = archiver
 
     def actions(self) -> dict[str, Callable[..., object]]:
-        """Every action by its name."""
+        """The actions by name."""
         hidden = {"actions"}
         return {name: getattr(self, name) for name in dir(self) if not name.startswith("_") and name not in hidden}
 
@@ -68,16 +68,16 @@ class OtherUsers:
         return self._change(uid, shorten, noticed=noticed)
 
     def replace(self, uid: str, content: bytes | str, *, noticed: bool = False) -> int:
-        """Put other content in the place of an instance: bytes, or the path of a file that holds them."""
+        """Replace the content of an instance by bytes, or by those of the file at a path."""
         data = content if isinstance(content, bytes) else Path(content).read_bytes()
         return self._change(uid, lambda path: path.write_bytes(data), noticed=noticed)
 
     def lose_file(self, uid: str) -> int:
-        """Take the file away and leave its catalog entry."""
+        """Delete the file and keep its catalog entry."""
         return self._change(uid, lambda path: path.unlink(missing_ok=True))
 
     def drop_instance(self, uid: str) -> int:
-        """Take the file and its entry away."""
+        """Delete the file and its catalog entry."""
         with self._state.lock:
             copies = self._copies(uid)
             for copy in copies:
@@ -95,11 +95,11 @@ class OtherUsers:
     # catalogs and listings
 
     def forget(self, uid: str) -> int:
-        """Take the catalog entry away and leave the file: a stale catalog."""
+        """Delete the catalog entry and keep the file: a stale catalog."""
         return self._edit(uid, lambda resource, name: resource.entries.pop(name))
 
     def forget_uid(self, uid: str) -> int:
-        """Leave a catalog entry that has no UID."""
+        """Remove the UID from the catalog entry."""
 
         def edit(resource: Resource, name: str) -> None:
             resource.entries[name].uid = None
@@ -107,15 +107,15 @@ class OtherUsers:
         return self._edit(uid, edit)
 
     def unlist(self, uid: str) -> int:
-        """Leave an instance in the catalog, and out of the file listing."""
+        """Hide an instance from the file listing; the catalog keeps it."""
         return self._edit(uid, lambda resource, name: resource.unlisted.add(name))
 
     def uncatalogue(self, uid: str) -> int:
-        """Leave an instance in the file listing, and out of the catalog document."""
+        """Hide an instance from the catalog document; the file listing keeps it."""
         return self._edit(uid, lambda resource, name: resource.uncatalogued.add(name))
 
     def misstate(self, uid: str, *, size: int | None = None, digest: str | None = None) -> int:
-        """Let the entry of an instance name another size or MD5 than its file has."""
+        """Write a wrong size or MD5 into the catalog entry."""
 
         def edit(resource: Resource, name: str) -> None:
             entry = resource.entries[name]
@@ -127,7 +127,7 @@ class OtherUsers:
     # scans and sessions
 
     def drop_scan(self, scan: str, *, project: str = "DEMO", label: str = "") -> int:
-        """Delete a scan of sessions in the prearchive and in the archive; of all of them without a label."""
+        """Delete a scan from sessions in the prearchive and in the archive; without a label from all of them."""
         dropped = 0
         with self._state.lock:
             for row in self._rows(project, label):
@@ -154,7 +154,7 @@ class OtherUsers:
     def change_session(
         self, label: str, *, project: str = "DEMO", to_label: str | None = None, to_subject: str | None = None
     ) -> str:
-        """Rename an archived session, or file it under another subject; returns its ID."""
+        """Rename an archived session, or assign it to another subject; returns its ID."""
         with self._state.lock:
             experiment = _one(self._experiments(project, label), label)
             if to_subject is not None:
@@ -207,14 +207,14 @@ class OtherUsers:
         self, files: Sequence[str | bytes], *, label: str, subject: str = "s", project: str = "DEMO",
         place: str = "prearchive", overwrite: str = "append", join: bool | None = None, login: str = "admin",
     ) -> str:  # fmt: skip
-        """Upload DICOM files (paths or contents) and leave them in the prearchive, or go on into the archive.
+        """Upload DICOM files (paths or contents) into the prearchive, or through it into the archive.
 
         They join a row of the same project, study and label as any upload does; by default not on the way to the
         archive, so that the uploads of others that are under way are left alone. Returns the row's URI, or the
         session's ID.
         """
         if place not in ("prearchive", "archive"):
-            raise ValueError(f"There is no place {place}; there are prearchive and archive.")
+            raise ValueError(f"Unknown place {place!r}: choose prearchive or archive.")
         apart = place == "archive" if join is None else not join
         own: list[PrearchiveRow] = []
         params = ImportParams(
@@ -230,16 +230,16 @@ class OtherUsers:
                 raise ValueError(error.description) from None
         row = own[0] if own else self._prearchive.find_uri(uri or "")
         if row is None:
-            raise ValueError("None of these files was stored.")
+            raise ValueError("The sandbox stored none of these files.")
         return row.uri if place == "prearchive" else self._archive(row, None, None, overwrite, login)
 
     # parts
 
     def _archive(self, row: PrearchiveRow, label: str | None, subject: str | None, overwrite: str, login: str) -> str:
         if overwrite not in _POLICIES:
-            raise ValueError(f"There is no overwrite {overwrite}; there are {', '.join(_POLICIES)}.")
+            raise ValueError(f"Unknown overwrite {overwrite!r}: choose {' or '.join(_POLICIES)}.")
         if not self._prearchive.build(row):
-            raise ValueError(f"The row {row.name} is locked, or files still arrive.")
+            raise ValueError(f"The row {row.name} is locked or still receives files.")
         try:
             experiment = self._archiver.archive(row, _POLICIES[overwrite], login=login, subject=subject, label=label)
         except ArchiveRefused as refusal:
@@ -285,7 +285,7 @@ class OtherUsers:
             return len(copies)
 
     def _notice(self, copy: _Copy) -> None:
-        """Bring what is listed up to date, as a refreshed catalog does."""
+        """Update the listed size and MD5, as a refresh of the catalog does."""
         data = copy.path.read_bytes()
         size, md5 = len(data), hashlib.md5(data, usedforsecurity=False).hexdigest()
         if copy.entry is not None and copy.resource is not None:
@@ -311,7 +311,7 @@ class OtherUsers:
 
 def _one(found: Sequence[_Found], label: str) -> _Found:
     if len(found) != 1:
-        raise ValueError(f"There are {len(found)} sessions {label}, not one.")
+        raise ValueError(f"Found {len(found)} sessions {label}, expected one.")
     return found[0]
 
 

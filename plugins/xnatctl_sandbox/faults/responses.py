@@ -1,4 +1,4 @@
-"""What scripted faults answer in the place of the server."""
+"""Responses that scripted faults give instead of the server's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _PROXY_PAGE = (
     "<html>\r\n<head><title>{0} {1}</title></head>\r\n<body>\r\n"
     "<center><h1>{0} {1}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
-#: As XNAT says everything that it says of a failure (xnat-import 3.1).
+#: XNAT gives the reason of a failure in this form (xnat-import 3.1).
 _STATUS_PAGE = "<html>\n<head>\n   <title>Status page</title>\n</head>\n<body>\n<h3>{0}</h3>\n</body>\n</html>\n"
 _LOGIN_PAGE = "<!DOCTYPE html>\n<html><head><title>XNAT Login</title></head><body>Please log in.</body></html>"
 
 
 def answer(rule: Mapping[str, Any], request: Request) -> Response:
-    """The answer of a rule whose action is one."""
+    """The response of a rule whose action gives one."""
     match rule["action"]:
         case "redirect":
             location = str(rule.get("location", "/app/template/Login.vm"))
@@ -34,7 +34,7 @@ def answer(rule: Mapping[str, Any], request: Request) -> Response:
 
 
 def status(rule: Mapping[str, Any], request: Request) -> Response:
-    """A status with a page of the named kind; the body is read first, as a proxy that buffers does."""
+    """A status with a page of the named kind; reads the body first, as a proxy that buffers does."""
     if rule.get("read", True):
         _read(request)
     code = int(rule.get("status", 200 if rule.get("page") == "login" else 503))
@@ -52,10 +52,10 @@ def _phrase(code: int) -> str:
 
 
 class _AsWritten(Response):
-    """Headers go out as they are: werkzeug would correct a Location, and fail where it cannot."""
+    """Sends headers unchanged: werkzeug would correct a Location, and fail where it cannot."""
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
-        """What was given, and the length where it is known."""
+        """The given headers, and Content-Length where it is known."""
         headers = Headers(self.headers)
         if self.is_sequence:
             headers["Content-Length"] = str(sum(map(len, self.response)))
@@ -63,12 +63,12 @@ class _AsWritten(Response):
 
 
 def _on_the_wire(value: str) -> str:
-    """UTF-8, as a header of WSGI."""
+    """The value in UTF-8, encoded as WSGI wants it."""
     return re.sub(r"[\r\n]", " ", value).encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _read(request: Request) -> bytes:
-    """The body, of which the first part is returned."""
+    """Read the body; returns its first part."""
     first = b""
     while piece := request.stream.read(1 << 18):
         first = first or piece[:65536]
@@ -76,7 +76,7 @@ def _read(request: Request) -> bytes:
 
 
 def _echo(rule: Mapping[str, Any], request: Request) -> Response:
-    """A gateway that repeats the request, credentials included, in the body of its answer or in headers."""
+    """Repeat the request in the body or in headers, credentials included, as some gateways do."""
     body = _read(request).decode("latin-1")
     lines = [f"{name}: {value}" for name, value in request.headers.items()]
     where = rule.get("where", "body")

@@ -59,26 +59,28 @@ class Faults:
     def _check(self, rule: Mapping[str, Any]) -> None:
         action = str(rule.get("action"))
         if action not in self._fields:
-            raise ValueError(f"There is no fault {action!r}; there are {', '.join(sorted(self._fields))}.")
+            raise ValueError(f"Unknown fault {action!r}. Known faults: {', '.join(sorted(self._fields))}.")
         if unknown := set(rule) - _CONDITIONS - self._fields[action]:
-            raise ValueError(f"The fault {action} takes no {', '.join(sorted(unknown))}.")
+            raise ValueError(f"The fault {action} has no field {', '.join(sorted(unknown))}.")
         if unknown := {*rule.get("match", {}), *filter(None, [rule.get("per")])} - self._names:
             raise ValueError(
-                f"There is no {', '.join(sorted(unknown))} to match; there is {', '.join(sorted(self._names))}."
+                f"A rule cannot match {', '.join(sorted(unknown))}, only {', '.join(sorted(self._names))}."
             )
         for name in _NUMBERS & set(rule):
             if isinstance(rule[name], bool) or not isinstance(rule[name], int | float):
                 raise ValueError(  # noqa: TRY004 - a mistake of the script, like the others
-                    f"The {name} of the fault {action} is a number, not {rule[name]!r}."
+                    f"The field {name} of the fault {action} must be a number, not {rule[name]!r}."
                 )
         if rule.get("where", "body") not in _WHERE:
-            raise ValueError(f"The where of the fault {action} is one of {', '.join(_WHERE)}, not {rule['where']!r}.")
+            raise ValueError(f"The field where of the fault {action} must be one of {', '.join(_WHERE)}.")
         patterns = {**rule.get("match", {}), **{name: rule[name] for name in _PATTERNS & set(rule)}}
         for name, pattern in patterns.items():
             try:
                 re.compile(pattern)
             except (re.error, TypeError) as error:
-                raise ValueError(f"The {name} of the fault {action} is no regular expression: {error}.") from error
+                raise ValueError(
+                    f"The field {name} of the fault {action} is not a regular expression: {error}."
+                ) from error
 
     def pick(self, values: Mapping[str, str], actions: Container[str] | None = None) -> dict[str, Any] | None:
         """The first due rule that matches `values`; with `actions` given, only rules of these."""

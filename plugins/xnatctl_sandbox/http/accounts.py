@@ -1,4 +1,4 @@
-"""Who is asking: Basic, cookies, sessions, lock-out (xnat-api 1)."""
+"""Logging in: Basic authentication, cookies, sessions, lock-out (xnat-api 1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAILURE = (
 
 @dataclass
 class HttpSession:
-    """One server session; `login` None is a guest's."""
+    """One server session; `login` is None for a guest."""
 
     id: str
     login: str | None
@@ -36,7 +36,7 @@ class HttpSession:
 
 
 class Refused(Exception):
-    """The caller is turned away with this answer."""
+    """The login is refused with this response."""
 
     def __init__(self, response: Response) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 class Accounts:
-    """Sessions by id. Time-outs are by the sandbox's clock."""
+    """Checks credentials and keeps sessions; time-outs follow the sandbox's clock."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -58,7 +58,7 @@ class Accounts:
 
     @property
     def token_life(self) -> float:
-        """Seconds that an alias token lives, by its creation (1.5)."""
+        """Seconds that an alias token lives after its creation (1.5)."""
         return _seconds(str(self._state.site["aliasTokenTimeout"]))
 
     def identify(self, request: Request) -> tuple[HttpSession, bool]:
@@ -94,11 +94,11 @@ class Accounts:
 
     @staticmethod
     def redirect(path: str, request: Request) -> Response:
-        """302 as the container sends it."""
+        """A 302 as the container sends it."""
         return Response("", 302, {"Location": f"{request.script_root}{path}"}, content_type="text/html")
 
     def login(self, username: str, password: str) -> HttpSession | None:
-        """A new session for right credentials, as `services/auth` opens it."""
+        """Open a session as `services/auth` does; None for wrong credentials."""
         try:
             user = self._verify(username, password)
         except Refused:
@@ -106,18 +106,18 @@ class Accounts:
         return self._open(user.login)
 
     def end(self, session: HttpSession) -> None:
-        """Invalidate."""
+        """End a session."""
         with self._lock:
             self._sessions.pop(session.id, None)
 
     def end_all(self, login: str) -> None:
-        """Invalidate every session of a user."""
+        """End every session of a user."""
         with self._lock:
             for key in [key for key, session in self._sessions.items() if session.login == login]:
                 del self._sessions[key]
 
     def open_sessions(self, login: str | None = None) -> list[HttpSession]:
-        """The living sessions of users, perhaps of one."""
+        """The open sessions of all users, or of one."""
         now = self._state.clock.now()
         with self._lock:
             return [
@@ -129,7 +129,7 @@ class Accounts:
             ]
 
     def csrf_ok(self, request: Request, session: HttpSession) -> bool:
-        """True for all but a browser's change without the token of its session (1.6)."""
+        """False for a change that a browser sends without the CSRF token of its session (1.6)."""
         agent = request.headers.get("User-Agent", "")
         exempt = not any(name in agent for name in _BROWSERS) or re.search(
             "java|XNATDesktopClient", agent, re.IGNORECASE
@@ -139,7 +139,7 @@ class Accounts:
         return session.login is None or request.args.get("XNAT_CSRF") == session.csrf
 
     def set_cookies(self, response: Response, session: HttpSession, path: str, *, new: bool) -> None:
-        """A new session's cookie, and with every answer the second one, in quotes because of its comma (1.3)."""
+        """Set the cookie of a new session, and in each response the second one, quoted because of its comma (1.3)."""
         secure = "; Secure" if str(self._state.site["siteUrl"]).startswith("https") else ""
         if new:
             response.headers.add("Set-Cookie", f"JSESSIONID={session.id}; Path={path}; HttpOnly{secure}")
@@ -179,7 +179,7 @@ class Accounts:
         return self._verify(username, password)
 
     def _verify(self, username: str, password: str) -> User:
-        """The account of right credentials; an alias token gives its owner (1.5). Raises Refused."""
+        """The account of these credentials, for an alias token its owner (1.5). Raises Refused."""
         state = self._state
         with state.lock:
             token = state.tokens.get(username)

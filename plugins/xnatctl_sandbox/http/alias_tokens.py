@@ -16,14 +16,14 @@ from xnatctl_sandbox.world.state import State
 
 
 class AliasTokens:
-    """`/services/tokens/{operation}/...`."""
+    """Handlers of `/services/tokens`."""
 
     def __init__(self, state: State, accounts: Accounts) -> None:
         self._state = state
         self._accounts = accounts
 
     def answer(self, call: Call) -> Response:
-        """By operation; guests get none."""
+        """Carry out an operation; 403 for guests."""
         if call.login is None:
             raise StatusError(403)
         pieces = [piece for piece in call.rest.split("/") if piece]
@@ -47,7 +47,7 @@ class AliasTokens:
         raise StatusError(400)
 
     def _issue(self, login: str, pieces: list[str]) -> AliasToken:
-        """For oneself; `user/{login}` is for administrators."""
+        """Issue a token for the caller; administrators may name another with `user/{login}`."""
         if pieces:
             if not self._state.is_admin(login):
                 raise StatusError(403)

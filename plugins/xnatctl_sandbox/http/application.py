@@ -36,7 +36,7 @@ _FIREWALL = re.compile(r";|%2f|%5c|%25|%2e|//|/\.{1,2}(?=/|$)", re.IGNORECASE)
 
 
 class Application:
-    """One sandbox's WSGI callable."""
+    """The WSGI callable of one sandbox."""
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class Application:
                 self._at_work.notify_all()
 
     def end(self) -> None:
-        """Let the requests at work finish, and cut those that still come on kept connections: the server is gone.
+        """Let the requests at work finish, and cut those that still come on kept connections, as a stopped server does.
 
-        A client that has not sent all of its request by then is not waited for.
+        It does not wait for a client that has not sent its whole request by then.
         """
         with self._at_work:
             self._ending = True
@@ -148,7 +148,7 @@ class Application:
     def _guarded(
         self, request: Request, raw: str, session: HttpSession, fault: Mapping[str, Any] | None
     ) -> Response | tuple[Response, HttpSession]:
-        """Expired passwords, rights to the URL, then the handler."""
+        """Check for an expired password, then the rights to the URL, then call the handler."""
         state = self._state
         data_path = raw.startswith(("/data/", "/REST/", "/xapi/"))
         user = state.users.get(session.login or "")
@@ -196,7 +196,7 @@ class Application:
         return route.handler(call)
 
     def _page(self, request: Request, raw: str, session: HttpSession) -> Response:
-        """Screens for browsers: one login page stands for all; the home page carries the session's token."""
+        """Pages for browsers: one login page for all; the home page carries the CSRF token of the session."""
         if raw == "/" and session.login is not None:
             body = f"<!DOCTYPE html>\n<html><head><script>var csrfToken = '{session.csrf}';</script></head></html>\n"
             return Response(body, 200, content_type="text/html")

@@ -45,7 +45,7 @@ class ArchiveServices:
         self._background = background
 
     def archive(self, call: Call) -> Response:
-        """With one source a merge is always tried, and `append` overrides too."""
+        """Archive. One source is always merged, and `append` overrides as `delete` does (6.4)."""
         parameters = call.parameters()
         rows = self._sources(call, parameters)
         if len(rows) > 1:
@@ -75,11 +75,11 @@ class ArchiveServices:
         return uri_list([uri])
 
     def _elsewhere(self, path: str) -> Response:
-        """303; the place is made from the configured address of the site."""
+        """303 to a path below the configured URL of the site."""
         return Response("", 303, {"Location": f"{self._state.site['siteUrl']}{path}"})
 
     def _sources(self, call: Call, parameters: Mapping[str, list[str]]) -> list[PrearchiveRow]:
-        """`src`, repeatable and never with commas, or triples."""
+        """The rows of `src`, which may be repeated but has no commas, or of triples."""
         sources = list(parameters.get("src", []))
         triples = zip(
             parameters.get("project", []), parameters.get("PREARC_TIMESTAMP", []),
@@ -103,7 +103,7 @@ class ArchiveServices:
         return row
 
     def _archive_many(self, call: Call, rows: list[PrearchiveRow], parameters: Mapping[str, list[str]]) -> Response:
-        """Several: 200 at once with the rows, archived in the background, the policy as it is named."""
+        """Answer 200 at once and archive several rows in the background; `overwrite` is the policy as it stands."""
         overwrite = (parameters.get("overwrite") or [""])[-1]
         files = (parameters.get("overwrite_files") or [""])[-1] == "true"
         policy = Policy(merge=overwrite in ("append", "delete"), override=overwrite == "delete", overwrite_files=files)
@@ -121,7 +121,7 @@ class ArchiveServices:
         return answer
 
     def validate(self, call: Call) -> Response:
-        """A dry run of the archiver's checks, for one session."""
+        """Run the archiver's checks for one session, without archiving."""
         parameters = call.parameters()
         (row, *more) = self._sources(call, parameters)
         if more:
@@ -165,7 +165,7 @@ class ArchiveServices:
         return answer
 
     def _batched(self, call: Call, sources: list[str]) -> list[PrearchiveRow]:
-        """The rows; what is malformed is an error, what is gone or locked is passed over in silence."""
+        """The rows of the sources; a malformed source is an error, missing and locked rows are skipped in silence."""
         if any(not _URI.fullmatch(source) for source in sources):
             raise StatusError(500)
         rows = [row for source in sources if (row := self._rows.find_uri(source)) is not None]
@@ -175,7 +175,7 @@ class ArchiveServices:
 
 
 def _names(said: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Subject and label, also by XML path such as `xnat:mrSessionData/label`."""
+    """Subject and label, also named by XML path such as `xnat:mrSessionData/label`."""
     paths = {key.rpartition("/")[2]: value for key, value in said.items() if key.startswith("xnat:")}
     subject = said.get("subject") or paths.get("subject_ID")
     return subject, said.get("session") or said.get("label") or said.get("EXPT_LABEL") or paths.get("label")

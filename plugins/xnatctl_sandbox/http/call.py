@@ -29,7 +29,7 @@ class Call:
     login: str | None
     parts: dict[str, str] = field(default_factory=dict)
     rest: str = ""
-    fault: Mapping[str, Any] | None = None  # a scripted fault of what is stored
+    fault: Mapping[str, Any] | None = None  # a scripted fault in what is stored
     status_lists: StatusLists = field(default_factory=dict)  # of the HTTP session
 
     @property
@@ -43,7 +43,7 @@ class Call:
         return escape_parameter(values[-1]) if values else default
 
     def format(self, default: str) -> str:
-        """What is asked for: `format`, which overrides Accept; without either the first variant wins (2.1)."""
+        """The requested format: `format` overrides Accept; without either the default wins (xnat-api 2.1)."""
         asked = (
             self.query("format") or self.request.headers.get("Accept", "").partition(",")[0].partition(";")[0].strip()
         )

@@ -26,7 +26,7 @@ class Catalogs:
         self._parents = parents
 
     def refresh(self, call: Call) -> Response:
-        """Append what is on disk, drop what is not, recompute; `options` and single parameters mean the same."""
+        """Append, delete or recompute entries; `options` and single parameters mean the same."""
         parameters = call.parameters()
         asked = {option.strip() for value in parameters.get("options", []) for option in value.split(",")}
         asked |= {name for name in _OPERATIONS if name in parameters and is_true(parameters[name][-1])}

@@ -1,6 +1,6 @@
-"""What a request's Content-Type says of its body: is it a file, and under which name (xnat-import 1.3).
+"""The Content-Type of a request: whether its body is a file, and under which name (xnat-import 1.3).
 
-The import service and the resources share this table, and with it its traps: `application/x-tar` is plain tar.
+The import service and the resources share this table. `application/x-tar` is plain tar, never compressed.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def name_of(kind: str) -> str | None:
 
 
 def lacks_length(request: Request) -> bool:
-    """True when a raw body must be refused: its size is unknown or nothing, and it is not exactly a zip."""
+    """True when a raw body must be refused: its size is unknown or 0, and its type is not application/zip."""
     return request.mimetype != "application/zip" and not request.content_length
 
 
 def consumed(request: Request) -> bool:
-    """True when the body was read before anybody could: a POST that calls itself a form (xnat-api 0.10)."""
+    """True when the container has read the body already: a POST whose type is a form (xnat-api 0.10)."""
     return request.method == "POST" and request.mimetype == FORM

@@ -41,7 +41,7 @@ class Control:
         self._tick = tick
 
     def answer(self, request: Request) -> Response:
-        """One control request."""
+        """Answer one control request."""
         match request.method, request.path.removeprefix("/sandbox/"):
             case "GET", "requests":
                 return json_response(list(self._traffic.requests))
@@ -76,7 +76,7 @@ class Control:
         return json_response(result) if name == "act" else text_response("")
 
     def _act(self, values: Any) -> object:
-        """One action of `OtherUsers`: `do` is its name, the rest are its arguments."""
+        """Run one action of `OtherUsers`: `do` is its name, the rest are its arguments."""
         actions = self._others.actions()
         if not isinstance(values, dict) or values.get("do") not in actions:
             raise ValueError(f'Send a JSON object whose "do" is one of {", ".join(sorted(actions))}.')
@@ -92,23 +92,23 @@ class Control:
         """Change the site's settings, such as `checksums`."""
         site = self._state.site
         if not isinstance(values, dict):
-            raise ValueError("Settings are one JSON object: name to value.")  # noqa: TRY004 - a mistake of the script
+            raise ValueError("Send the settings as one JSON object, name to value.")  # noqa: TRY004 - a mistake of the script
         if unknown := set(values) - set(site):
-            raise ValueError(f"The site has no setting {', '.join(sorted(unknown))}.")
+            raise ValueError(f"Unknown setting {', '.join(sorted(unknown))}.")
         for name, value in values.items():
             if type(value) is not type(site[name]):
-                raise ValueError(f"The setting {name} is of another kind than {value!r}.")
+                raise ValueError(f"The setting {name} cannot be {value!r}: it has another type.")
         site.update(values)
 
     def _switch(self, values: Mapping[str, Any]) -> None:
         if not isinstance(values, dict):
-            raise ValueError("Switches are one JSON object: name to value.")  # noqa: TRY004 - a mistake of the script
+            raise ValueError("Send the switches as one JSON object, name to value.")  # noqa: TRY004 - a mistake of the script
         known = {field.name for field in fields(self._switches)}
         if unknown := set(values) - known:
-            raise ValueError(f"There is no switch {', '.join(sorted(unknown))}.")
+            raise ValueError(f"Unknown switch {', '.join(sorted(unknown))}.")
         scripts = values.get("project_scripts", {})
         if not isinstance(scripts, dict):
-            raise ValueError("project_scripts is one object: project to script.")  # noqa: TRY004 - the same
+            raise ValueError("Send project_scripts as one JSON object, project to script.")  # noqa: TRY004 - the same
         for script in (values.get("site_script", {}), *scripts.values()):
             anonymization.check(script)
         for name, value in values.items():
@@ -118,5 +118,5 @@ class Control:
 def _rules(request: Request) -> list[Mapping[str, Any]]:
     rules = request.get_json()
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
-        raise ValueError("Rules are a JSON list of objects.")
+        raise ValueError("Send the rules as a JSON list of objects.")
     return rules

@@ -35,7 +35,7 @@ class Creating:
     # projects
 
     def put_project(self, call: Call) -> Response:
-        """Changes one that is there, makes one otherwise."""
+        """Change an existing project, or create one."""
         name = call.parts["project"]
         with self._state.lock:
             found = self._state.find_project(name)
@@ -49,7 +49,7 @@ class Creating:
         return text_response("")
 
     def post_project(self, call: Call) -> Response:
-        """A new one; 409 when there is one of that ID."""
+        """Create a project; 409 when its ID exists."""
         name = _loaded(call).get("ID", "")
         with self._state.lock:
             if self._state.find_project(name) is not None:
@@ -70,7 +70,7 @@ class Creating:
     # subjects
 
     def put_subject(self, call: Call) -> Response:
-        """201 new, 200 existing, the body its ID; `label=NEW` renames an existing one, 200 and empty."""
+        """Create (201) or change (200) a subject; the body is its ID. `label=NEW` renames it, with an empty body."""
         project = self._writable(call)
         fields = _loaded(call)
         if fields.get("project", project.id) != project.id:
@@ -89,7 +89,7 @@ class Creating:
             return text_response(found.id)
 
     def post_subject(self, call: Call) -> Response:
-        """200, the body and Location its URI; 409 when there is one of that label."""
+        """Create a subject; body and Location are its URI. 409 when its label exists."""
         project = self._writable(call)
         fields = _loaded(call)
         label = fields.get("label", "")
@@ -121,7 +121,7 @@ class Creating:
     # sessions
 
     def put_experiment(self, call: Call) -> Response:
-        """201 new, 200 existing, the body its ID; a missing subject is made on the way."""
+        """Create (201) or change (200) a session; the body is its ID. A missing subject is created too."""
         if call.rest and not call.rest.startswith("projects"):
             self._unrouted(call)
         project = self._writable(call)
@@ -169,7 +169,7 @@ class Creating:
     # scans
 
     def put_scan(self, call: Call, experiment: Experiment) -> Response:
-        """200 and empty, new or not."""
+        """Create or change a scan; 200 with an empty body."""
         if not self._state.may_edit(call.login, self._state.projects[experiment.project]):
             raise StatusError(403)
         fields = _loaded(call)

@@ -33,7 +33,7 @@ class DirectArchive:
         return json_response(rows)
 
     def one(self, call: Call) -> Response:
-        """GET: the row, or 404 = finished, moved, or never there. POST: archive it now."""
+        """GET returns the row; 404 when it is finished, moved or unknown. POST archives it now."""
         row = self._sessions.find(call.parts["project"], call.parts["study"], call.parts["label"])
         if row is None:
             return text_response("", 404)
@@ -53,7 +53,7 @@ class DirectArchive:
         return text_response("")
 
     def delete(self, call: Call) -> Response:
-        """DELETE by id: the row only."""
+        """DELETE removes the row of this ID, not its files."""
         number = call.parts["id"]
         with self._state.lock:
             row = next((r for r in self._state.direct if str(r.id) == number), None)

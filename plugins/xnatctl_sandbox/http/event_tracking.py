@@ -10,7 +10,7 @@ from xnatctl_sandbox.world.tracking import Tracking, add_status
 
 
 class EventTracking:
-    """Handlers of the two."""
+    """Handlers of the two routes."""
 
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking

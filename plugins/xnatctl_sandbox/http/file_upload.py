@@ -1,4 +1,4 @@
-"""PUT of files, where almost every 200 can mean "not stored" (xnat-api 4.3 to 4.7)."""
+"""PUT of files: a 200 can mean "not stored" (xnat-api 4.3 to 4.7)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xnatctl_sandbox.http import content_types
 from xnatctl_sandbox.http.call import Call, is_true
 from xnatctl_sandbox.http.resource_parents import ResourceParent, ResourceParents, named
 from xnatctl_sandbox.http.responses import text_response
-from xnatctl_sandbox.receive.archive_reader import Damaged, Readable, Shortened, entries, format_of
+from xnatctl_sandbox.receive.archive_reader import Damaged, Readable, Truncated, entries, format_of
 from xnatctl_sandbox.world.errors import StatusError
 from xnatctl_sandbox.world.records import FileEntry, Resource
 from xnatctl_sandbox.world.state import State
@@ -32,7 +32,7 @@ _CONFLICT = "Another thread or process modified the catalog while this one was w
 
 @dataclass
 class Upload:
-    """One file of a request: where it goes by the URL, and the name that decides whether it is unpacked."""
+    """One file of a request: its path by the URL, and the name that decides whether it is unpacked."""
 
     path: str
     name: str
@@ -41,7 +41,7 @@ class Upload:
 
 @dataclass
 class _Put:
-    """One PUT at work on one resource, which may not exist yet."""
+    """One PUT into one resource, which may not exist yet."""
 
     label: str
     directory: Path
@@ -66,7 +66,7 @@ class FileUpload:
         self._parents = parents
 
     def put(self, call: Call) -> Response:
-        """200 always; nothing stored without the right to edit, old content kept without `overwrite` (4.3, 4.4)."""
+        """Store files; 200 also when nothing is stored: no right to edit, or no `overwrite` (4.3, 4.4)."""
         parent = self._parents.one(call)
         label = call.parts.get("resource")
         resource = named(parent, label) if label is not None else next(iter(parent.resources), None)
@@ -94,7 +94,7 @@ class FileUpload:
     # on disk
 
     def _store(self, put: _Put, path: str, data: Readable | None) -> None:
-        """One file; what is there stays without `overwrite`. None as data is a folder, which no catalog shows (4.6)."""
+        """Store one file; without `overwrite` an existing one stays. No data means a folder (4.6)."""
         if PurePosixPath(path).is_absolute() or ".." in path.split("/"):
             raise StatusError(400, "Illegal path")
         target = put.directory / path
@@ -112,7 +112,7 @@ class FileUpload:
                 pass
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        sent = Shortened(data, int(put.fault.get("bytes", 0))) if action == "truncate-file" else data
+        sent = Truncated(data, int(put.fault.get("bytes", 0))) if action == "truncate-file" else data
         size, digest = _write(target, sent)
         name = path.rpartition("/")[2]
         if name.endswith("_catalog.xml") or name.startswith(".~lock-"):
@@ -147,7 +147,7 @@ class FileUpload:
             self._state.dirty = True
 
     def create(self, parent: ResourceParent, label: str, options: Mapping[str, str]) -> Resource:
-        """A new record; one that has the same folder as another shares its catalog."""
+        """Add a resource; one with the same folder as another shares its catalog."""
         with self._state.lock:
             resource = Resource(
                 pk=self._state.next_number("resource"), label=label, directory=parent.directory / label,
@@ -164,7 +164,7 @@ class FileUpload:
 
 
 def _configure(resource: Resource, options: Mapping[str, str]) -> None:
-    """Written to the resource as well as to the file; tags are appended each time (4.3)."""
+    """Write the options to the resource as well; tags are appended each time (4.3)."""
     resource.format = options.get("format") or resource.format
     resource.content = options.get("content") or resource.content
     resource.description = options.get("description") or resource.description
@@ -202,7 +202,7 @@ def _uploads(call: Call) -> list[Upload]:
 
 
 def _pieces(upload: Upload, *, extract: bool) -> Iterable[tuple[str, Readable | None]]:
-    """The file, or with `extract` what is in it: by name alone, into the root of the resource (4.6)."""
+    """The file, or with `extract` its members, which go below the root of the resource; the name decides (4.6)."""
     kind = format_of(upload.name) if extract else "UNKNOWN"
     if kind == "UNKNOWN":
         return [(upload.path, upload.stream)]
@@ -237,7 +237,7 @@ def _write(target: Path, data: Readable) -> tuple[int, str]:
 
 
 def decoded(path: str) -> str:
-    """Percent-encoded as sent, decoded only when it holds %20 or %2B; a plus is a space then (4.5)."""
+    """The path as sent; it is decoded only when it contains %20 or %2B, and then a plus is a space (4.5)."""
     if "%20" in path or "%2B" in path.upper():
         return unquote(path.replace("+", " "))
     return path

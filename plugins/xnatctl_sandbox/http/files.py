@@ -34,7 +34,7 @@ class Files:
         self._context_path = context_path
 
     def answer(self, call: Call) -> Response:
-        """By method; PUT and POST are the same."""
+        """Answer by method; PUT and POST are the same."""
         if call.method in ("PUT", "POST"):
             return self._upload.put(call)
         chosen = self._chosen(call)
@@ -89,7 +89,7 @@ class Files:
         return call.query("recursive") != "false" or "/" not in entry.path[len(prefix) :]
 
     def _indexed(self, call: Call, found: list[tuple[ResourceParent, Resource, FileEntry]], index: str) -> Response:
-        """`index=k`: the k-th file itself."""
+        """The k-th file itself, for `index=k`."""
         if not index.isdecimal() or int(index) >= len(found):
             raise StatusError(404, _NOT_FOUND)
         _, resource, entry = found[int(index)]
@@ -117,7 +117,7 @@ class Files:
 
     @staticmethod
     def _find(chosen: Chosen, path: str) -> tuple[ResourceParent, Resource, FileEntry]:
-        """As a PUT would name it, then decoded (4.5)."""
+        """Find a file by the name that a PUT would use, then by the decoded one (4.5)."""
         for parent, resource in chosen:
             for name in (decoded(path), unquote_plus(decoded(path))):
                 if name in resource.entries:
@@ -146,7 +146,7 @@ class Files:
 
     @staticmethod
     def _member(resource: Resource, entry: FileEntry, member: str) -> Response:
-        """`x.zip!/inner`."""
+        """A member of a zip file, `x.zip!/inner`."""
         try:
             with zipfile.ZipFile(resource.directory / entry.path) as archive:
                 data = archive.read(unquote(member))

@@ -54,7 +54,7 @@ class ImportService:
         self._si = SessionImporter(state, importer, prearchive, archiver)
 
     def post(self, call: Call) -> Response:
-        """One upload."""
+        """Import one upload."""
         name, stream, fields = self._body(call)
         parameters = {key: escape_parameter(values[-1]) for key, values in fields.items() if values}
         if name is None and parameters.get("src"):
@@ -66,7 +66,7 @@ class ImportService:
         return self._answer(lambda: self._followed(call, handler, name, stream, parameters), parameters)
 
     def _staged(self, call: Call, parameters: dict[str, str]) -> Response:
-        """A file of the user's cache; with a listener in the background (2, 8)."""
+        """Import a file of the user's cache; in the background when there is a listener (2, 8)."""
         path = self._cache.source(call.login, parameters["src"])
         handler = self._handler(call, parameters)
 
@@ -99,7 +99,7 @@ class ImportService:
             return status_page(error.status, error.description)
 
     def _followed(self, call: Call, handler: str, name: str, stream: Readable, parameters: dict[str, str]) -> list[str]:
-        """Import, told to a listener when there is one."""
+        """Import, and tell the listener when there is one."""
         key = _listener(parameters)
         if not key:
             return self._import(call, handler, name, stream, parameters)
@@ -161,7 +161,7 @@ class ImportService:
         return name, request.stream, query
 
     def _archive_file(self, name: str, stream: Readable, params: ImportParams, *, tolerant: bool) -> list[str]:
-        """Entry by entry, each stored as it is read; no roll-back (3.3)."""
+        """Store entry by entry, each as it is read; without roll-back (3.3)."""
         kind = format_of(name)
         if kind in ("UNKNOWN", "GZ") or (kind in ("TAR", "TGZ") and self._state.version_tuple < _TAR_SINCE):
             raise StatusError(400, f"Unsupported format {'UNKNOWN' if kind != 'GZ' else kind}")
@@ -182,7 +182,7 @@ class ImportService:
         return list(uris)
 
     def _entry(self, name: str, data: Readable, params: ImportParams, *, tolerant: bool) -> list[str]:
-        """A file, or an archive inside the archive: its name decides (1.7)."""
+        """Store a file, or the entries of a nested archive file; the name decides (1.7)."""
         if format_of(name) != "UNKNOWN":
             whole = b"".join(iter(lambda: data.read(1 << 18), b""))
             return self._archive_file(name.rpartition("/")[2], io.BytesIO(whole), params, tolerant=tolerant)
@@ -190,7 +190,7 @@ class ImportService:
         return [uri] if uri else []
 
     def _commit(self, call: Call, uris: list[str], parameters: dict[str, str]) -> list[str]:
-        """`action=commit` and `dest`: build, and archive with AA (1.5, 2, 3.4)."""
+        """Build for `action=commit` and `dest`, and archive with AA (1.5, 2, 3.4)."""
         if parameters.get("action") != "commit":
             return uris
         done: list[str] = []
@@ -217,7 +217,7 @@ class ImportService:
 def _form(
     call: Call, query: dict[str, list[str]], *, inbody: bool
 ) -> tuple[str | None, Readable | None, dict[str, list[str]]]:
-    """Exactly one file part; its name has no folders of Windows."""
+    """The only file part of a form; folders of Windows are removed from its name."""
     request = call.request
     if inbody:
         raise StatusError(406)
@@ -234,7 +234,7 @@ def _form(
 
 
 def _listener(parameters: dict[str, str]) -> str:
-    """The id of a listener; empty when there is none. Raises StatusError 400 when one is wanted without an id."""
+    """The ID of the listener; empty without one. Raises StatusError 400 for a listener without an ID."""
     if "http-session-listener" not in parameters:
         return ""
     key = parameters["http-session-listener"] or parameters.get("transaction", "")

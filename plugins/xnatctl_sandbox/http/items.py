@@ -25,14 +25,14 @@ class Items:
         self._creating = creating
 
     def project_item(self, call: Call) -> Response:
-        """GET, and PUT which creates."""
+        """GET of one project; PUT creates or changes one."""
         if call.method == "PUT":
             return self._creating.put_project(call)
         project = self._lookup.project(call)
         return self._item(call, "xnat:projectData", {"ID": project.id, "name": project.name or project.id})
 
     def subject_item(self, call: Call) -> Response:
-        """GET, PUT; with a project GET tries the ID first, whatever its project (2.4)."""
+        """GET and PUT of one subject; with a project GET tries the ID first, in any project (2.4)."""
         if call.method == "PUT":
             return self._creating.put_subject(call)
         subject = self._state.subjects.get(call.parts["subject"])
@@ -42,7 +42,7 @@ class Items:
         return self._item(call, "xnat:subjectData", fields)
 
     def experiment_item(self, call: Call) -> Response:
-        """GET, PUT, DELETE; an unknown suffix comes here too and gets the whole item (0.4)."""
+        """GET, PUT and DELETE of one session; an unknown suffix gets the whole item (0.4)."""
         if call.method == "PUT":
             return self._creating.put_experiment(call)
         experiment = self._lookup.experiment(call)

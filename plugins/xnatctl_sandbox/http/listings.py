@@ -54,7 +54,7 @@ class Listings:
         return self._table(call, _PROJECT, rows, "Projects")
 
     def _filtered_projects(self, call: Call) -> Response:
-        """The search engine's table: other names, all lower case, no URI (2.2)."""
+        """The table of the search engine: other column names, all in lower case, no URI (2.2)."""
         state = self._state
         wanted = {role for role in ("owner", "member", "collaborator") if call.flag(role)}
         edits = call.query("data") == "writable"
@@ -152,7 +152,7 @@ class Listings:
     def _table(
         call: Call, defaults: tuple[str, ...], rows: list[dict[str, Any]], title: str, *, paged: bool = False
     ) -> Response:
-        """`columns=` chooses, any other shortcut filters; what is not known is dropped without a word (2.1)."""
+        """A table; `columns=` chooses, other column names filter, unknown names are ignored (2.1)."""
         known = {name.lower(): name for row in rows[:1] for name in row} | {name.lower(): name for name in defaults}
         filters = {known[key.lower()]: call.query(key) for key in call.request.args if key.lower() in known}
         rows = [row for row in rows if matches(row, filters)]

@@ -33,7 +33,7 @@ class Lookup:
         return found
 
     def experiment(self, call: Call) -> Experiment:
-        """The session of the route: the ID first, without a look at the project, then the label (2.4)."""
+        """The session of the route: by ID in any project first, then by label (2.4)."""
         project = self.project(call).id if "project" in call.parts else None
         found = self._state.find_experiment(project, call.parts["experiment"])
         if found is None or not self._state.may_read(call.login, self._state.projects[found.project]):

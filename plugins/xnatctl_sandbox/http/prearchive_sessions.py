@@ -1,4 +1,4 @@
-"""Rows of the prearchive: listing, looking into them, acting on them (xnat-import 6.1 to 6.3)."""
+"""Sessions in the prearchive: listings, contents, actions (xnat-import 6.1 to 6.3)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PrearchiveSessions:
     # listings, xnat-import 6.1
 
     def listing(self, call: Call) -> Response:
-        """All editable projects, or those named; all-data users see the Unassigned rows as well."""
+        """The rows of all editable projects, or of those named; administrators see the Unassigned rows as well."""
         state = self._state
         names = call.parts.get("project")
         if "tag" in call.request.args and not state.is_admin(call.login):
@@ -74,7 +74,7 @@ class PrearchiveSessions:
         return row
 
     def session(self, call: Call) -> Response:
-        """GET, POST (actions), DELETE; and what lies below."""
+        """GET, POST (actions) and DELETE of one session."""
         row = self._row(call)
         match call.method:
             case "DELETE":
@@ -100,7 +100,7 @@ class PrearchiveSessions:
         return text_response(_XML.format(row.name), content_type="text/xml")
 
     def logs(self, call: Call) -> Response:
-        """`/logs`, `/logs/last`, `/logs/{id}`: where the reason of a CONFLICT is."""
+        """`/logs`, `/logs/last`, `/logs/{id}`, which have the reason of a CONFLICT."""
         row = self._row(call)
         if row is None:
             raise StatusError(404, _NO_SUCH)
@@ -161,7 +161,7 @@ class PrearchiveSessions:
         raise StatusError(404, _NO_SUCH)
 
     def resources(self, call: Call) -> Response:
-        """`/resources`: a session that comes as DICOM has none of its own here."""
+        """`/resources`, an empty table: a session that comes as DICOM has none here."""
         row = self._row(call)
         if row is None or row.built is None:
             raise StatusError(404, _NO_SUCH)
@@ -214,7 +214,7 @@ class PrearchiveSessions:
         return text_response(uri, 301, "text/uri-list")
 
     def _commit(self, call: Call, row: PrearchiveRow, parameters: dict[str, str], uri: str) -> Response:
-        """Strict append (4.6); a 301 without Location when it was archived."""
+        """Archive by strict append (4.6); success is a 301 without Location."""
         said = parameters.get("AA", parameters.get("auto-archive"))
         owner = self._state.projects.get(row.project or "")
         code = owner.prearchive_code if owner is not None else 0
@@ -236,13 +236,13 @@ class PrearchiveSessions:
 
 
 def _size(row: PrearchiveRow, file: Received) -> int:
-    """Of the file itself, which may have changed since it was catalogued."""
+    """The size of the file on disk, which may differ from that in the catalog."""
     path = row.directory / file.path
     return path.stat().st_size if path.is_file() else file.size
 
 
 def _zipped(row: PrearchiveRow) -> Response:
-    """The folder."""
+    """The folder of a row as a zip."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for path in sorted(row.directory.rglob("*")):

@@ -41,7 +41,7 @@ def cells(clock: Clock, row: PrearchiveRow) -> dict[str, object]:
 
 
 def require_edit(state: State, call: Call, row: PrearchiveRow | None) -> None:
-    """403 without the right to edit the row's project; Unassigned is for administrators."""
+    """Raise StatusError 403 without the right to edit the row's project; Unassigned is for administrators."""
     name = call.parts.get("project")
     project = state.find_project(row.project if row is not None else name)
     if project is None:

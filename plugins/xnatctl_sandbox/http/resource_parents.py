@@ -1,4 +1,4 @@
-"""What carries resources: projects, subjects, sessions, scans, by route or by URI (xnat-api 2.4, 4.1)."""
+"""Parents of resources: projects, subjects, sessions, scans, by route or by URI (xnat-api 2.4, 4.1)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ResourceParent:
 
 
 def of_experiment(experiment: Experiment) -> ResourceParent:
-    """A session's own resources."""
+    """A session as parent."""
     directory = experiment.directory / "RESOURCES"
     return ResourceParent(
         experiment, experiment.resources, directory, experiment.project, f"/data/experiments/{experiment.id}"
@@ -36,25 +36,25 @@ def of_experiment(experiment: Experiment) -> ResourceParent:
 
 
 def of_scan(experiment: Experiment, scan: Scan) -> ResourceParent:
-    """A scan's."""
+    """A scan as parent."""
     uri = f"/data/experiments/{experiment.id}/scans/{scan.id}"
     return ResourceParent(scan, scan.resources, experiment.directory / "SCANS" / scan.id, experiment.project, uri)
 
 
 def of_subject(state: State, subject: Subject) -> ResourceParent:
-    """A subject's."""
+    """A subject as parent."""
     place = state.directory / "archive" / subject.project / "subjects" / subject.label
     return ResourceParent(subject, subject.resources, place, subject.project, f"/data/subjects/{subject.id}")
 
 
 def of_project(state: State, project: Project) -> ResourceParent:
-    """A project's."""
+    """A project as parent."""
     place = state.directory / "archive" / project.id / "resources"
     return ResourceParent(project, project.resources, place, project.id, f"/data/projects/{project.id}")
 
 
 def named(parent: ResourceParent, name: str) -> Resource | None:
-    """By label, or by number; a label of digits is taken for a number, and an unknown one is forbidden (2.4)."""
+    """A resource by label, or by number when the name is digits. Raises StatusError 403 for an unknown number (2.4)."""
     if name.isdecimal():
         found = next((resource for resource in parent.resources if str(resource.pk) == name), None)
         if found is None:
@@ -82,20 +82,20 @@ class ResourceParents:
         return [of_project(self._state, self._lookup.project(call))]
 
     def one(self, call: Call) -> ResourceParent:
-        """Exactly one; anything else is 404."""
+        """The one parent that a route names. Raises StatusError 404 otherwise."""
         parents = self.all(call)
         if len(parents) != 1:
             raise StatusError(404, "Unable to identify scan")
         return parents[0]
 
     def subject_instead(self, call: Call) -> ResourceParent:
-        """What answers for a scan that does not exist: with a subject in the path its resources, else nothing (2.5)."""
+        """The parent for an unknown scan: the subject of the path (2.5). Raises StatusError 500 without one."""
         if "subject" not in call.parts:
             raise StatusError(500)
         return of_subject(self._state, self._lookup.subject(call))
 
     def at(self, uri: str) -> list[tuple[ResourceParent, Resource]]:
-        """The resources below an archive URI, scans included; raises StatusError 400 or 404."""
+        """The resources below an archive URI, with those of scans. Raises StatusError 400 or 404."""
         pieces = uri.removeprefix("/data").removeprefix("/REST").removeprefix("/archive").strip("/").split("/")
         names = dict(zip(pieces[::2], pieces[1::2], strict=False))
         if len(pieces) % 2 or set(names) - {"projects", "subjects", "experiments", "scans", "resources"}:

@@ -1,4 +1,4 @@
-"""`.../resources[/R]`: the table, the catalog, making and removing a folder (xnat-api 2.2, 2.3, 4.2)."""
+"""`.../resources[/R]`: table, catalog, creating and deleting a resource (xnat-api 2.2, 2.3, 4.2)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Resources:
         self._upload = upload
 
     def listing(self, call: Call) -> Response:
-        """The table; `all=true` lists those of the scans as well, `cache_file_stats=true` counts what is missing."""
+        """The table; `all=true` adds resources of scans, `cache_file_stats=true` counts uncounted files."""
         with self._state.lock:
             found = [(parent, resource) for parent in self._parents.all(call) for resource in parent.resources]
             for parent in self._parents.all(call) if call.flag("all") else []:
@@ -53,7 +53,7 @@ class Resources:
 
     @staticmethod
     def _cells(parent: ResourceParent, resource: Resource) -> dict[str, Any]:
-        """Numbers are those of the database record: they may be old, or empty (2.2)."""
+        """A row; its numbers are those of the database, which may be old or empty (2.2)."""
         scan = parent.owner if isinstance(parent.owner, Scan) else None
         return {
             "xnat_abstractresource_id": resource.pk,
@@ -70,7 +70,7 @@ class Resources:
         }
 
     def one(self, call: Call) -> Response:
-        """GET: the catalog XML whatever the format. PUT and POST create, 409 when it is there. DELETE."""
+        """GET returns the catalog XML in any format. PUT and POST create, 409 when it exists. DELETE removes."""
         parent = self._parents.one(call)
         name = call.parts["resource"]
         found = named(parent, name)

@@ -24,7 +24,7 @@ def status_page(status: int, description: str = "") -> Response:
 
 
 def text_response(body: str, status: int = 200, content_type: str = "text/plain") -> Response:
-    """A plain answer."""
+    """A response of plain text, or of another content type."""
     return Response(body, status, content_type=content_type)
 
 

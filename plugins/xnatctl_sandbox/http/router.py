@@ -1,4 +1,4 @@
-"""Routes as Restlet finds them: by prefix, the longest wins, what is left goes to the handler.
+"""Finding routes as Restlet does: by prefix, the longest wins, the rest of the path goes to the handler.
 
 See xnat-api 0.4.
 """

@@ -1,4 +1,4 @@
-"""Schemas of the data types: what xnatpy needs to build its classes, in our own small words (xnat-api 9)."""
+"""Schemas of the data types, reduced to what xnatpy needs to build its classes (xnat-api 9)."""
 
 from __future__ import annotations
 

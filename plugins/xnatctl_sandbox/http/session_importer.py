@@ -1,4 +1,4 @@
-"""The old importer, `SI`: every request makes a session of its own (xnat-import 1.7, 2, 3.4)."""
+"""The old importer, `SI`: each request makes a session of its own (xnat-import 1.7, 2, 3.4)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SessionImporter:
     def run(
         self, call: Call, name: str, stream: Readable, params: ImportParams, parameters: dict[str, str]
     ) -> list[str]:
-        """The URIs of what was made. Raises StatusError with the archiver's own status and reason."""
+        """Import; returns the URIs of the sessions. Raises StatusError with the archiver's own status and reason."""
         rows = self._rows(params)
         params = replace(params, prevent_auto_commit=True, direct=False, own_rows=rows)
         stored = 0

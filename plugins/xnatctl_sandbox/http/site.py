@@ -1,4 +1,4 @@
-"""Who am I, what is the site: `/data/auth`, tokens, `/xapi/...` (xnat-api 1.1, 1.5, 6)."""
+"""Users and settings of the site: `/data/auth`, sessions, `/xapi/...` (xnat-api 1.1, 1.5, 6)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AUTHENTICATED = {
 
 
 class Site:
-    """Handlers about users and the site."""
+    """Handlers of users and settings."""
 
     def __init__(self, state: State, accounts: Accounts) -> None:
         self._state = state
@@ -33,7 +33,7 @@ class Site:
     # sessions, xnat-api 1.1
 
     def jsession(self, call: Call, session: HttpSession) -> Response:
-        """The session id, for guests as well: it proves nothing (1.1.1)."""
+        """The session ID, for guests as well, so it proves no login (1.1.1)."""
         if call.method == "PUT":
             raise StatusError(405)
         if call.method == "DELETE":
@@ -49,7 +49,7 @@ class Site:
         return text_response(f"User '{call.login or 'guest'}' is logged in{csrf}")
 
     def services_auth(self, call: Call) -> tuple[Response, HttpSession | None]:
-        """PUT or POST of user and password as form text; GET -> 404."""
+        """Log in by PUT or POST of user and password as form text; 404 for GET."""
         if call.method not in ("PUT", "POST"):
             raise StatusError(404)
         from urllib.parse import parse_qs
@@ -68,7 +68,7 @@ class Site:
         return text_response(session.id), session
 
     def user_sessions(self, call: Call) -> Response:
-        """`/user/{login}/sessions`: how many are open; self or administrator."""
+        """`/user/{login}/sessions`: how many are open; for the user and administrators."""
         login = call.parts["login"]
         if login != call.login and not self._state.is_admin(call.login):
             raise StatusError(403)
@@ -78,7 +78,7 @@ class Site:
         return json_response({login: len(self._accounts.open_sessions(login))})
 
     def active(self, call: Call) -> Response:
-        """`/xapi/users/active/{login}`: the ids of the open sessions, or their end; self or administrator."""
+        """`/xapi/users/active/{login}`: list or end the open sessions; for the user and administrators."""
         login = call.parts["login"]
         if login != call.login and not self._state.is_admin(call.login):
             return text_response("", 403)
@@ -94,7 +94,7 @@ class Site:
         return json_response({name: str(value) for name, value in parts.items()})
 
     def prearchive_code(self, call: Call) -> Response:
-        """0, 4 or 5."""
+        """The prearchive code of a project: 0, 4 or 5."""
         project = self._state.find_project(call.parts["project"])
         if project is None or not self._state.may_read(call.login, project):
             raise StatusError(404)
@@ -103,7 +103,7 @@ class Site:
     # xapi
 
     def build_info(self, call: Call) -> Response:
-        """Open to anyone; the single value is not (6)."""
+        """The version; anyone may read all of it, a single value needs a login (6)."""
         info = {
             "version": self._state.version,
             "buildNumber": "1",
@@ -120,7 +120,7 @@ class Site:
         return json_response(info)
 
     def site_config(self, call: Call) -> Response:
-        """What this caller may read."""
+        """The settings that this caller may read."""
         visible = _PUBLIC if call.login is None else _PUBLIC | _AUTHENTICATED
         if self._state.is_admin(call.login):
             visible = set(self._state.site)
@@ -134,11 +134,11 @@ class Site:
         return json_response({key: value for key, value in self._state.site.items() if key in visible})
 
     def username(self, call: Call) -> Response:
-        """The best who-am-I."""
+        """The login of the caller; empty for guests."""
         return text_response(call.login or "")
 
     def profile(self, call: Call) -> Response:
-        """Self, or with rights another."""
+        """The profile of the caller; administrators may read others."""
         login = call.parts.get("login", call.login) or ""
         user = self._state.users.get(login)
         if user is None:
@@ -155,7 +155,7 @@ class Site:
             return json_response([p.id for p in self._state.projects.values() if self._state.may_edit(call.login, p)])
 
     def schemas(self, call: Call) -> Response:
-        """Names, or one schema."""
+        """The names of all schemas, or one schema."""
         name = call.parts.get("name") or call.rest
         if not name:
             return json_response(sorted(SCHEMAS))

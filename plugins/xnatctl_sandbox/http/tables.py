@@ -74,7 +74,7 @@ def cell(value: Any) -> str:
 
 
 def _sorted(call: Call, rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """By `sortBy`, several names with commas."""
+    """Sort by `sortBy`, which may have several names separated by commas."""
     names = {column.lower(): column for column in rows[0]} if rows else {}
     by = [names[name.strip().lower()] for name in call.query("sortBy").split(",") if name.strip().lower() in names]
     if not by:
@@ -83,7 +83,7 @@ def _sorted(call: Call, rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _page(call: Call) -> slice | None:
-    """One of limit and offset brings the other's default along; `*` turns paging off."""
+    """The page of limit and offset, which have defaults when one is given; `*` turns paging off."""
     if not {"limit", "offset"} & set(call.request.args):
         return None
     limit, offset = call.query("limit", "100"), call.query("offset", "0")
@@ -95,7 +95,7 @@ def _page(call: Call) -> slice | None:
 
 
 def matches(row: Mapping[str, Any], filters: Mapping[str, str]) -> bool:
-    """Filters of a query by shortcut: comma = OR, `*` and `%` = LIKE, `a-b` a range of numbers or dates (2.1)."""
+    """True when a row passes all filters: a comma is OR, `*` and `%` are wildcards, `a-b` is a range (2.1)."""
     return all(
         any(_one_of(cell(row[name]), wanted, ranges=name in _RANGED) for wanted in text.split(","))
         for name, text in filters.items()
@@ -114,7 +114,7 @@ def _one_of(value: str, wanted: str, *, ranges: bool) -> bool:
 
 
 def _number(text: str) -> float | None:
-    """A number; of a date, MM/DD/YYYY or YYYY-MM-DD and perhaps a time, its digits in order."""
+    """A number, or a date (MM/DD/YYYY or YYYY-MM-DD) as the number YYYYMMDD; None for other text."""
     if american := re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{4})", text):
         return float(f"{american[3]}{american[1]:0>2}{american[2]:0>2}")
     if iso := re.match(r"(\d{4})-(\d{2})-(\d{2})(?!\d)", text):

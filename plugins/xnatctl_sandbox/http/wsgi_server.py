@@ -16,7 +16,7 @@ from xnatctl_sandbox.world.errors import PortUnavailable
 
 
 class _RequestHandler(WSGIRequestHandler):
-    """HTTP/1.1 with kept connections; the log is the sandbox's own."""
+    """HTTP/1.1 with kept connections, without a log."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -69,7 +69,7 @@ class WsgiServer(ThreadedWSGIServer):
             raise
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no error of ours."""
+        """Report errors, except those of a client that has gone."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 

@@ -17,17 +17,17 @@ _SOP_INSTANCE, _META_SOP_INSTANCE = 0x00080018, 0x00020003
 
 
 def check(script: object) -> None:
-    """Raises ValueError for what is no script."""
+    """Check the form of a script. Raises ValueError."""
     if not isinstance(script, dict):
-        raise ValueError("A script is one object: keyword to value.")  # noqa: TRY004 - a mistake of the caller's script
+        raise ValueError("A script must be one JSON object that maps keywords to values.")  # noqa: TRY004 - a mistake of the caller's script
     for keyword, value in script.items():
         if _tag_of(keyword) is None:
-            raise ValueError(f"There is no DICOM attribute {keyword}.")
+            raise ValueError(f"Unknown DICOM attribute {keyword}.")
         if value is not None and not isinstance(value, str):
-            raise ValueError(f"The value of {keyword} is a text, or null to remove the element.")
+            raise ValueError(f"The value of {keyword} must be a text, or null to remove the element.")
 
 
-def anonymised(data: part10.Data, script: Script) -> bytes:
+def apply_script(data: part10.Data, script: Script) -> bytes:
     """The file after the script. Raises Unreadable for what cannot be parsed to its end."""
     head = part10.read(data)
     for keyword, value in script.items():
@@ -49,15 +49,15 @@ def _apply(data_set: part10.DataSet, tag: int, value: str | None) -> None:
         before = part10.text_of(data_set.get(tag))
         if not before:
             return
-        value = hashed(before)
+        value = hash_uid(before)
     vr = part10.vr_of(tag)
     written = value.encode()
     padding = (b"\0" if vr == "UI" else b" ") * (len(written) % 2)
     data_set[tag] = part10.Element(tag, vr, written + padding)
 
 
-def hashed(uid: str) -> str:
-    """The UID that takes the place of another; always the same one."""
+def hash_uid(uid: str) -> str:
+    """The UID that replaces another, always the same."""
     return f"2.25.{int.from_bytes(hashlib.sha256(uid.encode()).digest()[:15])}"
 
 

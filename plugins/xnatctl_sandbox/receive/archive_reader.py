@@ -1,4 +1,4 @@
-"""Archive bodies read as XNAT's JVM reads them: front to back, by local headers, format by name alone.
+"""Reading archive files as XNAT's JVM does: front to back, by local headers, the format by name alone.
 
 `java.util.zip.ZipInputStream` needs no central directory, refuses encrypted entries and stored ones with a data
 descriptor (xnat-import 1.7). Names decide, case-sensitively (1.3).
@@ -24,7 +24,7 @@ _BLOCK = 1 << 16
 
 
 class Damaged(Exception):
-    """The stream cannot be read any further; `name` when it is for the name of an entry."""
+    """The stream cannot be read further; `name` is True when the name of an entry is malformed."""
 
     def __init__(self, reason: str, *, name: bool = False) -> None:
         super().__init__(reason)
@@ -65,7 +65,7 @@ def entries(stream: Readable, kind: str) -> Iterator[tuple[str, Readable | None]
 
 
 class _Whole(io.RawIOBase):
-    """tarfile wants reads to be as long as asked for."""
+    """Reads as many bytes as tarfile asks for, never fewer."""
 
     def __init__(self, stream: Readable) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class _Stored:
 
 
 class _Inflated:
-    """A deflated entry, with its descriptor when it has one; the CRC is held against it."""
+    """A deflated entry; checks CRC and size when a data descriptor follows it."""
 
     def __init__(self, buffer: _Buffer, *, descriptor: bool) -> None:
         self._buffer, self._descriptor = buffer, descriptor
@@ -200,8 +200,8 @@ class _Inflated:
             pass
 
 
-class Shortened:
-    """A stream of which so many bytes come through; of a negative number, so many are missing at the end."""
+class Truncated:
+    """The first `count` bytes of a stream; a negative count drops so many at its end."""
 
     def __init__(self, stream: Readable, count: int) -> None:
         if count < 0:
@@ -210,7 +210,7 @@ class Shortened:
         self._stream, self._left = stream, count
 
     def read(self, size: int = -1, /) -> bytes:
-        """What is let through; the rest is read and dropped at the end."""
+        """Read; at the end, also read and drop the rest of the stream."""
         if self._left > 0 and (piece := self._stream.read(self._left if size < 0 else min(size, self._left))):
             self._left -= len(piece)
             return piece

@@ -8,8 +8,8 @@ import warnings
 from xnatctl_sandbox.receive import part10
 
 
-def known(transfer_syntax: str) -> bool:
-    """True for a compressed transfer syntax that can be decoded here."""
+def can_decode(transfer_syntax: str) -> bool:
+    """True for a compressed transfer syntax that pydicom can decode here."""
     from pydicom.pixels.decoders.base import get_decoder
 
     try:
@@ -22,7 +22,7 @@ _NATIVE = frozenset({part10.IMPLICIT, part10.EXPLICIT, part10.DEFLATED, part10.B
 _PLANAR_CONFIGURATION, _PIXEL_DATA = 0x00280006, 0x7FE00010
 
 
-def decompressed(data: part10.Data) -> bytes:
+def decompress(data: part10.Data) -> bytes:
     """The file in Explicit VR Little Endian; in its own encoding when its pixel data cannot be decoded.
 
     Raises Unreadable for what cannot be parsed to its end.

@@ -1,7 +1,7 @@
-"""One DICOM object on its way in: project, label, row, scan folder, file name, lock, write (xnat-import 4.1).
+"""Importing one DICOM object: project, label, row, scan folder, file name, lock, write (xnat-import 4.1).
 
-Used for every entry of DICOM-zip and for gradual-DICOM. What is stored is not what was sent, see 4.1a there: the part
-that XNAT parses is written anew, the rest is copied to the end of the entry, whole or not.
+DICOM-zip, gradual-DICOM and the DICOM Receiver use it. It does not store the bytes that were sent: XNAT writes the head
+that it parses anew, and copies the rest to the end of the entry, whole or not (xnat-import 4.1a).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from werkzeug.exceptions import ClientDisconnected
 
 from xnatctl_sandbox.receive import anonymization, decompression, part10, stored_file
-from xnatctl_sandbox.receive.archive_reader import Damaged, Readable, Shortened
+from xnatctl_sandbox.receive.archive_reader import Damaged, Readable, Truncated
 from xnatctl_sandbox.receive.import_params import ImportParams
 from xnatctl_sandbox.receive.routing import Routing
 from xnatctl_sandbox.receive.session_rows import SessionRows
@@ -59,7 +59,7 @@ class DicomImporter:
         temporary = self._incoming / f"{self._state.next_number('incoming')}.part"
         fault = params.fault if params.fault is not None and re.search(params.fault.get("members", ""), name) else {}
         if fault.get("action") == "truncate-file":
-            stream = Shortened(stream, int(fault.get("bytes", 0)))
+            stream = Truncated(stream, int(fault.get("bytes", 0)))
         params = replace(params, fault=fault)
         try:
             try:
@@ -104,7 +104,7 @@ class DicomImporter:
         return row.uri
 
     def _filtered(self, description: str, project: str | None) -> bool:
-        """The site's series filter, then the project's: what they drop is answered like what is stored (5.3)."""
+        """The series filters of site and project: a dropped object is answered like a stored one (xnat-api 5.3)."""
         patterns = (*self._state.series_filter, *(self._state.projects[project].series_filter if project else ()))
         return any(re.fullmatch(pattern, description) for pattern in patterns)
 
@@ -168,7 +168,7 @@ class DicomImporter:
     def _prepare(
         self, name: str, temporary: Path, head: part10.Head, received: Received, row: PrearchiveRow | DirectRow
     ) -> Received | None:
-        """Make of the file what XNAT keeps of it, in its place; None = the site's script rejects it (4.1a)."""
+        """Change the file to what XNAT keeps of it; None when the site's script rejects it (4.1a)."""
         try:
             if self._switches.rewrites_heads and self._rewrite(temporary, head):
                 received = stored_file.describe_again(temporary, received)
@@ -187,8 +187,8 @@ class DicomImporter:
         """Write the parsed head anew and copy the rest, or decompress all of it. False when that changes nothing."""
         written, anew = _written(temporary), part10.write(head)
         with part10.opened(temporary) as data:
-            if self._switches.decompresses and decompression.known(head.transfer_syntax):
-                written.write_bytes(decompression.decompressed(data))
+            if self._switches.decompresses and decompression.can_decode(head.transfer_syntax):
+                written.write_bytes(decompression.decompress(data))
             elif data[: head.rest] == anew:
                 return False
             else:
@@ -220,7 +220,7 @@ class DicomImporter:
         return base
 
     def _record(self, row: PrearchiveRow | DirectRow, uid: str, sent: stored_file.Sums, params: ImportParams) -> None:
-        """The independent record of everything that came in, as it came."""
+        """Write a line to the record of everything that came in; its checksum is that of the bytes as sent."""
         line = {
             "sop_instance_uid": uid,
             "sha256": sent.sha256,
@@ -235,13 +235,13 @@ class DicomImporter:
 
 
 def _file_name(value: str) -> str:
-    """What a value becomes as a name on disk: no separators, and never a folder above."""
+    """A value as a name on disk: no separators, and never the folder above."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", value)
     return name if name.strip(".") else "_" * len(name)
 
 
 def _written(temporary: Path) -> Path:
-    """Where a file is written anew."""
+    """The path of the file that replaces the temporary one."""
     return temporary.with_suffix(".new")
 
 

@@ -37,7 +37,7 @@ class Sums:
 def anonymize(path: Path, script: anonymization.Script, received: Received) -> Received:
     """Run an anonymization script on a stored file; returns its record afterwards. Raises Unreadable."""
     with part10.opened(path) as data:
-        content = anonymization.anonymised(data, script)
+        content = anonymization.apply_script(data, script)
     path.write_bytes(content)
     return describe_again(path, received, changed=True)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 
 class Clock:
-    """Seconds since the epoch, movable. Thread-safe."""
+    """Seconds since the epoch, which can be moved forward. Thread-safe."""
 
     def __init__(self) -> None:
         self._offset = 0.0
@@ -24,7 +24,7 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Move the clock forward; it never goes back."""
         if seconds < 0:
-            raise ValueError("the sandbox clock only moves forward")
+            raise ValueError("The clock of the sandbox only moves forward.")
         with self._lock:
             self._offset += seconds
 

@@ -1,4 +1,4 @@
-"""The state on disk, so that a sandbox with a directory remembers what it holds."""
+"""Saving and loading the state of a sandbox that keeps its directory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SCHEMA = 1
 
 
 def save(state: State) -> None:
-    """Write everything, whole or not at all."""
+    """Write all tables, atomically."""
     with state.lock:
         document = {
             "schema": _SCHEMA,

@@ -34,7 +34,7 @@ class User:
 
 @dataclass
 class AliasToken:
-    """A pair that logs in as its owner (xnat-api 1.5)."""
+    """Alias and secret, which log in as their owner (xnat-api 1.5)."""
 
     alias: str
     secret: str
@@ -54,7 +54,7 @@ class Project:
     accessibility: str = "private"  # private | protected | public
     prearchive_code: int = 4  # 0 manual, 4 auto-archive, 5 auto-archive and overwrite
     roles: dict[str, str] = field(default_factory=dict)
-    series_filter: tuple[str, ...] = ()  # SeriesDescription regexes that are dropped on import
+    series_filter: tuple[str, ...] = ()  # an import drops series whose description matches one
     inserted: float = 0.0
     resources: list[Resource] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Received:
-    """A DICOM file as it came in; `path` is relative to the directory of its session."""
+    """One received DICOM file; `path` is relative to the directory of its session."""
 
     path: str
     sop_instance_uid: str
@@ -127,13 +127,13 @@ class Resource:
     uncatalogued: set[str] = field(default_factory=set)  # entries that the catalog document leaves out: a fault
 
     def count(self) -> None:
-        """Bring the database's numbers up to date."""
+        """Update the database's numbers."""
         self.file_count = len(self.entries)
         self.file_size = sum(entry.size for entry in self.entries.values())
         self.counted = self.version
 
     def enter(self, entered: Mapping[str, FileEntry], *, count: bool) -> None:
-        """Write new entries to the catalog, and perhaps the numbers, without counting everything again."""
+        """Add entries to the catalog; `count` updates the numbers without counting everything again."""
         fresh = self.counted == self.version
         more = sum(
             entry.size - (self.entries[path].size if path in self.entries else 0) for path, entry in entered.items()

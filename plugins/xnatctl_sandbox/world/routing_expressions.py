@@ -30,7 +30,7 @@ class RoutingExpressions:
             for line in _lines(text):
                 if not _EXPRESSION.match(line):
                     raise ValueError(
-                        f"{line!r} is no routing expression; write (GGGG,EEEE):REGEX or (GGGG,EEEE):REGEX:GROUP."
+                        f"{line!r} is not a routing expression. Write (GGGG,EEEE):REGEX or (GGGG,EEEE):REGEX:GROUP."
                     )
 
     def tags(self) -> list[int]:

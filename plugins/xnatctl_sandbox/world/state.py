@@ -48,7 +48,7 @@ class State:
         self.direct: list[DirectRow] = []
         self.scps: list[ScpInstance] = []
         self.routing = NO_EXPRESSIONS  # of the site itself
-        self.series_filter: tuple[str, ...] = ()  # SeriesDescription regexes that are dropped wherever they go
+        self.series_filter: tuple[str, ...] = ()  # every import drops series whose description matches one
         self.site: dict[str, object] = {
             "siteId": "XNAT",
             "siteUrl": "",

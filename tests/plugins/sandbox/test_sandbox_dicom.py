@@ -337,7 +337,7 @@ def test_dynamic_rules_go_before_the_fixed_ones(receiving, scu):
     scu.send(called="RULES", StudyDescription="DEMO of x", PatientID="A7", AccessionNumber="acc/1")
     (row,) = receiving.state.prearchive
     assert (row.project, row.subject, row.name) == ("DEMO", "7", "acc_1")
-    with pytest.raises(ValueError, match="no routing expression"):
+    with pytest.raises(ValueError, match="not a routing expression"):
         RoutingExpressions(project="StudyDescription")
 
 

@@ -159,9 +159,9 @@ def test_delay(receiving, scu, records):
 @pytest.mark.parametrize(
     ("rule", "complaint"),
     [
-        ({"action": "explode"}, "There is no fault 'explode'"),
-        ({"action": "abort", "seconds": 3}, "The fault abort takes no seconds"),
-        ({"action": "abort", "match": {"path": "x"}}, "There is no path to match"),
+        ({"action": "explode"}, "Unknown fault 'explode'"),
+        ({"action": "abort", "seconds": 3}, "The fault abort has no field seconds"),
+        ({"action": "abort", "match": {"path": "x"}}, "A rule cannot match path"),
     ],
 )
 def test_a_script_with_a_mistake_is_refused(receiving, http_call, rule, complaint):
@@ -211,7 +211,7 @@ def test_a_script_that_is_none_is_refused_in_words(http_call, script, kind, body
 
 
 def test_a_status_that_is_no_number_is_no_status(http_call, sandbox):
-    with pytest.raises(ValueError, match="status of the fault status is a number"):
+    with pytest.raises(ValueError, match="status of the fault status must be a number"):
         sandbox.dicom_faults.load([{"action": "status", "status": "A700"}])
 
 
