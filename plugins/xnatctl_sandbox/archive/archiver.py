@@ -17,7 +17,7 @@ from xnatctl_sandbox.archive.checks import (
     study_of,
 )
 from xnatctl_sandbox.receive import stored_file
-from xnatctl_sandbox.receive.part10 import Unreadable
+from xnatctl_sandbox.receive.dicom_elements import Unreadable
 from xnatctl_sandbox.world.records import (
     AUTO_ARCHIVE,
     DirectRow,

@@ -8,7 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from xnatctl_sandbox.receive import part10
+from xnatctl_sandbox.receive import part10_reader
+from xnatctl_sandbox.receive.dicom_elements import Unreadable, text_of
 from xnatctl_sandbox.world.records import DirectRow, Experiment, PrearchiveRow
 from xnatctl_sandbox.world.state import State
 
@@ -61,16 +62,16 @@ def _instance(
 ) -> dict[str, Any]:
     data = path.read_bytes()
     try:
-        ds = part10.read(data, _SERIES_INSTANCE + 1).data_set
-    except part10.Unreadable:  # a test has damaged it
+        ds = part10_reader.read(data, _SERIES_INSTANCE + 1).data_set
+    except Unreadable:  # a test has damaged it
         ds = {}
     return {
         "place": place,
         "project": project,
         "session": label,
         "scan": scan,
-        "sop_instance_uid": part10.text_of(ds.get(_SOP_INSTANCE)),
-        "series_instance_uid": part10.text_of(ds.get(_SERIES_INSTANCE)),
+        "sop_instance_uid": text_of(ds.get(_SOP_INSTANCE)),
+        "series_instance_uid": text_of(ds.get(_SERIES_INSTANCE)),
         "sha256": hashlib.sha256(data).hexdigest(),
         "dataset_sha256": hashlib.sha256(data[_dataset_offset(data) :]).hexdigest(),
         "path": str(path),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from xnatctl_sandbox.receive import part10
+from xnatctl_sandbox.receive import part10_reader, part10_writer
+from xnatctl_sandbox.receive.dicom_elements import DataSet, Element, Unreadable, text_of, vr_of
 
 HASH = "hashUID"
 Script = Mapping[str, str | None]
@@ -27,33 +28,33 @@ def check(script: object) -> None:
             raise ValueError(f"The value of {keyword} must be a text, or null to remove the element.")
 
 
-def apply_script(data: part10.Data, script: Script) -> bytes:
+def apply_script(data: part10_reader.Data, script: Script) -> bytes:
     """The file after the script. Raises Unreadable for what cannot be parsed to its end."""
-    head = part10.read(data)
+    head = part10_reader.read(data)
     for keyword, value in script.items():
         tag = _tag_of(keyword)
         if tag is None:
-            raise part10.Unreadable(f"the script names {keyword}, which is no attribute")
+            raise Unreadable(f"the script names {keyword}, which is no attribute")
         _apply(head.data_set, tag, value)
     uid = head.data_set.get(_SOP_INSTANCE)
     if uid is not None and _META_SOP_INSTANCE in head.meta:
         head.meta[_META_SOP_INSTANCE].value = uid.value
-    return part10.write(head)
+    return part10_writer.write(head)
 
 
-def _apply(data_set: part10.DataSet, tag: int, value: str | None) -> None:
+def _apply(data_set: DataSet, tag: int, value: str | None) -> None:
     if value is None:
         data_set.pop(tag, None)
         return
     if value == HASH:
-        before = part10.text_of(data_set.get(tag))
+        before = text_of(data_set.get(tag))
         if not before:
             return
         value = hash_uid(before)
-    vr = part10.vr_of(tag)
+    vr = vr_of(tag)
     written = value.encode()
     padding = (b"\0" if vr == "UI" else b" ") * (len(written) % 2)
-    data_set[tag] = part10.Element(tag, vr, written + padding)
+    data_set[tag] = Element(tag, vr, written + padding)
 
 
 def hash_uid(uid: str) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import io
 import warnings
 
-from xnatctl_sandbox.receive import part10
+from xnatctl_sandbox.receive import part10_reader, part10_writer
+from xnatctl_sandbox.receive.dicom_elements import (
+    BIG_ENDIAN,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    TRANSFER_SYNTAX,
+    Element,
+    Head,
+)
 
 
 def can_decode(transfer_syntax: str) -> bool:
@@ -18,11 +27,11 @@ def can_decode(transfer_syntax: str) -> bool:
         return False
 
 
-_NATIVE = frozenset({part10.IMPLICIT, part10.EXPLICIT, part10.DEFLATED, part10.BIG_ENDIAN})
+_NATIVE = frozenset({IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN})
 _PLANAR_CONFIGURATION, _PIXEL_DATA = 0x00280006, 0x7FE00010
 
 
-def decompress(data: part10.Data) -> bytes:
+def decompress(data: part10_reader.Data) -> bytes:
     """The file in Explicit VR Little Endian; in its own encoding when its pixel data cannot be decoded.
 
     Raises Unreadable for what cannot be parsed to its end.
@@ -30,7 +39,7 @@ def decompress(data: part10.Data) -> bytes:
     import pydicom
     from pydicom.pixels.decoders.base import get_decoder
 
-    whole = part10.read(data)
+    whole = part10_reader.read(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -40,9 +49,9 @@ def decompress(data: part10.Data) -> bytes:
                 frames.append(bytes(frame))
                 planar = described.get("planar_configuration")
     except Exception:  # noqa: BLE001 - whatever fails, the original is stored
-        return part10.write(whole)
-    whole.data_set[_PIXEL_DATA] = part10.Element(_PIXEL_DATA, "OW", b"".join(frames))
+        return part10_writer.write(whole)
+    whole.data_set[_PIXEL_DATA] = Element(_PIXEL_DATA, "OW", b"".join(frames))
     if planar is not None and _PLANAR_CONFIGURATION in whole.data_set:
         whole.data_set[_PLANAR_CONFIGURATION].value = int(planar).to_bytes(2, "little")
-    syntax = part10.Element(part10.TRANSFER_SYNTAX, "UI", part10.EXPLICIT.encode() + b"\0")
-    return part10.write(part10.Head({**whole.meta, part10.TRANSFER_SYNTAX: syntax}, whole.data_set, whole.rest))
+    syntax = Element(TRANSFER_SYNTAX, "UI", EXPLICIT.encode() + b"\0")
+    return part10_writer.write(Head({**whole.meta, TRANSFER_SYNTAX: syntax}, whole.data_set, whole.rest))

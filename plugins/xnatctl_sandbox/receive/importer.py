@@ -17,8 +17,9 @@ from pathlib import Path
 
 from werkzeug.exceptions import ClientDisconnected
 
-from xnatctl_sandbox.receive import anonymization, decompression, part10, stored_file
+from xnatctl_sandbox.receive import anonymization, decompression, part10_reader, part10_writer, stored_file
 from xnatctl_sandbox.receive.archive_reader import Damaged, Readable, Truncated
+from xnatctl_sandbox.receive.dicom_elements import Head, Unreadable
 from xnatctl_sandbox.receive.import_params import ImportParams
 from xnatctl_sandbox.receive.routing import Routing
 from xnatctl_sandbox.receive.session_rows import SessionRows
@@ -82,9 +83,9 @@ class DicomImporter:
     def _import(self, name: str, temporary: Path, params: ImportParams, sent: stored_file.Sums) -> str | None:
         tags = {*stored_file.identifying_tags(), *params.routing.tags(), *self._state.routing.tags()}
         try:
-            with part10.opened(temporary) as data:
-                head = part10.read(data, max(tags) + 1)
-        except part10.Unreadable:
+            with part10_reader.opened(temporary) as data:
+                head = part10_reader.read(data, max(tags) + 1)
+        except Unreadable:
             raise _unreadable(name) from None
         ds = stored_file.header_of(head.data_set, tags)
         routing = Routing(self._state, (params.routing, self._state.routing))
@@ -134,7 +135,7 @@ class DicomImporter:
     # how
 
     def _write(
-        self, name: str, temporary: Path, head: part10.Head, row: PrearchiveRow | DirectRow, received: Received,
+        self, name: str, temporary: Path, head: Head, row: PrearchiveRow | DirectRow, received: Received,
         params: ImportParams,
     ) -> bool:  # fmt: skip
         """Store it; False when the site's script rejects it. The row stays all the same (4.1)."""
@@ -166,7 +167,7 @@ class DicomImporter:
                 self._busy.discard(target)
 
     def _prepare(
-        self, name: str, temporary: Path, head: part10.Head, received: Received, row: PrearchiveRow | DirectRow
+        self, name: str, temporary: Path, head: Head, received: Received, row: PrearchiveRow | DirectRow
     ) -> Received | None:
         """Change the file to what XNAT keeps of it; None when the site's script rejects it (4.1a)."""
         try:
@@ -180,13 +181,13 @@ class DicomImporter:
             if self._switches.remap_uids:
                 script["SOPInstanceUID"] = anonymization.HASH
             return stored_file.anonymize(temporary, script, received) if script else received
-        except part10.Unreadable:  # an inner error, rewrapped (3.2)
+        except Unreadable:  # an inner error, rewrapped (3.2)
             raise _unreadable(name) from None
 
-    def _rewrite(self, temporary: Path, head: part10.Head) -> bool:
+    def _rewrite(self, temporary: Path, head: Head) -> bool:
         """Write the parsed head anew and copy the rest, or decompress all of it. False when that changes nothing."""
-        written, anew = _written(temporary), part10.write(head)
-        with part10.opened(temporary) as data:
+        written, anew = _written(temporary), part10_writer.write(head)
+        with part10_reader.opened(temporary) as data:
             if self._switches.decompresses and decompression.can_decode(head.transfer_syntax):
                 written.write_bytes(decompression.decompress(data))
             elif data[: head.rest] == anew:

@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from xnatctl_sandbox.receive import anonymization, part10
+from xnatctl_sandbox.receive import anonymization, part10_reader
 from xnatctl_sandbox.receive.archive_reader import Readable
+from xnatctl_sandbox.receive.dicom_elements import DataSet, text_of
 from xnatctl_sandbox.receive.routing import COMMENTS
 from xnatctl_sandbox.world.records import Received
 from xnatctl_sandbox.world.routing_expressions import Header
@@ -36,7 +37,7 @@ class Sums:
 
 def anonymize(path: Path, script: anonymization.Script, received: Received) -> Received:
     """Run an anonymization script on a stored file; returns its record afterwards. Raises Unreadable."""
-    with part10.opened(path) as data:
+    with part10_reader.opened(path) as data:
         content = anonymization.apply_script(data, script)
     path.write_bytes(content)
     return describe_again(path, received, changed=True)
@@ -48,8 +49,8 @@ def describe_again(path: Path, received: Received, *, changed: bool = False) -> 
         sums = measure(stream)
     if not changed:
         return replace(received, size=sums.size, md5=sums.md5, sha256=sums.sha256)
-    with part10.opened(path) as data:
-        ds = header_of(part10.read(data, max(identifying_tags()) + 1).data_set, identifying_tags())
+    with part10_reader.opened(path) as data:
+        ds = header_of(part10_reader.read(data, max(identifying_tags()) + 1).data_set, identifying_tags())
     return replace(describe(ds, received.scan, sums), path=received.path)
 
 
@@ -94,14 +95,14 @@ def identifying_tags() -> tuple[int, ...]:
     return tuple(tag for keyword in _TAGS if (tag := tag_for_keyword(keyword)) is not None)
 
 
-def header_of(data_set: part10.DataSet, tags: Iterable[int]) -> Header:
+def header_of(data_set: DataSet, tags: Iterable[int]) -> Header:
     """The values of these attributes as text, by keyword and by tag."""
     from pydicom.datadict import keyword_for_tag
 
-    charset = part10.text_of(data_set.get(0x00080005))
+    charset = text_of(data_set.get(0x00080005))
     header: Header = {}
     for tag in tags:
         if (element := data_set.get(tag)) is not None:
-            value = part10.text_of(element, charset)
+            value = text_of(element, charset)
             header[keyword_for_tag(tag)] = header[tag >> 16, tag & 0xFFFF] = value
     return header
