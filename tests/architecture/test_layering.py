@@ -55,11 +55,12 @@ def test_every_plugin_folder_is_declared():
 
 
 def test_the_import_contracts_name_every_package():
-    contracts = {contract["type"]: contract for contract in PROJECT["tool"]["importlinter"]["contracts"]}
+    contracts = {contract["name"]: contract for contract in PROJECT["tool"]["importlinter"]["contracts"]}
+    protected, layers = "Plugins import core through xnatctl.api only", "Core imports no plugin, and no plugin another"
     core = {path.stem for path in CORE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
     public = {"__init__", "__main__", "api", "testing"}
-    assert set(contracts["protected"]["protected_modules"]) == {f"xnatctl.{name}" for name in core - public}
-    assert contracts["layers"]["layers"] == [" | ".join(folder.name for folder in FOLDERS), "xnatctl"]
+    assert set(contracts[protected]["protected_modules"]) == {f"xnatctl.{name}" for name in core - public}
+    assert contracts[layers]["layers"] == [" | ".join(folder.name for folder in FOLDERS), "xnatctl"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["session", "--help"], ["plugins", "--help"]])
