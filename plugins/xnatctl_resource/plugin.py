@@ -55,6 +55,6 @@ def xnatctl_plan_upload(request: UploadRequest) -> UploadPlan | None:
     """The plan of an upload to a resource."""
     if request.resource is None:
         return None
-    from xnatctl.delivery.resource.planning import plan_resource_upload
+    from xnatctl.api import plan_resource_upload
 
     return plan_resource_upload(request)

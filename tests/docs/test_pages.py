@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,19 @@ def test_the_index_lists_every_page():
     decisions = DOCS / "explanation" / "decisions"
     index = (decisions / "README.md").read_text()
     assert all(f"({page.name})" in index for page in decisions.glob("*.md") if page.name != "README.md")
+
+
+def test_the_way_of_one_file_exists_and_is_short():
+    page = (DOCS / "explanation" / "architecture.md").read_text()
+    hops = re.findall(r"^\| (\d+) \| `([\w.]+):([\w.]+)` \|", page, re.MULTILINE)
+    assert [int(number) for number, _, _ in hops] == list(range(1, len(hops) + 1))
+    assert 10 < len(hops) <= 15
+    for _, module, name in hops:
+        found = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    packages = [".".join(module.split(".")[:2]) for _, module, _ in hops]
+    assert "xnatctl.cli" not in packages[packages.index("xnatctl.delivery") :], "it never climbs back into cli"
 
 
 def test_every_document_is_listed():
