@@ -17,6 +17,7 @@ from xnatctl_cstore import dimse, negotiation, other_service, statuses
 from xnatctl_cstore.contexts import Pair
 from xnatctl_cstore.dataset import read_fully
 from xnatctl_cstore.dimse import Answer
+from xnatctl_cstore.other_service import Service
 from xnatctl_cstore.receiver import Receiver, Tls
 from xnatctl_cstore.stream import STALL, Buffer, Stream, connect, other_port
 from xnatctl_cstore.trouble import Lost, NotAssociated
@@ -76,7 +77,12 @@ class Association:
 
         With `first`, what does not answer as a receiver would is asked what it is. Raises NotAssociated.
         """
-        stream = connect(receiver)
+        try:
+            stream = connect(receiver)
+        except NotAssociated as error:
+            if first and error.failure is FailureClass.ASSOCIATION:  # of TLS
+                _refuse_web_server(receiver)
+            raise
         try:
             if opened is not None:
                 opened(stream)
@@ -284,7 +290,15 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: 
             header = stream.read(6)
         kind, length = _PDU.unpack(header)
         if kind not in (_AC, _RJ, _ABORT) or length > negotiation.LONGEST:
-            _refuse_other_service(receiver, other_service.of_bytes(header) or "no DICOM")
+            service = other_service.of_bytes(header)
+            if service is Service.TLS and first:
+                _refuse_web_server(receiver)
+            _refuse_other_service(receiver, service)
+            raise NotAssociated(
+                f"{receiver.place} is not a DICOM receiver: its answer is not DICOM.",
+                FailureClass.ASSOCIATION,
+                hint=other_port(receiver),
+            )
         pdu = header + stream.read(length)
     except TimeoutError:
         raise NotAssociated(
@@ -312,16 +326,19 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: 
     return negotiation.accepted(pdu, pairs, receiver)
 
 
-def _refuse_other_service(receiver: Receiver, what: str) -> None:
-    """Raise NotAssociated for what is no DICOM receiver; nothing when `what` is empty."""
-    if not what:
+def _refuse_web_server(receiver: Receiver) -> None:
+    """Raise NotAssociated for a web server; nothing for anything else."""
+    if (service := other_service.identify(receiver)) is Service.WEB:
+        _refuse_other_service(receiver, service)
+
+
+def _refuse_other_service(receiver: Receiver, service: Service | None) -> None:
+    """Raise NotAssociated for what is no DICOM receiver; nothing when that is not known."""
+    if service is None:
         return
-    message, hint = f"{receiver.place} is not a DICOM receiver: its answer is not DICOM.", other_port(receiver)
-    if what in ("HTTP", "HTTPS"):
-        message = f"{receiver.place} is a web server ({what}), not a DICOM receiver."
-    elif what == "TLS":
-        message = f"{receiver.place} expects TLS."
-        hint = f"Add --tls: {receiver.echo(tls=Tls())}"
+    message, hint = f"{receiver.place} is a web server, not a DICOM receiver.", other_port(receiver)
+    if service is Service.TLS:
+        message, hint = f"{receiver.place} expects TLS.", f"Add --tls: {receiver.echo(tls=Tls())}"
     raise NotAssociated(message, FailureClass.ASSOCIATION, hint=hint)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import closing
+from enum import Enum, auto
 
 from xnatctl_cstore.receiver import Receiver
 
@@ -13,25 +14,36 @@ _PATIENCE = 2.0
 _TLS_ALERT = b"\x15\x03"
 
 
-def identify(receiver: Receiver) -> str:
-    """`HTTP`, `HTTPS`, `TLS` where it is not expected, or nothing. Opens connections of its own; never raises."""
-    if receiver.tls is None and (plain := _answer_of(_connected(receiver), receiver)):
+class Service(Enum):
+    """`WEB` = it speaks HTTP, with TLS or without; `TLS` = it speaks TLS, and of what is inside nothing is known."""
+
+    WEB = auto()
+    TLS = auto()
+
+
+def identify(receiver: Receiver) -> Service | None:
+    """What a web server or a port with TLS, where it is not expected, answers. Opens connections; never raises.
+
+    Many a web server answers a plain request on its port for TLS, too.
+    """
+    plain = _answer_of(_connected(receiver), receiver)
+    if plain is Service.WEB:
         return plain
-    tls = "TLS" if receiver.tls is None else ""
+    tls = Service.TLS if receiver.tls is None else None
     try:
         with closing(_encrypted(receiver)) as sock:
-            return "HTTPS" if _answer_of(sock, receiver) == "HTTP" else tls
+            return Service.WEB if _answer_of(sock, receiver) is Service.WEB else tls
     except ssl.SSLError as error:
-        return tls if "ALERT" in str(error.reason) else ""  # of the other side, which wants a certificate of ours
+        return tls if "ALERT" in str(error.reason) else None  # of the other side, which wants a certificate of ours
     except OSError:
-        return ""
+        return None
 
 
-def of_bytes(data: bytes) -> str:
+def of_bytes(data: bytes) -> Service | None:
     """The same, of what was received instead of a DICOM PDU."""
     if data.startswith(_TLS_ALERT):
-        return "TLS"
-    return "HTTP" if data[:4] in (b"HTTP", b"<htm", b"<!DO") else ""
+        return Service.TLS
+    return Service.WEB if data[:4] in (b"HTTP", b"<htm", b"<!DO") else None
 
 
 def _connected(receiver: Receiver) -> socket.socket | None:
@@ -53,13 +65,13 @@ def _encrypted(receiver: Receiver) -> ssl.SSLSocket:
         raise
 
 
-def _answer_of(sock: socket.socket | None, receiver: Receiver) -> str:
+def _answer_of(sock: socket.socket | None, receiver: Receiver) -> Service | None:
     """What an answer to an HTTP request is made of."""
     if sock is None:
-        return ""
+        return None
     try:
         with closing(sock):
             sock.sendall(f"GET / HTTP/1.1\r\nHost: {receiver.place}\r\nConnection: close\r\n\r\n".encode())
             return of_bytes(sock.recv(16))
     except OSError:
-        return ""
+        return None

@@ -88,7 +88,8 @@ def incomplete(
     first = _name(failed) if failed is not None else f"{unsendable[0].path} ({unsendable[0].reason})"
     others = f" The other {total - missing} were delivered; this run archived nothing." if uris else ""
     run = "Run" if undelivered else f"{REMEDY}, then run"
-    hint = f"{run} the same command again to complete the session: {rerun}"
+    purpose = "send the rest" if receiver else "complete the session"
+    hint = f"{run} the same command again to {purpose}: {rerun}"
     if any(state.failure is FailureClass.AUTHENTICATION for state in undelivered):
         hint = f"{_log_in_again(commands)}, then run the same command again to complete the session: {rerun}"
     elif undelivered and not helps_again(undelivered):

@@ -66,7 +66,8 @@ class ScriptedReceiver:
     the status of an instance, the `number`-th of its association from 1, or `abort`, `close`, `reset`, `silent`,
     `release`, bytes to send instead; (`early`, status) answers after the first fragment; (`split`, status) answers in many
     small PDUs; (status, comment) comments. `after(talk, number)` does something behind an answer: `abort`, `close`.
-    `places` connections are served at the same time.
+    `during(talk)` does the same when a PDU of an
+    instance was read; `talk.pdus` counts them. `places` connections are served at the same time.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ScriptedReceiver:
         take: Callable[[str, str], int] = lambda sop_class, syntax: 0,
         answer: Callable[[Talk, int, str], Any] = lambda talk, number, instance: 0,
         after: Callable[[Talk, int], str] = lambda talk, number: "",
+        during: Callable[[Talk], Any] = lambda talk: "",
         max_pdu: int = 16384,
         places: int = 999,
         tls: ssl.SSLContext | None = None,
@@ -83,7 +85,7 @@ class ScriptedReceiver:
         buffer: int = 0,
     ) -> None:
         self.associate, self.take, self.answer, self.after = associate, take, answer, after
-        self.max_pdu, self.tls = max_pdu, tls
+        self.during, self.max_pdu, self.tls = during, max_pdu, tls
         self.new_data = new_data
         self.lock = threading.Lock()
         self.stored: list[Stored] = []
@@ -220,6 +222,8 @@ class ScriptedReceiver:
                 talk.ended = "abort by peer"
                 return
             assert kind == 4, f"PDU type {kind}"
+            if (then := self.during(talk)) != "":
+                self._end(talk, then)
             position = 0
             while position < len(body):
                 length = struct.unpack_from(">I", body, position)[0]
@@ -354,7 +358,7 @@ class ScriptedReceiver:
             parts.append(_element(0x1000, request[0x1000]))
         body = b"".join(parts)
         command = _element(0, struct.pack("<I", len(body))) + body
-        step = 10 if small else len(command)
+        step = 7 if small else len(command)  # odd, as PS3.8 E.1 forbids
         for first in range(0, len(command), step):
             piece = command[first : first + step]
             flags = 1 | (2 if first + step >= len(command) else 0)
