@@ -208,6 +208,8 @@ def _not_encrypted(receiver: Receiver, error: Exception) -> NotAssociated:
             hint=f"Try without --tls: {receiver.echo(tls=None)}",
         )
     said = reason or getattr(error, "strerror", None) or str(error)
+    if isinstance(error, TimeoutError):
+        said = f"no answer within {CONNECT:.0f} s"
     return NotAssociated(
         f"The TLS handshake with {receiver.place} failed: {said}.",
         FailureClass.ASSOCIATION,

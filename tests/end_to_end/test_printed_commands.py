@@ -1,7 +1,7 @@
 """Every command that is printed to be run next helps: it is run here exactly as it is printed.
 
-Those of exams are run in `exams/`, those of resumed uploads in `test_upload_status`, those of receivers in the tests of
-the plugin.
+Those of exams are run in `exams/`, those of resumed uploads in `test_upload_status`, those of receivers in
+`tests/plugins/cstore/test_cstore_printed`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import shlex
 
 import pytest
+from children import HANGS
 
 from xnatctl.testing import write_exam
 
@@ -235,3 +236,96 @@ def test_a_session_of_another_study_is_called_that(ours, upload, xnatctl, alice,
     assert f"is of another study: it holds study {ours.study_instance_uid}" in done.document["error"]["message"]
     kinds = [difference["kind"] for difference in done.document["verification"]["differences"]]
     assert kinds == ["study", "missing", "missing"]
+
+
+# what an earlier run left is not where it was
+
+
+@pytest.fixture
+def left_for_review(upload, ours, sandbox):
+    """The session waits in the prearchive; its row."""
+    assert upload(ours.directory, "--prearchive").code == 0
+    (row,) = sandbox.state.prearchive
+    return row
+
+
+@pytest.mark.parametrize("policy", ["delete", "none"])
+def test_somebody_archived_it_under_another_label(upload, told, sandbox, ours, left_for_review, policy, assert_exactly):
+    row = left_for_review
+    assert told(f"xnatctl prearchive archive DEMO {row.timestamp} {row.folder} --label other").code == 0
+    refused = upload(ours.directory, "--overwrite", policy)
+    assert refused.code == 7, refused.err
+    (line,) = commands(refused.document["error"]["hint"])
+    done = told(line)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, ours.digests, place="archive", label="other")
+
+
+def test_somebody_archived_it_under_another_label_and_it_is_wanted_twice(upload, told, sandbox, ours, left_for_review):
+    row = left_for_review
+    assert told(f"xnatctl prearchive archive DEMO {row.timestamp} {row.folder} --label other").code == 0
+    assert "--no-resume" in upload(ours.directory).document["error"]["hint"]
+    done = upload(ours.directory, "--no-resume")
+    assert done.code == 0, done.err
+    assert {session.label for session in sandbox.state.experiments.values()} == {"e", "other"}
+
+
+def test_somebody_moved_it_to_another_project(upload, told, sandbox, ours, left_for_review, assert_exactly):
+    sandbox.prearchive.move(left_for_review, "MANUAL")
+    refused = upload(ours.directory)
+    assert refused.code == 7, refused.err
+    (line,) = commands(refused.document["error"]["hint"])
+    assert told(line).code == 0
+    assert_exactly(sandbox, ours.digests, place="archive", label="e", project="MANUAL")
+
+
+@pytest.mark.parametrize("way", ["upload", "delete"])
+def test_somebody_gave_it_another_label(upload, told, sandbox, ours, left_for_review, way, assert_exactly):
+    left_for_review.name = "other"
+    refused = upload(ours.directory)
+    assert refused.code == 7, refused.err
+    (line,) = [line for line in commands(refused.document["error"]["hint"]) if f" {way} " in line]
+    assert told(line).code == 0
+    done = upload(ours.directory) if way == "delete" else None
+    assert done is None or done.code == 0, done.err
+    assert_exactly(sandbox, ours.digests, place="archive", label="e" if way == "delete" else "other")
+
+
+# too late
+
+
+@pytest.mark.parametrize(
+    ("version", "path"), [("1.8.3", "/services/archive"), ("1.8.11", "/xapi/direct-archive/")], ids=["staged", "direct"]
+)
+def test_what_was_not_archived_in_time(upload, told, sandbox, ours, version, path, assert_exactly):
+    sandbox.state.version = version
+    sandbox.faults.load([{"match": {"method": "POST", "path": path}, "action": "delay", "seconds": HANGS}])
+    late = upload(ours.directory, "--wait", "1")
+    assert late.code == 6, late.err
+    for line in commands(late.document["error"]["hint"]):
+        assert told(line).code == 0
+    sandbox.faults.end()
+    (line,) = late.document["next"]
+    done = told(line.replace("--wait 1", "--wait 60"))
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, ours.digests, place="archive", label="e")
+
+
+def test_a_run_that_finds_the_server_still_at_work(upload, told, sandbox, ours, assert_exactly):
+    """What an earlier run began goes on; a run that does not wait for it says so, and one that does ends well."""
+    sandbox.state.version = "1.8.3"
+    sandbox.faults.load(
+        [{"match": {"method": "POST", "path": "/services/archive"}, "action": "delay", "seconds": HANGS}]
+    )
+    assert upload(ours.directory, "--wait", "1").code == 6
+    sandbox.faults.end()
+    for row in sandbox.state.prearchive:
+        row.status = "ARCHIVING"
+    busy = upload(ours.directory, "--wait", "1")
+    assert busy.code == 6, busy.err
+    assert "still works on what was sent before" in busy.document["error"]["message"]
+    for row in sandbox.state.prearchive:
+        row.status = "READY"
+    (line,) = busy.document["next"]
+    assert told(line).code == 0
+    assert_exactly(sandbox, ours.digests, place="archive", label="e")

@@ -145,7 +145,9 @@ def test_one_instance_is_not_delivered_and_the_words_are_about_the_receiver(scri
     assert done.error.message.startswith("1 of 3 files were not delivered, first: ")
     assert said in done.error.message
     assert "receiver" in (done.error.hint or "")
-    assert not [word for word in (*OF_XNAT, "complete the session") if word in words(done).replace(RERUN, "")], words(done)
+    assert not [word for word in (*OF_XNAT, "complete the session") if word in words(done).replace(RERUN, "")], words(
+        done
+    )
     assert RERUN in (done.error.hint or "")
     assert done.report.counts.sent == len(receiver.digests) == 2
     well(receiver)

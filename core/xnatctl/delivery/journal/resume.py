@@ -7,6 +7,7 @@ that is not sent again was looked for now: its file is what it was, and its plac
 from __future__ import annotations
 
 import json
+import shlex
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from xnatctl.delivery.session.settle import PollSchedule
 from xnatctl.delivery.session.verify import Wanted, verify_archived
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
+from xnatctl.model.commands import with_options
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Placement, UploadItem
@@ -122,12 +124,13 @@ def find_delivered(
     journal: Journal,
     *,
     archive_counts: bool,
+    rerun: str,
     strict: bool = False,
 ) -> ResumeState:
     """What earlier runs delivered and the server still has where it was asked for.
 
-    `archive_counts`: what is in the archive is in the right place. `strict`: existing sessions are left alone. Raises
-    Refused when the session was moved to another project, or got another label.
+    `archive_counts`: what is in the archive is in the right place. `strict`: existing sessions are left alone. `rerun`
+    is the command of this upload. Raises Refused when the session was moved to another project, or got another label.
     """
     changed, proven, archived = _Some(), bytearray(len(items)), bytearray(len(items))
     study = items[0].study_instance_uid
@@ -153,7 +156,7 @@ def find_delivered(
     lost = [number for number in others if not proven[number]]
     if lost and (archive_counts or check.existing is None):
         if not live:
-            _refuse_moved(client, check, study, journal.places, strict=strict)
+            _refuse_moved(client, check, study, journal.places, rerun, strict=strict)
         warnings.append(
             f"{len(lost)} files that were delivered before are no longer on the server, or not as this upload "
             f"delivered them; sending them again (first {items[lost[0]].path})."
@@ -271,20 +274,31 @@ def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> It
     return places_of(findings, lambda finding: finding not in (Finding.ABSENT, Finding.UNDECIDED))
 
 
-def _refuse_moved(client: XnatClient, check: Preflight, study: str, places: Collection[str], *, strict: bool) -> None:
+def _under(label: str, rerun: str, *, strict: bool) -> str:
+    """How to upload to the session that an earlier upload has become; words alone where the command names no label."""
+    words = shlex.split(rerun)
+    for option in ("-E", "--session"):
+        if option in words:
+            joining = {"--overwrite": "append"} if strict else {}
+            return f"upload under that label: {with_options(rerun, {option: label, **joining})}"
+    return f"upload with -E {label}" + " --overwrite append" * strict
+
+
+def _refuse_moved(
+    client: XnatClient, check: Preflight, study: str, places: Collection[str], rerun: str, *, strict: bool
+) -> None:
     """A person moved the session out of the project, or gave it another label: sending it again makes a second one.
 
     A row keeps its time when it is moved or renamed, so that one of this upload is known by it.
     """
     destination = check.destination
-    again = "upload everything again with --no-resume"
-    joining = " --overwrite append" if strict else ""
+    again = "Upload everything again with --no-resume"
     if check.existing is None:
         for session in listing.sessions_of_study(client, destination.project, study):
             raise Refused(
                 f"What was uploaded before is in the archive as session {session.label} ({session.id}) of project "
                 f"{session.project} now, not as {destination.session}: somebody archived it under that label.",
-                hint=f"Upload with -E {session.label}{joining}, or {again}.",
+                hint=f"{again}, or {_under(session.label, rerun, strict=strict)}",
             )
     times = {uri.timestamp for uri in map(ImportUri.parse, places) if uri.kind == "prearchive"}
 
@@ -302,19 +316,21 @@ def _refuse_moved(client: XnatClient, check: Preflight, study: str, places: Coll
             raise Refused(
                 f"What was uploaded before is in the prearchive of project {row.project} now, not of "
                 f"{destination.project}: somebody moved it.",
-                hint=f"Move it back, {again}, or archive it there with: "
+                hint=f"{again}, move it back, or archive it there with: "
                 f"{client.commands.command('prearchive', 'archive', *triple)}",
             )
         if row.name != destination.session:
             raise Refused(
                 f"What was uploaded before is in the prearchive as {row.name} now, not as {destination.session}: "
                 "somebody gave it that label.",
-                hint=f"Upload with -E {row.name}{joining}, {again}, or delete it with: "
-                + client.commands.command("prearchive", "delete", *triple),
+                hint=f"{again}, delete it with: {client.commands.command('prearchive', 'delete', *triple)} "
+                f"or {_under(row.name, rerun, strict=strict)}",
             )
 
 
-def await_quiet(client: XnatClient, destination: Destination, study: str, schedule: PollSchedule, tell: Emit) -> None:
+def await_quiet(
+    client: XnatClient, destination: Destination, study: str, schedule: PollSchedule, tell: Emit, rerun: str
+) -> None:
     """Wait while the server still works on what the earlier run began. Raises NotArchived when it does not end."""
     polls = schedule.polls()
     said = False
@@ -326,7 +342,7 @@ def await_quiet(client: XnatClient, destination: Destination, study: str, schedu
         if not polls():
             raise NotArchived(
                 f"The server still works on what was sent before: it is {busy} after {schedule.limit:.0f} s.",
-                hint="It goes on by itself; run the same command again later.",
+                hint=f"It goes on by itself. Run the same command again later: {rerun}",
             )
 
 

@@ -102,7 +102,15 @@ class SessionRunner:
         # After a review the session is in the archive, which is where what was left for review belongs in the end.
         archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
         strict = plan.overwrite is Overwrite.NONE
-        resumed = find_delivered(self._client, check, plan.items, journal, archive_counts=archive_counts, strict=strict)
+        resumed = find_delivered(
+            self._client,
+            check,
+            plan.items,
+            journal,
+            archive_counts=archive_counts,
+            rerun=self._context.rerun,
+            strict=strict,
+        )
         resumed, there = self._leave_out_overlap(check, resumed)
         for warning in [*check.warnings, *resumed.warnings]:
             self._context.warn(warning)
@@ -139,8 +147,14 @@ class SessionRunner:
         resuming = self._journal.resuming
 
         def quiet(destination: Destination) -> None:
-            if resuming:
-                await_quiet(self._client, destination, self._study, self._context.schedule, self._tell)
+            if not resuming:
+                return
+            context = self._context
+            try:
+                await_quiet(self._client, destination, self._study, context.schedule, self._tell, context.rerun)
+            except NotArchived:
+                self.report.next.append(context.rerun)
+                raise
 
         journal = self._journal
         self._made = journal.unfinished and journal.before("made") == "yes" and journal.before("study") == self._study
