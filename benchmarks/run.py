@@ -226,7 +226,7 @@ def main() -> int:
 def _profile(arguments: argparse.Namespace) -> int:
     for mode in arguments.mode.split(","):
         for name in (arguments.load or "mr").split(","):
-            load = workloads.make(arguments.data, name, _count(name, arguments.scale))
+            load = workloads.make(arguments.data, name, load_count(name, arguments.scale))
             print(profiling.profile(mode, load, arguments.rounds or 5), flush=True)
     return 0
 
@@ -243,7 +243,7 @@ def _compare_all(arguments: argparse.Namespace, wanted: Sequence[str]) -> list[t
         for name in comparison.loads:
             if arguments.load and name not in arguments.load.split(","):
                 continue
-            load = workloads.make(arguments.data, name, _count(name, arguments.scale))
+            load = workloads.make(arguments.data, name, load_count(name, arguments.scale))
             rounds = arguments.rounds or SLOW.get((comparison.name, name), comparison.rounds)
             lines = compare(comparison, load, found, rounds, arguments.sink_options)
             print(table(comparison, load, lines), flush=True)
@@ -299,7 +299,8 @@ def _there(tool: Tool, data: Path) -> bool:
     return not missing
 
 
-def _count(name: str, scale: float) -> int:
+def load_count(name: str, scale: float) -> int:
+    """Files of a work-load, of which `scale` is a part."""
     full = {"ct": 1000, "mr": 10_000, "multiframe": 20}[name]
     return max(1, round(full * scale))
 
