@@ -1,8 +1,21 @@
-"""`python -m xnatctl` is the same program as `xnatctl`."""
+"""The program `xnatctl`, also as `python -m xnatctl`. Its imports take long enough to be interrupted."""
 
 from __future__ import annotations
 
-from xnatctl.cli.main import main
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line and exit; Ctrl-C before the command begins ends it as later ones do."""
+    try:
+        from xnatctl.cli.main import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("Error: Interrupted.\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

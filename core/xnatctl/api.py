@@ -74,8 +74,8 @@ from xnatctl.plugin.specs import (
 if TYPE_CHECKING:
     from xnatctl.cli.app import App, pass_app
     from xnatctl.cli.console import printable
+    from xnatctl.cli.numbers import Number, WholeNumber
     from xnatctl.cli.options import (
-        Number,
         TransportOptionsCommand,
         common_options,
         destination_options,
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         verify_options,
     )
     from xnatctl.cli.uploading import Upload, run_upload, transport_options
+    from xnatctl.cli.wrap import wrapped
     from xnatctl.delivery.engine.batches import cut_batches
     from xnatctl.delivery.engine.outcomes import changed_outcome
     from xnatctl.delivery.planning import plan_session_upload
@@ -143,7 +144,7 @@ _LAZY = {
     "Importer": "xnatctl.plugin.protocols",
     "Inventory": "xnatctl.inventory.walk",
     "ItemOutcome": "xnatctl.model.outcome",
-    "Number": "xnatctl.cli.options",
+    "Number": "xnatctl.cli.numbers",
     "Outcome": "xnatctl.model.outcome",
     "Reader": "xnatctl.plugin.protocols",
     "ResourceWriter": "xnatctl.plugin.protocols",
@@ -152,6 +153,7 @@ _LAZY = {
     "TransportContext": "xnatctl.plugin.protocols",
     "TransportOptionsCommand": "xnatctl.cli.options",
     "Upload": "xnatctl.cli.uploading",
+    "WholeNumber": "xnatctl.cli.numbers",
     "XnatClient": "xnatctl.xnat.http.client",
     "changed_outcome": "xnatctl.delivery.engine.outcomes",
     "check_archiving": "xnatctl.delivery.session.preflight",
@@ -190,6 +192,7 @@ _LAZY = {
     "token_directory": "xnatctl.settings.paths",
     "transport_options": "xnatctl.cli.uploading",
     "verify_options": "xnatctl.cli.options",
+    "wrapped": "xnatctl.cli.wrap",
     "write_private": "xnatctl.settings.paths",
 }
 
@@ -270,6 +273,7 @@ __all__ = [
     "UploadRequest",
     "UsageError",
     "VerificationFailed",
+    "WholeNumber",
     "XnatClient",
     "XnatctlError",
     "changed_outcome",
@@ -322,6 +326,7 @@ __all__ = [
     "token_directory",
     "transport_options",
     "verify_options",
+    "wrapped",
     "write_private",
 ]
 

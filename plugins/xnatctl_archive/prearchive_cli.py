@@ -290,15 +290,19 @@ def _refuse_busy(app: App, row: Any) -> None:
     """Raise Refused for a row that is not at rest: what arrives meanwhile would be lost."""
     if row.status in _AT_REST:
         return
+    anyway = app.commands.command("prearchive", "delete", *row.ref.triple, "--force")
     if "RECEIVING" in row.status:
+        # A row that an interrupted upload left may stay so until the upload is run again.
         why = "an upload may still be sending to it, and would lose what it sends"
+        hint = (
+            f"If an upload is running, wait for its end. If it was interrupted, finish it (those of this machine: "
+            f"{app.commands.command('upload', 'status', server=False)}), or delete what it left: {anyway}"
+        )
     else:
         why = "the server is working on it at this moment"
-    raise Refused(
-        f"{row.ref} is {row.status}: {why}. Nothing was deleted.",
-        hint="Wait until it is READY, or add --force if you know that no upload is running. Look at it with: "
-        f"{app.commands.command('prearchive', 'show', *row.ref.triple)}",
-    )
+        look = app.commands.command("prearchive", "show", *row.ref.triple)
+        hint = f"Look again in a minute: {look} or delete it anyway: {anyway}"
+    raise Refused(f"{row.ref} is {row.status}: {why}. Nothing was deleted.", hint=hint)
 
 
 def _declined() -> XnatctlError:

@@ -20,7 +20,9 @@ from xnatctl.api import (
     UploadItem,
     UploadRequest,
     UsageError,
+    WholeNumber,
     common_options,
+    counted,
     journal_options,
     pass_app,
     run_upload,
@@ -63,9 +65,7 @@ class UploadDicomCommand(TransportOptionsCommand):
 
 @click.command(name="upload-dicom", cls=UploadDicomCommand, help=_HELP, short_help="Send DICOM by C-STORE.")
 @click.argument("path", type=click.Path(path_type=str), required=False)
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=None, help="Associations at the same time.  [default: 4]"
-)
+@click.option("--workers", type=WholeNumber(min=1), default=None, help="Associations at the same time.  [default: 4]")
 @source_options
 @click.option("--dry-run", is_flag=True, help="Show parameters, contexts and counts; open no connection.")
 @click.option(
@@ -166,7 +166,7 @@ def _echo(app: App, receiver: Any, path: str | None, *, follow_symlinks: bool, l
     app.render(document)
     if refused:
         error = DeliveryIncomplete(
-            f"The receiver would not take {refused} of {len(items)} files.",
+            f"The receiver would not take {refused} of {counted(len(items), 'file')}.",
             hint="Nothing is converted. Ask its administrator whether it can be made to take them.",
         )
         app.report_error(error)

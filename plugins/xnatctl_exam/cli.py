@@ -22,6 +22,7 @@ from xnatctl.api import (
     Upload,
     UploadRequest,
     UsageError,
+    WholeNumber,
     common_options,
     journal_options,
     pass_app,
@@ -119,7 +120,7 @@ class _Subject(click.Option):
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=None,
     help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
 )

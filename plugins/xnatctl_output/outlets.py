@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from xnatctl.api import wrapped
 from xnatctl_output.state import State, one_line
 from xnatctl_output.wording import arrived, plain, screen
 
@@ -127,7 +128,7 @@ class Terminal:
         """The next drawing shows it."""
 
     def line(self, text: str) -> None:
-        self._console.print(one_line(text), soft_wrap=True)
+        self._console.print(wrapped(one_line(text), sys.stderr), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         self.line(text)

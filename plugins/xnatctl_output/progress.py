@@ -34,7 +34,7 @@ class Progress:
                 self._outlet.passed(self._state)
             elif event.kind is EventKind.RETRY:
                 self._retry(event)
-            elif event.kind is EventKind.WARNING:
+            elif event.kind is EventKind.WARNING and event.message not in warned:  # sessions of one command share some
                 warned.add(event.message)
                 self._outlet.warn(f"Warning: {event.message}")
             elif event.kind in (EventKind.SETTLING, EventKind.VERIFYING) and event.message:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from xnatctl.api import Column, Document, human_size, printable
+from xnatctl.api import Column, Document, human_size, printable, wrapped
 from xnatctl_output.progress import warned
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _CAPITALS = {"id": "ID", "uid": "UID", "url": "URL"}
 _GAP = 3
 #: Cells that a value keeps, where it may be cut or wrapped.
 _LEAST = {"cut": 12, "wrap": 24}
+#: The same where nothing more can be left out: a wrapped value keeps its words.
+_NARROW = {"cut": 4, "wrap": 1}
 
 
 class Table:
@@ -49,7 +51,7 @@ class Table:
             console.print(Text("Nothing to show."))
         for line in document.summary:
             if not _is_known(line):
-                console.print(Text(_line(line)), soft_wrap=True)
+                console.print(Text(wrapped(_line(line), sys.stdout)), soft_wrap=True)
 
 
 class _Grid:
@@ -60,13 +62,16 @@ class _Grid:
         self._titles = [column.title or _title(column.key) for column in columns]
         self._cells = [[_cell(row.get(column.key), column) for row in rows] for column in columns]
         self._full = [max(map(_width, (title, *found))) for title, found in zip(self._titles, self._cells, strict=True)]
-        self._least = list(map(self._least_of, range(len(columns))))
+        self._least = [self._least_of(number, _LEAST) for number in range(len(columns))]
 
-    def _least_of(self, number: int) -> int:
-        """The width below which a column is not made; identifiers and the words of a title stay whole."""
+    def _least_of(self, number: int, kept: Mapping[str, int]) -> int:
+        """The width below which a column is not made; identifiers and the words of a title stay whole.
+
+        `kept` is what a column that is cut or wrapped keeps.
+        """
         column, found = self._columns[number], self._cells[number]
         words = self._titles[number].split()
-        least = max(map(_width, found)) if column.fit == "whole" else min(self._full[number], _LEAST[column.fit])
+        least = max(map(_width, found)) if column.fit == "whole" else min(self._full[number], kept[column.fit])
         if column.fit == "wrap":
             words += [word for cell in found for word in cell.split()]
         return max(least, *map(_width, words))
@@ -87,10 +92,12 @@ class _Grid:
             if not priority[last]:
                 break
             shown.remove(last)
+        if _total(self._least[number] for number in shown) > room:
+            self._least = [self._least_of(number, _NARROW) for number in range(len(self._columns))]
         self._draw_table(console, self._widths(shown, room))
         if left_out := [self._titles[number] for number in filled if number not in shown]:
             text = f"Not shown: {', '.join(left_out)} (-o csv has all columns)."
-            console.print(text, soft_wrap=True)
+            console.print(wrapped(text, sys.stdout), soft_wrap=True)
 
     def _widths(self, shown: Sequence[int], room: int) -> dict[int, int]:
         """What is widest and may be narrower is made so, until the columns fit."""
@@ -155,9 +162,13 @@ def _cut(text: str, width: int) -> str:
 
 
 def _is_known(line: str) -> bool:
-    """Whether a line is a warning that stderr showed; of several sessions it begins with the label of one."""
+    """Whether a line is a warning that stderr showed.
+
+    One that is about a session of several begins with its label; which sessions share one was not shown.
+    """
     text = line.removeprefix("Warning: ")
-    return text != line and (text in warned or text.partition(": ")[2] in warned)
+    label, _, rest = text.partition(": ")
+    return text != line and (text in warned or (rest in warned and ", " not in label))
 
 
 def _line(text: str) -> str:

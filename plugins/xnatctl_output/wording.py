@@ -38,7 +38,7 @@ def _sending(state: State) -> _Parts:
     tally = state.tally
     parts = [
         (5, "Sending"),
-        (4, f"{tally.done_files:,} of {tally.files:,} files"),
+        (4, f"{tally.done_files:,} of {tally.files:,} file{'' if tally.files == 1 else 's'}"),
         (2, sizes(tally.sent, tally.bytes)),
     ]
     if still := state.still:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xnatctl.api import App, Column, Document, PluginUnavailable, UsageError, common_options, pass_app
+from xnatctl.api import (
+    App,
+    Column,
+    Document,
+    PluginUnavailable,
+    UsageError,
+    WholeNumber,
+    common_options,
+    pass_app,
+)
 from xnatctl_sandbox.demo import run_demo
 from xnatctl_sandbox.server import Sandbox
 from xnatctl_sandbox.world.errors import PortUnavailable
@@ -25,10 +34,12 @@ VERSIONS = ("1.7.7", "1.8.2", "1.8.3", "1.8.4", "1.8.11")
 
 
 @click.command(help="Run an XNAT-compatible server on this machine until Ctrl-C; it listens on 127.0.0.1 only.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--port", type=WholeNumber(min=0, max=65535), default=8080, show_default=True, help="0 takes any free port."
+)
 @click.option(
     "--dicom-port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(min=0, max=65535),
     help="Port of the DICOM Receiver; 0 takes any free one. Without this option 8104, or any free one when that is"
     " taken, and no receiver at all when pynetdicom is not installed.",
 )

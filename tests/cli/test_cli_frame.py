@@ -172,3 +172,19 @@ def test_an_error_of_parsing_repeats_no_password(xnatctl, given):
     assert done.code == 2
     assert "[secret]" in done.err
     assert "c4n4ry" not in done.out + done.err
+
+
+@pytest.mark.parametrize("module", ["click", "xnatctl.cli.app", "xnatctl.inventory.watched"])
+def test_an_interrupt_during_the_imports_prints_no_traceback(environment, module):
+    program = (
+        "import sys, runpy\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "runpy.run_module('xnatctl', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", program, "plugins", "list"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Error: Interrupted.\n")

@@ -9,6 +9,7 @@ import pytest
 
 from xnatctl.cli.report_view import report_document
 from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import Exclusion
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import (
     SIZE_LIMIT,
@@ -75,7 +76,7 @@ def test_a_difference_of_the_whole_session_names_no_series() -> None:
         Difference(kind="count", message="2, not 3", series_instance_uid="1.2"),
     ]
     verification = Verification(level=Level.UID, ok=False, differences=differences)
-    said = lines(verification=verification, state=PlaceState.ARCHIVED)
+    said = lines(item("a", Outcome.ACCEPTED), sent=1, verification=verification, state=PlaceState.ARCHIVED)
     assert said[-2:] == ("subject: it is another", "count: series 1.2: 2, not 3")
 
 
@@ -186,3 +187,70 @@ def test_what_others_added_and_what_cannot_be_told_are_said() -> None:
         "The server also holds 5 instances and 1 scan not on disk; -o json lists them.",
         "Note: 3 instances could not be compared by size: the server lists none.",
     )
+
+
+def test_a_refusal_says_nothing_of_what_was_skipped() -> None:
+    excluded = [Exclusion(path="notes.txt", reason="not DICOM")]
+    assert lines(status=Status.REFUSED, excluded=excluded, warnings=["a link leads to nothing"]) == (
+        "Nothing was sent.",
+    )
+
+
+def test_table_and_text_call_other_content_by_one_name() -> None:
+    entries = [Difference(kind="size", message="9 bytes on disk, 8 on the server", sop_instance_uid="1.a", path="a")]
+    changed = item("a", Outcome.MISSING, entries[0].message)
+    report = Report(
+        command="session verify",
+        status=Status.PARTIAL,
+        destination=Destination(server="http://x", project="P", subject="S", session="E"),
+        transport="",
+        state=PlaceState.ARCHIVED,
+        items=[
+            changed,
+            item("b", Outcome.MISSING, "not found"),
+            item("c", Outcome.PLANNED),
+            item("d", Outcome.VERIFIED),
+        ],
+        counts=Counts(found=4, failed=3, verified=1),
+        verification=Verification(ok=False, level=Level.SIZE, levels={"size": 1}, differences=entries),
+    )
+    document = report_document(report)
+    (row,) = document.rows
+    assert row["state"] == "1 differs, 1 missing, 1 not compared, 1 verified"
+    said = document.summary
+    assert said[0].startswith("1 of 4 instances on disk is archived as E in project P; ")
+    assert said[1:4] == (f"differs: a ({entries[0].message})", "missing: b (not found)", "not compared: c")
+
+
+def test_a_file_that_cannot_be_read_has_no_series_and_no_size() -> None:
+    damaged = replace(item("a", Outcome.INVALID, "damaged"), sop_instance_uid="", series_instance_uid="", bytes=0)
+    document = report_document(
+        Report(
+            command="session upload",
+            status=Status.PARTIAL,
+            destination=Destination(server="http://x", project="P", subject="S", session="E"),
+            transport="tar",
+            items=[damaged],
+            counts=Counts(found=1, failed=1),
+        )
+    )
+    assert [(row["series"], row["files"], row["size"]) for row in document.rows] == [("(not readable)", 1, None)]
+
+
+def test_one_file_of_one() -> None:
+    assert lines(item("a", Outcome.ACCEPTED), sent=1)[0].startswith("1 of 1 instance delivered")
+
+
+def test_what_sent_nothing_shows_no_table_and_no_skipped_files_before_its_error() -> None:
+    report = Report(
+        command="session upload-dicom",
+        status=Status.FAILED,
+        destination=Destination(server="x:104", project="", subject="", session=""),
+        transport="cstore",
+        items=[item("a", Outcome.PLANNED)],
+        counts=Counts(found=1, failed=1),
+        excluded=[Exclusion(path="notes.txt", reason="not DICOM")],
+        next=["xnatctl session upload-dicom a"],
+    )
+    document = report_document(report)
+    assert (document.columns, document.summary) == ((), ("Nothing was sent.", "Next: xnatctl session upload-dicom a"))

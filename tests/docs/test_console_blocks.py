@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pytest
 from programs import system_program
-from terminal import Terminal
+from terminal import COLUMNS, Terminal
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -52,7 +52,7 @@ _PIECE = re.compile(
 )
 #: Progress. A terminal that can move its cursor shows one line in their place, and erases it at the end.
 _PROGRESS = re.compile(
-    r"^(?:\d+ of \d+ files sent, .*|(?:the server is|comparing resource|waiting until|waiting for|archiving as) .*)\n",
+    r"^(?:\d+ of \d+ files? sent, .*|(?:the server is|comparing resource|waiting until|waiting for|archiving as) .*)\n",
     re.MULTILINE,
 )
 
@@ -148,7 +148,7 @@ class Reader:
         assert "Traceback" not in out, said
         assert command.fails or code == 0, said
         if command.shown.strip():
-            found = expected.fullmatch(plain(out))
+            found = expected.fullmatch(plain(unwrapped(out)))
             assert found, f"The page shows\n$ {command.line}\n{plain(command.shown)}\nand the program prints\n{said}"
             self._remember(command.shown, found.groups())
 
@@ -156,8 +156,8 @@ class Reader:
         server = Terminal(*self._place)
         self._servers.append(server)
         assert shown, "a page shows what a server prints when it is ready"
-        out = server.begin(line, lambda text: bool(expected.fullmatch(plain(text))))
-        found = expected.fullmatch(plain(out))
+        out = server.begin(line, lambda text: bool(expected.fullmatch(plain(unwrapped(text)))))
+        found = expected.fullmatch(plain(unwrapped(out)))
         assert found is not None
         self._remember(shown, found.groups())
 
@@ -171,6 +171,24 @@ class Reader:
         finally:
             for terminal in (self._terminal, *self._servers):
                 terminal.close()
+
+
+#: A command, a relative path with a space, or a word.
+_UNBROKEN = re.compile(r"xnatctl .*|\S*[^\s.,:;)] [^\s/(:]+/\S+|\S+")
+
+
+def unwrapped(text: str) -> str:
+    """Prose as a page has it: a line that goes on below, indented, because its next word or command has no room."""
+    whole, before = [], ""
+    for line in text.replace("\r", "").split("\n"):
+        more = line.strip()
+        first = _UNBROKEN.match(more)
+        if line.startswith("  ") and first is not None and len(before) + 1 + len(first[0]) > COLUMNS:
+            whole[-1] += f" {more}"
+        else:
+            whole.append(line)
+        before = line
+    return "\n".join(whole)
 
 
 def plain(text: str) -> str:

@@ -206,7 +206,8 @@ def test_delete_asks_and_looks_afterwards(xnatctl, alice, waiting, sandbox):
             busy = xnatctl("prearchive", "delete", *waiting, *more, env=alice)
             assert busy.code == 7, busy.err
             assert status in busy.err
-            assert "--force" in busy.err
+            assert f"xnatctl prearchive delete {' '.join(waiting)} --force" in busy.err
+            assert ("xnatctl upload status" in busy.err) == (status == "RECEIVING")
         assert len(sandbox.state.prearchive) == 1
     locked = xnatctl("prearchive", "delete", *waiting, "--yes", "--force", env=alice)
     assert locked.code == 4

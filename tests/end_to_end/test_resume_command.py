@@ -29,7 +29,7 @@ def interrupted(xnatctl, alice, exam, sandbox):
     assert done.code in (3, 5), done.err
     sandbox.faults.load([])
     (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
-    assert 0 < row["missing"] < 6
+    assert 0 < row["undelivered"] < 6
     return row["id"]
 
 
@@ -78,7 +78,7 @@ def test_attaching_alone_does_not_hide_images_that_are_missing(xnatctl, alice, s
     (warning,) = [text for text in only.document["warnings"] if "of an earlier upload" in text]
     (row,) = xnatctl("upload", "status", "--unfinished", "-o", "json").document["uploads"]
     assert f"xnatctl upload resume {row['id']}" in warning
-    assert (row["state"], row["missing"]) == ("incomplete", 1)
+    assert (row["state"], row["undelivered"]) == ("incomplete", 1)
     (missing,) = shown(xnatctl, "DEMO/e")["not_delivered"]
     assert missing["root"] == str(root.directory)
     assert missing["path"] in warning

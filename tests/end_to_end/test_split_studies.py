@@ -97,6 +97,16 @@ def test_each_study_becomes_a_session_the_earliest_first(split, sandbox, visits,
     assert_sessions(sandbox, by_number(visits))
 
 
+def test_what_an_old_server_does_instead_is_said_once(split, sandbox):
+    sandbox.state.version = "1.8.3"
+    done = split(output=("-o", "table"))
+    assert done.code == 0, done.err
+    assert (done.out + done.err).count("has no direct archive") == 1
+    sandbox.state.experiments.clear()
+    warnings = split("--no-resume").document["warnings"]
+    assert [text for text in warnings if "direct archive" in text and not text.startswith("XNAT 1.8.3")] == []
+
+
 def test_left_for_review_each_on_its_own(split, sandbox, visits, assert_sessions):
     done = split("--prearchive")
     assert done.code == 0, done.err
@@ -672,6 +682,7 @@ def test_a_dry_run_knows_what_this_machine_sent(split, visits):
     plans = split("--dry-run").document["plans"]
     assert [plan["destination"]["session"] for plan in plans] == ["visit", "visit_2", "visit_3", "visit_4"]
     assert plans[0]["stages"][0]["items"][0]["study_instance_uid"] == visits.studies[0].study_instance_uid
+    assert [plan["delivered_before"] for plan in plans] == [6, 6, 6, 0]
 
 
 # looking afterwards
@@ -685,6 +696,7 @@ def test_each_study_is_compared_with_its_session(
     verify = ("session", "verify", visits.directory, *NAMES, "--split-studies")
     nothing = xnatctl(*verify, "-o", "json", env=env)
     assert nothing.code == 6, nothing.err
+    assert "--split-studies" in nothing.document["error"]["hint"], "without it the upload would be refused"
     assert split().code == 0
     done = xnatctl(*verify, "-o", "json", env=env)
     assert done.code == 0, done.err

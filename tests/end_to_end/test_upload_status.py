@@ -8,6 +8,8 @@ from datetime import datetime
 
 import pytest
 
+from xnatctl.testing import write_exam
+
 NAMES = ("-P", "DEMO", "-S", "s", "-E")
 
 
@@ -27,7 +29,7 @@ def test_the_table_fits_a_terminal(xnatctl, uploads):
     assert max(map(len, table)) <= 80
     for row in uploads:
         (line,) = [line for line in table if row["id"] in line]
-        state = {"done": "complete", "open": "60 missing"}[row["session"]]
+        state = {"done": "complete", "open": "60 not delivered"}[row["session"]]
         assert line.split(maxsplit=1)[1].startswith(f"DEMO/{row['session']} "), "a row is one line"
         assert f" {state} " in line
     assert "http" not in "".join(table)
@@ -35,7 +37,7 @@ def test_the_table_fits_a_terminal(xnatctl, uploads):
 
 def test_everything_is_in_csv_and_json(xnatctl, uploads):
     rows = list(csv.DictReader(io.StringIO(xnatctl("upload", "status", "-o", "csv").out)))
-    keys = {"id", "server", "project", "subject", "session", "resource", "state", "found", "delivered", "missing"}
+    keys = {"id", "server", "project", "subject", "session", "resource", "state", "found", "delivered", "undelivered"}
     assert keys | {"updated"} <= set(rows[0])
     assert [row["id"] for row in rows] == [row["id"] for row in uploads]
     assert keys | {"updated", "root"} <= set(uploads[0])
@@ -83,3 +85,61 @@ def test_a_running_upload_is_not_forgotten(xnatctl, uploads, home):
     finally:
         lock.close()
     assert xnatctl("upload", "forget", "done").code == 0
+
+
+def test_files_that_cannot_be_sent_count_as_in_the_report(xnatctl, alice, sandbox, tmp_path):
+    exam = write_exam(tmp_path / "exam", series=1, instances=3, seed=5, clutter=False)
+    first = min(path for path in exam.directory.rglob("*") if path.is_file())
+    first.write_bytes(first.read_bytes()[:-9])
+    report = xnatctl("session", "upload", exam.directory, *NAMES, "e", "-o", "json", env=alice).document
+    assert "1 not delivered" in xnatctl("upload", "status").out
+    one = xnatctl("upload", "status", "e", "-o", "json").document
+    counts = report["counts"]
+    assert (one["found"], one["delivered"], one["undelivered"]) == (counts["found"], counts["sent"], counts["failed"])
+    assert (counts["found"], counts["failed"]) == (3, 1)
+    assert not_delivered(report["items"]) == not_delivered(one["not_delivered"])
+    out = xnatctl("upload", "status", "e").out
+    assert "2 of 3 files delivered" in out
+    assert "invalid" in out
+
+
+def test_what_is_still_on_its_way_is_not_compared(xnatctl, alice, sandbox, tmp_path):
+    """A damaged file keeps the session from being archived; what is sent directly is listed only afterwards."""
+    exam = write_exam(tmp_path / "exam", series=1, instances=3, seed=5, clutter=False)
+    first = min(path for path in exam.directory.rglob("*") if path.is_file())
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-9])
+    upload = ("session", "upload", "exam", *NAMES, "e")
+    done = xnatctl(*upload, env=alice)
+    assert done.code == 5
+    assert "1 of 3 files was not delivered: " in done.err
+    assert "(not readable)" in done.out
+    first.write_bytes(whole)
+    assert "Delivered before and unchanged: 2 of 3 files." in xnatctl(*upload, "--dry-run", env=alice).out
+    assert "Delivered before" not in xnatctl(*upload, "--dry-run", "--no-resume", env=alice).out
+    done = xnatctl("session", "verify", "exam", *NAMES, "e", "-o", "json", env=alice)
+    assert done.code == 6
+    assert {item["outcome"] for item in done.document["items"]} == {"planned"}
+    shown = xnatctl("session", "verify", "exam", *NAMES, "e", env=alice)
+    assert shown.out.splitlines()[2].endswith("not compared")
+    assert "Nothing was compared." in shown.out
+    assert "xnatctl session upload exam -P DEMO -S s -E e" in shown.err, "the path as it was typed"
+
+
+def test_an_interrupted_upload_reads_as_in_its_report(xnatctl, alice, sandbox, own_exam, install):
+    observer = (
+        "import signal\nfrom xnatctl.api import EventKind, hookimpl\n"
+        "@hookimpl\ndef xnatctl_on_event(event):\n"
+        "    if event.kind is EventKind.ITEM_DONE:\n        signal.raise_signal(signal.SIGINT)\n"
+    )
+    env = {**alice, **install("watcher", observer)}
+    done = xnatctl("session", "upload", own_exam.directory, *NAMES, "e", "--mode", "gradual", "-o", "json", env=env)
+    assert done.code == 130, done.err
+    report, one = done.document, xnatctl("upload", "status", "e", "-o", "json").document
+    assert not_delivered(report["items"]) == not_delivered(one["not_delivered"])
+    assert (one["found"], one["undelivered"]) == (report["counts"]["found"], report["counts"]["failed"])
+    assert " planned " not in xnatctl("upload", "status", "e").out
+
+
+def not_delivered(items):
+    return {(i["path"], i["outcome"], i["reason"]) for i in items if i["outcome"] not in ("accepted", "verified")}

@@ -26,7 +26,7 @@ BUILTIN = (
     _core("session verify", "Compare what is on disk with a session.", "verifying:verify"),
     _core("upload forget", "Forget an upload; contacts no server.", "upload:forget"),
     _core("upload resume", "Finish an upload that was interrupted.", "upload:resume"),
-    _core("upload status", "List uploads, and what is missing of them.", "upload:status"),
+    _core("upload status", "List uploads, and what was not delivered.", "upload:status"),
     _core("auth login", "Log in and keep the session token.", "auth:login"),
     _core("auth logout", "End the kept session and forget its token.", "auth:logout"),
     _core("auth status", "Show who you are, and where the login comes from.", "auth:status"),

@@ -13,6 +13,7 @@ from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import ConfigError
 from xnatctl.model.document import Column, Document
+from xnatctl.model.words import plain_number
 from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.settings import paths
 from xnatctl.settings.config import create_config, plugin_lists
@@ -90,7 +91,7 @@ def path(app: App) -> None:
 def show(app: App) -> None:
     """No server is asked."""
     rows = [
-        {"setting": setting, "value": value, "origin": origin}
+        {"setting": setting, "value": plain_number(value), "origin": origin}
         for setting, value, origin in [
             *_plain(app.settings),
             *_secret(app.settings),

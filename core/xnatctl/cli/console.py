@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+from xnatctl.cli.wrap import wrapped
 from xnatctl.redaction import Redactor
 
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -66,6 +67,6 @@ def open_streams() -> None:
 def say(text: str, redactor: Redactor) -> None:
     """One or more lines for people, on stderr; never fails."""
     try:
-        print(printable(redactor.redact_output(text)), file=sys.stderr, flush=True)
+        print(wrapped(printable(redactor.redact_output(text)), sys.stderr), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return  # a closed stderr must not end an upload

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -10,21 +9,13 @@ from typing import Any, TypeVar
 import click
 
 from xnatctl.cli.app import App
+from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.model.plan import Payload
+from xnatctl.model.words import plain_number
 from xnatctl.plugin.specs import Option
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Number(click.FloatRange):
-    """A finite number: `nan` is below no limit, and no wait lasts for ever."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        return number
 
 
 def _into_app(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -324,14 +315,14 @@ class TransportOptionsCommand(VerifyingCommand):
 
 def _flag(option: Option) -> click.Option:
     name = option.name.replace("_", "-")
-    said = ("" if option.default else "no-") + name if option.type is bool else option.default
+    said = ("" if option.default else "no-") + name if option.type is bool else plain_number(option.default)
     default = f"default: {said}" if option.default is not None else ""
     variable = f"env: {option.envvar}" if option.envvar else ""
     notes = "; ".join(filter(None, [variable, default]))
     text = f"{option.help}  [{notes}]" if notes else option.help
     if option.type is bool:
         return click.Option([f"--{name}/--no-{name}"], default=None, help=text)
-    kind: Any = Number() if option.type is float else option.type
+    kind: Any = Number() if option.type is float else WholeNumber() if option.type is int else option.type
     if isinstance(option.type, tuple):
         kind = click.Choice(option.type)
     return click.Option([f"--{name}"], type=kind, default=None, help=text)

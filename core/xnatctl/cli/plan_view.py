@@ -9,11 +9,16 @@ from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, r
 from xnatctl.cli.resource_view import home_words
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Exclusion, Placement, UploadItem, UploadPlan
-from xnatctl.model.words import counted, human_size
+from xnatctl.model.words import counted, human_size, part_of
 
 
-def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, str]], batches: int) -> Document:
-    """The plan; nothing was sent. `description` is what each transport says of itself, by its name."""
+def plan_document(
+    plan: UploadPlan, *, description: Mapping[str, Mapping[str, str]], batches: int, before: int = 0
+) -> Document:
+    """The plan; nothing was sent. `description` is what each transport says of itself, by its name.
+
+    `before` counts the files that an earlier run delivered and that have not changed since.
+    """
     items = plan.items
     transports = {name: dict(facts) for name, facts in description.items()}
     one = next(iter(transports.values()), {}) if len(transports) < 2 else None
@@ -26,6 +31,7 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
     cannot_go = (*plan.unsendable, *(entry for stage in plan.stages for entry in stage.unreadable))
     summary = [
         f"Would send {amount(plan, batches)}{_workers(plan)}.",
+        *before_lines(before, len(items), compares=not plan.hands_over),
         *place_lines(plan),
         *step_lines(plan, transports),
         *(excluded_lines(plan.excluded) if not tree else ()),
@@ -34,13 +40,25 @@ def plan_document(plan: UploadPlan, *, description: Mapping[str, Mapping[str, st
     ]
     return Document(
         schema=plan.schema,
-        data={**plan.as_document(), "transport": transports if one is None else one, "batches": batches},
+        data={
+            **plan.as_document(),
+            "transport": transports if one is None else one,
+            "batches": batches,
+            "delivered_before": before,
+        },
         columns=plan_tree.COLUMNS if tree else columns,
         rows=plan_tree.rows(plan) if tree else series,
         identifiers=tuple(item.path for item in items),
         summary=tuple(summary),
         drawing=tuple(plan_tree.drawing(plan)) if tree else (),
     )
+
+
+def before_lines(before: int, files: int, *, compares: bool = True) -> Iterator[str]:
+    """What an earlier run delivered; a dry run asks no server whether it is still there, as an upload that compares."""
+    if before:
+        skipped = "those that are still on the server" if compares else "them"
+        yield f"Delivered before and unchanged: {part_of(before, files, 'file')}. The upload skips {skipped}."
 
 
 def step_lines(plan: UploadPlan, transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.options import Number, common_options
+from xnatctl.cli.numbers import Number, WholeNumber
+from xnatctl.cli.options import common_options
 from xnatctl.cli.suggest import among
 from xnatctl.errors import ConfigError
 from xnatctl.model.document import Column, Document
+from xnatctl.model.words import plain_number
 from xnatctl.settings.config import edit_config, load_config
 from xnatctl.settings.profiles import default_profile
 from xnatctl.settings.server import server_url
@@ -29,7 +31,7 @@ _SCHEMA, _LIST_SCHEMA = "xnatctl.profile/1", "xnatctl.profiles/1"
 @click.option("--ca-cert", metavar="PATH", help="File with the certificate authority of the server.")
 @click.option("--verify-tls/--no-verify-tls", default=None, help="Check the server's certificate, or do not.")
 @click.option("--mode", metavar="NAME", help="Transport: tar, zip, gradual, or a plugin's.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Requests at the same time.")
+@click.option("--workers", type=WholeNumber(min=1), metavar="N", help="Requests at the same time.")
 @click.option("--overwrite", type=click.Choice(["delete", "append", "none"]), help="What to do with existing data.")
 @common_options
 @pass_app
@@ -39,7 +41,7 @@ def set_profile(app: App, name: str, **settings: Any) -> None:
     Settings and the comment at the top of the file are kept; comments between them are not. The only profile is the
     default without being named; it is named when a second one comes.
     """
-    given = {key: value for key, value in settings.items() if value is not None}
+    given = {key: plain_number(value) for key, value in settings.items() if value is not None}
     if "url" in given:
         given["url"] = server_url(given["url"], "flag --url")
     new = False
@@ -65,12 +67,7 @@ def set_profile(app: App, name: str, **settings: Any) -> None:
 @pass_app
 def use(app: App, name: str) -> None:
     """The profile must exist."""
-
-    def change(document: dict[str, Any]) -> None:
-        _require(document, name)
-        document["default_profile"] = name
-
-    _render(app, name, edit_config(change), {})
+    _change(app, name, lambda document: document.update(default_profile=name))
 
 
 @click.command(name="remove-profile", help="Delete a profile; a session that auth login keeps is not ended.")
@@ -80,13 +77,12 @@ def use(app: App, name: str) -> None:
 def remove_profile(app: App, name: str) -> None:
     """A default that is deleted leaves none, or the only one."""
 
-    def change(document: dict[str, Any]) -> None:
-        _require(document, name)
+    def delete(document: dict[str, Any]) -> None:
         del document["profiles"][name]
         if document.get("default_profile") == name:
             del document["default_profile"]
 
-    _render(app, name, edit_config(change), {}, said=[f"Profile {name} is deleted."])
+    _change(app, name, delete, said=[f"Profile {name} is deleted."])
 
 
 @click.command(name="list-profiles", help="List the profiles, and which one is the default.")
@@ -115,10 +111,16 @@ def list_profiles(app: App) -> None:
     )
 
 
-def _require(document: Mapping[str, Any], name: str) -> None:
-    profiles = document.get("profiles") or {}
-    if name not in profiles:
-        raise ConfigError(f"There is no profile {name!r}.", hint=among(name, profiles))
+def _change(app: App, name: str, change: Callable[[dict[str, Any]], None], said: Sequence[str] = ()) -> None:
+    """Change the configuration file and show what it says then. Raises ConfigError where there is no such profile."""
+
+    def checked(document: dict[str, Any]) -> None:
+        profiles = document.get("profiles") or {}
+        if name not in profiles:
+            raise ConfigError(f"There is no profile {name!r}.", hint=among(name, profiles))
+        change(document)
+
+    _render(app, name, edit_config(checked), {}, said=said)
 
 
 def _render(

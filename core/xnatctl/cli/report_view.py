@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xnatctl.cli.resource_view import resource_rows, resources_headline, state_words
+from xnatctl.cli.resource_view import resource_rows, resources_headline, state_words, words_of
 from xnatctl.model.document import Column, Document, DocumentDetail
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
@@ -22,15 +22,15 @@ from xnatctl.model.report import (
     Status,
     Verification,
 )
-from xnatctl.model.words import counted, human_size
+from xnatctl.model.words import counted, human_size, part_of, was
 
 SERIES_COLUMNS = (
     Column(key="series"),
-    Column(key="files", numeric=True, drop=1),
-    Column(key="size", numeric=True, size=True, drop=2),
+    Column(key="files", numeric=True, drop=2),
+    Column(key="size", numeric=True, size=True, drop=3),
     Column(key="state", fit="wrap"),
 )
-_STUDY_COLUMN = Column(key="study", drop=3)
+_STUDY_COLUMN = Column(key="study", drop=4)
 _SESSION_COLUMN = Column(key="session")
 _MEANS = {
     Level.NONE: "nothing",
@@ -39,6 +39,8 @@ _MEANS = {
     Level.SIZE: "SOP Instance UID and size",
     Level.CHECKSUM: "checksum",
 }
+#: In the place of the series of files that could not be read.
+UNREADABLE = "(not readable)"
 #: Names listed in a summary before "and n more".
 _LISTED = 5
 
@@ -60,7 +62,7 @@ class _Series:
             "study": self.study,
             "series": uid or "(unknown)",
             "files": self.files,
-            "size": self.size,
+            "size": self.size if uid != UNREADABLE else None,  # nobody read how long its files are
             "state": states,
         }
 
@@ -88,19 +90,22 @@ def with_sessions(
     """The columns with the session in front, which each row gets as well; `sessions` are labels by study."""
     for row in rows:
         row["session"] = sessions.get(row["study"], "")
-    return (_SESSION_COLUMN, *columns)
+    return (_SESSION_COLUMN, *(replace(column, drop=1) if column.key == "series" else column for column in columns))
 
 
 def report_document(report: Report, extent: DocumentDetail = DocumentDetail.WHOLE) -> Document:
     """The report of an upload command; rows are series, and `data` holds every file, as far as somebody sees it."""
     if extent is DocumentDetail.IDENTIFIERS:
         return Document(schema="xnatctl.report/1", data={}, identifiers=_identifiers(report))
+    words = words_of(report)
     rows = by_series(
-        (item.study_instance_uid, item.series_instance_uid, item.bytes, state_words(item.outcome))
+        (item.study_instance_uid, _series_of(item), item.bytes, words(item))
         for item in report.items
         if not item.resource
     )
     rows += resource_rows(report)
+    if _sent_nothing(report):
+        rows = []  # the error says why, and a table of what was planned would hide it
     sessions = {study.study_instance_uid: study.session for study in report.studies if study.status is not None}
     of_resources = [bool(item.resource) for item in report.items]
     title = "Resource" if all(of_resources) else "Series or resource" if any(of_resources) else "Series"
@@ -114,6 +119,10 @@ def report_document(report: Report, extent: DocumentDetail = DocumentDetail.WHOL
         identifiers=_identifiers(report),
         summary=tuple(_report_lines(report)),
     )
+
+
+def _series_of(item: ReportItem) -> str:
+    return item.series_instance_uid if item.sop_instance_uid else UNREADABLE
 
 
 def _data(report: Report, extent: DocumentDetail) -> dict[str, Any]:
@@ -139,19 +148,33 @@ def _report_lines(report: Report) -> Iterable[str]:
     else:
         yield _headline(report)
         yield from _studies(report)
-    differing = {entry.message for entry in report.verification.differences if entry.kind in ("size", "checksum")}
-    yield from _bad_items(report.items, differing)
+    if not _sent_nothing(report):
+        yield from _details(report)
+    hint = str((report.error or {}).get("hint") or "")
+    yield from (f"Next: {command}" for command in dict.fromkeys(report.next) if command not in hint)
+
+
+def _sent_nothing(report: Report) -> bool:
+    """Whether a command was refused or ended before it did anything."""
+    if report.status is Status.REFUSED or report.command == "session verify":
+        return report.status is Status.REFUSED
+    return not (report.counts.sent + report.counts.skipped or any(item.attempts for item in report.items))
+
+
+def _details(report: Report) -> Iterable[str]:
+    """What is wrong, what was noted and what was left out."""
+    yield from _bad_items(report)
     yield from _noted(report.items)
     yield from _differences(report)
     yield from _extra(report)
     yield from excluded_lines(report.excluded)
     for warning in report.warnings:
         yield f"Warning: {warning}"
-    hint = str((report.error or {}).get("hint") or "")
-    yield from (f"Next: {command}" for command in dict.fromkeys(report.next) if command not in hint)
 
 
 def _headline(report: Report) -> str:
+    if _sent_nothing(report):
+        return "Nothing was compared." if report.command == "session verify" else "Nothing was sent."
     if report.counts.found and any(item.resource for item in report.items):
         return resources_headline(report)
     counts, where = report.counts, report.destination
@@ -166,13 +189,7 @@ def _headline(report: Report) -> str:
     delivered = counts.sent + counts.skipped
     compared = report.verification.ok is not None
     if report.command == "session verify":
-        if report.status is Status.REFUSED or not counts.found:
-            return "Nothing was compared."
-        where_found = "were found on the server" if report.state is PlaceState.UNKNOWN else f"are {place}"
-        text = f"{counts.verified} of {counts.found} instances on disk {where_found}"
-        return f"{text}; {checked(report.verification)}." if counts.verified else f"{text}."
-    if report.status is Status.REFUSED or not (delivered or any(item.attempts for item in report.items)):
-        return "Nothing was sent."
+        return _found(report, place)
     if not counts.sent and counts.skipped == counts.found:
         size = "nothing had to be sent"
     elif not counts.sent and counts.skipped:
@@ -180,10 +197,22 @@ def _headline(report: Report) -> str:
     number = counts.verified if compared else delivered
     if not compared and report.state in (PlaceState.ARCHIVED, PlaceState.PREARCHIVE):
         place = f"delivered, {place}"
-    text = f"{number} of {counts.found} instances {place} ({size}, {report.seconds:.1f} s)"
+    text = f"{part_of(number, counts.found, 'instance')} {place} ({size}, {report.seconds:.1f} s)"
     if not compared and report.state is PlaceState.RECEIVER:
         return f"{text}; archiving was not checked." if report.status is Status.COMPLETE else f"{text}."
     return f"{text}; {checked(report.verification)}." if report.status is Status.COMPLETE else f"{text}."
+
+
+def _found(report: Report, place: str) -> str:
+    """What a comparison found, which nobody asked to send anything."""
+    counts = report.counts
+    if not counts.verified and not any(item.outcome is Outcome.MISSING for item in report.items):
+        return "Nothing was compared."
+    state = f"{'is' if counts.verified == 1 else 'are'} {place}"
+    if report.state is PlaceState.UNKNOWN:
+        state = f"{was(counts.verified)} found on the server"
+    text = f"{part_of(counts.verified, counts.found, 'instance')} on disk {state}"
+    return f"{text}; {checked(report.verification)}." if counts.verified else f"{text}."
 
 
 def checked(verification: Verification) -> str:
@@ -203,15 +232,18 @@ def _sessions(report: Report) -> Iterable[str]:
     verb = "hold what is on disk" if report.command == "session verify" else "complete"
     compared = report.command == "session verify" or report.verification.ok is not None
     arrived = counts.verified if compared else counts.sent + counts.skipped
-    text = f"{done} of {len(sessions)} sessions {verb}: {arrived} of {counts.found} instances"
+    text = f"{part_of(done, len(sessions), 'session')} {verb}: {part_of(arrived, counts.found, 'instance')}"
     if report.command != "session verify":
         size = human_size(report.bytes) if counts.sent else "nothing had to be sent"
         text += f" ({size}, {report.seconds:.1f} s)"
     yield f"{text}; {checked(report.verification)}." if report.status is Status.COMPLETE else f"{text}."
+    words = {Status.COMPLETE: "", Status.PLANNED: "not tried"}
+    if report.command == "session verify":
+        words[Status.PARTIAL] = "differs"
     for study in sessions:
         place = {PlaceState.ARCHIVED: "archived", PlaceState.PREARCHIVE: "in the prearchive"}.get(study.state, "")
         where = f"{place}: {study.uri}" if place and study.uri else ""
-        ended = {Status.COMPLETE: "", Status.PLANNED: "not tried"}.get(study.status or Status.FAILED, str(study.status))
+        ended = words.get(study.status or Status.FAILED, str(study.status))
         reason = f" ({study.error['message']})" if study.error is not None else ""
         yield f"{study.session}: study {study.study_instance_uid}, {', '.join(filter(None, [ended, where]))}{reason}"
 
@@ -230,20 +262,18 @@ def _studies(report: Report) -> Iterable[str]:
         yield f"... and {len(report.studies) - _LISTED} more studies; -o json lists all."
 
 
-def _bad_items(items: Sequence[ReportItem], differing: Container[str | None] = ()) -> Iterable[str]:
-    """What did not arrive, by reason; what was not tried comes last, because something else is the cause.
-
-    `differing` are the reasons of those that are there with other content.
-    """
-    groups: dict[tuple[Outcome, str | None], list[str]] = {}
-    for item in items:
+def _bad_items(report: Report) -> Iterable[str]:
+    """What did not arrive, by reason; what was not tried comes last, because something else is the cause."""
+    words = words_of(report)
+    untried = state_words(Outcome.PLANNED, sends=report.command != "session verify")
+    groups: dict[tuple[str, str | None], list[str]] = {}
+    for item in report.items:
         if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED):
-            groups.setdefault((item.outcome, item.reason), []).append(item.path)
-    if all(item.outcome is Outcome.PLANNED for item in items):
+            groups.setdefault((words(item), item.reason), []).append(item.path)
+    if all(item.outcome is Outcome.PLANNED for item in report.items):
         return  # the headline says it
-    ordered = sorted(groups.items(), key=lambda group: group[0][0] is Outcome.PLANNED)
-    for (outcome, reason), paths in ordered[:_LISTED]:
-        what = "differs" if reason in differing else state_words(outcome)
+    ordered = sorted(groups.items(), key=lambda group: group[0][0] == untried)
+    for (what, reason), paths in ordered[:_LISTED]:
         number = f"{len(paths)} files, " if len(paths) > 1 else ""
         yield f"{what}: {number}{_some(paths)}" + (f" ({reason})" if reason else "")
     if rest := sum(len(paths) for _, paths in ordered[_LISTED:]):

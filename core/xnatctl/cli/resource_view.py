@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.model.report import LEVELS, Level, PlaceState, Report, ReportItem, ResourceReport, Status
-from xnatctl.model.words import human_size
+from xnatctl.model.words import human_size, part_of
 
 _INSTANCES_BY = {
     Level.COUNTED: "count",
@@ -20,19 +20,36 @@ _INSTANCES_BY = {
 _FILES_BY = {Level.SIZE: "path and size", Level.CHECKSUM: "checksum"}
 
 
-def state_words(outcome: Outcome) -> str:
-    """An outcome for people: what was planned and not tried is not sent."""
-    return "not sent" if outcome is Outcome.PLANNED else str(outcome)
+def state_words(outcome: Outcome, *, sends: bool = True) -> str:
+    """An outcome for people: what was not tried is not sent, or not compared by a command that only looks."""
+    if outcome is Outcome.PLANNED:
+        return "not sent" if sends else "not compared"
+    return str(outcome)
+
+
+def words_of(report: Report) -> Callable[[ReportItem], str]:
+    """What table and text call the state of an item; a file that the server holds with other content differs."""
+    compared = [report.verification, *(resource.verification for resource in report.resources)]
+    differences = [entry for verification in compared for entry in verification.differences]
+    differing = {entry.message for entry in differences if entry.kind in ("size", "checksum")}
+    sends = report.command != "session verify"
+
+    def words(item: ReportItem) -> str:
+        if item.outcome is Outcome.MISSING and item.reason in differing:
+            return "differs"
+        return state_words(item.outcome, sends=sends)
+
+    return words
 
 
 def resource_rows(report: Report) -> list[dict[str, Any]]:
     """A row for each resource, shaped like those of series."""
-    rows = []
+    rows, words = [], words_of(report)
     for title in _titles(report):
         items = [item for item in report.items if item.resource == title]
         if not items:
             continue  # refused before the run began
-        outcomes = Counter(state_words(item.outcome) for item in items)
+        outcomes = Counter(map(words, items))
         state = ", ".join(f"{count} {name}" if len(outcomes) > 1 else name for name, count in sorted(outcomes.items()))
         rows.append(
             {
@@ -59,8 +76,8 @@ def resources_headline(report: Report) -> str:
             PlaceState.ARCHIVED: f"archived as {where.session} in project {where.project}",
             PlaceState.PREARCHIVE: f"in the prearchive of project {where.project} as {where.session}",
         }.get(report.state, "not archived")
-        parts.append(f"{number} of {len(instances)} instances {place if compared else f'delivered, {place}'}")
-    parts.append(f"{_delivered(files)} of {len(files)} files {_stored(report)} {_named(report)}")
+        parts.append(f"{part_of(number, len(instances), 'instance')} {place if compared else f'delivered, {place}'}")
+    parts.append(f"{part_of(_delivered(files), len(files), 'file')} {_stored(report)} {_named(report)}")
     size = human_size(report.bytes)
     if not report.counts.sent and report.counts.skipped == report.counts.found:
         size = "nothing had to be sent"

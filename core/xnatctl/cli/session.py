@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import (
-    Number,
     TransportOptionsCommand,
     common_options,
     destination_options,
@@ -51,7 +51,7 @@ stop the others.
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=None,
     help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
 )

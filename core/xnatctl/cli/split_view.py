@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from xnatctl.cli.plan_view import amount, place_lines, plan_document, step_lines, unsendable_lines
+from xnatctl.cli.plan_view import amount, before_lines, place_lines, plan_document, step_lines, unsendable_lines
 from xnatctl.cli.report_view import excluded_lines
 from xnatctl.inventory.walk import Inventory
 from xnatctl.model.document import Column, Document
@@ -19,17 +19,18 @@ _COLUMN = Column(key="session")
 def plans_document(
     plans: Sequence[UploadPlan],
     described: Sequence[tuple[Mapping[str, Mapping[str, str]], int]],
+    before: Sequence[int],
     inventory: Inventory,
     warnings: Sequence[str],
 ) -> Document:
     """One plan for each session; nothing was sent.
 
-    `described` is what the transports of each plan say of themselves and the number of its batches, `warnings` are
-    about all of them.
+    `described` is what the transports of each plan say of themselves and the number of its batches, `before` how many
+    of its files were delivered before, `warnings` are about all of them.
     """
     documents = [
-        plan_document(plan, description=description, batches=batches)
-        for plan, (description, batches) in zip(plans, described, strict=True)
+        plan_document(plan, description=description, batches=batches, before=number)
+        for plan, (description, batches), number in zip(plans, described, before, strict=True)
     ]
     rows = [
         {**row, "session": plan.destination.session}
@@ -43,6 +44,7 @@ def plans_document(
             f"  {plan.destination.session}: {amount(plan, batches)}"
             for plan, (_, batches) in zip(plans, described, strict=True)
         ),
+        *before_lines(sum(before), sum(len(plan.items) for plan in plans)),
         next(iter(place_lines(plans[0]))),
         "Each of them:",
         *step_lines(plans[0], described[0][0]),

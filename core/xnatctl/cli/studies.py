@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xnatctl.cli.uploading import Upload, attempt, check_state, describe, finish, require_transports, services_of
+from xnatctl.cli.uploading import (
+    Upload,
+    attempt,
+    check_state,
+    delivered_before,
+    describe,
+    finish,
+    require_transports,
+    services_of,
+)
 from xnatctl.errors import Interrupted, Refused, UsageError, XnatctlError
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.model.report import Report, Status
@@ -175,7 +184,8 @@ class _Split:
         labels, _ = assign([study.uid for study in several.studies], label_series, known, OfflineLabels())
         plans = [plan for _, plan in plans_of(several, request, labels, label_series, self._plan)]
         described = [describe(self._app, plan) for plan in plans]
-        self.shown = plans_document(plans, described, several.inventory, (*warnings, _DRY))
+        before = [delivered_before(self._app, self._upload, plan) for plan in plans]
+        self.shown = plans_document(plans, described, before, several.inventory, (*warnings, _DRY))
 
 
 def look(request: UploadRequest) -> StudyInventory:

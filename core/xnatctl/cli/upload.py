@@ -14,11 +14,13 @@ import click
 from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, retry_option, server_options
+from xnatctl.cli.resource_view import state_words
 from xnatctl.cli.uploading import Upload, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
 from xnatctl.model.document import Column, Document
+from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadRequest
-from xnatctl.model.words import counted
+from xnatctl.model.words import counted, part_of
 
 if TYPE_CHECKING:
     from xnatctl.delivery.journal.records import JournalEntry, Left
@@ -31,13 +33,13 @@ _COLUMNS = (
     Column(key="to"),
     Column(key="state", detail=True),
     Column(key="progress", title="State"),
-    *(Column(key=key, detail=True) for key in ("found", "delivered", "missing", "earlier", "updated")),
+    *(Column(key=key, detail=True) for key in ("found", "delivered", "undelivered", "earlier", "updated")),
     Column(key="changed", title="Last change", drop=1),
 )
-_ITEM_COLUMNS = (Column(key="path"), Column(key="outcome"), Column(key="reason", fit="wrap"))
+_ITEM_COLUMNS = (Column(key="path"), Column(key="state"), Column(key="reason", fit="wrap"))
 
 
-@click.command(name="status", short_help="List uploads, and what is missing of them.")
+@click.command(name="status", short_help="List uploads, and what was not delivered.")
 @click.argument("dest", required=False)
 @click.option("--unfinished", is_flag=True, help="Only those that are not complete.")
 @common_options
@@ -216,9 +218,9 @@ def _state(summary: Summary) -> str:
 
 def _progress(summary: Summary) -> str:
     """The state in few letters, with the number that matters."""
-    missing = summary.found - summary.delivered
-    if summary.problem is None and not summary.complete and missing:
-        return f"{missing} missing"
+    undelivered = summary.found - summary.delivered
+    if summary.problem is None and not summary.complete and undelivered:
+        return f"{undelivered} not delivered"
     return _state(summary).removeprefix("delivered, ")
 
 
@@ -237,7 +239,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "progress": _progress(summary),
         "found": summary.found,
         "delivered": summary.delivered,
-        "missing": summary.found - summary.delivered,
+        "undelivered": summary.found - summary.delivered,
         "earlier": len(summary.left),
         "updated": moment.isoformat(timespec="seconds") if moment else "",
         "changed": f"{moment:%Y-%m-%d %H:%M}" if moment else "",
@@ -280,10 +282,14 @@ def _one_document(app: App, summary: Summary) -> Document:
     if summary.problem is not None:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
     latest = [_item(past, summary.root) for past in items_of(summary.path) if not past.outcome.delivered]
-    missing = [*latest, *(_item(left, left.root) for left in summary.left if not left.outcome.delivered)]
+    missing = [
+        *latest,
+        *(_entry(path, outcome, reason, summary.root) for path, outcome, reason in summary.unsendable),
+        *(_item(left, left.root) for left in summary.left if not left.outcome.delivered),
+    ]
     unproven = [_item(left, left.root) for left in summary.left if left.outcome.delivered]
     row = _row(summary)
-    lines = [f"{row['delivered']} of {row['found']} files delivered from {row['root']}: {row['state']}."]
+    lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {row['root']}: {row['state']}."]
     if summary.left:
         roots = ", ".join(dict.fromkeys(left.root for left in summary.left))
         lines.append(
@@ -305,11 +311,15 @@ def _one_document(app: App, summary: Summary) -> Document:
             "not_verified": unproven,
         },
         columns=_ITEM_COLUMNS if missing else (),
-        rows=missing,
+        rows=[{**entry, "state": state_words(entry["outcome"])} for entry in missing],
         identifiers=tuple(entry["path"] for entry in missing),
         summary=tuple(lines),
     )
 
 
 def _item(past: JournalEntry | Left, root: str) -> dict[str, Any]:
-    return {"path": past.path, "outcome": str(past.outcome), "reason": past.reason, "root": root}
+    return _entry(past.path, past.outcome, past.reason, root)
+
+
+def _entry(path: str, outcome: Outcome, reason: str | None, root: str) -> dict[str, Any]:
+    return {"path": path, "outcome": outcome, "reason": reason, "root": root}

@@ -48,7 +48,7 @@ def run_upload(app: App, upload: Upload) -> None:
     def work() -> Report | None:
         plan = plan_upload(app, upload)
         if upload.dry_run:
-            shown.append(_plan_document(app, plan))
+            shown.append(_plan_document(app, upload, plan))
             return None
         from xnatctl.delivery.service import deliver
 
@@ -225,11 +225,26 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
     return values
 
 
-def _plan_document(app: App, plan: UploadPlan) -> Document:
+def _plan_document(app: App, upload: Upload, plan: UploadPlan) -> Document:
     from xnatctl.cli.plan_view import plan_document
 
     described, batches = describe(app, plan)
-    return plan_document(plan, description=described, batches=batches)
+    return plan_document(plan, description=described, batches=batches, before=delivered_before(app, upload, plan))
+
+
+def delivered_before(app: App, upload: Upload, plan: UploadPlan) -> int:
+    """How many files of a plan an earlier run delivered that have not changed since; asks no server."""
+    from xnatctl.delivery.journal.summaries import unchanged
+    from xnatctl.delivery.opening import journal_path
+    from xnatctl.settings.paths import journal_directory
+
+    if not upload.resume:
+        return 0
+    try:
+        path = journal_path(plan, journal_directory(), lambda name, options: address_of(app, name, options))
+        return unchanged(path, plan.items) if path.exists() else 0
+    except XnatctlError:
+        return 0  # the upload says what is wrong with its journal
 
 
 def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int]:

@@ -7,14 +7,6 @@ import click
 from xnatctl.cli.lazy import LazyGroup
 from xnatctl.errors import UsageError
 
-#: How click calls a value that is not what an option takes.
-_KINDS = {
-    "a valid integer range": "a whole number",
-    "a valid integer": "a whole number",
-    "a valid float range": "a number",
-    "a valid float": "a number",
-}
-
 
 def usage_error(error: click.ClickException) -> UsageError:
     """The error of a command line that click does not take; its context shows the usage line."""
@@ -28,8 +20,6 @@ def usage_error(error: click.ClickException) -> UsageError:
     if isinstance(error, click.MissingParameter) and (missing := _missing(context)):
         return UsageError(f"Missing: {', '.join(missing)}.", hint=see)
     message = error.format_message()
-    for words, plain in _KINDS.items():
-        message = message.replace(f"is not {words}", f"is not {plain}")
     return UsageError(message if message.endswith(".") else f"{message}.", hint=see)
 
 

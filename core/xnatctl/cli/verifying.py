@@ -43,7 +43,10 @@ and is no difference unless --exact is given.
 @split_option("Compare each study with its own session: LABEL, LABEL_2, LABEL_3 and so on.")
 @source_options
 @click.option(
-    "--verify", is_flag=True, expose_value=False, help="--verify checksum also compares MD5, where the bytes were kept."
+    "--verify",
+    is_flag=True,
+    expose_value=False,
+    help="--verify size (the default) compares sizes, --verify checksum also MD5 where the server kept the bytes.",
 )
 @level_options
 @server_options
@@ -87,7 +90,7 @@ def verify(
             plan = plan_session_upload(request)
             report.excluded = list(plan.excluded)
             report.warnings = list(plan.warnings)
-            report.failure = _check(app, app.connect(), plan, report)
+            report.failure = _check(app, app.connect(), plan, report, _upload(app, request))
     except XnatctlError as raised:
         report.failure = raised
     if report.failure is not None and report.status is Status.REFUSED and report.failure.exit_code != 7:
@@ -95,11 +98,18 @@ def verify(
     finish(app, report)
 
 
-def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report) -> XnatctlError | None:
+def _upload(app: App, request: UploadRequest, *flags: str) -> str:
+    """The command that sends what the server does not hold."""
+    where = request.destination
+    names = ("-P", where.project, "-S", where.subject, "-E", where.session)
+    return app.commands.command("session", "upload", request.path, *names, *flags)
+
+
+def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report, upload: str) -> XnatctlError | None:
     from xnatctl.delivery.session.checking import check_session
 
     app.tell(Event(kind=EventKind.VERIFYING, data={"state": "comparing the session with the disk"}))
-    return check_session(client, plan, report)
+    return check_session(client, plan, report, upload)
 
 
 def _verify_each(app: App, request: UploadRequest, whole: Report) -> XnatctlError | None:
@@ -115,11 +125,12 @@ def _verify_each(app: App, request: UploadRequest, whole: Report) -> XnatctlErro
     known = remembered(client.server, request, family, resume=True)
     labels, whole.warnings = labels_on(client, several, request, family, known, look_only=True)
     whole.destination = request.destination
+    upload = _upload(app, request, "--split-studies")
     parts = new_parts(whole, plans_of(several, request, labels, family, plan_session_upload))
     for part in parts:
         part.report.warnings = list(part.plan.warnings)
         try:
-            part.report.failure = _check(app, client, part.plan, part.report)
+            part.report.failure = _check(app, client, part.plan, part.report, upload)
         except XnatctlError as raised:
             part.report.failure, part.report.status = raised, Status.FAILED
         if is_hopeless(part):

@@ -19,6 +19,7 @@ from xnatctl.model.commands import with_options
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import Difference, PlaceState, Verification
+from xnatctl.model.words import counted
 from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -173,16 +174,17 @@ class Awaited:
         self.next(attach)
         hint = f"{first}: {attach}" if attach else "Attach the resources to that session, or archive it as asked."
         kind = Refused if self._images is None else NotArchived
-        return kind(f"{message} Its resources ({self.files()} files) were not attached.", hint=hint)
+        return kind(f"{message} Its resources ({self.files()}) were not attached.", hint=hint)
 
     def next(self, line: str) -> None:
         """One more command that finishes the job; nothing for an empty one."""
         if line and line not in self._context.report.next:
             self._context.report.next.append(line)
 
-    def files(self) -> int:
-        """How many files wait for the session, in all resources."""
-        return sum(len(stage.items) for stage in self._context.plan.stages if stage.resource is not None)
+    def files(self) -> str:
+        """How many files wait for the session, in all resources, such as `3 files`."""
+        stages = self._context.plan.stages
+        return counted(sum(len(stage.items) for stage in stages if stage.resource is not None), "file")
 
     def forget_archive_command(self) -> None:
         """What is archived already is not to be archived by hand."""

@@ -230,7 +230,7 @@ class AwaitArchiveRunner:
             self._awaited.next(self._context.rerun)
         trusting = self._awaited.attach(trust=True)
         self._awaited.next(trusting)
-        message = f"{match.describe()} Its resources ({self._awaited.files()} files) were not attached."
+        message = f"{match.describe()} Its resources ({self._awaited.files()}) were not attached."
         hint = "Name the session of these images, or upload them first."
         if trusting:
             hint = f"{hint} If this is the right session, and anonymisation changed its UIDs, run: {trusting}"
@@ -259,7 +259,7 @@ class AwaitArchiveRunner:
         self._awaited.next(later)
         return NotArchived(
             f"Session {destination.session} of project {destination.project} is not in the archive{waited}: "
-            f"{look.describe()}. {self._awaited.files()} files for its resources were not sent.",
+            f"{look.describe()}. Its resources ({self._awaited.files()}) were not attached.",
             hint=("" if look.waiting else f"Check the label. Look with: {looks(self._client, destination.project)} ")
             + (f"When it is archived, run: {later}" if later else "When it is archived, run the same command again."),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ from xnatctl.delivery.services import Services
 from xnatctl.errors import Interrupted, JournalError, NotArchived, XnatctlError
 from xnatctl.model.plan import UploadPlan, UploadRequest
 
+#: The address that a receiver transport delivers to with its options, None where it names none.
+Address = Callable[[str, Mapping[str, Any]], str | None]
+
 
 @contextmanager
 def open_journal(services: Services, plan: UploadPlan) -> Iterator[Journal]:
     """The journal of the destination of a plan. Raises Refused, JournalError."""
-    resources = [stage.resource for stage in plan.stages if stage.resource] if plan.is_resources_only else []
-    receiver = _receiver(services, plan) if plan.hands_over else ()
-    key = journal_key(plan.destination, plan.root if plan.hands_over else None, resources, receiver)
-    path = services.journals / f"{key}.sqlite"
-    with _lock(services, key):
+    receiver = _receiver(services.address, plan) if plan.hands_over else ()
+    path = journal_path(plan, services.journals, services.address)
+    with _lock(services, path.stem):
         if receiver and services.resume and not path.exists():
             _take_over(services, plan, path, receiver)
         try:
@@ -39,6 +40,16 @@ def open_journal(services: Services, plan: UploadPlan) -> Iterator[Journal]:
         except _Untouched as nothing:
             remove(path)  # there is nothing to finish, and the report names the command to run again
             raise nothing.error from None
+
+
+def journal_path(plan: UploadPlan, directory: Path, address: Address) -> Path:
+    """The file of the journal of a plan. Raises what `address` raises."""
+    resources = [stage.resource for stage in plan.stages if stage.resource] if plan.is_resources_only else []
+    receiver = _receiver(address, plan) if plan.hands_over else ()
+    return (
+        directory
+        / f"{journal_key(plan.destination, plan.root if plan.hands_over else None, resources, receiver)}.sqlite"
+    )
 
 
 def exclusively(services: Services, kind: str, key: str) -> closing[Lock]:
@@ -68,14 +79,14 @@ def _kept_if_touched(store: Store) -> Iterator[None]:
         raise
 
 
-def _receiver(services: Services, plan: UploadPlan) -> tuple[str, str]:
+def _receiver(address: Address, plan: UploadPlan) -> tuple[str, str]:
     stage = plan.sending[0]
-    return _receiver_of(services, stage.transport or "", stage.transport_options)
+    return _receiver_of(address, stage.transport or "", stage.transport_options)
 
 
-def _receiver_of(services: Services, name: str, options: Mapping[str, Any]) -> tuple[str, str]:
+def _receiver_of(address_of: Address, name: str, options: Mapping[str, Any]) -> tuple[str, str]:
     """A transport that hands over, and the address that it delivers to: all its options, where it names none."""
-    address = services.address(name, options)
+    address = address_of(name, options)
     return name, address if address is not None else json.dumps(dict(options), sort_keys=True, default=str)
 
 
@@ -88,7 +99,9 @@ def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[
             continue
         try:
             request = UploadRequest.from_document(summary.request["request"])
-            same = not request.settles and _receiver_of(services, request.transport, request.options) == receiver
+            same = (
+                not request.settles and _receiver_of(services.address, request.transport, request.options) == receiver
+            )
         except (KeyError, TypeError, ValueError, XnatctlError):
             continue  # it does not say where it went, so it is not of this address
         if same:

@@ -15,6 +15,7 @@ from xnatctl.delivery.reporting import helps_again, incomplete
 from xnatctl.errors import VerificationFailed
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Stage, UploadItem
+from xnatctl.model.words import part_of
 
 #: Of more studies the journal keeps no list.
 _MOST_STUDIES = 1000
@@ -77,8 +78,8 @@ def receivers_duplicates(context: RunContext) -> list[UploadItem]:
 
 def _foreign(items: Sequence[UploadItem], total: int) -> VerificationFailed:
     return VerificationFailed(
-        f"The receiver says that it already has {len(items)} of {total} instances and did not store them, first: "
-        f"{items[0].path}. It does not say whether they are the same as on disk.",
+        f"The receiver says that it already has {part_of(len(items), total, 'instance')} and stored nothing of "
+        f"them, first: {items[0].path}. It does not say whether they are the same as on disk.",
         hint="If the receiver belongs to an XNAT, add --verify -P PROJECT to compare them. Otherwise compare them "
         "there, or delete them there and run the command again.",
     )

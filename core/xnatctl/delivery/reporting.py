@@ -23,6 +23,7 @@ from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import LEVELS, Level, Report, ReportItem
 from xnatctl.model.sequences import Lazy
+from xnatctl.model.words import counted, part_of, was
 from xnatctl.xnat.importing import ImportUri, is_unparsable
 
 #: The error of a run that delivered nothing, by the class of the failure that ended it.
@@ -86,7 +87,9 @@ def incomplete(
         return _nothing(undelivered, total, commands, rerun if receiver else None)
     failed = next((state for state in undelivered if state.reason), undelivered[0]) if undelivered else None
     first = _name(failed) if failed is not None else f"{unsendable[0].path} ({unsendable[0].reason})"
-    others = f" The other {total - missing} were delivered; this run archived nothing." if uris else ""
+    others = (
+        f" The other {total - missing} {was(total - missing)} delivered; this run archived nothing." if uris else ""
+    )
     run = "Run" if undelivered else f"{REMEDY}, then run"
     purpose = "send the rest" if receiver else "complete the session"
     hint = f"{run} the same command again to {purpose}: {rerun}"
@@ -100,7 +103,10 @@ def incomplete(
         )
     elif receiver and failed is not None and (advice := _RECEIVERS_TROUBLE.get(failed.failure)):
         hint = f"{advice} {hint}"
-    return DeliveryIncomplete(f"{missing} of {total} files were not delivered, first: {first}.{others}", hint=hint)
+    text = (
+        f"{part_of(missing, total, 'file')} {was(missing)} not delivered{'' if missing == 1 else ', first'}: {first}."
+    )
+    return DeliveryIncomplete(f"{text}{others}", hint=hint)
 
 
 def _log_in_again(commands: Commands) -> str:
@@ -128,7 +134,7 @@ def filtered(states: StateView) -> VerificationFailed | None:
         return None
     first = dropped[0]
     return VerificationFailed(
-        f"The server took {len(dropped)} of {len(states)} files and did not store them, first: {_name(first)}.",
+        f"The server took {part_of(len(dropped), len(states), 'file')} without storing, first: {_name(first)}.",
         hint="Ask the administrator which series import filters and anonymisation rules are active for this project.",
     )
 
@@ -137,7 +143,7 @@ def _nothing(undelivered: StateView, total: int, commands: Commands, again: str 
     """No file was delivered: the commonest reason decides the exit code. `again`: the command, for a receiver."""
     if not undelivered.without(Outcome.FILTERED):
         return VerificationFailed(
-            f"The server took {total} files and stored none: {_why(undelivered[0])}.",
+            f"The server took {counted(total, 'file')} and stored none: {_why(undelivered[0])}.",
             hint="Ask the administrator which series import filters are active for this project.",
         )
     counts = Counter(state.failure for state in undelivered)
@@ -152,7 +158,9 @@ def _nothing(undelivered: StateView, total: int, commands: Commands, again: str 
         hint = _receivers_hint(undelivered, failure, again)
     elif failure is FailureClass.AUTHENTICATION:
         hint = f"{_log_in_again(commands)}, then run the same command again."
-    return kind(f"None of {total} files was delivered: {_why(first)}.", hint=hint)
+    return kind(
+        f"{'The file was not' if total == 1 else f'None of {total} files was'} delivered: {_why(first)}.", hint=hint
+    )
 
 
 def _receivers_hint(undelivered: StateView, failure: FailureClass, again: str) -> str:
@@ -167,13 +175,7 @@ def _receivers_hint(undelivered: StateView, failure: FailureClass, again: str) -
 
 def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:
     """Items, counts and bytes of the report from the journal and the verification."""
-    invalid = set(plan.invalid)
-    unsendable = [
-        _unsendable(entry, Outcome.INVALID if entry in invalid else Outcome.FAILED) for entry in plan.unsendable
-    ]
-    for stage in plan.stages:
-        title = stage.resource.title if stage.resource is not None else ""
-        unsendable += [_unsendable(entry, Outcome.FAILED, title) for entry in stage.unreadable]
+    unsendable = unsendable_items(plan)
     verdict = _Verdict(report)
     report.items = _Items(states, verdict, unsendable)
     counts = report.counts
@@ -196,6 +198,16 @@ def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:
     for title, verification in verdict.compared.items():
         reached = levels.get(title, Counter())
         verification.levels = {str(level): reached[level] for level in LEVELS if reached[level]}
+
+
+def unsendable_items(plan: UploadPlan) -> list[ReportItem]:
+    """What belongs to the upload and cannot be sent, as items of a report."""
+    invalid = set(plan.invalid)
+    items = [_unsendable(entry, Outcome.INVALID if entry in invalid else Outcome.FAILED) for entry in plan.unsendable]
+    for stage in plan.stages:
+        title = stage.resource.title if stage.resource is not None else ""
+        items += [_unsendable(entry, Outcome.FAILED, title) for entry in stage.unreadable]
+    return items
 
 
 #: Lines of a report that are kept once they have been made; more are made again each time.

@@ -13,6 +13,7 @@ from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.endings import end, interrupted
 from xnatctl.delivery.executor import execute
 from xnatctl.delivery.opening import exclusively, open_journal
+from xnatctl.delivery.reporting import unsendable_items
 from xnatctl.delivery.services import Services
 from xnatctl.errors import Interrupted, XnatctlError
 from xnatctl.model.plan import SESSION, UploadPlan
@@ -85,7 +86,11 @@ def new_report(plan: UploadPlan) -> Report:
 
 def journal_facts(plan: UploadPlan, services: Services) -> dict[str, str]:
     """What the journal keeps of a run as a whole; where a session went is kept of the run that sent it."""
-    facts = {"destination": json.dumps(asdict(plan.destination)), "root": json.dumps(plan.root)}
+    facts = {
+        "destination": json.dumps(asdict(plan.destination)),
+        "root": json.dumps(plan.root),
+        "unsendable": json.dumps([[item.path, item.outcome, item.reason] for item in unsendable_items(plan)]),
+    }
     if plan.request is not None:
         facts["request"] = _request_text(plan, services)
     if any(stage.kind == SESSION for stage in plan.stages):

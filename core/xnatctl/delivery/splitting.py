@@ -121,13 +121,23 @@ def gather(whole: Report, parts: Sequence[Part], excluded: Sequence[Exclusion], 
     whole.seconds = seconds
     whole.excluded = list(excluded)
     whole.verification = joined([report.verification for report in reports])
-    whole.warnings += [f"{part.session}: {text}" for part in parts for text in part.report.warnings]
+    whole.warnings += _warnings(parts)
     whole.next = list(dict.fromkeys([*whole.next, *(command for report in reports for command in report.next)]))
     whole.studies = [_study(part) for part in parts]
     states = {report.state for report in reports}
     whole.state = states.pop() if len(states) == 1 else PlaceState.UNKNOWN
     whole.uri = reports[0].uri if len(reports) == 1 else None
     whole.status = _status(whole, parts)
+
+
+def _warnings(parts: Sequence[Part]) -> Iterator[str]:
+    """The warnings of all sessions, each once, with the labels of the sessions unless it is about all of them."""
+    sessions: dict[str, list[str]] = {}
+    for part in parts:
+        for text in dict.fromkeys(part.report.warnings):
+            sessions.setdefault(text, []).append(part.session)
+    for text, labels in sessions.items():
+        yield text if len(labels) == len(parts) > 1 else f"{', '.join(labels)}: {text}"
 
 
 def _arrived(whole: Report) -> int:

@@ -1,4 +1,8 @@
-"""Commands that a reader is told to run: whole, quoted for a shell, and reaching what the present command reached."""
+"""Commands that a reader is told to run: whole, quoted for a shell, and reaching what the present command reached.
+
+A path stands as it was typed; it is absolute in a command that is kept and may be read in another directory. The server
+is named when a flag or a variable named it, unless the journal or the configuration knows it.
+"""
 
 from __future__ import annotations
 

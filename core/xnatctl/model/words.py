@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def counted(number: int, noun: str) -> str:
     """`1 session`, `2 sessions`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def part_of(number: int, total: int, noun: str) -> str:
+    """`1 of 60 files`, `1 of 1 file`."""
+    return f"{number} of {counted(total, noun)}"
+
+
+def was(number: int) -> str:
+    """`was` of one, `were` of any other number."""
+    return "was" if number == 1 else "were"
 
 
 def human_size(size: int) -> str:
@@ -16,3 +28,8 @@ def human_size(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def plain_number(value: Any) -> Any:
+    """A value as people write it: a float without a fraction is a whole number, all else stays."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

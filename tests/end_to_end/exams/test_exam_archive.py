@@ -103,7 +103,7 @@ def test_images_now_resources_later_and_each_command_is_done(
     assert attached(sandbox) == root.files
     assert done.document["warnings"] == [], "the images were proven by the first command"
     rows = xnatctl("upload", "status", "-o", "json").document["uploads"]
-    assert {(row["missing"], row["state"]) for row in rows} == {(0, "complete")}
+    assert {(row["undelivered"], row["state"]) for row in rows} == {(0, "complete")}
     assert not [w for w in exam_writes(sandbox)[before:] if "import" in w]
     assert upload_exam(root).code == 0, "and the whole finds everything there"
     assert len(exam_writes(sandbox)[before:]) == 3

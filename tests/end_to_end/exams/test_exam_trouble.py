@@ -90,8 +90,8 @@ def test_one_failed_resource_does_not_stop_the_others_and_resuming_finishes_it(
     assert by_label(done.document)["MISC"]["error"] is None
     sandbox.faults.load([])
 
-    row = next(row for row in xnatctl("upload", "status", "-o", "json").document["uploads"] if row["missing"])
-    assert row["missing"] == 2
+    row = next(row for row in xnatctl("upload", "status", "-o", "json").document["uploads"] if row["undelivered"])
+    assert row["undelivered"] == 2
     assert row["state"] != "complete"
     blocked = xnatctl("upload", "resume", row["id"], env={**alice, "XNATCTL_BLOCK_PLUGINS": "exam"})
     assert blocked.code == 8, "core must not plan something else in its place"
@@ -101,7 +101,7 @@ def test_one_failed_resource_does_not_stop_the_others_and_resuming_finishes_it(
     assert len(exam_writes(sandbox)[before:]) == 1
     assert attached(sandbox) == root.files
     rows = xnatctl("upload", "status", "-o", "json").document["uploads"]
-    assert {(row["missing"], row["state"]) for row in rows} == {(0, "complete")}
+    assert {(row["undelivered"], row["state"]) for row in rows} == {(0, "complete")}
 
 
 def test_catalog_conflicts_on_every_third_request(upload_exam, sandbox, root, attached, assert_exactly):

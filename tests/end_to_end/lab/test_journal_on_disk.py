@@ -273,16 +273,16 @@ def test_status_names_what_is_missing_and_resume_sends_it(lab, xnatctl, alice, a
     listed = xnatctl("upload", "status", "-o", "json").document
     (row,) = listed["uploads"]
     assert (row["project"], row["session"], row["state"], row["found"]) == ("DEMO", "e", "incomplete", 60)
-    assert 0 < row["missing"] < 60
+    assert 0 < row["undelivered"] < 60
     one = xnatctl("upload", "status", "DEMO/e", "-o", "json").document
-    assert len(one["not_delivered"]) == row["missing"]
+    assert len(one["not_delivered"]) == row["undelivered"]
     assert f"xnatctl upload resume {row['id']}" in xnatctl("upload", "status").out
     first = len(lab.arrivals())
     user = {key: value for key, value in alice.items() if key != "XNAT_URL"}
     done = xnatctl("upload", "resume", row["id"], "-o", "json", env=user)
     assert done.code == 0, done.err
     assert done.document["counts"]["skipped"] == row["delivered"]
-    assert len(lab.arrivals()) - first <= row["missing"]
+    assert len(lab.arrivals()) - first <= row["undelivered"]
     assert xnatctl("upload", "status", "--unfinished", "-q").out == ""
     assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
 

@@ -255,7 +255,7 @@ def test_a_file_that_did_not_arrive_whole_is_sent_again(
     sandbox.faults.load([{**rule, "nth": 1}])
     done = upload(session, "R", small)
     assert done.code == 0, done.err
-    assert "1 files did not arrive" in "".join(done.document["warnings"])
+    assert "1 file did not arrive" in "".join(done.document["warnings"])
     whole(server, session, on_disk, contents(small))
     (small / "part 1" / "4.txt").write_bytes(b"new content, so that it has to go")
     sandbox.faults.load([{**rule, "nth": "every"}])
@@ -296,7 +296,7 @@ def test_killed_at_a_request(upload, xnatctl, server, session, small, contents, 
     status = xnatctl("upload", "status", "-o", "json", env=meddler).document["uploads"]
     (row,) = status
     assert (row["state"], row["found"]) == ("incomplete", 12)
-    assert row["missing"] > 0
+    assert row["undelivered"] > 0
     missing = xnatctl("upload", "status", row["id"], "-o", "json", env=meddler).document
     assert "part " in json.dumps(missing)
     before = len(writes())

@@ -212,7 +212,7 @@ def test_waiting_ends_with_the_command_that_finishes_the_job(
     run, error = carry_out(make_plan(*stages, placement=Placement.PREARCHIVE))
     assert isinstance(error, NotArchived)
     assert "READY in the prearchive" in error.message
-    assert "3 files for its resources were not sent" in error.message
+    assert "Its resources (3 files) were not attached" in error.message
     assert error.hint == f"When it is archived, run: {LATER}"
     assert run.report.next == [
         next(command for command in run.report.next if command.startswith("xnatctl prearchive archive DEMO")),

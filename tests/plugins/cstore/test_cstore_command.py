@@ -262,7 +262,7 @@ def test_resume_from_anywhere_with_the_same_parameters(xnatctl, scripted, exam, 
     assert first.code == 5
     (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
     assert row["server"] == f"dicom://127.0.0.1:{receiver.port}/XNAT"
-    assert (row["state"], row["missing"]) == ("incomplete", 1)
+    assert (row["state"], row["undelivered"]) == ("incomplete", 1)
     receiver.answer = lambda talk, number, instance: 0
     done = xnatctl("upload", "resume", row["id"], "-o", "json")
     assert done.code == 0, done.err

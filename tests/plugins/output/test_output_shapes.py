@@ -109,10 +109,26 @@ def test_a_table_fits_and_identifiers_stay_whole(draw, width):
     assert lines[-1] == UID, "nor is a summary"
     left_out = [name for name in ("Quality", "UID") if name not in head]
     said = f"Not shown: {', '.join(left_out)} (-o csv has all columns)."
-    assert (said in lines) == bool(left_out)
+    assert (said in " ".join(line.strip() for line in lines)) == bool(left_out)
     assert len(row) + len("日本語") <= max(width or 1000, 45), "a wide character takes two cells"
     assert (SCAN["description"] in row) == (width in (80, 200, None))
     assert ("…" in row) == (width in (40, 60, 120))
+
+
+def test_states_are_broken_before_a_table_with_long_identifiers_is_too_wide(draw):
+    uids = [f"2.25.{digit * 58}" for digit in "12"]
+    columns = (
+        Column(key="series"),
+        Column(key="files", drop=2),
+        Column(key="size", drop=3),
+        Column(key="state", fit="wrap"),
+    )
+    rows = [{"series": uid, "files": 60, "size": 9, "state": "1 ambiguous, 58 verified, 1 not sent"} for uid in uids]
+    lines = draw(80, columns, *rows)
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line.startswith("2.25.")] == uids
+    words = " ".join(line.removeprefix(uids[0]).strip() for line in lines[2:])
+    assert words.startswith("1 ambiguous, 58 verified, 1 not sent")
 
 
 def test_what_must_stay_may_be_longer_than_the_screen(draw):

@@ -88,8 +88,8 @@ def test_bytes_move_while_one_request_is_being_sent(monkeypatch):
     for _ in range(20):
         shown.sent("a", MIB)
         seen.append(shown.after(1))
-    assert seen[0][0] == "Sending  0 of 1 files  1.0 of 100.0 MiB", "a rate after one second says nothing"
-    assert seen[19][0] == "Sending  0 of 1 files  20.0 of 100.0 MiB  1.0 MiB/s  80 s left"
+    assert seen[0][0] == "Sending  0 of 1 file  1.0 of 100.0 MiB", "a rate after one second says nothing"
+    assert seen[19][0] == "Sending  0 of 1 file  20.0 of 100.0 MiB  1.0 MiB/s  80 s left"
     assert [lines[1][-4:] for lines in seen] == [f"{number:2d} %" for number in range(1, 21)]
     shown.done("a", 100 * MIB)
     assert shown.after(0.5)[1].endswith("100 %")
@@ -300,8 +300,8 @@ def test_a_line_every_half_minute(monkeypatch):
         shown.sent("a", MIB)
         shown.after(1, step=1)
     assert shown.lines == [
-        "0 of 1 files sent, 25.0 of 100.0 MiB, 1.0 MiB/s, 75 s left",
-        "0 of 1 files sent, 55.0 of 100.0 MiB, 1.0 MiB/s, 45 s left",
+        "0 of 1 file sent, 25.0 of 100.0 MiB, 1.0 MiB/s, 75 s left",
+        "0 of 1 file sent, 55.0 of 100.0 MiB, 1.0 MiB/s, 45 s left",
     ]
 
 

@@ -158,8 +158,8 @@ def find_delivered(
         if not live:
             _refuse_moved(client, check, study, journal.places, rerun, strict=strict)
         warnings.append(
-            f"{len(lost)} files that were delivered before are no longer on the server, or not as this upload "
-            f"delivered them; sending them again (first {items[lost[0]].path})."
+            f"{counted(len(lost), 'file')} delivered before: no longer on the server, or not as this upload delivered "
+            f"them; sending them again (first {items[lost[0]].path})."
         )
     return ResumeState(
         proven=proven,

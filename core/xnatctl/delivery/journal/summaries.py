@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from xnatctl.delivery.journal.records import JournalEntry, Left, left_of, meta_o
 from xnatctl.delivery.journal.schema import BUSY_SECONDS, check_kind, explained, refuse_no_file
 from xnatctl.errors import JournalError
 from xnatctl.model.outcome import Outcome
+from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
 
 
@@ -21,8 +22,8 @@ class Summary:
     """A journal as `upload status` shows it.
 
     `request` is what was asked for, as plain data, `study` the UID of a session's study, `studies` those of all studies
-    that are sent. `counts` are the items of the latest run, `left` those of earlier runs that are not proven to be on
-    the server.
+    that are sent. `counts` are the items of the latest run, `unsendable` the files of it that cannot be sent, as (path,
+    outcome, reason), and `left` the items of earlier runs that are not proven to be on the server.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Summary:
     updated: float
     request: Mapping[str, Any]
     counts: Mapping[Outcome, int]
+    unsendable: Sequence[tuple[str, Outcome, str | None]] = ()
     left: Sequence[Left] = ()
     study: str = ""
     studies: frozenset[str] = frozenset()
@@ -40,8 +42,8 @@ class Summary:
 
     @property
     def found(self) -> int:
-        """Items of the latest run, and those that earlier runs left."""
-        return sum(self.counts.values()) + len(self.left)
+        """Files of the latest run, and those that earlier runs left."""
+        return sum(self.counts.values()) + len(self.unsendable) + len(self.left)
 
     @property
     def delivered(self) -> int:
@@ -97,6 +99,9 @@ def summary_of(path: Path) -> Summary | None:
             updated=float(meta["updated"]),
             request=request,
             counts={Outcome(outcome): count for outcome, count in counts},
+            unsendable=[
+                (path, Outcome(outcome), reason) for path, outcome, reason in json.loads(meta.get("unsendable", "[]"))
+            ],
             left=left_of(db, run),
             study=meta.get("study", ""),
             studies=studies_of(meta),
@@ -108,6 +113,15 @@ def items_of(path: Path) -> list[JournalEntry]:
     with _reading(path) as db:
         run = int(meta_of(db)["run"])
         return [past for _, past in rows_of(db, "WHERE run = ? ORDER BY path", [run])]
+
+
+def unchanged(path: Path, items: Iterable[UploadItem]) -> int:
+    """How many items a journal has as delivered, with files that are the same since. Raises JournalError."""
+    delivered = [str(outcome) for outcome in Outcome if outcome.delivered]
+    with _reading(path) as db:
+        where = f"WHERE outcome IN ({', '.join('?' * len(delivered))})"
+        known = {entry.path: entry for _, entry in rows_of(db, where, delivered)}
+    return sum((entry := known.get(item.path)) is not None and entry.describes(item) for item in items)
 
 
 class _reading:  # noqa: N801 - used as a with statement

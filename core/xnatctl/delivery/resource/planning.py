@@ -13,6 +13,7 @@ from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM
 from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion, Overwrite, Stage, UploadItem, UploadPlan, UploadRequest
 from xnatctl.model.refs import ResourceRef, file_name_problem
+from xnatctl.model.words import counted
 
 #: The transport of our own plugin, which a plan names unless it is told another.
 TRANSPORT = "resource"
@@ -101,7 +102,7 @@ def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
     if send.unreadable:
         entry = send.unreadable[0]
         raise Refused(
-            f"None of the {len(send.unreadable)} files in {inventory.root} can be sent, first {entry.path}: "
+            f"No file in {inventory.root} can be sent ({counted(len(send.unreadable), 'file')}), first {entry.path}: "
             f"{entry.reason}.",
             hint="Make the files readable for this user, or give them other names, and run the command again.",
         )

@@ -24,6 +24,7 @@ from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.refs import ResourceRef
 from xnatctl.model.report import Difference, Level, ResourceReport, Verification
 from xnatctl.model.sequences import grouped, marked
+from xnatctl.model.words import counted, part_of
 from xnatctl.xnat.listing import FileInfo, ResourceInfo
 from xnatctl.xnat.resources import ResourceParent, ensure_resource, find_resource, resource_files
 
@@ -130,8 +131,9 @@ class ResourceRunner:
     def _refused(self, in_the_way: Sequence[Difference], home: ResourceParent) -> Refused:
         first = ", ".join(f"{entry.path} ({entry.message})" for entry in in_the_way[:_NAMED])
         more = f" and {len(in_the_way) - _NAMED} more" if len(in_the_way) > _NAMED else ""
+        held = part_of(len(in_the_way), len(self._send.items), "file")
         return Refused(
-            f"Resource {self._ref.label} of {home.name} holds {len(in_the_way)} of the {len(self._send.items)} files "
+            f"Resource {self._ref.label} of {home.name} holds {held} "
             f"with other content: {first}{more}. Nothing was sent to it.",
             hint=_REPLACE,
         )
@@ -196,7 +198,9 @@ class ResourceRunner:
             wrong = self._compare(listed := writer.listing())
             lost = [item for item in wrong if self._may_send(writer, item, listed.get(item.name))]
             if lost and not self._context.pause.stopped:
-                self._warn(f"Resource {self._ref.title}: {len(lost)} files did not arrive; sending them again.", emit)
+                self._warn(
+                    f"Resource {self._ref.title}: {counted(len(lost), 'file')} did not arrive; sending again.", emit
+                )
                 self._send_apart(lost, emit)
                 wrong = self._compare(writer.listing())
         self._context.journal.doubt(wrong)
@@ -245,9 +249,10 @@ class ResourceRunner:
         if error is not None:
             raise error
         if differences:
+            wrong = part_of(len(differences), len(self._send.items), "file")
             raise VerificationFailed(
-                f"{len(differences)} of {len(self._send.items)} files of resource {self._ref.label} are not on the "
-                f"server as they are on disk, first {differences[0].path} ({differences[0].message}).",
+                f"Resource {self._ref.label} differs from the disk in {wrong}, first "
+                f"{differences[0].path} ({differences[0].message}).",
                 hint=f"Run the same command again: {rerun}",
             )
 

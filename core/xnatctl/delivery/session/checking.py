@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.session.counting import verify_staged
 from xnatctl.delivery.session.preflight import DIRECT_ARCHIVE_SINCE, readable_project
-from xnatctl.delivery.session.verify import Comparison, Wanted, verify_archived
+from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted, verify_archived
 from xnatctl.delivery.session.waiting import read_waiting
 from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
-from xnatctl.model.commands import Commands
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
@@ -24,8 +23,10 @@ from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 
 
-def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> XnatctlError | None:
+def check_session(client: XnatClient, plan: UploadPlan, report: Report, upload: str) -> XnatctlError | None:
     """Compare the items of a plan with the session that it names, and fill the report; changes nothing.
+
+    `upload` is the command that sends what is missing.
 
     Returns the error to end with, None when nothing differs. Raises NotFound for a project that cannot be seen.
     """
@@ -60,16 +61,27 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report) -> Xnatc
     ]
     journal = Journal()
     journal.open(plan.items)
-    journal.record(tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in plan.items))
+    journal.record(tuple(_compared(plan.items, comparison, report.verification)))
     if comparison is not None:
         journal.reached(plan.items, comparison.findings)
     fill_items(report, journal.states(), plan)
     report.counts.sent = report.bytes = 0
     report.counts.failed = report.counts.found - report.counts.verified
     report.seconds = time.monotonic() - started
-    error = _verdict(report, plan, client.commands)
+    error = _verdict(report, plan, upload)
     report.status = Status.COMPLETE if error is None else Status.PARTIAL
     return error
+
+
+def _compared(
+    items: Sequence[UploadItem], comparison: Comparison | None, verification: Verification
+) -> Iterator[ItemOutcome]:
+    """Those that were found or are named in a difference; the others stay planned: nothing is known of them."""
+    named = {difference.sop_instance_uid for difference in verification.differences if difference.kind in DOUBTFUL}
+    levels = comparison.levels if comparison is not None else (Level.NONE for _ in items)
+    for item, level in zip(items, levels, strict=True):
+        if level is not Level.NONE or item.sop_instance_uid in named:
+            yield ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED)
 
 
 def _rows(client: XnatClient, project: str, plan: UploadPlan) -> Sequence[PrearchiveRow]:
@@ -148,7 +160,7 @@ def _all_missing(items: Sequence[UploadItem]) -> Verification:
     return Verification(level=Level.UID, ok=False, differences=differences)
 
 
-def _verdict(report: Report, plan: UploadPlan, commands: Commands) -> XnatctlError | None:
+def _verdict(report: Report, plan: UploadPlan, upload: str) -> XnatctlError | None:
     where = f"session {report.destination.session} of project {report.destination.project}"
     differences = report.verification.differences
     if plan.unsendable:
@@ -170,18 +182,18 @@ def _verdict(report: Report, plan: UploadPlan, commands: Commands) -> XnatctlErr
         return VerificationFailed(
             f"{where[0].upper()}{where[1:]} cannot be compared: {differences[0].message}.",
             hint="An upload of it has not ended. If it was interrupted, or did not deliver every file, finish it with: "
-            f"{_upload(plan, commands)}",
+            f"{upload}",
         )
     if report.uri is None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
-        return VerificationFailed(message, hint=f"Upload it with: {_upload(plan, commands)}")
+        return VerificationFailed(message, hint=f"Upload it with: {upload}")
     message = f"differs from what is on disk: {counted(len(differences), 'difference')}, first: {differences[0]}"
     if differences[0].kind == "study":
         message = f"is of another study: {differences[0].message}"
-    return VerificationFailed(f"{where[0].upper()}{where[1:]} {message}.", hint=_remedy(report, plan, commands))
+    return VerificationFailed(f"{where[0].upper()}{where[1:]} {message}.", hint=_remedy(report, upload))
 
 
-def _remedy(report: Report, plan: UploadPlan, commands: Commands) -> str:
+def _remedy(report: Report, upload: str) -> str:
     kinds = {difference.kind for difference in report.verification.differences}
     if "subject" in kinds:
         return "Check --subject and --session: an upload to another subject's session is refused."
@@ -191,11 +203,4 @@ def _remedy(report: Report, plan: UploadPlan, commands: Commands) -> str:
         return "The report names what is on the server only. Without --exact it is no difference."
     if kinds == {"state"}:
         return "Wait until the server has read the session, then run the same command again."
-    return f"The report names each one. To send what is missing: {_upload(plan, commands)}"
-
-
-def _upload(plan: UploadPlan, commands: Commands) -> str:
-    where = plan.destination
-    return commands.command(
-        "session", "upload", plan.root, "-P", where.project, "-S", where.subject, "-E", where.session
-    )  # fmt: skip
+    return f"The report names each one. To send what is missing: {upload}"

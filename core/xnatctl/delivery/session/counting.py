@@ -120,7 +120,7 @@ class _Staged:
             others = (
                 f" and {self.besides} that were sent before and are not part of this upload" if self.besides else ""
             )
-            message = f"{len(self.items)} instances on disk{others}, {counted(found, 'file')} on the server"
+            message = f"{counted(len(self.items), 'instance')} on disk{others}, {counted(found, 'file')} on the server"
         elif self.was == 0 and self.proves and (short := _too_short(self.items, self.sizes, self.besides)):
             message = f"at least {counted(short, 'file')} on the server lost data: fewer bytes than their content has"
             found = expected - short

@@ -106,7 +106,7 @@ def preflight(
         rows=rows,
         direct=direct,
         ours=ours,
-        warnings=(*(_no_direct_archive(version) if new else ()), *_warnings(rows, study)),
+        warnings=(*(_no_direct_archive(version) if new else ()), *_warnings(rows, study, destination.session)),
     )
 
 
@@ -296,16 +296,16 @@ def _no_direct_archive(version: Version) -> list[str]:
     return [f"{why}: the session goes through the prearchive and is archived from there."]
 
 
-def _warnings(rows: tuple[PrearchiveRow, ...], study: str) -> list[str]:
+def _warnings(rows: tuple[PrearchiveRow, ...], study: str, label: str) -> list[str]:
     warnings = []
     for row in rows:
         if row.tag == study:
             warnings.append(
-                f"The prearchive holds part of this session already ({row.status}); the upload completes it."
+                f"The prearchive holds part of session {label} already ({row.status}); the upload completes it."
             )
         else:
             warnings.append(
-                f"The prearchive holds another study under the same label ({row.timestamp}, {row.status}); "
+                f"The prearchive holds another study under the label {label} ({row.timestamp}, {row.status}); "
                 "archive it under another label, or delete it."
             )
     return warnings

@@ -124,8 +124,8 @@ def _count(stored: Stored, series: Sequence[Series], *, was_there: bool) -> None
         for number in absent:
             stored.sizes[number] = UNDECIDED
         message = (
-            f"{len(one.held)} instances on disk, {counted(files, 'file')} on the server, whose catalog shows no SOP "
-            "Instance UIDs: it cannot be told which these are"
+            f"{counted(len(one.held), 'instance')} on disk, {counted(files, 'file')} on the server, whose catalog "
+            "shows no SOP Instance UIDs: it cannot be told which these are"
         )
         stored.undecided.append(
             Difference(kind="count", message=message, series_instance_uid=one.uid, expected=len(one.held), found=files)

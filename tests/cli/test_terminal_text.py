@@ -1,0 +1,105 @@
+"""Prose on a terminal breaks between words, commands do not break; numbers are written as people write them."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from xnatctl.cli.wrap import wrapped
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    def lines(width, text):
+        monkeypatch.setenv("COLUMNS", str(width))
+        return wrapped(text, Screen()).split("\n")
+
+    return lines
+
+
+PROSE = "Error: Session sess01 of project DEMO differs from what is on disk: 3 differences, first: series 1/im-0001 is missing."
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_prose_breaks_between_words_and_goes_on_indented(shown, width):
+    lines = shown(width, PROSE)
+    assert " ".join(line.strip() for line in lines) == PROSE
+    assert max(map(len, lines)) <= width
+    assert all(line.startswith("  ") for line in lines[1:])
+
+
+COMMAND = "xnatctl session upload '/data/my exams, of 2024' -P DEMO -S subj01 -E sess01 --url http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Next: {COMMAND}",
+        f"Hint: The report names each one. To send what is missing: {COMMAND}",
+        f"Hint: Look at it with: {COMMAND} or replace what is there, and add the rest, with: {COMMAND}",
+        f"Hint: Run {COMMAND}, then run the same command once more, as often as it is needed.",
+        f"Hint: Finish it ({COMMAND}). Nothing that the server took so far is sent again.",
+    ],
+)
+def test_a_command_stays_on_one_line(shown, width, text):
+    lines = shown(width, text)
+    assert sum(COMMAND in line for line in lines) == text.count(COMMAND)
+    assert all(len(line) <= width or COMMAND in line for line in lines)
+    assert " ".join(line.strip() for line in lines) == text
+
+
+def test_paths_and_uids_stay_whole(shown):
+    assert "  series 1/2.25.6707217" in shown(
+        60, "invalid: 1 of 60 files was not delivered, namely series 1/2.25.6707217"
+    )
+    path = "/data/" + "very-long-name-of-a-folder/" * 4 + "im-0001.dcm"
+    assert any(path in line for line in shown(40, f"Error: {path} cannot be read: permission denied."))
+
+
+def test_what_is_no_terminal_gets_lines_as_they_are():
+    assert wrapped(PROSE, io.StringIO()) == PROSE
+
+
+def test_a_name_cannot_pass_for_a_line_of_ours(shown):
+    lines = shown(40, "Error: Cannot read the file 12345678901234 Error: all is well, really, and it is.")
+    assert [line for line in lines if line.startswith("Error")] == [lines[0]]
+
+
+def test_help_says_no_mathematics(xnatctl):
+    for command in (
+        ["session", "upload"],
+        ["session", "upload-dicom"],
+        ["sandbox", "start"],
+        ["config", "set-profile"],
+    ):
+        out = xnatctl(*command, "--help").out
+        assert not re.search(r"\bx[<>]|[<>]=?x|RANGE|default: \d+\.0\b", out), out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["session", "upload", ".", "--workers", "0"], "0 is not at least 1."),
+        (["session", "upload", ".", "--timeout", "0"], "0 is not more than 0."),
+        (["session", "upload", ".", "--workers", "1.5"], "'1.5' is not a whole number."),
+        (["sandbox", "start", "--port", "70000"], "70000 is more than 65535."),
+    ],
+)
+def test_a_number_beyond_its_limits_says_the_limit(xnatctl, arguments, message):
+    assert message in xnatctl(*arguments).err
+
+
+def test_settings_are_printed_as_they_are_written(xnatctl):
+    done = xnatctl("config", "set-profile", "a", "--url", "http://127.0.0.1:9", "--timeout", "43200")
+    assert "43200" in done.out.split()
+    shown = xnatctl("config", "show")
+    assert "43200" in shown.out.split()
+    assert ".0 " not in shown.out
