@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from xnatctl.delivery.awaited import Awaited
 from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.session.match import SessionMatch, match_session
-from xnatctl.delivery.session.settle import PollSchedule, archive_command, looks
+from xnatctl.delivery.session.settle import archive_command, looks
 from xnatctl.errors import (
     NotArchived,
     NotFound,
@@ -123,7 +123,7 @@ class AwaitArchiveRunner:
         self._check_project()
         if context.staged is not None:
             self._rows.add(context.staged)
-        polls = PollSchedule(pause=context.pause, limit=self._seconds).polls()
+        polls = context.schedule.polls(self._seconds)
         said, settled, unknown = "", 0, 0
         while True:
             look = self._look()

@@ -83,8 +83,8 @@ def commit_row(
     on_new: Callable[[bool], None] | None = None,
     into: str | None = None,
     wait: float = WAIT,
+    schedule: PollSchedule | None = None,
     emit: Emit | None = None,
-    pause: Pause | None = None,
 ) -> Committed:
     """Archive one prearchive session by the overwrite policy, once, and wait until it is archived.
 
@@ -92,11 +92,12 @@ def commit_row(
     instances that are committed an existing session holds; without it none is assumed, and XNAT refuses an overlap.
     `on_new` is called with True before a call that may make a new session, and with False when somebody else has made
     it. `into` is the accession ID of the session that the row completes: under another one it would be a session of its
-    own, which holds only a part. Raises NotArchived when the existing session is not to be changed, when the server
-    refuses (with the reason from its log) or does not finish in `wait` seconds, and when the session that has the label
-    in the end is another one. The row stays where it is unless it was archived.
+    own, which holds only a part. `schedule` bounds the time, or `wait` seconds do. Raises NotArchived when
+    the existing session is not to be changed, when the server refuses (with the reason from its log) or does not finish
+    in time, and when the session that has the label in the end is another one. The row stays where it is unless it was
+    archived.
     """
-    schedule = PollSchedule(pause=pause or Pause(), limit=wait)
+    schedule = schedule or PollSchedule(pause=Pause(), limit=wait)
     tell = emit or silent
     tell(Event(kind=EventKind.SETTLING, message=f"archiving as {target.session}", data={"state": "archiving"}))
     call = refused = 0
@@ -230,7 +231,7 @@ def _archive_once(
     except (ConnectionFailed, Throttled) as error:
         say_lost(tell, error)
         if isinstance(error, Throttled) and error.retry_after is not None:
-            schedule.pause.wait(min(max(error.retry_after, 0.0), _LONGEST_PAUSE))
+            schedule.pause.wait(min(max(error.retry_after, 0.0), _LONGEST_PAUSE, schedule.left()))
         return Answer.LOST
     except ServerError as error:
         # 500 covers both a refusal and the server's own time-out, after which the job goes on (6.4).

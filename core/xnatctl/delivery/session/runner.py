@@ -203,6 +203,7 @@ class SessionRunner:
         )
 
     def _send_items(self, importer: SessionImporter, items: Sequence[UploadItem]) -> None:
+        self._context.schedule.suspend()
         self._context.tell(EventKind.STAGE_STARTED, stage=self._send.name)
         self._context.send(self._send, items, importer=importer, anchored=lambda: bool(importer.uris))
         self._context.tell(EventKind.STAGE_DONE, stage=self._send.name)
@@ -329,9 +330,8 @@ class SessionRunner:
                 ),
                 on_new=lambda new: self._makes(new=new),
                 into=self._context.session.id if again is not None and self._context.session is not None else None,
-                wait=self._context.services.wait,
+                schedule=self._context.schedule,
                 emit=self._context.hear,
-                pause=self._pause,
             )
         except NotCommitted:
             self._committed.take_back()

@@ -55,6 +55,7 @@ class SessionVerifier:
 
     def verify(self, session_id: str, items: Sequence[UploadItem], *, was_there: bool) -> None:
         """Compare and conclude. `was_there`: the session held other data before. Raises VerificationFailed."""
+        self._context.schedule.suspend()
         self._context.tell(EventKind.VERIFYING, state="comparing the session with the disk")
         comparison = self._compare(session_id, items, was_there=was_there)
         places = array("I", (place for place in comparison.suspects if self._may_resend(items[place])))
