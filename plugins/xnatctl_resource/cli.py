@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -246,7 +245,7 @@ def resource_list(
 def _row(
     client: XnatClient, home: resources.ResourceParent, resource: listing.ResourceInfo, scan: str
 ) -> dict[str, Any]:
-    return _described(resource, scan, resources.resource_files(client, home, resource).values())
+    return _described(resource, scan, resources.resource_totals(client, home, resource))
 
 
 def _scan_rows(client: XnatClient, home: resources.ResourceParent) -> list[dict[str, Any]]:
@@ -254,21 +253,18 @@ def _scan_rows(client: XnatClient, home: resources.ResourceParent) -> list[dict[
     found = [entry for entry in listing.session_resources(client, home.session_id) if entry.category == "scans"]
     if not found:
         return []
-    files: dict[str, list[listing.FileInfo]] = {}
-    for file in listing.session_files(client, home.session_id):
-        files.setdefault(file.resource_id, []).append(file)
+    totals = listing.totals_of_scans(client, home.session_id)
     places = {scan.id: place for place, scan in enumerate(listing.scans(client, home.session_id))}
     found.sort(key=lambda entry: places.get(entry.category_id, len(places)))
-    return [_described(resource, resource.category_id, files.get(resource.id, ())) for resource in found]
+    return [_described(resource, resource.category_id, totals.get(resource.id, listing.Totals())) for resource in found]
 
 
-def _described(resource: listing.ResourceInfo, scan: str, files: Iterable[listing.FileInfo]) -> dict[str, Any]:
-    sizes = [file.size for file in files]
+def _described(resource: listing.ResourceInfo, scan: str, holds: listing.Totals) -> dict[str, Any]:
     return {
         "scan": scan,
         "label": resource.label,
-        "files": len(sizes),
-        "bytes": sum(sizes),
+        "files": holds.files,
+        "bytes": holds.bytes,
         "format": resource.format,
         "content": resource.content,
         "tags": resource.tags,

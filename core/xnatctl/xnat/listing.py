@@ -239,9 +239,34 @@ def _files_path(session_id: str) -> str:
     return url_path("/data/experiments", session_id, "scans", "ALL", "files")
 
 
-def session_files(client: XnatClient, session_id: str) -> list[FileInfo]:
-    """All files of all scans, to be shown."""
-    return [file_of(row) for row in client.table(_files_path(session_id), most=MOST_SHOWN)]
+@dataclass(slots=True)
+class Totals:
+    """How many files there are, and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def add(self, row: Mapping[str, str]) -> None:
+        """One more row of a listing of files."""
+        self.files += 1
+        self.bytes += whole_number(row.get("Size", "")) or 0
+
+
+def totals_of_scans(client: XnatClient, session_id: str) -> dict[str, Totals]:
+    """What the resources of all scans hold, by their IDs."""
+    totals: dict[str, Totals] = {}
+
+    def take() -> Callable[[Mapping[str, str]], None]:
+        totals.clear()
+        return add
+
+    def add(row: Mapping[str, str]) -> None:
+        totals.setdefault(row.get("cat_ID", ""), Totals()).add(row)
+        if len(totals) > _MOST_SCANS:
+            raise TooLong(f"files of more than {_MOST_SCANS} resources")
+
+    each_file(client, session_id, take)
+    return totals
 
 
 def each_file(client: XnatClient, session_id: str, take: Callable[[], Callable[[Mapping[str, str]], None]]) -> None:

@@ -7,7 +7,7 @@ So what is stored is told by a listing, and by nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ from xnatctl.errors import NotFound, NotXnat, PermissionDenied, Refused, ServerE
 from xnatctl.model.refs import ResourceRef, clean_resource_label, resource_label_problem
 from xnatctl.plugin.protocols import Body
 from xnatctl.xnat.http.client import XnatClient, url_path
-from xnatctl.xnat.listing import FileInfo, ResourceInfo, file_of, resource_of
+from xnatctl.xnat.listing import FileInfo, ResourceInfo, Totals, file_of, resource_of
 
 _REFRESH = "/data/services/refresh/catalog"
 #: What a bundle is called on its way; the server unpacks it and keeps no file of that name (4.6).
@@ -97,9 +97,13 @@ def find_resource(client: XnatClient, home: ResourceParent, label: str) -> Resou
     return found[0] if found else None
 
 
-def resource_files(client: XnatClient, home: ResourceParent, resource: ResourceInfo) -> dict[str, FileInfo]:
-    """The files in the catalog of a resource, by path inside it (2.5). Raises ServerError for an unreadable catalog."""
-    path = url_path(f"{home.path}/resources", resource.id, "files")
+def resource_files(
+    client: XnatClient, home: ResourceParent, resource: ResourceInfo, wanted: Container[str]
+) -> dict[str, FileInfo]:
+    """The files of these paths in the catalog of a resource (2.5); any number of others may be there.
+
+    Raises ServerError for an unreadable catalog.
+    """
     files: dict[str, FileInfo] = {}
 
     def take() -> Callable[[Mapping[str, str]], None]:
@@ -108,8 +112,32 @@ def resource_files(client: XnatClient, home: ResourceParent, resource: ResourceI
 
     def add(row: Mapping[str, str]) -> None:
         file = file_of(row)
-        files[file.path] = file
+        if file.path in wanted:
+            files[file.path] = file
 
+    _each_file(client, home, resource, take)
+    return files
+
+
+def resource_totals(client: XnatClient, home: ResourceParent, resource: ResourceInfo) -> Totals:
+    """How much the catalog of a resource lists. Raises ServerError for an unreadable catalog."""
+    totals = Totals()
+
+    def take() -> Callable[[Mapping[str, str]], None]:
+        totals.files = totals.bytes = 0
+        return totals.add
+
+    _each_file(client, home, resource, take)
+    return totals
+
+
+def _each_file(
+    client: XnatClient,
+    home: ResourceParent,
+    resource: ResourceInfo,
+    take: Callable[[], Callable[[Mapping[str, str]], None]],
+) -> None:
+    path = url_path(f"{home.path}/resources", resource.id, "files")
     try:
         client.each_row(path, take)
     except NotFound as error:
@@ -119,7 +147,6 @@ def resource_files(client: XnatClient, home: ResourceParent, resource: ResourceI
             hint="Ask the administrator to repair the catalog of the resource.",
             status=404,
         ) from error
-    return files
 
 
 def begins_with(

@@ -47,7 +47,7 @@ CALLS: dict[str, Callable[[XnatClient], object]] = {
     "session": lambda client: listing.find_session(client, "P", "e"),
     "scans": lambda client: listing.scans(client, "X_E00001"),
     "session resources": lambda client: listing.session_resources(client, "X_E00001"),
-    "files": lambda client: listing.session_files(client, "X_E00001"),
+    "files": lambda client: listing.totals_of_scans(client, "X_E00001"),
     "counts": lambda client: listing.file_counts(client, "X_E00001"),
     "catalog": lambda client: listing.dicom_catalog(client, "X_E00001", "1", {"1.2"}),
     "rows": lambda client: prearchive.list_rows(client, "P"),
@@ -63,7 +63,7 @@ CALLS: dict[str, Callable[[XnatClient], object]] = {
     "receivers": receivers.dicom_receivers,
     "delay": receivers.archiving_delay,
     "resources": lambda client: resources.find_resource(client, HOME, "R"),
-    "resource files": lambda client: resources.resource_files(client, HOME, RESOURCE),
+    "resource files": lambda client: resources.resource_files(client, HOME, RESOURCE, {"a"}),
     "make": lambda client: resources.ensure_resource(client, HOME, REF, None),
     "put": lambda client: resources.put_file(
         client, HOME, RESOURCE, "a", whole(b"data"), overwrite=False, ref=REF

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import pytest
 
@@ -105,3 +106,29 @@ def test_xnatpy_reads_them_back(xnatctl, alice, sandbox, session, tree, contents
                     read[str(name)] = (tmp_path / "one").read_bytes()
     assert len(read) >= 10
     assert read == {name: expected[name] for name in read}
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_files_of_others_in_the_same_resource_take_no_memory(measured, server, session, sandbox, tmp_path, overwrite):
+    """A hundred thousand of them; one of ours is sent, and sent again after that."""
+    url = f"/data/experiments/{session}/resources"
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "mine.txt").write_text("mine")
+    weights = {}
+    for label, theirs in (("FEW", 1), ("MANY", 100_000)):
+        server.put(f"{url}/{label}/files/theirs.txt", b"theirs")
+        (experiment,) = sandbox.state.experiments.values()
+        (resource,) = [found for found in experiment.resources if found.label == label]
+        (entry,) = resource.entries.values()
+        for number in range(theirs):
+            name = f"a folder of theirs/sub-{number // 500:03}/ses-01/func/{number:06}_bold.nii.gz"
+            resource.entries[name] = replace(entry, path=name)
+        upload = ("resource", "upload", session, label, mine, *overwrite)
+        listing = ("resource", "list", session)
+        weights[label] = [measured(*words)[:2] for words in (upload, upload, listing)]
+        assert (resource.entries["mine.txt"].size, len(resource.entries)) == (4, theirs + 2)
+    assert [code for runs in weights.values() for code, _ in runs] == [0] * 6
+    for (_, few), (_, many) in zip(weights["FEW"], weights["MANY"], strict=True):
+        assert many < few + 20, weights

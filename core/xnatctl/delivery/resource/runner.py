@@ -80,7 +80,8 @@ class ResourceRunner:
         home = self._home = find_home(client, context.plan.destination, self._ref, context.session)
         self._held.enter_context(context.exclusively(f"{client.server} {home.path} {self._ref.label}"))
         found = find_resource(client, home, self._ref.label)
-        self._listed = resource_files(client, home, found) if found is not None else {}
+        names = frozenset(item.name for item in self._send.items)
+        self._listed = resource_files(client, home, found, names) if found is not None else {}
         self._sort(self._listed, home, found)
         resource = ensure_resource(client, home, self._ref, found) if self.left else found
         if resource is None:
@@ -95,6 +96,7 @@ class ResourceRunner:
             self._comparer,
             version=lambda: context.version,
             replaces=self._overwrite,
+            names=names,
             ours=self._ours,
             halves=self._halves,
         )

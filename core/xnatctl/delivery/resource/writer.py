@@ -7,7 +7,7 @@ files that an interrupted request of ours left half, and those travel in request
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -39,9 +39,9 @@ def goes_alone(item: UploadItem) -> bool:
 class CatalogWriter:
     """The only writer of one resource.
 
-    `replaces` allows to replace any file. `ours` names files that an earlier attempt of ours may have left there,
-    `halves` those of which the server holds the beginning: they are replaced, because without it a second attempt would
-    be answered by `duplicates` for ever (xnat-api 4.7).
+    `replaces` allows to replace any file; `names` are those of the files that may be sent. `ours` names files that an
+    earlier attempt of ours may have left there, `halves` those of which the server holds the beginning: they are
+    replaced, because without it a second attempt would be answered by `duplicates` for ever (xnat-api 4.7).
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class CatalogWriter:
         *,
         version: Callable[[], tuple[int, ...]],
         replaces: bool,
+        names: Container[str],
         ours: Collection[str] = (),
         halves: Collection[str] = (),
     ) -> None:
@@ -64,6 +65,7 @@ class CatalogWriter:
         self._comparer = comparer
         self._version = version
         self._replaces = replaces
+        self._names = names
         self._ours = set(ours)
         self.halves = set(halves)
 
@@ -78,8 +80,8 @@ class CatalogWriter:
         return f"{self._home.path}/resources/{self._resource.id}"
 
     def listing(self) -> dict[str, FileInfo]:
-        """What the server's catalog holds now."""
-        return resources.resource_files(self._client, self._home, self._resource)
+        """What the server's catalog holds now of the files that may be sent."""
+        return resources.resource_files(self._client, self._home, self._resource, self._names)
 
     def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
         """PUT one file; one outcome, whatever happens."""
