@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import pytest
+from running import run_in, services
 
 from xnatctl.api import (
     Credential,
@@ -13,17 +15,14 @@ from xnatctl.api import (
     ResourceLevel,
     ResourceRef,
     Stage,
-    StageKind,
     UploadPlan,
     UploadRequest,
-    plan_resource_stages,
+    plan_resource_stage,
     plan_session_upload,
     scan_files,
 )
 from xnatctl.delivery import context
-from xnatctl.delivery.context import Runtime
 from xnatctl.delivery.engine.retry import Pause
-from xnatctl.delivery.run import PlanRun
 from xnatctl.delivery.session.settle import PollSchedule
 from xnatctl.model.plan import Overwrite, Placement
 from xnatctl.testing import write_exam
@@ -77,20 +76,18 @@ def run(sandbox, client, tmp_path, monkeypatch):
             notes.mkdir()
             (notes / "a.txt").write_text("a")
             ref = ResourceRef(label="NOTES", level=ResourceLevel.SESSION)
-            wait = Stage(kind=StageKind.AWAIT, name="wait", options={"seconds": WAIT})
-            stages = (*stages, wait, *plan_resource_stages(ref, scan_files(str(notes)).items))
+            wait = Stage(kind="await-archive", name="wait", options={"seconds": WAIT})
+            stages = (*stages, wait, plan_resource_stage(ref, scan_files(str(notes)).items))
         plan = UploadPlan(
             command="session upload", root=str(tmp_path), destination=where, workers=1, placement=placement,
             overwrite=Overwrite.DELETE, stages=stages,
         )  # fmt: skip
         monkeypatch.setattr(context, "Pause", lambda: clock)
         transports = {"tar": TarTransport, "resource": ResourceTransport}
-        runtime = Runtime(
-            client=client, factories=transports.__getitem__, tell=lambda event: None, rerun="xnatctl again", wait=WAIT
-        )
-        with pytest.raises(NotArchived) as raised:
-            PlanRun(plan, runtime).run()
-        return raised.value
+        made = services(transports, tmp_path, wait=WAIT)
+        _, error = run_in(plan, made, client=client, exclusively=lambda key: nullcontext())
+        assert isinstance(error, NotArchived), error
+        return error
 
     return run
 
