@@ -101,7 +101,7 @@ class Archiver:
         return experiment
 
     def validate(self, row: PrearchiveRow, *, subject: str | None, label: str | None) -> list[ArchiveRefused]:
-        """A dry run of the checks."""
+        """The reasons to refuse a row, without archiving it."""
         with self._state.lock:
             try:
                 where = destination(self._state, row, subject, label)
@@ -136,7 +136,7 @@ class Archiver:
         return experiment
 
     def _merge(self, experiment: Experiment, row: PrearchiveRow, files: dict[str, Received]) -> None:
-        """Move every file, uncatalogued late ones too, and catalogue those that were built."""
+        """Move all files, and catalogue those that were built; late files stay uncatalogued."""
         names = self._scan_names(experiment, files)
         resources = [resource for scan in experiment.scans.values() for resource in scan.resources]
         held = {entry.uid: (r, name) for r in resources for name, entry in r.entries.items() if entry.uid}
@@ -181,7 +181,7 @@ class Archiver:
         return names
 
     def catalogue(self, experiment: Experiment, scan_name: str, file_name: str, file: Received) -> Resource:
-        """Enter one file in the catalog of its scan, made when it is the first; returns its resource."""
+        """Enter a file in the catalog of its scan, and create the scan when it is the first; returns the resource."""
         state = self._state
         scan = experiment.scans.get(scan_name)
         if scan is None:
@@ -216,7 +216,7 @@ class Archiver:
         return resource
 
     def archive_direct(self, row: DirectRow, login: str | None) -> None:
-        """End a direct archive: its files are in place already, they are catalogued now (5).
+        """Finish a direct archive: its files are in place, and now enter catalogs (5).
 
         A failure, or a session that has appeared meanwhile, moves them to the prearchive instead.
         """

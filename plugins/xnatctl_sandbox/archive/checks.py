@@ -18,7 +18,7 @@ _TYPES = {
 
 
 class ArchiveRefused(Exception):
-    """The archive step was refused: the status that SI would answer, and the reason."""
+    """Archiving was refused; `status` is what the importer SI answers."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -63,7 +63,7 @@ def scan_type(modality: str) -> str:
 
 
 def study_of(row: PrearchiveRow, files: Mapping[str, Received]) -> str:
-    """The study by the session document: as the stored files say, which anonymization may have changed."""
+    """The StudyInstanceUID of the stored files, which anonymization may have changed."""
     return next((file.study_instance_uid for file in files.values() if file.study_instance_uid), row.tag)
 
 
@@ -113,7 +113,7 @@ def _to_existing(
 
 
 def _to_files(row: PrearchiveRow, files: dict[str, Received]) -> Iterator[ArchiveRefused]:
-    """Check 8: every file catalogued, no instance twice in one catalog."""
+    """Check 8: every file is catalogued, and no instance twice in one catalog."""
     on_disk = Counter(path.parts[-3] for path in row.directory.glob("SCANS/*/DICOM/*") if path.is_file())
     catalogued = Counter(file.scan for file in files.values())
     for scan, count in sorted(on_disk.items()):

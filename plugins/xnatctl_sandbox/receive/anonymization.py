@@ -1,4 +1,4 @@
-"""Anonymisation scripts, as far as a client can notice them (xnat-import 4.1a).
+"""Anonymization scripts, as far as a client can notice them (xnat-import 4.1a).
 
 A script here maps keywords to values: a text is set, None removes the element, `hashUID` derives another UID from the
 one that is there. The whole file is parsed and written anew; pixel data stay. A file that ends too early is an error.
@@ -29,7 +29,7 @@ def check(script: object) -> None:
 
 
 def apply_script(data: part10_reader.Data, script: Script) -> bytes:
-    """The file after the script. Raises Unreadable for what cannot be parsed to its end."""
+    """The file after the script. Raises Unreadable for a file that cannot be parsed to its end."""
     head = part10_reader.read(data)
     for keyword, value in script.items():
         tag = _tag_of(keyword)

@@ -27,7 +27,7 @@ _NUMBERS = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "U
 
 
 class Unreadable(Exception):
-    """The library raises an exception here: the object is refused."""
+    """The library cannot parse the object, and XNAT refuses it."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ SYNTAXES = {
 
 @dataclass
 class Head:
-    """What was parsed. `rest` is where the bytes begin that are copied as they are."""
+    """The parsed part of a file. `rest` is the offset of the bytes that are copied unchanged."""
 
     meta: DataSet
     data_set: DataSet
@@ -73,7 +73,7 @@ class Head:
 
     @property
     def transfer_syntax(self) -> str:
-        """The UID by which it is written; Explicit VR Little Endian where the file names none."""
+        """The UID of the transfer syntax to write; Explicit VR Little Endian where the file names none."""
         return text_of(self.meta.get(TRANSFER_SYNTAX)) or EXPLICIT
 
 
@@ -107,7 +107,7 @@ def _decoded(value: bytes, encodings: str) -> str:
 
 
 def vr_of(tag: int) -> str:
-    """The VR by the dictionary; UN for what it does not know, and for private elements."""
+    """The VR by the dictionary; UN for unknown and private elements."""
     from pydicom.datadict import dictionary_VR
 
     if tag & 0xFFFF == 0:

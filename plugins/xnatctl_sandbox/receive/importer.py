@@ -112,7 +112,7 @@ class DicomImporter:
     # where
 
     def _project(self, routing: Routing, ds: Header, params: ImportParams) -> str | None:
-        """The parameter when this user may write there, else DICOM routing, else none (xnat-import 0.2)."""
+        """The requested project when this user may write there, else that of DICOM routing (xnat-import 0.2)."""
         asked = self._state.find_project(params.project)
         if asked is not None and self._state.may_edit(params.login, asked):
             return asked.id
@@ -138,7 +138,7 @@ class DicomImporter:
         self, name: str, temporary: Path, head: Head, row: PrearchiveRow | DirectRow, received: Received,
         params: ImportParams,
     ) -> bool:  # fmt: skip
-        """Store it; False when the site's script rejects it. The row stays all the same (4.1)."""
+        """Store the file; False when the site's script rejects it. The row stays in both cases (4.1)."""
         folder = row.directory / "SCANS" / received.scan / "DICOM"
         target = folder / self._choose(name, row, folder, received, rename=params.rename)
         self._switches.pause("race_seconds")  # the window of 4.3, wide open: a test's switch

@@ -228,6 +228,6 @@ def _implicit_item(data: bytes) -> DataSet:
 
 
 def _put(into: DataSet, element: Element) -> None:
-    """Group lengths are never kept (library)."""
+    """Add an element, except group lengths, which the library drops."""
     if element.tag & 0xFFFF:
         into[element.tag] = element

@@ -30,7 +30,7 @@ _IMPLEMENTATION = (b"1.2.40.0.13.1.1\0", b"dcm4che-2.0 ")
 
 
 def write(head: Head, *, sender: str = "") -> bytes:
-    """Preamble, file meta information and the data set that was parsed."""
+    """Preamble, file meta information and the parsed part of the data set."""
     meta = head.meta if TRANSFER_SYNTAX in head.meta else _new_meta(head.data_set, sender)
     pieces: list[bytes] = []
     _write(pieces, meta.values(), EXPLICIT_SYNTAX)
@@ -46,7 +46,7 @@ def write(head: Head, *, sender: str = "") -> bytes:
 
 
 def _new_meta(data_set: DataSet, sender: str) -> DataSet:
-    """File meta information for what came without a transfer syntax."""
+    """File meta information for a file that names no transfer syntax."""
     uids = [(text_of(data_set.get(tag)) + "\0").encode("ascii", "replace") for tag in (0x00080016, 0x00080018)]
     values: list[tuple[int, str, bytes]] = [
         (0x00020001, "OB", b"\0\1"),

@@ -48,7 +48,7 @@ class Routing:
         return self._first(ds, "Subject", "PatientName")
 
     def session(self, ds: Header) -> str:
-        """`Session:X`, else the patient's ID, else a fixed word."""
+        """`Session:X`, else the patient's ID, else `dicom_upload`."""
         return self._first(ds, "Session", "PatientID") or _LAST_RESORT
 
     def _first(self, ds: Header, key: str, otherwise: str) -> str:
@@ -58,7 +58,7 @@ class Routing:
 
     @staticmethod
     def auto_archive(ds: Header) -> bool | None:
-        """`AA:true` or `AA:false`, which overrides the project's setting; None when nothing is said."""
+        """`AA:true` or `AA:false`, which overrides the project's setting; None without either."""
         for keyword in COMMENTS:
             for value in _assigned(ds, "AA", keyword):
                 if value.lower() in _TRUTHS:
@@ -67,7 +67,7 @@ class Routing:
 
 
 def to_label(value: str) -> str:
-    """What is left of a value that becomes a label: letters, digits, `_` and `-`."""
+    """A value as a label: characters other than letters, digits, `_` and `-` become `_`."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", value.strip())
 
 
@@ -76,7 +76,7 @@ def _value(ds: Header, keyword: str) -> str:
 
 
 def _assigned(ds: Header, key: str, keyword: str) -> Iterator[str]:
-    """`Key : value` in one field, whatever its case."""
+    """The value of `Key : value` in one field; the case of the key does not matter."""
     pattern = rf"(?:^|[\s,;]){key}\s*:\s*([A-Za-z0-9_-]*)(?=[\s,;]|$)"
     match = re.search(pattern, _value(ds, keyword), re.IGNORECASE)
     if match and match.group(1):

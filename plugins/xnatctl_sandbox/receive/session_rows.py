@@ -43,7 +43,7 @@ class SessionRows:
             return row
 
     def _direct_row(self, project: str, key: Key, params: ImportParams, subject: str) -> DirectRow | None:
-        """The row of a direct archive, or None = silently the prearchive (5)."""
+        """The row of a direct archive; None sends the object to the prearchive in silence (5)."""
         state = self._state
         _, study, label = key
         directory = state.session_directory(project, label)
@@ -63,7 +63,7 @@ class SessionRows:
         return row
 
     def _prearchive_row(self, key: Key, params: ImportParams, *, subject: str, auto: bool | None) -> PrearchiveRow:
-        """By project, study and label; subject and timestamp are no part of the key (4.2)."""
+        """The row of this project, study and label; subject and timestamp are not in the key (4.2)."""
         if params.own_rows and params.folder:
             return params.own_rows[0]
         found = _among(self._state.prearchive if params.own_rows is None else params.own_rows, key)
