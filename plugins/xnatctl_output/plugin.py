@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from xnatctl.api import Event, FormatterSpec, hookimpl
 
 
@@ -21,8 +23,8 @@ def xnatctl_formatters() -> list[FormatterSpec]:
 
 
 @hookimpl
-def xnatctl_on_event(event: Event) -> None:
+def xnatctl_on_event(event: Event, store: dict[str, Any]) -> None:
     """Progress; its module is imported with the first event."""
     from xnatctl_output.progress import observe
 
-    observe(event)
+    observe(event, store)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from xnatctl.api import Event, EventKind
 from xnatctl_output.outlets import Outlet, outlet_for
 from xnatctl_output.state import State
 
-#: The warnings that stderr showed; a table does not repeat them.
-warned: set[str] = set()
-
 
 class Progress:
-    """The progress of one command. `tick` is called from time to time, from any thread; `clock` gives seconds."""
+    """The progress of one command. `tick` is called from time to time, from any thread; `clock` gives seconds;
+    `warned` holds the warnings that the command has shown.
+    """
 
-    def __init__(self, outlet: Outlet, clock: Callable[[], float]) -> None:
+    def __init__(self, outlet: Outlet, clock: Callable[[], float], warned: set[str] | None = None) -> None:
+        self._warned = set() if warned is None else warned
         self._outlet = outlet
         self._state = State(clock)
         self._lock = threading.RLock()
@@ -34,8 +35,10 @@ class Progress:
                 self._outlet.passed(self._state)
             elif event.kind is EventKind.RETRY:
                 self._retry(event)
-            elif event.kind is EventKind.WARNING and event.message not in warned:  # sessions of one command share some
-                warned.add(event.message)
+            elif (
+                event.kind is EventKind.WARNING and event.message not in self._warned
+            ):  # sessions of one command share some
+                self._warned.add(event.message)
                 self._outlet.warn(f"Warning: {event.message}")
             elif event.kind in (EventKind.SETTLING, EventKind.VERIFYING) and event.message:
                 self._outlet.began(event.message)
@@ -63,10 +66,10 @@ class Progress:
 class _Running:
     """A progress, and the thread by which time passes for it while the command waits for a server."""
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Event, warned: set[str]) -> None:
         quiet, color = bool(event.data.get("quiet")), bool(event.data.get("color"))
         self._outlet = outlet_for(quiet=quiet, color=color, clock=time.monotonic)
-        self.progress = Progress(self._outlet, time.monotonic)
+        self.progress = Progress(self._outlet, time.monotonic, warned)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         if not quiet:
@@ -88,14 +91,11 @@ class _Running:
         self.progress.close()
 
 
-_current: list[_Running] = []
-
-
-def observe(event: Event) -> None:
-    """Start with the command, end with it."""
+def observe(event: Event, store: MutableMapping[str, Any]) -> None:
+    """Start with the command, end with it; `store` keeps what runs in between."""
     if event.kind is EventKind.COMMAND_STARTED:
-        _current[:] = [_Running(event)]
-    elif event.kind is EventKind.COMMAND_DONE and _current:
-        _current.pop().end()
-    elif _current:
-        _current[0].progress.see(event)
+        store["running"] = _Running(event, store.setdefault("warned", set()))
+    elif event.kind is EventKind.COMMAND_DONE and "running" in store:
+        store.pop("running").end()
+    elif "running" in store:
+        store["running"].progress.see(event)

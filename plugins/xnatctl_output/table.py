@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from xnatctl.api import Column, Document, human_size, printable, wrapped
-from xnatctl_output.progress import warned
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +49,7 @@ class Table:
         elif document.columns and not document.summary:
             console.print(Text("Nothing to show."))
         for line in document.summary:
-            if not _is_known(line):
+            if not _is_known(line, document.told):
                 console.print(Text(wrapped(_line(line), sys.stdout)), soft_wrap=True)
 
 
@@ -161,14 +160,14 @@ def _cut(text: str, width: int) -> str:
     return set_cell_size(text, width - len(end)).rstrip() + end
 
 
-def _is_known(line: str) -> bool:
+def _is_known(line: str, told: frozenset[str]) -> bool:
     """Whether a line is a warning that stderr showed.
 
     One that is about a session of several begins with its label; which sessions share one was not shown.
     """
     text = line.removeprefix("Warning: ")
     label, _, rest = text.partition(": ")
-    return text != line and (text in warned or (rest in warned and ", " not in label))
+    return text != line and (text in told or (rest in told and ", " not in label))
 
 
 def _line(text: str) -> str:

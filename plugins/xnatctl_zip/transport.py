@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from types import TracebackType
 from typing import Self
-from weakref import WeakKeyDictionary
 
 from xnatctl.api import (
     Batch,
@@ -55,10 +54,6 @@ class _Shared:
         self.lock = threading.Lock()
 
 
-_shared: WeakKeyDictionary[object, _Shared] = WeakKeyDictionary()
-_shared_lock = threading.Lock()
-
-
 class _Bundle:
     """What both transports do; they differ in the form of the bundle."""
 
@@ -67,11 +62,8 @@ class _Bundle:
     def __init__(self, context: TransportContext) -> None:
         self._context = context
         self._wanted = str(context.options.get("compress") or "auto")
-        key = context.importer if context.importer is not None else self
-        with _shared_lock:
-            if key not in _shared:
-                _shared[key] = _Shared(self._wanted, context.workers, context.items)
-            self._shared = _shared[key]
+        made = _Shared(self._wanted, context.workers, context.items)
+        self._shared: _Shared = context.shared.setdefault("bundles", made)
 
     def __enter__(self) -> Self:
         return self

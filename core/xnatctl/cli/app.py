@@ -7,14 +7,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import xnatctl
-from xnatctl.cli import signals
 from xnatctl.cli.console import one_line, say, wants_color
+from xnatctl.cli.signals import Signals
 from xnatctl.cli.stdout import Pieces, write_out
 from xnatctl.cli.suggest import among
 from xnatctl.cli.telling import Telling
@@ -22,6 +23,7 @@ from xnatctl.errors import ConfigError, UsageError, XnatctlError
 from xnatctl.log import Log
 from xnatctl.model.commands import Commands
 from xnatctl.model.document import DocumentDetail
+from xnatctl.model.events import EventKind
 from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class App:
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self.arguments = tuple(arguments)
+        self.signals = Signals()
         self.redactor = Redactor()
         self.log = Log(self.redactor)
         self.block: tuple[str, ...] = ()
@@ -60,6 +63,7 @@ class App:
         self.config_usable = True
         self.foreign_command = False
         self._warned = False
+        self._told: set[str] = set()
         self._clients: list[XnatClient] = []
         self._telling = Telling(lambda: self.registry, self._display, self.log)
         self._stack = ExitStack()
@@ -104,6 +108,8 @@ class App:
 
     def tell(self, event: Event) -> None:
         """To the log and to every observer: progress is one."""
+        if event.kind is EventKind.WARNING:
+            self._told.add(event.message)
         self._telling.tell(event)
 
     def heard(self, files: int) -> None:
@@ -317,7 +323,7 @@ class App:
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers; a signal meanwhile takes effect at its end."""
         self._telling.end()
-        with signals.held():
+        with self.signals.held():
             self._render(document)
 
     def _render(self, document: Document) -> None:
@@ -328,6 +334,7 @@ class App:
             make = self.registry.load(provided)
             # Output that a third-party formatter leaves half written is not printed; ours may be long.
             buffer = Pieces(self._begin, self.redactor) if provided.plugin.ours else io.StringIO()
+            document = replace(document, told=frozenset(self._told))
             with self.registry.blaming(provided):
                 make().render(document, buffer)
             text = buffer.getvalue()

@@ -10,7 +10,6 @@ from typing import NoReturn
 import click
 
 import xnatctl
-from xnatctl.cli import signals
 from xnatctl.cli.app import App
 from xnatctl.cli.console import open_streams
 from xnatctl.cli.lazy import LazyGroup
@@ -101,7 +100,7 @@ def run(args: list[str]) -> int:
     app = App(args)
     app.output = _early_output(args)
     app.redactor.register_secret(_early_password(args))
-    signals.listen()
+    app.signals.listen()
     try:
         with watched(app.heard):
             code = _command(app, args)
@@ -117,7 +116,7 @@ def _close(app: App, code: int) -> int:
     except (KeyboardInterrupt, Interrupted) as late:
         app.say("Interrupted while logging out. What was reported before is complete.")
         code = 128 + signal_of(late)
-    signals.ignore()
+    app.signals.ignore()
     return code
 
 

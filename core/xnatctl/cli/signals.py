@@ -23,69 +23,64 @@ _TWIN = 0.5
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class _State:
-    """What has come: the time of the last signal that counted, how many counted, and one that waits."""
+class Signals:
+    """The signals that end a program: how many counted, and one that waits. Deaf until `listen`."""
 
-    last = 0.0
-    count = 0
-    holding = False
-    waiting: int | None = None
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._count = 0
+        self._holding = False
+        self._waiting: int | None = None
 
+    def listen(self) -> None:
+        """Take the signals that end a program; one that is ignored (`nohup`, a job in the background) stays so."""
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._interrupt)
 
-def listen() -> None:
-    """Take the signals that end a program; one that is ignored (`nohup`, a job in the background) stays so."""
-    _State.count, _State.holding, _State.waiting = 0, False, None
-    for number in _ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    def ignore(self) -> None:
+        """The command is over and its exit code is settled: no signal changes that any more."""
+        for number in _ENDING:
+            if signal.getsignal(number) == self._interrupt:
+                signal.signal(number, signal.SIG_IGN)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Write a document whole: a signal that comes meanwhile takes effect at the end.
 
-def ignore() -> None:
-    """The command is over and its exit code is settled: no signal changes that any more."""
-    for number in _ENDING:
-        if signal.getsignal(number) is _interrupt:
-            signal.signal(number, signal.SIG_IGN)
+        Raises KeyboardInterrupt, Signalled.
+        """
+        if self._holding or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            number, self._waiting = self._waiting, None
+            if number is not None:
+                self._obey(number)
 
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._count and now - self._last < _TWIN:
+            return
+        self._last = now
+        self._count += 1
+        if self._holding and self._waiting is None:
+            self._waiting = number
+        elif self._holding:
+            _end(number)
+        else:
+            self._obey(number)
 
-@contextmanager
-def held() -> Iterator[None]:
-    """Write a document whole: a signal that comes meanwhile takes effect at the end.
-
-    Raises KeyboardInterrupt, Signalled.
-    """
-    if _State.holding or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    _State.holding = True
-    try:
-        yield
-    finally:
-        _State.holding = False
-        number, _State.waiting = _State.waiting, None
-        if number is not None:
-            _obey(number)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    now = time.monotonic()
-    if _State.count and now - _State.last < _TWIN:
-        return
-    _State.last = now
-    _State.count += 1
-    if _State.holding and _State.waiting is None:
-        _State.waiting = number
-    elif _State.holding:
-        _end(number)
-    else:
-        _obey(number)
-
-
-def _obey(number: int) -> NoReturn:
-    if _State.count > 1:
-        _end(number)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise Signalled(number)
+    def _obey(self, number: int) -> NoReturn:
+        if self._count > 1:
+            _end(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Signalled(number)
 
 
 def _end(number: int) -> NoReturn:

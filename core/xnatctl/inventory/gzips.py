@@ -10,9 +10,9 @@ import bisect
 import os
 import threading
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 _BLOCK = 1 << 17
@@ -61,19 +61,16 @@ class _Checkpoints:
                     del self.states[old]
 
 
-_known: OrderedDict[tuple[int, ...], _Checkpoints] = OrderedDict()
-_known_lock = threading.Lock()
+@lru_cache(maxsize=_FILES)
+def _checkpoints_of(key: tuple[int, ...]) -> _Checkpoints:
+    """Where reading may begin in one state of a file: one object for all readers."""
+    return _Checkpoints()
 
 
 def _checkpoints(descriptor: int) -> _Checkpoints:
     status = os.fstat(descriptor)
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    with _known_lock:
-        found = _known.setdefault(key, _Checkpoints())
-        _known.move_to_end(key)
-        while len(_known) > _FILES:
-            _known.popitem(last=False)
-    return found
+    return _checkpoints_of(key)
 
 
 def _behind_zeros(descriptor: int, position: int) -> int:

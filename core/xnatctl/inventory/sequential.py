@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from functools import cache
 from typing import Final
 
 from xnatctl.inventory.gzips import Damaged
@@ -41,8 +42,32 @@ class _Decompressor:
 
 
 _Key = tuple[int, ...]
-_waiting: OrderedDict[tuple[_Key, int], _Decompressor] = OrderedDict()
-_lock = threading.Lock()
+
+
+class _Waiting:
+    """Decompressors that wait for a reader; the bound is that of the process, as they are large."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[tuple[_Key, int], _Decompressor] = OrderedDict()
+
+    def take(self, key: _Key, offset: int) -> _Decompressor | None:
+        """The decompressor that waits closest before an offset."""
+        with self._lock:
+            places = [place for place in self._entries if place[0] == key and place[1] <= offset]
+            return self._entries.pop(max(places)) if places else None
+
+    def leave(self, key: _Key, decompressor: _Decompressor) -> None:
+        """Leave one behind; the one that waits longest goes where there are too many."""
+        with self._lock:
+            self._entries[key, decompressor.position] = decompressor
+            while len(self._entries) > _WAITING:
+                self._entries.popitem(last=False)
+
+
+@cache
+def _waiting() -> _Waiting:
+    return _Waiting()
 
 
 def _key(descriptor: int) -> _Key:
@@ -50,24 +75,10 @@ def _key(descriptor: int) -> _Key:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _take(key: _Key, offset: int) -> _Decompressor | None:
-    """The decompressor that waits closest before an offset."""
-    with _lock:
-        places = [place for place in _waiting if place[0] == key and place[1] <= offset]
-        return _waiting.pop(max(places)) if places else None
-
-
-def _leave(key: _Key, decompressor: _Decompressor) -> None:
-    with _lock:
-        _waiting[key, decompressor.position] = decompressor
-        while len(_waiting) > _WAITING:
-            _waiting.popitem(last=False)
-
-
 def sequential_reader(descriptor: int, offset: int, size: int, compressor: Compressor) -> Read:
     """`read(n)` over `size` unpacked bytes from `offset` on. Raises Damaged, OSError."""
     key = _key(descriptor)
-    decompressor = _take(key, offset) or _Decompressor(compressor)
+    decompressor = _waiting().take(key, offset) or _Decompressor(compressor)
     decompressor.descriptor = descriptor
     while decompressor.position < offset:
         if not decompressor.read(min(_BLOCK, offset - decompressor.position)):
@@ -81,7 +92,7 @@ def sequential_reader(descriptor: int, offset: int, size: int, compressor: Compr
         data = decompressor.read(min(count, left))
         left -= len(data)
         if not left:
-            _leave(key, decompressor)
+            _waiting().leave(key, decompressor)
         return data
 
     return read

@@ -2,7 +2,7 @@
 
 `data` is the truth (JSON and YAML print it as it is); `columns` and `rows` are the same content as a table for people,
 CSV, TSV and NDJSON; `drawing` are lines that people read in place of the table; `identifiers` is all that `-q` prints;
-`summary` are the lines that a person reads at the end.
+`summary` are the lines that a person reads at the end; `told` are the warnings that observers got before it.
 """
 
 from __future__ import annotations
@@ -55,3 +55,4 @@ class Document:
     identifiers: tuple[str, ...] = ()
     summary: tuple[str, ...] = ()
     drawing: tuple[str, ...] = ()
+    told: frozenset[str] = frozenset()

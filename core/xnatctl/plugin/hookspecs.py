@@ -7,6 +7,7 @@ the command and names the plugin), *tell* (observe; what it raises is logged and
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pluggy
 
@@ -53,5 +54,8 @@ class XnatctlSpecs:
         """Plan an upload, or return None to leave it to the next; core answers last."""
 
     @hookspec
-    def xnatctl_on_event(self, event: Event) -> None:
-        """Observe a run. Called in the main thread, fed from a queue."""
+    def xnatctl_on_event(self, event: Event, store: dict[str, Any]) -> None:
+        """Observe a run. Called in the main thread, fed from a queue.
+
+        `store` is a dict of this plugin alone, empty at first, which lasts as long as the process's command.
+        """

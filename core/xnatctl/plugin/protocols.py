@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -105,6 +105,9 @@ class TransportContext:
     it records an outcome at once, so that a killed process has at most one item per worker in doubt; the batch's result
     holds it as well. `discreet` takes out of what a server said of an item whatever identifies its patient; it is for
     every word that comes from outside. `commands` makes command lines for messages.
+
+    `shared` is one mapping for all transports of a stage run, empty at first. Put an object there by
+    `context.shared.setdefault(NAME, made)`, which is atomic, and give the object a lock of its own.
     """
 
     destination: Destination
@@ -119,6 +122,7 @@ class TransportContext:
     resource: ResourceRef | None = None
     commands: Commands = PLAIN
     discreet: Callable[[UploadItem, str], str] = _as_said
+    shared: MutableMapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Transport(Protocol):

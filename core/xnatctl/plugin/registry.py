@@ -74,6 +74,8 @@ class Registry:
         self._debug = debug or _ignore
         self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
         self._deaf: set[str] = set()
+        #: What each observer keeps from event to event.
+        self._stores: dict[str, dict[str, Any]] = {}
         self._observers: tuple[int, list[tuple[Plugin, Implementation]]] | None = None
 
     # look-ups
@@ -203,7 +205,7 @@ class Registry:
             if plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue
             try:
-                observer(event=event)
+                observer(event=event, store=self._stores.setdefault(plugin.name, {}))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - an observer must never stop an upload

@@ -345,15 +345,20 @@ def test_what_turns_out_to_be_there_already_is_taken_off(monkeypatch):
 
 
 def test_quiet_is_quiet_but_warnings_are_said(capsys):
-    progress.observe(Event(kind=EventKind.COMMAND_STARTED, data={"quiet": True, "color": False}))
-    progress.observe(Event(kind=EventKind.RUN_STARTED, data={"files": 1, "bytes": 1}))
-    progress.observe(Event(kind=EventKind.SETTLING, message="the server is archiving"))
-    progress.observe(Event(kind=EventKind.RETRY, message="busy", data={"seconds": 1}))
-    progress.observe(Event(kind=EventKind.ITEM_DONE, data={"path": "a", "outcome": "accepted", "bytes": 1}))
-    assert progress._current[0]._thread is None
+    store = {}
+
+    def observe(event):
+        progress.observe(event, store)
+
+    observe(Event(kind=EventKind.COMMAND_STARTED, data={"quiet": True, "color": False}))
+    observe(Event(kind=EventKind.RUN_STARTED, data={"files": 1, "bytes": 1}))
+    observe(Event(kind=EventKind.SETTLING, message="the server is archiving"))
+    observe(Event(kind=EventKind.RETRY, message="busy", data={"seconds": 1}))
+    observe(Event(kind=EventKind.ITEM_DONE, data={"path": "a", "outcome": "accepted", "bytes": 1}))
+    assert store["running"]._thread is None
     assert capsys.readouterr().err == ""
-    progress.observe(Event(kind=EventKind.WARNING, message="mind \x1b[31mthis"))
-    progress.observe(Event(kind=EventKind.COMMAND_DONE))
+    observe(Event(kind=EventKind.WARNING, message="mind \x1b[31mthis"))
+    observe(Event(kind=EventKind.COMMAND_DONE))
     assert capsys.readouterr().err == "Warning: mind \\x1b[31mthis\n"
 
 
