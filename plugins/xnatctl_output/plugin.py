@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from xnatctl.api import Event, FormatterSpec, hookimpl
 
 
@@ -23,7 +21,7 @@ def xnatctl_formatters() -> list[FormatterSpec]:
 
 
 @hookimpl
-def xnatctl_on_event(event: Event, store: dict[str, Any]) -> None:
+def xnatctl_on_event(event: Event, store: dict[str, object]) -> None:
     """Progress; its module is imported with the first event."""
     from xnatctl_output.progress import observe
 
