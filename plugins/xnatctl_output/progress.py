@@ -13,8 +13,10 @@ from xnatctl_output.state import State
 
 
 class Progress:
-    """The progress of one command. `tick` is called from time to time, from any thread; `clock` gives seconds;
-    `warned` holds the warnings that the command has shown.
+    """The progress of one command.
+
+    `tick` is called from time to time, from any thread; `clock` gives seconds. `warned` holds the warnings that the
+    command has shown: its sessions share some.
     """
 
     def __init__(self, outlet: Outlet, clock: Callable[[], float], warned: set[str] | None = None) -> None:
