@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xnatctl.api import (
-    App,
-    Column,
-    Document,
-    NotFound,
-    UsageError,
-    common_options,
-    counted,
-    listing,
-    pass_app,
-    prearchive,
-    server_options,
+from xnatctl.api import Column, Document, NotFound, UsageError, counted
+from xnatctl.api.commands import App, common_options, pass_app, server_options
+from xnatctl.api.xnat import (
+    file_counts,
+    find_prearchive_rows,
+    find_session,
+    list_prearchive_rows,
+    list_scans,
+    list_sessions,
+    modality_of,
+    session_resources,
 )
 
 if TYPE_CHECKING:
-    from xnatctl.api import XnatClient
+    from xnatctl.api.xnat import XnatClient
 
 _SESSION_COLUMNS = (
     Column(key="id"),
@@ -36,7 +35,7 @@ _SESSION_COLUMNS = (
 
 def require_project(client: XnatClient, project: str) -> None:
     """Raises NotFound: some listings answer an unknown project with an empty table."""
-    from xnatctl.api import project_access
+    from xnatctl.api.xnat import project_access
 
     if not project_access(client, project).exists:
         raise NotFound(
@@ -58,11 +57,11 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
     require_project(client, project)
     rows = [
         asdict(session)
-        for session in listing.sessions(client, project)
+        for session in list_sessions(client, project)
         if (subject is None or subject in (session.subject_label, session.subject_id))
-        and (modality is None or listing.modality_of(session).upper() == modality.upper())
+        and (modality is None or modality_of(session).upper() == modality.upper())
     ]
-    waiting = len(prearchive.list_rows(client, project))
+    waiting = len(list_prearchive_rows(client, project))
     schema = "xnatctl.sessions/1"
     app.render(
         Document(
@@ -87,7 +86,7 @@ def _find(client: XnatClient, project: str | None, session: str) -> Any:
     """The session. Raises NotFound with where else to look."""
     if project is not None:
         require_project(client, project)
-    found = listing.find_session(client, project, session)
+    found = find_session(client, project, session)
     if found is not None:
         return found
     if project is None:
@@ -95,7 +94,7 @@ def _find(client: XnatClient, project: str | None, session: str) -> Any:
             f"There is no session with the accession ID {session}, or you may not see it.",
             hint="A label is looked up in a project: add -P PROJECT.",
         )
-    waits = prearchive.find_rows(client, project, label=session)
+    waits = find_prearchive_rows(client, project, label=session)
     raise NotFound(
         f"Project {project} has no session {session}.",
         hint="It waits in the prearchive: " + client.commands.command("prearchive", "list", "-P", project)
@@ -105,8 +104,8 @@ def _find(client: XnatClient, project: str | None, session: str) -> Any:
 
 
 def _scan_rows(client: XnatClient, session_id: str) -> list[dict[str, Any]]:
-    counts = listing.file_counts(client, session_id)
-    return [{**asdict(scan), "files": counts.get(scan.id, 0)} for scan in listing.scans(client, session_id)]
+    counts = file_counts(client, session_id)
+    return [{**asdict(scan), "files": counts.get(scan.id, 0)} for scan in list_scans(client, session_id)]
 
 
 def _sizes(scans: list[dict[str, Any]]) -> str:
@@ -139,7 +138,7 @@ def session_show(app: App, name: str | None, session: str | None, project: str |
     client = app.connect()
     found = _find(client, project, name or session or "")
     scans = _scan_rows(client, found.id)
-    resources = [asdict(resource) for resource in listing.session_resources(client, found.id)]
+    resources = [asdict(resource) for resource in session_resources(client, found.id)]
     schema = "xnatctl.session/1"
     own = [resource["label"] for resource in resources if resource["category"] == "resources"]
     app.render(

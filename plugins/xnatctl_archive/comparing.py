@@ -10,10 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xnatctl.api import NotFound, ServerError, listing, prearchive
+from xnatctl.api import NotFound, ServerError
+from xnatctl.api.xnat import build_prearchive_row, dicom_file_names, list_scans, prearchive_file_names
 
 if TYPE_CHECKING:
-    from xnatctl.api import PrearchiveRef, XnatClient
+    from xnatctl.api import PrearchiveRef
+    from xnatctl.api.xnat import XnatClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,21 +36,21 @@ def waiting_files(client: XnatClient, ref: PrearchiveRef) -> Counter[str] | None
     The server reads it first where it has not done so.
     """
     try:
-        return prearchive.dicom_names(client, ref)
+        return prearchive_file_names(client, ref)
     except NotFound:
         pass
     try:
-        prearchive.build(client, ref)
-        return prearchive.dicom_names(client, ref)
+        build_prearchive_row(client, ref)
+        return prearchive_file_names(client, ref)
     except (NotFound, ServerError):
         return None
 
 
 def archived_files(client: XnatClient, session_id: str, waiting: Counter[str]) -> Counter[str]:
     """Which of the names that wait the DICOM files of an archived session have, each with its number."""
-    if not waiting or not listing.scans(client, session_id):
+    if not waiting or not list_scans(client, session_id):
         return Counter()  # a server may answer 500 where there is nothing to list
-    return listing.dicom_file_names(client, session_id, waiting)
+    return dicom_file_names(client, session_id, waiting)
 
 
 def compare(waiting: Counter[str], before: Counter[str], after: Counter[str]) -> Compared:

@@ -9,26 +9,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.api import (
-    App,
-    ArchiveTarget,
     Column,
     Document,
     NotArchived,
     NotFound,
-    Number,
     Overwrite,
     PrearchiveRef,
     Refused,
     ServerError,
     UsageError,
     XnatctlError,
+    counted,
+)
+from xnatctl.api.commands import App, Number, common_options, pass_app, server_options
+from xnatctl.api.xnat import (
+    ArchiveTarget,
     check_archiving,
     commit_row,
-    common_options,
-    counted,
-    pass_app,
-    prearchive,
-    server_options,
+    delete_prearchive_row,
+    get_prearchive_row,
+    last_prearchive_log,
+    list_prearchive_rows,
+    list_prearchive_scans,
+    prearchive_file_counts,
 )
 from xnatctl_archive.cli import require_project
 from xnatctl_archive.comparing import archived_files, compare, waiting_files
@@ -36,7 +39,7 @@ from xnatctl_archive.comparing import archived_files, compare, waiting_files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xnatctl.api import XnatClient
+    from xnatctl.api.xnat import XnatClient
 
 _TROUBLE = ("CONFLICT", "ERROR")
 #: In these states no upload sends to a row and the server does not work on it.
@@ -71,7 +74,7 @@ def list_rows(app: App, project: str | None) -> None:
     client = app.connect()
     if project is not None:
         require_project(client, project)
-    found = prearchive.list_rows(client, project)
+    found = list_prearchive_rows(client, project)
     rows = [{**asdict(row), "session": row.folder} for row in found]
     bad = [row for row in found if row.status in _TROUBLE]
     schema = "xnatctl.prearchive/1"
@@ -92,7 +95,7 @@ def list_rows(app: App, project: str | None) -> None:
 
 
 def _row(client: XnatClient, ref: PrearchiveRef) -> Any:
-    row = prearchive.get_row(client, ref)
+    row = get_prearchive_row(client, ref)
     if row is None:
         raise NotFound(
             f"The prearchive of project {ref.project} has no session {ref.timestamp} {ref.folder}.",
@@ -112,18 +115,18 @@ def show(app: App, project: str, timestamp: str, folder: str) -> None:
     ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
     row = _row(client, ref)
     try:
-        counts = prearchive.scan_file_counts(client, ref) or {}
+        counts = prearchive_file_counts(client, ref) or {}
         scans = [
             {
                 "id": scan.get("ID", ""),
                 "series_description": scan.get("series_description", ""),
                 "files": counts.get(scan.get("ID", "")),
             }
-            for scan in prearchive.scans(client, ref)
+            for scan in list_prearchive_scans(client, ref)
         ]
     except NotFound:
         scans = []
-    log = prearchive.last_log(client, ref)
+    log = last_prearchive_log(client, ref)
     schema = "xnatctl.prearchive-session/1"
     app.render(
         Document(
@@ -282,7 +285,7 @@ def delete(app: App, project: str, timestamp: str, folder: str, yes: bool, force
         raise _declined()
     if not force:
         _refuse_busy(app, _row(client, ref))  # an answer may take its time
-    prearchive.delete(client, ref)
+    delete_prearchive_row(client, ref)
     _say(app, row, "deleted", row.subject, row.name, None)
 
 

@@ -11,14 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl.api import (
-    Credential,
-    CredentialRequest,
-    check_writable,
-    read_private,
-    token_directory,
-    write_private,
-)
+from xnatctl.api import Credential, CredentialRequest, check_writable, read_private, token_directory, write_private
 
 _SCHEMA = "xnatctl.token/2"
 #: Files of this schema do not say to which profile their token belongs. They are not used; the next login removes them.

@@ -9,20 +9,22 @@ from typing import Any
 import click
 
 from xnatctl.api import (
-    App,
     Column,
     DeliveryIncomplete,
     Destination,
     Document,
-    Number,
-    TransportOptionsCommand,
-    Upload,
     UploadItem,
     UploadRequest,
     UsageError,
+    counted,
+)
+from xnatctl.api.commands import (
+    App,
+    Number,
+    TransportOptionsCommand,
+    Upload,
     WholeNumber,
     common_options,
-    counted,
     journal_options,
     pass_app,
     run_upload,

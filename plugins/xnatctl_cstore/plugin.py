@@ -83,6 +83,6 @@ def xnatctl_stages() -> list[StageSpec]:
         StageSpec(
             name="follow",
             summary="find each study in the XNAT behind a receiver, until it is archived, and compare it",
-            target="xnatctl.delivery.following:ArchiveTracker",
+            target="xnatctl_cstore.follow:ArchiveTracker",
         )
     ]

@@ -10,18 +10,12 @@ from typing import Any
 
 import click
 
-from xnatctl.api import (
+from xnatctl.api import Destination, Overwrite, Payload, Placement, PluginUnavailable, UploadRequest, UsageError
+from xnatctl.api.commands import (
     App,
-    Destination,
     Number,
-    Overwrite,
-    Payload,
-    Placement,
-    PluginUnavailable,
     TransportOptionsCommand,
     Upload,
-    UploadRequest,
-    UsageError,
     WholeNumber,
     common_options,
     journal_options,

@@ -10,7 +10,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xnatctl.api import Exclusion, Inventory, UploadItem
+from xnatctl.api import Exclusion, UploadItem
+from xnatctl.api.commands import Inventory
 from xnatctl_exam.choices import Choices
 from xnatctl_exam.naming import Group, check_label, join, name_folders
 

@@ -6,22 +6,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xnatctl.api import (
-    Inventory,
-    NotFound,
-    Overwrite,
-    Refused,
-    ResourceRef,
-    Stage,
-    UploadPlan,
-    UploadRequest,
-    UsageError,
-    counted,
-    look_inside,
-    plan_resource_stage,
-    plan_session_upload,
-    scan_path,
-)
+from xnatctl.api import NotFound, Overwrite, Refused, ResourceRef, Stage, UploadPlan, UploadRequest, UsageError, counted
+from xnatctl.api.commands import Inventory, look_inside, plan_resource_stage, plan_session_upload, scan_path
 from xnatctl_exam.choices import Choices, transport_options
 from xnatctl_exam.exam_layout import Sorting, sort_exam
 from xnatctl_exam.naming import Group

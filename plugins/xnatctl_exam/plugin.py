@@ -27,7 +27,7 @@ def xnatctl_stages() -> list[StageSpec]:
         StageSpec(
             name="await-archive",
             summary="wait until the session is archived, and compare it with its images",
-            target="xnatctl.delivery.awaiting:AwaitArchiveRunner",
+            target="xnatctl_exam.await_archive:AwaitArchiveRunner",
         )
     ]
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.api import (
-    App,
     Column,
     Destination,
     Document,
@@ -16,23 +15,26 @@ from xnatctl.api import (
     Refused,
     ResourceLevel,
     ResourceRef,
-    TransportOptionsCommand,
-    Upload,
     UploadRequest,
     UsageError,
-    common_options,
     counted,
+)
+from xnatctl.api.commands import (
+    App,
+    TransportOptionsCommand,
+    Upload,
+    common_options,
     journal_options,
-    listing,
     pass_app,
-    resources,
     run_upload,
     server_options,
     transport_options,
 )
+from xnatctl.api.xnat import ResourceInfo, Totals, list_scans, session_resources, totals_of_scans
+from xnatctl_resource import rest
 
 if TYPE_CHECKING:
-    from xnatctl.api import XnatClient
+    from xnatctl.api.xnat import XnatClient
 
 _UPLOAD = """Upload a directory or one file to a resource of a session, and prove that it arrived.
 
@@ -216,7 +218,7 @@ def resource_list(
     app: App, session: str | None, scan: str | None, project: str | None, project_level: bool, subject: str | None
 ) -> None:
     """By accession ID, or by label in a project; files are counted now, not read from the server's memory."""
-    from xnatctl.api import find_home, resolve_destination
+    from xnatctl_resource.parent import find_home, resolve_destination
 
     level = _level(scan=scan, project_level=project_level, subject=subject, project=project)
     if (session is not None) != (level in _ON_SESSION):
@@ -225,7 +227,7 @@ def resource_list(
     named = Destination(server=client.server, project=project or "", subject=subject or "", session=session or "")
     destination = resolve_destination(client, named, [level])
     home = find_home(client, destination, ResourceRef(label="", level=level, scan=scan or ""))
-    rows = [_row(client, home, resource, scan or "") for resource in resources.resources(client, home)]
+    rows = [_row(client, home, resource, scan or "") for resource in rest.resources(client, home)]
     if level is ResourceLevel.SESSION:
         rows += _scan_rows(client, home)
     schema = "xnatctl.resources/1"
@@ -242,24 +244,22 @@ def resource_list(
     )
 
 
-def _row(
-    client: XnatClient, home: resources.ResourceParent, resource: listing.ResourceInfo, scan: str
-) -> dict[str, Any]:
-    return _described(resource, scan, resources.resource_totals(client, home, resource))
+def _row(client: XnatClient, home: rest.ResourceParent, resource: ResourceInfo, scan: str) -> dict[str, Any]:
+    return _described(resource, scan, rest.resource_totals(client, home, resource))
 
 
-def _scan_rows(client: XnatClient, home: resources.ResourceParent) -> list[dict[str, Any]]:
+def _scan_rows(client: XnatClient, home: rest.ResourceParent) -> list[dict[str, Any]]:
     """The resources of all scans, their files from one listing (xnat-api 2.5)."""
-    found = [entry for entry in listing.session_resources(client, home.session_id) if entry.category == "scans"]
+    found = [entry for entry in session_resources(client, home.session_id) if entry.category == "scans"]
     if not found:
         return []
-    totals = listing.totals_of_scans(client, home.session_id)
-    places = {scan.id: place for place, scan in enumerate(listing.scans(client, home.session_id))}
+    totals = totals_of_scans(client, home.session_id)
+    places = {scan.id: place for place, scan in enumerate(list_scans(client, home.session_id))}
     found.sort(key=lambda entry: places.get(entry.category_id, len(places)))
-    return [_described(resource, resource.category_id, totals.get(resource.id, listing.Totals())) for resource in found]
+    return [_described(resource, resource.category_id, totals.get(resource.id, Totals())) for resource in found]
 
 
-def _described(resource: listing.ResourceInfo, scan: str, holds: listing.Totals) -> dict[str, Any]:
+def _described(resource: ResourceInfo, scan: str, holds: Totals) -> dict[str, Any]:
     return {
         "scan": scan,
         "label": resource.label,

@@ -42,8 +42,8 @@ def xnatctl_stages() -> list[StageSpec]:
         StageSpec(
             name="resource",
             summary="files into resources, side by side, each compared with the disk",
-            target="xnatctl.delivery.resource.group:ResourceGroup",
-            locate="xnatctl.delivery.resource.parent:locate",
+            target="xnatctl_resource.stage:ResourceGroup",
+            locate="xnatctl_resource.parent:locate",
             grouped=True,
             goes_on=True,
         )
@@ -55,6 +55,6 @@ def xnatctl_plan_upload(request: UploadRequest) -> UploadPlan | None:
     """The plan of an upload to a resource."""
     if request.resource is None:
         return None
-    from xnatctl.api import plan_resource_upload
+    from xnatctl_resource.planning import plan_resource_upload
 
     return plan_resource_upload(request)

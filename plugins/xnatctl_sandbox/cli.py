@@ -11,16 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xnatctl.api import (
-    App,
-    Column,
-    Document,
-    PluginUnavailable,
-    UsageError,
-    WholeNumber,
-    common_options,
-    pass_app,
-)
+from xnatctl.api import Column, Document, PluginUnavailable, UsageError
+from xnatctl.api.commands import App, WholeNumber, common_options, pass_app
 from xnatctl_sandbox.demo import run_demo
 from xnatctl_sandbox.server import Sandbox
 from xnatctl_sandbox.world.errors import PortUnavailable

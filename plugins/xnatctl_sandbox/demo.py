@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from xnatctl.api import App, UsageError, VerificationFailed, XnatctlError
+from xnatctl.api import UsageError, VerificationFailed, XnatctlError
+from xnatctl.api.commands import App
 from xnatctl_sandbox.demo_exam import write_demo_exam
 from xnatctl_sandbox.server import Sandbox
 

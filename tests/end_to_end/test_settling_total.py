@@ -17,10 +17,8 @@ from xnatctl.api import (
     Stage,
     UploadPlan,
     UploadRequest,
-    plan_resource_stage,
-    plan_session_upload,
-    scan_files,
 )
+from xnatctl.api.commands import plan_resource_stage, plan_session_upload, scan_files
 from xnatctl.delivery import context
 from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.session.settle import PollSchedule

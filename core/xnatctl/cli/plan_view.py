@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from xnatctl.cli import plan_tree
+from xnatctl.cli.attached_view import home_words
 from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, reason_lines, with_studies
-from xnatctl.cli.resource_view import home_words
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Exclusion, Placement, UploadItem, UploadPlan
 from xnatctl.model.words import counted, human_size, part_of

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xnatctl.cli.resource_view import resource_rows, resources_headline, state_words, words_of
+from xnatctl.cli.attached_view import resource_rows, resources_headline, state_words, words_of
 from xnatctl.model.document import Column, Document, DocumentDetail
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.cli.app import App, pass_app, pass_unchecked
+from xnatctl.cli.attached_view import state_words
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, retry_option, server_options
-from xnatctl.cli.resource_view import state_words
 from xnatctl.cli.uploading import Upload, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
 from xnatctl.model.document import Column, Document

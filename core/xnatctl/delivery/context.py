@@ -20,6 +20,7 @@ from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, JournalError, Not
 from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Emit, Event, EventKind
+from xnatctl.model.outcome import FailureClass
 from xnatctl.model.plan import Stage, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import Report
@@ -220,6 +221,14 @@ class RunContext:
         )
 
     # the end
+
+    def duplicates(self) -> list[UploadItem]:
+        """The items of which the receiver says that it has an instance of their UID, unless we sent it in this run."""
+        return [
+            state.item
+            for state in self.journal.states().delivered
+            if state.failure is FailureClass.DUPLICATE and not state.doubtful
+        ]
 
     @property
     def sent(self) -> bool:

@@ -24,7 +24,7 @@ from xnatctl.errors import (
 )
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import RECEIVER, SESSION, Stage, UploadPlan
-from xnatctl.model.report import PlaceState, Status, joined
+from xnatctl.model.report import PlaceState, Status, join_verifications
 from xnatctl.plugin.protocols import StageRunner
 
 
@@ -156,7 +156,7 @@ def _join_verifications(context: RunContext) -> None:
     report = context.report
     if report.resources:
         session = [report.verification] if _sends_images(context.plan) else []
-        report.verification = joined([*session, *(resource.verification for resource in report.resources)])
+        report.verification = join_verifications([*session, *(resource.verification for resource in report.resources)])
 
 
 def together(errors: Sequence[XnatctlError]) -> XnatctlError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xnatctl.errors import DeliveryIncomplete, NotFound, Refused
@@ -14,13 +14,15 @@ from xnatctl.inventory.walk import Inventory, Study, scan_path
 from xnatctl.model.plan import (
     RECEIVER,
     SESSION,
+    Exclusion,
     Overwrite,
     Placement,
     Stage,
+    UploadItem,
     UploadPlan,
     UploadRequest,
 )
-from xnatctl.model.refs import Destination
+from xnatctl.model.refs import Destination, ResourceRef, file_name_problem
 from xnatctl.model.words import counted
 
 #: Files that an error names before "and n more".
@@ -116,6 +118,39 @@ def _study_alone(inventory: Inventory, uid: str) -> Inventory:
             hint="Name the directory or archive that holds it.",
         )
     return alone
+
+
+def plan_resource_stage(
+    resource: ResourceRef,
+    items: Sequence[UploadItem],
+    *,
+    name: str = "",
+    transport: str = "resource",
+    options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    verify: bool = True,
+    unreadable: Sequence[Exclusion] = (),
+) -> Stage:
+    """The stage of one resource, for a plan of its own or as a part of a larger one.
+
+    Files that no server would list under their name become `unreadable` of the stage: the others go, and
+    the upload ends as not complete.
+    """
+    problems = ((item.path, file_name_problem(item.name)) for item in items)
+    refused = [Exclusion(path=path, reason=problem) for path, problem in problems if problem is not None]
+    paths = {entry.path for entry in refused}
+    name = name or f"send files to resource {resource.label}"
+    return Stage(
+        kind="resource",
+        name=name,
+        steps=(name, f"compare resource {resource.label} with the disk") if verify else (name,),
+        transport=transport,
+        transport_options=dict(options or {}),
+        items=tuple(item for item in items if item.path not in paths),
+        options={"overwrite": overwrite, "verify": verify},
+        resource=resource,
+        unreadable=(*unreadable, *refused),
+    )
 
 
 def refuse_unsendable(inventory: Inventory) -> None:

@@ -13,7 +13,7 @@ from xnatctl.delivery.journal.resume import find_accepted
 from xnatctl.delivery.journal.states import record_name
 from xnatctl.delivery.reporting import helps_again, incomplete
 from xnatctl.errors import VerificationFailed
-from xnatctl.model.outcome import FailureClass, Outcome
+from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.words import part_of
 
@@ -54,7 +54,7 @@ class ReceiverRunner:
             raise error
         if context.arrived is not None:
             return  # the archive decides
-        duplicates = receivers_duplicates(context)
+        duplicates = context.duplicates()
         if foreign := [item for item in duplicates if item.path not in in_doubt]:
             raise _foreign(foreign, journal.total)
         journal.prove(map(record_name, duplicates))
@@ -65,15 +65,6 @@ class ReceiverRunner:
         recorded = zip(items, self._context.journal.recorded(items), strict=True)
         lost = (Outcome.SENDING, Outcome.AMBIGUOUS)
         return frozenset(item.path for item, past in recorded if past is not None and past.outcome in lost)
-
-
-def receivers_duplicates(context: RunContext) -> list[UploadItem]:
-    """The items of which the receiver says that it has an instance of their UID, unless we sent it in this run."""
-    return [
-        state.item
-        for state in context.journal.states().delivered
-        if state.failure is FailureClass.DUPLICATE and not state.doubtful
-    ]
 
 
 def _foreign(items: Sequence[UploadItem], total: int) -> VerificationFailed:

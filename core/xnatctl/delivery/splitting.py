@@ -24,7 +24,7 @@ from xnatctl.errors import (
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
-from xnatctl.model.report import Counts, Level, PlaceState, Report, ReportItem, Status, StudyReport, joined
+from xnatctl.model.report import Counts, Level, PlaceState, Report, ReportItem, Status, StudyReport, join_verifications
 from xnatctl.model.sequences import Lazy
 from xnatctl.model.words import counted
 
@@ -120,7 +120,7 @@ def gather(whole: Report, parts: Sequence[Part], excluded: Sequence[Exclusion], 
     whole.bytes = sum(report.bytes for report in reports)
     whole.seconds = seconds
     whole.excluded = list(excluded)
-    whole.verification = joined([report.verification for report in reports])
+    whole.verification = join_verifications([report.verification for report in reports])
     whole.warnings += _warnings(parts)
     whole.next = list(dict.fromkeys([*whole.next, *(command for report in reports for command in report.next)]))
     whole.studies = [_study(part) for part in parts]

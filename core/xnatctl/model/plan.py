@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
+from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef, is_plain_path
 from xnatctl.model.sequences import joined
 
 PLAN_SCHEMA = "xnatctl.plan/1"
@@ -96,6 +96,14 @@ class UploadItem:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", f"{self.sop_instance_uid}.dcm")
+
+
+def goes_alone(item: UploadItem) -> bool:
+    """True for a file that a resource takes unchanged in a request of its own: not empty, with a name for a URL.
+
+    Empty bodies are refused (xnat-api 4.3), other names are stored as they are encoded (4.5).
+    """
+    return item.size > 0 and is_plain_path(item.name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

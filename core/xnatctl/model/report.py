@@ -97,7 +97,7 @@ class Verification:
     limits: list[str] = field(default_factory=list)
 
 
-def joined(parts: Sequence[Verification]) -> Verification:
+def join_verifications(parts: Sequence[Verification]) -> Verification:
     """Several comparisons as one: only as thorough as the weakest of them."""
     levels: Counter[str] = Counter()
     for part in parts:

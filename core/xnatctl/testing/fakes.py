@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xnatctl.delivery.engine.outcomes import changed_outcome
-from xnatctl.delivery.resource.writer import goes_alone
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, ItemOutcome, Outcome
-from xnatctl.model.plan import Source, UploadItem
+from xnatctl.model.plan import Source, UploadItem, goes_alone
 from xnatctl.model.refs import Destination, ResourceRef
 from xnatctl.plugin.protocols import Body, TransportContext
 

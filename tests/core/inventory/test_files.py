@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from xnatctl.api import scan_files
+from xnatctl.api.commands import scan_files
 from xnatctl.errors import NotFound
 from xnatctl.inventory.sources import content_hash, open_item
 from xnatctl.testing import write_exam

@@ -8,7 +8,6 @@ import zipfile
 import pytest
 
 from xnatctl.delivery.planning import plan_session_upload
-from xnatctl.delivery.resource.planning import plan_resource_upload
 from xnatctl.errors import DeliveryIncomplete, Refused
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.nested_archives import look_inside
@@ -16,6 +15,7 @@ from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, scan_path
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.testing.exam import write_exam
+from xnatctl_resource.planning import plan_resource_upload
 
 WHERE = Destination(server="http://x", project="P", subject="s", session="e")
 

@@ -24,13 +24,10 @@ from xnatctl.api import (
     UploadRequest,
     UsageError,
     VerificationFailed,
-    plan_resource_stage,
-    plan_session_upload,
-    scan_files,
 )
+from xnatctl.api.commands import plan_resource_stage, plan_session_upload, scan_files
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.journal.store import Store
-from xnatctl.delivery.resource.group import ResourceGroup
 from xnatctl.model.events import EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Overwrite, Placement
@@ -38,6 +35,7 @@ from xnatctl.model.report import Level, Status
 from xnatctl.testing import write_exam
 from xnatctl.xnat import prearchive
 from xnatctl.xnat.http.client import XnatClient
+from xnatctl_resource.stage import ResourceGroup
 from xnatctl_resource.transport import ResourceTransport
 from xnatctl_zip.transport import TarTransport
 

@@ -247,7 +247,7 @@ def test_several_studies_are_followed_together(xnatctl, sandbox, alice, mixed, t
 
 def test_what_a_filter_dropped_is_named(deliver, sandbox, mixed, tmp_path, quiet_time, monkeypatch):
     """0000 for an object that was thrown away: only counting reveals it."""
-    monkeypatch.setattr("xnatctl.delivery.following._LAGS", 0.5)
+    monkeypatch.setattr("xnatctl_cstore.follow._LAGS", 0.5)
     expected = mixed.write(tmp_path / "exam", 8, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
     dropped = sorted(expected)[:3]
     sandbox.switches.rejected_instances = set(dropped)

@@ -9,15 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from xnatctl.api import (
-    NotFound,
-    Overwrite,
-    Placement,
-    Refused,
-    UploadPlan,
-    UsageError,
-    plan_session_upload,
-)
+from xnatctl.api import NotFound, Overwrite, Placement, Refused, UploadPlan, UsageError
+from xnatctl.api.commands import plan_session_upload
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.testing import write_exam

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xnatctl.api import goes_alone, is_plain_path, scan_files
+from xnatctl.api import goes_alone, is_plain_path
+from xnatctl.api.commands import scan_files
 from xnatctl.testing import FakeWriter, make_context
 from xnatctl_resource.transport import ALONE_BYTES, BUNDLE_BYTES, BUNDLE_FILES, ResourceTransport
 

@@ -10,19 +10,27 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import repeat
 
-from xnatctl.delivery.context import RunContext, SentImages
-from xnatctl.delivery.session.judgement import Finding
-from xnatctl.delivery.session.match import match_session
-from xnatctl.delivery.session.settle import archive_command
-from xnatctl.errors import NotArchived, NotFound, PermissionDenied, Refused, ServerError, XnatctlError
-from xnatctl.model.commands import with_options
-from xnatctl.model.plan import Stage, UploadItem
-from xnatctl.model.refs import PrearchiveRef
-from xnatctl.model.report import Difference, PlaceState, Verification
-from xnatctl.model.words import counted
-from xnatctl.xnat import listing, prearchive
-from xnatctl.xnat.listing import SessionInfo
-from xnatctl.xnat.prearchive import PrearchiveRow
+from xnatctl.api import (
+    Difference,
+    Finding,
+    NotArchived,
+    NotFound,
+    PermissionDenied,
+    PlaceState,
+    PrearchiveRef,
+    Refused,
+    RunContext,
+    SentImages,
+    ServerError,
+    Stage,
+    UploadItem,
+    Verification,
+    XnatctlError,
+    counted,
+    with_options,
+)
+from xnatctl.api.xnat import PrearchiveRow, SessionInfo, archive_command, list_prearchive_rows, sessions_of_study
+from xnatctl_exam.session_match import match_session
 
 
 class Awaited:
@@ -81,7 +89,7 @@ class Awaited:
     def _sessions(self, project: str | None, study: str) -> Sequence[SessionInfo]:
         """The sessions of a study; none where this user may not list them."""
         try:
-            return listing.sessions_of_study(self._client, project, study)
+            return sessions_of_study(self._client, project, study)
         except (NotFound, PermissionDenied, ServerError):
             return ()
 
@@ -94,7 +102,7 @@ class Awaited:
             return row.tag == study and (row.name == label or (row.timestamp, row.folder) in places)
 
         try:
-            return prearchive.list_rows(self._client, keep=ours)
+            return list_prearchive_rows(self._client, keep=ours)
         except (NotFound, PermissionDenied, ServerError):
             return ()
 

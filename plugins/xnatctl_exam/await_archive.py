@@ -9,26 +9,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from xnatctl.delivery.awaited import Awaited
-from xnatctl.delivery.context import RunContext
-from xnatctl.delivery.session.match import SessionMatch, match_session
-from xnatctl.delivery.session.settle import archive_command, looks
-from xnatctl.errors import (
+from xnatctl.api import (
+    EventKind,
     NotArchived,
     NotFound,
     PermissionDenied,
+    PlaceState,
+    PrearchiveRef,
     Refused,
+    RunContext,
+    Stage,
     VerificationFailed,
     XnatctlError,
+    counted,
 )
-from xnatctl.model.events import EventKind
-from xnatctl.model.plan import Stage
-from xnatctl.model.refs import PrearchiveRef
-from xnatctl.model.report import PlaceState
-from xnatctl.model.words import counted
-from xnatctl.xnat import direct_archive, listing, prearchive, site
-from xnatctl.xnat.listing import SessionInfo
-from xnatctl.xnat.prearchive import PrearchiveRow
+from xnatctl.api.xnat import (
+    PrearchiveRow,
+    SessionInfo,
+    archive_command,
+    find_session,
+    get_direct_archive,
+    list_prearchive_rows,
+    looks,
+    project_access,
+)
+from xnatctl_exam.awaited import Awaited
+from xnatctl_exam.session_match import SessionMatch, match_session
 
 #: How often a row that left the prearchive is looked for in the archive: a listing may lag behind the archiving.
 _LOOKS = 6
@@ -159,7 +165,7 @@ class AwaitArchiveRunner:
     def _check_project(self) -> None:
         """Nobody waits a quarter of an hour for what cannot be written to in the end."""
         destination = self._context.plan.destination
-        access = site.project_access(self._client, destination.project)
+        access = project_access(self._client, destination.project)
         if not access.exists:
             raise NotFound(
                 f"{self._client.server} has no project {destination.project}, or {self._client.login_name} may not see "
@@ -177,17 +183,17 @@ class AwaitArchiveRunner:
         destination = self._context.plan.destination
         row, visible = None, True
         try:
-            rows = prearchive.list_rows(self._client, destination.project, self._is_awaited)
+            rows = list_prearchive_rows(self._client, destination.project, self._is_awaited)
             self._rows |= {row.ref for row in rows}
             row = rows[0] if rows else None
         except PermissionDenied:
             visible = False  # only the archive can be looked at
         direct = ""
         for study in self._awaited.studies:
-            state = direct_archive.get(self._client, destination.project, study, destination.session)
+            state = get_direct_archive(self._client, destination.project, study, destination.session)
             direct = direct or (str(state.get("status") or "receiving").lower() if state is not None else "")
         # Last, so that a session that is archived between the looks is found.
-        session = listing.find_session(self._client, destination.project, destination.session)
+        session = find_session(self._client, destination.project, destination.session)
         return _Look(session=session, row=row, direct=direct, visible=visible)
 
     def _is_awaited(self, row: PrearchiveRow) -> bool:

@@ -8,14 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xnatctl.delivery.session import verify
-from xnatctl.delivery.session.verify import Wanted
-from xnatctl.model.plan import UploadItem
-from xnatctl.model.report import Difference, Verification
-from xnatctl.model.sequences import grouped
-from xnatctl.model.words import counted
-from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.listing import SessionInfo
+from xnatctl.api import Difference, UploadItem, Verification, counted
+from xnatctl.api.xnat import SessionInfo, Wanted, XnatClient, verify_archived
 
 #: Differences that say that an instance on disk is not in the session.
 _ABSENT = frozenset({"missing", "remapped"})
@@ -79,7 +73,9 @@ class SessionMatch:
 
 def match_session(client: XnatClient, session: SessionInfo, items: Sequence[UploadItem]) -> SessionMatch:
     """Compare a session with the images on disk, which may be of several studies: with those of its own study."""
-    by_study = grouped(items, lambda item: item.study_instance_uid)
+    by_study: dict[str, list[UploadItem]] = {}
+    for item in items:
+        by_study.setdefault(item.study_instance_uid, []).append(item)
     studies = tuple(by_study)
     if not studies:
         return SessionMatch(session=session, studies=(), total=0, verification=Verification())
@@ -93,7 +89,7 @@ def match_session(client: XnatClient, session: SessionInfo, items: Sequence[Uplo
             session=session,
             studies=studies,
             total=len(own),
-            verification=verify.verify_archived(client, session.id, own, Wanted(was_there=True)).verification,
+            verification=verify_archived(client, session.id, own, Wanted(was_there=True)).verification,
         )
         for own in (by_study[study] for study in wanted)
     ]

@@ -10,16 +10,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from enum import StrEnum
 
-from xnatctl.delivery.journal.journal import Journal
-from xnatctl.delivery.journal.records import JournalEntry
-from xnatctl.errors import SourceChanged
-from xnatctl.inventory.sources import content_hash, open_item
-from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import UploadItem
-from xnatctl.model.refs import ResourceRef
-from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.listing import FileInfo, ResourceInfo
-from xnatctl.xnat.resources import ResourceParent, begins_with
+from xnatctl.api import Journal, JournalEntry, Outcome, ResourceRef, SourceChanged, UploadItem, content_hash, open_item
+from xnatctl.api.xnat import FileInfo, ResourceInfo, XnatClient
+from xnatctl_resource.rest import ResourceParent, begins_with
 
 #: What the server computes; it tells transfers apart, not adversaries.
 ALGORITHM = "md5"

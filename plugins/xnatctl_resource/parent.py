@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from xnatctl.errors import NotFound, PermissionDenied, Refused, UsageError
-from xnatctl.model.plan import UploadPlan
-from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
-from xnatctl.xnat import listing, prearchive, site
-from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.listing import SessionInfo, SubjectInfo
-from xnatctl.xnat.resources import ResourceParent, project_home, session_home, subject_home
-from xnatctl.xnat.site import ProjectAccess
+from xnatctl.api import (
+    Destination,
+    NotFound,
+    PermissionDenied,
+    Refused,
+    ResourceLevel,
+    ResourceRef,
+    UploadPlan,
+    UsageError,
+)
+from xnatctl.api.xnat import (
+    ProjectAccess,
+    SessionInfo,
+    SubjectInfo,
+    XnatClient,
+    find_prearchive_rows,
+    find_session,
+    list_scans,
+    list_subjects,
+    project_access,
+    scan_names,
+)
+from xnatctl_resource.rest import ResourceParent, project_home, session_home, subject_home
 
 _ON_SESSION = frozenset({ResourceLevel.SESSION, ResourceLevel.SCAN})
 
@@ -56,7 +71,7 @@ def _resolve(
             subject=session.subject_label or destination.subject,
             session=session.label if own else destination.session,
         )
-    access = site.project_access(client, destination.project)
+    access = project_access(client, destination.project)
     if not access.exists:
         raise _no_project(client, destination.project)
     destination = replace(destination, project=access.id)
@@ -81,7 +96,7 @@ def find_home(
 
 def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
     """A session by accession ID, or by label in a project. Raises NotFound with where else to look."""
-    found = listing.find_session(client, project or None, name)
+    found = find_session(client, project or None, name)
     if found is not None:
         return found
     if not project:
@@ -89,10 +104,10 @@ def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
             f"There is no session with the accession ID {name}, or you may not see it.",
             hint="A label is looked up in a project: add -P PROJECT.",
         )
-    if not site.project_access(client, project).exists:
+    if not project_access(client, project).exists:
         raise _no_project(client, project)
     try:
-        waits = prearchive.find_rows(client, project, label=name)
+        waits = find_prearchive_rows(client, project, label=name)
     except PermissionDenied:
         waits = []
     raise NotFound(
@@ -109,7 +124,7 @@ def _scan_name(client: XnatClient, session: SessionInfo, scan: str) -> str:
 
     A scan that is not there would be taken for a type of scan, or for none (xnat-api 2.4, 2.5).
     """
-    names = listing.scan_names(listing.scans(client, session.id))
+    names = scan_names(list_scans(client, session.id))
     if scan not in names:
         raise NotFound(
             f"Session {session.label} ({session.id}) has no scan {scan}.",
@@ -124,7 +139,7 @@ def _scan_name(client: XnatClient, session: SessionInfo, scan: str) -> str:
 
 
 def _subject(client: XnatClient, destination: Destination) -> SubjectInfo:
-    known = listing.subjects(client, destination.project, destination.subject)
+    known = list_subjects(client, destination.project, destination.subject)
     by_label = [subject for subject in known if subject.label == destination.subject]
     found = by_label or [subject for subject in known if subject.id == destination.subject]
     if not found:

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from xnatctl.delivery.context import RunContext
-from xnatctl.delivery.resource.runner import ResourceRunner
-from xnatctl.errors import DeliveryIncomplete, JournalError, UsageError, XnatctlError
-from xnatctl.model.events import Emit
-from xnatctl.model.plan import SESSION, Stage
-from xnatctl.model.report import PlaceState
-from xnatctl.model.sequences import joined
+from xnatctl.api import DeliveryIncomplete, Emit, JournalError, PlaceState, RunContext, Stage, UsageError, XnatctlError
+from xnatctl_resource.runner import ResourceRunner
 
 _Step = Callable[[ResourceRunner, Emit], None]
 
@@ -31,7 +26,7 @@ class ResourceGroup:
         """Nothing is attached to a session that was not compared with its images. Raises UsageError."""
         before = self._context.plan.stages[: self._context.plan.stages.index(self._first)]
         kinds = [stage.kind for stage in before]
-        if SESSION in kinds and "await-archive" not in kinds[kinds.index(SESSION) :]:
+        if "session" in kinds and "await-archive" not in kinds[kinds.index("session") :]:
             raise UsageError(
                 "The plan attaches files to a session without a stage that compares it with its images.",
                 hint="This is a fault of the plugin that planned it: an await-archive stage is missing.",
@@ -66,7 +61,7 @@ class ResourceGroup:
         for runner in ready:
             runner.enter(announced=not first)
         if first:
-            self._context.started(joined(runner.left for runner in ready))
+            self._context.started([item for runner in ready for item in runner.left])
 
     def _side_by_side(self, runners: Sequence[ResourceRunner], step: _Step) -> None:
         """Run one step of every runner, as many at once as there are workers. Raises Interrupted, JournalError."""

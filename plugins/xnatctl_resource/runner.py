@@ -7,26 +7,38 @@ listing (xnat-api 4.4: a 200 proves nothing).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from itertools import compress
 
-from xnatctl.delivery.context import RunContext
-from xnatctl.delivery.engine.batch_sender import BatchSender
-from xnatctl.delivery.reporting import incomplete
-from xnatctl.delivery.resource.compare import Begins, Comparer, Match, stored_begins
-from xnatctl.delivery.resource.parent import find_home
-from xnatctl.delivery.resource.writer import CatalogWriter
-from xnatctl.delivery.session.judgement import Finding
-from xnatctl.errors import DeliveryIncomplete, Interrupted, Refused, VerificationFailed, XnatctlError
-from xnatctl.model.events import Emit, Event, EventKind
-from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import Stage, UploadItem
-from xnatctl.model.refs import ResourceRef
-from xnatctl.model.report import Difference, Level, ResourceReport, Verification
-from xnatctl.model.sequences import grouped, marked
-from xnatctl.model.words import counted, part_of
-from xnatctl.xnat.listing import FileInfo, ResourceInfo
-from xnatctl.xnat.resources import ResourceParent, ensure_resource, find_resource, resource_files
+from xnatctl.api import (
+    DeliveryIncomplete,
+    Difference,
+    Emit,
+    Event,
+    EventKind,
+    Finding,
+    Interrupted,
+    Level,
+    Outcome,
+    Refused,
+    ResourceRef,
+    ResourceReport,
+    RunContext,
+    Stage,
+    UploadItem,
+    Verification,
+    VerificationFailed,
+    XnatctlError,
+    counted,
+    incomplete,
+    part_of,
+)
+from xnatctl.api.xnat import FileInfo, ResourceInfo
+from xnatctl_resource.compare import Begins, Comparer, Match, stored_begins
+from xnatctl_resource.parent import find_home
+from xnatctl_resource.rest import ResourceParent, ensure_resource, find_resource, resource_files
+from xnatctl_resource.writer import CatalogWriter
 
 #: What to do about files that cannot go at all.
 _REMEDY = "Make the files readable for this user, rename them, unpack what is packed, or move them away"
@@ -59,7 +71,7 @@ class ResourceRunner:
         self._held = ExitStack()
         self._home: ResourceParent | None = None
         self._writer: CatalogWriter | None = None
-        self._sender: BatchSender | None = None
+        self._end_sending: Callable[[], None] | None = None
         self._proven = bytearray(len(send.items))
         #: Names that an earlier run was sending, and those of them of which the server holds the beginning.
         self._ours: set[str] = set()
@@ -120,7 +132,7 @@ class ResourceRunner:
             elif match is not Match.ABSENT and not self._overwrite:
                 message = _WORDS[match]
                 in_the_way.append(Difference(kind="exists", message=message, path=item.path))
-        self.left = marked(self._send.items, (not proven for proven in self._proven))
+        self.left = [item for item, proven in zip(self._send.items, self._proven, strict=True) if not proven]
         if in_the_way:
             self.report.verification = Verification(ok=False, differences=in_the_way)
             raise self._refused(in_the_way, home)
@@ -143,7 +155,7 @@ class ResourceRunner:
     def enter(self, *, announced: bool) -> None:
         """Into the journal; in the main thread. `announced`: the run began by saying that all of it would be sent."""
         self._announced = announced
-        for item in marked(self._send.items, self._proven):
+        for item in list(compress(self._send.items, self._proven)):
             with suppress(XnatctlError):
                 self._context.journal.digest(item, self._comparer.digest(item))
         self.left = self._context.journal.open(self._send.items, self._proven, self._ref)
@@ -152,7 +164,7 @@ class ResourceRunner:
 
     def deliver(self, emit: Emit) -> None:
         """Send what is left, compare, and judge. Raises what the resource ends with."""
-        proven = marked(self._send.items, self._proven) if self._announced else ()
+        proven = list(compress(self._send.items, self._proven)) if self._announced else ()
         data = {
             "stage": self._send.name, "skipped": len(proven), "skipped_bytes": sum(item.size for item in proven)
         }  # fmt: skip
@@ -166,8 +178,8 @@ class ResourceRunner:
 
     def give_up(self) -> None:
         """End what is going on; called from another thread on an interrupt."""
-        if self._sender is not None:
-            self._sender.give_up()
+        if self._end_sending is not None:
+            self._end_sending()
 
     def close(self) -> None:
         """Let others write to the resource."""
@@ -176,8 +188,10 @@ class ResourceRunner:
     def _send_apart(self, items: Sequence[UploadItem], emit: Emit) -> None:
         """Send; halves of an interrupted request in requests of their own, because those overwrite."""
         halves = self._writer.halves if self._writer is not None and not self._overwrite else set[str]()
-        parts = grouped(items, lambda item: "half" if item.name in halves else "whole") if halves else {"": items}
-        for part in parts.values():
+        for part in (
+            [item for item in items if item.name not in halves],
+            [item for item in items if item.name in halves],
+        ):
             if part and not self._context.pause.stopped:
                 self._send_items(part, emit)
 
@@ -185,7 +199,8 @@ class ResourceRunner:
         context, writer = self._context, self._writer
         if writer is None:
             raise ValueError("a resource is surveyed before it is sent")
-        sender = self._sender = context.sender(self._send, writer=writer, emit=emit, reconcile=writer.reconcile)
+        sender = context.sender(self._send, writer=writer, emit=emit, reconcile=writer.reconcile)
+        self._end_sending = sender.give_up
         sender.deliver(items)
 
     def _verify(self, writer: CatalogWriter, emit: Emit) -> Sequence[Difference]:

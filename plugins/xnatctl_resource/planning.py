@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from xnatctl.errors import NotFound, Refused, UsageError
-from xnatctl.inventory.files import FileInventory, scan_files
-from xnatctl.inventory.packed import holds_dicom
-from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM
-from xnatctl.model.packed import packed
-from xnatctl.model.plan import Exclusion, Overwrite, Stage, UploadItem, UploadPlan, UploadRequest
-from xnatctl.model.refs import ResourceRef, file_name_problem
-from xnatctl.model.words import counted
+from xnatctl.api import (
+    Exclusion,
+    NotFound,
+    Overwrite,
+    Refused,
+    Stage,
+    UploadPlan,
+    UploadRequest,
+    UsageError,
+    counted,
+)
+from xnatctl.api.commands import (
+    HOLDS_DICOM,
+    MAY_HOLD_DICOM,
+    FileInventory,
+    holds_dicom,
+    plan_resource_stage,
+    scan_files,
+)
 
 #: The transport of our own plugin, which a plan names unless it is told another.
 TRANSPORT = "resource"
@@ -60,39 +70,6 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
         follow_symlinks=request.follow_symlinks,
         listing=inventory.listing,
         warnings=tuple(_warnings(inventory, holding, unknown)),
-    )
-
-
-def plan_resource_stage(
-    resource: ResourceRef,
-    items: Sequence[UploadItem],
-    *,
-    name: str = "",
-    transport: str = TRANSPORT,
-    options: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-    verify: bool = True,
-    unreadable: Sequence[Exclusion] = (),
-) -> Stage:
-    """The stage of one resource, for a plan of its own or as a part of a larger one.
-
-    Files that no server would list under their name become `unreadable` of the stage: the others go, and
-    the upload ends as not complete.
-    """
-    problems = ((item.path, file_name_problem(item.name)) for item in items)
-    refused = [Exclusion(path=path, reason=problem) for path, problem in problems if problem is not None]
-    paths = {entry.path for entry in refused}
-    name = name or f"send files to resource {resource.label}"
-    return Stage(
-        kind="resource",
-        name=name,
-        steps=(name, f"compare resource {resource.label} with the disk") if verify else (name,),
-        transport=transport,
-        transport_options=dict(options or {}),
-        items=packed(item for item in items if item.path not in paths),
-        options={"overwrite": overwrite, "verify": verify},
-        resource=resource,
-        unreadable=(*unreadable, *refused),
     )
 
 

@@ -11,11 +11,19 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from xnatctl.errors import NotFound, NotXnat, PermissionDenied, Refused, ServerError, TransportError
-from xnatctl.model.refs import ResourceRef, clean_resource_label, resource_label_problem
-from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.http.client import XnatClient, url_path
-from xnatctl.xnat.listing import FileInfo, ResourceInfo, Totals, file_of, resource_of
+from xnatctl.api import (
+    Body,
+    NotFound,
+    NotXnat,
+    PermissionDenied,
+    Refused,
+    ResourceRef,
+    ServerError,
+    TransportError,
+    clean_resource_label,
+    resource_label_problem,
+)
+from xnatctl.api.xnat import FileInfo, ResourceInfo, Totals, XnatClient, file_of, resource_of, url_path
 
 _REFRESH = "/data/services/refresh/catalog"
 #: What a bundle is called on its way; the server unpacks it and keeps no file of that name (4.6).

@@ -11,29 +11,28 @@ from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import suppress
 from typing import Literal
 
-from xnatctl.delivery.engine.outcomes import Counted, failed_outcomes
-from xnatctl.delivery.engine.retry import classify
-from xnatctl.delivery.resource.compare import Comparer, Match, stored_begins
-from xnatctl.errors import PluginUnavailable, XnatctlError
-from xnatctl.model.events import Emit
-from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
-from xnatctl.model.plan import UploadItem
-from xnatctl.model.refs import ResourceRef, is_plain_path
-from xnatctl.plugin.protocols import Body
-from xnatctl.xnat import resources
-from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.listing import FileInfo, ResourceInfo
-from xnatctl.xnat.resources import ResourceParent
+from xnatctl.api import (
+    BatchResult,
+    Body,
+    Counted,
+    Emit,
+    FailureClass,
+    ItemOutcome,
+    Outcome,
+    PluginUnavailable,
+    ResourceRef,
+    UploadItem,
+    XnatctlError,
+    classify,
+    failed_outcomes,
+    goes_alone,
+)
+from xnatctl.api.xnat import FileInfo, ResourceInfo, XnatClient
+from xnatctl_resource import rest
+from xnatctl_resource.compare import Comparer, Match, stored_begins
+from xnatctl_resource.rest import ResourceParent
 
 _Put = Callable[[bool, Counted], tuple[str, ...]]
-
-
-def goes_alone(item: UploadItem) -> bool:
-    """True for a file that arrives unchanged by `put_file`: not empty, and with a name that a URL can carry.
-
-    Empty bodies are refused (xnat-api 4.3), other names are stored as they are encoded (4.5).
-    """
-    return item.size > 0 and is_plain_path(item.name)
 
 
 class CatalogWriter:
@@ -81,7 +80,7 @@ class CatalogWriter:
 
     def listing(self) -> dict[str, FileInfo]:
         """What the server's catalog holds now of the files that may be sent."""
-        return resources.resource_files(self._client, self._home, self._resource, self._names)
+        return rest.resource_files(self._client, self._home, self._resource, self._names)
 
     def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
         """PUT one file; one outcome, whatever happens."""
@@ -92,7 +91,7 @@ class CatalogWriter:
             )
 
         def send(overwrite: bool, count: Counted) -> tuple[str, ...]:  # noqa: FBT001 - called by _put alone
-            return resources.put_file(
+            return rest.put_file(
                 self._client,
                 self._home,
                 self._resource,
@@ -111,7 +110,7 @@ class CatalogWriter:
         """PUT an archive file to be unpacked; one outcome per item, whatever happens."""
 
         def send(overwrite: bool, count: Counted) -> tuple[str, ...]:  # noqa: FBT001 - called by _put alone
-            return resources.put_bundle(
+            return rest.put_bundle(
                 self._client, self._home, self._resource, form, body, overwrite=overwrite, ref=self._ref, on_bytes=count
             )
 
@@ -201,7 +200,7 @@ class CatalogWriter:
 
     def repair(self) -> None:
         """Have the server enter into the catalog what lies beside it on its disk."""
-        resources.refresh_catalog(self._client, self._home, self._ref)
+        rest.refresh_catalog(self._client, self._home, self._ref)
 
     def reconcile(self, items: Sequence[UploadItem], failure: FailureClass) -> tuple[ItemOutcome, ...]:
         """Outcomes of those items whose request failed and that need not, or must not, be sent again.
@@ -223,4 +222,4 @@ class CatalogWriter:
 
 
 def _classed(error: XnatctlError) -> FailureClass:
-    return FailureClass.CONCURRENT if resources.is_conflict(error) else classify(error)
+    return FailureClass.CONCURRENT if rest.is_conflict(error) else classify(error)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xnatctl.errors import NotFound, PermissionDenied
-from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.http.responses import Response, whole_number
+from xnatctl.api import NotFound, PermissionDenied
+from xnatctl.api.xnat import Response, XnatClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +45,7 @@ def archiving_delay(client: XnatClient) -> float | None:
 
 def _preference(reply: Response) -> int | None:
     text = reply.text.strip().strip('"')
-    return whole_number(text) if reply.status == 200 else None
+    return int(text) if reply.status == 200 and text.isascii() and text.isdigit() else None
 
 
 def _number(value: object) -> int:

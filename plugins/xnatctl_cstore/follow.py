@@ -11,25 +11,44 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
-from xnatctl.delivery.context import RunContext
-from xnatctl.delivery.journal.journal import Phase
-from xnatctl.delivery.journal.resume import held
-from xnatctl.delivery.journal.states import record_name
-from xnatctl.delivery.receiver import receivers_duplicates
-from xnatctl.delivery.session import verify
-from xnatctl.delivery.session.counting import verify_staged
-from xnatctl.delivery.session.settle import archive_command
-from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted
-from xnatctl.errors import NotArchived, NotFound, PermissionDenied, UsageError, VerificationFailed, XnatctlError
-from xnatctl.model.events import EventKind
-from xnatctl.model.plan import Stage, UploadItem
-from xnatctl.model.refs import clean_label
-from xnatctl.model.report import Level, PlaceState, StudyReport, Verification, joined
-from xnatctl.model.sequences import grouped, places, select
-from xnatctl.model.words import counted
-from xnatctl.xnat import listing, prearchive, receivers, site
-from xnatctl.xnat.listing import SessionInfo
-from xnatctl.xnat.prearchive import PrearchiveRow
+from xnatctl.api import (
+    EventKind,
+    Level,
+    NotArchived,
+    NotFound,
+    PermissionDenied,
+    Phase,
+    PlaceState,
+    RunContext,
+    Stage,
+    StudyReport,
+    UploadItem,
+    UsageError,
+    Verification,
+    VerificationFailed,
+    XnatctlError,
+    clean_label,
+    counted,
+    join_verifications,
+    record_name,
+)
+from xnatctl.api.xnat import (
+    DOUBTFUL,
+    Comparison,
+    PrearchiveRow,
+    SessionInfo,
+    Wanted,
+    archive_command,
+    find_session,
+    held,
+    last_prearchive_log,
+    list_prearchive_rows,
+    project_access,
+    sessions_of_study,
+    verify_archived,
+    verify_staged,
+)
+from xnatctl_cstore import receivers
 
 #: Seconds within which the row of a study shows, as long as it was sent to this project at all ("seconds", 5.6).
 _APPEARS = 30.0
@@ -60,6 +79,13 @@ class _Study:
     unseen: bool = False
 
 
+def _by_study(items: Sequence[UploadItem]) -> dict[str, list[UploadItem]]:
+    studies: dict[str, list[UploadItem]] = {}
+    for item in items:
+        studies.setdefault(item.study_instance_uid, []).append(item)
+    return studies
+
+
 class ArchiveTracker:
     """The stage that waits for what a receiver took; its options name the project, and the session when it is known."""
 
@@ -74,7 +100,7 @@ class ArchiveTracker:
 
     def check(self) -> None:
         """Before anything is sent: can it be looked for at all? Raises NotFound, UsageError."""
-        access = site.project_access(self._client, self._project)
+        access = project_access(self._client, self._project)
         if not access.exists:
             raise NotFound(
                 f"{self._client.server} has no project {self._project}, or {self._client.login_name} may not see it.",
@@ -100,7 +126,7 @@ class ArchiveTracker:
         """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
         journal = self._context.journal
         journal.enter(Phase.SETTLING)
-        duplicates = receivers_duplicates(self._context)
+        duplicates = self._context.duplicates()
         self._follow(journal.states().delivered.items)
         journal.prove(map(record_name, duplicates))
 
@@ -121,18 +147,18 @@ class ArchiveTracker:
         if journal.resuming:
             self._older = _parsed(journal.before(_OLDER))
         else:
-            groups = grouped(items, lambda item: item.study_instance_uid)
+            groups = _by_study(items)
             self._older = {uid: older for uid, group in groups.items() if (older := self._holders(uid, group))}
         return self._older
 
     def _holders(self, uid: str, items: Sequence[UploadItem]) -> list[str]:
         """The sessions of a study that hold some of these instances."""
-        sessions = listing.sessions_of_study(self._client, self._project, uid)
+        sessions = sessions_of_study(self._client, self._project, uid)
         return [session.id for session in sessions if any(True for _ in held(self._client, session.id, items))]
 
     def _follow(self, items: Sequence[UploadItem]) -> None:
         context = self._context
-        groups = grouped(items, lambda item: item.study_instance_uid)
+        groups = _by_study(items)
         studies = [_Study(uid=uid, items=group) for uid, group in groups.items()]
         begun, polls, said = context.pause.now(), context.schedule.polls(), ""
         while True:
@@ -159,7 +185,7 @@ class ArchiveTracker:
     def _rows(self, studies: Container[str]) -> Sequence[PrearchiveRow]:
         """The rows of these studies, and of the session that was named."""
         try:
-            return prearchive.list_rows(
+            return list_prearchive_rows(
                 self._client,
                 self._project,
                 lambda row: row.tag in studies or bool(self._label and row.name == self._label),
@@ -203,7 +229,7 @@ class ArchiveTracker:
         # Other data may have been there before, so that more than was sent is no difference. The receiver would not
         # replace an instance that the archive has, so a stored size that is odd is judged as it is.
         wanted = Wanted(was_there=True, final=True)
-        looks = [verify.verify_archived(self._client, session.id, study.items, wanted) for session in sessions]
+        looks = [verify_archived(self._client, session.id, study.items, wanted) for session in sessions]
         best = min(range(len(looks)), key=lambda number: len(looks[number].verification.differences))
         study.session = sessions[best]
         self._keep(study, looks[best])
@@ -212,9 +238,9 @@ class ArchiveTracker:
     def _sessions(self, study: _Study) -> list[SessionInfo]:
         """The sessions that may hold what was sent: the named one, or those of the study without older copies."""
         if self._label:
-            found = listing.find_session(self._client, self._project, self._label)
+            found = find_session(self._client, self._project, self._label)
             return [found] if found is not None else []
-        sessions = listing.sessions_of_study(self._client, self._project, study.uid)
+        sessions = sessions_of_study(self._client, self._project, study.uid)
         older = self._older.get(study.uid, ())
         study.older = next((session for session in sessions if session.id in older), None)
         merged = clean_label(study.row.name).casefold() if study.row is not None else ""
@@ -229,8 +255,11 @@ class ArchiveTracker:
 
     def found(self, items: Sequence[UploadItem]) -> Iterator[int]:
         """The places of those items that the archive holds now."""
-        for uid, numbers in places(items, lambda item: item.study_instance_uid).items():
-            study = _Study(uid=uid, items=select(items, numbers))
+        numbers_of: dict[str, list[int]] = {}
+        for number, item in enumerate(items):
+            numbers_of.setdefault(item.study_instance_uid, []).append(number)
+        for uid, numbers in numbers_of.items():
+            study = _Study(uid=uid, items=[items[number] for number in numbers])
             self._compare(study)
             if study.comparison is not None:
                 levels = zip(numbers, study.comparison.levels, strict=True)
@@ -240,7 +269,7 @@ class ArchiveTracker:
 
     def _stuck(self, row: PrearchiveRow) -> NotArchived:
         try:
-            reason = prearchive.last_log(self._client, row.ref)
+            reason = last_prearchive_log(self._client, row.ref)
         except XnatctlError:
             reason = None
         return NotArchived(
@@ -338,7 +367,7 @@ class ArchiveTracker:
             if study.comparison is not None:
                 self._context.journal.reached(study.items, study.comparison.findings)
             study.verification.ok = study.verification.ok and study.error is None
-        report.verification = joined([study.verification for study in studies])
+        report.verification = join_verifications([study.verification for study in studies])
         report.next += [self._archive(s.row) for s in studies if s.row and s.error and s.row.status == "READY"]
         states = {entry.state for entry in report.studies}
         report.state = states.pop() if len(states) == 1 else PlaceState.UNKNOWN
