@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xnatctl.api import NotFound, PermissionDenied
-from xnatctl.api.xnat import Response, XnatClient
+from xnatctl.api.xnat import Response, XnatClient, whole_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ def archiving_delay(client: XnatClient) -> float | None:
 
 def _preference(reply: Response) -> int | None:
     text = reply.text.strip().strip('"')
-    return int(text) if reply.status == 200 and text.isascii() and text.isdigit() else None
+    return whole_number(text) if reply.status == 200 else None
 
 
 def _number(value: object) -> int:

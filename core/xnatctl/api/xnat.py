@@ -12,7 +12,7 @@ from xnatctl.delivery.session.settle import archive_command, looks
 from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted, verify_archived
 from xnatctl.xnat.direct_archive import get as get_direct_archive
 from xnatctl.xnat.http.client import XnatClient
-from xnatctl.xnat.http.responses import Response
+from xnatctl.xnat.http.responses import Response, whole_number
 from xnatctl.xnat.http.urls import url_path
 from xnatctl.xnat.listing import (
     FileInfo,
@@ -92,4 +92,5 @@ __all__ = [
     "url_path",
     "verify_archived",
     "verify_staged",
+    "whole_number",
 ]

@@ -170,7 +170,7 @@ def test_an_exam_of_images_alone_needs_no_such_transport(upload_exam, sandbox, r
 def test_the_dry_run_is_a_tree_and_json_and_asks_the_server_nothing(upload_exam, xnatctl, sandbox, alice, root):
     document = upload_exam(root, "--dry-run").document
     assert document["schema"] == "xnatctl.plan/1"
-    sends = [stage for stage in document["stages"] if stage["kind"] == "send"]
+    sends = [stage for stage in document["stages"] if stage["transport"]]
     assert [(stage["resource"] or {}).get("label") for stage in sends] == [None, "MISC", "Physio", "Protocol"]
     assert document["batches"] >= 4
     done = xnatctl("session", "upload-exam", root.directory, "-P", "DEMO", "-S", "s", "-E", "e", "--dry-run", env=alice)

@@ -283,9 +283,9 @@ def test_dry_run_asks_the_server_nothing(upload, xnatctl, alice, sandbox, sessio
     done = upload("e", "BIDS", tree, "-P", "DEMO", "--dry-run")
     assert done.code == 0, done.err
     assert len(sandbox.requests) == before
-    send, compare = done.document["stages"]
-    assert {item["name"] for item in send["items"]} == set(contents(tree))
-    assert send["resource"]["label"] == compare["resource"]["label"] == "BIDS"
+    (stage,) = done.document["stages"]
+    assert {item["name"] for item in stage["items"]} == set(contents(tree))
+    assert (stage["kind"], stage["resource"]["label"], stage["options"]["verify"]) == ("resource", "BIDS", True)
     shown = xnatctl("resource", "upload", "BIDS", tree, "-P", "DEMO", "--project-level", "--dry-run", env=alice)
     assert f"Would send {len(contents(tree))} files" in shown.out
     assert f"in 1 request.\nServer: {alice['XNAT_URL']}\nDestination: project DEMO\n" in shown.out
