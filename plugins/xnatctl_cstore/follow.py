@@ -314,7 +314,7 @@ class ArchiveTracker:
 
     def _shown(self, text: str) -> str:
         """A label or folder that XNAT made of the headers, without what identifies the patient."""
-        return self._client.discreet(text)
+        return self._client.redact(text)
 
     def _look_at(self, row: PrearchiveRow) -> str:
         """The command that shows a row; a list when its name identifies the patient."""

@@ -88,7 +88,7 @@ class RunContext:
         self._client = client
         self._writes = 0
         if client is not None:
-            client.discreet = PatientRedactor(plan)
+            client.redact_with(PatientRedactor(plan))
             self._writes = client.writes
 
     @property

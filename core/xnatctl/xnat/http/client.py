@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,6 +27,7 @@ from xnatctl.xnat.http import cookies as cookie_lines
 from xnatctl.xnat.http import responses
 from xnatctl.xnat.http.cookies import CookieStore
 from xnatctl.xnat.http.errors import explain
+from xnatctl.xnat.http.login import SESSION_PATH, Login
 from xnatctl.xnat.http.parsers import Feed, KeptRows, Rows, TooLong
 from xnatctl.xnat.http.pool import EXCHANGE, ConnectionPool, Route, received_headers
 from xnatctl.xnat.http.request import BodyError, Parameters, Request, content_of, pairs
@@ -35,9 +36,6 @@ from xnatctl.xnat.http.retry import GetRetry
 from xnatctl.xnat.http.sockets import Exchange, Halted, Sockets, WireError
 from xnatctl.xnat.http.tls import tls_context
 from xnatctl.xnat.http.urls import check_path, normalise_server, proxy_for, readable, segment, url_path
-
-if TYPE_CHECKING:
-    from xnatctl.xnat.http.login import Login
 
 __all__ = ["MAX_ANSWER", "MAX_LISTING", "Response", "XnatClient", "normalise_server", "segment", "url_path"]
 
@@ -57,7 +55,6 @@ LOGOUT_TIMEOUT = 10.0
 #: After an interrupt somebody waits at the terminal.
 HASTY_TIMEOUT = 2.0
 _READS = frozenset({"GET", "HEAD"})
-_SESSION = "/data/JSESSION"
 #: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
 _KEEP_IDLE = 15.0
 
@@ -119,15 +116,12 @@ class XnatClient:
         self.timeout = timeout
         self.connect_timeout = connect_timeout
         self.stall_timeout = stall_timeout
-        self.login_name: str | None = None
-        self.session_timeout: float | None = None
         #: Requests that may change something on the server, begun so far; logging in and out are none.
         self.writes = 0
         self.commands = commands
         self.log = log if log is not None else Log(Redactor())
         self.redactor = self.log.redactor
-        #: Takes out of a server's words what nobody is to read.
-        self.discreet: Callable[[str], str] = str
+        self._redact: Callable[[str], str] = str
         self._context = urlsplit(self.server).path
         self._cookies = CookieStore()
         self._sockets = Sockets()
@@ -174,10 +168,20 @@ class XnatClient:
 
         Raises AuthenticationError, ConnectionFailed, NotXnat, ServerError.
         """
-        from xnatctl.xnat.http.login import Login
-
-        self._login = Login(self, credential_for)
+        self._login = Login(
+            self.server, self.probe, self._cookies, credential_for, commands=self.commands, redactor=self.redactor
+        )
         self._login.first()
+
+    @property
+    def login_name(self) -> str | None:
+        """Who we are logged in as; None before the login."""
+        return self._login.name if self._login is not None else None
+
+    @property
+    def session_timeout(self) -> float | None:
+        """How long the server keeps an idle session, in seconds; None before the login or when it does not say."""
+        return self._login.session_timeout if self._login is not None else None
 
     def keep_session(self) -> str:
         """The session token, whose session then outlives this client. A secret."""
@@ -198,8 +202,16 @@ class XnatClient:
         self._sockets.abort()
 
     def clean(self, text: str) -> str:
-        """Words of the server for a message: one bounded line, without secrets and what `discreet` takes out."""
-        return self.discreet(responses.foreign(text, self.redactor))
+        """Words of the server for a message: one bounded line, without secrets and what `redact_with` masks."""
+        return self._redact(responses.foreign(text, self.redactor))
+
+    def redact_with(self, redact: Callable[[str], str]) -> None:
+        """Mask the words of the server by `redact` in messages from now on: a run masks what identifies its patients."""
+        self._redact = redact
+
+    def redact(self, text: str) -> str:
+        """Text as `redact_with` masks it."""
+        return self._redact(text)
 
     # cookies
 
@@ -251,7 +263,7 @@ class XnatClient:
             on_bytes=on_bytes,
             into=into,
         )
-        self.writes += method not in _READS and path != _SESSION
+        self.writes += method not in _READS and path != SESSION_PATH
         expected = expect or ()
         generation = self._login.generation if self._login else 0
         reply, alive = self._retry.send(method, lambda: self._send_with_session(call))

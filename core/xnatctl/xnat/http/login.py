@@ -8,28 +8,59 @@ user out (1.2): the password is sent once, then the cookie. A rejected password 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError, XnatctlError
+from xnatctl.model.commands import Commands
 from xnatctl.plugin.protocols import Credential
-from xnatctl.xnat.http.cookies import SESSION, is_same_session, is_token, session_timeout
+from xnatctl.redaction import Redactor
+from xnatctl.xnat.http.cookies import SESSION, CookieStore, is_same_session, is_token, session_timeout
 from xnatctl.xnat.http.responses import LOGIN_HINT, Response, browser_login, error_for
 from xnatctl.xnat.http.urls import is_loopback
 
-if TYPE_CHECKING:
-    from xnatctl.xnat.http.client import XnatClient
-
-_PATH = "/data/JSESSION"
+#: Opens, names and ends a session.
+SESSION_PATH = "/data/JSESSION"
 _GUEST = "guest"
 
 
-class Login:
-    """Keeps one client logged in. `generation` grows with every login, so that workers share a renewal."""
+class Probe(Protocol):
+    """Sends one request with its own cookies; returns the response, whatever its status, and the cookies after it."""
 
-    def __init__(self, client: XnatClient, credential_for: Callable[[], Credential]) -> None:
-        self._client = client
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        cookies: Mapping[str, str],
+        *,
+        basic: tuple[str, str] | None = None,
+        timeout: float = ...,
+    ) -> tuple[Response, dict[str, str]]: ...
+
+
+class Login:
+    """Keeps the cookies of one client logged in to `server`.
+
+    `generation` grows with every login, so that workers share a renewal. `name` is the login name as the server gives
+    it, `session_timeout` how long the server keeps an idle session, in seconds.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        probe: Probe,
+        cookies: CookieStore,
+        credential_for: Callable[[], Credential],
+        *,
+        commands: Commands,
+        redactor: Redactor,
+    ) -> None:
+        self._server = server
+        self._probe = probe
+        self._cookies = cookies
+        self._commands = commands
+        self._redactor = redactor
         self._credential_for = credential_for
         self._credential: Credential | None = None
         self._dead_sessions: set[str] = set()
@@ -38,6 +69,8 @@ class Login:
         self._attempts = 0
         self._failure: XnatctlError | None = None
         self.generation = 0
+        self.name: str | None = None
+        self.session_timeout: float | None = None
 
     def first(self) -> None:
         """Log in with the first credential that holds: an expired session token leads to the next source.
@@ -85,20 +118,19 @@ class Login:
         """Close the session on the server, if this run opened it."""
         if self._opened:
             self._opened = False
-            self._client.request("DELETE", _PATH, relogin=False, timeout=timeout)
+            self._probe("DELETE", SESSION_PATH, self._cookies.current()[0], timeout=timeout)
 
     def keep(self) -> str:
         """The session token, which will then outlive this run."""
         self._opened = False
-        return self._client.cookie(SESSION) or ""
+        return self._cookies.current()[0].get(SESSION, "")
 
     def _refuse_redirect(self) -> None:
         """Over plain http, ask without a secret first: many sites answer there only to say "use https"."""
-        client = self._client
-        if client.server.startswith("http://") and not is_loopback(client.server):
-            reply, _ = client.probe("GET", "/xapi/siteConfig/buildInfo", {})
+        if self._server.startswith("http://") and not is_loopback(self._server):
+            reply, _ = self._probe("GET", "/xapi/siteConfig/buildInfo", {})
             if 300 <= reply.status < 400:
-                raise error_for(reply, client.server, "GET", "/xapi/siteConfig/buildInfo", client.commands)
+                raise error_for(reply, self._server, "GET", "/xapi/siteConfig/buildInfo", self._commands)
 
     def _enter(self) -> None:
         while True:
@@ -109,8 +141,8 @@ class Login:
             if credential.secret in self._dead_sessions:
                 source = credential.source or "the cache"
                 raise AuthenticationError(
-                    f"The session token from {source} does not hold at {self._client.server}.",
-                    hint=f"Log in again: {self._client.commands.command('auth', 'login')}",
+                    f"The session token from {source} does not hold at {self._server}.",
+                    hint=f"Log in again: {self._commands.command('auth', 'login')}",
                 )
             if self._with_session(credential):
                 return
@@ -131,13 +163,12 @@ class Login:
 
     def _with_password(self, credential: Credential) -> None:
         """POST with Basic, then ask who we are. The old cookies stay in use until the new ones are proven."""
-        client = self._client
         if ":" in credential.username:
             raise UsageError("A user name for XNAT must not hold a colon.")
-        reply, cookies = client.probe("POST", _PATH, {}, basic=(credential.username, credential.secret))
+        reply, cookies = self._probe("POST", SESSION_PATH, {}, basic=(credential.username, credential.secret))
         if reply.status == 200 and is_token(reply.text.strip()):
-            client.redactor.register_cookie(reply.text.strip())
-        _check(client, reply, credential)
+            self._redactor.register_cookie(reply.text.strip())
+        self._check(reply, credential)
         if SESSION not in cookies:
             # A proxy that strips cookies; the token is in the body as well (1.1).
             cookies[SESSION] = reply.text.strip()
@@ -148,7 +179,7 @@ class Login:
             # The login itself succeeded: leave no open session behind, and keep nobody waiting who pressed Ctrl-C.
             patient = isinstance(error, XnatctlError) and not isinstance(error, Interrupted)
             with suppress(XnatctlError):
-                client.probe("DELETE", _PATH, cookies, timeout=10 if patient else 2)
+                self._probe("DELETE", SESSION_PATH, cookies, timeout=10 if patient else 2)
             raise
         assert name is not None
         self._accept(name, credential, cookies, opened=True)
@@ -159,17 +190,17 @@ class Login:
         known = (name or _GUEST).lower()
         if known == _GUEST or (credential.kind == "password" and known != expected):
             raise AuthenticationError(
-                f"{self._client.server} took the login of {credential.username} but treats us as "
+                f"{self._server} took the login of {credential.username} but treats us as "
                 f"{'a guest' if known == _GUEST else name}.",
                 hint="A proxy may remove cookies or the Authorization header; ask the administrator.",
             )
 
     def _accept(self, name: str, credential: Credential, cookies: dict[str, str], *, opened: bool) -> None:
-        self._client.redactor.register_secret(cookies[SESSION])
-        self._client.redactor.reveal([name])
-        self._client.set_cookies(cookies)
-        self._client.login_name = name
-        self._client.session_timeout = session_timeout(cookies)
+        self._redactor.register_secret(cookies[SESSION])
+        self._redactor.reveal([name])
+        self._cookies.replace(cookies)
+        self.name = name
+        self.session_timeout = session_timeout(cookies)
         self._credential = credential
         self._opened = opened
         self.generation += 1
@@ -179,52 +210,50 @@ class Login:
 
         Raises NotXnat for an expired password or an inactive account (1.4), ServerError for a server in trouble.
         """
-        client = self._client
-        reply, cookies = client.probe("GET", "/xapi/users/username", cookies)
+        reply, cookies = self._probe("GET", "/xapi/users/username", cookies)
         name = reply.text.strip()
         if reply.status == 200 and name and not reply.is_html and not any(map(str.isspace, name)):
             return name, cookies
-        _raise_trouble(client, reply, "/xapi/users/username")
-        reply, cookies = client.probe("GET", "/data/auth", cookies)
+        self._raise_trouble(reply, "/xapi/users/username")
+        reply, cookies = self._probe("GET", "/data/auth", cookies)
         pieces = reply.text.split("'")  # User 'x' is logged in (1.1)
         if reply.status == 200 and len(pieces) >= 3 and not reply.is_html:
             return pieces[1], cookies
-        _raise_trouble(client, reply, "/data/auth")
+        self._raise_trouble(reply, "/data/auth")
         return None, cookies
 
+    def _raise_trouble(self, reply: Response, path: str) -> None:
+        """An answer that is no "I do not know you": a server error, or a redirect that says why."""
+        if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login(reply):
+            raise error_for(reply, self._server, "GET", path, self._commands)
 
-def _raise_trouble(client: XnatClient, reply: Response, path: str) -> None:
-    """An answer that is no "I do not know you": a server error, or a redirect that says why."""
-    if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login(reply):
-        raise error_for(reply, client.server, "GET", path, client.commands)
-
-
-def _check(client: XnatClient, reply: Response, credential: Credential) -> None:
-    """Raise what a login answer means."""
-    server = client.server
-    if reply.status == 401 and credential.kind == "token":
-        raise AuthenticationError(
-            f"{server} does not accept the alias token of {credential.source or 'the command line'}.",
-            hint="By default an alias token is valid for two days. Issue another one in XNAT: Manage Alias Tokens.",
-        )
-    if reply.status == 401:
-        raise AuthenticationError(
-            f"{server} rejects the login of {credential.username} (from {credential.source or 'the command line'}).",
-            hint=LOGIN_HINT,
-        )
-    if reply.status in (404, 405) or browser_login(reply):
-        raise NotXnat(
-            f"{server} is not the address of an XNAT: there is no login for programs.",
-            hint="The URL is that of the site's first page, without /app, /data and what follows them.",
-            status=reply.status,
-        )
-    if not 200 <= reply.status < 300:
-        raise error_for(reply, server, "POST", _PATH, client.commands)
-    token = reply.text.strip()
-    if reply.is_html or len(token) > 200 or not is_token(token):
-        raise NotXnat(
-            f"{server} answered the login with {'an HTML page' if reply.is_html else 'something'} "
-            "that is not from an XNAT's API.",
-            hint="Check the URL, its path included; a single-sign-on gateway may stand before the server.",
-            status=reply.status,
-        )
+    def _check(self, reply: Response, credential: Credential) -> None:
+        """Raise what a login answer means."""
+        server = self._server
+        if reply.status == 401 and credential.kind == "token":
+            raise AuthenticationError(
+                f"{server} does not accept the alias token of {credential.source or 'the command line'}.",
+                hint="By default an alias token is valid for two days. Issue another one in XNAT: Manage Alias Tokens.",
+            )
+        if reply.status == 401:
+            raise AuthenticationError(
+                f"{server} rejects the login of {credential.username} "
+                f"(from {credential.source or 'the command line'}).",
+                hint=LOGIN_HINT,
+            )
+        if reply.status in (404, 405) or browser_login(reply):
+            raise NotXnat(
+                f"{server} is not the address of an XNAT: there is no login for programs.",
+                hint="The URL is that of the site's first page, without /app, /data and what follows them.",
+                status=reply.status,
+            )
+        if not 200 <= reply.status < 300:
+            raise error_for(reply, server, "POST", SESSION_PATH, self._commands)
+        token = reply.text.strip()
+        if reply.is_html or len(token) > 200 or not is_token(token):
+            raise NotXnat(
+                f"{server} answered the login with {'an HTML page' if reply.is_html else 'something'} "
+                "that is not from an XNAT's API.",
+                hint="Check the URL, its path included; a single-sign-on gateway may stand before the server.",
+                status=reply.status,
+            )
