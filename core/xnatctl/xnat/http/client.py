@@ -206,7 +206,7 @@ class XnatClient:
         return self._redact(responses.foreign(text, self.redactor))
 
     def redact_with(self, redact: Callable[[str], str]) -> None:
-        """Mask the words of the server by `redact` in messages from now on: a run masks what identifies its patients."""
+        """Mask what `redact` finds in the words of the server from now on: a run masks what identifies its patients."""
         self._redact = redact
 
     def redact(self, text: str) -> str:
