@@ -392,7 +392,9 @@ def test_a_waiting_session_goes_away_before_it_is_counted(
         again = xnatctl("session", "upload", ours.directory, *NAMES, env=alice)
         assert (again.code, imports(sandbox)) == (7, before), again.err
         assert "as elsewhere now" in again.document["error"]["message"]
-        (delete,) = named_commands(again.document["error"])
+        (delete,) = [
+            words for words in named_commands(again.document["error"]) if words[:2] == ["prearchive", "delete"]
+        ]
         assert xnatctl(*delete, "--yes", "--force", env=alice).code == 0  # it was not built, so it counts as receiving
     assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
     assert_exactly(sandbox, ours.digests, place="archive", label="e")
@@ -467,3 +469,19 @@ def test_a_direct_archive_that_the_server_moved_away_is_ours_also_where_others_s
     else:
         assert (code, len(moved)) == (6, 1), report["error"]
         assert moved[0].timestamp in report["error"]["message"]
+
+
+@pytest.mark.parametrize("checksum", [(), ("--verify", "checksum")])
+def test_what_others_write_into_the_folder_of_a_direct_archive_is_replaced(
+    sandbox, ours, start, held_up, assert_exactly, checksum
+):
+    """A version of the same length gets the file name of ours, and goes to the prearchive with the rest of ours."""
+    changed = ours.instances[min(ours.instances)].path.read_bytes()[:-4] + b"abcd"
+
+    def act():
+        sandbox.others.store([changed], label="e", project="DEMO", place="archive")
+
+    code, report = held_up(lambda: start(ours.directory, *checksum), {"path": "/xapi/direct-archive"}, act)
+    assert code == 0, report["error"]
+    assert_exactly(sandbox, ours.digests, place="archive", label="e")
+    assert any("Somebody else made session e" in text for text in report["warnings"])

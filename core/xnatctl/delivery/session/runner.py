@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,7 +35,8 @@ from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState
-from xnatctl.model.sequences import joined, marked
+from xnatctl.model.sequences import joined, marked, select
+from xnatctl.model.words import counted
 from xnatctl.xnat.importing import ImportUri
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -64,6 +66,8 @@ class SessionRunner:
         self._committed = CommittedPlaces(context.journal)
         #: Rows of the prearchive that held files of others before this journal sent to them.
         self._joined: Mapping[str, Mapping[str, int] | None] = {}
+        #: What a direct archive received and a session of somebody else holds, whose files go to the same folder.
+        self._overwritten: Sequence[UploadItem] = ()
         #: True once what was sent was compared with the archive.
         self.compared = False
         self.report = context.report
@@ -249,6 +253,12 @@ class SessionRunner:
         if merged is not None:
             self._was_there = True
             self._journal.remember(was_there="yes")
+        if self._overwritten:
+            self._context.warn(
+                f"Somebody else made session {session.label} in the folder to which this upload was written. Sending "
+                f"the {counted(len(self._overwritten), 'instance')} again that both have."
+            )
+            self._send_again(check, self._overwritten)
         if (verifier := self._verifier(check)) is not None:
             self.compared = True
             verifier.verify(session.id, self._delivered(), was_there=self._was_there)
@@ -295,15 +305,24 @@ class SessionRunner:
                 )
             return list(named)
         # The server could not archive it and moved it to the prearchive: a session that is there is somebody else's.
+        if session is not None and self._plan.overwrite is Overwrite.DELETE:
+            self._overwritten = self._held_of_direct(session)
+            self._journal.send_again((item, "") for item in self._overwritten)
         self._made = False
         self._journal.remember(made="")
         return [*named, *others]
 
     def _holds_direct(self, session: SessionInfo) -> bool:
         """Whether the archived session holds every instance that was accepted for direct archive."""
-        states = self._states()
-        direct = [state.item for state in states.delivered if "/prearchive/" not in (state.uri or "")]
-        return sum(1 for _ in held(self._client, session.id, direct)) == len(direct)
+        return len(self._held_of_direct(session)) == len(self._direct())
+
+    def _held_of_direct(self, session: SessionInfo) -> Sequence[UploadItem]:
+        direct = self._direct()
+        return select(direct, array("I", held(self._client, session.id, direct)))
+
+    def _direct(self) -> Sequence[UploadItem]:
+        """The items that were accepted for direct archive."""
+        return tuple(state.item for state in self._states().delivered if "/prearchive/" not in (state.uri or ""))
 
     def _archive(
         self,
