@@ -576,7 +576,9 @@ def _add_another(path):
 @pytest.mark.parametrize(
     "policy", [pytest.param("delete", marks=pytest.mark.lab), "none", pytest.param("append", marks=pytest.mark.lab)]
 )
-def test_what_changes_of_a_study_that_is_finished_is_named(held, split, sandbox, visits, change, policy):
+def test_what_changes_of_a_study_that_is_finished_is_named(
+    held, xnatctl, alice, split, sandbox, visits, change, policy
+):
     """The second study is on its way; the first is archived and compared."""
     running = held("--overwrite", policy)
     victim = next(iter(visits.studies[0].instances.values())).path
@@ -589,9 +591,14 @@ def test_what_changes_of_a_study_that_is_finished_is_named(held, split, sandbox,
     name = str(victim.relative_to(visits.directory))
     assert name in report["error"]["message"]
     assert report["next"]
+    rows = {
+        row["session"]: row["state"] for row in xnatctl("upload", "status", "-o", "json", env=alice).document["uploads"]
+    }
     if change is _add_another:
+        assert rows["visit"] == "delivered, not settled"
         assert [entry["path"] for entry in report["excluded"]] == [name]
     else:
+        assert rows["visit"] == "incomplete"
         assert [item["path"] for item in report["items"] if item["outcome"] == "changed"] == [name]
         assert report["counts"] == {"found": 18, "excluded": 0, "sent": 17, "skipped": 0, "failed": 1, "verified": 17}
         assert [study["status"] for study in report["studies"]] == ["partial", "complete", "complete"]

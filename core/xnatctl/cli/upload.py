@@ -209,7 +209,7 @@ def _state(summary: Summary) -> str:
         return "unreadable"
     if summary.complete:
         return "complete"
-    if summary.phase == "settling":
+    if summary.phase == "settling" and summary.found == summary.delivered:
         return "delivered, not settled"
     if summary.phase == "done" and summary.found == summary.delivered:
         return "delivered, not verified"
