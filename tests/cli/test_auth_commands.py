@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import stat
 import sys
 import time
@@ -443,6 +444,20 @@ def test_an_ended_session_leads_to_the_next_source_of_the_same_user(
     (home / "c.yaml").write_text("credential_sources: [token, environment]\n")
     done = cli("auth", "status", "-o", "json", env={**ENV, "XNATCTL_CONFIG": str(home / "c.yaml")})
     assert done.document["source"] == "variables XNAT_USER and XNAT_PASS"
+
+
+@pytest.mark.parametrize("way", ["login", "logout"])
+def test_the_commands_that_are_printed_for_an_ended_session_help(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site, home: Path, way: str
+) -> None:
+    login("bob")
+    site.sessions.clear()
+    ended = cli("auth", "status", "-o", "json").document["error"]["hint"]
+    (line,) = re.findall(rf"xnatctl (auth {way}.*?)(?: or |$)", ended)
+    done = cli(*shlex.split(line), env={"XNAT_USER": "bob", "XNAT_PASS": PASSWORD})
+    assert done.code == 0, done.err
+    assert len(tokens(home)) == (way == "login")
+    assert cli("auth", "status").code == (0 if way == "login" else 3)
 
 
 def test_what_was_kept_as_one_user_is_not_continued_as_another(

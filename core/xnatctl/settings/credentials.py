@@ -180,8 +180,8 @@ class CredentialChain:
         if self._ended is not None:
             return AuthenticationError(
                 f"{what}: the session that was kept has ended.",
-                hint=f"Log in again: {self._commands.command('auth', 'login')}. "
-                f"Or forget the session: {self._commands.command('auth', 'logout')}",
+                hint=f"Log in again: {self._commands.command('auth', 'login')} "
+                f"or forget the session: {self._commands.command('auth', 'logout')}",
             )
         details = [f"asked: {', '.join(self._asked) or 'nothing'}", *self._passed_over]
         if not self._request.environment:
