@@ -11,6 +11,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,26 @@ def packages(path: Path, *, top_level: bool = False) -> set[str]:
             assert not node.level, f"{path} imports relatively"
             found.add(str(node.module).split(".")[0])
     return found
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not inside functions either, nor for type checking. import-linter looks at packages, which is stricter."""
+    modules: dict[str, Path] = {}
+    for base in (ROOT / "core", PLUGINS):
+        for path in base.rglob("*.py"):
+            parts = path.relative_to(base).with_suffix("").parts
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        found = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module] = found & modules.keys() - {module}
+    TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -25,6 +25,13 @@ def test_the_command_reference_is_generated():
     assert (DOCS / "reference" / "commands.md").read_text() == done.stdout, "run: python docs/generate.py"
 
 
+def test_the_reference_of_the_api_is_generated():
+    done = subprocess.run([sys.executable, DOCS / "api_reference.py"], capture_output=True, text=True, check=True)
+    assert (DOCS / "reference" / "api.md").read_text() == done.stdout, (
+        "run: python docs/api_reference.py > docs/reference/api.md"
+    )
+
+
 def test_the_picture_of_the_packages_is_generated():
     done = subprocess.run(
         [sys.executable, DOCS / "architecture_picture.py"], capture_output=True, text=True, check=True
@@ -127,8 +134,8 @@ def test_links_lead_somewhere(page):
             assert not anchor or anchor in anchors(found), f"{page.name}: {target}"
 
 
-#: Of the example plugin; of Python, pytest and the benchmarks.
-OTHER_OPTIONS = {"--level", "--help", "--ignore", "--load"}
+#: Of the example plugin, and a placeholder; of Python, pytest and the benchmarks.
+OTHER_OPTIONS = {"--level", "--name", "--help", "--ignore", "--load"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
