@@ -59,7 +59,11 @@ _BEGINNINGS: Final = (
     ("warc", _begins(rb"WARC/[01]\.")),
     ("squashfs image", _begins(rb"hsqs", rb"sqsh")),
     ("wim image", _begins(rb"MSWIM\0\0\0")),
-    ("disk image", _begins(rb"KDMV", rb"QFI\xfb", rb"vhdxfile", rb"conectix")),
+    (
+        "disk image",
+        _begins(rb"KDMV", rb"QFI\xfb", rb"QED\0", rb"vhdxfile", rb"conectix", rb"<<< [ -~]{0,40}Disk Image >>>"),
+    ),
+    ("disk image", _begins(rb"XFSB", rb"LUKS\xba\xbe", rb"\x45\x3d\xcd\x28")),
     ("disk image", _begins(rb"(\xeb.\x90|\xe9..).{507}\x55\xaa", rb".{510}\x55\xaaEFI PART", rb".{32}NXSB")),
     ("ext image", _begins(rb".{1080}\x53\xef[\0-\7]\0")),
     ("HFS image", _begins(rb".{1024}(H\+\0\x04|HX\0\x05)")),

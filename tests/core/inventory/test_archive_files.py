@@ -346,6 +346,10 @@ FOREIGN = {
     "ext image": bytes(1080) + b"\x53\xef\1\0" + bytes(600),
     "VHD": bytes(2000) + b"conectix\0\0\0\2" + bytes(500),
     "zip behind an image": b"\xff\xd8\xff\xe0" + bytes(range(256)) * 300 + make_zip({"x": b"x" * 900}),
+    "XFS image": b"XFSB" + bytes(600),
+    "encrypted disk": b"LUKS\xba\xbe\0\2" + bytes(600),
+    "VDI": b"<<< Oracle VM VirtualBox Disk Image >>>\n" + bytes(600),
+    "cramfs image": b"\x45\x3d\xcd\x28" + bytes(600),
     "uuencode": b"begin 644 image.dcm\n" + b"M" + b" " * 60,
 }
 
