@@ -27,6 +27,7 @@ from xnatctl.model.events import EventKind
 from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
+    from xnatctl.delivery.journal.summaries import Summary
     from xnatctl.model.document import Document
     from xnatctl.model.events import Event
     from xnatctl.model.plan import UploadPlan, UploadRequest
@@ -261,6 +262,13 @@ class App:
         client = self.new_client()
         self.log_in(client, self.credential_chain())
         return client
+
+    def journals(self) -> list[Summary]:
+        """The journals of this machine, the latest first."""
+        from xnatctl.delivery.journal.summaries import summaries
+        from xnatctl.settings.paths import journal_directory
+
+        return sorted(summaries(journal_directory()), key=lambda summary: -summary.updated)
 
     # output
 

@@ -11,6 +11,8 @@ from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Exclusion, Placement, UploadItem, UploadPlan
 from xnatctl.model.words import counted, human_size, part_of
 
+PLANS_SCHEMA = "xnatctl.plans/1"
+
 
 def plan_document(
     plan: UploadPlan, *, description: Mapping[str, Mapping[str, str]], batches: int, before: int = 0
@@ -51,6 +53,57 @@ def plan_document(
         identifiers=tuple(item.path for item in items),
         summary=tuple(summary),
         drawing=tuple(plan_tree.drawing(plan)) if tree else (),
+    )
+
+
+def plans_document(
+    title: str,
+    plans: Sequence[UploadPlan],
+    described: Sequence[tuple[Mapping[str, Mapping[str, str]], int]],
+    before: Sequence[int],
+    warnings: Sequence[str],
+) -> Document:
+    """Several plans of one directory, which differ in their sessions; nothing was sent.
+
+    `described` is what the transports of each plan say of themselves and the number of its batches, `before` how many
+    of its files were delivered before, `warnings` are about all of them.
+    """
+    documents = [
+        plan_document(plan, description=description, batches=batches, before=number)
+        for plan, (description, batches), number in zip(plans, described, before, strict=True)
+    ]
+    rows = [
+        {**row, "session": plan.destination.session}
+        for plan, document in zip(plans, documents, strict=True)
+        for row in document.rows
+    ]
+    cannot_go = [entry for kind in ("unreadable", "invalid") for plan in plans for entry in getattr(plan, kind)]
+    summary = [
+        title,
+        *(
+            f"  {plan.destination.session}: {amount(plan, batches)}"
+            for plan, (_, batches) in zip(plans, described, strict=True)
+        ),
+        *before_lines(sum(before), sum(len(plan.items) for plan in plans)),
+        next(iter(place_lines(plans[0]))),
+        "Each of them:",
+        *step_lines(plans[0], described[0][0]),
+        *excluded_lines(list(dict.fromkeys(entry for plan in plans for entry in plan.excluded))),
+        *unsendable_lines(list(dict.fromkeys(cannot_go))),
+        *(f"Warning: {plan.destination.session}: {text}" for plan in plans for text in plan.warnings),
+        *(f"Warning: {text}" for text in warnings),
+    ]
+    return Document(
+        schema=PLANS_SCHEMA,
+        data={
+            "schema": PLANS_SCHEMA,
+            "plans": [document.data for document in documents],
+            "warnings": list(warnings),
+        },
+        columns=(Column(key="session"), *documents[0].columns),
+        rows=rows,
+        identifiers=tuple(dict.fromkeys(path for document in documents for path in document.identifiers)),
+        summary=tuple(summary),
     )
 
 

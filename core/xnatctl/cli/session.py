@@ -18,7 +18,6 @@ from xnatctl.cli.options import (
     split_option,
     verify_options,
 )
-from xnatctl.cli.studies import run_split
 from xnatctl.cli.uploading import Upload, run_upload, transport_options
 from xnatctl.errors import UsageError
 from xnatctl.model.plan import Overwrite, Payload, Placement, UploadRequest
@@ -147,6 +146,8 @@ def upload(
     )
     wanted = Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait)
     if split_studies:
+        from xnatctl.cli.studies import run_split
+
         run_split(app, wanted, same_patient=same_patient)
     else:
         run_upload(app, wanted)

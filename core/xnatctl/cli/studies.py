@@ -1,37 +1,26 @@
-"""`--split-studies`: each study of PATH becomes a session of its own, one after the other; one report at the end."""
+"""The planner of `--split-studies`: each study of PATH gets a plan and a session of its own."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import count
 
-from xnatctl.cli.uploading import (
-    Upload,
-    attempt,
-    check_state,
-    delivered_before,
-    describe,
-    finish,
-    require_transports,
-    services_of,
-)
-from xnatctl.errors import Interrupted, Refused, UsageError, XnatctlError
+from xnatctl.cli.app import App
+from xnatctl.cli.uploading import PlanContext, PlanGroup, Upload, run_uploads
+from xnatctl.delivery.journal.summaries import Summary
+from xnatctl.delivery.labels import JournalLabels, LabelSeries, OfflineLabels, OnServer, assign, labels_in_order
+from xnatctl.delivery.many import in_order
+from xnatctl.delivery.planning import studies_of
+from xnatctl.delivery.session.preflight import find_destination
+from xnatctl.errors import Refused, UsageError
+from xnatctl.inventory.by_study import StudyInventory
+from xnatctl.inventory.walk import Inventory
 from xnatctl.model.plan import UploadPlan, UploadRequest
-from xnatctl.model.report import Report, Status
+from xnatctl.model.report import Report
 from xnatctl.model.words import counted
-
-if TYPE_CHECKING:
-    from xnatctl.cli.app import App
-    from xnatctl.delivery.labels import JournalLabels, LabelSeries
-    from xnatctl.delivery.services import Services
-    from xnatctl.delivery.splitting import Part
-    from xnatctl.inventory.by_study import StudyInventory
-    from xnatctl.inventory.walk import Inventory
-    from xnatctl.model.document import Document
-    from xnatctl.model.plan import Exclusion
-    from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.http.client import XnatClient
 
 _DRY = (
     "The upload assigns the labels: a study that the server holds under one of them keeps it, and labels that hold "
@@ -40,220 +29,114 @@ _DRY = (
 
 
 def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
-    """Plan and, unless it is a dry run, deliver each study of PATH as a session; ends like `run_upload`."""
-    from xnatctl.delivery.splitting import gather, together, with_changes
+    """Plan and, unless it is a dry run, deliver each study of PATH as a session."""
 
-    split = _Split(app, upload, same_patient=same_patient)
-    begun = time.monotonic()
-    report = attempt(app, upload, split.run)
-    if report.failure is None and split.shown is not None:
-        app.render(split.shown)
-        return
-    if split.parts:
-        gather(report, split.parts, split.excluded, time.monotonic() - begun)
-        report.failure = with_changes(report.failure or together(split.parts), split.changes)
-        if split.changes is not None:
-            report.status = Status.PARTIAL
-        if isinstance(report.failure, Interrupted):
-            report.status = Status.INTERRUPTED
-    finish(app, report)
-
-
-class _Split:
-    """One command that delivers several studies. `parts` are its sessions, once they are planned."""
-
-    def __init__(self, app: App, upload: Upload, *, same_patient: bool) -> None:
-        self._app = app
-        self._upload = upload
-        self._same_patient = same_patient
-        self.parts: list[Part] = []
-        #: What appeared while the sessions were delivered, or changed and was no part of them.
-        self.changes: XnatctlError | None = None
-        self._appeared: Sequence[Exclusion] = ()
-        self.shown: Document | None = None
-        self._several: StudyInventory | None = None
-
-    @property
-    def excluded(self) -> Sequence[Exclusion]:
-        """What was left out of all sessions."""
-        return (*self._several.inventory.excluded, *self._appeared) if self._several is not None else ()
-
-    def run(self) -> Report | None:
-        """Everything up to the reports of the parts. Raises XnatctlError for what concerns all of them."""
-        from xnatctl.delivery.opening import exclusively
-        from xnatctl.delivery.splitting import check_patients
-
-        request = self._upload.request
-        check_state(self._upload)
+    @contextmanager
+    def planner(context: PlanContext) -> Iterator[PlanGroup]:
+        request = upload.request
         if not request.settles:
             raise UsageError(f"--split-studies makes sessions, and --mode {request.transport} does not end in one.")
-        several = self._several = look(request)
-        warnings = (*several.inventory.notes, *check_patients(several, same_patient=self._same_patient))
-        if self._upload.dry_run:
-            self._show(several, warnings)
-            return None
-        services = services_of(self._app, self._upload)
-        client = services.connect()
-        label_series, request = family_on(client, request, sends=True)
-        key = f"{client.server} {request.destination.project} {label_series.base}".casefold()
-        with exclusively(services, "studies", key):
-            known = remembered(client.server, request, label_series, resume=self._upload.resume)
-            labels, passed = labels_on(client, several, request, label_series, known)
-            whole = new_whole(request, (*warnings, *passed))
-            self.parts = new_parts(whole, plans_of(several, request, labels, label_series, self._plan))
-            for line in whole.warnings:
-                self._app.warn(line)
-            self._deliver(services, whole)
-        return whole
+        several = studies_of(request)
+        warnings = [*several.inventory.notes, *check_patients(several, same_patient=same_patient)]
+        if upload.dry_run:
+            yield _dry_group(context, several, app.journals() if upload.resume else (), warnings)
+            return
+        client = context.connect()
+        request = replace(request, destination=find_destination(client, request.destination, sends=True))
+        where = request.destination
+        with context.exclusively(f"{client.server} {where.project} {where.session}".casefold()):
+            labels, said = labels_on(client, several, request, app.journals() if upload.resume else ())
 
-    def _plan(self, request: UploadRequest, inventory: Inventory) -> UploadPlan:
-        """The plan of one study; a plugin may plan it as if it were alone."""
-        from xnatctl.delivery.planning import plan_session_upload
+            def plan(asked: UploadRequest, inventory: Inventory) -> UploadPlan:
+                # All plans name one listing of the disk, so that it is looked at once more when all have ended.
+                return replace(context.plan(asked, inventory), listing=several.inventory.listing)
 
-        plan = self._app.registry.plan_upload(request, lambda asked: plan_session_upload(asked, inventory))
-        require_transports(self._app, plan)
-        return replace(plan, listing="")  # what appears is looked for once, at the end of all
-
-    def _deliver(self, services: Services, whole: Report) -> None:
-        """Each session in its turn; one that fails does not stop the others."""
-        from xnatctl.delivery.service import deliver
-        from xnatctl.delivery.splitting import is_hopeless
-
-        for number, part in enumerate(self.parts, 1):
-            self._app.info(
-                f"Session {part.session} ({number} of {len(self.parts)}): {counted(len(part.plan.items), 'instance')} "
-                f"of study {part.study}"
+            yield PlanGroup(
+                plans=[*plans_of(several, request, labels, plan)],
+                destination=where,
+                warnings=[*warnings, *said],
+                executor=_announcing(app),
             )
-            part.report = deliver(part.plan, services)
-            if is_hopeless(part):
-                break
-        if any(isinstance(part.error, Interrupted) for part in self.parts):
-            return
-        self._look_again(services)
-        if self.changes or any(not part.complete and not isinstance(part.error, Refused) for part in self.parts):
-            whole.next.append(self._app.commands.rerun())
 
-    def _look_again(self, services: Services) -> None:
-        """Find what appeared or changed while the sessions were delivered, also of those that were finished first."""
-        from xnatctl.delivery.opening import open_journal
-        from xnatctl.delivery.relisting import Meanwhile, changes_error, touched
-
-        delivered = [part for part in self.parts if part.report.counts.sent + part.report.counts.skipped]
-        if not delivered:
-            return
-        assert self._several is not None
-        found = self._several.inventory
-        meanwhile = Meanwhile(
-            found.listing,
-            found.root,
-            found.items,
-            follow_symlinks=self._upload.request.follow_symlinks,
-            everything=False,
-        )
-        self._appeared = meanwhile.others
-        changed = set(meanwhile.changed)
-        resuming = replace(services, resume=True)
-        rewritten = []
-        for part in delivered:
-            sent = [item for item in part.plan.items if item.path in changed]
-            if suspects := list(touched(part.plan.items)):
-                with open_journal(resuming, part.plan) as journal:
-                    sent += [item for item in suspects if not journal.is_as_sent(item)]
-            rewritten.append(sent)
-        if not self._appeared and not any(rewritten):
-            return
-        alone = not self._appeared and all(part.complete for part in self.parts)
-        for part, sent in zip(delivered, rewritten, strict=True):
-            if part.complete:
-                with open_journal(resuming, part.plan) as journal:
-                    journal.take_back(sent)
-            paths = [item.path for item in sent]
-            error = changes_error(found.root, (), paths, self._app.commands.rerun(), complete=alone)
-            if error is not None:
-                part.take_back(frozenset(paths), error)
-        alone = all(part.complete for part in self.parts)
-        self.changes = changes_error(found.root, self._appeared, (), self._app.commands.rerun(), complete=alone)
-
-    def _show(self, several: StudyInventory, warnings: tuple[str, ...]) -> None:
-        from xnatctl.cli.split_view import plans_document
-        from xnatctl.delivery.labels import LabelSeries, OfflineLabels, assign
-
-        request = self._upload.request
-        label_series = LabelSeries(base=request.destination.session)
-        known = remembered(request.destination.server.rstrip("/"), request, label_series, resume=self._upload.resume)
-        labels, _ = assign([study.uid for study in several.studies], label_series, known, OfflineLabels())
-        plans = [plan for _, plan in plans_of(several, request, labels, label_series, self._plan)]
-        described = [describe(self._app, plan) for plan in plans]
-        before = [delivered_before(self._app, self._upload, plan) for plan in plans]
-        self.shown = plans_document(plans, described, before, several.inventory, (*warnings, _DRY))
+    run_uploads(app, upload, planner)
 
 
-def look(request: UploadRequest) -> StudyInventory:
-    """The studies of PATH. Raises what `plan_session_upload` raises for what cannot be sent."""
-    from xnatctl.delivery.planning import refuse_unsendable
-    from xnatctl.inventory.by_study import StudyInventory
-    from xnatctl.inventory.nested_archives import look_inside
-    from xnatctl.inventory.walk import scan_path
-
-    inventory = look_inside(
-        scan_path(request.path, follow_symlinks=request.follow_symlinks, large_archive=request.large_archive)
-    )
-    refuse_unsendable(inventory)
-    return StudyInventory(inventory)
-
-
-def request_for(request: UploadRequest, study: str, label: str) -> UploadRequest:
-    """The request of one study, as if it had been asked for alone."""
-    return replace(request, study_instance_uid=study, destination=replace(request.destination, session=label))
-
-
-def family_on(client: XnatClient, request: UploadRequest, *, sends: bool) -> tuple[LabelSeries, UploadRequest]:
-    """The labels that the studies may get, and the request with the names that the server has for what it names.
-
-    `sends`: something is going to be sent there. Raises NotFound, PermissionDenied, Refused.
-    """
-    from xnatctl.delivery.labels import LabelSeries
-    from xnatctl.delivery.session.preflight import check_labels, readable_project, refuse_accession_id, writable_project
-    from xnatctl.xnat import listing
-
+def _dry_group(
+    context: PlanContext, several: StudyInventory, journals: Iterable[Summary], warnings: Sequence[str]
+) -> PlanGroup:
+    """The plans with the labels that the journals remember, or else the first ones; no server is asked."""
+    request = context.upload.request
     where = request.destination
-    project = (writable_project if sends else readable_project)(client, where.project)
-    where = replace(where, server=client.server, project=project)
-    existing = listing.find_session(client, project, where.session)
-    if sends:
-        if existing is None:
-            refuse_accession_id(client, where)
-        check_labels(client, where, existing)
-    where = replace(where, session=existing.label if existing is not None else where.session)
-    return LabelSeries(base=where.session), replace(request, destination=where)
+    series = LabelSeries(base=where.session)
+    known = JournalLabels(journals, server=where.server.rstrip("/"), project=where.project, label_series=series)
+    labels, _ = assign([study.uid for study in several.studies], series, known, OfflineLabels())
+    plans = [replace(plan, listing="") for plan in plans_of(several, request, labels, context.plan)]
+    return PlanGroup(
+        plans=plans,
+        destination=where,
+        warnings=[*warnings, _DRY],
+        title=f"Would make {counted(len(plans), 'session')}, one for each study:",
+    )
 
 
-def remembered(server: str, request: UploadRequest, label_series: LabelSeries, *, resume: bool) -> JournalLabels:
-    """What the journals of this machine know of the family; nothing when it is started over."""
-    from xnatctl.delivery.journal.summaries import summaries
-    from xnatctl.delivery.labels import JournalLabels
-    from xnatctl.settings.paths import journal_directory
+def _announcing(
+    app: App,
+) -> Callable[[Sequence[UploadPlan], Callable[[UploadPlan], Report]], Iterator[tuple[int, Report]]]:
+    """Runs the plans in order, and says for each one which it is."""
 
-    journals = summaries(journal_directory()) if resume else ()
-    return JournalLabels(journals, server=server, project=request.destination.project, label_series=label_series)
+    def executor(plans: Sequence[UploadPlan], run: Callable[[UploadPlan], Report]) -> Iterator[tuple[int, Report]]:
+        numbers = count(1)
+
+        def announced(plan: UploadPlan) -> Report:
+            app.info(
+                f"Session {plan.destination.session} ({next(numbers)} of {len(plans)}): "
+                f"{counted(len(plan.items), 'instance')} of study {plan.items[0].study_instance_uid}"
+            )
+            return run(plan)
+
+        return in_order(plans, announced)
+
+    return executor
+
+
+def check_patients(several: StudyInventory, *, same_patient: bool) -> tuple[str, ...]:
+    """What is to be said of studies that do not name the same patient: all become sessions of one subject.
+
+    Raises Refused unless somebody said that they are of one (`same_patient`).
+    """
+    notes = several.patient_notes()
+    if not notes or len(several.studies) < 2:
+        return ()
+    number = several.number_of_patients
+    if same_patient:
+        return (f"The studies name {number} patients; --same-patient says that they are of one patient.",)
+    raise Refused(
+        f"{several.inventory.root} holds studies of different patients ({number} patients), and all would become "
+        f"sessions of one subject:\n{several.table(notes)}",
+        hint="Upload the studies of each patient on their own, with the subject that they belong to. If all are of one "
+        "patient under several IDs or names, say so with --same-patient.",
+    )
 
 
 def labels_on(
     client: XnatClient,
     several: StudyInventory,
     request: UploadRequest,
-    label_series: LabelSeries,
-    known: JournalLabels,
+    journals: Iterable[Summary],
     *,
     look_only: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
-    """The label of each study on a server, and what is to be said of that. Raises Refused."""
-    from xnatctl.delivery.labels import OnServer, assign
+    """The label of each study on a server, and what is to be said of that; the request names what the server has.
 
-    shown = OnServer(client, request.destination.project, label_series, known)
-    labels, passed = assign([study.uid for study in several.studies], label_series, known, shown, look_only=look_only)
+    Raises Refused.
+    """
+    where = request.destination
+    series = LabelSeries(base=where.session)
+    known = JournalLabels(journals, server=client.server, project=where.project, label_series=series)
+    shown = OnServer(client, where.project, series, known)
+    labels, passed = assign([study.uid for study in several.studies], series, known, shown, look_only=look_only)
     if not look_only:
-        shown.refuse_misplaced(request.destination.subject)
+        shown.refuse_misplaced(where.subject)
     return labels, [*passed, *shown.warnings]
 
 
@@ -261,43 +144,12 @@ def plans_of(
     several: StudyInventory,
     request: UploadRequest,
     labels: Mapping[str, str],
-    label_series: LabelSeries,
     plan: Callable[[UploadRequest, Inventory], UploadPlan],
-) -> Iterator[tuple[str, UploadPlan]]:
-    """Study and plan, by label."""
-    from xnatctl.delivery.labels import labels_in_order
-
-    for study, label in labels_in_order(labels, label_series):
+) -> Iterator[UploadPlan]:
+    """A plan for each study, as if it were the only one, by label."""
+    where = request.destination
+    for study, label in labels_in_order(labels, LabelSeries(base=where.session)):
         inventory = several.alone(study)
         assert inventory is not None
-        yield study, plan(request_for(request, study, label), inventory)
-
-
-def new_whole(request: UploadRequest, warnings: Sequence[str]) -> Report:
-    """The report of all studies together, before anything was done."""
-    return Report(
-        command=request.command,
-        status=Status.FAILED,
-        destination=request.destination,
-        transport=request.transport,
-        warnings=list(warnings),
-    )
-
-
-def new_parts(whole: Report, plans: Iterator[tuple[str, UploadPlan]]) -> list[Part]:
-    """The sessions, of which nothing was tried yet."""
-    from xnatctl.delivery.splitting import Part
-
-    return [
-        Part(
-            study=study,
-            plan=plan,
-            report=Report(
-                command=whole.command,
-                status=Status.PLANNED,
-                destination=plan.destination,
-                transport=whole.transport,
-            ),
-        )
-        for study, plan in plans
-    ]
+        asked = replace(request, study_instance_uid=study, destination=replace(where, session=label))
+        yield plan(asked, inventory)

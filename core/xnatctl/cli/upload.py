@@ -50,7 +50,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
     With DEST (an ID from the list, PROJECT/SESSION, a session label, or SESSION/RESOURCE) show the files of one that
     were not delivered.
     """
-    found = [summary for summary in _journals() if not (unfinished and _state(summary) == "complete")]
+    found = [summary for summary in app.journals() if not (unfinished and _state(summary) == "complete")]
     if dest is None:
         app.render(_list_document(found, _list_lines(app, found)))
     else:
@@ -68,7 +68,7 @@ def resume(app: App, dest: str) -> None:
 
     DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE.
     """
-    summary = _choose(app, _journals(), dest)
+    summary = _choose(app, app.journals(), dest)
     if summary.problem is not None:
         raise JournalError(summary.problem, hint="Run the original upload command with --no-resume.")
     asked, studies = _to_finish(summary)
@@ -116,7 +116,7 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
     from xnatctl.delivery.journal.lock import Lock
     from xnatctl.delivery.journal.store import remove
 
-    found = _journals()
+    found = app.journals()
     chosen = list({summary.id: summary for summary in (_choose(app, found, name) for name in dest)}.values())
     if not yes:
         for summary in chosen:
@@ -138,13 +138,6 @@ def _require_planner(app: App, command: str) -> None:
         raise PluginUnavailable(
             f"This upload was made by {command}, whose plugin is not installed.", hint="Install it, then resume."
         ) from None
-
-
-def _journals() -> list[Summary]:
-    from xnatctl.delivery.journal.summaries import summaries
-    from xnatctl.settings.paths import journal_directory
-
-    return sorted(summaries(journal_directory()), key=lambda summary: -summary.updated)
 
 
 def _choose(app: App, found: Sequence[Summary], dest: str) -> Summary:

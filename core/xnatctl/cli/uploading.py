@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xnatctl.errors import Interrupted, PluginUnavailable, Refused, UsageError, XnatctlError, exit_code_of
 from xnatctl.model.plan import UploadPlan, UploadRequest
+from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
+    from xnatctl.delivery.many import Executor
     from xnatctl.delivery.services import Services, StageKind
+    from xnatctl.inventory.walk import Inventory
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
     from xnatctl.xnat.http.client import XnatClient
@@ -54,11 +58,89 @@ def run_upload(app: App, upload: Upload) -> None:
 
         return deliver(plan, services_of(app, upload))
 
-    report = attempt(app, upload, work)
+    _end(app, attempt(app, upload, work), shown)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanGroup:
+    """Several plans that one command delivers.
+
+    `destination` is what the command named, as the server names it. `warnings` are about all plans. `title` is the
+    first line of a dry run, before a line for each plan. `executor` runs the plans, one after the other without one.
+    """
+
+    plans: Sequence[UploadPlan]
+    destination: Destination
+    warnings: Sequence[str] = ()
+    title: str = ""
+    executor: Executor | None = None
+
+
+class PlanContext:
+    """What planning a `PlanGroup` may ask for."""
+
+    def __init__(self, app: App, upload: Upload) -> None:
+        self._app = app
+        self.upload = upload
+
+    @cached_property
+    def services(self) -> Services:
+        """What carries the plans out."""
+        return services_of(self._app, self.upload)
+
+    def connect(self) -> XnatClient:
+        """The client of the run, logged in."""
+        return self.services.connect()
+
+    def exclusively(self, key: str) -> AbstractContextManager[object]:
+        """Keep other runs on this machine away from what a key names, also while the plans run. Raises Refused."""
+        from xnatctl.delivery.opening import exclusively
+
+        return exclusively(self.services, "group", key)
+
+    def plan(self, request: UploadRequest, inventory: Inventory) -> UploadPlan:
+        """The plan of a request, by a plugin or else by core, which plans the inventory.
+
+        Raises what planning raises, and PluginUnavailable for a plan that cannot be sent.
+        """
+        from xnatctl.delivery.planning import plan_session_upload
+
+        plan = self._app.registry.plan_upload(request, lambda asked: plan_session_upload(asked, inventory))
+        require_transports(self._app, plan)
+        return plan
+
+
+def run_uploads(app: App, upload: Upload, planner: Callable[[PlanContext], AbstractContextManager[PlanGroup]]) -> None:
+    """Plan several uploads and, unless it is a dry run, carry them out; renders one report and ends like `run_upload`.
+
+    The context manager of `planner` stays open until all plans have ended.
+    """
+    shown: list[Document] = []
+
+    def work() -> Report | None:
+        from xnatctl.delivery.many import deliver_many, in_order
+
+        check_state(upload)
+        context = PlanContext(app, upload)
+        with planner(context) as group:
+            if upload.dry_run:
+                shown.append(_plans_document(app, upload, group))
+                return None
+            for line in group.warnings:
+                app.warn(line)
+            report = deliver_many(group.plans, context.services, group.executor or in_order)
+        report.destination = group.destination
+        report.warnings = [*group.warnings, *report.warnings]
+        return report
+
+    _end(app, attempt(app, upload, work), shown)
+
+
+def _end(app: App, report: Report, shown: Sequence[Document]) -> None:
     if report.failure is None and shown:
         app.render(shown[0])
-        return
-    finish(app, report)
+    else:
+        finish(app, report)
 
 
 def plan_upload(app: App, upload: Upload) -> UploadPlan:
@@ -230,6 +312,14 @@ def _plan_document(app: App, upload: Upload, plan: UploadPlan) -> Document:
 
     described, batches = describe(app, plan)
     return plan_document(plan, description=described, batches=batches, before=delivered_before(app, upload, plan))
+
+
+def _plans_document(app: App, upload: Upload, group: PlanGroup) -> Document:
+    from xnatctl.cli.plan_view import plans_document
+
+    described = [describe(app, plan) for plan in group.plans]
+    before = [delivered_before(app, upload, plan) for plan in group.plans]
+    return plans_document(group.title, group.plans, described, before, group.warnings)
 
 
 def delivered_before(app: App, upload: Upload, plan: UploadPlan) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -80,12 +80,10 @@ def verify(
         checksum=verify_level == "checksum",
         exact=exact,
     )
-    report = Report(
-        command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
-    )
+    report = _new_report(request)
     try:
         if split_studies:
-            report.failure = _verify_each(app, request, report)
+            report = _verify_each(app, request)
         else:
             plan = plan_session_upload(request)
             report.excluded = list(plan.excluded)
@@ -112,28 +110,34 @@ def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report, uploa
     return check_session(client, plan, report, upload)
 
 
-def _verify_each(app: App, request: UploadRequest, whole: Report) -> XnatctlError | None:
-    """Compare each study with the session that it became; fills the report, returns the error to end with."""
-    from xnatctl.cli.studies import family_on, labels_on, look, new_parts, plans_of, remembered
-    from xnatctl.delivery.planning import plan_session_upload
-    from xnatctl.delivery.splitting import gather, is_hopeless, together
+def _verify_each(app: App, request: UploadRequest) -> Report:
+    """Compare each study with the session that it became."""
+    from xnatctl.cli.studies import labels_on, plans_of
+    from xnatctl.delivery.many import run_many
+    from xnatctl.delivery.planning import plan_session_upload, studies_of
+    from xnatctl.delivery.session.preflight import find_destination
 
-    begun = time.monotonic()
-    several = look(request)
+    several = studies_of(request)
     client = app.connect()
-    family, request = family_on(client, request, sends=False)
-    known = remembered(client.server, request, family, resume=True)
-    labels, whole.warnings = labels_on(client, several, request, family, known, look_only=True)
-    whole.destination = request.destination
+    request = replace(request, destination=find_destination(client, request.destination, sends=False))
+    labels, warnings = labels_on(client, several, request, app.journals(), look_only=True)
     upload = _upload(app, request, "--split-studies")
-    parts = new_parts(whole, plans_of(several, request, labels, family, plan_session_upload))
-    for part in parts:
-        part.report.warnings = list(part.plan.warnings)
+
+    def check(plan: UploadPlan) -> Report:
+        report = replace(_new_report(request), destination=plan.destination, warnings=list(plan.warnings))
         try:
-            part.report.failure = _check(app, client, part.plan, part.report, upload)
+            report.failure = _check(app, client, plan, report, upload)
         except XnatctlError as raised:
-            part.report.failure, part.report.status = raised, Status.FAILED
-        if is_hopeless(part):
-            break
-    gather(whole, parts, several.inventory.excluded, time.monotonic() - begun)
-    return together(parts)
+            report.failure, report.status = raised, Status.FAILED
+        return report
+
+    whole = run_many([*plans_of(several, request, labels, plan_session_upload)], check)
+    whole.destination = request.destination
+    whole.warnings = [*warnings, *whole.warnings]
+    return whole
+
+
+def _new_report(request: UploadRequest) -> Report:
+    return Report(
+        command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
+    )

@@ -10,7 +10,7 @@ from typing import Any
 from xnatctl.errors import DeliveryIncomplete, NotFound, Refused
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.nested_archives import look_inside
-from xnatctl.inventory.walk import Inventory, Study, scan_path
+from xnatctl.inventory.walk import Inventory, scan_path
 from xnatctl.model.plan import (
     RECEIVER,
     SESSION,
@@ -37,9 +37,7 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
     not end well: several studies under one label, or one SOP Instance UID with two contents.
     """
     if inventory is None:
-        inventory = look_inside(
-            scan_path(request.path, follow_symlinks=request.follow_symlinks, large_archive=request.large_archive)
-        )
+        inventory = _inventory(request)
     refuse_unsendable(inventory)
     notes, listing = inventory.notes, inventory.listing
     inventory = _study_alone(inventory, request.study_instance_uid)
@@ -63,6 +61,19 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         warnings=(*inventory.warnings, *notes),
         follow_symlinks=request.follow_symlinks,
         listing=listing,
+    )
+
+
+def studies_of(request: UploadRequest) -> StudyInventory:
+    """The studies of PATH. Raises what `plan_session_upload` raises for what cannot be sent."""
+    inventory = _inventory(request)
+    refuse_unsendable(inventory)
+    return StudyInventory(inventory)
+
+
+def _inventory(request: UploadRequest) -> Inventory:
+    return look_inside(
+        scan_path(request.path, follow_symlinks=request.follow_symlinks, large_archive=request.large_archive)
     )
 
 
@@ -207,8 +218,8 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     if len(inventory.studies) <= 1:
         return
     several = StudyInventory(inventory)
-    notes = patient_notes(several)
-    of = f" of {len(patients_in_order(several))} patients" if notes else ""
+    notes = several.patient_notes()
+    of = f" of {several.number_of_patients} patients" if notes else ""
     apart = "Upload each study on its own, from its own directory and under its own label"
     label = request.destination.session
     each = f"makes a session of each: {label}, {label}_2, ..., the earliest first"
@@ -225,33 +236,6 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
         hint = f"--split-studies {each}. Or: {apart[0].lower()}{apart[1:]}."
     raise Refused(
         f"{inventory.root} holds {len(several.studies)} studies{of}, and one session label takes one:\n"
-        f"{study_table(several, notes)}",
+        f"{several.table(notes)}",
         hint=hint,
     )
-
-
-def patients_in_order(several: StudyInventory) -> list[str]:
-    """The hashed patients, in the order of the studies."""
-    ids = several.patients()
-    return list(dict.fromkeys(patient for study in several.studies for patient in sorted(ids[study.uid])))
-
-
-def patient_notes(several: StudyInventory) -> dict[str, str]:
-    """Which patients each study names, by its UID; empty where all name one. IDs are nobody's business: numbers do."""
-    numbers = {patient: number for number, patient in enumerate(patients_in_order(several), 1)}
-    if len(numbers) < 2:
-        return {}
-    return {
-        uid: f"patient {', '.join(str(number) for number in sorted(numbers[patient] for patient in patients))}"
-        for uid, patients in several.patients().items()
-    }
-
-
-def study_table(several: StudyInventory, notes: Mapping[str, str]) -> str:
-    """A line for each study with its folders, and what else is to be said of it, by its UID."""
-    return "\n".join(_study_line(study, notes.get(study.uid)) for study in several.studies)
-
-
-def _study_line(study: Study, note: str | None) -> str:
-    folders = ", ".join(study.folders[:3]) + (", ..." if len(study.folders) > 3 else "")
-    return f"  {study.uid}: {counted(len(study.items), 'file')} in {folders}{f' ({note})' if note else ''}"

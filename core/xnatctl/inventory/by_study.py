@@ -9,6 +9,7 @@ from dataclasses import replace
 from xnatctl.inventory.notes import patient_warnings
 from xnatctl.inventory.walk import Inventory, Study
 from xnatctl.model.plan import Exclusion
+from xnatctl.model.words import counted
 
 
 class StudyInventory:
@@ -47,6 +48,30 @@ class StudyInventory:
         """The hashed patients of each study, by its UID."""
         return {study.uid: frozenset(self.inventory.patients.get(study.uid, ())) for study in self.studies}
 
+    @property
+    def number_of_patients(self) -> int:
+        """How many patients the studies name."""
+        return len(self._patients_in_order())
+
+    def patient_notes(self) -> dict[str, str]:
+        """Which patients each study names, by its UID; empty where all name one. Numbers stand for the IDs."""
+        numbers = {patient: number for number, patient in enumerate(self._patients_in_order(), 1)}
+        if len(numbers) < 2:
+            return {}
+        return {
+            uid: f"patient {', '.join(str(number) for number in sorted(numbers[patient] for patient in patients))}"
+            for uid, patients in self.patients().items()
+        }
+
+    def table(self, notes: Mapping[str, str]) -> str:
+        """A line for each study with its folders, and a note on it, by its UID."""
+        return "\n".join(_line(study, notes.get(study.uid)) for study in self.studies)
+
+    def _patients_in_order(self) -> list[str]:
+        """The hashed patients, in the order of the studies."""
+        ids = self.patients()
+        return list(dict.fromkeys(patient for study in self.studies for patient in sorted(ids[study.uid])))
+
     def owners(self, path: str) -> frozenset[str]:
         """The studies that a file may belong to which is no instance, as far as one can tell from where it lies.
 
@@ -59,6 +84,11 @@ class StudyInventory:
 
     def _of(self, uid: str, entries: tuple[Exclusion, ...]) -> tuple[Exclusion, ...]:
         return tuple(entry for entry in entries if uid in self.owners(entry.path))
+
+
+def _line(study: Study, note: str | None) -> str:
+    folders = ", ".join(study.folders[:3]) + (", ..." if len(study.folders) > 3 else "")
+    return f"  {study.uid}: {counted(len(study.items), 'file')} in {folders}{f' ({note})' if note else ''}"
 
 
 def _owners(studies: list[Study]) -> Mapping[str, frozenset[str]]:

@@ -1,28 +1,17 @@
-"""Which study gets which label, and what becomes of several endings: decided without a server."""
+"""Which study gets which label: decided without a server."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from xnatctl.delivery.journal.summaries import Summary
 from xnatctl.delivery.labels import Holder, JournalLabels, LabelSeries, OfflineLabels, assign
-from xnatctl.delivery.splitting import Part, is_hopeless, together
-from xnatctl.errors import (
-    AuthenticationError,
-    ConnectionFailed,
-    Interrupted,
-    JournalError,
-    NotArchived,
-    Refused,
-    VerificationFailed,
-)
+from xnatctl.errors import Refused
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.refs import Destination
-from xnatctl.model.report import Report, Status
 from xnatctl.testing.exam import write_exam
 
 FAMILY = LabelSeries(base="E")
@@ -139,59 +128,3 @@ def test_padding_makes_no_other_patient(tmp_path):
     write(tmp_path / "two", 2, "20240102", patient_id="ID1\0")
     write(tmp_path / "three", 3, "20240103", patient_id="ID1 ")
     assert len(set().union(*StudyInventory(scan_path(str(tmp_path))).patients().values())) == 1
-
-
-def ended(*errors):
-    """Parts that ended with these; True is a session that is complete, None one that was not tried."""
-    parts = []
-    for number, error in enumerate(errors, 1):
-        status = Status.COMPLETE if error is True else Status.PLANNED if error is None else Status.FAILED
-        where = Destination(server="S", project="P", subject="s", session=f"E_{number}")
-        report = Report(command="session upload", status=status, destination=where, transport="tar")
-        report.failure = error if isinstance(error, Exception) else None
-        parts.append(Part(study=str(number), plan=SimpleNamespace(), report=report))
-    return parts
-
-
-@pytest.mark.parametrize(
-    ("errors", "code"),
-    [
-        ((True, True), None),
-        ((True, NotArchived("a")), 6),
-        ((NotArchived("a"), VerificationFailed("b")), 6),
-        ((True, VerificationFailed("a"), None), 5),
-        ((True, Refused("a")), 5),
-        ((Refused("a"), Refused("b")), 7),
-        ((Refused("a"), NotArchived("b")), 5),
-        ((AuthenticationError("a"), None, None), 3),
-        ((True, AuthenticationError("a"), None), 5),
-        ((ConnectionFailed("a"), None), 4),
-        ((JournalError("a"), True), 5),
-        ((JournalError("a"), JournalError("b")), 1),
-        ((Refused("a"), Interrupted("b", signal_number=15), None), 143),
-    ],
-)
-def test_several_endings_are_one_exit_code(errors, code):
-    error = together(ended(*errors))
-    assert (error.exit_code if error else None) == code
-    if error is not None and code != 143:
-        assert error.message.startswith(f"{sum(e is not True for e in errors)} of {len(errors)} sessions not complete.")
-        assert ("Not tried" in error.message) == (None in errors)
-
-
-@pytest.mark.parametrize(
-    ("error", "sent", "expected"),
-    [
-        (ConnectionFailed("a"), 0, True),
-        (ConnectionFailed("a"), 5, False),
-        (AuthenticationError("a"), 5, True),
-        (Interrupted("a"), 5, True),
-        (Refused("a"), 0, False),
-        (NotArchived("a"), 5, False),
-        (JournalError("a"), 0, False),
-    ],
-)
-def test_what_the_next_study_would_meet_as_well_ends_it(error, sent, expected):
-    (part,) = ended(error)
-    part.report.counts.sent = sent
-    assert is_hopeless(part) is expected

@@ -9,7 +9,7 @@ from dataclasses import replace
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.session.counting import verify_staged
-from xnatctl.delivery.session.preflight import DIRECT_ARCHIVE_SINCE, readable_project
+from xnatctl.delivery.session.preflight import direct_archive_status, readable_project
 from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted, verify_archived
 from xnatctl.delivery.session.waiting import read_waiting
 from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
@@ -17,7 +17,7 @@ from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem, UploadPlan
 from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
 from xnatctl.model.words import counted
-from xnatctl.xnat import direct_archive, listing, prearchive, site
+from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
@@ -35,6 +35,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report, upload: 
     project = readable_project(client, plan.destination.project)
     report.destination = replace(plan.destination, server=client.server, project=project)
     session = listing.find_session(client, project, plan.destination.session)
+    study = plan.items[0].study_instance_uid
     rows = _rows(client, project, plan)
     if session is not None:
         report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
@@ -49,7 +50,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report, upload: 
         report.state, report.uri = PlaceState.PREARCHIVE, rows[0].ref.path
         comparison = _verify_row(client, rows[0], plan)
         report.verification = comparison.verification
-    elif (status := _receiving(client, project, plan)) is not None:
+    elif (status := direct_archive_status(client, project, study, plan.destination.session)) is not None:
         comparison = _verify_direct(plan, status)
         report.verification = comparison.verification
     else:
@@ -91,18 +92,6 @@ def _rows(client: XnatClient, project: str, plan: UploadPlan) -> Sequence[Prearc
         return prearchive.find_rows(client, project, label=plan.destination.session, study_uid=study)
     except PermissionDenied:
         return ()
-
-
-def _receiving(client: XnatClient, project: str, plan: UploadPlan) -> str | None:
-    """The status of an unfinished direct archive of the same session; None when there is none, or none may be seen."""
-    if site.version(client).tuple < DIRECT_ARCHIVE_SINCE:
-        return None
-    study = plan.items[0].study_instance_uid
-    try:
-        state = direct_archive.get(client, project, study, plan.destination.session)
-    except PermissionDenied:
-        return None
-    return None if state is None else str(state.get("status") or "RECEIVING")
 
 
 def _verify_direct(plan: UploadPlan, status: str) -> Comparison:

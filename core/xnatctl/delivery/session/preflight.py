@@ -140,6 +140,33 @@ def readable_project(client: XnatClient, name: str) -> str:
     return _access(client, name).id
 
 
+def find_destination(client: XnatClient, where: Destination, *, sends: bool) -> Destination:
+    """The destination with the names that the server has for it.
+
+    `sends`: something is going to be sent there. Raises NotFound, PermissionDenied, and Refused for labels that XNAT
+    would change.
+    """
+    project = (writable_project if sends else readable_project)(client, where.project)
+    where = replace(where, server=client.server, project=project)
+    existing = listing.find_session(client, project, where.session)
+    if sends:
+        if existing is None:
+            refuse_accession_id(client, where)
+        check_labels(client, where, existing)
+    return where if existing is None else replace(where, session=existing.label)
+
+
+def direct_archive_status(client: XnatClient, project: str, study: str, session: str) -> str | None:
+    """The status of an unfinished direct archive of a session; None when there is none, or none may be seen."""
+    if site.version(client).tuple < DIRECT_ARCHIVE_SINCE:
+        return None
+    try:
+        state = direct_archive.get(client, project, study, session)
+    except PermissionDenied:
+        return None
+    return None if state is None else str(state.get("status") or "RECEIVING")
+
+
 def _access(client: XnatClient, name: str) -> ProjectAccess:
     access = site.project_access(client, name)
     if not access.exists:

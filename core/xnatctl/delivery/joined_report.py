@@ -1,58 +1,28 @@
-"""Several studies, each delivered as a session of its own: what is refused before, and one report at the end."""
+"""One report of several runs, each with a plan of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import overload
 
 from xnatctl.delivery.journal.journal import Journal
-from xnatctl.delivery.planning import patient_notes, patients_in_order, study_table
 from xnatctl.delivery.relisting import CHANGED
 from xnatctl.delivery.reporting import fill_items
-from xnatctl.errors import (
-    AuthenticationError,
-    ConnectionFailed,
-    DeliveryIncomplete,
-    Interrupted,
-    NotXnat,
-    Refused,
-    VerificationFailed,
-    XnatctlError,
-)
-from xnatctl.inventory.by_study import StudyInventory
+from xnatctl.errors import DeliveryIncomplete, Interrupted, VerificationFailed, XnatctlError
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
+from xnatctl.model.refs import Destination
 from xnatctl.model.report import Counts, Level, PlaceState, Report, ReportItem, Status, StudyReport, join_verifications
 from xnatctl.model.sequences import Lazy
 from xnatctl.model.words import counted
 
 
-def check_patients(several: StudyInventory, *, same_patient: bool) -> tuple[str, ...]:
-    """What is to be said of studies that do not name the same patient: all become sessions of one subject.
-
-    Raises Refused unless somebody said that they are of one (`same_patient`).
-    """
-    notes = patient_notes(several)
-    if not notes or len(several.studies) < 2:
-        return ()
-    number = len(patients_in_order(several))
-    if same_patient:
-        return (f"The studies name {number} patients; --same-patient says that they are of one patient.",)
-    raise Refused(
-        f"{several.inventory.root} holds studies of different patients ({number} patients), and all would become "
-        f"sessions of one subject:\n{study_table(several, notes)}",
-        hint="Upload the studies of each patient on their own, with the subject that they belong to. If all are of one "
-        "patient under several IDs or names, say so with --same-patient.",
-    )
-
-
 @dataclass(kw_only=True, slots=True)
 class Part:
-    """One study of several, with its report, which says PLANNED until it was tried."""
+    """One plan of several, with its report, which says PLANNED until it was tried."""
 
-    study: str
     plan: UploadPlan
     report: Report
 
@@ -92,42 +62,63 @@ class Part:
             report.failure, report.status = error, Status.PARTIAL
 
 
-def is_hopeless(part: Part) -> bool:
-    """True when the next study would meet the same: an interrupt, a login that is refused, a server that is gone."""
-    error = part.error
-    if isinstance(error, ConnectionFailed):
-        return not part.report.counts.sent
-    return isinstance(error, Interrupted | AuthenticationError | NotXnat)
+def join_reports(parts: Sequence[Part], seconds: float, appeared: Sequence[Exclusion] = ()) -> Report:
+    """The report of all parts; `seconds` is how long all took, `appeared` what was left out beside their plans.
 
-
-def gather(whole: Report, parts: Sequence[Part], excluded: Sequence[Exclusion], seconds: float) -> None:
-    """Fill the report of the whole from those of its parts; `seconds` is how long all took."""
+    It names what all have in common: labels that differ are empty in its destination.
+    """
     for part in parts:
         if not part.report.items:  # refused, or not tried: its files are planned, and not delivered
             journal = Journal()
             journal.open(part.plan.items)
             fill_items(part.report, journal.states(), part.plan)
     reports = [part.report for part in parts]
-    whole.items = _Items(parts)
-    whole.counts = Counts(
-        found=len(whole.items),
-        excluded=len(excluded),
-        sent=sum(report.counts.sent for report in reports),
-        skipped=sum(report.counts.skipped for report in reports),
-        verified=sum(report.counts.verified for report in reports),
-    )
-    whole.counts.failed = whole.counts.found - _arrived(whole)
-    whole.bytes = sum(report.bytes for report in reports)
-    whole.seconds = seconds
-    whole.excluded = list(excluded)
-    whole.verification = join_verifications([report.verification for report in reports])
-    whole.warnings += _warnings(parts)
-    whole.next = list(dict.fromkeys([*whole.next, *(command for report in reports for command in report.next)]))
-    whole.studies = [_study(part) for part in parts]
+    items, excluded = _Items(parts), [*_excluded(parts), *appeared]
+    arrived = sum(report.counts.found - report.counts.failed for report in reports)
     states = {report.state for report in reports}
-    whole.state = states.pop() if len(states) == 1 else PlaceState.UNKNOWN
-    whole.uri = reports[0].uri if len(reports) == 1 else None
-    whole.status = _status(whole, parts)
+    return Report(
+        command=_shared(report.command for report in reports),
+        status=_status(parts, arrived),
+        destination=_destination([report.destination for report in reports]),
+        transport=_shared(report.transport for report in reports),
+        state=states.pop() if len(states) == 1 else PlaceState.UNKNOWN,
+        uri=reports[0].uri if len(reports) == 1 else None,
+        items=items,
+        counts=Counts(
+            found=len(items),
+            excluded=len(excluded),
+            sent=sum(report.counts.sent for report in reports),
+            skipped=sum(report.counts.skipped for report in reports),
+            failed=len(items) - arrived,
+            verified=sum(report.counts.verified for report in reports),
+        ),
+        bytes=sum(report.bytes for report in reports),
+        seconds=seconds,
+        excluded=excluded,
+        verification=join_verifications([report.verification for report in reports]),
+        warnings=list(_warnings(parts)),
+        next=list(dict.fromkeys(command for report in reports for command in report.next)),
+        resources=[resource for report in reports for resource in report.resources],
+        studies=[_study(part) for part in parts],
+        failure=together(parts),
+    )
+
+
+def _shared(values: Iterable[str]) -> str:
+    found = set(values)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _destination(places: Sequence[Destination]) -> Destination:
+    return Destination(
+        **{field.name: _shared(getattr(place, field.name) for place in places) for field in fields(Destination)}
+    )
+
+
+def _excluded(parts: Sequence[Part]) -> list[Exclusion]:
+    """What was left out, once each: several plans of one directory may name it."""
+    found = ((part.plan.root, entry) for part in parts for entry in (*part.plan.excluded, *part.report.excluded))
+    return [entry for _, entry in dict.fromkeys(found)]
 
 
 def _warnings(parts: Sequence[Part]) -> Iterator[str]:
@@ -140,16 +131,10 @@ def _warnings(parts: Sequence[Part]) -> Iterator[str]:
         yield text if len(labels) == len(parts) > 1 else f"{', '.join(labels)}: {text}"
 
 
-def _arrived(whole: Report) -> int:
-    if whole.command == "session verify":  # which sends nothing
-        return whole.counts.verified
-    return whole.counts.sent + whole.counts.skipped
-
-
 def _study(part: Part) -> StudyReport:
     report = part.report
     return StudyReport(
-        study_instance_uid=part.study,
+        study_instance_uid=next((item.study_instance_uid for item in part.plan.items), ""),
         state=report.state,
         subject=report.destination.subject,
         session=part.session,
@@ -163,43 +148,42 @@ def _study(part: Part) -> StudyReport:
     )
 
 
-def _status(whole: Report, parts: Sequence[Part]) -> Status:
+def _status(parts: Sequence[Part], arrived: int) -> Status:
     found = {part.report.status for part in parts}
     if len(found) == 1:
         return found.pop()
     if Status.INTERRUPTED in found:
         return Status.INTERRUPTED
-    some = Status.COMPLETE in found or Status.PARTIAL in found or _arrived(whole)
+    some = Status.COMPLETE in found or Status.PARTIAL in found or arrived
     return Status.PARTIAL if some else Status.FAILED
 
 
 def together(parts: Sequence[Part]) -> XnatctlError | None:
-    """The one error of several studies; None when all are complete.
+    """The one error of several runs; None when all are complete.
 
     Where all failed alike, that; otherwise it is worse that files were not delivered than that some are not archived or
     differ, and what was refused or not tried was not delivered.
     """
-    failed = [part for part in parts if part.error is not None]
-    if not failed:
+    if all(part.complete for part in parts):
         return None
-    first = failed[0].error
-    assert first is not None
-    for part in failed:
-        if isinstance(part.error, Interrupted):
-            return part.error
-    if len(parts) == 1:
-        return first
-    return _kind(parts, [part.error for part in failed if part.error is not None])(
-        f"{len(parts) - sum(part.complete for part in parts)} of {counted(len(parts), 'session')} not complete. "
-        + " ".join(f"{part.session}: {part.error.message}" for part in failed[:3] if part.error is not None)
+    failed = [(part.session, part.error) for part in parts if part.error is not None]
+    errors = [error for _, error in failed]
+    for error in errors:
+        if isinstance(error, Interrupted):
+            return error
+    if errors and len(parts) == 1:
+        return errors[0]
+    return _kind(parts, errors)(
+        f"{len(parts) - sum(part.complete for part in parts)} of {counted(len(parts), 'session')} not complete."
+        + "".join(f" {session}: {error.message}" for session, error in failed[:3])
         + (f" And {len(failed) - 3} more." if len(failed) > 3 else "")
         + _untried(parts),
-        hint=first.hint,
+        hint=errors[0].hint if errors else None,
     )
 
 
 def with_changes(error: XnatctlError | None, changes: XnatctlError | None) -> XnatctlError | None:
-    """The error of several studies, and that of files which appeared meanwhile, as one; an interrupt stays as it is."""
+    """The error of several runs, and that of files which appeared meanwhile, as one; an interrupt stays as it is."""
     if error is None or changes is None or isinstance(error, Interrupted):
         return error or changes
     return DeliveryIncomplete(f"{error.message} {changes.message}", hint=changes.hint)
@@ -240,29 +224,29 @@ class _TakenBack(Lazy[ReportItem]):
 
 
 class _Items(Sequence[ReportItem]):
-    """The files of several reports, one after the other; one that may belong to several studies is there once.
+    """The files of several reports, one after the other; one that may belong to several of them is there once.
 
     Each is made when it is looked at, and not kept: there may be many.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self._reports = [part.report for part in parts]
-        strays = [entry.path for part in parts for entry in part.plan.unsendable]
+        self._reports = [(part.plan.root, part.report) for part in parts]
+        strays = [(part.plan.root, entry.path) for part in parts for entry in part.plan.unsendable]
         self._strays = frozenset(strays)
         self._again = len(strays) - len(self._strays)
 
     def __iter__(self) -> Iterator[ReportItem]:
-        seen: set[str] = set()
-        for report in self._reports:
+        seen: set[tuple[str, str]] = set()
+        for root, report in self._reports:
             for item in map(report.items.__getitem__, range(len(report.items))):
-                if not item.sop_instance_uid and item.path in self._strays:
-                    if item.path in seen:
+                if not item.sop_instance_uid and (root, item.path) in self._strays:
+                    if (root, item.path) in seen:
                         continue
-                    seen.add(item.path)
+                    seen.add((root, item.path))
                 yield item
 
     def __len__(self) -> int:
-        return sum(len(report.items) for report in self._reports) - self._again
+        return sum(len(report.items) for _, report in self._reports) - self._again
 
     @overload
     def __getitem__(self, index: int) -> ReportItem: ...
