@@ -84,5 +84,7 @@ def xnatctl_stages() -> list[StageSpec]:
             name="follow",
             summary="find each study in the XNAT behind a receiver, until it is archived, and compare it",
             target="xnatctl_cstore.follow:ArchiveTracker",
+            modules=_MODULES,
+            extra="dicom",
         )
     ]

@@ -142,7 +142,7 @@ def test_one_instance_is_not_delivered_and_the_words_are_about_the_receiver(scri
     done = send(receiver)
     assert done.error is not None
     assert done.error.exit_code == code
-    assert done.error.message.startswith("1 of 3 files were not delivered, first: ")
+    assert done.error.message.startswith("1 of 3 files was not delivered: ")
     assert said in done.error.message
     assert "receiver" in (done.error.hint or "")
     assert not [word for word in (*OF_XNAT, "complete the session") if word in words(done).replace(RERUN, "")], words(

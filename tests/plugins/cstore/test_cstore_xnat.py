@@ -292,9 +292,7 @@ def deliver_and_follow(deliver, sandbox, monkeypatch):
     """In this process, with another patience."""
 
     def run(path, *, appears):
-        from xnatctl.delivery import following
-
-        monkeypatch.setattr(following, "_APPEARS", appears)
+        monkeypatch.setattr("xnatctl_cstore.follow._APPEARS", appears)
         return deliver(path, sandbox.dicom_port, follow=(sandbox.url, "DEMO", "alice"))
 
     return run
@@ -400,13 +398,11 @@ def test_an_older_copy_in_another_session_does_not_prove_what_is_sent_now(
 def test_a_session_that_is_named_is_the_only_one_that_counts(
     deliver, sandbox, mixed, tmp_path, quiet_time, monkeypatch
 ):
-    from xnatctl.delivery import following
-
     mixed.write(tmp_path / "exam", 4, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
     quiet_time(4)
     follow = (sandbox.url, "DEMO", "alice")
     assert deliver(tmp_path / "exam", sandbox.dicom_port, follow=follow).error is None
-    monkeypatch.setattr(following, "_APPEARS", 0.2)
+    monkeypatch.setattr("xnatctl_cstore.follow._APPEARS", 0.2)
     other = deliver(tmp_path / "exam", sandbox.dicom_port, follow=follow, label="other")
     assert other.error is not None
     assert other.error.exit_code == 6
