@@ -14,6 +14,7 @@ from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.engine.worker_pool import Engine, WorkerPool
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.redactor import PatientRedactor
+from xnatctl.delivery.reporting import fill_items
 from xnatctl.delivery.services import Services
 from xnatctl.delivery.session.settle import PollSchedule
 from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, JournalError, NotArchived, XnatctlError, exit_code_of
@@ -221,6 +222,11 @@ class RunContext:
         )
 
     # the end
+
+    def current_report(self) -> Report:
+        """The report as far as the run has come, with every file in it."""
+        fill_items(self.report, self.journal.states(), self.plan)
+        return self.report
 
     def duplicates(self) -> list[UploadItem]:
         """The items of which the receiver says that it has an instance of their UID, unless we sent it in this run."""

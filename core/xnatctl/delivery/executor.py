@@ -11,7 +11,7 @@ from xnatctl.delivery.journal.journal import Phase
 from xnatctl.delivery.journal.leftovers import name_left
 from xnatctl.delivery.journal.states import States, StateView
 from xnatctl.delivery.relisting import changed_meanwhile
-from xnatctl.delivery.reporting import fill_items, incomplete
+from xnatctl.delivery.reporting import incomplete
 from xnatctl.delivery.services import StageKind
 from xnatctl.errors import (
     DeliveryIncomplete,
@@ -56,7 +56,7 @@ def execute(context: RunContext) -> None:
         report.seconds = time.monotonic() - started
         if context.plan.hands_over and report.state is PlaceState.UNKNOWN and context.journal.states().delivered:
             report.state = PlaceState.RECEIVER
-        fill_items(report, context.journal.states(), context.plan)
+        context.current_report()
         _join_verifications(context)
         context.tell(EventKind.RUN_DONE, status=str(report.status))
 
