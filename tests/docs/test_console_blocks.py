@@ -248,6 +248,7 @@ def test_what_is_not_run_as_it_stands():
         "python3 -m venv .venv",
         '.venv/bin/pip install -e ".[all]"',
         "pip install ./docs/examples/xnatctl-series",
+        "pip install ./docs/examples/xnatctl-site",
         ".venv/bin/tox",
         "https://xnat.example.org",
         "-P PROJECT",
