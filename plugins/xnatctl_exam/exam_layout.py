@@ -85,7 +85,8 @@ def _groups(
 ) -> tuple[list[Group], list[str]]:
     """The resources, each with the names that its files get there."""
     inside = {
-        folder: [replace(item, name=item.path.partition("/")[2]) for item in items] for folder, items in folders.items()
+        folder: [replace(item, resource_name=item.path.partition("/")[2]) for item in items]
+        for folder, items in folders.items()
     }
     groups, notes = name_folders(inside, choices.labels, unreadable)
     if loose:

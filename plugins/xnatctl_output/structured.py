@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from xnatctl.api import Document, printable
@@ -18,7 +18,7 @@ class Json:
 
 
 def _pieces(data: Any) -> Iterator[str]:
-    """What `json.dumps` makes with an indent of 2; a sequence at the top of the document is written entry by entry."""
+    """What `json.dumps` makes with an indent of 2; a list at the top of the document is written entry by entry."""
     if not isinstance(data, Mapping) or not data:
         yield json.dumps(data, indent=2)
         return
@@ -26,14 +26,14 @@ def _pieces(data: Any) -> Iterator[str]:
     for key, value in data.items():
         yield f"{before}\n  {json.dumps(key)}: "
         before = ","
-        if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        if isinstance(value, list | tuple | Iterator):
             opening = "["
             for entry in value:
                 yield f"{opening}\n    {_indented(entry, 4)}"
                 opening = ","
-            yield "\n  ]"
+            yield "[]" if opening == "[" else "\n  ]"
         else:
-            yield _indented(value if not isinstance(value, Sequence) or isinstance(value, str) else [], 2)
+            yield _indented(value, 2)
     yield "\n}"
 
 

@@ -93,7 +93,7 @@ def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
 
 def _packed_dicom(inventory: FileInventory, *, attach_unknown: bool) -> tuple[list[Exclusion], list[Exclusion]]:
     """The packed files that hold DICOM, and those that may."""
-    holds = {item.path: holds_dicom(item.source.path) for item in inventory.packed}
+    holds = {item.path: holds_dicom(item.file) for item in inventory.packed}
     holding = [Exclusion(path=path, reason=HOLDS_DICOM) for path, known in holds.items() if known]
     unknown = [Exclusion(path=path, reason=MAY_HOLD_DICOM) for path, known in holds.items() if known is None]
     return holding, [] if attach_unknown else unknown

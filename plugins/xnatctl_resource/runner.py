@@ -155,7 +155,7 @@ class ResourceRunner:
     def enter(self, *, announced: bool) -> None:
         """Into the journal; in the main thread. `announced`: the run began by saying that all of it would be sent."""
         self._announced = announced
-        for item in list(compress(self._send.items, self._proven)):
+        for item in compress(self._send.items, self._proven):
             with suppress(XnatctlError):
                 self._context.journal.digest(item, self._comparer.digest(item))
         self.left = self._context.journal.open(self._send.items, self._proven, self._ref)

@@ -10,6 +10,7 @@ from xnatctl.model.plan import (
     Exclusion,
     Overwrite,
     Placement,
+    Series,
     Source,
     Stage,
     UploadItem,
@@ -20,11 +21,11 @@ from xnatctl_output.table import Table
 
 
 def item(path, size=1024, **fields):
-    return UploadItem(path=path, source=Source(path=f"/exam/{path}"), size=size, mtime_ns=0, name=path, **fields)
+    return UploadItem(path=path, source=Source(path=f"/exam/{path}"), size=size, resource_name=path, **fields)
 
 
 def image(path, series):
-    return item(path, sop_instance_uid=path, series_instance_uid=series, modality="MR")
+    return item(path, sop_instance_uid=path, series=Series(series_instance_uid=series, modality="MR"))
 
 
 def resource(label, *paths):

@@ -177,7 +177,7 @@ CHANGES = {
     "sends one file for another": (
         (
             "one, two = list(send.items)[:2]\n"
-            "    swapped = [replace(one, source=two.source, size=two.size), *list(send.items)[1:]]\n"
+            "    swapped = [replace(one, source=Source(path=two.file), size=two.size), *list(send.items)[1:]]\n"
             "    plan = replace(plan, stages=(replace(send, items=swapped), *others))"
         ),
         "differs",

@@ -330,7 +330,7 @@ def test_real_samples_of_every_kind_go_up_unchanged(xnatctl, sandbox, alice, tmp
         directory = tmp_path / f"study{number}"
         directory.mkdir()
         for index, item in enumerate(study.items):
-            (directory / str(index)).write_bytes(Path(item.source.path).read_bytes())
+            (directory / str(index)).write_bytes(Path(item.file).read_bytes())
             seen.add(item.transfer_syntax_uid)
         done = xnatctl(
             "session",
@@ -347,7 +347,7 @@ def test_real_samples_of_every_kind_go_up_unchanged(xnatctl, sandbox, alice, tmp
             env=alice,
         )
         assert done.code == 0, done.err
-    expected = {kept(item.source.path) for study in picked for item in study.items}
+    expected = {kept(item.file) for study in picked for item in study.items}
     stored = [kept(entry["path"]) for entry in sandbox.instances()]
     assert len(stored) == len(set(stored))
     assert set(stored) == expected

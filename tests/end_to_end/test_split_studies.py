@@ -136,7 +136,7 @@ def test_real_samples_of_many_studies_in_one_directory(split, sandbox, tmp_path)
     studies = sorted(scan_path(str(source)).studies, key=lambda study: -len(study.items))[:6]
     mixed = tmp_path / "mixed"
     mixed.mkdir()
-    files = [item.source.path for items in zip_longest(*(s.items for s in studies)) for item in items if item]
+    files = [item.file for items in zip_longest(*(s.items for s in studies)) for item in items if item]
     for number, path in enumerate(files):
         shutil.copy(path, mixed / f"{number:03}")
     done = split("--same-patient", path=mixed)
@@ -144,7 +144,7 @@ def test_real_samples_of_many_studies_in_one_directory(split, sandbox, tmp_path)
     assert sorted(labels_of(done.document).values()) == ["visit", *(f"visit_{number}" for number in range(2, 7))]
     for study in studies:
         held = [kept(e["path"]) for e in sandbox.instances() if e["session"] == labels_of(done.document)[study.uid]]
-        assert sorted(held) == sorted(kept(item.source.path) for item in study.items)
+        assert sorted(held) == sorted(kept(item.file) for item in study.items)
 
 
 def test_a_plugin_may_plan_each_study(split, install, alice, sandbox, visits, tmp_path, assert_sessions):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -286,7 +286,7 @@ def _some(paths: Sequence[str]) -> str:
     return f"{', '.join(paths[:2])}{more}"
 
 
-def _noted(items: Sequence[ReportItem]) -> Iterable[str]:
+def _noted(items: Collection[ReportItem]) -> Iterable[str]:
     """Delivered, with a remark of the receiver."""
     noted = [item for item in items if item.note]
     for item in noted[:_LISTED]:

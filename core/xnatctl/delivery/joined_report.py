@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import islice
-from typing import overload
 
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.relisting import CHANGED
@@ -15,7 +13,6 @@ from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Counts, Level, PlaceState, Report, ReportItem, Status, StudyReport, join_verifications
-from xnatctl.model.sequences import Lazy
 from xnatctl.model.words import counted
 
 
@@ -57,7 +54,12 @@ class Part:
                 counts.skipped -= 1
             if str(item.level) in levels:
                 levels[str(item.level)] -= 1
-        report.items = _TakenBack(report.items, paths)
+        report.items = [
+            replace(item, outcome=Outcome.CHANGED, reason=CHANGED, level=Level.NONE)
+            if item.path in paths and item.outcome.delivered
+            else item
+            for item in report.items
+        ]
         if self.complete:
             report.failure, report.status = error, Status.PARTIAL
 
@@ -73,7 +75,7 @@ def join_reports(parts: Sequence[Part], seconds: float, appeared: Sequence[Exclu
             journal.open(part.plan.items)
             fill_items(part.report, journal.states(), part.plan)
     reports = [part.report for part in parts]
-    items, excluded = _Items(parts), [*_excluded(parts), *appeared]
+    items, excluded = _items(parts), [*_excluded(parts), *appeared]
     arrived = sum(report.counts.found - report.counts.failed for report in reports)
     states = {report.state for report in reports}
     return Report(
@@ -102,6 +104,22 @@ def join_reports(parts: Sequence[Part], seconds: float, appeared: Sequence[Exclu
         studies=[_study(part) for part in parts],
         failure=together(parts),
     )
+
+
+def _items(parts: Sequence[Part]) -> list[ReportItem]:
+    """The files of several reports, one after the other; one that may belong to several of them is there once."""
+    strays = {(part.plan.root, entry.path) for part in parts for entry in part.plan.unsendable}
+    items: list[ReportItem] = []
+    seen: set[tuple[str, str]] = set()
+    for part in parts:
+        for item in part.report.items:
+            key = (part.plan.root, item.path)
+            if not item.sop_instance_uid and key in strays:
+                if key in seen:
+                    continue
+                seen.add(key)
+            items.append(item)
+    return items
 
 
 def _shared(values: Iterable[str]) -> str:
@@ -202,59 +220,3 @@ def _kind(parts: Sequence[Part], errors: Sequence[XnatctlError]) -> type[Xnatctl
     if codes == {VerificationFailed.exit_code} and not untried:
         return type(errors[0]) if len({type(error) for error in errors}) == 1 else VerificationFailed
     return DeliveryIncomplete
-
-
-class _TakenBack(Lazy[ReportItem]):
-    """The files of a report, some of which changed after they were delivered."""
-
-    __slots__ = ("_items", "_paths")
-
-    def __init__(self, items: Sequence[ReportItem], paths: Collection[str]) -> None:
-        self._items = items
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def _at(self, number: int) -> ReportItem:
-        item = self._items[number]
-        if item.path not in self._paths or not item.outcome.delivered:
-            return item
-        return replace(item, outcome=Outcome.CHANGED, reason=CHANGED, level=Level.NONE)
-
-
-class _Items(Sequence[ReportItem]):
-    """The files of several reports, one after the other; one that may belong to several of them is there once.
-
-    Each is made when it is looked at, and not kept: there may be many.
-    """
-
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._reports = [(part.plan.root, part.report) for part in parts]
-        strays = [(part.plan.root, entry.path) for part in parts for entry in part.plan.unsendable]
-        self._strays = frozenset(strays)
-        self._again = len(strays) - len(self._strays)
-
-    def __iter__(self) -> Iterator[ReportItem]:
-        seen: set[tuple[str, str]] = set()
-        for root, report in self._reports:
-            for item in map(report.items.__getitem__, range(len(report.items))):
-                if not item.sop_instance_uid and (root, item.path) in self._strays:
-                    if (root, item.path) in seen:
-                        continue
-                    seen.add((root, item.path))
-                yield item
-
-    def __len__(self) -> int:
-        return sum(len(report.items) for _, report in self._reports) - self._again
-
-    @overload
-    def __getitem__(self, index: int) -> ReportItem: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[ReportItem]: ...
-
-    def __getitem__(self, index: int | slice) -> ReportItem | list[ReportItem]:
-        if isinstance(index, slice):
-            return list(self)[index]
-        return next(islice(self, range(len(self))[index], None))

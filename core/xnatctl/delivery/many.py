@@ -19,7 +19,6 @@ from xnatctl.delivery.services import Services
 from xnatctl.errors import AuthenticationError, ConnectionFailed, Interrupted, NotXnat, Refused, XnatctlError
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import Report, Status
-from xnatctl.model.sequences import joined
 
 #: Runs one plan. It raises nothing foreseeable: the report says what the run ended with.
 Run = Callable[[UploadPlan], Report]
@@ -118,7 +117,7 @@ def _look_again(
     meanwhile = Meanwhile(
         plans[0].listing,
         plans[0].root,
-        joined(plan.items for plan in plans),
+        [item for plan in plans for item in plan.items],
         follow_symlinks=plans[0].follow_symlinks,
         everything=any(stage.resource is not None for plan in plans for stage in plan.stages),
     )

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from operator import attrgetter
 
 from xnatctl.errors import Refused
-from xnatctl.model.plan import Stage, UploadItem, UploadPlan, UploadRequest
+from xnatctl.model.plan import Stage, UploadPlan, UploadRequest
 
 #: What decides which bytes are sent, and under which name; the rest of an item follows from them.
-_IDENTITY = ("source", "size", "sop_instance_uid", "study_instance_uid", "series_instance_uid")
+_IDENTITY = attrgetter(
+    *("file", "source.container", "source.member", "source.offset", "size"),
+    *("sop_instance_uid", "study_instance_uid", "series_instance_uid"),
+)
 
 #: Options of a stage that say how much it proves.
 _PROOFS = ("verify", "checksum", "exact")
@@ -47,7 +51,7 @@ def _problems(plan: UploadPlan, own: UploadPlan, request: UploadRequest) -> Iter
         planned = sent.get(item.path)
         if planned is None and item.path not in accounted:
             yield f"leaves out {item.path} without a reason"
-        elif planned is not None and _identity(planned) != _identity(item):
+        elif planned is not None and _IDENTITY(planned) != _IDENTITY(item):
             yield f"differs from the disk in {item.path}"
     unsendable = {entry.path for stage in sends for entry in stage.unreadable} | {e.path for e in plan.unsendable}
     for entry in (*own.unsendable, *(entry for stage in own.stages for entry in stage.unreadable)):
@@ -70,7 +74,3 @@ def _missing_steps(plan: UploadPlan, own: UploadPlan) -> Iterable[str]:
 def _same_step(planned: Stage, own: Stage) -> bool:
     same = (planned.kind, planned.resource) == (own.kind, own.resource)
     return same and all(planned.options.get(name) for name in _PROOFS if own.options.get(name))
-
-
-def _identity(item: UploadItem) -> tuple[object, ...]:
-    return tuple(getattr(item, name) for name in _IDENTITY)

@@ -15,7 +15,6 @@ from xnatctl.errors import SourceChanged
 from xnatctl.inventory.identity import FIRST, identifying
 from xnatctl.inventory.sources import open_item
 from xnatctl.model.plan import UploadItem, UploadPlan
-from xnatctl.model.sequences import joined
 
 MASK = "[patient]"
 #: Files that are looked into for what is said of no file in particular: the first of each series.
@@ -62,7 +61,7 @@ class PatientRedactor:
 
     @cached_property
     def _of_all(self) -> Callable[[str], str]:
-        items = joined(stage.items for stage in self._plan.stages)
+        items = [item for stage in self._plan.stages for item in stage.items]
         firsts = {item.series_instance_uid or item.path: item for item in reversed(items)}
         return self._masking(list(firsts.values())[-_LOOKED_AT:])
 

@@ -9,7 +9,7 @@ from xnatctl.delivery.context import RunContext
 from xnatctl.errors import DeliveryIncomplete
 from xnatctl.inventory.relisting import changes_since
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
-from xnatctl.model.plan import Exclusion, UploadItem
+from xnatctl.model.plan import Exclusion, FileStatus, UploadItem
 from xnatctl.model.words import counted
 
 _APPEARED = "it appeared while the upload ran"
@@ -67,7 +67,7 @@ def touched(items: Iterable[UploadItem]) -> Iterator[UploadItem]:
     """
     moved: dict[str, bool] = {}
     for item in items:
-        path = item.source.path
+        path = item.file
         if path not in moved:
             moved.clear()  # members of one archive file follow each other
             moved[path] = _only_touched(item)
@@ -77,11 +77,11 @@ def touched(items: Iterable[UploadItem]) -> Iterator[UploadItem]:
 
 def _only_touched(item: UploadItem) -> bool:
     try:
-        status = os.stat(item.source.path)
+        status = FileStatus.of(os.stat(item.file))
     except OSError:
         return False
-    same = status.st_mtime_ns == item.mtime_ns and status.st_ino == item.inode
-    return same and status.st_ctime_ns != item.ctime_ns
+    planned = item.status
+    return (status.mtime_ns, status.inode) == (planned.mtime_ns, planned.inode) and status.ctime_ns != planned.ctime_ns
 
 
 def changed_meanwhile(context: RunContext) -> DeliveryIncomplete | None:

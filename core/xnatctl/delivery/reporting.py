@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterator, Sequence
 
 from xnatctl.delivery.journal.states import ItemState, StateView
 from xnatctl.delivery.session.verify import DOUBTFUL
@@ -22,7 +21,6 @@ from xnatctl.model.commands import Commands
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import LEVELS, Level, Report, ReportItem
-from xnatctl.model.sequences import Lazy
 from xnatctl.model.words import counted, part_of, was
 from xnatctl.xnat.importing import ImportUri, is_unparsable
 
@@ -177,12 +175,12 @@ def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:
     """Items, counts and bytes of the report from the journal and the verification."""
     unsendable = unsendable_items(plan)
     verdict = _Verdict(report)
-    report.items = _Items(states, verdict, unsendable)
     counts = report.counts
-    counts.found = len(report.items)
+    counts.found = len(states) + len(unsendable)
     counts.excluded = len(report.excluded)
     counts.skipped = counts.sent = counts.verified = report.bytes = 0
     levels: dict[str, Counter[Level]] = {}
+    report.items = _Lines(states, verdict, unsendable)
     for state in states:
         if state.skipped:
             counts.skipped += 1
@@ -210,36 +208,23 @@ def unsendable_items(plan: UploadPlan) -> list[ReportItem]:
     return items
 
 
-#: Lines of a report that are kept once they have been made; more are made again each time.
-_MOST_KEPT = 16_384
-
-
-class _Items(Lazy[ReportItem]):
-    """The files of a report, each made when it is looked at: there may be a hundred thousand, and most never are."""
-
-    __slots__ = ("_made", "_states", "_unsendable", "_verdict")
+class _Lines(Collection[ReportItem]):
+    """The files of a report, each made when it is looked at: there may be a hundred thousand."""
 
     def __init__(self, states: StateView, verdict: _Verdict, unsendable: Sequence[ReportItem]) -> None:
         self._states = states
         self._verdict = verdict
         self._unsendable = unsendable
-        self._made: list[ReportItem] | None = None
-
-    def __iter__(self) -> Iterator[ReportItem]:
-        if self._made is None:
-            made = chain(map(self._line, self._states), self._unsendable)
-            if len(self) > _MOST_KEPT:
-                return made
-            self._made = list(made)
-        return iter(self._made)
 
     def __len__(self) -> int:
         return len(self._states) + len(self._unsendable)
 
-    def _at(self, number: int) -> ReportItem:
-        if number < len(self._states):
-            return self._line(self._states[number])
-        return self._unsendable[number - len(self._states)]
+    def __iter__(self) -> Iterator[ReportItem]:
+        yield from map(self._line, self._states)
+        yield from self._unsendable
+
+    def __contains__(self, line: object) -> bool:
+        return any(line == other for other in self)
 
     def _line(self, state: ItemState) -> ReportItem:
         item = state.item

@@ -13,8 +13,7 @@ from xnatctl.inventory.elements import Read
 from xnatctl.inventory.names import HIDDEN, why_hidden
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.tree import Collector, Walk, status_of
-from xnatctl.model.packed import packed
-from xnatctl.model.plan import Exclusion, Source, UploadItem
+from xnatctl.model.plan import Exclusion, FileStatus, UploadItem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +60,7 @@ def scan_files(path: str, *, follow_symlinks: bool = False, hidden: bool = False
         collector.file(os.path.basename(path), os.path.abspath(path))
     return FileInventory(
         root=path,
-        items=packed(sorted(collector.items, key=lambda item: item.path)),
+        items=tuple(sorted(collector.items, key=lambda item: item.path)),
         excluded=tuple(collector.named(collector.left_out())),
         unreadable=tuple(collector.named(collector.unreadable)),
         dicom=tuple(sorted(collector.dicom)),
@@ -107,13 +106,10 @@ class _Files(Collector):
         self.keep(path)
         item = UploadItem(
             path=shown,
-            source=Source(path=full),
+            source=self.source(shown, full),
             size=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-            device=status.st_dev,
-            inode=status.st_ino,
-            name=path,
+            stamp=FileStatus.of(status).packed,
+            resource_name=path,
         )
         self.items.append(item)
         if dicom:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory
-from xnatctl.model.packed import packed
 from xnatctl.model.plan import Exclusion
 
 #: Files that a warning names before "and n more".
@@ -24,13 +23,13 @@ def look_inside(inventory: Inventory, *, attach_unknown: bool | None = None) -> 
     for item in inventory.others:
         if item.path not in inventory.packed:
             continue
-        holds = holds_dicom(item.source.path)
+        holds = holds_dicom(item.file)
         if holds or (holds is None and not attach_unknown):
             reasons[item.path] = HOLDS_DICOM if holds else MAY_HOLD_DICOM
     if reasons:
         inventory = replace(
             inventory,
-            others=packed(item for item in inventory.others if item.path not in reasons),
+            others=tuple(item for item in inventory.others if item.path not in reasons),
             excluded=tuple(entry for entry in inventory.excluded if entry.path not in reasons),
             unreadable=(*inventory.unreadable, *(Exclusion(path=path, reason=why) for path, why in reasons.items())),
             unsent_dicom=inventory.unsent_dicom.union(path for path, why in reasons.items() if why == HOLDS_DICOM),

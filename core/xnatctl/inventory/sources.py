@@ -12,7 +12,7 @@ from xnatctl.errors import SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.fingerprints import FINGERPRINT, QUICK, Digest, digest_text, new_digest
 from xnatctl.inventory.recognition import is_dicom
-from xnatctl.model.plan import Source, UploadItem
+from xnatctl.model.plan import FileStatus, Source, UploadItem
 
 if TYPE_CHECKING:
     from xnatctl.plugin.protocols import Reader
@@ -50,12 +50,13 @@ def _check(item: UploadItem, descriptor: int, *, whole: bool) -> int:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise SourceChanged(f"{item.path} is no longer a regular file.", path=item.path)
-    same = status.st_mtime_ns == item.mtime_ns
+    now, planned = FileStatus.of(status), item.status
+    same = now.mtime_ns == planned.mtime_ns
     same = same and (status.st_size == item.size or not whole)
-    same = same and (not item.device or status.st_dev == item.device)
-    if not same or (item.inode and status.st_ino != item.inode):
+    same = same and planned.device in (0, now.device)
+    if not same or planned.inode not in (0, now.inode):
         raise _changed(item)
-    return status.st_ctime_ns
+    return now.ctime_ns
 
 
 def _changed(item: UploadItem) -> SourceChanged:
@@ -69,7 +70,7 @@ def _may_hide(item: UploadItem, descriptor: int) -> bool:
     """
     head = os.pread(descriptor, 512, 0)
     return is_dicom(lambda count, offset=0: head[offset : offset + count], item.size) or (
-        archives.packer_at(item.source.path) is not None
+        archives.packer_at(item.file) is not None
     )
 
 
@@ -98,7 +99,7 @@ class _File:
     def __enter__(self) -> Self:
         item = self._item
         try:
-            self._descriptor = os.open(self._source.path, os.O_RDONLY | os.O_NONBLOCK)
+            self._descriptor = os.open(item.file, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise SourceChanged(f"{item.path} has vanished since the upload was planned.", path=item.path) from error
         except OSError as error:
@@ -106,7 +107,7 @@ class _File:
         try:
             self._changed_at = _check(item, self._descriptor, whole=self.whole)
             is_attached = self.whole and not item.sop_instance_uid
-            if is_attached and self._changed_at != item.ctime_ns and _may_hide(item, self._descriptor):
+            if is_attached and self._changed_at != item.status.ctime_ns and _may_hide(item, self._descriptor):
                 raise _changed(item)
             self._begin()
         except BaseException:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import deque
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from xnatctl.inventory.names import (
     version_control,
 )
 from xnatctl.inventory.watched import Looked
-from xnatctl.model.plan import Exclusion
+from xnatctl.model.plan import Exclusion, Source
 
 
 def status_of(path: str) -> os.stat_result:
@@ -49,6 +48,7 @@ class Collector:
         self.seen = 0
         self.listing = Listing()
         self.looked = Looked()
+        self._source: Source | None = None
         self._kept: set[str] = set()
         self._folder, self._is_hidden = "", False
         self._dangling: list[str] = []
@@ -57,6 +57,11 @@ class Collector:
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
         """One regular file that is open: `full` is absolute, `read` gives its bytes. May raise OSError."""
         raise NotImplementedError
+
+    def source(self, path: str, full: str) -> Source:
+        """Where the bytes of a file lie; one object for all that lie below one directory at their paths."""
+        self._source = Source.of_file(full, path, self._source)
+        return self._source
 
     def exclude(self, path: str, reason: str, *, seen: bool = True) -> None:
         """Left out by a rule."""
@@ -174,7 +179,7 @@ class Walk:
                 self._collector.exclude(relative, "symbolic link to a directory that is looked at already", seen=False)
                 return
             self._entered.add(key)
-            entries = _Entries(full)
+            entries = _entries(full)
         except OSError as error:
             if relative and is_system_folder(os.path.basename(relative)):
                 self._collector.exclude(relative, f"{LEFT_BEHIND}, and cannot be read", seen=False)
@@ -229,20 +234,10 @@ class Walk:
 _DIRECTORY, _FILE, _LINK, _OTHER = "d", "f", "l", "o"
 
 
-class _Entries:
-    """Name and kind of what a directory holds, by name; all in one text, because there may be a hundred thousand."""
-
-    _EACH = re.compile("([^\0]+)\0(.)")
-
-    def __init__(self, directory: str) -> None:
-        with os.scandir(directory) as listing:
-            # No name holds the mark between, and nothing comes before it: so the order is that of the names.
-            entries = [f"{entry.name}\0{_kind(entry)}" for entry in listing]
-        entries.sort()
-        self._text = "".join(entries)
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return ((found[1], found[2]) for found in self._EACH.finditer(self._text))
+def _entries(directory: str) -> list[tuple[str, str]]:
+    """Name and kind of what a directory holds, by name."""
+    with os.scandir(directory) as listing:
+        return sorted((entry.name, _kind(entry)) for entry in listing)
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 from sys import intern
 
+from xnatctl.model.plan import Series
 from xnatctl.model.refs import is_uid
 
 _NO_DIGIT = re.compile(rb"[^0-9]")
@@ -14,6 +15,8 @@ _NO_DIGIT = re.compile(rb"[^0-9]")
 #: What most files of a study share is worked out once; a hostile tree that shares nothing gains nothing.
 _few = lru_cache(maxsize=4096)
 shared_uid = _few(is_uid)
+shared_series = _few(Series)
+shared_number = _few(int)
 
 
 def text(value: bytes) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from xnatctl.errors import PermissionDenied, SourceChanged
 from xnatctl.inventory import archives
@@ -22,10 +22,8 @@ from xnatctl.inventory.part10 import Header, Unreadable, read_header
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.streams import Stream
 from xnatctl.inventory.tree import Collector, Walk, status_of
-from xnatctl.model.index import Index
-from xnatctl.model.packed import Packer
-from xnatctl.model.plan import Exclusion, Source, UploadItem
-from xnatctl.model.sequences import grouped
+from xnatctl.inventory.values import shared_number, shared_series
+from xnatctl.model.plan import Exclusion, FileStatus, Source, UploadItem, by_study
 from xnatctl.model.words import counted
 
 #: Why a packed file is left out, inside an archive file as well.
@@ -105,10 +103,8 @@ class Inventory:
     @property
     def studies(self) -> list[Study]:
         """The studies, in the order in which they were found."""
-        groups: dict[str, Sequence[UploadItem]] = dict.fromkeys(self.patients, self.items)
-        if len(groups) != 1:
-            groups = grouped(self.items, lambda item: item.study_instance_uid)
-        return [Study(uid=uid, items=items, patients=len(self.patients.get(uid, ()))) for uid, items in groups.items()]
+        studies = by_study(self.items)
+        return [Study(uid=uid, items=items, patients=len(self.patients.get(uid, ()))) for uid, items in studies.items()]
 
 
 def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool = False) -> Inventory:
@@ -146,14 +142,13 @@ class _DicomCollector(Collector):
 
     def __init__(self) -> None:
         super().__init__()
-        self._items = Packer()
-        self._places = array("Q")
-        self._known = Index(lambda number: self._items.at(self._places[number]).sop_instance_uid)
+        self._by_series: dict[tuple[str, str], list[UploadItem]] = {}
+        self._by_uid: dict[str, UploadItem] = {}
         self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
         self._begun: dict[str, str] = {}
-        self._others = Packer()
+        self._others: list[UploadItem] = []
         self._packed: set[str] = set()
         self._unsent: set[str] = set()
         self._named: dict[str, int] = {}
@@ -176,7 +171,7 @@ class _DicomCollector(Collector):
         self._invalid.append(Exclusion(path=path, reason=reason))
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
-        source = Source(path=full)
+        source = self.source(path, full)
         if status.st_size == 0:
             self.exclude(path, why_hidden(path) or "empty file")
             if hidden_part(path) is None:
@@ -189,37 +184,27 @@ class _DicomCollector(Collector):
             self.unsendable(path, problem)
             return
         if header is None:
-            self._take_other(path, source, status, read(512))
+            self._take_other(path, full, status, read(512))
         elif not self._add(path, source, status.st_size, status, header):
             self._unsent.add(path)
 
-    def _take_other(self, path: str, source: Source, status: os.stat_result, head: bytes) -> None:
+    def _take_other(self, path: str, full: str, status: os.stat_result, head: bytes) -> None:
         """A file that is not DICOM."""
         if (command := pointer_command(head, status.st_size, path)) is not None:
-            self.cannot_read(path, fetch(command, source.path))
+            self.cannot_read(path, fetch(command, full))
             return
         hidden = why_hidden(path)
         self.exclude(path, hidden or "not DICOM")
-        packed = archives.packer_at(source.path) is not None
+        packed = archives.packer_at(full) is not None
         if packed:
             self._packed.add(path)
             self.keep(path)
         if packed or hidden is None:
-            self._other(path, source, status)
+            self._other(path, self.source(path, full), status)
 
     def _other(self, path: str, source: Source, status: os.stat_result) -> None:
-        self._others.add(
-            UploadItem(
-                path=path,
-                source=source,
-                size=status.st_size,
-                mtime_ns=status.st_mtime_ns,
-                ctime_ns=status.st_ctime_ns,
-                device=status.st_dev,
-                inode=status.st_ino,
-                name=path,
-            )
-        )
+        stamp = FileStatus.of(status).packed
+        self._others.append(UploadItem(path=path, source=source, size=status.st_size, stamp=stamp, resource_name=path))
 
     @property
     def others(self) -> int:
@@ -329,37 +314,36 @@ class _DicomCollector(Collector):
         if header.is_directory:
             self.exclude(path, "DICOMDIR")
             return False
-        item = UploadItem(
-            path=path,
-            source=source,
-            size=size,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-            device=status.st_dev,
-            inode=status.st_ino,
-            sop_class_uid=header.sop_class_uid,
-            sop_instance_uid=header.sop_instance_uid,
+        series = shared_series(
             study_instance_uid=header.study_instance_uid,
             series_instance_uid=header.series_instance_uid,
             series_number=header.series_number,
             modality=header.modality,
+            sop_class_uid=header.sop_class_uid,
             transfer_syntax_uid=header.transfer_syntax_uid,
             number_of_frames=header.number_of_frames,
-            tail=header.tail,
+        )
+        item = UploadItem(
+            path=path,
+            source=source,
+            size=shared_number(size),
+            stamp=FileStatus.of(status).packed,
+            tail=shared_number(header.tail),
+            sop_instance_uid=header.sop_instance_uid,
+            series=series,
         )
         if header.lacks_pixels:
             self._without_pixels += 1
             self._first_without = self._first_without or path
-        number = self._known.add(header.sop_instance_uid)
-        if number == len(self._places):
-            self._places.append(self._items.add(item, (header.study_instance_uid, header.series_instance_uid)))
+        first = self._by_uid.setdefault(item.sop_instance_uid, item)
+        if first is item:
+            study = series.study_instance_uid
+            self._by_series.setdefault((study, series.series_instance_uid), []).append(item)
             self.seen += 1
-            self._patients.setdefault(header.study_instance_uid, set()).add(header.patient_hash)
+            self._patients.setdefault(study, set()).add(header.patient_hash)
             if header.study_time:
-                known = self._begun.setdefault(header.study_instance_uid, header.study_time)
-                self._begun[header.study_instance_uid] = min(known, header.study_time)
+                self._begun[study] = min(self._begun.get(study, header.study_time), header.study_time)
             return True
-        first = self._items.at(self._places[number])
         if first.series_instance_uid != item.series_instance_uid:
             self._refuse(path, f"has the SOP Instance UID of {first.path}, in another series; {_WAY_OUT}")
             return False
@@ -377,11 +361,11 @@ class _DicomCollector(Collector):
 
     def inventory(self, root: str, kind: str) -> Inventory:
         """Everything that was collected; nothing is, afterwards."""
-        del self._known, self._places
+        self._by_uid.clear()
         return Inventory(
             root=root,
             kind=kind,
-            items=self._items.build(),
+            items=tuple(chain.from_iterable(self._by_series.values())),
             excluded=tuple(self.left_out()),
             unreadable=tuple(self.unreadable),
             invalid=tuple(self._invalid),
@@ -391,7 +375,7 @@ class _DicomCollector(Collector):
             files_seen=self.seen,
             patients=self._patients,
             begun=self._begun,
-            others=self._others.build(),
+            others=tuple(self._others),
             packed=frozenset(self._packed),
             hidden=frozenset(path for path in self._packed if hidden_part(path) is not None),
             unsent_dicom=frozenset(self._unsent),

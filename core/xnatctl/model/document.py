@@ -20,7 +20,7 @@ class DocumentDetail(StrEnum):
     ROWS = "rows"  # with columns and summary
     WHOLE = "whole"  # `data` too
     STREAMED = (
-        "streamed"  # `data` too, in which a list of many entries may be any sequence that makes them as it is read
+        "streamed"  # `data` too, in which a list of many entries may be an iterator that makes them as it is read
     )
 
 

@@ -6,13 +6,14 @@ A plan is JSON both ways and running it needs nothing of the process that made i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef, is_plain_path
-from xnatctl.model.sequences import joined
 
 PLAN_SCHEMA = "xnatctl.plan/1"
 
@@ -46,10 +47,11 @@ RECEIVER = "receiver"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where the bytes of an item lie.
+    """Where the bytes of items lie.
 
-    A file: `path` alone. A member of a ready-made archive: `path` is the archive, `container` one of `zip`, `tar`,
-    `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, `member` its name, `offset` where its data begin (in the decompressed
+    A directory, with `below`: those of each item in the file at the item's path below `path`; all its items share one
+    source. A file: `path` alone. A member of a ready-made archive: `path` is the archive, `container` one of `zip`,
+    `tar`, `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, `member` its name, `offset` where its data begin (in the decompressed
     stream of a compressed tar). Of a zip also what its central directory says: `packed_size` in bytes, the
     number of the compression `method`, and `crc`.
     """
@@ -61,41 +63,160 @@ class Source:
     packed_size: int | None = None
     method: int | None = None
     crc: int | None = None
+    below: bool = False
+
+    @classmethod
+    def of_file(cls, file: str, path: str, before: Source | None = None) -> Source:
+        """The source of an item whose bytes are those of `file`; `before`, another item's, is shared where it fits."""
+        if not file.endswith(f"/{path}"):
+            return cls(path=file)
+        directory = file[: -len(path) - 1]
+        return before if before is not None and before.path == directory else cls(path=directory, below=True)
+
+
+class FileStatus(NamedTuple):
+    """What tells that a file is another one, or has changed: times in nanoseconds, and which file it is; 0 = unknown.
+
+    `packed` is the same in the fewest bytes: there may be a hundred thousand files.
+    """
+
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    device: int = 0
+    inode: int = 0
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileStatus:
+        """That of a file that was looked at. Of a number beyond 64 bits, such as a time after 2262, the last 64."""
+        return cls(
+            mtime_ns=((status.st_mtime_ns + _SIGN) & _MASK) - _SIGN,
+            ctime_ns=((status.st_ctime_ns + _SIGN) & _MASK) - _SIGN,
+            device=status.st_dev & _MASK,
+            inode=status.st_ino & _MASK,
+        )
+
+    @property
+    def packed(self) -> bytes:
+        """For `UploadItem.stamp`."""
+        return _STAMP.pack(*self)
+
+
+_STAMP: Final = struct.Struct("<qqQQ")
+_MASK: Final = (1 << 64) - 1
+_SIGN: Final = 1 << 63
+_UNKNOWN: Final = _STAMP.pack(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """What instances have in common: one object for all of them.
+
+    Instances of one series that differ in the last three have an object for each kind.
+    """
+
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    series_number: str = ""
+    modality: str = ""
+    sop_class_uid: str = ""
+    transfer_syntax_uid: str = ""
+    number_of_frames: int = 1
+
+
+_NO_SERIES: Final = Series()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadItem:
     """One file to send, with what planning and verifying need of its header.
 
-    `path` is relative to the root of the upload and is what people read; `size` is in bytes. `mtime_ns`, `ctime_ns`
-    (change time), `device` and `inode` find a source that changed; of a member of an archive file they are those of the
-    archive file, and 0 means not known. `tail` is the number of bytes at the end of the file, Pixel Data as a rule,
-    that a server keeps when it writes the head of the file anew; 0 when there are none or it is not known.
-    For a resource the DICOM fields are empty and `name` is the path inside the resource; an instance that is given none
-    is called `<SOPInstanceUID>.dcm`.
+    `path` is relative to the root of the upload and is what people read; `size` is in bytes. `stamp` is the packed
+    `FileStatus` that finds a source that changed; of a member of an archive file that of the archive file. `tail` is
+    the number of bytes at the end of the file, Pixel Data as a rule, that a server keeps when it writes the head of the
+    file anew; 0 when there are none or it is not known.
+    For a resource the DICOM fields are empty and `resource_name` is the path inside the resource.
     """
 
     path: str
     source: Source
     size: int
-    mtime_ns: int
-    ctime_ns: int = 0
-    device: int = 0
-    inode: int = 0
+    stamp: bytes = _UNKNOWN
     tail: int = 0
-    name: str = ""
-    sop_class_uid: str = ""
+    resource_name: str = ""
     sop_instance_uid: str = ""
-    study_instance_uid: str = ""
-    series_instance_uid: str = ""
-    series_number: str = ""
-    modality: str = ""
-    transfer_syntax_uid: str = ""
-    number_of_frames: int = 1
+    series: Series = _NO_SERIES
 
-    def __post_init__(self) -> None:
-        if not self.name:
-            object.__setattr__(self, "name", f"{self.sop_instance_uid}.dcm")
+    @property
+    def name(self) -> str:
+        """What it is called where it is sent: `<SOPInstanceUID>.dcm`, or the path inside the resource."""
+        return self.resource_name or f"{self.sop_instance_uid}.dcm"
+
+    @property
+    def file(self) -> str:
+        """The file on disk that holds its bytes: its own, or an archive file."""
+        return f"{self.source.path}/{self.path}" if self.source.below else self.source.path
+
+    @property
+    def status(self) -> FileStatus:
+        """What `stamp` says."""
+        return FileStatus(*_STAMP.unpack(self.stamp))
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Of its series."""
+        return self.series.study_instance_uid
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Of its series."""
+        return self.series.series_instance_uid
+
+    @property
+    def series_number(self) -> str:
+        """Of its series."""
+        return self.series.series_number
+
+    @property
+    def modality(self) -> str:
+        """Of its series."""
+        return self.series.modality
+
+    @property
+    def sop_class_uid(self) -> str:
+        """Of its series."""
+        return self.series.sop_class_uid
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """Of its series."""
+        return self.series.transfer_syntax_uid
+
+    @property
+    def number_of_frames(self) -> int:
+        """Of its series."""
+        return self.series.number_of_frames
+
+    def as_document(self) -> dict[str, Any]:
+        """Plain data for JSON, all in one level but for the source."""
+        source = {name: value for name, value in asdict(self.source).items() if name != "below"}
+        return {
+            "path": self.path,
+            "source": {**source, "path": self.file},
+            "size": self.size,
+            **self.status._asdict(),
+            "tail": self.tail,
+            "name": self.name,
+            "sop_instance_uid": self.sop_instance_uid,
+            **asdict(self.series),
+        }
+
+
+def by_study(items: Iterable[UploadItem]) -> dict[str, list[UploadItem]]:
+    """The items of each study, by its UID, in the order in which they come."""
+    studies: dict[str, list[UploadItem]] = {}
+    for item in items:
+        studies.setdefault(item.study_instance_uid, []).append(item)
+    return studies
 
 
 def goes_alone(item: UploadItem) -> bool:
@@ -233,7 +354,8 @@ class UploadPlan:
     @property
     def items(self) -> Sequence[UploadItem]:
         """The items of all stages that send, in order."""
-        return joined(stage.items for stage in self.sending)
+        parts = [stage.items for stage in self.sending]
+        return parts[0] if len(parts) == 1 else tuple(item for part in parts for item in part)
 
     @property
     def sending(self) -> tuple[Stage, ...]:
@@ -260,7 +382,7 @@ class UploadPlan:
         bare = replace(self, stages=tuple(replace(stage, items=()) for stage in self.stages))
         document = asdict(bare)
         for entry, stage in zip(document["stages"], self.stages, strict=True):
-            entry["items"] = tuple(asdict(item) for item in stage.items)
+            entry["items"] = tuple(item.as_document() for item in stage.items)
         return document
 
     @classmethod
@@ -287,7 +409,11 @@ class UploadPlan:
 def _stage(entry: Mapping[str, Any]) -> Stage:
     fields = dict(entry)
     fields["steps"] = tuple(fields.get("steps", ()))
-    fields["items"] = tuple(_item(item) for item in fields["items"])
+    items: list[UploadItem] = []
+    shared: dict[Series, Series] = {}
+    for item in fields["items"]:
+        items.append(_item(item, items[-1].source if items else None, shared))
+    fields["items"] = tuple(items)
     fields["resource"] = _resource(fields.get("resource"))
     fields["unreadable"] = tuple(Exclusion(**refused) for refused in fields.get("unreadable", ()))
     return Stage(**fields)
@@ -299,7 +425,22 @@ def _resource(entry: Mapping[str, Any] | None) -> ResourceRef | None:
     return ResourceRef(**{**entry, "level": ResourceLevel(entry["level"]), "tags": tuple(entry["tags"])})
 
 
-def _item(entry: Mapping[str, Any]) -> UploadItem:
-    fields = dict(entry)
-    fields["source"] = Source(**fields["source"])
-    return UploadItem(**fields)
+def _item(entry: Mapping[str, Any], before: Source | None, shared: dict[Series, Series]) -> UploadItem:
+    """The inverse of `UploadItem.as_document`; items share what they have in common."""
+    rest = dict(entry)
+    path, size, tail, uid = (rest.pop(name) for name in ("path", "size", "tail", "sop_instance_uid"))
+    source, name = Source(**rest.pop("source")), rest.pop("name")
+    if source.container is None:
+        source = Source.of_file(source.path, path, before)
+    status = FileStatus(*(rest.pop(field) for field in FileStatus._fields))
+    series = Series(**rest)
+    return UploadItem(
+        path=path,
+        source=source,
+        size=size,
+        stamp=status.packed,
+        tail=tail,
+        resource_name="" if name == f"{uid}.dcm" else name,
+        sop_instance_uid=uid,
+        series=shared.setdefault(series, series),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
@@ -13,7 +13,6 @@ from xnatctl.errors import XnatctlError
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
 from xnatctl.model.refs import Destination, ResourceLevel
-from xnatctl.model.sequences import Lazy
 
 REPORT_SCHEMA = "xnatctl.report/1"
 
@@ -202,7 +201,7 @@ class Report:
     bytes: int = 0
     seconds: float = 0.0
     verification: Verification = field(default_factory=Verification)
-    items: Sequence[ReportItem] = ()
+    items: Collection[ReportItem] = ()
     excluded: list[Exclusion] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
@@ -222,7 +221,7 @@ class Report:
         return document
 
     def as_outline(self) -> dict[str, Any]:
-        """`as_document`, in which the items are a sequence that makes each entry as it is read."""
+        """`as_document`, in which the items are an iterator that makes each entry as it is read."""
         return {
             "schema": REPORT_SCHEMA,
             "command": self.command,
@@ -235,30 +234,12 @@ class Report:
             "verification": asdict(self.verification),
             "studies": [asdict(study) for study in self.studies],
             "resources": [asdict(resource) for resource in self.resources],
-            "items": _Entries(self.items),
+            "items": map(_entry, self.items),
             "excluded": [{"path": entry.path, "reason": entry.reason} for entry in self.excluded],
             "warnings": list(self.warnings),
             "next": list(self.next),
             "error": self.error,
         }
-
-
-class _Entries(Lazy[dict[str, Any]]):
-    """The files of a report as plain data."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Sequence[ReportItem]) -> None:
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def _at(self, number: int) -> dict[str, Any]:
-        return _entry(self._items[number])
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return map(_entry, self._items)
 
 
 def _entry(item: ReportItem) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class TransportContract(ABC):
 
     def test_a_changed_file_is_said_and_raises_nothing(self, tmp_path: Path) -> None:
         items, importer = self.items(tmp_path), FakeImporter()
-        Path(items[0].source.path).write_bytes(b"something else")
+        Path(items[0].file).write_bytes(b"something else")
         outcomes: dict[str, Outcome] = {}
         with self.make(make_context(importer, options=self.options)) as transport:
             for batch in transport.batches(items, 1):
@@ -147,7 +147,7 @@ class ResourceTransportContract(ABC):
         self.files(tmp_path)
         items = scan_files(str(tmp_path)).items
         changed = next(item for item in items if item.size)
-        Path(changed.source.path).write_bytes(b"something else")
+        Path(changed.file).write_bytes(b"something else")
         outcomes: dict[str, Outcome] = {}
         with self.make(self.context()) as transport:
             for batch in transport.batches(items, 1):

@@ -17,7 +17,7 @@ from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, ItemOutcome, Outcome
-from xnatctl.model.plan import Source, UploadItem, goes_alone
+from xnatctl.model.plan import FileStatus, Source, UploadItem, goes_alone
 from xnatctl.model.refs import Destination, ResourceRef
 from xnatctl.plugin.protocols import Body, TransportContext
 
@@ -145,10 +145,7 @@ def make_item(path: Path, /, **fields: Any) -> UploadItem:
         "path": path.name,
         "source": Source(path=str(path)),
         "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "ctime_ns": status.st_ctime_ns,
-        "device": status.st_dev,
-        "inode": status.st_ino,
-        "name": f"{path.name}.dcm",
+        "stamp": FileStatus.of(status).packed,
+        "resource_name": f"{path.name}.dcm",
     }
     return UploadItem(**{**known, **fields})

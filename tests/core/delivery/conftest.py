@@ -10,7 +10,7 @@ import pytest
 
 from xnatctl.delivery.engine.batches import cut_batches
 from xnatctl.model.outcome import BatchResult, ItemOutcome, Outcome
-from xnatctl.model.plan import Batch, Source, UploadItem
+from xnatctl.model.plan import Batch, FileStatus, Series, Source, UploadItem
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def make_items(tmp_path: Path) -> Callable[..., tuple[UploadItem, ...]]:
                     path=path.name,
                     source=Source(path=str(path)),
                     size=size,
-                    mtime_ns=status.st_mtime_ns,
-                    inode=status.st_ino,
-                    name=f"1.2.3.{number}.dcm",
+                    stamp=FileStatus.of(status).packed,
                     sop_instance_uid=f"1.2.3.{number}",
-                    study_instance_uid="1.2",
-                    series_instance_uid=f"1.2.{number % series}",
-                    series_number=str(number % series + 1),
+                    series=Series(
+                        study_instance_uid="1.2",
+                        series_instance_uid=f"1.2.{number % series}",
+                        series_number=str(number % series + 1),
+                    ),
                 )
             )
         return tuple(items)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -22,7 +23,7 @@ from xnatctl.delivery.journal.summaries import items_of, summaries
 from xnatctl.errors import JournalError
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.outcome import ItemOutcome, Outcome
-from xnatctl.model.plan import Batch, Source, UploadItem
+from xnatctl.model.plan import Batch, FileStatus, Series, Source, UploadItem
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 
 OLD = Path(__file__).with_name("data") / "journal-schema-1.sqlite"
@@ -48,13 +49,9 @@ def item_of(path: Path, number: int = 0, **more: Any) -> UploadItem:
         path=f"scan/{path.name}",
         source=Source(path=str(path)),
         size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        ctime_ns=status.st_ctime_ns,
-        device=status.st_dev,
-        inode=status.st_ino,
+        stamp=FileStatus.of(status).packed,
         sop_instance_uid=f"1.2.3.{number}",
-        study_instance_uid="1.2",
-        series_instance_uid="1.2.1",
+        series=Series(study_instance_uid="1.2", series_instance_uid="1.2.1"),
     )
     return replace(known, **more)
 
@@ -112,7 +109,7 @@ def test_a_journal_of_an_earlier_schema_goes_on_and_content_decides_once(
     pytest.importorskip("xxhash", reason="two of its digests were made with it")
     path = tmp_path / "j.sqlite"
     shutil.copy(OLD, path)
-    target = Path(items[1].source.path)
+    target = Path(items[1].file)
     target.write_bytes(b"corrected!")
     os.utime(target, ns=(OLD_TIME + 1, OLD_TIME + 1))
     items[1] = item_of(target, 1)
@@ -122,7 +119,9 @@ def test_a_journal_of_an_earlier_schema_goes_on_and_content_decides_once(
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (2,)
         rows = db.execute("SELECT inode, device, ctime_ns, digest FROM items ORDER BY name").fetchall()
-    assert [row[:3] for row in rows] == [(item.inode, item.device, item.ctime_ns) for item in items]
+    assert [row[:3] for row in rows] == [
+        (item.status.inode, item.status.device, item.status.ctime_ns) for item in items
+    ]
     assert [row[3] is not None for row in rows] == [True, False, True, False, False, False]
     assert before["scan/03"] is Outcome.AMBIGUOUS
     assert {entry.path: entry.attempts for entry in items_of(path)}["scan/03"] == 1
@@ -156,7 +155,7 @@ def _replaced(path: Path) -> None:
 def test_other_bytes_with_the_times_restored_are_another_file(
     tmp_path: Path, items: list[UploadItem], change: Callable[[Path], None]
 ) -> None:
-    path, target = tmp_path / "j.sqlite", Path(items[2].source.path)
+    path, target = tmp_path / "j.sqlite", Path(items[2].file)
     deliver(path, items)
     change(target)
     os.utime(target, ns=(OLD_TIME + 2, OLD_TIME + 2))
@@ -178,8 +177,8 @@ def test_a_file_with_the_same_content_is_recorded_anew_and_not_read_again(
     assert proven(path, items) == [1] * 6
     assert read == []
     for item in items:
-        os.chmod(item.source.path, 0o600)
-    items = [item_of(Path(item.source.path), number) for number, item in enumerate(items)]
+        os.chmod(item.file, 0o600)
+    items = [item_of(Path(item.file), number) for number, item in enumerate(items)]
     assert proven(path, items) == [1] * 6
     assert len(read) == 6
     assert proven(path, items) == [1] * 6
@@ -191,10 +190,10 @@ def test_where_the_identity_of_a_file_is_not_known_its_content_decides(
     tmp_path: Path, items: list[UploadItem], unknown: str
 ) -> None:
     path = tmp_path / "j.sqlite"
-    blind = [replace(item, **{unknown: 0}) for item in items]  # type: ignore[arg-type]
+    blind = [replace(item, stamp=item.status._replace(**{unknown: 0}).packed) for item in items]
     deliver(path, blind)
-    Path(items[0].source.path).write_bytes(b"x" * 10)
-    os.utime(items[0].source.path, ns=(OLD_TIME, OLD_TIME))
+    Path(items[0].file).write_bytes(b"x" * 10)
+    os.utime(items[0].file, ns=(OLD_TIME, OLD_TIME))
     assert proven(path, blind) == [0, 1, 1, 1, 1, 1]
 
 
@@ -202,7 +201,9 @@ def test_where_the_identity_of_a_file_is_not_known_its_content_decides(
 def test_every_number_that_a_file_system_may_show_comes_back(
     tmp_path: Path, items: list[UploadItem], number: int
 ) -> None:
-    odd = replace(items[0], mtime_ns=number, ctime_ns=number or 1, device=number, inode=number or 1, size=abs(number))
+    shown = SimpleNamespace(st_mtime_ns=number, st_ctime_ns=number or 1, st_dev=number, st_ino=number or 1)
+    status = FileStatus.of(cast("os.stat_result", shown))
+    odd = replace(items[0], stamp=status.packed, size=abs(number))
     path = tmp_path / "j.sqlite"
     with opened(path) as journal:
         journal.begin(FACTS)
@@ -210,9 +211,11 @@ def test_every_number_that_a_file_system_may_show_comes_back(
     with opened(path) as journal:
         (before,) = journal.recorded([odd])
     assert before is not None
-    assert before.describes(odd)
-    for field in ("mtime_ns", "ctime_ns", "device", "inode", "size"):
-        assert not before.describes(replace(odd, **{field: getattr(odd, field) + 1}))
+    assert before.describes(odd) == bool(status.ctime_ns and status.inode)
+    assert not before.describes(replace(odd, size=odd.size + 1))
+    for field in FileStatus._fields:
+        other = status._replace(**{field: getattr(status, field) ^ 1})
+        assert not before.describes(replace(odd, stamp=other.packed))
 
 
 # what earlier runs left
@@ -253,8 +256,8 @@ def test_files_that_are_only_planned_keep_what_was_known_of_them(tmp_path: Path,
     """A run that is killed before it comes to a resource has changed nothing of its record."""
     path, resource = tmp_path / "j.sqlite", ResourceRef(label="R", level=ResourceLevel.SESSION)
     deliver(path, items, resource=resource)
-    os.chmod(items[0].source.path, 0o600)
-    changed = item_of(Path(items[0].source.path), 0)
+    os.chmod(items[0].file, 0o600)
+    changed = item_of(Path(items[0].file), 0)
     with opened(path) as journal:
         before = list(journal.recorded(items, resource))
         journal.begin(FACTS)

@@ -19,7 +19,7 @@ from xnatctl.delivery.session.judgement import (
     judge,
     places_of,
 )
-from xnatctl.model.plan import Source, UploadItem
+from xnatctl.model.plan import Series, Source, UploadItem
 from xnatctl.model.report import LEVELS, Level
 
 NATIVE, JPEG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.70"
@@ -31,12 +31,9 @@ def item(number, *, series="1.2.3", size=HEAD + PIXELS, tail=PIXELS, syntax=NATI
         path=f"{series}/{number}",
         source=Source(path=f"/data/{series}/{number}"),
         size=size,
-        mtime_ns=0,
         tail=tail,
-        sop_class_uid=kind,
         sop_instance_uid=f"{series}.{number}",
-        series_instance_uid=series,
-        transfer_syntax_uid=syntax,
+        series=Series(series_instance_uid=series, sop_class_uid=kind, transfer_syntax_uid=syntax),
     )
 
 

@@ -139,7 +139,7 @@ def test_the_engine_gives_work_to_more_workers_when_the_pace_grows(tmp_path: Pat
     items = []
     for path in paths:
         (tmp_path / path).write_bytes(b"x")
-        items.append(make_item(tmp_path / path, path=path, name=f"{path}.dcm"))
+        items.append(make_item(tmp_path / path, path=path, resource_name=f"{path}.dcm"))
     journal = Journal()
     journal.open(items)
     Engine(Crowd, replace(make_context(), workers=4), journal, tell=lambda event: None, most=16).send(items)

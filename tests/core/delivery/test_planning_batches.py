@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xnatctl.delivery.engine.batches import cut_batches, halve
-from xnatctl.model.plan import Batch, Source, UploadItem
+from xnatctl.model.plan import Batch, Series, Source, UploadItem
 
 
 def item(number: int, size: int, series: int) -> UploadItem:
@@ -14,12 +14,8 @@ def item(number: int, size: int, series: int) -> UploadItem:
         path=f"f{number}",
         source=Source(path=f"/data/f{number}"),
         size=size,
-        mtime_ns=0,
-        name=f"1.2.{number}.dcm",
         sop_instance_uid=f"1.2.{number}",
-        study_instance_uid="1",
-        series_instance_uid=f"1.{series}",
-        series_number=str(series),
+        series=Series(study_instance_uid="1", series_instance_uid=f"1.{series}", series_number=str(series)),
     )
 
 

@@ -173,7 +173,7 @@ class Transport:
 
 def make_item(number):
     path = f"{number:03d}"
-    return UploadItem(path=path, name=f"{path}.dcm", source=Source(path=path), size=1, mtime_ns=0)
+    return UploadItem(path=path, resource_name=f"{path}.dcm", source=Source(path=path), size=1)
 
 
 @settings(max_examples=150, deadline=None)
@@ -348,7 +348,7 @@ def test_a_bad_series_in_front_does_not_end_the_upload():
 def sized(limit, sizes):
     """A proxy with a limit; returns what it answers, and the items."""
     items = [
-        UploadItem(path=f"{n:03d}", name=f"{n:03d}.dcm", source=Source(path="x"), size=size, mtime_ns=0)
+        UploadItem(path=f"{n:03d}", resource_name=f"{n:03d}.dcm", source=Source(path="x"), size=size)
         for n, size in enumerate(sizes)
     ]
     return items, lambda group: FailureClass.TOO_LARGE if sum(item.size for item in group.items) > limit else None

@@ -102,7 +102,10 @@ def test_bytes_that_change_under_way_are_noticed_although_the_time_is_restored(m
 
 def test_the_same_inode_on_another_device_is_another_file(made) -> None:
     item, _, _ = made("file")
-    with pytest.raises(SourceChanged), open_item(replace(item, device=item.device + 1)):
+    with (
+        pytest.raises(SourceChanged),
+        open_item(replace(item, stamp=item.status._replace(device=item.status.device + 1).packed)),
+    ):
         pass
-    with open_item(replace(item, device=0)) as reader:
+    with open_item(replace(item, stamp=item.status._replace(device=0).packed)) as reader:
         assert len(reader.read()) == item.size

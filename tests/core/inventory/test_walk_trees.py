@@ -195,7 +195,7 @@ def test_dicomdir_is_no_instance():
 @pytest.mark.parametrize("change", ["grow", "shrink", "replace", "remove", "touch"])
 def test_a_changed_file_is_noticed_before_it_is_sent(exam, change):
     item = scan_path(str(exam.directory)).items[0]
-    path = Path(item.source.path)
+    path = Path(item.file)
     data = path.read_bytes()
     match change:
         case "grow":
@@ -205,7 +205,7 @@ def test_a_changed_file_is_noticed_before_it_is_sent(exam, change):
         case "replace":
             other = path.with_suffix(".new")
             other.write_bytes(data)
-            os.utime(other, ns=(item.mtime_ns, item.mtime_ns))
+            os.utime(other, ns=(item.status.mtime_ns, item.status.mtime_ns))
             other.replace(path)
         case "remove":
             path.unlink()
@@ -221,10 +221,10 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(exam):
     item = scan_path(str(exam.directory)).items[0]
     with pytest.raises(SourceChanged), open_item(item) as reader:
         reader.read(100)
-        with open(item.source.path, "r+b") as file:
+        with open(item.file, "r+b") as file:
             file.seek(0)
             file.write(b"x")
-        os.utime(item.source.path, ns=(5, 5))
+        os.utime(item.file, ns=(5, 5))
         while reader.read(4096):
             pass
 

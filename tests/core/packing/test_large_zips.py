@@ -47,7 +47,7 @@ def test_the_large_form_holds_at_any_size(items, monkeypatch, limit):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         assert {m.filename: archive.read(m) for m in archive.infolist()} == {
-            item.name: Path(item.source.path).read_bytes() for item in items
+            item.name: Path(item.file).read_bytes() for item in items
         }
 
 

@@ -19,14 +19,14 @@ def test_every_file_is_a_request_of_its_own(tmp_path):
         for batch in batches:
             made.send(batch, lambda event: None)
     bodies = {received.paths[0]: received.content for received in importer.received}
-    assert bodies == {item.path: Path(item.source.path).read_bytes() for item in items}
+    assert bodies == {item.path: Path(item.file).read_bytes() for item in items}
     assert {(r.handler, r.content_type) for r in importer.received} == {("gradual-DICOM", "application/dicom")}
 
 
 def test_a_changed_file_is_said(tmp_path):
     write_exam(tmp_path, series=1, instances=2, seed=1, clutter=False)
     items = scan_path(str(tmp_path)).items
-    Path(items[0].source.path).write_bytes(b"other")
+    Path(items[0].file).write_bytes(b"other")
     importer = FakeImporter()
     with GradualTransport(make_context(importer)) as made:
         results = [made.send(batch, lambda event: None) for batch in made.batches(items, 1)]

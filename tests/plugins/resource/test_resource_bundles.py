@@ -25,7 +25,7 @@ def batches(items):
 
 
 def test_ten_thousand_files_are_five_bundles(item):
-    items = [replace(item, path=f"{n:05}", name=f"{n:05}", size=n % 100) for n in range(10_000)]
+    items = [replace(item, path=f"{n:05}", resource_name=f"{n:05}", size=n % 100) for n in range(10_000)]
     cut = batches(items)
     assert [len(batch.items) for batch in cut] == [BUNDLE_FILES] * 5
     assert [i.name for batch in cut for i in batch.items] == sorted(i.name for i in items)
@@ -33,7 +33,7 @@ def test_ten_thousand_files_are_five_bundles(item):
 
 def test_bundles_are_bounded_in_bytes_and_large_files_go_alone(item):
     sizes = [ALONE_BYTES - 1] * 9 + [ALONE_BYTES, 5 * 2**30]
-    cut = batches([replace(item, path=str(n), name=str(n), size=size) for n, size in enumerate(sizes)])
+    cut = batches([replace(item, path=str(n), resource_name=str(n), size=size) for n, size in enumerate(sizes)])
     assert all(batch.size <= BUNDLE_BYTES or len(batch.items) == 1 for batch in cut)
     assert sorted(len(batch.items) for batch in cut) == [1, 1, 1, 4, 4]
 
@@ -48,8 +48,8 @@ def test_bundles_are_bounded_in_bytes_and_large_files_go_alone(item):
 )  # fmt: skip
 def test_names_that_a_url_keeps(item, name, plain):
     assert is_plain_path(name) is plain
-    assert goes_alone(replace(item, name=name)) is plain
-    assert not goes_alone(replace(item, name=name, size=0))
+    assert goes_alone(replace(item, resource_name=name)) is plain
+    assert not goes_alone(replace(item, resource_name=name, size=0))
     assert not is_plain_path("")
 
 
@@ -71,4 +71,4 @@ def test_a_transport_that_only_describes_sends_nothing(item):
         (batch,) = transport.batches((item,), 1)
         with pytest.raises(PluginUnavailable):
             transport.send(batch, lambda event: None)
-    assert Path(item.source.path).exists()
+    assert Path(item.file).exists()

@@ -52,11 +52,11 @@ def items(tmp_path):
     large = tmp_path / "exam" / "large"
     large.write_bytes(os.urandom(200_000))
     found = scan_path(str(tmp_path / "exam")).items
-    return (*found, make_item(large, path="large", name="1.2.3.dcm"))
+    return (*found, make_item(large, path="large", resource_name="1.2.3.dcm"))
 
 
 def expected(items):
-    return {item.name: hashlib.sha256(Path(item.source.path).read_bytes()).hexdigest() for item in items}
+    return {item.name: hashlib.sha256(Path(item.file).read_bytes()).hexdigest() for item in items}
 
 
 def content(body):
@@ -126,7 +126,7 @@ def test_lengths_hold_for_any_sizes(tmp_path, sizes):
     for number, size in enumerate(sizes):
         path = tmp_path / f"f{number}"
         path.write_bytes(bytes(size))
-        made.append(make_item(path, path=path.name, name=f"1.{number}.dcm"))
+        made.append(make_item(path, path=path.name, resource_name=f"1.{number}.dcm"))
     for build in BODIES.values():
         body = build(made, open_item)
         assert len(content(body)) == body.length
@@ -158,7 +158,9 @@ def test_what_does_not_fit_a_zip_is_known_before(items):
 def test_compressed_syntaxes_are_stored(items):
     from dataclasses import replace
 
-    jpeg = tuple(replace(item, transfer_syntax_uid="1.2.840.10008.1.2.4.90") for item in items)
+    jpeg = tuple(
+        replace(item, series=replace(item.series, transfer_syntax_uid="1.2.840.10008.1.2.4.90")) for item in items
+    )
     body = deflated_zip_body(jpeg, open_item, compressible)
     assert body.length == stored_zip_body(jpeg, open_item).length
 
@@ -183,7 +185,7 @@ def test_content_types(items, transport, compress, version, kind):
 
 @pytest.mark.parametrize("compress", ["never", "always"])
 def test_a_changed_file_costs_itself_and_the_others_go_again(items, compress):
-    Path(items[3].source.path).write_bytes(b"changed")
+    Path(items[3].file).write_bytes(b"changed")
     importer = FakeImporter()
     with TarTransport(make_context(importer, options={"compress": compress})) as made:
         (batch,) = [b for b in made.batches(items, 1) if items[3] in b.items]
@@ -222,7 +224,7 @@ def test_memory_is_flat_for_a_gigabyte(tmp_path):
         from xnatctl.testing import make_item
         from xnatctl.inventory.sources import open_item
         from xnatctl.packing.bodies import tar_body
-        item = make_item(Path({str(big)!r}), path="big", name="1.2.dcm")
+        item = make_item(Path({str(big)!r}), path="big", resource_name="1.2.dcm")
         body = tar_body((item,), open_item)
         whole = sum(map(len, body.chunks())) == body.length
         # The kernel's own peak of this process; ru_maxrss would count the parent before exec.
@@ -239,7 +241,7 @@ def test_memory_is_flat_for_a_gigabyte(tmp_path):
 def test_a_body_notices_a_source_that_shrinks(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(bytes(3 << 20))
-    body = tar_body((make_item(path, path="x", name="1.dcm"),), open_item)
+    body = tar_body((make_item(path, path="x", resource_name="1.dcm"),), open_item)
     with pytest.raises(SourceChanged):
         for number, _ in enumerate(body.chunks()):
             if number == 0:

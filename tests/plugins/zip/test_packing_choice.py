@@ -18,7 +18,7 @@ MB = 2**20
 @pytest.fixture
 def batch(tmp_path):
     (tmp_path / "a").write_bytes(b"x")
-    item = make_item(tmp_path / "a", path="a", name="a.dcm", size=4 * MB)
+    item = make_item(tmp_path / "a", path="a", resource_name="a.dcm", size=4 * MB)
     return tuple(replace(item, path=f"{number}", sop_instance_uid=f"1.{number}") for number in range(8))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from xnatctl.delivery.engine.concurrency import ConcurrencyLimiter
@@ -15,68 +15,32 @@ from xnatctl.model.plan import Batch, UploadItem
 
 
 class _Waiting:
-    """Batches as the places of their items in the journal, in the order of putting; made when they are taken."""
+    """Batches in the order in which they are handed out, or from far behind in it."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._places = array("I")
-        self._ends = array("I")
-        # A batch of one is called like its item, as a rule.
-        self._ids: dict[int, str] = {}
+    def __init__(self, batches: Iterable[Batch] = ()) -> None:
+        self._batches: list[Batch | None] = list(batches)
         self._next = 0
         #: Those that were taken before their turn.
         self._early: set[int] = set()
-        self._strangers = False
 
     def __len__(self) -> int:
-        return len(self._ends) - self._next - len(self._early)
+        return len(self._batches) - self._next - len(self._early)
 
     def _far(self) -> int:
         """The number of a batch in the middle of the longest stretch from which none was taken."""
-        taken = sorted({self._next - 1, *self._early, len(self._ends)})
+        taken = sorted({self._next - 1, *self._early, len(self._batches)})
         _, before, after = max((after - before, before, after) for before, after in pairwise(taken))
         return (before + after) // 2
 
-    def put(self, batch: Batch) -> None:
-        """Add a batch."""
-        for item in batch.items:
-            place = self._journal.number(item)
-            if place is None:
-                self._strangers = True
-                return
-            self._places.append(place)
-        if len(batch.items) != 1 or batch.id != batch.items[0].sop_instance_uid:
-            self._ids[len(self._ends)] = batch.id
-        self._ends.append(len(self._places))
-
-    def holds(self, items: Sequence[UploadItem]) -> bool:
-        """True when each of the items is in exactly one batch, and nothing else is."""
-        times = bytearray(max(self._places, default=-1) + 1)
-        for place in self._places:
-            if times[place]:
-                return False
-            times[place] = 1
-        left = len(self._places)
-        if left == len(items) == self._journal.total:
-            return not self._strangers  # there are no others
-        for item in items:
-            place_of = self._journal.number(item)
-            if place_of is None or place_of >= len(times) or not times[place_of]:
-                return False
-            times[place_of] = 0
-            left -= 1
-        return not left and not self._strangers
-
-    def take(self, *, far: bool = False) -> Batch:
+    def take(self, *, far: bool = False) -> Batch | None:
         """The next batch, or one from far behind it."""
         number = self._far() if far else self._next
         self._early.add(number)
         while self._next in self._early:
             self._early.remove(self._next)
             self._next += 1
-        begin = self._ends[number - 1] if number else 0
-        items = tuple(self._journal.numbered(self._places[begin : self._ends[number]]))
-        return Batch(id=self._ids.pop(number, "") or items[0].sop_instance_uid, items=items)
+        batch, self._batches[number] = self._batches[number], None
+        return batch
 
 
 class BatchQueue:
@@ -97,7 +61,7 @@ class BatchQueue:
         self._probing = probing
         self._limiter = limiter
         self._back: deque[Batch] = deque()
-        self._waiting = _Waiting(journal)
+        self._waiting = _Waiting()
         self._in_flight = 0
         self._stopped = False
         self.stopped_by: ItemOutcome | None = None
@@ -109,13 +73,22 @@ class BatchQueue:
 
     def fill(self, items: Sequence[UploadItem], batches: Iterable[Batch]) -> bool:
         """Take batches in; False when they do not hold every one of the items exactly once."""
-        waiting = _Waiting(self._journal)
+        waiting: list[Batch] = []
+        held = bytearray(self._journal.total)
         for batch in batches:
-            waiting.put(batch)
-        whole = waiting.holds(items)
+            numbers = [self._journal.number(item) for item in batch.items]
+            for number in numbers:
+                if number is None or held[number]:
+                    return False
+                held[number] = True
+            # The items as they were planned, whatever a plugin made of them.
+            own = tuple(self._journal.item(number) for number in numbers if number is not None)
+            waiting.append(replace(batch, items=own))
         with self._changed:
-            self._waiting = waiting
-        return whole
+            self._waiting = _Waiting(waiting)
+        return sum(held) == len(items) and all(
+            (number := self._journal.number(item)) is not None and held[number] for item in items
+        )
 
     def add_first(self, batches: Sequence[Batch]) -> None:
         """Batches that go before all others."""

@@ -21,7 +21,6 @@ from xnatctl.errors import JournalError, OutOfMemory, PluginUnavailable, Xnatctl
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
-from xnatctl.model.sequences import kept
 from xnatctl.plugin.protocols import ConnectedTransport, Transport, TransportContext
 
 TransportFactory = Callable[[TransportContext], Transport]
@@ -82,7 +81,7 @@ class BatchSender:
 
         Raises what a probe raises, PluginUnavailable for a transport that fails at it.
         """
-        self._context = replace(self._context, items=kept(items), report=self._report)
+        self._context = replace(self._context, items=items, report=self._report)
         try:
             with self._factory(self._context) as transport:
                 if isinstance(transport, ConnectedTransport):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Final, Literal
@@ -31,7 +30,6 @@ from xnatctl.inventory.sources import has_content
 from xnatctl.model.outcome import ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.model.refs import ResourceRef
-from xnatctl.model.sequences import kept, select
 from xnatctl.redaction import Redactor
 
 _UPSERT: Final = """
@@ -165,9 +163,8 @@ class Journal:
         self._phase = Phase.SENDING
         self._remember({**facts, "run": str(self._run), "phase": self._phase}, begin_run(self._run, self._phase, facts))
 
-    def plan(self, items: Iterable[UploadItem], resource: ResourceRef) -> None:
+    def plan(self, items: Sequence[UploadItem], resource: ResourceRef) -> None:
         """Enter items that are sent later in this run; what an earlier run knew of the same files stays."""
-        items = kept(items)
         with self._lock:
             numbers = self._states.enter(items, resource)
         before = self.recorded(items, resource)
@@ -180,7 +177,7 @@ class Journal:
 
     def open(
         self,
-        items: Iterable[UploadItem],
+        items: Sequence[UploadItem],
         proven: Sequence[int] = (),
         resource: ResourceRef | None = None,
         *,
@@ -191,7 +188,6 @@ class Journal:
         `proven` marks, by their places, those that an earlier run delivered, and that are still there. `there` marks
         those among them that were there before, and that no run of this journal delivered.
         """
-        items = kept(items)
         with self._lock:
             numbers = self._states.enter(items, resource)
         marks = proven or bytes(len(items))
@@ -205,12 +201,7 @@ class Journal:
                 if mark:
                     self._states.skip(number, _THERE)
         left = StateView(self._states, numbers).undelivered
-        if len(left) == len(items):
-            return items
-        places = array(
-            "I", (place for place, number in enumerate(numbers) if not self._states.outcome(number).delivered)
-        )
-        return select(items, places)
+        return items if len(left) == len(items) else left.items
 
     def _opened(
         self, number: int, item: UploadItem, resource: ResourceRef | None, past: JournalEntry | None, *, skip: bool
@@ -226,11 +217,11 @@ class Journal:
 
     def _row(self, number: int, item: UploadItem, resource: ResourceRef | None, past: JournalEntry | None) -> Statement:
         """What is written of an item; what the past knew of it is kept."""
-        outcome = self._states.outcome(number)
+        outcome = self._states.outcomes[number]
         if past is not None and not outcome.delivered:
             outcome = past.outcome
         digest = self._states.digest(number) or (past.digest if past is not None else None)
-        identity = map(stored, (item.size, item.mtime_ns, item.ctime_ns, item.device, item.inode))
+        identity = map(stored, (item.size, *item.status))
         name = encode(record_name(item, resource))
         return (_UPSERT, (name, encode(item.path), *identity, digest, self._run, str(outcome)))
 
@@ -242,7 +233,7 @@ class Journal:
                 number = self._states.number(item.path)
                 self._flying[item.path] = (number, item)
                 self._states.intend(number)
-                statements.append((_INTEND, (encode(record_name(item, self._states.resource(number))),)))
+                statements.append((_INTEND, (encode(record_name(item, self._states.resources[number])),)))
         self._write(statements, flush=self._due(batch.items))
 
     def digest(self, item: UploadItem, digest: str) -> None:
@@ -294,7 +285,7 @@ class Journal:
                 remembered = states.hear(number, outcome)
                 said = outcome.reason or outcome.note
                 reason = encode(self._redact(said)) if said is not None else None
-                resource, digest = states.resource(number), states.digest(number)
+                resource, digest = states.resources[number], states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))
                 if resource is None and self._store is not None:
@@ -310,7 +301,7 @@ class Journal:
         if path in self._flying:
             return self._flying.pop(path)
         number = self._states.number(path)
-        return number, self._states.item(number)
+        return number, self._states.items[number]
 
     def sync(self) -> None:
         """Write what was recorded for later: nothing follows for a while."""
@@ -338,9 +329,9 @@ class Journal:
         """The place of an item among all that were entered; None for a stranger."""
         return self._states.find(item.path)
 
-    def numbered(self, numbers: Sequence[int]) -> Sequence[UploadItem]:
-        """Items by their places among all that were entered."""
-        return self._states.items(numbers)
+    def item(self, number: int) -> UploadItem:
+        """An item by its place among all that were entered."""
+        return self._states.items[number]
 
     def enter(self, phase: str) -> None:
         """The run goes into its next phase."""
@@ -395,7 +386,11 @@ class Journal:
     def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> StateView:
         """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""
         with self._lock:
-            return StateView(self._states, range(len(self._states)) if resource == "all" else self._states.of(resource))
+            numbers = range(len(self._states))
+            if resource == "all":
+                return StateView(self._states, numbers)
+            resources = self._states.resources
+            return StateView(self._states, [number for number in numbers if resources[number] == resource])
 
     def close(self) -> None:
         """Let go of the file."""

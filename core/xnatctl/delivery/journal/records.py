@@ -47,11 +47,11 @@ class JournalEntry:
         A program can restore the modification time of a file, but not its change time. Where change time or inode is
         not known, the answer is False, and the content decides.
         """
-        if not item.ctime_ns or not item.inode:
+        status = item.status
+        if not status.ctime_ns or not status.inode:
             return False
-        return (self.path, self.size, self.mtime_ns, self.ctime_ns, self.device, self.inode) == (
-            item.path, item.size, item.mtime_ns, item.ctime_ns, item.device, item.inode,
-        )  # fmt: skip
+        known = (self.mtime_ns, self.ctime_ns, self.device, self.inode)
+        return (self.path, self.size, known) == (item.path, item.size, status)
 
 
 def stored(number: int) -> int | str:

@@ -25,7 +25,6 @@ from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Placement, UploadItem
 from xnatctl.model.refs import Destination
-from xnatctl.model.sequences import select
 from xnatctl.model.words import counted
 from xnatctl.xnat import direct_archive, listing, prearchive
 from xnatctl.xnat.http.client import XnatClient
@@ -112,7 +111,7 @@ def find_accepted(items: Sequence[UploadItem], journal: Journal, archive: Archiv
             for number, (item, before) in enumerate(recorded)
             if before is not None and before.outcome is Outcome.MISSING and _unchanged(item, before)
         ]
-        for place in archive(select(items, missed)) if missed else ():
+        for place in archive([items[number] for number in missed]) if missed else ():
             proven[missed[place]] = 1
     return ResumeState(proven=proven, warnings=_changed(changed))
 
@@ -182,7 +181,9 @@ def _archived(
     `committed` marks those that this journal asked the server to archive. An item that a person archived and that is
     stored with an odd size is sent again once.
     """
-    found = verify_archived(client, session_id, select(items, numbers), Wanted(seen=journal.stored_before))
+    found = verify_archived(
+        client, session_id, [items[number] for number in numbers], Wanted(seen=journal.stored_before)
+    )
     reviewed = journal.before("placement") == Placement.PREARCHIVE
     odd = []
     for place, (number, ours) in enumerate(zip(numbers, committed, strict=True)):

@@ -15,7 +15,6 @@ from xnatctl.delivery.session.verify import Comparison
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import LEVELS, Difference, Level, Verification
-from xnatctl.model.sequences import marked
 from xnatctl.model.words import counted
 from xnatctl.xnat import prearchive
 from xnatctl.xnat.http.client import XnatClient
@@ -156,4 +155,4 @@ def short_series(verification: Verification, items: Sequence[UploadItem]) -> Seq
     if any(not difference.series_instance_uid for difference in short):
         return items
     uids = {difference.series_instance_uid for difference in short}
-    return marked(items, (item.series_instance_uid in uids for item in items)) if uids else ()
+    return [item for item in items if item.series_instance_uid in uids]

@@ -20,7 +20,6 @@ from xnatctl.model.commands import Commands
 from xnatctl.model.plan import Overwrite, UploadItem
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import LEVELS, Level
-from xnatctl.model.sequences import select
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing, prearchive
 from xnatctl.xnat.http.client import XnatClient
@@ -108,7 +107,7 @@ def leave_out(
     ]
     if not numbers:
         return resumed, ()
-    overlap = find_overlap(client, existing.id, select(items, numbers), is_ours)
+    overlap = find_overlap(client, existing.id, [items[number] for number in numbers], is_ours)
     where = f"Session {existing.label} ({existing.id})"
     if overlap.differing:
         more = len(overlap.differing) - _NAMED

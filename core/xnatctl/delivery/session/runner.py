@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.journal.journal import Phase
@@ -35,7 +35,6 @@ from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Overwrite, Placement, Stage, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import PlaceState
-from xnatctl.model.sequences import joined, marked, select
 from xnatctl.model.words import counted
 from xnatctl.xnat.importing import ImportUri
 from xnatctl.xnat.listing import SessionInfo
@@ -133,7 +132,7 @@ class SessionRunner:
         )
         left = journal.open(plan.items, resumed.proven, there=there)
         others = [stage.items for stage in self._context.plan.stages if stage.resource is not None]
-        self._context.started(joined([left, *others]))
+        self._context.started([*left, *chain.from_iterable(others)])
         self._send_items(importer, left)
         self._refuse_incomplete(importer)
         journal.enter(Phase.SETTLING)
@@ -318,7 +317,7 @@ class SessionRunner:
 
     def _held_of_direct(self, session: SessionInfo) -> Sequence[UploadItem]:
         direct = self._direct()
-        return select(direct, array("I", held(self._client, session.id, direct)))
+        return [direct[place] for place in held(self._client, session.id, direct)]
 
     def _direct(self) -> Sequence[UploadItem]:
         """The items that were accepted for direct archive."""
@@ -438,7 +437,7 @@ class SessionRunner:
         if not staged or not any(self._archived):
             return states.delivered.items
         both = zip(states, self._archived, strict=True)
-        return marked(states.items, (state.outcome.delivered and not archived for state, archived in both))
+        return [state.item for state, archived in both if state.outcome.delivered and not archived]
 
     def _states(self) -> StateView:
         return self._journal.states(None)

@@ -7,6 +7,7 @@ The two are joined by scan and path; where they contradict each other, neither i
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,8 @@ from typing import Final
 from urllib.parse import unquote
 
 from xnatctl.delivery.session.judgement import ABSENT, UNSIZED
-from xnatctl.model.index import Index
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Difference
-from xnatctl.model.sequences import places, select
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing
 from xnatctl.xnat.http.client import XnatClient
@@ -45,9 +44,12 @@ class Series:
 
 def by_series(items: Sequence[UploadItem]) -> tuple[Series, ...]:
     """The series of the items, in their order."""
+    found: dict[str, array[int]] = {}
+    for number, item in enumerate(items):
+        found.setdefault(item.series_instance_uid, array("I")).append(number)
     series = []
-    for uid, numbers in places(items, lambda item: item.series_instance_uid).items():
-        held = select(items, numbers)
+    for uid, numbers in found.items():
+        held = [items[number] for number in numbers]
         series.append(Series(uid=uid, number=held[0].series_number, held=held, numbers=numbers))
     return tuple(series)
 
@@ -118,9 +120,9 @@ class _Files:
 
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
-        # Scan and path of each entry as a text, and the place of its instance by the number of the text.
-        self._paths = Index(lambda _: "")
-        self._places = array("I")
+        # A hash of scan and path of each entry, and the place of its instance among the items; a dictionary would take
+        # half as much as the items.
+        self._hashes, self._places = array("q"), array("I")
         self._entries: dict[str, int] = {}
         self._uncatalogued: dict[str, str] = {}
         self._matched = bytearray()
@@ -137,8 +139,8 @@ class _Files:
                 message = f"is stored twice, the second time in scan {scan}"
                 stored.extra.append(Difference(kind="extra", message=message, sop_instance_uid=uid))
             stored.sizes[place] = UNSIZED
-            if self._paths.add(f"{scan}/{unquote(entry.path)}") == len(self._places):
-                self._places.append(place)
+            self._hashes.append(_hash(scan, entry.path))
+            self._places.append(place)
 
     def expect_uncatalogued(self, scan: str, series: str) -> None:
         """No URL can name the scan, so its catalog cannot be read: its files are counted."""
@@ -148,6 +150,9 @@ class _Files:
         """The listing begins, perhaps anew after it was cut."""
         stored = self._stored
         stored.files.clear()
+        order = sorted(range(len(self._hashes)), key=self._hashes.__getitem__)
+        self._hashes = array("q", map(self._hashes.__getitem__, order))
+        self._places = array("I", map(self._places.__getitem__, order))
         self._unplaced = 0
         self._matched = bytearray(len(stored.sizes))
         for place in self._places:
@@ -167,10 +172,11 @@ class _Files:
         elif self._scan in self._entries:
             stored = self._stored
             stored.files[self._scan] += 1
-            number = self._paths.find(f"{self._scan}/{unquote(path)}")
-            if number is None:
+            wanted = _hash(self._scan, path)
+            at = bisect_left(self._hashes, wanted)
+            if at == len(self._hashes) or self._hashes[at] != wanted:
                 return
-            place = self._places[number]
+            place = self._places[at]
             self._matched[place] = 1
             if (size := whole_number(row.get("Size", ""))) is not None:
                 stored.sizes[place] = size
@@ -194,6 +200,11 @@ class _Files:
         if lost and not stored.contradictions:
             message = f"the listing of files lacks {counted(lost, 'file')} that the catalogs name"
             stored.contradictions.append(Difference(kind="contradiction", message=message, found=lost))
+
+
+def _hash(scan: str, path: str) -> int:
+    """A number for a file; two files have the same one by chance only."""
+    return hash(f"{scan}/{unquote(path)}")
 
 
 def _binary(digest: str) -> bytes:

@@ -19,7 +19,6 @@ from xnatctl.inventory.sources import content_hash
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.report import Verification
-from xnatctl.model.sequences import select
 from xnatctl.model.words import counted
 
 #: How often listings are read that lack something: they may lag behind the archiving.
@@ -99,7 +98,7 @@ class SessionVerifier:
     def _send_again(
         self, comparison: Comparison, places: Sequence[int], resend: Callable[[Sequence[UploadItem]], None]
     ) -> None:
-        items = select(comparison.items, places)
+        items = [comparison.items[place] for place in places]
         first = next(d for d in comparison.verification.differences if d.path == items[0].path)
         self._context.warn(
             f"{counted(len(items), 'instance')} on the server may be damaged, first {first.path}: it {first.message}. "
