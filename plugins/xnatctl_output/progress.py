@@ -37,9 +37,7 @@ class Progress:
                 self._outlet.passed(self._state)
             elif event.kind is EventKind.RETRY:
                 self._retry(event)
-            elif (
-                event.kind is EventKind.WARNING and event.message not in self._warned
-            ):  # sessions of one command share some
+            elif event.kind is EventKind.WARNING and event.message not in self._warned:
                 self._warned.add(event.message)
                 self._outlet.warn(f"Warning: {event.message}")
             elif event.kind in (EventKind.SETTLING, EventKind.VERIFYING) and event.message:

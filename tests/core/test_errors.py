@@ -5,12 +5,13 @@ import errno
 import pytest
 
 from xnatctl.errors import OutOfMemory, PluginUnavailable, is_out_of_memory
-from xnatctl.plugin.guard import guarded
+from xnatctl.plugin.guard import Guard
 
 
 class Plugin:
     name = "example"
     origin = "example 1.0"
+    ours = False
 
 
 LACKS = [
@@ -24,7 +25,7 @@ LACKS = [
 
 @pytest.mark.parametrize("error", LACKS, ids=repr)
 def test_a_lack_of_memory_is_no_fault_of_a_plugin(error):
-    with pytest.raises(OutOfMemory), guarded("The formatter example", Plugin()):
+    with pytest.raises(OutOfMemory), Guard().around("The formatter example", Plugin()):
         try:
             raise error
         except type(error) as cause:
@@ -34,7 +35,7 @@ def test_a_lack_of_memory_is_no_fault_of_a_plugin(error):
 @pytest.mark.parametrize("error", [ImportError("no module"), OSError(errno.ENOSPC, "full"), SystemError("bad call")])
 def test_other_errors_are_not_taken_for_it(error):
     assert not is_out_of_memory(error)
-    with pytest.raises(PluginUnavailable), guarded("The formatter example", Plugin()):
+    with pytest.raises(PluginUnavailable), Guard().around("The formatter example", Plugin()):
         raise error
 
 

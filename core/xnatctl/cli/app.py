@@ -24,6 +24,7 @@ from xnatctl.log import Log
 from xnatctl.model.commands import Commands
 from xnatctl.model.document import DocumentDetail
 from xnatctl.model.events import EventKind
+from xnatctl.plugin.guard import Guard
 from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from xnatctl.model.document import Document
     from xnatctl.model.events import Event
     from xnatctl.model.plan import UploadPlan, UploadRequest
+    from xnatctl.plugin.guard import Named
     from xnatctl.plugin.protocols import Credential
     from xnatctl.plugin.registry import Registry
     from xnatctl.settings.credentials import CredentialChain
@@ -53,6 +55,7 @@ class App:
         self.signals = Signals()
         self.redactor = Redactor()
         self.log = Log(self.redactor)
+        self.guard = Guard(self._plugin_failed)
         self.block: tuple[str, ...] = ()
         self.external = True
         self.given: dict[str, Any] = {}
@@ -81,7 +84,10 @@ class App:
         configured = plugin_lists if self.config_usable else _nothing_configured
         policy = policy_from(block=self.block, external=self.external, configured=configured)
         return Registry(
-            PluginManager(policy, warn=self.warn), plan_last=_plan, check_plan=self._check_plan, debug=self.debug
+            PluginManager(policy, warn=self.warn, guard=self.guard),
+            plan_last=_plan,
+            check_plan=self._check_plan,
+            debug=self.debug,
         )
 
     def _check_plan(self, plan: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
@@ -104,6 +110,10 @@ class App:
         """Go on as if there were no configuration file and no stranger: for saying that it cannot be used."""
         self.config_usable = self.external = False
         self.__dict__.pop("registry", None)
+
+    def _plugin_failed(self, what: str, plugin: Named, trace: str) -> None:
+        """The traceback goes to the log, and with -v to stderr."""
+        self.log.error("plugin failed", what=what, plugin=plugin.name, origin=plugin.origin, exception=trace)
 
     # observers
 
@@ -331,6 +341,7 @@ class App:
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers; a signal meanwhile takes effect at its end."""
         self._telling.end()
+        self.guard.release()
         with self.signals.held():
             self._render(document)
 
@@ -339,12 +350,11 @@ class App:
             text = "".join(f"{one_line(identifier)}\n" for identifier in document.identifiers)
         else:
             provided = self.registry.formatter(self.format_name())
-            make = self.registry.load(provided)
+            formatter = self.registry.make_formatter(provided)
             # Output that a third-party formatter leaves half written is not printed; ours may be long.
             buffer = Pieces(self._begin, self.redactor) if provided.plugin.ours else io.StringIO()
             document = replace(document, told=frozenset(self._told))
-            with self.registry.blaming(provided):
-                make().render(document, buffer)
+            formatter.render(document, buffer)
             text = buffer.getvalue()
         self.rendered = True
         write_out(text, self.redactor)

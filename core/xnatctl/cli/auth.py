@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,53 +14,23 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import AuthenticationError, NotFound, PluginUnavailable, XnatctlError
 from xnatctl.model.document import Column, Document
-from xnatctl.plugin.protocols import Credential, CredentialRequest, StoringCredentialSource
+from xnatctl.plugin.protocols import Credential, CredentialRequest
 
 if TYPE_CHECKING:
-    from xnatctl.plugin.registry import Provided, Registry
-    from xnatctl.plugin.specs import CredentialSourceSpec
+    from xnatctl.plugin.guarded import GuardedSource
     from xnatctl.xnat.http.client import XnatClient
 
 _SCHEMA = "xnatctl.auth/1"
 #: Seconds that ending a session on the server may take: it is forgotten here whatever the server says.
 _PATIENCE = 10
+#: Users of one server and profile whose tokens a store may keep; more is a store that makes them up.
+_MOST_KEPT = 1000
 
 
-class _Store:
-    """A credential source that keeps session tokens. Every call is guarded; see `Registry.blaming`."""
-
-    def __init__(self, registry: Registry, provided: Provided[CredentialSourceSpec]) -> None:
-        self._registry = registry
-        self._provided = provided
-        make = registry.load(provided)
-        with self._guard():
-            self._source: StoringCredentialSource = make()
-
-    def _guard(self) -> AbstractContextManager[None]:
-        return self._registry.blaming(self._provided, quote=False)
-
-    def get(self, request: CredentialRequest) -> Credential | None:
-        with self._guard():
-            return self._source.get(request)
-
-    def check(self, request: CredentialRequest) -> None:
-        if "check" in self._provided.spec.verbs:
-            with self._guard():
-                self._source.check(request)
-
-    def store(self, request: CredentialRequest, credential: Credential) -> None:
-        with self._guard():
-            self._source.store(request, credential)
-
-    def erase(self, request: CredentialRequest) -> bool:
-        with self._guard():
-            return self._source.erase(request)
-
-
-def _stores(app: App) -> list[_Store]:
+def _stores(app: App) -> list[GuardedSource]:
     """The credential sources that keep session tokens. Raises PluginUnavailable when there is none."""
     stores = [
-        _Store(app.registry, provided)
+        app.registry.credential_source(provided)
         for provided in app.registry.credential_sources()
         if {"store", "erase"} <= provided.spec.verbs and not provided.missing
     ]
@@ -150,7 +120,11 @@ def logout(app: App) -> None:
     request = request_for(app.settings)
     users: list[str] = []
     for store in _stores(app):
-        while (credential := store.get(request)) is not None:
+        ended: set[str] = set()
+        while isinstance(credential := store.get(request), Credential):
+            if credential.secret in ended or len(ended) >= _MOST_KEPT:
+                raise PluginUnavailable(f"{store} gives session tokens again that it was told to forget.")
+            ended.add(credential.secret)
             _end_on_server(app, credential)
             if not store.erase(replace(request, username=credential.username)):
                 break  # a store that gives what it cannot forget

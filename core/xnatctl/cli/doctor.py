@@ -11,7 +11,7 @@ from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import XnatctlError, exit_code_of
 from xnatctl.model.document import Column, Document
 from xnatctl.model.words import counted
-from xnatctl.plugin.guard import described
+from xnatctl.plugin.guard import PluginFailed
 from xnatctl.plugin.manager import Status
 from xnatctl.plugin.specs import CheckResult
 
@@ -78,17 +78,15 @@ def _checks(app: App) -> Iterator[tuple[str, CheckResult, int]]:
         yield (name, *_run(lambda provided=provided: app.registry.load(provided)(app)))  # type: ignore[misc]
 
 
-def _run(check: Callable[[], CheckResult]) -> tuple[CheckResult, int]:
+def _run(check: Callable[[], object]) -> tuple[CheckResult, int]:
     try:
-        result = check()
+        result: object = check()
         if not isinstance(result, CheckResult):
-            raise TypeError(f"it returned {type(result).__name__} instead of CheckResult")
+            raise XnatctlError(f"The check returned {type(result).__name__} instead of CheckResult.")
+    except PluginFailed as error:
+        return CheckResult(status="failed", message=error.message, hint=error.hint), XnatctlError.exit_code
     except XnatctlError as error:
         return CheckResult(status="failed", message=error.message, hint=error.hint), exit_code_of(error)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - a plugin's check may raise anything
-        return CheckResult(status="failed", message=described(error)), 1
     return result, 0 if result.status in ("ok", "warning") else 1
 
 

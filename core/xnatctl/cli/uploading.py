@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, redirect_stdout
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -187,7 +186,7 @@ def attempt(app: App, upload: Upload, work: Callable[[], Report | None]) -> Repo
         command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
     )
     try:
-        with redirect_stdout(sys.stderr):
+        with app.guard.redirected():
             return work() or report
     except (KeyboardInterrupt, Interrupted) as interrupt:
         end(report, interrupted(interrupt, None), app.commands.rerun())
@@ -254,8 +253,7 @@ def address_of(app: App, name: str, options: Mapping[str, Any]) -> str | None:
     if provided.spec.destination is None:
         return None
     named = app.registry.load(provided, target=provided.spec.destination)
-    with app.registry.blaming(provided):
-        address = named(dict(options))
+    address = named(dict(options))
     if not isinstance(address, str) or not address:
         raise PluginUnavailable(
             f"The transport {name} names no address that it delivers to.", hint="This is a fault of the plugin."
@@ -277,13 +275,7 @@ def with_address(app: App, plan: UploadPlan) -> UploadPlan:
 def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:
     """The target of an active transport. Raises PluginUnavailable or UsageError with what there is instead."""
     provided = app.registry.transport(name)
-    factory: Callable[[TransportContext], Transport] = app.registry.load(provided)
-
-    def make(context: TransportContext) -> Transport:
-        with app.registry.blaming(provided):
-            return factory(context)
-
-    return make
+    return app.registry.transport_factory(provided)
 
 
 def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -346,8 +338,7 @@ def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int
     for stage in plan.sending:
         name = stage.transport or ""
         factory = transport_factory(app, name)
-        blaming = app.registry.blaming(app.registry.transport(name))
-        with blaming, factory(transport_context(stage, plan)) as transport:
+        with factory(transport_context(stage, plan)) as transport:
             described.setdefault(name, {}).update(transport.describe())
             batches += sum(1 for _ in transport.batches(stage.items, plan.workers))
     return described, batches

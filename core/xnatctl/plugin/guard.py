@@ -1,48 +1,256 @@
-"""Calling the code of a plugin so that nothing it raises can end the program or pass for a success."""
+"""The only way in which code of plugins is called: nothing that it raises, prints or waits for can pass for a success.
+
+`Registry.load` imports a target and returns it as a `Guarded` callable; `plugin.guarded` does the same for the objects
+that targets make. What a plugin raises becomes PluginUnavailable, which names the plugin, its distribution and version.
+While code of another distribution runs, standard output leads to stderr, for Python (`sys.stdout`) and for libraries
+and child processes (file descriptor 1). Calls that have no reason to wait have a time limit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from xnatctl.errors import OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
+
+T = TypeVar("T")
 
 #: The names of this variable's plugins are left out for one command.
 BLOCK_VARIABLE = "XNATCTL_BLOCK_PLUGINS"
 
+#: Seconds for what only makes or names something: a formatter, a transport, `describe`, `destination`.
+QUICK: Final = 30.0
+#: Seconds for what may ask a file system or a network: an import, a check, an observer, a credential source.
+PATIENT: Final = 120.0
+#: A call that swallows the end of its time is interrupted again after this many seconds.
+_AGAIN: Final = 1.0
+
 
 class Named(Protocol):
-    """A plugin as messages name it; `origin` is its distribution and version."""
+    """A plugin as messages name it; `origin` is its distribution and version, `ours` says that it came with core."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     @property
     def origin(self) -> str: ...
 
+    @property
+    def ours(self) -> bool: ...
+
+
+#: Told of each failure: what failed, whose it is, and the traceback as text.
+Report = Callable[[str, Named, str], None]
+
+
+def _unheard(what: str, plugin: Named, trace: str) -> None:
+    """For callers that keep no log."""
+
+
+class PluginFailed(PluginUnavailable):
+    """Code of a plugin raised something that is no XnatctlError, or took too long; `__cause__` is what it raised."""
+
+
+class Guard:
+    """Calls code of plugins. One for each process; safe for use by several threads.
+
+    `report` is told the traceback of each failure.
+    """
+
+    def __init__(self, report: Report = _unheard) -> None:
+        self._report = report
+        self._stdout = _Stdout()
+
+    def call(
+        self,
+        what: str,
+        plugin: Named,
+        function: Callable[..., T],
+        *arguments: Any,
+        quote: bool = True,
+        limit: float | None = None,
+        **named: Any,
+    ) -> T:
+        """Call a function of a plugin; see `around`."""
+        with self.around(what, plugin, quote=quote, limit=limit):
+            return function(*arguments, **named)
+
+    @contextmanager
+    def around(self, what: str, plugin: Named, *, quote: bool = True, limit: float | None = None) -> Iterator[None]:
+        """Turn what a plugin raises inside into PluginUnavailable that names `what` failed and the plugin.
+
+        An XnatctlError passes, and so do signals and Ctrl-C. SystemExit and every other BaseException count as
+        failures: `sys.exit(0)` in a plugin must not end an upload with success. With `quote=False` neither message nor
+        traceback holds the text of the exception, which may be a secret.
+
+        `limit` is in seconds, None where waiting is allowed. It holds in the main thread of systems with interval
+        timers (not on Windows), for code of other distributions.
+        """
+        try:
+            if plugin.ours:
+                yield
+            elif limit is None:
+                with self.redirected():
+                    yield
+            else:
+                with self.redirected(), _time_limit(limit):
+                    yield
+        except (XnatctlError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise self.failure(error, what, plugin, quote=quote) from error
+
+    def failure(
+        self, error: BaseException, what: str, plugin: Named, *, quote: bool = True, hint: str | None = None
+    ) -> XnatctlError:
+        """The error that stands for what a plugin raised; its traceback is reported."""
+        if is_out_of_memory(error):
+            return OutOfMemory()
+        self._report(what, plugin, _trace(error, quote=quote))
+        said = "took too long and was stopped" if isinstance(error, _TimeIsUp) else "failed"
+        return PluginFailed(
+            f"{what} (plugin {plugin.name}, {plugin.origin}) {said}: {described(error, quote=quote)}.",
+            hint=hint or f"Run the command without it: {BLOCK_VARIABLE}={plugin.name}.",
+        )
+
+    def redirected(self) -> _Stdout:
+        """A context in which standard output leads to stderr. One around a whole run makes those inside it cheap."""
+        return self._stdout
+
+    def release(self) -> None:
+        """Give standard output back, for the document: also where a signal kept somebody from leaving."""
+        self._stdout.release()
+
+
+class _Stdout:
+    """Leads standard output to stderr as long as somebody is inside. Entering it again costs a lock and a count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._kept = -1
+        self._stream: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                try:
+                    self._begin()
+                except BaseException:  # a signal
+                    self._end()
+                    raise
+            self._inside += 1
+
+    def __exit__(self, *details: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._end()
+
+    def release(self) -> None:
+        """Give standard output back, also where a signal kept somebody from leaving."""
+        with self._lock:
+            self._inside = 0
+            self._end()
+
+    def _begin(self) -> None:
+        self._stream = sys.stdout
+        _flush(sys.stdout)
+        with suppress(OSError):  # no descriptor is left, or stderr is closed: Python's stream is all that can be led
+            self._kept = os.dup(1)
+            os.dup2(2, 1)
+        sys.stdout = sys.stderr
+
+    def _end(self) -> None:
+        if self._stream is not None:
+            # What lingers in a buffer was written inside, so it goes to stderr.
+            for stream in (sys.stdout, sys.__stdout__, self._stream):
+                _flush(stream)
+            sys.stdout, self._stream = self._stream, None
+        if self._kept >= 0:
+            with suppress(OSError):
+                os.dup2(self._kept, 1)
+                os.close(self._kept)
+            self._kept = -1
+
+
+def _flush(stream: Any) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        stream.flush()
+
+
+class _TimeIsUp(BaseException):
+    """The time limit of a call. No Exception, so that `except Exception` of a plugin does not keep it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the limit is {seconds:g} s")
+
 
 @contextmanager
-def guarded(what: str, plugin: Named, *, quote: bool = True) -> Iterator[None]:
-    """Turn what a plugin raises into PluginUnavailable that names `what` failed and the plugin.
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _TimeIsUp inside after some seconds; the limit of an outer call waits meanwhile."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
-    An XnatctlError passes, and so do signals and Ctrl-C. SystemExit and every other BaseException count as failures:
-    `sys.exit(0)` in a plugin must not end an upload with success. With `quote=False` the message leaves out the text
-    of the exception, which may hold a secret.
-    """
+    def stop(number: int, frame: object) -> NoReturn:
+        raise _TimeIsUp(seconds)
+
+    begun = time.monotonic()
+    before = signal.signal(signal.SIGALRM, stop)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield
-    except (XnatctlError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if is_out_of_memory(error):
-            raise OutOfMemory from error
-        raise PluginUnavailable(
-            f"{what} (plugin {plugin.name}, {plugin.origin}) failed: {described(error, quote=quote)}.",
-            hint=f"Run the command without it: {BLOCK_VARIABLE}={plugin.name}.",
-        ) from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - begun)), interval)
+
+
+def module_of(target: str) -> ModuleType:
+    """Import the module of a target `"module:attribute"`. Calls code of a plugin, so it is called by a guard."""
+    return importlib.import_module(target.partition(":")[0])
+
+
+def attribute_of(target: str) -> Any:
+    """Import what a target `"module:attribute"` names; see `module_of`."""
+    return getattr(module_of(target), target.partition(":")[2])
+
+
+def reason_of(error: XnatctlError) -> str:
+    """Why a call failed, without the words around it: for messages that name the plugin themselves."""
+    cause = error.__cause__
+    return described(cause) if isinstance(error, PluginFailed) and cause is not None else described(error)
 
 
 def described(error: BaseException, *, quote: bool = True) -> str:
     """An exception in one line: its type, and with `quote` its text."""
-    text = " ".join(str(error).split()) if quote else ""
+    if isinstance(error, _TimeIsUp):
+        return str(error)
+    text = ""
+    if quote:
+        try:
+            text = " ".join(str(error).split())
+        except Exception:  # noqa: BLE001 - an exception of a plugin may not even have a text
+            text = "(it cannot be printed)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _trace(error: BaseException, *, quote: bool) -> str:
+    """The traceback; without `quote` the places and the type alone."""
+    try:
+        if quote:
+            return "".join(traceback.format_exception(error))
+        return "".join([*traceback.format_tb(error.__traceback__), type(error).__name__])
+    except Exception:  # noqa: BLE001 - an exception of a plugin may not even have a text
+        return type(error).__name__

@@ -8,8 +8,6 @@ Level 2 loads all active pages, each on its own: what one raises or prints becom
 from __future__ import annotations
 
 import contextlib
-import importlib
-import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,8 @@ from typing import Any
 
 import pluggy
 
-from xnatctl.plugin.guard import BLOCK_VARIABLE, described
+from xnatctl.errors import XnatctlError
+from xnatctl.plugin.guard import BLOCK_VARIABLE, PATIENT, Guard, module_of, reason_of
 from xnatctl.plugin.hookspecs import PROJECT, XnatctlSpecs
 
 #: Names of the hooks, for the spelling check.
@@ -124,9 +123,15 @@ def _describe(entry: EntryPoint) -> Plugin:
 
 
 class PluginManager:
-    """The plugins of this process. `warn` gets one line for each that is broken."""
+    """The plugins of this process.
 
-    def __init__(self, policy: Policy, *, warn: Callable[[str], None] | None = None) -> None:
+    `warn` gets one line for each that is broken, `guard` calls their code.
+    """
+
+    def __init__(
+        self, policy: Policy, *, warn: Callable[[str], None] | None = None, guard: Guard | None = None
+    ) -> None:
+        self.guard = guard or Guard()
         self.policy = policy
         self._warn = warn or _ignore
         self._pluggy = pluggy.PluginManager(PROJECT)
@@ -157,16 +162,13 @@ class PluginManager:
 
     def load_one(self, plugin: Plugin) -> None:
         """Import and register one page; whatever goes wrong makes it `broken`."""
-        printed = io.StringIO()
         try:
-            with contextlib.redirect_stdout(printed):
-                page = importlib.import_module(plugin.target.partition(":")[0])
+            with self.guard.around("The page", plugin, limit=PATIENT):
+                page = module_of(plugin.target)
                 _check_hooks(page)
                 self._pluggy.register(page, name=f"{plugin.name} ({plugin.distribution})")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
-            self.mark_broken(plugin, error)
+        except XnatctlError as error:
+            self.mark_broken(plugin, reason_of(error))
             return
         plugin.page = page
 
@@ -185,9 +187,8 @@ class PluginManager:
         found.sort(key=lambda pair: pair[1].trylast - pair[1].tryfirst)
         return [(plugin, _calling(impl)) for plugin, impl in found]
 
-    def mark_broken(self, plugin: Plugin, error: BaseException | str) -> None:
+    def mark_broken(self, plugin: Plugin, reason: str) -> None:
         """Take a plugin out, with one warning that says how to silence it."""
-        reason = error if isinstance(error, str) else described(error)
         plugin.status, plugin.reason = Status.BROKEN, " ".join(reason.split())
         if plugin.page is not None:
             with contextlib.suppress(ValueError, AssertionError):

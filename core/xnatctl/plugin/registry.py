@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
-import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from xnatctl.errors import OutOfMemory, PluginUnavailable, UsageError, XnatctlError, is_out_of_memory
+from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
-from xnatctl.plugin.guard import BLOCK_VARIABLE, described, guarded
+from xnatctl.plugin.guard import BLOCK_VARIABLE, PATIENT, QUICK, attribute_of, module_of, reason_of
+from xnatctl.plugin.guarded import Guarded, GuardedFormatter, GuardedSource, guarded_transport
 from xnatctl.plugin.manager import Implementation, Plugin, PluginManager, Status
+from xnatctl.plugin.protocols import Transport, TransportContext
 from xnatctl.plugin.specs import (
     CheckSpec,
     CommandSpec,
@@ -69,6 +69,7 @@ class Registry:
         debug: Callable[[str], None] | None = None,
     ) -> None:
         self.manager = manager
+        self.guard = manager.guard
         self._plan_last = plan_last
         self._check_plan = check_plan
         self._debug = debug or _ignore
@@ -131,7 +132,9 @@ class Registry:
     # targets
 
     def load(self, provided: Provided[Any], *, unmet: bool = False, target: str | None = None) -> Any:
-        """Import the target of a spec. Raises PluginUnavailable when it cannot be had, with what to install.
+        """Import the target of a spec; the returned callable calls it through the guard. Commands come as they are.
+
+        Raises PluginUnavailable when it cannot be had, with what to install.
 
         `unmet` imports it even though something is missing: to show, not to use. `target` is another one of the spec.
         """
@@ -143,25 +146,42 @@ class Registry:
                 f"{what} needs {' and '.join(provided.missing)}, which {_are(provided.missing)} not installed.",
                 hint=f"Install with: pip install {' '.join(provided.missing)}" if extra else "Install what is missing.",
             )
-        module, _, attribute = (target or spec.target).partition(":")
-        printed = io.StringIO()
         try:
-            with contextlib.redirect_stdout(printed):
-                return getattr(importlib.import_module(module), attribute)
-        except (XnatctlError, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            if is_out_of_memory(error):
-                raise OutOfMemory from error
+            loaded = self.guard.call(what, provided.plugin, attribute_of, target or spec.target, limit=PATIENT)
+        except PluginUnavailable as error:
             raise PluginUnavailable(
-                f"{what} cannot be loaded: {described(error)}.",
+                f"{what} cannot be loaded: {reason_of(error)}.",
                 hint=f"Tell the author of {provided.plugin.origin}; block it with "
                 f"xnatctl plugins block {provided.plugin.name}.",
-            ) from error
+            ) from error.__cause__
+        if isinstance(spec, CommandSpec):
+            return loaded  # click runs it, as the program that it is
+        secret = isinstance(spec, CredentialSourceSpec)
+        limit = None if isinstance(spec, StageSpec) else PATIENT if isinstance(spec, CheckSpec) else QUICK
+        return Guarded(
+            self.guard, f"The {kind} {provided.name}", provided.plugin, loaded, quote=not secret, limit=limit
+        )
 
-    def blaming(self, provided: Provided[Any], *, quote: bool = True) -> contextlib.AbstractContextManager[None]:
-        """Guard a call of a target: what it raises becomes PluginUnavailable that names it, see `guarded`."""
-        return guarded(f"The {_kind(provided.spec)} {provided.name}", provided.plugin, quote=quote)
+    def transport_factory(self, provided: Provided[TransportSpec]) -> Callable[[TransportContext], Transport]:
+        """What makes transports, all of whose methods are guarded. Raises like `load`."""
+        make = self.load(provided)
+        what = f"The transport {provided.name}"
+        return lambda context: guarded_transport(self.guard, what, provided.plugin, make(context))
+
+    def credential_source(self, provided: Provided[CredentialSourceSpec]) -> GuardedSource:
+        """A credential source, all of whose methods are guarded. Raises like `load`."""
+        source = self.load(provided)()
+        what = f"The credential source {provided.name}"
+        return GuardedSource(self.guard, what, provided.plugin, source, provided.spec)
+
+    def make_formatter(self, provided: Provided[FormatterSpec]) -> GuardedFormatter:
+        """A formatter, all of whose methods are guarded. Raises like `load`."""
+        formatter = self.load(provided)()
+        return GuardedFormatter(self.guard, f"The output format {provided.name}", provided.plugin, formatter)
+
+    def blaming(self, provided: Provided[Any]) -> contextlib.AbstractContextManager[None]:
+        """Guard calls of methods of what a target made: what they raise becomes PluginUnavailable that names it."""
+        return self.guard.around(f"The {_kind(provided.spec)} {provided.name}", provided.plugin)
 
     # ask and tell
 
@@ -174,7 +194,7 @@ class Registry:
         """
         self.manager.load(2)
         for plugin, implementation in self.manager.implementations("xnatctl_plan_upload"):
-            with guarded("The planner", plugin):
+            with self.guard.around("The planner", plugin):
                 plan: UploadPlan | None = implementation(request=request)
                 if not isinstance(plan, UploadPlan | None):
                     raise TypeError(f"it returned {type(plan).__name__} instead of UploadPlan")
@@ -190,8 +210,8 @@ class Registry:
     def plan_by_ours(self, request: UploadRequest) -> UploadPlan:
         """The plan that our own plugins make, or else core."""
         for plugin, implementation in self.manager.implementations("xnatctl_plan_upload"):
-            if plugin.ours and (plan := implementation(request=request)) is not None:
-                assert isinstance(plan, UploadPlan)
+            plan = self.guard.call("The planner", plugin, implementation, request=request) if plugin.ours else None
+            if isinstance(plan, UploadPlan):
                 return plan
         if self._plan_last is None:
             raise PluginUnavailable(f"Nothing can plan {request.command}.")
@@ -204,13 +224,12 @@ class Registry:
         for plugin, observer in self._observers[1]:
             if plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue
+            store = self._stores.setdefault(plugin.name, {})
             try:
-                observer(event=event, store=self._stores.setdefault(plugin.name, {}))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - an observer must never stop an upload
+                self.guard.call("The observer", plugin, observer, event=event, store=store, limit=PATIENT)
+            except XnatctlError as error:  # an observer must never stop an upload
                 self._deaf.add(plugin.name)
-                self._debug(f"plugin {plugin.name}: xnatctl_on_event: {described(error)}")
+                self._debug(f"plugin {plugin.name}: xnatctl_on_event: {reason_of(error)}")
 
     # collecting
 
@@ -232,19 +251,17 @@ class Registry:
             return []
         kind, name = KINDS[hook]
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
+            with self.guard.around(f"The hook {hook}", plugin, limit=QUICK):
                 specs = [spec for call in own for spec in call()]
-            for spec in specs:
-                if not isinstance(spec, kind):
-                    raise TypeError(f"{hook} returned {type(spec).__name__} instead of {kind.__name__}")
-            provided = [Provided(spec=spec, plugin=plugin, missing=_missing(spec.modules)) for spec in specs]
-            names = [entry.name for entry in provided]
-            if len(set(names)) < len(names):
-                raise ValueError(f"{hook} returned one {name} twice")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
-            self.manager.mark_broken(plugin, error)
+                for spec in specs:
+                    if not isinstance(spec, kind):
+                        raise TypeError(f"{hook} returned {type(spec).__name__} instead of {kind.__name__}")
+                provided = [Provided(spec=spec, plugin=plugin, missing=_missing(spec.modules)) for spec in specs]
+                names = [entry.name for entry in provided]
+                if len(set(names)) < len(names):
+                    raise ValueError(f"{hook} returned one {name} twice")
+        except XnatctlError as error:
+            self.manager.mark_broken(plugin, reason_of(error))
             self._provided.clear()
             return []
         return provided
@@ -286,12 +303,16 @@ class Registry:
             if plugin.status is Status.BLOCKED and not plugin.ours and plugin.name == name:
                 return plugin
             if plugin.status is Status.BLOCKED and plugin.ours:
-                page = importlib.import_module(plugin.target.partition(":")[0])
-                function = getattr(page, hook, None)
-                specs = list(function()) if function is not None else []
+                specs = self.guard.call(f"The hook {hook}", plugin, _specs_of, plugin.target, hook)
                 if name in [getattr(spec, "path", None) or spec.name for spec in specs]:
                     return plugin
         return None
+
+
+def _specs_of(target: str, hook: str) -> list[Any]:
+    """What a page registers by a hook; the page is of our own distribution."""
+    function = getattr(module_of(target), hook, None)
+    return list(function()) if function is not None else []
 
 
 def _missing(modules: Iterable[str]) -> tuple[str, ...]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import Commands
-from xnatctl.plugin.guard import guarded
-from xnatctl.plugin.protocols import Credential, CredentialRequest, CredentialSource
+from xnatctl.plugin.protocols import Credential, CredentialRequest
 from xnatctl.redaction import Redactor
 from xnatctl.settings.profiles import Settings
 
@@ -125,10 +124,7 @@ class CredentialChain:
 
     def _ask(self, provided: Provided[CredentialSourceSpec]) -> Credential | None:
         """One source. An exception that it raises is named by its type alone: its text may hold the secret."""
-        make = self._registry.load(provided)
-        with guarded(f"The credential source {provided.name}", provided.plugin, quote=False):
-            source: CredentialSource = make()
-            credential: object = source.get(self._request)
+        credential = self._registry.credential_source(provided).get(self._request)
         if credential is None:
             return None
         known = isinstance(credential, Credential) and (credential.username or credential.kind == "session")

@@ -10,6 +10,8 @@ import pytest
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import Commands
+from xnatctl.plugin.guard import Guard
+from xnatctl.plugin.guarded import GuardedSource
 from xnatctl.plugin.manager import Plugin
 from xnatctl.plugin.protocols import Credential, CredentialRequest
 from xnatctl.plugin.registry import Provided
@@ -46,7 +48,7 @@ class Sources:
             for number, name in enumerate(self._sources)
         ]
 
-    def load(self, provided: Provided[CredentialSourceSpec]) -> Callable[[], Any]:
+    def credential_source(self, provided: Provided[CredentialSourceSpec]) -> GuardedSource:
         registry = self
 
         class Source:
@@ -54,7 +56,8 @@ class Sources:
                 registry.asked.append((provided.name, request.username))
                 return registry._sources[provided.name](request)
 
-        return Source
+        what = f"The credential source {provided.name}"
+        return GuardedSource(Guard(), what, provided.plugin, Source(), provided.spec)
 
 
 def nothing(request: CredentialRequest) -> None:
