@@ -150,6 +150,7 @@ from xnatctl.api import *
 
 @hookimpl
 def xnatctl_plan_upload(request):
+    from xnatctl.api.commands import plan_session_upload
     plan = plan_session_upload(request)
     send, *others = plan.stages
     {change}
@@ -171,8 +172,6 @@ CHANGES = {
     ),
     "has no stages": ("plan = replace(plan, stages=())", "nothing"),
     "has stages without files": ("plan = replace(plan, stages=(replace(send, items=()), *others))", "leaves"),
-    "does not verify": ("plan = replace(plan, stages=(send, *others[:1]))", "verif"),
-    "does not settle": ("plan = replace(plan, stages=(send,))", "settle"),
     "leaves in the prearchive": ("plan = replace(plan, placement='prearchive')", "placement"),
     "sends one file for another": (
         (
@@ -231,8 +230,108 @@ def test_a_plan_for_a_resource_is_compared_with_the_disk_too(xnatctl, sandbox, a
     folder.mkdir()
     for name in ("a.txt", "b.txt"):
         (folder / name).write_text(name)
-    source = FAULTY.format(change=CHANGES["leaves a file out"][0]).replace("plan_session", "plan_resource")
+    source = FAULTY.format(change=CHANGES["leaves a file out"][0])
+    source = source.replace("xnatctl.api.commands", "xnatctl_resource.planning").replace(
+        "plan_session", "plan_resource"
+    )
     env = {**alice, **install("planner", source)}
     done = xnatctl("resource", "upload", "e", "NOTES", folder, "-P", "DEMO", "-o", "json", env=env)
     assert done.code == 7, done.err
     assert "leaves out a.txt" in done.document["error"]["message"]
+
+
+#: A plugin of every kind whose parts print: by Python, by the descriptor and in a child.
+PRINTING = """
+import os, subprocess
+from xnatctl.api import *
+
+def loud():
+    print("noise")
+    os.write(1, b"noise")
+    subprocess.run(["echo", "noise"], check=True)
+
+loud()
+
+@hookimpl
+def xnatctl_transports():
+    loud()
+    return [TransportSpec(name="loud", summary="x", target="dist_leaver_leaver:Loud")]
+
+@hookimpl
+def xnatctl_credential_sources():
+    return [CredentialSourceSpec(name="loud", summary="x", target="dist_leaver_leaver:Source", order=1)]
+
+@hookimpl
+def xnatctl_checks():
+    return [CheckSpec(name="loud", summary="x", target="dist_leaver_leaver:check")]
+
+@hookimpl
+def xnatctl_on_event(event):
+    loud()
+
+@hookimpl
+def xnatctl_plan_upload(request):
+    loud()
+
+def check(app):
+    loud()
+    return CheckResult(status="ok", message="fine")
+
+class Source:
+    def get(self, request):
+        loud()
+
+def Loud(context):
+    from xnatctl_zip.transport import TarTransport
+    class Transport(TarTransport):
+        def describe(self):
+            loud()
+            return super().describe()
+        def send(self, batch, emit):
+            loud()
+            return super().send(batch, emit)
+    return Transport(context)
+"""
+
+
+@pytest.mark.parametrize("words", ["doctor", "session list -P DEMO", "plugins show leaver", "upload status"])
+def test_what_a_plugin_prints_is_not_in_the_document(xnatctl, alice, install, words):
+    done = xnatctl(*words.split(), "-o", "json", env={**alice, **install("leaver", PRINTING)})
+    assert done.code == 0, done.err
+    assert "noise" not in done.out
+    assert done.document
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_a_transport_prints_is_not_in_the_report(xnatctl, alice, exam, install, dry):
+    env = {**alice, **install("leaver", PRINTING)}
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", "loud", "-o", "json", *dry, env=env)
+    assert done.code == 0, done.err
+    assert "noise" not in done.out
+    assert done.document
+    assert "noise" in done.err
+
+
+HOARDER = """
+from xnatctl.api import *
+
+@hookimpl
+def xnatctl_credential_sources():
+    return [CredentialSourceSpec(name="hoarder", summary="x", target="dist_leaver_leaver:Store", order=1,
+                                 verbs=frozenset({"get", "store", "erase"}))]
+
+class Store:
+    def get(self, request):
+        return Credential(kind="session", username="alice", secret="A" * 32)
+    def store(self, request, credential):
+        pass
+    def erase(self, request):
+        return True
+"""
+
+
+def test_a_store_that_only_says_that_it_forgot_does_not_keep_logout_from_ending(xnatctl, alice, install):
+    done = xnatctl("auth", "logout", env={**alice, **install("leaver", HOARDER)})
+    assert done.code == 8
+    assert "dist-leaver 1.0" in done.err
+    assert "again that it was told to forget" in done.err
