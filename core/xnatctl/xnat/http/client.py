@@ -29,7 +29,7 @@ from xnatctl.xnat.http.cookies import CookieStore
 from xnatctl.xnat.http.errors import explain
 from xnatctl.xnat.http.login import SESSION_PATH, Login
 from xnatctl.xnat.http.parsers import Feed, KeptRows, Rows, TooLong
-from xnatctl.xnat.http.pool import EXCHANGE, ConnectionPool, Route, received_headers
+from xnatctl.xnat.http.pool import EXCHANGE, ConnectionPool, Route
 from xnatctl.xnat.http.request import BodyError, Parameters, Request, content_of, pairs
 from xnatctl.xnat.http.responses import Response
 from xnatctl.xnat.http.retry import GetRetry
@@ -59,8 +59,9 @@ _READS = frozenset({"GET", "HEAD"})
 _KEEP_IDLE = 15.0
 
 
-#: Imports go to one URL again and again.
+#: Imports go to one URL, with the same headers for files of one size.
 _url = lru_cache(maxsize=64)(httpx.URL)
+_headers = lru_cache(maxsize=16)(httpx.Headers)
 
 
 class _RequestBody(httpx.SyncByteStream):
@@ -71,19 +72,6 @@ class _RequestBody(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._chunks)
-
-
-class _NoCookies(httpx.Cookies):
-    """Stays empty: `CookieStore` keeps the cookies of this server, and httpx would take those of other hosts too."""
-
-    def extract_cookies(self, response: httpx.Response) -> None:
-        pass
-
-
-class _HttpxClient(httpx.Client):
-    """An httpx client without cookies."""
-
-    cookies = property(lambda _: _NoCookies())
 
 
 class XnatClient:
@@ -142,11 +130,9 @@ class XnatClient:
         host = httpx.Request("GET", self.server).headers["host"]
         always = {"Host": host, "User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         self._always = [(name.encode(), value.encode("ascii")) for name, value in always.items()]
-        self._http = _HttpxClient(
-            transport=ConnectionPool(self._sockets, self._route(tls), keep=_KEEP_IDLE),
-            follow_redirects=False,
-            trust_env=False,  # the proxy is chosen above; nothing else of the environment is used
-        )
+        # Called directly: an httpx.Client would add redirects, cookies and authentication, none of which is used here,
+        # and take as long for a small request as everything else.
+        self._pool: httpx.BaseTransport = ConnectionPool(self._sockets, self._route(tls), keep=_KEEP_IDLE)
 
     def _route(self, tls: ssl.SSLContext | None) -> Route:
         url = httpx.URL(self.server)
@@ -193,7 +179,7 @@ class XnatClient:
             if self._login is not None:
                 self._login.end(HASTY_TIMEOUT if self._aborted else LOGOUT_TIMEOUT)
         with suppress(Exception):
-            self._http.close()
+            self._pool.close()
 
     def abort(self) -> None:
         """Cut every request in flight; they end with TransportError. Later requests, such as the log-out, work."""
@@ -380,13 +366,13 @@ class XnatClient:
             request = httpx.Request(
                 call.method,
                 _url(self.server + call.target),
-                headers=[*self._always, *headers, *call.headers()],
+                headers=_headers((*self._always, *headers, *call.headers())),
                 stream=_RequestBody(body),
                 extensions={EXCHANGE: exchange},
             )
             with self._sockets.carrying(exchange):
                 exchange.check()
-                response, given = self._receive(call, self._http.send(request, stream=True))
+                response, given = self._receive(call, self._pool.handle_request(request))
         except BodyError as error:
             raise error.cause from error
         except (Halted, WireError, httpx.InvalidURL) as error:
@@ -394,6 +380,8 @@ class XnatClient:
         finally:
             body.close()  # a source that was not read to its end closes its files now
         self._heard = True
+        if self.log.wanted:
+            self.log.debug("HTTP Request", method=call.method, path=call.path, status=response.status)
         cookies = cookie_lines.received(given, self._context)
         for name, value in cookies.items():
             if value and name != cookie_lines.EXPIRATION:
@@ -403,7 +391,7 @@ class XnatClient:
     def _receive(self, call: Request, answer: httpx.Response) -> tuple[Response, list[str]]:
         """The whole response, and its `Set-Cookie` lines."""
         try:
-            headers, cookies = responses.split_headers(received_headers(answer))
+            headers, cookies = responses.split_headers(answer.headers.raw)
             status = answer.status_code
             fed = call.into() if call.into is not None and status == 200 else None
             assert isinstance(answer.stream, httpx.SyncByteStream)

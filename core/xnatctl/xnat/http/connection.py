@@ -47,6 +47,8 @@ class Connection:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         self._response: h11.Response | None = None
         self._interim = 0
+        #: Whether anything of the response has arrived.
+        self._received = False
 
     def send(self, exchange: Exchange, head: h11.Request, content: Iterable[bytes] = ()) -> h11.Response:
         """Send a request. Returns when the head of the final response has arrived.
@@ -54,7 +56,7 @@ class Connection:
         A response that refuses the request (3xx to 5xx) ends the sending of the body. Raises WireError, Halted, and
         what `content` raises.
         """
-        self._response, self._interim = None, 0
+        self._response, self._interim, self._received = None, 0, False
         self.stream.begin(exchange)
         with suppress(WriteError):  # the response, if there is one, says why
             self._send(head, iter(content))
@@ -91,7 +93,7 @@ class Connection:
 
         An early success does not end it: the server may have all that it needs, and still reads the rest.
         """
-        self._http.receive_data(data)
+        self._receive(data)
         if not data:
             raise WriteError("the server closed the connection")
         while self._response is None:
@@ -120,11 +122,17 @@ class Connection:
 
     def _next_event(self) -> object:
         """The next event of the response, which is read as far as that takes."""
+        if not self._received:
+            self._receive(self.stream.read(_READ_SIZE))
         while (event := self._parse()) is h11.NEED_DATA:
             # A head that has begun must go on, like a body.
             self.stream.exchange.answered = self._response is not None or bool(self._buffered)
-            self._http.receive_data(self.stream.read(_READ_SIZE))
+            self._receive(self.stream.read(_READ_SIZE))
         return event
+
+    def _receive(self, data: bytes) -> None:
+        self._http.receive_data(data)
+        self._received = True
 
     def _parse(self) -> object:
         """The next event of what has arrived, or NEED_DATA. Raises WireError."""

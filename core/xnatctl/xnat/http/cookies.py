@@ -78,10 +78,12 @@ def merge(old: Mapping[str, str], new: Mapping[str, str | None]) -> dict[str, st
 
 
 def header(cookies: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """The request header, or nothing."""
-    if not cookies:
-        return []
-    return [(b"Cookie", "; ".join([f"{name}={value}" for name, value in cookies.items()]).encode("ascii"))]
+    """The request header, or nothing.
+
+    The time of expiration is not sent: it is news for the client, and other news with each response (xnat-api 1.3).
+    """
+    sent = "; ".join([f"{name}={value}" for name, value in cookies.items() if name != EXPIRATION])
+    return [(b"Cookie", sent.encode("ascii"))] if sent else []
 
 
 class CookieStore:
@@ -102,10 +104,10 @@ class CookieStore:
             self._cookies = dict(cookies)
             self._epoch += 1
 
-    def current(self) -> tuple[dict[str, str], int]:
+    def current(self) -> tuple[Mapping[str, str], int]:
         """The cookies to send now, and the epoch that they are of."""
         with self._lock:
-            return dict(self._cookies), self._epoch
+            return self._cookies, self._epoch
 
     def keep(self, new: Mapping[str, str | None], epoch: int) -> bool:
         """Take over what an answer set; False when it shows that our session has ended.

@@ -23,17 +23,6 @@ from xnatctl.xnat.http.urls import ProxyAddress
 _MAX_IDLE = 64
 #: Key of the exchange in the extensions of an httpx request.
 EXCHANGE = "exchange"
-#: httpx sees `Location` under this name. It parses that header although it follows no redirect, and fails when the
-#: value is not a URL.
-_LOCATION = b"x-unfollowed-location"
-
-
-def received_headers(response: httpx.Response) -> list[tuple[str, str]]:
-    """The headers of a response of a `ConnectionPool`, as they came; names in lower case."""
-    return [
-        ("location" if name == _LOCATION else name.decode("ascii"), value.decode("latin-1"))
-        for name, value in response.headers.raw
-    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +70,7 @@ class ConnectionPool(httpx.BaseTransport):
             raise
         return httpx.Response(
             response.status_code,
-            headers=[(_LOCATION if name == b"location" else name, value) for name, value in response.headers],
+            headers=list(response.headers),
             stream=_ResponseBody(self, connection),
         )
 

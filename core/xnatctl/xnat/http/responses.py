@@ -67,11 +67,12 @@ def foreign(text: str, redactor: Redactor) -> str:
     return redactor.redact_foreign(tidy(redactor.redact_foreign(text)))
 
 
-def split_headers(fields: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
-    """The headers by name, and the `Set-Cookie` lines, which may hold secrets, apart."""
+def split_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], list[str]]:
+    """The headers by lower-case name, and the `Set-Cookie` lines, which may hold secrets, apart."""
     headers: dict[str, str] = {}
     cookies: list[str] = []
-    for name, value in fields:
+    for key, field_value in raw:
+        name, value = key.decode("ascii"), field_value.decode("latin-1")
         if name == "set-cookie":
             cookies.append(value)
         else:
