@@ -240,7 +240,7 @@ def test_a_proxy_that_wants_a_login(
         connection.answer(407, "<html><title>Proxy Authentication Required</title></html>")
 
     monkeypatch.setenv("HTTP_PROXY", wire(script).url)
-    with pytest.raises(ServerError, match="wants a login") as caught:
+    with pytest.raises(ServerError, match="requires a login") as caught:
         connect("http://xnat.example.org").request("GET", "/x")
     assert "HTTP_PROXY" in (caught.value.hint or "")
 

@@ -155,7 +155,7 @@ def test_other_bodies_are_not_taken_for_html(text: str, answering: Callable[...,
         ("https://x/app/template/Unconfigured.vm", "is not set up yet"),
         ("https://other.example/data", "redirects to https://other.example/data"),
         ("https://sso.example/login?state=of-a-login", r"redirects to https://sso.example/login\.$"),
-        ("", "redirects to nowhere"),
+        ("", "redirects to an address that it does not name"),
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
@@ -212,7 +212,7 @@ def test_a_busy_server_says_when_to_come_back(answering: Callable[..., XnatClien
 @pytest.mark.parametrize("body", ["", "{", "<x/>", "[" * 100_000])
 def test_json_that_is_none(body: str, answering: Callable[..., XnatClient]) -> None:
     client = answering(200, body)
-    with pytest.raises(NotXnat, match=r"did not answer /data/x with JSON"):
+    with pytest.raises(NotXnat, match=r"did not return JSON for /data/x"):
         client.get_json("/data/x")
 
 
@@ -227,7 +227,7 @@ def test_rows_are_text_whatever_the_server_writes(answering: Callable[..., XnatC
     ['{"items":[]}', "[]", "null", '{"ResultSet":{}}', '{"ResultSet":{"Result":[1]}}', '{"ResultSet":{"Result":7}}'],
 )
 def test_what_is_no_table(body: str, answering: Callable[..., XnatClient]) -> None:
-    with pytest.raises(NotXnat, match="with a table"):
+    with pytest.raises(NotXnat, match="did not return a table"):
         answering(200, body).table("/data/x")
 
 

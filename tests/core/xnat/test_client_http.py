@@ -76,7 +76,7 @@ def test_an_answer_that_is_not_certain_is_ambiguous(fault: str, wire: Server, co
         connection.say(LOST[fault])
 
     server = wire(script)
-    with pytest.raises(TransportError, match="broke before the whole answer was there: ") as caught:
+    with pytest.raises(TransportError, match="broke before the complete response arrived: ") as caught:
         connect(server.url).request("POST", "/data/services/import", body=b"data")
     assert "object at" not in caught.value.message
     assert server.connections == 1
@@ -108,7 +108,7 @@ def test_an_answer_that_ends_early_is_none_wherever_it_is_cut(answer: str, wire:
     server = wire(script)
     client = connect(server.url)
     for _ in range(len(answer)):
-        with pytest.raises(TransportError, match="broke before the whole answer was there"):
+        with pytest.raises(TransportError, match="broke before the complete response arrived"):
             client.request("POST", "/x", body=b"data")
     assert client.request("POST", "/x", body=b"data").text == "body"
     assert server.connections == len(answer) + 1

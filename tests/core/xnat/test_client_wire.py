@@ -229,7 +229,7 @@ def test_a_server_that_takes_no_more_is_a_stall(wire: Server, connect: Connect) 
         server.release.wait(60)
 
     server = wire(script)
-    with pytest.raises(TransportError, match=r"took no more data for 0\.3 s"):
+    with pytest.raises(TransportError, match=r"accepted no more data for 0\.3 s"):
         connect(server.url, stall_timeout=0.3).request("POST", "/x", body=endless())
 
 
@@ -240,7 +240,7 @@ def test_an_answer_that_stops_in_the_middle_is_a_stall(wire: Server, connect: Co
         server.release.wait(60)
 
     server = wire(script)
-    with pytest.raises(TransportError, match=r"sent no more of its answer for 0\.3 s"):
+    with pytest.raises(TransportError, match=r"sent nothing more of its response for 0\.3 s"):
         connect(server.url, stall_timeout=0.3).request("GET", "/x")
 
 
@@ -402,7 +402,7 @@ def test_abort_cuts_what_is_being_sent_and_what_is_waited_for(wire: Server, conn
     for running in (sending, waiting):
         error = running.end()
         assert isinstance(error, TransportError)
-        assert "cut off" in error.message
+        assert "aborted before the response" in error.message
     assert client.request("GET", "/after").text == "works"
 
 
@@ -424,7 +424,7 @@ def test_abort_cuts_a_request_that_is_still_connecting(connect: Connect) -> None
                     client.abort()
             error = running.end()
             assert isinstance(error, TransportError)
-            assert "cut off" in error.message
+            assert "aborted before the response" in error.message
         finally:
             for sock in crowd:
                 sock.close()

@@ -1,7 +1,7 @@
-"""The HTTP client: one connection pool, one login, no surprises.
+"""The HTTP client: one connection pool and one login for one server.
 
-No redirect is ever followed, HTML is never success, cookies stay with this
-server, and every failure becomes an error that says what happened (xnat-api 0, 1, 7).
+It follows no redirect, takes no HTML page for success, sends cookies to this server only, and turns every failure into
+an error that says what happened (xnat-api 0, 1, 7).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from xnatctl.xnat.http.errors import explain
 from xnatctl.xnat.http.login import SESSION_PATH, Login
 from xnatctl.xnat.http.parsers import Feed, KeptRows, Rows, TooLong
 from xnatctl.xnat.http.pool import EXCHANGE, ConnectionPool, Route
-from xnatctl.xnat.http.request import BodyError, Parameters, Request, content_of, pairs
+from xnatctl.xnat.http.request import Parameters, Request, content_of, pairs
 from xnatctl.xnat.http.responses import Response
 from xnatctl.xnat.http.retry import GetRetry
 from xnatctl.xnat.http.sockets import Exchange, Halted, Sockets, WireError
@@ -39,27 +39,27 @@ from xnatctl.xnat.http.urls import check_path, normalise_server, proxy_for, read
 
 __all__ = ["MAX_ANSWER", "MAX_LISTING", "Response", "XnatClient", "normalise_server", "segment", "url_path"]
 
-#: An answer larger than this is no answer of ours (bytes).
+#: Limit for a response that is read as a whole (bytes).
 MAX_ANSWER = 8 * 2**20
-#: Listings may be long: 100,000 files make about 40 MB of JSON.
+#: Limit for a listing (bytes): 100,000 files make about 40 MB of JSON.
 MAX_LISTING = 256 * 2**20
-#: Memory of the rows of a listing that the caller keeps (bytes).
+#: Limit for the memory of the rows of a listing that the caller keeps (bytes).
 MOST_KEPT = 16 * 2**20
 #: The same for a listing that is shown to the user.
 MOST_SHOWN = 512 * 2**20
-#: Nobody waits hours for a listing: a GET ends after this many seconds, or after `timeout` if that is shorter.
+#: Limit for a GET, in seconds: nobody waits hours for a listing. `timeout` counts when it is shorter.
 GET_TIMEOUT = 900.0
-#: Nor for a login or a log-out.
+#: Limits for a login and a logout, in seconds.
 LOGIN_TIMEOUT = 120.0
 LOGOUT_TIMEOUT = 10.0
-#: After an interrupt somebody waits at the terminal.
+#: Limit for the logout after an interrupt: the user waits at the terminal.
 HASTY_TIMEOUT = 2.0
 _READS = frozenset({"GET", "HEAD"})
-#: Tomcat closes idle connections after 20 s: ours are closed first, or a request would run into the closing.
+#: Tomcat closes idle connections after 20 s. We close them before, or a request could meet a closing connection.
 _KEEP_IDLE = 15.0
 
 
-#: Imports go to one URL, with the same headers for files of one size.
+#: Imports go to one URL, and those of files of one size have the same headers.
 _url = lru_cache(maxsize=64)(httpx.URL)
 _headers = lru_cache(maxsize=16)(httpx.Headers)
 
@@ -75,15 +75,14 @@ class _RequestBody(httpx.SyncByteStream):
 
 
 class XnatClient:
-    """A connection to one server, shared by all workers.
+    """A client of one server, shared by all workers.
 
-    `server` is the base URL, a context path included. `timeout` bounds one whole request in seconds, `stall_timeout`
-    how long a socket may take no byte, or a begun answer give none, `connect_timeout` the connecting, `retry_for` how
-    long a GET is repeated while there is no answer. `verify` is
-    True, False or the path of a CA bundle, `cert` a client certificate: one file, or certificate and key. A proxy comes
-    from the environment. `commands` makes the commands of hints. What is
-    secret is masked by the redactor of `log`. Raises UsageError for a URL, a certificate or a
-    proxy that cannot be used.
+    `server` is the base URL, with the context path. Times are in seconds: `timeout` bounds one whole request,
+    `connect_timeout` one step of connecting, `stall_timeout` how long a request or a response that has begun may make
+    no progress, `retry_for` how long a GET is repeated without a response. `verify` is True, False or the path of a CA
+    bundle; `cert` is a client certificate: one file, or certificate and key. The proxy comes from the environment.
+    `commands` makes the commands of hints. The redactor of `log` masks secrets. Raises UsageError for a URL, a
+    certificate or a proxy that cannot be used.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class XnatClient:
         self.timeout = timeout
         self.connect_timeout = connect_timeout
         self.stall_timeout = stall_timeout
-        #: Requests that may change something on the server, begun so far; logging in and out are none.
+        #: Number of requests begun so far that may change something on the server; logging in and out do not count.
         self.writes = 0
         self.commands = commands
         self.log = log if log is not None else Log(Redactor())
@@ -150,7 +149,7 @@ class XnatClient:
     # logging in and out
 
     def login(self, credential_for: Callable[[], Credential]) -> None:
-        """Log in once and prove who we are; `credential_for` gives the next credential each time it is called.
+        """Log in, and check who we are logged in as. `credential_for` returns the next credential at each call.
 
         Raises AuthenticationError, ConnectionFailed, NotXnat, ServerError.
         """
@@ -170,39 +169,39 @@ class XnatClient:
         return self._login.session_timeout if self._login is not None else None
 
     def keep_session(self) -> str:
-        """The session token, whose session then outlives this client. A secret."""
+        """Return the session token, a secret. `close` then leaves the session open."""
         return self._login.keep() if self._login is not None else ""
 
     def close(self) -> None:
-        """End the server's session, unless it came from a cache; never raises."""
-        with suppress(Exception):  # closing must not hide what happened before
+        """Log out, unless the session came from a cache, and close the connections. Never raises."""
+        with suppress(Exception):  # an error of closing must not hide an earlier one
             if self._login is not None:
                 self._login.end(HASTY_TIMEOUT if self._aborted else LOGOUT_TIMEOUT)
         with suppress(Exception):
             self._pool.close()
 
     def abort(self) -> None:
-        """Cut every request in flight; they end with TransportError. Later requests, such as the log-out, work."""
+        """Abort every request in flight: it ends with TransportError. Later requests, such as the logout, work."""
         self._aborted = True
         self._retry.stop()
         self._sockets.abort()
 
     def clean(self, text: str) -> str:
-        """Words of the server for a message: one bounded line, without secrets and what `redact_with` masks."""
+        """A text of the server for a message: one line of bounded length, with secrets and patients masked."""
         return self._redact(responses.foreign(text, self.redactor))
 
     def redact_with(self, redact: Callable[[str], str]) -> None:
-        """Mask what `redact` finds in the words of the server from now on: a run masks what identifies its patients."""
+        """Apply `redact` to the texts of the server from now on. A run masks what identifies its patients."""
         self._redact = redact
 
     def redact(self, text: str) -> str:
-        """Text as `redact_with` masks it."""
+        """Apply the function given to `redact_with`."""
         return self._redact(text)
 
     # cookies
 
     def cookie(self, name: str) -> str | None:
-        """The value of a cookie of this server, as it was sent."""
+        """The value of a cookie, as the server sent it."""
         return self._cookies.current()[0].get(name)
 
     def set_cookies(self, cookies: Mapping[str, str]) -> None:
@@ -228,12 +227,13 @@ class XnatClient:
         limit: int = MAX_ANSWER,
         into: Callable[[], Feed] | None = None,
     ) -> Response:
-        """One request; `path` is below the base URL and comes from `url_path`.
+        """Send a request; `path` is below the base URL and comes from `url_path`.
 
-        Returns 2xx and what `expect` lists. When the login has ended under way: one shared re-login, then once more.
-        `on_bytes` hears of the bytes of the body that the system took, as it takes them; `into()` takes the body of a
-        200 as it comes, and is in the reply then. Raises AuthenticationError, PermissionDenied, NotFound, TooLarge,
-        Throttled, NotXnat, ServerError, ConnectionFailed (nothing was sent), TransportError (the answer was lost),
+        Returns a response with status 2xx or one of `expect`. When the session has ended, all workers share one new
+        login, and the request is sent once more. `on_bytes` gets the number of bytes of the body that the kernel has
+        taken, each time. `into()` makes the parser that takes the body of a 200 piece by piece; it is in `fed` of the
+        response. Raises AuthenticationError, PermissionDenied, NotFound, TooLarge,
+        Throttled, NotXnat, ServerError, ConnectionFailed (nothing was sent), TransportError (no complete response),
         SourceChanged (from the body).
         """
         content, media_type = content_of(body, content_type, form, json)
@@ -262,10 +262,10 @@ class XnatClient:
         return responses.judge(reply, self.server, method, readable(path), expected, self.commands)
 
     def _send_with_session(self, call: Request) -> tuple[Response, bool]:
-        """Send with our cookies; False when the answer shows that our session has ended."""
+        """Send with our cookies. False when the response shows that our session has ended."""
         cookies, epoch = self._cookies.current()
         reply, given = self._send(call, cookie_lines.header(cookies))
-        # What comes with a 401 is a stranger's session.
+        # A 401 comes with a session of a guest.
         return reply, reply.status == 401 or self._cookies.keep(given, epoch)
 
     def probe(
@@ -277,9 +277,9 @@ class XnatClient:
         basic: tuple[str, str] | None = None,
         timeout: float = LOGIN_TIMEOUT,
     ) -> tuple[Response, dict[str, str]]:
-        """One request beside the shared session, with its own cookies: for logging in.
+        """Send a request with its own cookies, outside of the shared session: for logging in.
 
-        Any status comes back as it is, and the cookies after it. Raises ConnectionFailed, TransportError.
+        Returns the response, whatever its status, and the cookies after it. Raises ConnectionFailed, TransportError.
         """
         headers = cookie_lines.header(cookies)
         if basic is not None:
@@ -297,13 +297,13 @@ class XnatClient:
         return reply, cookie_lines.merge(cookies, given)
 
     def get_json(self, path: str, params: Parameters | None = None, **options: Any) -> Any:
-        """GET and decode. Raises NotXnat when the body is not JSON."""
+        """GET a JSON document. Raises NotXnat when the body is not JSON."""
         reply = self.request("GET", path, params=params, **options)
         try:
             return reply.json()
         except NotXnat as error:
             raise NotXnat(
-                f"{self.server} did not answer {readable(path)} with JSON.", hint=error.hint, status=reply.status
+                f"{self.server} did not return JSON for {readable(path)}.", hint=error.hint, status=reply.status
             ) from None
 
     def table(
@@ -316,8 +316,8 @@ class XnatClient:
     ) -> list[Mapping[str, str]]:
         """The rows of a listing, all or those to `keep`; every cell is text (xnat-api 2.1).
 
-        `most` bounds the memory of what is kept, in bytes. Raises NotXnat when it is no table, ServerError when it is
-        longer.
+        `most` bounds the memory of the kept rows, in bytes. Raises NotXnat when the response is not a table,
+        ServerError when the rows need more memory.
         """
         kept = KeptRows(keep, most)
         self.each_row(path, kept.begin, params)
@@ -329,9 +329,10 @@ class XnatClient:
         take: Callable[[], Callable[[Mapping[str, str]], None]],
         params: Mapping[str, str] | None = None,
     ) -> None:
-        """The rows of a long listing, one by one: `take()` makes what gets them, anew when it is asked again.
+        """Read the rows of a long listing one by one.
 
-        What gets them may raise TooLong. Raises NotXnat when it is no table, ServerError when it is too long.
+        `take()` returns the function that gets each row; it is called again when the request is repeated. That function
+        may raise TooLong. Raises NotXnat when the response is not a table, ServerError when it is too long.
         """
         query = {**(params or {}), "format": "json"}
         reply = self.request("GET", path, params=query, limit=MAX_LISTING, into=lambda: Rows(take()))
@@ -347,8 +348,8 @@ class XnatClient:
             ) from None
         except ValueError:
             raise NotXnat(
-                f"{self.server} did not answer {readable(path)} with a table.",
-                hint="A login page or a proxy may stand between: check the URL.",
+                f"{self.server} did not return a table for {readable(path)}.",
+                hint="A login page or a proxy may have answered: check the URL.",
                 status=reply.status,
             ) from None
 
@@ -373,8 +374,6 @@ class XnatClient:
             with self._sockets.carrying(exchange):
                 exchange.check()
                 response, given = self._receive(call, self._pool.handle_request(request))
-        except BodyError as error:
-            raise error.cause from error
         except (Halted, WireError, httpx.InvalidURL) as error:
             raise explain(error, exchange, self.server, self._proxy, self.clean, heard=self._heard) from error
         finally:

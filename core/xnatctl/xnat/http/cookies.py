@@ -1,7 +1,7 @@
-"""The cookies of one server, sent by hand to that server alone.
+"""The cookies of one server.
 
-A cookie jar would drop XNAT's cookies over http when the site's own URL is https, unquote the one that must stay
-quoted, and send others to other hosts (xnat-api 1.3).
+`http.cookiejar` is not used: it drops XNAT's cookies over http when the site's own URL is https, and it removes the
+quotes of a value that must keep them (xnat-api 1.3).
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from xnatctl.xnat.http.responses import whole_number
 SESSION = "JSESSIONID"
 EXPIRATION = "SESSION_EXPIRATION_TIME"
 
-#: Cookies of one server at most (RFC 6265, 6.1): what a server adds beyond that is ignored.
+#: Limit for the cookies of one server (RFC 6265, 6.1). Further cookies are ignored.
 _MOST = 50
-#: Characters of a value at most (RFC 6265, 6.1).
+#: Limit for the characters of a value (RFC 6265, 6.1).
 _LONGEST = 4096
-#: A name and a value as RFC 6265 lets a server write them; the quotes of a quoted value stay.
+#: A name and a value as in RFC 6265. A quoted value keeps its quotes.
 _PAIR = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*([\x21-\x3a\x3c-\x7e]*)\s*\Z")
 
 
 def is_token(text: str) -> bool:
-    """True for what can stand as a cookie's value; anything else never gets into a header."""
+    """Whether the text can be the value of a cookie. Nothing else gets into a header."""
     return bool(text) and _PAIR.match(f"x={text}") is not None
 
 
 def received(lines: Iterable[str], context: str) -> dict[str, str | None]:
-    """Name and value of each `Set-Cookie` line that is for us; None = the server takes it back.
+    """Name and value of each `Set-Cookie` line for our base URL; the value is None when the server deletes the cookie.
 
-    `context` is the path of the base URL. A cookie of another application on the same host is left alone.
+    `context` is the path of the base URL. Cookies of another application on the same host are skipped.
     """
     found: dict[str, str | None] = {}
     for line in lines:
@@ -57,7 +57,7 @@ def _is_for(path: str, context: str) -> bool:
 
 
 def _is_over(attributes: Mapping[str, str]) -> bool:
-    """True for a cookie that has ended already. Only the epoch counts, so a wrong clock here does no harm."""
+    """Whether the server deletes the cookie. Of `Expires` only the epoch counts, in case the clock here is wrong."""
     age = attributes.get("max-age", "")
     if age:
         return age.startswith("-") or age.strip("0") == ""
@@ -68,7 +68,7 @@ def _is_over(attributes: Mapping[str, str]) -> bool:
 
 
 def merge(old: Mapping[str, str], new: Mapping[str, str | None]) -> dict[str, str]:
-    """The cookies after an answer."""
+    """The cookies after a response."""
     merged = {**old, **new}
     kept = {name: value for name, value in merged.items() if value is not None}
     if len(kept) > _MOST:
@@ -78,16 +78,16 @@ def merge(old: Mapping[str, str], new: Mapping[str, str | None]) -> dict[str, st
 
 
 def header(cookies: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """The request header, or nothing.
+    """The `Cookie` header, or an empty list without cookies.
 
-    The time of expiration is not sent: it is news for the client, and other news with each response (xnat-api 1.3).
+    SESSION_EXPIRATION_TIME is not sent: it informs the client, and it is new with each response (xnat-api 1.3).
     """
     sent = "; ".join([f"{name}={value}" for name, value in cookies.items() if name != EXPIRATION])
     return [(b"Cookie", sent.encode("ascii"))] if sent else []
 
 
 class CookieStore:
-    """What all workers send. Replaced as a whole by a login; `epoch` counts that."""
+    """The cookies that all workers send. A login replaces all of them and starts a new epoch."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,7 +96,7 @@ class CookieStore:
         self._rotates = False
 
     def replace(self, cookies: Mapping[str, str]) -> None:
-        """A login's cookies. Raises ValueError for what cannot be written into a header."""
+        """Take the cookies of a login. Raises ValueError for a value that a header cannot carry."""
         for name, value in cookies.items():
             if _PAIR.match(f"{name}={value}") is None:
                 raise ValueError(f"the cookie {name} is malformed")
@@ -105,15 +105,15 @@ class CookieStore:
             self._epoch += 1
 
     def current(self) -> tuple[Mapping[str, str], int]:
-        """The cookies to send now, and the epoch that they are of."""
+        """The cookies to send now, and their epoch."""
         with self._lock:
             return self._cookies, self._epoch
 
     def keep(self, new: Mapping[str, str | None], epoch: int) -> bool:
-        """Take over what an answer set; False when it shows that our session has ended.
+        """Take over the cookies of a response. False when they show that our session has ended.
 
-        The server gives a stranger's session to whoever comes with an expired cookie, and may answer 200 to the guest
-        (xnat-api 1.1.1, 1.9). A late answer to an old cookie must not replace a newer login.
+        The server answers an expired cookie with a new session of a guest, and perhaps with status 200 (xnat-api 1.1.1,
+        1.9). A late response to a request with older cookies must not replace a newer login.
         """
         with self._lock:
             if epoch != self._epoch:
@@ -125,18 +125,18 @@ class CookieStore:
             return not lost
 
     def expect_rotation(self) -> None:
-        """A session that a fresh login opened was replaced as well: this server changes the identifier as it goes."""
+        """From now on a new session identifier does not mean that the session ended: this server rotates it."""
         with self._lock:
             self._rotates = True
 
 
 def is_same_session(own: str, given: str | None) -> bool:
-    """The part after the dot names a cluster node, which may change under way."""
+    """Whether the identifiers differ at most in the part after the dot: the cluster node, which may change."""
     return given is not None and own.partition(".")[0] == given.partition(".")[0]
 
 
 def session_timeout(cookies: Mapping[str, str]) -> float | None:
-    """Seconds, from `"<now ms>,<timeout ms>"` with its quotes (xnat-api 1.3)."""
+    """The session timeout in seconds, from `"<now ms>,<timeout ms>"` with its quotes (xnat-api 1.3)."""
     pieces = cookies.get(EXPIRATION, "").strip('"').split(",")
     number = whole_number(pieces[1]) if len(pieces) == 2 else None
     return None if number is None else number / 1000

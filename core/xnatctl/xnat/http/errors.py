@@ -1,4 +1,4 @@
-"""What went wrong on the wire, in the reader's words, and whether the server can have seen anything."""
+"""Messages for failures on the network, and whether the server can have seen the request."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def explain(
     *,
     heard: bool,
 ) -> ConnectionFailed:
-    """ConnectionFailed when nothing of the request was sent, else TransportError: it may have been carried out.
+    """ConnectionFailed when nothing of the request was sent, else TransportError: the server may have carried it out.
 
-    `heard`: the server has answered an earlier request, so the address is right. `clean` makes the
-    words of others fit for a message.
+    `heard`: the server has answered an earlier request, so the address is right. `clean` makes foreign text fit for a
+    message.
     """
     if exchange.aborted:
-        return TransportError(f"The request to {server} was cut off before the answer.")
+        return TransportError(f"The request to {server} was aborted before the response arrived.")
     if isinstance(error, Halted):
         return _halted(error, exchange, server)
     reason = _reason(error, clean)
@@ -34,16 +34,16 @@ def explain(
         through = f" through the proxy {proxy.url}" if proxy is not None else ""
         return ConnectionFailed(f"Cannot reach {server}{through}: {reason}.", hint=_hint(reason, proxied=bool(proxy)))
     return TransportError(
-        f"The connection to {server} broke before the whole answer was there: {reason}.",
+        f"The connection to {server} broke before the complete response arrived: {reason}.",
         hint=None if heard else _OTHER_SERVICE,
     )
 
 
 def _halted(error: Halted, exchange: Exchange, server: str) -> ConnectionFailed:
     if error.why == "stalled":
-        what = "sent no more of its answer" if exchange.answered else "took no more data"
+        what = "sent nothing more of its response" if exchange.answered else "accepted no more data"
         return TransportError(
-            f"{server} {what} for {exchange.stall_timeout:g} s; the connection was given up.",
+            f"{server} {what} for {exchange.stall_timeout:g} s, so the connection was closed.",
             hint="The network or a proxy may have lost the connection; run the command again.",
         )
     kind = TransportError if exchange.sent else ConnectionFailed

@@ -1,8 +1,8 @@
-"""One login per run: once at the start, once more for all workers when the session ends early.
+"""The login: once at the start of a run, and once for all workers when the session ends early.
 
-`/data/JSESSION` answers guests with 200 as well, so it proves nothing; who we are is asked afterwards (xnat-api
-1.1.1). Every Basic request without a cookie opens a session on the server, and a thousand of them lock the
-user out (1.2): the password is sent once, then the cookie. A rejected password is never sent again (1.7).
+`/data/JSESSION` answers guests with 200 too, so the client then asks who it is logged in as (xnat-api 1.1.1). Every
+Basic request without a cookie opens a session on the server, and a thousand sessions lock the user out (1.2): the
+password is sent once, then the cookie. A rejected password is never sent again (1.7).
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ class Login:
         self.session_timeout: float | None = None
 
     def first(self) -> None:
-        """Log in with the first credential that holds: an expired session token leads to the next source.
+        """Log in with the first credential that works: an expired session token leads to the next source.
 
-        Raises AuthenticationError for a rejected password, or when no source has anything.
+        Raises AuthenticationError for a rejected password, or when no source has a credential.
         """
         with self._lock:
             try:
@@ -88,7 +88,7 @@ class Login:
     def renew(self, generation: int) -> None:
         """The session of `generation` has ended: log in again, once for all workers.
 
-        A failure is everybody's who waited for this one try. A refused login stays refused: nobody tries again (1.7).
+        All workers that waited for this attempt get its error. A refused login is not tried again (1.7).
         """
         seen = self._attempts
         with self._lock:
@@ -106,7 +106,7 @@ class Login:
                 self._attempts += 1
 
     def _again(self) -> None:
-        """With the same password or alias token; an ended session leads to the next source."""
+        """Log in with the same password or alias token. After a session token comes the next source."""
         if self._credential is not None and self._credential.kind != "session":
             self._with_password(self._credential)
             return
@@ -115,18 +115,18 @@ class Login:
         self._enter()
 
     def end(self, timeout: float) -> None:
-        """Close the session on the server, if this run opened it."""
+        """End the session on the server, if this run opened it."""
         if self._opened:
             self._opened = False
             self._probe("DELETE", SESSION_PATH, self._cookies.current()[0], timeout=timeout)
 
     def keep(self) -> str:
-        """The session token, which will then outlive this run."""
+        """Return the session token, and leave the session open at `end`."""
         self._opened = False
         return self._cookies.current()[0].get(SESSION, "")
 
     def _refuse_redirect(self) -> None:
-        """Over plain http, ask without a secret first: many sites answer there only to say "use https"."""
+        """Over plain http, send a request without a secret first: many sites redirect to https."""
         if self._server.startswith("http://") and not is_loopback(self._server):
             reply, _ = self._probe("GET", "/xapi/siteConfig/buildInfo", {})
             if 300 <= reply.status < 400:
@@ -141,7 +141,7 @@ class Login:
             if credential.secret in self._dead_sessions:
                 source = credential.source or "the cache"
                 raise AuthenticationError(
-                    f"The session token from {source} does not hold at {self._server}.",
+                    f"The session token from {source} is not valid at {self._server} any more.",
                     hint=f"Log in again: {self._commands.command('auth', 'login')}",
                 )
             if self._with_session(credential):
@@ -149,7 +149,7 @@ class Login:
             self._dead_sessions.add(credential.secret)
 
     def _with_session(self, credential: Credential) -> bool:
-        """True when the session is alive and is the user's, never a guest's."""
+        """Whether the session is open and belongs to the user, not to a guest."""
         if not is_token(credential.secret):
             return False
         name, cookies = self._who({SESSION: credential.secret})
@@ -162,7 +162,7 @@ class Login:
         return True
 
     def _with_password(self, credential: Credential) -> None:
-        """POST with Basic, then ask who we are. The old cookies stay in use until the new ones are proven."""
+        """Log in with Basic, then ask who we are. The old cookies stay in use until the new ones are checked."""
         if ":" in credential.username:
             raise UsageError("A user name for XNAT must not hold a colon.")
         reply, cookies = self._probe("POST", SESSION_PATH, {}, basic=(credential.username, credential.secret))
@@ -176,7 +176,7 @@ class Login:
             name, cookies = self._who(cookies)
             self._must_be(name, credential)
         except BaseException as error:
-            # The login itself succeeded: leave no open session behind, and keep nobody waiting who pressed Ctrl-C.
+            # The login itself succeeded: end its session, quickly when the user pressed Ctrl-C.
             patient = isinstance(error, XnatctlError) and not isinstance(error, Interrupted)
             with suppress(XnatctlError):
                 self._probe("DELETE", SESSION_PATH, cookies, timeout=10 if patient else 2)
@@ -185,12 +185,12 @@ class Login:
         self._accept(name, credential, cookies, opened=True)
 
     def _must_be(self, name: str | None, credential: Credential) -> None:
-        """A token's login is the server's to say, a password's is known."""
+        """Check the login name. Whom an alias token belongs to, only the server knows."""
         expected = credential.username.rsplit("/", 1)[-1].lower()  # "provider/login" (1.2)
         known = (name or _GUEST).lower()
         if known == _GUEST or (credential.kind == "password" and known != expected):
             raise AuthenticationError(
-                f"{self._server} took the login of {credential.username} but treats us as "
+                f"{self._server} accepted the login of {credential.username} but treats it as "
                 f"{'a guest' if known == _GUEST else name}.",
                 hint="A proxy may remove cookies or the Authorization header; ask the administrator.",
             )
@@ -206,7 +206,7 @@ class Login:
         self.generation += 1
 
     def _who(self, cookies: dict[str, str]) -> tuple[str | None, dict[str, str]]:
-        """The login name that the server knows these cookies by, None when it does not; and the cookies after that.
+        """The login name of the session of these cookies, None without one, and the cookies after the request.
 
         Raises NotXnat for an expired password or an inactive account (1.4), ServerError for a server in trouble.
         """
@@ -223,12 +223,12 @@ class Login:
         return None, cookies
 
     def _raise_trouble(self, reply: Response, path: str) -> None:
-        """An answer that is no "I do not know you": a server error, or a redirect that says why."""
+        """Raise the error of a response that says more than "not logged in": a server error, or a redirect."""
         if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login(reply):
             raise error_for(reply, self._server, "GET", path, self._commands)
 
     def _check(self, reply: Response, credential: Credential) -> None:
-        """Raise what a login answer means."""
+        """Raise the error that the response to a login means."""
         server = self._server
         if reply.status == 401 and credential.kind == "token":
             raise AuthenticationError(

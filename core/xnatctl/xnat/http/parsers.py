@@ -1,7 +1,8 @@
-"""Parsers for long answers: the rows of a table, the entries of a catalog. They keep only what the caller takes.
+"""Incremental parsers for long responses: the rows of a table, the entries of a catalog.
 
-An error in an answer is reported by `finish`: until the end it is not known whether the answer comes from XNAT or is a
-login page. Memory is bounded whatever the server sends: by what the caller takes, one row or tag, and the limits below.
+They keep only what the caller asks for. `finish` reports errors: only at the end is it known whether the response comes
+from XNAT or is a login page. Memory is bounded whatever the server sends: by what the caller keeps, by one row or tag,
+and by the limits below.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from xml.parsers import expat
 
 
 class Feed(Protocol):
-    """Takes the body of an answer, piece by piece."""
+    """Takes the body of a response piece by piece."""
 
     def feed(self, data: bytes) -> None:
         """The next piece."""
@@ -24,17 +25,17 @@ class Feed(Protocol):
 
 
 class TooLong(ValueError):
-    """An answer is longer than this program reads; the text names the limit."""
+    """A response is longer than this program reads. The text names the limit."""
 
 
 _BEGIN = re.compile(r'"Result"\s*:\s*\[')
 _BETWEEN = re.compile(r"[\s,]*")
 _DECODER = json.JSONDecoder()
-#: Longest row, in characters.
+#: Limit for a row, in characters.
 _LONGEST_ROW = 1 << 18
 #: Characters that are kept until the rows begin.
 _MARGIN = 64
-#: Names of columns that are kept once for all rows.
+#: Limit for the names of columns that are kept once for all rows.
 _MOST_COLUMNS = 256
 
 
@@ -52,7 +53,7 @@ class Rows:
         self._names: Sequence[str] = ()
 
     def feed(self, data: bytes) -> None:
-        """The next piece of the answer."""
+        """Take the next piece."""
         if self._ended or self._broken:
             return
         self._text += self._decode(data)
@@ -101,14 +102,14 @@ class Rows:
         self._text = text[position:]
 
     def _column(self, key: str) -> str:
-        """The name of a column, as one object for all rows."""
+        """The name of a column, the same object for all rows."""
         known = self._columns.get(key)
         if known is None and len(self._columns) < _MOST_COLUMNS:
             known = self._columns[key] = key
         return known or key
 
     def finish(self) -> None:
-        """The answer is over. Raises TooLong when `take` raised it, else ValueError when this was no table."""
+        """The response is complete. Raises TooLong when `take` raised it, else ValueError when this was no table."""
         if self._too_long is not None:
             raise self._too_long
         if not self._ended:
@@ -128,7 +129,7 @@ class KeptRows:
         self._most = self._left = most
 
     def begin(self) -> Callable[[Mapping[str, str]], None]:
-        """What takes the rows, when the table is read from its beginning."""
+        """Start over, and return the function that takes the rows."""
         self.rows.clear()
         self._left = self._most
         return self._take
@@ -195,11 +196,11 @@ class Catalog:
 
     @property
     def total(self) -> int:
-        """The number of entries, of whatever kind."""
+        """The number of all entries."""
         return len(self.entries) + self.others + self.nameless + self.repeated
 
     def add(self, other: Catalog) -> None:
-        """Take over what another catalog of the same scan holds."""
+        """Add the entries of another catalog of the same scan."""
         self.repeated += sum(uid in self.entries for uid in other.entries) + other.repeated
         self.entries = {**other.entries, **self.entries}
         self.others += other.others
@@ -242,12 +243,12 @@ class Catalog:
         self._parser.StartElementHandler = self._parser.EndElementHandler = None
 
     def feed(self, data: bytes) -> None:
-        """The next piece of the answer."""
+        """Take the next piece."""
         self._fed += len(data)
         self._parse(data, last=False)
 
     def finish(self) -> None:
-        """The answer is over. Raises ValueError, with what is wrong, when it was no catalog."""
+        """The response is complete. Raises ValueError, with the reason, when it was no catalog."""
         self._parse(b"", last=True)
         # Parser and handlers hold each other, and with them every entry, until a garbage collection.
         self._parser.StartElementHandler = self._parser.EndElementHandler = self._parser.StartDoctypeDeclHandler = None

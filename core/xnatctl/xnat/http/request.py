@@ -1,4 +1,4 @@
-"""What one request sends, kept so that it can be sent again, and its body on the way."""
+"""A request that can be sent more than once, and its body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 def pairs(parameters: Parameters | None) -> list[tuple[str, str]]:
-    """Name and value in order; a name may come twice."""
+    """Pairs of name and value in order. A name may occur twice."""
     if parameters is None:
         return []
     return list(parameters.items() if isinstance(parameters, Mapping) else parameters)
@@ -25,28 +25,17 @@ def pairs(parameters: Parameters | None) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=64)
 def _query(parameters: tuple[tuple[str, str], ...]) -> str:
-    """Those of an import are the same for every file."""
+    """The query string. It is the same for every file of an import."""
     return urlencode(parameters)
-
-
-class BodyError(Exception):
-    """Something inside a body stopped its request; `cause` is the error for the caller.
-
-    Wrapped, so that the HTTP library does not take an OSError of a local file for one of the network.
-    """
-
-    def __init__(self, cause: SourceChanged) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One request, as often as it must be sent.
+    """One request.
 
-    `limit` is the longest answer that is read, in bytes; `on_bytes` hears of what the system took of the body; `into`
-    makes what takes the body of a success, anew for each sending; `begun` is the count of aborts when the request was
-    made: a later abort ends it, also between two sendings.
+    `limit` is the largest response that is read, in bytes. `timeout` is in seconds. `on_bytes` gets the number of bytes
+    of the body that the kernel has taken. `into` makes the parser of a successful response, once for each sending.
+    `begun` is the number of aborts when the request was made: a later abort ends it, also between two sendings.
     """
 
     method: str
@@ -61,7 +50,7 @@ class Request:
     into: Callable[[], Feed] | None = None
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Content-Length always: XNAT takes a body of unknown length for a zip only (xnat-import 1.3)."""
+        """Content-Length is always given: XNAT takes a body without it for a zip only (xnat-import 1.3)."""
         headers = []
         if self.body is not None:
             headers.append((b"Content-Length", b"%d" % self.body.length))
@@ -77,10 +66,10 @@ class Request:
         return f"{self.path}?{_query(tuple(self.params))}" if self.params else self.path
 
     def content(self) -> Generator[bytes]:
-        """The body from its first byte on, one chunk behind the source. Raises BodyError.
+        """The body from its first byte on, one chunk behind the source. Raises SourceChanged.
 
-        The last bytes go only when the source has ended well and at the promised length: a file found changed at its
-        end must not leave a complete request on the server.
+        The last chunk is sent only after the source has ended without error and at the promised length. So a file that
+        is found changed at its end leaves no complete request on the server.
         """
         if self.body is None:
             return
@@ -91,17 +80,17 @@ class Request:
                 left -= len(held)
                 following = source.take()
                 if left < 0 or (following is not None and left == 0):
-                    raise BodyError(SourceChanged("More data than was planned: a file grew while it was being sent."))
+                    raise SourceChanged("More data than was planned: a file grew while it was being sent.")
                 if following is None and left > 0:
                     break
                 yield held
                 held = following
         if left:
-            raise BodyError(SourceChanged("Less data than was planned: a file shrank while it was being sent."))
+            raise SourceChanged("Less data than was planned: a file shrank while it was being sent.")
 
 
 class _Guarded:
-    """The chunks of a body, without empty ones; its troubles become BodyError."""
+    """The chunks of a body, without empty ones. An OSError becomes SourceChanged: it is not one of the network."""
 
     def __init__(self, body: Body) -> None:
         self._chunks = body.chunks()
@@ -110,16 +99,14 @@ class _Guarded:
         while True:
             try:
                 chunk = next(self._chunks, None)
-            except SourceChanged as error:
-                raise BodyError(error) from error
             except OSError as error:
                 message = f"A file could not be read while it was being sent: {error.strerror or error}."
-                raise BodyError(SourceChanged(message)) from error
+                raise SourceChanged(message) from error
             if chunk is None or len(chunk):
                 return chunk
 
     def close(self) -> None:
-        """Let the source close its files now, not when somebody collects it."""
+        """Let the source close its files now, not at the next garbage collection."""
         close = getattr(self._chunks, "close", None)
         if close is not None:
             close()
@@ -128,7 +115,7 @@ class _Guarded:
 def content_of(
     body: Body | bytes | None, content_type: str | None, form: Parameters | None, json: object
 ) -> tuple[Body | None, str | None]:
-    """The body and its type, from whichever of body, form and JSON was given."""
+    """The body and its type, made from the one of body, form and JSON that was given."""
     if sum(given is not None for given in (body, form, json)) > 1:
         raise TypeError("a request has one of body, form and json")
     if form is not None:
@@ -139,5 +126,5 @@ def content_of(
 
 
 def whole(data: bytes) -> Body:
-    """A body that is in memory already."""
+    """A body that is in memory."""
     return Body(length=len(data), chunks=lambda: iter((data,)))

@@ -1,4 +1,4 @@
-"""What an answer is, and which error it means (xnat-api 0.6, 1.4, 1.8, 7; xnat-import 3)."""
+"""Responses, and the errors that they mean (xnat-api 0.6, 1.4, 1.8, 7; xnat-import 3)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from xnatctl.model.commands import Commands
 from xnatctl.redaction import Redactor
 from xnatctl.xnat.http.parsers import Feed
 
-#: Longest text of a server that goes into a message.
+#: Limit for a text of the server in a message, in characters.
 _LONGEST = 300
-#: As much is kept of an answer that is read as it comes (bytes), so that a login page is recognised.
+#: What is kept of a response that a parser takes (bytes), so that a login page is recognised.
 _BEGINNING = 65536
 #: User name and password in a URL.
 _USER = re.compile(r"((?:\A|:)//)[^/]*@")
@@ -38,23 +38,23 @@ _TAGS = re.compile(r"<[^>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
-#: Digits of a number that is read: enough for bytes and milliseconds.
+#: Limit for the digits of a number: enough for bytes and milliseconds.
 _NUMBER = re.compile(r"[0-9]{1,18}")
-#: Values of a JSON document that is read as a whole, at most; a session of two thousand scans has fewer.
+#: Limit for the values of a JSON document that is read as a whole. A session of two thousand scans has fewer.
 _MOST_VALUES = 200_000
 
 
 def whole_number(text: str) -> int | None:
-    """A number as a server writes it, in decimal digits; None for anything else."""
+    """A number in decimal digits; None for any other text."""
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
 class EndlessAnswer(TransportError):
-    """An answer that is longer than any of XNAT's: asking again would bring the same."""
+    """A response longer than any of XNAT. A retry would bring the same."""
 
 
 def tidy(text: str) -> str:
-    """A server's text for one line at a terminal: no control characters, no mark-up, bounded."""
+    """A text of the server as one line for a terminal: no control characters, no mark-up, bounded length."""
     from html import unescape
 
     plain = _CONTROL.sub(" ", unescape(_TAGS.sub(" ", text)))
@@ -63,7 +63,7 @@ def tidy(text: str) -> str:
 
 
 def foreign(text: str, redactor: Redactor) -> str:
-    """`tidy`, without secrets: also those that were written with entities, or that end where the text is cut."""
+    """`tidy`, with secrets masked, also those that contain entities or that are cut off at the end."""
     return redactor.redact_foreign(tidy(redactor.redact_foreign(text)))
 
 
@@ -82,10 +82,10 @@ def split_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], l
 
 @dataclass(frozen=True)
 class Response:
-    """An answer: status, headers (lower-case names, without cookies) and the whole body, which may be a secret.
+    """A complete response: status, headers (lower-case names, without cookies) and body, which may be a secret.
 
-    Of a body that was `fed` to somebody on the way only the beginning is left. `clean` makes the server's words fit
-    for a message, see `XnatClient.clean`.
+    When the parser `fed` took the body, `content` is only its beginning. `clean` makes texts of the server fit for a
+    message, see `XnatClient.clean`.
     """
 
     status: int
@@ -106,7 +106,7 @@ class Response:
 
     @property
     def is_html(self) -> bool:
-        """By the body: a login page comes with any content type."""
+        """Whether the body is an HTML page: a login page may come with any content type."""
         return _begins_html(self.content[:4096])
 
     def json(self) -> Any:
@@ -122,17 +122,17 @@ class Response:
             what = "an HTML page" if self.is_html else "something that is not JSON"
             raise NotXnat(
                 f"The server answered with {what}.",
-                hint="A login page or a proxy may stand between: check the URL.",
+                hint="A login page or a proxy may have answered: check the URL.",
                 status=self.status,
             ) from None
 
     def lines(self) -> list[str]:
-        """The lines of a uri-list exactly as they are, without line ends and blank lines."""
+        """The lines of a uri-list, unchanged except for line ends; blank lines are dropped."""
         return [line for line in re.split(r"[\r\n]+", self.text) if line.strip()]
 
     @property
     def said(self) -> str:
-        """What the server says in words: the `<h3>` of a Restlet page, a title, or the text itself."""
+        """The message of the server: the `<h3>` of a Restlet page, a title, or the text itself."""
         text = self.content[:_BEGINNING].decode("utf-8", "replace")
         for pattern in (_HEADING, _TITLE):
             if self.is_html and (match := pattern.search(text)):
@@ -143,21 +143,21 @@ class Response:
 def read_body(
     encoding: str, pieces: Iterable[bytes], limit: int, server: str, fed: Feed | None, *, whole: bool
 ) -> bytes:
-    """The `whole` body, or its beginning, also when it is `fed`; bounded in size, and by the sockets in time.
+    """Read a body. Returns all of it when it is `whole` and no parser is `fed`, else its beginning.
 
-    Raises NotXnat for one that is compressed, TransportError for one that is too long.
+    Raises NotXnat when the body is compressed, EndlessAnswer when it is longer than `limit` bytes.
     """
     if encoding.strip().lower() not in ("", "identity"):
         raise NotXnat(
-            f"{server} sent a compressed answer although none was asked for.",
-            hint="A proxy before the server does that; ask the administrator.",
+            f"{server} sent a compressed response although no compression was requested.",
+            hint="A proxy in front of the server may do that; ask the administrator.",
         )
     kept: list[bytes] = []
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > limit:
-            raise EndlessAnswer(f"{server} sent an answer longer than {limit // 2**20} MiB; it was not read.")
+            raise EndlessAnswer(f"{server} sent a response longer than {limit // 2**20} MiB. It was not read.")
         if whole and fed is None:
             kept.append(piece)
         elif size - len(piece) < _BEGINNING:
@@ -181,14 +181,14 @@ def _begins_html(head: bytes) -> bool:
 def judge(
     reply: Response, server: str, method: str, path: str, expect: tuple[int, ...], commands: Commands
 ) -> Response:
-    """The reply itself when it is a success or expected, else the error that it means."""
+    """Return the response when it is expected or a success. Raises the error that it means otherwise."""
     if reply.status in expect:
         return reply
     if 200 <= reply.status < 300:
         if reply.is_html:
             raise NotXnat(
                 f"{server} answered {method} {path} with an HTML page ({reply.said or 'no title'}), not with data.",
-                hint="A login page or a proxy stands between: check the URL, and that the login has not expired.",
+                hint="A login page or a proxy may have answered: check the URL, and that the login has not expired.",
                 status=reply.status,
             )
         return reply
@@ -205,20 +205,20 @@ def error_for(  # noqa: PLR0911 - one per status
         return _redirect(reply, server, commands)
     match status:
         case 401:
-            return AuthenticationError(f"{server} does not accept the login any more: {what}.", hint=LOGIN_HINT)
+            return AuthenticationError(f"{server} no longer accepts the login: {what}.", hint=LOGIN_HINT)
         case 403:
             return PermissionDenied(f"{server} refuses {method} {path}: {what}.")
         case 404:
             return NotFound(f"{server} has no {path}, or you may not see it: {what}.")
         case 407:
             return ServerError(
-                f"The proxy before {server} wants a login: {what}.",
+                f"The proxy in front of {server} requires a login: {what}.",
                 hint="Put its user and password into HTTP_PROXY or HTTPS_PROXY: http://user:password@proxy:port",
                 status=status,
             )
         case 413:
             return TooLarge(
-                f"A request was too large for {server} or a proxy before it (HTTP 413).",
+                f"A request was too large for {server} or for a proxy in front of it (HTTP 413).",
                 hint="Ask the administrator to raise its limit (client_max_body_size in nginx).",
                 status=status,
             )
@@ -226,7 +226,7 @@ def error_for(  # noqa: PLR0911 - one per status
             return Throttled(f"{server} is busy: {what}.", status=status, retry_after=retry_after(reply.headers))
         case 502 | 504:
             return ServerError(
-                f"The proxy before {server} got no answer from XNAT: {what}.",
+                f"The proxy in front of {server} got no response from XNAT: {what}.",
                 hint="XNAT may still be working on the request.",
                 status=status,
             )
@@ -241,17 +241,17 @@ LOGIN_HINT = (
 
 
 def browser_login(reply: Response) -> bool:
-    """True for a redirect to XNAT's own login page."""
+    """Whether this is a redirect to XNAT's own login page."""
     return 300 <= reply.status < 400 and "Login.vm" in (reply.headers.get("location", "") or reply.text)
 
 
 def _redirect(reply: Response, server: str, commands: Commands) -> NotXnat:
-    """A redirect is an answer for browsers (xnat-api 1.4)."""
+    """The error for a redirect, which is meant for browsers (xnat-api 1.4)."""
     target = _target(reply)
-    message = f"{server} redirects to {target or 'nowhere'}."
+    message = f"{server} redirects to {target or 'an address that it does not name'}."
     hint = (
-        "Use that address as the URL if it is the server's own. If it is a page for logging in (single sign-on), "
-        "programs cannot pass it: ask the administrator."
+        "If that address belongs to the server, use it as the URL. If it is a login page (single sign-on), a program "
+        "cannot log in there: ask the administrator."
     )
     if "XDATScreen_UpdateUser" in target:
         message = f"The password for {server} has expired."
@@ -269,16 +269,16 @@ def _redirect(reply: Response, server: str, commands: Commands) -> NotXnat:
 
 
 def _target(reply: Response) -> str:
-    """Where a redirect leads, without user name and password, and without what follows the path.
+    """The target of a redirect, without user name, password and everything behind the path.
 
-    A single-sign-on gateway puts the state of a login there, and XNAT the session (`;jsessionid=`).
+    A single-sign-on gateway puts the state of the login there, and XNAT the session (`;jsessionid=`).
     """
     target = re.split("[?#;]", reply.headers.get("location", "") or reply.text[:_BEGINNING], maxsplit=1)[0]
     return reply.clean(unquote(_USER.sub(r"\1", target)))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from seconds or an HTTP date; None for nothing or nonsense."""
+    """Seconds to wait, from a number of seconds or an HTTP date; None without a valid value."""
     text = headers.get("retry-after", "").strip()
     if text.isdecimal() and len(text) < 12:
         return float(text)

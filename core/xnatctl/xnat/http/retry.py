@@ -1,7 +1,7 @@
-"""Repeating a GET that got no answer: a GET changes nothing.
+"""Retry of GET requests, which change nothing on the server.
 
-Only on a server that has answered before, so that a wrong URL is reported at once; and only for half a minute, or as
-long as the user asked for.
+A GET is repeated only when the server has answered before, so that a wrong URL is reported at once. By default it is
+repeated for half a minute.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Final
 from xnatctl.errors import ConnectionFailed
 from xnatctl.xnat.http.responses import EndlessAnswer, Response
 
-#: Waits before the next try, in seconds; the last one again and again when there is time.
+#: Waits between attempts, in seconds. The last one is repeated while there is time.
 _WAITS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 _LONGEST: Final = 30.0
-#: What a proxy answers while the server behind it restarts.
+#: Status codes of a proxy while the server behind it restarts.
 _MOMENTARY: Final = frozenset({502, 503, 504})
 
 
 class GetRetry:
-    """Repeats GETs of one client, for `longest` seconds. `stop` ends every wait."""
+    """Repeats the GETs of one client for at most `longest` seconds each."""
 
     def __init__(self, longest: float | None = None) -> None:
         self._longest = _LONGEST if longest is None else longest
@@ -30,11 +30,11 @@ class GetRetry:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """No more repetitions: an interrupt."""
+        """Repeat nothing from now on, and end every wait: an interrupt."""
         self._stopped.set()
 
     def send(self, method: str, once: Callable[[], tuple[Response, bool]]) -> tuple[Response, bool]:
-        """What `once()` returns, repeated while there is no answer. Raises what it raises in the end."""
+        """Call `once()` until there is a response, and return its result. Raises what the last call raises."""
         begun = time.monotonic()
         more = max(0, int((self._longest - _LONGEST) / _WAITS[-1]))
         for wait in (*_WAITS, *(_WAITS[-1:] * more)):
@@ -52,7 +52,7 @@ class GetRetry:
         return once()
 
     def _last(self, method: str, begun: float, wait: float) -> bool:
-        """True when it is not to be repeated; else waits."""
+        """True when there is no further attempt; else waits for it."""
         if method != "GET" or not self._reached or time.monotonic() - begun >= self._longest:
             return True
         return self._stopped.wait(wait)

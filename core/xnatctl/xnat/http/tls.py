@@ -1,4 +1,4 @@
-"""TLS: how the server is checked, and the client certificate."""
+"""TLS: the verification of the server, and the client certificate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from xnatctl.errors import UsageError
 def tls_context(
     default: Callable[[], ssl.SSLContext], *, verify: bool | str, cert: str | tuple[str, str] | None
 ) -> ssl.SSLContext:
-    """The context for a CA bundle in `verify`, else that of `default`; with a client certificate when there is one.
+    """A context with the CA bundle in `verify`, else the one of `default`; with the client certificate, if given.
 
     Raises UsageError for files that cannot be used.
     """
     for path in (verify, *((cert,) if isinstance(cert, str) else cert or ())):
         if isinstance(path, str) and os.path.exists(path) and not os.path.isfile(path):
-            # OpenSSL would wait for a FIFO, and read a device without end.
+            # OpenSSL would wait for a FIFO and read a device for ever.
             raise UsageError(f"The certificate file {path} is not a regular file.", hint="Name a PEM file.")
     try:
         context = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else default()

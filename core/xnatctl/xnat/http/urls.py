@@ -1,4 +1,4 @@
-"""URLs of an XNAT: the base, the paths below it, the proxy before it (xnat-api 0.11, 7)."""
+"""URLs of an XNAT server: the base, the paths below it, the proxy in front of it (xnat-api 0.11, 7)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _REFUSED_PATH = re.compile(r"[\\;?#\x00-\x1f\x7f]|%(2f|5c|25|2e|3b|[01][0-9a-f]|
 
 
 def is_segment(text: str) -> bool:
-    """True for a name that a URL of an XNAT can carry as a part of its path."""
+    """Whether a name can be one segment of a path of an XNAT server."""
     if not text or text in (".", "..") or _UNADDRESSABLE.search(text):
         return False
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def segment(text: str) -> str:
-    """One path segment, quoted. Raises UsageError for a name that no URL of an XNAT can carry."""
+    """A name as a quoted path segment. Raises UsageError for a name that cannot be one."""
     if not is_segment(text):
         raise UsageError(
             f"{text!r} cannot be part of a URL of an XNAT server.",
@@ -37,20 +37,20 @@ def segment(text: str) -> str:
 
 
 def url_path(*segments: str) -> str:
-    """`/data/projects/<project>/...`: the first piece as it is, every further one quoted."""
+    """A path such as `/data/projects/<project>`: the first segment unchanged, every further one quoted."""
     first, *rest = segments
     return "/".join([first, *(segment(part) for part in rest)])
 
 
 def check_path(path: str) -> str:
-    """The path itself. Raises UsageError for one that the server's firewall refuses, whoever put it together."""
+    """Return the path. Raises UsageError for a path that the server's firewall refuses."""
     if not path.startswith("/") or _REFUSED_PATH.search(path):
         raise UsageError(f"{readable(path)!r} is not a path that an XNAT server can be asked for.")
     return path
 
 
 def readable(path: str) -> str:
-    """A path for messages."""
+    """A path as it is shown in messages."""
     return unquote(path)
 
 
@@ -78,7 +78,7 @@ def normalise_server(server: str) -> str:
 
 
 def is_loopback(server: str) -> bool:
-    """True when the server is this machine."""
+    """Whether the server runs on this machine."""
     host = urlsplit(server).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -88,7 +88,7 @@ def is_loopback(server: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProxyAddress:
-    """An HTTP proxy: `url` without userinfo, which is kept apart."""
+    """An HTTP proxy. `url` is without user name and password."""
 
     url: str
     username: str = field(default="", repr=False)
@@ -121,7 +121,7 @@ def proxy_for(server: str) -> ProxyAddress | None:
 
 
 def _is_in_network(host: str, no_proxy: str) -> bool:
-    """True for an address in a network of NO_PROXY (`10.0.0.0/8`, `::1`), which the standard library overlooks."""
+    """Whether the address is in a network of NO_PROXY (`10.0.0.0/8`, `::1`), which the standard library ignores."""
     try:
         address = ip_address(host)
     except ValueError:
