@@ -12,7 +12,7 @@ import pytest
 
 from xnatctl.errors import ConnectionFailed, NotXnat, ServerError, TooLarge, TransportError
 from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 Connect = Callable[..., XnatClient]
 Server = Callable[..., Any]
@@ -416,9 +416,9 @@ def test_abort_cuts_a_request_that_is_still_connecting(connect: Connect) -> None
                 sock.connect_ex(address)
             client = connect(f"http://127.0.0.1:{address[1]}", connect_timeout=60.0, timeout=120.0)
             running = Running(lambda: client.request("GET", "/x"))
-            while client._sockets.aborts == 0:
-                with client._sockets._lock:
-                    connecting = any(exchange.socket is not None for exchange in client._sockets._running)
+            while client._http._sockets.aborts == 0:
+                with client._http._sockets._lock:
+                    connecting = any(exchange.socket is not None for exchange in client._http._sockets._running)
                 if connecting:
                     time.sleep(0.2)  # into the system call
                     client.abort()

@@ -1,0 +1,138 @@
+"""Sends requests to one server: limits on time, abort, TLS, proxy. It knows nothing of sessions.
+
+httpx gives the request, response and transport interfaces. Its `Client` is not used: it adds redirects, cookies and
+authentication, none of which is wanted, and takes as long for a small request as everything else here.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+
+import httpx
+
+from xnatctl.xnat.http import responses
+from xnatctl.xnat.http.errors import explain
+from xnatctl.xnat.http.pool import EXCHANGE, ConnectionPool, Route
+from xnatctl.xnat.http.request import Request
+from xnatctl.xnat.http.responses import Response
+from xnatctl.xnat.http.sockets import Exchange, Halted, Sockets, WireError
+from xnatctl.xnat.http.tls import tls_context
+from xnatctl.xnat.http.urls import ProxyAddress
+
+#: Tomcat closes idle connections after 20 s. We close them before, or a request could meet a closing connection.
+_KEEP_IDLE = 15.0
+
+#: Imports go to one URL, and those of files of one size have the same headers.
+_url = lru_cache(maxsize=64)(httpx.URL)
+_headers = lru_cache(maxsize=16)(httpx.Headers)
+
+
+class _RequestBody(httpx.SyncByteStream):
+    """A body that is read once."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._chunks)
+
+
+class HttpClient:
+    """Sends requests to one server, from any thread.
+
+    `server` is the normalised base URL. `connect_timeout` and `stall_timeout` are in seconds, `verify` and `cert` as in
+    `XnatClient`. `clean` makes texts of others fit for a message. Raises UsageError for a certificate that cannot be
+    used.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        connect_timeout: float,
+        stall_timeout: float,
+        verify: bool | str,
+        cert: str | tuple[str, str] | None,
+        proxy: ProxyAddress | None,
+        user_agent: str,
+        clean: Callable[[str], str],
+    ) -> None:
+        self._server = server
+        self._connect_timeout = connect_timeout
+        self._stall_timeout = stall_timeout
+        self._proxy = proxy
+        self._clean = clean
+        self._heard = False
+        self._sockets = Sockets()
+        context = None
+        if server.startswith("https:") or cert is not None:
+            # httpx honours SSL_CERT_FILE and SSL_CERT_DIR.
+            context = tls_context(lambda: httpx.create_ssl_context(verify=bool(verify)), verify=verify, cert=cert)
+        host = httpx.Request("GET", server).headers["host"]
+        always = {"Host": host, "User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._always = [(name.encode(), value.encode("ascii")) for name, value in always.items()]
+        route = self._route(context if server.startswith("https:") else None)
+        self._pool: httpx.BaseTransport = ConnectionPool(self._sockets, route, keep=_KEEP_IDLE)
+
+    def _route(self, tls: ssl.SSLContext | None) -> Route:
+        url = httpx.URL(self._server)
+        port = url.port or (443 if tls is not None else 80)
+        return Route(host=url.raw_host.decode("ascii"), port=port, tls=tls, proxy=self._proxy)
+
+    @property
+    def aborts(self) -> int:
+        """How often `abort` was called."""
+        return self._sockets.aborts
+
+    def abort(self) -> None:
+        """Abort every request in flight: it ends with TransportError. Later requests work."""
+        self._sockets.abort()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
+
+    def send(self, request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[Response, list[str]]:
+        """Send a request, and read the whole response. Returns it and its `Set-Cookie` lines.
+
+        Raises ConnectionFailed, TransportError, NotXnat, and what the body of the request raises.
+        """
+        exchange = Exchange(
+            begun=request.begun,
+            timeout=request.timeout,
+            connect_timeout=min(self._connect_timeout, request.timeout),
+            stall_timeout=self._stall_timeout,
+            on_bytes=request.on_bytes,
+        )
+        body = request.content()
+        try:
+            sent = httpx.Request(
+                request.method,
+                _url(self._server + request.target),
+                headers=_headers((*self._always, *headers, *request.headers())),
+                stream=_RequestBody(body),
+                extensions={EXCHANGE: exchange},
+            )
+            with self._sockets.carrying(exchange):
+                exchange.check()
+                result = self._read(request, self._pool.handle_request(sent))
+        except (Halted, WireError, httpx.InvalidURL) as error:
+            raise explain(error, exchange, self._server, self._proxy, self._clean, heard=self._heard) from error
+        finally:
+            body.close()  # a source that was not read to its end closes its files now
+        self._heard = True
+        return result
+
+    def _read(self, request: Request, answer: httpx.Response) -> tuple[Response, list[str]]:
+        try:
+            headers, cookies = responses.split_headers(answer.headers.raw)
+            status = answer.status_code
+            fed = request.into() if request.into is not None and status == 200 else None
+            assert isinstance(answer.stream, httpx.SyncByteStream)
+            encoding, whole = headers.get("content-encoding", ""), 200 <= status < 300
+            content = responses.read_body(encoding, answer.stream, request.limit, self._server, fed, whole=whole)
+        finally:
+            answer.close()
+        return Response(status=status, headers=headers, content=content, fed=fed, clean=self._clean), cookies
