@@ -70,7 +70,7 @@ class ConnectionPool(httpx.BaseTransport):
             raise
         return httpx.Response(
             response.status_code,
-            headers=list(response.headers),
+            headers=response.headers.raw_items(),
             stream=_ResponseBody(self, connection),
         )
 

@@ -72,7 +72,7 @@ def split_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], l
     headers: dict[str, str] = {}
     cookies: list[str] = []
     for key, field_value in raw:
-        name, value = key.decode("ascii"), field_value.decode("latin-1")
+        name, value = key.decode("ascii").lower(), field_value.decode("latin-1")
         if name == "set-cookie":
             cookies.append(value)
         else:
