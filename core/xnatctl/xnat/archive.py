@@ -1,4 +1,4 @@
-"""`POST /data/services/archive`: one prearchive session into the archive (xnat-import 6.4)."""
+"""The archive service, `POST /data/services/archive`: archive one prearchive session (xnat-import 6.4)."""
 
 from __future__ import annotations
 

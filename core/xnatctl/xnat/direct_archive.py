@@ -12,7 +12,7 @@ _ROOT = "/xapi/direct-archive"
 
 
 def get(client: XnatClient, project: str, study_uid: str, label: str) -> dict[str, Any] | None:
-    """The state of one; None = finished, moved to the prearchive, or never there."""
+    """The row of a session; None when it is finished, was moved to the prearchive, or never existed."""
     try:
         document = client.get_json(url_path(_ROOT, project, study_uid, label))
     except NotFound:
@@ -21,7 +21,7 @@ def get(client: XnatClient, project: str, study_uid: str, label: str) -> dict[st
 
 
 def trigger(client: XnatClient, project: str, study_uid: str, label: str, *, timeout: float | None = None) -> bool:
-    """Build and archive it now, since 1.8.4; False when there is none (any more)."""
+    """Build and archive the session now; needs XNAT 1.8.4. False when there is no such row."""
     try:
         client.request("POST", url_path(_ROOT, project, study_uid, label), timeout=timeout)
     except NotFound:

@@ -1,4 +1,4 @@
-"""`POST /data/services/import`: what is asked, and what the answer says (xnat-import 1 to 3)."""
+"""The import service, `POST /data/services/import`: its parameters and its response (xnat-import 1 to 3)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from xnatctl.xnat.http.client import XnatClient
 
 IMPORT = "/data/services/import"
 _UNASSIGNED = "Unassigned"
-#: One line for each session, of which an import has one (bytes).
+#: Limit for the response (bytes): one line for each session, and an import has one.
 _LONGEST_ANSWER = 256 * 2**10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportUri:
-    """One line of an import answer (2). `project` is empty for the Unassigned prearchive.
+    """One line of the response to an import (2). `project` is empty for the Unassigned prearchive.
 
     `prearchive`: `timestamp` and `folder`; `direct`: `study`, `folder` is the label; `archive`: `folder` is the
     label. URIs are not percent-encoded, so a folder may hold spaces.
@@ -35,7 +35,7 @@ class ImportUri:
     @classmethod
     @lru_cache(maxsize=64)  # one session answers with one URI, for each file again
     def parse(cls, text: str) -> ImportUri:
-        """Never raises: what is not understood is `unknown`, with no project."""
+        """Never raises: a line that is not understood becomes `unknown`, without project."""
         parts = text.strip().strip("/").split("/")
         match parts:
             case ["data", "prearchive", "projects", project, timestamp, folder]:
@@ -85,7 +85,7 @@ def send_import(
     direct: bool,
     on_bytes: Callable[[int], None] | None = None,
 ) -> tuple[str, ...]:
-    """Send one body; returns the URIs of the answer, none when nothing was stored (0.1).
+    """Send one body. Returns the URIs of the response, none when nothing was stored (0.1).
 
     Raises what `XnatClient.request` raises.
     """
@@ -102,16 +102,16 @@ def send_import(
 
 
 def is_concurrent_send(message: str) -> bool:
-    """True for the text of a file lock (3.2): wait and send again."""
+    """Whether the text means a file lock (3.2): wait, then send again."""
     return "concurrent file sends" in message.lower()
 
 
 def is_unknown_handler(message: str) -> bool:
-    """True for the text of a 404 that concerns every file: the server has no such import handler (3.2)."""
+    """Whether the text means that the server has no such import handler (3.2): a 404 for every file."""
     return "unknown importer implementation" in message.lower()
 
 
 def is_unparsable(message: str) -> bool:
-    """True for the texts behind which the server hides a full disk, its database or a lock as well (3.2)."""
+    """Whether the text means a file that cannot be parsed. The server also uses it for a full disk or a lock (3.2)."""
     low = message.lower()
     return any(text in low for text in ("unable to read dicom object", "unable to read data from file"))

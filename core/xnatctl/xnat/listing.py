@@ -128,7 +128,7 @@ def sessions_of_study(client: XnatClient, project: str | None, study_uid: str) -
 
 
 def _is_imaging(session: SessionInfo) -> bool:
-    """By its data type, or by a study; a type that the server does not name is given the benefit of the doubt."""
+    """Whether a row is an imaging session, by its data type or a study. A row without a data type counts as one."""
     return not session.xsi_type or session.xsi_type.lower().endswith("sessiondata") or bool(session.uid)
 
 
@@ -184,7 +184,7 @@ def find_session(client: XnatClient, project: str | None, name: str) -> SessionI
 
 
 def _shared_into(item: Mapping[str, Any]) -> set[str]:
-    """The projects that an experiment is shared into."""
+    """The projects into which an experiment is shared."""
     children = [child for child in item.get("children", []) if str(child.get("field", "")).startswith("sharing")]
     shares = [share for child in children for share in child.get("items", [])]
     return {str(share.get("data_fields", {}).get("project", "")) for share in shares}
@@ -241,19 +241,19 @@ def _files_path(session_id: str) -> str:
 
 @dataclass(slots=True)
 class Totals:
-    """How many files there are, and their bytes."""
+    """Number of files, and their size in bytes."""
 
     files: int = 0
     bytes: int = 0
 
     def add(self, row: Mapping[str, str]) -> None:
-        """One more row of a listing of files."""
+        """Add a row of a listing of files."""
         self.files += 1
         self.bytes += whole_number(row.get("Size", "")) or 0
 
 
 def totals_of_scans(client: XnatClient, session_id: str) -> dict[str, Totals]:
-    """What the resources of all scans hold, by their IDs."""
+    """Number and size of the files in the resources of all scans, by resource ID."""
     totals: dict[str, Totals] = {}
 
     def take() -> Callable[[Mapping[str, str]], None]:
@@ -296,12 +296,12 @@ def scan_of(resource: str) -> str:
     return scan.rpartition("/resources/")[0] or scan
 
 
-#: What the server takes for several scans, or for those without a type (xnat-api 2.4).
+#: Names that the server takes for several scans, or for those without a type (xnat-api 2.4).
 _NO_SCANS = frozenset({"*", "ALL", "NULL"})
 
 
 def scan_names(scans: Sequence[ScanInfo]) -> dict[str, str | None]:
-    """What names each scan in a URL path, by its ID: that ID, or its type, or None where no URL can name it.
+    """The name of each scan in a URL path, by its ID: the ID, or the type, or None when no URL can name the scan.
 
     An ID may hold what the server's firewall refuses, or a comma, which separates IDs there; the server looks for a
     type where it finds no ID (xnat-api 0.11, 2.4).
@@ -347,7 +347,7 @@ def file_counts(client: XnatClient, session_id: str, resources: Collection[str] 
 
 
 def modality_of(session: SessionInfo) -> str:
-    """Its modality, from the data type when the column is empty: `xnat:mrSessionData` gives MR."""
+    """The modality, from the data type when the column is empty: `xnat:mrSessionData` gives MR."""
     kind = session.xsi_type.partition(":")[2]
     return session.modality or kind.removesuffix("SessionData").upper()
 

@@ -1,4 +1,4 @@
-"""The prearchive: rows, their scans and logs, and what can be done to them (xnat-import 4.4, 6)."""
+"""The prearchive: rows, their scans and logs, and the operations on them (xnat-import 4.4, 6)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PrearchiveRow:
 
     @property
     def ref(self) -> PrearchiveRef:
-        """The triple that names it."""
+        """The reference of the row."""
         return PrearchiveRef(project=self.project, timestamp=self.timestamp, folder=self.folder)
 
 
@@ -78,7 +78,7 @@ def find_rows(
 
 
 def get_row(client: XnatClient, ref: PrearchiveRef) -> PrearchiveRow | None:
-    """One row, None when it is not there: the server answers 200 with an empty table then (6.2)."""
+    """One row; None when it does not exist: the server then answers 200 with an empty table (6.2)."""
 
     def is_it(cells: Mapping[str, str]) -> bool:
         row = _row(cells)
@@ -93,7 +93,7 @@ def build(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = Non
 
 
 def commit(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = None) -> str | None:
-    """Archive by strict append (4.6): what is there already is refused.
+    """Archive by strict append (4.6): the server refuses files that the session has.
 
     Returns the archive URI, None when the session stayed in the prearchive.
     """
@@ -141,7 +141,7 @@ def scans(client: XnatClient, ref: PrearchiveRef) -> list[Mapping[str, str]]:
 
 
 def scan_order(scan_id: str) -> tuple[int, str]:
-    """Where a scan stands among the others: by number, and behind them what is none."""
+    """Sort key of a scan ID: numbers first, in their order, then the others."""
     number = whole_number(scan_id)
     return (10**9 if number is None else number, scan_id)
 
@@ -227,7 +227,7 @@ class _Beginning:
     """The first bytes of a body; the rest is not read."""
 
     class Enough(Exception):
-        """There are enough."""
+        """Enough bytes have arrived."""
 
     def __init__(self, count: int) -> None:
         self._count = count

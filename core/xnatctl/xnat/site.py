@@ -1,4 +1,4 @@
-"""What the site is and what this user may do there (xnat-api 1.1, 2.2, 6; xnat-import 1.4)."""
+"""The site: its version and settings, and the access of this user (xnat-api 1.1, 2.2, 6; xnat-import 1.4)."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ class ProjectAccess:
 
 
 def version(client: XnatClient) -> Version:
-    """The server's version; readable by anyone (6), so it also tells whether this is an XNAT. Raises NotXnat."""
+    """The version of the server. Every client may read it (6). Raises NotXnat for a server that is not an XNAT."""
     try:
         document = client.get_json("/xapi/siteConfig/buildInfo")
     except NotFound as error:
         raise NotXnat(
-            f"{client.server} is not an XNAT: it does not tell its version.",
+            f"{client.server} is not an XNAT server: it does not report its version.",
             hint="Check the URL; if the site lives below a path (https://host/xnat), the path belongs to it.",
             status=404,
         ) from error
     text = str(document.get("version") or "").strip() if isinstance(document, dict) else ""
     if not text:
-        raise NotXnat(f"{client.server} does not say which version of XNAT it is.")
+        raise NotXnat(f"{client.server} does not report its XNAT version.")
     numbers = re.match(r"\D{0,40}([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})(?![0-9])", text[:100])
     pieces = numbers.group(1).split(".") if numbers is not None else []
     return Version(text=client.clean(text[:100]), tuple=tuple(map(int, pieces)))
 
 
 def checksums_enabled(client: XnatClient) -> bool | None:
-    """Whether the site keeps MD5 digests (2.5); None when it does not tell."""
+    """Whether the site keeps MD5 digests (2.5); None when it does not say."""
     reply = client.request("GET", "/xapi/siteConfig/checksums", expect=(401, 403, 404))
     return {"true": True, "false": False}.get(reply.text.strip().strip('"').lower()) if reply.status == 200 else None
 
 
 def whoami(client: XnatClient) -> str:
-    """The login name that the server knows us by. Raises AuthenticationError, NotXnat."""
+    """The login name of the session. Raises AuthenticationError, NotXnat."""
     reply = client.request("GET", "/xapi/users/username")
     name = reply.text.strip()
     if not name or any(map(str.isspace, name)):
-        raise NotXnat(f"{client.server} did not say who is logged in.", status=reply.status)
+        raise NotXnat(f"{client.server} did not report who is logged in.", status=reply.status)
     return name
 
 
