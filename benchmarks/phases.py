@@ -28,7 +28,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "command line": (),
     "inventory": ("xnatctl.inventory.walk:scan_path",),
     "plan": ("xnatctl.delivery.planning:plan_session_upload",),
-    "login": ("xnatctl.cli.app:App.connect", "xnatctl.xnat.http.client:XnatClient.close"),
+    "login": ("xnatctl.cli.app:App.connect", "xnatctl.xnat.client:XnatClient.close"),
     "questions": ("xnatctl.delivery.session.runner:SessionLeg._look", "xnatctl.delivery.session.runner:survey"),
     "journal": (
         "xnatctl.delivery.journal.store:Store.__init__",

@@ -275,7 +275,7 @@ def test_a_limit_of_memory_is_named(nursery, environment, sandbox, alice, exam):
     script = (
         "import resource, sys\n"
         "from xnatctl.cli.main import main\n"
-        "import xnatctl.cli.uploading, xnatctl.delivery.service, xnatctl.xnat.http.client\n"
+        "import xnatctl.cli.uploading, xnatctl.delivery.service, xnatctl.xnat.client\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "most = used + int(sys.argv.pop(1)) * 2**20\n"
         "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"

@@ -15,7 +15,7 @@ from xnatctl.delivery.journal.store import journal_key
 from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import Credential
 from xnatctl.testing import write_exam
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.request import whole
 from xnatctl.xnat.importing import send_import
 

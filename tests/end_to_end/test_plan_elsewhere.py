@@ -21,7 +21,7 @@ from xnatctl.delivery.services import Services, StageKind
 from xnatctl.delivery.session.runner import SessionRunner
 from xnatctl.model.plan import UploadPlan
 from xnatctl.plugin.protocols import Credential
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 assert "click" not in sys.modules
 document = json.loads(Path(sys.argv[1]).read_text())

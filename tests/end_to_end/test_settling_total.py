@@ -24,7 +24,7 @@ from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.session.settle import PollSchedule
 from xnatctl.model.plan import Overwrite, Placement
 from xnatctl.testing import write_exam
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl_resource.transport import ResourceTransport
 from xnatctl_zip.transport import TarTransport
 

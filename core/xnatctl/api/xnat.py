@@ -10,8 +10,8 @@ from xnatctl.delivery.session.existing import ArchiveTarget
 from xnatctl.delivery.session.preflight import check_archiving
 from xnatctl.delivery.session.settle import archive_command, looks
 from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted, verify_archived
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.direct_archive import get as get_direct_archive
-from xnatctl.xnat.http.client import XnatClient
 from xnatctl.xnat.http.responses import Response, whole_number
 from xnatctl.xnat.http.urls import url_path
 from xnatctl.xnat.listing import (

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from xnatctl.plugin.registry import Registry
     from xnatctl.settings.credentials import CredentialChain
     from xnatctl.settings.profiles import Flags, Settings
-    from xnatctl.xnat.http.client import XnatClient
+    from xnatctl.xnat.client import XnatClient
 
 #: Characters of a password that --password-stdin reads at most: a device on standard input never ends.
 _LONGEST_PASSWORD = 64 * 1024
@@ -189,7 +189,7 @@ class App:
 
     def new_client(self) -> XnatClient:
         """A client for the chosen server, not logged in; closed at the end."""
-        from xnatctl.xnat.http.client import XnatClient
+        from xnatctl.xnat.client import XnatClient
 
         settings = self.settings
         self._warn_about_settings()

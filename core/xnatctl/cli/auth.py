@@ -18,7 +18,7 @@ from xnatctl.plugin.protocols import Credential, CredentialRequest
 
 if TYPE_CHECKING:
     from xnatctl.plugin.guarded import GuardedSource
-    from xnatctl.xnat.http.client import XnatClient
+    from xnatctl.xnat.client import XnatClient
 
 _SCHEMA = "xnatctl.auth/1"
 #: Seconds that ending a session on the server may take: it is forgotten here whatever the server says.

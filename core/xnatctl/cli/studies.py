@@ -20,7 +20,7 @@ from xnatctl.inventory.walk import Inventory
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.model.report import Report
 from xnatctl.model.words import counted
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 _DRY = (
     "The upload assigns the labels: a study that the server holds under one of them keeps it, and labels that hold "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xnatctl.inventory.walk import Inventory
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
-    from xnatctl.xnat.http.client import XnatClient
+    from xnatctl.xnat.client import XnatClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ from xnatctl.model.report import Report, Status
 
 if TYPE_CHECKING:
     from xnatctl.model.plan import UploadPlan
-    from xnatctl.xnat.http.client import XnatClient
+    from xnatctl.xnat.client import XnatClient
 
 _HELP = """Compare the DICOM files of PATH with a session on the server; changes nothing.
 

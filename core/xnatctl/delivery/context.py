@@ -27,7 +27,7 @@ from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import Report
 from xnatctl.plugin.protocols import Importer, ResourceWriter, TransportContext
 from xnatctl.xnat import site
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
 #: One piece of work of a worker, which gets a way to tell events.

@@ -16,7 +16,7 @@ from typing import Protocol
 from xnatctl.delivery.journal.summaries import Summary
 from xnatctl.errors import PermissionDenied, Refused
 from xnatctl.xnat import direct_archive, listing, prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 

@@ -18,7 +18,7 @@ from xnatctl.delivery.services import Services
 from xnatctl.errors import Interrupted, XnatctlError
 from xnatctl.model.plan import SESSION, UploadPlan
 from xnatctl.model.report import Report, Status
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
 

@@ -15,7 +15,7 @@ from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.model.events import Event
 from xnatctl.plugin.specs import StageSpec
 from xnatctl.redaction import Redactor
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

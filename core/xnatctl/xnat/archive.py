@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.responses import error_for
 
 _PATH = "/data/services/archive"

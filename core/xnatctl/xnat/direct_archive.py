@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xnatctl.errors import NotFound
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.urls import url_path
 
 _ROOT = "/xapi/direct-archive"

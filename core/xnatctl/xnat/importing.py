@@ -9,7 +9,7 @@ from typing import Literal
 
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 IMPORT = "/data/services/import"
 _UNASSIGNED = "Unassigned"

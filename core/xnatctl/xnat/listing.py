@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
-from xnatctl.xnat.http.client import MAX_LISTING, MOST_SHOWN, XnatClient, url_path
+from xnatctl.xnat.client import MAX_LISTING, MOST_SHOWN, XnatClient, url_path
 from xnatctl.xnat.http.parsers import Catalog, TooLong
 from xnatctl.xnat.http.responses import whole_number
 from xnatctl.xnat.http.urls import is_segment

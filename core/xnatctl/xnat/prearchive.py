@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from xnatctl.errors import NotFound, ServerError
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.xnat.http.client import MOST_KEPT, MOST_SHOWN, XnatClient, url_path
+from xnatctl.xnat.client import MOST_KEPT, MOST_SHOWN, XnatClient, url_path
 from xnatctl.xnat.http.parsers import TooLong
 from xnatctl.xnat.http.responses import error_for, whole_number
 from xnatctl.xnat.http.urls import is_segment

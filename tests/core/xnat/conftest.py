@@ -19,7 +19,7 @@ from werkzeug import Request, Response
 
 from xnatctl.api import Credential
 from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 

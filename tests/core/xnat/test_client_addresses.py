@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xnatctl.errors import AuthenticationError, ConnectionFailed, NotXnat, ServerError, UsageError
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.urls import check_path, is_loopback, normalise_server, proxy_for, segment, url_path
 
 Connect = Callable[..., XnatClient]

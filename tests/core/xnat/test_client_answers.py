@@ -22,7 +22,7 @@ from xnatctl.errors import (
     UsageError,
     XnatctlError,
 )
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.responses import Response, retry_after, tidy
 
 Connect = Callable[..., XnatClient]

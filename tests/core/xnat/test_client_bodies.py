@@ -10,7 +10,7 @@ import pytest
 
 from xnatctl.errors import SourceChanged
 from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 Connect = Callable[..., XnatClient]
 
@@ -183,7 +183,7 @@ def test_parameters_keep_order_and_repeat(recorder: Recorder, connect: Connect) 
 
 
 def test_names_and_context_path_in_the_url(recorder: Recorder, connect: Connect) -> None:
-    from xnatctl.xnat.http.client import url_path
+    from xnatctl.xnat.client import url_path
 
     connect(f"{recorder.url}/xnat/").request("GET", url_path("/data/projects", "My Proj[1]", "ü'&+"))
     assert recorder.heads[-1].split()[1] == "/xnat/data/projects/My%20Proj%5B1%5D/%C3%BC'&+"

@@ -29,7 +29,7 @@ from xnatctl.errors import (
     UsageError,
 )
 from xnatctl.plugin.protocols import Body, Credential
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.urls import normalise_server, url_path
 
 ALICE = Credential(kind="password", username="alice", secret="p:ss", source="test")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from xnatctl.errors import ConnectionFailed, TransportError
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 Connect = Callable[..., XnatClient]
 Server = Callable[..., Any]

@@ -12,7 +12,7 @@ import pytest
 from xnatctl.errors import ConnectionFailed, NotXnat, ServerError, XnatctlError
 from xnatctl.model.refs import Destination, PrearchiveRef, ResourceRef
 from xnatctl.xnat import archive, direct_archive, importing, listing, prearchive, site
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.request import whole
 from xnatctl_cstore import receivers
 from xnatctl_resource import rest as resources

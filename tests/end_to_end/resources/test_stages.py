@@ -34,7 +34,7 @@ from xnatctl.model.plan import Overwrite, Placement
 from xnatctl.model.report import Level, Status
 from xnatctl.testing import write_exam
 from xnatctl.xnat import prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl_resource.stage import ResourceGroup
 from xnatctl_resource.transport import ResourceTransport
 from xnatctl_zip.transport import TarTransport

@@ -35,7 +35,7 @@ from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report
 from xnatctl.plugin.protocols import Credential
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl_cstore.transport import CStoreTransport
 
 

@@ -22,7 +22,7 @@ from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import PrearchiveRef, is_uid
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 
 def count_staged(

@@ -27,7 +27,7 @@ from xnatctl.model.plan import Placement, UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.model.words import counted
 from xnatctl.xnat import direct_archive, listing, prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.importing import ImportUri
 from xnatctl.xnat.prearchive import PrearchiveRow
 

@@ -23,7 +23,7 @@ from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.words import counted
 from xnatctl.xnat import archive, listing, prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
 #: A row at rest is looked at so often before the one call counts as not arrived: the server's queue may lag behind.

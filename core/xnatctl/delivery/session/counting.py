@@ -17,7 +17,7 @@ from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import LEVELS, Difference, Level, Verification
 from xnatctl.model.words import counted
 from xnatctl.xnat import prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 

@@ -14,7 +14,7 @@ from itertools import count
 
 from xnatctl.model.refs import clean_label
 from xnatctl.xnat import listing, prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
 

@@ -17,7 +17,7 @@ from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcom
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import Body
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.importing import ImportUri, send_import
 
 

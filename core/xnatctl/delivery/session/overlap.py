@@ -22,7 +22,7 @@ from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import LEVELS, Level
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing, prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 

@@ -16,7 +16,7 @@ from xnatctl.model.commands import Commands
 from xnatctl.model.plan import Overwrite, Placement, UploadPlan
 from xnatctl.model.refs import Destination, clean_label, is_clean_label
 from xnatctl.xnat import direct_archive, listing, prearchive, site
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 from xnatctl.xnat.site import ProjectAccess, Version

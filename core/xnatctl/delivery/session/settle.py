@@ -16,7 +16,7 @@ from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
 from xnatctl.xnat import direct_archive, prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
 #: Seconds between looks at a row, growing to the second figure.

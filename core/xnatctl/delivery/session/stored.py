@@ -19,7 +19,7 @@ from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Difference
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.parsers import Catalog
 from xnatctl.xnat.http.responses import whole_number
 from xnatctl.xnat.listing import ScanInfo

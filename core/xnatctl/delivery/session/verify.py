@@ -31,7 +31,7 @@ from xnatctl.inventory.sources import content_hash
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import LEVELS, SIZE_LIMIT, Difference, Level, Verification
 from xnatctl.model.words import counted
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 #: Differences that name one instance, which the next run sends again.
 DOUBTFUL: Final = frozenset({"missing", "remapped", "size", "checksum"})

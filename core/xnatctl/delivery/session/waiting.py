@@ -18,7 +18,7 @@ from xnatctl.model.refs import PrearchiveRef
 from xnatctl.model.report import Difference, Verification
 from xnatctl.model.words import counted
 from xnatctl.xnat import prearchive
-from xnatctl.xnat.http.client import XnatClient
+from xnatctl.xnat.client import XnatClient
 
 #: Of more files the first bytes are not read.
 _MOST: Final = 10_000
