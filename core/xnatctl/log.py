@@ -40,7 +40,22 @@ def _masked(redact: Callable[[str], str], value: Any) -> Any:
 
 #: Beside numbers, what the log file holds without -v: none of it names a file, label, subject or resource.
 _NAMELESS = frozenset(
-    {"timestamp", "level", "event", "version", "server", "user", "source", "code", "state", "status", "transport"}
+    {
+        "timestamp",
+        "level",
+        "event",
+        "version",
+        "server",
+        "user",
+        "source",
+        "code",
+        "state",
+        "status",
+        "transport",
+        "plugin",
+        "origin",
+        "places",
+    }
 )
 
 
@@ -117,15 +132,19 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 def _for_people(event: Mapping[str, Any]) -> str:
-    """One line: time, level, what, and the rest as key=value; control characters are shown, not obeyed."""
+    """One line: time, level, what, the rest as key=value, and a traceback below it; control characters are shown."""
     known = ("timestamp", "level", "event")
     fields = {key: value for key, value in event.items() if key not in (*known, "data")}
     data = event.get("data")
     fields |= data if isinstance(data, Mapping) else {}
+    trace = str(fields.pop("exception", "")).splitlines()
+    if trace:
+        fields.pop("places", None)
     pairs = [f"{key}={json.dumps(value, default=str)}" for key, value in fields.items()]
     moment = str(event.get("timestamp", ""))[11:19]
     said = json.dumps(str(event.get("event", "")), ensure_ascii=True)[1:-1]
-    return " ".join([moment, str(event.get("level", "")), said, *pairs])
+    line = " ".join([moment, str(event.get("level", "")), said, *pairs])
+    return "\n".join([line, *(f"  {json.dumps(part, ensure_ascii=True)[1:-1]}" for part in trace)])
 
 
 class Log:

@@ -242,8 +242,14 @@ def test_a_plan_for_a_resource_is_compared_with_the_disk_too(xnatctl, sandbox, a
 
 #: A plugin of every kind whose parts print: by Python, by the descriptor and in a child.
 PRINTING = """
-import os, subprocess
+import atexit, os, subprocess
 from xnatctl.api import *
+
+def late():
+    print("noise", flush=True)
+    os.write(1, b"noise")
+
+atexit.register(late)
 
 def loud():
     print("noise")
@@ -335,3 +341,17 @@ def test_a_store_that_only_says_that_it_forgot_does_not_keep_logout_from_ending(
     assert done.code == 8
     assert "dist-leaver 1.0" in done.err
     assert "again that it was told to forget" in done.err
+
+
+def test_the_traceback_of_a_check_is_where_v_and_the_log_find_it(xnatctl, alice, install, tmp_path):
+    env = {**alice, **install("leaver", PREAMBLE + CHECK.format(ending="raise ValueError('of a patient')"))}
+    loud = xnatctl("doctor", "-v", env=env)
+    assert "plugin failed" in loud.err
+    assert "ValueError: of a patient" in loud.err
+    assert "in check" in loud.err
+    quiet = xnatctl("doctor", "--log-file", tmp_path / "log", env=env)
+    assert "Traceback" not in quiet.err
+    (line,) = [line for line in (tmp_path / "log").read_text().splitlines() if "plugin failed" in line]
+    assert "dist-leaver 1.0" in line
+    assert "dist_leaver_leaver.py" in line
+    assert "of a patient" not in line

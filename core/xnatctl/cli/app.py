@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from xnatctl.model.document import Document
     from xnatctl.model.events import Event
     from xnatctl.model.plan import UploadPlan, UploadRequest
-    from xnatctl.plugin.guard import Named
+    from xnatctl.plugin.guard import Failure
     from xnatctl.plugin.protocols import Credential
     from xnatctl.plugin.registry import Registry
     from xnatctl.settings.credentials import CredentialChain
@@ -111,9 +111,12 @@ class App:
         self.config_usable = self.external = False
         self.__dict__.pop("registry", None)
 
-    def _plugin_failed(self, what: str, plugin: Named, trace: str) -> None:
-        """The traceback goes to the log, and with -v to stderr."""
-        self.log.error("plugin failed", what=what, plugin=plugin.name, origin=plugin.origin, exception=trace)
+    def _plugin_failed(self, failure: Failure) -> None:
+        """The traceback goes to the log file and to stderr with -v; without it the log file gets the lines of code."""
+        plugin = failure.plugin
+        self.log.error(
+            "plugin failed", plugin=plugin.name, origin=plugin.origin, places=failure.places, exception=failure.trace
+        )
 
     # observers
 

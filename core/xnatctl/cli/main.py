@@ -85,19 +85,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     open_streams()
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = run(args)
+        app = App(args)
+        code = run(args, app)
+        if not app.foreign_command:  # which ends like any program
+            app.guard.seal()
     except (KeyboardInterrupt, Interrupted) as late:  # when all is said and closed
         code = 128 + signal_of(late)
     gc.freeze()  # what is left goes with the process; looking through it once more would only take time
     sys.exit(code)
 
 
-def run(args: list[str]) -> int:
+def run(args: list[str], app: App | None = None) -> int:
     """Run one command; returns its exit code and never raises what is foreseeable."""
     # A plan of many files is many objects that live to the end: looking through them again and again costs a fifth of
     # the time of an inventory, and finds nothing.
     gc.set_threshold(50_000, 20, 100)
-    app = App(args)
+    app = app or App(args)
     app.output = _early_output(args)
     app.redactor.register_secret(_early_password(args))
     app.signals.listen()

@@ -17,8 +17,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from xnatctl.errors import OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
 
@@ -48,11 +49,20 @@ class Named(Protocol):
     def ours(self) -> bool: ...
 
 
-#: Told of each failure: what failed, whose it is, and the traceback as text.
-Report = Callable[[str, Named, str], None]
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What of a plugin failed: `trace` is the traceback, `places` are its lines of code alone, which hold no data."""
+
+    what: str
+    plugin: Named
+    trace: str
+    places: tuple[str, ...]
 
 
-def _unheard(what: str, plugin: Named, trace: str) -> None:
+Report = Callable[[Failure], None]
+
+
+def _unheard(failure: Failure) -> None:
     """For callers that keep no log."""
 
 
@@ -63,7 +73,7 @@ class PluginFailed(PluginUnavailable):
 class Guard:
     """Calls code of plugins. One for each process; safe for use by several threads.
 
-    `report` is told the traceback of each failure.
+    `report` is told of each failure.
     """
 
     def __init__(self, report: Report = _unheard) -> None:
@@ -115,7 +125,7 @@ class Guard:
         """The error that stands for what a plugin raised; its traceback is reported."""
         if is_out_of_memory(error):
             return OutOfMemory()
-        self._report(what, plugin, _trace(error, quote=quote))
+        self._report(Failure(what, plugin, _trace(error, quote=quote), _places(error)))
         said = "took too long and was stopped" if isinstance(error, _TimeIsUp) else "failed"
         return PluginFailed(
             f"{what} (plugin {plugin.name}, {plugin.origin}) {said}: {described(error, quote=quote)}.",
@@ -129,6 +139,11 @@ class Guard:
     def release(self) -> None:
         """Give standard output back, for the document: also where a signal kept somebody from leaving."""
         self._stdout.release()
+
+    def seal(self) -> None:
+        """Lead standard output away for good: the document is written, and code of plugins may run at the exit."""
+        _flush(sys.stdout)
+        self._stdout.__enter__()
 
 
 class _Stdout:
@@ -202,15 +217,22 @@ def _time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: object) -> NoReturn:
-        raise _TimeIsUp(seconds)
+    over = False
+
+    def stop(number: int, frame: object) -> None:
+        if not over:
+            raise _TimeIsUp(seconds)
 
     begun = time.monotonic()
     before = signal.signal(signal.SIGALRM, stop)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            over = True
+    finally:  # also when the time is up just as `over` is set; the timer needs _AGAIN to come once more
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if left:
@@ -244,6 +266,11 @@ def described(error: BaseException, *, quote: bool = True) -> str:
         except Exception:  # noqa: BLE001 - an exception of a plugin may not even have a text
             text = "(it cannot be printed)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _places(error: BaseException) -> tuple[str, ...]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return tuple(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
 
 
 def _trace(error: BaseException, *, quote: bool) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from xnatctl.errors import NotFound, PluginUnavailable, Signalled
-from xnatctl.plugin.guard import Guard, Named, PluginFailed
+from xnatctl.plugin.guard import Failure, Guard, PluginFailed
 
 
 @dataclass
@@ -54,21 +54,20 @@ def test_signals_and_errors_of_ours_pass(error: BaseException) -> None:
 
 
 def test_the_traceback_is_reported_without_the_text_of_a_secret() -> None:
-    told: list[tuple[str, str, str]] = []
-
-    def report(what: str, plugin: Named, trace: str) -> None:
-        told.append((what, plugin.origin, trace))
+    told: list[Failure] = []
 
     def fail() -> None:
         raise ValueError("hunter" + "22")
 
     for quote in (True, False):
         with pytest.raises(PluginFailed) as caught:
-            call(fail, guard=Guard(report), quote=quote)
+            call(fail, guard=Guard(told.append), quote=quote)
         assert ("hunter22" in caught.value.message) is quote
-        assert ("hunter22" in told[-1][2]) is quote
-        assert told[-1][:2] == ("The check x", "example-dist 1.0")
-        assert "test_guard.py" in told[-1][2]
+        assert ("hunter22" in told[-1].trace) is quote
+        assert (told[-1].what, told[-1].plugin.origin) == ("The check x", "example-dist 1.0")
+        assert "test_guard.py" in told[-1].trace
+        assert "test_guard.py" in told[-1].places[-1]
+        assert "hunter22" not in "".join(told[-1].places)
 
 
 def test_an_exception_without_a_text_is_described() -> None:
