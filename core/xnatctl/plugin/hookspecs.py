@@ -19,6 +19,7 @@ from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, F
 PROJECT = "xnatctl"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
+#: Marks a function as the implementation of the hook of its name.
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 

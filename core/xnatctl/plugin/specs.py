@@ -14,7 +14,7 @@ from xnatctl.model.plan import Payload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """One setting of a plugin: becomes flag (`--name`), variable, profile key and documentation row.
+    """One setting of a plugin: a flag (`--NAME`), a variable, a key of the profile and a row of the documentation.
 
     `type` is `str`, `int`, `float`, `bool` or a tuple of the allowed texts; `envvar` defaults to none.
     """
