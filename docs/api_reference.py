@@ -33,8 +33,8 @@ GROUPS: dict[str, dict[str, str]] = {
             hookimpl TransportSpec CredentialSourceSpec FormatterSpec CommandSpec CheckSpec StageSpec Option CheckResult
         """,
         "Plans": """
-            UploadRequest UploadPlan Stage Batch UploadItem Series Source Exclusion Payload Placement Overwrite Destination
-            PrearchiveRef ResourceRef ResourceLevel
+            UploadRequest UploadPlan Stage Batch UploadItem Series Source Exclusion Payload Placement Overwrite
+            Destination PrearchiveRef ResourceRef ResourceLevel
         """,
         "Transports": """
             Transport ConnectedTransport TransportContext Reader Body Importer ResourceWriter BatchResult ItemOutcome
