@@ -21,7 +21,7 @@ from xnatctl.api import (
 from xnatctl.api.commands import plan_resource_stage, plan_session_upload, scan_files
 from xnatctl.delivery import context
 from xnatctl.delivery.engine.retry import Pause
-from xnatctl.delivery.session.settle import PollSchedule
+from xnatctl.delivery.schedule import PollSchedule
 from xnatctl.model.plan import Overwrite, Placement
 from xnatctl.testing import write_exam
 from xnatctl.xnat.client import XnatClient

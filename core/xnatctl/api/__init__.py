@@ -85,9 +85,9 @@ if TYPE_CHECKING:
     from xnatctl.delivery.journal.journal import Journal, Phase
     from xnatctl.delivery.journal.records import JournalEntry
     from xnatctl.delivery.journal.states import record_name
+    from xnatctl.delivery.judgement import Finding
     from xnatctl.delivery.reporting import incomplete
-    from xnatctl.delivery.session.judgement import Finding
-    from xnatctl.delivery.session.settle import PollSchedule
+    from xnatctl.delivery.schedule import PollSchedule
     from xnatctl.inventory.sources import content_hash, open_item
     from xnatctl.model.commands import with_options
     from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -139,8 +139,8 @@ _LAZY = {
     "xnatctl.delivery.journal.records": ("JournalEntry",),
     "xnatctl.delivery.journal.states": ("record_name",),
     "xnatctl.delivery.reporting": ("incomplete",),
-    "xnatctl.delivery.session.judgement": ("Finding",),
-    "xnatctl.delivery.session.settle": ("PollSchedule",),
+    "xnatctl.delivery.judgement": ("Finding",),
+    "xnatctl.delivery.schedule": ("PollSchedule",),
     "xnatctl.inventory.sources": ("content_hash", "open_item"),
     "xnatctl.model.commands": ("with_options",),
     "xnatctl.model.outcome": ("BatchResult", "FailureClass", "ItemOutcome", "Outcome"),

@@ -3,13 +3,14 @@
 Import it where it is used: it loads the HTTP client.
 """
 
-from xnatctl.delivery.journal.resume import held
+from xnatctl.delivery.judgement import DOUBTFUL
 from xnatctl.delivery.session.commit import commit_row
 from xnatctl.delivery.session.counting import verify_staged
 from xnatctl.delivery.session.existing import ArchiveTarget
 from xnatctl.delivery.session.preflight import check_archiving
+from xnatctl.delivery.session.resume import held
 from xnatctl.delivery.session.settle import archive_command, looks
-from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted, verify_archived
+from xnatctl.delivery.session.verify import Comparison, Wanted, verify_archived
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.direct_archive import get as get_direct_archive
 from xnatctl.xnat.http.responses import Response, whole_number

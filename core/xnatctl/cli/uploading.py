@@ -198,8 +198,8 @@ def attempt(app: App, upload: Upload, work: Callable[[], Report | None]) -> Repo
 def services_of(app: App, upload: Upload) -> Services:
     """What carries out the plans of a command."""
     from xnatctl.delivery.engine.retry import RetryPolicy
+    from xnatctl.delivery.schedule import WAIT
     from xnatctl.delivery.services import Services
-    from xnatctl.delivery.session.settle import WAIT
     from xnatctl.settings.paths import journal_directory, private_directory
 
     clients: list[XnatClient] = []

@@ -15,8 +15,8 @@ from xnatctl.delivery.engine.worker_pool import Engine, WorkerPool
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.redactor import PatientRedactor
 from xnatctl.delivery.reporting import fill_items
+from xnatctl.delivery.schedule import PollSchedule
 from xnatctl.delivery.services import Services
-from xnatctl.delivery.session.settle import PollSchedule
 from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, JournalError, NotArchived, XnatctlError, exit_code_of
 from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.journal.journal import Phase
-from xnatctl.delivery.journal.leftovers import name_left
 from xnatctl.delivery.journal.states import States, StateView
+from xnatctl.delivery.leftovers import name_left
 from xnatctl.delivery.relisting import changed_meanwhile
 from xnatctl.delivery.reporting import incomplete
 from xnatctl.delivery.services import StageKind

@@ -9,9 +9,9 @@ import json
 from collections.abc import Sequence
 
 from xnatctl.delivery.context import RunContext
-from xnatctl.delivery.journal.resume import find_accepted
 from xnatctl.delivery.journal.states import record_name
 from xnatctl.delivery.reporting import helps_again, incomplete
+from xnatctl.delivery.session.resume import find_accepted
 from xnatctl.errors import VerificationFailed
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Stage, UploadItem

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from xnatctl.delivery.journal.states import ItemState, StateView
-from xnatctl.delivery.session.verify import DOUBTFUL
+from xnatctl.delivery.judgement import DOUBTFUL
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,

@@ -10,7 +10,7 @@ from typing import Any
 
 from xnatctl.delivery.engine.batch_sender import TransportFactory
 from xnatctl.delivery.engine.retry import RetryPolicy
-from xnatctl.delivery.session.settle import WAIT
+from xnatctl.delivery.schedule import WAIT
 from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.model.events import Event
 from xnatctl.plugin.specs import StageSpec

@@ -17,9 +17,9 @@ from typing import Any, cast
 import pytest
 
 from xnatctl.delivery.journal.journal import Journal, Phase
-from xnatctl.delivery.journal.resume import find_accepted
 from xnatctl.delivery.journal.store import Store, journal_key
 from xnatctl.delivery.journal.summaries import items_of, summaries
+from xnatctl.delivery.session.resume import find_accepted
 from xnatctl.errors import JournalError
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.outcome import ItemOutcome, Outcome
@@ -173,7 +173,7 @@ def test_a_file_with_the_same_content_is_recorded_anew_and_not_read_again(
         read.append(item.path)
         return content_hash(item) == known
 
-    monkeypatch.setattr("xnatctl.delivery.journal.resume.has_content", has_content)
+    monkeypatch.setattr("xnatctl.delivery.session.resume.has_content", has_content)
     assert proven(path, items) == [1] * 6
     assert read == []
     for item in items:

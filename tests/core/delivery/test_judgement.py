@@ -1,4 +1,4 @@
-"""Stored sizes and sums are judged like those of their neighbours; see `xnatctl.delivery.session.judgement`."""
+"""Stored sizes and sums are judged like those of their neighbours; see `xnatctl.delivery.judgement`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xnatctl.delivery.session.judgement import (
+from xnatctl.delivery.judgement import (
     ABSENT,
     COUNTED,
     DIFFERENT,

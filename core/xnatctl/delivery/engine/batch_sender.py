@@ -14,9 +14,9 @@ from dataclasses import replace
 from xnatctl.delivery.engine.batch_queue import BatchQueue
 from xnatctl.delivery.engine.batches import halve
 from xnatctl.delivery.engine.concurrency import ConcurrencyLimiter
+from xnatctl.delivery.engine.refusals import Refusals, SizeLimit
 from xnatctl.delivery.engine.retry import COMMON, OWN, STOPPING, Pause, RetryPolicy, classify, outcome_for
 from xnatctl.delivery.journal.journal import Journal
-from xnatctl.delivery.session.refusals import Refusals, SizeLimit
 from xnatctl.errors import JournalError, OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome

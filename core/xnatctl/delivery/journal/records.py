@@ -11,6 +11,7 @@ from typing import Any, Final
 from xnatctl.inventory.fingerprints import check_digest
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadItem
+from xnatctl.model.refs import is_uid
 
 #: What the server is proven to hold: it was found there, or the run that planned it came to its end. Of runs before
 #: the first upgrade it is not known how they ended; what they delivered counts.
@@ -193,3 +194,9 @@ def set_phase(run: int, phase: str) -> list[Statement]:
 def set_verified(names: Iterable[str]) -> list[Statement]:
     """Statements that remember of items that the server holds them."""
     return [("UPDATE items SET outcome = 'verified' WHERE name = ?", (encode(name),)) for name in names]
+
+
+def instances_by_uid(left: Sequence[Left]) -> dict[str, Left]:
+    """Those that are instances, by SOP Instance UID."""
+    names = {item.name.removesuffix(".dcm"): item for item in left if item.name.endswith(".dcm")}
+    return {uid: item for uid, item in names.items() if is_uid(uid)}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from xnatctl.delivery.session.judgement import Finding
+from xnatctl.delivery.judgement import Finding
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import ResourceRef

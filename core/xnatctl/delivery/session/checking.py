@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.judgement import DOUBTFUL
 from xnatctl.delivery.reporting import REMEDY, fill_items
 from xnatctl.delivery.session.counting import verify_staged
 from xnatctl.delivery.session.preflight import direct_archive_status, readable_project
-from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted, verify_archived
+from xnatctl.delivery.session.verify import Comparison, Wanted, verify_archived
 from xnatctl.delivery.session.waiting import read_waiting
 from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
 from xnatctl.model.outcome import ItemOutcome, Outcome

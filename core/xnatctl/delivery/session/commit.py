@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from xnatctl.delivery.engine.retry import Pause
+from xnatctl.delivery.schedule import WAIT, PollSchedule
 from xnatctl.delivery.session.existing import ArchiveTarget, Objection, compare, elsewhere, find_existing, free_label
 from xnatctl.delivery.session.overlap import Overlap, held_by_name, in_the_way
 from xnatctl.delivery.session.preflight import is_busy
-from xnatctl.delivery.session.settle import WAIT, PollSchedule, archive_command, looks, not_archived, say_lost, silent
+from xnatctl.delivery.session.settle import archive_command, looks, not_archived, say_lost, silent
 from xnatctl.errors import ConnectionFailed, NotArchived, NotFound, PermissionDenied, ServerError, Throttled
 from xnatctl.model.commands import Commands
 from xnatctl.model.events import Emit, Event, EventKind

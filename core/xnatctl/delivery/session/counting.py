@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from xnatctl.delivery.session.judgement import Finding, least_size
+from xnatctl.delivery.judgement import Finding, least_size
 from xnatctl.delivery.session.stored import by_series
 from xnatctl.delivery.session.verify import Comparison
 from xnatctl.model.plan import UploadItem

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from xnatctl.delivery.journal.resume import ResumeState
+from xnatctl.delivery.judgement import Finding
 from xnatctl.delivery.session.existing import ArchiveTarget
-from xnatctl.delivery.session.judgement import Finding
+from xnatctl.delivery.session.resume import ResumeState
 from xnatctl.delivery.session.settle import archive_command
 from xnatctl.delivery.session.verify import Wanted, verify_archived
 from xnatctl.errors import NotFound, Refused

@@ -10,15 +10,6 @@ from itertools import chain
 
 from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.journal.journal import Phase
-from xnatctl.delivery.journal.leftovers import count_staged, read_staged
-from xnatctl.delivery.journal.resume import (
-    CommittedPlaces,
-    ResumeState,
-    await_quiet,
-    find_delivered,
-    held,
-    rows_of_others,
-)
 from xnatctl.delivery.journal.states import StateView
 from xnatctl.delivery.reporting import filtered, helps_again, incomplete
 from xnatctl.delivery.session import settle
@@ -28,6 +19,15 @@ from xnatctl.delivery.session.existing import ArchiveTarget
 from xnatctl.delivery.session.importer import SessionImporter
 from xnatctl.delivery.session.overlap import find_overlap, leave_out, refuse_waiting
 from xnatctl.delivery.session.preflight import Preflight, preflight
+from xnatctl.delivery.session.resume import (
+    CommittedPlaces,
+    ResumeState,
+    await_quiet,
+    find_delivered,
+    held,
+    rows_of_others,
+)
+from xnatctl.delivery.session.staged import count_staged, read_staged
 from xnatctl.delivery.session.verifier import SessionVerifier
 from xnatctl.delivery.session.verify import Comparison
 from xnatctl.errors import NotArchived, NotFound

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
-from xnatctl.delivery.session.judgement import ABSENT, UNSIZED
+from xnatctl.delivery.judgement import ABSENT, UNSIZED
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Difference
 from xnatctl.model.words import counted

@@ -11,9 +11,10 @@ from array import array
 from collections.abc import Callable, Sequence
 
 from xnatctl.delivery.context import RunContext
+from xnatctl.delivery.judgement import DOUBTFUL
 from xnatctl.delivery.session import verify
 from xnatctl.delivery.session.counting import JOINED, UNLISTED
-from xnatctl.delivery.session.verify import DOUBTFUL, Comparison, Wanted
+from xnatctl.delivery.session.verify import Comparison, Wanted
 from xnatctl.errors import VerificationFailed
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.events import EventKind

@@ -11,9 +11,8 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from xnatctl.delivery.session.judgement import (
+from xnatctl.delivery.judgement import (
     ABSENT,
     COUNTED,
     DIFFERENT,
@@ -32,9 +31,6 @@ from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import LEVELS, SIZE_LIMIT, Difference, Level, Verification
 from xnatctl.model.words import counted
 from xnatctl.xnat.client import XnatClient
-
-#: Differences that name one instance, which the next run sends again.
-DOUBTFUL: Final = frozenset({"missing", "remapped", "size", "checksum"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from xnatctl.delivery.session.judgement import ABSENT, UNSIZED, Finding, least_size
+from xnatctl.delivery.judgement import ABSENT, UNSIZED, Finding, least_size
 from xnatctl.delivery.session.verify import Comparison, conclude, differences_of
 from xnatctl.errors import Interrupted, XnatctlError
 from xnatctl.inventory.heads import ENOUGH, instance_uid

@@ -35,6 +35,9 @@ from typing import Final
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Level
 
+#: Differences that name one instance, which the next run sends again.
+DOUBTFUL: Final = frozenset({"missing", "remapped", "size", "checksum"})
+
 #: In place of a stored size: no such instance is listed; it is listed without a size; it can only be counted; it may
 #: be there, but cannot be told from others.
 ABSENT: Final = -2

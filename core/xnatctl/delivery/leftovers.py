@@ -7,58 +7,13 @@ not keep this run from being complete. A person decides: finish the earlier uplo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from xnatctl.delivery.context import RunContext
-from xnatctl.delivery.journal.journal import Journal
-from xnatctl.delivery.journal.records import Left
-from xnatctl.delivery.session.counting import verify_staged
-from xnatctl.delivery.session.verify import Comparison
-from xnatctl.delivery.session.waiting import read_waiting
+from xnatctl.delivery.journal.records import Left, instances_by_uid
 from xnatctl.errors import Interrupted, XnatctlError
-from xnatctl.model.events import EventKind
-from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import UploadItem
-from xnatctl.model.refs import PrearchiveRef, is_uid
 from xnatctl.model.words import counted
 from xnatctl.xnat import listing
-from xnatctl.xnat.client import XnatClient
-
-
-def count_staged(
-    client: XnatClient,
-    journal: Journal,
-    ref: PrearchiveRef,
-    items: Sequence[UploadItem],
-    *,
-    before: Mapping[str, int] | None,
-    exact: bool,
-) -> Comparison:
-    """Count a prearchive session with what earlier runs sent there and this one does not, see `verify_staged`.
-
-    Where it is not known whether a file of an earlier run was stored, no number proves anything.
-    """
-    left = journal.left()
-    unclear = any(item.outcome in (Outcome.SENDING, Outcome.AMBIGUOUS) for item in left)
-    besides = journal.besides(ref.path)
-    before = None if unclear else before
-    comparison = verify_staged(client, ref, items, before=before, exact=exact, besides=besides)
-    if comparison.verification.ok:
-        journal.prove(item.name for item in left if item.outcome.delivered and item.uri == ref.path)
-    return comparison
-
-
-def read_staged(context: RunContext, ref: PrearchiveRef, found: Comparison, *, exact: bool) -> Comparison:
-    """Compare a prearchive session by UID where its numbers prove nothing, see `read_waiting`."""
-    if found.verification.ok:
-        return found
-    context.tell(EventKind.VERIFYING, state="reading the UIDs of the waiting files")
-    left = _instances(context.journal.left())
-    if (read := read_waiting(context.client, ref, found.items, exact=exact, besides=left)) is None:
-        return found
-    comparison, there = read
-    context.journal.prove(left[uid].name for uid in there)
-    return comparison
 
 
 def name_left(context: RunContext) -> None:
@@ -99,7 +54,7 @@ def _on_disk(item: Left) -> bool:
 
 def _held(context: RunContext, left: Sequence[Left]) -> list[Left]:
     """Instances that the archived session lists. There is no file any more with which more could be compared."""
-    session, instances = context.session, _instances(left)
+    session, instances = context.session, instances_by_uid(left)
     if session is None or not instances:
         return []
     try:
@@ -109,9 +64,3 @@ def _held(context: RunContext, left: Sequence[Left]) -> list[Left]:
     except XnatctlError:
         return []  # the server cannot say, so nothing is proven
     return [instances[uid] for uid in found & instances.keys()]
-
-
-def _instances(left: Sequence[Left]) -> dict[str, Left]:
-    """Those that are instances, by SOP Instance UID."""
-    names = {item.name.removesuffix(".dcm"): item for item in left if item.name.endswith(".dcm")}
-    return {uid: item for uid, item in names.items() if is_uid(uid)}

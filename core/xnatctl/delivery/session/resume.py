@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from xnatctl.delivery.journal.journal import Journal, Phase
 from xnatctl.delivery.journal.records import JournalEntry
-from xnatctl.delivery.session.judgement import Finding, places_of
+from xnatctl.delivery.judgement import Finding, places_of
+from xnatctl.delivery.schedule import PollSchedule
 from xnatctl.delivery.session.preflight import Preflight, is_busy
-from xnatctl.delivery.session.settle import PollSchedule
 from xnatctl.delivery.session.verify import Wanted, verify_archived
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
