@@ -15,6 +15,7 @@ import os, pathlib
 import click
 import xnatctl.api as api
 from xnatctl.api import *
+from xnatctl.api.commands import common_options, pass_app, server_options
 
 def late(place):
     if os.environ["AT"] == place:
