@@ -261,6 +261,24 @@ def test_a_server_that_closes_after_so_many_requests_loses_none(wire: Server, co
     assert server.connections == 3
 
 
+def test_the_time_of_expiration_is_not_sent_back(wire: Server, connect: Connect) -> None:
+    """It is new with each response, so each head would be another one."""
+    heads: list[str] = []
+
+    def script(connection: Any) -> None:
+        while True:
+            heads.append(connection.request()[0])
+            connection.answer(200, "x", Set_Cookie=f'SESSION_EXPIRATION_TIME="{len(heads)},900000"; Path=/')
+
+    client = connect(wire(script).url)
+    client.set_cookies({"JSESSIONID": "ABC", "route": "node1"})
+    for _ in range(2):
+        client.request("GET", "/x")
+    assert heads[0] == heads[1]
+    assert "Cookie: JSESSIONID=ABC; route=node1" in heads[1].splitlines()
+    assert client.cookie("SESSION_EXPIRATION_TIME") == '"2,900000"'
+
+
 # requests that cannot be written
 
 

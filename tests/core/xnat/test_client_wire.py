@@ -244,6 +244,18 @@ def test_an_answer_that_stops_in_the_middle_is_a_stall(wire: Server, connect: Co
         connect(server.url, stall_timeout=0.3).request("GET", "/x")
 
 
+@pytest.mark.parametrize("begun", ["HTTP", "HTTP/1.1 200 OK\r\nContent-"])
+def test_a_head_that_stops_in_the_middle_is_a_stall(begun: str, wire: Server, connect: Connect) -> None:
+    def script(connection: Any) -> None:
+        connection.request()
+        connection.say(begun)
+        server.release.wait(60)
+
+    server = wire(script)
+    with pytest.raises(TransportError, match=r"sent nothing more of its response for 0\.3 s"):
+        connect(server.url, stall_timeout=0.3).request("POST", "/x", body=b"data")
+
+
 def test_an_import_may_be_silent_for_longer_than_a_stall(wire: Server, connect: Connect) -> None:
     def script(connection: Any) -> None:
         connection.request()
