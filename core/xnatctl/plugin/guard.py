@@ -255,6 +255,20 @@ def reason_of(error: XnatctlError) -> str:
     return described(cause) if isinstance(error, PluginFailed) and cause is not None else described(error)
 
 
+@contextmanager
+def unlimited() -> Iterator[None]:
+    """Let the limit of an outer call wait: a person is asked inside."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    left, interval = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, left, interval)
+
+
 def described(error: BaseException, *, quote: bool = True) -> str:
     """An exception in one line: its type, and with `quote` its text."""
     if isinstance(error, _TimeIsUp):

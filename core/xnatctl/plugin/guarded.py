@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -12,7 +12,7 @@ from xnatctl.model.document import Document
 from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult
 from xnatctl.model.plan import Batch, UploadItem
-from xnatctl.plugin.guard import PATIENT, QUICK, Guard, Named
+from xnatctl.plugin.guard import PATIENT, QUICK, Guard, Named, unlimited
 from xnatctl.plugin.protocols import (
     ConnectedTransport,
     Credential,
@@ -138,13 +138,17 @@ class GuardedSource:
         self._guard, self._what, self._plugin = guard, what, plugin
         self._source = source
         self._verbs = spec.verbs
-        self._limit = None if spec.interactive else PATIENT
+        self._interactive = spec.interactive
 
     def __str__(self) -> str:
         return f"{self._what} (plugin {self._plugin.name}, {self._plugin.origin})"
 
-    def _around(self) -> AbstractContextManager[None]:
-        return self._guard.around(self._what, self._plugin, quote=False, limit=self._limit)
+    @contextmanager
+    def _around(self) -> Iterator[None]:
+        with unlimited() if self._interactive else nullcontext():
+            limit = None if self._interactive else PATIENT
+            with self._guard.around(self._what, self._plugin, quote=False, limit=limit):
+                yield
 
     def get(self, request: CredentialRequest) -> object:
         """What it gives: a Credential, None, or something that is neither."""

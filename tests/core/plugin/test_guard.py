@@ -14,6 +14,9 @@ import pytest
 
 from xnatctl.errors import NotFound, PluginUnavailable, Signalled
 from xnatctl.plugin.guard import Failure, Guard, PluginFailed
+from xnatctl.plugin.guarded import GuardedSource
+from xnatctl.plugin.protocols import CredentialRequest
+from xnatctl.plugin.specs import CredentialSourceSpec
 
 
 @dataclass
@@ -173,6 +176,22 @@ def test_an_outer_limit_goes_on_after_an_inner_one() -> None:
 
     with pytest.raises(PluginUnavailable, match=r"the limit is 0\.3 s"):
         call(outer, guard=guard, limit=0.3)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer")
+def test_the_limit_of_a_check_waits_while_a_person_is_asked() -> None:
+    class Prompt:
+        def get(self, request: CredentialRequest) -> None:
+            assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+    spec = CredentialSourceSpec(name="prompt", summary="asks", target="x:y", interactive=True)
+    source = GuardedSource(Guard(), "The credential source prompt", Plugin(ours=True), Prompt(), spec)
+
+    def check() -> float:
+        assert source.get(CredentialRequest(server="http://x")) is None
+        return signal.getitimer(signal.ITIMER_REAL)[0]
+
+    assert 0 < call(check, limit=1000) <= 1000
 
 
 def test_what_comes_with_core_is_blamed_but_not_led_away(capfd: pytest.CaptureFixture[str]) -> None:
