@@ -49,8 +49,7 @@ class Earlier:
     _AHEAD: Final = 16
 
     def __init__(self, text: str) -> None:
-        self._numbers = array("Q")
-        self._numbers.frombytes(base64.b64decode(text))
+        self._numbers = memoryview(base64.b64decode(text)).cast("Q")
         self._count = len(self._numbers) // 2
         self._next = 0
         self._passed = array("Q")

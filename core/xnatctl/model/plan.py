@@ -71,7 +71,9 @@ class Source:
         if not file.endswith(f"/{path}"):
             return cls(path=file)
         directory = file[: -len(path) - 1]
-        return before if before is not None and before.path == directory else cls(path=directory, below=True)
+        if before is not None and before.below and before.path == directory:
+            return before
+        return cls(path=directory, below=True)
 
 
 class FileStatus(NamedTuple):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xnatctl.inventory.walk import scan_path
@@ -57,7 +57,8 @@ def plan_of(*items: UploadItem) -> UploadPlan:
     )
 
 
-@given(st.lists(an_item(), max_size=6))
+@settings(max_examples=30)
+@given(st.lists(an_item(), max_size=4))
 def test_a_plan_comes_out_of_json_as_it_went_in(items: list[UploadItem]) -> None:
     plan = plan_of(*items)
     again = UploadPlan.from_document(json.loads(json.dumps(plan.as_document())))

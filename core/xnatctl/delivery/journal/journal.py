@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Final, Literal
@@ -217,7 +218,7 @@ class Journal:
 
     def _row(self, number: int, item: UploadItem, resource: ResourceRef | None, past: JournalEntry | None) -> Statement:
         """What is written of an item; what the past knew of it is kept."""
-        outcome = self._states.outcomes[number]
+        outcome = self._states.outcome(number)
         if past is not None and not outcome.delivered:
             outcome = past.outcome
         digest = self._states.digest(number) or (past.digest if past is not None else None)
@@ -233,7 +234,7 @@ class Journal:
                 number = self._states.number(item.path)
                 self._flying[item.path] = (number, item)
                 self._states.intend(number)
-                statements.append((_INTEND, (encode(record_name(item, self._states.resources[number])),)))
+                statements.append((_INTEND, (encode(record_name(item, self._states.resource(number))),)))
         self._write(statements, flush=self._due(batch.items))
 
     def digest(self, item: UploadItem, digest: str) -> None:
@@ -285,7 +286,7 @@ class Journal:
                 remembered = states.hear(number, outcome)
                 said = outcome.reason or outcome.note
                 reason = encode(self._redact(said)) if said is not None else None
-                resource, digest = states.resources[number], states.digest(number)
+                resource, digest = states.resource(number), states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))
                 if resource is None and self._store is not None:
@@ -389,8 +390,8 @@ class Journal:
             numbers = range(len(self._states))
             if resource == "all":
                 return StateView(self._states, numbers)
-            resources = self._states.resources
-            return StateView(self._states, [number for number in numbers if resources[number] == resource])
+            of = self._states.resource
+            return StateView(self._states, array("I", (number for number in numbers if of(number) == resource)))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from xnatctl.delivery.judgement import Finding
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
@@ -15,6 +15,8 @@ from xnatctl.model.refs import ResourceRef
 from xnatctl.model.report import Level
 
 T = TypeVar("T")
+_OUTCOMES: Final = tuple(Outcome)
+_CODES: Final = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
 
 def record_name(item: UploadItem, resource: ResourceRef | None = None) -> str:
@@ -60,8 +62,7 @@ class States:
         #: The numbers in the order of the paths: a dictionary would take as much as a fifth of the items.
         self._by_path = array("I")
         self.items: list[UploadItem] = []
-        self.resources: list[ResourceRef | None] = []
-        self.outcomes: list[Outcome] = []
+        self._outcomes = bytearray()
         self._attempts = array("I")
         self._uris: list[str | None] = []
         self._shared: dict[str, str] = {}
@@ -69,6 +70,7 @@ class States:
         self._skipped = bytearray()
         self._taken = bytearray()
         self._doubtful: set[int] = set()
+        self._resources: dict[int, ResourceRef] = {}
         self._failures: dict[int, FailureClass] = {}
         self._reasons: dict[int, str] = {}
         self._notes: dict[int, str] = {}
@@ -90,8 +92,9 @@ class States:
                 self.items.append(item)
         self._by_path = array("I", sorted(range(len(self)), key=self._path))
         new = len(self) - first
-        self.resources += [resource] * new
-        self.outcomes += [Outcome.PLANNED] * new
+        if resource is not None:
+            self._resources.update(dict.fromkeys(range(first, len(self)), resource))
+        self._outcomes.extend([_CODES[Outcome.PLANNED]] * new)
         self._attempts.extend([0] * new)
         self._uris += [None] * new
         for column in (self._findings, self._skipped, self._taken):
@@ -117,19 +120,23 @@ class States:
 
     def name(self, number: int) -> str:
         """What it is called in the journal."""
-        return record_name(self.items[number], self.resources[number])
+        return record_name(self.items[number], self.resource(number))
+
+    def resource(self, number: int) -> ResourceRef | None:
+        """The resource that it belongs to; None for an instance."""
+        return self._resources.get(number)
 
     # words
 
     def skip(self, number: int, note: str | None) -> None:
         """An earlier run delivered it."""
-        self.outcomes[number] = Outcome.ACCEPTED
+        self._outcomes[number] = _CODES[Outcome.ACCEPTED]
         self._skipped[number] = True
         _put(self._notes, number, note)
 
     def intend(self, number: int) -> None:
         """It is about to be sent; proven before, it is missing all the same."""
-        self.outcomes[number] = Outcome.SENDING
+        self._outcomes[number] = _CODES[Outcome.SENDING]
         self._attempts[number] += 1
         self._skipped[number] = False
         self._digests.pop(number, None)
@@ -140,7 +147,7 @@ class States:
 
     def hear(self, number: int, said: ItemOutcome) -> Outcome:
         """What became of it; returns what an interrupted run should remember."""
-        self.outcomes[number] = said.outcome
+        self._outcomes[number] = _CODES[said.outcome]
         _put(self._failures, number, said.failure if said.failure is not FailureClass.NONE else None)
         _put(self._reasons, number, said.reason)
         _put(self._notes, number, said.note)
@@ -173,6 +180,10 @@ class States:
         """What is said of it, although it is delivered."""
         return self._notes.get(number)
 
+    def outcome(self, number: int) -> Outcome:
+        """The latest outcome."""
+        return _OUTCOMES[self._outcomes[number]]
+
     def skipped(self, number: int) -> bool:
         """Whether an earlier run delivered it."""
         return bool(self._skipped[number])
@@ -181,8 +192,8 @@ class States:
         """All of it."""
         return ItemState(
             item=self.items[number],
-            resource=self.resources[number],
-            outcome=self.outcomes[number],
+            resource=self.resource(number),
+            outcome=self.outcome(number),
             failure=self._failures.get(number, FailureClass.NONE),
             reason=self._reasons.get(number),
             note=self._notes.get(number),
@@ -244,5 +255,5 @@ class StateView:
         return self._where(lambda other: other is not outcome)
 
     def _where(self, holds: Callable[[Outcome], bool]) -> StateView:
-        outcomes = self._states.outcomes
-        return StateView(self._states, [number for number in self._numbers if holds(outcomes[number])])
+        outcome = self._states.outcome
+        return StateView(self._states, array("I", (number for number in self._numbers if holds(outcome(number)))))
