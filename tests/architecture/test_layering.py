@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from graphlib import TopologicalSorter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,10 @@ def test_every_plugin_folder_is_declared():
     assert set(entry_points.values()) == {f"{folder.name}.plugin" for folder in FOLDERS}
     assert entry_points == {name: f"xnatctl_{name}.plugin" for name in entry_points}
     assert PROJECT["tool"]["importlinter"]["root_packages"] == ["xnatctl", *(folder.name for folder in FOLDERS)]
+    installed = {entry.name for entry in metadata.distribution("xnatctl").entry_points if entry.group == "xnatctl"}
+    assert installed == entry_points.keys(), (
+        "The installation is older than pyproject.toml: run pip install -e . again."
+    )
 
 
 def test_the_import_contracts_name_every_package():

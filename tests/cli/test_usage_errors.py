@@ -9,7 +9,8 @@ from xnatctl.cli.suggest import commands_like
 
 KNOWN = {
     *(spec.path for spec in BUILTIN),
-    "session list", "session upload-exam", "session upload-dicom", "prearchive delete", "resource upload", "scan list",
+    "session list", "session upload", "session upload-exam", "session upload-dicom", "session verify",
+    "prearchive delete", "resource upload", "scan list",
 }  # fmt: skip
 
 

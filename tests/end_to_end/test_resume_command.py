@@ -64,6 +64,15 @@ def test_credentials_of_the_variables_go_to_their_own_server_alone(
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
+def test_without_its_plugin_nothing_is_resumed(xnatctl, alice, exam, sandbox, interrupted, assert_exactly):
+    blocked = xnatctl("upload", "resume", interrupted, env={**alice, "XNATCTL_BLOCK_PLUGINS": "session"})
+    assert blocked.code == 8
+    assert "session upload comes from plugin session, which is blocked" in blocked.err
+    done = xnatctl("upload", "resume", interrupted, "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")
+
+
 def shown(xnatctl, dest):
     return xnatctl("upload", "status", dest, "-o", "json").document
 

@@ -85,8 +85,10 @@ if TYPE_CHECKING:
     from xnatctl.delivery.journal.journal import Journal, Phase
     from xnatctl.delivery.journal.records import JournalEntry
     from xnatctl.delivery.journal.states import record_name
+    from xnatctl.delivery.journal.summaries import Summary
     from xnatctl.delivery.judgement import Finding
-    from xnatctl.delivery.reporting import incomplete
+    from xnatctl.delivery.many import in_order, run_many
+    from xnatctl.delivery.reporting import fill_items, incomplete
     from xnatctl.delivery.schedule import PollSchedule
     from xnatctl.inventory.sources import content_hash, open_item
     from xnatctl.model.commands import with_options
@@ -95,8 +97,10 @@ if TYPE_CHECKING:
         Difference,
         Level,
         PlaceState,
+        Report,
         ReportItem,
         ResourceReport,
+        Status,
         StudyReport,
         Verification,
         join_verifications,
@@ -138,7 +142,9 @@ _LAZY = {
     "xnatctl.delivery.journal.journal": ("Journal", "Phase"),
     "xnatctl.delivery.journal.records": ("JournalEntry",),
     "xnatctl.delivery.journal.states": ("record_name",),
-    "xnatctl.delivery.reporting": ("incomplete",),
+    "xnatctl.delivery.journal.summaries": ("Summary",),
+    "xnatctl.delivery.many": ("in_order", "run_many"),
+    "xnatctl.delivery.reporting": ("fill_items", "incomplete"),
     "xnatctl.delivery.judgement": ("Finding",),
     "xnatctl.delivery.schedule": ("PollSchedule",),
     "xnatctl.inventory.sources": ("content_hash", "open_item"),
@@ -148,8 +154,10 @@ _LAZY = {
         "Difference",
         "Level",
         "PlaceState",
+        "Report",
         "ReportItem",
         "ResourceReport",
+        "Status",
         "StudyReport",
         "Verification",
         "join_verifications",
@@ -241,6 +249,7 @@ __all__ = [
     "PrearchiveRef",
     "Reader",
     "Refused",
+    "Report",
     "ReportItem",
     "ResourceLevel",
     "ResourceRef",
@@ -255,8 +264,10 @@ __all__ = [
     "Stage",
     "StageRunner",
     "StageSpec",
+    "Status",
     "StoringCredentialSource",
     "StudyReport",
+    "Summary",
     "Throttled",
     "TooLarge",
     "Transport",
@@ -283,10 +294,12 @@ __all__ = [
     "deflated_zip_body",
     "failed_outcomes",
     "file_name_problem",
+    "fill_items",
     "fits_zip",
     "goes_alone",
     "hookimpl",
     "human_size",
+    "in_order",
     "incomplete",
     "is_clean_label",
     "is_plain_path",
@@ -300,6 +313,7 @@ __all__ = [
     "readable_by_others",
     "record_name",
     "resource_label_problem",
+    "run_many",
     "stored_zip_body",
     "tar_body",
     "tgz_body",

@@ -7,15 +7,18 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import (
     TransportOptionsCommand,
+    VerifyingCommand,
     common_options,
     destination_options,
     journal_options,
+    level_options,
     server_options,
     source_options,
     verify_options,
 )
-from xnatctl.cli.uploading import Upload, run_upload, transport_options
-from xnatctl.delivery.planning import plan_resource_stage, plan_session_upload
+from xnatctl.cli.uploading import PlanContext, PlanGroup, Upload, finish, run_upload, run_uploads, transport_options
+from xnatctl.delivery.planning import plan_resource_stage, plan_session_upload, studies_of
+from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.nested_archives import look_inside
 from xnatctl.inventory.packed import holds_dicom
@@ -28,22 +31,30 @@ __all__ = [
     "FileInventory",
     "Inventory",
     "Number",
+    "PlanContext",
+    "PlanGroup",
+    "StudyInventory",
     "TransportOptionsCommand",
     "Upload",
+    "VerifyingCommand",
     "WholeNumber",
     "common_options",
     "destination_options",
+    "finish",
     "holds_dicom",
     "journal_options",
+    "level_options",
     "look_inside",
     "pass_app",
     "plan_resource_stage",
     "plan_session_upload",
     "run_upload",
+    "run_uploads",
     "scan_files",
     "scan_path",
     "server_options",
     "source_options",
+    "studies_of",
     "transport_options",
     "verify_options",
 ]

@@ -7,10 +7,11 @@ from xnatctl.delivery.judgement import DOUBTFUL
 from xnatctl.delivery.session.commit import commit_row
 from xnatctl.delivery.session.counting import verify_staged
 from xnatctl.delivery.session.existing import ArchiveTarget
-from xnatctl.delivery.session.preflight import check_archiving
+from xnatctl.delivery.session.preflight import check_archiving, find_destination, readable_project
 from xnatctl.delivery.session.resume import held
 from xnatctl.delivery.session.settle import archive_command, looks
 from xnatctl.delivery.session.verify import Comparison, Wanted, verify_archived
+from xnatctl.delivery.session.waiting import read_waiting
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.direct_archive import get as get_direct_archive
 from xnatctl.xnat.http.responses import Response, whole_number
@@ -69,6 +70,7 @@ __all__ = [
     "dicom_file_names",
     "file_counts",
     "file_of",
+    "find_destination",
     "find_prearchive_rows",
     "find_session",
     "get_direct_archive",
@@ -85,6 +87,8 @@ __all__ = [
     "prearchive_file_counts",
     "prearchive_file_names",
     "project_access",
+    "read_waiting",
+    "readable_project",
     "resource_of",
     "scan_names",
     "session_resources",

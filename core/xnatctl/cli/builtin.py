@@ -22,8 +22,6 @@ def _core(path: str, summary: str, target: str) -> CommandSpec:
 
 
 BUILTIN = (
-    _core("session upload", "Upload DICOM and prove that it arrived.", "session:upload"),
-    _core("session verify", "Compare what is on disk with a session.", "verifying:verify"),
     _core("upload forget", "Forget an upload; contacts no server.", "upload:forget"),
     _core("upload resume", "Finish an upload that was interrupted.", "upload:resume"),
     _core("upload status", "List uploads, and what was not delivered.", "upload:status"),

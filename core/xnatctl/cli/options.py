@@ -146,11 +146,6 @@ def source_options(function: F) -> F:
     return function
 
 
-def split_option(text: str) -> Callable[[F], F]:
-    """`--split-studies`, under both of its names; `text` is its help."""
-    return click.option("--split-studies", "--allow-multiple-studies", "split_studies", is_flag=True, help=text)
-
-
 def journal_options(function: F) -> F:
     """`--resume/--no-resume`, `--lock-wait` and `--retry-for`, for every command that uploads."""
     function = retry_option(function)

@@ -65,7 +65,10 @@ class PlanGroup:
     """Several plans that one command delivers.
 
     `destination` is what the command named, as the server names it. `warnings` are about all plans. `title` is the
-    first line of a dry run, before a line for each plan. `executor` runs the plans, one after the other without one.
+    first line of a dry run, before a line for each plan.
+
+    `executor(plans, run)` calls `run` for each plan that it tries, in any order, and yields the number of the plan with
+    the report as soon as there is one. Plans that it leaves out make the upload incomplete. The default is `in_order`.
     """
 
     plans: Sequence[UploadPlan]

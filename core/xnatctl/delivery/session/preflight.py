@@ -156,17 +156,6 @@ def find_destination(client: XnatClient, where: Destination, *, sends: bool) -> 
     return where if existing is None else replace(where, session=existing.label)
 
 
-def direct_archive_status(client: XnatClient, project: str, study: str, session: str) -> str | None:
-    """The status of an unfinished direct archive of a session; None when there is none, or none may be seen."""
-    if site.version(client).tuple < DIRECT_ARCHIVE_SINCE:
-        return None
-    try:
-        state = direct_archive.get(client, project, study, session)
-    except PermissionDenied:
-        return None
-    return None if state is None else str(state.get("status") or "RECEIVING")
-
-
 def _access(client: XnatClient, name: str) -> ProjectAccess:
     access = site.project_access(client, name)
     if not access.exists:

@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.options import (
+from xnatctl.api import Destination, Event, EventKind, Report, Status, UploadRequest, XnatctlError
+from xnatctl.api.commands import (
+    App,
     VerifyingCommand,
     common_options,
     destination_options,
+    finish,
     level_options,
+    pass_app,
+    plan_session_upload,
     server_options,
     source_options,
-    split_option,
+    studies_of,
 )
-from xnatctl.cli.uploading import finish
-from xnatctl.errors import XnatctlError
-from xnatctl.model.events import Event, EventKind
-from xnatctl.model.plan import UploadRequest
-from xnatctl.model.refs import Destination
-from xnatctl.model.report import Report, Status
+from xnatctl_session.cli import split_option
 
 if TYPE_CHECKING:
-    from xnatctl.model.plan import UploadPlan
-    from xnatctl.xnat.client import XnatClient
+    from xnatctl.api import UploadPlan
+    from xnatctl.api.xnat import XnatClient
 
 _HELP = """Compare the DICOM files of PATH with a session on the server; changes nothing.
 
@@ -65,8 +64,6 @@ def verify(
     exact: bool,
 ) -> None:
     """See `_HELP`."""
-    from xnatctl.delivery.planning import plan_session_upload
-
     request = UploadRequest(
         command="session verify",
         path=path,
@@ -104,7 +101,7 @@ def _upload(app: App, request: UploadRequest, *flags: str) -> str:
 
 
 def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report, upload: str) -> XnatctlError | None:
-    from xnatctl.delivery.session.checking import check_session
+    from xnatctl_session.checking import check_session
 
     app.tell(Event(kind=EventKind.VERIFYING, data={"state": "comparing the session with the disk"}))
     return check_session(client, plan, report, upload)
@@ -112,10 +109,9 @@ def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report, uploa
 
 def _verify_each(app: App, request: UploadRequest) -> Report:
     """Compare each study with the session that it became."""
-    from xnatctl.cli.studies import labels_on, plans_of
-    from xnatctl.delivery.many import run_many
-    from xnatctl.delivery.planning import plan_session_upload, studies_of
-    from xnatctl.delivery.session.preflight import find_destination
+    from xnatctl.api import run_many
+    from xnatctl.api.xnat import find_destination
+    from xnatctl_session.planner import labels_on, plans_of
 
     several = studies_of(request)
     client = app.connect()

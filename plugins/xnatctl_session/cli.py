@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
-from xnatctl.cli.app import App, pass_app
-from xnatctl.cli.numbers import Number, WholeNumber
-from xnatctl.cli.options import (
+from xnatctl.api import Destination, Overwrite, Payload, Placement, UploadRequest, UsageError
+from xnatctl.api.commands import (
+    App,
+    Number,
     TransportOptionsCommand,
+    Upload,
+    WholeNumber,
     common_options,
     destination_options,
     journal_options,
+    pass_app,
+    run_upload,
+    run_uploads,
     server_options,
     source_options,
-    split_option,
+    transport_options,
     verify_options,
 )
-from xnatctl.cli.uploading import Upload, run_upload, transport_options
-from xnatctl.errors import UsageError
-from xnatctl.model.plan import Overwrite, Payload, Placement, UploadRequest
-from xnatctl.model.refs import Destination
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _HELP = """Upload the DICOM files of one session and prove that they arrived.
 
@@ -40,6 +45,11 @@ the others LABEL_2, LABEL_3 and so on. A study that is on the server under one o
 label that holds another study is passed over. Each session is delivered and checked on its own; one that fails does not
 stop the others.
 """
+
+
+def split_option(text: str) -> Callable[[F], F]:
+    """`--split-studies`, under both of its names; `text` is its help."""
+    return click.option("--split-studies", "--allow-multiple-studies", "split_studies", is_flag=True, help=text)
 
 
 @click.command(name="upload", cls=TransportOptionsCommand, help=_HELP, short_help="Upload DICOM by REST and prove it.")
@@ -146,8 +156,8 @@ def upload(
     )
     wanted = Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait)
     if split_studies:
-        from xnatctl.cli.studies import run_split
+        from xnatctl_session.planner import split_planner
 
-        run_split(app, wanted, same_patient=same_patient)
+        run_uploads(app, wanted, split_planner(app, same_patient=same_patient))
     else:
         run_upload(app, wanted)

@@ -6,22 +6,39 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from xnatctl.delivery.journal.journal import Journal
-from xnatctl.delivery.judgement import DOUBTFUL
-from xnatctl.delivery.reporting import REMEDY, fill_items
-from xnatctl.delivery.session.counting import verify_staged
-from xnatctl.delivery.session.preflight import direct_archive_status, readable_project
-from xnatctl.delivery.session.verify import Comparison, Wanted, verify_archived
-from xnatctl.delivery.session.waiting import read_waiting
-from xnatctl.errors import PermissionDenied, VerificationFailed, XnatctlError
-from xnatctl.model.outcome import ItemOutcome, Outcome
-from xnatctl.model.plan import UploadItem, UploadPlan
-from xnatctl.model.report import Difference, Level, PlaceState, Report, Status, Verification
-from xnatctl.model.words import counted
-from xnatctl.xnat import listing, prearchive
-from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.listing import SessionInfo
-from xnatctl.xnat.prearchive import PrearchiveRow
+from xnatctl.api import (
+    Difference,
+    ItemOutcome,
+    Journal,
+    Level,
+    Outcome,
+    PermissionDenied,
+    PlaceState,
+    Report,
+    Status,
+    UploadItem,
+    UploadPlan,
+    Verification,
+    VerificationFailed,
+    XnatctlError,
+    counted,
+    fill_items,
+)
+from xnatctl.api.xnat import (
+    DOUBTFUL,
+    Comparison,
+    PrearchiveRow,
+    SessionInfo,
+    Wanted,
+    XnatClient,
+    find_prearchive_rows,
+    find_session,
+    get_direct_archive,
+    read_waiting,
+    readable_project,
+    verify_archived,
+    verify_staged,
+)
 
 
 def check_session(client: XnatClient, plan: UploadPlan, report: Report, upload: str) -> XnatctlError | None:
@@ -35,8 +52,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report, upload: 
     comparison: Comparison | None = None
     project = readable_project(client, plan.destination.project)
     report.destination = replace(plan.destination, server=client.server, project=project)
-    session = listing.find_session(client, project, plan.destination.session)
-    study = plan.items[0].study_instance_uid
+    session = find_session(client, project, plan.destination.session)
     rows = _rows(client, project, plan)
     if session is not None:
         report.state, report.uri = PlaceState.ARCHIVED, f"/data/experiments/{session.id}"
@@ -51,7 +67,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report, upload: 
         report.state, report.uri = PlaceState.PREARCHIVE, rows[0].ref.path
         comparison = _verify_row(client, rows[0], plan)
         report.verification = comparison.verification
-    elif (status := direct_archive_status(client, project, study, plan.destination.session)) is not None:
+    elif (status := _receiving(client, project, plan)) is not None:
         comparison = _verify_direct(plan, status)
         report.verification = comparison.verification
     else:
@@ -90,9 +106,19 @@ def _rows(client: XnatClient, project: str, plan: UploadPlan) -> Sequence[Prearc
     """Prearchive rows of the same session; those who may not look there see none."""
     study = plan.items[0].study_instance_uid
     try:
-        return prearchive.find_rows(client, project, label=plan.destination.session, study_uid=study)
+        return find_prearchive_rows(client, project, label=plan.destination.session, study_uid=study)
     except PermissionDenied:
         return ()
+
+
+def _receiving(client: XnatClient, project: str, plan: UploadPlan) -> str | None:
+    """The status of an unfinished direct archive of the same session; None when there is none, or none may be seen."""
+    study = plan.items[0].study_instance_uid
+    try:
+        state = get_direct_archive(client, project, study, plan.destination.session)
+    except PermissionDenied:
+        return None
+    return None if state is None else str(state.get("status") or "RECEIVING")
 
 
 def _verify_direct(plan: UploadPlan, status: str) -> Comparison:
@@ -158,7 +184,8 @@ def _verdict(report: Report, plan: UploadPlan, upload: str) -> XnatctlError | No
         return VerificationFailed(
             f"{counted(len(plan.unsendable), 'file')} on disk cannot be read, so {where} cannot be compared: first "
             f"{entry.path} ({entry.reason}).",
-            hint=f"{REMEDY}, then run the command again.",
+            hint="Make the files readable, unpack what is packed, and repair what is damaged or move it away, then run "
+            "the command again.",
         )
     if report.verification.ok:
         return None

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from xnatctl.delivery.journal.summaries import Summary
-from xnatctl.delivery.labels import Holder, JournalLabels, LabelSeries, OfflineLabels, assign
 from xnatctl.errors import Refused
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.refs import Destination
 from xnatctl.testing.exam import write_exam
+from xnatctl_session.labels import Holder, JournalLabels, LabelSeries, OfflineLabels, assign
 
 FAMILY = LabelSeries(base="E")
 

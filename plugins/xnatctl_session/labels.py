@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from xnatctl.delivery.journal.summaries import Summary
-from xnatctl.errors import PermissionDenied, Refused
-from xnatctl.xnat import direct_archive, listing, prearchive
-from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.listing import SessionInfo
-from xnatctl.xnat.prearchive import PrearchiveRow
+from xnatctl.api import PermissionDenied, Refused, Summary
+from xnatctl.api.xnat import (
+    PrearchiveRow,
+    SessionInfo,
+    XnatClient,
+    find_session,
+    get_direct_archive,
+    list_prearchive_rows,
+    sessions_of_study,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +112,7 @@ class OnServer:
     @cached_property
     def _rows(self) -> Sequence[PrearchiveRow]:
         try:
-            return prearchive.list_rows(self._client, self._project, lambda row: bool(row.tag))
+            return list_prearchive_rows(self._client, self._project, lambda row: bool(row.tag))
         except PermissionDenied:
             return ()  # whoever may not look there may not send there, as the look before sending will say
 
@@ -131,7 +135,7 @@ class OnServer:
         return [f"Study {study} is on the server as session {label}, too." for study, label, _ in self._elsewhere]
 
     def _sessions(self, study: str) -> list[SessionInfo]:
-        return listing.sessions_of_study(self._client, self._project, study)
+        return sessions_of_study(self._client, self._project, study)
 
     def refuse_misplaced(self, subject: str) -> None:
         """Raise Refused when a study that was looked for is there already under another subject or label only.
@@ -156,7 +160,7 @@ class OnServer:
 
     def holder(self, number: int) -> Holder | None:
         label = self._family.label(number)
-        session = listing.find_session(self._client, self._project, label)
+        session = find_session(self._client, self._project, label)
         if session is not None and not (number == 1 and not session.uid):  # which is its first, as in a single upload
             return _archived(session)
         for row in self._rows:
@@ -164,7 +168,7 @@ class OnServer:
                 words = f"study {row.tag} waits there in the prearchive ({row.timestamp}, {row.status})"
                 return Holder(study=row.tag, words=words)
         for study in sorted(self._remembered.studies(number)):
-            if direct_archive.get(self._client, self._project, study, label) is not None:
+            if get_direct_archive(self._client, self._project, study, label) is not None:
                 return Holder(study=study, words=f"study {study} is on its way there")
         return None
 

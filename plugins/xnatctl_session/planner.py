@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
-from xnatctl.cli.app import App
-from xnatctl.cli.uploading import PlanContext, PlanGroup, Upload, run_uploads
-from xnatctl.delivery.journal.summaries import Summary
-from xnatctl.delivery.labels import JournalLabels, LabelSeries, OfflineLabels, OnServer, assign, labels_in_order
-from xnatctl.delivery.many import in_order
-from xnatctl.delivery.planning import studies_of
-from xnatctl.delivery.session.preflight import find_destination
-from xnatctl.errors import Refused, UsageError
-from xnatctl.inventory.by_study import StudyInventory
-from xnatctl.inventory.walk import Inventory
-from xnatctl.model.plan import UploadPlan, UploadRequest
-from xnatctl.model.report import Report
-from xnatctl.model.words import counted
-from xnatctl.xnat.client import XnatClient
+from xnatctl.api import Refused, Report, Summary, UploadPlan, UploadRequest, UsageError, counted, in_order
+from xnatctl.api.commands import App, Inventory, PlanContext, PlanGroup, StudyInventory, studies_of
+from xnatctl.api.xnat import XnatClient, find_destination
+from xnatctl_session.labels import JournalLabels, LabelSeries, OfflineLabels, OnServer, assign, labels_in_order
 
 _DRY = (
     "The upload assigns the labels: a study that the server holds under one of them keeps it, and labels that hold "
@@ -28,12 +19,16 @@ _DRY = (
 )
 
 
-def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
-    """Plan and, unless it is a dry run, deliver each study of PATH as a session."""
+def split_planner(app: App, *, same_patient: bool) -> Callable[[PlanContext], AbstractContextManager[PlanGroup]]:
+    """Plans each study of PATH as a session of its own; nobody else gives labels of the series while they run.
+
+    `same_patient`: different patients of the studies are one. Planning raises what `plan_session_upload` raises,
+    UsageError for a transport that makes no session, Refused for several patients and for labels that are taken.
+    """
 
     @contextmanager
     def planner(context: PlanContext) -> Iterator[PlanGroup]:
-        request = upload.request
+        upload, request = context.upload, context.upload.request
         if not request.settles:
             raise UsageError(f"--split-studies makes sessions, and --mode {request.transport} does not end in one.")
         several = studies_of(request)
@@ -42,8 +37,8 @@ def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
             yield _dry_group(context, several, app.journals() if upload.resume else (), warnings)
             return
         client = context.connect()
-        request = replace(request, destination=find_destination(client, request.destination, sends=True))
-        where = request.destination
+        where = find_destination(client, request.destination, sends=True)
+        request = replace(request, destination=where)
         with context.exclusively(f"{client.server} {where.project} {where.session}".casefold()):
             labels, said = labels_on(client, several, request, app.journals() if upload.resume else ())
 
@@ -55,10 +50,10 @@ def run_split(app: App, upload: Upload, *, same_patient: bool) -> None:
                 plans=[*plans_of(several, request, labels, plan)],
                 destination=where,
                 warnings=[*warnings, *said],
-                executor=_announcing(app),
+                executor=partial(_announced, app),
             )
 
-    run_uploads(app, upload, planner)
+    return planner
 
 
 def _dry_group(
@@ -79,24 +74,20 @@ def _dry_group(
     )
 
 
-def _announcing(
-    app: App,
-) -> Callable[[Sequence[UploadPlan], Callable[[UploadPlan], Report]], Iterator[tuple[int, Report]]]:
-    """Runs the plans in order, and says for each one which it is."""
+def _announced(
+    app: App, plans: Sequence[UploadPlan], run: Callable[[UploadPlan], Report]
+) -> Iterator[tuple[int, Report]]:
+    """Run the plans in order, and say of each one which it is."""
+    numbers = count(1)
 
-    def executor(plans: Sequence[UploadPlan], run: Callable[[UploadPlan], Report]) -> Iterator[tuple[int, Report]]:
-        numbers = count(1)
+    def announced(plan: UploadPlan) -> Report:
+        app.info(
+            f"Session {plan.destination.session} ({next(numbers)} of {len(plans)}): "
+            f"{counted(len(plan.items), 'instance')} of study {plan.items[0].study_instance_uid}"
+        )
+        return run(plan)
 
-        def announced(plan: UploadPlan) -> Report:
-            app.info(
-                f"Session {plan.destination.session} ({next(numbers)} of {len(plans)}): "
-                f"{counted(len(plan.items), 'instance')} of study {plan.items[0].study_instance_uid}"
-            )
-            return run(plan)
-
-        return in_order(plans, announced)
-
-    return executor
+    return in_order(plans, announced)
 
 
 def check_patients(several: StudyInventory, *, same_patient: bool) -> tuple[str, ...]:

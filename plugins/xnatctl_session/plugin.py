@@ -1,0 +1,22 @@
+"""Commands `session upload` and `session verify`; core plans and delivers the session of one study."""
+
+from __future__ import annotations
+
+from xnatctl.api import CommandSpec, hookimpl
+
+
+@hookimpl
+def xnatctl_commands() -> list[CommandSpec]:
+    """Uploading, and comparing without sending."""
+    return [
+        CommandSpec(
+            path="session upload",
+            summary="Upload DICOM and prove that it arrived.",
+            target="xnatctl_session.cli:upload",
+        ),
+        CommandSpec(
+            path="session verify",
+            summary="Compare what is on disk with a session.",
+            target="xnatctl_session.verify_cli:verify",
+        ),
+    ]
