@@ -50,9 +50,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "Formatters": "Formatter Document Column printable wrapped",
         "Stages": """
             StageRunner RunContext SentImages Journal JournalEntry Phase PollSchedule Finding Verification Difference
-            Level PlaceState ReportItem ResourceReport StudyReport join_verifications incomplete record_name
-            Counted failed_outcomes classify open_item content_hash
+            Level PlaceState Report Status ReportItem ResourceReport StudyReport join_verifications fill_items
+            incomplete record_name Counted failed_outcomes classify open_item content_hash
         """,
+        "Several plans": "run_many in_order Summary",
         "Words": """
             Commands with_options counted part_of human_size clean_label is_clean_label clean_resource_label
             resource_label_problem file_name_problem is_plain_path is_uid
@@ -62,16 +63,18 @@ GROUPS: dict[str, dict[str, str]] = {
         "The application": "App pass_app",
         "Options": """
             common_options server_options destination_options source_options journal_options verify_options
-            TransportOptionsCommand transport_options Number WholeNumber
+            level_options VerifyingCommand TransportOptionsCommand transport_options Number WholeNumber
         """,
         "Planning": """
             scan_path Inventory look_inside holds_dicom HOLDS_DICOM MAY_HOLD_DICOM scan_files FileInventory
-            plan_session_upload plan_resource_stage
+            plan_session_upload plan_resource_stage studies_of StudyInventory
         """,
-        "Running an upload": "Upload run_upload",
+        "Running an upload": "Upload run_upload PlanContext PlanGroup run_uploads finish",
     },
     "xnatctl.api.xnat": {
-        "The server": "XnatClient Response url_path whole_number ProjectAccess project_access",
+        "The server": """
+            XnatClient Response url_path whole_number ProjectAccess project_access readable_project find_destination
+        """,
         "Subjects and sessions": """
             list_subjects SubjectInfo list_sessions SessionInfo find_session sessions_of_study modality_of list_scans
             scan_names file_counts dicom_file_names
@@ -85,11 +88,11 @@ GROUPS: dict[str, dict[str, str]] = {
             get_direct_archive
         """,
         "Archiving": "ArchiveTarget check_archiving commit_row archive_command looks",
-        "Verification": "Wanted Comparison verify_archived verify_staged held DOUBTFUL",
+        "Verification": "Wanted Comparison verify_archived verify_staged read_waiting held DOUBTFUL",
     },
 }
 #: Core makes these; how they are made is no part of the API.
-MADE_BY_CORE = {"App", "Journal", "RunContext", "XnatClient"}
+MADE_BY_CORE = {"App", "Journal", "PlanContext", "RunContext", "XnatClient"}
 LINE = 120
 
 
