@@ -38,26 +38,23 @@ GROUPS: dict[str, dict[str, str]] = {
         """,
         "Transports": """
             Transport ConnectedTransport TransportContext Reader Body Importer ResourceWriter BatchResult ItemOutcome
-            Outcome FailureClass changed_outcome cut_batches goes_alone Event EventKind Emit
-        """,
-        "Request bodies": """
-            plain_body stored_zip_body deflated_zip_body tar_body tgz_body fits_zip deflated_size compressor_name
+            Outcome FailureClass changed_outcome cut_batches Event EventKind Emit
         """,
         "Credentials": """
-            CredentialSource StoringCredentialSource CredentialRequest Credential token_directory check_writable
-            read_private write_private readable_by_others
+            CredentialSource StoringCredentialSource CredentialRequest Credential PrivateFolder
         """,
         "Formatters": "Formatter Document Column printable wrapped",
         "Stages": """
-            StageRunner RunContext SentImages Journal JournalEntry Phase PollSchedule Finding Verification Difference
-            Level PlaceState Report Status ReportItem ResourceReport StudyReport join_verifications fill_items
-            incomplete record_name Counted failed_outcomes classify open_item content_hash
+            StageRunner RunContext Journal JournalEntry PollSchedule Report Status Verification Difference Level
+            PlaceState ResourceReport StudyReport Counted failed_outcomes open_item content_hash
         """,
-        "Several plans": "run_many in_order Summary",
         "Words": """
-            Commands with_options counted part_of human_size clean_label is_clean_label clean_resource_label
-            resource_label_problem file_name_problem is_plain_path is_uid
+            Commands counted human_size clean_label is_uid
         """,
+    },
+    "xnatctl.api.packing": {
+        "Bodies": "plain_body stored_zip_body deflated_zip_body tar_body tgz_body fits_zip",
+        "Compression": "compressor_name deflated_size",
     },
     "xnatctl.api.commands": {
         "The application": "App pass_app",
@@ -69,6 +66,7 @@ GROUPS: dict[str, dict[str, str]] = {
             scan_path Inventory look_inside holds_dicom HOLDS_DICOM MAY_HOLD_DICOM scan_files FileInventory
             plan_session_upload plan_resource_stage studies_of StudyInventory
         """,
+        "Several plans": "run_many in_order Summary fill_items",
         "Running an upload": "Upload run_upload PlanContext PlanGroup run_uploads finish",
     },
     "xnatctl.api.xnat": {
@@ -88,7 +86,9 @@ GROUPS: dict[str, dict[str, str]] = {
             get_direct_archive
         """,
         "Archiving": "ArchiveTarget check_archiving commit_row archive_command looks",
-        "Verification": "Wanted Comparison verify_archived verify_staged read_waiting held DOUBTFUL",
+        "Verification": """
+            Wanted Comparison verify_archived verify_staged read_waiting held Finding DOUBTFUL SentImages
+        """,
     },
 }
 #: Core makes these; how they are made is no part of the API.

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from xnatctl.api import ConfigError, Credential, CredentialRequest, readable_by_others
+from xnatctl.api import ConfigError, Credential, CredentialRequest
 
 _ELSE = "Mend it, or leave netrc out of credential_sources in the configuration file."
 
@@ -34,7 +34,7 @@ class Netrc:
         login, _, password = entry
         if not login or not password:
             return None
-        if readable_by_others(path):
+        if os.name == "posix" and path.stat().st_mode & 0o077:
             raise ConfigError(f"{path} holds a password and others can read it.", hint=f"chmod 600 {path}")
         return Credential(kind="password", username=login, secret=password, source=str(path))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl.api import Credential, CredentialRequest, check_writable, read_private, token_directory, write_private
+from xnatctl.api import Credential, CredentialRequest, PrivateFolder
 
 _SCHEMA = "xnatctl.token/2"
 #: Files of this schema do not say to which profile their token belongs. They are not used; the next login removes them.
@@ -62,7 +62,7 @@ class SessionTokens:
 
     def check(self, request: CredentialRequest) -> None:
         """Raise ConfigError when a token could not be written."""
-        check_writable(token_directory(), "Session tokens are kept there.")
+        _folder().check_writable("Session tokens are kept there.")
 
     def store(self, request: CredentialRequest, credential: Credential) -> None:
         """Keep a session token; replaces an older one of the same server, profile and user."""
@@ -76,8 +76,9 @@ class SessionTokens:
             "expires": now + _UNKNOWN if credential.expires is None else credential.expires,
             "stored": now,
         }
-        write_private(_path(request.server, request.profile_name, credential.username), json.dumps(entry))
-        for path in token_directory().glob("*.json"):
+        path = _path(request.server, request.profile_name, credential.username)
+        _folder().write(path.name, json.dumps(entry))
+        for path in _folder().path.glob("*.json"):
             if _entry(path).get("schema") == _WITHOUT_PROFILE:
                 path.unlink(missing_ok=True)
 
@@ -91,7 +92,7 @@ class SessionTokens:
     @staticmethod
     def _matching(request: CredentialRequest) -> Iterator[_Kept]:
         wanted = _plain(request.username or "")
-        for path in sorted(token_directory().glob("*.json")):
+        for path in sorted(_folder().path.glob("*.json")):
             kept = _read(path)
             # A file that was moved or copied under another name is not the one that its key stands for.
             if kept is None or path != _path(kept.server, kept.profile, kept.user):
@@ -107,16 +108,21 @@ def _plain(user: str) -> str:
     return user.rpartition("/")[2].lower()
 
 
+def _folder() -> PrivateFolder:
+    """Beside the journals: losing the tokens means logging in again."""
+    return PrivateFolder("tokens")
+
+
 def _path(server: str, profile: str | None, user: str) -> Path:
     key = json.dumps([server, profile, _plain(user)])
     digest = hashlib.sha256(key.encode()).hexdigest()
-    return token_directory() / f"{digest[:32]}.json"
+    return _folder().path / f"{digest[:32]}.json"
 
 
 def _entry(path: Path) -> dict[str, Any]:
     """Empty for a file that others can read, or that is not ours: such a token is not trusted."""
     try:
-        entry: Any = json.loads(read_private(path) or "null")
+        entry: Any = json.loads(_folder().read(path.name) or "null")
     except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}

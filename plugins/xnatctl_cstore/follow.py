@@ -17,7 +17,6 @@ from xnatctl.api import (
     NotArchived,
     NotFound,
     PermissionDenied,
-    Phase,
     PlaceState,
     RunContext,
     Stage,
@@ -29,8 +28,6 @@ from xnatctl.api import (
     XnatctlError,
     clean_label,
     counted,
-    join_verifications,
-    record_name,
 )
 from xnatctl.api.xnat import (
     DOUBTFUL,
@@ -125,10 +122,10 @@ class ArchiveTracker:
     def run(self) -> None:
         """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
         journal = self._context.journal
-        journal.enter(Phase.SETTLING)
+        self._context.settling()
         duplicates = self._context.duplicates()
         self._follow(journal.states().delivered.items)
-        journal.prove(map(record_name, duplicates))
+        journal.prove(item.name for item in duplicates)
 
     def _warn_of_delay(self) -> None:
         delay, wait = receivers.archiving_delay(self._client), self._context.schedule.limit
@@ -367,7 +364,7 @@ class ArchiveTracker:
             if study.comparison is not None:
                 self._context.journal.reached(study.items, study.comparison.findings)
             study.verification.ok = study.verification.ok and study.error is None
-        report.verification = join_verifications([study.verification for study in studies])
+        report.verification = Verification.joined([study.verification for study in studies])
         report.next += [self._archive(s.row) for s in studies if s.row and s.error and s.row.status == "READY"]
         states = {entry.state for entry in report.studies}
         report.state = states.pop() if len(states) == 1 else PlaceState.UNKNOWN

@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import repeat
 
 from xnatctl.api import (
+    Commands,
     Difference,
-    Finding,
     NotArchived,
     NotFound,
     PermissionDenied,
@@ -20,16 +20,22 @@ from xnatctl.api import (
     PrearchiveRef,
     Refused,
     RunContext,
-    SentImages,
     ServerError,
     Stage,
     UploadItem,
     Verification,
     XnatctlError,
     counted,
-    with_options,
 )
-from xnatctl.api.xnat import PrearchiveRow, SessionInfo, archive_command, list_prearchive_rows, sessions_of_study
+from xnatctl.api.xnat import (
+    Finding,
+    PrearchiveRow,
+    SentImages,
+    SessionInfo,
+    archive_command,
+    list_prearchive_rows,
+    sessions_of_study,
+)
 from xnatctl_exam.session_match import match_session
 
 
@@ -176,7 +182,9 @@ class Awaited:
         later = str(self._stage.options.get("later") or "")
         if not later:
             return ""
-        return with_options(later, dict(zip(options[::2], options[1::2], strict=True)), ("--trust-session",) * trust)
+        return Commands.with_options(
+            later, dict(zip(options[::2], options[1::2], strict=True)), ("--trust-session",) * trust
+        )
 
     def _not_attached(self, message: str, attach: str, first: str = "If that is right, run") -> XnatctlError:
         self.next(attach)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xnatctl.api import Exclusion, Refused, UploadItem, UsageError, clean_resource_label, resource_label_problem
+from xnatctl.api import Exclusion, Refused, ResourceRef, UploadItem, UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +30,8 @@ class Group:
 
 def check_label(label: str, flag: str) -> None:
     """Raise UsageError for a label that a person chose and XNAT would not keep."""
-    if (problem := resource_label_problem(label)) is not None:
-        hint = f"Use {clean_resource_label(label)}." if label else None
+    if (problem := ResourceRef.label_problem(label)) is not None:
+        hint = f"Use {ResourceRef.clean_label(label)}." if label else None
         raise UsageError(f"{flag} {label!r} cannot be the label of a resource: {problem}.", hint=hint)
 
 
@@ -53,9 +53,9 @@ def name_folders(
             )
     groups, notes = [], []
     for folder, items in folders.items():
-        label = chosen.get(folder) or clean_resource_label(folder)
+        label = chosen.get(folder) or ResourceRef.clean_label(folder)
         if folder not in chosen and label != folder:
-            notes.append(f"Folder {folder} becomes resource {label}: {resource_label_problem(folder)}.")
+            notes.append(f"Folder {folder} becomes resource {label}: {ResourceRef.label_problem(folder)}.")
         asked = folder in chosen or label == folder
         bad = tuple(unreadable.get(folder, ()))
         groups.append(Group(label=label, origin=f"{folder}/", items=tuple(items), asked=asked, unreadable=bad))

@@ -6,16 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from xnatctl.api import (
-    Batch,
-    BatchResult,
-    Emit,
-    PluginUnavailable,
-    TransportContext,
-    UploadItem,
-    cut_batches,
-    plain_body,
-)
+from xnatctl.api import Batch, BatchResult, Emit, PluginUnavailable, TransportContext, UploadItem, cut_batches
+from xnatctl.api.packing import plain_body
 
 _HANDLER = "gradual-DICOM"
 

@@ -20,8 +20,6 @@ from xnatctl.api import (
     ResourceRef,
     ServerError,
     TransportError,
-    clean_resource_label,
-    resource_label_problem,
 )
 from xnatctl.api.xnat import FileInfo, ResourceInfo, Totals, XnatClient, file_of, resource_of, url_path
 
@@ -233,8 +231,8 @@ def ensure_resource(
 
 def _refuse_label(client: XnatClient, home: ResourceParent, label: str) -> None:
     """Refuse a new label that the server would not keep, or would keep in the folder of another resource."""
-    if (problem := resource_label_problem(label)) is not None:
-        hint = f"Use the label {clean_resource_label(label)}." if label else "Name a label."
+    if (problem := ResourceRef.label_problem(label)) is not None:
+        hint = f"Use the label {ResourceRef.clean_label(label)}." if label else "Name a label."
         raise Refused(f"No resource can be called {label!r}: {problem}.", hint=hint)
     for other in resources(client, home):
         if other.label.casefold() == label.casefold() and other.label != label:

@@ -17,7 +17,6 @@ from xnatctl.api import (
     Emit,
     Event,
     EventKind,
-    Finding,
     Interrupted,
     Level,
     Outcome,
@@ -31,10 +30,8 @@ from xnatctl.api import (
     VerificationFailed,
     XnatctlError,
     counted,
-    incomplete,
-    part_of,
 )
-from xnatctl.api.xnat import FileInfo, ResourceInfo
+from xnatctl.api.xnat import FileInfo, Finding, ResourceInfo
 from xnatctl_resource.compare import Begins, Comparer, Match, stored_begins
 from xnatctl_resource.parent import find_home
 from xnatctl_resource.rest import ResourceParent, ensure_resource, find_resource, resource_files
@@ -145,7 +142,7 @@ class ResourceRunner:
     def _refused(self, in_the_way: Sequence[Difference], home: ResourceParent) -> Refused:
         first = ", ".join(f"{entry.path} ({entry.message})" for entry in in_the_way[:_NAMED])
         more = f" and {len(in_the_way) - _NAMED} more" if len(in_the_way) > _NAMED else ""
-        held = part_of(len(in_the_way), len(self._send.items), "file")
+        held = f"{len(in_the_way)} of {counted(len(self._send.items), 'file')}"
         return Refused(
             f"Resource {self._ref.label} of {home.name} holds {held} "
             f"with other content: {first}{more}. Nothing was sent to it.",
@@ -256,7 +253,7 @@ class ResourceRunner:
     def _judge(self, differences: Sequence[Difference]) -> None:
         rerun = self._context.rerun
         states = self._context.journal.states(self._ref)
-        error = incomplete(states, self._send.unreadable, (), self._context.commands)
+        error = self._context.incomplete(states, self._send.unreadable)
         taken = states.having(Outcome.REJECTED)
         if isinstance(error, DeliveryIncomplete) and len(taken) == len(states.undelivered) and taken:
             raise DeliveryIncomplete(error.message, hint=_REPLACE)
@@ -266,7 +263,7 @@ class ResourceRunner:
         if error is not None:
             raise error
         if differences:
-            wrong = part_of(len(differences), len(self._send.items), "file")
+            wrong = f"{len(differences)} of {counted(len(self._send.items), 'file')}"
             raise VerificationFailed(
                 f"Resource {self._ref.label} differs from the disk in {wrong}, first "
                 f"{differences[0].path} ({differences[0].message}).",

@@ -6,17 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from xnatctl.api import (
-    Batch,
-    BatchResult,
-    Emit,
-    PluginUnavailable,
-    TransportContext,
-    UploadItem,
-    goes_alone,
-    plain_body,
-    stored_zip_body,
-)
+from xnatctl.api import Batch, BatchResult, Emit, PluginUnavailable, TransportContext, UploadItem
+from xnatctl.api.packing import plain_body, stored_zip_body
 
 #: A bundle must be unpacked in well under a minute, or a proxy gives up on it (xnat-api 7).
 BUNDLE_BYTES = 256 * 2**20
@@ -67,7 +58,7 @@ class ResourceTransport:
         if writer is None:
             raise PluginUnavailable("This transport was made to describe, not to send.")
         first = batch.items[0]
-        if len(batch.items) == 1 and goes_alone(first):
+        if len(batch.items) == 1 and first.goes_alone:
             return writer.put_file(first, body=plain_body(first, open_item), emit=emit)
         return writer.put_bundle(batch.items, form="zip", body=stored_zip_body(batch.items, open_item), emit=emit)
 

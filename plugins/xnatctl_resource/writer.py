@@ -23,9 +23,7 @@ from xnatctl.api import (
     ResourceRef,
     UploadItem,
     XnatctlError,
-    classify,
     failed_outcomes,
-    goes_alone,
 )
 from xnatctl.api.xnat import FileInfo, ResourceInfo, XnatClient
 from xnatctl_resource import rest
@@ -84,7 +82,7 @@ class CatalogWriter:
 
     def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
         """PUT one file; one outcome, whatever happens."""
-        if not goes_alone(item):
+        if not item.goes_alone:
             raise PluginUnavailable(
                 f"The transport sends {item.path} alone, and it would be stored under another name or not at all.",
                 hint="This is a fault of the plugin: such a file goes in a bundle.",
@@ -125,7 +123,7 @@ class CatalogWriter:
             kept = send(self._replaces or halves, sent)
             outcomes = self._read(items, kept)
         except XnatctlError as error:
-            outcomes = failed_outcomes(items, error, _classed)
+            outcomes = failed_outcomes(items, error, FailureClass.CONCURRENT if rest.is_conflict(error) else None)
             self._claim(items, outcomes)
             return BatchResult(outcomes=outcomes, bytes_sent=sent.bytes)
         finally:
@@ -219,7 +217,3 @@ class CatalogWriter:
             elif match not in (Match.ABSENT, Match.HALF) and not self._replaces:
                 outcomes.append(self._rejected(item))
         return tuple(outcomes)
-
-
-def _classed(error: XnatctlError) -> FailureClass:
-    return FailureClass.CONCURRENT if rest.is_conflict(error) else classify(error)

@@ -22,8 +22,8 @@ from xnatctl.api import (
     VerificationFailed,
     XnatctlError,
     counted,
-    fill_items,
 )
+from xnatctl.api.commands import fill_items
 from xnatctl.api.xnat import (
     DOUBTFUL,
     Comparison,

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from xnatctl.api import PermissionDenied, Refused, Summary
+from xnatctl.api import PermissionDenied, Refused
+from xnatctl.api.commands import Summary
 from xnatctl.api.xnat import (
     PrearchiveRow,
     SessionInfo,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 
-from xnatctl.api import Refused, Report, Summary, UploadPlan, UploadRequest, UsageError, counted, in_order
-from xnatctl.api.commands import App, Inventory, PlanContext, PlanGroup, StudyInventory, studies_of
+from xnatctl.api import Refused, Report, UploadPlan, UploadRequest, UsageError, counted
+from xnatctl.api.commands import App, Inventory, PlanContext, PlanGroup, StudyInventory, Summary, in_order, studies_of
 from xnatctl.api.xnat import XnatClient, find_destination
 from xnatctl_session.labels import JournalLabels, LabelSeries, OfflineLabels, OnServer, assign, labels_in_order
 

@@ -109,7 +109,7 @@ def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report, uploa
 
 def _verify_each(app: App, request: UploadRequest) -> Report:
     """Compare each study with the session that it became."""
-    from xnatctl.api import run_many
+    from xnatctl.api.commands import run_many
     from xnatctl.api.xnat import find_destination
     from xnatctl_session.planner import labels_on, plans_of
 

@@ -23,8 +23,10 @@ from xnatctl.api import (
     TransportContext,
     UploadItem,
     changed_outcome,
-    compressor_name,
     cut_batches,
+)
+from xnatctl.api.packing import (
+    compressor_name,
     deflated_size,
     deflated_zip_body,
     fits_zip,

@@ -1,8 +1,8 @@
 """What a plugin author imports: to declare, and to write transports, credential sources, formatters and stages.
 
-Commands find more in `xnatctl.api.commands`, and what asks an XNAT server in `xnatctl.api.xnat`. Names that
-declarations need are imported at once. The others are found on first use, so that a `plugin.py` that imports this
-module costs nothing. A test holds the list of names.
+Commands find more in `xnatctl.api.commands`, transports that pack files in `xnatctl.api.packing`, and code that asks an
+XNAT server in `xnatctl.api.xnat`. Names that declarations need are imported at once. The others are found on first use,
+so that a `plugin.py` that imports this module costs nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from xnatctl.errors import (
     Refused,
     ServerError,
     SourceChanged,
-    Throttled,
-    TooLarge,
     TransportError,
     UsageError,
     VerificationFailed,
@@ -47,7 +45,6 @@ from xnatctl.model.plan import (
     UploadItem,
     UploadPlan,
     UploadRequest,
-    goes_alone,
 )
 from xnatctl.model.refs import (
     Destination,
@@ -55,14 +52,9 @@ from xnatctl.model.refs import (
     ResourceLevel,
     ResourceRef,
     clean_label,
-    clean_resource_label,
-    file_name_problem,
-    is_clean_label,
-    is_plain_path,
     is_uid,
-    resource_label_problem,
 )
-from xnatctl.model.words import counted, human_size, part_of
+from xnatctl.model.words import counted, human_size
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.specs import (
     CheckResult,
@@ -78,42 +70,24 @@ from xnatctl.plugin.specs import (
 if TYPE_CHECKING:
     from xnatctl.cli.console import printable
     from xnatctl.cli.wrap import wrapped
-    from xnatctl.delivery.context import RunContext, SentImages
+    from xnatctl.delivery.context import RunContext
     from xnatctl.delivery.engine.batches import cut_batches
     from xnatctl.delivery.engine.outcomes import Counted, changed_outcome, failed_outcomes
-    from xnatctl.delivery.engine.retry import classify
-    from xnatctl.delivery.journal.journal import Journal, Phase
+    from xnatctl.delivery.journal.journal import Journal
     from xnatctl.delivery.journal.records import JournalEntry
-    from xnatctl.delivery.journal.states import record_name
-    from xnatctl.delivery.journal.summaries import Summary
-    from xnatctl.delivery.judgement import Finding
-    from xnatctl.delivery.many import in_order, run_many
-    from xnatctl.delivery.reporting import fill_items, incomplete
     from xnatctl.delivery.schedule import PollSchedule
     from xnatctl.inventory.sources import content_hash, open_item
-    from xnatctl.model.commands import with_options
     from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
     from xnatctl.model.report import (
         Difference,
         Level,
         PlaceState,
         Report,
-        ReportItem,
         ResourceReport,
         Status,
         StudyReport,
         Verification,
-        join_verifications,
     )
-    from xnatctl.packing.bodies import (
-        deflated_zip_body,
-        fits_zip,
-        plain_body,
-        stored_zip_body,
-        tar_body,
-        tgz_body,
-    )
-    from xnatctl.packing.deflate import compressor_name, deflated_size
     from xnatctl.plugin.protocols import (
         Body,
         ConnectedTransport,
@@ -129,48 +103,30 @@ if TYPE_CHECKING:
         Transport,
         TransportContext,
     )
-    from xnatctl.settings.paths import check_writable, read_private, readable_by_others, token_directory, write_private
+    from xnatctl.settings.paths import PrivateFolder
 
 #: Module -> the names of it that are found on first use.
 _LAZY = {
     "xnatctl.cli.console": ("printable",),
     "xnatctl.cli.wrap": ("wrapped",),
-    "xnatctl.delivery.context": ("RunContext", "SentImages"),
+    "xnatctl.delivery.context": ("RunContext",),
     "xnatctl.delivery.engine.batches": ("cut_batches",),
     "xnatctl.delivery.engine.outcomes": ("Counted", "changed_outcome", "failed_outcomes"),
-    "xnatctl.delivery.engine.retry": ("classify",),
-    "xnatctl.delivery.journal.journal": ("Journal", "Phase"),
+    "xnatctl.delivery.journal.journal": ("Journal",),
     "xnatctl.delivery.journal.records": ("JournalEntry",),
-    "xnatctl.delivery.journal.states": ("record_name",),
-    "xnatctl.delivery.journal.summaries": ("Summary",),
-    "xnatctl.delivery.many": ("in_order", "run_many"),
-    "xnatctl.delivery.reporting": ("fill_items", "incomplete"),
-    "xnatctl.delivery.judgement": ("Finding",),
     "xnatctl.delivery.schedule": ("PollSchedule",),
     "xnatctl.inventory.sources": ("content_hash", "open_item"),
-    "xnatctl.model.commands": ("with_options",),
     "xnatctl.model.outcome": ("BatchResult", "FailureClass", "ItemOutcome", "Outcome"),
     "xnatctl.model.report": (
         "Difference",
         "Level",
         "PlaceState",
         "Report",
-        "ReportItem",
         "ResourceReport",
         "Status",
         "StudyReport",
         "Verification",
-        "join_verifications",
     ),
-    "xnatctl.packing.bodies": (
-        "deflated_zip_body",
-        "fits_zip",
-        "plain_body",
-        "stored_zip_body",
-        "tar_body",
-        "tgz_body",
-    ),
-    "xnatctl.packing.deflate": ("compressor_name", "deflated_size"),
     "xnatctl.plugin.protocols": (
         "Body",
         "ConnectedTransport",
@@ -186,13 +142,7 @@ _LAZY = {
         "Transport",
         "TransportContext",
     ),
-    "xnatctl.settings.paths": (
-        "check_writable",
-        "read_private",
-        "readable_by_others",
-        "token_directory",
-        "write_private",
-    ),
+    "xnatctl.settings.paths": ("PrivateFolder",),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
 
@@ -223,7 +173,6 @@ __all__ = [
     "EventKind",
     "Exclusion",
     "FailureClass",
-    "Finding",
     "Formatter",
     "FormatterSpec",
     "Importer",
@@ -241,22 +190,20 @@ __all__ = [
     "Overwrite",
     "Payload",
     "PermissionDenied",
-    "Phase",
     "PlaceState",
     "Placement",
     "PluginUnavailable",
     "PollSchedule",
     "PrearchiveRef",
+    "PrivateFolder",
     "Reader",
     "Refused",
     "Report",
-    "ReportItem",
     "ResourceLevel",
     "ResourceRef",
     "ResourceReport",
     "ResourceWriter",
     "RunContext",
-    "SentImages",
     "Series",
     "ServerError",
     "Source",
@@ -267,9 +214,6 @@ __all__ = [
     "Status",
     "StoringCredentialSource",
     "StudyReport",
-    "Summary",
-    "Throttled",
-    "TooLarge",
     "Transport",
     "TransportContext",
     "TransportError",
@@ -282,45 +226,17 @@ __all__ = [
     "VerificationFailed",
     "XnatctlError",
     "changed_outcome",
-    "check_writable",
-    "classify",
     "clean_label",
-    "clean_resource_label",
-    "compressor_name",
     "content_hash",
     "counted",
     "cut_batches",
-    "deflated_size",
-    "deflated_zip_body",
     "failed_outcomes",
-    "file_name_problem",
-    "fill_items",
-    "fits_zip",
-    "goes_alone",
     "hookimpl",
     "human_size",
-    "in_order",
-    "incomplete",
-    "is_clean_label",
-    "is_plain_path",
     "is_uid",
-    "join_verifications",
     "open_item",
-    "part_of",
-    "plain_body",
     "printable",
-    "read_private",
-    "readable_by_others",
-    "record_name",
-    "resource_label_problem",
-    "run_many",
-    "stored_zip_body",
-    "tar_body",
-    "tgz_body",
-    "token_directory",
-    "with_options",
     "wrapped",
-    "write_private",
 ]
 
 

@@ -17,7 +17,10 @@ from xnatctl.cli.options import (
     verify_options,
 )
 from xnatctl.cli.uploading import PlanContext, PlanGroup, Upload, finish, run_upload, run_uploads, transport_options
+from xnatctl.delivery.journal.summaries import Summary
+from xnatctl.delivery.many import in_order, run_many
 from xnatctl.delivery.planning import plan_resource_stage, plan_session_upload, studies_of
+from xnatctl.delivery.reporting import fill_items
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.nested_archives import look_inside
@@ -34,20 +37,24 @@ __all__ = [
     "PlanContext",
     "PlanGroup",
     "StudyInventory",
+    "Summary",
     "TransportOptionsCommand",
     "Upload",
     "VerifyingCommand",
     "WholeNumber",
     "common_options",
     "destination_options",
+    "fill_items",
     "finish",
     "holds_dicom",
+    "in_order",
     "journal_options",
     "level_options",
     "look_inside",
     "pass_app",
     "plan_resource_stage",
     "plan_session_upload",
+    "run_many",
     "run_upload",
     "run_uploads",
     "scan_files",

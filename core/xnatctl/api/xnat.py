@@ -3,7 +3,8 @@
 Import it where it is used: it loads the HTTP client.
 """
 
-from xnatctl.delivery.judgement import DOUBTFUL
+from xnatctl.delivery.context import SentImages
+from xnatctl.delivery.judgement import DOUBTFUL, Finding
 from xnatctl.delivery.session.commit import commit_row
 from xnatctl.delivery.session.counting import verify_staged
 from xnatctl.delivery.session.existing import ArchiveTarget
@@ -53,10 +54,12 @@ __all__ = [
     "ArchiveTarget",
     "Comparison",
     "FileInfo",
+    "Finding",
     "PrearchiveRow",
     "ProjectAccess",
     "ResourceInfo",
     "Response",
+    "SentImages",
     "SessionInfo",
     "SubjectInfo",
     "Totals",

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from xnatctl.delivery.engine.batch_sender import BatchSender, Reconcile
 from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.engine.worker_pool import Engine, WorkerPool
-from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.journal.journal import Journal, Phase
+from xnatctl.delivery.journal.states import StateView
 from xnatctl.delivery.redactor import PatientRedactor
-from xnatctl.delivery.reporting import fill_items
+from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.schedule import PollSchedule
 from xnatctl.delivery.services import Services
 from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, JournalError, NotArchived, XnatctlError, exit_code_of
@@ -22,7 +23,7 @@ from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import FailureClass
-from xnatctl.model.plan import Stage, UploadItem, UploadPlan
+from xnatctl.model.plan import Exclusion, Stage, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import Report
 from xnatctl.plugin.protocols import Importer, ResourceWriter, TransportContext
@@ -221,7 +222,18 @@ class RunContext:
             commands=self.commands,
         )
 
+    def settling(self) -> None:
+        """Enter in the journal that everything was sent, and that the run waits for what becomes of it."""
+        self.journal.enter(Phase.SETTLING)
+
     # the end
+
+    def incomplete(self, states: StateView, unsendable: Sequence[Exclusion]) -> XnatctlError | None:
+        """The error that ends a stage of which a file was not delivered; None when all were.
+
+        `states` are those of its items, from `journal.states`; `unsendable` are files of it that cannot be sent.
+        """
+        return incomplete(states, unsendable, (), self.commands)
 
     def current_report(self) -> Report:
         """The report as far as the run has come, with every file in it."""

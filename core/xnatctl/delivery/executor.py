@@ -11,7 +11,6 @@ from xnatctl.delivery.journal.journal import Phase
 from xnatctl.delivery.journal.states import States, StateView
 from xnatctl.delivery.leftovers import name_left
 from xnatctl.delivery.relisting import changed_meanwhile
-from xnatctl.delivery.reporting import incomplete
 from xnatctl.delivery.services import StageKind
 from xnatctl.errors import (
     DeliveryIncomplete,
@@ -24,7 +23,7 @@ from xnatctl.errors import (
 )
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import RECEIVER, SESSION, Stage, UploadPlan
-from xnatctl.model.report import PlaceState, Status, join_verifications
+from xnatctl.model.report import PlaceState, Status, Verification
 from xnatctl.plugin.protocols import StageRunner
 
 
@@ -143,7 +142,7 @@ def _unread(context: RunContext) -> XnatctlError | None:
     """The error for what could not be read and may be for any resource; a session is not archived without it."""
     if _sends_images(context.plan):
         return None
-    return incomplete(StateView(States(), ()), context.plan.unsendable, (), context.commands)
+    return context.incomplete(StateView(States(), ()), context.plan.unsendable)
 
 
 def _say_later(context: RunContext) -> None:
@@ -156,7 +155,7 @@ def _join_verifications(context: RunContext) -> None:
     report = context.report
     if report.resources:
         session = [report.verification] if _sends_images(context.plan) else []
-        report.verification = join_verifications([*session, *(resource.verification for resource in report.resources)])
+        report.verification = Verification.joined([*session, *(resource.verification for resource in report.resources)])
 
 
 def together(errors: Sequence[XnatctlError]) -> XnatctlError:

@@ -12,7 +12,7 @@ from xnatctl.errors import DeliveryIncomplete, Interrupted, VerificationFailed, 
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.refs import Destination
-from xnatctl.model.report import Counts, Level, PlaceState, Report, ReportItem, Status, StudyReport, join_verifications
+from xnatctl.model.report import Counts, Level, PlaceState, Report, ReportItem, Status, StudyReport, Verification
 from xnatctl.model.words import counted
 
 
@@ -97,7 +97,7 @@ def join_reports(parts: Sequence[Part], seconds: float, appeared: Sequence[Exclu
         bytes=sum(report.bytes for report in reports),
         seconds=seconds,
         excluded=excluded,
-        verification=join_verifications([report.verification for report in reports]),
+        verification=Verification.joined([report.verification for report in reports]),
         warnings=list(_warnings(parts)),
         next=list(dict.fromkeys(command for report in reports for command in report.next)),
         resources=[resource for report in reports for resource in report.resources],

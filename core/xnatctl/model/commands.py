@@ -49,20 +49,20 @@ class Commands:
         typed = {argument.partition("=")[0] for argument in kept}
         return shlex.join(["xnatctl", *kept, *_flat([flag for flag in self.server if flag[0] not in typed])])
 
+    @staticmethod
+    def with_options(line: str, values: Mapping[str, str], flags: Sequence[str] = ()) -> str:
+        """A command line with other values of options, and with more flags."""
+        words = shlex.split(line)
+        for option, value in values.items():
+            if option in words:
+                words[words.index(option) + 1] = value
+            else:
+                words += [option, value]
+        return shlex.join([*words, *(flag for flag in flags if flag not in words)])
+
 
 #: Commands of a process that knows no flags, such as a test.
 PLAIN = Commands()
-
-
-def with_options(line: str, values: Mapping[str, str], flags: Sequence[str] = ()) -> str:
-    """A command line with other values of options, and with more flags."""
-    words = shlex.split(line)
-    for option, value in values.items():
-        if option in words:
-            words[words.index(option) + 1] = value
-        else:
-            words += [option, value]
-    return shlex.join([*words, *(flag for flag in flags if flag not in words)])
 
 
 def _flat(flags: Flags) -> list[str]:

@@ -164,6 +164,14 @@ class UploadItem:
         return FileStatus(*_STAMP.unpack(self.stamp))
 
     @property
+    def goes_alone(self) -> bool:
+        """True for a file that a resource takes unchanged in a request of its own: not empty, with a name for a URL.
+
+        Empty bodies are refused (xnat-api 4.3), other names are stored as they are encoded (xnat-api 4.5).
+        """
+        return self.size > 0 and is_plain_path(self.name)
+
+    @property
     def study_instance_uid(self) -> str:
         """Of its series."""
         return self.series.study_instance_uid
@@ -219,14 +227,6 @@ def by_study(items: Iterable[UploadItem]) -> dict[str, list[UploadItem]]:
     for item in items:
         studies.setdefault(item.study_instance_uid, []).append(item)
     return studies
-
-
-def goes_alone(item: UploadItem) -> bool:
-    """True for a file that a resource takes unchanged in a request of its own: not empty, with a name for a URL.
-
-    Empty bodies are refused (xnat-api 4.3), other names are stored as they are encoded (4.5).
-    """
-    return item.size > 0 and is_plain_path(item.name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,22 +34,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.~ -]+(/[A-Za-z0-9_.~ -]+)*\Z")
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-def resource_label_problem(label: str) -> str | None:
-    """Why a server would not keep this label of a new resource, as words for a message; None for a good one.
-
-    XNAT reads digits alone as the number of a resource (xnat-api 2.4, 4.5).
-    """
-    if label.isascii() and label.isdigit():
-        return "XNAT takes a label of digits alone for the number of a resource"
-    return None if is_clean_label(label) else "XNAT allows only letters, digits, _ and - in labels"
-
-
-def clean_resource_label(name: str) -> str:
-    """The nearest label that XNAT keeps of a resource: `_` for other characters, and before digits alone."""
-    cleaned = clean_label(name)
-    return f"_{cleaned}" if resource_label_problem(cleaned) else cleaned
-
-
 def file_name_problem(name: str) -> str | None:
     """Why a server would not list a file of this path in a resource; None for a good one (xnat-api 4.5)."""
     base = name.rpartition("/")[2]
@@ -137,3 +121,19 @@ class ResourceRef:
             case ResourceLevel.SCAN:
                 return f"scan {self.scan}/{self.label}"
         return f"{self.level}/{self.label}"
+
+    @staticmethod
+    def label_problem(label: str) -> str | None:
+        """Why a server would not keep this label of a new resource, as words for a message; None for a good one.
+
+        XNAT reads digits alone as the number of a resource (xnat-api 2.4, 4.5).
+        """
+        if label.isascii() and label.isdigit():
+            return "XNAT takes a label of digits alone for the number of a resource"
+        return None if is_clean_label(label) else "XNAT allows only letters, digits, _ and - in labels"
+
+    @classmethod
+    def clean_label(cls, name: str) -> str:
+        """The nearest label that XNAT keeps of a resource: `_` for other characters, and before digits alone."""
+        cleaned = clean_label(name)
+        return f"_{cleaned}" if cls.label_problem(cleaned) else cleaned

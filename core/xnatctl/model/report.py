@@ -95,21 +95,21 @@ class Verification:
     extra: list[Difference] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
 
-
-def join_verifications(parts: Sequence[Verification]) -> Verification:
-    """Several comparisons as one: only as thorough as the weakest of them."""
-    levels: Counter[str] = Counter()
-    for part in parts:
-        levels.update(part.levels)
-    verdicts = [part.ok for part in parts]
-    return Verification(
-        level=min((part.level for part in parts), key=LEVELS.index, default=Level.NONE),
-        ok=False if False in verdicts else None if None in verdicts or not verdicts else True,
-        differences=[difference for part in parts for difference in part.differences],
-        levels={str(level): levels[level] for level in LEVELS if levels[level]},
-        extra=[difference for part in parts for difference in part.extra],
-        limits=list(dict.fromkeys(limit for part in parts for limit in part.limits)),
-    )
+    @classmethod
+    def joined(cls, parts: Sequence[Verification]) -> Verification:
+        """Several comparisons as one: only as thorough as the weakest of them."""
+        levels: Counter[str] = Counter()
+        for part in parts:
+            levels.update(part.levels)
+        verdicts = [part.ok for part in parts]
+        return cls(
+            level=min((part.level for part in parts), key=LEVELS.index, default=Level.NONE),
+            ok=False if False in verdicts else None if None in verdicts or not verdicts else True,
+            differences=[difference for part in parts for difference in part.differences],
+            levels={str(level): levels[level] for level in LEVELS if levels[level]},
+            extra=[difference for part in parts for difference in part.extra],
+            limits=list(dict.fromkeys(limit for part in parts for limit in part.limits)),
+        )
 
 
 @dataclass(kw_only=True, slots=True)

@@ -17,7 +17,7 @@ _ZLIB_LEVEL = 1
 
 
 def compressor_name() -> str:
-    """Which of the two it is."""
+    """What deflates: `isal` where it is installed, else `zlib`."""
     return "zlib" if _isal is None else "isal"
 
 
@@ -43,7 +43,7 @@ def gzip_stream(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def deflated_size(data: bytes) -> int:
-    """How many bytes would be left of these."""
+    """The number of bytes that deflating `data` leaves: for telling whether compression is worth its time."""
     return sum(map(len, raw_deflate([data])))
 
 

@@ -77,7 +77,7 @@ class ResourceWriter(Protocol):
         ...
 
     def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
-        """PUT one file under its own name; only names and sizes for which `goes_alone(item)` holds arrive unchanged.
+        """PUT one file under its own name; only names and sizes for which `item.goes_alone` holds arrive unchanged.
 
         Never raises for something that one outcome per item can say.
         """

@@ -48,11 +48,6 @@ def state_directory() -> Path:
     return Path(platformdirs.user_state_dir("xnatctl", appauthor=False))
 
 
-def token_directory() -> Path:
-    """Where cached session tokens lie: with the state, because losing them means logging in again."""
-    return state_directory() / "tokens"
-
-
 def journal_directory() -> Path:
     """Where the journals of uploads lie."""
     return state_directory() / "journals"
@@ -159,3 +154,28 @@ def readable_by_others(path: Path) -> bool:
 
 def _open_to_others(mode: int) -> bool:
     return os.name == "posix" and bool(mode & 0o077)
+
+
+class PrivateFolder:
+    """A folder of the state directory whose files only this user can read: for secrets that a plugin keeps.
+
+    It lies beside the journals (`XNATCTL_STATE_DIR`), and is made when the first file is written.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.path: Path = state_directory() / name
+
+    def check_writable(self, purpose: str) -> None:
+        """Write a file and remove it. Raises ConfigError where that is not possible.
+
+        `purpose` is a sentence for the hint: what the folder is for.
+        """
+        check_writable(self.path, purpose)
+
+    def read(self, name: str) -> str | None:
+        """The text of a file. None for one that is not there, that others can read, or that is a link."""
+        return read_private(self.path / name)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file, whole or not at all. Raises ConfigError with the reason."""
+        write_private(self.path / name, text)

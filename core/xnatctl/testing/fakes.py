@@ -17,7 +17,7 @@ from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, ItemOutcome, Outcome
-from xnatctl.model.plan import FileStatus, Source, UploadItem, goes_alone
+from xnatctl.model.plan import FileStatus, Source, UploadItem
 from xnatctl.model.refs import Destination, ResourceRef
 from xnatctl.plugin.protocols import Body, TransportContext
 
@@ -78,7 +78,7 @@ class FakeWriter:
 
     def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
         """Accept a file that may go alone."""
-        if not goes_alone(item):
+        if not item.goes_alone:
             raise AssertionError(f"{item.name!r} with {item.size} bytes would not arrive unchanged on its own")
         return self._take((item,), body, lambda content: {item.name: content})
 

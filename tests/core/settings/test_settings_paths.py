@@ -59,7 +59,7 @@ def test_state_directory(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyP
     assert paths.state_directory() == tmp_path / "xdg" / "xnatctl"
     monkeypatch.setenv("XNATCTL_STATE_DIR", str(tmp_path / "state"))
     assert paths.state_directory() == tmp_path / "state"
-    assert paths.token_directory() == tmp_path / "state" / "tokens"
+    assert paths.PrivateFolder("tokens").path == tmp_path / "state" / "tokens"
 
 
 @pytest.mark.parametrize("variable", ["XNATCTL_CONFIG", "XNATCTL_STATE_DIR"])

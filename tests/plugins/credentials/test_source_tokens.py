@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from xnatctl.api import Credential, CredentialRequest, token_directory
+from xnatctl.api import Credential, CredentialRequest, PrivateFolder
 from xnatctl_credentials.tokens import SessionTokens
 
 Ask = Callable[..., CredentialRequest]
@@ -33,7 +33,7 @@ def keep(request: CredentialRequest, user: str, token: str, ends_in: float | Non
 
 
 def files() -> list[Path]:
-    return sorted(token_directory().iterdir())
+    return sorted(PrivateFolder("tokens").path.iterdir())
 
 
 def test_what_was_kept_is_found_again(ask: Ask) -> None:
@@ -48,7 +48,7 @@ def test_files_are_private_and_their_names_say_nothing(ask: Ask) -> None:
     keep(ask(), "alice", "TOKEN")
     (file,) = files()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(token_directory().stat().st_mode) == 0o700
+    assert stat.S_IMODE(PrivateFolder("tokens").path.stat().st_mode) == 0o700
     assert "alice" not in file.name
     assert "example" not in file.name
     assert "TOKEN" not in file.name
@@ -100,7 +100,7 @@ def test_a_token_of_an_older_version_is_not_used_and_is_removed_by_the_next_logi
     del entry["profile"]
     file.unlink()
     key = hashlib.sha256(f"{entry['server']}\nalice".encode()).hexdigest()
-    old = token_directory() / f"{key[:32]}.json"
+    old = PrivateFolder("tokens").path / f"{key[:32]}.json"
     old.write_text(json.dumps({**entry, "schema": "xnatctl.token/1"}))
     old.chmod(0o600)
     for request in (ask(), ask(profile_name=None), ask(username="alice")):
@@ -170,7 +170,7 @@ def test_a_link_and_a_file_under_another_name_are_not_trusted(ask: Ask, tmp_path
     file.symlink_to(tmp_path / "moved")
     assert SessionTokens().get(ask()) is None
     file.unlink()
-    (tmp_path / "moved").rename(token_directory() / f"{'0' * 32}.json")
+    (tmp_path / "moved").rename(PrivateFolder("tokens").path / f"{'0' * 32}.json")
     assert SessionTokens().get(ask()) is None
 
 
@@ -208,4 +208,4 @@ def test_erase_forgets_the_user_that_is_named_or_all(ask: Ask) -> None:
 def test_nothing_kept_is_no_error(ask: Ask) -> None:
     assert SessionTokens().get(ask()) is None
     assert not SessionTokens().erase(ask())
-    assert not token_directory().exists()
+    assert not PrivateFolder("tokens").path.exists()

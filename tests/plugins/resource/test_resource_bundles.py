@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xnatctl.api import goes_alone, is_plain_path
 from xnatctl.api.commands import scan_files
+from xnatctl.model.refs import is_plain_path
 from xnatctl.testing import FakeWriter, make_context
 from xnatctl_resource.transport import ALONE_BYTES, BUNDLE_BYTES, BUNDLE_FILES, ResourceTransport
 
@@ -48,8 +48,8 @@ def test_bundles_are_bounded_in_bytes_and_large_files_go_alone(item):
 )  # fmt: skip
 def test_names_that_a_url_keeps(item, name, plain):
     assert is_plain_path(name) is plain
-    assert goes_alone(replace(item, resource_name=name)) is plain
-    assert not goes_alone(replace(item, resource_name=name, size=0))
+    assert replace(item, resource_name=name).goes_alone is plain
+    assert not replace(item, resource_name=name, size=0).goes_alone
     assert not is_plain_path("")
 
 

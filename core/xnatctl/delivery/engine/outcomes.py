@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from xnatctl.delivery.engine.retry import classify, outcome_for
 from xnatctl.errors import SourceChanged, Throttled, XnatctlError
@@ -62,14 +62,15 @@ def all_outcomes(
 
 
 def failed_outcomes(
-    items: Sequence[UploadItem],
-    error: XnatctlError,
-    classed: Callable[[XnatctlError], FailureClass] = classify,
+    items: Sequence[UploadItem], error: XnatctlError, failure: FailureClass | None = None
 ) -> tuple[ItemOutcome, ...]:
-    """What an error makes of every item of its request."""
+    """The outcomes of all items of a request that failed: one of each item, of the class `failure`.
+
+    Without it the class follows from the error. The outcomes of `SourceChanged` are those of `changed_outcome`.
+    """
     if isinstance(error, SourceChanged):
         return tuple(changed_outcome(item, error) for item in items)
-    failure = classed(error)
+    failure = failure or classify(error)
     reason = error.message if error.hint is None else f"{error.message} {error.hint}"
     after = error.retry_after if isinstance(error, Throttled) else None
     return all_outcomes(items, outcome_for(failure), failure, reason, after)

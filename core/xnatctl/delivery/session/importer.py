@@ -79,7 +79,7 @@ class SessionImporter:
                 on_bytes=sent,
             )
         except XnatctlError as error:
-            return BatchResult(outcomes=failed_outcomes(items, error, classify_import), bytes_sent=sent.bytes)
+            return BatchResult(outcomes=failed_outcomes(items, error, classify_import(error)), bytes_sent=sent.bytes)
         finally:
             sent.end()
         return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)

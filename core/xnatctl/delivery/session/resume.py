@@ -20,7 +20,7 @@ from xnatctl.delivery.session.preflight import Preflight, is_busy
 from xnatctl.delivery.session.verify import Wanted, verify_archived
 from xnatctl.errors import NotArchived, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory.sources import has_content
-from xnatctl.model.commands import with_options
+from xnatctl.model.commands import Commands
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Placement, UploadItem
@@ -281,7 +281,7 @@ def _under(label: str, rerun: str, *, strict: bool) -> str:
     for option in ("-E", "--session"):
         if option in words:
             joining = {"--overwrite": "append"} if strict else {}
-            return f"upload under that label: {with_options(rerun, {option: label, **joining})}"
+            return f"upload under that label: {Commands.with_options(rerun, {option: label, **joining})}"
     return f"upload with -E {label}" + " --overwrite append" * strict
 
 
