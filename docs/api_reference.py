@@ -201,7 +201,7 @@ def signature(name: str, target: Any, *, method: bool = False) -> str:
 
 
 def block(text: str) -> list[str]:
-    return ["```python", text, "```", ""]
+    return ["```", text, "```", ""]
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
