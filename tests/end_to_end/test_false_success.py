@@ -181,6 +181,8 @@ CHANGES = {
         ),
         "differs",
     ),
+    "does not verify": ("plan = replace(plan, stages=(replace(send, options={}), *others))", "compare"),
+    "does not settle": ("plan = replace(plan, stages=(replace(send, kind='receiver'), *others))", "compare"),
     "is no plan inside": ("plan = replace(plan, stages=(1, 2))", "failed"),
 }
 
