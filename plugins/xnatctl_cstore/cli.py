@@ -47,7 +47,7 @@ _CONTEXT_COLUMNS = (
 
 _HELP = """Send the DICOM files of PATH to a DICOM receiver, by C-STORE.
 
-PATH is a directory (searched to any depth, whatever the files are called), a single DICOM file, or a ready-made archive
+PATH is a directory (searched at any depth), a single DICOM file, or a ready-made archive
 file (zip, tar, tar.gz, tar.bz2, tar.xz). What is DICOM is decided by content; several studies may be sent at once. The
 data sets travel as they are: nothing is converted.
 
@@ -151,7 +151,7 @@ def _follow(
     for flag, value in alone.items():
         if value not in (None, False):
             raise UsageError(
-                f"{flag} means nothing without --verify: the receiver decides by the headers where the data go.",
+                f"{flag} requires --verify: the receiver decides by the headers where the data go.",
                 hint="Give --verify -P PROJECT to have XNAT asked afterwards.",
             )
     return None

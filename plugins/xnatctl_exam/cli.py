@@ -169,7 +169,7 @@ def upload_exam(
     lock_wait: float,
     **given: Any,
 ) -> None:
-    """See `_HELP`; options of transports arrive in `given`."""
+    """See `_HELP`; `given` holds the options of transports."""
     if skip_resources and attach_only:
         raise UsageError("--skip-resources and --attach-only exclude each other: nothing would be left to do.")
     if skip_resources:
@@ -187,7 +187,7 @@ def upload_exam(
         flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
         _refuse("--attach-only", {"--mode": mode, place: place, "--exact": exact, **flags})
     if exact and not verify:
-        raise UsageError("--exact means nothing with --no-verify.")
+        raise UsageError("--exact cannot be combined with --no-verify.")
     policy = Overwrite(overwrite or str(app.settings.overwrite.value))
     if attach_only and overwrite is not None and policy is Overwrite.NONE:
         raise UsageError("--overwrite none leaves an existing session alone, and --attach-only adds to one.")
@@ -233,7 +233,7 @@ def _refuse(flag: str, others: Mapping[str, Any]) -> None:
     """An option that would do nothing is not taken in silence."""
     for other, value in others.items():
         if value:
-            raise UsageError(f"{other} means nothing with {flag}.")
+            raise UsageError(f"{other} cannot be combined with {flag}.")
 
 
 def _resource_options(app: App, *, skip: bool) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def test_what_is_wrong_with_the_server_is_said_where_one_is_asked(xnatctl):
 def test_profiles_are_listed_and_removed(xnatctl, config, setting):
     empty = xnatctl("config", "list-profiles")
     assert (empty.code, empty.out) == (
-        0, "There is no profile. Make one: xnatctl config set-profile NAME --url https://...\n",
+        0, "There is no profile. Create one: xnatctl config set-profile NAME --url https://...\n",
     )  # fmt: skip
     config(f"default_profile: a\n{TWO}    password: c4n4ry\n")
     listed = xnatctl("config", "list-profiles", "-o", "json")

@@ -117,7 +117,7 @@ LOGIN_FAULTS = {
     "a token of neither kind": ((), {"XNAT_TOKEN": "a b"}, "XNAT_TOKEN holds neither kind of token"),
     "half an alias token": ((), {"XNAT_TOKEN": "ab12:"}, "XNAT_TOKEN holds an alias token without alias or secret"),
     "a user with a colon": ((), {"XNAT_USER": "a:b"}, "must not hold a colon"),
-    "an empty user": (("--username", ""), {}, "--username was given, but it is empty"),
+    "an empty user": (("--username", ""), {}, "--username is empty"),
     "an unknown source": ((), {"XNATCTL_CONFIG": "{tmp}/sources.yaml"}, "credential_sources names 'nosuch'"),
 }  # fmt: skip
 

@@ -53,7 +53,7 @@ def test_its_transport_and_option_show_and_upload(xnatctl, sandbox, alice, exam,
 def test_an_option_of_another_transport_is_refused_not_ignored(xnatctl, alice, exam, installed):
     done = xnatctl("session", "upload", exam.directory, *UPLOAD, "--level", "9", env={**alice, **installed})
     assert done.code == 2
-    assert "--level means nothing with --mode tar" in done.err
+    assert "--level does not apply to --mode tar" in done.err
 
 
 @pytest.mark.parametrize("how", ["variable", "flag", "config"])

@@ -1,1 +1,1 @@
-"""The command line: the only room where click is known and output is printed."""
+"""The command line: the only package of core that imports click and prints."""

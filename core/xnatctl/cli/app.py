@@ -1,4 +1,4 @@
-"""The one object per process: plugins, settings, connection and output of a command."""
+"""The state of one command: plugins, settings, connections and output."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import click
 
 import xnatctl
 from xnatctl.cli.console import one_line, say, wants_color
+from xnatctl.cli.event_publisher import EventPublisher
 from xnatctl.cli.signals import Signals
-from xnatctl.cli.stdout import Pieces, write_out
+from xnatctl.cli.stdout import StdoutWriter, write_out
 from xnatctl.cli.suggest import among
-from xnatctl.cli.telling import Telling
 from xnatctl.errors import ConfigError, UsageError, XnatctlError
 from xnatctl.log import Log
 from xnatctl.model.commands import Commands
@@ -44,10 +44,10 @@ _LONGEST_PASSWORD = 64 * 1024
 
 
 class App:
-    """What a command works with. Made once, closed at the end.
+    """State of one command: made once, closed at the end.
 
     `output` is the chosen format or None for the configured one; `rendered` becomes True with the first document.
-    `foreign_command` says that the command which runs comes from a third-party plugin.
+    `foreign_command` is True while a command of a third-party plugin runs.
     """
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
@@ -69,7 +69,7 @@ class App:
         self._warned = False
         self._told: set[str] = set()
         self._clients: list[XnatClient] = []
-        self._telling = Telling(lambda: self.registry, self._display, self.log)
+        self._events = EventPublisher(lambda: self.registry, self._display, self.log)
         self._stack = ExitStack()
 
     # plugins
@@ -107,7 +107,7 @@ class App:
         )
 
     def without_config(self) -> None:
-        """Go on as if there were no configuration file and no stranger: for saying that it cannot be used."""
+        """Continue without configuration file and third-party plugins, to report that the file is unusable."""
         self.config_usable = self.external = False
         self.__dict__.pop("registry", None)
 
@@ -121,19 +121,19 @@ class App:
     # observers
 
     def tell(self, event: Event) -> None:
-        """To the log and to every observer: progress is one."""
+        """Send an event to the log and to every observer; the progress display is one of them."""
         if event.kind is EventKind.WARNING:
             self._told.add(event.message)
-        self._telling.tell(event)
+        self._events.publish(event)
 
-    def heard(self, files: int) -> None:
-        """An inventory goes on; `files` is how many it looked at."""
-        self._telling.preparing("looking at files", files=files)
+    def inventory_progress(self, files: int) -> None:
+        """Report the progress of an inventory: `files` were examined so far."""
+        self._events.publish_preparing("examining files", files=files)
 
     def waits_for(self, client: XnatClient) -> None:
-        """The next answer of the server may take its time. A third-party command may print whenever it likes."""
+        """Show that a server is being waited for, unless a third-party command runs, which may print at any time."""
         if not self.foreign_command:
-            self._telling.preparing(f"waiting for {client.server}")
+            self._events.publish_preparing(f"waiting for {client.server}")
 
     def _display(self) -> dict[str, object]:
         return {"quiet": self.quiet, "color": self.color, "interactive": self.interactive}
@@ -176,10 +176,7 @@ class App:
         )
 
     def server_flags(self) -> list[list[str]]:
-        """Server and user as they were named, for a command to run later: flags, and variables, which may change.
-
-        No secret stands in it.
-        """
+        """Flags that name the same server and user in a later command, where variables may differ; no secrets."""
         return self._flags_of(self.settings)
 
     def _flags_of(self, settings: Settings) -> list[list[str]]:
@@ -191,7 +188,7 @@ class App:
         return [*pairs, *([["--insecure"]] if self.given.get("insecure") else [])]
 
     def new_client(self) -> XnatClient:
-        """A client for the chosen server, not logged in; closed at the end."""
+        """Return a client for the chosen server, not logged in; `close` closes it."""
         from xnatctl.xnat.client import XnatClient
 
         settings = self.settings
@@ -218,7 +215,7 @@ class App:
         return any(client.writes for client in self._clients)
 
     def _warn_about_settings(self) -> None:
-        """Once, and only by commands that talk to a server: what is unsafe or without effect."""
+        """Warn once about settings that are unsafe or have no effect; only commands that contact a server do this."""
         if self._warned:
             return
         self._warned = True
@@ -226,7 +223,7 @@ class App:
             self.warn(line)
 
     def unknown_options(self) -> list[str]:
-        """One line for each option of the profile that no active transport has."""
+        """Return one line per option in the profile that no active transport declares."""
         from xnatctl.settings.options import unknown_options
 
         if not self.settings.profile.get("options"):
@@ -237,7 +234,7 @@ class App:
         )
 
     def credential_chain(self, *, interactive: bool | None = None, fresh: bool = False) -> CredentialChain:
-        """Where credentials of this run come from; `fresh` leaves out kept session tokens."""
+        """Return the credential chain of this run; `fresh` skips stored session tokens."""
         from xnatctl.settings.credentials import CredentialChain
 
         return CredentialChain(
@@ -250,7 +247,7 @@ class App:
         )
 
     def log_in(self, client: XnatClient, chain: CredentialChain) -> None:
-        """Log a client in, and keep its session token out of every log."""
+        """Log a client in and mask its session token in all output."""
         client.login(lambda: self._credential(client, chain))
         self.redactor.register_secret(client.cookie("JSESSIONID") or "")
         self.log.info(
@@ -262,22 +259,22 @@ class App:
         )
 
     def _credential(self, client: XnatClient, chain: CredentialChain) -> Credential:
-        """The next credential; on the way a password may be asked for. Workers may come here later."""
+        """Return the next credential, which may prompt for a password. Workers may call this later."""
         if threading.current_thread() is not threading.main_thread():
             return chain()
-        self._telling.end()
+        self._events.end()
         credential = chain()
         self.waits_for(client)
         return credential
 
     def connect(self) -> XnatClient:
-        """A client that is logged in through the credential chain; closed at the end."""
+        """Return a client that is logged in through the credential chain; `close` closes it."""
         client = self.new_client()
         self.log_in(client, self.credential_chain())
         return client
 
     def journals(self) -> list[Summary]:
-        """The journals of this machine, the latest first."""
+        """Return the journals on this machine, latest first."""
         from xnatctl.delivery.journal.summaries import summaries
         from xnatctl.settings.paths import journal_directory
 
@@ -287,7 +284,7 @@ class App:
 
     @property
     def interactive(self) -> bool:
-        """True when a person can be asked."""
+        """True when the user can be prompted."""
         return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
     @property
@@ -296,7 +293,7 @@ class App:
         return wants_color(sys.stderr, forbidden=self.no_color)
 
     def format_name(self) -> str:
-        """The output format: flag, else settings, else table. Raises ConfigError for a wrong configuration file."""
+        """The output format: flag, else settings, else table. Raises ConfigError for an invalid configuration file."""
         if self.output:
             return self.output
         try:
@@ -311,25 +308,23 @@ class App:
         return self.quiet and self.output in (None, "table")
 
     def check_frame(self) -> None:
-        """What every command can find out before it does anything.
+        """Check what applies to every command before it starts.
 
         Raises UsageError for a `--block-plugin` that blocks nothing, UsageError or PluginUnavailable for an output
-        format that cannot be had.
+        format that is not available.
         """
         for name in self.block:
             if self.registry.manager.find(name) is None:
                 known = [plugin.name for plugin in self.registry.manager.plugins]
-                raise UsageError(
-                    f"--block-plugin names {name!r}, and there is no such plugin.", hint=among(name, known)
-                )
+                raise UsageError(f"There is no plugin {name!r} for --block-plugin.", hint=among(name, known))
         if not self._identifiers_only:
             self.registry.load(self.registry.formatter(self.format_name()))
 
     @property
-    def extent(self) -> DocumentDetail:
-        """What of a document is looked at: our table draws rows, our JSON reads as it writes, `-q` prints identifiers.
+    def detail(self) -> DocumentDetail:
+        """The parts of a document that are read: our table reads rows, our JSON streams, `-q` reads identifiers.
 
-        Raises UsageError, PluginUnavailable for a format that cannot be had.
+        Raises UsageError, PluginUnavailable for a format that is not available.
         """
         if self._identifiers_only:
             return DocumentDetail.IDENTIFIERS
@@ -342,8 +337,8 @@ class App:
         )
 
     def render(self, document: Document) -> None:
-        """Print a document on stdout, or with `-q` its identifiers; a signal meanwhile takes effect at its end."""
-        self._telling.end()
+        """Print a document on stdout, or with `-q` its identifiers; signals are held back until it is complete."""
+        self._events.end()
         self.guard.release()
         with self.signals.held():
             self._render(document)
@@ -354,8 +349,8 @@ class App:
         else:
             provided = self.registry.formatter(self.format_name())
             formatter = self.registry.make_formatter(provided)
-            # Output that a third-party formatter leaves half written is not printed; ours may be long.
-            buffer = Pieces(self._begin, self.redactor) if provided.plugin.ours else io.StringIO()
+            # Incomplete output of a third-party formatter is not printed. Ours is streamed because it may be long.
+            buffer = StdoutWriter(self._begin, self.redactor) if provided.plugin.ours else io.StringIO()
             document = replace(document, told=frozenset(self._told))
             formatter.render(document, buffer)
             text = buffer.getvalue()
@@ -366,35 +361,38 @@ class App:
         self.rendered = True
 
     def report_error(self, error: XnatctlError) -> None:
-        """Message and hint on stderr; the log gets the kind alone, because messages name files."""
-        self._telling.end()
+        """Print message and hint on stderr. The log gets only the code, because messages name files."""
+        self._events.end()
         self.log.error("failed", code=error.code, exit_code=error.exit_code)
         self.say(one_line(f"Error: {error.message}"))
         if error.hint:
             self.say(one_line(f"Hint: {error.hint}"))
 
     def say(self, text: str) -> None:
-        """One or more lines for people, on stderr, without secrets; never fails."""
+        """Print lines on stderr with secrets masked; never fails."""
         say(text, self.redactor)
 
     def info(self, text: str) -> None:
-        """A line for people; silent under -q."""
+        """Print a line on stderr, unless -q is given."""
         if not self.quiet:
             self.say(one_line(text))
 
     def warn(self, text: str) -> None:
-        """A warning, also under -q."""
+        """Print a warning, also under -q."""
         self.say(one_line(f"Warning: {text}"))
 
     def debug(self, text: str) -> None:
-        """A line of -v, and of the log file."""
+        """Print a line with -v, and write it to the log file."""
         self.log.info("note", message=text)
 
     def confirm(self, question: str) -> bool:
-        """Ask yes or no on the terminal. Raises UsageError when nobody can be asked."""
-        self._telling.end()
+        """Ask yes or no on the terminal. Raises UsageError when stdin is not a terminal."""
+        self._events.end()
         if not self.interactive:
-            raise UsageError(f"{question} Nobody can be asked here.", hint="Give --yes to do it without asking.")
+            raise UsageError(
+                f"{question} Cannot ask for confirmation: stdin is not a terminal.",
+                hint="Add --yes to skip the confirmation.",
+            )
         return click.confirm(one_line(question), err=True)
 
     def exit_with(self, code: int) -> None:
@@ -403,7 +401,7 @@ class App:
 
     def close(self) -> None:
         """Log out and close what is open."""
-        self._telling.end()
+        self._events.end()
         self._stack.close()
 
 
@@ -412,18 +410,18 @@ def _nothing_configured() -> tuple[list[str], None]:
 
 
 def _plan(request: UploadRequest) -> UploadPlan:
-    """Core's answer to `xnatctl_plan_upload`, the last."""
+    """Core's implementation of `xnatctl_plan_upload`, which is called last."""
     from xnatctl.delivery.planning import plan_session_upload
 
     return plan_session_upload(request)
 
 
-#: For the few commands that work whatever is configured; others take `pass_app`.
+#: For commands that work with any configuration; others use `pass_app`.
 pass_unchecked: Callable[..., Any] = click.make_pass_decorator(App)
 
 
 def pass_app(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Hand the App to a command: one that cannot print what it does must find that out before its work is done."""
+    """Pass the App to a command, after checking that its output format is available."""
 
     @wraps(function)
     def checked(app: App, *arguments: Any, **named: Any) -> Any:

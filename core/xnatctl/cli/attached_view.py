@@ -1,4 +1,4 @@
-"""What a report says of resources: a row for each, and one line for people."""
+"""Resources in a report: one row each, and a headline."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _INSTANCES_BY = {
 _FILES_BY = {Level.SIZE: "path and size", Level.CHECKSUM: "checksum"}
 
 
-def state_words(outcome: Outcome, *, sends: bool = True) -> str:
-    """An outcome for people: what was not tried is not sent, or not compared by a command that only looks."""
+def state_text(outcome: Outcome, *, sends: bool = True) -> str:
+    """The text for an outcome. An item that was not tried is "not sent", or "not compared" in a read-only command."""
     if outcome is Outcome.PLANNED:
         return "not sent" if sends else "not compared"
     return str(outcome)
 
 
-def words_of(report: Report) -> Callable[[ReportItem], str]:
-    """What table and text call the state of an item; a file that the server holds with other content differs."""
+def state_texts(report: Report) -> Callable[[ReportItem], str]:
+    """Return the function that gives the state of an item as text, which depends on the command of the report."""
     compared = [report.verification, *(resource.verification for resource in report.resources)]
     differences = [entry for verification in compared for entry in verification.differences]
     differing = {entry.message for entry in differences if entry.kind in ("size", "checksum")}
@@ -37,14 +37,14 @@ def words_of(report: Report) -> Callable[[ReportItem], str]:
     def words(item: ReportItem) -> str:
         if item.outcome is Outcome.MISSING and item.reason in differing:
             return "differs"
-        return state_words(item.outcome, sends=sends)
+        return state_text(item.outcome, sends=sends)
 
     return words
 
 
 def resource_rows(report: Report) -> list[dict[str, Any]]:
-    """A row for each resource, shaped like those of series."""
-    rows, words = [], words_of(report)
+    """One row per resource, with the columns of series."""
+    rows, words = [], state_texts(report)
     for title in _titles(report):
         items = [item for item in report.items if item.resource == title]
         if not items:
@@ -64,7 +64,7 @@ def resource_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def resources_headline(report: Report) -> str:
-    """What was delivered where, and how it was checked."""
+    """State what was delivered, where, and how it was checked."""
     instances = [item for item in report.items if not item.resource]
     files = [item for item in report.items if item.resource]
     parts = []
@@ -88,12 +88,12 @@ def resources_headline(report: Report) -> str:
 
 
 def _stored(report: Report) -> str:
-    """A file that was not compared was delivered; the server's 200 does not say that it was stored."""
+    """Files that were not compared are "delivered": the server's 200 does not prove that they were stored."""
     return "delivered to" if any(part.verification.ok is None for part in report.resources) else "stored in"
 
 
 def _checked(instances: Sequence[ReportItem], files: Sequence[ReportItem]) -> str:
-    """How instances and files were compared."""
+    """State how instances and files were compared."""
     of_instances, of_files = _ways(instances, _INSTANCES_BY), _ways(files, _FILES_BY)
     if not instances:
         return f"checked by {of_files}" if of_files else "not checked"
@@ -104,7 +104,7 @@ def _checked(instances: Sequence[ReportItem], files: Sequence[ReportItem]) -> st
 
 
 def _ways(items: Sequence[ReportItem], words: Mapping[Level, str]) -> str:
-    """The level that the items reached, or each with its number; empty when nothing was compared."""
+    """The level that the items reached, or each level with its count; empty when nothing was compared."""
     levels = Counter(item.level for item in items if item.level in words)
     if len(levels) < 2:
         return next((words[level] for level in levels), "")
@@ -112,7 +112,7 @@ def _ways(items: Sequence[ReportItem], words: Mapping[Level, str]) -> str:
 
 
 def _titles(report: Report) -> Sequence[str]:
-    """The resources of the report, those included that the run did not come to."""
+    """The resources of the report, including those that the run did not reach."""
     known = [resource.title for resource in report.resources]
     return tuple(dict.fromkeys([*known, *(item.resource for item in report.items if item.resource)]))
 
@@ -121,11 +121,11 @@ def _named(report: Report) -> str:
     titles = _titles(report)
     if len(titles) > 1 or not report.resources:
         return f"{len(titles)} resources" if len(titles) > 1 else f"resource {titles[0]}"
-    return f"resource {report.resources[0].label} of {home_words(report.resources[0], report.destination)}"
+    return f"resource {report.resources[0].label} of {parent_text(report.resources[0], report.destination)}"
 
 
-def home_words(resource: ResourceReport | ResourceRef, where: Destination) -> str:
-    """What carries a resource; before the server was asked, the project of an accession ID is not known."""
+def parent_text(resource: ResourceReport | ResourceRef, where: Destination) -> str:
+    """The parent of a resource as text. The project of an accession ID is unknown until the server was asked."""
     project = f" in project {where.project}" if where.project else ""
     match resource.level:
         case ResourceLevel.PROJECT:

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from xnatctl.xnat.client import XnatClient
 
 _SCHEMA = "xnatctl.auth/1"
-#: Seconds that ending a session on the server may take: it is forgotten here whatever the server says.
+#: Seconds to wait for the server to end a session; the local token is erased in any case.
 _PATIENCE = 10
-#: Users of one server and profile whose tokens a store may keep; more is a store that makes them up.
+#: Most users of one server and profile that a store may return tokens for; more means a faulty store.
 _MOST_KEPT = 1000
 
 
 def _stores(app: App) -> list[GuardedSource]:
-    """The credential sources that keep session tokens. Raises PluginUnavailable when there is none."""
+    """The credential sources that store session tokens. Raises PluginUnavailable when there is none."""
     stores = [
         app.registry.credential_source(provided)
         for provided in app.registry.credential_sources()
@@ -36,8 +36,8 @@ def _stores(app: App) -> list[GuardedSource]:
     ]
     if not stores:
         raise PluginUnavailable(
-            "No active plugin can keep a session token.",
-            hint="Look with xnatctl plugins list; the plugin credentials does it unless it is blocked.",
+            "No active plugin stores session tokens.",
+            hint="The plugin `credentials` stores them unless it is blocked. See xnatctl plugins list.",
         )
     return stores
 
@@ -62,12 +62,12 @@ def _document(*, state: str, request: CredentialRequest, user: str, source: str,
 
 
 def _expires(client: XnatClient) -> float | None:
-    """When the session ends if nothing is asked of it; every request puts the end off (xnat-api 1.3)."""
+    """When an idle session ends; every request extends it (xnat-api 1.3)."""
     return None if client.session_timeout is None else time.time() + client.session_timeout
 
 
 def _kept_until(client: XnatClient, credential: Credential | None) -> float | None:
-    """When a kept session ends; the end of any other does not matter to the next command.
+    """When a stored session ends; None for a session that is not stored.
 
     A server that is silent about it leaves us with what was noted at the login, unless that is over: the session holds,
     so it was renewed since.
@@ -84,7 +84,7 @@ def _kept_until(client: XnatClient, credential: Credential | None) -> float | No
 @common_options
 @pass_app
 def login(app: App) -> None:
-    """A kept token is not used here: whoever logs in wants a fresh one."""
+    """Always request a fresh session; a stored token is not used."""
     from xnatctl.settings.credentials import request_for
 
     stores, request = _stores(app), request_for(app.settings)
@@ -101,7 +101,7 @@ def login(app: App) -> None:
         for store in stores:
             store.store(replace(request, username=user), credential)
     except XnatctlError:
-        _end_on_server(app, credential)  # nobody could use it, and it would count against the user's sessions (1.2)
+        _end_on_server(app, credential)  # it would be unusable and count against the user's session limit (1.2)
         raise
     app.render(_document(state="logged in", request=request, user=user, source=chain.source, valid_until=expires))
 
@@ -111,9 +111,9 @@ def login(app: App) -> None:
 @common_options
 @pass_app
 def logout(app: App) -> None:
-    """Every kept user of the server and profile is logged out, or the one that is named.
+    """Log out every stored user of the server and profile, or the one that is named.
 
-    Forgetting works without the server; ending the session there is tried.
+    The tokens are erased even when the server cannot be reached to end the sessions.
     """
     from xnatctl.settings.credentials import request_for
 
@@ -123,19 +123,19 @@ def logout(app: App) -> None:
         ended: set[str] = set()
         while isinstance(credential := store.get(request), Credential):
             if credential.secret in ended or len(ended) >= _MOST_KEPT:
-                raise PluginUnavailable(f"{store} gives session tokens again that it was told to forget.")
+                raise PluginUnavailable(f"{store} still returns session tokens that it was told to erase.")
             ended.add(credential.secret)
             _end_on_server(app, credential)
             if not store.erase(replace(request, username=credential.username)):
-                break  # a store that gives what it cannot forget
+                break  # a store that returns a token that it cannot erase
             users.append(credential.username)
-        store.erase(request)  # what is too old to be given
+        store.erase(request)  # tokens that are too old to be returned
     if not users:
         raise NotFound(
-            f"No session token is kept for {request.server}"
+            f"No session token is stored for {request.server}"
             + (f" as {request.username}" if request.username else "")
             + (f" in profile {request.profile_name}." if request.profile_name else "."),
-            hint="There is nothing to log out from.",
+            hint="You are already logged out.",
         )
     names = ", ".join(dict.fromkeys(users))
     app.render(_document(state="logged out", request=request, user=names, source="session token", valid_until=None))
@@ -149,7 +149,7 @@ def _end_on_server(app: App, credential: Credential) -> None:
         with suppress(AuthenticationError):  # it has ended already
             client.request("DELETE", "/data/JSESSION", relogin=False, timeout=_PATIENCE)
     except XnatctlError as error:
-        app.warn(f"The session is forgotten here, but was not ended on the server: {error.message}")
+        app.warn(f"The local token was erased, but the session was not ended on the server: {error.message}")
 
 
 @click.command(help="Show the server, profile, user and source of the login; checks the login with the server.")
@@ -157,7 +157,7 @@ def _end_on_server(app: App, credential: Credential) -> None:
 @common_options
 @pass_app
 def status(app: App) -> None:
-    """Nobody is asked for a password. Exit code 3 when there is no login that holds."""
+    """Never prompt for a password. Exit code 3 when there is no valid login."""
     from xnatctl.settings.credentials import request_for
 
     client = app.new_client()

@@ -27,8 +27,8 @@ _STARTER = """\
 # profiles:
 #   production:
 #     url: https://xnat.example.org
-#     username: me                # the password is better kept by `xnatctl auth login`
-#     timeout: 43200              # seconds for one whole request; 21600 when absent
+#     username: me                # no password here: use `xnatctl auth login`
+#     timeout: 43200              # time limit of one request in seconds; default 21600
 #     mode: tar                   # tar, zip, gradual, or the transport of a plugin
 #     workers: 4
 #     overwrite: delete           # delete, append or none
@@ -40,7 +40,7 @@ _STARTER = """\
 """
 
 _MASKED = "(set, not shown)"
-#: Options of plugins are masked by name: their specs do not say what is secret.
+#: Options of plugins are masked by name: the specs of inactive plugins are not known.
 _SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential")
 
 _FILE_SCHEMA = "xnatctl.config-file/1"
@@ -57,7 +57,7 @@ def _row_document(schema: str, identifier: str, row: dict[str, Any]) -> Document
 
 
 def _render_anyway(app: App, document: Document) -> None:
-    """Also while the configuration is wrong: this is how one finds the file to mend."""
+    """Render a document even when the configuration is invalid, so that the user can find the file to fix."""
     if app.output is None:
         try:
             app.output = app.format_name()
@@ -70,7 +70,7 @@ def _render_anyway(app: App, document: Document) -> None:
 @common_options
 @pass_app
 def init(app: App) -> None:
-    """Refuses when there is a file, or a link that leads nowhere."""
+    """Refuse to replace an existing file or a dangling link."""
     file = create_config(_STARTER)
     app.render(_row_document(_FILE_SCHEMA, str(file), {"path": str(file), "exists": True}))
 
@@ -79,7 +79,7 @@ def init(app: App) -> None:
 @common_options
 @pass_unchecked
 def path(app: App) -> None:
-    """Also when it does not exist yet, and when it is wrong."""
+    """Print the path even when the file does not exist or is invalid."""
     file = paths.config_file()
     _render_anyway(app, _row_document(_FILE_SCHEMA, str(file), {"path": str(file), "exists": file.exists()}))
 
@@ -89,7 +89,7 @@ def path(app: App) -> None:
 @common_options
 @pass_app
 def show(app: App) -> None:
-    """No server is asked."""
+    """Contact no server."""
     rows = [
         {"setting": setting, "value": plain_number(value), "origin": origin}
         for setting, value, origin in [
@@ -136,7 +136,7 @@ def _origin(*variables: str) -> str:
 
 
 def _secret(settings: Settings) -> Iterator[Row]:
-    """That there is one, and where; a command line may hold one as well, so of a helper only the command is shown."""
+    """The source of the password. Arguments of a helper may contain secrets, so only its command name is shown."""
     where = f"profile {settings.profile_name.value}"
     if settings.flags.password is not None:
         yield "password", _MASKED, "flag --password or --password-stdin"

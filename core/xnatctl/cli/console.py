@@ -1,4 +1,4 @@
-"""Stdout holds documents, stderr everything else; nothing printed carries a control character."""
+"""Text for terminals: documents go to stdout, all else to stderr, without control characters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BREAK = re.compile("\n(?!  )")
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: control characters, lone surrogates and direction marks are shown, not obeyed."""
+    """Text for a terminal: control characters, lone surrogates and direction marks are escaped."""
     return _CONTROL.sub(lambda match: _escape(match.group()), text)
 
 
 def one_line(text: str) -> str:
-    """`printable`, and one line: a name with a line break in it must not say something of its own.
+    """`printable` on one line, so that a name with a line break cannot pass for a message.
 
-    What goes on in a further line of ours is indented by two spaces.
+    Continuation lines of our own text are indented by two spaces.
     """
     return _BREAK.sub(r"\\x0a", printable(text))
 
@@ -46,10 +46,10 @@ def wants_color(stream: TextIO, *, forbidden: bool) -> bool:
 
 
 def open_streams() -> None:
-    """Give this process the standard streams that it lacks, and text streams that take any character.
+    """Open missing standard streams on the null device, and make text streams accept any character.
 
-    Whoever closed one does not want it. Without this the next file or socket would get its number, and what a library
-    prints would end up there. A terminal or pipe of another encoding gets escapes instead of a failure.
+    Otherwise the next file or socket would get the number of the closed stream, and output of a library would be
+    written to it. Characters that the encoding of a stream lacks are escaped.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -60,12 +60,12 @@ def open_streams() -> None:
         if stream is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - lives as long as the process
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
-            with suppress(OSError):  # a stream that was put on another file behind Python's back
+            with suppress(OSError):  # a stream whose descriptor was redirected outside Python
                 stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str, redactor: Redactor) -> None:
-    """One or more lines for people, on stderr; never fails."""
+    """Print lines on stderr; never fails."""
     try:
         print(wrapped(printable(redactor.redact_output(text)), sys.stderr), file=sys.stderr, flush=True)
     except (OSError, ValueError):

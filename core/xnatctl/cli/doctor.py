@@ -1,4 +1,4 @@
-"""`doctor`: whether everything is in place for an upload."""
+"""`doctor`: checks configuration, plugins, server and login."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _CORE: tuple[tuple[str, Callable[[App], CheckResult]], ...] = (
 
 
 def _checks(app: App) -> Iterator[tuple[str, CheckResult, int]]:
-    """(name, result, exit code) of every check, core's first."""
+    """Run every check, core's first; yields (name, result, exit code)."""
     for name, check in _CORE:
         yield (name, *_run(lambda check=check: check(app)))  # type: ignore[misc]  # default binds the loop variable
     for name, provided in app.registry.checks().items():
@@ -95,7 +95,7 @@ def _run(check: Callable[[], object]) -> tuple[CheckResult, int]:
 @common_options
 @pass_app
 def doctor(app: App) -> None:
-    """Every check runs, also after a failure."""
+    """Run every check, also after a failure."""
     found = list(_checks(app))
     rows = [
         {"check": name, "status": result.status, "message": result.message, "hint": result.hint or ""}

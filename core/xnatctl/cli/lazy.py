@@ -1,4 +1,4 @@
-"""Groups whose listings read declarations only; a command's module is imported to run it, never to list it."""
+"""Command groups that list commands from their specs; a command's module is imported only to run it."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ class LazyGroup(click.Group):
         self._path = path
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """A group alone does nothing: it says what there is, on stderr, with the code of an incomplete command."""
+        """Print the help of a group without a command on stderr, with the exit code of a usage error."""
         if not args and not context.resilient_parsing:
             _app(context).say(context.get_help())
             context.exit(UsageError.exit_code)
         return super().parse_args(context, args)
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """The root lists our own pages' commands: a broken stranger must not keep anybody from the help."""
+        """List commands. The root lists only our own, so that a broken third-party plugin cannot break the help."""
         prefix = f"{self._path} " if self._path else ""
         known = _known(context, level=2 if self._path else 1)
         return sorted({path[len(prefix) :].split(" ")[0] for path in known if path.startswith(prefix)})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         path = f"{self._path} {name}".strip()
-        # Level by level: core's own commands are found without loading any plugin, ours without a stranger's.
+        # Level by level: core's commands are found without loading plugins, ours without loading third-party ones.
         for level in (0, 1, 2):
             known = _known(context, level) if level else _CORE
             if path in known:
-                return _StandIn(path, known[path])
+                return _UnloadedCommand(path, known[path])
             if any(other.startswith(f"{path} ") for other in known):
                 return LazyGroup(name, path, help=GROUPS.get(path, f"Commands of {name}."))
         return None
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """With a suggestion for a misspelt command, and a word on one whose plugin is blocked."""
+        """Resolve a command; errors suggest a similar one or name the blocked plugin that provides it."""
         name = args[0] if args else ""
         if args and not name.startswith("-") and self.get_command(context, name) is None:
             path = f"{self._path} {name}".strip()
@@ -76,15 +76,15 @@ class LazyGroup(click.Group):
                 _app(context).registry.command(whole)
             except UsageError:
                 there_are = f"There are: {', '.join(self.list_commands(context))}. See {context.command_path} -h."
-                hint = self.meant(context, args) or there_are
+                hint = self.did_you_mean(context, args) or there_are
                 raise UsageError(f"There is no command {path!r}.", hint=hint) from None
         command, found, rest = super().resolve_command(context, args)
-        if isinstance(found, _StandIn):
+        if isinstance(found, _UnloadedCommand):
             found = found.load(context)
         return command, found, rest
 
     def invoke(self, context: click.Context) -> Any:
-        """What click's parser raises without a context gets that of the command, whose usage is then shown."""
+        """Add the context of the command to parser errors that lack one, so that its usage is shown."""
         try:
             return super().invoke(context)
         except click.UsageError as error:
@@ -93,14 +93,14 @@ class LazyGroup(click.Group):
                 error.ctx = click.Context(command, context, name) if command is not None else context
             raise
 
-    def meant(self, context: click.Context, words: list[str]) -> str | None:
-        """A question that names the commands that `words` behind this group are like."""
+    def did_you_mean(self, context: click.Context, words: list[str]) -> str | None:
+        """A "Did you mean" hint for `words` that follow this group, or None."""
         like = [f"xnatctl {path}" for path in commands_like(self._path, words, _known(context))]
         return f"Did you mean {' or '.join(filter(None, [', '.join(like[:-1]), like[-1]]))}?" if like else None
 
 
-class _StandIn(click.Command):
-    """A declared command before its module is imported: enough for a listing."""
+class _UnloadedCommand(click.Command):
+    """A declared command whose module is not imported yet; sufficient for listings."""
 
     def __init__(self, path: str, spec: CommandSpec) -> None:
         super().__init__(name=path.rsplit(" ", maxsplit=1)[-1], short_help=spec.summary, help=spec.summary)
@@ -108,7 +108,7 @@ class _StandIn(click.Command):
         self._spec = spec
 
     def load(self, context: click.Context) -> click.Command:
-        """The real command. Raises PluginUnavailable."""
+        """Import and return the command. Raises PluginUnavailable."""
         registry = _app(context).registry
         if self._spec in BUILTIN:
             from xnatctl.plugin.manager import Plugin
@@ -124,7 +124,7 @@ class _StandIn(click.Command):
 
 
 def _readable(registry: Registry, provided: Provided[CommandSpec]) -> click.Command:
-    """A command that lacks its extra: its help is shown when it can be, and running it says what to install."""
+    """A command without its extra: shows its help if it can be imported; running it names the extra to install."""
     try:
         command: click.Command = registry.load(provided, unmet=True)
     except PluginUnavailable:

@@ -1,4 +1,4 @@
-"""The entry point, and the one place where errors become messages and exit codes."""
+"""The entry point, which turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ from xnatctl.inventory.watched import watched
 
 
 class Root(LazyGroup):
-    """`xnatctl`, with the flags that decide which plugins take part."""
+    """The root command `xnatctl`, with the flags that select plugins."""
 
     def __init__(self) -> None:
-        super().__init__(name="xnatctl", help="Upload medical imaging data to XNAT, and prove that it arrived.")
-        self.context_settings = {"help_option_names": ["-h", "--help"]}  # commands inherit it, also those of plugins
+        super().__init__(name="xnatctl", help="Upload medical imaging data to XNAT and verify that it arrived.")
+        self.context_settings = {
+            "help_option_names": ["-h", "--help"]
+        }  # inherited by all commands, including those of plugins
         self.params = [
             click.Option(
                 ["--version"],
@@ -87,25 +89,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app = App(args)
         code = run(args, app)
-        if not app.foreign_command:  # which ends like any program
+        if not app.foreign_command:  # a click exit, as of any program
             app.guard.seal()
-    except (KeyboardInterrupt, Interrupted) as late:  # when all is said and closed
+    except (KeyboardInterrupt, Interrupted) as late:  # after the result was reported
         code = 128 + signal_of(late)
-    gc.freeze()  # what is left goes with the process; looking through it once more would only take time
+    gc.freeze()  # skip garbage collection: the process ends anyway
     sys.exit(code)
 
 
 def run(args: list[str], app: App | None = None) -> int:
-    """Run one command; returns its exit code and never raises what is foreseeable."""
-    # A plan of many files is many objects that live to the end: looking through them again and again costs a fifth of
-    # the time of an inventory, and finds nothing.
+    """Run one command and return its exit code; raises no expected error."""
+    # A large plan consists of many objects that live until the end. Collecting garbage among them would take a fifth
+    # of the time of an inventory and free nothing.
     gc.set_threshold(50_000, 20, 100)
     app = app or App(args)
     app.output = _early_output(args)
     app.redactor.register_secret(_early_password(args))
     app.signals.listen()
     try:
-        with watched(app.heard):
+        with watched(app.inventory_progress):
             code = _command(app, args)
     except (KeyboardInterrupt, Interrupted) as late:  # while an error was being reported
         code = 128 + signal_of(late)
@@ -113,22 +115,22 @@ def run(args: list[str], app: App | None = None) -> int:
 
 
 def _close(app: App, code: int) -> int:
-    """Log out and close; returns the exit code. An interrupt cuts that short: what was said before stands."""
+    """Log out and close; returns the exit code. An interrupt ends this early and does not change the result."""
     try:
         app.close()
     except (KeyboardInterrupt, Interrupted) as late:
-        app.say("Interrupted while logging out. What was reported before is complete.")
+        app.say("Interrupted while logging out. The report above is complete.")
         code = 128 + signal_of(late)
     app.signals.ignore()
     return code
 
 
 def _command(app: App, args: list[str]) -> int:  # noqa: PLR0911 - one return per way to end
-    """Run one command; every error is reported here."""
+    """Run one command and report its error."""
     try:
         code = Root().main(args, prog_name="xnatctl", standalone_mode=False, obj=app)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Abort as abort:  # what click makes of Ctrl-C, and of the end of input at a question
+    except click.exceptions.Abort as abort:  # raised by click for Ctrl-C and for end of input at a prompt
         return _end(app, Interrupted("Interrupted.", signal_number=signal_of(abort.__cause__)))
     except click.ClickException as error:
         return _end(app, usage_error(error))
@@ -140,16 +142,16 @@ def _command(app: App, args: list[str]) -> int:  # noqa: PLR0911 - one return pe
     except BrokenPipeError:
         return 0
     except SystemExit as error:
-        # Commands of third-party plugins may end like any program; nothing else may.
+        # Only commands of third-party plugins may raise SystemExit.
         return _status(error) if app.foreign_command else _end(app, _unexpected(app, error))
     except BaseException as error:  # noqa: BLE001 - the last resort: one line, and a file with the rest
         return _end(app, _unexpected(app, error))
 
 
 def _end(app: App, error: XnatctlError) -> int:
-    """Say what happened, once for people and, when a format was asked for, once as a document."""
+    """Report an error on stderr and, when a format was requested, as a document on stdout."""
     if exit_code_of(error) in BEFORE_SENDING and app.has_written:
-        error = XnatctlError(error.message, hint=error.hint)  # its code would say that nothing was sent
+        error = XnatctlError(error.message, hint=error.hint)  # its exit code would claim that nothing was sent
     if app.output not in (None, "table") and not app.rendered:
         from xnatctl.cli.error_document import error_document
 
@@ -157,7 +159,7 @@ def _end(app: App, error: XnatctlError) -> int:
             if isinstance(error, ConfigError):
                 app.without_config()
             app.render(error_document(error.as_document()))
-        except XnatctlError as second:  # the format itself is what cannot be had
+        except XnatctlError as second:  # the format itself is not available
             if second.message != error.message:
                 app.report_error(second)
     app.report_error(error)
@@ -165,7 +167,7 @@ def _end(app: App, error: XnatctlError) -> int:
 
 
 def _early_output(args: Sequence[str]) -> str | None:
-    """`-o FORMAT` wherever it stands, so that an error of parsing is a document too."""
+    """Find `-o FORMAT` before parsing, so that parse errors use the format."""
     for index, argument in enumerate(args):
         if argument in ("-o", "--output") and index + 1 < len(args):
             return args[index + 1]
@@ -177,7 +179,7 @@ def _early_output(args: Sequence[str]) -> str | None:
 
 
 def _early_password(args: Sequence[str]) -> str:
-    """`--password TEXT` wherever it stands, so that no error of parsing repeats it; empty without one."""
+    """Find `--password TEXT` before parsing, so that parse errors do not print it; empty without one."""
     for index, argument in enumerate(args):
         if argument == "--password" and index + 1 < len(args):
             return args[index + 1]
@@ -187,12 +189,12 @@ def _early_password(args: Sequence[str]) -> str:
 
 
 def _status(error: SystemExit) -> int:
-    """The exit code of a SystemExit, as Python has it: None is 0, a text is 1."""
+    """The exit code of a SystemExit in Python's terms: None is 0, text is 1."""
     return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
 def _unexpected(app: App, error: BaseException) -> XnatctlError:
-    """One line for people; the traceback goes to a file of this user, or to the terminal with -v."""
+    """Report an unexpected error in one line; the traceback goes to a file, or to the terminal with -v."""
     if is_out_of_memory(error):
         return OutOfMemory()
     import traceback
@@ -206,5 +208,5 @@ def _unexpected(app: App, error: BaseException) -> XnatctlError:
     try:
         write_private(file, f"xnatctl {xnatctl.__version__}\n{trace}")
     except XnatctlError:
-        return XnatctlError(f"Unexpected: {type(error).__name__}.", hint="Run again with -v to see where.")
-    return XnatctlError(f"Unexpected: {type(error).__name__}.", hint=f"Where it happened is in {file}.")
+        return XnatctlError(f"Unexpected: {type(error).__name__}.", hint="Run again with -v to print the traceback.")
+    return XnatctlError(f"Unexpected: {type(error).__name__}.", hint=f"The traceback is in {file}.")

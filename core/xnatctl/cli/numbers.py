@@ -1,4 +1,4 @@
-"""Numbers that options take; their limits are said when a number is refused, not in every help."""
+"""Parameter types for numbers. Limits appear in the error message, not in every help."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 class _Limited(click.ParamType[float]):
-    """A number of at least `min`, or more than `min` with `min_open`, and of at most `max`."""
+    """A number of at least `min`, or more than `min` with `min_open`, and at most `max`."""
 
     kind = ""
 
@@ -17,7 +17,7 @@ class _Limited(click.ParamType[float]):
         self._min, self._max, self._min_open = min, max, min_open
 
     def parse(self, value: Any) -> float:
-        """The number that was typed. Raises ValueError."""
+        """Parse a number. Raises ValueError."""
         raise NotImplementedError
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -34,7 +34,7 @@ class _Limited(click.ParamType[float]):
 
 
 class Number(_Limited):
-    """A finite number: `nan` is below no limit, and no wait lasts for ever."""
+    """A finite number; `nan` and infinity are refused."""
 
     name, kind = "number", "a number"
 

@@ -1,4 +1,4 @@
-"""Options that many commands share; their values land in the `App`, not in the command."""
+"""Options that many commands share; their values are stored in the `App`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _into_app(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Keep a value in the App; it is not handed to the command."""
+    """Store a value in the App; it is not passed to the command."""
     app = context.find_object(App)
     if app is not None and parameter.name is not None and not context.resilient_parsing:
         if parameter.name in ("output", "quiet", "verbose", "no_color"):
@@ -30,9 +30,9 @@ def _into_app(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 def _about_log(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """`-v` and `--log-file` decide together, and come in the order in which they were typed: the last call has both.
+    """Configure logging from `-v` and `--log-file`; the last call has both values.
 
-    Called without either as well, because the libraries' own lines must not reach the terminal.
+    Also called without either, so that log lines of libraries do not reach the terminal.
     """
     app = context.find_object(App)
     if app is None or context.resilient_parsing:
@@ -110,7 +110,7 @@ def server_options(function: F) -> F:
 
 
 def destination_options(*, subject: str) -> Callable[[F], F]:
-    """`-P`, `-S` and `-E`, all required; `subject` is what is said of the subject's label."""
+    """`-P`, `-S` and `-E`, all required; `subject` is the help of `-S`."""
 
     def decorate(function: F) -> F:
         for letter, name, text in (
@@ -125,9 +125,9 @@ def destination_options(*, subject: str) -> Callable[[F], F]:
 
 
 def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """An empty name is an unset variable of a script."""
+    """Refuse an empty value, which usually comes from an unset variable in a script."""
     if value is not None and not value.strip():
-        raise UsageError(f"{parameter.opts[-1]} was given, but it is empty.")
+        raise UsageError(f"{parameter.opts[-1]} is empty.")
     return value
 
 
@@ -155,7 +155,7 @@ def journal_options(function: F) -> F:
                 "--resume/--no-resume",
                 default=True,
                 show_default=True,
-                help="Send only what is not proven to be on the server, or start over.",
+                help="Send only files that are not proven to be on the server, or start over.",
             ),
             click.option(
                 "--lock-wait",
@@ -163,7 +163,7 @@ def journal_options(function: F) -> F:
                 default=60,
                 metavar="SECONDS",
                 show_default=True,
-                help="How long to wait for another run that uploads to the same destination.",
+                help="How long to wait for another run to the same destination.",
             ),
         ]
     ):
@@ -172,30 +172,30 @@ def journal_options(function: F) -> F:
 
 
 def retry_option(function: F) -> F:
-    """`--retry-for`, which the App keeps."""
+    """`--retry-for`, stored in the App."""
     return _hidden_from_command(
         click.option(
             "--retry-for",
             type=Number(min=0),
             metavar="SECONDS",
-            help="How long to try again while the server or receiver does not answer.  [default: 60]",
+            help="How long to retry while the server or receiver does not answer.  [default: 60]",
         )
     )(function)
 
 
-#: What may follow `--verify`, weakest first.
+#: The levels of `--verify`, weakest first.
 _LEVELS = ("size", "checksum")
 
 
 class VerifyingCommand(click.Command):
-    """A command with `verify_options`: `--verify` may be followed by a level, and stands alone otherwise."""
+    """A command with `verify_options`, where `--verify` takes an optional level."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         given = list(arguments)
         try:
             return super().parse_args(context, list(_with_level(given)))
         except click.UsageError as error:
-            if type(error) is click.UsageError:  # too many arguments, so what follows `--verify` is no PATH
+            if type(error) is click.UsageError:  # too many arguments, so the word after `--verify` is not PATH
                 for before, word in pairwise(given):
                     if before == "--verify" and not word.startswith("-") and word not in _LEVELS:
                         raise _no_level(word) from None
@@ -203,7 +203,7 @@ class VerifyingCommand(click.Command):
 
 
 def _with_level(arguments: list[str]) -> Iterator[str]:
-    """`--verify checksum` and `--verify=checksum` as two options; click knows no option with an optional word."""
+    """Rewrite `--verify LEVEL` and `--verify=LEVEL` to two options; click has no optional option values."""
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
@@ -240,7 +240,7 @@ def verify_options(function: F) -> F:
 
 
 def level_options(function: F) -> F:
-    """The level of a comparison and `--exact`, where there is always a comparison."""
+    """`--verify LEVEL` and `--exact` for commands that always compare."""
     for decorate in reversed(
         [
             click.option("--verify-level", type=click.Choice(_LEVELS), default="size", hidden=True),
@@ -254,7 +254,7 @@ def level_options(function: F) -> F:
 
 
 def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
-    """The same option, with its value kept in the App."""
+    """The same option, with its value stored in the App."""
 
     def wrap(function: F) -> F:
         decorated = decorate(function)
@@ -270,8 +270,8 @@ def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
 class TransportOptionsCommand(VerifyingCommand):
     """A command that also takes the options of every active transport of a payload, as flags.
 
-    Only flags that were typed reach the command, so that variable, profile and default keep their turn. A transport
-    that is for one command (`TransportSpec.command`) has its options there alone: that command's class says which.
+    Only flags that were given reach the command; variable, profile and default are resolved later. A transport that
+    belongs to one command (`TransportSpec.command`) has its options only there.
     """
 
     payload = Payload.DICOM
@@ -296,7 +296,7 @@ class TransportOptionsCommand(VerifyingCommand):
                         hint=f"Block it: XNATCTL_BLOCK_PLUGINS={provided.plugin.name}.",
                     )
         flags = [_flag(option) for option in declared.values()]
-        # Before what every command has; --help is the last.
+        # Before the common options; --help is last.
         names = [parameter.name for parameter in parameters]
         shared = min((names.index(name) for name in ("resume", "url", "output") if name in names), default=-1)
         return [*parameters[:shared], *flags, *parameters[shared:]]

@@ -1,4 +1,4 @@
-"""A plan that sends to more than one place, as a tree: what lies at the top of the root, and where each of it goes."""
+"""The tree view of a plan with several destinations: each top-level entry and its destination."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ COLUMNS = (
     Column(key="bytes", numeric=True),
     Column(key="note"),
 )
-#: Files at the top of one target that are drawn one by one; of more, these and their number.
+#: Most top-level files of one target that are listed by name; the others are counted.
 _DRAWN = 12
-#: Names that stand behind a reason.
+#: Names listed per reason.
 _NAMED = 3
 _EMPTY = "empty folder"
 
 
 @dataclass(slots=True)
 class _Share:
-    """What of one entry goes to one target; sizes in bytes."""
+    """The part of an entry that goes to one target; sizes in bytes."""
 
     files: int = 0
     size: int = 0
@@ -51,7 +51,7 @@ class _Share:
 
 @dataclass(slots=True)
 class _Entry:
-    """One folder or file at the top of the root: shares by target, and names that stay behind by (verb, reason)."""
+    """A top-level folder or file: parts by target, and skipped names by (verb, reason)."""
 
     folder: bool = False
     shares: dict[str, _Share] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class _Entry:
 
 
 def targets(plan: UploadPlan) -> Iterator[tuple[Stage, str]]:
-    """The send stages, each with where it sends to."""
+    """The sending stages, each with its target as text."""
     for stage in plan.sending:
         if stage.resource is not None:
             yield stage, f"resource {stage.resource.label}"
@@ -88,7 +88,7 @@ def _entries(plan: UploadPlan) -> dict[str, _Entry]:
 
 
 def rows(plan: UploadPlan) -> list[dict[str, Any]]:
-    """The tree as a table for programs: one row for each entry and target, and for what of it stays behind."""
+    """The tree as table rows: one per entry and target, and one per reason for skipping."""
     table = []
     for name, entry in _entries(plan).items():
         path = f"{name}/" if entry.folder else name
@@ -103,8 +103,8 @@ def rows(plan: UploadPlan) -> list[dict[str, Any]]:
     return table
 
 
-def drawing(plan: UploadPlan) -> list[str]:
-    """The tree for people: folders first, then files, each with its target or why it stays behind."""
+def tree_lines(plan: UploadPlan) -> list[str]:
+    """The tree as text: folders first, then files, each with its target or the reason for skipping it."""
     nodes = [(_one_line(name), text, [*map(_one_line, below)]) for name, text, below in _nodes(_entries(plan))]
     width = min(40, max((_cells(name) for name, _, _ in nodes), default=0))
     lines = [_one_line(plan.root)]
@@ -117,17 +117,17 @@ def drawing(plan: UploadPlan) -> list[str]:
 
 
 def _cells(text: str) -> int:
-    """Columns of a terminal that a text takes: two for wide characters, none for those that combine."""
+    """The width of a text in terminal columns: two for wide characters, none for combining ones."""
     return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
 def _one_line(text: str) -> str:
-    """Printable, and on one line: a name may hold a line break."""
+    """Printable text on one line, because a name may contain a line break."""
     return printable(text).replace("\n", "\\x0a")
 
 
 def _nodes(entries: Mapping[str, _Entry]) -> Iterator[tuple[str, str, list[str]]]:
-    """(name, what becomes of it, lines below it)."""
+    """(name, target or reason, lines below it)."""
     drawn: Counter[str] = Counter()
     more: dict[str, _Share] = {}
     for name, entry in entries.items():

@@ -1,11 +1,11 @@
-"""The plan of `--dry-run` as a document: a table of series, or a tree where resources go along."""
+"""The plan of `--dry-run` as a document: a table of series, or a tree if the plan sends resources."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from xnatctl.cli import plan_tree
-from xnatctl.cli.attached_view import home_words
+from xnatctl.cli.attached_view import parent_text
 from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, reason_lines, with_studies
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Exclusion, Placement, UploadItem, UploadPlan
@@ -17,7 +17,7 @@ PLANS_SCHEMA = "xnatctl.plans/1"
 def plan_document(
     plan: UploadPlan, *, description: Mapping[str, Mapping[str, str]], batches: int, before: int = 0
 ) -> Document:
-    """The plan; nothing was sent. `description` is what each transport says of itself, by its name.
+    """The document of a plan that was not sent. `description` is each transport's description, by name.
 
     `before` counts the files that an earlier run delivered and that have not changed since.
     """
@@ -52,7 +52,7 @@ def plan_document(
         rows=plan_tree.rows(plan) if tree else series,
         identifiers=tuple(item.path for item in items),
         summary=tuple(summary),
-        drawing=tuple(plan_tree.drawing(plan)) if tree else (),
+        drawing=tuple(plan_tree.tree_lines(plan)) if tree else (),
     )
 
 
@@ -63,10 +63,10 @@ def plans_document(
     before: Sequence[int],
     warnings: Sequence[str],
 ) -> Document:
-    """Several plans of one directory, which differ in their sessions; nothing was sent.
+    """The document of several plans of one directory, one per session; nothing was sent.
 
-    `described` is what the transports of each plan say of themselves and the number of its batches, `before` how many
-    of its files were delivered before, `warnings` are about all of them.
+    `described` holds the transport descriptions and the number of batches of each plan, `before` how many of its files
+    were delivered before; `warnings` concern all plans.
     """
     documents = [
         plan_document(plan, description=description, batches=batches, before=number)
@@ -108,14 +108,14 @@ def plans_document(
 
 
 def before_lines(before: int, files: int, *, compares: bool = True) -> Iterator[str]:
-    """What an earlier run delivered; a dry run asks no server whether it is still there, as an upload that compares."""
+    """State what an earlier run delivered; a dry run does not ask the server whether it is still there."""
     if before:
         skipped = "those that are still on the server" if compares else "them"
         yield f"Delivered before and unchanged: {part_of(before, files, 'file')}. The upload skips {skipped}."
 
 
 def step_lines(plan: UploadPlan, transports: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """What is done one after the other, and what each transport says of itself."""
+    """The stages in order, with the description of each transport."""
     steps = [step for stage in plan.stages for step in stage.steps or (stage.name,)]
     for number, step in enumerate(steps, 1):
         yield f"{number}. {step[:1].upper()}{step[1:]}"
@@ -126,14 +126,14 @@ def step_lines(plan: UploadPlan, transports: Mapping[str, Mapping[str, str]]) ->
 
 
 def unsendable_lines(entries: Sequence[Exclusion]) -> Iterator[str]:
-    """What belongs to the upload and cannot be sent, by reason."""
+    """Files of the upload that cannot be sent, by reason."""
     if entries:
         yield f"{counted(len(entries), 'file')} cannot be sent, so the upload would end with exit code 5:"
         yield from reason_lines(entries)
 
 
 def _payloads(plan: UploadPlan) -> Iterator[str]:
-    """How much of what."""
+    """Counts and sizes by kind."""
     for of_resources, noun in ((False, "instance"), (True, "file")):
         sends = [stage for stage in plan.sending if (stage.resource is not None) is of_resources]
         if not sends:
@@ -145,7 +145,7 @@ def _payloads(plan: UploadPlan) -> Iterator[str]:
 
 
 def amount(plan: UploadPlan, batches: int) -> str:
-    """How much, and in what."""
+    """Count, size and number of batches."""
     if plan.destination.session or any(stage.resource is not None for stage in plan.stages):
         way = f"in {counted(batches, 'request')}"
     else:
@@ -161,12 +161,12 @@ def _workers(plan: UploadPlan) -> str:
 
 
 def place_lines(plan: UploadPlan) -> Iterator[str]:
-    """Where to."""
+    """The destination."""
     where = plan.destination
     yield f"Server: {where.server or 'the configured one'}"
     resources = [stage.resource for stage in plan.sending if stage.resource is not None]
     if len(resources) == len(plan.sending):
-        yield f"Destination: {home_words(resources[0], where)}"
+        yield f"Destination: {parent_text(resources[0], where)}"
     elif where.session:
         goal = "archive" if plan.placement is Placement.ARCHIVE else "prearchive"
         yield f"Destination: {goal} of project {where.project}, subject {where.subject}, session {where.session}"

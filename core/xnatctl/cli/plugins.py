@@ -1,4 +1,4 @@
-"""`plugins list | show | block | unblock`: works whatever state the plugins are in."""
+"""`plugins list | show | block | unblock`: works in any state of the plugins."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _find(app: App, name: str) -> Plugin:
 @common_options
 @pass_app
 def list_plugins(app: App, check: bool) -> None:
-    """Foreign plugins are known by their metadata alone (level 1), unless `--check`."""
+    """Read only the metadata of third-party plugins (level 1), unless `--check` is given."""
     manager = app.registry.manager
     manager.load(2 if check else 1)
     found = [(plugin, _provides(app, plugin)) for plugin in manager.plugins]
@@ -91,7 +91,7 @@ def list_plugins(app: App, check: bool) -> None:
 @common_options
 @pass_app
 def show(app: App, name: str) -> None:
-    """A blocked plugin is not imported."""
+    """Do not import a blocked plugin."""
     plugin = _find(app, name)
     if plugin.status is Status.ACTIVE and plugin.page is None:
         app.registry.manager.load_one(plugin)
@@ -121,7 +121,7 @@ def show(app: App, name: str) -> None:
 @common_options
 @pass_app
 def block(app: App, name: str) -> None:
-    """The plugin must be installed, so that a typing error does not pass for a block."""
+    """Refuse a name that is not installed, which is probably a typing error."""
     _find(app, name)
     _edit(app, name, lambda blocked: [*blocked, name] if name not in blocked else blocked, "blocked")
 
@@ -131,7 +131,7 @@ def block(app: App, name: str) -> None:
 @common_options
 @pass_app
 def unblock(app: App, name: str) -> None:
-    """Takes the name out of the configuration file; variables and flags are the user's own."""
+    """Remove the name from the configuration file; variables and flags are not changed."""
     _find(app, name)
     _edit(app, name, lambda blocked: [other for other in blocked if other != name], "unblocked")
 

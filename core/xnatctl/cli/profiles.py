@@ -23,23 +23,23 @@ from xnatctl.settings.server import server_url
 _SCHEMA, _LIST_SCHEMA = "xnatctl.profile/1", "xnatctl.profiles/1"
 
 
-@click.command(name="set-profile", help="Make a profile, or change what is named here in one that exists.")
+@click.command(name="set-profile", help="Create a profile, or change the given settings of an existing one.")
 @click.argument("name")
 @click.option("--url", metavar="URL", help="The server.")
 @click.option("--username", metavar="USER", help="The user to log in as.")
 @click.option("--timeout", type=Number(min=0, min_open=True), metavar="SECONDS", help="Time limit of one request.")
-@click.option("--ca-cert", metavar="PATH", help="File with the certificate authority of the server.")
-@click.option("--verify-tls/--no-verify-tls", default=None, help="Check the server's certificate, or do not.")
+@click.option("--ca-cert", metavar="PATH", help="File with the CA certificate of the server.")
+@click.option("--verify-tls/--no-verify-tls", default=None, help="Check the server's certificate or not.")
 @click.option("--mode", metavar="NAME", help="Transport: tar, zip, gradual, or a plugin's.")
 @click.option("--workers", type=WholeNumber(min=1), metavar="N", help="Requests at the same time.")
 @click.option("--overwrite", type=click.Choice(["delete", "append", "none"]), help="What to do with existing data.")
 @common_options
 @pass_app
 def set_profile(app: App, name: str, **settings: Any) -> None:
-    """Passwords are not taken here: `auth login` keeps a session instead.
+    """Passwords are not accepted; `auth login` stores a session instead.
 
-    Settings and the comment at the top of the file are kept; comments between them are not. The only profile is the
-    default without being named; it is named when a second one comes.
+    Other settings and the comment at the top of the file are kept; comments between settings are lost. A single profile
+    is the default implicitly; it is named as the default when a second one is added.
     """
     given = {key: plain_number(value) for key, value in settings.items() if value is not None}
     if "url" in given:
@@ -70,12 +70,12 @@ def use(app: App, name: str) -> None:
     _change(app, name, lambda document: document.update(default_profile=name))
 
 
-@click.command(name="remove-profile", help="Delete a profile; a session that auth login keeps is not ended.")
+@click.command(name="remove-profile", help="Delete a profile; does not end a session that auth login stored.")
 @click.argument("name")
 @common_options
 @pass_app
 def remove_profile(app: App, name: str) -> None:
-    """A default that is deleted leaves none, or the only one."""
+    """After deleting the default, the only remaining profile is the default, or none is."""
 
     def delete(document: dict[str, Any]) -> None:
         del document["profiles"][name]
@@ -89,7 +89,7 @@ def remove_profile(app: App, name: str) -> None:
 @common_options
 @pass_app
 def list_profiles(app: App) -> None:
-    """No secret is shown."""
+    """Show no secrets."""
     document = load_config()
     default = default_profile(document).value
     rows = [
@@ -112,7 +112,7 @@ def list_profiles(app: App) -> None:
 
 
 def _change(app: App, name: str, change: Callable[[dict[str, Any]], None], said: Sequence[str] = ()) -> None:
-    """Change the configuration file and show what it says then. Raises ConfigError where there is no such profile."""
+    """Change the configuration file and show the result. Raises ConfigError for an unknown profile."""
 
     def checked(document: dict[str, Any]) -> None:
         profiles = document.get("profiles") or {}
@@ -126,7 +126,7 @@ def _change(app: App, name: str, change: Callable[[dict[str, Any]], None], said:
 def _render(
     app: App, name: str, file: Path, given: Mapping[str, Any], *, log_in: bool = False, said: Sequence[str] = ()
 ) -> None:
-    """What a profile is now, which one is the default, and the next step."""
+    """Show a profile, the default profile, and the next step."""
     document = load_config(file)
     default = default_profile(document).value
     row = {"profile": name, "file": str(file), **given}
@@ -147,11 +147,11 @@ def _render(
 
 
 def _about_default(app: App, document: Mapping[str, Any], name: str | None = None) -> Iterator[str]:
-    """Which profile is the default, and how `name` or any is used besides."""
+    """State the default profile and how to use `name` or another one."""
     profiles = document.get("profiles") or {}
     default = default_profile(document).value
     if not profiles:
-        yield "There is no profile. Make one: xnatctl config set-profile NAME --url https://..."
+        yield "There is no profile. Create one: xnatctl config set-profile NAME --url https://..."
     elif default is None:
         yield f"No profile is the default. There are: {', '.join(profiles)}."
         yield "Choose one: xnatctl config use NAME, or --profile NAME"

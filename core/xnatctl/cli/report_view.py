@@ -1,4 +1,4 @@
-"""Reports as documents: whole for programs, short for people."""
+"""Reports as documents: complete for programs, short for users."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xnatctl.cli.attached_view import resource_rows, resources_headline, state_words, words_of
+from xnatctl.cli.attached_view import resource_rows, resources_headline, state_text, state_texts
 from xnatctl.model.document import Column, Document, DocumentDetail
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
@@ -39,7 +39,7 @@ _MEANS = {
     Level.SIZE: "SOP Instance UID and size",
     Level.CHECKSUM: "checksum",
 }
-#: In the place of the series of files that could not be read.
+#: Shown as the series of files that could not be read.
 UNREADABLE = "(not readable)"
 #: Names listed in a summary before "and n more".
 _LISTED = 5
@@ -62,13 +62,13 @@ class _Series:
             "study": self.study,
             "series": uid or "(unknown)",
             "files": self.files,
-            "size": self.size if uid != UNREADABLE else None,  # nobody read how long its files are
+            "size": self.size if uid != UNREADABLE else None,  # the sizes of its files are not known
             "state": states,
         }
 
 
 def by_series(entries: Iterable[tuple[str, str, int, str]]) -> list[dict[str, Any]]:
-    """A row for each series, those of one study together; entries are (study, series, bytes, state)."""
+    """One row per series, grouped by study; entries are (study, series, bytes, state)."""
     studies: dict[str, dict[str, _Series]] = {}
     for study, uid, size, state in entries:
         series = studies.setdefault(study, {}).setdefault(uid, _Series(study))
@@ -79,7 +79,7 @@ def by_series(entries: Iterable[tuple[str, str, int, str]]) -> list[dict[str, An
 
 
 def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
-    """The columns, with the study in front when there are several."""
+    """The columns, preceded by the study if there are several."""
     studies = {row["study"] for row in rows} - {""}
     return (_STUDY_COLUMN, *columns) if len(studies) > 1 else tuple(columns)
 
@@ -87,17 +87,17 @@ def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -
 def with_sessions(
     columns: Sequence[Column], rows: Sequence[dict[str, Any]], sessions: Mapping[str, str]
 ) -> tuple[Column, ...]:
-    """The columns with the session in front, which each row gets as well; `sessions` are labels by study."""
+    """The columns preceded by the session, which is added to each row; `sessions` are labels by study."""
     for row in rows:
         row["session"] = sessions.get(row["study"], "")
     return (_SESSION_COLUMN, *(replace(column, drop=1) if column.key == "series" else column for column in columns))
 
 
-def report_document(report: Report, extent: DocumentDetail = DocumentDetail.WHOLE) -> Document:
-    """The report of an upload command; rows are series, and `data` holds every file, as far as somebody sees it."""
-    if extent is DocumentDetail.IDENTIFIERS:
+def report_document(report: Report, detail: DocumentDetail = DocumentDetail.WHOLE) -> Document:
+    """The report of an upload command: rows are series, `data` holds every file if `detail` asks for it."""
+    if detail is DocumentDetail.IDENTIFIERS:
         return Document(schema="xnatctl.report/1", data={}, identifiers=_identifiers(report))
-    words = words_of(report)
+    words = state_texts(report)
     rows = by_series(
         (item.study_instance_uid, _series_of(item), item.bytes, words(item))
         for item in report.items
@@ -105,7 +105,7 @@ def report_document(report: Report, extent: DocumentDetail = DocumentDetail.WHOL
     )
     rows += resource_rows(report)
     if _sent_nothing(report):
-        rows = []  # the error says why, and a table of what was planned would hide it
+        rows = []  # the error says why, and a table of planned files would hide it
     sessions = {study.study_instance_uid: study.session for study in report.studies if study.status is not None}
     of_resources = [bool(item.resource) for item in report.items]
     title = "Resource" if all(of_resources) else "Series or resource" if any(of_resources) else "Series"
@@ -113,7 +113,7 @@ def report_document(report: Report, extent: DocumentDetail = DocumentDetail.WHOL
     columns = with_sessions(columns, rows, sessions) if sessions else with_studies(columns, rows)
     return Document(
         schema="xnatctl.report/1",
-        data=_data(report, extent),
+        data=_data(report, detail),
         columns=columns if rows else (),
         rows=rows,
         identifiers=_identifiers(report),
@@ -125,15 +125,15 @@ def _series_of(item: ReportItem) -> str:
     return item.series_instance_uid if item.sop_instance_uid else UNREADABLE
 
 
-def _data(report: Report, extent: DocumentDetail) -> dict[str, Any]:
-    if extent is DocumentDetail.STREAMED:
+def _data(report: Report, detail: DocumentDetail) -> dict[str, Any]:
+    if detail is DocumentDetail.STREAMED:
         return report.as_outline()
-    return report.as_document() if extent is DocumentDetail.WHOLE else {}
+    return report.as_document() if detail is DocumentDetail.WHOLE else {}
 
 
 def _identifiers(report: Report) -> tuple[str, ...]:
-    """What `-q` prints."""
-    if report.state is PlaceState.RECEIVER:  # a receiver gives no address, so a study is known by its UID
+    """The identifiers that `-q` prints."""
+    if report.state is PlaceState.RECEIVER:  # a receiver returns no URI, so a study is identified by its UID
         return tuple(dict.fromkeys(item.study_instance_uid for item in report.items if item.study_instance_uid))
     if any(study.status is not None for study in report.studies):
         return tuple(study.uri for study in report.studies if study.uri)
@@ -155,14 +155,14 @@ def _report_lines(report: Report) -> Iterable[str]:
 
 
 def _sent_nothing(report: Report) -> bool:
-    """Whether a command was refused or ended before it did anything."""
+    """Whether a command was refused or failed before it sent or compared anything."""
     if report.status is Status.REFUSED or report.command == "session verify":
         return report.status is Status.REFUSED
     return not (report.counts.sent + report.counts.skipped or any(item.attempts for item in report.items))
 
 
 def _details(report: Report) -> Iterable[str]:
-    """What is wrong, what was noted and what was left out."""
+    """Problems, notes and skipped files."""
     yield from _bad_items(report)
     yield from _noted(report.items)
     yield from _differences(report)
@@ -204,7 +204,7 @@ def _headline(report: Report) -> str:
 
 
 def _found(report: Report, place: str) -> str:
-    """What a comparison found, which nobody asked to send anything."""
+    """The result of a comparison that sends nothing."""
     counts = report.counts
     if not counts.verified and not any(item.outcome is Outcome.MISSING for item in report.items):
         return "Nothing was compared."
@@ -216,7 +216,7 @@ def _found(report: Report, place: str) -> str:
 
 
 def checked(verification: Verification) -> str:
-    """How the instances were compared: one level, or each with its number."""
+    """How the instances were compared: one level, or each level with its count."""
     if verification.ok is None:
         return "not checked"
     levels = {level: verification.levels[level] for level in reversed(LEVELS[1:]) if level in verification.levels}
@@ -226,7 +226,7 @@ def checked(verification: Verification) -> str:
 
 
 def _sessions(report: Report) -> Iterable[str]:
-    """Several studies, each a session of its own: all of them, and then each with where it is or why it is not."""
+    """The studies of a split upload: a summary, then the location of each or why it failed."""
     counts, sessions = report.counts, report.studies
     done = sum(study.status is Status.COMPLETE for study in sessions)
     verb = "hold what is on disk" if report.command == "session verify" else "complete"
@@ -249,7 +249,7 @@ def _sessions(report: Report) -> Iterable[str]:
 
 
 def _studies(report: Report) -> Iterable[str]:
-    """Where each of several studies is."""
+    """The location of each study."""
     if len(report.studies) < 2:
         return
     for study in report.studies[:_LISTED]:
@@ -263,9 +263,9 @@ def _studies(report: Report) -> Iterable[str]:
 
 
 def _bad_items(report: Report) -> Iterable[str]:
-    """What did not arrive, by reason; what was not tried comes last, because something else is the cause."""
-    words = words_of(report)
-    untried = state_words(Outcome.PLANNED, sends=report.command != "session verify")
+    """Items that did not arrive, by reason; items that were not tried come last, because they are a consequence."""
+    words = state_texts(report)
+    untried = state_text(Outcome.PLANNED, sends=report.command != "session verify")
     groups: dict[tuple[str, str | None], list[str]] = {}
     for item in report.items:
         if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED):
@@ -281,13 +281,13 @@ def _bad_items(report: Report) -> Iterable[str]:
 
 
 def _some(paths: Sequence[str]) -> str:
-    """The first two names, and how many more there are."""
+    """The first two names and the number of the others."""
     more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
     return f"{', '.join(paths[:2])}{more}"
 
 
 def _noted(items: Collection[ReportItem]) -> Iterable[str]:
-    """Delivered, with a remark of the receiver."""
+    """Items that were delivered with a note of the receiver."""
     noted = [item for item in items if item.note]
     for item in noted[:_LISTED]:
         yield f"{item.outcome}, with a note: {item.path} ({item.note})"
@@ -296,9 +296,9 @@ def _noted(items: Collection[ReportItem]) -> Iterable[str]:
 
 
 def _differences(report: Report) -> Iterable[str]:
-    told = ("missing", "remapped", "size", "checksum")  # by the items themselves
+    told = ("missing", "remapped", "size", "checksum")  # listed with the items
     differences = [entry for entry in report.verification.differences if entry.kind not in told]
-    lines = Counter(map(_difference_line, differences))  # many of one series read the same
+    lines = Counter(map(_difference_line, differences))  # items of one series often have equal texts
     for (kind, rest), number in list(lines.items())[:_LISTED]:
         yield f"{kind}: {f'{number} x ' if number > 1 else ''}{rest}"
     if more := sum(list(lines.values())[_LISTED:]):
@@ -306,7 +306,7 @@ def _differences(report: Report) -> Iterable[str]:
 
 
 def _extra(report: Report) -> Iterable[str]:
-    """What the server holds beyond the disk, and what the comparison cannot tell."""
+    """What the server holds that is not on disk, and what the comparison cannot decide."""
     extra = report.verification.extra
     scans = sum(1 for entry in extra if not entry.sop_instance_uid and entry.found is None)
     instances = sum(entry.found or 1 for entry in extra) - scans
@@ -323,14 +323,14 @@ def _difference_line(entry: Difference) -> tuple[str, str]:
 
 
 def excluded_lines(excluded: Sequence[Exclusion]) -> Iterable[str]:
-    """What was left out, by reason."""
+    """Skipped files, by reason."""
     if excluded:
         yield f"Skipped {counted(len(excluded), 'file')}:"
         yield from reason_lines(excluded)
 
 
 def reason_lines(entries: Iterable[Exclusion]) -> Iterable[str]:
-    """A line for each reason, the most frequent first."""
+    """One line per reason, most frequent first."""
     groups: dict[str, list[str]] = {}
     for entry in entries:
         reason = "duplicate" if entry.reason.startswith("duplicate of ") else entry.reason

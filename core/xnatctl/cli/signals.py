@@ -1,6 +1,6 @@
-"""Interrupts: the first one ends the work in good order, another one ends the program at once.
+"""Interrupts: the first signal stops the run cleanly, the second ends the program at once.
 
-While a document is written, either waits until the document is whole; one more ends the program all the same.
+While a document is written, a signal takes effect after the document; another one ends the program at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from typing import NoReturn
 
 from xnatctl.errors import Signalled
 
-#: Seconds in which a second signal is the first one's twin: `timeout` and shells send one to a process and one to its
-#: group.
+#: A second signal within this time (seconds) is a duplicate: `timeout` and shells signal a process and its group.
 _TWIN = 0.5
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """The signals that end a program: how many counted, and one that waits. Deaf until `listen`."""
+    """Handles the signals that end a program; inactive until `listen`."""
 
     def __init__(self) -> None:
         self._last = 0.0
@@ -33,20 +32,20 @@ class Signals:
         self._waiting: int | None = None
 
     def listen(self) -> None:
-        """Take the signals that end a program; one that is ignored (`nohup`, a job in the background) stays so."""
+        """Install the handlers; a signal that is ignored (`nohup`, a background job) stays ignored."""
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._interrupt)
 
     def ignore(self) -> None:
-        """The command is over and its exit code is settled: no signal changes that any more."""
+        """Ignore signals from now on, because the exit code is final."""
         for number in _ENDING:
             if signal.getsignal(number) == self._interrupt:
                 signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Write a document whole: a signal that comes meanwhile takes effect at the end.
+        """Hold signals back while a document is written; they take effect at the end.
 
         Raises KeyboardInterrupt, Signalled.
         """
@@ -85,5 +84,5 @@ class Signals:
 
 def _end(number: int) -> NoReturn:
     if sys.stderr.isatty():
-        os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
+        os.write(2, b"\x1b[?25h\n")  # show the cursor that a progress bar has hidden
     os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""Writing documents on stdout, in pieces where they are long."""
+"""Writes documents to stdout, long ones in pieces."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from xnatctl.errors import XnatctlError
 from xnatctl.redaction import Redactor
 
 
-class Pieces(io.StringIO):
-    """What is written to it goes to stdout as soon as it is much; `getvalue` is the rest."""
+class StdoutWriter(io.StringIO):
+    """A buffer that writes to stdout when it is large; `getvalue` returns the rest."""
 
     _MUCH = 1 << 18
 
     def __init__(self, begin: Callable[[], None], redactor: Redactor) -> None:
-        """`begin` is called before anything is written to stdout, `redactor` masks what is."""
+        """Call `begin` before the first write to stdout; `redactor` masks secrets."""
         super().__init__()
         self._begin = begin
         self._redactor = redactor
 
     def write(self, text: str, /) -> int:
-        """Take some text."""
+        """Buffer text, and write it to stdout when there is much."""
         written = super().write(text)
         if self.tell() > self._MUCH:
             self._begin()
-            # A secret that goes on in the next piece is not printed by halves.
+            # Hold back text that may be the beginning of a secret.
             text, kept = self._redactor.redact_output(self.getvalue()), max(512, self._redactor.longest())
             write_out(text[:-kept], self._redactor)
             self.seek(0)
@@ -37,7 +37,7 @@ class Pieces(io.StringIO):
 
 
 def write_out(text: str, redactor: Redactor) -> None:
-    """Write to stdout; a reader that has gone (`| head`) ends the output in silence.
+    """Write to stdout; a closed pipe (`| head`) ends the output without an error.
 
     Raises XnatctlError when it cannot be written: a full disk.
     """
@@ -45,7 +45,7 @@ def write_out(text: str, redactor: Redactor) -> None:
         sys.stdout.write(redactor.redact_output(text))
         sys.stdout.flush()
     except OSError as error:
-        # Python would complain once more at exit; give it somewhere to write.
+        # Python would report the error again at exit, so redirect stdout to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise XnatctlError(f"Cannot write to standard output: {error.strerror}.") from error

@@ -1,24 +1,24 @@
-"""Which command was meant: for a name that no command has."""
+"""Suggestions for misspelt commands and options."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
 
-#: As many commands are named at most.
+#: Most commands in a suggestion.
 _MOST = 3
 
 
 def among(word: str, words: Collection[str]) -> str:
-    """A hint: the word that is like one that does not exist, or all that there are."""
+    """A hint for an unknown word: the most similar known word, or all known words."""
     close = _near(word, words)
     return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(words) or 'none'}."
 
 
 def commands_like(group: str, words: Sequence[str], known: Collection[str]) -> list[str]:
-    """Paths of commands that are like `words`, typed behind `group` ("" at the root), best first.
+    """Paths of commands similar to `words`, typed after `group` ("" at the root), best first.
 
-    A word is misspelt, belongs to another group, or is the name of a command whose group was left out.
+    A word may be misspelt, belong to another group, or be a command whose group is missing.
     """
     name = words[0]
     known = sorted(known, key=lambda path: (not path.startswith("session "), path))
@@ -28,7 +28,7 @@ def commands_like(group: str, words: Sequence[str], known: Collection[str]) -> l
     if not group:
         found = exactly or found
     elif os.path.exists(name) or not (found or exactly):
-        # `xnatctl upload DIR`: a command of another group has the name of this one.
+        # `xnatctl upload DIR`: a command in another group has the name of this group.
         found = [path for path in known if path.endswith(f" {group}")] or found or exactly
     if not (found or exactly):
         found = [
@@ -42,7 +42,7 @@ def _last_word(path: str) -> str:
 
 
 def _completed(path: str, rest: Sequence[str], known: Collection[str]) -> Iterable[str]:
-    """The path itself where it is a command; of a group the command that the next word is like, or the group."""
+    """The path if it is a command; for a group, its command most similar to the next word, or the group."""
     if path in known:
         return [path]
     below = {_next_word(other, path) for other in known if _is_below(other, path)}

@@ -1,4 +1,4 @@
-"""`upload status` and `upload resume`: what the journals on this machine know, and how to finish an upload."""
+"""`upload status | resume | forget`: lists, finishes and forgets the uploads in the journals on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.cli.app import App, pass_app, pass_unchecked
-from xnatctl.cli.attached_view import state_words
+from xnatctl.cli.attached_view import state_text
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.options import common_options, retry_option, server_options
 from xnatctl.cli.uploading import Upload, run_upload
@@ -39,16 +39,16 @@ _COLUMNS = (
 _ITEM_COLUMNS = (Column(key="path"), Column(key="state"), Column(key="reason", fit="wrap"))
 
 
-@click.command(name="status", short_help="List uploads, and what was not delivered.")
+@click.command(name="status", short_help="List uploads and files that were not delivered.")
 @click.argument("dest", required=False)
-@click.option("--unfinished", is_flag=True, help="Only those that are not complete.")
+@click.option("--unfinished", is_flag=True, help="Only incomplete uploads.")
 @common_options
 @pass_app
 def status(app: App, dest: str | None, unfinished: bool) -> None:
     """List the uploads made from this machine; contacts no server.
 
-    With DEST (an ID from the list, PROJECT/SESSION, a session label, or SESSION/RESOURCE) show the files of one that
-    were not delivered.
+    With DEST (an ID from the list, PROJECT/SESSION, a session label, or SESSION/RESOURCE), show the files of one
+    upload that were not delivered.
     """
     found = [summary for summary in app.journals() if not (unfinished and _state(summary) == "complete")]
     if dest is None:
@@ -64,7 +64,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
 @common_options
 @pass_unchecked
 def resume(app: App, dest: str) -> None:
-    """Finish an upload with its original options: sends only what is not proven to be on the server.
+    """Finish an upload with its original options; send only files that are not proven to be on the server.
 
     DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE.
     """
@@ -78,7 +78,7 @@ def resume(app: App, dest: str) -> None:
         wait = None if wait is None else float(wait)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise JournalError(
-            f"{summary.path} does not say how the upload was made.", hint="Run the original upload command again."
+            f"{summary.path} does not record the command of the upload.", hint="Run the original upload command again."
         ) from None
     _require_planner(app, request.command)
     server = request.destination.server if request.settles else request.follow.server if request.follow else None
@@ -89,22 +89,22 @@ def resume(app: App, dest: str) -> None:
         elif given.rstrip("/") != server:
             raise UsageError(
                 f"This upload goes to {server}, not to {given}.",
-                hint="Leave --url out; for another server, make the upload anew.",
+                hint="Omit --url. To upload to another server, run the original upload command with it.",
             )
-    app.check_frame()  # now that the server is known
+    app.check_frame()  # the journal names the server
     run_upload(app, Upload(request=request, wait=wait, studies=studies))
 
 
 def _to_finish(summary: Summary) -> tuple[Mapping[str, Any], frozenset[str]]:
-    """What the run asked for that is to be finished, and its studies: the latest, or the last that left something."""
+    """The request and the studies of the run to finish: the latest, or the last one that left files."""
     if summary.phase == "done" and summary.left and summary.left[0].request:
         return summary.left[0].request, summary.left[0].studies
     return summary.request, summary.studies
 
 
-@click.command(name="forget", short_help="Forget an upload; contacts no server.")
+@click.command(name="forget", short_help="Delete the local record of an upload; contacts no server.")
 @click.argument("dest", nargs=-1, required=True)
-@click.option("--yes", is_flag=True, help="Do not ask about uploads that are not complete.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation if the upload is not complete.")
 @common_options
 @pass_app
 def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
@@ -121,7 +121,7 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
     if not yes:
         for summary in chosen:
             if _state(summary) != "complete" and not app.confirm(f"Forget {summary.id}, which is {_state(summary)}?"):
-                raise Refused("Nothing was forgotten.")
+                raise Refused("No upload was forgotten.")
     for summary in chosen:
         with closing(Lock(summary.path.with_suffix(".lock"), lambda _: False, limit=0, tell=app.debug)):
             remove(summary.path)
@@ -129,7 +129,7 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
 
 
 def _require_planner(app: App, command: str) -> None:
-    """Raise PluginUnavailable when the plugin of the command is gone: core would plan something else in its place."""
+    """Raise PluginUnavailable if the plugin of the command is missing, because core would make a different plan."""
     if command in {spec.path for spec in BUILTIN}:
         return
     try:
@@ -149,11 +149,11 @@ def _choose(app: App, found: Sequence[Summary], dest: str) -> Summary:
     if not matches:
         raise NotFound(
             f"There is no upload {dest} on this machine.",
-            hint=f"See what there is: {app.commands.command('upload', 'status', server=False)}",
+            hint=f"List the uploads: {app.commands.command('upload', 'status', server=False)}",
         )
     if len(matches) > 1:
         ids = ", ".join(summary.id for summary in matches)
-        raise UsageError(f"{dest} names {len(matches)} uploads: {ids}.", hint="Use the ID of one.")
+        raise UsageError(f"{dest} names {len(matches)} uploads: {ids}.", hint="Use an ID from the list.")
     return matches[0]
 
 
@@ -166,14 +166,14 @@ def _names(summary: Summary) -> set[str]:
         f"{where.project}/{where.subject}/{where.session}",
     }
     if resource := _resource(summary):
-        # The session alone means the upload of its images.
+        # A session label without a resource means the upload of its images.
         names = {summary.id, f"{where.session or where.subject}/{resource}", f"{where.project}/{resource}"}
         names.add(f"{where.project}/{where.session or where.subject}/{resource}")
     return {name.casefold() for name in names if name}
 
 
 def _resource(summary: Summary) -> str:
-    """The resource that an upload goes to; empty for images."""
+    """The resource of an upload; empty for images."""
     request = summary.request.get("request")
     resource = request.get("resource") if isinstance(request, dict) else None
     if not isinstance(resource, dict):
@@ -183,7 +183,7 @@ def _resource(summary: Summary) -> str:
 
 
 def _columns(found: Sequence[Summary]) -> tuple[Column, ...]:
-    """The table names the server only where there are several."""
+    """The columns of the table; the server is a column if there are several."""
     servers = {summary.destination.server for summary in found if summary.destination.project}
     if len(servers) < 2:
         return _COLUMNS
@@ -191,7 +191,7 @@ def _columns(found: Sequence[Summary]) -> tuple[Column, ...]:
 
 
 def _to(summary: Summary) -> str:
-    """Where an upload went, in one word: a receiver, a session, or what carries a resource."""
+    """The destination as short text: a receiver, a session, or the parent of a resource."""
     where = summary.destination
     names = [where.project, where.session or where.subject, _resource(summary)]
     return "/".join(filter(None, names)) or where.server
@@ -210,7 +210,7 @@ def _state(summary: Summary) -> str:
 
 
 def _progress(summary: Summary) -> str:
-    """The state in few letters, with the number that matters."""
+    """The state as short text, with the number of missing files."""
     undelivered = summary.found - summary.delivered
     if summary.problem is None and not summary.complete and undelivered:
         return f"{undelivered} not delivered"
@@ -242,7 +242,7 @@ def _row(summary: Summary) -> dict[str, Any]:
 
 
 def _resume_command(app: App, summary: Summary) -> str:
-    """With the profile and the user of the upload; the journal itself knows the server."""
+    """The command that resumes an upload, with its profile and user; the journal names the server."""
     flags = summary.request.get("flags")
     words = [str(word) for flag in flags for word in flag] if isinstance(flags, list) else []
     return app.commands.command("upload", "resume", summary.id, *words, server=False)
@@ -290,7 +290,7 @@ def _one_document(app: App, summary: Summary) -> Document:
             "and not part of the latest run."
         )
     if row["state"] == "incomplete" and row["found"] == row["delivered"]:
-        lines.append("The run ended before the session was complete; upload resume says why.")
+        lines.append("The run ended before the session was complete. Run upload resume to finish it.")
     if row["state"] != "complete":
         lines.append(f"Next: {_resume_command(app, summary)}")
     schema = "xnatctl.upload/1"
@@ -304,7 +304,7 @@ def _one_document(app: App, summary: Summary) -> Document:
             "not_verified": unproven,
         },
         columns=_ITEM_COLUMNS if missing else (),
-        rows=[{**entry, "state": state_words(entry["outcome"])} for entry in missing],
+        rows=[{**entry, "state": state_text(entry["outcome"])} for entry in missing],
         identifiers=tuple(entry["path"] for entry in missing),
         summary=tuple(lines),
     )

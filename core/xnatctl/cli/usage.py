@@ -1,4 +1,4 @@
-"""Usage errors of click in our words: everything that is missing at once, and what was meant."""
+"""Rewrites usage errors of click: names all missing parameters at once and suggests corrections."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from xnatctl.errors import UsageError
 
 
 def usage_error(error: click.ClickException) -> UsageError:
-    """The error of a command line that click does not take; its context shows the usage line."""
+    """The UsageError for a command line that click refuses; its context shows the usage line."""
     context: click.Context | None = getattr(error, "ctx", None)
     if context is None:
         return UsageError(error.format_message())
     usage = " ".join(context.get_usage().split())
     see = f"{usage} (all options: -h)"
     if isinstance(error, click.NoSuchOption):
-        return UsageError(f"There is no option {error.option_name}.", hint=_meant(error, context) or see)
+        return UsageError(f"There is no option {error.option_name}.", hint=_option_hint(error, context) or see)
     if isinstance(error, click.MissingParameter) and (missing := _missing(context)):
         return UsageError(f"Missing: {', '.join(missing)}.", hint=see)
     message = error.format_message()
     return UsageError(message if message.endswith(".") else f"{message}.", hint=see)
 
 
-def _meant(error: click.NoSuchOption, context: click.Context) -> str | None:
-    """Where the option stands, or which one is like it."""
+def _option_hint(error: click.NoSuchOption, context: click.Context) -> str | None:
+    """A hint: the right position of the option, or a similar one."""
     root = context.find_root()
     if context is not root and any(error.option_name in option.opts for option in root.command.params):
-        return f"It stands before the command: {root.command_path} {error.option_name} ..."
+        return f"Put it before the command: {root.command_path} {error.option_name} ..."
     if error.possibilities:
         return f"Did you mean {error.possibilities[0]}? All options: {context.command_path} -h"
     if isinstance(context.command, LazyGroup):
-        if meant := context.command.meant(context, [error.option_name]):
+        if meant := context.command.did_you_mean(context, [error.option_name]):
             return meant
-        return f"Options of a command come after it: {context.command_path} COMMAND {error.option_name}"
+        return f"Put options of a command after it: {context.command_path} COMMAND {error.option_name}"
     return None
 
 
 def _missing(context: click.Context) -> list[str]:
-    """Every required parameter that was not given; click names the first alone."""
+    """All missing required parameters; click names only the first."""
     typed = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
     names = []
     with context.scope(cleanup=False):

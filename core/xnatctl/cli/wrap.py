@@ -1,4 +1,4 @@
-"""Prose that fits a terminal: lines break between words, and a command that a reader may copy stays on one line."""
+"""Wraps prose for a terminal: lines break between words, and a printed command stays on one line."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ import re
 import textwrap
 from typing import TextIO
 
-#: A command in prose ends where its sentence goes on, or with the line. Quoted words belong to it.
+#: A command in prose ends at punctuation, at "or" and "and", or with the line. Quoted words belong to it.
 _COMMAND = re.compile(r"""\bxnatctl(?:[ ](?:[^\s'"]|'[^']*'|"[^"]*")+?)+?(?=[.,;:)]*(?:$|[.,;:)]\s|\s(?:or|and)\s))""")
-#: A space in a relative path, such as `series 1/im-0001`; of an absolute path it cannot be told where it begins.
+#: A space in a relative path, such as `series 1/im-0001`; the beginning of an absolute path cannot be recognised.
 _IN_A_PATH = re.compile(r"(?<=[^\s.,:;)]) (?=[^\s/(:]+/\S)")
-_GLUE = "\0"  # in the place of a space that stays; printable text has none
+_GLUE = "\0"  # placeholder for a space that is kept; printable text does not contain it
 
 
 def wrapped(text: str, stream: TextIO) -> str:
-    """The text with line breaks where the terminal behind `stream` has no room; unchanged elsewhere.
+    """Wrap text to the width of the terminal behind `stream`; unchanged if it is not a terminal.
 
-    Lines that go on are indented by two more spaces than they begin with, so that no name can pass for a line of its
-    own.
+    Continuation lines are indented by two more spaces, so that a name cannot pass for a line of its own.
     """
     width = _columns(stream)
     return "\n".join(_broken(line, width) for line in text.split("\n")) if width else text
 
 
 def _columns(stream: TextIO) -> int | None:
-    """The width of a terminal; None where there is none."""
+    """The width of a terminal; None if the stream is not one."""
     try:
         if not stream.isatty():
             return None
         given = os.environ.get("COLUMNS", "")
         return int(given) if given.isdecimal() else os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):  # closed, or no terminal after all
+    except (OSError, ValueError):  # closed, or not a terminal
         return None
 
 

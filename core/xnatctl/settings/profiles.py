@@ -158,7 +158,7 @@ def resolve(flags: Flags) -> Settings:
     for flag, value in (("--username", flags.username), ("--password", flags.password)):
         if value == "":
             # An unset variable in a script; going on would log in as somebody else.
-            raise ConfigError(f"{flag} was given, but it is empty.")
+            raise ConfigError(f"{flag} is empty.")
     config = load_config()
     name = _profile_name(flags, config)
     profile: Mapping[str, Any] = (config.get("profiles") or {}).get(name.value) or {}

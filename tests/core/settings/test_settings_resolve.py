@@ -129,7 +129,7 @@ def test_a_variable_set_to_nothing_counts_as_not_set(name: str, monkeypatch: pyt
 
 @pytest.mark.parametrize("flag", ["username", "password"])
 def test_an_empty_flag_is_an_error_because_it_would_log_in_as_somebody_else(flag: str) -> None:
-    with pytest.raises(ConfigError, match=f"--{flag} was given, but it is empty"):
+    with pytest.raises(ConfigError, match=f"--{flag} is empty"):
         resolve(Flags(**{flag: ""}))  # type: ignore[arg-type]
 
 

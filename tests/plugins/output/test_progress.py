@@ -199,7 +199,7 @@ def test_work_of_the_server_shows_motion_and_time(monkeypatch):
 def test_files_are_counted_while_a_tree_is_looked_at(monkeypatch):
     shown = Shown(monkeypatch)
     for files in (1, 1234567):
-        shown.tell(EventKind.PREPARING, "looking at files", files=files)
+        shown.tell(EventKind.PREPARING, "examining files", files=files)
         shown.after(1)
     assert shown.lines[0][1:] == " Looking at files: 1,234,567  0:02"
 

@@ -1,4 +1,4 @@
-"""Events of a command: to the log, and to every observer."""
+"""Sends the events of a command to the log and to every observer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from xnatctl.plugin.registry import Registry
     from xnatctl.redaction import Redactor
 
-#: Told too often for a log.
+#: Too frequent for a log.
 _UNLOGGED = frozenset({EventKind.BYTES_SENT, EventKind.PREPARING})
 
 
-class Telling:
-    """Tells events, in the main thread. The first is preceded by COMMAND_STARTED, which has `display` for its data."""
+class EventPublisher:
+    """Publishes events in the main thread. COMMAND_STARTED precedes the first; `display` gives its data."""
 
     def __init__(self, registry: Callable[[], Registry], display: Callable[[], Mapping[str, object]], log: Log) -> None:
         self._log = log
@@ -26,8 +26,8 @@ class Telling:
         self._display = display
         self._begun = False
 
-    def tell(self, event: Event) -> None:
-        """What is about one file is detail in the log: file names may tell of people."""
+    def publish(self, event: Event) -> None:
+        """Publish an event. Events about one file are logged at debug level, because file names may identify people."""
         registry = self._registry()
         if not self._begun:
             self._begun = True
@@ -38,19 +38,19 @@ class Telling:
             write(str(event.kind), **({"message": event.message} if event.message else {}), data=event.data)
         registry.tell(_without_secrets(event, self._log.redactor))
 
-    def preparing(self, message: str, **data: object) -> None:
-        """What is done before a run, or instead of one."""
-        self.tell(Event(kind=EventKind.PREPARING, message=message, data=data))
+    def publish_preparing(self, message: str, **data: object) -> None:
+        """Publish a PREPARING event: an activity outside a run."""
+        self.publish(Event(kind=EventKind.PREPARING, message=message, data=data))
 
     def end(self) -> None:
-        """Have observers leave the terminal to what follows; the next event starts anew."""
+        """Publish COMMAND_DONE, so that observers release the terminal; the next event starts again."""
         if self._begun:
             self._begun = False
             self._registry().tell(Event(kind=EventKind.COMMAND_DONE))
 
 
 def _without_secrets(event: Event, redactor: Redactor) -> Event:
-    """An event whose words hold no secret; observers print and store them."""
+    """The event with secrets masked in its text, because observers print and store it."""
     reason = event.data.get("reason")
     if not event.message and not isinstance(reason, str):
         return event
