@@ -347,9 +347,9 @@ def test_a_session_whose_study_has_another_uid_is_found_by_its_label(
     ("flags", "code", "message"),
     [
         (("--verify",), 2, "--verify needs -P PROJECT"),
-        (("-P", "DEMO"), 2, "--project means nothing without --verify"),
-        (("--wait", "5"), 2, "--wait means nothing without --verify"),
-        (("--url", "http://x"), 2, "--url means nothing without --verify"),
+        (("-P", "DEMO"), 2, "--project requires --verify"),
+        (("--wait", "5"), 2, "--wait requires --verify"),
+        (("--url", "http://x"), 2, "--url requires --verify"),
         (("--verify", "-P", "DEMO", "--echo"), 2, "--echo sends nothing"),
         (("--verify", "-P", "NOWHERE"), 2, "has no project NOWHERE"),
         (("--verify", "-P", "DEMO", "--username", "alice", "--password", "wrong"), 3, ""),
