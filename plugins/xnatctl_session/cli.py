@@ -1,4 +1,4 @@
-"""`session upload`: a directory, a file or a ready-made archive becomes one session on the server."""
+"""`session upload`: uploads a directory, a DICOM file or an archive file as one session."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from xnatctl.api.commands import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_HELP = """Upload the DICOM files of one session and prove that they arrived.
+_HELP = """Upload the DICOM files of one session and verify that they arrived.
 
-PATH is a directory (searched to any depth, whatever the files are called), a single DICOM file, or a
-ready-made archive file (zip, tar, tar.gz, tar.bz2, tar.xz). What is DICOM is decided by content.
+PATH is a directory (searched at any depth), a single DICOM file, or a
+ready-made archive file (zip, tar, tar.gz, tar.bz2, tar.xz). DICOM is recognised by content, not by file name.
 
 Exit code 0 means: every instance on disk is in the session you named, in the place you asked for, and it was
 checked. Otherwise the report says which file, why, and which command finishes the job.
 
---overwrite delete adds to an existing session and replaces what matches; scans that are not part of this upload
-stay. --overwrite append sends only what the session does not hold, and refuses an instance that it holds with other
-content. --overwrite none refuses an existing session.
+--overwrite delete adds to an existing session and replaces matching instances; other scans stay. --overwrite append
+sends only instances that the session does not hold, and refuses one that it holds with different content. --overwrite
+none refuses an existing session.
 
-One session holds one study. --split-studies takes a PATH of several: the earliest becomes the session that you named,
-the others LABEL_2, LABEL_3 and so on. A study that is on the server under one of these labels already keeps it, and a
-label that holds another study is passed over. Each session is delivered and checked on its own; one that fails does not
-stop the others.
+One session holds one study. --split-studies accepts a PATH with several studies: the earliest becomes the session that
+you named, the others LABEL_2, LABEL_3 and so on. A study that is already on the server under one of these labels keeps
+it, and a label that holds another study is skipped. Each session is delivered and checked separately; a failure does
+not stop the others.
 """
 
 
@@ -52,7 +52,9 @@ def split_option(text: str) -> Callable[[F], F]:
     return click.option("--split-studies", "--allow-multiple-studies", "split_studies", is_flag=True, help=text)
 
 
-@click.command(name="upload", cls=TransportOptionsCommand, help=_HELP, short_help="Upload DICOM by REST and prove it.")
+@click.command(
+    name="upload", cls=TransportOptionsCommand, help=_HELP, short_help="Upload DICOM over the REST API and verify it."
+)
 @click.argument("path", type=click.Path(path_type=str))
 @destination_options(subject="Subject label; created when it does not exist.")
 @click.option(
@@ -74,14 +76,14 @@ def split_option(text: str) -> Callable[[F], F]:
     "--overwrite",
     type=click.Choice([str(policy) for policy in Overwrite]),
     default=None,
-    help="What to do with a session that exists already.  [default: delete]",
+    help="What to do with an existing session.  [default: delete]",
 )
 @verify_options
-@split_option("Make a session of each study: the earliest gets the label, the others LABEL_2, LABEL_3 and so on.")
+@split_option("Make each study a session: the earliest gets the label, the others LABEL_2, LABEL_3 and so on.")
 @click.option(
     "--same-patient",
     is_flag=True,
-    help="With --split-studies: different patient IDs or names belong to one patient.",
+    help="With --split-studies: accept different patient IDs and names as one patient.",
 )
 @source_options
 @click.option(
@@ -90,7 +92,7 @@ def split_option(text: str) -> Callable[[F], F]:
     default=1800,
     metavar="SECONDS",
     show_default=True,
-    help="How long the server may take to archive the session.",
+    help="How long to wait until the server has archived the session.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in.")
 @journal_options
@@ -120,17 +122,17 @@ def upload(
     lock_wait: float,
     **given: Any,
 ) -> None:
-    """See `_HELP`; options of transports arrive in `given`."""
+    """See `_HELP`; `given` holds the options of transports."""
     if same_patient and not split_studies:
-        raise UsageError("--same-patient means nothing without --split-studies.")
+        raise UsageError("--same-patient requires --split-studies.")
     if exact and not verify:
-        raise UsageError("--exact means nothing with --no-verify.")
+        raise UsageError("--exact cannot be combined with --no-verify.")
     transport = mode or str(app.settings.mode.value)
     spec = app.registry.transport(transport).spec
     if spec.command is not None:
         raise UsageError(
-            f"The transport {transport} does not upload to a session that you name.",
-            hint=f"Use the command that is made for it: xnatctl {spec.command} --help",
+            f"The transport {transport} does not upload to a session of a given label.",
+            hint=f"Use its own command: xnatctl {spec.command} --help",
         )
     if spec.payload is not Payload.DICOM:
         raise UsageError(f"The transport {transport} carries {spec.payload} files, not DICOM sessions.")

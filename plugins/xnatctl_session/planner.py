@@ -15,7 +15,7 @@ from xnatctl_session.labels import JournalLabels, LabelSeries, OfflineLabels, On
 
 _DRY = (
     "The upload assigns the labels: a study that the server holds under one of them keeps it, and labels that hold "
-    "other studies are passed over."
+    "other studies are skipped."
 )
 
 
@@ -43,7 +43,7 @@ def split_planner(app: App, *, same_patient: bool) -> Callable[[PlanContext], Ab
             labels, said = labels_on(client, several, request, app.journals() if upload.resume else ())
 
             def plan(asked: UploadRequest, inventory: Inventory) -> UploadPlan:
-                # All plans name one listing of the disk, so that it is looked at once more when all have ended.
+                # All plans share one listing of the directory, which is compared again after all have ended.
                 return replace(context.plan(asked, inventory), listing=several.inventory.listing)
 
             yield PlanGroup(
@@ -59,7 +59,7 @@ def split_planner(app: App, *, same_patient: bool) -> Callable[[PlanContext], Ab
 def _dry_group(
     context: PlanContext, several: StudyInventory, journals: Iterable[Summary], warnings: Sequence[str]
 ) -> PlanGroup:
-    """The plans with the labels that the journals remember, or else the first ones; no server is asked."""
+    """The plans with labels from the journals, or else the first free ones; contacts no server."""
     request = context.upload.request
     where = request.destination
     series = LabelSeries(base=where.session)
@@ -91,21 +91,21 @@ def _announced(
 
 
 def check_patients(several: StudyInventory, *, same_patient: bool) -> tuple[str, ...]:
-    """What is to be said of studies that do not name the same patient: all become sessions of one subject.
+    """Warnings about studies with different patients, which would become sessions of one subject.
 
-    Raises Refused unless somebody said that they are of one (`same_patient`).
+    Raises Refused unless `same_patient` is True.
     """
     notes = several.patient_notes()
     if not notes or len(several.studies) < 2:
         return ()
     number = several.number_of_patients
     if same_patient:
-        return (f"The studies name {number} patients; --same-patient says that they are of one patient.",)
+        return (f"The studies name {number} patients; --same-patient treats them as one patient.",)
     raise Refused(
         f"{several.inventory.root} holds studies of different patients ({number} patients), and all would become "
         f"sessions of one subject:\n{several.table(notes)}",
-        hint="Upload the studies of each patient on their own, with the subject that they belong to. If all are of one "
-        "patient under several IDs or names, say so with --same-patient.",
+        hint="Upload the studies of each patient separately, with the right subject. If all are of one "
+        "patient under several IDs or names, add --same-patient.",
     )
 
 
@@ -117,7 +117,7 @@ def labels_on(
     *,
     look_only: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
-    """The label of each study on a server, and what is to be said of that; the request names what the server has.
+    """The label of each study on a server, and warnings; the request names project and subject as the server does.
 
     Raises Refused.
     """
@@ -137,7 +137,7 @@ def plans_of(
     labels: Mapping[str, str],
     plan: Callable[[UploadRequest, Inventory], UploadPlan],
 ) -> Iterator[UploadPlan]:
-    """A plan for each study, as if it were the only one, by label."""
+    """A separate plan for each study, in order of the labels."""
     where = request.destination
     for study, label in labels_in_order(labels, LabelSeries(base=where.session)):
         inventory = several.alone(study)

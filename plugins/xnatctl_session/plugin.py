@@ -11,7 +11,7 @@ def xnatctl_commands() -> list[CommandSpec]:
     return [
         CommandSpec(
             path="session upload",
-            summary="Upload DICOM and prove that it arrived.",
+            summary="Upload DICOM and verify that it arrived.",
             target="xnatctl_session.cli:upload",
         ),
         CommandSpec(

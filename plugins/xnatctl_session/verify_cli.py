@@ -1,4 +1,4 @@
-"""`session verify`: is what is on disk on the server? Changes nothing anywhere."""
+"""`session verify`: compares files on disk with a session on the server; changes nothing."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 _HELP = """Compare the DICOM files of PATH with a session on the server; changes nothing.
 
-Works at any time and for an upload that anybody made. Instances are compared by SOP Instance UID and stored size, and
-with --verify checksum by MD5 where the server kept the bytes; in the prearchive, files can only be counted. Exit code 0
-means that nothing differs, 6 that something does: the report names it. What the server holds beyond PATH is reported,
-and is no difference unless --exact is given.
+Works at any time, whoever uploaded the session. Instances are compared by SOP Instance UID and stored size, and with
+--verify checksum also by MD5 where the server kept the bytes; in the prearchive, files can only be counted. Exit code 0
+means that nothing differs. Exit code 6 means that the report names differences. What the server holds beyond PATH is
+reported, and counts as a difference only with --exact.
 """
 
 
 @click.command(name="verify", cls=VerifyingCommand, help=_HELP, short_help="Compare what is on disk with a session.")
 @click.argument("path", type=click.Path(path_type=str))
 @destination_options(subject="Subject label.")
-@split_option("Compare each study with its own session: LABEL, LABEL_2, LABEL_3 and so on.")
+@split_option("Compare each study with its session: LABEL, LABEL_2, LABEL_3 and so on.")
 @source_options
 @click.option(
     "--verify",
@@ -94,7 +94,7 @@ def verify(
 
 
 def _upload(app: App, request: UploadRequest, *flags: str) -> str:
-    """The command that sends what the server does not hold."""
+    """The command that uploads the missing files."""
     where = request.destination
     names = ("-P", where.project, "-S", where.subject, "-E", where.session)
     return app.commands.command("session", "upload", request.path, *names, *flags)
@@ -108,7 +108,7 @@ def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report, uploa
 
 
 def _verify_each(app: App, request: UploadRequest) -> Report:
-    """Compare each study with the session that it became."""
+    """Compare each study with its session."""
     from xnatctl.api.commands import run_many
     from xnatctl.api.xnat import find_destination
     from xnatctl_session.planner import labels_on, plans_of

@@ -1,4 +1,4 @@
-"""What every upload command does: plan, show or run, report, exit code. One document on stdout, whatever happens."""
+"""The steps that all upload commands share: plan, dry run or delivery, report, exit code."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
-    """An upload as a command asked for it.
+    """An upload as a command requested it.
 
-    `wait` bounds settling in seconds, `lock_wait` how long another run to the same destination is waited for.
-    `resume` = go on from the journal; otherwise it is started anew. `studies` are the UIDs of the studies that may be
-    sent; any, where there are none.
+    `wait` is the time limit of settling in seconds, `lock_wait` that of waiting for another run.
+    `resume`: continue from the journal; otherwise start a new one. `studies` are the UIDs of the studies that may be
+    sent; empty allows any.
     """
 
     request: UploadRequest
@@ -42,9 +42,9 @@ class Upload:
 
 
 def run_upload(app: App, upload: Upload) -> None:
-    """Plan and, unless it is a dry run, carry out an upload; renders the report and ends the command.
+    """Plan an upload and deliver it, unless it is a dry run; render the report and end the command.
 
-    Ends through `App.exit_with` with an exit code of `docs/reference/exit-codes.md`; raises nothing foreseeable.
+    Ends through `App.exit_with` with an exit code of `docs/reference/exit-codes.md`; raises no other expected error.
     """
     shown: list[Document] = []
 
@@ -62,13 +62,13 @@ def run_upload(app: App, upload: Upload) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanGroup:
-    """Several plans that one command delivers.
+    """The plans that one command delivers.
 
-    `destination` is what the command named, as the server names it. `warnings` are about all plans. `title` is the
+    `destination` is as the server names it. `warnings` concern all plans. `title` is the
     first line of a dry run, before a line for each plan.
 
     `executor(plans, run)` calls `run` for each plan that it tries, in any order, and yields the number of the plan with
-    the report as soon as there is one. Plans that it leaves out make the upload incomplete. The default is `in_order`.
+    the report as soon as there is one. Plans that it skips make the upload incomplete. The default is `in_order`.
     """
 
     plans: Sequence[UploadPlan]
@@ -79,7 +79,7 @@ class PlanGroup:
 
 
 class PlanContext:
-    """What planning a `PlanGroup` may ask for."""
+    """What the planner of a `PlanGroup` can use."""
 
     def __init__(self, app: App, upload: Upload) -> None:
         self._app = app
@@ -87,23 +87,23 @@ class PlanContext:
 
     @cached_property
     def services(self) -> Services:
-        """What carries the plans out."""
+        """The services that deliver the plans."""
         return services_of(self._app, self.upload)
 
     def connect(self) -> XnatClient:
-        """The client of the run, logged in."""
+        """Return the logged-in client of the run."""
         return self.services.connect()
 
     def exclusively(self, key: str) -> AbstractContextManager[object]:
-        """Keep other runs on this machine away from what a key names, also while the plans run. Raises Refused."""
+        """Hold an exclusive lock on a key until the plans have ended. Raises Refused."""
         from xnatctl.delivery.opening import exclusively
 
         return exclusively(self.services, "group", key)
 
     def plan(self, request: UploadRequest, inventory: Inventory) -> UploadPlan:
-        """The plan of a request, by a plugin or else by core, which plans the inventory.
+        """Plan a request, by a plugin or else by core from the inventory.
 
-        Raises what planning raises, and PluginUnavailable for a plan that cannot be sent.
+        Raises the errors of planning, and PluginUnavailable for a plan that cannot be sent.
         """
         from xnatctl.delivery.planning import plan_session_upload
 
@@ -113,7 +113,7 @@ class PlanContext:
 
 
 def run_uploads(app: App, upload: Upload, planner: Callable[[PlanContext], AbstractContextManager[PlanGroup]]) -> None:
-    """Plan several uploads and, unless it is a dry run, carry them out; renders one report and ends like `run_upload`.
+    """Plan several uploads and deliver them, unless it is a dry run; renders one report and ends like `run_upload`.
 
     The context manager of `planner` stays open until all plans have ended.
     """
@@ -146,7 +146,7 @@ def _end(app: App, report: Report, shown: Sequence[Document]) -> None:
 
 
 def plan_upload(app: App, upload: Upload) -> UploadPlan:
-    """The plan of an upload. Raises what planning raises, and PluginUnavailable for a plan that cannot be sent."""
+    """Plan an upload. Raises the errors of planning, and PluginUnavailable for a plan that cannot be sent."""
     check_state(upload)
     plan = app.registry.plan_upload(upload.request)
     require_transports(app, plan)
@@ -155,15 +155,15 @@ def plan_upload(app: App, upload: Upload) -> UploadPlan:
 
 
 def check_state(upload: Upload) -> None:
-    """Raise ConfigError when the journal could not be written, before the disk is read and anybody is asked."""
+    """Raise ConfigError if the journal cannot be written, before reading the disk or contacting the server."""
     from xnatctl.settings.paths import check_writable, journal_directory
 
     if not upload.dry_run:
-        check_writable(journal_directory(), "Uploads are recorded there.")
+        check_writable(journal_directory(), "The journals of uploads are stored there.")
 
 
 def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:
-    """Raise Refused when a plan sends a study that is not among the expected ones; any may be, where there are none."""
+    """Raise Refused if a plan sends a study that is not expected; an empty `expected` allows any."""
     if not expected:
         return
     for item in plan.items:
@@ -177,9 +177,9 @@ def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:
 
 
 def attempt(app: App, upload: Upload, work: Callable[[], Report | None]) -> Report:
-    """Do `work`; returns its report, or one that says what kept it from beginning.
+    """Run `work` and return its report, or a report with the error that prevented it.
 
-    What a plugin prints meanwhile goes to stderr: it must not stand beside the document.
+    Output of plugins is redirected to stderr, so that stdout holds only the document.
     """
     from xnatctl.delivery.endings import end, interrupted
 
@@ -199,7 +199,7 @@ def attempt(app: App, upload: Upload, work: Callable[[], Report | None]) -> Repo
 
 
 def services_of(app: App, upload: Upload) -> Services:
-    """What carries out the plans of a command."""
+    """The services that deliver the plans of a command."""
     from xnatctl.delivery.engine.retry import RetryPolicy
     from xnatctl.delivery.schedule import WAIT
     from xnatctl.delivery.services import Services
@@ -231,7 +231,7 @@ def services_of(app: App, upload: Upload) -> Services:
 
 
 def stage_kind(app: App, name: str) -> StageKind:
-    """A kind of stage, of core or of a plugin. Raises PluginUnavailable or UsageError with what there is instead."""
+    """A kind of stage, of core or of a plugin. Raises PluginUnavailable, or UsageError with the known kinds."""
     from xnatctl.delivery.builtin import STAGES
     from xnatctl.delivery.services import StageKind
 
@@ -251,7 +251,7 @@ def _attribute(target: str) -> Any:
 
 
 def address_of(app: App, name: str, options: Mapping[str, Any]) -> str | None:
-    """The address that a receiver transport delivers to; None where its spec names none."""
+    """The address that a receiver transport delivers to; None if its spec does not define one."""
     provided = app.registry.transport(name)
     if provided.spec.destination is None:
         return None
@@ -259,13 +259,14 @@ def address_of(app: App, name: str, options: Mapping[str, Any]) -> str | None:
     address = named(dict(options))
     if not isinstance(address, str) or not address:
         raise PluginUnavailable(
-            f"The transport {name} names no address that it delivers to.", hint="This is a fault of the plugin."
+            f"The transport {name} does not name the address that it delivers to.",
+            hint="This is a fault of the plugin.",
         )
     return address
 
 
 def with_address(app: App, plan: UploadPlan) -> UploadPlan:
-    """The plan with the address of its receiver as the server, where its transport hands over and names one."""
+    """The plan with the address of its receiver as the server, if its transport has one."""
     if not plan.hands_over:
         return plan
     stage = plan.sending[0]
@@ -276,7 +277,7 @@ def with_address(app: App, plan: UploadPlan) -> UploadPlan:
 
 
 def transport_factory(app: App, name: str) -> Callable[[TransportContext], Transport]:
-    """The target of an active transport. Raises PluginUnavailable or UsageError with what there is instead."""
+    """The target of an active transport. Raises PluginUnavailable, or UsageError with the known transports."""
     provided = app.registry.transport(name)
     return app.registry.transport_factory(provided)
 
@@ -284,12 +285,12 @@ def transport_factory(app: App, name: str) -> Callable[[TransportContext], Trans
 def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """A value for every option of the transport: flag, else variable, else profile, else default.
 
-    `given` holds the flags that were typed. Raises UsageError for one that this transport does not have.
+    `given` holds the flags from the command line. Raises UsageError for one that this transport does not have.
     """
     options = {option.name: option for option in app.registry.transport(name).spec.options}
     for flag in given:
         if flag not in options:
-            raise UsageError(f"--{flag.replace('_', '-')} means nothing with --mode {name}.")
+            raise UsageError(f"--{flag.replace('_', '-')} does not apply to --mode {name}.")
     values = {
         key: given[key] if key in given else app.settings.plugin_option(option) for key, option in options.items()
     }
@@ -318,7 +319,7 @@ def _plans_document(app: App, upload: Upload, group: PlanGroup) -> Document:
 
 
 def delivered_before(app: App, upload: Upload, plan: UploadPlan) -> int:
-    """How many files of a plan an earlier run delivered that have not changed since; asks no server."""
+    """The number of files that an earlier run delivered and that are unchanged; contacts no server."""
     from xnatctl.delivery.journal.summaries import unchanged
     from xnatctl.delivery.opening import journal_path
     from xnatctl.settings.paths import journal_directory
@@ -329,11 +330,11 @@ def delivered_before(app: App, upload: Upload, plan: UploadPlan) -> int:
         path = journal_path(plan, journal_directory(), lambda name, options: address_of(app, name, options))
         return unchanged(path, plan.items) if path.exists() else 0
     except XnatctlError:
-        return 0  # the upload says what is wrong with its journal
+        return 0  # the upload itself reports what is wrong with its journal
 
 
 def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int]:
-    """What the transports of a plan say of themselves, by name, and the number of batches; nothing is sent."""
+    """The descriptions of a plan's transports by name, and the number of batches; sends nothing."""
     from xnatctl.delivery.context import transport_context
 
     described: dict[str, dict[str, str]] = {}
@@ -348,7 +349,7 @@ def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int
 
 
 def require_transports(app: App, plan: UploadPlan) -> None:
-    """Raise PluginUnavailable when a stage of the plan could not be carried out; nothing was sent then."""
+    """Raise PluginUnavailable if the plugin of a stage is missing; nothing was sent."""
     for stage in plan.stages:
         stage_kind(app, stage.kind)
     for name in dict.fromkeys(stage.transport for stage in plan.stages if stage.transport):
@@ -363,12 +364,12 @@ def require_transports(app: App, plan: UploadPlan) -> None:
 
 
 def finish(app: App, report: Report) -> None:
-    """Render the report, say the error, and end the command with its exit code."""
+    """Render the report, print the error, and end the command with its exit code."""
     from xnatctl.cli.report_view import report_document
 
     error = report.failure
     try:
-        app.render(report_document(report, app.extent))
+        app.render(report_document(report, app.detail))
     except XnatctlError as unprinted:
         app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
         if error is None:
