@@ -168,6 +168,14 @@ def test_the_transport_on_the_page_is_the_one_that_is_tested():
     assert f"```python\n{code}```" in (DOCS / "how-to" / "write-a-plugin.md").read_text()
 
 
+def test_the_stage_on_the_page_is_the_one_that_is_tested():
+    page = (DOCS / "how-to" / "write-a-plugin.md").read_text()
+    package = DOCS / "examples" / "xnatctl-inbox" / "xnatctl_inbox"
+    assert f"```python\n{(package / 'stage.py').read_text()}```" in page
+    _, mark, hooks = (package / "plugin.py").read_text().partition("@hookimpl\ndef xnatctl_stages")
+    assert f"```python\n{mark}{hooks}```" in page
+
+
 @pytest.mark.parametrize("name", ["plugin.py", "transport.py"])
 def test_the_example_plugin_uses_the_api_alone(name):
     text = (DOCS / "examples" / "xnatctl-series" / "xnatctl_series" / name).read_text()
