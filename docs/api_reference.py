@@ -212,7 +212,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
         ["---"] * len(used),
         *([row[number] for number in used] for row in rows),
     ]
-    return [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines] + [""]
+    return [f"| {' | '.join(line)} |".replace("|  |", "| |").replace("|  |", "| |") for line in lines] + [""]
 
 
 # names

@@ -32,6 +32,18 @@ def test_the_reference_of_the_api_is_generated():
     )
 
 
+def test_every_field_of_the_api_is_described():
+    """Beside the field, or in the docstring of its class. Also every function and class."""
+    page = (DOCS / "reference" / "api.md").read_text()
+    for entry in re.split(r"^#### ", page, flags=re.MULTILINE)[1:]:
+        name, _, body = entry.partition("\n")
+        prose = re.sub(r"```.*?```|^\|.*?$|^#.*?$", "", body, flags=re.DOTALL | re.MULTILINE)
+        assert prose.strip(), name
+        for row in re.findall(r"^\| `(\w+)` \|(.*)\|$", body, re.MULTILINE) if "| field |" in body else ():
+            cells = row[1].split(" | ")
+            assert f"`{row[0]}" in prose or re.search("[^` |]", re.sub("`[^`]*`", "", cells[-1])), f"{name}.{row[0]}"
+
+
 def test_the_picture_of_the_packages_is_generated():
     done = subprocess.run(
         [sys.executable, DOCS / "architecture_picture.py"], capture_output=True, text=True, check=True

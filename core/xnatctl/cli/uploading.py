@@ -33,8 +33,8 @@ class Upload:
     sent; empty allows any.
     """
 
-    request: UploadRequest
-    dry_run: bool = False
+    request: UploadRequest  # what is asked for
+    dry_run: bool = False  # plan and show, send nothing
     wait: float | None = None
     resume: bool = True
     lock_wait: float = 60.0
@@ -71,7 +71,7 @@ class PlanGroup:
     the report as soon as there is one. Plans that it skips make the upload incomplete. The default is `in_order`.
     """
 
-    plans: Sequence[UploadPlan]
+    plans: Sequence[UploadPlan]  # one per study
     destination: Destination
     warnings: Sequence[str] = ()
     title: str = ""

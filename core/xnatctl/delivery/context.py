@@ -41,7 +41,9 @@ class SentImages(Protocol):
     compared: bool
 
     @property
-    def planned(self) -> Sequence[UploadItem]: ...
+    def planned(self) -> Sequence[UploadItem]:
+        """All images of the stage."""
+        ...
 
     def delivered(self) -> Sequence[UploadItem]:
         """Those that the server took."""

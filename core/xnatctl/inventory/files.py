@@ -28,7 +28,7 @@ class FileInventory:
     """
 
     root: str
-    items: Sequence[UploadItem] = ()
+    items: Sequence[UploadItem] = ()  # sorted by path
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     dicom: tuple[str, ...] = ()

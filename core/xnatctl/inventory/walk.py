@@ -28,6 +28,7 @@ from xnatctl.model.words import counted
 
 #: Why a packed file is left out, inside an archive file as well.
 HOLDS_DICOM = "a packed file that holds DICOM"
+#: The same for one that is encrypted, damaged or of an unknown format.
 MAY_HOLD_DICOM = "a packed file that may hold DICOM and cannot be looked into"
 #: A session takes each UID once (xnat-import 3.4).
 _WAY_OUT = "give it a UID of its own, or upload its series alone under another label"
@@ -77,10 +78,10 @@ class Inventory:
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     invalid: tuple[Exclusion, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()  # files with the UID of another one and other content
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    files_seen: int = 0
+    files_seen: int = 0  # how many files were looked at
     patients: dict[str, set[str]] = field(default_factory=dict)
     begun: dict[str, str] = field(default_factory=dict)
     others: Sequence[UploadItem] = ()

@@ -36,7 +36,7 @@ class Column:
 
     key: str
     title: str = ""
-    numeric: bool = False
+    numeric: bool = False  # flush right
     size: bool = False
     detail: bool = False
     fit: Literal["whole", "cut", "wrap"] = "whole"
@@ -48,11 +48,11 @@ class Document:
     """One document on stdout. `schema` names its shape and version, such as `xnatctl.sessions/1`."""
 
     schema: str
-    data: Any
-    title: str = ""
-    columns: tuple[Column, ...] = ()
-    rows: Sequence[Mapping[str, Any]] = ()
-    identifiers: tuple[str, ...] = ()
-    summary: tuple[str, ...] = ()
-    drawing: tuple[str, ...] = ()
-    told: frozenset[str] = frozenset()
+    data: Any  # all of it, as plain data: JSON and YAML print this
+    title: str = ""  # above the table
+    columns: tuple[Column, ...] = ()  # of the table, CSV, TSV and NDJSON
+    rows: Sequence[Mapping[str, Any]] = ()  # the same content, one mapping a row
+    identifiers: tuple[str, ...] = ()  # all that -q prints
+    summary: tuple[str, ...] = ()  # lines that a person reads at the end
+    drawing: tuple[str, ...] = ()  # lines that a person reads in place of the table
+    told: frozenset[str] = frozenset()  # warnings that observers got already

@@ -37,7 +37,7 @@ class EventKind(StrEnum):
 class Event:
     """One thing that happened. `message` is for people, `data` for programs; `time` is seconds since the epoch."""
 
-    kind: EventKind
+    kind: EventKind  # what happened
     message: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
     time: float = field(default_factory=time.time)

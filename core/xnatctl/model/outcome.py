@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -65,19 +65,18 @@ class ItemOutcome:
     """
 
     path: str
-    outcome: Outcome
+    outcome: Outcome  # the state after this attempt
     reason: str | None = None
     uri: str | None = None
     note: str | None = None
-    failure: FailureClass = FailureClass.NONE
-    retry_after: float | None = None
+    failure: FailureClass = FailureClass.NONE  # decides whether it is sent again
+    retry_after: float | None = None  # seconds that the server asked to wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchResult:
     """One outcome per item of the batch, in any order, and the URIs that the receiver answered."""
 
-    outcomes: tuple[ItemOutcome, ...]
-    uris: tuple[str, ...] = ()
-    bytes_sent: int = 0
-    details: dict[str, str] = field(default_factory=dict)
+    outcomes: tuple[ItemOutcome, ...]  # one per item of the batch
+    uris: tuple[str, ...] = ()  # import sessions or resources, as the server named them
+    bytes_sent: int = 0  # of the body

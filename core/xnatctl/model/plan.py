@@ -116,13 +116,13 @@ class Series:
     Instances of one series that differ in the last three have an object for each kind.
     """
 
-    study_instance_uid: str = ""
-    series_instance_uid: str = ""
-    series_number: str = ""
-    modality: str = ""
-    sop_class_uid: str = ""
-    transfer_syntax_uid: str = ""
-    number_of_frames: int = 1
+    study_instance_uid: str = ""  # StudyInstanceUID
+    series_instance_uid: str = ""  # SeriesInstanceUID
+    series_number: str = ""  # SeriesNumber, as text
+    modality: str = ""  # Modality
+    sop_class_uid: str = ""  # SOPClassUID
+    transfer_syntax_uid: str = ""  # TransferSyntaxUID
+    number_of_frames: int = 1  # NumberOfFrames
 
 
 _NO_SERIES: Final = Series()
@@ -140,13 +140,13 @@ class UploadItem:
     """
 
     path: str
-    source: Source
+    source: Source  # where its bytes lie
     size: int
     stamp: bytes = _UNKNOWN
     tail: int = 0
     resource_name: str = ""
-    sop_instance_uid: str = ""
-    series: Series = _NO_SERIES
+    sop_instance_uid: str = ""  # empty for a file of a resource
+    series: Series = _NO_SERIES  # what it has in common with others
 
     @property
     def name(self) -> str:
@@ -234,7 +234,7 @@ class Batch:
     """The unit of failure: items that travel together. `id` is unique in its stage and stable for equal input."""
 
     id: str
-    items: tuple[UploadItem, ...]
+    items: tuple[UploadItem, ...]  # at least one
 
     @property
     def size(self) -> int:
@@ -246,8 +246,8 @@ class Batch:
 class Exclusion:
     """Something found that is not sent, and why."""
 
-    path: str
-    reason: str
+    path: str  # relative to the root of the upload
+    reason: str  # a few words, for the report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,7 +265,7 @@ class Stage:
     name: str
     steps: tuple[str, ...] = ()
     transport: str | None = None
-    transport_options: Mapping[str, Any] = field(default_factory=dict)
+    transport_options: Mapping[str, Any] = field(default_factory=dict)  # a value for every option of the transport
     items: Sequence[UploadItem] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     resource: ResourceRef | None = None
@@ -276,7 +276,7 @@ class Stage:
 class UploadRequest:
     """What the user asked for, before anything was looked at.
 
-    `workers` batches are in flight at once, and where `most_workers` is more, up to that many, as the server bears it.
+    `workers` batches are in flight at once, and where `most_workers` is larger, core adapts the number between the two.
 
     `verify` compares the server with the disk at the end, with `checksum` by MD5 as well; `exact` makes what the server
     holds beyond the disk a difference.
@@ -290,19 +290,19 @@ class UploadRequest:
     """
 
     command: str
-    path: str
-    destination: Destination
-    transport: str
+    path: str  # a directory, a file or an archive file
+    destination: Destination  # as the user named it
+    transport: str  # the name of a transport
     workers: int
     most_workers: int = 0
-    placement: Placement = Placement.ARCHIVE
-    overwrite: Overwrite = Overwrite.DELETE
+    placement: Placement = Placement.ARCHIVE  # where the session should end
+    overwrite: Overwrite = Overwrite.DELETE  # for a session that exists already
     verify: bool = True
     checksum: bool = False
     exact: bool = False
     settles: bool = True
-    follow_symlinks: bool = False
-    hidden: bool = False
+    follow_symlinks: bool = False  # also links that lead out of `path`
+    hidden: bool = False  # also hidden files, unless an operating system left them behind
     large_archive: bool = False
     attach_unknown: bool = False
     follow: Destination | None = None
@@ -336,22 +336,22 @@ class UploadPlan:
     `request` is what the plan answers; the journal keeps it, so that another process can finish the upload.
     """
 
-    command: str
+    command: str  # that of the request
     root: str
-    destination: Destination
-    workers: int
-    placement: Placement
-    overwrite: Overwrite
-    stages: tuple[Stage, ...]
+    destination: Destination  # where the upload should end
+    workers: int  # batches in flight at once
+    placement: Placement  # that of the request
+    overwrite: Overwrite  # that of the request
+    stages: tuple[Stage, ...]  # what is carried out, in order
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     invalid: tuple[Exclusion, ...] = ()
-    warnings: tuple[str, ...] = ()
-    most_workers: int = 0
+    warnings: tuple[str, ...] = ()  # for people; shown before the first byte
+    most_workers: int = 0  # as in the request
     follow_symlinks: bool = False
     listing: str = ""
     request: UploadRequest | None = None
-    schema: str = PLAN_SCHEMA
+    schema: str = PLAN_SCHEMA  # the version of this record
 
     @property
     def items(self) -> Sequence[UploadItem]:

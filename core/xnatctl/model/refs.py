@@ -55,19 +55,19 @@ def is_plain_path(name: str) -> bool:
 class Destination:
     """Where an upload should end: a session of a subject of a project on a server (base URL)."""
 
-    server: str
-    project: str
-    subject: str
-    session: str
+    server: str  # base URL
+    project: str  # project ID
+    subject: str  # subject label
+    session: str  # session label
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrearchiveRef:
     """A row of the prearchive: the triple that `prearchive archive` and `delete` take."""
 
-    project: str
-    timestamp: str
-    folder: str
+    project: str  # project ID
+    timestamp: str  # as the server writes it
+    folder: str  # the name of the folder
 
     def __str__(self) -> str:
         """The triple as it is typed into a shell."""
@@ -100,8 +100,8 @@ class ResourceRef:
     `format`, `content` and `tags` describe a resource that is made new (xnat-api 4.2).
     """
 
-    label: str
-    level: ResourceLevel = ResourceLevel.SESSION
+    label: str  # the label of the resource
+    level: ResourceLevel = ResourceLevel.SESSION  # what carries it
     scan: str = ""
     format: str = ""
     content: str = ""

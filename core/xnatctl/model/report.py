@@ -62,7 +62,7 @@ class Difference:
     """
 
     kind: str
-    message: str
+    message: str  # for people
     series_instance_uid: str = ""
     sop_instance_uid: str = ""
     path: str = ""
@@ -121,12 +121,12 @@ class ResourceReport:
     """
 
     title: str
-    label: str
-    level: ResourceLevel
-    scan: str = ""
+    label: str  # the label of the resource
+    level: ResourceLevel  # what carries it
+    scan: str = ""  # the scan ID at level scan
     id: str = ""
     uri: str = ""
-    verification: Verification = field(default_factory=Verification)
+    verification: Verification = field(default_factory=Verification)  # how it compares with the disk
     error: dict[str, object] | None = None
 
 
@@ -174,40 +174,40 @@ class StudyReport:
     rest is that of the study's own upload, and None where a receiver took the studies together.
     """
 
-    study_instance_uid: str
-    state: PlaceState
+    study_instance_uid: str  # StudyInstanceUID
+    state: PlaceState  # where it is
     subject: str = ""
     session: str = ""
     uri: str | None = None
-    status: Status | None = None
-    counts: Counts | None = None
-    bytes: int | None = None
-    seconds: float | None = None
-    verification: Verification | None = None
-    error: dict[str, object] | None = None
+    status: Status | None = None  # how its upload ended
+    counts: Counts | None = None  # of its files
+    bytes: int | None = None  # size of what was delivered
+    seconds: float | None = None  # duration of its upload
+    verification: Verification | None = None  # how it compares with the disk
+    error: dict[str, object] | None = None  # as in an error document
 
 
 @dataclass(kw_only=True, slots=True)
 class Report:
     """Everything that an upload command has to say; `state` and `uri` say where the session is."""
 
-    command: str
-    status: Status
-    destination: Destination
-    transport: str
+    command: str  # such as "session upload"
+    status: Status  # how the command ended
+    destination: Destination  # as the server names it
+    transport: str  # the name of the transport
     state: PlaceState = PlaceState.UNKNOWN
     uri: str | None = None
-    counts: Counts = field(default_factory=Counts)
-    bytes: int = 0
-    seconds: float = 0.0
-    verification: Verification = field(default_factory=Verification)
-    items: Collection[ReportItem] = ()
-    excluded: list[Exclusion] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    next: list[str] = field(default_factory=list)
-    failure: XnatctlError | None = None
-    resources: list[ResourceReport] = field(default_factory=list)
-    studies: list[StudyReport] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)  # of the files
+    bytes: int = 0  # size of what was delivered
+    seconds: float = 0.0  # duration of the command
+    verification: Verification = field(default_factory=Verification)  # how the server compares with the disk
+    items: Collection[ReportItem] = ()  # one per file
+    excluded: list[Exclusion] = field(default_factory=list)  # what was not sent by a rule
+    warnings: list[str] = field(default_factory=list)  # for people
+    next: list[str] = field(default_factory=list)  # commands that finish the job
+    failure: XnatctlError | None = None  # what the command ends with
+    resources: list[ResourceReport] = field(default_factory=list)  # one per resource
+    studies: list[StudyReport] = field(default_factory=list)  # one per study, when there are several
 
     @property
     def error(self) -> dict[str, object] | None:

@@ -110,12 +110,12 @@ class TransportContext:
     `context.shared.setdefault(NAME, made)`, which is atomic, and give the object a lock of its own.
     """
 
-    destination: Destination
-    workers: int
+    destination: Destination  # as the server names it
+    workers: int  # number of workers of the stage
     options: Mapping[str, Any]
     open_item: Callable[[UploadItem], AbstractContextManager[Reader]]
     importer: Importer | None = None
-    stop_requested: Callable[[], bool] = lambda: False
+    stop_requested: Callable[[], bool] = lambda: False  # True after an interrupt: begin nothing new
     items: Sequence[UploadItem] = ()
     report: Callable[[ItemOutcome], None] = _unheard
     writer: ResourceWriter | None = None
@@ -198,8 +198,8 @@ class CredentialRequest:
     XNAT_USER, XNAT_PASS and XNAT_TOKEN were given for another server.
     """
 
-    server: str
-    username: str | None = None
+    server: str  # base URL
+    username: str | None = None  # None: any user
     profile_name: str | None = None
     profile: Mapping[str, Any] = field(default_factory=dict)
     environment: bool = True

@@ -14,40 +14,41 @@ from xnatctl.model.plan import Payload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """One setting of a plugin: a flag (`--NAME`), a variable, a key of the profile and a row of the documentation.
+    """One setting of a plugin: a flag (`--NAME`), a variable, and a key below `options:` of a profile.
 
-    `type` is `str`, `int`, `float`, `bool` or a tuple of the allowed texts; `envvar` defaults to none.
+    `type` is `str`, `int`, `float`, `bool` or a tuple of the allowed texts.
     """
 
-    name: str
-    help: str
+    name: str  # the flag is --NAME, with - for _
+    help: str  # one sentence, for the help of the command
     type: type | tuple[str, ...] = str
-    default: Any = None
-    envvar: str | None = None
-    required: bool = False
+    default: Any = None  # where neither flag nor variable nor profile has a value
+    envvar: str | None = None  # a variable
+    required: bool = False  # whether a command that needs the option stops without a value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransportSpec:
     """A way to move bytes. `target(context)` makes one `Transport` per worker.
 
-    `settle` says where a delivered item is: `session` = in an import session on the server that core settles and
-    verifies (xnat-import 4 to 6); `none` = the receiver took it, and that is all that can be said.
-    `modules` are looked for without importing them; one that is absent makes the transport `unmet`, and the
-    message names `extra`. `command` is the one command that a transport is for when `session upload` is not (its
-    options are flags there and nowhere else). `default_workers` batches are in flight at once when nobody names a
-    number, and where `most_workers` is more, up to that many, as the server bears it.
+    `settle` says what core does with delivered items. `session`: they are in an import session on the server, which
+    core settles and verifies (xnat-import 4 to 6). `none`: a receiver accepted them, and core asks nothing more.
+    `modules` are looked for without importing them. When one is missing, the transport is `unmet`, and the message
+    names `extra`, the extra of the distribution that installs it. `command` names the command that the transport
+    belongs to when that is not `session upload`; its options are flags of that command only. Without `--workers`,
+    `default_workers` batches are in flight at once. Where `most_workers` is larger, core adapts the number between the
+    two.
 
-    `destination` is a target of its own, with `settle="none"`: called with the options, it returns the address that the
-    transport delivers to, without any secret. Journal, dry run, report and `upload status` use it: two addresses are
-    two uploads. Without it every option counts as part of the address, and none is shown.
+    `destination` is a target of its own, for `settle="none"`. It is called with the options and returns the address
+    that the transport delivers to, without any secret. Journal, dry run, report and `upload status` use it: two
+    addresses are two uploads. Without it every option counts as part of the address, and no address is shown.
     """
 
-    name: str
-    summary: str
-    target: str
-    payload: Payload = Payload.DICOM
-    options: tuple[Option, ...] = ()
+    name: str  # the value of --mode
+    summary: str  # one line of `plugins list`
+    target: str  # "module:attribute"
+    payload: Payload = Payload.DICOM  # DICOM, or the files of a resource
+    options: tuple[Option, ...] = ()  # what `TransportContext.options` holds
     modules: tuple[str, ...] = ()
     extra: str | None = None
     default_workers: int = 4
@@ -65,26 +66,26 @@ class CredentialSourceSpec:
     `interactive` source is asked only on a terminal.
     """
 
-    name: str
-    summary: str
+    name: str  # its name in `credential_sources`
+    summary: str  # one line of `plugins list`
     target: str
     order: int = 60
     verbs: frozenset[str] = frozenset({"get"})
     interactive: bool = False
-    modules: tuple[str, ...] = ()
-    extra: str | None = None
+    modules: tuple[str, ...] = ()  # without one of these it is unmet
+    extra: str | None = None  # what to install then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FormatterSpec:
     """A way to print a document; its name is a value of `-o`. `streams` = writes rows as they come."""
 
-    name: str
-    summary: str
-    target: str
+    name: str  # the value of -o
+    summary: str  # one line of `plugins list`
+    target: str  # makes a `Formatter`
     streams: bool = False
-    modules: tuple[str, ...] = ()
-    extra: str | None = None
+    modules: tuple[str, ...] = ()  # without one of these it is unmet
+    extra: str | None = None  # what to install then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,43 +93,43 @@ class CommandSpec:
     """A command: `path` such as "session list", `target` a click command, imported only to run."""
 
     path: str
-    summary: str
+    summary: str  # one line of the help of the group
     target: str
-    modules: tuple[str, ...] = ()
-    extra: str | None = None
+    modules: tuple[str, ...] = ()  # without one of these it is unmet
+    extra: str | None = None  # what to install then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageSpec:
     """A kind of stage: what a step of a plan does. `target(context, stage)` makes a `StageRunner`.
 
-    `name` is what `Stage.kind` says. `server` = it needs an XNAT, and gets a client that is logged in. `grouped`
-    = stages of this kind that follow each other go to one runner: `target(context, stages)`. `goes_on` = the stages
-    after it run even when it fails. `locate` is a target of its own, for a plan that begins with this kind: called as
-    `locate(client, plan)`, it returns the plan with the destination as the server names it, and the session of it or
-    None.
+    `name` is the value of `Stage.kind`. `server`: the stage needs an XNAT server, and gets a client that is logged in.
+    `grouped`: one runner carries out all stages of this kind that follow each other; the target is then called with a
+    sequence of stages, `target(context, stages)`. `goes_on`: the stages after it run even when it fails. `locate` is a
+    target of its own, for plans that begin with this kind. `locate(client, plan)` returns the plan with the destination
+    as the server names it, and the session of it or None.
     """
 
     name: str
-    summary: str
+    summary: str  # one line of `plugins list`
     target: str
     server: bool = True
     grouped: bool = False
     goes_on: bool = False
     locate: str | None = None
-    modules: tuple[str, ...] = ()
-    extra: str | None = None
+    modules: tuple[str, ...] = ()  # without one of these it is unmet
+    extra: str | None = None  # what to install then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckSpec:
     """A line of `xnatctl doctor`. `target(app)` returns a `CheckResult`."""
 
-    name: str
-    summary: str
+    name: str  # the name of the line
+    summary: str  # what is checked, in a few words
     target: str
-    modules: tuple[str, ...] = ()
-    extra: str | None = None
+    modules: tuple[str, ...] = ()  # without one of these it is unmet
+    extra: str | None = None  # what to install then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +137,7 @@ class CheckResult:
     """What a check found: `status` is ok, warning or failed; `hint` says what to do."""
 
     status: Literal["ok", "warning", "failed"]
-    message: str
+    message: str  # one sentence
     hint: str | None = None
 
 

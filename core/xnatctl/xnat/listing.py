@@ -22,24 +22,24 @@ from xnatctl.xnat.prearchive import DICOM_LABELS, scan_order
 class SubjectInfo:
     """A subject by accession ID and label."""
 
-    id: str
-    label: str
+    id: str  # accession ID
+    label: str  # subject label
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionInfo:
     """A session; `uid` is the StudyInstanceUID, `date` ISO."""
 
-    id: str
-    label: str
-    project: str
-    subject_label: str = ""
-    subject_id: str = ""
+    id: str  # accession ID
+    label: str  # session label
+    project: str  # project ID
+    subject_label: str = ""  # label of the subject
+    subject_id: str = ""  # accession ID of the subject
     date: str = ""
-    xsi_type: str = ""
-    modality: str = ""
+    xsi_type: str = ""  # such as `xnat:mrSessionData`
+    modality: str = ""  # may be empty, see `modality_of`
     uid: str = ""
-    inserted: str = ""
+    inserted: str = ""  # when the server created it, as it writes it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,13 +61,13 @@ class ScanInfo:
 class ResourceInfo:
     """A resource folder. `file_count` and `size` come from the database and may be stale (2.2)."""
 
-    id: str
-    label: str
-    category: str = ""
-    category_id: str = ""
-    format: str = ""
-    content: str = ""
-    tags: str = ""
+    id: str  # its number on the server
+    label: str  # resource label
+    category: str = ""  # what carries it, such as `scans`
+    category_id: str = ""  # ID of the scan
+    format: str = ""  # as it was declared
+    content: str = ""  # as it was declared
+    tags: str = ""  # as they were declared
     file_count: int | None = None
     size: int | None = None
 
@@ -81,7 +81,7 @@ class FileInfo:
 
     path: str
     resource: str
-    scan: str
+    scan: str  # scan ID, empty for a resource of the session
     size: int
     digest: str
     resource_id: str = ""
@@ -243,8 +243,8 @@ def _files_path(session_id: str) -> str:
 class Totals:
     """Number of files, and their size in bytes."""
 
-    files: int = 0
-    bytes: int = 0
+    files: int = 0  # number of files
+    bytes: int = 0  # their size
 
     def add(self, row: Mapping[str, str]) -> None:
         """Add a row of a listing of files."""

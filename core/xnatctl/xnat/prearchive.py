@@ -20,22 +20,22 @@ _ROOT = "/data/prearchive/projects"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrearchiveRow:
-    """One row; every field is text as the server prints it. `tag` is the StudyInstanceUID."""
+    """A session in the prearchive. Every field is text as the server prints it, and may be empty."""
 
-    project: str
-    timestamp: str
-    folder: str
-    name: str
-    tag: str
-    subject: str
-    status: str
-    autoarchive: str = ""
-    prevent_auto_commit: str = ""
-    lastmod: str = ""
-    uploaded: str = ""
-    scan_date: str = ""
-    scan_time: str = ""
-    url: str = ""
+    project: str  # project ID, or `Unassigned`
+    timestamp: str  # when the row was made; with `folder` it names the row
+    folder: str  # name of the folder
+    name: str  # session label
+    tag: str  # StudyInstanceUID
+    subject: str  # subject label
+    status: str  # such as `READY` or `CONFLICT`
+    autoarchive: str = ""  # whether the server archives it by itself
+    prevent_auto_commit: str = ""  # `true` keeps the server from archiving it
+    lastmod: str = ""  # time of the last change
+    uploaded: str = ""  # time of the upload
+    scan_date: str = ""  # date of the study
+    scan_time: str = ""  # time of the study
+    url: str = ""  # path of the row, without `/data`
 
     @property
     def ref(self) -> PrearchiveRef:

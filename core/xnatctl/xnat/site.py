@@ -27,8 +27,8 @@ class Version:
 class ProjectAccess:
     """`id` is the real ID when an alias was asked for; `prearchive_code` 0 manual, 4 and 5 auto-archive."""
 
-    exists: bool
-    writable: bool
+    exists: bool  # whether this user may see the project
+    writable: bool  # whether this user may upload to it
     id: str
     prearchive_code: int | None = None
 

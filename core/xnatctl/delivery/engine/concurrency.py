@@ -1,4 +1,4 @@
-"""How many batches are in flight at once: as the user said, or as the server bears it.
+"""How many batches are in flight at once: as the user said, or adapted to the server.
 
 Where files go one by one, the server's time for each decides, and more requests at once are faster until they are not.
 So the number grows while that makes more files a second, and falls by half when the server shows that it is too much:

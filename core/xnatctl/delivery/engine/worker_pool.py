@@ -116,7 +116,7 @@ class WorkerPool:
 
 
 class Engine:
-    """Sends the items of one stage with as many workers as the context says, or up to `most`, as the server bears it.
+    """Sends the items of one stage with the workers of the context; adapts their number up to `most`.
 
     `anchored` says whether the session is fixed; `abort` cuts requests in flight.
     """

@@ -30,17 +30,17 @@ class JournalEntry:
     `digest` is that of the bytes that were sent: of an instance as `content_hash` has it, of a resource's file MD5.
     """
 
-    path: str
-    size: int
-    mtime_ns: int
+    path: str  # relative to the root of the upload
+    size: int  # bytes
+    mtime_ns: int  # modification time when it was sent
     digest: str | None
-    outcome: Outcome
-    uri: str | None
-    attempts: int
-    reason: str | None = None
-    ctime_ns: int | None = None
-    device: int | None = None
-    inode: int | None = None
+    outcome: Outcome  # the last one
+    uri: str | None  # where the server put it
+    attempts: int  # requests that carried it
+    reason: str | None = None  # why it was not delivered
+    ctime_ns: int | None = None  # change time
+    device: int | None = None  # number of the file system
+    inode: int | None = None  # number of the file
 
     def describes(self, item: UploadItem) -> bool:
         """True when the file is proven to be the same without reading it.

@@ -26,19 +26,19 @@ class Summary:
     outcome, reason), and `left` the items of earlier runs that are not proven to be on the server.
     """
 
-    id: str
-    path: Path
-    destination: Destination
-    phase: str
-    root: str
-    updated: float
+    id: str  # what `upload status` calls it
+    path: Path  # the file of the journal
+    destination: Destination  # where the upload goes
+    phase: str  # how far it came
+    root: str  # what is uploaded
+    updated: float  # seconds since the epoch
     request: Mapping[str, Any]
     counts: Mapping[Outcome, int]
     unsendable: Sequence[tuple[str, Outcome, str | None]] = ()
     left: Sequence[Left] = ()
     study: str = ""
     studies: frozenset[str] = frozenset()
-    problem: str | None = None
+    problem: str | None = None  # why it cannot be read
 
     @property
     def found(self) -> int:

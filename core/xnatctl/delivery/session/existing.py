@@ -29,10 +29,10 @@ class Objection(StrEnum):
 class ArchiveTarget:
     """The session that is to be archived. `series` are its Series Instance UIDs, empty where they are not known."""
 
-    project: str
-    subject: str
-    session: str
-    study: str
+    project: str  # project ID
+    subject: str  # subject label
+    session: str  # session label
+    study: str  # StudyInstanceUID
     series: Collection[str] = ()
 
 

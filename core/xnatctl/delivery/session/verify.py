@@ -56,9 +56,9 @@ class Wanted:
 class Comparison:
     """The result, with a `Finding` for each item by its place; `stored` is what an archived session lists."""
 
-    items: Sequence[UploadItem]
-    findings: bytearray
-    verification: Verification
+    items: Sequence[UploadItem]  # what was compared
+    findings: bytearray  # one `Finding` per item, by place
+    verification: Verification  # the result for the report
     stored: Stored | None = None
 
     @property

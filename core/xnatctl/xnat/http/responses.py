@@ -88,8 +88,8 @@ class Response:
     message, see `XnatClient.clean`.
     """
 
-    status: int
-    headers: Mapping[str, str]
+    status: int  # HTTP status
+    headers: Mapping[str, str]  # names in lower case
     content: bytes = field(repr=False)
     fed: Any = field(default=None, repr=False)
     clean: Callable[[str], str] = field(default=tidy, repr=False)
