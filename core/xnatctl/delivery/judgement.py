@@ -55,20 +55,20 @@ _NATIVE: Final = frozenset({"", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2
 class Finding(IntEnum):
     """What the listings say of one instance."""
 
-    ABSENT = 0
-    COUNTED = 1
-    UNSIZED = 2
-    LOST = 3
-    ODD = 4
-    OTHER = 5
-    GROWN = 6
-    MADE = 7
-    REMADE = 8
-    SHIFTED = 9
-    ALIKE = 10
-    EQUAL = 11
-    SAME = 12
-    UNDECIDED = 13
+    ABSENT = 0  # no such instance is listed
+    COUNTED = 1  # the server lists as many files as expected, without UIDs
+    UNSIZED = 2  # listed, without a size
+    LOST = 3  # stored file shorter than the data that follow the head on disk
+    ODD = 4  # size unlike those of its neighbours in the series: sent again once
+    OTHER = 5  # same size, other MD5 than its neighbours lead to expect: sent again once
+    GROWN = 6  # larger, and no neighbours to compare with
+    MADE = 7  # sent again once, and stored with the same odd size
+    REMADE = 8  # sent again once, and stored with the same odd MD5
+    SHIFTED = 9  # size changed like its neighbours; the tail on disk is not known
+    ALIKE = 10  # size changed like those of its neighbours
+    EQUAL = 11  # size as on disk
+    SAME = 12  # MD5 as on disk
+    UNDECIDED = 13  # may be there, but cannot be told from others
 
     @property
     def level(self) -> Level:

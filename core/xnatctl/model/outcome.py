@@ -13,18 +13,18 @@ class Outcome(StrEnum):
     sent or as unsent, and is resolved by sending again under the same member name.
     """
 
-    PLANNED = "planned"
-    EXCLUDED = "excluded"
-    INVALID = "invalid"
-    SENDING = "sending"
-    ACCEPTED = "accepted"
-    AMBIGUOUS = "ambiguous"
-    FILTERED = "filtered"
-    REJECTED = "rejected"
-    FAILED = "failed"
-    CHANGED = "changed"
-    VERIFIED = "verified"
-    MISSING = "missing"
+    PLANNED = "planned"  # not sent yet
+    EXCLUDED = "excluded"  # left out by a rule
+    INVALID = "invalid"  # damaged DICOM
+    SENDING = "sending"  # on its way: no answer yet
+    ACCEPTED = "accepted"  # the receiver has taken it
+    AMBIGUOUS = "ambiguous"  # sent, and no answer was read
+    FILTERED = "filtered"  # the server took it and did not store it
+    REJECTED = "rejected"  # the receiver refused this file
+    FAILED = "failed"  # not delivered
+    CHANGED = "changed"  # the file on disk changed
+    VERIFIED = "verified"  # found on the server
+    MISSING = "missing"  # delivered, and not found on the server
 
     @property
     def delivered(self) -> bool:

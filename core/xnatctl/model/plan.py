@@ -35,9 +35,9 @@ class Placement(StrEnum):
 class Overwrite(StrEnum):
     """What to do with a session that exists already (xnat-import 3.4)."""
 
-    DELETE = "delete"
-    APPEND = "append"
-    NONE = "none"
+    DELETE = "delete"  # add files, and replace those that match
+    APPEND = "append"  # add files; refuse when one is there already
+    NONE = "none"  # refuse
 
 
 #: The kinds of stage that core provides; plugins add others.
