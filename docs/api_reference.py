@@ -46,7 +46,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "Formatters": "Formatter Document Column printable wrapped",
         "Stages": """
             StageRunner RunContext Journal JournalEntry PollSchedule Report Status Verification Difference Level
-            PlaceState ResourceReport StudyReport Counted failed_outcomes open_item content_hash
+            PlaceState ResourceReport StudyReport ByteCounter failed_outcomes open_item content_hash
         """,
         "Words": """
             Commands counted human_size clean_label is_uid

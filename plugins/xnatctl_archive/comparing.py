@@ -49,7 +49,7 @@ def waiting_files(client: XnatClient, ref: PrearchiveRef) -> Counter[str] | None
 def archived_files(client: XnatClient, session_id: str, waiting: Counter[str]) -> Counter[str]:
     """Which of the names that wait the DICOM files of an archived session have, each with its number."""
     if not waiting or not list_scans(client, session_id):
-        return Counter()  # a server may answer 500 where there is nothing to list
+        return Counter()  # a server may answer 500 if there is nothing to list
     return dicom_file_names(client, session_id, waiting)
 
 

@@ -230,7 +230,7 @@ def _prove(client: XnatClient, row: Any, done: Any, waiting: Counter[str] | None
     """What was compared, as a sentence. Raises NotArchived when the session does not hold what waited."""
     session = done.session
     where = f"session {session.label} ({session.id})"
-    look = f"Look at it with: {client.commands.command('session', 'show', session.id)}"
+    look = f"Show it with: {client.commands.command('session', 'show', session.id)}"
     if waiting is None:
         if done.confirmed:
             return "The server could not list the files of the waiting session, so they were not compared."

@@ -101,7 +101,7 @@ class ArchiveTracker:
         if not access.exists:
             raise NotFound(
                 f"{self._client.server} has no project {self._project}, or {self._client.login_name} may not see it.",
-                hint="Check the project ID (capitals matter), or ask its owner to add you.",
+                hint="Check the project ID (it is case-sensitive), or ask its owner to add you.",
             )
         self._project, self._manual = access.id, access.prearchive_code == 0
         if self._label and len({item.study_instance_uid for item in self._context.plan.items}) > 1:
@@ -272,7 +272,7 @@ class ArchiveTracker:
         return NotArchived(
             f"{self._shown(row.folder)} was received but is not archived: the session is {row.status}."
             + (f" The server says: {self._shown(reason)}" if reason else ""),
-            hint=f"Look at it with: {self._look_at(row)}",
+            hint=f"Show it with: {self._look_at(row)}",
         )
 
     def _left_for_review(self, study: _Study) -> NotArchived:
@@ -325,7 +325,7 @@ class ArchiveTracker:
             return NotArchived(
                 f"Study {study.uid} left the prearchive, but project {self._project} has no session of it.",
                 hint="It may have been moved or deleted, or anonymisation changed its UIDs: name the session with "
-                "--session; --no-resume sends everything again. Look with: "
+                "--session; --no-resume sends everything again. Check with: "
                 + self._client.commands.command("session", "list", "-P", self._project),
             )
         study.unseen = self._context.schedule.limit >= _APPEARS

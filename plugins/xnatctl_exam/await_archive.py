@@ -170,7 +170,7 @@ class AwaitArchiveRunner:
             raise NotFound(
                 f"{self._client.server} has no project {destination.project}, or {self._client.login_name} may not see "
                 "it.",
-                hint="Check the project ID (capitals matter), or ask its owner to add you.",
+                hint="Check the project ID (it is case-sensitive), or ask its owner to add you.",
             )
         if not access.writable:
             raise PermissionDenied(
@@ -266,6 +266,6 @@ class AwaitArchiveRunner:
         return NotArchived(
             f"Session {destination.session} of project {destination.project} is not in the archive{waited}: "
             f"{look.describe()}. Its resources ({self._awaited.files()}) were not attached.",
-            hint=("" if look.waiting else f"Check the label. Look with: {looks(self._client, destination.project)} ")
+            hint=("" if look.waiting else f"Check the label. Check with: {looks(self._client, destination.project)} ")
             + (f"When it is archived, run: {later}" if later else "When it is archived, run the same command again."),
         )

@@ -153,5 +153,5 @@ def _subject(client: XnatClient, destination: Destination) -> SubjectInfo:
 def _no_project(client: XnatClient, project: str) -> NotFound:
     return NotFound(
         f"{client.server} has no project {project}, or {client.login_name} may not see it.",
-        hint="Check the project ID (capitals matter), or ask its owner to add you.",
+        hint="Check the project ID (it is case-sensitive), or ask its owner to add you.",
     )

@@ -29,7 +29,7 @@ class ResourceGroup:
         if "session" in kinds and "await-archive" not in kinds[kinds.index("session") :]:
             raise UsageError(
                 "The plan attaches files to a session without a stage that compares it with its images.",
-                hint="This is a fault of the plugin that planned it: an await-archive stage is missing.",
+                hint="This is a bug in the plugin that planned it: an await-archive stage is missing.",
             )
 
     def run(self) -> None:

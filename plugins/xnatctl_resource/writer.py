@@ -14,7 +14,7 @@ from typing import Literal
 from xnatctl.api import (
     BatchResult,
     Body,
-    Counted,
+    ByteCounter,
     Emit,
     FailureClass,
     ItemOutcome,
@@ -30,7 +30,7 @@ from xnatctl_resource import rest
 from xnatctl_resource.compare import Comparer, Match, stored_begins
 from xnatctl_resource.rest import ResourceParent
 
-_Put = Callable[[bool, Counted], tuple[str, ...]]
+_Put = Callable[[bool, ByteCounter], tuple[str, ...]]
 
 
 class CatalogWriter:
@@ -85,10 +85,10 @@ class CatalogWriter:
         if not item.goes_alone:
             raise PluginUnavailable(
                 f"The transport sends {item.path} alone, and it would be stored under another name or not at all.",
-                hint="This is a fault of the plugin: such a file goes in a bundle.",
+                hint="This is a bug in the plugin: such a file goes in a bundle.",
             )
 
-        def send(overwrite: bool, count: Counted) -> tuple[str, ...]:  # noqa: FBT001 - called by _put alone
+        def send(overwrite: bool, count: ByteCounter) -> tuple[str, ...]:  # noqa: FBT001 - called by _put alone
             return rest.put_file(
                 self._client,
                 self._home,
@@ -107,7 +107,7 @@ class CatalogWriter:
     ) -> BatchResult:
         """PUT an archive file to be unpacked; one outcome per item, whatever happens."""
 
-        def send(overwrite: bool, count: Counted) -> tuple[str, ...]:  # noqa: FBT001 - called by _put alone
+        def send(overwrite: bool, count: ByteCounter) -> tuple[str, ...]:  # noqa: FBT001 - called by _put alone
             return rest.put_bundle(
                 self._client, self._home, self._resource, form, body, overwrite=overwrite, ref=self._ref, on_bytes=count
             )
@@ -116,7 +116,7 @@ class CatalogWriter:
 
     def _put(self, items: Sequence[UploadItem], body: Body, emit: Emit, send: _Put) -> BatchResult:
         halves = not self._replaces and self.halves.issuperset(item.name for item in items)
-        sent = Counted(emit, items, body.length)
+        sent = ByteCounter(emit, items, body.length)
         try:
             if halves and (changed := self._changed(items)):
                 return BatchResult(outcomes=changed)

@@ -1,4 +1,4 @@
-"""Is what is on disk on the server? Asked at any time, of an upload that anybody made, with a journal or without."""
+"""Compares files on disk with a session on the server, at any time and without a journal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report, upload: 
 
     `upload` is the command that sends what is missing.
 
-    Returns the error to end with, None when nothing differs. Raises NotFound for a project that cannot be seen.
+    Returns the error, or None if nothing differs. Raises NotFound for a project that is not visible.
     """
     started = time.monotonic()
     comparison: Comparison | None = None
@@ -94,7 +94,7 @@ def check_session(client: XnatClient, plan: UploadPlan, report: Report, upload: 
 def _compared(
     items: Sequence[UploadItem], comparison: Comparison | None, verification: Verification
 ) -> Iterator[ItemOutcome]:
-    """Those that were found or are named in a difference; the others stay planned: nothing is known of them."""
+    """The items that were found or differ; the others stay planned, because nothing is known about them."""
     named = {difference.sop_instance_uid for difference in verification.differences if difference.kind in DOUBTFUL}
     levels = comparison.levels if comparison is not None else (Level.NONE for _ in items)
     for item, level in zip(items, levels, strict=True):
@@ -103,7 +103,7 @@ def _compared(
 
 
 def _rows(client: XnatClient, project: str, plan: UploadPlan) -> Sequence[PrearchiveRow]:
-    """Prearchive rows of the same session; those who may not look there see none."""
+    """Prearchive rows of the same session; none if the user may not list them."""
     study = plan.items[0].study_instance_uid
     try:
         return find_prearchive_rows(client, project, label=plan.destination.session, study_uid=study)
@@ -122,14 +122,14 @@ def _receiving(client: XnatClient, project: str, plan: UploadPlan) -> str | None
 
 
 def _verify_direct(plan: UploadPlan, status: str) -> Comparison:
-    """The server lists no file of a direct archive before it is archived."""
+    """A direct archive in progress: the server lists its files only once it is archived."""
     message = f"the server has not archived the session yet ({status})"
     verification = Verification(ok=False, differences=[Difference(kind="state", message=message)])
     return Comparison(items=plan.items, findings=bytearray(len(plan.items)), verification=verification)
 
 
 def _other_study(plan: UploadPlan, session: SessionInfo) -> Difference | None:
-    """That the session names a study which is not on disk; None when it names none."""
+    """The difference if the session has a study that is not on disk; None if it shows no study."""
     studies = sorted({item.study_instance_uid for item in plan.items})
     if not session.uid or session.uid in studies:
         return None
@@ -151,7 +151,7 @@ def _wanted(plan: UploadPlan) -> Wanted:
 
 
 def _verify_row(client: XnatClient, row: PrearchiveRow, plan: UploadPlan) -> Comparison:
-    """A session in the prearchive can be counted once the server has read it; before that, nothing is known."""
+    """Count the files of a prearchive session, which is possible once the server has read it."""
     if row.status in ("READY", "CONFLICT"):
         exact = _wanted(plan).exact
         comparison = verify_staged(client, row.ref, plan.items, exact=exact)
@@ -198,8 +198,8 @@ def _verdict(report: Report, plan: UploadPlan, upload: str) -> XnatctlError | No
     if report.uri is None and differences[0].kind == "state":
         return VerificationFailed(
             f"{where[0].upper()}{where[1:]} cannot be compared: {differences[0].message}.",
-            hint="An upload of it has not ended. If it was interrupted, or did not deliver every file, finish it with: "
-            f"{upload}",
+            hint="An upload of this session is not complete. If it was interrupted or did not deliver every file, "
+            f"finish it with: {upload}",
         )
     if report.uri is None:
         message = f"{report.destination.server} has no {where}, neither in the archive nor in the prearchive."
@@ -217,7 +217,7 @@ def _remedy(report: Report, upload: str) -> str:
     if "study" in kinds:
         return "Check --session. If it is the right session, an anonymisation script of the site changed its UIDs."
     if kinds == {"extra"}:
-        return "The report names what is on the server only. Without --exact it is no difference."
+        return "The report names what is on the server only. Without --exact these are not differences."
     if kinds == {"state"}:
         return "Wait until the server has read the session, then run the same command again."
     return f"The report names each one. To send what is missing: {upload}"

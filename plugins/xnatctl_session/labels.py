@@ -1,8 +1,8 @@
-"""Which session each of several studies becomes: the label that was named, and behind it `_2`, `_3` and so on.
+"""Assigns a session label to each study: the requested label, then `_2`, `_3` and so on.
 
-A study that has its label keeps it, whatever was added to PATH since: the server says which sessions hold which study
-(xnat-api 2.2, 5.5), the journals of this machine what was begun. Only the others get numbers, in order, and
-never one under which another study lies: two studies are never mixed in one session.
+A study that has a label keeps it, even if PATH has got more studies since: the server lists which sessions hold which
+study (xnat-api 2.2, 5.5), and the journals on this machine which uploads began. Only the other studies get numbers, in
+order, and never the number of another study, so that two studies are never mixed in one session.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from xnatctl.api.xnat import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelSeries:
-    """The labels E, E_2, E_3 ... by their numbers; 1 is the label that was named."""
+    """The labels E, E_2, E_3 ... by number; 1 is the requested label."""
 
     base: str
 
@@ -37,7 +37,7 @@ class LabelSeries:
         return self.base if number == 1 else f"{self.base}_{number}"
 
     def number(self, label: str) -> int | None:
-        """The number of a label, None for one that is not of the family."""
+        """The number of a label; None if it is not in the series."""
         if label == self.base:
             return 1
         match = re.fullmatch(r"_([1-9][0-9]{0,5})", label.removeprefix(self.base))
@@ -47,26 +47,26 @@ class LabelSeries:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holder:
-    """Who is under a label. `study` is a UID, empty when it is not known; `words` say it in a message."""
+    """The session with a label. `study` is its UID, empty if not known; `words` describe it in a message."""
 
     study: str
     words: str
 
 
-class Shown(Protocol):
-    """What a server shows of a family."""
+class LabelSource(Protocol):
+    """Knows which studies hold labels of a series."""
 
     def numbers(self, study: str) -> set[int]:
-        """The numbers under which a study lies."""
+        """The numbers of a study."""
         ...
 
     def holder(self, number: int) -> Holder | None:
-        """Who is under a number."""
+        """The holder of a number."""
         ...
 
 
 class OfflineLabels:
-    """No server was asked."""
+    """A source without a server."""
 
     def numbers(self, study: str) -> set[int]:
         return set()
@@ -76,7 +76,7 @@ class OfflineLabels:
 
 
 class JournalLabels:
-    """The studies that the journals of this machine sent to the sessions of a family."""
+    """The studies that the journals on this machine sent to the sessions of a label series."""
 
     def __init__(self, journals: Iterable[Summary], *, server: str, project: str, label_series: LabelSeries) -> None:
         self._numbers: dict[str, int] = {}
@@ -90,7 +90,7 @@ class JournalLabels:
                 self._studies.setdefault(number, set()).add(journal.study)
 
     def number(self, study: str) -> int | None:
-        """The number that a study was sent to last, as far as it is remembered."""
+        """The number that a study was last sent to; None if not known."""
         return self._numbers.get(study)
 
     def studies(self, number: int) -> set[str]:
@@ -99,7 +99,7 @@ class JournalLabels:
 
 
 class OnServer:
-    """The sessions of a family in the archive, in the prearchive, and on their way straight into the archive."""
+    """The sessions of a label series in the archive, in the prearchive, and in direct archives."""
 
     def __init__(self, client: XnatClient, project: str, label_series: LabelSeries, remembered: JournalLabels) -> None:
         self._client = client
@@ -115,7 +115,7 @@ class OnServer:
         try:
             return list_prearchive_rows(self._client, self._project, lambda row: bool(row.tag))
         except PermissionDenied:
-            return ()  # whoever may not look there may not send there, as the look before sending will say
+            return ()  # a user who may not list the prearchive may not send either, which preflight reports
 
     def numbers(self, study: str) -> set[int]:
         found = [(s.label, s.subject_label, s.subject_id) for s in self._sessions(study)]
@@ -132,16 +132,16 @@ class OnServer:
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be said of studies that were looked for and lie elsewhere, too: perhaps somebody renamed it."""
+        """Warnings about studies that are also in other sessions, which may have been renamed."""
         return [f"Study {study} is on the server as session {label}, too." for study, label, _ in self._elsewhere]
 
     def _sessions(self, study: str) -> list[SessionInfo]:
         return sessions_of_study(self._client, self._project, study)
 
     def refuse_misplaced(self, subject: str) -> None:
-        """Raise Refused when a study that was looked for is there already under another subject or label only.
+        """Raise Refused if a study exists only under another subject or label.
 
-        Somebody renamed or moved it, or it was uploaded on its own: sending it once more would file it twice.
+        The session was renamed or moved, or uploaded separately. Sending the study again would store it twice.
         """
         for study, label, owner in self._elsewhere:
             if study not in self._at_home:
@@ -162,7 +162,7 @@ class OnServer:
     def holder(self, number: int) -> Holder | None:
         label = self._family.label(number)
         session = find_session(self._client, self._project, label)
-        if session is not None and not (number == 1 and not session.uid):  # which is its first, as in a single upload
+        if session is not None and not (number == 1 and not session.uid):  # number 1, as in a single upload
             return _archived(session)
         for row in self._rows:
             if row.name == label:
@@ -183,15 +183,15 @@ def assign(
     studies: Sequence[str],
     label_series: LabelSeries,
     remembered: JournalLabels,
-    shown: Shown,
+    shown: LabelSource,
     *,
     look_only: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
-    """The label of each study by its UID, and what is to be said of labels that were passed over.
+    """The label of each study by its UID, and warnings about skipped labels.
 
-    Raises Refused when the label that was named holds another study, and none of these studies is in the family: as
-    in an upload of one study, it was probably not meant. `look_only`: nothing will be sent there, so where the server
-    knows none of the studies they are held against what it has, in order (anonymisation may have given it other UIDs).
+    Raises Refused if the requested label holds another study and none of these studies is in the series: as in an
+    upload of one study, the label is probably wrong. `look_only`: nothing will be sent, so if the server knows none of
+    the studies they are compared with its sessions in order (anonymisation may have changed the UIDs).
     """
     given: dict[str, int] = {}
     for study in studies:
@@ -211,16 +211,16 @@ def assign(
                 break
             if number == 1 and not known:
                 raise _taken(label_series, holder)
-            warnings.append(f"Label {label_series.label(number)} is passed over: {holder.words}.")
+            warnings.append(f"Label {label_series.label(number)} is skipped: {holder.words}.")
         given[study] = number
     return {study: label_series.label(given[study]) for study in studies}, warnings
 
 
 def _own(shown: set[int], remembered: int | None) -> int | None:
-    """Where a study is, says the server; where it says nothing, or several, where it was sent to.
+    """The number of a study according to the server, or to the journals if the server shows none or several.
 
-    A site may give sessions other UIDs, so that nothing shows: then the study is not to become another session each
-    time; and the look before sending refuses what does not fit.
+    A site may change UIDs, so that the server does not show the study. Then the journals prevent that each run makes
+    another session; preflight refuses a session that does not fit.
     """
     if not shown or remembered in shown:
         return remembered
@@ -235,5 +235,5 @@ def _taken(label_series: LabelSeries, holder: Holder) -> Refused:
 
 
 def labels_in_order(labels: Mapping[str, str], label_series: LabelSeries) -> list[tuple[str, str]]:
-    """Pairs of study and label, by number."""
+    """Pairs of study and label, in order of the number."""
     return sorted(labels.items(), key=lambda pair: label_series.number(pair[1]) or 0)

@@ -180,12 +180,12 @@ def test_what_others_added_and_what_cannot_be_told_are_said() -> None:
             Difference(kind="extra", message="4 more", series_instance_uid="1.2", found=4),
             Difference(kind="extra", message="scan 7 is on the server", series_instance_uid="1.3"),
         ],
-        limits=["3 instances could not be compared by size: the server lists none.", SIZE_LIMIT],
+        limits=["3 instances could not be compared by size: the server lists no size.", SIZE_LIMIT],
     )
     said = lines(item("a", Outcome.VERIFIED), status=Status.COMPLETE, sent=1, verification=verification)
     assert said[1:] == (
         "The server also holds 5 instances and 1 scan not on disk; -o json lists them.",
-        "Note: 3 instances could not be compared by size: the server lists none.",
+        "Note: 3 instances could not be compared by size: the server lists no size.",
     )
 
 

@@ -323,7 +323,7 @@ def test_a_run_that_finds_the_server_still_at_work(upload, told, sandbox, ours, 
         row.status = "ARCHIVING"
     busy = upload(ours.directory, "--wait", "1")
     assert busy.code == 6, busy.err
-    assert "still works on what was sent before" in busy.document["error"]["message"]
+    assert "still processing the earlier upload" in busy.document["error"]["message"]
     for row in sandbox.state.prearchive:
         row.status = "READY"
     (line,) = busy.document["next"]

@@ -43,8 +43,8 @@ def test_a_file_that_xnat_refuses_costs_only_itself(hasty, sandbox, alice, exam,
     assert all("no SOP Class UID" in item["reason"] for item in refused.values())
     assert all("refused 3 times" in item["reason"] for item in refused.values())
     assert report["counts"]["sent"] == len(exam.instances) - len(bad)
-    assert report["next"] == [], "the same command would be refused again"
-    assert "would be refused again" in report["error"]["hint"]
+    assert report["next"] == [], "the same command would fail again"
+    assert "would fail again" in report["error"]["hint"]
     held = sorted(entry["sop_instance_uid"] for entry in sandbox.instances())
     assert held == sorted(set(exam.instances) - bad)
     disliked.clear()

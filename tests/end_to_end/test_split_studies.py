@@ -220,7 +220,7 @@ def test_the_first_may_be_gone_from_the_disk(split, sandbox, visits, assert_sess
     done = split()
     assert done.code == 0, done.err
     assert_sessions(sandbox, {**by_number(visits), "visit_4": fourth})
-    assert f"Label visit is passed over: session visit ({sandbox_id(sandbox, 'visit')})" in done.err
+    assert f"Label visit is skipped: session visit ({sandbox_id(sandbox, 'visit')})" in done.err
 
 
 def sandbox_id(sandbox, label):

@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from xnatctl.cli.wrap import wrapped
     from xnatctl.delivery.context import RunContext
     from xnatctl.delivery.engine.batches import cut_batches
-    from xnatctl.delivery.engine.outcomes import Counted, changed_outcome, failed_outcomes
+    from xnatctl.delivery.engine.outcomes import ByteCounter, changed_outcome, failed_outcomes
     from xnatctl.delivery.journal.journal import Journal
     from xnatctl.delivery.journal.records import JournalEntry
     from xnatctl.delivery.schedule import PollSchedule
@@ -111,7 +111,7 @@ _LAZY = {
     "xnatctl.cli.wrap": ("wrapped",),
     "xnatctl.delivery.context": ("RunContext",),
     "xnatctl.delivery.engine.batches": ("cut_batches",),
-    "xnatctl.delivery.engine.outcomes": ("Counted", "changed_outcome", "failed_outcomes"),
+    "xnatctl.delivery.engine.outcomes": ("ByteCounter", "changed_outcome", "failed_outcomes"),
     "xnatctl.delivery.journal.journal": ("Journal",),
     "xnatctl.delivery.journal.records": ("JournalEntry",),
     "xnatctl.delivery.schedule": ("PollSchedule",),
@@ -151,6 +151,7 @@ __all__ = [
     "Batch",
     "BatchResult",
     "Body",
+    "ByteCounter",
     "CheckResult",
     "CheckSpec",
     "Column",
@@ -159,7 +160,6 @@ __all__ = [
     "ConfigError",
     "ConnectedTransport",
     "ConnectionFailed",
-    "Counted",
     "Credential",
     "CredentialRequest",
     "CredentialSource",

@@ -260,7 +260,7 @@ def address_of(app: App, name: str, options: Mapping[str, Any]) -> str | None:
     if not isinstance(address, str) or not address:
         raise PluginUnavailable(
             f"The transport {name} does not name the address that it delivers to.",
-            hint="This is a fault of the plugin.",
+            hint="This is a bug in the plugin.",
         )
     return address
 

@@ -1,1 +1,1 @@
-"""From a plan to a proven session: planning, sending, settling, verifying."""
+"""Delivers plans: planning, sending, settling, verifying."""

@@ -1,4 +1,4 @@
-"""State shared by the stages of one run: the plan, the server, the journal, the report, and how a stage sends."""
+"""State shared by the stages of one run: plan, server, journal, report, and sending."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from xnatctl.xnat import site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
-#: One piece of work of a worker, which gets a way to tell events.
+#: A task of a worker; its argument emits events.
 Task = Callable[[Emit], None]
 
 
 class SentImages(Protocol):
-    """The images that an earlier stage of the run sent. `compared` = they were compared with the archive."""
+    """The images that an earlier stage of the run sent. `compared`: they were compared with the archive."""
 
     compared: bool
 
@@ -46,21 +46,21 @@ class SentImages(Protocol):
         ...
 
     def delivered(self) -> Sequence[UploadItem]:
-        """Those that the server took."""
+        """The images that the server accepted."""
         ...
 
     def compare(self, session: SessionInfo) -> None:
-        """Compare them with a session of the archive. Raises VerificationFailed."""
+        """Compare the images with an archived session. Raises VerificationFailed."""
         ...
 
 
 class RunContext:
-    """What the stages of one run share.
+    """State shared by the stages of one run.
 
-    `session` is the archived session, once it is known; `staged` the prearchive row that was left for a review;
-    `images` what the stage `session` sent. `facts` is what the journal keeps of the run as a whole; a stage may add to
-    it in its `check`. `arrived` finds those of some items that the archive holds now (their places), where a stage can
-    tell. `begun` is True once the journal was opened.
+    `session` is the archived session, once known; `staged` the prearchive row that was left for review; `images` what
+    the stage `session` sent. `facts` are the facts about the run that the journal stores; a stage may add to them in
+    its `check`. `arrived` returns the positions of the items that the archive holds now, if a stage can tell. `begun`
+    is True once the journal is open.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class RunContext:
 
     @property
     def client(self) -> XnatClient:
-        """The server. Raises ValueError in a run without one."""
+        """The client of the server. Raises ValueError in a run without a server."""
         if self._client is None:
-            raise ValueError("this plan is carried out on a server, so a client is needed")
+            raise ValueError("this plan needs a server, but the run has no client")
         return self._client
 
     @cached_property
@@ -108,20 +108,20 @@ class RunContext:
         return site.version(self.client).tuple
 
     def exclusively(self, key: str) -> AbstractContextManager[object]:
-        """Keep every other run on this machine away from what a key names. Raises Refused when one holds it."""
+        """Hold an exclusive lock on a key on this machine. Raises Refused if another run holds it."""
         if self._exclusively is None:
             raise ValueError("this run has no directory for locks")
         return self._exclusively(key)
 
     def go_to(self, destination: Destination) -> None:
-        """The destination as the server names it."""
+        """Set the destination as the server names it."""
         self.plan = replace(self.plan, destination=destination)
         self.report.destination = destination
 
     # the journal
 
     def begin(self, **facts: str) -> None:
-        """Open the journal, with every file of every resource in it: what is missing is known from the start."""
+        """Open the journal and enter every file of every resource, so that missing files are known from the start."""
         self.journal.begin({**self.facts, **facts})
         for stage in self.plan.stages:
             if stage.resource is not None:
@@ -129,7 +129,7 @@ class RunContext:
         self.begun = True
 
     def started(self, left: Sequence[UploadItem]) -> None:
-        """Tell the first event of a run; sizes in bytes. `skipped` counts what an earlier run delivered."""
+        """Emit RUN_STARTED; sizes in bytes. `skipped` counts files that an earlier run delivered."""
         data = {
             "files": len(left),
             "bytes": sum(item.size for item in left),
@@ -137,7 +137,7 @@ class RunContext:
             "transport": self.report.transport,
         }
         self.services.tell(Event(kind=EventKind.RUN_STARTED, data=data))
-        for warning in self.plan.warnings:  # before the first byte, while it can still be stopped
+        for warning in self.plan.warnings:  # before the first byte, while the run can still be stopped
             self.tell(EventKind.WARNING, warning)
 
     # sending
@@ -150,7 +150,7 @@ class RunContext:
         importer: Importer | None = None,
         anchored: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Send items by the transport of a stage, with all workers; what became of each is in the journal.
+        """Send items by the transport of a stage, with all workers; the journal gets each outcome.
 
         Until `anchored` is true one batch is in flight at a time. Raises Interrupted, JournalError, PluginUnavailable.
         """
@@ -158,7 +158,7 @@ class RunContext:
             self.services.transport(stage.transport or ""),
             self._transport_context(stage, importer=importer),
             self.journal,
-            tell=self.hear,
+            tell=self.forward,
             anchored=anchored,
             abort=self._abort,
             policy=self.services.policy,
@@ -169,7 +169,7 @@ class RunContext:
     def sender(
         self, stage: Stage, *, writer: ResourceWriter, emit: Emit, reconcile: Reconcile | None = None
     ) -> BatchSender:
-        """What sends the items of one resource in the thread that calls it."""
+        """A sender for the items of one resource, which works in the calling thread."""
         return BatchSender(
             self.services.transport(stage.transport or ""),
             self._transport_context(stage, writer=writer),
@@ -181,12 +181,12 @@ class RunContext:
         )
 
     def in_parallel(self, tasks: Sequence[Task], *, give_up: Callable[[], None]) -> None:
-        """Carry out tasks, as many at once as there are workers.
+        """Run tasks in parallel, one per worker.
 
-        Raises Interrupted after `give_up`, and JournalError when a task raised it: nothing goes on without a record.
-        Other tasks go on when one fails, so a task keeps its own error.
+        Raises Interrupted after `give_up`, and JournalError if a task raised it, because nothing is sent without a
+        record. Other tasks continue when one fails, so each task stores its own error.
         """
-        pool = WorkerPool(tell=self.hear, pause=self.pause, abort=self._abort)
+        pool = WorkerPool(tell=self.forward, pause=self.pause, abort=self._abort)
         waiting = list(reversed(tasks))
         lock = threading.Lock()
         unrecorded: list[JournalError] = []
@@ -238,12 +238,12 @@ class RunContext:
         return incomplete(states, unsendable, (), self.commands)
 
     def current_report(self) -> Report:
-        """The report as far as the run has come, with every file in it."""
+        """The report of the current state, with every file."""
         fill_items(self.report, self.journal.states(), self.plan)
         return self.report
 
     def duplicates(self) -> list[UploadItem]:
-        """The items of which the receiver says that it has an instance of their UID, unless we sent it in this run."""
+        """The items whose UID the receiver already had, unless this run sent them."""
         return [
             state.item
             for state in self.journal.states().delivered
@@ -252,39 +252,39 @@ class RunContext:
 
     @property
     def sent(self) -> bool:
-        """Whether this run sent anything: a file, or a request that may change the server."""
+        """Whether this run sent a file, or a request that may change the server."""
         if self._client is not None and self._client.writes > self._writes:
             return True
         return self.begun and any(state.attempts for state in self.journal.states())
 
     def ending(self, error: XnatctlError) -> XnatctlError:
-        """The error that the run ends with: none that says that nothing was sent, once something was."""
+        """The error that ends the run; replaces errors that imply "nothing was sent" once something was."""
         if exit_code_of(error) not in BEFORE_SENDING or not self.sent:
             return error
         kind = DeliveryIncomplete if not self.begun or self.journal.states().undelivered else NotArchived
         return kind(error.message, hint=error.hint or f"Run the command again: {self.rerun}")
 
-    # words
+    # changes
 
     def warn(self, message: str) -> None:
-        """To the report and to whoever watches; in the main thread."""
+        """Add a warning to the report and emit it; in the main thread."""
         self.report.warnings.append(message)
         self.services.tell(Event(kind=EventKind.WARNING, message=message))
 
-    def hear(self, event: Event) -> None:
-        """Pass on what workers say, in the main thread: a warning goes to the report too, and is said once."""
+    def forward(self, event: Event) -> None:
+        """Forward events of workers, in the main thread; each warning is added to the report and emitted once."""
         if event.kind is not EventKind.WARNING:
             self.services.tell(event)
         elif event.message not in self.report.warnings:
             self.warn(event.message)
 
     def tell(self, kind: EventKind, message: str = "", **data: object) -> None:
-        """To whoever watches; in the main thread."""
+        """Emit an event; in the main thread."""
         self.services.tell(Event(kind=kind, message=message, data=data))
 
 
 def transport_context(stage: Stage, plan: UploadPlan) -> TransportContext:
-    """What the transports of a stage get to see before anything is sent.
+    """The context of a stage's transport before anything is sent.
 
     A resource has one writer at a time (xnat-api 4.7).
     """
@@ -300,7 +300,7 @@ def transport_context(stage: Stage, plan: UploadPlan) -> TransportContext:
 
 
 def _digesting(stage: Stage, journal: Journal) -> Callable[[UploadItem], AbstractContextManager[Any]]:
-    """What is read is hashed on the way: as the server does it for a resource (xnat-api 2.5)."""
+    """Hash files while they are read: with the algorithm of the server for a resource (xnat-api 2.5)."""
     if stage.resource is not None:
         return lambda item: open_digesting(item, journal.digest, "md5")
     return lambda item: open_digesting(item, journal.digest, FINGERPRINT)

@@ -17,12 +17,12 @@ from xnatctl.errors import (
 )
 from xnatctl.model.report import Counts, Report, Status
 
-#: Errors after which the same command may go on from what was delivered.
+#: Errors after which the same command can continue from what was delivered.
 _PASSING = (AuthenticationError, PermissionDenied, ConnectionFailed, ServerError, NotArchived)
 
 
 def end(report: Report, error: XnatctlError, rerun: str) -> None:
-    """Write the error into the report, with the command that finishes the job where nobody named a better one."""
+    """Write the error into the report, with the command that finishes the job unless the error names one."""
     if isinstance(error, Interrupted):
         if error.hint:
             report.next.append(rerun)
@@ -34,12 +34,12 @@ def end(report: Report, error: XnatctlError, rerun: str) -> None:
 
 
 def interrupted(interrupt: BaseException, rerun: str | None) -> Interrupted:
-    """The error of an upload that was interrupted; without `rerun` it had not begun, so there is nothing to finish."""
+    """The error of an interrupted upload; without `rerun` it had not begun, so there is nothing to finish."""
     number = signal_of(interrupt)
     if rerun is None:
         return Interrupted("Interrupted before anything was sent.", signal_number=number)
     return Interrupted(
-        "Interrupted. What the server took so far stays there.", hint=f"Finish with: {rerun}", signal_number=number
+        "Interrupted. Files that the server accepted stay there.", hint=f"Finish with: {rerun}", signal_number=number
     )
 
 

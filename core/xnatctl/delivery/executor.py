@@ -1,4 +1,4 @@
-"""Runs a plan: its stages in order, with a barrier after each. There is no second kind of run."""
+"""Runs a plan: its stages in order, with a barrier after each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from xnatctl.plugin.protocols import StageRunner
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Stages of one kind that one runner carries out."""
+    """Consecutive stages of one kind with their runner."""
 
     kind: StageKind
     stages: tuple[Stage, ...]
@@ -71,7 +71,7 @@ def _execute(context: RunContext, steps: Sequence[_Step]) -> None:
             errors.append(error)
             if not _goes_on_after(context, step, error):
                 raise together(errors) from error
-        if context.begun and number + 1 < len(steps):  # before that, the journal tells of an earlier run
+        if context.begun and number + 1 < len(steps):  # before that, the journal describes an earlier run
             context.journal.enter(Phase.ATTACHING)
     if (unread := _unread(context)) is not None:
         errors.append(unread)
@@ -85,7 +85,7 @@ def _execute(context: RunContext, steps: Sequence[_Step]) -> None:
 
 
 def _steps(context: RunContext) -> list[_Step]:
-    """A runner for each stage, or for stages of a kind that follow each other. Raises UsageError, PluginUnavailable."""
+    """A runner for each stage, or for consecutive stages of a kind. Raises UsageError, PluginUnavailable."""
     _check_plan(context.plan)
     steps: list[_Step] = []
     for kind, stages in _grouped(context):
@@ -108,9 +108,9 @@ def _grouped(context: RunContext) -> list[tuple[StageKind, tuple[Stage, ...]]]:
 
 
 def _check_plan(plan: UploadPlan) -> None:
-    """Raise UsageError for a plan that cannot be carried out.
+    """Raise UsageError for a plan that cannot be run.
 
-    Files are told apart by their paths, in the report and in the journal.
+    Report and journal identify files by their paths.
     """
     if sum(stage.kind in (SESSION, RECEIVER) for stage in plan.stages) > 1:
         raise UsageError("The plan sends two sessions, and one upload has one session.")
@@ -118,13 +118,13 @@ def _check_plan(plan: UploadPlan) -> None:
     for item in plan.items:
         if item.path in known:
             raise UsageError(
-                f"The plan sends {item.path} twice.", hint="This is a fault of the plugin that planned it."
+                f"The plan sends {item.path} twice.", hint="This is a bug in the plugin that made the plan."
             )
         known.add(item.path)
 
 
 def _goes_on_after(context: RunContext, step: _Step, error: XnatctlError) -> bool:
-    """Whether later stages run: a failed resource is one of several, and a session may lack some images."""
+    """Whether later stages run after an error: resources are independent, and a session may lack images."""
     if isinstance(error, Interrupted | JournalError):
         return False
     if isinstance(error, VerificationFailed) and context.session is not None:
@@ -139,14 +139,14 @@ def _sends_images(plan: UploadPlan) -> bool:
 
 
 def _unread(context: RunContext) -> XnatctlError | None:
-    """The error for what could not be read and may be for any resource; a session is not archived without it."""
+    """The error for unreadable files that may belong to any resource; a session is not archived without them."""
     if _sends_images(context.plan):
         return None
     return context.incomplete(StateView(States(), ()), context.plan.unsendable)
 
 
 def _say_later(context: RunContext) -> None:
-    """The command that finishes the job when the session is in the archive, where the planner named one."""
+    """Report the planner's follow-up command, which finishes the job once the session is archived."""
     later = [str(stage.options["later"]) for stage in context.plan.stages if stage.options.get("later")]
     context.report.next += later[:1]
 
@@ -159,9 +159,9 @@ def _join_verifications(context: RunContext) -> None:
 
 
 def together(errors: Sequence[XnatctlError]) -> XnatctlError:
-    """One error for a run that went on after the first: undelivered files weigh more than unproven ones.
+    """Combine the errors of a run that continued after the first: undelivered files outrank unproven ones.
 
-    An interrupt, and a journal that cannot be written, end the run as they are.
+    An interrupt or a journal error is kept as it is.
     """
     if isinstance(errors[-1], Interrupted | JournalError):
         return errors[-1]

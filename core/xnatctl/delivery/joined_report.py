@@ -1,4 +1,4 @@
-"""One report of several runs, each with a plan of its own."""
+"""Joins the reports of several runs into one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from xnatctl.model.words import counted
 
 @dataclass(kw_only=True, slots=True)
 class Part:
-    """One plan of several, with its report, which says PLANNED until it was tried."""
+    """One plan of several, with its report, whose status is PLANNED until the plan was tried."""
 
     plan: UploadPlan
     report: Report
 
     @property
     def error(self) -> XnatctlError | None:
-        """What its run ended with."""
+        """The error of its run."""
         return self.report.failure
 
     @property
@@ -35,11 +35,11 @@ class Part:
 
     @property
     def complete(self) -> bool:
-        """True when nothing is left to do."""
+        """True if its run is complete."""
         return self.report.status is Status.COMPLETE
 
     def take_back(self, paths: Collection[str], error: XnatctlError) -> None:
-        """Files of it changed after they were delivered, so that their content was not."""
+        """Mark files that changed after they were delivered as `changed`, with the error."""
         report = self.report
         counts, levels = report.counts, report.verification.levels
         for item in report.items:
@@ -65,12 +65,12 @@ class Part:
 
 
 def join_reports(parts: Sequence[Part], seconds: float, appeared: Sequence[Exclusion] = ()) -> Report:
-    """The report of all parts; `seconds` is how long all took, `appeared` what was left out beside their plans.
+    """The report of all parts; `seconds` is the total duration, `appeared` are files outside all plans.
 
-    It names what all have in common: labels that differ are empty in its destination.
+    Fields of the destination that differ between the parts are empty.
     """
     for part in parts:
-        if not part.report.items:  # refused, or not tried: its files are planned, and not delivered
+        if not part.report.items:  # refused or not tried: its files are planned but not delivered
             journal = Journal()
             journal.open(part.plan.items)
             fill_items(part.report, journal.states(), part.plan)
@@ -107,7 +107,7 @@ def join_reports(parts: Sequence[Part], seconds: float, appeared: Sequence[Exclu
 
 
 def _items(parts: Sequence[Part]) -> list[ReportItem]:
-    """The files of several reports, one after the other; one that may belong to several of them is there once."""
+    """The files of all reports, each once."""
     strays = {(part.plan.root, entry.path) for part in parts for entry in part.plan.unsendable}
     items: list[ReportItem] = []
     seen: set[tuple[str, str]] = set()
@@ -134,13 +134,13 @@ def _destination(places: Sequence[Destination]) -> Destination:
 
 
 def _excluded(parts: Sequence[Part]) -> list[Exclusion]:
-    """What was left out, once each: several plans of one directory may name it."""
+    """The skipped files, each once, because several plans of one directory may name them."""
     found = ((part.plan.root, entry) for part in parts for entry in (*part.plan.excluded, *part.report.excluded))
     return [entry for _, entry in dict.fromkeys(found)]
 
 
 def _warnings(parts: Sequence[Part]) -> Iterator[str]:
-    """The warnings of all sessions, each once, with the labels of the sessions unless it is about all of them."""
+    """The warnings of all sessions, each once, prefixed with the session labels unless it concerns all."""
     sessions: dict[str, list[str]] = {}
     for part in parts:
         for text in dict.fromkeys(part.report.warnings):
@@ -177,10 +177,10 @@ def _status(parts: Sequence[Part], arrived: int) -> Status:
 
 
 def together(parts: Sequence[Part]) -> XnatctlError | None:
-    """The one error of several runs; None when all are complete.
+    """Combine the errors of several runs; None if all are complete.
 
-    Where all failed alike, that; otherwise it is worse that files were not delivered than that some are not archived or
-    differ, and what was refused or not tried was not delivered.
+    If all failed alike, that error. Otherwise undelivered files outrank files that are not archived or differ; files of
+    a refused or untried plan count as undelivered.
     """
     if all(part.complete for part in parts):
         return None
@@ -201,7 +201,7 @@ def together(parts: Sequence[Part]) -> XnatctlError | None:
 
 
 def with_changes(error: XnatctlError | None, changes: XnatctlError | None) -> XnatctlError | None:
-    """The error of several runs, and that of files which appeared meanwhile, as one; an interrupt stays as it is."""
+    """Combine the error of several runs with that of changed files; an interrupt is kept as it is."""
     if error is None or changes is None or isinstance(error, Interrupted):
         return error or changes
     return DeliveryIncomplete(f"{error.message} {changes.message}", hint=changes.hint)

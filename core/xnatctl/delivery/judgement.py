@@ -1,13 +1,13 @@
-"""What the sizes and sums of stored files say about the instances on disk. No server is asked here.
+"""Judges from the sizes and sums of stored files whether the instances on disk are stored. Contacts no server.
 
-XNAT writes the head of each file anew and copies the rest (xnat-import 4.1a), so a stored size that differs
-proves nothing by itself. Two facts decide. A stored file that is shorter than the tail of the file on disk has lost
-data. And what a server does to heads, it does alike to files of one make: the *delta* (stored size minus size on
-disk) of an instance is compared with those of its neighbours.
+XNAT rewrites the head of each file and copies the rest (xnat-import 4.1a), so a different stored size proves nothing by
+itself. Two facts decide. A stored file that is shorter than the tail of the file on disk has lost data. And a server
+changes the heads of similar files alike: the *delta* (stored size minus size on disk) of an instance is compared with
+those of its neighbours.
 
-Neighbours are the instances of the same series and transfer syntax. Their *common delta* is the one that more than
-half of them have, and at least two. Where a series has none, the instances of the same SOP class and transfer syntax
-in the whole session take its place.
+Neighbours are the instances of the same series and transfer syntax. Their *common delta* is the delta of more than half
+of them, and of at least two. If a series has none, the instances of the same SOP class and transfer syntax in the whole
+session are the neighbours.
 
 | delta                                      | finding | level                                      |
 |--------------------------------------------|---------|--------------------------------------------|
@@ -16,12 +16,12 @@ in the whole session take its place.
 | the common one                             | ALIKE   | size; uid where the tail is not known      |
 | another one than the common one            | ODD     | none: sent again once                      |
 | no common one, shorter                     | ODD     | none: sent again once                      |
-| no common one, longer                      | GROWN   | uid: nothing hints at a loss               |
+| no common one, longer                      | GROWN   | uid: nothing indicates a loss              |
 | ODD, sent again once, and of the same size | MADE    | uid, with a note: the server makes it so   |
 
-An MD5 that is equal proves equal content. One that differs at equal size is judged like a delta: where more than half
-of the neighbours (and at least two) differ as well, the server wrote the heads anew and the sum decides nothing;
-else the instance is OTHER: sent again once, and accepted at level size when the same sum comes again.
+An equal MD5 proves equal content. A different MD5 at equal size is judged like a delta: if more than half of the
+neighbours (and at least two) differ as well, the server rewrote the heads and the sum decides nothing. Otherwise the
+instance is OTHER: it is sent again once, and accepted at level size if the same sum results.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from typing import Final
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.report import Level
 
-#: Differences that name one instance, which the next run sends again.
+#: Kinds of differences that concern one instance; the next run sends it again.
 DOUBTFUL: Final = frozenset({"missing", "remapped", "size", "checksum"})
 
-#: In place of a stored size: no such instance is listed; it is listed without a size; it can only be counted; it may
-#: be there, but cannot be told from others.
+#: Special values of a stored size: not listed; listed without a size; can only be counted; cannot be distinguished from
+#: others.
 ABSENT: Final = -2
 UNSIZED: Final = -1
 COUNTED: Final = -3
 UNDECIDED: Final = -4
-#: What is known of an MD5: nothing, that it is equal, that it differs.
+#: The result for an MD5: unknown, equal, different.
 UNKNOWN, SAME, DIFFERENT = range(3)
-#: Every DICOM file begins with a preamble and a prefix of so many bytes; the data set follows (PS3.10 7.1).
+#: Bytes of the preamble and prefix of a DICOM file, before the data set (PS3.10 7.1).
 _PREAMBLE: Final = 132
-#: Transfer syntaxes whose pixel data are not compressed; a server does not make files of these longer (PS3.5 A).
+#: Transfer syntaxes without compression; a server does not enlarge files of these (PS3.5 A).
 _NATIVE: Final = frozenset({"", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 
 
 class Finding(IntEnum):
-    """What the listings say of one instance."""
+    """The result of the listings for one instance."""
 
     ABSENT = 0  # no such instance is listed
     COUNTED = 1  # the server lists as many files as expected, without UIDs
@@ -72,22 +72,24 @@ class Finding(IntEnum):
 
     @property
     def level(self) -> Level:
-        """How much is proven."""
+        """The proven verification level."""
         return _LEVELS[self]
 
     @property
     def note(self) -> str | None:
-        """What is to be said of an instance that is accepted all the same."""
+        """The note of an instance that is accepted despite a difference."""
         return _NOTES.get(self)
 
     @property
     def suspicious(self) -> bool:
-        """True when sending the instance again may mend or explain what was found."""
+        """True if sending the instance again may repair or explain the difference."""
         return self in _SUSPICIOUS
 
 
 _NOTES: Final = {
-    Finding.MADE: "its size on the server is unlike the rest of its series, and sending it again does not change that",
+    Finding.MADE: (
+        "its size on the server differs from the rest of its series, and sending it again does not change that"
+    ),
     Finding.REMADE: "its MD5 on the server differs, and sending it again does not change that",
 }
 _SUSPICIOUS: Final = frozenset({Finding.LOST, Finding.ODD, Finding.OTHER})
@@ -114,9 +116,9 @@ def judge(
 ) -> bytearray:
     """A `Finding` for each item.
 
-    `sizes` are the stored sizes in bytes, or ABSENT, UNSIZED, COUNTED, UNDECIDED. `sums` say of each MD5 whether it is
-    equal. `again` holds the places of the items that were sent again once and are stored as they were before. The order
-    of the items does not matter.
+    `sizes` are the stored sizes in bytes, or ABSENT, UNSIZED, COUNTED, UNDECIDED. `sums` are the results for each MD5.
+    `again` holds the indexes of items that were sent again once and are stored as before. The order of the items does
+    not matter.
     """
     groups = _Groups(items, sizes, sums)
     findings = bytearray(len(items))
@@ -140,7 +142,7 @@ _UNMEASURED: Final = {
 
 
 def least_size(item: UploadItem) -> int:
-    """The bytes that a whole stored file of an instance has at least."""
+    """The least size of a complete stored file of an instance, in bytes."""
     return _PREAMBLE + item.tail
 
 
@@ -153,7 +155,7 @@ def _of_delta(item: UploadItem, size: int, groups: _Groups, place: int, again: C
     if delta == common:
         return Finding.ALIKE if item.tail else Finding.SHIFTED
     if delta > 0 and item.transfer_syntax_uid not in _NATIVE:
-        return Finding.GROWN  # decompressed, by an amount of its own
+        return Finding.GROWN  # decompressed, each by a different amount
     if delta > 0 and series is None and session != 0:
         return Finding.GROWN
     return Finding.MADE if place in again else Finding.ODD
@@ -170,10 +172,10 @@ def _of_sum(sum_: int, groups: _Groups, place: int, again: Container[int]) -> Fi
 
 
 class _Groups:
-    """The neighbours of each item: its series, and in the session what is of its make."""
+    """The neighbours of each item: in its series, and in the session by SOP class and transfer syntax."""
 
     def __init__(self, items: Sequence[UploadItem], sizes: Sequence[int], sums: Sequence[int]) -> None:
-        #: The items of one series, SOP class and transfer syntax are of one cell.
+        #: A cell holds the items of one series, SOP class and transfer syntax.
         cells: dict[tuple[str, str, str], int] = {}
         self._cells = array("I")
         deltas, differing = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
@@ -192,17 +194,17 @@ class _Groups:
         self._sums = list(zip(_common(in_series, differing), _common(of_make, differing), strict=True))
 
     def deltas(self, place: int) -> tuple[int | None, int | None]:
-        """The common delta in the series of an item, and among what is of its make; None where there is none."""
+        """The common delta in the series of an item, and in the session; None if there is none."""
         return self._deltas[self._cells[place]]
 
     def rewritten(self, place: int) -> bool:
-        """True when the sums of most neighbours of equal size differ, too."""
+        """True if the sums of most neighbours of equal size differ too."""
         series, make = self._sums[self._cells[place]]
         return (series if series is not None else make) == DIFFERENT
 
 
 def _common(groups: Sequence[tuple[str, str]], counts: Mapping[tuple[int, int], int]) -> list[int | None]:
-    """The common value of the group of each cell; `counts` are those of values by cell."""
+    """The common value of the group of each cell; `counts` are counts of values by cell."""
     by_group: dict[tuple[str, str], Counter[int]] = {group: Counter() for group in groups}
     for (cell, value), number in counts.items():
         by_group[groups[cell]][value] += number
@@ -211,7 +213,7 @@ def _common(groups: Sequence[tuple[str, str]], counts: Mapping[tuple[int, int], 
 
 
 def _majority(counts: Counter[int]) -> int | None:
-    """The value that more than half have, and at least two."""
+    """The value of more than half, and of at least two."""
     if not counts:
         return None
     (value, count), *_ = counts.most_common(1)
@@ -219,6 +221,6 @@ def _majority(counts: Counter[int]) -> int | None:
 
 
 def places_of(findings: Sequence[int], wanted: Callable[[Finding], bool]) -> Iterator[int]:
-    """The places of the findings of some kinds."""
+    """The indexes of the findings of some kinds."""
     kinds = bytes(finding for finding in Finding if wanted(finding))
     return (place for place, finding in enumerate(findings) if finding in kinds)

@@ -1,7 +1,7 @@
-"""What earlier runs planned, and neither they nor this run proved: it is named, never forgotten in silence.
+"""Warns of files that earlier runs planned and no run proved.
 
-Such files belong to another folder, or to a part that this run left out, or they are not on the disk any more. They do
-not keep this run from being complete. A person decides: finish the earlier upload, or forget it.
+Such files belong to another folder or to a part that this run does not include, or they are no longer on disk. They do
+not make this run incomplete. The user decides whether to finish or forget the earlier upload.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xnatctl.xnat import listing
 
 
 def name_left(context: RunContext) -> None:
-    """Warn of every item that earlier runs left, once for all; an instance that the session holds is proven first."""
+    """Warn of the items that earlier runs left, after proving the instances that the session holds."""
     left = context.journal.left()
     if not left:
         return
@@ -46,14 +46,14 @@ def name_left(context: RunContext) -> None:
 
 
 def _on_disk(item: Left) -> bool:
-    """Whether the file may still be read; a member of an archive file counts as long as that is there."""
+    """Whether the file exists; a member of an archive file exists if the archive file does."""
     if not item.root:
-        return True  # its place is not known
+        return True  # its path is not known
     return os.path.lexists(item.root if os.path.isfile(item.root) else os.path.join(item.root, item.path))
 
 
 def _held(context: RunContext, left: Sequence[Left]) -> list[Left]:
-    """Instances that the archived session lists. There is no file any more with which more could be compared."""
+    """The items that the archived session lists, by UID only, because their files may be gone."""
     session, instances = context.session, instances_by_uid(left)
     if session is None or not instances:
         return []
@@ -62,5 +62,5 @@ def _held(context: RunContext, left: Sequence[Left]) -> list[Left]:
     except Interrupted:
         raise
     except XnatctlError:
-        return []  # the server cannot say, so nothing is proven
+        return []  # without an answer nothing is proven
     return [instances[uid] for uid in found & instances.keys()]

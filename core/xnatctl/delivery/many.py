@@ -20,14 +20,14 @@ from xnatctl.errors import AuthenticationError, ConnectionFailed, Interrupted, N
 from xnatctl.model.plan import Exclusion, UploadPlan
 from xnatctl.model.report import Report, Status
 
-#: Runs one plan. It raises nothing foreseeable: the report says what the run ended with.
+#: Runs one plan. Raises no expected error: the report holds the error of the run.
 Run = Callable[[UploadPlan], Report]
-#: Runs plans, and yields the number of each one that it tried with its report, as soon as there is one.
+#: Runs plans; yields the number and the report of each plan that was tried, as soon as it ends.
 Executor = Callable[[Sequence[UploadPlan], Run], Iterator[tuple[int, Report]]]
 
 
 def in_order(plans: Sequence[UploadPlan], run: Run) -> Iterator[tuple[int, Report]]:
-    """One plan after the other. A plan that fails does not stop the others, unless they would fail alike."""
+    """Run plans one after the other. A failed plan does not stop the others, unless they would fail alike."""
     for number, plan in enumerate(plans):
         report = run(plan)
         yield number, report
@@ -36,7 +36,7 @@ def in_order(plans: Sequence[UploadPlan], run: Run) -> Iterator[tuple[int, Repor
 
 
 def is_hopeless(report: Report) -> bool:
-    """True when the next plan would end the same: an interrupt, a login that is refused, a server that is gone."""
+    """True if the next plan would fail alike: an interrupt, a refused login, an unreachable server."""
     error = report.failure
     if isinstance(error, ConnectionFailed):
         return not report.counts.sent
@@ -53,10 +53,10 @@ def run_many(plans: Sequence[UploadPlan], run: Run, executor: Executor = in_orde
 
 
 def deliver_many(plans: Sequence[UploadPlan], services: Services, executor: Executor = in_order) -> Report:
-    """Deliver several plans. Raises nothing foreseeable: `report.failure` is what all of them ended with.
+    """Deliver several plans. Raises no expected error: `report.failure` is the combined error.
 
-    Plans with the same listing send files of the same directory. What appeared there is part of none of them, and a
-    file may change after the plan that sent it has ended, so that is looked for once all of these plans have ended.
+    Plans with the same listing send files of the same directory. New files belong to none of them, and a file may
+    change after its plan has ended, so the directory is listed again once all of these plans have ended.
     """
     begun, rerun = time.monotonic(), services.commands.rerun()
     parts = _parts(plans)
@@ -106,9 +106,9 @@ def _untried(plan: UploadPlan) -> Report:
 def _look_again(
     group: Sequence[Part], services: Services, parts: Sequence[Part]
 ) -> tuple[Sequence[Exclusion], XnatctlError | None]:
-    """What appeared or changed below the directory of a group of plans, and the error for what is part of none.
+    """Find files that appeared or changed in the directory of a group of plans; returns the error for new files.
 
-    What changed after it was delivered is taken back from its part. `parts` are those of all plans.
+    Files that changed after delivery are marked in their part. `parts` are those of all plans.
     """
     delivered = [part for part in group if part.report.counts.sent + part.report.counts.skipped]
     if not delivered:

@@ -1,4 +1,4 @@
-"""Opening the journal of a plan, with every other run to the same destination locked out."""
+"""Opens the journal of a plan and locks its destination."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from xnatctl.delivery.services import Services
 from xnatctl.errors import Interrupted, JournalError, NotArchived, XnatctlError
 from xnatctl.model.plan import UploadPlan, UploadRequest
 
-#: The address that a receiver transport delivers to with its options, None where it names none.
+#: The address that a receiver transport delivers to with its options; None if it defines none.
 Address = Callable[[str, Mapping[str, Any]], str | None]
 
 
 @contextmanager
 def open_journal(services: Services, plan: UploadPlan) -> Iterator[Journal]:
-    """The journal of the destination of a plan. Raises Refused, JournalError."""
+    """Open the journal of a plan's destination. Raises Refused, JournalError."""
     receiver = _receiver(services.address, plan) if plan.hands_over else ()
     path = journal_path(plan, services.journals, services.address)
     with _lock(services, path.stem):
@@ -38,12 +38,12 @@ def open_journal(services: Services, plan: UploadPlan) -> Iterator[Journal]:
             ):
                 yield journal
         except _Untouched as nothing:
-            remove(path)  # there is nothing to finish, and the report names the command to run again
+            remove(path)  # there is nothing to finish; the report names the command to run again
             raise nothing.error from None
 
 
 def journal_path(plan: UploadPlan, directory: Path, address: Address) -> Path:
-    """The file of the journal of a plan. Raises what `address` raises."""
+    """The path of the journal of a plan. Raises the errors of `address`."""
     resources = [stage.resource for stage in plan.stages if stage.resource] if plan.is_resources_only else []
     receiver = _receiver(address, plan) if plan.hands_over else ()
     return (
@@ -53,13 +53,13 @@ def journal_path(plan: UploadPlan, directory: Path, address: Address) -> Path:
 
 
 def exclusively(services: Services, kind: str, key: str) -> closing[Lock]:
-    """Keep other runs on this machine away from what a key names, whatever plan they come with. Raises Refused."""
+    """Hold an exclusive lock on a key on this machine. Raises Refused."""
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return _lock(services, f"{kind}-{digest}")
 
 
 class _Untouched(Exception):
-    """A run ended before anything was known of any file."""
+    """A run ended before anything was recorded about a file."""
 
     def __init__(self, error: XnatctlError) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class _Untouched(Exception):
 
 @contextmanager
 def _kept_if_touched(store: Store) -> Iterator[None]:
-    """Raises _Untouched for a run that reached nobody; one that waits for something, or was interrupted, is kept."""
+    """Raise _Untouched for a run that recorded nothing; an interrupted or waiting run is kept."""
     try:
         yield
     except (NotArchived, Interrupted, JournalError):
@@ -85,13 +85,13 @@ def _receiver(address: Address, plan: UploadPlan) -> tuple[str, str]:
 
 
 def _receiver_of(address_of: Address, name: str, options: Mapping[str, Any]) -> tuple[str, str]:
-    """A transport that hands over, and the address that it delivers to: all its options, where it names none."""
+    """The name and the address of a receiver transport; all its options if it defines no address."""
     address = address_of(name, options)
     return name, address if address is not None else json.dumps(dict(options), sort_keys=True, default=str)
 
 
 def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[str, str]) -> None:
-    """Go on with the journal of an earlier version, whose name did not tell receivers apart, if it is of this one."""
+    """Rename a matching journal of an earlier version, whose name did not distinguish receivers."""
     for summary in summaries(new.parent):
         where = summary.destination
         names = (where.project.casefold(), where.session.casefold(), summary.root)
@@ -103,10 +103,10 @@ def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[
                 not request.settles and _receiver_of(services.address, request.transport, request.options) == receiver
             )
         except (KeyError, TypeError, ValueError, XnatctlError):
-            continue  # it does not say where it went, so it is not of this address
+            continue  # it does not record its address, so it may belong to another receiver
         if same:
             with _lock(services, summary.id):
-                Store(summary.path).close()  # so that no side file is left, and the rename moves all of it
+                Store(summary.path).close()  # closes the side files, so that the rename moves everything
                 try:
                     summary.path.rename(new)
                 except OSError as error:
@@ -116,11 +116,11 @@ def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[
 
 
 def _lock(services: Services, name: str) -> closing[Lock]:
-    """The lock of a name in the directory of the journals. Raises Refused, JournalError."""
+    """Acquire a lock in the directory of the journals. Raises Refused, JournalError."""
     path = services.journals / f"{name}.lock"
     return closing(Lock(path, _sleep, limit=services.lock_wait, tell=services.say))
 
 
 def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)  # the main thread, with nothing else to do; Ctrl-C ends it
+    time.sleep(seconds)  # in the main thread, which Ctrl-C interrupts
     return True

@@ -1,7 +1,7 @@
-"""Comparing the plan of a third-party planner with the request and with what is on disk.
+"""Compares the plan of a third-party planner with the request and with the disk.
 
-A planner may exclude files, with a reason for each. It may not lose one, send it elsewhere, or leave out the steps that
-prove the delivery: the exit code 0 would say more than is true.
+A planner may exclude files with a reason. It may not drop a file, send it elsewhere, or omit the stages that verify the
+delivery, because exit code 0 would then be false.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from operator import attrgetter
 from xnatctl.errors import Refused
 from xnatctl.model.plan import Stage, UploadPlan, UploadRequest
 
-#: What decides which bytes are sent, and under which name; the rest of an item follows from them.
+#: The fields that determine the sent bytes and their name.
 _IDENTITY = attrgetter(
     *("file", "source.container", "source.member", "source.offset", "size"),
     *("sop_instance_uid", "study_instance_uid", "series_instance_uid"),
 )
 
-#: Options of a stage that say how much it proves.
+#: Options of a stage that determine how much it verifies.
 _PROOFS = ("verify", "checksum", "exact")
 
 
 def check_plan(plan: UploadPlan, own: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
-    """The plan with the listing of the disk from our `own` plan of the same request, for the end of the run.
+    """Check a plan against our `own` plan of the same request; returns it with our listing of the disk.
 
-    Raises Refused when the plan is not what was asked for; `planner` names its plugin in the message.
+    Raises Refused if the plan does not match the request; `planner` names its plugin in the message.
     """
     for problem in _problems(plan, own, request):
         raise Refused(
-            f"The plan of {planner} is not what was asked for: it {problem}.",
-            hint="Nothing was sent. This is a fault of the plugin: block it, and tell its author.",
+            f"The plan of {planner} does not match the request: it {problem}.",
+            hint="Nothing was sent. This is a bug in the plugin. Block the plugin and report the bug to its author.",
         )
     return replace(plan, listing=own.listing, root=own.root, follow_symlinks=own.follow_symlinks)
 
@@ -61,7 +61,7 @@ def _problems(plan: UploadPlan, own: UploadPlan, request: UploadRequest) -> Iter
 
 
 def _missing_steps(plan: UploadPlan, own: UploadPlan) -> Iterable[str]:
-    """Each stage of our own plan must be there, in its order, and prove at least as much."""
+    """Each stage of our own plan must be present, in order, and verify at least as much."""
     left = list(plan.stages)
     for stage in own.stages:
         found = next((number for number, planned in enumerate(left) if _same_step(planned, stage)), None)

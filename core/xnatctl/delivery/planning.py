@@ -1,4 +1,4 @@
-"""What is sent and in which stages; what is refused before the first byte."""
+"""Makes plans: what is sent and in which stages, and what is refused before sending."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from xnatctl.model.plan import (
 from xnatctl.model.refs import Destination, ResourceRef, file_name_problem
 from xnatctl.model.words import counted
 
-#: Files that an error names before "and n more".
+#: Files that an error names before "and N more".
 _NAMED = 5
 
 
 def plan_session_upload(request: UploadRequest, inventory: Inventory | None = None) -> UploadPlan:
     """The plan of `session upload`: send the DICOM instances of one study, settle, verify.
 
-    Without a session label (a receiver files by what the headers say) there may be several studies, and of several the
-    request may name the one that is meant. Raises NotFound when there is nothing to send, Refused when sending could
-    not end well: several studies under one label, or one SOP Instance UID with two contents.
+    Without a session label (a receiver files by headers) the plan may send several studies, or the one that the request
+    names. Raises NotFound if there is nothing to send, and Refused for several studies under one label or one SOP
+    Instance UID with two contents.
     """
     if inventory is None:
         inventory = _inventory(request)
@@ -65,7 +65,7 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
 
 
 def studies_of(request: UploadRequest) -> StudyInventory:
-    """The studies of PATH. Raises what `plan_session_upload` raises for what cannot be sent."""
+    """The studies of PATH. Raises the errors of `plan_session_upload` for files that cannot be sent."""
     inventory = _inventory(request)
     refuse_unsendable(inventory)
     return StudyInventory(inventory)
@@ -97,7 +97,7 @@ def _send_stage(request: UploadRequest, inventory: Inventory) -> Stage:
 
 
 def _follow_stage(where: Destination) -> Stage:
-    """What is looked for afterwards, when a receiver hands over to an XNAT."""
+    """The stage that finds the studies in the XNAT behind a receiver."""
     name = f"find each study in project {where.project} of {where.server}, until it is archived"
     return Stage(
         kind="follow",
@@ -119,13 +119,13 @@ def _settle_name(request: UploadRequest) -> str:
 
 
 def _study_alone(inventory: Inventory, uid: str) -> Inventory:
-    """The inventory of the study that is meant. Raises NotFound when it is not there any more."""
+    """The inventory of the requested study. Raises NotFound if it is no longer there."""
     if not uid or inventory.patients.keys() == {uid}:
         return inventory
     alone = StudyInventory(inventory).alone(uid)
     if alone is None:
         raise NotFound(
-            f"{inventory.root} holds no instance of study {uid} (any more).",
+            f"{inventory.root} holds no instance of study {uid}.",
             hint="Name the directory or archive that holds it.",
         )
     return alone
@@ -142,10 +142,10 @@ def plan_resource_stage(
     verify: bool = True,
     unreadable: Sequence[Exclusion] = (),
 ) -> Stage:
-    """The stage of one resource, for a plan of its own or as a part of a larger one.
+    """The stage of one resource, alone or as part of a larger plan.
 
-    Files that no server would list under their name become `unreadable` of the stage: the others go, and
-    the upload ends as not complete.
+    Files whose names no server would list become `unreadable` of the stage: the others are sent, and the upload is
+    incomplete.
     """
     problems = ((item.path, file_name_problem(item.name)) for item in items)
     refused = [Exclusion(path=path, reason=problem) for path, problem in problems if problem is not None]
@@ -165,10 +165,10 @@ def plan_resource_stage(
 
 
 def refuse_unsendable(inventory: Inventory) -> None:
-    """Raise what keeps an upload from beginning.
+    """Raise the error that prevents an upload.
 
-    NotFound when there is nothing to send, DeliveryIncomplete when nothing of it can be read, Refused for one SOP
-    Instance UID with two contents.
+    NotFound if there is nothing to send, DeliveryIncomplete if no file can be read, Refused for one SOP Instance UID
+    with two contents.
     """
     _refuse_nothing(inventory)
     _refuse_conflicts(inventory)
@@ -181,16 +181,17 @@ def _refuse_nothing(inventory: Inventory) -> None:
         raise DeliveryIncomplete(
             f"No readable DICOM in {inventory.root}: {counted(len(unsendable), 'file')} cannot be sent, "
             f"first {unsendable[0].path} ({unsendable[0].reason}). Nothing was sent.",
-            hint="Make them readable: give this user the right, unpack what is packed, copy again what is damaged, "
-            "and give valid UIDs to what has none.",
+            hint="Make the files readable: grant this user permission, unpack archives, replace damaged files, "
+            "and add missing UIDs.",
         )
     if not inventory.files_seen:
         raise NotFound(f"{inventory.root} is empty.", hint="Name the directory or archive that holds the DICOM files.")
     reasons = Counter(entry.reason for entry in inventory.excluded).most_common(3)
     raise NotFound(
-        f"No DICOM files in {inventory.root}: of {inventory.files_seen} looked at, none can be sent "
+        f"No DICOM files in {inventory.root}: of {inventory.files_seen} examined files, none can be sent "
         f"({', '.join(f'{count} x {reason}' for reason, count in reasons)}).",
-        hint="Name the directory or archive that holds the DICOM files; what is DICOM is decided by content.",
+        hint="Name the directory or archive that holds the DICOM files; DICOM is recognised by content, not by "
+        "file name.",
     )
 
 
@@ -206,11 +207,11 @@ def _refuse_conflicts(inventory: Inventory) -> None:
         f"Two files claim to be the same instance but differ: {named[0]}."
         if len(named) == 1
         else "\n".join([f"{len(named)} pairs of files claim to be the same instance but differ:", *lines]),
-        hint="Decide which one is right and move the other away.",
+        hint="Decide which one is right and move the other one away.",
     )
 
 
-#: Commands that take `--split-studies`.
+#: Commands with `--split-studies`.
 _SPLIT = frozenset({"session upload", "session verify"})
 
 
@@ -220,11 +221,11 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     several = StudyInventory(inventory)
     notes = several.patient_notes()
     of = f" of {several.number_of_patients} patients" if notes else ""
-    apart = "Upload each study on its own, from its own directory and under its own label"
+    apart = "Upload each study separately, from its own directory and under its own label"
     label = request.destination.session
     each = f"makes a session of each: {label}, {label}_2, ..., the earliest first"
     if request.command == "session verify":
-        apart = "Compare each study on its own, from its own directory and with its own label"
+        apart = "Compare each study separately, from its own directory and with its own label"
         each = f"compares each study with its own session: {label}, {label}_2, ..."
     if request.command not in _SPLIT:
         hint = f"{apart}; or send the images with xnatctl session upload --split-studies, which {each}."

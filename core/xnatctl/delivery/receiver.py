@@ -1,6 +1,6 @@
-"""The stage `receiver`: handed over to a DICOM receiver, and acknowledged file by file.
+"""The stage `receiver`: hands files to a DICOM receiver, which acknowledges each file.
 
-No more can be said of it, unless a later stage looks for the studies in the XNAT behind the receiver.
+Only a later stage, which finds the studies in the XNAT behind the receiver, can prove more.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.words import part_of
 
-#: Of more studies the journal keeps no list.
+#: Most studies that the journal lists.
 _MOST_STUDIES = 1000
 
 
 class ReceiverRunner:
-    """Sends the items of one stage, each of which the receiver acknowledges."""
+    """Sends the items of one stage to a receiver that acknowledges each."""
 
     def __init__(self, context: RunContext, stage: Stage) -> None:
         self._context = context
         self._send = stage
 
     def check(self) -> None:
-        """Nothing can be asked of a receiver before the first association."""
+        """Nothing can be checked before the first association."""
 
     def give_up(self) -> None:
-        """The engine ends its own workers."""
+        """The engine stops its own workers."""
 
     def run(self) -> None:
-        """Send. Raises DeliveryIncomplete, VerificationFailed for instances that the receiver had already."""
+        """Send the items. Raises DeliveryIncomplete, VerificationFailed for instances that the receiver already had."""
         context, journal = self._context, self._context.journal
         resumed = find_accepted(self._send.items, journal, context.arrived)
         for warning in resumed.warnings:
@@ -53,14 +53,14 @@ class ReceiverRunner:
                 context.report.next.append(context.rerun)
             raise error
         if context.arrived is not None:
-            return  # the archive decides
+            return  # a later stage compares the archive
         duplicates = context.duplicates()
         if foreign := [item for item in duplicates if item.path not in in_doubt]:
             raise _foreign(foreign, journal.total)
         journal.prove(map(record_name, duplicates))
 
     def _in_doubt(self) -> frozenset[str]:
-        """The paths of the items that an earlier run sent without hearing an answer: the receiver may have them."""
+        """The paths of items that an earlier run sent without an answer: the receiver may have them."""
         items = self._send.items
         recorded = zip(items, self._context.journal.recorded(items), strict=True)
         lost = (Outcome.SENDING, Outcome.AMBIGUOUS)
@@ -69,8 +69,8 @@ class ReceiverRunner:
 
 def _foreign(items: Sequence[UploadItem], total: int) -> VerificationFailed:
     return VerificationFailed(
-        f"The receiver says that it already has {part_of(len(items), total, 'instance')} and stored nothing of "
-        f"them, first: {items[0].path}. It does not say whether they are the same as on disk.",
+        f"The receiver says that it already has {part_of(len(items), total, 'instance')} and did not store them, "
+        f"first: {items[0].path}. It does not report whether they equal the files on disk.",
         hint="If the receiver belongs to an XNAT, add --verify -P PROJECT to compare them. Otherwise compare them "
-        "there, or delete them there and run the command again.",
+        "on the receiver, or delete them there and run the command again.",
     )

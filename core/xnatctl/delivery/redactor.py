@@ -1,7 +1,7 @@
-"""Texts of a server may repeat what stands in a file; what identifies a patient is taken out before anybody sees it.
+"""Masks patient data in texts of a server, which may repeat the contents of a file.
 
-Messages, reports, logs and the journal hold paths, UIDs and labels, and no patient. So a server's words are held
-against the files that were sent to it, which are read for that only when it says something.
+Messages, reports, logs and the journal hold paths, UIDs and labels, but no patient data. So the text of a server is
+compared with the headers of the sent files, which are read only if there is such a text.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from xnatctl.inventory.sources import open_item
 from xnatctl.model.plan import UploadItem, UploadPlan
 
 MASK = "[patient]"
-#: Files that are looked into for what is said of no file in particular: the first of each series.
+#: Most files that are read for a text about no particular file: the first of each series.
 _LOOKED_AT = 64
-#: Of a value that was cut off somewhere so much tells it.
+#: Characters by which a truncated value is recognised.
 _TELLING = 12
-#: Texts of this length may have been cut off: Error Comment (PS3.7 C) is the shortest that is.
+#: Texts of this length may be truncated: Error Comment (PS3.7 C) is the shortest field.
 _CUT_OFF = 60
-#: By these words of XNAT a failure is classified (xnat-import 3.2); no name makes them another.
+#: XNAT's texts that classify a failure (xnat-import 3.2); masking must not change them.
 _OURS = frozenset(
     (
         "concurrent", "data", "dicom", "file", "from", "not", "object", "read", "same", "sends", "supported", "the",
@@ -33,9 +33,9 @@ _OURS = frozenset(
 
 
 class PatientRedactor:
-    """Takes out of texts what identifies the patients of a plan. May be called from every worker.
+    """Masks in texts what identifies the patients of a plan. Thread-safe.
 
-    What the user named as project, subject or session stays, because it is the user's own word.
+    The project, subject and session of the request are not masked.
     """
 
     def __init__(self, plan: UploadPlan) -> None:
@@ -46,11 +46,11 @@ class PatientRedactor:
         self._last: tuple[str, Callable[[str], str]] | None = None
 
     def __call__(self, text: str) -> str:
-        """A text that may be about any file."""
+        """Mask a text about any file."""
         return self._of_all(text) if text else text
 
     def of(self, item: UploadItem, text: str) -> str:
-        """A text about one file."""
+        """Mask a text about one file."""
         if not text:
             return text
         with self._lock:
@@ -72,7 +72,7 @@ class PatientRedactor:
                 with open_item(item) as reader:
                     words |= identifying(_beginning(reader.read))
             except SourceChanged:
-                continue  # it is gone, and so is what would have told
+                continue  # the file is gone, and so are its values
         return _mask(words, self._spoken)
 
 
@@ -84,7 +84,7 @@ def _beginning(read: Callable[[int], bytes]) -> bytes:
 
 
 def _mask(words: Iterable[str], spoken: set[str]) -> Callable[[str], str]:
-    """A function that replaces the words, long ones first, and those also where they are cut off."""
+    """A function that masks the words, long ones first, also where long words are truncated."""
     kept = sorted({word for word in words if word.casefold() not in spoken | _OURS}, key=len, reverse=True)
     rules = [(word, re.compile(_beginning_of(word), re.IGNORECASE)) for word in kept]
 
@@ -98,7 +98,7 @@ def _mask(words: Iterable[str], spoken: set[str]) -> Callable[[str], str]:
 
 
 def _beginning_of(word: str) -> str:
-    """A pattern for a whole short word, or for as much of a long one as tells it."""
+    """A pattern for a short word, or for the recognisable beginning of a long one."""
     short = len(word) <= _TELLING
     return rf"(?<!\w){re.escape(word[:_TELLING])}" + (r"(?!\w)" if short else "")
 
@@ -117,7 +117,7 @@ def _without(text: str, word: str, pattern: re.Pattern[str]) -> str:
 
 
 def _without_stump(text: str, words: Iterable[str]) -> str:
-    """Without the beginning of a word at the very end."""
+    """The text without a truncated word at its end."""
     low = text.lower()
     for word in words:
         for length in range(min(len(word) - 1, _TELLING), 2, -1):

@@ -1,4 +1,4 @@
-"""Looking at the disk again at the end of a run: files that appeared or changed were not sent."""
+"""Lists the disk again at the end of a run: files that appeared or changed were not sent."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from xnatctl.model.plan import Exclusion, FileStatus, UploadItem
 from xnatctl.model.words import counted
 
 _APPEARED = "it appeared while the upload ran"
-#: The reason of an item whose file changed after it was looked at.
+#: The reason of an item whose file changed after the inventory.
 CHANGED = "it changed while the upload ran"
 
 
 class Meanwhile:
-    """What appeared or changed below `root` since `listing` was made, as far as it concerns an upload of `items`.
+    """The files below `root` that appeared or changed since `listing`, for an upload of `items`.
 
-    `changed` are items, `others` are files that were not sent. `everything` = the upload sends other files than DICOM.
+    `changed` are items, `others` are files that were not sent. `everything`: the upload also sends non-DICOM files.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Meanwhile:
         self.others += [Exclusion(path=path, reason=CHANGED) for path in changed if path not in sent]
 
     def error(self, rerun: str, *, complete: bool = True) -> DeliveryIncomplete | None:
-        """The error of an upload, which is `complete` otherwise; None when nothing appeared or changed."""
+        """The error of an otherwise `complete` upload; None if nothing appeared or changed."""
         return changes_error(self._root, self.others, self.changed, rerun, complete=complete)
 
 
 def changes_error(
     root: str, others: Sequence[Exclusion], changed: Sequence[str], rerun: str, *, complete: bool = True
 ) -> DeliveryIncomplete | None:
-    """The error for files that were not sent, and for the paths of items that changed; None when there are none."""
+    """The error for files that were not sent and items that changed; None if there are none."""
     count = len(others) + len(changed)
     if not count:
         return None
@@ -61,15 +61,15 @@ def changes_error(
 
 
 def touched(items: Iterable[UploadItem]) -> Iterator[UploadItem]:
-    """The items whose change time alone is another one: their content may have changed as well.
+    """The items of which only the change time differs: their content may have changed.
 
-    The change time cannot be restored. A backup or chmod moves it as well, so the content decides.
+    Programs cannot restore the change time. A backup or chmod also updates it, so the content decides.
     """
     moved: dict[str, bool] = {}
     for item in items:
         path = item.file
         if path not in moved:
-            moved.clear()  # members of one archive file follow each other
+            moved.clear()  # members of one archive file are consecutive
             moved[path] = _only_touched(item)
         if moved[path]:
             yield item
@@ -85,7 +85,7 @@ def _only_touched(item: UploadItem) -> bool:
 
 
 def changed_meanwhile(context: RunContext) -> DeliveryIncomplete | None:
-    """Name what appeared or changed in the report, and return the error; None when nothing did.
+    """Add files that appeared or changed to the report and return the error; None if there are none.
 
     The next run sends again what changed after it was sent.
     """

@@ -1,4 +1,4 @@
-"""What the journal knows, in the words of the report."""
+"""Fills the report from the journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from xnatctl.model.report import LEVELS, Level, Report, ReportItem
 from xnatctl.model.words import counted, part_of, was
 from xnatctl.xnat.importing import ImportUri, is_unparsable
 
-#: The error of a run that delivered nothing, by the class of the failure that ended it.
+#: The error of a run that delivered nothing, by class of failure.
 _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
     FailureClass.AUTHENTICATION: AuthenticationError,
     FailureClass.PERMISSION: PermissionDenied,
@@ -41,23 +41,25 @@ _NOTHING_DELIVERED: dict[FailureClass, type[XnatctlError]] = {
 REMEDY = "Make the files readable, unpack what is packed, and repair what is damaged or move it away"
 
 
-#: Of files that parse here (xnat-import 3.2).
+#: The hint for a parse error about files that we can parse (xnat-import 3.2).
 _SERVERS_TROUBLE = (
-    "XNAT says this of a full disk, of its database and of locks as well: ask the administrator to look at its log."
+    "XNAT also returns this for a full disk, database errors and locks: ask the administrator to check its log."
 )
 
 _RECEIVERS_LOG = "The receiver's log has the reason: ask its administrator."
 _ECHO = "Check with session upload-dicom --echo whether the receiver answers"
 
-#: What to do about a failure of a DICOM receiver.
+#: Hints for failures of a DICOM receiver.
 _RECEIVERS_TROUBLE: dict[FailureClass, str] = {
     FailureClass.NONE: _RECEIVERS_LOG,
     FailureClass.UNPARSABLE: _RECEIVERS_LOG,
-    FailureClass.TRANSIENT: "The receiver says that it lacks resources, such as space to store: ask its administrator.",
+    FailureClass.TRANSIENT: (
+        "The receiver reports that it is out of resources, such as disk space: ask its administrator."
+    ),
     FailureClass.ANSWER_LOST: f"{_ECHO}. {_RECEIVERS_LOG}",
     FailureClass.UNREACHABLE: f"{_ECHO}.",
     FailureClass.CROWDED: "Use fewer --workers, or ask the receiver's administrator how many associations it serves.",
-    FailureClass.ASSOCIATION: f"{_ECHO}, and ask its administrator whether its list of AE titles has yours.",
+    FailureClass.ASSOCIATION: f"{_ECHO}, and ask its administrator whether it accepts your AE title.",
 }
 
 
@@ -69,10 +71,10 @@ def incomplete(
     *,
     receiver: bool = False,
 ) -> XnatctlError | None:
-    """The error that ends a run in which a file was not delivered; None when all were.
+    """The error of a run in which a file was not delivered; None if all were.
 
-    What the server's own rules filtered does not keep the rest from being archived: sending it again would change
-    nothing. It is reported when the session is compared. `receiver`: they were sent to a DICOM receiver, not to XNAT.
+    Files that the server filtered do not prevent archiving, because sending them again would change nothing; they are
+    reported when the session is compared. `receiver`: the files were sent to a DICOM receiver, not to XNAT.
     """
     undelivered, rerun = states.undelivered, commands.rerun()
     if len(undelivered) < len(states):
@@ -96,7 +98,7 @@ def incomplete(
     elif undelivered and not helps_again(undelivered):
         whose = "receiver" if receiver else "server"
         hint = (
-            "The same command would be refused again. Repair the refused files or move them out of the folder, or ask "
+            "The same command would fail again. Repair the refused files or move them out of the folder, or ask "
             f"the administrator of the {whose} why it refuses them; then run the command again: {rerun}"
         )
     elif receiver and failed is not None and (advice := _RECEIVERS_TROUBLE.get(failed.failure)):
@@ -112,7 +114,7 @@ def _log_in_again(commands: Commands) -> str:
 
 
 def helps_again(undelivered: StateView) -> bool:
-    """Whether sending again may help: some file was not refused for what it is."""
+    """Whether sending again may help: some file was not refused for its content."""
     return bool(undelivered.without(Outcome.REJECTED).without(Outcome.FILTERED))
 
 
@@ -121,12 +123,12 @@ def _name(state: ItemState) -> str:
 
 
 def _why(state: ItemState) -> str:
-    """Without a period, for the middle of a sentence."""
+    """The reason without a final period."""
     return (state.reason or str(state.outcome)).removesuffix(".")
 
 
 def filtered(states: StateView) -> VerificationFailed | None:
-    """The error of a session in which the server's rules left something out; None when they did not."""
+    """The error of a session of which the server filtered files; None if it did not."""
     dropped = states.having(Outcome.FILTERED)
     if not dropped:
         return None
@@ -138,7 +140,7 @@ def filtered(states: StateView) -> VerificationFailed | None:
 
 
 def _nothing(undelivered: StateView, total: int, commands: Commands, again: str | None) -> XnatctlError:
-    """No file was delivered: the commonest reason decides the exit code. `again`: the command, for a receiver."""
+    """The error if no file was delivered: the most frequent reason decides. `again`: the command, for a receiver."""
     if not undelivered.without(Outcome.FILTERED):
         return VerificationFailed(
             f"The server took {counted(total, 'file')} and stored none: {_why(undelivered[0])}.",
@@ -146,7 +148,7 @@ def _nothing(undelivered: StateView, total: int, commands: Commands, again: str 
         )
     counts = Counter(state.failure for state in undelivered)
     if len(counts) > 1:
-        del counts[FailureClass.NONE]  # of those that were not tried
+        del counts[FailureClass.NONE]  # items that were not tried
     failure = counts.most_common(1)[0][0]
     first = next(state for state in undelivered if state.failure is failure)
     kind = _NOTHING_DELIVERED.get(failure, DeliveryIncomplete)
@@ -164,15 +166,15 @@ def _nothing(undelivered: StateView, total: int, commands: Commands, again: str 
 def _receivers_hint(undelivered: StateView, failure: FailureClass, again: str) -> str:
     if not helps_again(undelivered):
         return (
-            "The same command would be refused again. Ask the receiver's administrator whether the receiver can be "
-            "set up to take these files, and whether its list of AE titles has yours."
+            "The same command would fail again. Ask the receiver's administrator whether the receiver can accept "
+            "these files, and whether it accepts your AE title."
         )
     advice = _RECEIVERS_TROUBLE.get(failure)
     return f"{advice} Then run the same command again: {again}" if advice else f"Run the same command again: {again}"
 
 
 def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:
-    """Items, counts and bytes of the report from the journal and the verification."""
+    """Fill items, counts and bytes of the report from the journal and the verification."""
     unsendable = unsendable_items(plan)
     verdict = _Verdict(report)
     counts = report.counts
@@ -199,7 +201,7 @@ def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:
 
 
 def unsendable_items(plan: UploadPlan) -> list[ReportItem]:
-    """What belongs to the upload and cannot be sent, as items of a report."""
+    """The files that cannot be sent, as items of a report."""
     invalid = set(plan.invalid)
     items = [_unsendable(entry, Outcome.INVALID if entry in invalid else Outcome.FAILED) for entry in plan.unsendable]
     for stage in plan.stages:
@@ -209,7 +211,7 @@ def unsendable_items(plan: UploadPlan) -> list[ReportItem]:
 
 
 class _Lines(Collection[ReportItem]):
-    """The files of a report, each made when it is looked at: there may be a hundred thousand."""
+    """A lazy view of the items of a report, to save memory."""
 
     def __init__(self, states: StateView, verdict: _Verdict, unsendable: Sequence[ReportItem]) -> None:
         self._states = states
@@ -245,12 +247,12 @@ class _Lines(Collection[ReportItem]):
 
 
 class _Verdict:
-    """What the comparison with the server says of each item that was delivered."""
+    """The result of the comparison for each delivered item."""
 
     def __init__(self, report: Report) -> None:
         differences = report.verification.differences
         self._wrong = {d.sop_instance_uid: d for d in differences if d.sop_instance_uid and d.kind in DOUBTFUL}
-        #: The verifications of the session, under the empty title, and of each resource, where something was compared.
+        #: Verifications by title that compared something: empty for the session, else the resource.
         self.compared = {
             title: verification
             for title, verification in (
@@ -266,7 +268,7 @@ class _Verdict:
         }
 
     def of(self, state: ItemState) -> tuple[Outcome, str | None, Level]:
-        """Outcome, reason and level for the report."""
+        """Outcome, reason and level of an item in the report."""
         if not state.outcome.delivered:
             return state.outcome, state.reason, Level.NONE
         if state.resource is not None:

@@ -1,4 +1,4 @@
-"""How a run waits for the server: one limit of time for all of its waiting."""
+"""The schedule of polling: one time limit for all waiting of a run."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable
 from xnatctl.delivery.engine.retry import Pause
 from xnatctl.errors import Interrupted
 
-#: Seconds between looks at a row, growing to the second figure.
+#: First and longest interval between polls of a row, in seconds.
 _POLL = (0.2, 5.0)
-#: Seconds that are too few to wait for.
+#: A remaining time too short to wait for, in seconds.
 _INSTANT = 0.001
-#: What a call gets in any case to reach the server, in seconds.
+#: Shortest time-out of a call, in seconds.
 _LEAST_CALL = 2.0
-#: How long a session may take to settle, in seconds; the server's own limit for one archiving is 600 (6.4).
+#: Time limit of settling in seconds; the server's own limit for archiving is 600 (6.4).
 WAIT = 1800.0
 
 
 class PollSchedule:
-    """How a run waits for the server: `limit` seconds for all of its phases together.
+    """Polls the server for at most `limit` seconds over all phases of a run.
 
-    The clock runs from the first call or wait on, and stands still while files are sent and compared (`suspend`).
-    `pause` is cut short by an interrupt.
+    The clock starts with the first call or wait, and stops while files are sent and compared (`suspend`). An interrupt
+    ends `pause`.
     """
 
     def __init__(self, *, pause: Pause, limit: float = WAIT) -> None:
@@ -37,7 +37,7 @@ class PollSchedule:
             self._since = None
 
     def left(self, limit: float | None = None) -> float:
-        """Seconds until the time is over, 0 at least, and start the clock; `limit` takes the place of the run's."""
+        """Start the clock; returns the remaining seconds, at least 0. `limit` replaces that of the run."""
         now = self.pause.now()
         if self._since is None:
             self._since = now
@@ -45,11 +45,11 @@ class PollSchedule:
 
     @property
     def call_timeout(self) -> float:
-        """How long a call may take that the server answers when it is done; cut short, it goes on there."""
+        """The time-out of a call that the server answers when done; after a time-out the server continues."""
         return max(self.left(), _LEAST_CALL)
 
     def polls(self, limit: float | None = None) -> Callable[[], bool]:
-        """A function that waits before the next look; False when the time is over. Raises Interrupted."""
+        """A function that waits before the next poll; False when the time is over. Raises Interrupted."""
         self.left()
         interval = _POLL[0]
 
@@ -59,7 +59,7 @@ class PollSchedule:
             if left < _INSTANT:
                 return False
             if not self.pause.wait(min(interval, left)):
-                raise Interrupted("Interrupted while the server was archiving; it goes on by itself.")
+                raise Interrupted("Interrupted while the server was archiving; the server continues.")
             interval = min(interval * 1.5, _POLL[1])
             return True
 

@@ -1,4 +1,4 @@
-"""Delivers plans: locks, journal, report and errors live here. Needs no command line.
+"""Delivers plans, with locks, journal, report and errors. Needs no command line.
 
 `deliver` runs one plan, `deliver_many` several, each with its own journal and report.
 """
@@ -23,7 +23,7 @@ from xnatctl.xnat.listing import SessionInfo
 
 
 def deliver(plan: UploadPlan, services: Services) -> Report:
-    """Run a plan. Raises nothing foreseeable: `report.failure` is what the run ended with."""
+    """Run a plan. Raises no expected error: `report.failure` is the error of the run."""
     report, rerun = new_report(plan), services.commands.rerun()
     runs: list[RunContext] = []
     try:
@@ -36,9 +36,9 @@ def deliver(plan: UploadPlan, services: Services) -> Report:
 
 
 def _deliver(plan: UploadPlan, services: Services, report: Report, runs: list[RunContext]) -> None:
-    """Run a plan; `runs` gets its context, once something may be sent."""
+    """Run a plan; appends its context to `runs` before anything is sent."""
     specs = [services.stage(stage.kind).spec for stage in plan.stages]
-    # A receiver needs no XNAT, so nobody is asked for a login; following it does.
+    # Sending to a receiver needs no login to XNAT; following the studies does.
     client = services.connect() if any(spec.server for spec in specs) else None
     session = None
     if client is not None and not plan.hands_over:
@@ -61,7 +61,7 @@ def _deliver(plan: UploadPlan, services: Services, report: Report, runs: list[Ru
 
 
 def _located(client: XnatClient, plan: UploadPlan, services: Services) -> tuple[UploadPlan, SessionInfo | None]:
-    """The plan with its destination as the server names it, where the first kind of stage can tell."""
+    """The plan with its destination as the server names it, if the first kind of stage can locate it."""
     kind = services.stage(plan.stages[0].kind)
     if kind.spec.locate is None:
         return plan, None
@@ -85,7 +85,7 @@ def new_report(plan: UploadPlan) -> Report:
 
 
 def journal_facts(plan: UploadPlan, services: Services) -> dict[str, str]:
-    """What the journal keeps of a run as a whole; where a session went is kept of the run that sent it."""
+    """The facts about a run that the journal stores; the session of an earlier run is kept."""
     facts = {
         "destination": json.dumps(asdict(plan.destination)),
         "root": json.dumps(plan.root),
@@ -99,7 +99,7 @@ def journal_facts(plan: UploadPlan, services: Services) -> dict[str, str]:
 
 
 def _request_text(plan: UploadPlan, services: Services) -> str:
-    """The request, so that another process can plan it again from any directory."""
+    """The request as JSON, from which another process can plan again in any directory."""
     assert plan.request is not None
     request = replace(plan.request, path=os.path.abspath(plan.request.path), destination=plan.destination)
     flags = [list(flag) for flag in services.commands.server if flag[0] != "--url"]  # the destination names the server

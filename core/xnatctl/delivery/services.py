@@ -1,4 +1,4 @@
-"""What a run needs beside its plan. Nothing of it comes from the process: no arguments, no module-level state."""
+"""The services that a run needs besides its plan, independent of the process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from xnatctl.xnat.client import XnatClient
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageKind:
-    """A kind of stage that can be carried out.
+    """A kind of stage that can be run.
 
-    `load(target)` imports a target of the spec, the one that makes runners by default. What a runner raises is said to
-    be of its plugin inside `blaming()`.
+    `load(target)` imports a target of the spec, by default the factory of runners. Errors of a runner inside
+    `blaming()` name its plugin.
     """
 
     spec: StageSpec
@@ -40,22 +40,21 @@ def _no_address(transport: str, options: Mapping[str, Any]) -> str | None:
 
 
 def _unsaid(text: str) -> None:
-    """For callers who show nothing to people."""
+    """The default: print nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
-    """What carries plans out.
+    """The services that deliver plans.
 
     `transport` finds the factory of a transport, `stage` a kind of stage, by name; both raise PluginUnavailable or
-    UsageError. `address` is where a receiver transport delivers to with these options, None where it does not say.
-    `connect` returns a client that is logged in. `journals` is the directory of the journals and their locks. `tell`
-    hears every event, `say` lines for people; both in the main thread.
+    UsageError. `address` returns the address of a receiver transport with these options; None if it defines none.
+    `connect` returns a logged-in client. `journals` is the directory of the journals and their locks. `tell` gets every
+    event, `say` prints lines; both run in the main thread.
 
-    `commands` makes the commands of hints, among them the one that finishes the job. `redactor` masks
-    secrets in what the journal keeps. `resume` = go on from the journal.
-    `wait` bounds settling in seconds, `lock_wait` how long another run to the same destination is waited for. `policy`
-    says how often a request is repeated.
+    `commands` makes the commands of hints, such as the one that finishes the job. `redactor` masks secrets in the
+    journal. `resume`: continue from the journal. `wait` is the time limit of settling in seconds, `lock_wait` that of
+    waiting for another run to the same destination. `policy` decides on retries.
     """
 
     transport: Callable[[str], TransportFactory]

@@ -22,7 +22,10 @@ from xnatctl.plugin.protocols import (
 )
 from xnatctl.plugin.specs import CredentialSourceSpec
 
-_TRANSPORT_HINT = "This is a fault of the plugin; use another --mode and tell its author. What was delivered stays so."
+_TRANSPORT_HINT = (
+    "This is a bug in the plugin. Use another --mode and report the bug to its author. Delivered files are not "
+    "affected."
+)
 
 
 class Guarded:

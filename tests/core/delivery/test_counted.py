@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xnatctl.delivery.engine import outcomes
-from xnatctl.delivery.engine.outcomes import Counted
+from xnatctl.delivery.engine.outcomes import ByteCounter
 
 MIB = 1 << 20
 
@@ -18,7 +18,7 @@ def count(monkeypatch, make_items):
         now = iter(range(10**6))
         monkeypatch.setattr(outcomes.time, "monotonic", lambda: next(now) * second)
         told = []
-        counted = Counted(lambda event: told.append(event.data["bytes"]), make_items(files, size=size), length)
+        counted = ByteCounter(lambda event: told.append(event.data["bytes"]), make_items(files, size=size), length)
         for piece in pieces:
             counted(piece)
         counted.end()

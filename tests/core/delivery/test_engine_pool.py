@@ -229,7 +229,7 @@ def test_a_plugin_that_raises_ends_the_stage_with_its_words(engine, scripted, ma
 def test_an_answer_that_is_none_is_said(engine, scripted, make_items, answer):
     states = run(*engine(scripted(lambda batch, number: answer)), make_items(1))
     assert states["00000"].outcome is Outcome.FAILED
-    assert "no BatchResult" in states["00000"].reason
+    assert "not a BatchResult" in states["00000"].reason
 
 
 def test_a_transport_that_ends_the_program_ends_its_stage(engine, scripted, make_items):

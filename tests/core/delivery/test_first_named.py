@@ -19,11 +19,11 @@ def test_the_first_file_with_a_reason_is_named_before_those_that_were_not_tried(
 ) -> None:
     items, states = make_items(4), States()
     numbers = states.enter(items, None)
-    states.hear(numbers[0], ItemOutcome(path=items[0].path, outcome=Outcome.ACCEPTED))
+    states.record(numbers[0], ItemOutcome(path=items[0].path, outcome=Outcome.ACCEPTED))
     lost = ItemOutcome(
         path=items[2].path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason="no answer."
     )
-    states.hear(numbers[2], lost)
+    states.record(numbers[2], lost)
     error = incomplete(StateView(states, numbers), (), (), Commands(arguments=["again"]), receiver=receiver)
     assert error is not None
     assert error.message == (

@@ -33,7 +33,7 @@ class Server:
     def answer(self, count: int, clock: list[float], outcomes=FINE) -> None:
         for _ in range(count):
             clock[0] += self.seconds / min(self.pace.limit, self.capacity)
-            self.pace.hear(outcomes)
+            self.pace.observe(outcomes)
             self.limits.append(self.pace.limit)
 
 
@@ -70,25 +70,25 @@ def test_it_falls_by_half_once_for_each_trouble(
     server = Server(pace)
     server.answer(2000, clock)
     for _ in range(16):  # all that were in flight meet it
-        pace.hear(failed(failure))
+        pace.observe(failed(failure))
     assert pace.limit == 8
-    pace.hear(failed(failure))
+    pace.observe(failed(failure))
     assert pace.limit == 4
 
 
 def test_one_refused_file_is_no_burst(pace: ConcurrencyLimiter, clock: list[float]) -> None:
     server = Server(pace)
     server.answer(2000, clock)
-    pace.hear(failed(FailureClass.UNPARSABLE))
+    pace.observe(failed(FailureClass.UNPARSABLE))
     assert pace.limit == 16
     for _ in range(2):
-        pace.hear(failed(FailureClass.UNPARSABLE))
+        pace.observe(failed(FailureClass.UNPARSABLE))
     assert pace.limit == 8
 
 
 def test_it_never_stops_and_comes_back(pace: ConcurrencyLimiter, clock: list[float]) -> None:
     for _ in range(200):
-        pace.hear(failed(FailureClass.TRANSIENT))
+        pace.observe(failed(FailureClass.TRANSIENT))
     assert pace.limit == 1
     Server(pace).answer(4000, clock)
     assert pace.limit > 4

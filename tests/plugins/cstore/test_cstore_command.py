@@ -188,7 +188,7 @@ def test_exit_codes_and_one_document_whatever_happens(xnatctl, scripted, exam, d
     assert message in done.err
     document = done.document
     assert document["error"]["exit_code"] == code
-    assert document["next"] == [], "the same command would be refused again"
+    assert document["next"] == [], "the same command would fail again"
     counts = document["counts"]
     assert counts["found"] == counts["sent"] + counts["skipped"] + counts["failed"] == 40
 

@@ -1,4 +1,4 @@
-"""The batches of one stage that wait for a worker."""
+"""The queue of batches of one stage."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from xnatctl.model.plan import Batch, UploadItem
 
 
 class _Waiting:
-    """Batches in the order in which they are handed out, or from far behind in it."""
+    """Waiting batches, taken in order or from far behind the front."""
 
     def __init__(self, batches: Iterable[Batch] = ()) -> None:
         self._batches: list[Batch | None] = list(batches)
         self._next = 0
-        #: Those that were taken before their turn.
+        #: Numbers of batches that were taken out of order.
         self._early: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._batches) - self._next - len(self._early)
 
     def _far(self) -> int:
-        """The number of a batch in the middle of the longest stretch from which none was taken."""
+        """The number of the batch in the middle of the longest untouched range."""
         taken = sorted({self._next - 1, *self._early, len(self._batches)})
         _, before, after = max((after - before, before, after) for before, after in pairwise(taken))
         return (before + after) // 2
 
     def take(self, *, far: bool = False) -> Batch | None:
-        """The next batch, or one from far behind it."""
+        """Take the next batch, or with `far` one from far behind it."""
         number = self._far() if far else self._next
         self._early.add(number)
         while self._next in self._early:
@@ -44,9 +44,9 @@ class _Waiting:
 
 
 class BatchQueue:
-    """Batches to hand out; one at a time until `anchored` is true, then as many as `limiter` says.
+    """Hands batches to workers: one at a time until `anchored` is true, then up to the limit of `limiter`.
 
-    While `probing` is true, batches from elsewhere in the queue come first.
+    While `probing` is true, batches from far behind the front come first.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class BatchQueue:
             return len(self._back) + len(self._waiting)
 
     def fill(self, items: Sequence[UploadItem], batches: Iterable[Batch]) -> bool:
-        """Take batches in; False when they do not hold every one of the items exactly once."""
+        """Fill the queue; returns False unless the batches hold every item exactly once."""
         waiting: list[Batch] = []
         held = bytearray(self._journal.total)
         for batch in batches:
@@ -81,7 +81,7 @@ class BatchQueue:
                 if number is None or held[number]:
                     return False
                 held[number] = True
-            # The items as they were planned, whatever a plugin made of them.
+            # Use the planned items, not the copies of a plugin.
             own = tuple(self._journal.item(number) for number in numbers if number is not None)
             waiting.append(replace(batch, items=own))
         with self._changed:
@@ -91,13 +91,13 @@ class BatchQueue:
         )
 
     def add_first(self, batches: Sequence[Batch]) -> None:
-        """Batches that go before all others."""
+        """Put batches at the front."""
         with self._changed:
             self._back.extendleft(reversed(batches))
             self._changed.notify_all()
 
     def take(self, rest: Callable[[], None]) -> Batch | None:
-        """The next batch; None when there is none and none can come back (a half of one in flight).
+        """Take the next batch; None if there is none and no batch in flight can return a half.
 
         Calls `rest` before it waits.
         """
@@ -119,7 +119,7 @@ class BatchQueue:
 
     @property
     def has_others(self) -> bool:
-        """Whether batches wait that were never handed out, nor a part of them."""
+        """Whether batches wait of which no part was handed out before."""
         with self._changed:
             return bool(self._waiting)
 
@@ -129,26 +129,26 @@ class BatchQueue:
 
     @property
     def _room(self) -> int:
-        """How many more may be in flight."""
+        """How many more batches may be in flight."""
         return self._limiter.limit - self._in_flight
 
     @property
     def stopped(self) -> bool:
-        """True when nothing more is to be sent."""
+        """True when nothing more will be sent."""
         with self._changed:
             return self._stopped
 
     def done(self) -> None:
-        """A batch is done; its worker takes the next one or leaves."""
+        """Mark a batch as done; its worker takes the next one or ends."""
         with self._changed:
             self._in_flight -= 1
             if self._in_flight == 0 or not self._any:
                 self._changed.notify_all()
-            else:  # one place is for the worker itself; the others sleep on where there is none for them
+            else:  # one slot is for the worker itself; wake others only if there are more
                 self._changed.notify(max(0, self._room - 1))
 
     def stop(self, why: ItemOutcome | None) -> None:
-        """Hand out nothing more."""
+        """Stop handing out batches."""
         with self._changed:
             self._stopped = True
             self.stopped_by = self.stopped_by or why

@@ -1,7 +1,7 @@
-"""Sends the batches of one stage: hands them to workers and delivers each until its items have a final outcome.
+"""Sends the batches of one stage, each until its items have a final outcome.
 
-A sender starts no thread: the engine gives it workers. Each worker owns one transport. Until the first answer has fixed
-the session, one batch is in flight at a time; after that all workers send.
+A sender starts no threads: the engine provides workers. Each worker owns one transport. One batch is in flight at a
+time until the first answer has fixed the session; after that all workers send.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from xnatctl.plugin.protocols import ConnectedTransport, Transport, TransportCon
 
 TransportFactory = Callable[[TransportContext], Transport]
 
-#: What is known to be there of items that failed, asked before they are sent again.
+#: Finds items that arrived although sending failed; called before they are sent again.
 Reconcile = Callable[[Sequence[UploadItem], FailureClass], Sequence[ItemOutcome]]
 
 
 class BatchSender:
     """Sends the items of one stage. `anchored` says whether the session is fixed.
 
-    `reconcile` is told items whose sending failed, and how, and returns outcomes for those of them that arrived all the
-    same; without it everything that failed is sent again.
+    `reconcile` gets failed items and the failure, and returns outcomes for those that arrived nevertheless; without it
+    all failed items are sent again.
     """
 
     def __init__(
@@ -64,22 +64,22 @@ class BatchSender:
         self._lock = threading.Lock()
         self._early: dict[str, ItemOutcome] = {}
         self._able: set[int] = set()
-        #: By which events tell the batches of several resources apart.
+        #: Distinguishes batches of different resources in events.
         self._resource = {"resource": context.resource.title if context.resource is not None else ""}
-        #: What the batch of this thread is called in events.
+        #: The name of this thread's batch in events.
         self._here = threading.local()
         self.unrecorded: JournalError | None = None
         self.fault: XnatctlError | None = None
 
     @property
     def stopped_by(self) -> ItemOutcome | None:
-        """The outcome that ended the sending early, if one did."""
+        """The outcome that stopped sending early, or None."""
         return self._work.stopped_by
 
     def load(self, items: Sequence[UploadItem]) -> int:
-        """Cut the items into the transport's own batches, every item exactly once; returns how many wait.
+        """Let the transport cut the items into batches, every item exactly once; returns their number.
 
-        Raises what a probe raises, PluginUnavailable for a transport that fails at it.
+        Raises the errors of a probe, and PluginUnavailable for a transport that fails at it.
         """
         self._context = replace(self._context, items=items, report=self._report)
         try:
@@ -94,21 +94,21 @@ class BatchSender:
         if not whole:
             raise PluginUnavailable(
                 "The transport's batches do not hold every file exactly once.",
-                hint="This is a fault of the plugin; use another --mode and tell its author.",
+                hint="This is a bug in the plugin. Use another --mode and report the bug to its author.",
             )
         return len(self._work)
 
     def give_up(self) -> None:
-        """Hand out nothing more and close what is open; called from another thread on an interrupt."""
+        """Stop sending and close open connections; called from another thread on an interrupt."""
         self._work.stop(None)
         with self._lock:
             transports = list(self._transports)
         for transport in transports:
-            with suppress(Exception):  # a plugin must not keep an interrupt from ending
+            with suppress(Exception):  # a plugin must not block an interrupt
                 transport.close()
 
     def deliver(self, items: Sequence[UploadItem]) -> None:
-        """Send items in this thread alone. Raises JournalError, PluginUnavailable."""
+        """Send items in this thread. Raises JournalError, PluginUnavailable."""
         self.load(items)
         self.run()
         if self.unrecorded is not None:
@@ -117,10 +117,10 @@ class BatchSender:
             raise self.fault
 
     def run(self) -> None:
-        """A worker: deliver batches until none is left. Several may run at once; raises nothing.
+        """The loop of a worker: deliver batches until none is left. Workers run in parallel; raises nothing.
 
-        `unrecorded` is set when what is done cannot be recorded: nothing goes on without a record. `fault` is set when
-        the transport failed beside a batch.
+        `unrecorded` is set when the journal cannot be written, which stops sending. `fault` is set when the transport
+        failed outside a batch.
         """
         try:
             with self._factory(self._context) as transport:
@@ -153,7 +153,7 @@ class BatchSender:
                 self._able.discard(threading.get_ident())
 
     def _deliver(self, transport: Transport, batch: Batch) -> bool:
-        """Send one batch until each of its items has a final outcome. False when this worker is one too many."""
+        """Send one batch until each item has a final outcome. Returns False if this worker should end."""
         attempt = 1
         begun, waited = self._policy.clock(), 0.0
         while not self._is_too_large(batch):
@@ -165,7 +165,7 @@ class BatchSender:
                 break
             worst = next((o for o in again if o.failure in STOPPING), again[0])
             if worst.failure is FailureClass.CROWDED and self._others_able():
-                self._say_retry(batch, f"{worst.reason}; going on with one connection less", 0)
+                self._say_retry(batch, f"{worst.reason}; continuing with one connection fewer", 0)
                 self._work.add_first([replace(batch, items=_failed_items(batch, again))])
                 return False
             if self._is_settled(batch, again, worst):
@@ -186,7 +186,7 @@ class BatchSender:
         return True
 
     def _is_too_large(self, batch: Batch) -> bool:
-        """Whether a batch is known to be too large; then its halves wait, or its file is done with."""
+        """Whether a batch is known to be too large; its halves are queued, or its single file is refused."""
         if (halves := self._sizes.split(batch)) is not None:
             self._work.add_first(halves)
             return True
@@ -196,7 +196,7 @@ class BatchSender:
         return False
 
     def _is_settled(self, batch: Batch, again: Sequence[ItemOutcome], worst: ItemOutcome) -> bool:
-        """Whether it is not to be tried again as it is: everything stops, or its halves wait."""
+        """Whether the batch is not retried as it is: sending stops, or its halves are queued."""
         if worst.failure in STOPPING:
             self._work.stop(worst)
             return True
@@ -204,7 +204,7 @@ class BatchSender:
             self._shrink(batch, worst)
             return True
         if worst.failure is FailureClass.REFUSED and len(again) == len(batch.items) > 1:
-            self._say_retry(batch, f"{worst.reason}; sending it in two halves to find the file", 0)
+            self._say_retry(batch, f"{worst.reason}; splitting the batch to find the file", 0)
             self._refusals.refused()
             self._work.add_first(halve(batch))
             self._stop_if_hopeless(worst)
@@ -212,7 +212,7 @@ class BatchSender:
         return False
 
     def _give_up_on(self, left: Sequence[UploadItem], worst: ItemOutcome, attempts: int, begun: float) -> None:
-        """The last attempt at some items failed: say what that means for them, and for all others."""
+        """Record the final failure of items, and stop sending if it affects all others."""
         if worst.failure is FailureClass.REFUSED:
             times = f"refused {attempts} times" if attempts > 1 else "refused"
             self._record(
@@ -233,39 +233,39 @@ class BatchSender:
             self._work.stop(worst)
 
     def _stop_if_hopeless(self, worst: ItemOutcome) -> None:
-        """Send nothing more when so many refusals cannot be about the files."""
+        """Stop sending when there are too many refusals to be caused by the files."""
         if self._refusals.hopeless(others=self._work.has_others):
             self._work.stop(worst)
 
     def _shrink(self, batch: Batch, worst: ItemOutcome) -> None:
-        """A request was too large: halve it, or do without the file; stop when none can be smaller."""
+        """Handle a too large request: halve it, or give up on its file; stop when none can be smaller."""
         smallest = batch.size if len(batch.items) > 1 else min(item.size for item in self._context.items)
         if self._sizes.refuse(batch, smallest):
             self._work.stop(worst)
         elif len(batch.items) > 1:
-            self._say_retry(batch, "too large for the server or a proxy; sending it in two halves", 0)
+            self._say_retry(batch, "too large for the server or a proxy; splitting the batch", 0)
             self._work.add_first(halve(batch))
 
     def _others_able(self) -> bool:
-        """Whether another worker has delivered something, so that it can take over."""
+        """Whether another worker has delivered a file and can take over."""
         with self._lock:
             return bool(self._able - {threading.get_ident()})
 
     def _left(self, batch: Batch, again: Sequence[ItemOutcome], failure: FailureClass) -> tuple[UploadItem, ...]:
-        """The items that are still to be sent: those that failed and did not arrive all the same."""
+        """The items that are still to be sent: those that failed and did not arrive."""
         items = _failed_items(batch, again)
         if self._reconcile is None:
             return items
         try:
             found = tuple(self._reconcile(items, failure))
         except XnatctlError:
-            return items  # nothing could be learned; sending them again is what is left
+            return items  # the check failed, so send the items again
         self._record(found)
         there = {outcome.path for outcome in found}
         return tuple(item for item in items if item.path not in there)
 
     def _attempt(self, transport: Transport, batch: Batch) -> tuple[ItemOutcome, ...]:
-        """One request's worth: intent, send, outcome."""
+        """Make one request: record the intent, send, return the outcome."""
         self._journal.intend(batch)
         self._here.named = named = {"batch": batch.id, **self._resource}
         data = {**named, "files": len(batch.items), "bytes": batch.size}
@@ -275,7 +275,7 @@ class BatchSender:
         except JournalError:
             raise
         except XnatctlError as error:
-            # What an error says of the whole run is not true here any more.
+            # "Nothing was sent" is true of this request only, not of the run.
             said = _failed(batch, classify(error), error.message.removesuffix(" Nothing was sent."))
         except BaseException as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
             reason = OutOfMemory("send").message if is_out_of_memory(error) else _say(error)
@@ -285,13 +285,13 @@ class BatchSender:
         outcomes = tuple(early.get(outcome.path, outcome) for outcome in said)
         self._record([outcome for outcome in outcomes if outcome.path not in early], later=True)
         self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
-        self._limiter.hear(outcomes)
+        self._limiter.observe(outcomes)
         if any(outcome.outcome.delivered for outcome in outcomes):
             self._sizes.accepted(batch.size)
         return outcomes
 
     def _naming(self, named: Mapping[str, str]) -> Emit:
-        """How a transport tells of one batch: its bytes are those of this batch, whatever it says."""
+        """The `emit` of one batch: sets the batch name of byte events."""
 
         def emit(event: Event) -> None:
             if event.kind is EventKind.BYTES_SENT:
@@ -301,18 +301,18 @@ class BatchSender:
         return emit
 
     def _report(self, outcome: ItemOutcome) -> None:
-        """An outcome before its batch is done; called by a transport that gets its answers one by one."""
+        """Record an outcome before its batch is done, for a transport that gets answers one by one."""
         self._record([outcome], flush=False)
         with self._lock:
             self._early[outcome.path] = outcome
 
     def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
-        """To the journal, and then to whoever listens."""
+        """Write outcomes to the journal, then emit events."""
         items = self._journal.record(outcomes, flush=flush, later=later)
         for outcome, (item, again) in zip(outcomes, items, strict=True):
             self._emit(_item_event(outcome, item.size, {**getattr(self._here, "named", {}), "again": again}))
         if any(outcome.failure not in COMMON for outcome in outcomes):
-            self._policy.answered()  # whatever it said, the server lives
+            self._policy.answered()  # any answer shows that the server is alive
         if any(outcome.outcome.delivered for outcome in outcomes):
             self._refusals.delivered()
             with self._lock:
@@ -344,17 +344,17 @@ def _failed(batch: Batch, failure: FailureClass, reason: str) -> tuple[ItemOutco
 
 
 def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
-    """One outcome for every item of the batch, none for strangers. Raises TypeError for what is no result.
+    """One outcome for every item of the batch, and none for other items. Raises TypeError for an invalid result.
 
-    That something is verified is for the engine to say.
+    Only core may report an item as verified.
     """
     if not isinstance(result, BatchResult) or not all(isinstance(entry, ItemOutcome) for entry in result.outcomes):
-        raise TypeError("its answer is no BatchResult of ItemOutcomes")
+        raise TypeError("the result is not a BatchResult of ItemOutcomes")
     said = {
         entry.path: replace(entry, outcome=Outcome.ACCEPTED) if entry.outcome is Outcome.VERIFIED else entry
         for entry in result.outcomes
     }
-    silence = "the transport did not say what became of it"
+    silence = "the transport reported no outcome for it"
     return tuple(
         said.get(item.path)
         or ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason=silence)
@@ -368,7 +368,7 @@ def _item_event(outcome: ItemOutcome, size: int, more: Mapping[str, object]) -> 
 
 
 def _nothing() -> None:
-    """For transports that hold nothing while they wait."""
+    """The default for transports that hold no connection while they wait."""
 
 
 def _say(error: BaseException) -> str:
@@ -381,5 +381,6 @@ def _fault(error: BaseException) -> XnatctlError:
     said = _say(error)
     return PluginUnavailable(
         f"{said[0].upper()}{said[1:]}.",
-        hint="This is a fault of the plugin; use another --mode and tell its author. What was delivered stays so.",
+        hint="This is a bug in the plugin. Use another --mode and report the bug to its author. Delivered files "
+        "are not affected.",
     )

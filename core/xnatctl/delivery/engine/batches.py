@@ -1,4 +1,4 @@
-"""Which items travel together: by series, then by size."""
+"""Cuts items into batches: by series, then by size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from operator import attrgetter
 
 from xnatctl.model.plan import Batch, UploadItem
 
-#: A batch is the unit of failure, so it stays small enough to lose.
+#: A batch is the unit of failure, so it is limited to a size that can be sent again.
 MAX_BATCH_BYTES = 256 * 2**20
 MAX_BATCH_FILES = 1000
-#: A batch may outgrow its even share by this much to end where its series ends.
+#: A batch may exceed its even share by this factor to end where its series ends.
 _SLACK = 1.25
-#: A Series Number that is one; the standard allows twelve characters (PS3.5 6.2, IS).
+#: A valid Series Number; the standard allows twelve characters (PS3.5 6.2, IS).
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -28,9 +28,9 @@ def cut_batches(
 ) -> list[Batch]:
     """Cut items into batches: by series, then by size (bytes) and number of files.
 
-    The first batch is the smallest item alone, because its answer fixes the session for all others. After
-    it there are at least as many batches as workers, as long as there are as many files. Equal input gives
-    equal batches. An item larger than `max_bytes` travels alone.
+    The first batch is the smallest item alone, because its answer fixes the session for all others. After it there are
+    at least as many batches as workers if there are enough files. Equal input gives equal batches. An item larger than
+    `max_bytes` gets its own batch.
     """
     if not items:
         return []
@@ -59,7 +59,7 @@ def _series_order(item: UploadItem) -> tuple[str, int, str]:
 
 
 def _fill(series: Iterable[list[UploadItem]], target_bytes: int, target_files: int) -> Iterator[list[UploadItem]]:
-    """Groups up to the targets; a new series begins anew when what there is is at least half full."""
+    """Groups up to the targets; a new series begins a new group if the current one is at least half full."""
     group: list[UploadItem] = []
     size = 0
     for one in series:
@@ -77,7 +77,7 @@ def _fill(series: Iterable[list[UploadItem]], target_bytes: int, target_files: i
 
 
 def _split_to(groups: list[list[UploadItem]], wanted: int) -> list[list[UploadItem]]:
-    """Halve the longest until there are as many as workers."""
+    """Halve the longest group until there is one for each worker."""
     while len(groups) < wanted:
         place = max(range(len(groups)), key=lambda number: len(groups[number]))
         middle = len(groups[place]) // 2
@@ -87,13 +87,13 @@ def _split_to(groups: list[list[UploadItem]], wanted: int) -> list[list[UploadIt
 
 def _batch_id(number: int, group: Sequence[UploadItem]) -> str:
     if len(group) == 1 and group[0].sop_instance_uid:
-        return group[0].sop_instance_uid  # there, and as telling
+        return group[0].sop_instance_uid  # the file name can be long; the UID identifies the batch too
     digest = hashlib.sha256("\n".join(item.name for item in group).encode("utf-8", "surrogateescape"))
     return f"{number:05d}-{digest.hexdigest()[:12]}"
 
 
 def halve(batch: Batch) -> tuple[Batch, Batch]:
-    """The two halves of a batch that was too large; their ids tell where they come from."""
+    """The two halves of a batch that was too large; their IDs extend that of the batch."""
     middle = len(batch.items) // 2
     return (
         Batch(id=f"{batch.id}a", items=batch.items[:middle]),

@@ -1,4 +1,4 @@
-"""One outcome per item from what a request as a whole came to."""
+"""Derives one outcome per item from the result of a request."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem
 
-#: Seconds between two words on the bytes of one request: pieces are many, and nobody looks more often.
+#: Seconds between two byte events of one request.
 _SAY = 0.1
-#: Nothing is said of a body that is smaller and quicker than that: its outcome comes next (bytes).
+#: Bodies below this size (bytes) that are sent quickly emit no byte events, because the outcome follows at once.
 _SMALL = 1 << 20
 
 
-class Counted:
-    """Counts the bytes of a body, and says now and then for how many bytes of its files those stand that have gone.
+class ByteCounter:
+    """Counts the sent bytes of a body, and emits how many bytes of its files they represent.
 
-    `length` is the length of the body: a compressed one is shorter than its files. What is sent twice counts once. An
-    increment of 0 says that nothing more goes for a while.
+    `length` is the length of the body: a compressed body is shorter than its files. Bytes that are sent twice count
+    once. An increment of 0 means that sending pauses.
     """
 
     def __init__(self, emit: Emit, items: Sequence[UploadItem], length: int) -> None:
@@ -39,12 +39,12 @@ class Counted:
             self.say()
 
     def end(self) -> None:
-        """Say what has not been said of a body of which something was."""
+        """Emit the remaining bytes if any were emitted before."""
         if self._said:
             self.say()
 
     def say(self) -> None:
-        """Say what has not been said."""
+        """Emit the bytes since the last event."""
         reached = min(self._size, self._size * self.bytes // self._length)
         if reached > self._said:
             self._emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": reached - self._said}))
@@ -54,7 +54,7 @@ class Counted:
 def all_outcomes(
     items: Sequence[UploadItem], outcome: Outcome, failure: FailureClass, reason: str, after: float | None = None
 ) -> tuple[ItemOutcome, ...]:
-    """The same for every item; `after` is what the server asks to wait, in seconds."""
+    """The same outcome for every item; `after` is the Retry-After of the server in seconds."""
     return tuple(
         ItemOutcome(path=item.path, outcome=outcome, failure=failure, reason=reason, retry_after=after)
         for item in items
@@ -77,7 +77,7 @@ def failed_outcomes(
 
 
 def changed_outcome(item: UploadItem, error: SourceChanged) -> ItemOutcome:
-    """The culprit is `changed`; its companions were cut off and go again."""
+    """The item that changed on disk is `changed`; the others of its request are sent again."""
     if error.path is None or error.path == item.path:
         return ItemOutcome(path=item.path, outcome=Outcome.CHANGED, failure=FailureClass.SOURCE, reason=error.message)
     return ItemOutcome(

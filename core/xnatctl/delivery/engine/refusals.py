@@ -1,7 +1,7 @@
-"""What refusals say about the files that are still to be sent.
+"""Decides from refusals whether sending the remaining files makes sense.
 
-A server refuses one file because of its content, or every file because of its own trouble, in the same words
-(xnat-import 3.2). And what was too large for a request (413) is too large for the next one as well.
+A server uses the same answers to refuse one file for its content and every file for its own problems (xnat-import 3.2).
+A request that was too large (413) is also too large the next time.
 """
 
 from __future__ import annotations
@@ -11,52 +11,51 @@ import threading
 from xnatctl.delivery.engine.batches import halve
 from xnatctl.model.plan import Batch
 
-#: Refusals in a row, with nothing delivered between them, after which files from elsewhere in the queue are tried,
-#: because neighbours are often alike; how many of these are tried; and how many refusals it takes when there are none
-#: elsewhere and the server has taken others.
+#: Consecutive refusals after which files from elsewhere in the queue are tried, because neighbours are often alike; how
+#: many of those are tried; and how many refusals it takes if there are none and the server accepted others.
 _SUSPECT = 8
 _PROBES = 4
 _LAST = 64
 #: Files refused as too large after which no file is tried when none was accepted.
 _HOPELESS = 12
-#: A request of so few bytes fits any limit that lets DICOM through.
+#: A request of this size fits any limit that admits DICOM files (bytes).
 _SMALL = 64 * 2**10
 #: Files refused as too large, each alone, after which larger ones are not tried.
 _ENOUGH = 3
 
 
 class Refusals:
-    """Counts refusals in a row, of all `workers`."""
+    """Counts consecutive refusals of all `workers`."""
 
     def __init__(self, workers: int) -> None:
         self._lock = threading.Lock()
         self._row = 0
         self._ever = False
-        self._most = _SUSPECT + _PROBES + workers - 1  # the others have neighbours in flight when one is suspicious
+        self._most = _SUSPECT + _PROBES + workers - 1  # the other workers may have neighbouring files in flight
 
     def delivered(self) -> None:
-        """The server took something."""
+        """The server accepted a batch."""
         with self._lock:
             self._row = 0
             self._ever = True
 
     def refused(self) -> None:
-        """The server refused a batch, and will not be asked about it again as it is."""
+        """The server refused a batch that will not be retried as it is."""
         with self._lock:
             self._row += 1
 
     @property
     def probing(self) -> bool:
-        """True when the next file should be unlike those that were refused."""
+        """True if the next file should differ from the refused ones."""
         return self._row >= _SUSPECT
 
     def hopeless(self, *, others: bool) -> bool:
-        """True when it is not the files. `others`: there are files from elsewhere, which are tried first."""
+        """True if the files are not the cause. `others`: files from elsewhere remain, which are tried first."""
         return self._row >= (max(self._most, _LAST) if self._ever and not others else self._most)
 
 
 class SizeLimit:
-    """Learns from 413 how large a request may be; sizes are those of the files in it, in bytes."""
+    """Learns the size limit of requests from 413 answers; sizes are sums of file sizes in bytes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,10 +78,10 @@ class SizeLimit:
         return halve(batch) if too_large and len(batch.items) > 1 else None
 
     def refuse(self, batch: Batch, smallest: int) -> bool:
-        """A batch was refused; True when no file is worth a request any more. `smallest` is the smallest of all."""
+        """Record a refused batch; True if no file can fit. `smallest` is the smallest size of all."""
         with self._lock:
             if batch.size <= self._largest:
-                return False  # it is not the size
+                return False  # the size is not the cause
             self._refused = min(batch.size, self._refused or batch.size)
             if len(batch.items) > 1:
                 return False
@@ -90,7 +89,7 @@ class SizeLimit:
             return batch.size <= max(smallest, _SMALL) or (not self._largest and len(self._alone) >= _HOPELESS)
 
     def known(self, batch: Batch) -> int | None:
-        """The size of a file that was refused alone and is no larger than this one, when enough of them were."""
+        """The size of a refused single file that is no larger than this one, if enough files were refused."""
         with self._lock:
             if len(batch.items) > 1 or len(self._alone) < _ENOUGH or batch.size < min(self._alone):
                 return None

@@ -1,7 +1,7 @@
-"""Why a request failed, and what to do about it: by class, not by status alone.
+"""Classifies failed requests and decides on retries.
 
-All waits are on a monotonic clock and are cut short by an interrupt. Every worker draws on one budget, so a
-server in trouble is not hammered by each of them.
+All waits use a monotonic clock and end on an interrupt. All workers share one budget, so that they do not overload a
+struggling server.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from xnatctl.errors import (
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.xnat.importing import is_concurrent_send, is_unknown_handler
 
-#: The gateway answered although the server behind it may have stored everything (xnat-api 7).
+#: Gateway errors, after which the server may have stored everything (xnat-api 7).
 _GATEWAY = frozenset({502, 504})
 
-#: What every request would be answered: proxy login, method, length, version, expectation, length of the URL or head.
+#: Statuses that any request would get: proxy login, method, length, version, expectation, URL or header too long.
 _EVERY_REQUEST = frozenset({405, 406, 407, 411, 414, 417, 426, 431, 505})
 
-#: Failures that may be of one file alone.
+#: Failures that may concern one file only.
 OWN = frozenset({FailureClass.CONCURRENT, FailureClass.UNPARSABLE, FailureClass.REFUSED})
 
-#: Failures of the server or the network, not of a file: when they do not end, every other batch would meet them too.
+#: Failures of the server or the network, which would affect every other batch too.
 COMMON = frozenset(
     {
         FailureClass.TRANSIENT,
@@ -90,24 +90,24 @@ def _classify_status(error: ServerError) -> FailureClass:
         return FailureClass.ANSWER_LOST
     if error.status == 507 or error.status in _EVERY_REQUEST:
         return FailureClass.FATAL
-    # It may be the file, or the server's trouble in disguise (xnat-import 3.2).
+    # The cause may be the file or the server (xnat-import 3.2).
     return FailureClass.REFUSED if 400 <= error.status < 500 else FailureClass.TRANSIENT
 
 
 def classify_import(error: XnatctlError) -> FailureClass:
-    """The same for one import request: its path is the same for every file, so a 404 is about the file or handler."""
+    """Like `classify` for an import request: its path is always the same, so a 404 concerns the file or handler."""
     if type(error) is NotFound:
         return FailureClass.FATAL if is_unknown_handler(error.message) else FailureClass.REFUSED
     return classify(error)
 
 
 def outcome_for(failure: FailureClass) -> Outcome:
-    """What a failed request makes of each of its items."""
+    """The outcome of each item of a failed request."""
     match failure:
         case FailureClass.ANSWER_LOST | FailureClass.TRANSIENT:
             return Outcome.AMBIGUOUS
         case FailureClass.UNPARSABLE | FailureClass.CONCURRENT | FailureClass.REFUSED:
-            return Outcome.AMBIGUOUS  # no roll-back: earlier entries may be stored (xnat-import 3.3)
+            return Outcome.AMBIGUOUS  # no rollback: earlier entries may be stored (xnat-import 3.3)
         case FailureClass.FILTERED:
             return Outcome.FILTERED
         case FailureClass.SOURCE:
@@ -116,20 +116,20 @@ def outcome_for(failure: FailureClass) -> Outcome:
             return Outcome.FAILED
 
 
-#: How often `patience` is spent on retries in vain of single files, by all workers together.
+#: How many times `patience` all workers together may spend on failing retries of single files.
 _IN_VAIN = 8
-#: How often `patience` is waited because the server asks for it.
+#: How many times `patience` is waited because of Retry-After.
 _ASKED = 10
 
 
 @dataclass
 class RetryPolicy:
-    """How long to wait before the next attempt, and when to give up. One budget is shared by all workers.
+    """Decides how long to wait before the next attempt and when to give up. All workers share one budget.
 
     All times in seconds. A wait has jitter in the upper half below `base * 2**n`, up to `cap`. `attempts` are per batch
     and class. Retries end for all workers when there was no answer, or nothing was delivered, for `patience`
-    (`--retry-for`). Retries of single files that turn out in vain share `_IN_VAIN` times as much, however much is
-    delivered meanwhile.
+    (`--retry-for`). Failing retries of single files share `_IN_VAIN` times as much, however much is delivered
+    meanwhile.
     """
 
     base: float = 1.0
@@ -160,36 +160,36 @@ class RetryPolicy:
 
     @classmethod
     def waiting(cls, patience: float | None) -> RetryPolicy:
-        """One with this patience, or with the usual one."""
+        """A policy with this patience, or the default."""
         return cls() if patience is None else cls(patience=patience)
 
     def answered(self) -> None:
-        """The server answered something that is not its own trouble: it lives."""
+        """The server answered without a server error, so it is alive."""
         with self._lock:
             self._last_answer = self.clock()
             self._failing_since = self._asked_since = None
 
     def delivered(self, waited: float = 0.0) -> None:
-        """Something was delivered, after `waited` seconds between attempts, which were not in vain."""
+        """A batch was delivered after `waited` seconds between attempts, which then do not count as wasted."""
         with self._lock:
             self._undelivered_since = None
             self._in_vain = max(0.0, self._in_vain - waited)
 
     def dead(self, since: float) -> bool:
-        """True when no worker has had an answer since `since` (a reading of `clock`)."""
+        """True if no worker got an answer since `since` (a reading of `clock`)."""
         with self._lock:
             return self._last_answer < since
 
     def _most(self, failure: FailureClass) -> int:
-        """Attempts; as many more as a longer patience has room for."""
+        """The number of attempts, which grows with the patience."""
         most = self.attempts.get(failure, 1)
         return max(most, int(self.patience / self.cap) + 4) if failure in COMMON and self.patience > 60 else most
 
     def delay(self, failure: FailureClass, attempt: int, retry_after: float | None = None) -> float | None:
         """Seconds to wait before attempt number `attempt + 1`, or None to give up.
 
-        `attempt` counts from 1. Retry-After rules when it was named, up to its cap, and is not held against the server
-        until it asked for ten times `patience`; one that is too short to help is made longer from try to try.
+        `attempt` counts from 1. Retry-After is obeyed up to its cap, and does not use the budget until it sums up to
+        ten times `patience`; a Retry-After that is too short grows with each attempt.
         """
         if attempt >= self._most(failure):
             return None
@@ -218,7 +218,7 @@ class RetryPolicy:
 
 
 class Pause:
-    """Waiting that an interrupt ends at once. One per run, shared by all workers."""
+    """Interruptible waiting. One per run, shared by all workers."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -233,7 +233,7 @@ class Pause:
         return self._stop.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait; False when the run is being stopped."""
+        """Wait; returns False if the run is being stopped."""
         return not self._stop.wait(seconds)
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""What is recorded of each upload: the SQLite store, the journal, and what a later run takes from it."""
+"""The record of each upload: the SQLite store, the journal, and summaries."""

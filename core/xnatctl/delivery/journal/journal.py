@@ -1,7 +1,7 @@
-"""What is known of each item: intent before the first byte, outcome after the answer.
+"""The state of each item: intent before the first byte, outcome after the answer.
 
-The engine writes here and nowhere else, so everything that a run must remember passes through `Journal`. With a
-`Store` beneath it is durable, and the next run goes on from it; without one it ends with the process.
+The engine writes only to `Journal`, so it holds everything that a run must remember. With a `Store` it is durable and
+the next run continues from it; without one it ends with the process.
 """
 
 from __future__ import annotations
@@ -45,27 +45,27 @@ _INTEND: Final = "UPDATE items SET outcome = 'sending', attempts = attempts + 1,
 _RECORD: Final = "UPDATE items SET outcome = ?, reason = ?, uri = coalesce(?, uri), digest = ? WHERE name = ?"
 _OUTCOME: Final = "UPDATE items SET outcome = ? WHERE name = ?"
 
-#: Before the name of a record, the fact that the item was sent again because of what was stored of it.
+#: Prefix of the fact that an item was sent again because of its stored size or sum; the record name follows.
 _AGAIN: Final = "again/"
 
-#: Rows of one transaction when the plan is entered; bounds memory.
+#: Rows per transaction when the plan is entered; bounds memory.
 _ROWS: Final = 2000
-#: Names that are asked for at once.
+#: Names per query.
 _LOOKED_UP: Final = 500
-#: Seconds by which a power cut may set back the record of files that go one by one. The plan and the first intent are
-#: on the disk before the first byte; what is forgotten of the rest is sent again under the same names, and waiting for
-#: the disk twice for each small file would cost more than sending it. A killed process forgets one answer a worker.
+#: Seconds of records that a power cut may lose when files are sent one by one. The plan and the first intent are on
+#: disk before the first byte. Files whose record is lost are sent again under the same names; waiting for the disk
+#: twice per small file would cost more. A killed process loses one answer per worker.
 _UNFLUSHED: Final = 1.0
-#: A batch of more files or bytes costs more to send again than to wait for the disk: its words are durable at once.
+#: A larger batch costs more to send again than waiting for the disk, so its records are durable at once.
 _FEW: Final = (8, 4 * 2**20)
 
 
-#: The note of an item that no run of the journal delivered.
+#: The note of an item that the session held before and no run of the journal delivered.
 _THERE: Final = "was in the session before; not delivered by this upload"
 
 
 class Phase:
-    """How far a run came; the words of `upload status`."""
+    """The phase that a run reached, in the terms of `upload status`."""
 
     SENDING = "sending"
     SETTLING = "settling"
@@ -74,9 +74,9 @@ class Phase:
 
 
 class Journal:
-    """The record of a run. Every method may be called from any worker; raises JournalError when it cannot be kept.
+    """The record of a run. Thread-safe; methods raise JournalError if the record cannot be written.
 
-    `redactor` masks the reasons that it keeps.
+    `redactor` masks the stored reasons.
     """
 
     def __init__(self, store: Store | None = None, redactor: Redactor | None = None) -> None:
@@ -84,69 +84,69 @@ class Journal:
         self._store = store
         self._lock = threading.Lock()
         self._states = States()
-        #: Numbers and items of what was intended and not recorded yet.
+        #: Items with a recorded intent and no outcome yet, with their numbers.
         self._flying: dict[str, tuple[int, UploadItem]] = {}
         self._places: set[str] = set(store.places()) if store else set()
         meta = store.meta() if store else {}
-        #: What was stored of items before they were sent again, by the names of their records.
+        #: Stored size and sum of items before they were sent again, by record name.
         self._again = {key.removeprefix(_AGAIN): meta.pop(key) for key in list(meta) if key.startswith(_AGAIN)}
         self._run = self._earlier = store.run() if store else 0
         self._phase = meta.get("phase", "")
         self._before = meta
         self._flushed = -_UNFLUSHED
 
-    # what earlier runs knew
+    # earlier runs
 
     @property
     def resuming(self) -> bool:
-        """True when an earlier run began here."""
+        """True if an earlier run used this journal."""
         return self._run > 0
 
     @property
     def unfinished(self) -> bool:
-        """True when earlier runs sent something, or may have, and not all that they planned is proven to be there."""
+        """True if earlier runs may have sent something, and not all of their items are proven to be on the server."""
         store = self._store
         if store is None or not store.tried():
             return False
-        # A run that sent resources alone says nothing of the session that an earlier one left.
+        # A run that sent only resources does not complete the session of an earlier one.
         return self._phase != Phase.DONE or (self.before("sends") == "resources" and store.leaves(self._run))
 
     @property
     def id(self) -> str:
-        """What `upload status` calls it; empty without a file."""
+        """The ID in `upload status`; empty without a file."""
         return self._store.path.stem if self._store else ""
 
     def left(self) -> list[Left]:
-        """Items of runs before the latest that are not proven to be on the server, nor part of the latest run."""
+        """Items of earlier runs that are not proven to be on the server and not part of the latest run."""
         return self._store.left(self._run) if self._store else []
 
     def besides(self, uri: str) -> int:
-        """How many files earlier runs delivered to a place that are not part of the latest run."""
+        """The number of files that earlier runs delivered to a place and that are not part of the latest run."""
         return self._store.besides(self._run, uri) if self._store else 0
 
     def prove(self, names: Iterable[str]) -> None:
-        """These items of earlier runs, by the names of their records, were found on the server."""
+        """Mark items of earlier runs, by record name, as found on the server."""
         self._write(set_verified(names))
 
     @property
     def phase(self) -> str:
-        """How far the run came, or the one before it came; empty for a new journal."""
+        """The phase of this run, or of the last one before it begins; empty for a new journal."""
         return self._phase
 
     def before(self, fact: str) -> str:
-        """A fact about the run before this one; empty for a new journal."""
+        """A fact of the previous run; empty for a new journal."""
         return self._before.get(fact, "")
 
     @property
     def places(self) -> frozenset[str]:
-        """The URIs that the server answered, in this run and before."""
+        """The URIs that the server returned, in this run and before."""
         with self._lock:
             return frozenset(self._places)
 
     def recorded(
         self, items: Iterable[UploadItem], resource: ResourceRef | None = None
     ) -> Iterator[JournalEntry | None]:
-        """What earlier runs recorded of each item, in their order; read before this run enters them."""
+        """The entry of earlier runs for each item, in order; read before this run enters them."""
         if self._store is None or not self._earlier:
             return (None for _ in items)
         return self._read(self._store, (record_name(item, resource) for item in items))
@@ -159,13 +159,13 @@ class Journal:
     # this run
 
     def begin(self, facts: Mapping[str, str]) -> None:
-        """A new run begins; `facts` say what was asked for."""
+        """Begin a new run; `facts` describe the request."""
         self._run += 1
         self._phase = Phase.SENDING
         self._remember({**facts, "run": str(self._run), "phase": self._phase}, begin_run(self._run, self._phase, facts))
 
     def plan(self, items: Sequence[UploadItem], resource: ResourceRef) -> None:
-        """Enter items that are sent later in this run; what an earlier run knew of the same files stays."""
+        """Enter items that are sent later in this run; entries of earlier runs for the same files are kept."""
         with self._lock:
             numbers = self._states.enter(items, resource)
         before = self.recorded(items, resource)
@@ -186,8 +186,8 @@ class Journal:
     ) -> Sequence[UploadItem]:
         """Enter the items of a stage; returns those that are still to be sent.
 
-        `proven` marks, by their places, those that an earlier run delivered, and that are still there. `there` marks
-        those among them that were there before, and that no run of this journal delivered.
+        `proven` marks the items that an earlier run delivered and that are still there. `there` marks those among them
+        that the session held before and no run of this journal delivered.
         """
         with self._lock:
             numbers = self._states.enter(items, resource)
@@ -217,7 +217,7 @@ class Journal:
             self._write(some)
 
     def _row(self, number: int, item: UploadItem, resource: ResourceRef | None, past: JournalEntry | None) -> Statement:
-        """What is written of an item; what the past knew of it is kept."""
+        """The row of an item; keeps what an earlier entry recorded."""
         outcome = self._states.outcome(number)
         if past is not None and not outcome.delivered:
             outcome = past.outcome
@@ -227,7 +227,7 @@ class Journal:
         return (_UPSERT, (name, encode(item.path), *identity, digest, self._run, str(outcome)))
 
     def intend(self, batch: Batch) -> None:
-        """The items of the batch are about to be sent."""
+        """Record that the items of a batch are about to be sent."""
         statements: list[Statement] = []
         with self._lock:
             for item in batch.items:
@@ -238,19 +238,19 @@ class Journal:
         self._write(statements, flush=self._due(batch.items))
 
     def digest(self, item: UploadItem, digest: str) -> None:
-        """The digest of the bytes that were read of an item, in hex; becomes durable with its outcome."""
+        """Set the digest (hex) of the bytes that were read from an item; stored with its outcome."""
         with self._lock:
             number = self._flying[item.path][0] if item.path in self._flying else self._states.number(item.path)
             self._states.keep_digest(number, digest)
 
     def digest_of(self, item: UploadItem) -> str | None:
-        """The digest of the bytes that were read of an item in this run; None when they were not."""
+        """The digest of the bytes that this run read from an item; None if it read none."""
         with self._lock:
             number = self._states.find(item.path)
             return self._states.digest(number) if number is not None else None
 
     def is_as_sent(self, item: UploadItem) -> bool:
-        """False when the item no longer has the content that was sent; reads all of it."""
+        """False if the content of the file differs from what was sent; reads the whole file."""
         with self._lock:
             number = self._states.find(item.path)
             name = self._states.name(number) if number is not None else record_name(item)
@@ -269,12 +269,12 @@ class Journal:
     def record(
         self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False
     ) -> list[tuple[UploadItem, bool]]:
-        """What the answer, or its absence, made of items of one batch.
+        """Record the outcomes of items of one batch.
 
-        Returns the items, each with whether it was delivered in this run before.
+        Returns the items, each with whether this run had delivered it before.
 
-        Without `flush` it goes to the disk with what comes next. `later`: it is written together with the next intent,
-        or by `sync`, whichever comes first.
+        Without `flush` the record is durable with the next write. `later`: it is written with the next intent or by
+        `sync`, whichever is first.
         """
         statements: list[Statement] = []
         items: list[tuple[UploadItem, bool]] = []
@@ -283,14 +283,14 @@ class Journal:
             for outcome in outcomes:
                 number, item = self._landed(outcome.path)
                 items.append((item, states.taken(number)))
-                remembered = states.hear(number, outcome)
+                remembered = states.record(number, outcome)
                 said = outcome.reason or outcome.note
                 reason = encode(self._redact(said)) if said is not None else None
                 resource, digest = states.resource(number), states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))
                 if resource is None and self._store is not None:
-                    states.keep_digest(number, None)  # kept in the file alone
+                    states.keep_digest(number, None)  # stored only in the file
             new = {outcome.uri for outcome in outcomes if outcome.uri} - self._places
             self._places |= new
         statements += [("INSERT OR IGNORE INTO places VALUES (?)", (uri,)) for uri in new]
@@ -305,12 +305,12 @@ class Journal:
         return number, self._states.items[number]
 
     def sync(self) -> None:
-        """Write what was recorded for later: nothing follows for a while."""
+        """Write deferred records, because the next write may be far away."""
         if self._store:
             self._store.write()
 
     def _due(self, items: Sequence[UploadItem]) -> bool:
-        """Whether to wait for the disk: at the first word of a run, for what is much, and when it is long ago."""
+        """Whether to wait for the disk: for the first record, for large batches, and after a time."""
         now = time.monotonic()
         files, size = _FEW
         if len(items) > files or sum(item.size for item in items) > size:
@@ -323,61 +323,61 @@ class Journal:
 
     @property
     def total(self) -> int:
-        """How many items were entered."""
+        """The number of entered items."""
         return len(self._states)
 
     def number(self, item: UploadItem) -> int | None:
-        """The place of an item among all that were entered; None for a stranger."""
+        """The number of an item; None if it was not entered."""
         return self._states.find(item.path)
 
     def item(self, number: int) -> UploadItem:
-        """An item by its place among all that were entered."""
+        """An item by its number."""
         return self._states.items[number]
 
     def enter(self, phase: str) -> None:
-        """The run goes into its next phase."""
+        """Enter the next phase of the run."""
         self._phase = phase
         self._remember({"phase": phase}, set_phase(self._run, phase))
 
     def remember(self, **facts: str) -> None:
-        """Keep facts of this run; they are on the disk when this returns."""
+        """Store facts about this run; they are on disk when this returns."""
         self._remember(facts, ())
 
     def doubt(self, items: Iterable[UploadItem]) -> None:
-        """These were delivered once, but are not on the server: the next run sends them again."""
+        """Mark delivered items that are not on the server; the next run sends them again."""
         with self._lock:
             names = [self._states.name(self._states.number(item.path)) for item in items]
         self._write([(_OUTCOME, (str(Outcome.MISSING), encode(name))) for name in names])
 
     def take_back(self, items: Iterable[UploadItem]) -> None:
-        """The files of these changed after the run was done: the next one sends them again, and goes on from here."""
+        """Mark items whose files changed after the run; the next run sends them again."""
         self._write([(_OUTCOME, (str(Outcome.CHANGED), encode(record_name(item)))) for item in items])
         self.enter(Phase.SETTLING)
 
     def reached(self, items: Iterable[UploadItem], findings: Iterable[int]) -> None:
-        """What the server's listings say of each item now."""
+        """Set the finding for each item from the server's listings."""
         with self._lock:
             for item, finding in zip(items, findings, strict=True):
-                self._states.find_out(self._states.number(item.path), finding)
+                self._states.set_finding(self._states.number(item.path), finding)
 
     def skipped(self, item: UploadItem) -> bool:
-        """Whether this run did not send it, because an earlier one had delivered it."""
+        """Whether this run skipped an item because an earlier run had delivered it."""
         with self._lock:
             return self._states.skipped(self._states.number(item.path))
 
     def was_there(self, item: UploadItem) -> bool:
-        """Whether the session held it before, and no run of this journal delivered it."""
+        """Whether the session held an item before and no run of this journal delivered it."""
         with self._lock:
             return self._states.note(self._states.number(item.path)) == _THERE
 
     def stored_before(self, item: UploadItem) -> str | None:
-        """What was stored of an instance before it was sent again; None when it was not."""
+        """Stored size and sum of an instance before it was sent again; None if it was not."""
         return self._again.get(record_name(item))
 
     def send_again(self, stored: Iterable[tuple[UploadItem, str]]) -> None:
-        """These instances are sent again, by this run or the next, because of what is stored of them: size and MD5.
+        """Record that instances are to be sent again, by this run or the next, with their stored size and MD5.
 
-        Until that has happened they count as missing, so that what is stored is not accepted unsent.
+        Until they are sent again they count as missing.
         """
         facts = {record_name(item): text for item, text in stored}
         self._again |= facts
@@ -385,7 +385,7 @@ class Journal:
         self._write([*set_meta({f"{_AGAIN}{name}": text for name, text in facts.items()}), *missing])
 
     def states(self, resource: ResourceRef | Literal["all"] | None = "all") -> StateView:
-        """The state of every item, in the order of the plan; or of those of one resource, None for the instances."""
+        """The states of all items in plan order, or of those of one resource; None selects the instances."""
         with self._lock:
             numbers = range(len(self._states))
             if resource == "all":
@@ -394,7 +394,7 @@ class Journal:
             return StateView(self._states, array("I", (number for number in numbers if of(number) == resource)))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._store:
             self._store.close()
 

@@ -1,4 +1,4 @@
-"""Keeping a second run away from what a first one works on."""
+"""Locks that keep two runs from working on the same destination."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from xnatctl.errors import Refused
 
 
 class Lock:
-    """Keeps a second run away from the same destination: a database that stays locked while this process lives.
+    """An exclusive lock on a destination: a database that stays locked while this process lives.
 
-    A lock of SQLite ends with its process, whatever kills it, on every system that it runs on.
+    A lock of SQLite ends with its process on every system, however the process ends.
     """
 
     def __init__(self, path: Path, wait: Callable[[float], bool], *, limit: float, tell: Callable[[str], None]) -> None:
-        """Take the lock, waiting up to `limit` seconds; `wait(seconds)` returns False to give up.
+        """Acquire the lock within `limit` seconds; `wait(seconds)` returns False to give up.
 
-        Raises Refused when the other run goes on for longer.
+        Raises Refused if the other run takes longer.
         """
         with explained(path):
             with suppress(FileExistsError):
@@ -37,7 +37,7 @@ class Lock:
                 self._db.close()
                 raise Refused(
                     "Another run is still uploading to the same destination.",
-                    hint="Let it finish, or end it; then run this command again. --lock-wait says how long to wait.",
+                    hint="Let it finish or stop it, then run this command again. --lock-wait says how long to wait.",
                 )
             waited += 0.25
 
@@ -53,6 +53,6 @@ class Lock:
         return True
 
     def close(self) -> None:
-        """Let the next run in; never raises."""
+        """Release the lock; never raises."""
         with suppress(sqlite3.Error):
             self._db.close()

@@ -1,4 +1,4 @@
-"""The rows of a journal: what earlier runs recorded of a file, and the statements that change it."""
+"""The rows of a journal and the SQL statements that change them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import is_uid
 
-#: What the server is proven to hold: it was found there, or the run that planned it came to its end. Of runs before
-#: the first upgrade it is not known how they ended; what they delivered counts.
+#: Items that the server is proven to hold: they were found there, or their run completed. For runs of schema 1 it is
+#: not known how they ended, so delivered items count.
 PROVEN: Final = """(outcome = 'verified' OR (outcome = 'accepted'
     AND coalesce((SELECT phase FROM runs WHERE runs.run = items.run), 'done') = 'done'))"""
-#: What is kept of each run, so that it can be finished after another one.
+#: Facts that are stored per run, so that it can be finished after another one.
 _RUN_FACTS: Final = ("root", "request", "study", "studies")
 
 Statement = tuple[str, Sequence[Any]]
@@ -25,9 +25,9 @@ Statement = tuple[str, Sequence[Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JournalEntry:
-    """What an earlier run recorded of one file.
+    """The record of an earlier run about one file.
 
-    `digest` is that of the bytes that were sent: of an instance as `content_hash` has it, of a resource's file MD5.
+    `digest` is that of the sent bytes: `content_hash` for an instance, MD5 for a file of a resource.
     """
 
     path: str  # relative to the root of the upload
@@ -43,10 +43,10 @@ class JournalEntry:
     inode: int | None = None  # number of the file
 
     def describes(self, item: UploadItem) -> bool:
-        """True when the file is proven to be the same without reading it.
+        """True if the file is proven to be unchanged without reading it.
 
-        A program can restore the modification time of a file, but not its change time. Where change time or inode is
-        not known, the answer is False, and the content decides.
+        A program can restore the modification time of a file, but not its change time. If change time or inode are
+        unknown, the result is False and the content decides.
         """
         status = item.status
         if not status.ctime_ns or not status.inode:
@@ -56,12 +56,12 @@ class JournalEntry:
 
 
 def stored(number: int) -> int | str:
-    """A number as SQLite can keep it: text where it exceeds 64 bits with sign. `int` is the inverse."""
+    """A number as SQLite can store it: text if it exceeds 64 bits with sign. `int` is the inverse."""
     return number if -(1 << 63) <= number < 1 << 63 else str(number)
 
 
 def encode(text: str) -> bytes:
-    """A path as the file system has it; not every name is text."""
+    """A path as bytes of the file system, because not every name is text."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -72,10 +72,9 @@ def decode(data: bytes) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Left:
-    """An item of an earlier run that is not proven to be on the server. `name` is that of its record, `root` as text.
+    """An item of an earlier run that is not proven to be on the server. `name` is its record name, `root` is text.
 
-    `request` is what that run was asked for, as plain data; empty where it is not known. `studies` are the UIDs of the
-    studies that it sent, where they are known.
+    `request` is the request of that run as plain data, and `studies` are the UIDs of its studies; empty if not known.
     """
 
     name: str
@@ -96,12 +95,12 @@ def text_of(value: object) -> str:
 
 
 def meta_of(db: sqlite3.Connection) -> dict[str, str]:
-    """Everything known of a journal as a whole. Raises TypeError."""
+    """The facts about a journal. Raises TypeError."""
     return {text_of(key): text_of(value) for key, value in db.execute("SELECT key, value FROM meta")}
 
 
 def rows_of(db: sqlite3.Connection, where: str, values: Sequence[object]) -> Iterator[tuple[str, JournalEntry]]:
-    """Records with the names under which they are kept. Raises ValueError, TypeError for what is none."""
+    """Records with their names. Raises ValueError, TypeError for invalid rows."""
     old = db.execute("PRAGMA user_version").fetchone()[0] == 1
     identity = "NULL, NULL, NULL" if old else "ctime_ns, device, inode"
     columns = f"name, path, size, mtime_ns, {identity}, digest, outcome, uri, attempts, reason"
@@ -132,9 +131,9 @@ def _known(number: int | str | None) -> int | None:
 
 
 def left_of(db: sqlite3.Connection, run: int) -> list[Left]:
-    """Items that runs other than this one left; raises like `rows_of`."""
+    """Unproven items of runs other than this one; raises like `rows_of`."""
     if db.execute("PRAGMA user_version").fetchone()[0] == 1:
-        return []  # a journal that no run has opened since it knew only the latest run
+        return []  # schema 1, which stores only the latest run
     found = db.execute(
         f"SELECT name, path, outcome, reason, uri, facts FROM items LEFT JOIN runs USING (run) "  # noqa: S608 - our text
         f"WHERE run != ? AND NOT {PROVEN} ORDER BY run DESC, name",
@@ -167,18 +166,18 @@ def left_of(db: sqlite3.Connection, run: int) -> list[Left]:
 
 
 def studies_of(facts: Mapping[str, str]) -> frozenset[str]:
-    """The UIDs of the studies that a run sent; empty where they are not known. Raises ValueError."""
+    """The UIDs of the studies that a run sent; empty if not known. Raises ValueError."""
     several = json.loads(facts["studies"]) if facts.get("studies") else [facts.get("study")]
     return frozenset(str(uid) for uid in several if uid)
 
 
 def set_meta(values: Mapping[str, str]) -> list[Statement]:
-    """Statements that remember facts about the journal as a whole."""
+    """Statements that store facts about the journal."""
     return [("INSERT OR REPLACE INTO meta VALUES (?, ?)", pair) for pair in values.items()]
 
 
 def begin_run(run: int, phase: str, facts: Mapping[str, str]) -> list[Statement]:
-    """Statements that remember what a run was asked for; earlier runs of which nothing is left are forgotten."""
+    """Statements that store the facts of a new run; earlier runs without items are deleted."""
     kept = {key: facts[key] for key in _RUN_FACTS if key in facts}
     return [
         ("DELETE FROM runs WHERE run NOT IN (SELECT run FROM items)", ()),
@@ -187,16 +186,16 @@ def begin_run(run: int, phase: str, facts: Mapping[str, str]) -> list[Statement]
 
 
 def set_phase(run: int, phase: str) -> list[Statement]:
-    """Statements that remember how far a run came."""
+    """Statements that store the phase of a run."""
     return [("UPDATE runs SET phase = ? WHERE run = ?", (phase, run))]
 
 
 def set_verified(names: Iterable[str]) -> list[Statement]:
-    """Statements that remember of items that the server holds them."""
+    """Statements that mark items as verified."""
     return [("UPDATE items SET outcome = 'verified' WHERE name = ?", (encode(name),)) for name in names]
 
 
 def instances_by_uid(left: Sequence[Left]) -> dict[str, Left]:
-    """Those that are instances, by SOP Instance UID."""
+    """The instances among the items, by SOP Instance UID."""
     names = {item.name.removesuffix(".dcm"): item for item in left if item.name.endswith(".dcm")}
     return {uid: item for uid, item in names.items() if is_uid(uid)}

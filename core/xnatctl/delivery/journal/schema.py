@@ -1,4 +1,4 @@
-"""The tables of a journal, how those of an earlier version are upgraded, and what is said of a file that is none."""
+"""The schema of a journal, its upgrades, and the errors of files that are not journals."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from xnatctl.delivery.journal.records import begin_run, meta_of
 from xnatctl.errors import JournalError
 
-#: "xnct": tells our files from other people's databases.
+#: "xnct": identifies our files among other databases.
 _APPLICATION = 0x786E6374
 SCHEMA_VERSION = 2
-#: Columns of numbers that may exceed 63 bits have no type, so that SQLite keeps a number that was written as text.
+#: Columns of numbers that may exceed 63 bits have no type, so that SQLite keeps numbers that are written as text.
 _ITEMS = """
 CREATE TABLE items (
     name BLOB PRIMARY KEY, path BLOB NOT NULL, size NOT NULL, mtime_ns NOT NULL, ctime_ns, device, inode, digest TEXT,
@@ -25,20 +25,20 @@ _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE places (uri TEXT PRIMARY KEY) WITHOUT ROWID;
 {_RUNS}{_ITEMS}"""
-#: From schema 1, which knew neither change time, device and inode (so that content decides once) nor earlier runs.
+#: From schema 1, which has no change time, device and inode (so content decides once) and no earlier runs.
 _MOVE = """
 INSERT INTO items SELECT name, path, size, mtime_ns, NULL, NULL, NULL, digest, run, outcome, reason, uri, attempts
     FROM old_items;
 """
 _FROM_1 = f"ALTER TABLE items RENAME TO old_items;{_ITEMS}{_MOVE}DROP TABLE old_items;\n{_RUNS}"
-#: How long a writer is waited for.
+#: Time limit of waiting for another writer.
 BUSY_SECONDS = 10.0
-#: Bytes of the longest path that SQLite opens, its side files included.
+#: The longest path that SQLite opens, including its side files, in bytes.
 _LONGEST_PATH = 500
 
 
 class explained:  # noqa: N801 - used as a with statement
-    """Turns what SQLite and the file system say into a JournalError that says what to do."""
+    """Turns errors of SQLite and the file system into a JournalError with a hint."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,17 +57,17 @@ class explained:  # noqa: N801 - used as a with statement
             ) from error
 
 
-#: What values raise that no version of ours has written.
+#: Errors from values that no version of xnatctl writes.
 _DAMAGE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 _START_OVER = "Start over with --no-resume: the old journal is deleted and every file is sent again."
 
 
 def refuse_no_file(path: Path) -> None:
-    """SQLite would wait for the writer of a FIFO. Raises JournalError for what is there and is no regular file."""
+    """Raise JournalError for a path that is not a regular file; SQLite would block on a FIFO."""
     if path.exists() and not path.is_file():
         raise JournalError(
             f"{path} is not a regular file, so it cannot be a journal.",
-            hint="Move it away, or name another place with XNATCTL_STATE_DIR, and run the command again.",
+            hint="Move it away, or set XNATCTL_STATE_DIR to another directory, and run the command again.",
         )
 
 
@@ -76,20 +76,18 @@ def _advice(error: Exception, path: Path) -> str:
     full = "full" in text or "no space" in text or "disk i/o" in text or "file too large" in text
     if full:
         return (
-            "Nothing is sent without a record of it. Free space there, or name another place with XNATCTL_STATE_DIR, "
-            "and run the command again."
+            "Nothing is sent without a record of it. Free space there, or set XNATCTL_STATE_DIR to another "
+            "directory, and run the command again."
         )
     if "malformed" in text or "not a database" in text:
         return f"Delete it, and run the command again: {path}" if path.suffix == ".lock" else _START_OVER
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        return (
-            "Its path is too long for SQLite: name a shorter place with XNATCTL_STATE_DIR, and run the command again."
-        )
-    return "Check the permissions there, or name another place with XNATCTL_STATE_DIR, and run the command again."
+        return "Its path is too long for SQLite: set XNATCTL_STATE_DIR to a shorter path, and run the command again."
+    return "Check the permissions there, or set XNATCTL_STATE_DIR to another directory, and run the command again."
 
 
 def check_kind(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is not a journal, and one that a later version wrote."""
+    """Refuse a file that is not a journal, and a journal of a later version."""
     application = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0 and application == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -103,8 +101,8 @@ def check_kind(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def bring_up(db: sqlite3.Connection) -> None:
-    """Make the tables of a new file; bring those of an earlier version to the present one, whole or not at all."""
+def upgrade(db: sqlite3.Connection) -> None:
+    """Create the tables of a new file, or upgrade those of an earlier version in one transaction."""
     db.execute("BEGIN IMMEDIATE")
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]

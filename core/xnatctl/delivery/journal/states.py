@@ -1,4 +1,4 @@
-"""The latest word on every item of a run."""
+"""The current state of every item of a run."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _CODES: Final = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
 
 def record_name(item: UploadItem, resource: ResourceRef | None = None) -> str:
-    """What an item is called in the journal: by its member name, and in a resource by the resource as well."""
+    """The name of an item in the journal: its member name, preceded by the resource if it belongs to one."""
     return item.name if resource is None else f"{resource.key}/{item.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemState:
-    """The latest word on one item. `attempts` counts requests that carried it.
+    """The current state of one item. `attempts` counts the requests that contained it.
 
-    `resource` is None for an instance; `digest` is that of the bytes that were read for sending, once all were.
-    `doubtful` = an attempt of this run may have stored it, whatever became of the next. `finding` is what the
-    server's listings say of an instance.
+    `resource` is None for an instance; `digest` is that of the bytes that were read for sending, once complete.
+    `doubtful`: an attempt of this run may have stored it, whatever the next one returned. `finding` is the result of
+    the server's listings for an instance.
     """
 
     item: UploadItem
@@ -48,18 +48,18 @@ class ItemState:
 
     @property
     def level(self) -> Level:
-        """How much of an instance is proven by what the server lists."""
+        """The verification level that the server's listings prove."""
         return self.finding.level
 
 
 class States:
-    """Items by number, in the order in which they were entered. Whoever writes sees to it that nobody else does.
+    """Items by number, in the order in which they were entered. Writers need a lock.
 
-    What every item has is kept in lists, and what few have by number: there may be a hundred thousand items.
+    Fields of every item are lists, and rare fields are dictionaries by number, to save memory.
     """
 
     def __init__(self) -> None:
-        #: The numbers in the order of the paths: a dictionary would take as much as a fifth of the items.
+        #: The numbers sorted by path: a dictionary would add a fifth to the memory of the items.
         self._by_path = array("I")
         self.items: list[UploadItem] = []
         self._outcomes = bytearray()
@@ -82,7 +82,7 @@ class States:
     # items
 
     def enter(self, items: Sequence[UploadItem], resource: ResourceRef | None) -> Sequence[int]:
-        """The numbers of items of different paths, in their order; those that are new get the next ones."""
+        """The numbers of items with distinct paths, in order; new items get the next numbers."""
         first = len(self)
         numbers = array("I")
         for item in items:
@@ -112,41 +112,41 @@ class States:
         return number
 
     def find(self, path: str) -> int | None:
-        """The number of an item; None for one that was not entered."""
+        """The number of an item; None if it was not entered."""
         place = bisect_left(self._by_path, path, key=self._path)
         if place == len(self._by_path) or self._path(number := self._by_path[place]) != path:
             return None
         return number
 
     def name(self, number: int) -> str:
-        """What it is called in the journal."""
+        """The name of an item in the journal."""
         return record_name(self.items[number], self.resource(number))
 
     def resource(self, number: int) -> ResourceRef | None:
         """The resource that it belongs to; None for an instance."""
         return self._resources.get(number)
 
-    # words
+    # changes
 
     def skip(self, number: int, note: str | None) -> None:
-        """An earlier run delivered it."""
+        """Mark an item as delivered by an earlier run."""
         self._outcomes[number] = _CODES[Outcome.ACCEPTED]
         self._skipped[number] = True
         _put(self._notes, number, note)
 
     def intend(self, number: int) -> None:
-        """It is about to be sent; proven before, it is missing all the same."""
+        """Mark an item as about to be sent, even if an earlier run proved it."""
         self._outcomes[number] = _CODES[Outcome.SENDING]
         self._attempts[number] += 1
         self._skipped[number] = False
         self._digests.pop(number, None)
 
     def taken(self, number: int) -> bool:
-        """Whether it was delivered in this run, whatever was heard since."""
+        """Whether this run delivered an item, whatever was recorded later."""
         return bool(self._taken[number])
 
-    def hear(self, number: int, said: ItemOutcome) -> Outcome:
-        """What became of it; returns what an interrupted run should remember."""
+    def record(self, number: int, said: ItemOutcome) -> Outcome:
+        """Record an outcome; returns the outcome that an interrupted run should store."""
         self._outcomes[number] = _CODES[said.outcome]
         _put(self._failures, number, said.failure if said.failure is not FailureClass.NONE else None)
         _put(self._reasons, number, said.reason)
@@ -161,23 +161,23 @@ class States:
         if doubtful and said.outcome is Outcome.FAILED:
             return Outcome.AMBIGUOUS
         if said.failure is FailureClass.DUPLICATE and not doubtful:
-            return Outcome.MISSING  # what the receiver has may be another file of the same UID
+            return Outcome.MISSING  # the receiver may have another file with the same UID
         return said.outcome
 
     def digest(self, number: int) -> str | None:
-        """The digest of the bytes that were read, as long as it is kept."""
+        """The digest of the bytes that were read, while it is kept."""
         return self._digests.get(number)
 
     def keep_digest(self, number: int, digest: str | None) -> None:
-        """Keep a digest, or let go of it."""
+        """Set or drop a digest."""
         _put(self._digests, number, digest)
 
-    def find_out(self, number: int, finding: int) -> None:
-        """Keep what the server's listings say of it."""
+    def set_finding(self, number: int, finding: int) -> None:
+        """Set the finding from the server's listings."""
         self._findings[number] = finding
 
     def note(self, number: int) -> str | None:
-        """What is said of it, although it is delivered."""
+        """The note of a delivered item."""
         return self._notes.get(number)
 
     def outcome(self, number: int) -> Outcome:
@@ -189,7 +189,7 @@ class States:
         return bool(self._skipped[number])
 
     def state(self, number: int) -> ItemState:
-        """All of it."""
+        """The full state of an item."""
         return ItemState(
             item=self.items[number],
             resource=self.resource(number),
@@ -214,7 +214,7 @@ def _put(column: dict[int, T], number: int, value: T | None) -> None:
 
 
 class StateView:
-    """The states of some items as they are at this moment, each made when it is looked at."""
+    """A lazy view of the current states of some items."""
 
     __slots__ = ("_numbers", "_states")
 
@@ -233,25 +233,25 @@ class StateView:
 
     @property
     def items(self) -> tuple[UploadItem, ...]:
-        """Their items."""
+        """The items."""
         return tuple(self._states.items[number] for number in self._numbers)
 
     @property
     def delivered(self) -> StateView:
-        """Those that the receiver has said that it took."""
+        """The states of items that the receiver has accepted."""
         return self._where(lambda outcome: outcome.delivered)
 
     @property
     def undelivered(self) -> StateView:
-        """The others."""
+        """The states of items that were not delivered."""
         return self._where(lambda outcome: not outcome.delivered)
 
     def having(self, outcome: Outcome) -> StateView:
-        """Those of one outcome."""
+        """The states with an outcome."""
         return self._where(lambda other: other is outcome)
 
     def without(self, outcome: Outcome) -> StateView:
-        """Those of another outcome."""
+        """The states without an outcome."""
         return self._where(lambda other: other is not outcome)
 
     def _where(self, holds: Callable[[Outcome], bool]) -> StateView:

@@ -1,9 +1,8 @@
 """Journals on disk: one SQLite file per destination in the state directory.
 
-Each write is one transaction, durable unless its writer says that it need not be, so that a kill at any instruction
-leaves either the state before it or the state after it. Workers that write at the same time share a transaction,
-because the disk, not SQLite, is what takes the time. A journal holds paths, UIDs, labels and outcomes; no patient data
-and no secret.
+Each write is one transaction and durable by default, so a kill at any instruction leaves the state before or after it.
+Workers that write at the same time share a transaction, because the disk is the slow part. A journal holds paths, UIDs,
+labels and outcomes; no patient data and no secrets.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from xnatctl.delivery.journal.records import (
     rows_of,
     text_of,
 )
-from xnatctl.delivery.journal.schema import BUSY_SECONDS, bring_up, check_kind, explained, refuse_no_file
+from xnatctl.delivery.journal.schema import BUSY_SECONDS, check_kind, explained, refuse_no_file, upgrade
 from xnatctl.errors import JournalError
 from xnatctl.model.refs import Destination, ResourceRef
 
-#: KiB of a journal that SQLite keeps in memory; the rest is in the cache of the operating system.
+#: Cache of SQLite in KiB; the operating system caches the rest.
 _CACHE = 512
 
 
@@ -44,11 +43,11 @@ def journal_key(
     resources: Sequence[ResourceRef] = (),
     receiver: Sequence[str] = (),
 ) -> str:
-    """Sixteen hex digits that name the journal of a destination.
+    """The name of the journal of a destination: sixteen hex digits.
 
-    `root` where a receiver names no session, and `receiver` is the transport that hands over to it, and its address;
-    `resources` where they alone are written to. The subject is no part of it where a session is named: a label is
-    unique in its project, whatever subject it is filed under.
+    `root` is used when there is no session label, as with a receiver; `receiver` is its transport and address;
+    `resources` are used when only they are written to. The subject is not part of the key if a session is named,
+    because a label is unique in its project.
     """
     server = "" if receiver else destination.server
     parts = [server, destination.project.casefold(), destination.session.casefold(), root or "", *receiver]
@@ -58,9 +57,9 @@ def journal_key(
 
 
 class Store:
-    """One journal file, open for writing. Every method may be called from any worker; close it at the end.
+    """One journal file, open for writing. Thread-safe; close it at the end.
 
-    Raises JournalError when the file cannot be used or written; nothing may be sent then.
+    Raises JournalError if the file cannot be used or written; then nothing may be sent.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
@@ -80,7 +79,7 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         with explained(self.path):
             with suppress(FileExistsError):
-                # SQLite would make it with the umask; its side files take the mode of this one.
+                # SQLite would create it with the umask; its side files get the mode of this file.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             refuse_no_file(self.path)
             db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -89,14 +88,14 @@ class Store:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute(f"PRAGMA cache_size = -{_CACHE}")
-                bring_up(db)
+                upgrade(db)
             except BaseException:
                 db.close()
                 raise
             return db
 
     def close(self) -> None:
-        """Write what was to be written later and close the file; never raises, and does nothing the second time."""
+        """Write deferred statements and close the file; never raises, and may be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -108,7 +107,7 @@ class Store:
     # reading
 
     def meta(self) -> dict[str, str]:
-        """Everything known of the journal as a whole."""
+        """The facts about the journal."""
         with self._write_lock, explained(self.path):
             return meta_of(self._db)
 
@@ -119,12 +118,12 @@ class Store:
             return int(found[0]) if found is not None else 0
 
     def places(self) -> tuple[str, ...]:
-        """The URIs where the server said that it put something."""
+        """The URIs that the server returned."""
         with self._write_lock, explained(self.path):
             return tuple(text_of(uri) for (uri,) in self._db.execute("SELECT uri FROM places"))
 
     def find(self, names: Sequence[str]) -> dict[str, JournalEntry]:
-        """What earlier runs recorded of some files, by member name."""
+        """The entries of earlier runs for some files, by member name."""
         marks = ",".join("?" * len(names))
         with self._write_lock, explained(self.path):
             return dict(rows_of(self._db, f"WHERE name IN ({marks})", list(map(encode, names))))
@@ -135,19 +134,19 @@ class Store:
             return left_of(self._db, run)
 
     def besides(self, run: int, uri: str) -> int:
-        """How many items of runs before this one were delivered to a place."""
+        """The number of items of earlier runs that were delivered to a place."""
         with self._write_lock, explained(self.path):
             query = "SELECT count(*) FROM items WHERE run != ? AND uri = ? AND outcome IN ('accepted', 'verified')"
             return int(self._db.execute(query, (run, uri)).fetchone()[0])
 
     def leaves(self, run: int) -> bool:
-        """True when there are such items."""
+        """True if there are such items."""
         with self._write_lock, explained(self.path):
             query = f"SELECT 1 FROM items WHERE run != ? AND NOT {PROVEN} LIMIT 1"  # noqa: S608 - our own text
             return self._db.execute(query, (run,)).fetchone() is not None
 
     def untouched(self) -> bool:
-        """True when nothing was sent, and nothing is known of any file."""
+        """True if nothing was sent and no outcome is recorded."""
         with self._write_lock, explained(self.path):
             known = self._db.execute(
                 "SELECT 1 FROM items WHERE attempts > 0 OR outcome != 'planned' LIMIT 1"
@@ -155,18 +154,18 @@ class Store:
         return known is None
 
     def tried(self) -> bool:
-        """True when something was sent, or may have been."""
+        """True if something was or may have been sent."""
         with self._write_lock, explained(self.path):
             return self._db.execute("SELECT 1 FROM items WHERE attempts > 0 LIMIT 1").fetchone() is not None
 
     # writing
 
     def write(self, *statements: Statement, flush: bool = True, later: bool = False) -> None:
-        """Carry out statements in one transaction, perhaps together with those of other workers.
+        """Execute statements in one transaction, possibly together with those of other workers.
 
-        Returns when they are on the disk; without `flush` as soon as the operating system has them, so that they
-        outlive this process, and the next flushed write takes them to the disk. `later`: the next write of anybody
-        carries them out as well, before its own. Raises JournalError when they are not written, from then on always.
+        Returns when they are on disk; without `flush` as soon as the operating system has them, so that they survive
+        this process and reach the disk with the next flushed write. `later`: the next write of any worker executes them
+        first. Raises JournalError if a write fails, and on every call after that.
         """
         with self._queue_lock:
             self._pending += statements
@@ -179,7 +178,7 @@ class Store:
             if self._fault is not None:
                 raise self._fault
             if self._written >= ticket:
-                return  # another worker took ours along
+                return  # another worker has written ours
             with self._queue_lock:
                 batch, self._pending = self._pending, []
                 flush, self._flush = self._flush, False
@@ -188,12 +187,12 @@ class Store:
                 with explained(self.path):
                     self._commit(batch, "FULL" if flush else "NORMAL")
             except JournalError as error:
-                self._fault = error  # what others asked for is not written either
+                self._fault = error  # statements of other workers are not written either
                 raise
             self._written = upto
 
     def _commit(self, statements: Sequence[Statement], synchronous: str) -> None:
-        """The one place where a journal changes. In WAL mode NORMAL leaves out the fsync of this transaction."""
+        """The one place where a journal changes. In WAL mode NORMAL skips the fsync of this transaction."""
         if synchronous != self._synchronous:
             self._db.execute(f"PRAGMA synchronous = {synchronous}")
             self._synchronous = synchronous
@@ -209,7 +208,7 @@ class Store:
 
 
 def remove(path: Path) -> None:
-    """Delete a journal that no run is using. Raises JournalError."""
+    """Delete a journal that no run uses. Raises JournalError."""
     with explained(path):
         refuse_no_file(path)
         for suffix in ("", "-wal", "-shm"):

@@ -1,4 +1,4 @@
-"""The journals of this machine as `upload status` shows them; reading one never changes it."""
+"""Read-only summaries of the journals on this machine, for `upload status`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from xnatctl.model.refs import Destination
 class Summary:
     """A journal as `upload status` shows it.
 
-    `request` is what was asked for, as plain data, `study` the UID of a session's study, `studies` those of all studies
-    that are sent. `counts` are the items of the latest run, `unsendable` the files of it that cannot be sent, as (path,
-    outcome, reason), and `left` the items of earlier runs that are not proven to be on the server.
+    `request` is the request as plain data, `study` the UID of a session's study, `studies` those of all sent studies.
+    `counts` are the items of the latest run by outcome, `unsendable` its files that cannot be sent, as (path, outcome,
+    reason), and `left` the items of earlier runs that are not proven to be on the server.
     """
 
     id: str  # what `upload status` calls it
@@ -42,23 +42,23 @@ class Summary:
 
     @property
     def found(self) -> int:
-        """Files of the latest run, and those that earlier runs left."""
+        """The number of files of the latest run and unproven files of earlier runs."""
         return sum(self.counts.values()) + len(self.unsendable) + len(self.left)
 
     @property
     def delivered(self) -> int:
-        """Those that the server took."""
+        """The images that the server accepted."""
         taken = sum(count for outcome, count in self.counts.items() if outcome.delivered)
         return taken + sum(item.outcome.delivered for item in self.left)
 
     @property
     def complete(self) -> bool:
-        """True when the latest run came to its end, and earlier ones left nothing."""
+        """True if the latest run completed and earlier runs left nothing."""
         return self.problem is None and self.phase == "done" and not self.left
 
 
 def summaries(directory: Path) -> Iterator[Summary]:
-    """Every journal of the state directory in which a run began; one that cannot be read has a `problem`."""
+    """The journals of a state directory in which a run began; an unreadable one has a `problem`."""
     with explained(directory):
         paths = sorted(directory.glob("*.sqlite"))
     for path in paths:
@@ -80,7 +80,7 @@ def summaries(directory: Path) -> Iterator[Summary]:
 
 
 def summary_of(path: Path) -> Summary | None:
-    """One journal; None when every run was refused before it began. Raises JournalError."""
+    """The summary of one journal; None if every run was refused before it began. Raises JournalError."""
     with _reading(path) as db:
         meta = meta_of(db)
         if not meta:
@@ -89,7 +89,7 @@ def summary_of(path: Path) -> Summary | None:
         counts = db.execute("SELECT outcome, count(*) FROM items WHERE run = ? GROUP BY outcome", (run,)).fetchall()
         request = json.loads(meta["request"])
         if not isinstance(request, dict):
-            raise TypeError("its request is no object")
+            raise TypeError("its request is not an object")
         return Summary(
             id=path.stem,
             path=path,
@@ -109,14 +109,14 @@ def summary_of(path: Path) -> Summary | None:
 
 
 def items_of(path: Path) -> list[JournalEntry]:
-    """The items of the latest run of a journal, in the order of their paths. Raises JournalError."""
+    """The items of the latest run of a journal, in path order. Raises JournalError."""
     with _reading(path) as db:
         run = int(meta_of(db)["run"])
         return [past for _, past in rows_of(db, "WHERE run = ? ORDER BY path", [run])]
 
 
 def unchanged(path: Path, items: Iterable[UploadItem]) -> int:
-    """How many items a journal has as delivered, with files that are the same since. Raises JournalError."""
+    """The number of delivered items whose files are unchanged. Raises JournalError."""
     delivered = [str(outcome) for outcome in Outcome if outcome.delivered]
     with _reading(path) as db:
         where = f"WHERE outcome IN ({', '.join('?' * len(delivered))})"
@@ -125,7 +125,7 @@ def unchanged(path: Path, items: Iterable[UploadItem]) -> int:
 
 
 class _reading:  # noqa: N801 - used as a with statement
-    """A journal opened for reading while its run may go on writing."""
+    """Opens a journal for reading while a run may write to it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

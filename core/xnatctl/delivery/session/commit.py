@@ -1,8 +1,8 @@
-"""Archive one prearchive session: the one call that can make, change or spoil a session of the archive.
+"""Archives one prearchive session: the only call that creates or changes an archived session.
 
-The session that has the label, if there is one, is compared immediately before each call. A call whose answer was lost
-is never repeated blindly: the row and the session are read first, and only where they show that the call did not arrive
-is it made again. Afterwards the session that has the label is compared once more.
+An existing session with the label is compared immediately before each call. A call whose answer was lost is not
+repeated blindly: the row and the session are read first, and it is repeated only if they show that it did not arrive.
+Afterwards the session with the label is compared again.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from xnatctl.xnat import archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
-#: A row at rest is looked at so often before the one call counts as not arrived: the server's queue may lag behind.
+#: Polls of an idle row before the call counts as not arrived, because the server's queue may lag.
 _LOOKS = 8
-#: How often the one call is made at most.
+#: Most attempts of the call.
 _CALLS = 3
-#: The longest Retry-After that is obeyed, in seconds.
+#: Longest Retry-After that is obeyed, in seconds.
 _LONGEST_PAUSE = 300.0
-#: Said by a proxy that lost the server behind it, or never reached it.
+#: Statuses of a proxy that lost or never reached its server.
 _BY_PROXIES = frozenset({502, 504})
 
 
 class Commit(Enum):
-    """The calls that archive a row, by what XNAT itself checks in them (xnat-import 3.4, 6.3, 6.4).
+    """The calls that archive a row, by the checks that XNAT makes (xnat-import 3.4, 6.3, 6.4).
 
-    All compare label, project and subject. Only REPLACE overrides the check of the study, so it is made over a session
-    of the same study alone.
+    All compare label, project and subject. Only REPLACE overrides the check of the study, so it is used only for a
+    session of the same study.
     """
 
     PLAIN = auto()  # services/archive without `overwrite`: refuses another study and equal instances
@@ -50,24 +50,24 @@ class Commit(Enum):
 
 
 class NotCommitted(NotArchived):
-    """The session that has the label is not to be changed, so no call was made; the row stays as it is."""
+    """The existing session must not be changed, so no call was made; the row stays as it is."""
 
 
 class Answer(Enum):
-    """What a call's answer says."""
+    """The meaning of the answer to a call."""
 
     ARCHIVED = auto()
-    UNCLEAR = auto()  # the server was asked; the row tells the rest
+    UNCLEAR = auto()  # the server got the call; the row shows the result
     LOST = auto()  # the call may not have arrived
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Committed:
-    """A row that left the prearchive, and the session that has its label now.
+    """A row that left the prearchive, and the session that now has its label.
 
-    `confirmed`: the server said that it archived the row, was seen doing it, or the session holds all instances of the
-    row and held none before. Without that the row may have been deleted, and the session may be an older one of the
-    same study.
+    `confirmed`: the server reported that it archived the row, the row was seen archiving, or the session holds all
+    instances of the row and held none before. Otherwise the row may have been deleted, and the session may be an older
+    one of the same study.
     """
 
     session: SessionInfo
@@ -89,14 +89,13 @@ def commit_row(
 ) -> Committed:
     """Archive one prearchive session by the overwrite policy, once, and wait until it is archived.
 
-    The session of that label, if there is one, is looked at immediately before each call. `overlap` tells which of the
-    instances that are committed an existing session holds; without it none is assumed, and XNAT refuses an overlap.
-    `on_new` is called with True before a call that may make a new session, and with False when somebody else has made
-    it. `into` is the accession ID of the session that the row completes: under another one it would be a session of its
-    own, which holds only a part. `schedule` bounds the time, or `wait` seconds do. Raises NotArchived when
-    the existing session is not to be changed, when the server refuses (with the reason from its log) or does not finish
-    in time, and when the session that has the label in the end is another one. The row stays where it is unless it was
-    archived.
+    An existing session with the label is compared immediately before each call. `overlap` returns which of the
+    committed instances an existing session holds; without it none is assumed, and XNAT refuses an overlap. `on_new` is
+    called with True before a call that may create a session, and with False if another upload has created it. `into` is
+    the accession ID of the session that the row completes: with another ID the row would become a separate, partial
+    session. `schedule` or `wait` seconds limit the time. Raises NotArchived if the existing session must not be
+    changed, if the server refuses (with the reason from its log) or does not finish in time, and if another session has
+    the label in the end. The row stays in place unless it was archived.
     """
     schedule = schedule or PollSchedule(pause=Pause(), limit=wait)
     tell = emit or silent
@@ -117,17 +116,18 @@ def commit_row(
                 session = _confirm(client, target, how, answer, schedule, tell)
                 confirmed = answer is Answer.ARCHIVED or left.archiving
                 if not confirmed and how is Commit.APPEND and overlap is not None:
-                    # The session held none of the instances before the call: holding them now shows that it arrived.
+                    # The session held none of the instances before the call, so holding them now proves that the call
+                    # arrived.
                     confirmed = all(overlap(session).equal)
                 return Committed(session=session, confirmed=confirmed)
         except NotArchived:
-            # A session that was made between the look and the call: decide again, once, with that session in view.
+            # A session was created between comparison and call: decide once more with that session.
             refused += 1
             row = prearchive.get_row(client, ref) if existing is None and refused == 1 else None
             if row is None or row.status != "CONFLICT" or find_existing(client, target) is None:
                 raise
             continue
-        message = "the row shows that the call did not arrive; making it again"
+        message = "the row shows that the call did not arrive; repeating it"
         tell(Event(kind=EventKind.SETTLING, message=message, data={"state": "archiving"}))
 
 
@@ -139,7 +139,7 @@ def _choose(
     overwrite: Overwrite,
     overlap: Callable[[SessionInfo], Overlap] | None,
 ) -> Commit:
-    """The call that the session of that label, if there is one, allows. Raises NotArchived when it allows none."""
+    """Choose the call for an existing session, if any. Raises NotArchived if none is allowed."""
     if existing is None:
         return Commit.PLAIN
     found = compare(client, existing, target)
@@ -150,11 +150,11 @@ def _choose(
             client,
             ref,
             target,
-            f"Session {existing.label} ({existing.id}) of project {target.project} was made by somebody else "
-            "meanwhile, and --overwrite none leaves existing sessions alone",
+            f"Session {existing.label} ({existing.id}) of project {target.project} was created by another upload "
+            "meanwhile, and --overwrite none does not change existing sessions",
         )
     if not found.same_study:
-        return Commit.PLAIN  # XNAT itself compares what it knows of the study, and refuses equal instances
+        return Commit.PLAIN  # XNAT compares the study itself, and refuses equal instances
     if overwrite is Overwrite.DELETE:
         return Commit.REPLACE
     held = overlap(existing) if overlap is not None else None
@@ -168,18 +168,20 @@ def _choose(
             client,
             ref,
             target,
-            f"Session {existing.label} ({existing.id}) of project {target.project} holds {len(held.differing)} of the "
-            f"instances with other content, first {held.differing[0]}",
+            f"Session {existing.label} ({existing.id}) of project {target.project} holds {len(held.differing)} of "
+            f"the instances with different content, first {held.differing[0]}",
         )
-    return Commit.REPLACE  # equal instances are replaced by equal ones, where XNAT would refuse the whole session
+    return (
+        Commit.REPLACE
+    )  # replaces equal instances by equal ones, because XNAT would refuse the whole session otherwise
 
 
 def _taken(client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, why: str) -> NotCommitted:
-    """Nothing was changed; the data wait in the prearchive, and a person decides."""
+    """The error for a session that was not changed; the data stay in the prearchive for the user to decide."""
     free = free_label(client, target)
     named = archive_command(client.commands, ref, target.subject, free)
     return NotCommitted(
-        f"{why}. Nothing was added to it: the uploaded data wait in the prearchive as {ref}.",
+        f"{why}. Nothing was added to it. The uploaded data are in the prearchive as {ref}.",
         hint=f"Delete them with: {client.commands.command('prearchive', 'delete', *ref.triple)} "
         f"or archive them under another label, for example with: {named}",
         commands=(named,),
@@ -187,35 +189,36 @@ def _taken(client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, why: s
 
 
 def _moved(commands: Commands, ref: PrearchiveRef, target: ArchiveTarget, accession_id: str) -> NotCommitted:
-    """The session that a row completes does not have the label any more; the row stays in the prearchive."""
+    """The error for a session that lost its label; the row that completes it stays in the prearchive."""
     return NotCommitted(
-        f"Session {accession_id} is no longer session {target.session} of project {target.project}: somebody renamed, "
-        f"moved or deleted it while files were sent to it again. These files wait in the prearchive as {ref}.",
+        f"Session {accession_id} is no longer session {target.session} of project {target.project}: it was "
+        f"renamed, moved or deleted while files were sent to it again. These files are in the prearchive as {ref}.",
         hint=f"Give the session its label back, or delete the waiting files with: "
         f"{commands.command('prearchive', 'delete', *ref.triple)} Then run the same command again.",
     )
 
 
 def merged_with_others(client: XnatClient, session: SessionInfo, sent: int) -> NotArchived | None:
-    """The error of an upload with `--overwrite none` whose session holds more files than were `sent`.
+    """The error of an upload with `--overwrite none` whose session holds more files than it `sent`.
 
-    XNAT has no call that archives a waiting session and refuses every merge (xnat-import 6.4): a session of
-    the same study that is made between the last look and the call is added to.
+    XNAT has no call that archives a session and refuses every merge (xnat-import 6.4): a session of the same study that
+    is created between comparison and call gets merged.
     """
     others = sum(listing.dicom_file_counts(client, session.id).values()) - sent
     if others <= 0:
         return None
     return NotArchived(
         f"Session {session.label} ({session.id}) holds {counted(others, 'file')} that this upload did not send: "
-        "somebody else made it at the same moment, and XNAT added this upload to it in spite of --overwrite none.",
-        hint=f"Look at it with: {client.commands.command('session', 'show', session.id)}",
+        "another upload created it at the same moment, and XNAT merged this upload into it despite --overwrite "
+        "none.",
+        hint=f"Show it with: {client.commands.command('session', 'show', session.id)}",
     )
 
 
 def _archive_once(
     client: XnatClient, ref: PrearchiveRef, target: ArchiveTarget, how: Commit, schedule: PollSchedule, tell: Emit
 ) -> Answer:
-    """The one call. Raises what is a refusal."""
+    """Make the call once. Raises the error of a refusal."""
     try:
         if how is Commit.APPEND:
             prearchive.commit(client, ref, timeout=schedule.call_timeout)
@@ -248,7 +251,7 @@ def _archive_once(
         say_lost(tell, error)
         return Answer.UNCLEAR
     except NotFound as error:
-        # The row is gone: archived by someone else (an idle job, an earlier try), or deleted. Look.
+        # The row is gone: archived by another job or an earlier attempt, or deleted. Find out which.
         say_lost(tell, error)
         return Answer.UNCLEAR
     return Answer.ARCHIVED
@@ -262,20 +265,20 @@ def _confirm(
     schedule: PollSchedule,
     tell: Emit,
 ) -> SessionInfo:
-    """The session that has the label now that the row is gone, after it was compared with what was target."""
+    """Return the session that has the label after the row is gone, compared with the target."""
     found = _await_session(client, target, schedule)
     against = compare(client, found, target)
     if against.objection is None:
         return found
     if against.objection is Objection.STUDY and how is Commit.PLAIN and answer is Answer.ARCHIVED:
-        # XNAT refuses another study in this call, and said that it archived: anonymisation changed the UID.
+        # XNAT refuses another study in this call but reported success, so anonymisation changed the UID.
         message = f"{against.message}: XNAT changed the Study Instance UID when it archived the session"
         tell(Event(kind=EventKind.WARNING, message=f"{message}."))
         return found
     merged = " XNAT may have added the data to it." if how is Commit.REPLACE else ""
     raise NotArchived(
         f"The session left the prearchive, but {_lower(against.message)}.{merged}",
-        hint=elsewhere(client, target) or f"Compare what is where with: {looks(client, target.project)}",
+        hint=elsewhere(client, target) or f"Compare the sessions with: {looks(client, target.project)}",
     )
 
 
@@ -285,7 +288,7 @@ def _lower(sentence: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Left:
-    """A row that has left the prearchive. `archiving`: it was seen being archived before."""
+    """A row that has left the prearchive. `archiving`: it was seen archiving before."""
 
     archiving: bool
 
@@ -293,8 +296,7 @@ class _Left:
 def _await_row_gone(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedule, *, final: bool) -> _Left | None:
     """Wait until the row has left the prearchive.
 
-    None when it stays at rest, so that the call for it did not arrive; NotArchived instead where the caller is not
-    going to make it again (`final`).
+    None if the row stays idle, so that the call did not arrive; with `final`, raises NotArchived instead.
     """
     polls = schedule.polls()
     idle, archiving = 0, False
@@ -315,7 +317,7 @@ def _await_row_gone(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedu
 
 
 def _await_session(client: XnatClient, target: ArchiveTarget, schedule: PollSchedule) -> SessionInfo:
-    """The archived session; a few looks, because a listing may lag behind the archiving."""
+    """Find the archived session; polls a few times, because listings may lag behind archiving."""
     for _ in range(6):
         found = find_existing(client, target)
         if found is not None:
@@ -324,5 +326,5 @@ def _await_session(client: XnatClient, target: ArchiveTarget, schedule: PollSche
     raise NotArchived(
         f"The session left the prearchive, but project {target.project} has no session {target.session}.",
         hint=elsewhere(client, target)
-        or f"It may have been deleted or moved. Look with: {looks(client, target.project)}",
+        or f"It may have been deleted or moved. Check with: {looks(client, target.project)}",
     )

@@ -1,4 +1,4 @@
-"""Counting the files of a session that waits in the prearchive, which lists sizes and no UIDs (xnat-import 6.2)."""
+"""Counts the files of a prearchive session, which lists sizes but no UIDs (xnat-import 6.2)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def verify_staged(
 ) -> Comparison:
     """Count the files of a built prearchive session.
 
-    `besides` is the number of other files that this upload delivered there before, of any series; then only the total
+    `besides` is the number of other files that this upload delivered there before, in any series; then only the total
     is compared.
 
-    XNAT names a scan by its Series Number, and shows no UIDs here; where numbers do not tell the series apart, only
-    the total is compared. `before` is the number of files of each scan before the upload, None when it is not known:
-    where the number did not grow by that of the items, it proves nothing, and `ok` is None. Fewer files than items are
-    a difference; more are of others.
+    XNAT names a scan by its Series Number and shows no UIDs here; if series share a number, only the total is compared.
+    `before` is the number of files per scan before the upload, None if not known: if the number did not grow by that of
+    the items, it proves nothing, and `ok` is None. Fewer files than items are a difference; additional files belong to
+    others.
     """
     verification = Verification()
     sizes = prearchive.scan_file_sizes(client, ref)
@@ -50,7 +50,7 @@ def verify_staged(
     numbers = [series.number for series in local]
     groups: list[_Staged] = []
     known = set(numbers) <= set(sizes) or set(numbers) >= set(sizes)
-    # Another series has the number of one of these: XNAT gave one of the two a name like 2-MR1.
+    # Another series shares a number: XNAT named one of the two scans like 2-MR1.
     known = known and not any(scan not in numbers and scan.partition("-")[0] in numbers for scan in sizes)
     if not besides and known and len(set(numbers)) == len(numbers):
         for one in local:
@@ -85,19 +85,19 @@ def verify_staged(
     return comparison
 
 
-_STAGED: Final = "The prearchive lists no SOP Instance UIDs: its files could only be counted."
-UNLISTED: Final = "The prearchive holds a scan whose ID no URL can carry, so its files cannot be listed."
+_STAGED: Final = "The prearchive lists no SOP Instance UIDs, so files could only be counted."
+UNLISTED: Final = "The prearchive holds a scan whose ID cannot be used in a URL, so its files cannot be listed."
 JOINED: Final = (
-    "The prearchive lists no SOP Instance UIDs, and this session holds files of others, or may hold them: their number "
+    "The prearchive lists no SOP Instance UIDs, and this session may hold files of other uploads, so their number "
     "proves nothing."
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Staged:
-    """Items and the sizes of the files among which they should be.
+    """Items and the sizes of the files that should include them.
 
-    `was` files were there before the upload, and `besides` were delivered by it and are not among the items.
+    `was` files were there before the upload; `besides` were delivered by it and are not among the items.
     """
 
     items: Sequence[UploadItem]
@@ -109,11 +109,11 @@ class _Staged:
 
     @property
     def proves(self) -> bool:
-        """True when there are as many new files as items."""
+        """True if there are as many new files as items."""
         return self.was is not None and len(self.sizes) - self.was == len(self.items) + self.besides
 
     def difference(self) -> list[Difference]:
-        """What shows that something is missing or damaged."""
+        """The difference that shows missing or damaged files; None if there is none."""
         expected, found = len(self.items) + self.besides, len(self.sizes)
         if found < expected:
             others = (
@@ -121,7 +121,7 @@ class _Staged:
             )
             message = f"{counted(len(self.items), 'instance')} on disk{others}, {counted(found, 'file')} on the server"
         elif self.was == 0 and self.proves and (short := _too_short(self.items, self.sizes, self.besides)):
-            message = f"at least {counted(short, 'file')} on the server lost data: fewer bytes than their content has"
+            message = f"at least {counted(short, 'file')} on the server lost data: fewer bytes than their content"
             found = expected - short
         else:
             return []
@@ -129,7 +129,7 @@ class _Staged:
         return [Difference(kind=kind, message=message, series_instance_uid=self.uid, expected=expected, found=found)]
 
     def others(self) -> list[Difference]:
-        """The files beyond the items, as far as their number shows them."""
+        """The additional files, by their number."""
         if (more := len(self.sizes) - len(self.items) - self.besides) <= 0:
             return []
         message = f"{counted(more, 'more file')} on the server than on disk"
@@ -137,7 +137,7 @@ class _Staged:
 
 
 def _too_short(items: Sequence[UploadItem], sizes: Sequence[int], besides: int) -> int:
-    """How many files at least must have lost data, whichever instance each of them is; `besides` may have any size."""
+    """The least number of files that must have lost data; `besides` may have any size."""
     if any(size < 0 for size in sizes):
         return 0
     least = sorted([*map(least_size, items), *[0] * besides])
@@ -150,7 +150,7 @@ def _by_level(levels: Iterable[Level]) -> dict[str, int]:
 
 
 def short_series(verification: Verification, items: Sequence[UploadItem]) -> Sequence[UploadItem]:
-    """The items that may be missing or damaged on the server: those of the series that came up short, or all."""
+    """The items that may be missing or damaged on the server: those of incomplete series, or all."""
     short = [d for d in verification.differences if (d.found or 0) < (d.expected or 0)]
     if any(not difference.series_instance_uid for difference in short):
         return items

@@ -1,8 +1,8 @@
-"""Compare a session that is in the archive with the one that is to be archived under its label.
+"""Compares an existing session in the archive with the one to be archived under its label.
 
-XNAT refuses a merge into the session of another subject in every commit. It refuses a merge into another study only in
-a commit that overrides nothing (xnat-import 3.4, checks 5 and 6). So the study is compared here before each
-commit, and only a session that is known to be of the same study is committed over with an override.
+XNAT always refuses a merge into a session of another subject. It refuses a merge into another study only in a commit
+without overrides (xnat-import 3.4, checks 5 and 6). So the study is compared here before each commit, and overrides are
+used only for a session that is known to be of the same study.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xnatctl.xnat.listing import SessionInfo
 
 
 class Objection(StrEnum):
-    """Why nothing may be added to an existing session."""
+    """The reason why nothing may be added to an existing session."""
 
     SUBJECT = "subject"
     STUDY = "study"
@@ -27,7 +27,7 @@ class Objection(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveTarget:
-    """The session that is to be archived. `series` are its Series Instance UIDs, empty where they are not known."""
+    """The session to be archived. `series` are its Series Instance UIDs, empty if not known."""
 
     project: str  # project ID
     subject: str  # subject label
@@ -38,7 +38,7 @@ class ArchiveTarget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What was found. `same_study` is False where nothing shows the study; then `objection` is None all the same.
+    """The result. `same_study` is False if the study is unknown; then `objection` may be None.
 
     `message` explains the objection in one sentence without its period.
     """
@@ -51,10 +51,9 @@ class Comparison:
 def compare(client: XnatClient, existing: SessionInfo, target: ArchiveTarget) -> Comparison:
     """Compare subject and study.
 
-    A session that shows no subject raises no objection: XNAT compares the subject itself, whatever the commit
-    overrides. A session that shows no Study Instance UID is compared by its series: one series in common is the same
-    study, because a series belongs to one study. Without any series (an empty session that somebody prepared) the
-    study stays unknown, and so it does where the series of the other side are not known.
+    A session without a visible subject causes no objection: XNAT always compares the subject itself. A session without
+    a Study Instance UID is compared by its series: one common series means the same study, because a series belongs to
+    one study. The study stays unknown if either side has no known series, as in an empty, prepared session.
     """
     where = f"Session {existing.label} ({existing.id}) of project {target.project}"
     known = {existing.subject_label.casefold(), existing.subject_id.casefold()}
@@ -75,29 +74,29 @@ def compare(client: XnatClient, existing: SessionInfo, target: ArchiveTarget) ->
     if there and target.series:
         return Comparison(
             objection=Objection.STUDY,
-            message=f"{where} names no study and holds other series than study {target.study}",
+            message=f"{where} has no Study Instance UID and holds different series than study {target.study}",
         )
     return Comparison()
 
 
 def find_existing(client: XnatClient, target: ArchiveTarget) -> SessionInfo | None:
-    """The session that has the label at this moment."""
+    """The session that currently has the label."""
     return listing.find_session(client, target.project, target.session)
 
 
 def free_label(client: XnatClient, target: ArchiveTarget) -> str:
-    """The first of `LABEL_2`, `LABEL_3`... that no session of the project has; XNAT would keep it as it is."""
+    """The first free label of `LABEL_2`, `LABEL_3`... that XNAT would not change."""
     stem = clean_label(target.session)
     labels = (f"{stem}_{number}" for number in count(2))
     return next(label for label in labels if listing.find_session(client, target.project, label) is None)
 
 
 def elsewhere(client: XnatClient, target: ArchiveTarget) -> str:
-    """Where the study is under another label, as a sentence; empty when it is nowhere to be seen."""
+    """A sentence about where the study is under another label; empty if it was not found."""
     rows = prearchive.find_rows(client, target.project, study_uid=target.study) if target.study else []
     if rows:
         return (
-            f"The prearchive holds this study as {rows[0].ref} ({rows[0].status}). Look at it with: "
+            f"The prearchive holds this study as {rows[0].ref} ({rows[0].status}). Show it with: "
             f"{client.commands.command('prearchive', 'show', *rows[0].ref.triple)}"
         )
     sessions = listing.sessions_of_study(client, target.project, target.study) if target.study else []
@@ -105,7 +104,7 @@ def elsewhere(client: XnatClient, target: ArchiveTarget) -> str:
         if session.label != target.session:
             return (
                 f"The archive holds this study as session {session.label} ({session.id}), subject "
-                f"{session.subject_label or '(none)'}: somebody archived it so. Look at it with: "
+                f"{session.subject_label or '(none)'}: it was archived there. Show it with: "
                 f"{client.commands.command('session', 'show', session.id)}"
             )
     return ""

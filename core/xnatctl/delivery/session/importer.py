@@ -1,6 +1,6 @@
-"""One session's way into the import service: what a REST transport calls, and what its answers mean.
+"""Sends bodies for one session to the import service and interprets the answers.
 
-A 200 does not mean stored (xnat-import 0, 2): empty = filtered, another project or session = gone astray. Only
+A 200 does not mean stored (xnat-import 0, 2): an empty answer means filtered, another project or session misfiled. Only
 an answer that names exactly the expected session makes an item `accepted`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from xnatctl.delivery.engine.outcomes import Counted, all_outcomes, failed_outcomes
+from xnatctl.delivery.engine.outcomes import ByteCounter, all_outcomes, failed_outcomes
 from xnatctl.delivery.engine.retry import classify_import
 from xnatctl.errors import XnatctlError
 from xnatctl.model.events import Emit
@@ -24,7 +24,7 @@ from xnatctl.xnat.importing import ImportUri, send_import
 class SessionImporter:
     """Sends bodies for one session; shared by all workers.
 
-    `project_id` is the project's real ID; `known` are places that hold a part of the session since an earlier run.
+    `project_id` is the project's real ID; `known` are URIs that hold a part of the session since an earlier run.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class SessionImporter:
 
     @property
     def direct(self) -> bool:
-        """True when the server was asked to file straight into the archive (xnat-import 5)."""
+        """True if direct archive was requested (xnat-import 5)."""
         return self._direct
 
     @property
     def uris(self) -> tuple[ImportUri, ...]:
-        """The sessions that the server named so far: one, or with direct archive perhaps a leftover beside it."""
+        """The session URIs that the server returned: one, or with direct archive possibly another one."""
         with self._lock:
             return tuple(self._uris.values())
 
@@ -67,7 +67,7 @@ class SessionImporter:
         self, items: Sequence[UploadItem], *, handler: str, content_type: str, body: Body, emit: Emit
     ) -> BatchResult:
         """POST `body`; one outcome per item, whatever happens."""
-        sent = Counted(emit, items, body.length)
+        sent = ByteCounter(emit, items, body.length)
         try:
             texts = send_import(
                 self._client,
@@ -85,7 +85,7 @@ class SessionImporter:
         return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)
 
     def _read(self, items: Sequence[UploadItem], texts: Sequence[str]) -> tuple[ItemOutcome, ...]:
-        """What a 200 says of each item (xnat-import 2)."""
+        """The outcomes of a 200 answer (xnat-import 2)."""
         if not texts:
             reason = "the server answered 200 and stored nothing: a series import filter or an anonymisation rule"
             return all_outcomes(items, Outcome.FILTERED, FailureClass.FILTERED, reason)
@@ -100,15 +100,15 @@ class SessionImporter:
         return tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, uri=texts[0]) for item in items)
 
     def _stray(self, uri: ImportUri) -> str | None:
-        """Why this URI is not the session that was asked for, or None when it is."""
+        """The reason why a URI is not the requested session; None if it is."""
         if uri.project not in (self._project_id, self._destination.project):
             return f"the server filed it under project {uri.project or 'Unassigned'} instead of {self._project_id}"
         if self._client.redactor.redact_output(uri.text) != uri.text:
-            return "the server repeats a secret where the session should be named"
+            return "the answer contains a secret instead of the session"
         if uri.kind == "archive":
-            return "the server archived before everything was sent"
+            return "the server archived the session before everything was sent"
         if uri.kind == "direct":
-            return None if self._direct else "the server filed it straight into the archive, unasked"
+            return None if self._direct else "the server used direct archive, which was not requested"
         with self._lock:
             staged = [known.text for known in self._uris.values() if known.kind == "prearchive"]
         if staged and uri.text not in staged:

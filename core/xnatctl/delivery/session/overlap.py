@@ -1,7 +1,7 @@
-"""Which of the instances that are to be added to a session it holds already, and whether they are the same.
+"""Finds which instances a session already holds, and whether they are the same.
 
-XNAT refuses a whole upload with `append` when one instance is there already (xnat-import 3.4, check 9). So
-what is there is found out before anything is sent, and is not sent.
+XNAT refuses a whole upload with `append` if one instance already exists (xnat-import 3.4, check 9). So existing
+instances are found before sending and are not sent.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from xnatctl.xnat.prearchive import PrearchiveRow
 #: Instances that an error names before "and N more".
 _NAMED = 5
 
-#: Findings of instances of which nothing shows that the session holds them.
+#: Findings of instances that the session does not show.
 _NOT_SHOWN = frozenset({Finding.ABSENT, Finding.COUNTED, Finding.UNDECIDED})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overlap:
-    """What a session holds of some items.
+    """The items that a session already holds.
 
-    `equal` marks, with one mark for each item, those that the session holds and that nothing contradicts; `levels`
-    counts them by how closely they were compared. `differing` names the others that it holds, each with the reason.
+    `equal` marks the items that the session holds without a contradiction; `levels` counts them by verification level.
+    `differing` names the other items that it holds, with the reason.
     """
 
     equal: Sequence[int] = ()
@@ -47,12 +47,12 @@ class Overlap:
 
     @property
     def any(self) -> bool:
-        """True when the session holds some of the items."""
+        """True if the session holds some of the items."""
         return bool(self.differing) or any(self.equal)
 
     @property
     def words(self) -> str:
-        """How closely those that are equal were compared."""
+        """How the equal items were compared, as text."""
         return ", ".join(f"{self.levels[level]} by {_BY[level]}" for level in LEVELS if self.levels[level])
 
 
@@ -68,10 +68,10 @@ _BY = {
 def find_overlap(
     client: XnatClient, session_id: str, items: Sequence[UploadItem], is_ours: Callable[[UploadItem], bool]
 ) -> Overlap:
-    """Compare the items with what an archived session holds; reads from disk those whose stored size is equal.
+    """Compare the items with an archived session; reads files from disk whose stored size is equal.
 
-    Where the server's listings contradict each other, nothing is known to be there. What `is_ours` is there because of
-    this upload, so that nothing contradicts it.
+    If the server's listings contradict each other, no item counts as held. Items that are `is_ours` were stored by this
+    upload, so nothing contradicts them.
     """
     comparison = verify_archived(client, session_id, items, Wanted(was_there=True, checksum=True))
     reasons = {difference.path: difference.message for difference in comparison.verification.differences}
@@ -88,16 +88,16 @@ def find_overlap(
     return Overlap(equal=equal, levels=levels, differing=differing)
 
 
-def leave_out(
+def skip_existing(
     client: XnatClient,
     existing: SessionInfo,
     items: Sequence[UploadItem],
     resumed: ResumeState,
     is_ours: Callable[[UploadItem], bool],
 ) -> tuple[ResumeState, Sequence[int]]:
-    """Count the items that an existing session holds as proven and archived, and mark them, by their places.
+    """Mark the items that an existing session holds as proven and archived.
 
-    What `is_ours` is sent again, whatever the session holds of it. Raises Refused when it holds another item with other
+    Items that are `is_ours` are sent again in any case. Raises Refused if the session holds another item with different
     content.
     """
     numbers = [
@@ -113,9 +113,10 @@ def leave_out(
         more = len(overlap.differing) - _NAMED
         named = "; ".join(overlap.differing[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
         raise Refused(
-            f"{where} holds {counted(len(overlap.differing), 'instance')} with other content than on disk, and "
+            f"{where} holds {counted(len(overlap.differing), 'instance')} with different content than on disk, and "
             f"--overwrite append replaces nothing: {named}.",
-            hint="Use --overwrite delete to replace them by what is on disk, or move them out of the directory.",
+            hint="Use --overwrite delete to replace them with the files on disk, or move the files out of the "
+            "directory.",
         )
     there = bytearray(len(items))
     proven, archived = (bytearray(marks or bytes(len(items))) for marks in (resumed.proven, resumed.archived))
@@ -125,24 +126,24 @@ def leave_out(
     if not (count := sum(there)):
         return resumed, ()
     warning = (
-        f"{where} held {count} of {counted(len(items), 'instance')} before. They were not sent, and this upload did "
-        f"not deliver them; compared: {overlap.words}."
+        f"{where} held {count} of {counted(len(items), 'instance')} already, which were not sent; compared: "
+        f"{overlap.words}."
     )
     return replace(resumed, proven=proven, archived=archived, warnings=(*resumed.warnings, warning)), there
 
 
 def held_by_name(client: XnatClient, ref: PrearchiveRef, session_id: str, study: str) -> int:
-    """How many files of a waiting session an archived one has under the same names.
+    """The number of files of a prearchive session that an archived one holds under the same names.
 
-    The prearchive shows no SOP Instance UIDs, but XNAT makes the names of them, with the Study Instance UID in front
-    unless the site chose other names (xnat-import 4.3). 0 where the server has not read the waiting session.
+    The prearchive shows no SOP Instance UIDs, but XNAT derives file names from them, preceded by the Study Instance UID
+    unless the site configured other names (xnat-import 4.3). 0 if the server has not read the prearchive session.
     """
     try:
         waiting = prearchive.dicom_names(client, ref) or Counter()
     except NotFound:
         return 0
     names = {name for name in waiting if name.startswith(study)}
-    if not names or not listing.scans(client, session_id):  # a server may answer 500 where there is nothing to list
+    if not names or not listing.scans(client, session_id):  # a server may answer 500 if there is nothing to list
         return 0
     return len(listing.dicom_file_names(client, session_id, names))
 
@@ -150,16 +151,16 @@ def held_by_name(client: XnatClient, ref: PrearchiveRef, session_id: str, study:
 def in_the_way(
     commands: Commands, ref: PrearchiveRef, target: ArchiveTarget, existing: SessionInfo
 ) -> tuple[str, str, tuple[str, ...]]:
-    """Message, hint and commands for a waiting session that holds what the archived one holds already."""
+    """Message, hint and commands for a prearchive session that holds instances of the archived one."""
     replacing = archive_command(commands, ref, target.subject, target.session, Overwrite.DELETE)
     message = (
         f"The prearchive holds files of this study ({ref}), some of which session {existing.label} ({existing.id}) "
         "holds already: XNAT refuses to add any of them with --overwrite append."
     )
     hint = (
-        "Before you run the same command again, delete what waits with: "
+        "Before you run the same command again, delete the prearchive session with: "
         f"{commands.command('prearchive', 'delete', *ref.triple)} "
-        f"or archive it, replacing what is there, with: {replacing}"
+        f"or archive it and replace existing instances with: {replacing}"
     )
     return message, hint, (replacing,)
 
@@ -167,7 +168,7 @@ def in_the_way(
 def refuse_waiting(
     client: XnatClient, existing: SessionInfo, target: ArchiveTarget, rows: Iterable[PrearchiveRow]
 ) -> None:
-    """Refuse to add to waiting sessions that could not be archived afterwards. Raises Refused."""
+    """Raise Refused for prearchive sessions that could not be archived afterwards."""
     for row in rows:
         if held_by_name(client, row.ref, existing.id, target.study):
             message, hint, _ = in_the_way(client.commands, row.ref, target, existing)

@@ -1,7 +1,7 @@
-"""What is asked of the server before the first byte, and what is refused then.
+"""Checks on the server before the first byte, and refusals.
 
-The import service itself refuses almost nothing: an unknown project, or one that the user cannot write to, is answered
-with 200 and the data go elsewhere (xnat-import 0.2, 3.2). So it is asked here.
+The import service refuses almost nothing: for a project that is unknown or not writable it answers 200 and stores the
+data elsewhere (xnat-import 0.2, 3.2). So this is checked here.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 from xnatctl.xnat.site import ProjectAccess, Version
 
-#: What the server does to a row while files that arrive are accepted and lost (xnat-import 4.4).
+#: States of a row in which arriving files are accepted and lost (xnat-import 4.4).
 _BUSY = frozenset({"BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING"})
 
-#: How the site numbers its sessions: `XNAT_E00012`.
+#: The format of accession IDs: `XNAT_E00012`.
 _ACCESSION_ID = re.compile(r"_E\d+\Z")
 
-#: Direct archive came with 1.8.3; the POST that ends it, without which it takes minutes, with 1.8.4.
+#: Direct archive came with 1.8.3; the POST that ends it at once came with 1.8.4.
 DIRECT_ARCHIVE_SINCE = (1, 8, 4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preflight:
-    """What the server said. `destination` carries the real project ID; `existing` is the session of that label.
+    """The result of the checks. `destination` has the real project ID; `existing` is the session with the label.
 
-    `ours`: this journal made it, or began to.
+    `ours`: this journal created it, or began to.
     """
 
     destination: Destination
@@ -48,7 +48,7 @@ class Preflight:
 
 
 def is_busy(status: str) -> bool:
-    """True while the server works on a row: `ARCHIVING`, and its forms `_ARCHIVING` and `QUEUED_ARCHIVING`."""
+    """True while the server works on a row: `ARCHIVING`, `_ARCHIVING` or `QUEUED_ARCHIVING`."""
     return status.lstrip("_").removeprefix("QUEUED_") in _BUSY
 
 
@@ -60,12 +60,11 @@ def preflight(
     mine: Callable[[PrearchiveRow], bool] | None = None,
     quiet: Callable[[Destination], None] | None = None,
 ) -> Preflight:
-    """Ask, and refuse what could not end well.
+    """Check the destination and refuse an upload that would fail.
 
-    What earlier runs of this journal did is no reason to refuse: with `ours` they began to make the session of that
-    label, `mine` tells the rows that they sent to. `quiet` is called with the real project before anything is looked at
-    that the server may be working on. Raises NotFound, PermissionDenied (project), Refused (labels, an existing
-    session, a row in the way).
+    Data of earlier runs of this journal are no reason to refuse: with `ours` they began to create the session, and
+    `mine` recognises their rows. `quiet` is called with the real project before reading anything that the server may be
+    changing. Raises NotFound, PermissionDenied (project), Refused (labels, an existing session, a conflicting row).
     """
     study = plan.items[0].study_instance_uid
     version = site.version(client)
@@ -81,7 +80,7 @@ def preflight(
         destination = replace(destination, session=existing.label)
     rows = tuple(prearchive.find_rows(client, project, label=destination.session))
     if existing is not None and ours:
-        # What was sent directly is still on its way, so the session that is there is somebody else's.
+        # Our direct archive is not finished, so the existing session belongs to another upload.
         ours = direct_archive.get(client, project, study, destination.session) is None
     if existing is not None:
         series = frozenset(item.series_instance_uid for item in plan.items)
@@ -111,9 +110,9 @@ def preflight(
 
 
 def check_archiving(client: XnatClient, row: PrearchiveRow, *, subject: str, session: str) -> SessionInfo | None:
-    """The session of that label, to which a waiting one would be added; None when there is none.
+    """The session with the label, into which a prearchive session would be merged; None if there is none.
 
-    XNAT cleans labels as it archives, and says only afterwards, by a CONFLICT, that subject or study are others
+    XNAT changes invalid labels when it archives, and reports another subject or study only afterwards, by a CONFLICT
     (xnat-import 1.6, 3.4). Raises Refused for both.
     """
     existing = listing.find_session(client, row.project, session)
@@ -125,7 +124,7 @@ def check_archiving(client: XnatClient, row: PrearchiveRow, *, subject: str, ses
 
 
 def writable_project(client: XnatClient, name: str) -> str:
-    """The project's ID, when it exists and this user may write to it. Raises NotFound, PermissionDenied."""
+    """The ID of a project that the user may write to. Raises NotFound, PermissionDenied."""
     access = _access(client, name)
     if not access.writable:
         raise PermissionDenied(
@@ -136,14 +135,14 @@ def writable_project(client: XnatClient, name: str) -> str:
 
 
 def readable_project(client: XnatClient, name: str) -> str:
-    """The project's ID, when it exists and this user may look into it. Raises NotFound."""
+    """The ID of a project that the user may read. Raises NotFound."""
     return _access(client, name).id
 
 
 def find_destination(client: XnatClient, where: Destination, *, sends: bool) -> Destination:
-    """The destination with the names that the server has for it.
+    """The destination with the names of the server.
 
-    `sends`: something is going to be sent there. Raises NotFound, PermissionDenied, and Refused for labels that XNAT
+    `sends`: the run will send something. Raises NotFound, PermissionDenied, and Refused for labels that XNAT
     would change.
     """
     project = (writable_project if sends else readable_project)(client, where.project)
@@ -161,7 +160,7 @@ def _access(client: XnatClient, name: str) -> ProjectAccess:
     if not access.exists:
         raise NotFound(
             f"{client.server} has no project {name}, or {client.login_name} may not see it.",
-            hint="Check the project ID (capitals matter), or ask its owner to add you.",
+            hint="Check the project ID (it is case-sensitive), or ask its owner to add you.",
         )
     return access
 
@@ -171,7 +170,7 @@ def _subject_exists(client: XnatClient, destination: Destination) -> bool:
 
 
 def refuse_accession_id(client: XnatClient, destination: Destination) -> None:
-    """The ID of a session elsewhere is no label: XNAT looks for IDs first, and would take that session for ours.
+    """Refuse a label that is the accession ID of another session, because XNAT looks up IDs first.
 
     Raises Refused.
     """
@@ -181,12 +180,13 @@ def refuse_accession_id(client: XnatClient, destination: Destination) -> None:
     if other is not None:
         raise Refused(
             f"{destination.session} is the accession ID of session {other.label} in project {other.project}.",
-            hint=f"Upload to that one with -P {other.project} -E {other.label}, or choose a label for a new session.",
+            hint=f"Upload to that session with -P {other.project} -E {other.label}, or choose a label for a new "
+            "session.",
         )
 
 
 def check_labels(client: XnatClient, destination: Destination, existing: SessionInfo | None) -> None:
-    """A new label that XNAT would clean would end under another name (xnat-import 1.6). Raises Refused."""
+    """Refuse a new label that XNAT would change (xnat-import 1.6). Raises Refused."""
     if existing is None and not is_clean_label(destination.session):
         raise _unclean("session", destination.session)
     if not is_clean_label(destination.subject) and not _subject_exists(client, destination):
@@ -196,14 +196,14 @@ def check_labels(client: XnatClient, destination: Destination, existing: Session
 def _unclean(noun: str, label: str) -> Refused:
     return Refused(
         f"XNAT would rename the new {noun} {label!r}: it keeps only letters, digits, _ and - in labels.",
-        hint=f"Use {clean_label(label)!r}, which is what XNAT would make of it.",
+        hint=f"Use {clean_label(label)!r}, which is XNAT's form of it.",
     )
 
 
 def _refused(destination: Destination, existing: SessionInfo) -> Refused:
-    """`--overwrite none`, and the session is there."""
+    """The error for an existing session with `--overwrite none`."""
     return Refused(
-        f"{_name(destination, existing)} exists already, and --overwrite none leaves existing sessions alone.",
+        f"{_name(destination, existing)} already exists, and --overwrite none does not change existing sessions.",
         hint="Choose another session label, or --overwrite append to add to it.",
     )
 
@@ -222,7 +222,7 @@ def _check_existing(
     rows: Sequence[PrearchiveRow] = (),
     way: str = "Upload with -S",
 ) -> Destination:
-    """Refuse what XNAT would refuse only after everything has been sent (xnat-import 3.4, checks 4 to 6)."""
+    """Refuse early what XNAT would refuse only after everything was sent (xnat-import 3.4, checks 4 to 6)."""
     target = ArchiveTarget(
         project=destination.project,
         subject=destination.subject,
@@ -236,20 +236,20 @@ def _check_existing(
     if found.objection is Objection.SUBJECT:
         hint = f"{way} {existing.subject_label}, or choose another session label."
     else:
-        hint = "One session takes one study: choose another session label."
+        hint = "One session holds one study: choose another session label."
     for row in rows:
         if row.tag == study:
             hint += (
-                f" Files of this study wait in the prearchive as {row.ref}; look at them with: "
+                f" Files of this study wait in the prearchive as {row.ref}; show them with: "
                 f"{client.commands.command('prearchive', 'show', *row.ref.triple)}"
             )
     raise Refused(f"{found.message}.", hint=hint)
 
 
 def _refuse_foreign(commands: Commands, placement: Placement, rows: Sequence[PrearchiveRow], study: str) -> None:
-    """`--overwrite none`: a session of that label that waits in the prearchive is somebody's. Raises Refused.
+    """With `--overwrite none`, raise Refused for a prearchive session with the label.
 
-    Files of the same study would be merged into the row. A row of another study is in the way of archiving only.
+    Files of the same study would be merged into the row. A row of another study only prevents archiving.
     """
     for row in rows:
         if row.tag != study and placement is not Placement.ARCHIVE:
@@ -257,38 +257,38 @@ def _refuse_foreign(commands: Commands, placement: Placement, rows: Sequence[Pre
         what = "this study" if row.tag == study else f"study {row.tag}"
         raise Refused(
             f"A session {row.name} of {what} waits in the prearchive of project {row.project} ({row.timestamp}, "
-            f"{row.status}), and --overwrite none leaves existing sessions alone.",
-            hint="Archive it, delete it, or choose another session label. Look at it with: "
+            f"{row.status}), and --overwrite none does not change existing sessions.",
+            hint="Archive it, delete it, or choose another session label. Show it with: "
             + commands.command("prearchive", "show", *row.ref.triple),
         )
 
 
 def _receives(client: XnatClient, destination: Destination, study: str) -> bool:
-    """Whether a direct archive of this study takes files, which it does beside rows of others in the prearchive."""
+    """Whether a direct archive of this study accepts files, which is independent of rows in the prearchive."""
     state = direct_archive.get(client, destination.project, study, destination.session)
     return state is not None and state.get("status") == "RECEIVING"
 
 
 def _refuse_direct(client: XnatClient, destination: Destination, study: str) -> None:
-    """`--overwrite none`: somebody else is sending the same study to the same label. Raises Refused."""
+    """With `--overwrite none`, raise Refused if another upload is sending the same study to the label."""
     state = direct_archive.get(client, destination.project, study, destination.session)
     if state is not None:
         raise Refused(
             f"The server is receiving session {destination.session} of this study from another upload "
-            f"({state.get('status') or 'RECEIVING'}), and --overwrite none leaves existing sessions alone.",
+            f"({state.get('status') or 'RECEIVING'}), and --overwrite none does not change existing sessions.",
             hint="Wait until it is archived, or choose another session label.",
         )
 
 
 def _check_rows(commands: Commands, destination: Destination, rows: tuple[PrearchiveRow, ...], study: str) -> None:
-    """A row of the same project, study and label is joined by our files (xnat-import 4.2)."""
+    """Check the rows that XNAT would merge our files into: same project, study and label (xnat-import 4.2)."""
     for row in rows:
         if row.tag != study:
             continue
         if is_busy(row.status):
             raise Refused(
-                f"Session {row.name} in the prearchive of {row.project} is {row.status} at this moment; "
-                "files that arrive now would be lost.",
+                f"Session {row.name} in the prearchive of {row.project} is {row.status}; files that arrive now "
+                "would be lost.",
                 hint="Wait until it is done, then run the command again. It is shown by: "
                 + commands.command("prearchive", "list", "-P", row.project),
             )
@@ -296,7 +296,7 @@ def _check_rows(commands: Commands, destination: Destination, rows: tuple[Prearc
             raise Refused(
                 f"The prearchive of {row.project} holds the same study as {row.name} under subject {row.subject}, "
                 f"not {destination.subject}; XNAT would add the files to it.",
-                hint="Archive it or delete it first; look at it with: "
+                hint="Archive it or delete it first; show it with: "
                 + commands.command("prearchive", "show", *row.ref.triple),
             )
 
@@ -307,7 +307,7 @@ def _no_direct_archive(version: Version) -> list[str]:
     why = (
         f"XNAT {version.text} has no direct archive (1.8.4 or later)"
         if version.tuple
-        else f"The server does not tell its version (it says {version.text!r}), so it may have no direct archive"
+        else f"The server does not report a version (it returns {version.text!r}), so it may have no direct archive"
     )
     return [f"{why}: the session goes through the prearchive and is archived from there."]
 

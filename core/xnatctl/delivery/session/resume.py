@@ -1,7 +1,7 @@
-"""Going on where an earlier run ended: what of its journal still holds, on the disk and on the server.
+"""Resumes an earlier run: finds the items of its journal that are still valid on disk and on the server.
 
-A journal says what was answered then; the session may have been archived, moved or deleted since. So every instance
-that is not sent again was looked for now: its file is what it was, and its place is still there.
+A journal records past answers; the session may have been archived, moved or deleted since. So an instance is skipped
+only if its file is unchanged and the server still holds it.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.importing import ImportUri
 from xnatctl.xnat.prearchive import PrearchiveRow
 
-#: A direct-archive session in one of these takes files, or never will again; in any other the server works on it.
+#: States of a direct archive that is idle: it accepts files, or never will again. In other states the server works on
+#: it.
 _AT_REST = frozenset({"RECEIVING", "ERROR"})
 
 
-#: The places of those items that an archive holds.
+#: Returns the indexes of the items that an archive holds.
 Archive = Callable[[Sequence[UploadItem]], Iterable[int]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResumeState:
-    """What a run may build on: marks, one for each item, and the open places that hold some of the items.
+    """The state from which a run resumes: a mark per item, and the open URIs that hold some of the items.
 
-    `proven` marks those that need not be sent, `archived` those among them that are in the archive already; no marks
-    at all = none is.
+    `proven` marks the items that need not be sent, `archived` those that are already in the archive; empty marks mean
+    none.
     """
 
     proven: Sequence[int] = ()
@@ -54,24 +55,24 @@ class ResumeState:
 
 
 class _Some:
-    """How many items of a kind there are, and the path of the first."""
+    """The number of items of a kind and the path of the first."""
 
     def __init__(self) -> None:
         self.count = 0
         self.first = ""
 
     def add(self, item: UploadItem) -> None:
-        """One more."""
+        """Count an item."""
         self.first = self.first if self.count else item.path
         self.count += 1
 
 
-def recall(
+def find_unchanged(
     items: Sequence[UploadItem], journal: Journal, changed: _Some
 ) -> Iterator[tuple[int, UploadItem, JournalEntry]]:
-    """The items that were delivered before and are the same files still, with their places; `changed` gets the others.
+    """The delivered items whose files are unchanged, with their indexes; `changed` gets the others.
 
-    Path, size, times, device and inode decide; where one differs, the content does.
+    A file is unchanged if path, size, times, device and inode are equal, or else the content is.
     """
     if not journal.resuming:
         return
@@ -96,13 +97,13 @@ def _unchanged(item: UploadItem, before: JournalEntry) -> bool:
 
 
 def find_accepted(items: Sequence[UploadItem], journal: Journal, archive: Archive | None = None) -> ResumeState:
-    """What a receiver took earlier.
+    """The items that a receiver accepted earlier.
 
-    What an earlier run missed in the archive behind it is looked for there once more, where that is known: it may have
-    been archived since, or be found by another name.
+    Items that an earlier run did not find in the archive behind the receiver are looked up again, if that is known:
+    they may have been archived since, or be there under another name.
     """
     changed, proven = _Some(), bytearray(len(items))
-    for number, _, _ in recall(items, journal, changed):
+    for number, _, _ in find_unchanged(items, journal, changed):
         proven[number] = 1
     if archive is not None and journal.resuming:
         recorded = zip(items, journal.recorded(items), strict=True)
@@ -126,10 +127,11 @@ def find_delivered(
     rerun: str,
     strict: bool = False,
 ) -> ResumeState:
-    """What earlier runs delivered and the server still has where it was asked for.
+    """The items that earlier runs delivered and the server still holds in the requested place.
 
-    `archive_counts`: what is in the archive is in the right place. `strict`: existing sessions are left alone. `rerun`
-    is the command of this upload. Raises Refused when the session was moved to another project, or got another label.
+    `archive_counts`: items in the archive are in the right place. `strict`: existing sessions must not be changed.
+    `rerun` is the command of this upload. Raises Refused if the session was moved to another project or got another
+    label.
     """
     changed, proven, archived = _Some(), bytearray(len(items)), bytearray(len(items))
     study = items[0].study_instance_uid
@@ -137,8 +139,8 @@ def find_delivered(
     needed: set[str] = set()
     others, committed = array("I"), bytearray()
     ours = CommittedPlaces(journal)
-    for number, _, before in recall(items, journal, changed):
-        if live is None:  # nothing is asked where nothing was delivered
+    for number, _, before in find_unchanged(items, journal, changed):
+        if live is None:  # ask the server only if something was delivered
             live = {uri.text: uri for uri in _live(client, check, study, journal.places)}
         if before.uri in live:
             proven[number] = 1
@@ -157,8 +159,8 @@ def find_delivered(
         if not live:
             _refuse_moved(client, check, study, journal.places, rerun, strict=strict)
         warnings.append(
-            f"{counted(len(lost), 'file')} delivered before: no longer on the server, or not as this upload delivered "
-            f"them; sending them again (first {items[lost[0]].path})."
+            f"{counted(len(lost), 'file')} delivered before: missing or changed on the server; sending them again "
+            f"(first {items[lost[0]].path})."
         )
     return ResumeState(
         proven=proven,
@@ -176,10 +178,10 @@ def _archived(
     committed: Sequence[int],
     journal: Journal,
 ) -> Iterator[int]:
-    """Those of the `numbers` whose items the archive holds as they were delivered.
+    """The `numbers` whose items the archive holds as they were delivered.
 
-    `committed` marks those that this journal asked the server to archive. An item that a person archived and that is
-    stored with an odd size is sent again once.
+    `committed` marks the items that this journal asked the server to archive. An item that a person archived and whose
+    stored size is suspicious is sent again once.
     """
     found = verify_archived(
         client, session_id, [items[number] for number in numbers], Wanted(seen=journal.stored_before)
@@ -202,7 +204,7 @@ def _changed(changed: _Some) -> tuple[str, ...]:
 
 
 def _live(client: XnatClient, check: Preflight, study: str, places: Collection[str]) -> list[ImportUri]:
-    """The places of earlier runs that still wait for the rest of their session."""
+    """The URIs of earlier runs whose sessions are not complete."""
     rows = {row.ref for row in check.rows}
     found: list[ImportUri] = []
     for text in sorted(places):
@@ -217,13 +219,13 @@ def _live(client: XnatClient, check: Preflight, study: str, places: Collection[s
 
 
 class CommittedPlaces:
-    """The places that a journal's runs asked the server to archive: what was in them is looked for in the archive."""
+    """The URIs that runs of a journal asked the server to archive; their items are looked up in the archive."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._before = frozenset(filter(None, journal.before("committed").split("\n")))
         self._places = self._before
-        # A journal of an earlier version does not say.
+        # A journal of an earlier version does not record this.
         unknown = not self._before and journal.phase == Phase.DONE
         self._all = unknown and journal.before("placement") != Placement.PREARCHIVE
 
@@ -231,12 +233,12 @@ class CommittedPlaces:
         return self._all or place in self._places
 
     def add(self, *places: str) -> None:
-        """These are about to be archived."""
+        """Add URIs that are about to be archived."""
         self._places |= set(places)
         self._journal.remember(committed="\n".join(sorted(self._places)))
 
     def take_back(self) -> None:
-        """What this run asked for did not happen."""
+        """Remove the URIs of this run, because they were not archived."""
         self._places = self._before
         self._journal.remember(committed="\n".join(sorted(self._places)))
 
@@ -244,9 +246,9 @@ class CommittedPlaces:
 def rows_of_others(
     client: XnatClient, journal: Journal, rows: Sequence[PrearchiveRow]
 ) -> dict[str, dict[str, int] | None]:
-    """The rows, by path, that held files before this journal sent to them, with their number by scan if it is known.
+    """The rows, by path, that held files before this journal sent to them, with their file counts by scan if known.
 
-    `rows` are those in which nothing of this journal is yet.
+    `rows` are those that hold nothing of this journal yet.
     """
     joined: dict[str, dict[str, int] | None] = json.loads(journal.before("joined") or "{}")
     for row in rows:
@@ -257,26 +259,26 @@ def rows_of_others(
 
 
 def _is_there(finding: Finding, *, committed: bool, reviewed: bool) -> bool:
-    """Whether an instance in the archive is the one that was delivered, whose place is gone.
+    """Whether an instance in the archive is the delivered one, whose URI is gone.
 
-    A place that this upload did not ask to have archived may have been deleted, and the archive may hold the instance
-    of somebody else. Where a person was to archive it after a review, the stored size decides.
+    A URI that this upload did not ask to archive may have been deleted, and the archive may hold the instance of
+    another upload. If the session was left for review, the stored size decides.
     """
     if finding in (Finding.ABSENT, Finding.UNDECIDED):
         return False
     if committed:
-        return True  # the comparison at the end judges it
+        return True  # verification judges it later
     return reviewed and not finding.suspicious
 
 
 def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> Iterator[int]:
-    """The places of the items that an archived session holds: by UID, or by number where it shows no UIDs."""
+    """The indexes of the items that an archived session holds: by UID, or by count if it shows no UIDs."""
     findings = verify_archived(client, session_id, items).findings
     return places_of(findings, lambda finding: finding not in (Finding.ABSENT, Finding.UNDECIDED))
 
 
 def _under(label: str, rerun: str, *, strict: bool) -> str:
-    """How to upload to the session that an earlier upload has become; words alone where the command names no label."""
+    """How to upload to the session that an earlier upload became: a command, or text if the command has no label."""
     words = shlex.split(rerun)
     for option in ("-E", "--session"):
         if option in words:
@@ -288,17 +290,17 @@ def _under(label: str, rerun: str, *, strict: bool) -> str:
 def _refuse_moved(
     client: XnatClient, check: Preflight, study: str, places: Collection[str], rerun: str, *, strict: bool
 ) -> None:
-    """A person moved the session out of the project, or gave it another label: sending it again makes a second one.
+    """Refuse to send a session that was moved or renamed, because that would create a second one.
 
-    A row keeps its time when it is moved or renamed, so that one of this upload is known by it.
+    A row keeps its timestamp when it is moved or renamed, which identifies the rows of this upload.
     """
     destination = check.destination
     again = "Upload everything again with --no-resume"
     if check.existing is None:
         for session in listing.sessions_of_study(client, destination.project, study):
             raise Refused(
-                f"What was uploaded before is in the archive as session {session.label} ({session.id}) of project "
-                f"{session.project} now, not as {destination.session}: somebody archived it under that label.",
+                f"The earlier upload is in the archive as session {session.label} ({session.id}) of project "
+                f"{session.project} now, not as {destination.session}: it was archived under that label.",
                 hint=f"{again}, or {_under(session.label, rerun, strict=strict)}",
             )
     times = {uri.timestamp for uri in map(ImportUri.parse, places) if uri.kind == "prearchive"}
@@ -315,35 +317,36 @@ def _refuse_moved(
         triple = row.ref.triple
         if row.project != destination.project:
             raise Refused(
-                f"What was uploaded before is in the prearchive of project {row.project} now, not of "
-                f"{destination.project}: somebody moved it.",
+                f"The earlier upload is in the prearchive of project {row.project} now, not of "
+                f"{destination.project}: it was moved.",
                 hint=f"{again}, move it back, or archive it there with: "
                 f"{client.commands.command('prearchive', 'archive', *triple)}",
             )
         if row.name != destination.session:
             raise Refused(
-                f"What was uploaded before is in the prearchive as {row.name} now, not as {destination.session}: "
-                "somebody gave it that label.",
+                f"The earlier upload is in the prearchive as {row.name} now, not as {destination.session}: it was "
+                "renamed.",
                 hint=f"{again}, delete it with: {client.commands.command('prearchive', 'delete', *triple)} "
                 f"or {_under(row.name, rerun, strict=strict)}",
             )
 
 
-def await_quiet(
+def wait_until_idle(
     client: XnatClient, destination: Destination, study: str, schedule: PollSchedule, tell: Emit, rerun: str
 ) -> None:
-    """Wait while the server still works on what the earlier run began. Raises NotArchived when it does not end."""
+    """Wait while the server processes data of the earlier run. Raises NotArchived if it does not finish."""
     polls = schedule.polls()
     said = False
     while (busy := _busy(client, destination, study)) is not None:
         if not said:
-            message = f"the server still works on what was sent before ({busy})"
+            message = f"the server is still processing the earlier upload ({busy})"
             tell(Event(kind=EventKind.SETTLING, message=message, data={"state": "waiting"}))
             said = True
         if not polls():
             raise NotArchived(
-                f"The server still works on what was sent before: it is {busy} after {schedule.limit:.0f} s.",
-                hint=f"It goes on by itself. Run the same command again later: {rerun}",
+                f"The server is still processing the earlier upload: the session is {busy} after "
+                f"{schedule.limit:.0f} s.",
+                hint=f"It continues by itself. Run the same command again later: {rerun}",
             )
 
 

@@ -1,4 +1,4 @@
-"""The stage `session` of a run: preflight, send DICOM, settle, verify, in this order, each behind a barrier."""
+"""The stage `session`: preflight, sending, settling and verifying of DICOM, in this order."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from xnatctl.delivery.session.commit import NotCommitted, commit_row, merged_wit
 from xnatctl.delivery.session.counting import short_series
 from xnatctl.delivery.session.existing import ArchiveTarget
 from xnatctl.delivery.session.importer import SessionImporter
-from xnatctl.delivery.session.overlap import find_overlap, leave_out, refuse_waiting
+from xnatctl.delivery.session.overlap import find_overlap, refuse_waiting, skip_existing
 from xnatctl.delivery.session.preflight import Preflight, preflight
 from xnatctl.delivery.session.resume import (
     CommittedPlaces,
     ResumeState,
-    await_quiet,
     find_delivered,
     held,
     rows_of_others,
+    wait_until_idle,
 )
 from xnatctl.delivery.session.staged import count_staged, read_staged
 from xnatctl.delivery.session.verifier import SessionVerifier
@@ -40,7 +40,7 @@ from xnatctl.xnat.importing import ImportUri
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 
-#: How the server ends the timestamp of a direct archive that it moved to the prearchive.
+#: The suffix of the timestamp of a direct archive that the server moved to the prearchive.
 _MOVED = "_DA"
 
 
@@ -55,28 +55,28 @@ class SessionRunner:
         self._journal = context.journal
         self._pause = context.pause
         self._was_there = False
-        #: Whether earlier runs of this journal delivered something that they did not prove.
+        #: Whether earlier runs of this journal delivered items without proving them.
         self._unfinished = context.journal.unfinished
-        #: Whether this journal made the session, or began to.
+        #: Whether this journal created the session, or began to.
         self._made = False
-        #: Whether this run made it, by a commit where there was none.
+        #: Whether this run created the session by its commit.
         self._new = False
         self._archived: Sequence[int] = ()
         self._committed = CommittedPlaces(context.journal)
-        #: Rows of the prearchive that held files of others before this journal sent to them.
+        #: Prearchive rows that held files of others before this journal sent to them.
         self._joined: Mapping[str, Mapping[str, int] | None] = {}
-        #: What a direct archive received and a session of somebody else holds, whose files go to the same folder.
+        #: Items of a direct archive that a session of another upload also holds, in the same folder.
         self._overwritten: Sequence[UploadItem] = ()
-        #: True once what was sent was compared with the archive.
+        #: True once the sent items were compared with the archive.
         self.compared = False
         self.report = context.report
         context.images = self
 
     def check(self) -> None:
-        """What can be asked of the server is asked when the stage runs, before anything is sent."""
+        """Nothing; preflight checks the server when the stage runs, before anything is sent."""
 
     def give_up(self) -> None:
-        """The engine ends its own workers, and the pause of the run ends the waiting."""
+        """The engine stops its workers, and the pause of the run ends waiting."""
 
     @property
     def planned(self) -> Sequence[UploadItem]:
@@ -84,11 +84,11 @@ class SessionRunner:
         return self._send.items
 
     def delivered(self) -> Sequence[UploadItem]:
-        """Those that the server said that it took."""
+        """The instances that the server accepted."""
         return self._delivered()
 
     def compare(self, session: SessionInfo) -> None:
-        """Compare what was left in the prearchive with the session that it became. Raises VerificationFailed."""
+        """Compare the items that were left in the prearchive with the archived session. Raises VerificationFailed."""
         if (verifier := self._verifier()) is not None:
             verifier.verify(session.id, self._delivered(), was_there=True)
             self.compared = True
@@ -102,7 +102,7 @@ class SessionRunner:
         """Run every step. Raises XnatctlError with the report holding what is known."""
         check = self._look()
         journal, plan = self._journal, self._plan
-        # After a review the session is in the archive, which is where what was left for review belongs in the end.
+        # After a review, the session belongs in the archive.
         archive_counts = plan.placement is Placement.ARCHIVE or journal.before("placement") == Placement.PREARCHIVE
         strict = plan.overwrite is Overwrite.NONE
         resumed = find_delivered(
@@ -120,7 +120,7 @@ class SessionRunner:
         self._was_there = check.existing is not None and not self._is_ours(check.existing)
         importer = self._importer(check, resumed)
         self._archived = resumed.archived
-        # A direct archive makes the session from the first file on; any other upload when it is committed.
+        # A direct archive creates the session with the first file; otherwise the commit creates it.
         made = self._made or (check.direct and plan.placement is Placement.ARCHIVE)
         foreign = [row for row in check.rows if row.tag == self._study and not self._is_mine(row)]
         self._joined = rows_of_others(self._client, journal, foreign)
@@ -141,12 +141,12 @@ class SessionRunner:
             raise error
 
     def _is_ours(self, existing: SessionInfo) -> bool:
-        """Whether this journal made the session, and it held nothing else then."""
+        """Whether this journal created the session without other contents."""
         journal = self._journal
         return not journal.before("was_there") and (self._made or journal.before("session_id") == existing.id)
 
     def _look(self) -> Preflight:
-        """What the server says before anything is sent; what an earlier run began there is waited for."""
+        """Run preflight; waits until the server has finished what an earlier run began."""
         resuming = self._journal.resuming
 
         def quiet(destination: Destination) -> None:
@@ -154,7 +154,7 @@ class SessionRunner:
                 return
             context = self._context
             try:
-                await_quiet(self._client, destination, self._study, context.schedule, self._tell, context.rerun)
+                wait_until_idle(self._client, destination, self._study, context.schedule, self._tell, context.rerun)
             except NotArchived:
                 self.report.next.append(context.rerun)
                 raise
@@ -168,25 +168,25 @@ class SessionRunner:
 
     @property
     def _policy(self) -> Overwrite:
-        """What the commit may do to an existing session: one that this journal made is completed in any case."""
+        """The overwrite policy of the commit; a session that this journal created is always completed."""
         return Overwrite.DELETE if self._made else self._plan.overwrite
 
     def _leave_out_overlap(self, check: Preflight, resumed: ResumeState) -> tuple[ResumeState, Sequence[int]]:
-        """What an existing session holds already is not sent with `append`; marks for those, one for each item."""
+        """With `append`, skip items that an existing session holds; returns a mark for each item."""
         existing = check.existing
         if existing is None or self._policy is not Overwrite.APPEND:
             return resumed, ()
-        self._context.tell(EventKind.SETTLING, "comparing with what the session holds already", state="comparing")
+        self._context.tell(EventKind.SETTLING, "comparing with the existing session", state="comparing")
         foreign = (row for row in check.rows if row.tag == self._study and not self._is_mine(row))
         refuse_waiting(self._client, existing, self._target(check), foreign)
-        return leave_out(self._client, existing, self._plan.items, resumed, self._is_sent_again)
+        return skip_existing(self._client, existing, self._plan.items, resumed, self._is_sent_again)
 
     def _is_sent_again(self, item: UploadItem) -> bool:
-        """Whether an earlier run that did not end was to send an instance again, which it had delivered before."""
+        """Whether an earlier, unfinished run was going to send a delivered instance again."""
         return self._unfinished and self._journal.stored_before(item) is not None
 
     def _is_mine(self, row: PrearchiveRow) -> bool:
-        """Whether earlier runs of this journal sent to a row: one that answered, or whose answers were lost."""
+        """Whether earlier runs of this journal sent to a row, with or without an answer."""
         if row.tag != self._study:
             return False
         staged = {uri.ref for text in self._journal.places if (uri := ImportUri.parse(text)).kind == "prearchive"}
@@ -212,7 +212,7 @@ class SessionRunner:
         self._context.tell(EventKind.STAGE_DONE, stage=self._send.name)
 
     def _refuse_incomplete(self, importer: SessionImporter) -> None:
-        """Nothing is archived while a file is known to be missing: the next run completes the same session."""
+        """Raise if a file is missing, so that nothing is archived; the next run completes the session."""
         error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._context.commands)
         if error is not None:
             undelivered = self._states().undelivered
@@ -228,7 +228,7 @@ class SessionRunner:
         if self._plan.placement is Placement.PREARCHIVE and staged:
             self._leave_in_prearchive(check, importer, staged[0])
             return
-        # Nothing is open: an earlier run had it archived, and all of it was found there.
+        # An earlier run archived everything, and all of it was found.
         session = check.existing if not importer.uris else None
         if direct := [uri.text for uri in importer.uris if uri.kind == "direct"]:
             self._committed.add(*direct)
@@ -238,8 +238,8 @@ class SessionRunner:
             session = self._archive(check, importer, ref)
         if session is None:
             raise NotArchived(
-                "The server took every file, but neither the archive nor the prearchive shows the session.",
-                hint="Ask the administrator for the log. Look with: "
+                "The server accepted every file, but neither the archive nor the prearchive shows the session.",
+                hint="Ask the administrator for the server's log. Check with: "
                 f"{settle.looks(self._client, check.destination.project)}",
             )
         self._context.session = session
@@ -287,11 +287,11 @@ class SessionRunner:
     def _left_by_direct(
         self, check: Preflight, session: SessionInfo | None, named: Sequence[PrearchiveRef]
     ) -> list[PrearchiveRef]:
-        """The rows to commit after a direct archive: those that answers named, and what the server moved there.
+        """The rows to commit after a direct archive: those in answers, and those that the server moved there.
 
-        A row whose timestamp ends with `_DA` is a direct archive that failed, moved by the server (xnat-import
-        5). Another upload of the same study may have a row of its own, which is not committed while it receives: where
-        the archived session holds all that went there, any other row that no answer named is left alone.
+        A row whose timestamp ends with `_DA` is a failed direct archive, moved by the server (xnat-import 5). Another
+        upload of the same study may have its own row, which must not be committed while it receives: if the archived
+        session holds all our items, a row that no answer named is not changed.
         """
         rows = settle.leftovers(self._client, self._target(check))
         others = [ref for ref in rows if ref not in named]
@@ -300,10 +300,11 @@ class SessionRunner:
         if session is not None and not moved and (not others or self._holds_direct(session)):
             for ref in others:
                 self._context.warn(
-                    f"The prearchive holds {ref} of the same study, which this upload did not send; it stays there."
+                    f"The prearchive holds {ref} of the same study, which this upload did not send and does not change."
                 )
             return list(named)
-        # The server could not archive it and moved it to the prearchive: a session that is there is somebody else's.
+        # The server moved the failed direct archive to the prearchive, so an existing session belongs to another
+        # upload.
         if session is not None and self._plan.overwrite is Overwrite.DELETE:
             self._overwritten = self._held_of_direct(session)
             self._journal.send_again((item, "") for item in self._overwritten)
@@ -330,7 +331,7 @@ class SessionRunner:
         ref: PrearchiveRef,
         again: Sequence[UploadItem] | None = None,
     ) -> SessionInfo:
-        """Have the server archive a row; it holds what was delivered, or what was sent `again` to replace it."""
+        """Archive a row, which holds the delivered items, or those that were sent `again` to replace them."""
         self.report.state = PlaceState.PREARCHIVE
         self.report.uri = ref.path
         if not importer.direct:
@@ -349,29 +350,29 @@ class SessionRunner:
                 on_new=lambda new: self._makes(new=new),
                 into=self._context.session.id if again is not None and self._context.session is not None else None,
                 schedule=self._context.schedule,
-                emit=self._context.hear,
+                emit=self._context.forward,
             )
         except NotCommitted:
             self._committed.take_back()
             raise
         if not committed.confirmed and not (self._new or made_before):
-            # The row was not seen being archived: it may have been deleted, and the session may hold older files.
+            # The archiving of the row is not confirmed: it may have been deleted, and the session may hold older files.
             self._committed.take_back()
             self.report.next.append(self._context.rerun)
             raise NotArchived(
-                f"{ref.folder} left the prearchive, and the server did not say that it archived it. Session "
+                f"{ref.folder} left the prearchive, but the server did not confirm that it was archived. Session "
                 f"{committed.session.label} was there before and may hold other files under the same UIDs.",
-                hint=f"Run the same command again; it sends the files once more: {self._context.rerun}",
+                hint=f"Run the same command again to send the files once more: {self._context.rerun}",
             )
         return committed.session
 
     def _makes(self, *, new: bool) -> None:
-        """The session is about to be made, so that it is known as ours should the answer be lost; or it was not."""
+        """Record that the session is about to be created, in case the answer is lost; or that it was not."""
         self._made = self._new = new
         self._journal.remember(made="yes" if new else "")
 
     def _send_again(self, check: Preflight, items: Sequence[UploadItem]) -> None:
-        """Send instances of the archived session once more, and archive them in the place of those that are there."""
+        """Send instances of the archived session again, and archive them in place of the stored ones."""
         importer = SessionImporter(
             self._client,
             check.destination,
@@ -389,14 +390,14 @@ class SessionRunner:
     def _build_and_count(
         self, importer: SessionImporter, ref: PrearchiveRef, items: Sequence[UploadItem]
     ) -> Comparison:
-        """Have the server count a row. Raises NotArchived when it cannot, because somebody took it away, say."""
+        """Build and count a row. Raises NotArchived if that fails, for example because the row was removed."""
         try:
             return self._count_staged(importer, ref, items)
         except NotFound as error:
             raise settle.uncounted(self._client, ref) from error
 
     def _count_staged(self, importer: SessionImporter, ref: PrearchiveRef, of: Sequence[UploadItem]) -> Comparison:
-        """Have the server count; what came up short is sent again, once, and counted again."""
+        """Build and count a row; items of incomplete series are sent again once and counted again."""
         exact = bool(self._send.options.get("exact"))
         before = self._joined.get(ref.path, {})
         settle.build(self._client, ref, self._context.schedule, self._tell)
@@ -416,7 +417,7 @@ class SessionRunner:
         return self._plan.items[0].study_instance_uid
 
     def _verifier(self, check: Preflight | None = None) -> SessionVerifier | None:
-        """None when the plan asks for no verification. Without `check` nothing is sent again."""
+        """The verifier; None if the plan requests no verification. Without `check` nothing is sent again."""
         if not self._send.options.get("verify"):
             return None
         resend = partial(self._send_again, check) if check is not None else None
@@ -426,13 +427,13 @@ class SessionRunner:
             journal = self._journal
             if replaces or not journal.skipped(item):
                 return True
-            # An earlier run delivered it, and did not come to compare it.
+            # An earlier run delivered it but did not compare it.
             return self._unfinished and not journal.was_there(item)
 
         return SessionVerifier(self._context, self._send, resend=resend, may_resend=may_resend)
 
     def _delivered(self, *, staged: bool = False) -> Sequence[UploadItem]:
-        """What the server says it has, all or what is not archived yet; the rest is reported on its own."""
+        """The items that the server accepted: all, or those that are not archived yet."""
         states = self._states()
         if not staged or not any(self._archived):
             return states.delivered.items

@@ -1,6 +1,6 @@
-"""After the last file: have the server read the session, and end a direct archive.
+"""Settling: builds a prearchive session, or finishes a direct archive.
 
-`commit` archives a prearchive session. Nothing else is sent to a session while it settles: files that arrive while the
+`commit` archives a prearchive session. Nothing is sent to a session while it settles: files that arrive while the
 server archives are accepted with 200 and lost (xnat-import 0.4, 4.4).
 """
 
@@ -21,13 +21,13 @@ from xnatctl.xnat.listing import SessionInfo
 def archive_command(
     commands: Commands, ref: PrearchiveRef, subject: str, session: str, overwrite: Overwrite = Overwrite.NONE
 ) -> str:
-    """The command that archives a row by hand; `overwrite` says what it may do to a session that is there."""
+    """The command that archives a row manually; `overwrite` is the policy for an existing session."""
     words = ["--overwrite", str(overwrite)] if overwrite is not Overwrite.NONE else []
     return commands.command("prearchive", "archive", *ref.triple, "--subject", subject, "--label", session, *words)
 
 
 def build(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedule, emit: Emit) -> None:
-    """Have the server read what it received, so that it can be counted; the row becomes READY.
+    """Make the server build the session, so that its files can be counted; the row becomes READY.
 
     Raises NotArchived when it does not.
     """
@@ -45,26 +45,26 @@ def build(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedule, emit: 
         if not polls():
             raise not_archived(client, ref, f"the session is still {row.status} after {schedule.limit:.0f} s")
         if row.status == "RECEIVING":
-            # The call did not arrive, or a file did in the instant before the build (4.4).
+            # The call did not arrive, or a file arrived just before the build (4.4).
             _ask_to_build(client, ref, schedule, silent)
 
 
 def _ask_to_build(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedule, emit: Emit) -> None:
-    """Ask once; whatever became of it, the row tells. Raises what is a refusal."""
+    """Make the call once; the row shows the result. Raises the error of a refusal."""
     try:
         prearchive.build(client, ref, timeout=schedule.call_timeout)
     except (ConnectionFailed, NotFound, ServerError) as error:
-        # 409: "session document locked", somebody builds it at this moment. 404: somebody took it away.
+        # 409: "session document locked", another build is running. 404: the row was removed.
         if isinstance(error, ServerError) and error.status < 500 and error.status not in (409, 429):
             raise not_archived(client, ref, error.message) from error
         say_lost(emit, error)
 
 
 def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSchedule, emit: Emit) -> SessionInfo | None:
-    """End a direct-archive session now and wait until it is archived (xnat-import 5).
+    """Finish a direct archive now and wait until it is archived (xnat-import 5).
 
-    None when the server moved it to the prearchive instead; the caller looks there. Raises NotArchived, also when the
-    session that has the label is another one and the data are nowhere to be seen.
+    None if the server moved it to the prearchive, where the caller looks. Raises NotArchived, also if another session
+    has the label and the data cannot be found.
     """
     emit(Event(kind=EventKind.SETTLING, message="the server is archiving the session", data={"state": "archiving"}))
     project, study, session = target.project, target.study, target.session
@@ -81,7 +81,7 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSched
         if not polls():
             raise NotArchived(
                 f"Session {session} is still {row.get('status')} after {schedule.limit:.0f} s.",
-                hint="The server goes on by itself; look again with: "
+                hint="The server continues by itself; check again with: "
                 f"{client.commands.command('session', 'list', '-P', project)}",
             )
         row = direct_archive.get(client, project, study, session)
@@ -101,15 +101,15 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSched
     if not stranger:
         return None
     raise NotArchived(
-        f"{stranger}. What was uploaded is not there: another upload took the label meanwhile, or the site's "
+        f"{stranger}. The uploaded data are not there: another upload took the label meanwhile, or the site's "
         "anonymisation changed the Study Instance UID.",
         hint=elsewhere(client, target)
-        or f"Ask the administrator for the server's log. Look with: {looks(client, project)}",
+        or f"Ask the administrator for the server's log. Check with: {looks(client, project)}",
     )
 
 
 def _trigger(client: XnatClient, target: ArchiveTarget, schedule: PollSchedule, emit: Emit) -> bool:
-    """Ask for the archiving; False when that may not have arrived, or a file lock said "still receiving"."""
+    """Request archiving; returns False if the call may not have arrived or a lock reported "still receiving"."""
     try:
         direct_archive.trigger(client, target.project, target.study, target.session, timeout=schedule.call_timeout)
     except (ConnectionFailed, ServerError) as error:
@@ -125,30 +125,31 @@ def leftovers(client: XnatClient, target: ArchiveTarget) -> tuple[PrearchiveRef,
 
 
 def uncounted(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
-    """The error of a built session whose files the server does not list: it is gone, or receives files again."""
+    """The error for a built session whose files the server does not list: it is gone or receives files again."""
     row = prearchive.get_row(client, ref)
     if row is None:
         return gone(client, ref)
     return NotArchived(
         f"{ref.folder} was received, but the server does not list its files, so they cannot be counted: the session is "
         f"{row.status}.",
-        hint=f"Run the command again. Look before with: {client.commands.command('prearchive', 'show', *ref.triple)}",
+        hint="Run the command again. Before that, check with: "
+        f"{client.commands.command('prearchive', 'show', *ref.triple)}",
     )
 
 
 def gone(client: XnatClient, ref: PrearchiveRef) -> NotArchived:
     """The error for a row that left the prearchive while it was being settled."""
     return NotArchived(
-        f"The session {ref.folder} is no longer in the prearchive of {client.server}: "
-        "somebody archived, moved or deleted it while it was being uploaded.",
-        hint=f"Run the command again. Look before with: {looks(client, ref.project)}",
+        f"The session {ref.folder} is no longer in the prearchive of {client.server}: it was archived, moved or "
+        "deleted during the upload.",
+        hint=f"Run the command again. Before that, check with: {looks(client, ref.project)}",
     )
 
 
 def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bool = False) -> NotArchived:
-    """With the reason from the server's own log (6.2: `/logs/last` is where it is).
+    """The error for a session that was not archived, with the reason from the server's log (6.2: `/logs/last`).
 
-    `stuck`: the server would say the same again.
+    `stuck`: a retry would fail alike.
     """
     try:
         reason = prearchive.last_log(client, ref)
@@ -158,7 +159,7 @@ def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bo
     look = client.commands.command("prearchive", "show", *ref.triple)
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
-        hint=f"Look at it with: {look}" + (" When the cause is gone, run the same command again." if stuck else ""),
+        hint=f"Show it with: {look}" + (" After fixing the cause, run the same command again." if stuck else ""),
         commands=(look,) if stuck else None,
     )
 
@@ -170,10 +171,10 @@ def looks(client: XnatClient, project: str) -> str:
 
 
 def silent(event: Event) -> None:
-    """For callers that do not want to be told."""
+    """The default `emit`: ignores events."""
 
 
 def say_lost(emit: Emit, error: XnatctlError) -> None:
-    """Tell that a call got no clear answer."""
+    """Emit that a call got no clear answer."""
     message = f"no clear answer ({error.message}); watching the session instead"
     emit(Event(kind=EventKind.SETTLING, message=message, data={"state": "waiting"}))

@@ -1,4 +1,4 @@
-"""Compares a session that waits in the prearchive with what this and earlier runs sent to it."""
+"""Compares a prearchive session with the items that this and earlier runs sent to it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def count_staged(
     before: Mapping[str, int] | None,
     exact: bool,
 ) -> Comparison:
-    """Count a prearchive session with what earlier runs sent there and this one does not, see `verify_staged`.
+    """Count a prearchive session, including items that only earlier runs sent there; see `verify_staged`.
 
-    Where it is not known whether a file of an earlier run was stored, no number proves anything.
+    If it is not known whether a file of an earlier run was stored, counting proves nothing.
     """
     left = journal.left()
     unclear = any(item.outcome in (Outcome.SENDING, Outcome.AMBIGUOUS) for item in left)
@@ -41,7 +41,7 @@ def count_staged(
 
 
 def read_staged(context: RunContext, ref: PrearchiveRef, found: Comparison, *, exact: bool) -> Comparison:
-    """Compare a prearchive session by UID where its numbers prove nothing, see `read_waiting`."""
+    """Compare a prearchive session by UID if counting proves nothing; see `read_waiting`."""
     if found.verification.ok:
         return found
     context.tell(EventKind.VERIFYING, state="reading the UIDs of the waiting files")

@@ -1,7 +1,7 @@
-"""What the listings of an archived session say of some instances: whether each is there, its stored size and MD5.
+"""Reads the listings of an archived session: for each instance, whether it is there, its stored size and MD5.
 
 The UIDs are in the DICOM catalogs of the scans, sizes and sums in one listing of all files (xnat-api 2.5).
-The two are joined by scan and path; where they contradict each other, neither is believed.
+The two are joined by scan and path; if they contradict each other, neither is used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NO_SUM: Final = bytes(_SUM)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """One series on disk; `numbers` are the places of its instances among the items that it was made of."""
+    """One series on disk; `numbers` are the indexes of its instances among the items."""
 
     uid: str
     number: str
@@ -56,7 +56,7 @@ def by_series(items: Sequence[UploadItem]) -> tuple[Series, ...]:
 
 @dataclass(kw_only=True)
 class Stored:
-    """What the listings of an archived session say of some items.
+    """The listings of an archived session for some items.
 
     `series` are those of the items. `sizes` are in bytes, or ABSENT, UNSIZED, COUNTED, UNDECIDED. `scans` are those of
     each series on disk, `nameless` counts by series the catalog entries without a UID, `files` the files by scan.
@@ -78,11 +78,11 @@ class Stored:
         return sum_.hex() if sum_ not in (b"", _NO_SUM) else ""
 
     def as_text(self, place: int) -> str:
-        """Size and sum, to be compared with those of another time."""
+        """Size and sum as text, for comparison with a later listing."""
         return f"{self.sizes[place]} {self.sum_of(place)}".strip()
 
 
-def look(client: XnatClient, session_id: str, items: Sequence[UploadItem], *, sums: bool = False) -> Stored:
+def read_listings(client: XnatClient, session_id: str, items: Sequence[UploadItem], *, sums: bool = False) -> Stored:
     """Read the catalogs of the scans that may hold the items, and the listing of all files."""
     by_uid: dict[str, list[ScanInfo]] = {}
     scans = listing.scans(client, session_id)
@@ -108,7 +108,7 @@ def look(client: XnatClient, session_id: str, items: Sequence[UploadItem], *, su
             files.expect(scan.id, catalog, wanted)
             stored.nameless[one.uid] += catalog.nameless
             others += _strangers(stored.extra, one.uid, catalog, others)
-    if by_uid or any(stored.scans.values()):  # of a session without scans a server lists no files, but answers 500
+    if by_uid or any(stored.scans.values()):  # a server answers 500 for the files of a session without scans
         listing.each_file(client, session_id, files.take)
     files.close()
     stored.extra += [_stranger(scan) for scans in by_uid.values() for scan in scans]
@@ -120,8 +120,8 @@ class _Files:
 
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
-        # A hash of scan and path of each entry, and the place of its instance among the items; a dictionary would take
-        # half as much as the items.
+        # A hash of scan and path of each entry, and the index of its item; a dictionary would need half the memory of
+        # the items.
         self._hashes, self._places = array("q"), array("I")
         self._entries: dict[str, int] = {}
         self._uncatalogued: dict[str, str] = {}
@@ -130,7 +130,7 @@ class _Files:
         self._resource = self._scan = ""
 
     def expect(self, scan: str, catalog: Catalog, wanted: Mapping[str, int]) -> None:
-        """The catalog of a scan lists these; `wanted` gives the place of a UID among the items."""
+        """Add the entries of a scan's catalog; `wanted` gives the index of a UID among the items."""
         self._entries[scan] = self._entries.get(scan, 0) + catalog.total
         stored = self._stored
         for uid, entry in catalog.entries.items():
@@ -143,11 +143,11 @@ class _Files:
             self._places.append(place)
 
     def expect_uncatalogued(self, scan: str, series: str) -> None:
-        """No URL can name the scan, so its catalog cannot be read: its files are counted."""
+        """Count the files of a scan whose ID cannot be used in a URL, so that its catalog cannot be read."""
         self._uncatalogued[scan] = series
 
     def take(self) -> Callable[[Mapping[str, str]], None]:
-        """The listing begins, perhaps anew after it was cut."""
+        """Begin the listing, possibly again after it was cut off."""
         stored = self._stored
         stored.files.clear()
         order = sorted(range(len(self._hashes)), key=self._hashes.__getitem__)
@@ -163,7 +163,7 @@ class _Files:
         if row.get("collection") not in DICOM_LABELS:
             return
         resource, _, path = row.get("URI", "").partition("/files/")
-        if resource != self._resource:  # the files of a resource follow each other
+        if resource != self._resource:  # the files of a resource are consecutive
             self._resource, self._scan = resource, listing.scan_of(resource)
         if not self._scan:
             self._unplaced += 1
@@ -184,9 +184,9 @@ class _Files:
                 stored.sums[_SUM * place : _SUM * (place + 1)] = _binary(row.get("digest", ""))
 
     def close(self) -> None:
-        """The listing is over: find where it contradicts the catalogs."""
+        """End the listing and find contradictions with the catalogs."""
         if self._unplaced:
-            return  # a listing without scans is no evidence, neither for nor against
+            return  # a listing without scans proves nothing
         stored = self._stored
         for scan, series in self._uncatalogued.items():
             stored.nameless[series] += stored.files[scan]
@@ -203,7 +203,7 @@ class _Files:
 
 
 def _hash(scan: str, path: str) -> int:
-    """A number for a file; two files have the same one by chance only."""
+    """A hash of scan and path of a file; collisions are improbable."""
     return hash(f"{scan}/{unquote(path)}")
 
 
@@ -216,7 +216,7 @@ def _binary(digest: str) -> bytes:
 
 
 def _strangers(extra: list[Difference], series: str, catalog: Catalog, before: int) -> int:
-    """Add what a catalog of a series on disk holds beyond the series; returns how many were named."""
+    """Add entries of a catalog that are not in the series on disk; returns how many were named."""
     named = list(catalog.examples)[: max(0, _NAMED - before)]
     extra += [
         Difference(

@@ -1,8 +1,8 @@
-"""Verifies an archived session at the end of an upload: compares it, sends again what looks damaged, and concludes.
+"""Verifies an archived session at the end of an upload: compares, sends suspicious instances again, and concludes.
 
-An instance whose stored size or sum nothing explains is sent again once in a run (sending again is idempotent,
-xnat-import 4.3). The journal keeps what was stored before: when the same size comes again, the server makes it so, and
-this and every later run accept it.
+An instance with an unexplained stored size or sum is sent again once in a run (sending again is idempotent, xnat-import
+4.3). The journal stores the size before: if the same size results, the server produces it, and this and later runs
+accept it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xnatctl.model.plan import Stage, UploadItem
 from xnatctl.model.report import Verification
 from xnatctl.model.words import counted
 
-#: How often listings are read that lack something: they may lag behind the archiving.
+#: Most reads of an incomplete listing, which may lag behind archiving.
 _LOOKS = 3
 _REFRESH = "Ask the administrator to refresh the catalogs of this session, then run the command again."
 _LAGGING = frozenset({"missing", "remapped", "count", "contradiction"})
@@ -32,8 +32,8 @@ class SessionVerifier:
     """Compares the items of one session.
 
     `stage` is the stage of the plan, with the options `checksum` and `exact`. `resend` sends items again and archives
-    them, and raises what keeps them from it; None when nothing can be sent again. `may_resend` says of an item whether
-    that would replace nothing but what this upload put there.
+    them, or raises an error; None if nothing can be sent again. `may_resend` returns whether an item would replace only
+    data of this upload.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SessionVerifier:
         if places and self._resend is not None and not self._context.pause.stopped:
             self._send_again(comparison, places, self._resend)
             comparison = self._compare(session_id, items, was_there=was_there)
-        # What is stored in yet another size now, or cannot be sent again by this run, is sent again by the next one.
+        # Items whose size changed again, or that this run cannot send again, are sent again by the next run.
         still = [place for place in comparison.suspects if self._may_resend(items[place])]
         self._journal.send_again((items[place], comparison.stored_as(place)) for place in still)
         self.conclude(comparison)
@@ -110,7 +110,7 @@ class SessionVerifier:
         self._context.tell(EventKind.VERIFYING, state="comparing the session with the disk")
 
     def conclude(self, comparison: Comparison) -> None:
-        """Write the verification into report and journal. Raises VerificationFailed when it is not positive."""
+        """Write the verification into report and journal. Raises VerificationFailed if it failed."""
         report, journal = self._context.report, self._journal
         verification = report.verification = comparison.verification
         journal.reached(comparison.items, comparison.findings)
@@ -123,16 +123,14 @@ class SessionVerifier:
 
 
 def failure(verification: Verification) -> VerificationFailed:
-    """The error for a comparison that is not positive."""
+    """The error for a failed comparison."""
     differences = verification.differences
     if not differences:
         limit = verification.limits[0] if verification.limits else "Nothing could be compared."
         hint = None
         if limit in (JOINED, UNLISTED):
             hint = "Archive the session, then run the same command again: it compares SOP Instance UIDs and sizes then."
-        return VerificationFailed(
-            f"The files were delivered, but it cannot be verified that they arrived. {limit}", hint=hint
-        )
+        return VerificationFailed(f"The files were delivered, but their arrival cannot be verified. {limit}", hint=hint)
     if differences[0].kind == "contradiction":
         return VerificationFailed(
             "The server's listings contradict each other, so nothing is verified: " + differences[0].message + ".",
@@ -145,7 +143,7 @@ def failure(verification: Verification) -> VerificationFailed:
         "report names each one."
     )
     if not any(difference.kind in ("missing", "remapped") for difference in differences):
-        # As many files as instances, and no UIDs: sending again shows no more.
+        # The counts match and there are no UIDs, so sending again proves no more.
         unnamed = first.kind == "count" and (first.found or 0) >= (first.expected or 0)
         hint = _REFRESH if unnamed else "The report names each one."
     return VerificationFailed(

@@ -1,8 +1,8 @@
 """Compares instances on disk with a session on the server: by SOP Instance UID, stored size and, if asked for, MD5.
 
 An archived session shows the UIDs in the DICOM catalogs of its scans, and sizes and sums in one listing of its files
-(xnat-api 2.5). Both must agree with each other; where they do not, nothing is verified. What the sizes and
-sums say is decided by `judgement`; files in the prearchive are counted by `counting`.
+(xnat-api 2.5). Both must agree; otherwise nothing is verified. `judgement` interprets sizes and sums; `counting` counts
+files in the prearchive.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xnatctl.delivery.judgement import (
     least_size,
     places_of,
 )
-from xnatctl.delivery.session.stored import Series, Stored, look
+from xnatctl.delivery.session.stored import Series, Stored, read_listings
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import content_hash
 from xnatctl.model.plan import UploadItem
@@ -37,11 +37,11 @@ from xnatctl.xnat.client import XnatClient
 class Wanted:
     """How to compare.
 
-    `was_there`: the session held other data before, so numbers of files prove nothing. `exact`: what the server holds
-    beyond the items is a difference. `checksum`: read the disk again and compare MD5 where the stored size is equal.
-    `final`: nothing is sent again, so a size or sum that is odd is accepted as what the server makes of the instance.
-    `seen` gives what was stored of an item before it was sent again, as `stored_as` has it; None if it was not.
-    `sum_of` gives the MD5 of a file on disk in hex, and raises SourceChanged.
+    `was_there`: the session held other data before, so file counts prove nothing. `exact`: additional files on the
+    server are a difference. `checksum`: read the disk again and compare MD5 if the stored size is equal. `final`:
+    nothing is sent again, so a suspicious size or sum is accepted as produced by the server. `seen` returns the earlier
+    `stored_as` of an item that was sent again; None if it was not. `sum_of` returns the MD5 of a file on disk in hex,
+    and raises SourceChanged.
     """
 
     was_there: bool = False
@@ -54,7 +54,7 @@ class Wanted:
 
 @dataclass(kw_only=True)
 class Comparison:
-    """The result, with a `Finding` for each item by its place; `stored` is what an archived session lists."""
+    """The result, with a `Finding` for each item; `stored` are the listings of an archived session."""
 
     items: Sequence[UploadItem]  # what was compared
     findings: bytearray  # one `Finding` per item, by place
@@ -63,16 +63,16 @@ class Comparison:
 
     @property
     def suspects(self) -> Sequence[int]:
-        """The places of the items that are there, and that sending again may mend or explain."""
+        """The indexes of the items that are there and that sending again may repair or explain."""
         return array("I", places_of(self.findings, lambda finding: finding.suspicious))
 
     @property
     def levels(self) -> Iterator[Level]:
-        """The level that each item reached."""
+        """The level of each item."""
         return (Finding(finding).level for finding in self.findings)
 
     def stored_as(self, place: int) -> str:
-        """Size and sum of the stored file of an item as text, to be remembered when it is sent again."""
+        """Size and sum of the stored file of an item as text, which the journal stores before it is sent again."""
         return self.stored.as_text(place) if self.stored is not None else ""
 
 
@@ -81,11 +81,14 @@ def verify_archived(
 ) -> Comparison:
     """Compare an archived session with the items. Asks twice for the session and for each scan of a series on disk."""
     wanted = wanted or Wanted()
-    stored = look(client, session_id, items, sums=wanted.checksum)
+    stored = read_listings(client, session_id, items, sums=wanted.checksum)
     _count(stored, stored.series, was_there=wanted.was_there)
     sums = _sums(items, stored, wanted.sum_of) if wanted.checksum else b""
     findings = judge(
-        items, stored.sizes, sums=sums, again=range(len(items)) if wanted.final else _Again(items, stored, wanted.seen)
+        items,
+        stored.sizes,
+        sums=sums,
+        again=range(len(items)) if wanted.final else _Resent(items, stored, wanted.seen),
     )
     verification = Verification(extra=stored.extra)
     if stored.contradictions:
@@ -107,7 +110,7 @@ def verify_archived(
 
 
 def _count(stored: Stored, series: Sequence[Series], *, was_there: bool) -> None:
-    """Where catalogs show no UIDs, the instances of a series can be counted, if nothing else can be among them."""
+    """Count the instances of a series whose catalog shows no UIDs, if it cannot contain other files."""
     for one in series:
         absent = [number for number in one.numbers if stored.sizes[number] == ABSENT]
         if not absent or stored.nameless[one.uid] < len(absent):
@@ -121,15 +124,15 @@ def _count(stored: Stored, series: Sequence[Series], *, was_there: bool) -> None
             stored.sizes[number] = UNDECIDED
         message = (
             f"{counted(len(one.held), 'instance')} on disk, {counted(files, 'file')} on the server, whose catalog "
-            "shows no SOP Instance UIDs: it cannot be told which these are"
+            "shows no SOP Instance UIDs, so they cannot be identified"
         )
         stored.undecided.append(
             Difference(kind="count", message=message, series_instance_uid=one.uid, expected=len(one.held), found=files)
         )
 
 
-class _Again:
-    """The places of the items that were sent again once, and that are stored now as they were before."""
+class _Resent:
+    """The indexes of items that were sent again once and are stored as before."""
 
     def __init__(self, items: Sequence[UploadItem], stored: Stored, seen: Callable[[UploadItem], str | None]) -> None:
         self._items = items
@@ -157,7 +160,7 @@ def _sums(items: Sequence[UploadItem], stored: Stored, sum_of: Callable[[UploadI
 
 
 def differences_of(items: Sequence[UploadItem], sizes: Sequence[int], findings: Sequence[int]) -> Iterator[Difference]:
-    """One for each item of which nothing is proven; `sizes` are those of the stored files."""
+    """The differences of all items that are not proven; `sizes` are those of the stored files."""
     wrong = places_of(findings, lambda finding: finding.level is Level.NONE and finding is not Finding.UNDECIDED)
     for place in wrong:
         item, size = items[place], sizes[place]
@@ -187,7 +190,7 @@ def _words(finding: Finding, item: UploadItem, size: int) -> tuple[str, str]:
 
 
 def _name_remapped(verification: Verification) -> None:
-    """Instances that are missing while unknown ones are there: anonymisation may have changed the UIDs; say so."""
+    """Explain missing instances if unknown ones are there: anonymisation may have changed the UIDs."""
     if not verification.extra:
         return
     verification.differences = [
@@ -195,8 +198,7 @@ def _name_remapped(verification: Verification) -> None:
         if difference.kind != "missing"
         else Difference(
             kind="remapped",
-            message=f"{difference.message}; the server holds unknown UIDs instead, as an anonymisation script makes "
-            "them",
+            message=f"{difference.message}; the server holds unknown UIDs instead, as after an anonymisation script",
             series_instance_uid=difference.series_instance_uid,
             sop_instance_uid=difference.sop_instance_uid,
             path=difference.path,
@@ -224,16 +226,16 @@ def _limits(numbers: Mapping[Finding, int], levels: Mapping[Level, int]) -> Iter
     if number := levels[Level.COUNTED]:
         yield f"{counted(number, 'instance')} could only be counted: the server lists no SOP Instance UIDs for them."
     if number := kinds[Finding.UNSIZED]:
-        yield f"{counted(number, 'instance')} could not be compared by size: the server lists none."
+        yield f"{counted(number, 'instance')} could not be compared by size: the server lists no size."
     if number := kinds[Finding.MADE]:
         yield (
-            f"{counted(number, 'instance')} are stored with a size unlike the rest of their series, which sending "
-            "again does not change: only the SOP Instance UID is proven."
+            f"{counted(number, 'instance')} are stored with a size that differs from the rest of their series, "
+            "which sending again does not change: only the SOP Instance UID is proven."
         )
     if number := kinds[Finding.GROWN]:
         yield (
-            f"{counted(number, 'instance')} are longer on the server than on disk, as decompression and headers that "
-            "are written anew make them: only the SOP Instance UID is proven."
+            f"{counted(number, 'instance')} are longer on the server than on disk, as after decompression or "
+            "rewritten headers: only the SOP Instance UID is proven."
         )
     if number := kinds[Finding.SHIFTED]:
         yield (
@@ -245,10 +247,10 @@ def _limits(numbers: Mapping[Finding, int], levels: Mapping[Level, int]) -> Iter
 
 
 def _of_sums(sums: Sequence[int]) -> Iterator[str]:
-    """For how many instances MD5 could decide."""
+    """State how many instances MD5 could decide."""
     decided = sum(1 for sum_ in sums if sum_ != UNKNOWN)
     if decided < len(sums):
         yield (
-            f"MD5 could be compared for {decided} of {counted(len(sums), 'instance')}; of the others the server "
+            f"MD5 could be compared for {decided} of {counted(len(sums), 'instance')}; for the others the server "
             "changed the size or lists no MD5."
         )

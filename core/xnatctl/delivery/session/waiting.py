@@ -1,7 +1,7 @@
-"""Reads SOP Instance UIDs out of the files of a prearchive session, where their number proves nothing.
+"""Reads SOP Instance UIDs from the files of a prearchive session if counting proves nothing.
 
-The prearchive lists no UIDs, but it gives each file, and the UID is in the first bytes (xnat-import 6.2). That
-is a request for each file, so it is done only for a session that holds files of others, or may hold them.
+The prearchive lists no UIDs, but each file can be read, and the UID is in the first bytes (xnat-import 6.2). That takes
+a request per file, so it is done only for a session that may hold files of others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from xnatctl.model.words import counted
 from xnatctl.xnat import prearchive
 from xnatctl.xnat.client import XnatClient
 
-#: Of more files the first bytes are not read.
+#: Most files that are read.
 _MOST: Final = 10_000
-#: Instances of others that are named each; more are counted.
+#: Most instances of others that are named; more are counted.
 _NAMED: Final = 100
 _READ: Final = (
     "The prearchive lists no SOP Instance UIDs; they were read from its files. Sizes are compared once the session is "
@@ -33,9 +33,10 @@ _READ: Final = (
 def read_waiting(
     client: XnatClient, ref: PrearchiveRef, items: Sequence[UploadItem], *, exact: bool, besides: Collection[str] = ()
 ) -> tuple[Comparison, Collection[str]] | None:
-    """Compare the items with a built prearchive session by UID; also the UIDs `besides` that it holds.
+    """Compare the items, and the UIDs `besides`, with a built prearchive session.
 
-    `besides` are UIDs that earlier runs sent there. None where the server does not give its files, or too many.
+    `besides` are UIDs that earlier runs sent there. None if the server does not return its files, or there are too
+    many.
     """
     found: dict[str, int] = {}
     try:
