@@ -1,9 +1,8 @@
 """How many batches are in flight at once: as the user said, or adapted to the server.
 
-Where files go one by one, the server's time for each decides, and more requests at once are faster until they are not.
-So the number grows while that makes more files a second, and falls by half when the server shows that it is too much:
-429, 5xx, refused or lost connections, or a burst of 400s, behind which XNAT hides its own trouble (xnat-import
-3.2).
+When files are sent one by one, the server's time per file dominates, and parallel requests help up to a point. So the
+number grows while that increases the files per second, and is halved when the server is overloaded: 429, 5xx, refused
+or lost connections, or a burst of 400s, which XNAT also returns for its own problems (xnat-import 3.2).
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from collections.abc import Callable, Iterable
 from xnatctl.delivery.engine.retry import COMMON
 from xnatctl.model.outcome import FailureClass, ItemOutcome
 
-#: What says at once that it is too much; of a 400 only several in one round do.
+#: Failures that show overload at once; a 400 does so only when repeated within a round.
 _TOO_MUCH = COMMON | {FailureClass.CONCURRENT}
 _BURST = 3
-#: How many batches per place in flight make a round; a shorter one is over before it can be measured.
+#: Batches per slot in a round; a shorter round is too brief to measure.
 _PER_PLACE = 3
 _SHORTEST = 0.25
-#: What must be gained for more to be worth it, and how many rounds pass before it is tried again.
+#: The gain that justifies a higher number, and the rounds before the next attempt.
 _GAIN = 1.05
 _REST = 20
 _STEP = 2
 
 
 class ConcurrencyLimiter:
-    """The number of batches that may be in flight: `workers`, or between that and `most`. Used by every worker."""
+    """The number of batches that may be in flight: `workers`, or between `workers` and `most`. Thread-safe."""
 
     def __init__(self, workers: int, most: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = max(workers, most)
@@ -46,15 +45,15 @@ class ConcurrencyLimiter:
 
     @property
     def limit(self) -> int:
-        """As many as that, at this moment."""
+        """The current limit."""
         return self._limit
 
     def _new_round(self) -> None:
         self._done = self._doubtful = 0
         self._since = self._clock()
 
-    def hear(self, outcomes: Iterable[ItemOutcome]) -> None:
-        """What became of a batch."""
+    def observe(self, outcomes: Iterable[ItemOutcome]) -> None:
+        """Adapt the limit to the outcomes of a batch."""
         if not self._adapts:
             return
         failures = {outcome.failure for outcome in outcomes}
@@ -69,7 +68,7 @@ class ConcurrencyLimiter:
                 self._judge()
 
     def _fall(self) -> None:
-        """Half as many. Those that are in flight meet the same trouble, which is not held against the new number."""
+        """Halve the limit. Failures of batches that are already in flight do not count against the new limit."""
         if self._deaf == 0:
             self._deaf = self._limit
             self._limit = max(1, self._limit // 2)
@@ -77,9 +76,9 @@ class ConcurrencyLimiter:
         self._new_round()
 
     def _judge(self) -> None:
-        """A round is over: more, as long as that pays; back to what was enough, and after a while another try.
+        """End a round: raise the limit while that helps, else return to the last good limit and retry later.
 
-        Twice as many at first, small steps once something was too much.
+        The limit doubles at first, and grows in small steps after an overload.
         """
         rate = self._done / max(self._clock() - self._since, 1e-9)
         if self._resting:

@@ -1,4 +1,4 @@
-"""The worker pool: workers send, and the main thread hears their events.
+"""The worker pool: workers send, and the main thread handles their events.
 
 This is the only module that starts threads. A worker runs a batch sender (one stage, many workers) or the runner of a
 resource (many resources, one worker each). An interrupt ends all workers.
@@ -20,14 +20,14 @@ from xnatctl.model.outcome import ItemOutcome
 from xnatctl.model.plan import UploadItem
 from xnatctl.plugin.protocols import TransportContext
 
-#: How long workers get to notice an interrupt, in seconds; their sockets are already gone.
+#: Seconds that workers get to end after an interrupt; their sockets are already closed.
 _GRACE = 3.0
-#: Seconds between two looks at what the workers said: told one by one, each word would take the interpreter from them.
+#: Seconds between two collections of worker events: handling each one at once would slow the workers down.
 _LOOK = 0.05
 
 
 class WorkerPool:
-    """Workers and the one who listens to them. `tell` hears every event in the main thread; `abort` cuts requests."""
+    """Runs workers. `tell` gets every event in the main thread; `abort` cuts requests in flight."""
 
     def __init__(self, *, tell: Callable[[Event], None], pause: Pause, abort: Callable[[], None]) -> None:
         self._tell = tell
@@ -40,14 +40,14 @@ class WorkerPool:
         self._fault: BaseException | None = None
 
     def emit(self, event: Event) -> None:
-        """Say something, from any worker."""
+        """Queue an event; called from any worker."""
         self._events.append(event)
 
     def run(self, work: Callable[[], None], count: int, *, give_up: Callable[[], None]) -> None:
-        """Have `count` workers do `work`, which raises nothing foreseeable; returns when all are done.
+        """Run `work` in `count` workers; returns when all are done.
 
-        Raises Interrupted on Ctrl-C or a signal, after `give_up` and after cutting what is in flight; what `work`
-        raised all the same is raised here.
+        Raises Interrupted on Ctrl-C or a signal, after `give_up` and after cutting requests in flight. An unexpected
+        error of `work` is raised here.
         """
         if count == 0:
             return
@@ -68,7 +68,7 @@ class WorkerPool:
             raise self._fault
 
     def _start(self, threads: list[threading.Thread]) -> list[threading.Thread]:
-        """Start as many as the system allows; returns those. Raises OutOfMemory when it allows none."""
+        """Start as many threads as the system allows and return them. Raises OutOfMemory if it allows none."""
         for number, thread in enumerate(threads):
             try:
                 thread.start()
@@ -94,14 +94,14 @@ class WorkerPool:
                     self._over.set()
 
     def _listen(self, threads: Sequence[threading.Thread]) -> None:
-        """Tell what the workers say until the last one is done; short waits keep signals from waiting."""
+        """Handle worker events until the last worker is done; waits are short so that signals are handled."""
         while not self._over.wait(_LOOK):
-            self._tell_all()
+            self._publish_events()
         for thread in threads:
             thread.join()
-        self._tell_all()
+        self._publish_events()
 
-    def _tell_all(self) -> None:
+    def _publish_events(self) -> None:
         while self._events:
             self._tell(self._events.popleft())
 
@@ -150,14 +150,14 @@ class Engine:
 
     @property
     def stopped_by(self) -> ItemOutcome | None:
-        """The outcome that ended the stage early, if one did."""
+        """The outcome that stopped the stage early, or None."""
         return self._sender.stopped_by
 
     def send(self, items: Sequence[UploadItem]) -> None:
-        """Send all items; returns when every one has an outcome or the stage was stopped.
+        """Send all items; returns when each has an outcome or the stage was stopped.
 
-        Raises Interrupted on Ctrl-C or a signal, after cutting what is in flight; JournalError when what is done cannot
-        be recorded: nothing goes on without a record; PluginUnavailable for a transport that failed beside its batches.
+        Raises Interrupted on Ctrl-C or a signal, after cutting requests in flight; JournalError when the journal cannot
+        be written; PluginUnavailable for a transport that failed outside its batches.
         """
         if not items:
             return
