@@ -55,7 +55,8 @@ class XnatctlError(Exception):
 
 def exit_code_of(error: XnatctlError) -> int:
     """The exit code of an error: never 0, whatever the class of a plugin says."""
-    return error.exit_code if 0 < error.exit_code < 256 else XnatctlError.exit_code
+    code: object = error.exit_code
+    return code if isinstance(code, int) and 0 < code < 256 else XnatctlError.exit_code
 
 
 class OutOfMemory(XnatctlError):
@@ -77,7 +78,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     Besides MemoryError, that is an OSError with ENOMEM, an ImportError where the dynamic loader cannot map a library,
     and the SystemError of C code that failed without setting an exception.
     """
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # `raise error from error` makes a circle
+        seen.add(id(error))
         refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
         said = isinstance(error, (ImportError, SystemError)) and any(text in str(error) for text in _NO_MEMORY)
         if isinstance(error, MemoryError) or refused or said:

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from xnatctl.errors import OutOfMemory, PluginUnavailable, is_out_of_memory
+from xnatctl.errors import OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
 from xnatctl.plugin.guard import Guard
 
 
@@ -36,6 +36,24 @@ def test_a_lack_of_memory_is_no_fault_of_a_plugin(error):
 def test_other_errors_are_not_taken_for_it(error):
     assert not is_out_of_memory(error)
     with pytest.raises(PluginUnavailable), Guard().around("The formatter example", Plugin()):
+        raise error
+
+
+def test_an_error_that_is_its_own_cause_is_looked_at_once():
+    error = ValueError("no luck")
+    with pytest.raises(PluginUnavailable), Guard().around("The stage example", Plugin()):
+        raise error from error
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{"exit_code": "0"}, {"code": None}, {"__init__": lambda self: None}],
+    ids=["exit code", "code", "no message"],
+)
+def test_an_error_of_a_plugin_without_its_parts_is_a_failure_of_the_plugin(members):
+    kind = type("Odd", (XnatctlError,), members)
+    error = kind() if "__init__" in members else kind("no luck")
+    with pytest.raises(PluginUnavailable, match="plugin example"), Guard().around("The stage example", Plugin()):
         raise error
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xnatctl.errors import Interrupted, PluginUnavailable, Refused, UsageError, XnatctlError, exit_code_of
-from xnatctl.model.plan import UploadPlan, UploadRequest
+from xnatctl.model.plan import RECEIVER, SESSION, Payload, Stage, UploadPlan, UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
 
@@ -349,7 +349,7 @@ def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int
 
 
 def require_transports(app: App, plan: UploadPlan) -> None:
-    """Raise PluginUnavailable if the plugin of a stage is missing; nothing was sent."""
+    """Raise PluginUnavailable if the plugin of a stage is missing, Refused if its transport does not fit."""
     for stage in plan.stages:
         stage_kind(app, stage.kind)
     for name in dict.fromkeys(stage.transport for stage in plan.stages if stage.transport):
@@ -361,6 +361,22 @@ def require_transports(app: App, plan: UploadPlan) -> None:
             raise PluginUnavailable(
                 f"{error.message} The plan needs it to {first}{others}.", hint=error.hint
             ) from error
+    for stage in plan.sending:
+        _require_fit(app, stage)
+
+
+def _require_fit(app: App, stage: Stage) -> None:
+    """Raise Refused for a transport that delivers to another kind of place than its stage says."""
+    if stage.kind not in (SESSION, RECEIVER):
+        return
+    spec = app.registry.transport(stage.transport or "").spec
+    settles = spec.payload is Payload.DICOM and spec.settle == "session"
+    receives = spec.payload is Payload.DICOM and spec.settle == "none"
+    if not (settles if stage.kind == SESSION else receives):
+        raise Refused(
+            f"The plan sends by {spec.name} in a stage {stage.kind}, which is not where this transport delivers.",
+            hint="Nothing was sent. This is a bug in the plugin that made the plan.",
+        )
 
 
 def finish(app: App, report: Report) -> None:

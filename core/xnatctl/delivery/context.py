@@ -74,12 +74,12 @@ class RunContext:
         session: SessionInfo | None = None,
         exclusively: Callable[[str], AbstractContextManager[object]] | None = None,
     ) -> None:
-        self.plan = plan
-        self.report = report
-        self.services = services
+        self._plan = plan
+        self._report = report
+        self._services = services
         self.commands = services.commands
         self.rerun = services.commands.rerun()
-        self.journal = journal or Journal()
+        self._journal = journal or Journal()
         self.pause = Pause()
         self.schedule = PollSchedule(pause=self.pause, limit=services.wait)
         self.session = session
@@ -94,6 +94,28 @@ class RunContext:
         if client is not None:
             client.redact_with(PatientRedactor(plan))
             self._writes = client.writes
+
+    # A stage may read what follows and not replace it: what was planned is what is delivered and reported.
+
+    @property
+    def plan(self) -> UploadPlan:
+        """The plan, with the destination as the server names it, once that is known."""
+        return self._plan
+
+    @property
+    def report(self) -> Report:
+        """The report of the run."""
+        return self._report
+
+    @property
+    def services(self) -> Services:
+        """What the run needs beside the plan."""
+        return self._services
+
+    @property
+    def journal(self) -> Journal:
+        """The record of the run."""
+        return self._journal
 
     @property
     def client(self) -> XnatClient:
@@ -115,7 +137,7 @@ class RunContext:
 
     def go_to(self, destination: Destination) -> None:
         """Set the destination as the server names it."""
-        self.plan = replace(self.plan, destination=destination)
+        self._plan = replace(self.plan, destination=destination)
         self.report.destination = destination
 
     # the journal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from xnatctl.delivery.context import RunContext
@@ -17,13 +18,15 @@ from xnatctl.errors import (
     Interrupted,
     JournalError,
     NotArchived,
+    Refused,
     UsageError,
     VerificationFailed,
     XnatctlError,
 )
 from xnatctl.model.events import EventKind
 from xnatctl.model.plan import RECEIVER, SESSION, Stage, UploadPlan
-from xnatctl.model.report import PlaceState, Status, Verification
+from xnatctl.model.refs import Destination
+from xnatctl.model.report import PlaceState, Report, Status, Verification
 from xnatctl.plugin.protocols import StageRunner
 
 
@@ -39,16 +42,25 @@ class _Step:
         with self.kind.blaming():
             self.runner.check()
 
-    def run(self) -> None:
-        with self.kind.blaming():
-            self.runner.run()
+    def run(self, report: Report) -> None:
+        """Carry out the stages; an error that the runner wrote into the report is raised."""
+        try:
+            with self.kind.blaming():
+                self.runner.run()
+        except (KeyboardInterrupt, Interrupted):
+            with suppress(XnatctlError), self.kind.blaming():
+                self.runner.give_up()
+            raise
+        if (written := report.failure) is not None:
+            report.failure = None
+            raise written
 
 
 def execute(context: RunContext) -> None:
     """Run every stage of the plan. `context.report` is complete afterwards, whatever happened. Raises XnatctlError."""
-    started, report = time.monotonic(), context.report
+    started, report, asked = time.monotonic(), context.report, context.plan.destination
     try:
-        _execute(context, _steps(context))
+        _execute(context, _steps(context), asked)
     except XnatctlError as error:
         raise context.ending(error) from error.__cause__
     finally:
@@ -60,21 +72,28 @@ def execute(context: RunContext) -> None:
         context.tell(EventKind.RUN_DONE, status=str(report.status))
 
 
-def _execute(context: RunContext, steps: Sequence[_Step]) -> None:
+def _execute(context: RunContext, steps: Sequence[_Step], asked: Destination) -> None:
     for step in steps:
         step.check()
     errors: list[XnatctlError] = []
     for number, step in enumerate(steps):
         try:
-            step.run()
+            if step.kind.spec.name == SESSION and context.plan.destination != asked:
+                raise Refused(
+                    f"A stage changed the destination to session {context.plan.destination.session}, and the request "
+                    f"names session {asked.session}.",
+                    hint="Nothing was sent. This is a bug in the plugin of that stage.",
+                )
+            step.run(context.report)
         except XnatctlError as error:
             errors.append(error)
             if not _goes_on_after(context, step, error):
-                raise together(errors) from error
+                break
         if context.begun and number + 1 < len(steps):  # before that, the journal describes an earlier run
             context.journal.enter(Phase.ATTACHING)
-    if (unread := _unread(context)) is not None:
-        errors.append(unread)
+    else:
+        if (unread := _unread(context)) is not None:
+            errors.append(unread)
     if not errors and (meanwhile := changed_meanwhile(context)) is not None:
         errors.append(meanwhile)
     if errors:
@@ -115,12 +134,16 @@ def _check_plan(plan: UploadPlan) -> None:
     if sum(stage.kind in (SESSION, RECEIVER) for stage in plan.stages) > 1:
         raise UsageError("The plan sends two sessions, and one upload has one session.")
     known: set[str] = set()
-    for item in plan.items:
-        if item.path in known:
-            raise UsageError(
-                f"The plan sends {item.path} twice.", hint="This is a bug in the plugin that made the plan."
-            )
-        known.add(item.path)
+    for stage in plan.sending:
+        instances: set[str] = set()
+        for item in stage.items:
+            if item.path in known or item.sop_instance_uid in instances:
+                raise UsageError(
+                    f"The plan sends {item.path} twice.", hint="This is a bug in the plugin that made the plan."
+                )
+            known.add(item.path)
+            if stage.kind == SESSION:
+                instances.add(item.sop_instance_uid)
 
 
 def _goes_on_after(context: RunContext, step: _Step, error: XnatctlError) -> bool:

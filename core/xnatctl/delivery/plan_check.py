@@ -6,8 +6,9 @@ delivery, because exit code 0 would then be false.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from operator import attrgetter
 
 from xnatctl.errors import Refused
@@ -26,8 +27,10 @@ _PROOFS = ("verify", "checksum", "exact")
 def check_plan(plan: UploadPlan, own: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
     """Check a plan against our `own` plan of the same request; returns it with our listing of the disk.
 
-    Raises Refused if the plan does not match the request; `planner` names its plugin in the message.
+    Raises Refused if the plan does not match the request; `planner` names its plugin in the message. Raises TypeError,
+    ValueError or AttributeError for a plan that does not have the parts that `UploadPlan` describes.
     """
+    _check_shape(plan)
     for problem in _problems(plan, own, request):
         raise Refused(
             f"The plan of {planner} does not match the request: it {problem}.",
@@ -36,16 +39,33 @@ def check_plan(plan: UploadPlan, own: UploadPlan, request: UploadRequest, planne
     return replace(plan, listing=own.listing, root=own.root, follow_symlinks=own.follow_symlinks)
 
 
+def _check_shape(plan: UploadPlan) -> None:
+    """Raise for a plan that could not be carried out or kept: here the guard names its planner."""
+    if not isinstance(plan.stages, Sequence):
+        raise TypeError("its stages are no sequence")
+    if not isinstance(plan.workers, int) or plan.workers < 1 or not isinstance(plan.most_workers, int):
+        raise ValueError("its number of workers is not a number above 0")
+    json.dumps([asdict(replace(plan, stages=(), request=None)), plan.warnings])
+    if not all(isinstance(warning, str) for warning in plan.warnings):
+        raise TypeError("a warning is no text")
+    for stage in plan.stages:
+        if not isinstance(stage.items, Sequence):
+            raise TypeError(f"the items of stage {stage.name} are no sequence")
+        json.dumps([stage.kind, stage.name, stage.steps, dict(stage.options), dict(stage.transport_options)])
+        for item in stage.items:
+            _ = item.status  # unpacks it
+
+
 def _problems(plan: UploadPlan, own: UploadPlan, request: UploadRequest) -> Iterable[str]:
     if plan.destination != request.destination:
         yield "names another destination"
     if (plan.placement, plan.overwrite) != (request.placement, request.overwrite):
         yield "names another placement or overwrite policy"
     sends = plan.sending
-    if not sends:
+    if not any(stage.items for stage in sends) and any(stage.items for stage in own.sending):
         yield "sends nothing"
     sent = {item.path: item for stage in sends for item in stage.items}
-    accounted = {entry.path for entry in (*plan.excluded, *plan.unsendable)}
+    accounted = {entry.path for entry in (*plan.excluded, *plan.unsendable) if entry.reason.strip()}
     accounted |= {entry.path for stage in sends for entry in stage.unreadable}
     for item in own.items:
         planned = sent.get(item.path)

@@ -67,8 +67,11 @@ def _located(client: XnatClient, plan: UploadPlan, services: Services) -> tuple[
         return plan, None
     locate = kind.load(kind.spec.locate)
     with kind.blaming():
-        found: tuple[UploadPlan, SessionInfo | None] = locate(client, plan)
-    return found
+        found, session = locate(client, plan)
+        if not isinstance(found, UploadPlan) or not isinstance(session, SessionInfo | None):
+            raise TypeError("locate returned something else than a plan, and a session or None")
+    # What is sent was compared with the disk before, so nothing but the destination is taken over.
+    return replace(plan, destination=found.destination), session
 
 
 def new_report(plan: UploadPlan) -> Report:

@@ -114,9 +114,11 @@ class Guard:
             else:
                 with self.redirected(), _time_limit(limit):
                     yield
-        except (XnatctlError, KeyboardInterrupt):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if is_explained(error):
+                raise
             raise self.failure(error, what, plugin, quote=quote) from error
 
     def failure(
@@ -237,6 +239,18 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
         if left:
             signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - begun)), interval)
+
+
+def is_explained(error: BaseException) -> bool:
+    """Whether an error can be reported as it is: an XnatctlError whose parts are what they must be.
+
+    A subclass of a plugin may leave out `__init__` of its base, or name an exit code that is no number.
+    """
+    if not isinstance(error, XnatctlError):
+        return False
+    message, hint = getattr(error, "message", None), getattr(error, "hint", 0)
+    said = isinstance(message, str) and isinstance(hint, str | None)
+    return said and isinstance(error.code, str) and isinstance(error.exit_code, int)
 
 
 def module_of(target: str) -> ModuleType:

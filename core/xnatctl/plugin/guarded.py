@@ -7,12 +7,12 @@ from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from xnatctl.errors import OutOfMemory, XnatctlError, is_out_of_memory
+from xnatctl.errors import OutOfMemory, is_out_of_memory
 from xnatctl.model.document import Document
 from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult
 from xnatctl.model.plan import Batch, UploadItem
-from xnatctl.plugin.guard import PATIENT, QUICK, Guard, Named, unlimited
+from xnatctl.plugin.guard import PATIENT, QUICK, Guard, Named, is_explained, unlimited
 from xnatctl.plugin.protocols import (
     ConnectedTransport,
     Credential,
@@ -92,9 +92,11 @@ class GuardedTransport:
         """See `Transport`. Called once for each batch, so it costs a `try` and nothing else."""
         try:
             return self._transport.send(batch, emit)
-        except (XnatctlError, KeyboardInterrupt):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if is_explained(error):
+                raise
             if is_out_of_memory(error):
                 raise OutOfMemory("send") from error
             raise self._guard.failure(error, self._what, self._plugin, hint=_TRANSPORT_HINT) from error
@@ -119,9 +121,11 @@ class GuardedConnectedTransport(GuardedTransport):
         """See `ConnectedTransport`."""
         try:
             self._transport.rest()
-        except (XnatctlError, KeyboardInterrupt):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if is_explained(error):
+                raise
             raise self._guard.failure(error, self._what, self._plugin, hint=_TRANSPORT_HINT) from error
 
 

@@ -182,7 +182,7 @@ class StageRunner(Protocol):
         ...
 
     def give_up(self) -> None:
-        """End what is going on; called from another thread on an interrupt."""
+        """End what is going on. Called on an interrupt: by whatever runs its tasks, and after `run` was left."""
         ...
 
 

@@ -107,7 +107,7 @@ class StageSpec:
     `grouped`: one runner carries out all stages of this kind that follow each other; the target is then called with a
     sequence of stages, `target(context, stages)`. `goes_on`: the stages after it run even when it fails. `locate` is a
     target of its own, for plans that begin with this kind. `locate(client, plan)` returns the plan with the destination
-    as the server names it, and the session of it or None.
+    as the server names it, and the session of it or None. Nothing else of that plan is used.
     """
 
     name: str
