@@ -131,8 +131,8 @@ class ArchiveTracker:
         delay, wait = receivers.archiving_delay(self._client), self._context.schedule.limit
         if delay is not None and delay > wait and not self._manual:
             self._context.warn(
-                f"This site looks after a session when it has been quiet for up to {delay:.0f} s, and --wait is "
-                f"{wait:.0f} s: it will probably not be archived by then."
+                f"This site archives a session up to {delay:.0f} s after its last file, and --wait is {wait:.0f} s: "
+                "it will probably not be archived by then."
             )
 
     def _remember(self, items: Sequence[UploadItem]) -> dict[str, list[str]]:

@@ -158,7 +158,7 @@ def rejected(pdu_bytes: bytes, receiver: Receiver) -> NotAssociated:
         reason = "no reason that can be read"
     source, diagnostic, transient = pdu.source, pdu.reason_diagnostic, pdu.result == 2
     if (source, diagnostic) == (1, 7):
-        usual = f" An XNAT's is often XNAT; try: {receiver.echo(called='XNAT')}" if receiver.called != "XNAT" else ""
+        usual = f" It is often XNAT; try: {receiver.echo(called='XNAT')}" if receiver.called != "XNAT" else ""
         return NotAssociated(
             f"The receiver at {receiver.place} rejects the association: it has no AE title {receiver.called}.",
             FailureClass.ASSOCIATION,

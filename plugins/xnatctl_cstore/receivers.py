@@ -35,7 +35,7 @@ def dicom_receivers(client: XnatClient) -> tuple[DicomReceiver, ...]:
 
 
 def archiving_delay(client: XnatClient) -> float | None:
-    """Seconds until the site looks after a session that has gone quiet, at most; None when it does not tell (5.5)."""
+    """Seconds until the site archives a session that has gone quiet, at most; None when it does not tell (5.5)."""
     minutes, repeat = (
         _preference(client.request("GET", f"/xapi/siteConfig/{key}", expect=(401, 403, 404)))
         for key in ("sessionXmlRebuilderInterval", "sessionXmlRebuilderRepeat")

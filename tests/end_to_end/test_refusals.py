@@ -92,7 +92,7 @@ def test_what_waits_of_the_same_session_is_completed(xnatctl, sandbox, alice, ex
     assert xnatctl("session", "upload", part, *NAMES, "--prearchive", env=alice).code == 0
     done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=alice)
     assert done.code == 0, done.err
-    assert "holds part of session " in " ".join(done.document["warnings"])
+    assert "holds files of session " in " ".join(done.document["warnings"])
     assert_exactly(sandbox, exam.digests, place="archive", label="sess01")
 
 

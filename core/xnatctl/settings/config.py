@@ -71,7 +71,7 @@ def create_config(text: str) -> Path:
     with _locked(file):
         if os.path.lexists(file):
             raise Refused(
-                f"{file} exists already.", hint="Change it with an editor, or with: xnatctl config set-profile"
+                f"{file} exists already.", hint="Change it with an editor, or with: xnatctl config set-profile NAME"
             )
         paths.write_private(file, text)
     return file

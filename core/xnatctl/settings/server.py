@@ -29,7 +29,7 @@ def server_url(text: str, origin: str) -> str:
     except ValueError:
         raise ConfigError(f"The URL of {origin} cannot be understood{shown}.", hint=_HINT) from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or _has_blank(stripped):
-        raise ConfigError(f"The URL of {origin} is not one of an http or https server{shown}.", hint=_HINT)
+        raise ConfigError(f"The URL of {origin} is not an http or https URL{shown}.", hint=_HINT)
     if parts.query or parts.fragment:
         raise ConfigError(f"The URL of {origin} must end before ? and #{shown}.", hint=_HINT)
     return f"{parts.scheme}://{_host(parts, port)}{parts.path.rstrip('/')}"

@@ -198,7 +198,7 @@ def test_when_it_is_not_archived_in_time_the_next_command_is_named(xnatctl, sand
     assert "not in the archive after 1 s: it is RECEIVING" in report["error"]["message"]
     again = f"xnatctl session upload-dicom {tmp_path}/exam --verify -P DEMO --wait 1 -o json"
     assert report["next"] == [f"{again} --url {sandbox.url}"]
-    assert any("quiet for up to 360 s" in warning for warning in report["warnings"])
+    assert any("up to 360 s after its last file" in warning for warning in report["warnings"])
     (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
     assert row["state"] == "delivered, not settled"
     sandbox.advance_clock(301)

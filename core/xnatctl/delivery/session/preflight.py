@@ -317,7 +317,7 @@ def _warnings(rows: tuple[PrearchiveRow, ...], study: str, label: str) -> list[s
     for row in rows:
         if row.tag == study:
             warnings.append(
-                f"The prearchive holds part of session {label} already ({row.status}); the upload completes it."
+                f"The prearchive holds files of session {label} already ({row.status}); the upload adds the others."
             )
         else:
             warnings.append(

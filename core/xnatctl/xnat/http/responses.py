@@ -235,7 +235,7 @@ def error_for(  # noqa: PLR0911 - one per status
 
 #: One status for many causes (xnat-api 1.2, 1.7).
 LOGIN_HINT = (
-    "The password may be wrong or expired, the account locked after failed tries, not verified or disabled, or have "
+    "The password may be wrong or expired, the account locked after failed attempts, not verified or disabled, or have "
     "too many sessions open. Try it once in the browser before trying again here."
 )
 
