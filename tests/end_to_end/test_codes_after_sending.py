@@ -16,6 +16,7 @@ import click
 import xnatctl.api as api
 from xnatctl.api import *
 from xnatctl.api.commands import common_options, pass_app, server_options
+from xnatctl.api.packing import plain_body
 
 def late(place):
     if os.environ["AT"] == place:

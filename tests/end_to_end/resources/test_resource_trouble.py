@@ -41,7 +41,8 @@ def one_by_one(install):
     return install(
         "onebyone",
         """
-from xnatctl.api import Batch, Payload, TransportSpec, hookimpl, plain_body
+from xnatctl.api import Batch, Payload, TransportSpec, hookimpl
+from xnatctl.api.packing import plain_body
 
 class OneByOne:
     def __init__(self, context): self.context = context
