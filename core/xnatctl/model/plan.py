@@ -391,21 +391,24 @@ class UploadPlan:
     def from_document(cls, document: Mapping[str, Any]) -> UploadPlan:
         """The inverse of `as_document`.
 
-        Raises ValueError for a schema that this version does not know, TypeError for unknown fields.
+        Raises ValueError for an unknown schema or a missing field, TypeError for an unknown field.
         """
         if document.get("schema") != PLAN_SCHEMA:
             raise ValueError(f"not a plan that this version reads: schema {document.get('schema')!r}")
-        fields = dict(document)
-        fields["destination"] = Destination(**fields["destination"])
-        fields["placement"] = Placement(fields["placement"])
-        fields["overwrite"] = Overwrite(fields["overwrite"])
-        fields["stages"] = tuple(_stage(entry) for entry in fields["stages"])
-        fields["excluded"] = tuple(Exclusion(**entry) for entry in fields["excluded"])
-        fields["unreadable"] = tuple(Exclusion(**entry) for entry in fields["unreadable"])
-        fields["invalid"] = tuple(Exclusion(**entry) for entry in fields.get("invalid", ()))
-        fields["warnings"] = tuple(fields["warnings"])
-        fields["request"] = UploadRequest.from_document(fields["request"]) if fields.get("request") else None
-        return cls(**fields)
+        try:
+            fields = dict(document)
+            fields["destination"] = Destination(**fields["destination"])
+            fields["placement"] = Placement(fields["placement"])
+            fields["overwrite"] = Overwrite(fields["overwrite"])
+            fields["stages"] = tuple(_stage(entry) for entry in fields["stages"])
+            fields["excluded"] = tuple(Exclusion(**entry) for entry in fields["excluded"])
+            fields["unreadable"] = tuple(Exclusion(**entry) for entry in fields["unreadable"])
+            fields["invalid"] = tuple(Exclusion(**entry) for entry in fields.get("invalid", ()))
+            fields["warnings"] = tuple(fields["warnings"])
+            fields["request"] = UploadRequest.from_document(fields["request"]) if fields.get("request") else None
+            return cls(**fields)
+        except (KeyError, AttributeError, struct.error) as error:
+            raise ValueError(f"not a plan: {type(error).__name__}: {error}") from error
 
 
 def _stage(entry: Mapping[str, Any]) -> Stage:

@@ -9,7 +9,7 @@ import pytest
 from xnatctl.delivery.plan_check import check_plan
 from xnatctl.delivery.planning import plan_session_upload
 from xnatctl.errors import Refused
-from xnatctl.model.plan import Exclusion, UploadRequest
+from xnatctl.model.plan import Exclusion, UploadPlan, UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.testing import write_exam
 
@@ -72,3 +72,17 @@ def test_a_plan_that_is_not_made_as_plans_are_is_a_failure_of_its_planner(own, r
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever looking at it raises
         check_plan(change(own), own, request_, "it")
     assert not isinstance(caught.value, Refused)
+
+
+@pytest.mark.parametrize(("place", "name"), [("plan", "stages"), ("stage", "items"), ("item", "inode")])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_document_that_is_no_plan_says_so(own, place, name, missing):
+    document = own.as_document()
+    stage = document["stages"][0]
+    at = {"plan": document, "stage": stage, "item": stage["items"][0]}[place]
+    if missing:
+        del at[name]
+    else:
+        at[name] = None
+    with pytest.raises((ValueError, TypeError)):
+        UploadPlan.from_document(document)
