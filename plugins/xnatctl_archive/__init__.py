@@ -1,1 +1,1 @@
-"""Seeing what is on the server, and working through the prearchive."""
+"""Commands that show sessions and scans and manage the prearchive."""

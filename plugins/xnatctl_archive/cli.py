@@ -34,13 +34,13 @@ _SESSION_COLUMNS = (
 
 
 def require_project(client: XnatClient, project: str) -> None:
-    """Raises NotFound: some listings answer an unknown project with an empty table."""
+    """Raise NotFound for an unknown project, because some listings return an empty table for it."""
     from xnatctl.api.xnat import project_access
 
     if not project_access(client, project).exists:
         raise NotFound(
             f"{client.server} has no project {project}, or you may not see it.",
-            hint="Check the project ID (capitals matter).",
+            hint="Check the project ID (it is case-sensitive).",
         )
 
 
@@ -52,7 +52,7 @@ def require_project(client: XnatClient, project: str) -> None:
 @common_options
 @pass_app
 def session_list(app: App, project: str, subject: str | None, modality: str | None) -> None:
-    """Sessions in the prearchive are not listed: they are not part of the project yet."""
+    """Sessions in the prearchive are not listed, because they do not belong to the project yet."""
     client = app.connect()
     require_project(client, project)
     rows = [
@@ -83,7 +83,7 @@ def _waiting(app: App, project: str, count: int) -> tuple[str, ...]:
 
 
 def _find(client: XnatClient, project: str | None, session: str) -> Any:
-    """The session. Raises NotFound with where else to look."""
+    """Find the session. Raises NotFound with a hint where else to look."""
     if project is not None:
         require_project(client, project)
     found = find_session(client, project, session)
@@ -165,7 +165,7 @@ def session_show(app: App, name: str | None, session: str | None, project: str |
 @common_options
 @pass_app
 def scan_list(app: App, session: str, project: str | None) -> None:
-    """One row per scan, with the number of its files."""
+    """List one row per scan, with its file count."""
     client = app.connect()
     found = _find(client, project, session)
     rows = _scan_rows(client, found.id)

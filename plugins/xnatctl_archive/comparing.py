@@ -1,4 +1,4 @@
-"""Compare an archived session with the prearchive session that it was made of, file by file.
+"""Compares an archived session with the prearchive session from which it was archived, file by file.
 
 The prearchive shows no SOP Instance UIDs (xnat-import 6.2), and anonymisation may change sizes when a session
 is archived. The names of files stay: XNAT makes them of the UIDs.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """How many DICOM files waited, and the names of those that the session does not hold.
+    """The number of DICOM files in the prearchive session, and the names that the archived session lacks.
 
     `before` counts those whose names the session held before, so that they prove nothing.
     """
@@ -54,7 +54,7 @@ def archived_files(client: XnatClient, session_id: str, waiting: Counter[str]) -
 
 
 def compare(waiting: Counter[str], before: Counter[str], after: Counter[str]) -> Compared:
-    """What the session holds of what waited."""
+    """Compare the file names before and after archiving."""
     return Compared(
         files=waiting.total(),
         missing=tuple(sorted((waiting - after).elements())),

@@ -7,7 +7,7 @@ from xnatctl.api import CommandSpec, hookimpl
 
 @hookimpl
 def xnatctl_commands() -> list[CommandSpec]:
-    """What is there, and the prearchive."""
+    """The commands of this plugin."""
     return [
         CommandSpec(
             path="session list", summary="List the sessions of a project.", target="xnatctl_archive.cli:session_list"
@@ -18,22 +18,22 @@ def xnatctl_commands() -> list[CommandSpec]:
         CommandSpec(path="scan list", summary="List the scans of a session.", target="xnatctl_archive.cli:scan_list"),
         CommandSpec(
             path="prearchive list",
-            summary="List the sessions that wait.",
+            summary="List the sessions in the prearchive.",
             target="xnatctl_archive.prearchive_cli:list_rows",
         ),
         CommandSpec(
             path="prearchive show",
-            summary="Show one waiting session and what the server says of it.",
+            summary="Show one prearchive session and its server log.",
             target="xnatctl_archive.prearchive_cli:show",
         ),
         CommandSpec(
             path="prearchive archive",
-            summary="Move a waiting session into the archive.",
+            summary="Archive a prearchive session.",
             target="xnatctl_archive.prearchive_cli:archive",
         ),
         CommandSpec(
             path="prearchive delete",
-            summary="Delete a waiting session; it never enters the archive.",
+            summary="Delete a prearchive session.",
             target="xnatctl_archive.prearchive_cli:delete",
         ),
     ]

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from xnatctl.api.xnat import XnatClient
 
 _TROUBLE = ("CONFLICT", "ERROR")
-#: In these states no upload sends to a row and the server does not work on it.
+#: States in which a row is idle: no upload sends to it and the server does not process it.
 _AT_REST = ("READY", *_TROUBLE)
-#: The first three are what the other commands take.
+#: The first three columns are the arguments of the other commands.
 _COLUMNS = (
     Column(key="project"),
     Column(key="timestamp"),
@@ -64,13 +64,13 @@ def _triple(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command(name="list", help="List the sessions that wait in the prearchive.")
+@click.command(name="list", help="List the sessions in the prearchive.")
 @click.option("-P", "--project", help="Only this project.")
 @server_options
 @common_options
 @pass_app
 def list_rows(app: App, project: str | None) -> None:
-    """The first three columns are what the other commands take."""
+    """List rows; the first three columns are the arguments of the other commands."""
     client = app.connect()
     if project is not None:
         require_project(client, project)
@@ -104,7 +104,7 @@ def _row(client: XnatClient, ref: PrearchiveRef) -> Any:
     return row
 
 
-@click.command(help="Show one waiting session: its scans, and what the server says of it.")
+@click.command(help="Show one prearchive session: its scans, and its server log.")
 @_triple
 @server_options
 @common_options
@@ -144,17 +144,17 @@ def show(app: App, project: str, timestamp: str, folder: str) -> None:
     )
 
 
-@click.command(help="Move a waiting session into the archive, and wait until it is there.")
+@click.command(help="Archive a prearchive session, and wait until it is archived.")
 @_triple
-@click.option("--subject", help="Subject to archive it under, if another one.")
-@click.option("--label", help="Session label to archive it under, if another one.")
+@click.option("--subject", help="Archive under this subject instead.")
+@click.option("--label", help="Archive under this session label instead.")
 @click.option(
     "--overwrite",
     type=click.Choice([str(policy) for policy in Overwrite]),
     default=str(Overwrite.NONE),
     show_default=True,
-    help="When the archive holds the session already: refuse (none), add what is new (append), or add and replace "
-    "what matches (delete).",
+    help="If the archive already holds the session: refuse (none), add new files (append), or add files and "
+    "replace matching ones (delete).",
 )
 @click.option(
     "--wait",
@@ -162,7 +162,7 @@ def show(app: App, project: str, timestamp: str, folder: str) -> None:
     default=1800,
     metavar="SECONDS",
     show_default=True,
-    help="How long it may take.",
+    help="How long to wait until the session is archived.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @server_options
@@ -182,7 +182,7 @@ def archive(
     """XNAT itself would always merge; so an existing session is looked for first, and the archived one is compared."""
     for flag, value in (("--subject", subject), ("--label", label)):
         if value is not None and not value.strip():
-            raise UsageError(f"{flag} is empty.", hint=f"Give {flag} a label, or leave it out to keep the present one.")
+            raise UsageError(f"{flag} is empty.", hint=f"Give {flag} a label, or omit it to keep the present one.")
     client = app.connect()
     ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
     row = _row(client, ref)
@@ -195,12 +195,12 @@ def archive(
         raise Refused(
             "Adding to a session works only under the labels that the waiting session has: "
             f"subject {row.subject}, session {row.name}.",
-            hint="Leave --subject and --label out, or use --overwrite delete.",
+            hint="Omit --subject and --label, or use --overwrite delete.",
         )
     if existing is not None and policy is Overwrite.NONE:
         raise Refused(
-            f"Session {session} exists already in project {project} ({existing.id}), and --overwrite none leaves it "
-            "alone.",
+            f"Session {session} exists already in project {project} ({existing.id}), and --overwrite none does not "
+            "change existing sessions.",
             hint="Choose another label with --label, or add to it with --overwrite append, or with --overwrite delete, "
             "which also replaces what matches.",
         )
@@ -214,9 +214,9 @@ def archive(
         raise Refused(
             f"Session {session} ({existing.id}) holds {held.total()} of the {counted(waiting.total(), 'file')} that "
             "wait, and XNAT refuses to add any of them with --overwrite append; compared by name.",
-            hint="If the session holds all that is needed, delete what waits with: "
+            hint="If the session is complete, delete the prearchive session with: "
             f"{app.commands.command('prearchive', 'delete', *ref.triple)} "
-            f"or replace what is there, and add the rest, with: {app.commands.command(*words)}",
+            f"or replace existing files and add the rest with: {app.commands.command(*words)}",
         )
     done = commit_row(
         client, ref, ArchiveTarget(project=project, subject=target, session=session, study=row.tag),
@@ -233,10 +233,10 @@ def _prove(client: XnatClient, row: Any, done: Any, waiting: Counter[str] | None
     look = f"Show it with: {client.commands.command('session', 'show', session.id)}"
     if waiting is None:
         if done.confirmed:
-            return "The server could not list the files of the waiting session, so they were not compared."
+            return "The server could not list the files of the prearchive session, so they were not compared."
         raise NotArchived(
-            f"{row.ref} is no longer in the prearchive, and the server did not say what happened to it: somebody "
-            f"archived or deleted it meanwhile. It could not be compared with {where}.",
+            f"{row.ref} is no longer in the prearchive, and the server did not report why: it was archived or "
+            f"deleted meanwhile. It could not be compared with {where}.",
             hint=look,
         )
     try:
@@ -250,29 +250,29 @@ def _prove(client: XnatClient, row: Any, done: Any, waiting: Counter[str] | None
         raise NotArchived(
             f"{row.ref} left the prearchive, but {where} holds {found.files - len(found.missing)} of its "
             f"{counted(found.files, 'file')}; the first that it does not hold is {found.missing[0]}.",
-            hint="Somebody may have deleted or changed the waiting session meanwhile, or an anonymisation script "
+            hint="The prearchive session may have been deleted or changed meanwhile, or an anonymisation script "
             f"rejected files. {look}",
         )
     if not done.confirmed and found.before == found.files:
         raise NotArchived(
-            f"{row.ref} is no longer in the prearchive, and the server did not say what happened to it: somebody "
-            f"archived or deleted it meanwhile. {where[0].upper()}{where[1:]} held files of the same names before, so "
-            "nothing shows which.",
+            f"{row.ref} is no longer in the prearchive, and the server did not report why: it was archived or "
+            f"deleted meanwhile. {where[0].upper()}{where[1:]} held files of the same names before, so the result "
+            "is unknown.",
             hint=look,
         )
     return f"The session holds all {counted(found.files, 'file')} that waited; compared by name."
 
 
-@click.command(help="Delete a waiting session with its files; it never enters the archive.")
+@click.command(help="Delete a prearchive session with its files.")
 @_triple
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--force", is_flag=True, help="Delete it also while an upload sends to it or the server works on it.")
+@click.option("--yes", is_flag=True, help="Skip the confirmation.")
+@click.option("--force", is_flag=True, help="Delete it even while an upload sends to it or the server processes it.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @server_options
 @common_options
 @pass_app
 def delete(app: App, project: str, timestamp: str, folder: str, yes: bool, force: bool, dry_run: bool) -> None:
-    """Asks first, and looks afterwards: the server answers 200 whatever happened."""
+    """Ask for confirmation, delete, and check the result, because the server always answers 200."""
     client = app.connect()
     ref = PrearchiveRef(project=project, timestamp=timestamp, folder=folder)
     row = _row(client, ref)
@@ -290,21 +290,21 @@ def delete(app: App, project: str, timestamp: str, folder: str, yes: bool, force
 
 
 def _refuse_busy(app: App, row: Any) -> None:
-    """Raise Refused for a row that is not at rest: what arrives meanwhile would be lost."""
+    """Raise Refused for a row that is not idle, because files that arrive meanwhile would be lost."""
     if row.status in _AT_REST:
         return
     anyway = app.commands.command("prearchive", "delete", *row.ref.triple, "--force")
     if "RECEIVING" in row.status:
         # A row that an interrupted upload left may stay so until the upload is run again.
-        why = "an upload may still be sending to it, and would lose what it sends"
+        why = "an upload may still be sending to it, and would lose files"
         hint = (
             f"If an upload is running, wait for its end. If it was interrupted, finish it (those of this machine: "
-            f"{app.commands.command('upload', 'status', server=False)}), or delete what it left: {anyway}"
+            f"{app.commands.command('upload', 'status', server=False)}), or delete its files: {anyway}"
         )
     else:
-        why = "the server is working on it at this moment"
+        why = "the server is processing it"
         look = app.commands.command("prearchive", "show", *row.ref.triple)
-        hint = f"Look again in a minute: {look} or delete it anyway: {anyway}"
+        hint = f"Check again in a minute: {look} or delete it anyway: {anyway}"
     raise Refused(f"{row.ref} is {row.status}: {why}. Nothing was deleted.", hint=hint)
 
 

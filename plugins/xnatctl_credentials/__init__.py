@@ -1,1 +1,1 @@
-"""Where credentials may be found."""
+"""Sources of credentials."""

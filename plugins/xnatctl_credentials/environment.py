@@ -9,11 +9,11 @@ from xnatctl_credentials.tokens import is_session_token
 
 
 class Environment:
-    """A token wins over user and password: an alias token is `alias:secret`, a session token holds no colon.
+    """A token takes precedence over user and password: an alias token is `alias:secret`, a session token has no colon.
 
-    A user without a password says who, not how: the next source is asked for that user. A password without a user goes
-    with the user that flag or profile names; with both, never with another user than its own. All of them are for the
-    server of XNAT_URL, where it is set, and are sent to no other.
+    With a user but no password, the next source is asked for that user. A password without a user applies to the user
+    of flag or profile; with both, only to its own user. All of them apply to the server of XNAT_URL, if set, and are
+    sent to no other.
     """
 
     def get(self, request: CredentialRequest) -> Credential | None:
@@ -33,7 +33,7 @@ class Environment:
 
 
 def _token(text: str, username: str | None) -> Credential:
-    """A session token is of the user that is named, where one is."""
+    """Parse XNAT_TOKEN; a session token belongs to the named user, if any."""
     source = "variable XNAT_TOKEN"
     alias, colon, secret = text.partition(":")
     if colon and alias and secret:

@@ -1,4 +1,4 @@
-"""An in-house command that knows the secret: `credential_helper: [command, argument, ...]` in the profile.
+"""An external command that returns the credential: `credential_helper: [command, argument, ...]` in the profile.
 
 It is started without a shell, with `get` as its last argument, reads `{"server": ..., "username": ...}` as JSON and
 writes `{"username": ..., "password": ...}` or `{"alias": ..., "secret": ...}`; nothing, or `{}`, means "not mine".
@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from xnatctl.api import AuthenticationError, Credential, CredentialRequest
 
-#: Seconds and bytes that a helper may take.
+#: Limits of a helper: seconds and bytes of output.
 _LIMIT_SECONDS = 10
 _LIMIT_BYTES = 64 * 1024
 
@@ -33,7 +33,7 @@ class Helper:
     """Asks the command of the profile."""
 
     def get(self, request: CredentialRequest) -> Credential | None:
-        """Raises AuthenticationError when the helper fails, hangs or says something else than such JSON."""
+        """Raises AuthenticationError if the helper fails, hangs or prints other output."""
         command = request.profile.get("credential_helper")
         if not command:
             return None
@@ -111,7 +111,7 @@ class _Run:
                 if not piece:
                     return answer
                 answer += piece
-        raise _trouble(self._name, "answered far more than a credential")
+        raise _trouble(self._name, "returned too much output")
 
     def _late(self) -> AuthenticationError:
         return _trouble(self._name, f"did not answer within {_LIMIT_SECONDS} s")
@@ -126,5 +126,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _trouble(name: str, what: str) -> AuthenticationError:
     return AuthenticationError(
         f"The credential helper {name} {what}.",
-        hint="Run it by hand with `get`, or take credential_helper out of the profile.",
+        hint="Run it by hand with `get`, or remove credential_helper from the profile.",
     )

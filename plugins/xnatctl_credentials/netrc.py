@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from xnatctl.api import ConfigError, Credential, CredentialRequest
 
-_ELSE = "Mend it, or leave netrc out of credential_sources in the configuration file."
+_ELSE = "Fix it, or remove netrc from credential_sources in the configuration file."
 
 
 class Netrc:
@@ -35,7 +35,7 @@ class Netrc:
         if not login or not password:
             return None
         if os.name == "posix" and path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path} holds a password and others can read it.", hint=f"chmod 600 {path}")
+            raise ConfigError(f"{path} contains a password and is readable by others.", hint=f"chmod 600 {path}")
         return Credential(kind="password", username=login, secret=password, source=str(path))
 
 

@@ -1,4 +1,4 @@
-"""Credential sources: environment, kept session token, profile, netrc, keyring, helper command, prompt."""
+"""Credential sources: environment, stored session token, profile, netrc, keyring, helper command, prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def xnatctl_credential_sources() -> list[CredentialSourceSpec]:
         ),
         CredentialSourceSpec(
             name="token",
-            summary="the session token that auth login keeps",
+            summary="the session token that auth login stores",
             target="xnatctl_credentials.tokens:SessionTokens",
             order=30,
             verbs=frozenset({"get", "check", "store", "erase"}),

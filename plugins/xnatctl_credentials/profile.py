@@ -1,4 +1,4 @@
-"""Credentials that stand in the profile."""
+"""Credentials in the profile."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class Profile:
         if not password:
             return None
         if not profile.get("username"):
-            raise ConfigError(f"{source} has a password but no username.", hint="Add username beside it.")
+            raise ConfigError(f"{source} has a password but no username.", hint="Add username to the profile.")
         return Credential(kind="password", username=profile["username"], secret=password, source=source)

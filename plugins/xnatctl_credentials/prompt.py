@@ -9,7 +9,7 @@ from xnatctl.api import Credential, CredentialRequest, printable
 
 
 class Prompt:
-    """Asks for what is not known yet; an empty answer means "no"."""
+    """Prompts for missing values; an empty answer cancels."""
 
     def get(self, request: CredentialRequest) -> Credential | None:
         """The password is not shown while it is typed."""
@@ -25,7 +25,7 @@ class Prompt:
 
     @staticmethod
     def _ask(question: str) -> str:
-        # Not input(): that would write the question to stdout, which holds documents only.
+        # Not input(), which would write the prompt to stdout.
         sys.stderr.write(printable(question))
         sys.stderr.flush()
         return sys.stdin.readline().strip()

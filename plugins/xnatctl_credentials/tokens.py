@@ -1,4 +1,4 @@
-"""Session tokens kept by `auth login`: one file per server, profile and user, which only this account can read."""
+"""Session tokens stored by `auth login`: one private file per server, profile and user."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class SessionTokens:
 
     def check(self, request: CredentialRequest) -> None:
         """Raise ConfigError when a token could not be written."""
-        _folder().check_writable("Session tokens are kept there.")
+        _folder().check_writable("Session tokens are stored there.")
 
     def store(self, request: CredentialRequest, credential: Credential) -> None:
-        """Keep a session token; replaces an older one of the same server, profile and user."""
+        """Store a session token; replaces an older one of the same server, profile and user."""
         now = time.time()
         entry = {
             "schema": _SCHEMA,
@@ -83,7 +83,7 @@ class SessionTokens:
                 path.unlink(missing_ok=True)
 
     def erase(self, request: CredentialRequest) -> bool:
-        """Forget the tokens of server and profile, or of the one user that is named."""
+        """Erase the tokens of server and profile, or of the named user."""
         found = list(self._matching(request))
         for kept in found:
             _path(kept.server, kept.profile, kept.user).unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""An association of our own: one blocking socket, and the bytes of the files as they are.
+"""Our own association: one blocking socket, and the unchanged bytes of the files.
 
-pynetdicom agrees on the terms; its sending decodes and encodes every data set, and loses answers of fast receivers.
-Here an instance is one request of the file's own bytes, sent from where they were read, and one answer that is read
-before the next goes.
+pynetdicom negotiates. Its sending decodes and encodes every data set, and loses answers of fast receivers, so it is not
+used. Here an instance is one request with the file's own bytes, followed by one answer.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from xnatctl_cstore.trouble import Lost, NotAssociated
 
 #: Seconds for the answer to an association request, and for that to a release.
 _ASSOCIATE = 30.0
-#: Seconds without an answer after which it is found out whether this is a DICOM receiver at all.
+#: Seconds without an answer after which the service is identified.
 _SUSPICIOUS = 2.0
 _RELEASE = 5.0
-#: Seconds without use after which the receiver may have ended it (XNAT: 60; xnat-api 5.2).
+#: Idle seconds after which the receiver may have ended the association (XNAT: 60; xnat-api 5.2).
 _REST = 0.25
-#: Seconds for what a receiver may have said before it hung up.
+#: Seconds to read what a receiver sent before it closed the connection.
 _LAST_WORDS = 1.0
 
-#: Bytes for which a receiver gets one more second to answer.
+#: Bytes per additional second of the answer time-out.
 _SECOND = 10 * 2**20
 
-#: Bytes of a data set that are in memory at the same time.
+#: Bytes of a data set in memory at once.
 WINDOW = 1 << 20
 
-#: Seconds for one such piece above which a link is slow.
+#: A link is slow if one such piece takes longer (seconds).
 _SLOW = 0.5
 
 #: PDU type, reserved, length; and with the header of the one fragment that each of ours holds (PS3.8 9.3.5).
@@ -49,7 +48,7 @@ _COMMAND, _LAST = 1, 2
 
 
 class Association:
-    """An open association. `answered` counts the instances that it has carried."""
+    """An open association. `answered` counts the answered instances."""
 
     def __init__(self, receiver: Receiver, stream: Stream, terms: negotiation.Terms) -> None:
         self._receiver = receiver
@@ -73,9 +72,9 @@ class Association:
         *,
         first: bool = False,
     ) -> Association:
-        """Connect and agree on contexts. `opened` hears of the stream, which it may cut.
+        """Connect and negotiate. `opened` gets the stream, which it may cut.
 
-        With `first`, what does not answer as a receiver would is asked what it is. Raises NotAssociated.
+        With `first`, a peer that does not answer like a receiver is identified. Raises NotAssociated.
         """
         try:
             stream = connect(receiver)
@@ -130,12 +129,14 @@ class Association:
             early = self._send_counted(parts, len(window), progress)
             if rest and early is None and self._stream.pending():
                 early = self._answer(dimse.C_STORE)
-        if early is not None and statuses.says_stored(early.status):  # it cannot have stored what it has not got
+        if early is not None and statuses.says_stored(early.status):  # it cannot have stored an incomplete instance
             self.abort()
-            raise self._remember(Lost("the receiver answered success before it had all of the instance", "garbled"))
+            raise self._remember(
+                Lost("the receiver reported success before it had received the whole instance", "garbled")
+            )
         self.answered += 1
         if early is not None:
-            self.abort()  # the answer came before the question was out; what is left of it cannot be taken back
+            self.abort()  # the answer came before the request was complete, so the association cannot be reused
             return early
         answer = self._answer(dimse.C_STORE)
         if more:
@@ -164,7 +165,7 @@ class Association:
         return parts
 
     def _send_counted(self, parts: list[Buffer], size: int, progress: Callable[[int], None]) -> Answer | None:
-        """Send PDUs with `size` bytes of data, and say so; over a slow link one by one, so that it is seen to move."""
+        """Send PDUs with `size` bytes of data and report progress; one by one over a slow link."""
         step = 2 if self._slow else len(parts)
         begun, told = time.monotonic(), 0
         for end in range(step, len(parts) + 1, step):  # each PDU is two parts
@@ -176,7 +177,7 @@ class Association:
         return None
 
     def _send(self, parts: list[Buffer]) -> Answer | None:
-        """Send; when the receiver has hung up, what it said before that: an answer, or the reason as Lost."""
+        """Send; if the receiver has closed the connection, read its last answer or raise the reason as Lost."""
         try:
             self._stream.send(parts)
         except TimeoutError:
@@ -218,7 +219,7 @@ class Association:
         try:
             kind, length = _PDU.unpack(self._stream.read(6))
             if length > negotiation.LONGEST:
-                raise self._remember(Lost("the receiver sent something that is no DICOM", "garbled"))
+                raise self._remember(Lost("the receiver sent data that is not DICOM", "garbled"))
             return kind, self._stream.read(length)
         except TimeoutError:
             seconds = self._stream.seconds
@@ -227,7 +228,7 @@ class Association:
             raise self._remember(Lost("the receiver closed the connection without an answer", "closed")) from None
 
     def _ended(self, kind: int, body: bytes) -> Lost:
-        """What a PDU that is no answer means."""
+        """The Lost for a PDU that is not an answer."""
         if kind == _ABORT:
             return self._remember(Lost(f"the receiver aborted the association{_by_whom(body)}", "aborted"))
         if kind == _RELEASE_RQ:
@@ -244,15 +245,15 @@ class Association:
 
     @property
     def usable(self) -> bool:
-        """False when it is over: when nothing was asked, all that can be read is an end.
+        """False if the association has ended: data that arrives without a request can only be its end.
 
-        Looked at after a rest only; an end right behind an answer shows when the next instance goes.
+        Checked only after an idle time; otherwise the next instance detects the end.
         """
         rested = time.monotonic() - self._heard > _REST
         return not self._over and not (rested and self._stream.pending())
 
     def release(self) -> None:
-        """End it in good order; never raises."""
+        """Release the association; never raises."""
         if self._over:
             return
         self._over = True
@@ -265,18 +266,18 @@ class Association:
         self._stream.close()
 
     def abort(self) -> None:
-        """End it at once; never raises."""
+        """Abort the association; never raises."""
         if self._over:
             return
         self._over = True
-        if not self._midway:  # in the middle of a PDU nobody would understand it
+        if not self._midway:  # within a PDU the receiver could not parse an abort
             with suppress(OSError):
                 self._stream.send([_PDU.pack(_ABORT, 4), bytes(4)])
         self._stream.close()
 
 
 def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: bool) -> negotiation.Terms:
-    """Ask for an association. Raises NotAssociated."""
+    """Request an association. Raises NotAssociated."""
     try:
         stream.limit(_SUSPICIOUS if first else _ASSOCIATE)
         stream.send([negotiation.request(receiver, pairs)])
@@ -305,7 +306,7 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: 
             f"{receiver.place} accepts the connection, but does not answer an association request for "
             f"{_ASSOCIATE:.0f} s.",
             FailureClass.CROWDED,
-            hint=f"It may serve one association at a time and be busy, or be no DICOM receiver. {other_port(receiver)}",
+            hint=f"It may be busy with another association, or may not be a DICOM receiver.  {other_port(receiver)}",
         ) from None
     except (OSError, EOFError):
         if first:
@@ -313,7 +314,7 @@ def _agree(receiver: Receiver, stream: Stream, pairs: Sequence[Pair], *, first: 
         raise NotAssociated(
             f"{receiver.place} closes the connection instead of answering an association request.",
             FailureClass.UNREACHABLE,
-            hint=f"It may accept known addresses only, or be no DICOM receiver. {other_port(receiver)}",
+            hint=f"It may accept known addresses only, or may not be a DICOM receiver.  {other_port(receiver)}",
         ) from None
     if kind == _RJ:
         raise negotiation.rejected(pdu, receiver)
@@ -333,7 +334,7 @@ def _refuse_web_server(receiver: Receiver) -> None:
 
 
 def _refuse_other_service(receiver: Receiver, service: Service | None) -> None:
-    """Raise NotAssociated for what is no DICOM receiver; nothing when that is not known."""
+    """Raise NotAssociated if the service is known not to be a DICOM receiver."""
     if service is None:
         return
     message, hint = f"{receiver.place} is a web server, not a DICOM receiver.", other_port(receiver)
@@ -343,7 +344,7 @@ def _refuse_other_service(receiver: Receiver, service: Service | None) -> None:
 
 
 def _by_whom(body: bytes) -> str:
-    """Source and reason of an A-ABORT (PS3.8 table 9-26), as far as they say anything."""
+    """Source and reason of an A-ABORT (PS3.8 table 9-26), if meaningful."""
     if len(body) < 4 or body[2] != 2:
         return ""
     reason = {1: "unrecognized PDU", 2: "unexpected PDU", 4: "unrecognized parameter", 5: "unexpected parameter",

@@ -1,4 +1,4 @@
-"""`session upload-dicom`: DICOM to a receiver, by C-STORE alone."""
+"""`session upload-dicom`: sends DICOM to a receiver by C-STORE."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from xnatctl.api.commands import (
 )
 
 _NAME = "cstore"
-#: Options of the connection to XNAT, which is opened for `--verify` alone.
+#: Options of the connection to XNAT, which only `--verify` opens.
 _LOGIN = ("url", "username", "password", "password_stdin", "timeout", "insecure")
 
 _CONTEXT_COLUMNS = (
@@ -51,8 +51,8 @@ PATH is a directory (searched at any depth), a single DICOM file, or a ready-mad
 file (zip, tar, tar.gz, tar.bz2, tar.xz). What is DICOM is decided by content; several studies may be sent at once. The
 data sets travel as they are: nothing is converted.
 
-No XNAT address and no login are needed: the receiver's own rules decide by the headers into which project, subject and
-session the data go. Exit code 0 means that the receiver accepted every instance, not that it is in the archive.
+No XNAT address or login is needed: the receiver routes the data by their headers to a project, subject and session.
+Exit code 0 means that the receiver accepted every instance, not that it is in the archive.
 --verify -P PROJECT logs in to XNAT and checks the archive: exit code 0 then means that every instance is there.
 
 The default port is 104; many XNAT servers listen on 8104. The called AE title must be exactly the receiver's.
@@ -60,7 +60,7 @@ The default port is 104; many XNAT servers listen on 8104. The called AE title m
 
 
 class UploadDicomCommand(TransportOptionsCommand):
-    """With the flags of the transport `cstore`."""
+    """A command with the flags of the transport `cstore`."""
 
     only_for = "session upload-dicom"
 
@@ -71,17 +71,17 @@ class UploadDicomCommand(TransportOptionsCommand):
 @source_options
 @click.option("--dry-run", is_flag=True, help="Show parameters, contexts and counts; open no connection.")
 @click.option(
-    "--echo", is_flag=True, help="Send a C-ECHO: show what the receiver is, and which files of PATH it accepts."
+    "--echo", is_flag=True, help="Send a C-ECHO: identify the receiver, and show which files of PATH it accepts."
 )
 @click.option("--verify", is_flag=True, help="Find each study in XNAT, wait until it is archived, and compare.")
-@click.option("-P", "--project", default=None, help="With --verify: the project in which the receiver files it.")
-@click.option("-E", "--session", default=None, help="With --verify: the session's label, if UIDs are changed there.")
+@click.option("-P", "--project", default=None, help="With --verify: the project in which the receiver stores the data.")
+@click.option("-E", "--session", default=None, help="With --verify: the session label, if the site changes UIDs.")
 @click.option(
     "--wait",
     type=Number(min=0),
     default=None,
     metavar="SECONDS",
-    help="With --verify: how long XNAT may take to archive it.  [default: 1800]",
+    help="With --verify: how long to wait until XNAT has archived the data.  [default: 1800]",
 )
 @journal_options
 @server_options
@@ -115,9 +115,9 @@ def upload_dicom(
     follow = _follow(app, project=project, session=session, wait=wait, verify=verify)
     if echo:
         if dry_run:
-            raise UsageError("--echo opens a connection, and --dry-run opens none; use one of them.")
+            raise UsageError("--echo and --dry-run exclude each other: --dry-run opens no connection.")
         if verify:
-            raise UsageError("--echo sends nothing that --verify could look for.")
+            raise UsageError("--echo and --verify exclude each other: --echo sends nothing that could be verified.")
         _echo(app, receiver, path, follow_symlinks=follow_symlinks, large_archive=large_archive)
         return
     if path is None:
@@ -141,18 +141,18 @@ def upload_dicom(
 def _follow(
     app: App, *, project: str | None, session: str | None, wait: float | None, verify: bool
 ) -> Destination | None:
-    """Where to look afterwards. Raises UsageError for options that would do nothing."""
+    """Where to find the studies afterwards. Raises UsageError for options without effect."""
     if verify:
         if not project:
-            raise UsageError("--verify needs -P PROJECT: the project in which the receiver files what you send.")
+            raise UsageError("--verify needs -P PROJECT: the project in which the receiver stores the data.")
         return Destination(server=app.settings.server(), project=project, subject="", session=session or "")
     alone = {"--project": project, "--session": session, "--wait": wait}
     alone |= {f"--{name.replace('_', '-')}": app.given.get(name) for name in _LOGIN}
     for flag, value in alone.items():
         if value not in (None, False):
             raise UsageError(
-                f"{flag} requires --verify: the receiver decides by the headers where the data go.",
-                hint="Give --verify -P PROJECT to have XNAT asked afterwards.",
+                f"{flag} requires --verify: the receiver routes the data by their headers.",
+                hint="Add --verify -P PROJECT to check the archive of XNAT afterwards.",
             )
     return None
 
@@ -169,14 +169,14 @@ def _echo(app: App, receiver: Any, path: str | None, *, follow_symlinks: bool, l
     if refused:
         error = DeliveryIncomplete(
             f"The receiver would not take {refused} of {counted(len(items), 'file')}.",
-            hint="Nothing is converted. Ask its administrator whether it can be made to take them.",
+            hint="Files are never converted. Ask its administrator whether the receiver can accept them.",
         )
         app.report_error(error)
         app.exit_with(error.exit_code)
 
 
 def _document(receiver: Any, reply: Any) -> tuple[Document, int]:
-    """What was said, and the number of files that would be refused."""
+    """The document of an echo, and the number of files that would be refused."""
     from xnatctl_cstore.names import name_of
     from xnatctl_cstore.negotiation import refusal
 
@@ -210,7 +210,7 @@ def _document(receiver: Any, reply: Any) -> tuple[Document, int]:
     }
     who = f" ({reply.known_as})" if reply.known_as else ""
     answered = {
-        None: "It offers no C-ECHO.",
+        None: "It does not support C-ECHO.",
         "0x0000": f"C-ECHO answered in {reply.seconds * 1000:.0f} ms.",
     }.get(echo, f"C-ECHO answered with status {echo}.")
     summary = [

@@ -1,7 +1,7 @@
 """Presentation contexts: exactly what was found on disk, one transfer syntax each (xnat-api 5.2).
 
-An acceptor chooses among the transfer syntaxes of one context by its own preference, so a context with two of them
-would leave it to chance whether the files can be sent as they are.
+An acceptor chooses one of the transfer syntaxes of a context, so with two of them the files might not be sent
+unchanged.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def pair_of(item: UploadItem) -> Pair:
 
 
 def sendable(item: UploadItem) -> bool:
-    """True when a context can name what the item is; an item without a transfer syntax cannot be explained."""
+    """True if a context can describe the item; an item without a transfer syntax cannot be sent."""
     return is_uid(item.sop_class_uid) and is_uid(item.transfer_syntax_uid)
 
 
 def counted(items: Iterable[UploadItem]) -> Counter[Pair]:
-    """How many items need each context, in a fixed order."""
+    """The number of items per context, in a fixed order."""
     found = Counter(pair_of(item) for item in items if sendable(item))
     return Counter({pair: found[pair] for pair in sorted(found)})
 
@@ -41,7 +41,7 @@ def grouped(items: Iterable[UploadItem]) -> tuple[tuple[Pair, ...], ...]:
 
 
 def by_group(items: Sequence[UploadItem], groups: Sequence[Sequence[Pair]]) -> Sequence[Sequence[UploadItem]]:
-    """The items of each group; those that no context can name go with the first."""
+    """The items of each group; items without a context are in the first."""
     if len(groups) < 2:
         return [items]  # as a rule; there may be very many
     place = {pair: number for number, group in enumerate(groups) for pair in group}

@@ -1,4 +1,4 @@
-"""Where the data set of a file begins, and how one of odd length ends; nothing else of it is touched."""
+"""Finds where the data set of a file begins, and pads one of odd length; changes nothing else."""
 
 from __future__ import annotations
 

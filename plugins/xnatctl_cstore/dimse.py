@@ -1,4 +1,4 @@
-"""The two commands that we give, and their answers (PS3.7 9.1.1, 9.1.5, 9.3).
+"""C-STORE and C-ECHO requests and their responses (PS3.7 9.1.1, 9.1.5, 9.3).
 
 Command sets are always implicit little endian (PS3.7 6.3.1).
 """
@@ -15,7 +15,7 @@ _CLASS, _FIELD, _MESSAGE, _ANSWERED = 0x0002, 0x0100, 0x0110, 0x0120
 _PRIORITY, _DATA_SET, _STATUS, _COMMENT, _INSTANCE = 0x0700, 0x0800, 0x0900, 0x0902, 0x1000
 _NO_DATA_SET = 0x0101
 
-#: More than an LO holds: what identifies a patient is taken out before it is shortened.
+#: More than an LO holds, because patient data are masked before the text is shortened.
 _LONGEST_COMMENT = 256
 
 C_STORE, C_ECHO = 0x0001, 0x0030
@@ -63,9 +63,9 @@ def read_answer(command_set: bytes, message: int, field: int) -> Answer:
         status = struct.unpack("<H", elements[_STATUS])[0]
         answered = struct.unpack("<H", elements[_ANSWERED])[0]
     except (KeyError, struct.error):
-        raise Lost("the receiver's answer holds no status", "garbled") from None
+        raise Lost("the receiver's answer has no status", "garbled") from None
     if said != field | _RESPONSE or answered != message:
-        raise Lost("the receiver answered another question than the one that was asked", "garbled")
+        raise Lost("the receiver answered a different request", "garbled")
     return Answer(status, _comment(elements.get(_COMMENT, b"")))
 
 
@@ -97,7 +97,7 @@ def _elements(data: bytes) -> dict[int, bytes]:
         group, element, length = _ELEMENT.unpack_from(data, position)
         position += 8
         if group != 0 or position + length > len(data):
-            raise Lost("the receiver's answer is no command set", "garbled")
+            raise Lost("the receiver's answer is not a command set", "garbled")
         found[element] = data[position : position + length]
         position += length
     return found

@@ -1,4 +1,4 @@
-"""Asking a receiver who it is and what it takes, without sending anything."""
+"""Identifies a receiver and finds which contexts it accepts, without sending instances."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _VERIFICATION: Pair = (dimse.VERIFICATION, _IMPLICIT)
 
 #: The root of an implementation class UID -> whose it is.
 _KNOWN = {
-    "1.2.40.0.13.1.1": "dcm4che, which XNAT's receiver is made of",
+    "1.2.40.0.13.1.1": "dcm4che, which XNAT's receiver uses",
     "1.2.40.0.13.1.3": "dcm4che",
-    "1.2.276.0.7230010.3.0.3": "DCMTK, or something made of it, such as Orthanc",
+    "1.2.276.0.7230010.3.0.3": "DCMTK, or software based on it, such as Orthanc",
     "1.2.826.0.1.3680043.9.3811": "pynetdicom",
     "1.3.6.1.4.1.30071.8": "fo-dicom",
 }
@@ -42,13 +42,13 @@ class Reply:
 
     @property
     def known_as(self) -> str:
-        """Who makes such receivers; empty when not known here."""
+        """The implementation of the receiver; empty if not known."""
         uid = self.implementation_class_uid
         return next((name for root, name in _KNOWN.items() if uid == root or uid.startswith(f"{root}.")), "")
 
 
 def ask(receiver: Receiver, items: Sequence[UploadItem] = ()) -> Reply:
-    """C-ECHO, and which contexts of the items it would take. Raises ConnectionFailed."""
+    """Send a C-ECHO and negotiate the contexts of the items. Raises ConnectionFailed."""
     contexts = counted(items)
     pairs = list(contexts)
     try:

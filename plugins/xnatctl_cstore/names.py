@@ -1,4 +1,4 @@
-"""UIDs in the words of the standard."""
+"""Names of UIDs from the standard."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def name_of(uid: str) -> str:
 
 
 def described(sop_class: str, transfer_syntax: str) -> str:
-    """A presentation context in one phrase."""
+    """A presentation context as text."""
     return f"{name_of(sop_class)} in {name_of(transfer_syntax)}"

@@ -1,4 +1,4 @@
-"""Agreeing on an association, by pynetdicom's PDU and primitive classes (PS3.8 7.1.1, 9.3)."""
+"""Negotiates an association with pynetdicom's PDU and primitive classes (PS3.8 7.1.1, 9.3)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from xnatctl_cstore.contexts import Pair
 from xnatctl_cstore.receiver import Receiver
 from xnatctl_cstore.trouble import NotAssociated
 
-#: Who we are, in negotiations.
+#: Our implementation class UID and version name.
 IMPLEMENTATION_CLASS_UID = "2.25.304907890279222069516446729321530420984"
 _VERSION_NAME = f"XNATCTL_{xnatctl.__version__}"[:16]
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
-#: The longest PDU that we take; answers are short. A longer one is no answer.
+#: The longest PDU that we accept; answers are short.
 LONGEST = 1 << 16
-#: The longest that we send, whatever the receiver would take.
+#: The longest PDU that we send, even if the receiver accepts longer ones.
 _OURS = 1 << 20
 #: A shorter limit leaves no room for a fragment.
 _SHORTEST = 32
@@ -28,7 +28,7 @@ _NO_CLASS, _NO_SYNTAX = 3, 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What was agreed on.
+    """The result of a negotiation.
 
     `ids` are the contexts that were accepted; `refused` says of the others by which result (PS3.8 table 9-18).
     `fragment` is the most bytes of one fragment.
@@ -78,7 +78,7 @@ def request(receiver: Receiver, pairs: Sequence[Pair]) -> bytes:
 
 
 def accepted(pdu_bytes: bytes, pairs: Sequence[Pair], receiver: Receiver) -> Terms:
-    """The terms of an A-ASSOCIATE-AC. Raises NotAssociated for one that makes no sense."""
+    """The terms of an A-ASSOCIATE-AC. Raises NotAssociated for an invalid one."""
     from pynetdicom.pdu import A_ASSOCIATE_AC
 
     pdu = A_ASSOCIATE_AC()
@@ -97,7 +97,7 @@ def accepted(pdu_bytes: bytes, pairs: Sequence[Pair], receiver: Receiver) -> Ter
         raise NotAssociated(
             f"{receiver.place} accepts the association with an answer that cannot be read ({type(error).__name__}).",
             FailureClass.ASSOCIATION,
-            hint="This is a fault of the receiver: tell its administrator.",
+            hint="This is a bug in the receiver: report it to its administrator.",
         ) from error
     ids: dict[Pair, int] = {}
     refused: dict[Pair, int] = {}
@@ -131,17 +131,18 @@ def _fragment(longest: int, receiver: Receiver) -> int:
 
 
 def refusal(result: int) -> str:
-    """Why a context was refused, said of the receiver."""
+    """Why the receiver refused a context."""
     return {
         _NO_CLASS: "it does not accept this SOP class",
-        _NO_SYNTAX: "it does not accept this transfer syntax, and xnatctl converts nothing",
+        _NO_SYNTAX: "it does not accept this transfer syntax, and xnatctl does not convert files",
     }.get(result, "it gives no reason")
 
 
 def at_fault(receiver: Receiver) -> str:
-    """What to look at when a receiver gives no reason."""
+    """The hint if a receiver gives no reason."""
     return (
-        f"Its log has the reason: ask its administrator, and check that it is called {receiver.called} and accepts the "
+        f"Ask its administrator for the reason in its log, and check that its AE title is {receiver.called} and "
+        "accepts the "
         f"caller {receiver.calling} (--called-aet, --calling-aet)."
     )
 
@@ -162,7 +163,8 @@ def rejected(pdu_bytes: bytes, receiver: Receiver) -> NotAssociated:
         return NotAssociated(
             f"The receiver at {receiver.place} rejects the association: it has no AE title {receiver.called}.",
             FailureClass.ASSOCIATION,
-            hint="--called-aet must be exactly the receiver's AE title, capitals included. Its administrator knows it; "
+            hint="--called-aet must match the receiver's AE title exactly, including capitals. Its administrator "
+            "knows it; "
             f"in an XNAT it is listed with the DICOM SCP receivers.{usual}",
         )
     if (source, diagnostic) == (1, 3):
@@ -175,14 +177,14 @@ def rejected(pdu_bytes: bytes, receiver: Receiver) -> NotAssociated:
         )
     if transient or source == 3:
         return NotAssociated(
-            f"The receiver at {receiver.place} has no room for another association ({reason.lower()}).",
+            f"The receiver at {receiver.place} accepts no further associations ({reason.lower()}).",
             FailureClass.CROWDED,
             hint="Use fewer --workers, or run the command again later.",
             busy=True,
         )
     return NotAssociated(
         f"The receiver at {receiver.place} rejects the association: {reason.lower()}.",
-        # Once it has let us in, a rejection without a reason is most likely one for want of room.
+        # After an accepted association, a rejection without a reason most likely means too many associations.
         FailureClass.CROWDED if diagnostic == 1 else FailureClass.ASSOCIATION,
         hint=at_fault(receiver),
     )

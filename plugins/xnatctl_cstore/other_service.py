@@ -1,4 +1,4 @@
-"""What listens on a port instead of a DICOM receiver: a web server, or something that expects TLS."""
+"""Identifies a service that is not a DICOM receiver: a web server, or a service that expects TLS."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _TLS_ALERT = b"\x15\x03"
 
 
 class Service(Enum):
-    """`WEB` = it speaks HTTP, with TLS or without; `TLS` = it speaks TLS, and of what is inside nothing is known."""
+    """`WEB`: it speaks HTTP, with or without TLS. `TLS`: it speaks TLS, with an unknown protocol inside."""
 
     WEB = auto()
     TLS = auto()
 
 
 def identify(receiver: Receiver) -> Service | None:
-    """What a web server or a port with TLS, where it is not expected, answers. Opens connections; never raises.
+    """Identify a web server or an unexpected TLS port. Opens connections; never raises.
 
     Many a web server answers a plain request on its port for TLS, too.
     """
@@ -34,13 +34,13 @@ def identify(receiver: Receiver) -> Service | None:
         with closing(_encrypted(receiver)) as sock:
             return Service.WEB if _answer_of(sock, receiver) is Service.WEB else tls
     except ssl.SSLError as error:
-        return tls if "ALERT" in str(error.reason) else None  # of the other side, which wants a certificate of ours
+        return tls if "ALERT" in str(error.reason) else None  # from the peer, which requires a client certificate
     except OSError:
         return None
 
 
 def of_bytes(data: bytes) -> Service | None:
-    """The same, of what was received instead of a DICOM PDU."""
+    """Identify a service by the data that it sent instead of a DICOM PDU."""
     if data.startswith(_TLS_ALERT):
         return Service.TLS
     return Service.WEB if data[:4] in (b"HTTP", b"<htm", b"<!DO") else None
@@ -54,7 +54,7 @@ def _connected(receiver: Receiver) -> socket.socket | None:
 
 
 def _encrypted(receiver: Receiver) -> ssl.SSLSocket:
-    """Nothing is sent over it that would be worth an authority. Raises OSError."""
+    """Wrap a socket in TLS without verification, because nothing secret is sent. Raises OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     sock = socket.create_connection((receiver.host, receiver.port), _PATIENCE)

@@ -8,29 +8,29 @@ _COMMAND = "session upload-dicom"
 _MODULES = ("pydicom", "pynetdicom")
 
 _OPTIONS = (
-    Option(name="host", help="The DICOM receiver's host.", envvar="XNAT_DICOM_HOST", required=True),
+    Option(name="host", help="Host of the DICOM receiver.", envvar="XNAT_DICOM_HOST", required=True),
     Option(
         name="port",
-        help="Its port; many XNATs listen on 8104.",
+        help="Port of the receiver; many XNAT servers use 8104.",
         type=int,
         default=104,
         envvar="XNAT_DICOM_PORT",
     ),
     Option(
         name="called_aet",
-        help="Its AE title, exactly as it is set there; often XNAT.",
+        help="AE title of the receiver, exactly as configured there; often XNAT.",
         envvar="XNAT_DICOM_CALLED_AET",
         required=True,
     ),
     Option(
         name="calling_aet",
-        help="AE title of this program.",
+        help="Our own AE title.",
         default="XNATCTL",
         envvar="XNAT_DICOM_CALLING_AET",
     ),
     Option(
         name="answer_timeout",
-        help="Seconds that the receiver may take to answer one instance, and one more for each 10 MiB of it.",
+        help="Time-out for the answer to one instance in seconds, plus one second for each 10 MiB.",
         type=float,
         default=120.0,
         envvar="XNAT_DICOM_ANSWER_TIMEOUT",
@@ -40,17 +40,21 @@ _OPTIONS = (
     Option(
         name="client_cert", help="Client certificate, for receivers that require one.", envvar="XNAT_DICOM_CLIENT_CERT"
     ),
-    Option(name="client_key", help="Its private key, when in another file.", envvar="XNAT_DICOM_CLIENT_KEY"),
+    Option(
+        name="client_key",
+        help="Private key of the client certificate, if in another file.",
+        envvar="XNAT_DICOM_CLIENT_KEY",
+    ),
 )
 
 
 @hookimpl
 def xnatctl_transports() -> list[TransportSpec]:
-    """Hands over to a receiver, which names no session."""
+    """The transport `cstore`, which delivers to a receiver."""
     return [
         TransportSpec(
             name="cstore",
-            summary="DICOM C-STORE to a receiver; for session upload-dicom",
+            summary="DICOM C-STORE to a receiver; used by session upload-dicom",
             target="xnatctl_cstore.transport:CStoreTransport",
             options=_OPTIONS,
             modules=_MODULES,
@@ -64,7 +68,7 @@ def xnatctl_transports() -> list[TransportSpec]:
 
 @hookimpl
 def xnatctl_commands() -> list[CommandSpec]:
-    """Its help can be read without the extra."""
+    """The command, whose help works without the extra."""
     return [
         CommandSpec(
             path=_COMMAND,
@@ -78,7 +82,7 @@ def xnatctl_commands() -> list[CommandSpec]:
 
 @hookimpl
 def xnatctl_stages() -> list[StageSpec]:
-    """What can be said of a study behind a receiver."""
+    """The stage `follow`."""
     return [
         StageSpec(
             name="follow",

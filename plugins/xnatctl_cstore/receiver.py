@@ -1,4 +1,4 @@
-"""Where to: the connection parameters, checked before anything is looked at."""
+"""The connection parameters of a receiver, validated before the inventory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xnatctl.api import Commands, UsageError
 
 #: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2, VR AE; xnat-api 5.1).
 _TITLE = re.compile(r"[ -\[\]-~]{1,16}\Z")
-#: The AE title that we call ourselves by, unless told otherwise.
+#: Our default AE title.
 DEFAULT_CALLING = "XNATCTL"
 _FILES = ("ca_cert", "client_cert", "client_key")
 
@@ -29,7 +29,7 @@ class Tls:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receiver:
-    """A DICOM receiver and how to call it. `answer_timeout` is in seconds."""
+    """The connection parameters of a DICOM receiver. `answer_timeout` is in seconds."""
 
     host: str
     port: int
@@ -41,7 +41,7 @@ class Receiver:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], commands: Commands | None = None) -> Receiver:
-        """The receiver that the transport's options name. Raises UsageError for what cannot be one."""
+        """The receiver from the transport's options. Raises UsageError for invalid ones."""
         port, timeout = int(options["port"]), float(options["answer_timeout"])
         if not 1 <= port <= 65535:
             raise UsageError(f"--port must be between 1 and 65535, not {port}.")
@@ -64,7 +64,7 @@ class Receiver:
 
     @property
     def address(self) -> str:
-        """What reports and journals call it: `dicom://host:port/AET`, with TLS `dicoms://`.
+        """The address in reports and journals: `dicom://host:port/AET`, with TLS `dicoms://`.
 
         A calling AE title that is not the default follows as `?calling=`: a receiver may file by it.
         """
@@ -73,7 +73,7 @@ class Receiver:
         return f"{scheme}://{self.place.lower()}/{quote(self.called, safe='')}{calling}"
 
     def echo(self, **changed: Any) -> str:
-        """The command that asks this receiver who it is, or one with other parameters."""
+        """The `--echo` command for this receiver, or with other parameters."""
         other = replace(self, **changed)
         words = ["--host", other.host, "--port", str(other.port), "--called-aet", other.called]
         if other.calling != DEFAULT_CALLING:

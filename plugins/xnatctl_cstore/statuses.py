@@ -1,4 +1,4 @@
-"""What a C-STORE status makes of an instance (PS3.4 B.2.3, PS3.7 C; xnat-api 5.3)."""
+"""Maps a C-STORE status to an outcome (PS3.4 B.2.3, PS3.7 C; xnat-api 5.3)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0xA7, 0xC
 _COMMENT = 64
 
 _ADVICE = {
-    0x0122: "it does not take this kind of object",
+    0x0122: "it does not accept this SOP class",
     0x0124: "it does not let this caller store",
 }
 
 
 def outcome_of(item: UploadItem, answer: Answer, *, lost: bool = False) -> ItemOutcome:
-    """Stored, stored with a note, to be tried again, or refused for good.
+    """The outcome: stored, stored with a note, to be retried, or refused.
 
     `lost`: the instance was sent just before, and the answer was lost, so a duplicate of it is ours.
 
-    XNAT answers C000 to practically every failure, so it may be one of its own that passes; out of resources (A7xx) and
-    processing failure (0110) say so themselves. Those are tried again, the rest would be answered the same again.
+    XNAT returns C000 for almost every failure, which may be temporary, as are out of resources (A7xx) and processing
+    failure (0110). Those are retried; others would be refused again.
     """
     status = answer.status
     if status == _SUCCESS:
         return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED)
-    said = _said(answer)
+    said = _status_text(answer)
     if _is_warning(status):
         return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, note=f"stored with a warning: {said}")
     if status == _DUPLICATE:
-        note = f"not stored again, because the receiver says that it has this instance: {said}"
+        note = f"not stored again, because the receiver already has this instance: {said}"
         return ItemOutcome(
             path=item.path,
             outcome=Outcome.ACCEPTED,
@@ -54,7 +54,7 @@ def outcome_of(item: UploadItem, answer: Answer, *, lost: bool = False) -> ItemO
 
 
 def says_stored(status: int) -> bool:
-    """True when the receiver says that it has stored what was sent, with a warning or without."""
+    """True if the status means stored, with or without a warning."""
     return status == _SUCCESS or _is_warning(status)
 
 
@@ -63,8 +63,8 @@ def _is_warning(status: int) -> bool:
     return status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0116)
 
 
-def _said(answer: Answer) -> str:
-    """The status in figures and words, with the receiver's comment."""
+def _status_text(answer: Answer) -> str:
+    """The status as number and text, with the receiver's comment."""
     from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
     words = STORAGE_SERVICE_CLASS_STATUS.get(answer.status, ("", ""))[1]

@@ -132,18 +132,18 @@ class Stream:
         return True
 
     def cut(self) -> None:
-        """End it from another thread: whoever waits on it is woken."""
+        """Shut the socket down from another thread, which ends waiting calls."""
         with suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # beneath TLS, which is the other thread's
 
     def close(self) -> None:
-        """Give the socket back; never raises."""
+        """Close the socket; never raises."""
         with suppress(OSError):
             self._sock.close()
 
 
 def connect(receiver: Receiver) -> Stream:
-    """A connection to the receiver, encrypted when asked for. Raises NotAssociated."""
+    """Connect to the receiver, with TLS if configured. Raises NotAssociated."""
     try:
         sock = socket.create_connection((receiver.host, receiver.port), CONNECT)
     except OSError as error:
@@ -168,8 +168,8 @@ def _context(tls: Tls) -> ssl.SSLContext:
 
 
 def other_port(receiver: Receiver) -> str:
-    """What to try when a port does not do."""
-    usual, other = "The standard DICOM port is 104, many XNATs listen on 8104", 8104
+    """The hint for a port that does not answer."""
+    usual, other = "The standard DICOM port is 104; many XNAT servers use 8104", 8104
     if receiver.port == 8104:
         usual, other = "The standard DICOM port is 104", 104
     return f"Check --host and --port. {usual}; try: {receiver.echo(port=other)}"
@@ -189,7 +189,7 @@ def _not_connected(receiver: Receiver, error: OSError) -> NotAssociated:
     return NotAssociated(
         f"{receiver.place} cannot be reached: {what}.",
         FailureClass.UNREACHABLE,
-        hint=f"A firewall is the usual reason. {look}. {other_port(receiver)}",
+        hint=f"A firewall may block the connection.  {look}. {other_port(receiver)}",
     )
 
 

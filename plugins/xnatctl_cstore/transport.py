@@ -36,14 +36,14 @@ from xnatctl_cstore.receiver import Receiver
 from xnatctl_cstore.stream import Stream
 from xnatctl_cstore.trouble import Lost, NotAssociated
 
-#: Every answer is recorded by itself, so a batch is only what a worker takes at a time: small enough to share the work.
+#: Each answer is recorded separately, so a batch is only a unit of work: small enough to be shared among workers.
 _BATCH_FILES = 100
 _BATCH_BYTES = 64 * 2**20
-#: Seconds between two words on progress.
+#: Seconds between two progress events.
 _TELL = 0.1
-#: Instances in a row without an answer, each for the whole limit, after which the receiver counts as dead for a while.
+#: Consecutive instances without an answer after which the receiver counts as unavailable for a while.
 _SILENCES = 2
-#: How often one instance may be met by silence; some receivers (Orthanc) never answer to what they cannot read.
+#: Most attempts of an instance without an answer; some receivers (Orthanc) never answer to data that they cannot parse.
 _SILENCES_OF_ONE = 2
 
 
@@ -96,7 +96,7 @@ class CStoreTransport:
             yield from cut_batches(part, workers, max_bytes=_BATCH_BYTES, max_files=_BATCH_FILES)
 
     def probe(self) -> None:
-        """Is there a receiver that lets us in? Raises ConnectionFailed; one that is busy will be waited for."""
+        """Open an association to check the receiver. Raises ConnectionFailed unless the receiver is only busy."""
         if not self._groups:
             return
         try:
@@ -106,13 +106,13 @@ class CStoreTransport:
                 raise ConnectionFailed(error.message, hint=error.hint) from None
 
     def rest(self) -> None:
-        """Receivers count associations, and end those that are idle."""
+        """Release the association, because receivers limit associations and end idle ones."""
         association, self._association = self._association, None
         if association is not None:
             association.release()
 
     def close(self) -> None:
-        """Wakes the worker that waits for an answer."""
+        """Cut the stream, which wakes a worker that waits for an answer."""
         self._closed = True
         stream = self._stream
         if stream is not None:
@@ -121,7 +121,7 @@ class CStoreTransport:
     # sending
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
-        """One instance after the other. What failed before goes last and on a fresh association."""
+        """Send one instance after the other; earlier failures go last, on a new association."""
         self._closed = False
         if any(item.path in self._failed for item in batch.items):
             self.rest()
@@ -157,12 +157,12 @@ class CStoreTransport:
         return BatchResult(outcomes=tuple(outcomes), bytes_sent=sent)
 
     def _deliver(self, item: UploadItem, emit: Emit) -> ItemOutcome:
-        """One instance; once more at once when an association that had carried others ended with it.
+        """Send one instance; retry at once if an association that had carried others ended with it.
 
         Raises NotAssociated.
         """
         if pair_of(item) not in self._proposed and not sendable(item):
-            reason = "its header does not say in which transfer syntax it is"
+            reason = "its header names no transfer syntax"
             return ItemOutcome(path=item.path, outcome=Outcome.INVALID, reason=reason)
         self._lost = None
         while True:
@@ -180,7 +180,7 @@ class CStoreTransport:
                 self._drop()
                 if first or lost.how == "silent" or self._closed:
                     return self._doubtful(item, lost)
-                emit(Event(kind=EventKind.RETRY, message=f"{lost.reason}; going on with a fresh association"))
+                emit(Event(kind=EventKind.RETRY, message=f"{lost.reason}; continuing with a new association"))
                 continue
             answer = replace(answer, comment=self._context.discreet(item, answer.comment))
             return statuses.outcome_of(item, answer, lost=self._lost is not None)
@@ -207,11 +207,11 @@ class CStoreTransport:
                     tail=tail,
                 )
             except SourceChanged:
-                self._drop()  # a part of it is out
+                self._drop()  # a part of it was sent
                 raise
 
     def _doubtful(self, item: UploadItem, lost: Lost) -> ItemOutcome:
-        """No answer. An abort or silence is aimed at the instance as likely as not, so it is not tried for ever."""
+        """The outcome without an answer. The instance may be the cause, so the number of attempts is limited."""
         failure = FailureClass.UNPARSABLE if lost.how == "aborted" else FailureClass.ANSWER_LOST
         if lost.how == "silent":
             self._silences[item.path] += 1
@@ -222,7 +222,7 @@ class CStoreTransport:
     # associations
 
     def _associated(self, pair: Pair) -> Association:
-        """An association that was asked for this context. Raises NotAssociated."""
+        """An association with this context. Raises NotAssociated."""
         if self._association is not None and (pair not in self._proposed or not self._association.usable):
             self.rest()
         if self._association is None:
@@ -232,7 +232,7 @@ class CStoreTransport:
         return self._association
 
     def _opened(self, stream: Stream) -> None:
-        """A stream that `close` can cut from now on."""
+        """Register a stream, so that `close` can cut it."""
         self._stream = stream
         if self._closed:
             stream.cut()
@@ -243,7 +243,7 @@ class CStoreTransport:
             association.abort()
 
     def _tell(self, emit: Emit, count: int) -> None:
-        """Add to what was sent, and say so from time to time; 0 says what is left."""
+        """Count sent bytes and emit them at intervals; 0 emits the rest."""
         self._untold += count
         now = time.monotonic()
         if self._untold and (now >= self._told + _TELL or not count):

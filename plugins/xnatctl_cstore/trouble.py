@@ -1,4 +1,4 @@
-"""What can go wrong with an association, in the words that decide what happens next."""
+"""Errors of an association."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from xnatctl.api import FailureClass
 
 
 class NotAssociated(Exception):
-    """There is no association, so nothing was sent.
+    """No association was established, so nothing was sent.
 
-    `hint` says what to check; `busy` = the receiver says itself that it has no room at the moment.
+    `hint` says what to check; `busy`: the receiver reported a temporary limit.
     """
 
     def __init__(self, message: str, failure: FailureClass, *, hint: str, busy: bool = False) -> None:
@@ -22,9 +22,9 @@ class NotAssociated(Exception):
 
 
 class Lost(Exception):
-    """The association ended while an answer was due: whether the instance was stored is not known.
+    """The association ended before the answer, so it is not known whether the instance was stored.
 
-    `how`: `aborted` by the receiver, `closed` without a word, `silent`, `garbled` (no DICOM that we understand).
+    `how`: `aborted` by the receiver, `closed` without an answer, `silent`, `garbled` (not valid DICOM).
     """
 
     def __init__(self, reason: str, how: Literal["aborted", "closed", "silent", "garbled"]) -> None:

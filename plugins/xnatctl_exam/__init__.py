@@ -1,1 +1,1 @@
-"""`session upload-exam`: a whole scanner export, its images as a session and everything else as resources."""
+"""`session upload-exam`: uploads a scanner export, images as a session and other files as resources."""

@@ -1,8 +1,8 @@
-"""Waiting until the session of a plan is in the archive, and making sure that it is the session of the images on disk.
+"""Waits until the session of a plan is archived, and checks that it holds the images on disk.
 
-Between the upload and the archive a person may drop a scan, delete the prearchive row, move it, or archive it under
-another label; and another study may take the label. So the session is compared with the images before anything is
-attached to it, and from then on it is addressed by its accession ID.
+Before archiving, a person may delete a scan or the row, move it, or archive it under another label, and another study
+may take the label. So the session is compared with the images before files are attached, and is then addressed by its
+accession ID.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from xnatctl.api.xnat import (
 from xnatctl_exam.awaited import Awaited
 from xnatctl_exam.session_match import SessionMatch, match_session
 
-#: How often a row that left the prearchive is looked for in the archive: a listing may lag behind the archiving.
+#: Polls of the archive after a row left the prearchive, because listings may lag behind archiving.
 _LOOKS = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
-    """Where the session is at this moment. `session` is what the archive has under the label.
+class _SessionState:
+    """Where the session is. `session` is the archived session with the label.
 
-    `row` and `direct` say that more is to come. `visible` is False when this user may not list the prearchive.
+    `row` and `direct` are parts that are not archived yet. `visible` is False if this user may not list the prearchive.
     """
 
     session: SessionInfo | None
@@ -54,7 +54,7 @@ class _Look:
 
     @property
     def waiting(self) -> bool:
-        """True while a part of the session is on its way to the archive."""
+        """True while a part of the session is not archived."""
         return self.row is not None or bool(self.direct)
 
     def describe(self) -> str:
@@ -64,9 +64,9 @@ class _Look:
 
 
 class AwaitArchiveRunner:
-    """One stage that waits for the session and compares it with the images. After `run` the context knows the session.
+    """Waits for the session and compares it with the images. After `run` the context has the session.
 
-    The images are those that an earlier stage sent; without one they are the items of the stage.
+    The images are those of an earlier stage, or else the items of this stage.
     """
 
     def __init__(self, context: RunContext, stage: Stage) -> None:
@@ -79,16 +79,16 @@ class AwaitArchiveRunner:
         self._rows: set[PrearchiveRef] = set()
 
     def check(self) -> None:
-        """Where the session is shows only when its turn comes."""
+        """Nothing can be checked before the stage runs."""
 
     def give_up(self) -> None:
-        """The pause of the run ends the waiting."""
+        """The pause of the run ends waiting."""
 
     def run(self) -> None:
         """Wait until the session is archived, and compare.
 
-        Raises NotArchived when the time is over or the session is elsewhere, Refused (VerificationFailed once images
-        were sent) for a session that does not hold the images, VerificationFailed for images that differ in it.
+        Raises NotArchived if the time is over or the session is elsewhere, Refused (VerificationFailed if images were
+        sent) for a session without the images, VerificationFailed for images that differ.
         """
         context = self._context
         settled, context.session = context.session, None
@@ -108,12 +108,12 @@ class AwaitArchiveRunner:
                 "resources go to it because it was named."
             )
         elif not accepted:
-            context.warn(f"{match.describe()} Its resources go to it because of --trust-session.")
+            context.warn(f"{match.describe()} Its resources are attached because of --trust-session.")
         elif self._images is None and (differing := match.verification.differences):
             context.warn(
                 f"Session {session.label} ({session.id}) differs from the images on disk: "
-                f"{counted(len(differing), 'difference')}, first {differing[0].path}: {differing[0].message}. Look "
-                "with xnatctl session verify."
+                f"{counted(len(differing), 'difference')}, first {differing[0].path}: {differing[0].message}. "
+                "Check with xnatctl session verify."
             )
         context.session = session
         subject = session.subject_label or context.plan.destination.subject
@@ -124,7 +124,7 @@ class AwaitArchiveRunner:
     # waiting
 
     def _wait(self) -> SessionInfo:
-        """Look until the session is archived. Raises NotArchived when the time is over, or it went elsewhere."""
+        """Poll until the session is archived. Raises NotArchived if the time is over or the session is elsewhere."""
         context = self._context
         self._check_project()
         if context.staged is not None:
@@ -136,7 +136,7 @@ class AwaitArchiveRunner:
             if not look.waiting and look.session is not None and self._is_ours(look.session):
                 self._awaited.forget_archive_command()
                 return look.session
-            # A row that left the prearchive, or another study in its place: neither changes by waiting.
+            # The row left the prearchive, or another study took its label: waiting does not help.
             known = look.session is not None or bool(self._rows)
             final = not look.waiting and (look.session is not None or (look.visible and bool(self._rows)))
             unknown = unknown + 1 if self._images is None and look.visible and not look.waiting and not known else 0
@@ -157,13 +157,13 @@ class AwaitArchiveRunner:
                 raise self._not_archived(look)
 
     def _is_ours(self, session: SessionInfo) -> bool:
-        """False for a session that says that it holds another study, unless the user named it and trusts it."""
+        """False for a session of another study, unless --trust-session is given."""
         studies = self._awaited.studies
         named = self._trusted and self._images is None
         return named or not session.uid or not studies or session.uid in studies
 
     def _check_project(self) -> None:
-        """Nobody waits a quarter of an hour for what cannot be written to in the end."""
+        """Check access to the project before waiting."""
         destination = self._context.plan.destination
         access = project_access(self._client, destination.project)
         if not access.exists:
@@ -179,7 +179,7 @@ class AwaitArchiveRunner:
             )
         self._context.go_to(replace(destination, project=access.id))
 
-    def _look(self) -> _Look:
+    def _look(self) -> _SessionState:
         destination = self._context.plan.destination
         row, visible = None, True
         try:
@@ -187,14 +187,14 @@ class AwaitArchiveRunner:
             self._rows |= {row.ref for row in rows}
             row = rows[0] if rows else None
         except PermissionDenied:
-            visible = False  # only the archive can be looked at
+            visible = False  # only the archive is visible
         direct = ""
         for study in self._awaited.studies:
             state = get_direct_archive(self._client, destination.project, study, destination.session)
             direct = direct or (str(state.get("status") or "receiving").lower() if state is not None else "")
-        # Last, so that a session that is archived between the looks is found.
+        # Last, so that a session that is archived between the requests is found.
         session = find_session(self._client, destination.project, destination.session)
-        return _Look(session=session, row=row, direct=direct, visible=visible)
+        return _SessionState(session=session, row=row, direct=direct, visible=visible)
 
     def _is_awaited(self, row: PrearchiveRow) -> bool:
         """True for the row that was sent, and for any other part of the same session."""
@@ -209,7 +209,7 @@ class AwaitArchiveRunner:
     # comparing
 
     def _compare_images(self, session: SessionInfo) -> VerificationFailed | None:
-        """Compare what this plan sent with the session that somebody archived meanwhile."""
+        """Compare the sent images with the archived session."""
         if self._images is None:
             return None
         try:
@@ -219,7 +219,7 @@ class AwaitArchiveRunner:
         return None
 
     def _match(self, session: SessionInfo) -> SessionMatch:
-        """How the session compares with the images; asks nothing again that this run has compared already."""
+        """Compare the session with the images, unless this run has already done so."""
         verification = self._context.report.verification
         if self._images is not None and self._images.compared:
             total = len(self._awaited.items)
@@ -239,11 +239,11 @@ class AwaitArchiveRunner:
         message = f"{match.describe()} Its resources ({self._awaited.files()}) were not attached."
         hint = "Name the session of these images, or upload them first."
         if trusting:
-            hint = f"{hint} If this is the right session, and anonymisation changed its UIDs, run: {trusting}"
+            hint = f"{hint} If this is the right session and anonymisation changed its UIDs, run: {trusting}"
         return Refused(message, hint=hint) if self._images is None else VerificationFailed(message, hint=hint)
 
-    def _elsewhere(self, look: _Look) -> SessionInfo:
-        """Find what is neither in the prearchive nor in the archive under its label any more.
+    def _elsewhere(self, look: _SessionState) -> SessionInfo:
+        """Find a session that is no longer in the prearchive nor in the archive under its label.
 
         Returns the session of that label when it is all there is, though it says that it holds another study. Raises
         NotArchived with where the images are.
@@ -253,7 +253,7 @@ class AwaitArchiveRunner:
             return look.session
         raise self._awaited.deleted()
 
-    def _not_archived(self, look: _Look) -> NotArchived:
+    def _not_archived(self, look: _SessionState) -> NotArchived:
         context, destination = self._context, self._context.plan.destination
         if look.row is not None:
             ref = look.row.ref

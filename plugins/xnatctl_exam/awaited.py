@@ -1,4 +1,4 @@
-"""What a run waits for: a session with its images. Where they are when they are not where they belong, and what to do.
+"""The session that a run waits for: finds where its images are and names the commands that continue.
 
 A person may archive the session under other names, move its prearchive row to another project, or delete it.
 """
@@ -40,7 +40,7 @@ from xnatctl_exam.session_match import match_session
 
 
 class Awaited:
-    """The images of a stage that waits, and the commands that a reader is told to run.
+    """The images of a waiting stage, and the commands of its messages.
 
     `images` is the runner that sent them; without one the images are the items of the stage.
     """
@@ -55,13 +55,13 @@ class Awaited:
 
     @property
     def items(self) -> Sequence[UploadItem]:
-        """The images that the session is to hold."""
+        """The images that the session should hold."""
         return self._images.delivered() if self._images is not None else self._stage.items
 
     # elsewhere
 
     def check_subject(self, session: SessionInfo) -> None:
-        """Nothing is attached to the session of another subject. Raises Refused, NotArchived."""
+        """Check the subject of the session. Raises Refused, NotArchived."""
         wanted = self._context.plan.destination.subject
         known = (session.subject_label.lower(), session.subject_id.lower())
         if not wanted or not session.subject_label or wanted.lower() in known:
@@ -77,7 +77,7 @@ class Awaited:
         raise self._not_attached(message, self.attach("-S", session.subject_label))
 
     def refuse_elsewhere(self, rows: Collection[PrearchiveRef]) -> None:
-        """Raise where the study is, when it is under other names than those that were asked for.
+        """Raise the error that names where the study is, if not in the requested place.
 
         `rows` are those that held it. Raises NotArchived; Refused when this run sent no images.
         """
@@ -93,14 +93,14 @@ class Awaited:
                 raise self._renamed(session)
 
     def _sessions(self, project: str | None, study: str) -> Sequence[SessionInfo]:
-        """The sessions of a study; none where this user may not list them."""
+        """The sessions of a study; none if this user may not list them."""
         try:
             return sessions_of_study(self._client, project, study)
         except (NotFound, PermissionDenied, ServerError):
             return ()
 
     def _rows_elsewhere(self, study: str, rows: Collection[PrearchiveRef]) -> Sequence[PrearchiveRow]:
-        """The rows that the session may have become; other uploads of the same study are left out."""
+        """The rows that the session may have become, without other uploads of the same study."""
         places = {(ref.timestamp, ref.folder) for ref in rows}
         label = self._context.plan.destination.session
 
@@ -139,11 +139,11 @@ class Awaited:
         return self._not_attached(message, attach, first="Archive them there, then run")
 
     def deleted(self) -> NotArchived:
-        """Neither here nor there: the images are gone."""
+        """The error for images that are gone."""
         context, destination = self._context, self._context.plan.destination
         message = (
             f"Session {destination.session} left the prearchive of project {destination.project} and is not in its "
-            "archive: somebody deleted it, or moved it to where this user may not look."
+            "archive: it was deleted, or moved to a project that you may not see."
         )
         differences = [
             Difference(
@@ -164,7 +164,7 @@ class Awaited:
         return NotArchived(message, hint=f"To send it again, run: {context.rerun}")
 
     def _prove_nothing(self) -> None:
-        """What was counted in the prearchive is not there any more."""
+        """Withdraw the result of counting in the prearchive."""
         if self._images is not None:
             self._context.journal.reached(self.items, repeat(Finding.UNDECIDED, len(self.items)))
 
@@ -178,7 +178,7 @@ class Awaited:
     # what is said
 
     def attach(self, *options: str, trust: bool = False) -> str:
-        """The command that attaches the resources later, with other options; empty where the planner named none."""
+        """The command that attaches the resources later; empty if the planner named none."""
         later = str(self._stage.options.get("later") or "")
         if not later:
             return ""
@@ -193,7 +193,7 @@ class Awaited:
         return kind(f"{message} Its resources ({self.files()}) were not attached.", hint=hint)
 
     def next(self, line: str) -> None:
-        """One more command that finishes the job; nothing for an empty one."""
+        """Add a command that finishes the job, unless it is empty."""
         if line and line not in self._context.report.next:
             self._context.report.next.append(line)
 
@@ -203,7 +203,7 @@ class Awaited:
         return counted(sum(len(stage.items) for stage in stages if stage.resource is not None), "file")
 
     def forget_archive_command(self) -> None:
-        """What is archived already is not to be archived by hand."""
+        """Remove the command that archives the session, because it is archived."""
         report = self._context.report
         archiving = shlex.split(self._client.commands.command("prearchive", "archive", server=False))
         report.next = [line for line in report.next if shlex.split(line)[: len(archiving)] != archiving]

@@ -1,4 +1,4 @@
-"""What the user chose for an exam, as plain data inside an `UploadRequest`."""
+"""The options of an exam, as plain data inside an `UploadRequest`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISC = "MISC"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """How an exam is cut into a session and resources.
+    """How an exam is divided into a session and resources.
 
     `wait` is in seconds. `labels` are resource labels by the name of the top-level folder. `resource_options` are those
     of the transport that carries resources. `trust_session` attaches them also to a session that does not hold the

@@ -31,21 +31,22 @@ from xnatctl_exam.plugin import COMMAND
 
 _HELP = """Upload a scanner export: its images as one session, everything else as resources of that session.
 
-EXAM_ROOT is a directory. What is DICOM is decided by content, at any depth. The images become the session, exactly as
+EXAM_ROOT is a directory. DICOM is recognised by content, at any depth. The images become the session, exactly as
 with `session upload`. Then, when the session is in the archive, every top-level folder without DICOM becomes a resource
 of the same name, and the top-level files without DICOM become the resource MISC. A folder that holds DICOM is never a
-resource; files that are not DICOM in such a folder stay behind, unless --attach-nested LABEL takes them along. Hidden
-files that are not DICOM are left out. --dry-run shows what would go where.
+resource; files that are not DICOM in such a folder are skipped, unless --attach-nested LABEL attaches them. Hidden
+files that are not DICOM are skipped. --dry-run shows what would go where.
 
 Resources are attached only to a session that holds the images on disk, compared by study and SOP Instance UID.
---trust-session attaches them all the same: for sites whose anonymisation changes UIDs.
+--trust-session attaches them in any case: for sites whose anonymisation changes UIDs.
 
-Resources bypass the project's anonymisation: XNAT stores them byte for byte as they are. Only the images go through
-anonymisation scripts, so look at what PDFs, screenshots and logs say of the patient before you attach them.
+Resources bypass the project's anonymisation: XNAT stores them unchanged. Only images go through anonymisation scripts,
+so check PDFs, screenshots and logs for patient data before you attach them.
 
---overwrite decides for both: delete adds and replaces what matches, append adds and refuses what differs, none refuses
-an existing session. What is there already and identical is not sent again. Exit code 6 means that the images were
-delivered but the session did not reach the archive in time: the report prints the --attach-only command to run later.
+--overwrite applies to both: delete adds files and replaces matching ones, append adds files and refuses different ones,
+none refuses an existing session. Identical files on the server are not sent again. Exit code 6 means that the images
+were delivered but the session did not reach the archive in time: the report prints the --attach-only command to run
+later.
 """
 
 
@@ -63,7 +64,7 @@ def _labels(context: click.Context, parameter: click.Parameter, values: tuple[st
 
 
 class _Subject(click.Option):
-    """Required, unless nothing but resources is sent."""
+    """Required, unless only resources are sent."""
 
     def value_is_missing(self, value: Any) -> bool:
         return super().value_is_missing(value) and not click.get_current_context().params.get("attach_only")
@@ -82,12 +83,13 @@ class _Subject(click.Option):
 @click.option("-E", "--session", required=True, help="Session label; with --attach-only also its accession ID.")
 @click.option("--skip-resources", is_flag=True, help="Upload the images only.")
 @click.option(
-    "--attach-only", is_flag=True, is_eager=True, help="Attach resources to a session that exists; no image is sent."
+    "--attach-only", is_flag=True, is_eager=True, help="Attach resources to an existing session; send no images."
 )
 @click.option(
     "--trust-session",
     is_flag=True,
-    help="Attach resources although the session does not hold the images on disk, say because UIDs were changed.",
+    help="Attach resources even if the session does not hold the images on disk, for example because UIDs were "
+    "changed.",
 )
 @click.option(
     "--wait",
@@ -95,11 +97,11 @@ class _Subject(click.Option):
     default=int(WAIT),
     metavar="SECONDS",
     show_default=True,
-    help="How long to wait until the session is in the archive; 0 looks once.",
+    help="How long to wait until the session is in the archive; 0 checks once.",
 )
 @click.option("--misc-label", default=None, metavar="LABEL", help=f"Resource of top-level files.  [default: {MISC}]")
 @click.option(
-    "--attach-nested", default=None, metavar="LABEL", help="Attach also the files beside DICOM, as this resource."
+    "--attach-nested", default=None, metavar="LABEL", help="Also attach the files beside DICOM, as this resource."
 )
 @click.option(
     "--resource-label",
@@ -128,16 +130,16 @@ class _Subject(click.Option):
     "--overwrite",
     type=click.Choice([str(policy) for policy in Overwrite]),
     default=None,
-    help="What to do with a session and files that exist already.  [default: delete]",
+    help="What to do with an existing session and files.  [default: delete]",
 )
 @verify_options
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of EXAM_ROOT.")
 @click.option(
     "--attach-unknown",
     is_flag=True,
-    help="Attach packed files that cannot be looked into: you know they hold no DICOM.",
+    help="Attach packed files that cannot be inspected, if you know that they hold no DICOM.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would go where, without sending or logging in.")
+@click.option("--dry-run", is_flag=True, help="Show the destination of each file, without sending or logging in.")
 @journal_options
 @server_options
 @common_options
@@ -171,7 +173,7 @@ def upload_exam(
 ) -> None:
     """See `_HELP`; `given` holds the options of transports."""
     if skip_resources and attach_only:
-        raise UsageError("--skip-resources and --attach-only exclude each other: nothing would be left to do.")
+        raise UsageError("--skip-resources and --attach-only exclude each other.")
     if skip_resources:
         _refuse(
             "--skip-resources",
@@ -190,11 +192,13 @@ def upload_exam(
         raise UsageError("--exact cannot be combined with --no-verify.")
     policy = Overwrite(overwrite or str(app.settings.overwrite.value))
     if attach_only and overwrite is not None and policy is Overwrite.NONE:
-        raise UsageError("--overwrite none leaves an existing session alone, and --attach-only adds to one.")
+        raise UsageError(
+            "--overwrite none and --attach-only exclude each other: --attach-only adds to an existing session."
+        )
     transport = TRANSPORT if attach_only else mode or str(app.settings.mode.value)
     spec = app.registry.transport(transport).spec
     if not attach_only and (spec.payload is not Payload.DICOM or spec.settle != "session"):
-        raise UsageError(f"The transport {transport} does not end in a session on a server, which an exam needs.")
+        raise UsageError(f"The transport {transport} does not deliver to a session on a server, which an exam needs.")
     named = workers or app.settings.workers.value
     request = UploadRequest(
         command=COMMAND,
@@ -230,16 +234,16 @@ def upload_exam(
 
 
 def _refuse(flag: str, others: Mapping[str, Any]) -> None:
-    """An option that would do nothing is not taken in silence."""
+    """Refuse options that have no effect."""
     for other, value in others.items():
         if value:
             raise UsageError(f"{other} cannot be combined with {flag}.")
 
 
 def _resource_options(app: App, *, skip: bool) -> dict[str, Any]:
-    """Variable, profile or default for each option of the transport of resources.
+    """The value of each option of the resource transport from variable, profile or default.
 
-    Without that transport the plan is refused, but only when it has something to attach.
+    Without that transport, a plan that attaches files is refused later.
     """
     with suppress(PluginUnavailable, UsageError):
         return {} if skip else transport_options(app, TRANSPORT, {})
@@ -255,7 +259,7 @@ def _later(
     attach_nested: str | None,
     labels: Mapping[str, str],
 ) -> str:
-    """The command that attaches the resources when the session is in the archive; works in any directory."""
+    """The command that attaches the resources after archiving; works in any directory."""
     where = request.destination
     words = [*COMMAND.split(), os.path.abspath(request.path)]
     words += ["-P", where.project, *(["-S", where.subject] if where.subject else []), "-E", where.session]

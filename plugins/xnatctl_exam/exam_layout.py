@@ -1,7 +1,7 @@
-"""What of an exam goes where: images to the session, top-level folders and files to resources, the rest nowhere.
+"""Divides an exam: images to the session, top-level folders and files to resources.
 
-Content decides, never a name: a folder that holds DICOM at any depth, also damaged, twofold or inside an archive file,
-is no resource, because resources bypass the project's anonymisation.
+Content decides, not names: a folder that holds DICOM at any depth, also damaged, duplicate or inside an archive file,
+is not a resource, because resources bypass the project's anonymisation.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from xnatctl.api.commands import Inventory
 from xnatctl_exam.choices import Choices
 from xnatctl_exam.naming import Group, check_label, join, name_folders
 
-_NESTED = "not DICOM, in a folder that holds DICOM (--attach-nested LABEL takes it along)"
+_NESTED = "not DICOM, in a folder that holds DICOM (--attach-nested LABEL attaches it)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sorting:
-    """`resources` in the order of their labels, `left_out` with reasons, and `notes` that a person should read.
+class ExamLayout:
+    """`resources` in the order of their labels, `left_out` with reasons, and `notes` for the user.
 
-    `unreadable` may be images, so that no session is complete without them; what lies in a folder of which everything
-    else is not DICOM belongs to its resource.
+    `unreadable` files may be images, so the session is not complete without them; in a folder without DICOM they belong
+    to its resource.
     """
 
     resources: tuple[Group, ...]
@@ -32,10 +32,10 @@ class Sorting:
     unreadable: tuple[Exclusion, ...] = ()
 
 
-def sort_exam(inventory: Inventory, choices: Choices) -> Sorting:
-    """Sort what was found below an exam root; `inventory` has been looked into (`look_inside`).
+def sort_exam(inventory: Inventory, choices: Choices) -> ExamLayout:
+    """Divide the files of an exam root; `inventory` includes archive contents (`look_inside`).
 
-    Raises UsageError for a label that cannot be one, Refused where resources would be mixed up.
+    Raises UsageError for an invalid label, Refused if resources would be mixed.
     """
     check_label(choices.misc_label, "--misc-label")
     if choices.attach_nested is not None:
@@ -64,7 +64,7 @@ def sort_exam(inventory: Inventory, choices: Choices) -> Sorting:
     taken = {entry.path for group in groups for entry in group.unreadable}
     attached = {item.path for group in groups for item in group.items}
     reasons = {item.path: _NESTED for item in nested}
-    return Sorting(
+    return ExamLayout(
         resources=tuple(groups),
         left_out=tuple(_left_out(inventory, attached, reasons, choices)),
         notes=tuple(notes),
@@ -101,7 +101,7 @@ def _groups(
 def _hidden_below(
     inventory: Inventory, with_dicom: set[str], folders: dict[str, list[UploadItem]], loose: Sequence[UploadItem]
 ) -> list[str]:
-    """A word when everything lies in one folder: the exam root is probably that one."""
+    """A note if everything is in one folder, which is probably the exam root."""
     if len(with_dicom) != 1 or folders or loose or any("/" not in path for path in inventory.dicom):
         return []
     (only,) = with_dicom
@@ -114,7 +114,7 @@ def _hidden_below(
 
 
 def _left_out(inventory: Inventory, attached: set[str], reasons: dict[str, str], choices: Choices) -> list[Exclusion]:
-    """Everything that is not sent, with why."""
+    """All files that are not sent, with the reason."""
     others = {item.path for item in inventory.others}
     left = []
     for entry in inventory.excluded:

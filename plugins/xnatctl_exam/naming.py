@@ -1,8 +1,7 @@
-"""Labels of resources: which folder becomes which resource, and what is refused rather than mixed up.
+"""Labels of resources: maps folders to resources, and refuses to mix files.
 
-A label must be one that every server keeps as it is: letters, digits, `_` and `-`, and not digits alone, which XNAT
-reads as the key of a resource (xnat-api 2.4, 4.5). Folders are named by people and scanners, so a name that is
-no label is made one, and the plan says so.
+Every server must keep a label unchanged: letters, digits, `_` and `-`, but not only digits, which XNAT reads as the ID
+of a resource (xnat-api 2.4, 4.5). Other folder names are converted, which the plan reports.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from xnatctl.api import Exclusion, Refused, ResourceRef, UploadItem, UsageError
 class Group:
     """Files that become one resource.
 
-    `origin` is where they lie, as people read it; `asked` is False when the label is not the one that they lie under.
-    `unreadable` belongs to them and cannot be sent.
+    `origin` describes where they are; `asked` is False if the label differs from the folder name. `unreadable` files
+    belong to them and cannot be sent.
     """
 
     label: str
@@ -29,7 +28,7 @@ class Group:
 
 
 def check_label(label: str, flag: str) -> None:
-    """Raise UsageError for a label that a person chose and XNAT would not keep."""
+    """Raise UsageError for a label from the command line that XNAT would change."""
     if (problem := ResourceRef.label_problem(label)) is not None:
         hint = f"Use {ResourceRef.clean_label(label)}." if label else None
         raise UsageError(f"{flag} {label!r} cannot be the label of a resource: {problem}.", hint=hint)
@@ -40,16 +39,17 @@ def name_folders(
     chosen: Mapping[str, str],
     unreadable: Mapping[str, Sequence[Exclusion]],
 ) -> tuple[list[Group], list[str]]:
-    """One group for each folder, and what should be said of their labels.
+    """One group for each folder, and notes about their labels.
 
-    `chosen` are labels by folder. Raises UsageError for a folder that is not there or a label that cannot be one.
+    `chosen` are labels by folder. Raises UsageError for an unknown folder or an invalid label.
     """
     for folder, label in chosen.items():
         check_label(label, f"--resource-label {folder}=")
         if folder not in folders:
             there = ", ".join(sorted(folders)) or "none"
             raise UsageError(
-                f"--resource-label names {folder}, which is no folder to attach.", hint=f"There are: {there}."
+                f"--resource-label names {folder}, which is not a folder that can be attached.",
+                hint=f"There are: {there}.",
             )
     groups, notes = [], []
     for folder, items in folders.items():
@@ -63,10 +63,10 @@ def name_folders(
 
 
 def join(groups: Sequence[Group]) -> tuple[list[Group], list[str]]:
-    """Groups of one label as one, in the order of their labels, and what should be said of it.
+    """Join groups with the same label, in label order; also returns notes.
 
-    Raises Refused where files of different places would be mixed up: labels that differ in capitals only, folders whose
-    names became equal only by what XNAT allows, and two files of one name.
+    Raises Refused if files would be mixed: labels that differ only in case, folders whose converted names are equal,
+    and two files of one name.
     """
     by_label: dict[str, list[Group]] = {}
     for group in groups:
@@ -90,8 +90,8 @@ def _refuse_mixing(groups: Sequence[Group]) -> None:
     labels = sorted({group.label for group in groups})
     if len(labels) > 1:
         raise Refused(
-            f"{origins} would become resources {_list(labels)}, which differ in capitals only; "
-            "some servers would keep them in one place.",
+            f"{origins} would become resources {_list(labels)}, which differ only in case; some servers would "
+            "store them in one place.",
             hint=_OWN_LABEL,
         )
     if len(groups) > 1 and not all(group.asked for group in groups):
@@ -116,9 +116,7 @@ def _refuse_clashes(label: str, items: Sequence[UploadItem]) -> None:
 
 
 def _clash(label: str, first: UploadItem, second: UploadItem) -> Refused:
-    return Refused(
-        f"{first.path} and {second.path} would be in each other's place in resource {label}.", hint=_OWN_LABEL
-    )
+    return Refused(f"{first.path} and {second.path} would overwrite each other in resource {label}.", hint=_OWN_LABEL)
 
 
 def _list(words: object) -> str:

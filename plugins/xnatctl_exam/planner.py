@@ -9,7 +9,7 @@ from dataclasses import replace
 from xnatctl.api import NotFound, Overwrite, Refused, ResourceRef, Stage, UploadPlan, UploadRequest, UsageError, counted
 from xnatctl.api.commands import Inventory, look_inside, plan_resource_stage, plan_session_upload, scan_path
 from xnatctl_exam.choices import Choices, transport_options
-from xnatctl_exam.exam_layout import Sorting, sort_exam
+from xnatctl_exam.exam_layout import ExamLayout, sort_exam
 from xnatctl_exam.naming import Group
 
 #: The transport that carries resources, by name; another plugin provides it.
@@ -19,8 +19,8 @@ TRANSPORT = "resource"
 def plan_exam(request: UploadRequest) -> UploadPlan:
     """The plan of one exam root.
 
-    Raises NotFound when there is nothing to do, UsageError for what cannot be an exam root or a label, Refused for
-    everything that `session upload` refuses and for resources that would be mixed up.
+    Raises NotFound if there is nothing to do, UsageError for an invalid exam root or label, Refused for everything that
+    `session upload` refuses and for resources that would be mixed.
     """
     choices = Choices.of(request)
     inventory = look_inside(_inventory(request), attach_unknown=request.attach_unknown)
@@ -45,7 +45,7 @@ def plan_exam(request: UploadRequest) -> UploadPlan:
 
 
 def _without_images(request: UploadRequest, inventory: Inventory) -> UploadPlan:
-    """The plan of a session that exists, before anything is attached to it."""
+    """The plan for an existing session without sending images."""
     return UploadPlan(
         command=request.command,
         root=os.path.abspath(inventory.root),
@@ -64,22 +64,23 @@ def _inventory(request: UploadRequest) -> Inventory:
     if os.path.exists(request.path) and not os.path.isdir(request.path):
         raise UsageError(
             f"{request.path} is a file; an exam root is a directory.",
-            hint="DICOM and archive files go with xnatctl session upload, any other file with xnatctl resource upload.",
+            hint="Upload DICOM and archive files with xnatctl session upload, and other files with xnatctl "
+            "resource upload.",
         )
     return scan_path(request.path, follow_symlinks=request.follow_symlinks)
 
 
 def _refuse_no_dicom(inventory: Inventory) -> None:
-    """Nothing for a session, but something for its resources; the rest `session upload` says."""
+    """Raise NotFound if there are files for resources but no DICOM; other cases are as in `session upload`."""
     if inventory.items or inventory.conflicts or inventory.unreadable or inventory.invalid or not inventory.others:
         return
     raise NotFound(
         f"No DICOM files in {inventory.root}: none of its {inventory.files_seen} files can be sent as an instance.",
-        hint="To attach what is there to a session that exists already, give --attach-only.",
+        hint="To attach the files to an existing session, add --attach-only.",
     )
 
 
-def _refuse_nothing_to_attach(inventory: Inventory, sorting: Sorting) -> None:
+def _refuse_nothing_to_attach(inventory: Inventory, sorting: ExamLayout) -> None:
     if sorting.resources:
         return
     if sorting.unreadable:
@@ -93,18 +94,18 @@ def _refuse_nothing_to_attach(inventory: Inventory, sorting: Sorting) -> None:
     there = f"it holds {images}" if inventory.items else "it holds no files"
     raise NotFound(
         f"There is nothing to attach in {inventory.root}: {there}, and --attach-only sends no DICOM.",
-        hint="Files beside DICOM are taken along with --attach-nested LABEL."
+        hint="To attach files beside DICOM, add --attach-nested LABEL."
         if any(entry.reason.startswith("not DICOM, in") for entry in sorting.left_out)
         else None,
     )
 
 
 def _wait(choices: Choices, inventory: Inventory) -> Stage:
-    name = "look once whether the session is in the archive"
+    name = "check once whether the session is in the archive"
     if choices.wait:
         name = f"wait until the session is in the archive, {choices.wait:.0f} s at most"
     options = {"seconds": choices.wait, "later": choices.later, "trust_session": choices.trust_session}
-    # What no stage sends must be in the session already.
+    # The session must already hold images that no stage sends.
     items = inventory.items if choices.attach_only else ()
     return Stage(kind="await-archive", name=name, items=items, options=options)
 

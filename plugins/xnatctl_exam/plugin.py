@@ -1,10 +1,10 @@
-"""Command `session upload-exam`, and the planner behind it; no transport, so it owns no bytes."""
+"""The command `session upload-exam`, its planner and its stage."""
 
 from __future__ import annotations
 
 from xnatctl.api import CommandSpec, StageSpec, UploadPlan, UploadRequest, hookimpl
 
-#: What this plugin plans, and nothing else.
+#: The command that this plugin plans.
 COMMAND = "session upload-exam"
 
 
@@ -22,7 +22,7 @@ def xnatctl_commands() -> list[CommandSpec]:
 
 @hookimpl
 def xnatctl_stages() -> list[StageSpec]:
-    """What a plan waits for before files are attached."""
+    """The stage `await-archive`."""
     return [
         StageSpec(
             name="await-archive",
@@ -34,7 +34,7 @@ def xnatctl_stages() -> list[StageSpec]:
 
 @hookimpl
 def xnatctl_plan_upload(request: UploadRequest) -> UploadPlan | None:
-    """The plan of an exam; everybody else's uploads are left to the next."""
+    """The plan of an exam; None for other uploads."""
     if request.command != COMMAND:
         return None
     from xnatctl_exam.planner import plan_exam

@@ -1,6 +1,6 @@
-"""Does an archived session hold the images on disk? Resources are attached to no other session.
+"""Checks whether an archived session holds the images on disk, before resources are attached.
 
-A label says little: another study may have taken it meanwhile. So study and instances are compared by UID.
+A label is not sufficient, because another study may have taken it. So study and instances are compared by UID.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from xnatctl.api import Difference, UploadItem, Verification, counted
 from xnatctl.api.xnat import SessionInfo, Wanted, XnatClient, verify_archived
 
-#: Differences that say that an instance on disk is not in the session.
+#: Differences that mean that an instance is not in the session.
 _ABSENT = frozenset({"missing", "remapped"})
-#: Paths in a message before "and n more".
+#: Paths in a message before "and N more".
 _NAMED = 3
 
 
@@ -28,7 +28,7 @@ class SessionMatch:
 
     @property
     def missing(self) -> int:
-        """How many of the images the session does not hold."""
+        """The number of images that the session does not hold."""
         differences = self.verification.differences
         absent = sum(difference.kind in _ABSENT for difference in differences)
         short = sum(max(0, (d.expected or 0) - (d.found or 0)) for d in differences if d.kind == "count")
@@ -36,7 +36,7 @@ class SessionMatch:
 
     @property
     def contradicted(self) -> bool:
-        """True when the server's listings contradict each other, so that they prove nothing."""
+        """True if the server's listings contradict each other and prove nothing."""
         return any(difference.kind == "contradiction" for difference in self.verification.differences)
 
     @property
@@ -46,7 +46,7 @@ class SessionMatch:
 
     @property
     def holds_all(self) -> bool:
-        """True when every image on disk is in the session; also when there is none to compare."""
+        """True if every image on disk is in the session, also without images."""
         return not self.other_study and not self.contradicted and not self.missing
 
     @property
@@ -55,7 +55,7 @@ class SessionMatch:
         return not self.other_study and not self.contradicted and (self.missing < self.total or not self.total)
 
     def describe(self) -> str:
-        """What the session lacks, as a sentence."""
+        """A sentence about what the session lacks."""
         session = self.session
         name = f"Session {session.label} ({session.id}) of project {session.project}"
         if self.other_study:

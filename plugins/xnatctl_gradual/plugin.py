@@ -7,12 +7,12 @@ from xnatctl.api import TransportSpec, hookimpl
 
 @hookimpl
 def xnatctl_transports() -> list[TransportSpec]:
-    """Each file succeeds or fails on its own."""
+    """The transport `gradual`."""
     return [
         TransportSpec(
             name="gradual",
             summary="one request per file, by the gradual-DICOM handler",
             target="xnatctl_gradual.transport:GradualTransport",
-            most_workers=16,  # the server's time for each file decides, so more at once are faster up to a point
+            most_workers=16,  # the server's time per file dominates, so parallel requests help up to a point
         )
     ]

@@ -27,7 +27,7 @@ class GradualTransport:
         self.close()
 
     def describe(self) -> Mapping[str, str]:
-        """No network, no secret."""
+        """The description for a dry run; uses no network and shows no secrets."""
         return {"requests": "one per file", "import handler": _HANDLER}
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
@@ -35,13 +35,13 @@ class GradualTransport:
         return cut_batches(items, workers, max_files=1)
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
-        """One request."""
+        """Send one request."""
         importer = self._context.importer
         if importer is None:
-            raise PluginUnavailable("This transport was made to describe, not to send.")
+            raise PluginUnavailable("This transport was created to describe a plan and cannot send.")
         (item,) = batch.items
         body = plain_body(item, self._context.open_item)
         return importer.deliver(batch.items, handler=_HANDLER, content_type="application/dicom", body=body, emit=emit)
 
     def close(self) -> None:
-        """Nothing of its own is open."""
+        """Nothing to close."""

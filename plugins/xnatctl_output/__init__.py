@@ -1,1 +1,1 @@
-"""How documents and progress look."""
+"""Output formats and progress."""

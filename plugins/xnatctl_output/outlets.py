@@ -1,4 +1,4 @@
-"""Where progress goes: lines of a terminal that are drawn again and again, or plain lines now and then."""
+"""Outlets of progress: redrawn lines on a terminal, or occasional plain lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Elsewhere than on a terminal, a line after so many files, but not more often than for each tenth of them; and a line
 #: after so many seconds without one.
 _FILES, _TENTHS, _SECONDS = 100, 10, 30.0
-#: What is done in this time is not shown on a terminal (seconds).
+#: Shorter activities are not shown on a terminal (seconds).
 _AT_ONCE = 0.4
 #: Columns on the right that stay free: with the ^C that a terminal writes there, the line would go on in the next one.
 _MARGIN = 3
@@ -33,19 +33,19 @@ class Outlet(Protocol):
         """Show the state as it is now."""
 
     def passed(self, state: State) -> None:
-        """Say that a file arrived, if that is due."""
+        """Report that a file arrived, if due."""
 
     def began(self, message: str) -> None:
-        """Say that something else is done now."""
+        """Report a new activity."""
 
     def line(self, text: str) -> None:
-        """Say something that stays."""
+        """Print a permanent line."""
 
     def warn(self, text: str) -> None:
-        """The same, also with `-q`."""
+        """Print a warning, also with `-q`."""
 
     def close(self) -> None:
-        """Put the terminal back."""
+        """Restore the terminal."""
 
 
 class Lines:
@@ -82,11 +82,11 @@ class Lines:
         _print(text)
 
     def close(self) -> None:
-        """Nothing is to be put back."""
+        """Nothing to restore."""
 
 
 class Terminal:
-    """One or two lines at the bottom, erased at the end; what is said meanwhile goes above them."""
+    """One or two lines at the bottom, erased at the end; other lines are printed above them."""
 
     period = 0.2
 
@@ -140,7 +140,7 @@ class Terminal:
 
 
 class Warnings:
-    """For `-q`: warnings alone."""
+    """For `-q`: only warnings."""
 
     period = 0.0
 
@@ -160,11 +160,11 @@ class Warnings:
         _print(text)
 
     def close(self) -> None:
-        """Nothing is to be put back."""
+        """Nothing to restore."""
 
 
 def outlet_for(*, quiet: bool, color: bool, clock: Callable[[], float]) -> Outlet:
-    """Where the progress of this process goes."""
+    """The outlet for this process."""
     if quiet:
         return Warnings()
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":

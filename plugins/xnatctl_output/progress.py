@@ -1,4 +1,4 @@
-"""Progress on stderr: what a command does at the moment, how far it is and how long it will take."""
+"""Progress on stderr: current activity, amount done and time left."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Progress:
             self._outlet.draw(self._state)
 
     def close(self) -> None:
-        """Put the terminal back."""
+        """Restore the terminal."""
         with self._lock:
             self._outlet.close()
 
     def _retry(self, event: Event) -> None:
-        """Many workers meet one trouble many times: said once, and again when it lasts longer than before."""
+        """Report a retry once for all workers, and again if the wait gets longer."""
         seconds = event.data.get("seconds")
         wait = float(seconds) if isinstance(seconds, int | float) else 0.0
         if wait > self._longest.get(event.message, -1.0):
@@ -64,7 +64,7 @@ class Progress:
 
 
 class _Running:
-    """A progress, and the thread by which time passes for it while the command waits for a server."""
+    """A progress and the thread that updates it while the command waits for a server."""
 
     def __init__(self, event: Event, warned: set[str]) -> None:
         quiet, color = bool(event.data.get("quiet")), bool(event.data.get("color"))
@@ -84,7 +84,7 @@ class _Running:
                 return
 
     def end(self) -> None:
-        """Put the terminal back, and leave it alone from now on."""
+        """Restore the terminal and end the thread."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""What a command does at the moment, as its events tell it."""
+"""The current activity of a command, from its events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xnatctl_output.tally import Tally, number
 
 _BATCHES = frozenset({EventKind.BATCH_STARTED, EventKind.BYTES_SENT, EventKind.ITEM_DONE, EventKind.BATCH_DONE})
 _WORK = frozenset({EventKind.PREPARING, EventKind.SETTLING, EventKind.VERIFYING})
-#: Seconds without a byte after which that is said.
+#: Seconds without a sent byte after which that is shown.
 _STILL = 3.0
 #: Seconds after which the average of a transport that does not say what it sends means something.
 _AVERAGE = 10.0
@@ -35,7 +35,7 @@ class State:
 
     @property
     def seconds(self) -> float:
-        """How long it has been doing that."""
+        """Seconds since the activity began."""
         return self._clock() - self.since
 
     @property
@@ -88,7 +88,7 @@ class State:
             self.sending, self.since = False, self._clock()
 
     def _begin(self, work: str) -> None:
-        """Other work began; as long as batches are in flight it is sending: resources go side by side."""
+        """Begin another activity; while batches are in flight it is sending: resources run in parallel."""
         if work != self.work and not self.tally.sending:
             self.since = self._clock()
         self.work, self.sending = work, self.tally.sending
@@ -98,5 +98,5 @@ class State:
 
 
 def one_line(text: str) -> str:
-    """A line break in a name says nothing of its own."""
+    """Text on one line; a line break in a name cannot start a line."""
     return printable(text).replace("\n", "\\x0a")

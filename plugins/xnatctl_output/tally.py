@@ -1,10 +1,10 @@
-"""How much of a run is done: files count once, however often they are sent, and never more than there are."""
+"""Counts what is done of a run; each file counts once, however often it is sent."""
 
 from __future__ import annotations
 
 from xnatctl.api import Event, EventKind
 
-#: Outcomes that end an item's way; the others are followed by another attempt.
+#: Final outcomes; after others an attempt follows.
 _DELIVERED = "accepted"
 
 
@@ -50,7 +50,7 @@ class Tally:
         return bool(self._batches) and self._unsent == 0
 
     def skip(self, files: int, size: int) -> None:
-        """Some of what was to be sent is there already."""
+        """Count files that are already on the server."""
         self.files -= files
         self.bytes -= size
 

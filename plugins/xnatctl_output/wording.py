@@ -1,4 +1,4 @@
-"""How the state of a command reads: one or two lines that fit a terminal, or one plain line."""
+"""Formats the state of a command: one or two lines that fit a terminal, or one plain line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xnatctl_output.state import State
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _DECIMALS = (0, 1, 1, 2, 2)  # with one, a number of GiB would stand still for minutes
 _WHEEL, _PLAIN_WHEEL = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
-#: The less a part matters, the higher its number: the highest are left out first.
+#: Priorities of parts: those with the highest number are dropped first.
 _Parts = Sequence[tuple[int, str]]
 
 
@@ -110,7 +110,7 @@ def clock(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In words, no more exact than can be said of the future."""
+    """A duration as text, rounded like an estimate."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

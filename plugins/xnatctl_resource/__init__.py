@@ -1,1 +1,1 @@
-"""Resources: files beside the images, sent as bundles or one by one, and listed."""
+"""Resources: files that are not images, uploaded in bundles or one by one, and listed."""

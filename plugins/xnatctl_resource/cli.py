@@ -36,18 +36,18 @@ from xnatctl_resource import rest
 if TYPE_CHECKING:
     from xnatctl.api.xnat import XnatClient
 
-_UPLOAD = """Upload a directory or one file to a resource of a session, and prove that it arrived.
+_UPLOAD = """Upload a directory or one file to a resource of a session, and verify that it arrived.
 
 SESSION is an accession ID (XNAT_E00001), or a label with -P. LABEL is the resource, such as BIDS, NIFTI or SNAPSHOTS;
-it is made when it does not exist. With --project-level or --subject there is no SESSION.
+it is created if it does not exist. With --project-level or --subject, omit SESSION.
 
-Resources go around the project's anonymisation and pipelines: every byte is stored as it is. Send images with
+Resources bypass the project's anonymisation and pipelines: files are stored unchanged. Send images with
 `session upload`, whole exams with `session upload-exam`.
 
-The files of a directory keep their names and folders. Hidden files that are not DICOM are left out without --hidden,
-links to nothing always; both are listed. Files that are there already are skipped when they are identical, and
-otherwise refused by name, or replaced with --overwrite. Exit code 0 means that every other file is there with the same
-size and, where the site keeps checksums, the same MD5.
+The files of a directory keep their names and folders. Hidden files that are not DICOM are skipped without --hidden, and
+dangling links always; both are listed. Identical files on the server are skipped; different ones are refused, or
+replaced with --overwrite. Exit code 0 means that every other file is on the server with the same size and, if the site
+stores checksums, the same MD5.
 """
 
 
@@ -58,7 +58,7 @@ class _ResourceOptionsCommand(TransportOptionsCommand):
 
 
 def _level(*, scan: str | None, project_level: bool, subject: str | None, project: str | None) -> ResourceLevel:
-    """What carries the resource. Raises UsageError for a contradiction."""
+    """The level of the resource. Raises UsageError for contradicting options."""
     chosen = [
         name
         for name, given in (("--scan", scan), ("--project-level", project_level), ("--subject", subject))
@@ -75,7 +75,7 @@ def _level(*, scan: str | None, project_level: bool, subject: str | None, projec
     return ResourceLevel.SCAN if scan is not None else ResourceLevel.SESSION
 
 
-#: Resources of a scan in which XNAT keeps what came through the import.
+#: Resources of a scan in which XNAT stores imported images.
 _OF_IMAGES = frozenset({"dicom", "secondary"})
 _ON_SESSION = (ResourceLevel.SESSION, ResourceLevel.SCAN)
 
@@ -96,10 +96,10 @@ def _place_options(function: Any) -> Any:
 @click.command(name="upload", cls=_ResourceOptionsCommand, help=_UPLOAD, short_help="Upload files to a resource.")
 @click.argument("names", nargs=-1, metavar="[SESSION] LABEL PATH")
 @_place_options
-@click.option("--overwrite", is_flag=True, help="Replace files that are there with other content.")
-@click.option("--format", "file_format", metavar="TEXT", help="What kind of files they are, such as NIFTI.")
-@click.option("--content", metavar="TEXT", help="What they hold, such as T1_MASK.")
-@click.option("--tags", metavar="A,B", help="Tags of the resource, if it is made now.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files that have different content.")
+@click.option("--format", "file_format", metavar="TEXT", help="Format of the files, such as NIFTI.")
+@click.option("--content", metavar="TEXT", help="Content of the files, such as T1_MASK.")
+@click.option("--tags", metavar="A,B", help="Tags of the resource, if this upload creates it.")
 @click.option("--mode", default="resource", metavar="TRANSPORT", show_default=True, help="How to send.")
 @click.option(
     "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
@@ -108,13 +108,13 @@ def _place_options(function: Any) -> Any:
 @click.option(
     "--attach-unknown",
     is_flag=True,
-    help="Attach packed files that cannot be looked into: you know they hold no DICOM.",
+    help="Attach packed files that cannot be inspected, if you know that they hold no DICOM.",
 )
-@click.option("--hidden", is_flag=True, help="Take hidden files along, such as .bidsignore.")
+@click.option("--hidden", is_flag=True, help="Include hidden files, such as .bidsignore.")
 @click.option(
     "--image-resource",
     is_flag=True,
-    help="With --scan: write to DICOM or secondary, where XNAT keeps the images of the scan.",
+    help="With --scan: write to DICOM or secondary, where XNAT stores the images of the scan.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in.")
 @journal_options
@@ -148,10 +148,10 @@ def resource_upload(
     session, label, path = _names(names, level)
     if level is ResourceLevel.SCAN and label.casefold() in _OF_IMAGES and not image_resource:
         raise Refused(
-            f"Resource {label} of a scan is where XNAT keeps its images; files that do not come through the import "
-            "bypass anonymisation and stand in its DICOM catalog.",
-            hint="Send images with session upload, or choose another label, such as NIFTI. If you mean this resource, "
-            "give --image-resource.",
+            f"Resource {label} of a scan holds its images. Files that are not imported bypass anonymisation and "
+            "appear in its DICOM catalog.",
+            hint="Send images with session upload, or choose another label, such as NIFTI. To use this resource, "
+            "add --image-resource.",
         )
     spec = app.registry.transport(mode).spec
     if spec.payload is not Payload.RESOURCE:
@@ -208,7 +208,7 @@ _COLUMNS = (
 )
 
 
-@click.command(name="list", help="List the resources of a session and of its scans, with what they hold.")
+@click.command(name="list", help="List the resources of a session and of its scans, with file counts and sizes.")
 @click.argument("session", required=False)
 @_place_options
 @server_options
@@ -217,8 +217,8 @@ _COLUMNS = (
 def resource_list(
     app: App, session: str | None, scan: str | None, project: str | None, project_level: bool, subject: str | None
 ) -> None:
-    """By accession ID, or by label in a project; files are counted now, not read from the server's memory."""
-    from xnatctl_resource.parent import find_home, resolve_destination
+    """List resources by accession ID, or by label in a project; file counts come from a current listing."""
+    from xnatctl_resource.parent import find_parent, resolve_destination
 
     level = _level(scan=scan, project_level=project_level, subject=subject, project=project)
     if (session is not None) != (level in _ON_SESSION):
@@ -226,7 +226,7 @@ def resource_list(
     client = app.connect()
     named = Destination(server=client.server, project=project or "", subject=subject or "", session=session or "")
     destination = resolve_destination(client, named, [level])
-    home = find_home(client, destination, ResourceRef(label="", level=level, scan=scan or ""))
+    home = find_parent(client, destination, ResourceRef(label="", level=level, scan=scan or ""))
     rows = [_row(client, home, resource, scan or "") for resource in rest.resources(client, home)]
     if level is ResourceLevel.SESSION:
         rows += _scan_rows(client, home)

@@ -1,7 +1,7 @@
-"""Is a file of a resource on the server? By path, size, and MD5 where the site keeps it (xnat-api 2.5).
+"""Compares files of a resource with the server: by path, size, and MD5 if the site stores it (xnat-api 2.5).
 
-A name alone does not say whose file it is. Without `--overwrite` a file is replaced only when it is the beginning of
-ours and we were sending it: what an interrupted request leaves. Everything else belongs to somebody else.
+The name does not show which upload wrote a file. Without `--overwrite` a file is replaced only if an interrupted
+request of this upload left it: it is the beginning of ours. Other files are not changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xnatctl.api import Journal, JournalEntry, Outcome, ResourceRef, SourceChang
 from xnatctl.api.xnat import FileInfo, ResourceInfo, XnatClient
 from xnatctl_resource.rest import ResourceParent, begins_with
 
-#: What the server computes; it tells transfers apart, not adversaries.
+#: The digest of the server; it detects transfer errors, not attacks.
 ALGORITHM = "md5"
 _EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 
@@ -23,15 +23,14 @@ _EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 _UNFINISHED = frozenset({Outcome.PLANNED, Outcome.SENDING, Outcome.AMBIGUOUS, Outcome.MISSING})
 
 
-#: Whether the file on the server holds what ours begins with, by reading it back.
+#: Reads a file back: whether it holds the beginning of ours.
 Begins = Callable[[UploadItem, FileInfo], bool]
 
 
 class Match(StrEnum):
-    """How a file on disk and one on the server compare.
+    """The result of comparing a file on disk with one on the server.
 
-    `alike` is of one size, and no checksum says more. `half` is what an interrupted request of ours left: the beginning
-    of the file on disk.
+    `alike`: equal size, without a checksum. `half`: the beginning of the file, left by an interrupted request of ours.
     """
 
     ABSENT = "absent"
@@ -52,7 +51,7 @@ class Comparer:
         self._beginnings: dict[str, tuple[int, str]] = {}
 
     def match(self, item: UploadItem, file: FileInfo | None) -> Match:
-        """One file; reads it when sizes are equal and its checksum is not known yet."""
+        """Compare one file; reads it if sizes are equal and its checksum is not known yet."""
         if file is None:
             return Match.ABSENT
         if file.size != item.size:
@@ -67,7 +66,7 @@ class Comparer:
             return Match.CHECKSUM
 
     def judge(self, item: UploadItem, file: FileInfo | None, *, ours: bool, begins: Begins) -> Match:
-        """`match`; a file that we may have left there (`ours`), whole or half, is read back where no checksum tells."""
+        """Like `match`; reads a file back that we may have left (`ours`) if there is no checksum."""
         match = self.match(item, file)
         if file is None or not ours or match not in (Match.ALIKE, Match.SIZE) or file.size > item.size:
             return match
@@ -87,7 +86,7 @@ class Comparer:
         return known[1]
 
     def digest(self, item: UploadItem) -> str:
-        """MD5 in hex: as it was read for sending, now or in an earlier run, or else read now. Raises SourceChanged."""
+        """MD5 in hex, from this or an earlier run, or else read now. Raises SourceChanged."""
         if item.size == 0:
             return _EMPTY
         if (known := self._journal.digest_of(item)) is not None:
@@ -100,7 +99,7 @@ class Comparer:
         return self._read[item.path]
 
     def delivered_before(self, item: UploadItem) -> bool:
-        """True when an earlier run delivered the file as it is now."""
+        """True if an earlier run delivered the unchanged file."""
         before = self._before(item)
         if before is None or not before.outcome.delivered:
             return False
@@ -112,7 +111,7 @@ class Comparer:
             return False
 
     def left_before(self, item: UploadItem) -> bool:
-        """True when an earlier run began to send the file and did not come to its end: what is there may be of that."""
+        """True if an earlier run was interrupted while it sent the file."""
         before = self._before(item)
         return before is not None and before.attempts > 0 and before.outcome in _UNFINISHED
 
@@ -123,6 +122,6 @@ class Comparer:
 def stored_begins(
     client: XnatClient, home: ResourceParent, resource: ResourceInfo, item: UploadItem, file: FileInfo
 ) -> bool:
-    """Read a stored file back: True when it holds what the item begins with. Raises SourceChanged."""
+    """Read a stored file back: True if it holds the beginning of the item. Raises SourceChanged."""
     with ExitStack() as opened:
         return begins_with(client, home, resource, file, lambda: opened.enter_context(open_item(item)).read)

@@ -1,4 +1,4 @@
-"""Where the resources of a plan belong: labels become accession IDs first (xnat-api 0.4, 2.4)."""
+"""Finds the parents of resources: resolves labels to accession IDs (xnat-api 0.4, 2.4)."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from xnatctl.api.xnat import (
     project_access,
     scan_names,
 )
-from xnatctl_resource.rest import ResourceParent, project_home, session_home, subject_home
+from xnatctl_resource.rest import ResourceParent, project_parent, session_parent, subject_parent
 
 _ON_SESSION = frozenset({ResourceLevel.SESSION, ResourceLevel.SCAN})
 
 
 def locate(client: XnatClient, plan: UploadPlan) -> tuple[UploadPlan, SessionInfo | None]:
-    """A plan of resources, with the destination as the server names it; and the session, if it is of one.
+    """The plan with the destination as the server names it, and the session, if any.
 
-    Two ways of naming one place give one plan, and so one journal. Raises NotFound, PermissionDenied (a project that
-    this user may read only), UsageError (a plan that does not say where its resources belong).
+    Different names of one place give the same plan and journal. Raises NotFound, PermissionDenied (a read-only
+    project), UsageError (a plan without a parent of its resources).
     """
     levels = {stage.resource.level for stage in plan.stages if stage.resource is not None}
     destination, session, access = _resolve(client, plan.destination, levels)
@@ -49,7 +49,7 @@ def locate(client: XnatClient, plan: UploadPlan) -> tuple[UploadPlan, SessionInf
 
 
 def resolve_destination(client: XnatClient, destination: Destination, levels: Collection[ResourceLevel]) -> Destination:
-    """A destination as the server names it, as far as resources of these levels need it.
+    """The destination as the server names it, for resources of these levels.
 
     A session may be named by its accession ID, or by its label in the project. Raises NotFound, UsageError.
     """
@@ -80,18 +80,18 @@ def _resolve(
     return destination, session, access
 
 
-def find_home(
+def find_parent(
     client: XnatClient, destination: Destination, ref: ResourceRef, session: SessionInfo | None = None
 ) -> ResourceParent:
-    """What carries the resource; `session` is that of the destination, where it is known. Raises NotFound."""
+    """The parent of a resource; `session` is that of the destination, if known. Raises NotFound."""
     if ref.level is ResourceLevel.PROJECT:
-        return project_home(destination.project)
+        return project_parent(destination.project)
     if ref.level is ResourceLevel.SUBJECT:
         subject = _subject(client, destination)
-        return subject_home(subject.id, subject.label, destination.project)
+        return subject_parent(subject.id, subject.label, destination.project)
     session = session or require_session(client, destination.project, destination.session)
     name = _scan_name(client, session, ref.scan) if ref.level is ResourceLevel.SCAN else ""
-    return session_home(session.id, session.label, session.project, ref.scan, name)
+    return session_parent(session.id, session.label, session.project, ref.scan, name)
 
 
 def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
@@ -112,7 +112,7 @@ def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
         waits = []
     raise NotFound(
         f"Project {project} has no session {name} in its archive.",
-        hint="It waits in the prearchive, where nothing can be attached to it: "
+        hint="It is in the prearchive, where resources cannot be attached: "
         + client.commands.command("prearchive", "list", "-P", project)
         if waits
         else "See what is there: " + client.commands.command("session", "list", "-P", project),
@@ -120,9 +120,9 @@ def require_session(client: XnatClient, project: str, name: str) -> SessionInfo:
 
 
 def _scan_name(client: XnatClient, session: SessionInfo, scan: str) -> str:
-    """What names a scan in a URL. Raises NotFound, Refused.
+    """The name of a scan in a URL. Raises NotFound, Refused.
 
-    A scan that is not there would be taken for a type of scan, or for none (xnat-api 2.4, 2.5).
+    XNAT would treat an unknown scan as a scan type (xnat-api 2.4, 2.5).
     """
     names = scan_names(list_scans(client, session.id))
     if scan not in names:
@@ -132,7 +132,7 @@ def _scan_name(client: XnatClient, session: SessionInfo, scan: str) -> str:
         )
     if (name := names[scan]) is None:
         raise Refused(
-            f"No URL can name scan {scan} of session {session.label} ({session.id}): neither its ID nor its type.",
+            f"No URL can address scan {scan} of session {session.label} ({session.id}): neither its ID nor its type.",
             hint="Give the scan a type in XNAT that no other scan of the session has, or attach to the session itself.",
         )
     return name
@@ -145,7 +145,7 @@ def _subject(client: XnatClient, destination: Destination) -> SubjectInfo:
     if not found:
         raise NotFound(
             f"Project {destination.project} has no subject {destination.subject}.",
-            hint="A subject is made with its first session: xnatctl session upload.",
+            hint="A subject is created with its first session: xnatctl session upload.",
         )
     return found[0]
 

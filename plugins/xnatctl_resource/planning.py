@@ -1,4 +1,4 @@
-"""What is sent to a resource, and what is said before the first byte (xnat-api 4.5)."""
+"""Plans the upload to a resource, with warnings before sending (xnat-api 4.5)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from xnatctl.api.commands import (
     scan_files,
 )
 
-#: The transport of our own plugin, which a plan names unless it is told another.
+#: The default transport.
 TRANSPORT = "resource"
 
 _AROUND = (
-    "A resource goes around the project's anonymisation and pipelines: whatever names a patient in them is stored as "
-    "it is. Send images with xnatctl session upload."
+    "Resources bypass the project's anonymisation and pipelines: patient data in the files are stored unchanged. "
+    "Send images with xnatctl session upload."
 )
 
 _NEVER = "Packed DICOM is not attached to a resource, because it would bypass the project's anonymisation."
@@ -43,7 +43,7 @@ def plan_resource_upload(request: UploadRequest, inventory: FileInventory | None
     NotFound when there is nothing to send, Refused when nothing of it can be read or stored.
     """
     if request.resource is None:
-        raise UsageError(f"{request.command} does not say which resource the files go to.")
+        raise UsageError(f"{request.command} does not name a resource.")
     if inventory is None:
         inventory = scan_files(request.path, follow_symlinks=request.follow_symlinks, hidden=request.hidden)
     holding, unknown = _packed_dicom(inventory, attach_unknown=request.attach_unknown)
@@ -81,18 +81,18 @@ def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
         raise Refused(
             f"No file in {inventory.root} can be sent ({counted(len(send.unreadable), 'file')}), first {entry.path}: "
             f"{entry.reason}.",
-            hint="Make the files readable for this user, or give them other names, and run the command again.",
+            hint="Make the files readable for this user, or rename them, and run the command again.",
         )
     left_out = [f"{entry.path}: {entry.reason}" for entry in inventory.excluded]
-    why = f" ({len(left_out)} left out, first {left_out[0]})" if left_out else ""
+    why = f" ({len(left_out)} skipped, first {left_out[0]})" if left_out else ""
     raise NotFound(
-        f"There is no file to send in {inventory.root}{why}.",
-        hint="Name a file, or a directory that holds files; hidden ones go with --hidden (resource upload).",
+        f"No files to send in {inventory.root}{why}.",
+        hint="Name a file, or a directory that holds files. --hidden includes hidden files (resource upload).",
     )
 
 
 def _packed_dicom(inventory: FileInventory, *, attach_unknown: bool) -> tuple[list[Exclusion], list[Exclusion]]:
-    """The packed files that hold DICOM, and those that may."""
+    """The packed files that hold DICOM, and those that may hold DICOM."""
     holds = {item.path: holds_dicom(item.file) for item in inventory.packed}
     holding = [Exclusion(path=path, reason=HOLDS_DICOM) for path, known in holds.items() if known]
     unknown = [Exclusion(path=path, reason=MAY_HOLD_DICOM) for path, known in holds.items() if known is None]
@@ -108,8 +108,8 @@ def _warnings(inventory: FileInventory, holding: Sequence[Exclusion], unknown: S
         warnings.append(f"There is DICOM in {_some(holding)}. {_NEVER} Unpack it and use xnatctl session upload.")
     if unknown:
         warnings.append(
-            f"There may be DICOM in {_some(unknown)}, which cannot be looked into. {_NEVER} If you know that "
-            "there is none, give --attach-unknown."
+            f"There may be DICOM in {_some(unknown)}, which cannot be inspected. {_NEVER} If you know that there "
+            "is none, add --attach-unknown."
         )
     if inventory.empty_directories:
         directories = inventory.empty_directories

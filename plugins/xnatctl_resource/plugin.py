@@ -7,11 +7,11 @@ from xnatctl.api import CommandSpec, Payload, StageSpec, TransportSpec, UploadPl
 
 @hookimpl
 def xnatctl_transports() -> list[TransportSpec]:
-    """Files into a resource."""
+    """The transport `resource`."""
     return [
         TransportSpec(
             name="resource",
-            summary="files into a resource: as zip bundles that the server unpacks, a single file as it is",
+            summary="files to a resource: as zip bundles that the server unpacks, a single file unchanged",
             target="xnatctl_resource.transport:ResourceTransport",
             payload=Payload.RESOURCE,
         )
@@ -20,7 +20,7 @@ def xnatctl_transports() -> list[TransportSpec]:
 
 @hookimpl
 def xnatctl_commands() -> list[CommandSpec]:
-    """Sending and looking."""
+    """The commands `resource upload` and `resource list`."""
     return [
         CommandSpec(
             path="resource upload",
@@ -37,11 +37,11 @@ def xnatctl_commands() -> list[CommandSpec]:
 
 @hookimpl
 def xnatctl_stages() -> list[StageSpec]:
-    """What a stage of a plan does with a resource."""
+    """The stage `resource`."""
     return [
         StageSpec(
             name="resource",
-            summary="files into resources, side by side, each compared with the disk",
+            summary="files to resources in parallel, each compared with the disk",
             target="xnatctl_resource.stage:ResourceGroup",
             locate="xnatctl_resource.parent:locate",
             grouped=True,

@@ -1,8 +1,8 @@
 """Resources: folders of files on a project, subject, session or scan (xnat-api 3, 4).
 
-Almost every 200 here can mean "not stored": a PUT without the right to write is 200 and nothing (4.4), a file that is
-there is 200 and a list of duplicates, a conflict in the catalog is a 500 with the file on the disk all the same (4.7).
-So what is stored is told by a listing, and by nothing else.
+Almost every 200 here can mean "not stored": a PUT without permission returns an empty 200 (4.4), an existing file
+returns 200 and a list of duplicates, a conflict in the catalog returns 500 although the file is stored (4.7). So only a
+listing shows what is stored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xnatctl.api import (
 from xnatctl.api.xnat import FileInfo, ResourceInfo, Totals, XnatClient, file_of, resource_of, url_path
 
 _REFRESH = "/data/services/refresh/catalog"
-#: What a bundle is called on its way; the server unpacks it and keeps no file of that name (4.6).
+#: The name of a bundle in its URL; the server unpacks it and stores no file of that name (4.6).
 _BUNDLE = "xnatctl-bundle"
 #: By form: suffix, which alone decides how the server unpacks it and only in lower case (4.6), and media type.
 _FORMS: Mapping[str, tuple[str, str]] = {
@@ -36,10 +36,10 @@ _FORMS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceParent:
-    """What carries resources.
+    """The parent of resources: a project, subject, session or scan.
 
-    `path` is its URL path by accession IDs (no label, so that only routed URLs come of it, 0.4), `archive` what the
-    refresh service calls it (4.8), `name` what people call it, `session_id` the session, if it is one or a part of one.
+    `path` is its URL path by accession IDs (labels would give unrouted URLs, 0.4), `archive` its name in the refresh
+    service (4.8), `name` its name in messages, `session_id` the session, if it is or belongs to one.
     """
 
     path: str
@@ -48,14 +48,14 @@ class ResourceParent:
     session_id: str = ""
 
 
-def project_home(project: str) -> ResourceParent:
+def project_parent(project: str) -> ResourceParent:
     """A project, by its ID."""
     return ResourceParent(
         path=url_path("/data/projects", project), archive=f"/archive/projects/{project}", name=f"project {project}"
     )
 
 
-def subject_home(subject_id: str, label: str, project: str) -> ResourceParent:
+def subject_parent(subject_id: str, label: str, project: str) -> ResourceParent:
     """A subject, by accession ID."""
     return ResourceParent(
         path=url_path("/data/subjects", subject_id),
@@ -64,7 +64,7 @@ def subject_home(subject_id: str, label: str, project: str) -> ResourceParent:
     )
 
 
-def session_home(session_id: str, label: str, project: str, scan: str = "", scan_name: str = "") -> ResourceParent:
+def session_parent(session_id: str, label: str, project: str, scan: str = "", scan_name: str = "") -> ResourceParent:
     """A session by accession ID, or one of its scans; `scan_name` is what names it in a URL (`listing.scan_names`)."""
     name = f"session {label} ({session_id}) of project {project}"
     if not scan:
@@ -83,22 +83,21 @@ def session_home(session_id: str, label: str, project: str, scan: str = "", scan
 
 
 def resources(client: XnatClient, home: ResourceParent) -> list[ResourceInfo]:
-    """The resources of a home, without those of what it holds."""
+    """The resources of a parent, without those of its children."""
     return [resource_of(row) for row in client.table(f"{home.path}/resources")]
 
 
 def find_resource(client: XnatClient, home: ResourceParent, label: str) -> ResourceInfo | None:
-    """The resource of that label. Raises Refused when there are several.
+    """The resource with a label. Raises Refused if there are several.
 
-    Two first uploads at once make two resources of one label (4.7), and then nobody can say which one is meant.
+    Two first uploads at the same time create two resources with one label (4.7), which is ambiguous.
     """
     found = [resource for resource in resources(client, home) if resource.label == label and resource.id]
     if len(found) > 1:
         ids = ", ".join(resource.id for resource in found)
         raise Refused(
-            f"There are {len(found)} resources {label} on {home.name} (numbers {ids}), so it cannot be told which one "
-            "is meant.",
-            hint="Two uploads that began at the same moment make this. Delete or rename all but one on the server.",
+            f"There are {len(found)} resources {label} on {home.name} (numbers {ids}), so the label is ambiguous.",
+            hint="Two uploads that started at the same time cause this. Delete or rename all but one on the server.",
         )
     return found[0] if found else None
 
@@ -126,7 +125,7 @@ def resource_files(
 
 
 def resource_totals(client: XnatClient, home: ResourceParent, resource: ResourceInfo) -> Totals:
-    """How much the catalog of a resource lists. Raises ServerError for an unreadable catalog."""
+    """File count and size in the catalog of a resource. Raises ServerError for an unreadable catalog."""
     totals = Totals()
 
     def take() -> Callable[[Mapping[str, str]], None]:
@@ -164,7 +163,7 @@ def begins_with(
 ) -> bool:
     """Read a stored file back: True when its bytes are the first `file.size` bytes of what `read()` reads anew.
 
-    False also when the server does not give the file (xnat-api 4.9).
+    False also if the server does not return the file (xnat-api 4.9).
     """
     path = f"{home.path}/resources/{resource.id}/files/{quote(file.path, safe='/')}"
     try:
@@ -175,7 +174,7 @@ def begins_with(
 
 
 class _Compared:
-    """A body held against what is read beside it."""
+    """Compares a body with a local file."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
@@ -201,10 +200,10 @@ class _Compared:
 def ensure_resource(
     client: XnatClient, home: ResourceParent, ref: ResourceRef, existing: ResourceInfo | None
 ) -> ResourceInfo:
-    """The resource, made when there is none; a proof of the right to write (4.2).
+    """The resource, created if necessary, which proves the permission to write (4.2).
 
-    A file PUT would make it too, but says nothing when there is no right to, and two at once would make two (4.4, 4.7).
-    Raises PermissionDenied, Refused (a label that the server would not keep), ServerError.
+    A PUT of a file would also create it, but reports no missing permission, and two at once would create two (4.4,
+    4.7). Raises PermissionDenied, Refused (a label that the server would not keep), ServerError.
     """
     if existing is None:
         _refuse_label(client, home, ref.label)
@@ -223,7 +222,7 @@ def ensure_resource(
     if made is None:
         raise ServerError(
             f"{client.server} said that it made resource {ref.label} on {home.name}, but does not list it.",
-            hint="It may have filed it under another label; choose one of letters, digits, _ and - only.",
+            hint="It may have used another label. Choose one of letters, digits, _ and - only.",
             status=reply.status,
         )
     return made
@@ -237,8 +236,8 @@ def _refuse_label(client: XnatClient, home: ResourceParent, label: str) -> None:
     for other in resources(client, home):
         if other.label.casefold() == label.casefold() and other.label != label:
             raise Refused(
-                f"Resource {other.label} of {home.name} is there already, and {label} differs from it only in "
-                "capitals; some servers keep both in one folder.",
+                f"Resource {other.label} of {home.name} exists already, and {label} differs from it only in case; "
+                "some servers store both in one folder.",
                 hint=f"Use the label {other.label}, or one that differs in more.",
             )
 
@@ -257,7 +256,7 @@ def put_file(
     ref: ResourceRef,
     on_bytes: Callable[[int], None] | None = None,
 ) -> tuple[str, ...]:
-    """PUT one file under its name; returns what the server kept instead, because it was there (4.3, 4.4).
+    """PUT one file under its name; returns the names that existed and were not replaced (4.3, 4.4).
 
     The name must be one that `is_plain_path` accepts: anything else is stored as it is encoded (4.5).
     """
@@ -306,12 +305,12 @@ def _put(
         return tuple(str(name) for name in document["duplicates"])
     except (NotXnat, KeyError, TypeError):
         raise TransportError(
-            f"{client.server} took a file and answered something that XNAT does not say: {reply.said or 'not text'}."
+            f"{client.server} accepted a file with an answer that is not XNAT's: {reply.said or 'not text'}."
         ) from None
 
 
 def is_conflict(error: Exception) -> bool:
-    """True for a catalog that another request changed meanwhile: the files are on the disk, but not in it (4.7)."""
+    """True for a catalog that another request changed meanwhile: the files are stored, but not in it (4.7)."""
     return (
         isinstance(error, ServerError)
         and error.status >= 500
@@ -320,7 +319,7 @@ def is_conflict(error: Exception) -> bool:
 
 
 def refresh_catalog(client: XnatClient, home: ResourceParent, ref: ResourceRef) -> None:
-    """Enter into the catalog what lies on the disk beside it, with checksums and counts (4.8)."""
+    """Make the server add the files on its disk to the catalog, with checksums and counts (4.8)."""
     client.request(
         "POST",
         _REFRESH,

@@ -1,8 +1,7 @@
-"""One resource of a plan: what is there, what is sent, what is proven. One worker carries it out.
+"""One resource of a plan: finds existing files, sends and verifies. One worker runs it.
 
-Surveyed before anything is sent: what is there and identical is skipped, what is there and differs is refused by name
-unless it may be replaced, and the right to write is proven. Afterwards everything is compared with the server's
-listing (xnat-api 4.4: a 200 proves nothing).
+Before sending, identical files are skipped, different ones are refused unless they may be replaced, and the permission
+to write is checked. Afterwards all files are compared with the server's listing (xnat-api 4.4: a 200 proves nothing).
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ from xnatctl.api import (
 )
 from xnatctl.api.xnat import FileInfo, Finding, ResourceInfo
 from xnatctl_resource.compare import Begins, Comparer, Match, stored_begins
-from xnatctl_resource.parent import find_home
+from xnatctl_resource.parent import find_parent
 from xnatctl_resource.rest import ResourceParent, ensure_resource, find_resource, resource_files
 from xnatctl_resource.writer import CatalogWriter
 
-#: What to do about files that cannot go at all.
-_REMEDY = "Make the files readable for this user, rename them, unpack what is packed, or move them away"
+#: The hint for files that cannot be sent.
+_REMEDY = "Make the files readable for this user, rename them, unpack archives, or move the files away"
 _REPLACE = "To replace them, run the same command with --overwrite (session upload-exam: with --overwrite delete)."
 #: Names in a message before "and n more".
 _NAMED = 5
 _WORDS = {
     Match.ABSENT: "not on the server",
-    Match.SIZE: "has another size on the server",
-    Match.CHECKSUM: "has other content on the server",
+    Match.SIZE: "has a different size on the server",
+    Match.CHECKSUM: "has different content on the server",
     Match.ALIKE: "has the same size on the server, which lists no checksum to compare",
 }
 #: What a comparison proves.
@@ -54,11 +53,11 @@ _KINDS = {Match.ABSENT: "missing", Match.SIZE: "size", Match.CHECKSUM: "checksum
 
 
 class ResourceRunner:
-    """The stages of one resource. `error` is what it ended with; `left` are the items that are still to be sent."""
+    """The stages of one resource. `error` is its error; `left` are the items that are still to be sent."""
 
     def __init__(self, context: RunContext, send: Stage) -> None:
         if send.resource is None:
-            raise ValueError("the stage names no resource")
+            raise ValueError("the stage does not name a resource")
         self._context = context
         self._send = send
         self._ref: ResourceRef = send.resource
@@ -70,7 +69,7 @@ class ResourceRunner:
         self._writer: CatalogWriter | None = None
         self._end_sending: Callable[[], None] | None = None
         self._proven = bytearray(len(send.items))
-        #: Names that an earlier run was sending, and those of them of which the server holds the beginning.
+        #: Names of interrupted files of an earlier run, and those of which the server holds the beginning.
         self._ours: set[str] = set()
         self._halves: set[str] = set()
         self._announced = False
@@ -84,9 +83,9 @@ class ResourceRunner:
     # before anything is sent
 
     def find_delivered(self, emit: Emit) -> None:
-        """Look at what is there, and prove that it may be written to. Raises Refused, PermissionDenied, NotFound."""
+        """Compare existing files and check the permission. Raises Refused, PermissionDenied, NotFound."""
         context, client = self._context, self._context.client
-        home = self._home = find_home(client, context.plan.destination, self._ref, context.session)
+        home = self._home = find_parent(client, context.plan.destination, self._ref, context.session)
         self._held.enter_context(context.exclusively(f"{client.server} {home.path} {self._ref.label}"))
         found = find_resource(client, home, self._ref.label)
         names = frozenset(item.name for item in self._send.items)
@@ -96,7 +95,7 @@ class ResourceRunner:
         if resource is None:
             return  # there is nothing to send, and nothing was sent before
         if self._ref.tags and found is not None:
-            self._warn(f"Resource {self._ref.title} is there already, so its tags stay as they are.", emit)
+            self._warn(f"Resource {self._ref.title} exists already, so its tags are not changed.", emit)
         self._writer = CatalogWriter(
             client,
             home,
@@ -112,7 +111,7 @@ class ResourceRunner:
         self.report.id, self.report.uri = resource.id, self._writer.uri
 
     def _sort(self, listed: dict[str, FileInfo], home: ResourceParent, found: ResourceInfo | None) -> None:
-        """Tell apart what is proven, what is to be sent, and what is in the way."""
+        """Divide the items into proven ones, those to be sent, and conflicts."""
         in_the_way: list[Difference] = []
         for number, item in enumerate(self._send.items):
             if self._context.pause.stopped:
@@ -144,13 +143,13 @@ class ResourceRunner:
         more = f" and {len(in_the_way) - _NAMED} more" if len(in_the_way) > _NAMED else ""
         held = f"{len(in_the_way)} of {counted(len(self._send.items), 'file')}"
         return Refused(
-            f"Resource {self._ref.label} of {home.name} holds {held} "
-            f"with other content: {first}{more}. Nothing was sent to it.",
+            f"Resource {self._ref.label} of {home.name} holds {held} with different content: {first}{more}. "
+            "Nothing was sent to it.",
             hint=_REPLACE,
         )
 
     def enter(self, *, announced: bool) -> None:
-        """Into the journal; in the main thread. `announced`: the run began by saying that all of it would be sent."""
+        """Enter the items into the journal; in the main thread. `announced`: the run was announced as sending all."""
         self._announced = announced
         for item in compress(self._send.items, self._proven):
             with suppress(XnatctlError):
@@ -160,7 +159,7 @@ class ResourceRunner:
     # sending and proving
 
     def deliver(self, emit: Emit) -> None:
-        """Send what is left, compare, and judge. Raises what the resource ends with."""
+        """Send the remaining items, compare, and conclude. Raises the error of the resource."""
         proven = list(compress(self._send.items, self._proven)) if self._announced else ()
         data = {
             "stage": self._send.name, "skipped": len(proven), "skipped_bytes": sum(item.size for item in proven)
@@ -174,16 +173,16 @@ class ResourceRunner:
         self._judge(differences)
 
     def give_up(self) -> None:
-        """End what is going on; called from another thread on an interrupt."""
+        """Stop the stage; called from another thread on an interrupt."""
         if self._end_sending is not None:
             self._end_sending()
 
     def close(self) -> None:
-        """Let others write to the resource."""
+        """Release the lock of the resource."""
         self._held.close()
 
     def _send_apart(self, items: Sequence[UploadItem], emit: Emit) -> None:
-        """Send; halves of an interrupted request in requests of their own, because those overwrite."""
+        """Send; partial files of an interrupted request separately, because those requests overwrite."""
         halves = self._writer.halves if self._writer is not None and not self._overwrite else set[str]()
         for part in (
             [item for item in items if item.name not in halves],
@@ -195,16 +194,16 @@ class ResourceRunner:
     def _send_items(self, items: Sequence[UploadItem], emit: Emit) -> None:
         context, writer = self._context, self._writer
         if writer is None:
-            raise ValueError("a resource is surveyed before it is sent")
+            raise ValueError("find_delivered comes before sending")
         sender = context.sender(self._send, writer=writer, emit=emit, reconcile=writer.reconcile)
         self._end_sending = sender.give_up
         sender.deliver(items)
 
     def _verify(self, writer: CatalogWriter, emit: Emit) -> Sequence[Difference]:
-        """Compare; what differs is repaired once, by entering it into the catalog or by sending it again."""
+        """Compare; differences are repaired once, by a catalog refresh or by sending again."""
         message = f"comparing resource {self._ref.title}"
         emit(Event(kind=EventKind.VERIFYING, message=message, data={"state": "comparing"}))
-        # What nothing was sent to is what it was a moment ago.
+        # Nothing was sent, so the last listing is current.
         wrong = self._compare(writer.listing() if self.left else self._listed)
         if wrong:
             with suppress(XnatctlError):
@@ -221,11 +220,11 @@ class ResourceRunner:
         return self.report.verification.differences
 
     def _may_send(self, writer: CatalogWriter, item: UploadItem, file: FileInfo | None) -> bool:
-        """False for a file in whose place somebody else put another one."""
+        """False for a file that another upload has replaced."""
         return writer.judge(item, file) in (Match.ABSENT, Match.HALF) or self._overwrite
 
     def _compare(self, listed: dict[str, FileInfo]) -> tuple[UploadItem, ...]:
-        """The delivered items that are not there as they are on disk; writes the verification."""
+        """The delivered items that differ from the disk; writes the verification."""
         verification = Verification(level=Level.CHECKSUM)
         wrong: list[UploadItem] = []
         items, findings = self._context.journal.states(self._ref).delivered.items, list[Finding]()

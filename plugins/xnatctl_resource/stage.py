@@ -1,4 +1,4 @@
-"""The resources of a plan that follow each other: several at once, one writer each, none in the way of another."""
+"""Consecutive resources of a plan, sent in parallel with one writer each."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _Step = Callable[[ResourceRunner, Emit], None]
 
 
 class ResourceGroup:
-    """Some resources. Each is looked at before anything is sent to any; then each is sent and compared."""
+    """Runs resources: all are compared with the server before any is sent."""
 
     def __init__(self, context: RunContext, stages: Sequence[Stage]) -> None:
         self._context = context
         keys = [stage.resource.key for stage in stages if stage.resource is not None]
         if len(keys) != len(stages) or len(set(keys)) < len(keys):
-            raise UsageError("The plan sends one resource twice, or files to no resource.")
+            raise UsageError("The plan sends a resource twice, or a stage does not name a resource.")
         self.runners = tuple(ResourceRunner(context, stage) for stage in stages)
         self._first = stages[0]
 
     def check(self) -> None:
-        """Nothing is attached to a session that was not compared with its images. Raises UsageError."""
+        """Check that the session is compared with its images before files are attached. Raises UsageError."""
         before = self._context.plan.stages[: self._context.plan.stages.index(self._first)]
         kinds = [stage.kind for stage in before]
         if "session" in kinds and "await-archive" not in kinds[kinds.index("session") :]:
@@ -33,7 +33,7 @@ class ResourceGroup:
             )
 
     def run(self) -> None:
-        """Every resource. Raises the error of the one that failed, or one for all that did."""
+        """Run every resource. Raises the error of the failed one, or a combined one."""
         context = self._context
         try:
             self._side_by_side(self.runners, ResourceRunner.find_delivered)
@@ -64,7 +64,7 @@ class ResourceGroup:
             self._context.started([item for runner in ready for item in runner.left])
 
     def _side_by_side(self, runners: Sequence[ResourceRunner], step: _Step) -> None:
-        """Run one step of every runner, as many at once as there are workers. Raises Interrupted, JournalError."""
+        """Run one step of every runner in parallel. Raises Interrupted, JournalError."""
         tasks = [partial(_carry_out, runner, step) for runner in runners]
         self._context.in_parallel(tasks, give_up=self.give_up)
 

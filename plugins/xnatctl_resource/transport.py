@@ -1,4 +1,4 @@
-"""The transport `resource`: a directory as a few zip bundles, a single file as it is."""
+"""The transport `resource`: a directory as zip bundles, a single file unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xnatctl.api.packing import plain_body, stored_zip_body
 #: A bundle must be unpacked in well under a minute, or a proxy gives up on it (xnat-api 7).
 BUNDLE_BYTES = 256 * 2**20
 BUNDLE_FILES = 2000
-#: Larger files are not bundled: alone they cost one request as well, and nothing has to be unpacked.
+#: Larger files are not bundled: bundling saves no request, and unpacking takes time.
 ALONE_BYTES = 64 * 2**20
 
 
@@ -31,11 +31,14 @@ class ResourceTransport:
         self.close()
 
     def describe(self) -> Mapping[str, str]:
-        """No network, no secret."""
-        return {"bundle": "zip, unpacked by the server", "alone": "single files, and large ones whose name a URL keeps"}
+        """The description for a dry run; uses no network and shows no secrets."""
+        return {
+            "bundle": "zip, unpacked by the server",
+            "alone": "single files, and large ones if a URL can carry their name",
+        }
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
-        """Bundles in the order of the paths, bounded in bytes and files; large files on their own."""
+        """Bundles in path order, limited in bytes and files; large files separately."""
         groups: list[list[UploadItem]] = []
         group: list[UploadItem] = []
         size = 0
@@ -53,14 +56,14 @@ class ResourceTransport:
         return [Batch(id=f"{number:05d}", items=tuple(group)) for number, group in enumerate(groups)]
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
-        """One request."""
+        """Send one request."""
         writer, open_item = self._context.writer, self._context.open_item
         if writer is None:
-            raise PluginUnavailable("This transport was made to describe, not to send.")
+            raise PluginUnavailable("This transport was created to describe a plan and cannot send.")
         first = batch.items[0]
         if len(batch.items) == 1 and first.goes_alone:
             return writer.put_file(first, body=plain_body(first, open_item), emit=emit)
         return writer.put_bundle(batch.items, form="zip", body=stored_zip_body(batch.items, open_item), emit=emit)
 
     def close(self) -> None:
-        """Nothing of its own is open."""
+        """Nothing to close."""

@@ -1,8 +1,8 @@
-"""One resource's way onto the server: what a transport calls, and what the answers mean.
+"""Writes files to one resource and interprets the answers.
 
-A 200 does not mean stored (xnat-api 4.4): a list of duplicates is looked into here, everything else is proven
-by a listing afterwards. Requests go without `overwrite` unless the user allows to replace files; the exception are
-files that an interrupted request of ours left half, and those travel in requests of their own.
+A 200 does not mean stored (xnat-api 4.4): duplicates are handled here, other files are verified by a listing later.
+Requests have no `overwrite` unless the user allows it; the exception are partial files of an interrupted request, which
+are sent separately.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _Put = Callable[[bool, ByteCounter], tuple[str, ...]]
 class CatalogWriter:
     """The only writer of one resource.
 
-    `replaces` allows to replace any file; `names` are those of the files that may be sent. `ours` names files that an
-    earlier attempt of ours may have left there, `halves` those of which the server holds the beginning: they are
-    replaced, because without it a second attempt would be answered by `duplicates` for ever (xnat-api 4.7).
+    `replaces` allows replacing any file; `names` are those of the files that may be sent. `ours` are names of files
+    that an earlier attempt may have left, `halves` those of which the server holds the beginning: they are replaced,
+    because further attempts would always return `duplicates` (xnat-api 4.7).
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class CatalogWriter:
 
     @property
     def uri(self) -> str:
-        """Where the resource is."""
+        """The URI of the resource."""
         return f"{self._home.path}/resources/{self._resource.id}"
 
     def listing(self) -> dict[str, FileInfo]:
-        """What the server's catalog holds now of the files that may be sent."""
+        """The current catalog entries of the files that may be sent."""
         return rest.resource_files(self._client, self._home, self._resource, self._names)
 
     def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
@@ -132,19 +132,19 @@ class CatalogWriter:
         return BatchResult(outcomes=outcomes, uris=(self.uri,), bytes_sent=sent.bytes)
 
     def _claim(self, items: Sequence[UploadItem], outcomes: Sequence[ItemOutcome]) -> None:
-        """What was sent may be there; not what was turned away."""
+        """Record the sent files as possibly stored, except for refused ones."""
         away = {outcome.path for outcome in outcomes if outcome.outcome in (Outcome.FAILED, Outcome.REJECTED)}
         self._ours |= {item.name for item in items if item.path not in away}
 
     def _changed(self, items: Sequence[UploadItem]) -> tuple[ItemOutcome, ...]:
-        """Look once more before halves are replaced: outcomes without sending where one of them is no longer a half."""
+        """Check partial files again before replacing them; returns outcomes if one is no longer partial."""
         listed = self.listing()
         if all(self.judge(item, listed.get(item.name)) is Match.HALF for item in items):
             return ()
         return tuple(self._outcome(item, listed.get(item.name)) for item in items)
 
     def _read(self, items: Sequence[UploadItem], kept: Sequence[str]) -> tuple[ItemOutcome, ...]:
-        """What a 200 says of each item; `kept` are names under which something was there already."""
+        """The outcomes of a 200 answer; `kept` are the names of existing files."""
         if not kept:
             return tuple(self._accepted(item) for item in items)
         doubtful = set(kept)
@@ -161,7 +161,7 @@ class CatalogWriter:
         )
 
     def judge(self, item: UploadItem, file: FileInfo | None) -> Match:
-        """How a file compares with what the server holds; keeps in mind which of them are halves of ours."""
+        """Compare a file with the server, and record partial files of ours."""
         match = self._comparer.judge(item, file, ours=item.name in self._ours, begins=self._begins)
         if match is Match.HALF:
             self.halves.add(item.name)
@@ -173,7 +173,7 @@ class CatalogWriter:
         return stored_begins(self._client, self._home, self._resource, item, file)
 
     def _outcome(self, item: UploadItem, file: FileInfo | None) -> ItemOutcome:
-        """The outcome of an item that was not stored, because something of its name is there."""
+        """The outcome of an item that was not stored, because a file of its name exists."""
         match self.judge(item, file):
             case Match.SAME:
                 return self._accepted(item)
@@ -197,14 +197,14 @@ class CatalogWriter:
         )
 
     def repair(self) -> None:
-        """Have the server enter into the catalog what lies beside it on its disk."""
+        """Make the server refresh the catalog from its disk."""
         rest.refresh_catalog(self._client, self._home, self._ref)
 
     def reconcile(self, items: Sequence[UploadItem], failure: FailureClass) -> tuple[ItemOutcome, ...]:
-        """Outcomes of those items whose request failed and that need not, or must not, be sent again.
+        """Outcomes of items whose request failed and that need not or must not be sent again.
 
-        They are there (xnat-api 7, 4.7), or another file is in their place. After a conflict the files lie on
-        the disk of the server without being in its catalog, so that is repaired first.
+        They are stored (xnat-api 7, 4.7), or another file has their name. After a conflict, files are on the server's
+        disk but not in its catalog, so the catalog is refreshed first.
         """
         if failure is FailureClass.CONCURRENT:
             self.repair()

@@ -1,7 +1,8 @@
-"""Whether compressing pays: only while the compressor is faster than the link.
+"""Decides whether to compress: only if the compressor is faster than the link.
 
-Overlapped with sending, time per byte is the larger of 1/C and r/B against 1/B (C = compressor's rate on raw bytes,
-B = the link's, r = packed to raw), so compressing pays whenever B < C. Workers share both: the link, and the cores.
+Compression overlaps with sending, so the time per byte is max(1/C, r/B) compared with 1/B (C: rate of the compressor on
+raw bytes, B: rate of the link, r: compressed to raw size). So compressing helps if B < C. Workers share the link and
+the cores.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Sequence
 
 from xnatctl.api import UploadItem
 
-#: Transfer syntaxes whose data are not compressed yet; encapsulated and deflated ones gain nothing (PS3.5 A.4, A.5).
+#: Transfer syntaxes without compression; compressing others gains nothing (PS3.5 A.4, A.5).
 _NATIVE = frozenset({"", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
-#: An upload below this size is over before a choice could pay.
+#: Uploads below this size are too short to benefit (bytes).
 SMALL = 8 * 2**20
-#: A batch below this size says nothing of the link.
+#: Batches below this size do not measure the link (bytes).
 _TELLING = SMALL // 8
-#: How many of the latest batches count.
+#: Number of latest batches that count.
 _LATEST = 9
 
 
@@ -27,18 +28,17 @@ def compressible(item: UploadItem) -> bool:
 
 
 def _median(rates: Sequence[float]) -> float:
-    """The middle one; the library's brings fractions and decimals along, and would take longer to load than to use."""
+    """The median; `statistics` would take long to import."""
     ordered = sorted(rates)
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-class Choice:
-    """Shared by the workers of a run: the first batches go plain and measure the link; rates are in bytes a second.
+class CompressionChoice:
+    """The choice for the workers of a run: the first batches are uncompressed to measure the link (bytes/s).
 
-    The compressor is measured on a sample before the first batch is packed. Once both ways have been gone, the faster
-    one is known and taken, whatever was expected of them. `share` is the part of the compressor's rate that each worker
-    has when all of them pack.
+    The compressor is measured on a sample before the first batch is compressed. Once both ways were used, the faster
+    one is chosen. `share` is the part of the compressor's rate that each worker gets when all compress.
     """
 
     def __init__(self, wanted: str, share: float = 1.0) -> None:
@@ -50,7 +50,7 @@ class Choice:
         self._packing: float | None = None
 
     def compress(self, items: Sequence[UploadItem], upload: int | None = None) -> bool:
-        """Decide for one batch of an upload of so many bytes (of this batch alone, when nothing is said)."""
+        """Decide for one batch; `upload` is the size of the upload in bytes, by default that of the batch."""
         size = sum(item.size for item in items)
         native = sum(item.size for item in items if compressible(item))
         if self._wanted != "auto":
@@ -59,7 +59,7 @@ class Choice:
             return False
         with self._lock:
             if not self._plain:
-                return False  # nothing is known of the link yet
+                return False  # the link is not measured yet
             plain = _median(self._plain)
             if self._whole:
                 return _median(self._whole) > plain
@@ -67,18 +67,18 @@ class Choice:
 
     @property
     def curious(self) -> bool:
-        """True when the next batch could be packed, and nothing is known of the compressor yet."""
+        """True if the next batch could be compressed and the compressor is not measured yet."""
         with self._lock:
             return self._wanted == "auto" and bool(self._plain) and self._packing is None
 
     def sent(self, size: int, seconds: float) -> None:
-        """A plain batch took so long to send."""
+        """Record the time of sending an uncompressed batch."""
         if size >= _TELLING and seconds > 0:
             with self._lock:
                 self._plain = [*self._plain[1 - _LATEST :], size / seconds]
 
     def packed(self, size: int, seconds: float, whole: float | None = None) -> None:
-        """Compressing so many bytes took so long; `whole` is the time with sending them."""
+        """Record the time of compressing a batch; `whole` includes sending."""
         if seconds > 0:
             with self._lock:
                 rate = size / seconds

@@ -1,4 +1,4 @@
-"""How much may be held packed at once, by all workers of a run together."""
+"""Limits the memory of compressed bundles of all workers of a run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Unpacked bytes of the bundles that are held packed; they shrink to about half of it.
+#: Uncompressed bytes of the bundles that are held compressed, at about half the size.
 LIMIT = 112 * 2**20
-#: A bundle beyond this is never packed in memory, and one below it not cut further.
+#: Larger bundles are never compressed in memory; smaller ones are not cut further (bytes).
 LARGEST, SMALLEST = 64 * 2**20, 4 * 2**20
 _USUAL = 32 * 2**20
-#: Seconds between two looks whether the run is being stopped.
+#: Seconds between two checks whether the run is being stopped.
 _LOOK = 0.5
 
 
@@ -20,7 +20,7 @@ def batch_size(workers: int) -> int:
     return max(SMALLEST, min(_USUAL, LIMIT // workers))
 
 
-class Room:
+class MemoryBudget:
     """Shared by the workers of a run."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Room:
 
     @contextmanager
     def hold(self, size: int, stopped: Callable[[], bool]) -> Iterator[None]:
-        """Wait until there is room for `size` bytes, or nobody holds any, or the run is `stopped`."""
+        """Wait until `size` bytes fit, or no other bytes are held, or the run is `stopped`."""
         with self._changed:
             while self._held and self._held + size > LIMIT and not stopped():
                 self._changed.wait(_LOOK)

@@ -6,7 +6,7 @@ from xnatctl.api import Option, TransportSpec, hookimpl
 
 _COMPRESS = Option(
     name="compress",
-    help="Compress bundles: auto does it where the link is slower than the compressor.",
+    help="Compress bundles: auto compresses if the link is slower than the compressor.",
     type=("auto", "always", "never"),
     default="auto",
     envvar="XNATCTL_COMPRESS",

@@ -34,30 +34,30 @@ from xnatctl.api.packing import (
     tar_body,
     tgz_body,
 )
-from xnatctl_zip.choice import Choice, compressible
-from xnatctl_zip.memory import LARGEST, Room, batch_size
+from xnatctl_zip.choice import CompressionChoice, compressible
+from xnatctl_zip.memory import LARGEST, MemoryBudget, batch_size
 
 _HANDLER = "DICOM-zip"
 #: DICOM-zip reads tar since this version (xnat-import 7).
 _TAR_SINCE = (1, 8, 3)
-#: Bytes on which the compressor is tried before the first bundle is packed, and on which the link is.
+#: Bytes to measure the compressor before the first compressed bundle, and to measure the link.
 _SAMPLE = 1 << 20
 _PROBE = 4 << 20
 
 
 class _Shared:
-    """What the workers of one run know together."""
+    """State shared by the workers of one run."""
 
     def __init__(self, wanted: str, workers: int, items: Sequence[UploadItem]) -> None:
         self.upload = sum(item.size for item in items)
-        self.choice = Choice(wanted, share=min(1.0, _cores() / workers))
-        self.room = Room()
+        self.choice = CompressionChoice(wanted, share=min(1.0, _cores() / workers))
+        self.room = MemoryBudget()
         self.said = False
         self.lock = threading.Lock()
 
 
 class _Bundle:
-    """What both transports do; they differ in the form of the bundle."""
+    """The base of both transports, which differ in the format of the bundle."""
 
     form = "tar"
 
@@ -76,7 +76,7 @@ class _Bundle:
         self.close()
 
     def describe(self) -> Mapping[str, str]:
-        """No network, no secret."""
+        """The description for a dry run; uses no network and shows no secrets."""
         return {
             "bundle": self.form,
             "compress": self._wanted,
@@ -85,17 +85,17 @@ class _Bundle:
         }
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> Iterable[Batch]:
-        """Smaller batches when they may have to be held in memory."""
+        """Cut smaller batches if they may have to be held in memory."""
         if self._wanted == "never":
             return cut_batches(items, workers)
         batches = cut_batches(items, workers, max_bytes=batch_size(workers))
         return batches if self._wanted == "always" else chain(batches[:1], _probes(batches[1:]))
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
-        """One request."""
+        """Send one request."""
         importer = self._context.importer
         if importer is None:
-            raise PluginUnavailable("This transport was made to describe, not to send.")
+            raise PluginUnavailable("This transport was created to describe a plan and cannot send.")
         choice, size = self._shared.choice, batch.size
         if size <= LARGEST and choice.compress(batch.items, self._shared.upload):
             if choice.curious:
@@ -126,7 +126,7 @@ class _Bundle:
         return importer.deliver(batch.items, handler=_HANDLER, content_type=content_type, body=content, emit=emit)
 
     def _try_compressor(self, items: Sequence[UploadItem]) -> None:
-        """Learn how fast it is, on the beginning of the batch."""
+        """Measure the compressor on the beginning of the batch."""
         item = next(item for item in items if compressible(item))
         try:
             with self._context.open_item(item) as reader:
@@ -138,7 +138,7 @@ class _Bundle:
         self._shared.choice.packed(len(data), time.thread_time() - started)
 
     def close(self) -> None:
-        """Nothing of its own is open."""
+        """Nothing to close."""
 
     def _body(self, importer: Importer, items: Sequence[UploadItem], emit: Emit, *, compress: bool) -> tuple[str, Body]:
         open_item = self._context.open_item
@@ -159,9 +159,9 @@ class _Bundle:
             if not self._shared.said:
                 self._shared.said = True
                 why = (
-                    "This server is older than XNAT 1.8.3 and reads no tar"
+                    "This server is older than XNAT 1.8.3 and cannot read tar"
                     if importer.version
-                    else "The server does not tell its version, and XNAT before 1.8.3 reads no tar"
+                    else "The server does not report its version, and XNAT before 1.8.3 cannot read tar"
                 )
                 text = f"{why}; sending zip instead."
                 emit(Event(kind=EventKind.WARNING, message=text))
@@ -169,7 +169,7 @@ class _Bundle:
 
 
 def _probes(batches: Sequence[Batch]) -> Iterator[Batch]:
-    """The first of many batches in small ones, so that the link is known before much has gone over it."""
+    """Split the first of many batches, so that the link is measured early."""
     if len(batches) < 2:
         yield from batches
         return
@@ -186,7 +186,7 @@ def _probes(batches: Sequence[Batch]) -> Iterator[Batch]:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 

@@ -253,7 +253,7 @@ def test_nobody_is_asked_for_a_password_that_could_not_be_used(site: Site, home:
         terminal.close()
     assert code == 2
     assert "User name" not in shown
-    assert "Cannot make the directory" in shown
+    assert "Cannot create the directory" in shown
     assert site.calls == []
 
 

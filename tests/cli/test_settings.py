@@ -78,7 +78,7 @@ def test_a_bad_timeout_is_refused(xnatctl, value):
         ("profiles: [1]", "profiles must be a mapping"),
         ("just text", "expected a mapping"),
         ("a: [", "line"),
-        ("default_profile: x", "names no profile"),
+        ("default_profile: x", "does not name a profile"),
         ("plugins:\n  blok: [a]", "Did you mean plugins.block?"),
     ],
 )
@@ -189,7 +189,7 @@ def test_with_several_profiles_and_no_default_the_error_names_them(xnatctl, conf
 def test_a_profile_without_a_server_is_named(xnatctl, config):
     config("profiles:\n  a: {username: anna}\n")
     done = xnatctl("session", "list", "-P", "DEMO")
-    assert "Profile a names no XNAT server." in done.err
+    assert "Profile a has no XNAT server." in done.err
     assert "xnatctl config set-profile a --url" in done.err
 
 

@@ -45,7 +45,7 @@ COMMAND = "xnatctl session upload '/data/my exams, of 2024' -P DEMO -S subj01 -E
     [
         f"Next: {COMMAND}",
         f"Hint: The report names each one. To send what is missing: {COMMAND}",
-        f"Hint: Show it with: {COMMAND} or replace what is there, and add the rest, with: {COMMAND}",
+        f"Hint: Show it with: {COMMAND} or replace existing files and add the rest with: {COMMAND}",
         f"Hint: Run {COMMAND}, then run the same command once more, as often as it is needed.",
         f"Hint: Finish it ({COMMAND}). Nothing that the server took so far is sent again.",
     ],

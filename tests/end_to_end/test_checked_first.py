@@ -108,8 +108,8 @@ FAULTS = {
     "a log that cannot be written": (("--log-file", "{tmp}/nosuch/log"), {}, "Cannot write the log file"),
     "a log that is a directory": (("--log-file", "{tmp}"), {}, "--log-file"),
     "a log on a full disk": (("--log-file", "/dev/full/log"), {}, "Cannot write the log file"),
-    "a state directory that is a file": ((), {"XNATCTL_STATE_DIR": "{tmp}/file"}, "Cannot make the directory"),
-    "a state directory that cannot be made": ((), {"XNATCTL_STATE_DIR": "/proc/nosuch"}, "Cannot make the directory"),
+    "a state directory that is a file": ((), {"XNATCTL_STATE_DIR": "{tmp}/file"}, "Cannot create the directory"),
+    "a state directory that cannot be made": ((), {"XNATCTL_STATE_DIR": "/proc/nosuch"}, "Cannot create the directory"),
     "a state directory that cannot be written": ((), {"XNATCTL_STATE_DIR": "{tmp}/state"}, "Cannot write in the directory"),
     "a plugin that is not there": (("--block-plugin", "sandbx"), {}, "Did you mean sandbox?"),
 }  # fmt: skip

@@ -207,4 +207,4 @@ def test_a_scan_that_no_url_can_name_is_counted(xnatctl, sandbox, alice, elsewhe
     assert done.document["verification"]["levels"] == {"counted": 2, "size": 2}
     note = xnatctl("resource", "upload", "e", "NOTES", exam.directory, "-P", "DEMO", "--scan", "/a", env=alice)
     assert note.code == 7
-    assert "No URL can name scan /a" in note.err
+    assert "No URL can address scan /a" in note.err

@@ -90,7 +90,7 @@ def test_the_row_is_deleted_beside_a_session_of_the_same_study(xnatctl, alice, s
     (row,) = sandbox.state.prearchive
     archive(row)
     names = ("-P", "DEMO", "-S", "s", "-E", "e")
-    for series, said in (("series 1", "nothing shows which"), ("series 2", "holds 0 of its 20 files")):
+    for series, said in (("series 1", "the result is unknown"), ("series 2", "holds 0 of its 20 files")):
         done = xnatctl("session", "upload", exam.directory / series, *names, "--prearchive", "--no-resume", env=alice)
         assert done.code == 0, done.err
         (row,) = sandbox.state.prearchive

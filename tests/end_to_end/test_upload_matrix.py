@@ -95,12 +95,12 @@ def test_the_command_that_archives_names_the_server_that_was_named(xnatctl, alic
 
 
 NO_DIRECT = "XNAT {} has no direct archive (1.8.4 or later): the session goes through the prearchive and is archived from there."
-NO_TAR = "This server is older than XNAT 1.8.3 and reads no tar; sending zip instead."
+NO_TAR = "This server is older than XNAT 1.8.3 and cannot read tar; sending zip instead."
 UNKNOWN = (
     "The server does not report a version (it returns 'Unknown'), so it may have no direct archive: "
     "the session goes through the prearchive and is archived from there."
 )
-UNKNOWN_TAR = "The server does not tell its version, and XNAT before 1.8.3 reads no tar; sending zip instead."
+UNKNOWN_TAR = "The server does not report its version, and XNAT before 1.8.3 cannot read tar; sending zip instead."
 INSTEAD = {
     "1.7.7": (NO_DIRECT, NO_TAR),
     "1.8.0": (NO_DIRECT, NO_TAR),

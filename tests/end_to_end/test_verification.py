@@ -335,7 +335,7 @@ def test_a_catalog_without_uids_counts_only_what_can_be_nothing_else(sandbox, up
     blind = upload(env=elsewhere)
     assert blind.code == 6, "the session was there before, and an instance of somebody else fills the number"
     assert blind.document["verification"]["ok"] is False
-    assert "cannot be told" in blind.document["error"]["message"]
+    assert "cannot be identified" in blind.document["error"]["message"]
     assert "refresh the catalogs" in blind.document["error"]["hint"]
 
 

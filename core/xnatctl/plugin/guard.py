@@ -1,4 +1,4 @@
-"""The only way in which code of plugins is called: nothing that it raises, prints or waits for can pass for a success.
+"""Calls all code of plugins, so that nothing that it raises, prints or waits for can look like a success.
 
 `Registry.load` imports a target and returns it as a `Guarded` callable; `plugin.guarded` does the same for the objects
 that targets make. What a plugin raises becomes PluginUnavailable, which names the plugin, its distribution and version.
@@ -25,19 +25,19 @@ from xnatctl.errors import OutOfMemory, PluginUnavailable, XnatctlError, is_out_
 
 T = TypeVar("T")
 
-#: The names of this variable's plugins are left out for one command.
+#: The variable that blocks plugins for one command.
 BLOCK_VARIABLE = "XNATCTL_BLOCK_PLUGINS"
 
-#: Seconds for what only makes or names something: a formatter, a transport, `describe`, `destination`.
+#: Time limit of calls that only create or describe: a formatter, a transport, `describe`, `destination` (seconds).
 QUICK: Final = 30.0
-#: Seconds for what may ask a file system or a network: an import, a check, an observer, a credential source.
+#: Time limit of calls that may use files or the network: imports, checks, observers, credential sources (seconds).
 PATIENT: Final = 120.0
-#: A call that swallows the end of its time is interrupted again after this many seconds.
+#: Seconds after which a call that ignored its time limit is interrupted again.
 _AGAIN: Final = 1.0
 
 
 class Named(Protocol):
-    """A plugin as messages name it; `origin` is its distribution and version, `ours` says that it came with core."""
+    """A plugin in messages; `origin` is its distribution and version, `ours` is True for plugins of xnatctl."""
 
     @property
     def name(self) -> str: ...
@@ -51,7 +51,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What of a plugin failed: `trace` is the traceback, `places` are its lines of code alone, which hold no data."""
+    """A failure of a plugin: `trace` is the traceback, `places` are its code lines, which hold no data."""
 
     what: str
     plugin: Named
@@ -63,17 +63,17 @@ Report = Callable[[Failure], None]
 
 
 def _unheard(failure: Failure) -> None:
-    """For callers that keep no log."""
+    """The default for callers without a log."""
 
 
 class PluginFailed(PluginUnavailable):
-    """Code of a plugin raised something that is no XnatctlError, or took too long; `__cause__` is what it raised."""
+    """A plugin raised an unexpected error or took too long; `__cause__` is the error."""
 
 
 class Guard:
     """Calls code of plugins. One for each process; safe for use by several threads.
 
-    `report` is told of each failure.
+    `report` is called with each failure.
     """
 
     def __init__(self, report: Report = _unheard) -> None:
@@ -124,7 +124,7 @@ class Guard:
     def failure(
         self, error: BaseException, what: str, plugin: Named, *, quote: bool = True, hint: str | None = None
     ) -> XnatctlError:
-        """The error that stands for what a plugin raised; its traceback is reported."""
+        """The error for an exception of a plugin; reports its traceback."""
         if is_out_of_memory(error):
             return OutOfMemory()
         self._report(Failure(what, plugin, _trace(error, quote=quote), _places(error)))
@@ -135,21 +135,21 @@ class Guard:
         )
 
     def redirected(self) -> _Stdout:
-        """A context in which standard output leads to stderr. One around a whole run makes those inside it cheap."""
+        """A context that redirects standard output to stderr. One around a whole run makes nested ones cheap."""
         return self._stdout
 
     def release(self) -> None:
-        """Give standard output back, for the document: also where a signal kept somebody from leaving."""
+        """Restore standard output for the document, also if a signal skipped the exit of a context."""
         self._stdout.release()
 
     def seal(self) -> None:
-        """Lead standard output away for good: the document is written, and code of plugins may run at the exit."""
+        """Redirect standard output permanently: the document is written, and plugins may still run at exit."""
         _flush(sys.stdout)
         self._stdout.__enter__()
 
 
 class _Stdout:
-    """Leads standard output to stderr as long as somebody is inside. Entering it again costs a lock and a count."""
+    """Redirects standard output to stderr while entered. Nested entering only counts."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -174,7 +174,7 @@ class _Stdout:
                 self._end()
 
     def release(self) -> None:
-        """Give standard output back, also where a signal kept somebody from leaving."""
+        """Restore standard output, also if a signal skipped an exit."""
         with self._lock:
             self._inside = 0
             self._end()
@@ -182,14 +182,14 @@ class _Stdout:
     def _begin(self) -> None:
         self._stream = sys.stdout
         _flush(sys.stdout)
-        with suppress(OSError):  # no descriptor is left, or stderr is closed: Python's stream is all that can be led
+        with suppress(OSError):  # no descriptor is free, or stderr is closed: redirect only Python's stream
             self._kept = os.dup(1)
             os.dup2(2, 1)
         sys.stdout = sys.stderr
 
     def _end(self) -> None:
         if self._stream is not None:
-            # What lingers in a buffer was written inside, so it goes to stderr.
+            # Buffered output was written inside, so it goes to stderr.
             for stream in (sys.stdout, sys.__stdout__, self._stream):
                 _flush(stream)
             sys.stdout, self._stream = self._stream, None
@@ -206,7 +206,7 @@ def _flush(stream: Any) -> None:
 
 
 class _TimeIsUp(BaseException):
-    """The time limit of a call. No Exception, so that `except Exception` of a plugin does not keep it."""
+    """A call exceeded its time limit. Not an Exception, so that `except Exception` in a plugin does not catch it."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the limit is {seconds:g} s")
@@ -214,7 +214,7 @@ class _TimeIsUp(BaseException):
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise _TimeIsUp inside after some seconds; the limit of an outer call waits meanwhile."""
+    """Raise _TimeIsUp inside after some seconds; suspends the limit of an outer call."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -264,7 +264,7 @@ def attribute_of(target: str) -> Any:
 
 
 def reason_of(error: XnatctlError) -> str:
-    """Why a call failed, without the words around it: for messages that name the plugin themselves."""
+    """Why a call failed, for messages that name the plugin themselves."""
     cause = error.__cause__
     return described(cause) if isinstance(error, PluginFailed) and cause is not None else described(error)
 

@@ -1,4 +1,4 @@
-"""Objects that targets of specs make, with every method called through the guard."""
+"""Wraps objects of plugins, so that every method is called through the guard."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class GuardedTransport:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        # What it returns does not matter: no transport swallows an error of the run.
+        # The return value is ignored, so that a transport cannot suppress an error of the run.
         with self._guard.around(self._what, self._plugin):
             self._transport.__exit__(kind, error, trace)
 
@@ -158,13 +158,13 @@ class GuardedSource:
                 yield
 
     def get(self, request: CredentialRequest) -> object:
-        """What it gives: a Credential, None, or something that is neither."""
+        """See `CredentialSource`; the result is not checked."""
         with self._around():
             found: object = self._source.get(request)
         return found
 
     def check(self, request: CredentialRequest) -> None:
-        """Look whether `store` can work, where the source has the verb. Raises XnatctlError."""
+        """Check whether `store` can work, if the source has the verb. Raises XnatctlError."""
         if "check" not in self._verbs:
             return
         with self._around():
@@ -182,7 +182,7 @@ class GuardedSource:
 
 
 class GuardedFormatter:
-    """A formatter. Drawing may take long; making one may not."""
+    """A formatter. Rendering has no time limit."""
 
     def __init__(self, guard: Guard, what: str, plugin: Named, formatter: Formatter) -> None:
         self._guard, self._what, self._plugin = guard, what, plugin

@@ -1,6 +1,6 @@
 """The hooks that a plugin may implement, each with its signature and when it is called.
 
-Three shapes and no fourth: *register* (returns specs; called once), *ask* (first result wins; an exception stops
+Three kinds: *register* (returns specs; called once), *ask* (first result wins; an exception stops
 the command and names the plugin), *tell* (observe; what it raises is logged and dropped).
 """
 
@@ -32,7 +32,7 @@ class XnatctlSpecs:
 
     @hookspec
     def xnatctl_credential_sources(self) -> Iterable[CredentialSourceSpec]:  # type: ignore[empty-body]
-        """Register places where credentials may be found."""
+        """Register sources of credentials."""
 
     @hookspec
     def xnatctl_formatters(self) -> Iterable[FormatterSpec]:  # type: ignore[empty-body]

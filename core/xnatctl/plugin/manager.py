@@ -1,8 +1,8 @@
-"""Finding and loading plugins, in three levels, so that a bad one never locks a user out.
+"""Finds and loads plugins in three levels, so that a faulty one never blocks all commands.
 
 Level 0 reads metadata only (`--version`, `plugins list`). Level 1 loads the pages of our own distribution (root
 `--help`).
-Level 2 loads all active pages, each on its own: what one raises or prints becomes one warning. Installed means enabled.
+Level 2 loads all active pages, each isolated: errors and output of one become one warning. Installed means enabled.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def policy_from(
 
 
 def discover() -> list[Plugin]:
-    """Level 0: every entry point of the group, sorted by name; nothing is imported.
+    """Level 0: all entry points of the group, sorted by name, without importing them.
 
-    One name twice: both are kept, and the clash is reported where it matters.
+    Duplicate names are kept; the clash is reported on use.
     """
     found: dict[tuple[str, str, str], Plugin] = {}
     for entry in entry_points(group=PROJECT):
@@ -161,7 +161,7 @@ class PluginManager:
                 self.load_one(plugin)
 
     def load_one(self, plugin: Plugin) -> None:
-        """Import and register one page; whatever goes wrong makes it `broken`."""
+        """Import and register one page; any error makes it `broken`."""
         try:
             with self.guard.around("The page", plugin, limit=PATIENT):
                 page = module_of(plugin.target)
@@ -188,24 +188,25 @@ class PluginManager:
         return [(plugin, _calling(impl)) for plugin, impl in found]
 
     def mark_broken(self, plugin: Plugin, reason: str) -> None:
-        """Take a plugin out, with one warning that says how to silence it."""
+        """Disable a plugin, with one warning that says how to silence it."""
         plugin.status, plugin.reason = Status.BROKEN, " ".join(reason.split())
         if plugin.page is not None:
             with contextlib.suppress(ValueError, AssertionError):
                 self._pluggy.unregister(plugin.page)
             plugin.page = None
         self._warn(
-            f"Plugin {plugin.name} ({plugin.target}, from {plugin.origin}) is broken and left out: {plugin.reason}. "
+            f"Plugin {plugin.name} ({plugin.target}, from {plugin.origin}) is broken and was disabled: "
+            f"{plugin.reason}. "
             f"Silence this with {BLOCK_VARIABLE}={plugin.name}."
         )
 
 
 def _ignore(line: str) -> None:
-    """For callers that want no warnings."""
+    """The default for callers without warnings."""
 
 
 def _calling(impl: pluggy.HookImpl) -> Implementation:
-    """An implementation gets those arguments of the hook that it declares."""
+    """Call an implementation with the arguments that it declares."""
 
     def call(**arguments: Any) -> Any:
         return impl.function(*(arguments[name] for name in impl.argnames))
@@ -214,7 +215,7 @@ def _calling(impl: pluggy.HookImpl) -> Implementation:
 
 
 def _check_hooks(page: ModuleType) -> None:
-    """A misspelt hook would be ignored in silence; here it is an error."""
+    """Raise an error for a misspelt hook, which would be ignored otherwise."""
     for attribute, value in vars(page).items():
         marked = callable(value) and hasattr(value, f"{PROJECT}_impl")
         options = getattr(value, f"{PROJECT}_impl") if marked else {}

@@ -1,4 +1,4 @@
-"""What the plugins provide, by kind and name; the place where the parts meet."""
+"""What the plugins provide, by kind and name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KINDS: Mapping[str, tuple[type[Any], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provided(Generic[S]):
-    """A spec and the plugin that it comes from. `missing` names modules that it needs and that are absent."""
+    """A spec and its plugin. `missing` names required modules that are absent."""
 
     spec: S
     plugin: Plugin
@@ -48,7 +48,7 @@ class Provided(Generic[S]):
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """The name in messages."""
         return self.spec.path if isinstance(self.spec, CommandSpec) else self.spec.name
 
     @property
@@ -75,7 +75,7 @@ class Registry:
         self._debug = debug or _ignore
         self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
         self._deaf: set[str] = set()
-        #: What each observer keeps from event to event.
+        #: The store of each observer.
         self._stores: dict[str, dict[str, Any]] = {}
         self._observers: tuple[int, list[tuple[Plugin, Implementation]]] | None = None
 
@@ -86,7 +86,7 @@ class Registry:
         return self._unique("xnatctl_transports")
 
     def transport(self, name: str) -> Provided[TransportSpec]:
-        """One transport. Raises UsageError for an unknown name, PluginUnavailable for a blocked or twofold one."""
+        """One transport. Raises UsageError for an unknown name, PluginUnavailable for a blocked or ambiguous one."""
         return self._one("xnatctl_transports", name)
 
     def formatters(self) -> dict[str, Provided[FormatterSpec]]:
@@ -96,21 +96,21 @@ class Registry:
     def formatter(self, name: str) -> Provided[FormatterSpec]:
         """One formatter; raises like `transport`.
 
-        Strangers are loaded only when ours do not have it, so that `plugins list` and `plugins block` work whatever
-        state the strangers are in.
+        Third-party plugins are loaded only if ours do not provide it, so that `plugins list` and `plugins block` always
+        work.
         """
         if self.manager.level < 2 and len(own := self._collect("xnatctl_formatters", 1).get(name, [])) == 1:
             return own[0]
         return self._one("xnatctl_formatters", name)
 
     def credential_sources(self) -> list[Provided[CredentialSourceSpec]]:
-        """Credential sources in the order in which they are asked. Raises PluginUnavailable for a twofold name."""
+        """Credential sources in the order in which they are asked. Raises PluginUnavailable for an ambiguous name."""
         hook = "xnatctl_credential_sources"
         found: list[Provided[CredentialSourceSpec]] = [self._one(hook, name) for name in self._collect(hook)]
         return sorted(found, key=lambda provided: (provided.spec.order, provided.name))
 
     def commands(self, *, level: int = 2) -> dict[str, Provided[CommandSpec]]:
-        """Commands by path; of a twofold one the first, whose running then refuses. `level` 1 = ours only."""
+        """Commands by path; for an ambiguous path the first, which refuses to run. `level` 1: only ours."""
         return {path: entries[0] for path, entries in self._collect("xnatctl_commands", level).items()}
 
     def command(self, path: str) -> Provided[CommandSpec]:
@@ -134,9 +134,9 @@ class Registry:
     def load(self, provided: Provided[Any], *, unmet: bool = False, target: str | None = None) -> Any:
         """Import the target of a spec; the returned callable calls it through the guard. Commands come as they are.
 
-        Raises PluginUnavailable when it cannot be had, with what to install.
+        Raises PluginUnavailable if it is not available, with what to install.
 
-        `unmet` imports it even though something is missing: to show, not to use. `target` is another one of the spec.
+        `unmet` imports it even if a module is missing, for its help only. `target` is another one of the spec.
         """
         spec, kind = provided.spec, _kind(provided.spec)
         what = f"The {kind} {provided.name} (plugin {provided.plugin.name})"
@@ -144,7 +144,9 @@ class Registry:
             extra = spec.extra
             raise PluginUnavailable(
                 f"{what} needs {' and '.join(provided.missing)}, which {_are(provided.missing)} not installed.",
-                hint=f"Install with: pip install {' '.join(provided.missing)}" if extra else "Install what is missing.",
+                hint=f"Install with: pip install {' '.join(provided.missing)}"
+                if extra
+                else "Install the missing modules.",
             )
         try:
             loaded = self.guard.call(what, provided.plugin, attribute_of, target or spec.target, limit=PATIENT)
@@ -155,7 +157,7 @@ class Registry:
                 f"xnatctl plugins block {provided.plugin.name}.",
             ) from error.__cause__
         if isinstance(spec, CommandSpec):
-            return loaded  # click runs it, as the program that it is
+            return loaded  # click runs it
         secret = isinstance(spec, CredentialSourceSpec)
         limit = None if isinstance(spec, StageSpec) else PATIENT if isinstance(spec, CheckSpec) else QUICK
         return Guarded(
@@ -218,7 +220,7 @@ class Registry:
         return self._plan_last(request)
 
     def tell(self, event: Event) -> None:
-        """Tell every observer; what one raises is logged and dropped, and it is not told again."""
+        """Send an event to every observer; one that raises is logged and gets no further events."""
         if self._observers is None or self._observers[0] != self.manager.level:
             self._observers = (self.manager.level, self.manager.implementations("xnatctl_on_event"))
         for plugin, observer in self._observers[1]:
@@ -287,7 +289,7 @@ class Registry:
                 f"The {kind} {name} comes from plugin {out.name}, which is {out.status}: {out.reason}.",
                 hint=f"Unblock it with xnatctl plugins unblock {out.name}, or remove it from {BLOCK_VARIABLE}."
                 if out.status is Status.BLOCKED
-                else f"Look at it with xnatctl plugins show {out.name}.",
+                else f"Show it with xnatctl plugins show {out.name}.",
             )
         import difflib
 
@@ -310,7 +312,7 @@ class Registry:
 
 
 def _specs_of(target: str, hook: str) -> list[Any]:
-    """What a page registers by a hook; the page is of our own distribution."""
+    """The specs that a page of our own distribution registers."""
     function = getattr(module_of(target), hook, None)
     return list(function()) if function is not None else []
 
@@ -329,7 +331,7 @@ def _missing(modules: Iterable[str]) -> tuple[str, ...]:
 
 
 def _ignore(line: str) -> None:
-    """For callers that keep no log."""
+    """The default for callers without a log."""
 
 
 def _kind(spec: Spec) -> str:

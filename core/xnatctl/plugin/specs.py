@@ -60,7 +60,7 @@ class TransportSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CredentialSourceSpec:
-    """A place where credentials may be found. Sources are asked by `order`, lowest first.
+    """A source of credentials. Sources are asked by `order`, lowest first.
 
     `target()` makes a `CredentialSource`. `verbs` says which of get, check, store and erase it offers; an
     `interactive` source is asked only on a terminal.
@@ -101,7 +101,7 @@ class CommandSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageSpec:
-    """A kind of stage: what a step of a plan does. `target(context, stage)` makes a `StageRunner`.
+    """A kind of stage. `target(context, stage)` makes a `StageRunner`.
 
     `name` is the value of `Stage.kind`. `server`: the stage needs an XNAT server, and gets a client that is logged in.
     `grouped`: one runner carries out all stages of this kind that follow each other; the target is then called with a
@@ -134,7 +134,7 @@ class CheckSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckResult:
-    """What a check found: `status` is ok, warning or failed; `hint` says what to do."""
+    """The result of a check: `status` is ok, warning or failed; `hint` says what to do."""
 
     status: Literal["ok", "warning", "failed"]
     message: str  # one sentence

@@ -1,1 +1,1 @@
-"""Where configuration lies, what it says, and which credential goes with it."""
+"""The configuration: its files, settings and credentials."""

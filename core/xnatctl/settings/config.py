@@ -15,14 +15,14 @@ from xnatctl.errors import ConfigError, Refused
 from xnatctl.settings import paths, schema
 from xnatctl.settings.document import parse
 
-#: A configuration file is smaller than this, in bytes.
+#: Largest configuration file, in bytes.
 _LARGEST = 1 << 20
-#: How long a change waits for one that another command makes, in seconds, and how often it looks.
+#: How long a change waits for that of another command, and the polling interval, in seconds.
 _PATIENCE, _LOOK = 10.0, 0.05
 
 
 def load_config(path: Path | None = None) -> dict[str, Any]:
-    """The checked content of the configuration file; empty when there is none. Raises ConfigError."""
+    """The validated configuration; empty if there is no file. Raises ConfigError."""
     file = path or paths.config_file()
     content = _read(file)
     return {} if content is None else _parse(content, str(file))
@@ -31,8 +31,8 @@ def load_config(path: Path | None = None) -> dict[str, Any]:
 def plugin_lists() -> tuple[list[str], list[str] | None]:
     """`plugins.block` and `plugins.allow`. YAML is read only when the file speaks of plugins at all.
 
-    A file that cannot be understood allows no foreign plugin: `--help` and `config path` still work, and every command
-    that needs a setting reports what is wrong with the file.
+    An invalid file allows no third-party plugin: `--help` and `config path` still work, and commands that need a
+    setting report the error.
     """
     try:
         content = _read(paths.config_file())
@@ -46,14 +46,13 @@ def plugin_lists() -> tuple[list[str], list[str] | None]:
 
 
 def edit_config(change: Callable[[dict[str, Any]], None]) -> Path:
-    """Change the configuration file, whole or not at all; every setting in it is kept, and the comment at its top.
+    """Change the configuration file atomically; keeps other settings and the comment at the top.
 
-    Commands that change it at the same time wait for each other. A file that is wrong already is left as it is. Raises
-    ConfigError.
+    Concurrent commands wait for each other. An invalid file is not changed. Raises ConfigError.
     """
     import yaml
 
-    # Through a link, so that a file kept in a folder of dotfiles stays there.
+    # Follow a link, so that a file in a dotfiles folder stays there.
     file = paths.config_file().resolve()
     with _locked(file):
         content = _read(file) or ""
@@ -66,7 +65,7 @@ def edit_config(change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def create_config(text: str) -> Path:
-    """Write a new configuration file. Raises Refused when there is one, or a link that leads nowhere; ConfigError."""
+    """Write a new configuration file. Raises Refused for an existing file or dangling link; ConfigError."""
     file = paths.config_file()
     with _locked(file):
         if os.path.lexists(file):
@@ -79,7 +78,7 @@ def create_config(text: str) -> Path:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Keep other commands from changing the file: a lock file beside it, which works on network file systems too."""
+    """Lock the file with a lock file beside it, which works on network file systems too."""
     lock = file.with_name(f"{file.name}.lock")
     paths.private_directory(file.parent)
     deadline = time.monotonic() + _PATIENCE
@@ -91,7 +90,7 @@ def _locked(file: Path) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 raise ConfigError(
                     f"Another command is changing {file}.",
-                    hint=f"Run the command again. If no other command runs, one was killed: delete {lock}.",
+                    hint=f"Run the command again. If no other command runs, a command was killed: delete {lock}.",
                 ) from None
             time.sleep(_LOOK)
         except OSError as error:
@@ -112,7 +111,7 @@ def _top_comment(content: str) -> str:
 
 
 def _read(file: Path) -> str | None:
-    """The text of the file, None when there is none. Only a regular file is read: a FIFO or device may never end."""
+    """The text of the file, or None. Only regular files are read, because a FIFO or device may never end."""
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as opened:

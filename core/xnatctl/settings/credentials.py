@@ -1,4 +1,4 @@
-"""The credential chain: flags first, then the sources in their order, each asked once."""
+"""The credential chain: flags first, then each source in order, once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def request_for(settings: Settings) -> CredentialRequest:
-    """Which credential this run needs; the user is named by flag, variable or profile, in this order.
+    """The credential request of this run; the user comes from flag, variable or profile, in this order.
 
     A profile that is for another server is not named.
     """
@@ -39,12 +39,11 @@ def plain_name(username: str) -> str:
 class CredentialChain:
     """Callable: each call gives the next usable credential; `given` is the last one.
 
-    A named user is logged in as that user: a source that knows another one is passed over. Once a session token was
-    given, its user counts as named: what ended as one user is never continued as another. `fresh` leaves out kept
-    session tokens.
+    If a user is named, sources with another user are skipped. After a session token, its user counts as named, so that
+    a run never continues as another user. `fresh` skips stored session tokens.
 
-    Raises AuthenticationError when nothing is left, with what was asked and how to give one; PluginUnavailable when a
-    source breaks.
+    Raises AuthenticationError if no source is left, naming the sources and how to log in; PluginUnavailable if a source
+    fails.
     """
 
     def __init__(
@@ -72,30 +71,30 @@ class CredentialChain:
 
     def __call__(self) -> Credential:
         """The next credential. Not to be called from two threads at once."""
-        if self.given is not None and self.given.final:  # being asked again means that it did not hold
+        if self.given is not None and self.given.final:  # a second call means that the server rejected it
             raise AuthenticationError(
                 f"{self._settings.server()} does not accept the session token of {self.given.source}: the session has "
                 f"ended, or is not one of {self.given.username or 'this server'}.",
-                hint="A session token is the JSESSIONID of a login and ends when it is not used; an alias token is "
-                "written alias:secret.",
+                hint="A session token is the JSESSIONID of a login and expires when idle; an alias token has the "
+                "form alias:secret.",
             )
         credential = next(self._found, None)
         if credential is None:
             raise self._nothing()
         if credential.kind == "session" and credential.username:
-            self._ended = credential  # being asked again means that it did not hold
+            self._ended = credential  # a second call means that the server rejected it
             self._request = replace(self._request, username=credential.username)
         self._redactor.register_secret(credential.secret, credential.username)
         if credential.kind == "token":
-            self._redactor.register_secret(credential.username)  # the alias is half of the token
+            self._redactor.register_secret(credential.username)  # the alias is part of the token
         else:
-            self._redactor.reveal([credential.username])  # it stays readable when the password is the same word
+            self._redactor.reveal([credential.username])  # not masked even if it equals the password
         self.given = credential
         return credential
 
     @property
     def source(self) -> str:
-        """Where the last credential came from; empty before the first."""
+        """The origin of the last credential; empty before the first."""
         return "" if self.given is None else self.given.source
 
     def _credentials(self) -> Iterator[Credential]:
@@ -123,7 +122,7 @@ class CredentialChain:
                 self._passed_over.append(f"{provided.name} knows {credential.username}")
 
     def _ask(self, provided: Provided[CredentialSourceSpec]) -> Credential | None:
-        """One source. An exception that it raises is named by its type alone: its text may hold the secret."""
+        """Ask one source. Only the type of its exceptions is printed, because their text may hold the secret."""
         credential = self._registry.credential_source(provided).get(self._request)
         if credential is None:
             return None
@@ -133,12 +132,12 @@ class CredentialChain:
             raise PluginUnavailable(
                 f"The credential source {provided.name} (plugin {plugin.name}, {plugin.origin}) returned something "
                 "that is not a credential.",
-                hint=f"Block the plugin ({plugin.name}), or leave the source out of credential_sources.",
+                hint=f"Block the plugin ({plugin.name}), or remove the source from credential_sources.",
             )
         return credential
 
     def _is_wanted(self, credential: Credential) -> bool:
-        """A named user is logged in as that user, never as the one that a source happens to know.
+        """Whether a credential is for the named user, if any.
 
         An alias token names no user (xnat-api 1.5), so it goes with a name from a variable or profile, but not
         with one that was typed for this run, or whose session is to be continued.
@@ -175,9 +174,9 @@ class CredentialChain:
             what += f" in profile {profile}"
         if self._ended is not None:
             return AuthenticationError(
-                f"{what}: the session that was kept has ended.",
-                hint=f"Log in again: {self._commands.command('auth', 'login')} "
-                f"or forget the session: {self._commands.command('auth', 'logout')}",
+                f"{what}: the stored session has ended.",
+                hint=f"Log in again: {self._commands.command('auth', 'login')} or erase the session: "
+                f"{self._commands.command('auth', 'logout')}",
             )
         details = [f"asked: {', '.join(self._asked) or 'nothing'}", *self._passed_over]
         if not self._request.environment:

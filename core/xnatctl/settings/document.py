@@ -1,4 +1,4 @@
-"""The YAML of a configuration file: its content, the place of every key, and what is wrong, without any of its text."""
+"""Parses the YAML of a configuration file: content, positions of keys, and errors without quoting the file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from xnatctl.errors import ConfigError
 if TYPE_CHECKING:
     import yaml
 
-#: Key path -> where it stands in the file, such as "line 3, column 5".
+#: Key path -> position in the file, such as "line 3, column 5".
 Places = dict[tuple[str, ...], str]
 
-#: How PyYAML begins to say what is wrong -> what was expected. Its own words quote the file: it may hold a password.
+#: Beginning of PyYAML's message -> our message. PyYAML quotes the file, which may hold a password.
 _EXPECTED = (
-    ("found character '\\t'", "a tab stands here; indent with spaces"),
+    ("found character '\\t'", "a tab is not allowed here; indent with spaces"),
     ("found character", "a value cannot begin with this character; put it in quotes"),
     (
         "mapping values are not allowed",
-        "a colon cannot stand here; quote the value, or look at the indentation and the line above",
+        "a colon is not allowed here; quote the value, or check the indentation and the line above",
     ),
     ("could not find expected ':'", "expected a colon after the name of a setting"),
     ("expected <block end>", "expected the indentation of the settings above"),
@@ -41,12 +41,12 @@ _EXPECTED = (
     ("found unacceptable key", "expected the name of a setting, not a list or mapping"),
     ("expected chomping", "a value that begins with | or > must be in quotes"),
     ("expected a comment or a line break", "a value that begins with |, > or % must be in quotes"),
-    ("special characters are not allowed", "a control character stands here"),
+    ("special characters are not allowed", "a control character is not allowed here"),
 )
 
 
 def parse(content: str, where: str) -> tuple[Any, Places]:
-    """The document, None for an empty one, and where its keys stand. Raises ConfigError with line and column."""
+    """The document, None if empty, and the positions of its keys. Raises ConfigError with line and column."""
     import yaml
 
     places: Places = {}
@@ -62,7 +62,7 @@ def parse(content: str, where: str) -> tuple[Any, Places]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}{_places(error)}: {_expected(str(getattr(error, 'problem', '')))}.") from None
     except RecursionError:
-        raise ConfigError(f"{where}: lists or mappings stand inside each other too deeply.") from None
+        raise ConfigError(f"{where}: lists or mappings are nested too deeply.") from None
 
 
 def place(mark: yaml.Mark) -> str:
@@ -120,7 +120,7 @@ def _note(node: yaml.Node, path: tuple[str, ...], places: Places, where: str, se
         here = (*path, str(key.value) if isinstance(key, yaml.ScalarNode) else f"? {place(key.start_mark)}")
         if here in places and here[-1] != "<<":
             raise ConfigError(
-                f"{where}, {place(key.start_mark)}: {shown(*here)} stands here again; it is in {places[here]}."
+                f"{where}, {place(key.start_mark)}: {shown(*here)} is repeated here; it is also in {places[here]}."
             )
         places[here] = place(key.start_mark)
         _note(value, here, places, where, seen)

@@ -1,4 +1,4 @@
-"""The options of plugins, as variable, profile and default give them."""
+"""Options of plugins from variable, profile and default."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resolve_option(option: Option, profile: Mapping[str, Any]) -> Value[Any]:
 
 
 def unknown_options(profile: Mapping[str, Any], known: Collection[str]) -> list[str]:
-    """One line for each entry of the profile's `options` that no active plugin has."""
+    """One line per entry of the profile's `options` that no active plugin declares."""
     lines = []
     for name in profile.get("options") or {}:
         if name not in known:
@@ -37,7 +37,7 @@ def unknown_options(profile: Mapping[str, Any], known: Collection[str]) -> list[
 
             close = difflib.get_close_matches(name, known, n=1)
             lines.append(
-                f"The profile's option {name} belongs to no active plugin and does nothing"
+                f"The profile's option {name} does not belong to an active plugin and has no effect"
                 + (f"; did you mean {close[0]}?" if close else ".")
             )
     return lines

@@ -1,6 +1,6 @@
-"""Where files live, and how those with secrets in them are made: 0600 from the first moment, never chmod afterwards.
+"""Locations of files, and creation of private files with mode 0600 from the start, without a later chmod.
 
-Nothing is ever looked for in the working directory: a folder that somebody else filled must not configure us.
+The working directory is never searched, because its content may come from others.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from xnatctl.errors import ConfigError
 CONFIG_VARIABLE = "XNATCTL_CONFIG"
 STATE_VARIABLE = "XNATCTL_STATE_DIR"
 
-#: No file of ours with a secret in it is longer (bytes).
+#: Largest private file, in bytes.
 _LONGEST_SECRET_FILE = 64 * 1024
 
 
 def config_file() -> Path:
     """`$XNATCTL_CONFIG`, else `$XDG_CONFIG_HOME/xnatctl/config.yaml`, else the same below `~/.config`.
 
-    That default holds on every POSIX system; elsewhere the platform decides. Raises ConfigError when there is no home
-    directory to start from.
+    The default applies to POSIX systems; elsewhere the platform decides. Raises ConfigError if there is no home
+    directory.
     """
     if named := os.environ.get(CONFIG_VARIABLE):
         return _expanded(named, CONFIG_VARIABLE)
@@ -49,12 +49,12 @@ def state_directory() -> Path:
 
 
 def journal_directory() -> Path:
-    """Where the journals of uploads lie."""
+    """The directory of the journals."""
     return state_directory() / "journals"
 
 
 def _xdg(variable: str) -> Path | None:
-    """The XDG specification tells us to ignore a relative path."""
+    """The path in an XDG variable; relative paths are ignored as the specification requires."""
     base = Path(os.environ.get(variable) or "")
     return base if base.is_absolute() else None
 
@@ -74,7 +74,7 @@ def _home(variable: str) -> Path:
 
 
 def private_directory(directory: Path, *, hint: str | None = None) -> Path:
-    """Make a directory, and what is missing above it, so that only this user can enter. Raises ConfigError."""
+    """Create a directory and its parents with access for this user only. Raises ConfigError."""
     missing = [directory]
     try:
         for parent in directory.parents:
@@ -85,16 +85,16 @@ def private_directory(directory: Path, *, hint: str | None = None) -> Path:
             # mkdir(parents=True) would make the upper ones with the umask alone.
             new.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"Cannot make the directory {directory}: {error.strerror}.", hint=hint) from error
+        raise ConfigError(f"Cannot create the directory {directory}: {error.strerror}.", hint=hint) from error
     return directory
 
 
 def check_writable(directory: Path, purpose: str) -> None:
-    """Make a private directory and a file in it that is gone again. Raises ConfigError where that is not possible.
+    """Check that a private directory can be created and written. Raises ConfigError.
 
-    `purpose` is a sentence for the hint: what this directory of the state directory is for.
+    `purpose` is a sentence for the hint that describes the directory.
     """
-    hint = f"{purpose} {STATE_VARIABLE} names another directory."
+    hint = f"{purpose} {STATE_VARIABLE} sets another directory."
     private_directory(directory, hint=hint)
     probe = directory / f".{os.urandom(4).hex()}"
     try:
@@ -110,7 +110,7 @@ def create_private(path: Path, flags: int = os.O_WRONLY) -> int:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only this user can read, whole or not at all. Raises ConfigError with the reason."""
+    """Write a private file atomically. Raises ConfigError with the reason."""
     private_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
@@ -130,9 +130,9 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_private(path: Path) -> str | None:
-    """The text of a file that is this user's alone; None for any other, for a link, and for one that is not there.
+    """The text of a private file of this user; None for other files, links and missing files.
 
-    Looked at through the open descriptor, so that nothing can be put in its place in between.
+    Checked through the open descriptor, so that the file cannot be replaced in between.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -148,7 +148,7 @@ def read_private(path: Path) -> str | None:
 
 
 def readable_by_others(path: Path) -> bool:
-    """True when group or others may do anything with a file."""
+    """True if group or others have any permission on a file."""
     return _open_to_others(path.stat().st_mode)
 
 

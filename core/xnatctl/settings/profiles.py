@@ -1,4 +1,4 @@
-"""What this run works with: flags, variables, the profile and defaults, each setting with its origin."""
+"""The settings of a run from flags, variables, profile and defaults, each with its origin."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from xnatctl.settings.value import Value, first
 #: Six hours: one whole request (spec: XNAT_TIMEOUT, `timeout`).
 DEFAULT_TIMEOUT = 21600.0
 
-#: User and secrets that a variable may hold.
+#: Variables with user and secrets.
 _LOGIN_VARIABLES = ("XNAT_USER", "XNAT_PASS", "XNAT_TOKEN")
 
-#: What a profile says for its own server, and for no other.
+#: Settings of a profile that apply only to its own server.
 BOUND_TO_SERVER = frozenset(
     {"url", "username", "password", "token", "credential_helper", "verify_tls", "ca_cert", "client_cert", "client_key"}
 )
@@ -33,9 +33,9 @@ BOUND_TO_SERVER = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What was said on the command line; None = not said.
+    """Values from the command line; None means not given.
 
-    `recorded` = the journal of an upload names `url`, and nobody typed it.
+    `recorded`: `url` comes from the journal of an upload, not from the command line.
     """
 
     url: str | None = None
@@ -49,7 +49,7 @@ class Flags:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting of this run. `url` is None when no server was named; asking for it then raises ConfigError.
+    """The settings of a run. `url` is None if no server is configured; `server` then raises ConfigError.
 
     `profile` holds what of the chosen profile counts for the chosen server; `environment_counts` is False when the user
     and the secrets of the variables are for another server; `profile_counts` is False when the chosen profile is for
@@ -86,21 +86,21 @@ class Settings:
         name, names = self.profile_name.value, self.profile_names
         if name is not None:
             change = shlex.join(["xnatctl", "config", "set-profile", name, "--url", "https://..."])
-            return ConfigError(f"Profile {name} names no XNAT server.", hint=f"Use --url, or add it: {change}")
+            return ConfigError(f"Profile {name} has no XNAT server.", hint=f"Use --url, or add it: {change}")
         if names:
             first_one = shlex.quote(names[0])
             return ConfigError(
-                f"No XNAT server was named, and none of the profiles {', '.join(names)} is the default.",
+                f"No XNAT server is configured, and none of the profiles {', '.join(names)} is the default.",
                 hint=f"Use --profile {first_one} or XNAT_PROFILE={first_one}, or make it the default: "
                 f"xnatctl config use {first_one}",
             )
         return ConfigError(
-            "No XNAT server was named.",
-            hint="Use --url, set XNAT_URL, or keep one: xnatctl config set-profile NAME --url https://...",
+            "No XNAT server is configured.",
+            hint="Use --url, set XNAT_URL, or create a profile: xnatctl config set-profile NAME --url https://...",
         )
 
     def server_or_empty(self) -> str:
-        """The server's URL, or nothing: for what needs no server."""
+        """The server's URL, or empty."""
         return self.url.value or ""
 
     def plugin_option(self, option: Option) -> Any:
@@ -108,22 +108,22 @@ class Settings:
         return resolve_option(option, self.profile).value
 
     def warnings(self) -> list[str]:
-        """What a careful person should know before anything is sent."""
+        """Warnings about unsafe settings."""
         lines = list(self.notes)
         server = self.url.value
         if server is not None and is_plain_text(server):
             lines.append(
-                f"{server} ({self.url.origin}) is not encrypted: password and patient data can be read on the way. "
-                "Use https."
+                f"{server} ({self.url.origin}) is not encrypted: others on the network can read password and "
+                "patient data. Use https."
             )
         if server is not None and not self.verify_tls.value and server.startswith("https:"):
             lines.append(
-                f"The certificate of {server} is not checked ({self.verify_tls.origin}): "
-                "anybody on the way can read password and patient data."
+                f"The certificate of {server} is not checked ({self.verify_tls.origin}): others on the network can "
+                "read password and patient data."
             )
         file = paths.config_file()
         if self._keeps_secret() and file.exists() and paths.readable_by_others(file):
-            lines.append(f"{file} holds a secret and others can read it. Change that with: chmod 600 {file}")
+            lines.append(f"{file} contains a secret and is readable by others. Run: chmod 600 {file}")
         return lines
 
     def _keeps_secret(self) -> bool:
@@ -157,7 +157,7 @@ def resolve(flags: Flags) -> Settings:
     """Flag, else variable, else profile, else default. Raises ConfigError for anything unusable."""
     for flag, value in (("--username", flags.username), ("--password", flags.password)):
         if value == "":
-            # An unset variable in a script; going on would log in as somebody else.
+            # Probably an unset variable in a script; continuing could log in as another user.
             raise ConfigError(f"{flag} is empty.")
     config = load_config()
     name = _profile_name(flags, config)

@@ -1,4 +1,4 @@
-"""What may stand in the configuration file, and what it must look like; unknown keys are errors with a suggestion."""
+"""The schema of the configuration file; unknown keys are errors with a suggestion."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from xnatctl.errors import ConfigError
 from xnatctl.settings.document import shown
 
-#: Says what is wrong with a value, or None.
+#: Returns the problem of a value, or None.
 Check = Callable[[Any], str | None]
-#: Key path -> where it stands in the file, such as "line 3, column 5".
+#: Key path -> position in the file, such as "line 3, column 5".
 Places = Mapping[tuple[str, ...], str]
 
 
@@ -91,12 +91,12 @@ TOP: Mapping[str, Check] = {
 
 PLUGINS: Mapping[str, Check] = {"block": texts, "allow": texts}
 
-#: What a value is, where something else was expected; the value itself may be a secret in a wrong place.
+#: The type of an unexpected value, which is not printed because it may be a secret.
 _TYPES = ((bool, "true or false"), (str, "text"), (list, "a list"), (dict, "a mapping"), ((int, float), "a number"))
 
 
 def check_document(document: Any, places: Places, where: str) -> dict[str, Any]:
-    """The document itself when it is a configuration. Raises ConfigError: file, place, key, and what was expected."""
+    """Validate a document. Raises ConfigError with file, position, key and expected value."""
     return _Checker(where, places).check(document)
 
 
@@ -123,7 +123,7 @@ class _Checker:
         default = document.get("default_profile")
         if default is not None and default not in profiles:
             raise ConfigError(
-                f"{self._at('default_profile')}: default_profile names no profile of this file.",
+                f"{self._at('default_profile')}: default_profile does not name a profile of this file.",
                 hint=f"There are: {', '.join(profiles) or 'none'}. Correct the line, or delete it.",
             )
         return document

@@ -1,4 +1,4 @@
-"""What a server's URL may be, and the one form in which it is compared and kept."""
+"""Validates and normalises the URL of a server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _host(parts: SplitResult, port: int | None) -> str:
 
 
 def is_plain_text(url: str) -> bool:
-    """True when a password sent to this server could be read on the way: http to another machine than this."""
+    """True if passwords are sent unencrypted: http to another machine."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not _is_this_machine(parts.hostname or "")
 

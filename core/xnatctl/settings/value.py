@@ -1,4 +1,4 @@
-"""A setting that knows where it comes from."""
+"""A setting with its origin."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_remains(tmp_path: Path) -> No
 
 def test_a_file_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "way").write_text("")
-    with pytest.raises(ConfigError, match="Cannot make the directory"):
+    with pytest.raises(ConfigError, match="Cannot create the directory"):
         paths.private_directory(tmp_path / "way" / "further")
 
 

@@ -76,7 +76,7 @@ def test_the_only_profile_needs_no_name_and_of_several_none_is_guessed(write_con
     assert resolve(Flags()).server() == "https://a.example"
     write_config(THREE.partition("\n")[2])
     assert resolve(Flags()).profile_name.value is None
-    with pytest.raises(ConfigError, match="No XNAT server was named"):
+    with pytest.raises(ConfigError, match="No XNAT server is configured"):
         resolve(Flags()).server()
 
 

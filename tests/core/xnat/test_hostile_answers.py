@@ -18,7 +18,7 @@ from xnatctl_cstore import receivers
 from xnatctl_resource import rest as resources
 
 ROW = PrearchiveRef(project="P", timestamp="20260101_000000000", folder="e")
-HOME = resources.session_home("X_E00001", "e", "P")
+HOME = resources.session_parent("X_E00001", "e", "P")
 RESOURCE = listing.ResourceInfo(id="7", label="R")
 REF = ResourceRef(level="session", label="R")
 WHERE = Destination(project="P", subject="s", session="e", server="http://x")

@@ -187,19 +187,19 @@ USAGE = {
     "--attach-only --prearchive": "--prearchive cannot be combined",
     "--attach-only --direct-archive": "--direct-archive cannot be combined",
     "--attach-only --compress never": "--compress cannot be combined",
-    "--attach-only --overwrite none": "--overwrite none leaves an existing session alone",
+    "--attach-only --overwrite none": "--overwrite none and --attach-only exclude each other",
     "--skip-resources --misc-label X": "--misc-label cannot be combined with --skip-resources",
     "--skip-resources --attach-nested X": "--attach-nested cannot be combined",
     "--skip-resources --resource-label Physio=X": "--resource-label cannot be combined",
     "--resource-label Physio": "FOLDER=LABEL",
     "--resource-label a/b=c": "FOLDER=LABEL",
     "--resource-label Physio=A --resource-label Physio=B": "two labels",
-    "--resource-label Phisio=A": "no folder to attach",
+    "--resource-label Phisio=A": "not a folder that can be attached",
     "--misc-label 12": "digits alone",
     "--wait -1": "--wait",
     "--wait nan": "is not a number",
-    "--mode resource": "does not end in a session",
-    "--mode cstore": "does not end in a session",
+    "--mode resource": "does not deliver to a session",
+    "--mode cstore": "does not deliver to a session",
 }
 #: Every line of standard input as the flags of one command, in one process; a line of JSON for each.
 MANY = """

@@ -199,7 +199,7 @@ IMPOSSIBLE = [
     (("e", "R", "PATH", "-P", "DEMO", "--subject", "s"), 2, "LABEL and PATH"),
     (("e", "R", "PATH", "-P", "DEMO", "--scan", "4", "--project-level"), 2, "exclude each other"),
     (("e", "R", "nowhere", "-P", "DEMO"), 2, "No such file or directory"),
-    (("e", "R", "EMPTY", "-P", "DEMO"), 2, "no file to send"),
+    (("e", "R", "EMPTY", "-P", "DEMO"), 2, "No files to send"),
     (("e", "R", "PATH", "-P", "DEMO", "--mode", "tar"), 2, "carries dicom files"),
 ]
 #: Runs many commands in one process, because starting one is most of the time that each takes.
@@ -275,7 +275,7 @@ def test_dicom_in_it_is_warned_of_and_help_says_why(upload, xnatctl, session, tm
     assert "DICOM" in done.document["warnings"][0]
     assert "Warning: 1 of the files is DICOM" in done.err, "said before it is sent, not only in the report"
     assert on_disk("R") == {"looks like a note.txt": record.path.read_bytes()}
-    assert "go around the project's anonymisation" in " ".join(xnatctl("resource", "upload", "--help").out.split())
+    assert "bypass the project's anonymisation" in " ".join(xnatctl("resource", "upload", "--help").out.split())
 
 
 def test_dry_run_asks_the_server_nothing(upload, xnatctl, alice, sandbox, session, tree, contents):

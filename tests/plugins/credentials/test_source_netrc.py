@@ -65,7 +65,7 @@ def test_a_file_that_others_read_is_refused_when_it_holds_this_host(
     mode: int, write_netrc: Callable[..., Path], ask: Ask
 ) -> None:
     file = write_netrc(ENTRY, mode)
-    with pytest.raises(ConfigError, match="others can read it") as caught:
+    with pytest.raises(ConfigError, match="is readable by others") as caught:
         Netrc().get(ask())
     assert caught.value.hint == f"chmod 600 {file}"
     assert Netrc().get(ask(server="https://other.example")) is None

@@ -140,7 +140,7 @@ def test_a_receiver_without_resources_for_anything_ends_the_run(scripted, delive
     ("status", "words"),
     [
         (0xA900, "Data Set Does Not Match SOP Class"),
-        (0x0122, "does not take this kind of object"),
+        (0x0122, "does not accept this SOP class"),
         (0x0124, "does not let this caller store"),
         (0x0212, "Mistyped Argument"),
         (0x4711, "0x4711"),
@@ -169,7 +169,7 @@ def test_a_duplicate_of_what_was_never_sent_proves_nothing(scripted, deliver, ex
         assert f"already has {number} of {len(expected)} instances" in done.error.message
         entries = [item for item in done.report.items if item.note]
         assert len(entries) == number
-        assert "says that it has this instance" in entries[0].note
+        assert "already has this instance" in entries[0].note
 
 
 def test_a_duplicate_after_a_lost_answer_is_ours(scripted, deliver, exam):

@@ -272,7 +272,7 @@ def test_a_study_that_went_elsewhere_is_not_claimed(deliver_and_follow, sandbox,
     done = deliver_and_follow(tmp_path / "exam", appears=0.5)
     assert done.error is not None
     assert done.error.exit_code == 6
-    assert "shows nothing of it" in done.error.message
+    assert "does not show it" in done.error.message
     assert "Unassigned" in (done.error.hint or "")
     assert done.report.state == "receiver"
 
@@ -388,7 +388,7 @@ def test_an_older_copy_in_another_session_does_not_prove_what_is_sent_now(
         assert done.error is not None
         assert done.error.exit_code == 6
         assert "Session old" in done.error.message
-        assert "before they were sent" in done.error.message
+        assert "before this upload" in done.error.message
         assert not [item for item in done.report.items if item.outcome == "verified"]
     # Whoever knows that this session is meant says so.
     named = deliver(tmp_path / "exam", sandbox.dicom_port, follow=(sandbox.url, "DEMO", "alice"), label="old")

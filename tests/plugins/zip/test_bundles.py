@@ -23,7 +23,7 @@ from xnatctl.inventory.walk import scan_path
 from xnatctl.packing import deflate
 from xnatctl.packing.bodies import deflated_zip_body, fits_zip, stored_zip_body, tar_body, tar_header, tgz_body
 from xnatctl.testing import FakeImporter, make_context, make_item, write_exam
-from xnatctl_zip.choice import Choice, compressible
+from xnatctl_zip.choice import CompressionChoice, compressible
 from xnatctl_zip.transport import TarTransport, ZipTransport
 
 JAVA = """
@@ -200,7 +200,7 @@ def test_auto_compresses_only_where_the_link_is_slower_than_the_compressor(items
     from dataclasses import replace
 
     large = tuple(replace(item, size=4 * 2**20) for item in items)
-    slow, fast = Choice("auto"), Choice("auto")
+    slow, fast = CompressionChoice("auto"), CompressionChoice("auto")
     assert not slow.compress(large), "nothing is known yet"
     slow.sent(100 * 2**20, 10)
     assert slow.compress(large)

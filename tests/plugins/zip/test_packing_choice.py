@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from xnatctl.testing import make_context, make_item
-from xnatctl_zip.choice import SMALL, Choice
-from xnatctl_zip.memory import LIMIT, SMALLEST, Room, batch_size
+from xnatctl_zip.choice import SMALL, CompressionChoice
+from xnatctl_zip.memory import LIMIT, SMALLEST, MemoryBudget, batch_size
 from xnatctl_zip.transport import TarTransport
 
 MB = 2**20
@@ -23,7 +23,7 @@ def batch(tmp_path):
 
 
 def test_workers_share_the_compressor(batch) -> None:
-    alone, crowd = Choice("auto"), Choice("auto", share=0.25)
+    alone, crowd = CompressionChoice("auto"), CompressionChoice("auto", share=0.25)
     for choice in (alone, crowd):
         choice.sent(100 * MB, 1)
         assert choice.curious
@@ -34,7 +34,7 @@ def test_workers_share_the_compressor(batch) -> None:
 
 
 def test_what_was_measured_counts_more_than_what_was_expected(batch) -> None:
-    choice = Choice("auto")
+    choice = CompressionChoice("auto")
     choice.sent(32 * MB, 1)
     choice.packed(MB, 1 / 300)
     assert choice.compress(batch)
@@ -47,7 +47,7 @@ def test_what_was_measured_counts_more_than_what_was_expected(batch) -> None:
 
 
 def test_a_small_batch_of_a_large_upload_may_be_packed(batch) -> None:
-    choice = Choice("auto")
+    choice = CompressionChoice("auto")
     choice.sent(32 * MB, 10)
     choice.packed(MB, 1 / 300)
     assert not choice.compress(batch[:1])
@@ -62,7 +62,7 @@ def test_each_worker_may_hold_one_batch(workers: int) -> None:
 
 
 def test_room_is_given_when_there_is_some() -> None:
-    room, third = Room(), LIMIT // 2
+    room, third = MemoryBudget(), LIMIT // 2
     order: list[str] = []
     entered, leave = threading.Event(), threading.Event()
 
@@ -87,7 +87,7 @@ def test_room_is_given_when_there_is_some() -> None:
 
 
 def test_one_that_is_larger_than_all_room_goes_alone_and_an_end_is_not_waited_for() -> None:
-    room = Room()
+    room = MemoryBudget()
     with room.hold(2 * LIMIT, lambda: False), room.hold(LIMIT, lambda: True):
         pass
 
