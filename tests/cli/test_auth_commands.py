@@ -239,7 +239,7 @@ def test_a_directory_that_cannot_be_written_is_found_before_the_login(
     )  # fmt: skip
     assert done.code == 2
     assert str(state) in done.err
-    assert "XNATCTL_STATE_DIR names another directory" in done.err
+    assert "XNATCTL_STATE_DIR sets another directory" in done.err
     assert site.calls == []
 
 
@@ -470,7 +470,7 @@ def test_what_was_kept_as_one_user_is_not_continued_as_another(
     (home / ".netrc").chmod(0o600)
     done = cli("auth", "status", "-o", "json")
     assert done.code == 3
-    assert "as bob: the session that was kept has ended" in done.document["error"]["message"]
+    assert "as bob: the stored session has ended" in done.document["error"]["message"]
 
 
 def test_a_session_of_somebody_else_is_not_taken(

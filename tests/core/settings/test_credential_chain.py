@@ -167,7 +167,7 @@ def test_what_ended_as_one_user_is_never_continued_as_another() -> None:
 def test_a_session_that_ended_says_so() -> None:
     asked = chain(Sources(("kept", knows("bob", "session")), ("netrc", knows("alice"))))
     asked()
-    with pytest.raises(AuthenticationError, match="as bob: the session that was kept has ended") as caught:
+    with pytest.raises(AuthenticationError, match="as bob: the stored session has ended") as caught:
         asked()
     assert "auth login" in (caught.value.hint or "")
     assert "auth logout" in (caught.value.hint or "")

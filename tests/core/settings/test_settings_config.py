@@ -98,7 +98,7 @@ def test_no_file_is_no_error() -> None:
         ("credential_sources: [1]\n", 1, "credential_sources must be a list of texts", None),
         ("default_profile: b\nprofiles:\n  a: {url: https://h}\n", 1, "default_profile does not name a profile of this file", "There are: a."),
         ("output: json\noutput: yaml\n", 2, "output is repeated here; it is also in line 1, column 1", None),
-        ("profiles:\n  a:\n    url: https://h\n  a:\n    url: https://i\n", 4, "profiles.a stands here again", None),
+        ("profiles:\n  a:\n    url: https://h\n  a:\n    url: https://i\n", 4, "profiles.a is repeated here", None),
         ("- output\n", None, "expected a mapping of settings, not a list", "NAME: VALUE"),
         ("just text\n", None, "expected a mapping of settings, not text", None),
         ("42\n", None, "expected a mapping of settings, not a number", None),

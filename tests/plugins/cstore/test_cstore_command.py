@@ -103,9 +103,9 @@ def test_flag_before_variable_before_profile_before_default(xnatctl, home, exam)
     [
         ((), "Missing: --host (or XNAT_DICOM_HOST), --called-aet (or XNAT_DICOM_CALLED_AET)."),
         (("--host", "h"), "Missing: --called-aet (or XNAT_DICOM_CALLED_AET)."),
-        (("--host", "h", "--called-aet", "A" * 17), "--called-aet must be an AE title: 1 to 16"),
+        (("--host", "h", "--called-aet", "A" * 17), "--called-aet must an AE title: 1 to 16"),
         (("--host", "h", "--called-aet", "A\\B"), "no backslash"),
-        (("--host", "h", "--called-aet", "  "), "--called-aet must be an AE title"),
+        (("--host", "h", "--called-aet", "  "), "--called-aet must an AE title"),
         (("--host", "h", "--called-aet", "X", "--calling-aet", "Ä"), "--calling-aet must be an AE title"),
         (("--host", "h", "--called-aet", "X", "--port", "0"), "--port must be between 1 and 65535"),
         (("--host", "h", "--called-aet", "X", "--port", "x"), "not a whole number"),
