@@ -103,9 +103,9 @@ def test_flag_before_variable_before_profile_before_default(xnatctl, home, exam)
     [
         ((), "Missing: --host (or XNAT_DICOM_HOST), --called-aet (or XNAT_DICOM_CALLED_AET)."),
         (("--host", "h"), "Missing: --called-aet (or XNAT_DICOM_CALLED_AET)."),
-        (("--host", "h", "--called-aet", "A" * 17), "--called-aet must an AE title: 1 to 16"),
+        (("--host", "h", "--called-aet", "A" * 17), "--called-aet must be an AE title: 1 to 16"),
         (("--host", "h", "--called-aet", "A\\B"), "no backslash"),
-        (("--host", "h", "--called-aet", "  "), "--called-aet must an AE title"),
+        (("--host", "h", "--called-aet", "  "), "--called-aet must be an AE title"),
         (("--host", "h", "--called-aet", "X", "--calling-aet", "Ä"), "--calling-aet must be an AE title"),
         (("--host", "h", "--called-aet", "X", "--port", "0"), "--port must be between 1 and 65535"),
         (("--host", "h", "--called-aet", "X", "--port", "x"), "not a whole number"),
@@ -137,7 +137,7 @@ def test_echo_says_what_the_receiver_is(xnatctl, scripted, dicom_env):
     done = xnatctl(*COMMAND, "--echo", env=dicom_env(receiver.port))
     assert done.code == 0, done.err
     assert "C-ECHO answered" in done.out
-    assert "dcm4che-2.0 1.2.40.0.13.1.1 (dcm4che, which XNAT's receiver is made of)" in done.out
+    assert "dcm4che-2.0 1.2.40.0.13.1.1 (dcm4che, which XNAT's receiver uses)" in done.out
     assert receiver.echoes == 1
     assert not receiver.stored
 
