@@ -1,7 +1,7 @@
 """Follows each study from a DICOM receiver into the archive of XNAT (xnat-api 5.6).
 
-A receiver names no session, so a study is looked for by its UID: as a row of the project's prearchive, whose tag it is,
-and when that has gone as a session of the archive. Only then can be compared what is on disk with what is there.
+A receiver names no session, so a study is found by its UID: first as the tag of a row in the project's prearchive, then
+as a session of the archive, where it can be compared with the disk.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ from xnatctl.api.xnat import (
 )
 from xnatctl_cstore import receivers
 
-#: Seconds within which the row of a study shows, as long as it was sent to this project at all ("seconds", 5.6).
+#: Seconds within which the row of a study appears if it was sent to this project ("seconds", 5.6).
 _APPEARS = 30.0
-#: Seconds by which listings may lag behind the archiving.
+#: Seconds by which listings may lag behind archiving.
 _LAGS = 10.0
 _STUCK = frozenset({"CONFLICT", "ERROR"})
-#: The fact of the journal that names the sessions with older copies, by study.
+#: The fact of the journal with the sessions that hold older copies, by study.
 _OLDER = "older"
 
 
 @dataclass(kw_only=True)
 class _Study:
-    """One study on its way: `row` as it was last seen, `left` when that had gone, `done` when no more will come.
+    """The state of one study: `row` as last seen, `left` when it was gone, `done` when it will not change.
 
-    `unseen`: nothing of it has shown, although it had the time. `older` is a session that held instances of it before.
+    `unseen`: it did not appear in time. `older` is a session that held instances of it before.
     """
 
     uid: str
@@ -84,7 +84,7 @@ def _by_study(items: Sequence[UploadItem]) -> dict[str, list[UploadItem]]:
 
 
 class ArchiveTracker:
-    """The stage that waits for what a receiver took; its options name the project, and the session when it is known."""
+    """The stage that follows studies behind a receiver; its options name the project, and the session if known."""
 
     def __init__(self, context: RunContext, stage: Stage) -> None:
         self._context = context
@@ -92,11 +92,11 @@ class ArchiveTracker:
         self._project = str(stage.options["project"])
         self._label = str(stage.options.get("session") or "")
         self._manual = self._patient = False
-        #: By study, the IDs of sessions that held some of its instances before they were sent.
+        #: By study, the IDs of sessions that held some of its instances before sending.
         self._older: dict[str, list[str]] = {}
 
     def check(self) -> None:
-        """Before anything is sent: can it be looked for at all? Raises NotFound, UsageError."""
+        """Check before sending that the studies can be found. Raises NotFound, UsageError."""
         access = project_access(self._client, self._project)
         if not access.exists:
             raise NotFound(
@@ -106,9 +106,9 @@ class ArchiveTracker:
         self._project, self._manual = access.id, access.prearchive_code == 0
         if self._label and len({item.study_instance_uid for item in self._context.plan.items}) > 1:
             raise UsageError(
-                "--session names one session, but there are several studies.", hint="Leave it out, or send one study."
+                "--session names one session, but there are several studies.", hint="Omit it, or send one study."
             )
-        # Without a row there is nothing to see of a study until it is archived, so only time can tell.
+        # Without a row a study is not visible until it is archived, so only the time limit applies.
         address = urlsplit(self._context.plan.destination.server)
         title = unquote(address.path.strip("/"))
         known = [receiver for receiver in receivers.dicom_receivers(self._client) if receiver.title == title]
@@ -117,10 +117,10 @@ class ArchiveTracker:
         self._context.arrived = self.found
 
     def give_up(self) -> None:
-        """The pause of the run ends the waiting."""
+        """The pause of the run ends waiting."""
 
     def run(self) -> None:
-        """Look until each study is archived, or will not be. Raises NotArchived, VerificationFailed."""
+        """Poll until each study is archived or will not be. Raises NotArchived, VerificationFailed."""
         journal = self._context.journal
         self._context.settling()
         duplicates = self._context.duplicates()
@@ -131,14 +131,14 @@ class ArchiveTracker:
         delay, wait = receivers.archiving_delay(self._client), self._context.schedule.limit
         if delay is not None and delay > wait and not self._manual:
             self._context.warn(
-                f"This site archives a session up to {delay:.0f} s after its last file, and --wait is {wait:.0f} s: "
-                "it will probably not be archived by then."
+                f"This site archives a session up to {delay:.0f} s after its last file, and --wait is {wait:.0f} "
+                "s, so the session will probably not be archived in time."
             )
 
     def _remember(self, items: Sequence[UploadItem]) -> dict[str, list[str]]:
-        """Which sessions held instances of these studies before anything was sent; the journal keeps it.
+        """Record in the journal which sessions held instances of these studies before sending.
 
-        An older copy in another session does not prove that what is sent now arrives.
+        An older copy in another session does not prove that the new instances arrive.
         """
         journal = self._context.journal
         if journal.resuming:
@@ -188,10 +188,10 @@ class ArchiveTracker:
                 lambda row: row.tag in studies or bool(self._label and row.name == self._label),
             )
         except PermissionDenied:
-            return ()  # whoever may not look there can only be told by the archive
+            return ()  # without access to the prearchive, only the archive can be checked
 
     def _look(self, study: _Study, rows: Sequence[PrearchiveRow], now: float, *, waited: float) -> None:
-        """Where one study is at this moment; sets `done` when that will not change by itself."""
+        """Update the state of one study; sets `done` if it will not change without a person."""
         own = [row for row in rows if row.tag == study.uid or (self._label and row.name == self._label)]
         if own:
             study.row, study.left = own[0], None
@@ -219,7 +219,7 @@ class ArchiveTracker:
         return row.autoarchive == "Manual" or (not row.autoarchive and self._manual)
 
     def _compare(self, study: _Study) -> bool:
-        """Compare with what the archive has of the study; True when nothing is missing."""
+        """Compare with the archive; True if nothing is missing."""
         sessions = self._sessions(study)
         if not sessions:
             return False
@@ -279,8 +279,8 @@ class ArchiveTracker:
         assert study.row is not None
         short = "" if study.verification.ok else f", {study.verification.differences[0].message}"
         return NotArchived(
-            f"{self._shown(study.row.folder)} waits in the prearchive of project {self._project} for somebody to "
-            f"archive it{short}.",
+            f"{self._shown(study.row.folder)} waits in the prearchive of project {self._project} and must be "
+            f"archived manually{short}.",
             hint=f"Archive it with: {self._archive(study.row)}",
         )
 
@@ -295,7 +295,7 @@ class ArchiveTracker:
         )
 
     def _missing(self, study: _Study) -> XnatctlError:
-        """Why a study is not where it should be, when waiting longer does not help."""
+        """The error for a study that is not archived and will not be without a person."""
         if study.session is not None:
             return self._differs(study)
         return self._only_older(study.older) if study.older is not None else self._nowhere(study)
@@ -303,14 +303,14 @@ class ArchiveTracker:
     def _only_older(self, session: SessionInfo) -> VerificationFailed:
         label = self._shown(session.label)
         return VerificationFailed(
-            f"Session {label} ({session.id}) of project {self._project} held instances of this study before they were "
-            "sent, and nothing shows that what was sent now arrived.",
-            hint=f"If the receiver adds to that session, name it: --session {label}. Otherwise ask the administrator "
-            "where the receiver files this study.",
+            f"Session {label} ({session.id}) of project {self._project} held instances of this study before this "
+            "upload, and it is not proven that the new ones arrived.",
+            hint=f"If the receiver adds to that session, name it: --session {label}. Otherwise ask the "
+            "administrator where the receiver stores this study.",
         )
 
     def _shown(self, text: str) -> str:
-        """A label or folder that XNAT made of the headers, without what identifies the patient."""
+        """A label or folder that XNAT derived from the headers, with patient data masked."""
         return self._client.redact(text)
 
     def _look_at(self, row: PrearchiveRow) -> str:
@@ -323,7 +323,7 @@ class ArchiveTracker:
         """See xnat-api 5.6, step 5."""
         if study.left is not None:
             return NotArchived(
-                f"Study {study.uid} left the prearchive, but project {self._project} has no session of it.",
+                f"Study {study.uid} left the prearchive, but project {self._project} has no session with it.",
                 hint="It may have been moved or deleted, or anonymisation changed its UIDs: name the session with "
                 "--session; --no-resume sends everything again. Check with: "
                 + self._client.commands.command("session", "list", "-P", self._project),
@@ -331,9 +331,9 @@ class ArchiveTracker:
         study.unseen = self._context.schedule.limit >= _APPEARS
         again = " The same command sends it again." if study.unseen else ""
         return NotArchived(
-            f"The receiver accepted study {study.uid}, but project {self._project} shows nothing of it.",
-            hint="The receiver may have filed it elsewhere (the headers decide), it may be in Unassigned, which only "
-            f"administrators see, or a filter may have dropped it: ask the administrator.{again}",
+            f"The receiver accepted study {study.uid}, but project {self._project} does not show it.",
+            hint="The receiver may have stored it in another project (the headers decide) or in Unassigned, which "
+            f"only administrators see, or a filter may have dropped it: ask the administrator.{again}",
         )
 
     def _too_late(self, study: _Study) -> None:
@@ -345,7 +345,8 @@ class ArchiveTracker:
         study.error = NotArchived(
             f"{self._shown(study.row.folder)} is not in the archive after {limit:.0f} s: it is {study.row.status} in "
             f"the prearchive of project {self._project}.",
-            hint="XNAT goes on by itself. Run the same command again later: nothing is sent twice, and it looks again.",
+            hint="XNAT continues by itself. Run the same command again later: it checks the archive and sends "
+            "nothing twice.",
         )
 
     def _archive(self, row: PrearchiveRow) -> str:
@@ -357,7 +358,7 @@ class ArchiveTracker:
     # the end
 
     def _conclude(self, studies: Sequence[_Study]) -> None:
-        """Fill the report. Raises the error of the first study that is not where it should be."""
+        """Fill the report. Raises the error of the first study that is not archived."""
         report = self._context.report
         report.studies = [self._study_report(study) for study in studies]
         for study in studies:
@@ -385,7 +386,7 @@ class ArchiveTracker:
             raise type(errors[0])(errors[0].message + others, hint=errors[0].hint)
 
     def _doubtful(self, study: _Study) -> Sequence[UploadItem]:
-        """What the next run sends again: what differs, and all of a study of which nothing has ever shown."""
+        """The items that the next run sends again: those that differ, and all of a study that never appeared."""
         if isinstance(study.error, VerificationFailed):
             wrong = {d.sop_instance_uid for d in study.verification.differences if d.kind in DOUBTFUL}
             return [item for item in study.items if item.sop_instance_uid in wrong]
@@ -412,7 +413,7 @@ class ArchiveTracker:
 
 
 def _parsed(fact: str) -> dict[str, list[str]]:
-    """A fact of the journal; nothing where an earlier version wrote none."""
+    """A fact of the journal as JSON; empty if an earlier version wrote none."""
     try:
         found = json.loads(fact or "{}")
     except ValueError:
@@ -421,9 +422,9 @@ def _parsed(fact: str) -> dict[str, list[str]]:
 
 
 def _describe(waiting: Sequence[_Study]) -> str:
-    """One line on the first of those that are waited for."""
+    """One line about the first study that is waited for."""
     study = waiting[0]
     more = f" (and {len(waiting) - 1} studies more)" if len(waiting) > 1 else ""
     if study.row is not None and study.left is None:
         return f"waiting for {study.row.folder} to be archived: it is {study.row.status} in the prearchive{more}"
-    return f"waiting for study {study.uid} to show up{more}"
+    return f"waiting for study {study.uid} to appear{more}"

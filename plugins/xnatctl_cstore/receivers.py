@@ -1,4 +1,4 @@
-"""The site's own DICOM receivers, and how long it leaves alone what they take (xnat-api 5.1, 5.5, 6)."""
+"""The site's own DICOM receivers and its archiving delay (xnat-api 5.1, 5.5, 6)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xnatctl.api.xnat import Response, XnatClient, whole_number
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomReceiver:
-    """A receiver by AE title and port; `direct` = it files into the archive at once, without a prearchive row."""
+    """A receiver by AE title and port; `direct`: it uses direct archive, without a prearchive row."""
 
     title: str
     port: int
@@ -18,7 +18,7 @@ class DicomReceiver:
 
 
 def dicom_receivers(client: XnatClient) -> tuple[DicomReceiver, ...]:
-    """The receivers of the site; any user may know them (5.1). Empty when the server does not tell."""
+    """The receivers of the site, which any user may list (5.1); empty if the server does not list them."""
     try:
         rows = client.get_json("/xapi/dicomscp")
     except (NotFound, PermissionDenied):

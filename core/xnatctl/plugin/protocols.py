@@ -1,4 +1,4 @@
-"""What the targets of specs must look like, and what core hands to them."""
+"""The protocols of the targets of specs, and the objects that core passes to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xnatctl.model.refs import Destination, ResourceRef
 
 
 class Reader(Protocol):
-    """The bytes of one item, in order. Raises `SourceChanged` when they are not what was planned."""
+    """The bytes of one item, in order. Raises `SourceChanged` if they are not as planned."""
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, `b""` at the end."""
@@ -55,11 +55,11 @@ class Importer(Protocol):
 
 
 def _unheard(outcome: ItemOutcome) -> None:
-    """Nobody keeps a record."""
+    """The default `report`: records nothing."""
 
 
 def _as_said(item: UploadItem, text: str) -> str:
-    """For contexts that no upload made."""
+    """The default `discreet`: changes nothing."""
     return text
 
 
@@ -95,16 +95,16 @@ class ResourceWriter(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransportContext:
-    """What a transport may know and use.
+    """What a transport gets from core.
 
     `options` holds a value for every `Option` of the transport. `importer` is None for a transport whose spec says
     `settle="none"`, and while `--dry-run` only describes; so is `writer`, which a transport with payload RESOURCE gets
     instead, with `resource` saying what it will write to. `open_item` opens the bytes of an item (a file, or a
     member of a ready-made archive) and checks that they are what was planned. `items` is all that the stage is going
     to send, for those who agree on something beforehand. `report` is for batches whose items are answered one by one:
-    it records an outcome at once, so that a killed process has at most one item per worker in doubt; the batch's result
-    holds it as well. `discreet` takes out of what a server said of an item whatever identifies its patient; it is for
-    every word that comes from outside. `commands` makes command lines for messages.
+    it records an outcome at once, so that a killed process leaves at most one item per worker in doubt; the batch's
+    result contains it as well. `discreet` masks patient data of an item in a text of the server; use it for all texts
+    from outside. `commands` makes command lines for messages.
 
     `shared` is one mapping for all transports of a stage run, empty at first. Put an object there by
     `context.shared.setdefault(NAME, made)`, which is atomic, and give the object a lock of its own.
@@ -138,7 +138,7 @@ class Transport(Protocol):
     ) -> None: ...
 
     def describe(self) -> Mapping[str, str]:
-        """What `--dry-run` prints: no network, no secret."""
+        """The description for `--dry-run`: uses no network and contains no secrets."""
         ...
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> Iterable[Batch]:
@@ -148,12 +148,12 @@ class Transport(Protocol):
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """Send one batch: one outcome per item.
 
-        Never raises for one bad file. `TransportError` = the answer was lost, every item is ambiguous.
+        Never raises for one bad file. `TransportError`: the answer was lost, so every item is ambiguous.
         """
         ...
 
     def close(self) -> None:
-        """Give up what is in flight; called from another thread on an interrupt, and once at the end."""
+        """Abort requests in flight; called from another thread on an interrupt, and once at the end."""
         ...
 
 
@@ -162,23 +162,23 @@ class ConnectedTransport(Transport, Protocol):
     """A transport that keeps a connection from batch to batch."""
 
     def probe(self) -> None:
-        """Ask, before anything is sent, whether it could be. Raises XnatctlError, which ends the stage."""
+        """Check before sending whether sending is possible. Raises XnatctlError, which ends the stage."""
         ...
 
     def rest(self) -> None:
-        """There is nothing to send at the moment: leave the connection to others. `send` may follow."""
+        """Release the connection, because there is nothing to send now. `send` may follow."""
         ...
 
 
 class StageRunner(Protocol):
-    """Carries out a stage of a plan; made by `StageSpec.target`."""
+    """Runs a stage of a plan; made by `StageSpec.target`."""
 
     def check(self) -> None:
-        """Look whether it can be done at all, before the first byte of the whole run. Raises XnatctlError."""
+        """Check whether the stage can run, before the first byte of the run. Raises XnatctlError."""
         ...
 
     def run(self) -> None:
-        """Carry it out. Raises XnatctlError, Interrupted among them."""
+        """Run the stage. Raises XnatctlError, including Interrupted."""
         ...
 
     def give_up(self) -> None:
@@ -191,7 +191,7 @@ CredentialKind = Literal["password", "session", "token"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CredentialRequest:
-    """Which credential is wanted: for a server (base URL), perhaps for one user, perhaps of one profile.
+    """The request for a credential: for a server (base URL), optionally for one user and one profile.
 
     `profile_name` is None without a profile, and when the chosen profile is for another server. `profile` holds the
     settings of the chosen profile, for sources that keep secrets or helpers there. `environment` is False when
@@ -207,12 +207,12 @@ class CredentialRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credential:
-    """What to log in with. `secret` never shows in its repr.
+    """A credential. Its repr does not contain `secret`.
 
     `kind`: `password` (user and password), `token` (alias token: alias and secret, xnat-api 1.5),
     `session` (a session token that is already logged in; its `username` may be empty, and the server says whose it is).
-    `source` names where it came from; `expires` is seconds since the epoch, if known. After a session that is `final`
-    no other source is asked: somebody named it for this run.
+    `source` names its origin; `expires` is seconds since the epoch, if known. After a session that is `final` no other
+    source is asked, because the user chose it for this run.
     """
 
     kind: CredentialKind
@@ -227,15 +227,15 @@ class CredentialSource(Protocol):
     """Finds credentials. May also be a `StoringCredentialSource`; `verbs` of its spec says so."""
 
     def get(self, request: CredentialRequest) -> Credential | None:
-        """The credential, or None for "not mine, ask the next"."""
+        """The credential, or None to ask the next source."""
         ...
 
 
 class StoringCredentialSource(CredentialSource, Protocol):
-    """A source that can remember and forget.
+    """A source that can store and erase credentials.
 
-    What it remembers belongs to the server, the profile and the user of the request. A request that names no user means
-    every user of that server and profile.
+    A stored credential belongs to the server, profile and user of the request. A request without a user means every
+    user of that server and profile.
     """
 
     def check(self, request: CredentialRequest) -> None:
@@ -247,12 +247,12 @@ class StoringCredentialSource(CredentialSource, Protocol):
         ...
 
     def erase(self, request: CredentialRequest) -> bool:
-        """Forget; True when there was something to forget."""
+        """Erase; True if there was something to erase."""
         ...
 
 
 class Formatter(Protocol):
-    """Draws a document on a text stream. Made by `target()`."""
+    """Writes a document to a text stream. Made by `target()`."""
 
     def render(self, document: Document, out: TextIO) -> None:
         """Write the whole document."""

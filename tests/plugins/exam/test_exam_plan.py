@@ -249,7 +249,7 @@ def test_a_folder_called_misc_holds_the_files_at_the_top_too(root):
     assert set(resources(made)["MISC"]) == {"inner.txt", "report.pdf", "screen shot.png"}
     assert any("MISC/ and the files at the top go together into resource MISC" in note for note in made.warnings)
     (root / "MISC" / "report.pdf").write_bytes(b"another one")
-    with pytest.raises(Refused, match=r"MISC/report.pdf and report.pdf would be overwrite each other"):
+    with pytest.raises(Refused, match=r"MISC/report.pdf and report.pdf would overwrite each other"):
         plan(root)
     assert set(resources(plan(root, misc_label="TOP"))) == {"MISC", "Physio", "Protocol", "TOP"}
     (root / "MISC" / "report.pdf").unlink()

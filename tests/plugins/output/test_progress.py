@@ -201,7 +201,7 @@ def test_files_are_counted_while_a_tree_is_looked_at(monkeypatch):
     for files in (1, 1234567):
         shown.tell(EventKind.PREPARING, "examining files", files=files)
         shown.after(1)
-    assert shown.lines[0][1:] == " Looking at files: 1,234,567  0:02"
+    assert shown.lines[0][1:] == " Examining files: 1,234,567  0:02"
 
 
 def test_a_resource_that_is_compared_does_not_hide_those_that_are_sent(monkeypatch):
