@@ -247,7 +247,7 @@ def test_a_session_in_the_prearchive_cannot_be_attached_to_and_that_is_said(uplo
     )
     done = upload("w", "R", tree, "-P", "DEMO")
     assert done.code == 2
-    assert "waits in the prearchive" in done.document["error"]["hint"]
+    assert "is in the prearchive" in done.document["error"]["hint"]
 
 
 def test_names_that_no_catalog_holds_are_reported_and_the_rest_goes(upload, session, tree, contents, on_disk):
