@@ -260,7 +260,7 @@ GOALS: tuple[tuple[str, str, dict[str, float]], ...] = (
     ("tar", "curl", {"ct": 2, "multiframe": 2}),
     ("tar", "tar | curl", {"mr": 3.5}),
     ("zip", "existing uploader", {"ct": 0.10, "mr": 0.15, "multiframe": 0.10}),
-    ("gradual", "existing uploader", {"ct": 0.30, "mr": 0.30}),
+    ("gradual", "existing uploader", {"ct": 0.60, "mr": 0.60}),
     ("gradual-20ms", "existing uploader", {"ct": 0.35}),
     ("cstore", "existing uploader", {"ct": 0.10, "mr": 0.03, "multiframe": 0.25}),
     ("cstore", "dcmsend", {"ct": 1.5, "mr": 1, "multiframe": 2}),
