@@ -58,7 +58,7 @@ def import_parameters(destination: Destination, *, handler: str, direct: bool) -
 
     Upper-case names, because gradual-DICOM ignores the others (1.4). `rename=true` or parallel requests overwrite each
     other (4.3); `prevent_auto_commit` keeps the idle job away (4.5). No `dest`, no `action`, no `overwrite`:
-    each would build or archive the session under the other requests (0.6, 0.8).
+    each would build or archive the session under the other requests (xnat-import 0.6, 0.8).
     """
     parameters = {
         "import-handler": handler,
@@ -85,7 +85,7 @@ def send_import(
     direct: bool,
     on_bytes: Callable[[int], None] | None = None,
 ) -> tuple[str, ...]:
-    """Send one body. Returns the URIs of the response, none when nothing was stored (0.1).
+    """Send one body. Returns the URIs of the response, none when nothing was stored (xnat-import 0.1).
 
     Raises what `XnatClient.request` raises.
     """
@@ -102,12 +102,12 @@ def send_import(
 
 
 def is_concurrent_send(message: str) -> bool:
-    """Whether the text means a file lock (3.2): wait, then send again."""
+    """Whether the text means a file lock (xnat-import 3.2): wait, then send again."""
     return "concurrent file sends" in message.lower()
 
 
 def is_unknown_handler(message: str) -> bool:
-    """Whether the text means that the server has no such import handler (3.2): a 404 for every file."""
+    """Whether the text means that the server has no such import handler (xnat-import 3.2): a 404 for every file."""
     return "unknown importer implementation" in message.lower()
 
 

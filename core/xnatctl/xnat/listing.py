@@ -59,7 +59,7 @@ class ScanInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceInfo:
-    """A resource folder. `file_count` and `size` come from the database and may be stale (2.2)."""
+    """A resource folder. `file_count` and `size` come from the database and may be stale (xnat-api 2.2)."""
 
     id: str  # its number on the server
     label: str  # resource label
@@ -117,7 +117,7 @@ def sessions(client: XnatClient, project: str) -> list[SessionInfo]:
 def sessions_of_study(client: XnatClient, project: str | None, study_uid: str) -> list[SessionInfo]:
     """The sessions of a study in a project, or in all that this user may see, by label (xnat-api 5.6).
 
-    A filter that the server does not know is dropped there (2.1), so it is applied here once more.
+    A filter that the server does not know is dropped there (xnat-api 2.1), so it is applied here once more.
     """
     rows = client.table(
         "/data/experiments" if project is None else url_path("/data/projects", project, "experiments"),
@@ -235,7 +235,7 @@ def resource_of(row: Mapping[str, str]) -> ResourceInfo:
 
 
 def _files_path(session_id: str) -> str:
-    """All files of all scans, in one call (2.5)."""
+    """All files of all scans, in one call (xnat-api 2.5)."""
     return url_path("/data/experiments", session_id, "scans", "ALL", "files")
 
 

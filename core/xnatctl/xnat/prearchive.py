@@ -58,7 +58,7 @@ def list_rows(
 ) -> list[PrearchiveRow]:
     """The rows of one project, or of all that this user may edit; all of them or those to `keep`; oldest first.
 
-    For all-data users a project's listing holds the Unassigned rows too (6.1), so it is filtered here.
+    For all-data users a project's listing holds the Unassigned rows too (xnat-import 6.1), so it is filtered here.
     """
     path = "/data/prearchive" if project is None else url_path(_ROOT, project)
 
@@ -73,12 +73,12 @@ def list_rows(
 def find_rows(
     client: XnatClient, project: str, *, label: str | None = None, study_uid: str | None = None
 ) -> list[PrearchiveRow]:
-    """The rows of a session label, of a study, or of both: the key by which XNAT joins files (4.2)."""
+    """The rows of a session label, of a study, or of both: the key by which XNAT joins files (xnat-import 4.2)."""
     return list_rows(client, project, lambda row: label in (None, row.name) and study_uid in (None, row.tag))
 
 
 def get_row(client: XnatClient, ref: PrearchiveRef) -> PrearchiveRow | None:
-    """One row; None when it does not exist: the server then answers 200 with an empty table (6.2)."""
+    """One row; None when it does not exist: the server then answers 200 with an empty table (xnat-import 6.2)."""
 
     def is_it(cells: Mapping[str, str]) -> bool:
         row = _row(cells)
@@ -93,7 +93,7 @@ def build(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = Non
 
 
 def commit(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = None) -> str | None:
-    """Archive by strict append (4.6): the server refuses files that the session has.
+    """Archive by strict append (xnat-import 4.6): the server refuses files that the session has.
 
     Returns the archive URI, None when the session stayed in the prearchive.
     """
@@ -127,7 +127,7 @@ def delete(client: XnatClient, ref: PrearchiveRef) -> None:
 
 
 def last_log(client: XnatClient, ref: PrearchiveRef) -> str | None:
-    """The last entry of the row's log, where the reason of a CONFLICT or ERROR is (6.2)."""
+    """The last entry of the row's log, where the reason of a CONFLICT or ERROR is (xnat-import 6.2)."""
     reply = client.request("GET", _path(ref, "logs", "last"), expect=(404,))
     return reply.said or None if reply.status == 200 else None
 

@@ -52,7 +52,7 @@ def version(client: XnatClient) -> Version:
 
 
 def checksums_enabled(client: XnatClient) -> bool | None:
-    """Whether the site keeps MD5 digests (2.5); None when it does not say."""
+    """Whether the site keeps MD5 digests (xnat-api 2.5); None when it does not say."""
     reply = client.request("GET", "/xapi/siteConfig/checksums", expect=(401, 403, 404))
     return {"true": True, "false": False}.get(reply.text.strip().strip('"').lower()) if reply.status == 200 else None
 
@@ -67,7 +67,7 @@ def whoami(client: XnatClient) -> str:
 
 
 def editable_projects(client: XnatClient) -> frozenset[str]:
-    """The IDs of the projects that this user may edit (1.1)."""
+    """The IDs of the projects that this user may edit (xnat-api 1.1)."""
     projects = client.get_json("/xapi/users/projects")
     if not isinstance(projects, list):
         raise NotXnat(f"{client.server} did not list the projects of {client.login_name}.")
@@ -83,7 +83,7 @@ def project_access(client: XnatClient, project: str) -> ProjectAccess:
     try:
         item = client.get_json(path, {"format": "json"})
         real = str(item["items"][0]["data_fields"]["ID"])
-    except (NotFound, PermissionDenied):  # both mean that it cannot be seen (1.8)
+    except (NotFound, PermissionDenied):  # both mean that it cannot be seen (xnat-api 1.8)
         return ProjectAccess(exists=False, writable=False, id=project)
     except (KeyError, IndexError, TypeError):
         raise NotXnat(f"{client.server} did not describe project {project}.") from None
@@ -96,7 +96,7 @@ def _writable(client: XnatClient, project: str) -> bool:
     with suppress(NotFound, PermissionDenied):  # not every version and site offers this list
         if project in editable_projects(client):
             return True
-    # Administrators may edit what their list does not name; `restrict=edit` lists all for them (2.2).
+    # Administrators may edit what their list does not name; `restrict=edit` lists all for them (xnat-api 2.2).
     return bool(client.table("/data/projects", {"restrict": "edit"}, keep=lambda row: row.get("ID") == project))
 
 

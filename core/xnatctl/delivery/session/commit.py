@@ -238,13 +238,13 @@ def _archive_once(
             schedule.pause.wait(min(max(error.retry_after, 0.0), _LONGEST_PAUSE, schedule.left()))
         return Answer.LOST
     except ServerError as error:
-        # 500 covers both a refusal and the server's own time-out, after which the job goes on (6.4).
+        # 500 covers both a refusal and the server's own time-out, after which the job goes on (xnat-import 6.4).
         if error.status < 500:
             raise not_archived(client, ref, error.message) from error
         say_lost(tell, error)
         return Answer.LOST if error.status in _BY_PROXIES else Answer.UNCLEAR
     except PermissionDenied as error:
-        # 403 is also "Operation already in progress on this prearchive entry" (6.4).
+        # 403 is also "Operation already in progress on this prearchive entry" (xnat-import 6.4).
         row = prearchive.get_row(client, ref)
         if row is not None and not is_busy(row.status):
             raise

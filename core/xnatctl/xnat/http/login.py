@@ -2,7 +2,7 @@
 
 `/data/JSESSION` answers guests with 200 too, so the client then asks who it is logged in as (xnat-api 1.1.1). Every
 Basic request without a cookie opens a session on the server, and a thousand sessions lock the user out (1.2): the
-password is sent once, then the cookie. A rejected password is never sent again (1.7).
+password is sent once, then the cookie. A rejected password is never sent again (xnat-api 1.7).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Login:
     def renew(self, generation: int) -> None:
         """The session of `generation` has ended: log in again, once for all workers.
 
-        All workers that waited for this attempt get its error. A refused login is not tried again (1.7).
+        All workers that waited for this attempt get its error. A refused login is not tried again (xnat-api 1.7).
         """
         seen = self._attempts
         with self._lock:
@@ -170,7 +170,7 @@ class Login:
             self._redactor.register_cookie(reply.text.strip())
         self._check(reply, credential)
         if SESSION not in cookies:
-            # A proxy that strips cookies; the token is in the body as well (1.1).
+            # A proxy that strips cookies; the token is in the body as well (xnat-api 1.1).
             cookies[SESSION] = reply.text.strip()
         try:
             name, cookies = self._who(cookies)
@@ -186,7 +186,7 @@ class Login:
 
     def _must_be(self, name: str | None, credential: Credential) -> None:
         """Check the login name. Whom an alias token belongs to, only the server knows."""
-        expected = credential.username.rsplit("/", 1)[-1].lower()  # "provider/login" (1.2)
+        expected = credential.username.rsplit("/", 1)[-1].lower()  # "provider/login" (xnat-api 1.2)
         known = (name or _GUEST).lower()
         if known == _GUEST or (credential.kind == "password" and known != expected):
             raise AuthenticationError(
@@ -216,7 +216,7 @@ class Login:
             return name, cookies
         self._raise_trouble(reply, "/xapi/users/username")
         reply, cookies = self._probe("GET", "/data/auth", cookies)
-        pieces = reply.text.split("'")  # User 'x' is logged in (1.1)
+        pieces = reply.text.split("'")  # User 'x' is logged in (xnat-api 1.1)
         if reply.status == 200 and len(pieces) >= 3 and not reply.is_html:
             return pieces[1], cookies
         self._raise_trouble(reply, "/data/auth")
