@@ -251,10 +251,11 @@ def follow(lab, xnatctl, alice, report, label):
     if archive:
         for command in archive:
             assert xnatctl(*command, env=alice).code == 0
-    elif named := re.search(r"Upload with (-[ES]) ([^,. ]+)", error["hint"]):
-        more = ("--overwrite", "append") if f"{named[0]} --overwrite append" in error["hint"] else ()
-        options = (*named.groups(), *more)
-        label = named[2] if named[1] == "-E" else label
+    elif named := re.search(r"xnatctl session upload .*", error["hint"]):
+        words = shlex.split(named[0].rstrip("."))[1:]
+        label = words[words.index("-E") + 1]
+        lab.arguments = tuple(words)
+        return (label, *lab.run())
     else:
         options = (
             next(way for way in ("--overwrite append", "--overwrite delete", "--no-resume") if way in error["hint"])
