@@ -95,18 +95,19 @@ def nursery(_nursery: Nursery) -> Iterator[Nursery]:
 
 @pytest.fixture
 def xnatctl(nursery: Nursery, environment: dict[str, str], tmp_path: Path) -> Callable[..., Result]:
-    """Run the command to its end; `env` adds variables, `stdin` is what it reads, `program` what is run."""
+    """Run the command to its end; `env` adds variables, `stdin` is what it reads, `program` what is run, in `cwd`."""
 
     def run(
         *arguments: str | Path,
         env: Mapping[str, str] | None = None,
         stdin: str = "",
         program: tuple[str | Path, ...] = ("-m", "xnatctl"),
+        cwd: Path = tmp_path,
     ) -> Result:
         child = nursery.start(
             *map(os.fspath, (*program, *arguments)),
             env={**environment, **(env or {})},
-            cwd=tmp_path,
+            cwd=cwd,
             stdin=stdin.encode(),
         )
         out, err = child.communicate()

@@ -88,3 +88,19 @@ def test_its_transport_delivers_to_a_place_that_is_no_xnat(xnatctl, sandbox, exa
     other.mkdir()
     assert xnatctl(*command, "--folder", other, env=site).document["counts"]["sent"] == len(exam.digests)
     assert sandbox.requests == []
+
+
+def test_a_relative_folder_is_another_place_in_another_directory(xnatctl, exam, site, tmp_path):
+    """The same words in another directory deliver there, and an upload is not resumed to another place."""
+    command = ("session", "upload", exam.directory, *UPLOAD, "--mode", "inbox", "--folder", "out", "-o", "json")
+    for name in ("a", "b"):
+        (tmp_path / name / "out").mkdir(parents=True)
+        done = xnatctl(*command, env=site, cwd=tmp_path / name)
+        assert (done.code, done.document["counts"]["sent"]) == (0, len(exam.digests)), done.err
+        assert len(list((tmp_path / name / "out").iterdir())) == len(exam.digests)
+    listed = xnatctl("upload", "status", "-o", "json", env=site).document["uploads"]
+    first = next(row["id"] for row in listed if row["server"].endswith("a/out"))
+    resumed = xnatctl("upload", "resume", first, env=site)
+    assert resumed.code == 7
+    assert f"goes to inbox:{tmp_path / 'a' / 'out'}" in resumed.err
+    assert xnatctl("upload", "resume", first, env=site, cwd=tmp_path / "a").code == 0

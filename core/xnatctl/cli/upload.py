@@ -92,7 +92,8 @@ def resume(app: App, dest: str) -> None:
                 hint="Omit --url. To upload to another server, run the original upload command with it.",
             )
     app.check_frame()  # the journal names the server
-    run_upload(app, Upload(request=request, wait=wait, studies=studies))
+    address = "" if request.settles else request.destination.server
+    run_upload(app, Upload(request=request, wait=wait, studies=studies, address=address))
 
 
 def _to_finish(summary: Summary) -> tuple[Mapping[str, Any], frozenset[str]]:

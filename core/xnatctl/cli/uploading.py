@@ -30,7 +30,7 @@ class Upload:
 
     `wait` is the time limit of settling in seconds, `lock_wait` that of waiting for another run.
     `resume`: continue from the journal; otherwise start a new one. `studies` are the UIDs of the studies that may be
-    sent; empty allows any.
+    sent; empty allows any. `address` is that of the receiver of the upload that is resumed; empty allows any.
     """
 
     request: UploadRequest  # what is asked for
@@ -39,6 +39,7 @@ class Upload:
     resume: bool = True
     lock_wait: float = 60.0
     studies: frozenset[str] = frozenset()
+    address: str = ""
 
 
 def run_upload(app: App, upload: Upload) -> None:
@@ -151,7 +152,9 @@ def plan_upload(app: App, upload: Upload) -> UploadPlan:
     plan = app.registry.plan_upload(upload.request)
     require_transports(app, plan)
     refuse_other_studies(plan, upload.studies)
-    return with_address(app, plan)
+    plan = with_address(app, plan)
+    refuse_other_address(plan, upload.address)
+    return plan
 
 
 def check_state(upload: Upload) -> None:
@@ -160,6 +163,18 @@ def check_state(upload: Upload) -> None:
 
     if not upload.dry_run:
         check_writable(journal_directory(), "The journals of uploads are stored there.")
+
+
+def refuse_other_address(plan: UploadPlan, expected: str) -> None:
+    """Raise Refused if a plan delivers to another receiver than expected; an empty `expected` allows any.
+
+    Options may name an address by a relative path, which leads elsewhere from another directory.
+    """
+    if expected and plan.hands_over and plan.destination.server != expected:
+        raise Refused(
+            f"The upload to resume goes to {expected}. From here, its options name {plan.destination.server}.",
+            hint="Run the original upload command in the directory where it was run first.",
+        )
 
 
 def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:

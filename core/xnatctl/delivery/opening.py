@@ -97,6 +97,8 @@ def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[
         names = (where.project.casefold(), where.session.casefold(), summary.root)
         if names != (plan.destination.project.casefold(), plan.destination.session.casefold(), plan.root):
             continue
+        if where.server and where.server != plan.destination.server:
+            continue  # its options may name this address only from here: they may be relative paths
         try:
             request = UploadRequest.from_document(summary.request["request"])
             same = (
