@@ -81,3 +81,11 @@ def test_a_transport_that_delivers_elsewhere_is_refused(upload, sandbox, transpo
     assert done.code == 7, done.err
     assert f"sends by {transport}" in done.document["error"]["message"]
     assert not sandbox.requests
+
+
+def test_a_stage_cannot_turn_off_what_another_stage_proves(upload, sandbox, exam, assert_exactly):
+    done = upload("self.context.plan.stages[1].options['verify'] = False")
+    assert done.code == 0, done.err
+    assert done.document["verification"]["ok"] is True
+    assert done.document["counts"]["verified"] == len(exam.digests)
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.journal.journal import Phase
@@ -117,13 +118,19 @@ def _steps(context: RunContext) -> list[_Step]:
 
 def _grouped(context: RunContext) -> list[tuple[StageKind, tuple[Stage, ...]]]:
     groups: list[tuple[StageKind, tuple[Stage, ...]]] = []
-    for stage in context.plan.stages:
-        kind = context.services.stage(stage.kind)
+    for planned in context.plan.stages:
+        kind = context.services.stage(planned.kind)
+        stage = _with_own_options(planned)
         if groups and kind.spec.grouped and groups[-1][0].spec.name == kind.spec.name:
             groups[-1] = (kind, (*groups[-1][1], stage))
         else:
             groups.append((kind, (stage,)))
     return groups
+
+
+def _with_own_options(stage: Stage) -> Stage:
+    """The stage with options that the runner of another stage cannot change."""
+    return replace(stage, options=deepcopy(stage.options), transport_options=deepcopy(stage.transport_options))
 
 
 def _check_plan(plan: UploadPlan) -> None:
