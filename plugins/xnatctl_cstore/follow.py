@@ -381,7 +381,9 @@ class ArchiveTracker:
         for study in studies:
             self._context.journal.doubt(self._doubtful(study))
         if errors:
-            report.next.append(self._context.rerun)
+            # Of a study that has an older copy only, the same command shows no more: the session must be named.
+            if any(study.error and (study.older is None or study.session is not None) for study in studies):
+                report.next.append(self._context.rerun)
             others = f" ({len(errors)} of {len(studies)} studies are not archived.)" if len(studies) > 1 else ""
             raise type(errors[0])(errors[0].message + others, hint=errors[0].hint)
 

@@ -35,6 +35,13 @@ def test_the_table_fits_a_terminal(xnatctl, uploads):
     assert "http" not in "".join(table)
 
 
+def test_many_files_are_shown_by_reason(xnatctl, uploads):
+    lines = xnatctl("upload", "status", "open").out.splitlines()
+    assert len(lines) < 10
+    assert sum(int(line.split()[0]) for line in lines if line[0].isdigit() and ", first " in line) == 60
+    assert len(list(csv.DictReader(io.StringIO(xnatctl("upload", "status", "open", "-o", "csv").out)))) == 60
+
+
 def test_everything_is_in_csv_and_json(xnatctl, uploads):
     rows = list(csv.DictReader(io.StringIO(xnatctl("upload", "status", "-o", "csv").out)))
     keys = {"id", "server", "project", "subject", "session", "resource", "state", "found", "delivered", "undelivered"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -37,6 +37,8 @@ _COLUMNS = (
     Column(key="changed", title="Last change", drop=1),
 )
 _ITEM_COLUMNS = (Column(key="path"), Column(key="state"), Column(key="reason", fit="wrap"))
+#: Files that a person reads one by one; more are shown by reason.
+_MOST_ROWS = 20
 
 
 @click.command(name="status", short_help="List uploads and files that were not delivered.")
@@ -308,7 +310,18 @@ def _one_document(app: App, summary: Summary) -> Document:
         rows=[{**entry, "state": state_text(entry["outcome"])} for entry in missing],
         identifiers=tuple(entry["path"] for entry in missing),
         summary=tuple(lines),
+        drawing=tuple(_by_reason(missing)) if len(missing) > _MOST_ROWS else (),
     )
+
+
+def _by_reason(missing: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each state and reason, with the number of files and the first of them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for entry in missing:
+        groups.setdefault((state_text(entry["outcome"]), entry["reason"] or ""), []).append(entry["path"])
+    for (state, reason), paths in groups.items():
+        yield f"{counted(len(paths), 'file')} {state}, first {paths[0]}{f': {reason}' if reason else ''}"
+    yield "All files: -o csv"
 
 
 def _item(past: JournalEntry | Left, root: str) -> dict[str, Any]:

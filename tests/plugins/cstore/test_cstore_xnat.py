@@ -389,6 +389,7 @@ def test_an_older_copy_in_another_session_does_not_prove_what_is_sent_now(
         assert done.error.exit_code == 6
         assert "Session old" in done.error.message
         assert "before this upload" in done.error.message
+        assert not done.report.next, "the same command would end the same"
         assert not [item for item in done.report.items if item.outcome == "verified"]
     # Whoever knows that this session is meant says so.
     named = deliver(tmp_path / "exam", sandbox.dicom_port, follow=(sandbox.url, "DEMO", "alice"), label="old")
