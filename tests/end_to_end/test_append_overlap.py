@@ -56,7 +56,7 @@ def test_only_what_is_new_is_sent(xnatctl, sandbox, elsewhere, own, append, arri
         item["sop_instance_uid"] for item in report["items"] if "not delivered by this upload" in str(item["note"])
     }
     assert notes == before
-    (warning,) = [text for text in report["warnings"] if "held 8 of 12 instances before" in text]
+    (warning,) = [text for text in report["warnings"] if "held 8 of 12 instances already" in text]
     assert "8 by MD5" in warning
     assert_exactly(sandbox, own.digests, place="archive", label="e")
 
@@ -71,7 +71,7 @@ def test_nothing_is_sent_where_everything_is_there(xnatctl, sandbox, elsewhere, 
         assert done.code == 0, done.err
         assert len(arrivals()) == 12
         assert (done.document["counts"]["sent"], done.document["counts"]["skipped"]) == (0, 12)
-        (warning,) = [text for text in done.document["warnings"] if "held 12 of 12 instances before" in text]
+        (warning,) = [text for text in done.document["warnings"] if "held 12 of 12 instances already" in text]
         assert "12 by SOP Instance UID and size" in warning
     assert_exactly(sandbox, own.digests, place="archive", label="e")
 

@@ -181,7 +181,7 @@ def test_scans_whose_ids_no_url_can_carry(xnatctl, hasty, sandbox, alice, elsewh
     done = xnatctl("session", "upload", exam.directory, *NAMES, *flags, "-o", "json", env=alice)
     if "--prearchive" in flags:
         assert done.code == 6, done.err
-        assert "no URL can carry" in done.document["error"]["message"]
+        assert "cannot be used in a URL" in done.document["error"]["message"]
         shown = xnatctl(*done.document["next"][0].split()[1:], "-o", "json", env=alice)
         assert shown.code == 0, shown.err
         done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json", env=alice)

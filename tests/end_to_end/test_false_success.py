@@ -171,7 +171,7 @@ CHANGES = {
         "destination",
     ),
     "has no stages": ("plan = replace(plan, stages=())", "nothing"),
-    "has stages without files": ("plan = replace(plan, stages=(replace(send, items=()), *others))", "leaves"),
+    "has stages without files": ("plan = replace(plan, stages=(replace(send, items=()), *others))", "nothing"),
     "leaves in the prearchive": ("plan = replace(plan, placement='prearchive')", "placement"),
     "sends one file for another": (
         (

@@ -310,7 +310,7 @@ def test_an_existing_session_that_does_not_show_its_study(
     done = xnatctl("session", "upload", ours.directory, *NAMES, "--overwrite", policy, env=alice)
     if kind == "other series":
         assert done.code == 7, done.err
-        assert "other series" in done.document["error"]["message"]
+        assert "different series" in done.document["error"]["message"]
         assert held(sandbox, "archive") == before
     elif kind == "no subject":
         assert done.code == 6, done.err

@@ -113,7 +113,7 @@ INSTEAD = {
 
 
 def of_the_server(lines):
-    return [line for line in lines if "direct archive" in line or "no tar" in line]
+    return [line for line in lines if "direct archive" in line or "cannot read tar" in line]
 
 
 def assert_said_once(done, version, mode):

@@ -54,7 +54,7 @@ _RECEIVERS_TROUBLE: dict[FailureClass, str] = {
     FailureClass.NONE: _RECEIVERS_LOG,
     FailureClass.UNPARSABLE: _RECEIVERS_LOG,
     FailureClass.TRANSIENT: (
-        "The receiver reports that it is out of resources, such as disk space: ask its administrator."
+        "The receiver reports that it is out of resources, such as storage space: ask its administrator."
     ),
     FailureClass.ANSWER_LOST: f"{_ECHO}. {_RECEIVERS_LOG}",
     FailureClass.UNREACHABLE: f"{_ECHO}.",

@@ -92,7 +92,7 @@ def weigh(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[...,
             assert len(report["items"]) == counts["sent"] + counts["skipped"] == files
             assert cstore or counts["verified"] == files
         else:
-            said = f"{files} of {files} instances {'accepted' if cstore else 'archived'}"
+            said = f"{files} of {files} instance{'s' * (files > 1)} {'accepted' if cstore else 'archived'}"
             assert said.encode() in done.stdout
         assert not list(temporary.iterdir()), "no temporary file"
         return int(peak.read_text())

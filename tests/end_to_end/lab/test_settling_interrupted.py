@@ -49,5 +49,5 @@ def test_the_same_command_finishes_its_own_session(lab, spread, assert_exactly, 
             code, report = lab.run()
         done = running.returncode == 0 or "JSESSION" in path  # it had come to its end before the signal
         where = (method, path, nth, running.returncode, report["error"])
-        assert code == 0 or (done and code == 7 and "exists already" in report["error"]["message"]), where
+        assert code == 0 or (done and code == 7 and "already exists" in report["error"]["message"]), where
         assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
