@@ -256,6 +256,8 @@ def follow(lab, xnatctl, alice, report, label):
         label = words[words.index("-E") + 1]
         lab.arguments = tuple(words)
         return (label, *lab.run())
+    elif named := re.search(r"Upload with (-S) ([^,. ]+)", error["hint"]):
+        options = named.groups()
     else:
         options = (
             next(way for way in ("--overwrite append", "--overwrite delete", "--no-resume") if way in error["hint"])
