@@ -14,6 +14,7 @@ import click
 from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.attached_view import state_text
 from xnatctl.cli.builtin import BUILTIN
+from xnatctl.cli.console import one_line
 from xnatctl.cli.options import common_options, retry_option, server_options
 from xnatctl.cli.uploading import Upload, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
@@ -320,7 +321,7 @@ def _by_reason(missing: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for entry in missing:
         groups.setdefault((state_text(entry["outcome"]), entry["reason"] or ""), []).append(entry["path"])
     for (state, reason), paths in groups.items():
-        yield f"{counted(len(paths), 'file')} {state}, first {paths[0]}{f': {reason}' if reason else ''}"
+        yield one_line(f"{counted(len(paths), 'file')} {state}, first {paths[0]}{f': {reason}' if reason else ''}")
     yield "All files: -o csv"
 
 

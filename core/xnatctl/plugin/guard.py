@@ -181,7 +181,9 @@ class _Stdout:
 
     def _begin(self) -> None:
         self._stream = sys.stdout
-        _flush(sys.stdout)
+        # What was written before goes where it was meant to go.
+        for stream in (sys.stdout, sys.__stdout__):
+            _flush(stream)
         with suppress(OSError):  # no descriptor is free, or stderr is closed: redirect only Python's stream
             self._kept = os.dup(1)
             os.dup2(2, 1)
