@@ -16,7 +16,7 @@ class Outcome(StrEnum):
     PLANNED = "planned"  # not sent yet
     EXCLUDED = "excluded"  # left out by a rule
     INVALID = "invalid"  # damaged DICOM
-    SENDING = "sending"  # on its way: no answer yet
+    SENDING = "sending"  # sent, not answered yet
     ACCEPTED = "accepted"  # the receiver has taken it
     AMBIGUOUS = "ambiguous"  # sent, and no answer was read
     FILTERED = "filtered"  # the server took it and did not store it
@@ -45,7 +45,7 @@ class FailureClass(StrEnum):
     TRANSIENT = "transient"  # 5xx: backoff
     UNREACHABLE = "unreachable"  # nothing was sent
     CROWDED = "crowded"  # no room for one more connection: those that are open do the work
-    ASSOCIATION = "association"  # the receiver lets nobody in who calls as we do: stop
+    ASSOCIATION = "association"  # the receiver rejects associations of this AE title: stop
     ANSWER_LOST = "answer-lost"  # may have been stored: ambiguous
     UNPARSABLE = "unparsable"  # a receiver cannot process a file that we can read: a few times
     REFUSED = "refused"  # 400, 404, 422, ... on a file that we can read: a few times, each file on its own
@@ -58,7 +58,7 @@ class FailureClass(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemOutcome:
-    """What became of one item in one attempt.
+    """The result of one attempt to send one item.
 
     `path` is the item's path relative to the root; `uri` is where the receiver says that it is, `note` a
     remark on a success (a C-STORE warning status, say), `reason` the cause of everything else.

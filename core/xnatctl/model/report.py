@@ -114,7 +114,7 @@ class Verification:
 
 @dataclass(kw_only=True, slots=True)
 class ResourceReport:
-    """What became of one resource. `id` is its number on the server, `uri` where it is; both are empty before that.
+    """The result for one resource. `id` is its number on the server, `uri` where it is; both are empty before that.
 
     `title` is what `ReportItem.resource` calls it. `error` is that of the resource alone: others of the same run may be
     complete.

@@ -40,7 +40,7 @@ MAX_LISTING = 256 * 2**20
 MOST_KEPT = 16 * 2**20
 #: The same for a listing that is shown to the user.
 MOST_SHOWN = 512 * 2**20
-#: Limit for a GET, in seconds: nobody waits hours for a listing. `timeout` counts when it is shorter.
+#: Limit for a GET, in seconds: a listing never takes hours. `timeout` counts when it is shorter.
 GET_TIMEOUT = 900.0
 #: Limits for a login and a logout, in seconds.
 LOGIN_TIMEOUT = 120.0

@@ -88,20 +88,20 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSched
         if not asked and row is not None and row.get("status") == "RECEIVING":
             asked = _trigger(client, target, schedule, silent)  # its status shows that the call did not arrive
     # 404 means finished, moved to the prearchive, or never there (5): the session itself decides.
-    stranger = ""
+    mismatch = ""
     for _ in range(4):
         found = find_existing(client, target)
         against = compare(client, found, target) if found is not None else None
         if against is not None and against.objection is None:
             return found
-        stranger = against.message if against is not None else ""
+        mismatch = against.message if against is not None else ""
         if leftovers(client, target):
             return None
         schedule.pause.wait(0.5)
-    if not stranger:
+    if not mismatch:
         return None
     raise NotArchived(
-        f"{stranger}. The uploaded data are not there: another upload took the label meanwhile, or the site's "
+        f"{mismatch}. The uploaded data are not there: another upload has taken the label, or the site's "
         "anonymisation changed the Study Instance UID.",
         hint=elsewhere(client, target)
         or f"Ask the administrator for the server's log. Check with: {looks(client, project)}",
