@@ -94,6 +94,8 @@ class ArchiveTracker:
         self._manual = self._patient = False
         #: By study, the IDs of sessions that held some of its instances before sending.
         self._older: dict[str, list[str]] = {}
+        #: Whether an earlier run sent without looking at the archive, so that old and new copies look alike.
+        self._looked_late = False
 
     def check(self) -> None:
         """Check before sending that the studies can be found. Raises NotFound, UsageError."""
@@ -138,12 +140,14 @@ class ArchiveTracker:
     def _remember(self, items: Sequence[UploadItem]) -> dict[str, list[str]]:
         """Record in the journal which sessions held instances of these studies before sending.
 
-        An older copy in another session does not prove that the new instances arrive.
+        An older copy in another session does not prove that the new instances arrive. Where an earlier run did not
+        follow what it sent, every session that holds instances now may be one of those.
         """
         journal = self._context.journal
-        if journal.resuming:
-            self._older = _parsed(journal.before(_OLDER))
+        if recorded := journal.before(_OLDER):
+            self._older = _parsed(recorded)
         else:
+            self._looked_late = journal.resuming
             groups = _by_study(items)
             self._older = {uid: older for uid, group in groups.items() if (older := self._holders(uid, group))}
         return self._older
@@ -302,9 +306,14 @@ class ArchiveTracker:
 
     def _only_older(self, session: SessionInfo) -> VerificationFailed:
         label = self._shown(session.label)
+        held = (
+            "holds instances of this study, and this upload first ran without --verify, so it is not known whether "
+            "they were there before it."
+            if self._looked_late
+            else "held instances of this study before this upload, and it is not proven that the new ones arrived."
+        )
         return VerificationFailed(
-            f"Session {label} ({session.id}) of project {self._project} held instances of this study before this "
-            "upload, and it is not proven that the new ones arrived.",
+            f"Session {label} ({session.id}) of project {self._project} {held}",
             hint=f"If the receiver adds to that session, name it: --session {label}. Otherwise ask the "
             "administrator where the receiver stores this study.",
         )

@@ -396,6 +396,39 @@ def test_an_older_copy_in_another_session_does_not_prove_what_is_sent_now(
     assert named.error is None
 
 
+def test_a_copy_that_may_be_older_than_an_upload_that_did_not_look_proves_nothing(
+    xnatctl, sandbox, alice, mixed, tmp_path
+):
+    """The first run does not log in, so nothing tells whether the session held the study before it."""
+    mixed.write(tmp_path / "exam", 4, syntaxes=mixed.OF_XNAT[:2])
+    old = ("-P", "DEMO", "-S", "subj", "-E", "old")
+    assert xnatctl("session", "upload", tmp_path / "exam", *old, env=alice).code == 0
+    sent = (*COMMAND, tmp_path / "exam")
+    assert xnatctl(*sent, env=alice).code == 0
+    for _ in range(2):
+        done = xnatctl(*sent, "--verify", "-P", "DEMO", "--wait", "1", "-o", "json", env=alice)
+        assert done.code == 6
+        assert "Session old" in done.document["error"]["message"]
+        assert done.document["counts"]["verified"] == 0
+        assert "--session old" in done.document["error"]["hint"]
+    named = xnatctl(*sent, "--verify", "-P", "DEMO", "--session", "old", "-o", "json", env=alice)
+    assert named.code == 0, named.err
+    assert named.document["counts"]["verified"] == 4
+
+
+def test_an_upload_that_did_not_look_is_followed_from_the_prearchive(
+    xnatctl, sandbox, alice, mixed, tmp_path, quiet_time
+):
+    """Its row shows that the data arrived with it, whatever the session becomes."""
+    expected = mixed.write(tmp_path / "exam", 6, comments=COMMENTS, syntaxes=mixed.OF_XNAT[:2])
+    assert xnatctl(*COMMAND, tmp_path / "exam", env=alice).code == 0
+    quiet_time(6, seen=True)
+    done = xnatctl(*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert done.document["counts"]["verified"] == 6
+    assert arrived(sandbox) == expected
+
+
 def test_a_session_that_is_named_is_the_only_one_that_counts(
     deliver, sandbox, mixed, tmp_path, quiet_time, monkeypatch
 ):
