@@ -23,7 +23,7 @@ BASE64: Final = "base64 text"
 SHIFTED: Final = "DICOM behind other bytes"
 _SHIFT: Final = 4096
 #: Bytes of the beginning of a file that tell all packers but those that stand at the end.
-HEAD: Final = 32769 + 5
+HEAD: Final = 65600 + 8
 #: Bytes of the end of a file that tell the others.
 TAIL: Final = zips.TAIL
 
@@ -66,6 +66,7 @@ _BEGINNINGS: Final = (
     ("disk image", _begins(rb"XFSB", rb"LUKS\xba\xbe", rb"\x45\x3d\xcd\x28")),
     ("disk image", _begins(rb"(\xeb.\x90|\xe9..).{507}\x55\xaa", rb".{510}\x55\xaaEFI PART", rb".{32}NXSB")),
     ("ext image", _begins(rb".{1080}\x53\xef[\0-\7]\0")),
+    ("disk image", _begins(rb".{1024}\x10\x20\xf5\xf2", rb".{32768}JFS1", rb".{65588}ReIsEr", rb".{65600}_BHRfS_M")),
     ("HFS image", _begins(rb".{1024}(H\+\0\x04|HX\0\x05)")),
     ("ISO image", _begins(rb".{32769}(CD001|BEA01|NSR0[23])")),
     ("uuencoded text", _begins(rb"begin(-base64)? [0-7]{3} ")),
