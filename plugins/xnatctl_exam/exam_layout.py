@@ -15,7 +15,7 @@ from xnatctl.api.commands import Inventory
 from xnatctl_exam.choices import Choices
 from xnatctl_exam.naming import Group, check_label, join, name_folders
 
-_NESTED = "not DICOM, in a folder that holds DICOM (--attach-nested LABEL attaches it)"
+_NESTED = "not DICOM, in a folder with DICOM (--attach-nested LABEL attaches it)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,7 +40,7 @@ class Table:
         if document.title:
             console.print(Text(_line(document.title), style="bold"), soft_wrap=True)
         for line in document.drawing:
-            console.print(Text(printable(line)), soft_wrap=True)
+            console.print(Text(wrapped(printable(line), sys.stdout)), soft_wrap=True)
         columns = [column for column in document.columns if not column.detail]
         if columns and document.rows and not document.drawing:
             grid = _Grid(columns, document.rows)

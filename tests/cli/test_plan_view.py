@@ -81,11 +81,11 @@ def test_a_plan_with_resources_is_a_tree():
     assert lines[:8] == [
         "/exam",
         "├── Empty/      skipped: empty folder",
-        "├── Physio/     -> resource Physio  (2 files, 2.0 KiB)",
-        "├── dicom/      -> session E  (6 files, 6.0 KiB, 2 series MR)",
+        "├── Physio/     -> resource Physio (2 files, 2.0 KiB)",
+        "├── dicom/      -> session E (6 files, 6.0 KiB, 2 MR series)",
         "│   └── skipped: not DICOM: 1/notes.txt",
         "├── .cache      skipped: hidden",
-        "├── report.pdf  -> resource MISC  (1.0 KiB)",
+        "├── report.pdf  -> resource MISC (1.0 KiB)",
         "└── secret      cannot be sent: cannot be read: Permission denied",
     ]
     assert lines[8:15] == [
@@ -108,7 +108,7 @@ def test_many_files_at_the_top_are_counted_and_odd_names_stay_on_their_line():
     names = [f"scan {number:02}.png" for number in range(30)]
     lines = drawn(plan(resource("MISC", "a\nb\x1b[31m.txt", *names)))
     assert "├── a\\x0ab\\x1b[31m.txt" in lines[2]
-    assert lines[14] == "└── ... 19 more files   -> resource MISC  (19 files, 19.0 KiB)"
+    assert lines[14] == "└── ... 19 more files   -> resource MISC (19 files, 19.0 KiB)"
     assert len([line for line in lines if "resource MISC" in line and "KiB)" in line and line[0] in "├└"]) == 13
 
 
@@ -130,7 +130,7 @@ def test_one_row_for_each_place_and_a_table_of_series_where_nothing_else_goes():
         plan(resource("NESTED", "dicom/1/notes.txt"), excluded=[("dicom/2/x", "DICOMDIR")]), description={}, batches=2
     )
     assert [(row["path"], row["goes_to"], row["files"], row["note"]) for row in document.rows] == [
-        ("dicom/", "session E", 6, "2 series MR"),
+        ("dicom/", "session E", 6, "2 MR series"),
         ("dicom/", "resource NESTED", 1, ""),
         ("dicom/", "", 1, "skipped: DICOMDIR"),
     ]

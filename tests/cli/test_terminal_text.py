@@ -65,6 +65,28 @@ def test_paths_and_uids_stay_whole(shown):
     assert any(path in line for line in shown(40, f"Error: {path} cannot be read: permission denied."))
 
 
+TREE = [
+    "├── series 2/                 -> session s01_exam (120 files, 356.8 KiB, 1 MR series)",
+    "│   └── skipped: 6 x not DICOM, in a folder with DICOM (--attach-nested LABEL attaches it): notes.txt",
+    "├── Stimulus presentation and behavioural logs/  -> resource Stimulus_presentation_and_behavioural_logs (2 files)",
+    "└── not text                  cannot be sent: its name is not text that XNAT's catalog can hold (control characters)",
+]
+
+
+def test_a_tree_goes_on_in_its_column_and_keeps_its_branches(shown):
+    assert [line for node in TREE for line in shown(80, node)] == [
+        "├── series 2/                 -> session s01_exam (120 files, 356.8 KiB, 1 MR",
+        "│                             series)",
+        "│   └── skipped: 6 x not DICOM, in a folder with DICOM (--attach-nested",
+        "│         LABEL attaches it): notes.txt",
+        "├── Stimulus presentation and behavioural logs/  -> resource",
+        "│     Stimulus_presentation_and_behavioural_logs (2 files)",
+        "└── not text                  cannot be sent: its name is not text that XNAT's",
+        "                              catalog can hold (control characters)",
+    ]
+    assert [line for node in TREE for line in shown(160, node)] == TREE
+
+
 def test_what_is_no_terminal_gets_lines_as_they_are():
     assert wrapped(PROSE, io.StringIO()) == PROSE
 

@@ -22,6 +22,8 @@ COLUMNS = (
 )
 #: Most top-level files of one target that are listed by name; the others are counted.
 _DRAWN = 12
+#: Widest name that the text beside it is aligned with.
+_NAME_WIDTH = 22
 #: Names listed per reason.
 _NAMED = 3
 _EMPTY = "empty folder"
@@ -46,7 +48,7 @@ class _Share:
         if not self.series:
             return ""
         kinds = Counter(self.series.values())
-        return ", ".join(f"{count} series {kind}" for kind, count in sorted(kinds.items()))
+        return ", ".join(f"{count} {kind} series" for kind, count in sorted(kinds.items()))
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ def rows(plan: UploadPlan) -> list[dict[str, Any]]:
 def tree_lines(plan: UploadPlan) -> list[str]:
     """The tree as text: folders first, then files, each with its target or the reason for skipping it."""
     nodes = [(_one_line(name), text, [*map(_one_line, below)]) for name, text, below in _nodes(_entries(plan))]
-    width = min(40, max((_cells(name) for name, _, _ in nodes), default=0))
+    width = min(_NAME_WIDTH, max((_cells(name) for name, _, _ in nodes), default=0))
     lines = [_one_line(plan.root)]
     for number, (name, text, below) in enumerate(nodes):
         last = number == len(nodes) - 1
@@ -156,13 +158,13 @@ def _folder(name: str, entry: _Entry) -> tuple[str, str, list[str]]:
     parts = [_goes(target, share, folder=True) for target, share in entry.shares.items()]
     if not parts and len(entry.left) == 1:
         return f"{name}/", below[0], []
-    return f"{name}/", "; ".join(parts) or "stays behind", below
+    return f"{name}/", "; ".join(parts) or "not sent", below
 
 
 def _goes(target: str, share: _Share, *, folder: bool) -> str:
     files = f"{counted(share.files, 'file')}, " if folder else ""
     series = f", {share.note}" if share.note else ""
-    return f"-> {target}  ({files}{human_size(share.size)}{series})"
+    return f"-> {target} ({files}{human_size(share.size)}{series})"
 
 
 def _count(names: list[str]) -> str:

@@ -174,7 +174,7 @@ def test_the_dry_run_is_a_tree_and_json_and_asks_the_server_nothing(upload_exam,
     assert [(stage["resource"] or {}).get("label") for stage in sends] == [None, "MISC", "Physio", "Protocol"]
     assert document["batches"] >= 4
     done = xnatctl("session", "upload-exam", root.directory, "-P", "DEMO", "-S", "s", "-E", "e", "--dry-run", env=alice)
-    assert "├── Physio/     -> resource Physio  (2 files" in done.out
+    assert "├── Physio/     -> resource Physio (2 files" in done.out
     assert "└── report.pdf  -> resource MISC" in done.out
     assert "bypasses anonymisation" in done.out
     assert sandbox.requests == []

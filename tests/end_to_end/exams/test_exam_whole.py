@@ -63,7 +63,7 @@ def _assert_tells_all(report, root):
     left = {entry["path"]: entry["reason"] for entry in report["excluded"]}
     assert left["Empty"] == "empty folder"
     assert left[".DS_Store"] == "hidden"
-    assert left["series 1/notes.txt"].startswith("not DICOM, in a folder that holds DICOM")
+    assert left["series 1/notes.txt"].startswith("not DICOM, in a folder with DICOM")
     assert any("Folder Odd names becomes resource Odd_names" in warning for warning in report["warnings"])
 
 

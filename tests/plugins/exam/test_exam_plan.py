@@ -86,7 +86,7 @@ def test_folders_and_files_at_the_top_become_resources(root):
     why = reasons(made)
     assert why["Empty"] == "empty folder"
     assert why[".hidden"] == why["Physio/.DS_Store"] == "hidden"
-    assert why["series 1/notes.txt"].startswith("not DICOM, in a folder that holds DICOM (--attach-nested LABEL")
+    assert why["series 1/notes.txt"].startswith("not DICOM, in a folder with DICOM (--attach-nested LABEL")
     assert set(why) == {"Empty", ".hidden", "Physio/.DS_Store", "series 1/notes.txt"}
     assert made.warnings == ()
 
