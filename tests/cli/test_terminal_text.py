@@ -77,8 +77,8 @@ def test_a_tree_goes_on_in_its_column_and_keeps_its_branches(shown):
     assert [line for node in TREE for line in shown(80, node)] == [
         "├── series 2/                 -> session s01_exam (120 files, 356.8 KiB, 1 MR",
         "│                             series)",
-        "│   └── skipped: 6 x not DICOM, in a folder with DICOM (--attach-nested",
-        "│         LABEL attaches it): notes.txt",
+        "│   └── skipped: 6 x not DICOM, in a folder with DICOM (--attach-nested LABEL",
+        "│         attaches it): notes.txt",
         "├── Stimulus presentation and behavioural logs/  -> resource",
         "│     Stimulus_presentation_and_behavioural_logs (2 files)",
         "└── not text                  cannot be sent: its name is not text that XNAT's",

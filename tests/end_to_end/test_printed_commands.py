@@ -238,6 +238,42 @@ def test_a_session_of_another_study_is_called_that(ours, upload, xnatctl, alice,
     assert kinds == ["study", "missing", "missing"]
 
 
+# refused before the first byte
+
+
+@pytest.mark.parametrize(
+    ("subject", "status", "more", "why"),
+    [
+        ("s", "READY", ("--overwrite", "none"), "does not change existing sessions"),
+        ("s", "ARCHIVING", ("--no-resume",), "would be lost"),
+        ("other", "READY", (), "under subject other"),
+    ],
+)
+def test_a_waiting_session_that_prevents_an_upload_is_shown(
+    upload, told, sandbox, elsewhere, ours, subject, status, more, why
+):
+    assert upload(ours.directory, "-S", subject, "--prearchive", env=elsewhere).code == 0
+    (row,) = sandbox.state.prearchive
+    row.status = status
+    refused = upload(ours.directory, *more)
+    assert refused.code == 7, refused.err
+    assert why in refused.document["error"]["message"]
+    (line,) = commands(refused.document["error"]["hint"])
+    shown = told(line)
+    assert shown.code == 0, shown.err
+    assert status in shown.out.split()
+
+
+def test_a_label_of_another_study_while_ours_waits_in_the_prearchive(upload, told, elsewhere, ours, tmp_path):
+    other = write_exam(tmp_path / "other", series=1, instances=2, seed=6, clutter=False)
+    assert upload(ours.directory, "--prearchive", env=elsewhere).code == 0
+    assert upload(other.directory, env=elsewhere).code == 0
+    refused = upload(ours.directory)
+    assert refused.code == 7, refused.err
+    (line,) = commands(refused.document["error"]["hint"])
+    assert ours.study_instance_uid in told(line, *TEXT).out
+
+
 # what an earlier run left is not where it was
 
 

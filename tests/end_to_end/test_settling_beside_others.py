@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import time
@@ -99,7 +100,7 @@ def imports(sandbox):
 
 def named_commands(error):
     """The commands that a hint tells to run."""
-    return [shlex.split(words.partition(" or ")[0]) for words in error["hint"].split("xnatctl ")[1:]]
+    return [shlex.split(re.split(" (?:or|and) ", words)[0]) for words in error["hint"].split("xnatctl ")[1:]]
 
 
 def is_refused_until_decided(error, sandbox, ours):
@@ -214,6 +215,8 @@ def test_none_says_so_when_xnat_merges_all_the_same(xnatctl, sandbox, alice, our
     code, report = held_up(lambda: start(mine, "--overwrite", "none"), ARCHIVE, lambda: archive_as(half))
     assert code == 6, report["error"]
     assert "4 files that this upload did not send" in report["error"]["message"]
+    (show,) = named_commands(report["error"])
+    assert xnatctl(*show, env=alice).code == 0
     assert held(sandbox, "archive") == ours.digests
     again = xnatctl("session", "upload", mine, *NAMES, "--overwrite", "none", env=alice)
     assert again.code == 0, again.err
@@ -321,7 +324,7 @@ def test_an_existing_session_that_does_not_show_its_study(
 
 
 def test_the_direct_archive_is_taken_off_the_server_and_another_study_has_the_label(
-    sandbox, ours, theirs, start, archive_as, held_up
+    xnatctl, sandbox, alice, ours, theirs, start, archive_as, held_up
 ):
     """Nothing of ours is left: the session of the others is never called ours."""
 
@@ -339,6 +342,29 @@ def test_the_direct_archive_is_taken_off_the_server_and_another_study_has_the_la
     assert report["destination"]["state"] != "archived"
     assert report["counts"]["verified"] == 0
     assert held(sandbox, "archive") == theirs.digests
+    assert [xnatctl(*look, env=alice).code for look in named_commands(report["error"])] == [0, 0]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_staged_session_leaves_the_server_while_it_is_archived(
+    xnatctl, sandbox, alice, ours, theirs, start, archive_as, held_up, taken
+):
+    """Afterwards the label is free, or another study has it; the commands of the hint show which."""
+    sandbox.state.version = STAGED
+
+    def act():
+        sandbox.others.archive_row("e")
+        (session,) = sandbox.state.experiments.values()
+        sandbox.remove_experiment(session)
+        if taken:
+            archive_as(theirs.directory)
+
+    code, report = held_up(lambda: start(ours.directory), ARCHIVE, act)
+    assert (code, report["error"]["code"]) == (6, "not-archived")
+    assert "The session left the prearchive, but" in report["error"]["message"]
+    shown = [xnatctl(*look, env=alice) for look in named_commands(report["error"])]
+    assert [done.code for done in shown] == [0, 0]
+    assert ["e" in done.out.split() for done in shown] == [taken, False]
 
 
 def test_what_was_refused_and_deleted_is_sent_again_when_the_label_is_free(
@@ -387,6 +413,7 @@ def test_a_waiting_session_goes_away_before_it_is_counted(
     code, report = held_up(lambda: start(ours.directory), call, act)
     assert (code, report["counts"]["sent"]) == (6, 8), report["error"]
     assert "no longer in the prearchive" in report["error"]["message"]
+    assert [xnatctl(*look, env=alice).code for look in named_commands(report["error"])] == [0, 0]
     if change == "rename_row":  # uploaded again, the study would be there twice
         before = imports(sandbox)
         again = xnatctl("session", "upload", ours.directory, *NAMES, env=alice)
@@ -409,7 +436,10 @@ def test_a_404_after_the_files_were_sent_is_not_the_code_of_nothing_sent(xnatctl
     assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
 
 
-def test_a_session_is_renamed_while_instances_are_sent_to_it_again(xnatctl, sandbox, alice, ours, start, held_up):
+@pytest.mark.parametrize("way", ["rename", "delete"])
+def test_a_session_is_renamed_while_instances_are_sent_to_it_again(
+    xnatctl, sandbox, alice, ours, start, held_up, way, assert_exactly
+):
     """What is sent again completes that session; under the label that is free now it would be one of its own."""
     cut = {"match": IMPORT, "nth": 1, "action": "truncate-file", "members": ".*", "bytes": -1500}
     staged = {**IMPORT, "query": "^(?!.*Direct-Archive=true)"}
@@ -419,9 +449,17 @@ def test_a_session_is_renamed_while_instances_are_sent_to_it_again(xnatctl, sand
     assert "no longer session e" in report["error"]["message"]
     assert [session.label for session in sandbox.state.experiments.values()] == ["renamed"]
     assert len(held(sandbox, "prearchive")) == 1
-    sandbox.others.change_session("renamed", to_label="e")
-    assert xnatctl("session", "upload", ours.directory, *NAMES, env=alice).code == 0
-    assert held(sandbox, "archive") == ours.digests
+    if way == "rename":
+        sandbox.others.change_session("renamed", to_label="e")
+        label = "e"
+    else:
+        (delete,) = named_commands(report["error"])
+        assert xnatctl(*delete, "--yes", env=alice).code == 0
+        assert not sandbox.state.prearchive
+        label = "renamed"
+    again = xnatctl("session", "upload", ours.directory, *NAMES[:4], "-E", label, env=alice)
+    assert again.code == 0, again.err
+    assert_exactly(sandbox, ours.digests, place="archive", label=label)
 
 
 @pytest.mark.parametrize("first", ["theirs", "ours"])

@@ -193,8 +193,8 @@ def _moved(commands: Commands, ref: PrearchiveRef, target: ArchiveTarget, access
     return NotCommitted(
         f"Session {accession_id} is no longer session {target.session} of project {target.project}: it was "
         f"renamed, moved or deleted while files were sent to it again. These files are in the prearchive as {ref}.",
-        hint=f"Give the session its label back, or delete the waiting files with: "
-        f"{commands.command('prearchive', 'delete', *ref.triple)} Then run the same command again.",
+        hint="Give the session its label back and run the same command again, or delete the waiting files with: "
+        f"{commands.command('prearchive', 'delete', *ref.triple)}",
     )
 
 

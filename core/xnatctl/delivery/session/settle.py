@@ -159,7 +159,7 @@ def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bo
     look = client.commands.command("prearchive", "show", *ref.triple)
     return NotArchived(
         f"{ref.folder} was received but is not archived: {what}.{said}",
-        hint=f"Show it with: {look}" + (" After fixing the cause, run the same command again." if stuck else ""),
+        hint=("Fix the cause and run the same command again. " if stuck else "") + f"Show it with: {look}",
         commands=(look,) if stuck else None,
     )
 
