@@ -29,7 +29,10 @@ PHASES: dict[str, tuple[str, ...]] = {
     "inventory": ("xnatctl.inventory.walk:scan_path",),
     "plan": ("xnatctl.delivery.planning:plan_session_upload",),
     "login": ("xnatctl.cli.app:App.connect", "xnatctl.xnat.client:XnatClient.close"),
-    "questions": ("xnatctl.delivery.session.runner:SessionLeg._look", "xnatctl.delivery.session.runner:survey"),
+    "questions": (
+        "xnatctl.delivery.session.runner:SessionRunner._look",
+        "xnatctl.delivery.session.runner:find_delivered",
+    ),
     "journal": (
         "xnatctl.delivery.journal.store:Store.__init__",
         "xnatctl.delivery.journal.store:Store.close",
@@ -38,9 +41,9 @@ PHASES: dict[str, tuple[str, ...]] = {
         "xnatctl.delivery.journal.journal:Journal.enter",
     ),
     "sending": ("xnatctl.delivery.engine.worker_pool:Engine.send",),
-    "settling": ("xnatctl.delivery.session.runner:SessionLeg._settle",),
+    "settling": ("xnatctl.delivery.session.runner:SessionRunner._settle",),
     "comparing": ("xnatctl.delivery.session.verifier:SessionVerifier.verify",),
-    "report": ("xnatctl.delivery.executor:fill_items", "xnatctl.cli.app:App.render"),
+    "report": ("xnatctl.delivery.context:fill_items", "xnatctl.cli.app:App.render"),
 }
 
 

@@ -1,5 +1,7 @@
 """The benchmark works: its quick run uploads, counts and draws its table. No figure is looked at."""
 
+import importlib
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -23,3 +25,10 @@ def test_the_quick_run_delivers_everything(tmp_path: Path, options: tuple[str, .
     if shutil.which("curl"):
         assert "curl, ready-made tar" in tools
     assert "NOT ALL" not in done.stdout
+
+
+def test_the_phases_of_the_profile_are_functions_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(RUN.parent))
+    phases = importlib.import_module("phases").PHASES
+    for target in [target for targets in phases.values() for target in targets]:
+        assert callable(pkgutil.resolve_name(target)), target
