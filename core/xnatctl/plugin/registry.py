@@ -114,7 +114,9 @@ class Registry:
         return {path: entries[0] for path, entries in self._collect("xnatctl_commands", level).items()}
 
     def command(self, path: str) -> Provided[CommandSpec]:
-        """One command; raises like `transport`."""
+        """One command; raises like `transport`. For a command of ours no third-party plugin is loaded."""
+        if self.manager.level < 2 and len(own := self._collect("xnatctl_commands", 1).get(path, [])) == 1:
+            return own[0]
         return self._one("xnatctl_commands", path)
 
     def checks(self) -> dict[str, Provided[CheckSpec]]:

@@ -24,7 +24,8 @@ from xnatctl.inventory.walk import scan_path
 from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Event
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import UploadItem
+from xnatctl.model.plan import Payload, UploadItem
+from xnatctl.plugin.guard import attribute_of
 from xnatctl.plugin.protocols import (
     Credential,
     CredentialRequest,
@@ -33,6 +34,7 @@ from xnatctl.plugin.protocols import (
     Transport,
     TransportContext,
 )
+from xnatctl.plugin.specs import CredentialSourceSpec, FormatterSpec, Spec, TransportSpec
 from xnatctl.testing.exam import write_exam
 from xnatctl.testing.fakes import FakeImporter, FakeWriter, make_context
 
@@ -232,6 +234,27 @@ class FormatterContract(ABC):
 
 def _ignore(event: Event) -> None:
     """Nobody listens."""
+
+
+def contract_of(spec: Spec) -> type[Any] | None:
+    """The contract of what a spec names, with the defaults of its options; None where there is no contract."""
+
+    def make(self: object, *arguments: Any) -> Any:
+        return attribute_of(spec.target)(*arguments)
+
+    body: dict[str, Any] = {"make": make}
+    if isinstance(spec, TransportSpec):
+        body["options"] = {option.name: option.default for option in spec.options}
+        if spec.settle == "none":
+            return None
+        base: type[Any] = ResourceTransportContract if spec.payload is Payload.RESOURCE else TransportContract
+    elif isinstance(spec, CredentialSourceSpec):
+        base = CredentialSourceContract
+    elif isinstance(spec, FormatterSpec):
+        base = FormatterContract
+    else:
+        return None
+    return type("TestContract", (base,), body)
 
 
 def read_csv(text: str, delimiter: str = ",") -> list[dict[str, str]]:

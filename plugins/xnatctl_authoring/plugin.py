@@ -1,0 +1,19 @@
+"""Commands: plugins check, for authors of plugins."""
+
+from __future__ import annotations
+
+from xnatctl.api import CommandSpec, hookimpl
+
+
+@hookimpl
+def xnatctl_commands() -> list[CommandSpec]:
+    """The commands for authors; the others of the group `plugins` belong to core."""
+    return [
+        CommandSpec(
+            path="plugins check",
+            summary="Run the contracts of the test kit on one plugin.",
+            target="xnatctl_authoring.cli:check",
+            modules=("pytest", "werkzeug", "pydicom", "pynetdicom"),
+            extra="testing",
+        ),
+    ]
