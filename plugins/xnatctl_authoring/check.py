@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl_authoring.recorder import RECORD
+from xnatctl_authoring.recorder import OPTION
 from xnatctl_authoring.subject import Subject
 
 #: What a process prints when it was left as it should be.
@@ -57,7 +57,7 @@ class _Child:
         (folder / "home").mkdir()
         (folder / "config.yaml").touch()
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("XNAT", "PYTEST_"))}
-        path = [self._install(), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = [self._install(), *filter(None, [kept.get("PYTHONPATH")])]
         self._environment = {
             **kept,
             "HOME": str(folder / "home"),
@@ -115,7 +115,7 @@ class _Child:
         options = ["-q", "-c", os.devnull, "--rootdir", str(self._folder), "-p", "no:cacheprovider"]
         plugins = ["-p", "xnatctl_authoring.recorder"]
         code, _, errors = self._run(
-            [sys.executable, "-m", "pytest", *options, *plugins, str(module)], **{RECORD: str(record)}
+            [sys.executable, "-m", "pytest", *options, *plugins, f"{OPTION}={record}", str(module)]
         )
         entries = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
         yield from self._findings(title, entries, code, errors)
@@ -140,7 +140,7 @@ class _Child:
             )
             yield found(begun or "it can be tested", "failed", said)
 
-    def _run(self, command: list[str], **variables: str) -> tuple[int | None, str, str]:
+    def _run(self, command: list[str]) -> tuple[int | None, str, str]:
         """Exit code, None when the time is up, and both outputs."""
         started = time.monotonic()
         process = subprocess.Popen(
@@ -148,7 +148,7 @@ class _Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**self._environment, **variables},
+            env=self._environment,
             cwd=self._folder,
             text=True,
             encoding="utf-8",

@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import json
-import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-#: The variable that names the file.
-RECORD = "XNATCTL_CHECK_RECORD"
+#: The option of pytest that names the file.
+OPTION = "--xnatctl-record"
 
 
-def _write(**entry: Any) -> None:
-    with open(os.environ[RECORD], "a", encoding="utf-8") as out:
-        out.write(json.dumps(entry) + "\n")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that names the file."""
+    parser.addoption(OPTION, type=Path, required=True)
 
 
-def pytest_runtest_logstart(nodeid: str) -> None:
-    """A test begins: if no line follows, it ended the process."""
-    _write(kind="begin", test=_name(nodeid))
+def pytest_configure(config: pytest.Config) -> None:
+    """Record this session."""
+    config.pluginmanager.register(_Recorder(config.getoption(OPTION)))
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """A test passed, failed or was skipped."""
-    if report.when == "call" or not report.passed:
-        _write(kind="end", test=_name(report.nodeid), outcome=report.outcome, message=_message(report))
+class _Recorder:
+    """Appends to the file as hooks are called."""
 
+    def __init__(self, file: Path) -> None:
+        self._file = file
 
-def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """A module of tests cannot be imported."""
-    if report.failed:
-        _write(kind="end", test=_name(report.nodeid), outcome="failed", message=_message(report))
+    def _write(self, **entry: Any) -> None:
+        with self._file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(entry) + "\n")
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """A test begins: if no line follows, it ended the process."""
+        self._write(kind="begin", test=_name(nodeid))
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """All tests are done."""
-    _write(kind="done")
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test passed, failed or was skipped."""
+        if report.when == "call" or not report.passed:
+            self._write(kind="end", test=_name(report.nodeid), outcome=report.outcome, message=_message(report))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A module of tests cannot be imported."""
+        if report.failed:
+            self._write(kind="end", test=_name(report.nodeid), outcome="failed", message=_message(report))
+
+    def pytest_sessionfinish(self) -> None:
+        """All tests are done."""
+        self._write(kind="done")
 
 
 def _name(nodeid: str) -> str:
