@@ -37,8 +37,9 @@ GROUPS: dict[str, dict[str, str]] = {
             Destination PrearchiveRef ResourceRef ResourceLevel
         """,
         "Transports": """
-            Transport ConnectedTransport TransportContext Reader Body Importer ResourceWriter BatchResult ItemOutcome
-            Outcome FailureClass changed_outcome cut_batches Event EventKind Emit
+            Transport TransportContext Importer ResourceWriter BatchResult ReceiverTransport ReceiverContext
+            BatchingReceiver ConnectedTransport Reader Body ItemOutcome Outcome FailureClass changed_outcome cut_batches
+            Event EventKind Emit
         """,
         "Credentials": """
             CredentialSource StoringCredentialSource CredentialRequest Credential PrivateFolder

@@ -6,12 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from xnatctl.api import (
     Batch,
-    BatchResult,
     ConnectionFailed,
     Emit,
     Event,
@@ -19,8 +16,8 @@ from xnatctl.api import (
     FailureClass,
     ItemOutcome,
     Outcome,
+    ReceiverContext,
     SourceChanged,
-    TransportContext,
     UploadItem,
     changed_outcome,
     cut_batches,
@@ -50,7 +47,7 @@ _SILENCES_OF_ONE = 2
 class CStoreTransport:
     """Sends instances by C-STORE (PS3.4 B). An association lasts from batch to batch."""
 
-    def __init__(self, context: TransportContext) -> None:
+    def __init__(self, context: ReceiverContext) -> None:
         self._context = context
         self._receiver = Receiver.from_options(context.options, context.commands)
         self._groups = grouped(context.items)
@@ -63,15 +60,6 @@ class CStoreTransport:
         self._silences: Counter[str] = Counter()
         self._delivered = False
         self._untold, self._told = 0, 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.rest()
-        self.close()
 
     def describe(self) -> Mapping[str, str]:
         """Connection parameters and presentation contexts; no network."""
@@ -120,18 +108,16 @@ class CStoreTransport:
 
     # sending
 
-    def send(self, batch: Batch, emit: Emit) -> BatchResult:
+    def send(self, batch: Batch, emit: Emit) -> Iterator[ItemOutcome]:
         """Send one instance after the other; earlier failures go last, on a new association."""
         self._closed = False
         if any(item.path in self._failed for item in batch.items):
             self.rest()
-        outcomes: list[ItemOutcome] = []
         left = sorted(batch.items, key=lambda item: item.path in self._failed)
         silences = 0
-        sent = 0
         while left:
             if self._context.stop_requested():
-                outcomes += _unsent(left, FailureClass.UNREACHABLE, "not sent: interrupted")
+                yield from _unsent(left, FailureClass.UNREACHABLE, "not sent: interrupted")
                 break
             item = left.pop(0)
             try:
@@ -139,22 +125,19 @@ class CStoreTransport:
             except NotAssociated as error:
                 reason = error.message.rstrip(".")
                 doubtful = Outcome.FAILED if self._lost is None else Outcome.AMBIGUOUS
-                outcomes.append(ItemOutcome(path=item.path, outcome=doubtful, failure=error.failure, reason=reason))
-                outcomes += _unsent(left, error.failure, reason)
+                yield ItemOutcome(path=item.path, outcome=doubtful, failure=error.failure, reason=reason)
+                yield from _unsent(left, error.failure, reason)
                 break
             silences = silences + 1 if outcome.failure is FailureClass.ANSWER_LOST else 0
             if outcome.outcome.delivered:
                 self._delivered = True
-                sent += item.size
             elif outcome.outcome in (Outcome.FAILED, Outcome.AMBIGUOUS):
                 self._failed.add(item.path)
-            self._context.report(outcome)
-            outcomes.append(outcome)
+            yield outcome
             if silences == _SILENCES:
-                outcomes += _unsent(left, FailureClass.ANSWER_LOST, f"not sent: {outcome.reason}")
+                yield from _unsent(left, FailureClass.ANSWER_LOST, f"not sent: {outcome.reason}")
                 break
         self._tell(emit, 0)
-        return BatchResult(outcomes=tuple(outcomes), bytes_sent=sent)
 
     def _deliver(self, item: UploadItem, emit: Emit) -> ItemOutcome:
         """Send one instance; retry at once if an association that had carried others ended with it.

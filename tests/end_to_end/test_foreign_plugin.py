@@ -107,19 +107,13 @@ def xnatctl_transports():
 class Drop:
     def __init__(self, context):
         self.context = context
-    def __enter__(self):
-        return self
-    def __exit__(self, *error):
-        pass
     def describe(self):
         return {"into": self.context.options["into"]}
-    def batches(self, items, workers):
-        return cut_batches(items, workers)
     def send(self, batch, emit):
         for item in batch.items:
             with self.context.open_item(item) as reader:
                 pathlib.Path(self.context.options["into"], item.name).write_bytes(reader.read())
-        return BatchResult(outcomes=tuple(ItemOutcome(path=i.path, outcome=Outcome.ACCEPTED) for i in batch.items))
+            yield ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED)
     def close(self):
         pass
 """

@@ -71,12 +71,12 @@ if TYPE_CHECKING:
     from xnatctl.cli.console import printable
     from xnatctl.cli.wrap import wrapped
     from xnatctl.delivery.context import RunContext
-    from xnatctl.delivery.engine.batches import cut_batches
     from xnatctl.delivery.engine.outcomes import ByteCounter, changed_outcome, failed_outcomes
     from xnatctl.delivery.journal.journal import Journal
     from xnatctl.delivery.journal.records import JournalEntry
     from xnatctl.delivery.schedule import PollSchedule
     from xnatctl.inventory.sources import content_hash, open_item
+    from xnatctl.model.batches import cut_batches
     from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
     from xnatctl.model.report import (
         Difference,
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         Verification,
     )
     from xnatctl.plugin.protocols import (
+        BatchingReceiver,
         Body,
         ConnectedTransport,
         Credential,
@@ -97,6 +98,8 @@ if TYPE_CHECKING:
         Formatter,
         Importer,
         Reader,
+        ReceiverContext,
+        ReceiverTransport,
         ResourceWriter,
         StageRunner,
         StoringCredentialSource,
@@ -110,12 +113,12 @@ _LAZY = {
     "xnatctl.cli.console": ("printable",),
     "xnatctl.cli.wrap": ("wrapped",),
     "xnatctl.delivery.context": ("RunContext",),
-    "xnatctl.delivery.engine.batches": ("cut_batches",),
     "xnatctl.delivery.engine.outcomes": ("ByteCounter", "changed_outcome", "failed_outcomes"),
     "xnatctl.delivery.journal.journal": ("Journal",),
     "xnatctl.delivery.journal.records": ("JournalEntry",),
     "xnatctl.delivery.schedule": ("PollSchedule",),
     "xnatctl.inventory.sources": ("content_hash", "open_item"),
+    "xnatctl.model.batches": ("cut_batches",),
     "xnatctl.model.outcome": ("BatchResult", "FailureClass", "ItemOutcome", "Outcome"),
     "xnatctl.model.report": (
         "Difference",
@@ -128,6 +131,7 @@ _LAZY = {
         "Verification",
     ),
     "xnatctl.plugin.protocols": (
+        "BatchingReceiver",
         "Body",
         "ConnectedTransport",
         "Credential",
@@ -136,6 +140,8 @@ _LAZY = {
         "Formatter",
         "Importer",
         "Reader",
+        "ReceiverContext",
+        "ReceiverTransport",
         "ResourceWriter",
         "StageRunner",
         "StoringCredentialSource",
@@ -150,6 +156,7 @@ __all__ = [
     "AuthenticationError",
     "Batch",
     "BatchResult",
+    "BatchingReceiver",
     "Body",
     "ByteCounter",
     "CheckResult",
@@ -197,6 +204,8 @@ __all__ = [
     "PrearchiveRef",
     "PrivateFolder",
     "Reader",
+    "ReceiverContext",
+    "ReceiverTransport",
     "Refused",
     "Report",
     "ResourceLevel",

@@ -8,19 +8,28 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from xnatctl.errors import OutOfMemory, is_out_of_memory
+from xnatctl.model.batches import cut_batches
 from xnatctl.model.document import Document
 from xnatctl.model.events import Emit
-from xnatctl.model.outcome import BatchResult
+from xnatctl.model.outcome import BatchResult, ItemOutcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.plugin.guard import PATIENT, QUICK, Guard, Named, is_explained, unlimited
 from xnatctl.plugin.protocols import (
+    BatchingReceiver,
     ConnectedTransport,
     Credential,
     CredentialRequest,
     Formatter,
+    ReceiverContext,
+    ReceiverTransport,
     Transport,
+    TransportContext,
 )
 from xnatctl.plugin.specs import CredentialSourceSpec
+
+#: Limits of the batches that core cuts for a receiver transport.
+_RECEIVER_BYTES = 64 * 2**20
+_RECEIVER_FILES = 100
 
 _TRANSPORT_HINT = (
     "This is a bug in the plugin. Use another --mode and report the bug to its author. Delivered files are not "
@@ -52,11 +61,59 @@ class Guarded:
             return self._function(*arguments, **named)
 
 
-class GuardedTransport:
-    """A transport. `send` and `rest` do without redirecting standard output: the run around them does it once."""
+class _Sending:
+    """What the guards of both kinds of transports share."""
+
+    def __init__(self, guard: Guard, what: str, plugin: Named, transport: object) -> None:
+        self._guard, self._what, self._plugin = guard, what, plugin
+        self._connection = transport if isinstance(transport, ConnectedTransport) else None
+
+    def probe(self) -> None:
+        """See `ConnectedTransport`; nothing for a transport that is none."""
+        if self._connection is not None:
+            with self._guard.around(self._what, self._plugin):
+                self._connection.probe()
+
+    def rest(self) -> None:
+        """See `ConnectedTransport`; nothing for a transport that is none."""
+        if self._connection is not None:
+            with self._around():
+                self._connection.rest()
+
+    @contextmanager
+    def _around(self) -> Iterator[None]:
+        """Like `Guard.around`, without redirecting standard output: the run around it does that once."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if is_explained(error):
+                raise
+            if is_out_of_memory(error):
+                raise OutOfMemory("send") from error
+            raise self._guard.failure(error, self._what, self._plugin, hint=_TRANSPORT_HINT) from error
+
+    def _steps(
+        self, cut: Callable[[Sequence[UploadItem], int], Iterable[Batch]], items: Sequence[UploadItem], workers: int
+    ) -> Iterator[Batch]:
+        """The batches that a method of a transport cuts; each step of an iterator is guarded."""
+        with self._guard.around(self._what, self._plugin):
+            steps = iter(cut(items, workers))
+        while True:
+            with self._guard.around(self._what, self._plugin):
+                try:
+                    batch = next(steps)
+                except StopIteration:
+                    return
+            yield batch
+
+
+class GuardedTransport(_Sending):
+    """A transport."""
 
     def __init__(self, guard: Guard, what: str, plugin: Named, transport: Transport) -> None:
-        self._guard, self._what, self._plugin = guard, what, plugin
+        super().__init__(guard, what, plugin, transport)
         self._transport = transport
 
     def __enter__(self) -> Self:
@@ -77,29 +134,13 @@ class GuardedTransport:
             return dict(self._transport.describe())
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> Iterable[Batch]:
-        """See `Transport`; each step of an iterator is guarded."""
-        with self._guard.around(self._what, self._plugin):
-            steps = iter(self._transport.batches(items, workers))
-        while True:
-            with self._guard.around(self._what, self._plugin):
-                try:
-                    batch = next(steps)
-                except StopIteration:
-                    return
-            yield batch
+        """See `Transport`."""
+        return self._steps(self._transport.batches, items, workers)
 
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
-        """See `Transport`. Called once for each batch, so it costs a `try` and nothing else."""
-        try:
+        """See `Transport`."""
+        with self._around():
             return self._transport.send(batch, emit)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            if is_explained(error):
-                raise
-            if is_out_of_memory(error):
-                raise OutOfMemory("send") from error
-            raise self._guard.failure(error, self._what, self._plugin, hint=_TRANSPORT_HINT) from error
 
     def close(self) -> None:
         """See `Transport`."""
@@ -107,32 +148,93 @@ class GuardedTransport:
             self._transport.close()
 
 
-class GuardedConnectedTransport(GuardedTransport):
-    """A transport that keeps a connection from batch to batch."""
+class GuardedReceiver(_Sending):
+    """A receiver transport as the engine uses it: like a transport whose outcomes are reported one by one."""
 
-    _transport: ConnectedTransport
+    def __init__(
+        self,
+        guard: Guard,
+        what: str,
+        plugin: Named,
+        receiver: ReceiverTransport,
+        report: Callable[[ItemOutcome], None],
+    ) -> None:
+        super().__init__(guard, what, plugin, receiver)
+        self._receiver = receiver
+        self._report = report
 
-    def probe(self) -> None:
-        """See `ConnectedTransport`."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.rest()
+        self.close()
+
+    def describe(self) -> Mapping[str, str]:
+        """See `ReceiverTransport`."""
+        with self._guard.around(self._what, self._plugin, limit=QUICK):
+            return dict(self._receiver.describe())
+
+    def batches(self, items: Sequence[UploadItem], workers: int) -> Iterable[Batch]:
+        """See `BatchingReceiver`; small batches for a transport that is none, because each item is answered alone."""
+        receiver = self._receiver
+        if isinstance(receiver, BatchingReceiver):
+            return self._steps(receiver.batches, items, workers)
+        return cut_batches(items, workers, max_bytes=_RECEIVER_BYTES, max_files=_RECEIVER_FILES)
+
+    def send(self, batch: Batch, emit: Emit) -> BatchResult:
+        """See `ReceiverTransport`; each outcome is reported before the next one is asked for."""
+        outcomes: list[ItemOutcome] = []
+        with self._around():
+            answers: object = self._receiver.send(batch, emit)
+            if not isinstance(answers, Iterable):
+                raise TypeError(f"send returned {type(answers).__name__} instead of outcomes")
+            for outcome in answers:
+                if not isinstance(outcome, ItemOutcome):
+                    raise TypeError(f"send returned {type(outcome).__name__} instead of ItemOutcome")
+                self._report(outcome)
+                outcomes.append(outcome)
+        return BatchResult(outcomes=tuple(outcomes))
+
+    def close(self) -> None:
+        """See `ReceiverTransport`."""
         with self._guard.around(self._what, self._plugin):
-            self._transport.probe()
-
-    def rest(self) -> None:
-        """See `ConnectedTransport`."""
-        try:
-            self._transport.rest()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            if is_explained(error):
-                raise
-            raise self._guard.failure(error, self._what, self._plugin, hint=_TRANSPORT_HINT) from error
+            self._receiver.close()
 
 
-def guarded_transport(guard: Guard, what: str, plugin: Named, transport: Transport) -> Transport:
-    """A transport of a plugin."""
-    kind = GuardedConnectedTransport if isinstance(transport, ConnectedTransport) else GuardedTransport
-    return kind(guard, what, plugin, transport)
+def guarded_transport(guard: Guard, what: str, plugin: Named, transport: Transport) -> GuardedTransport:
+    """A transport of a plugin. Raises PluginUnavailable for an object that is none."""
+    _require(guard, what, plugin, transport, ("describe", "batches", "send", "close"))
+    return GuardedTransport(guard, what, plugin, transport)
+
+
+def guarded_receiver(
+    guard: Guard, what: str, plugin: Named, make: Callable[[ReceiverContext], ReceiverTransport], run: TransportContext
+) -> GuardedReceiver:
+    """A receiver transport of a plugin. Raises PluginUnavailable for an object that is none."""
+    receiver = make(
+        ReceiverContext(
+            address=run.destination.server,
+            workers=run.workers,
+            options=run.options,
+            open_item=run.open_item,
+            items=run.items,
+            stop_requested=run.stop_requested,
+            commands=run.commands,
+            discreet=run.discreet,
+            shared=run.shared,
+        )
+    )
+    _require(guard, what, plugin, receiver, ("describe", "send", "close"))
+    return GuardedReceiver(guard, what, plugin, receiver, run.report)
+
+
+def _require(guard: Guard, what: str, plugin: Named, made: object, names: Sequence[str]) -> None:
+    with guard.around(what, plugin):
+        if missing := [name for name in names if not callable(getattr(made, name, None))]:
+            raise TypeError(f"{type(made).__name__} has no method {' and no method '.join(missing)}")
 
 
 class GuardedSource:

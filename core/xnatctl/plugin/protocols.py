@@ -125,8 +125,29 @@ class TransportContext:
     shared: MutableMapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReceiverContext:
+    """What a receiver transport gets from core.
+
+    `address` is what `TransportSpec.destination` returned; empty without it. The other fields are those of
+    `TransportContext`.
+    """
+
+    address: str
+    workers: int  # number of workers of the stage
+    options: Mapping[str, Any]  # a value for every `Option` of the transport
+    open_item: Callable[[UploadItem], AbstractContextManager[Reader]]
+    items: Sequence[UploadItem] = ()  # all that the stage is going to send
+    stop_requested: Callable[[], bool] = lambda: False  # True after an interrupt: begin nothing new
+    commands: Commands = PLAIN  # makes command lines for messages
+    discreet: Callable[[UploadItem, str], str] = _as_said  # masks patient data in a text of the receiver
+    shared: MutableMapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
 class Transport(Protocol):
     """Packs, sends and reports outcomes; core owns pool, journal, retry, settling and verification.
+
+    For `settle="session"`, and for the files of a resource; a transport to a receiver is a `ReceiverTransport`.
 
     Made once per worker by `target(context)` and used as a context manager.
     """
@@ -157,16 +178,50 @@ class Transport(Protocol):
         ...
 
 
+class ReceiverTransport(Protocol):
+    """Sends files to a receiver that acknowledges each one; for `settle="none"`.
+
+    Made once per worker by `target(context)` with a `ReceiverContext`. May also be a `BatchingReceiver` and a
+    `ConnectedTransport`.
+    """
+
+    def describe(self) -> Mapping[str, str]:
+        """The description for `--dry-run`: uses no network and contains no secrets."""
+        ...
+
+    def send(self, batch: Batch, emit: Emit) -> Iterable[ItemOutcome]:
+        """Send the items of a batch; yield the outcome of each one as soon as the receiver has answered.
+
+        Core records each outcome before it asks for the next one, so that a killed process leaves at most one item per
+        worker in doubt. Never raises for one bad file. An XnatctlError concerns the items without an outcome:
+        `TransportError` (the answer was lost) makes them ambiguous, `ConnectionFailed` failed; they are sent again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Cut the connection; called from another thread on an interrupt, and once at the end."""
+        ...
+
+
 @runtime_checkable
-class ConnectedTransport(Transport, Protocol):
-    """A transport that keeps a connection from batch to batch."""
+class BatchingReceiver(Protocol):
+    """A receiver transport that decides which items travel together; core cuts the batches of others."""
+
+    def batches(self, items: Sequence[UploadItem], workers: int) -> Iterable[Batch]:
+        """Cut `items` into batches; every item exactly once."""
+        ...
+
+
+@runtime_checkable
+class ConnectedTransport(Protocol):
+    """A transport of either kind that also keeps a connection from batch to batch."""
 
     def probe(self) -> None:
         """Check before sending whether sending is possible. Raises XnatctlError, which ends the stage."""
         ...
 
     def rest(self) -> None:
-        """Release the connection, because there is nothing to send now. `send` may follow."""
+        """Release the connection: there is nothing to send now, or no more. `send` may follow."""
         ...
 
 

@@ -12,7 +12,7 @@ from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.plugin.guard import BLOCK_VARIABLE, PATIENT, QUICK, attribute_of, module_of, reason_of
-from xnatctl.plugin.guarded import Guarded, GuardedFormatter, GuardedSource, guarded_transport
+from xnatctl.plugin.guarded import Guarded, GuardedFormatter, GuardedSource, guarded_receiver, guarded_transport
 from xnatctl.plugin.manager import Implementation, Plugin, PluginManager, Status
 from xnatctl.plugin.protocols import Transport, TransportContext
 from xnatctl.plugin.specs import (
@@ -167,9 +167,14 @@ class Registry:
         )
 
     def transport_factory(self, provided: Provided[TransportSpec]) -> Callable[[TransportContext], Transport]:
-        """What makes transports, all of whose methods are guarded. Raises like `load`."""
+        """What makes transports, all of whose methods are guarded. Raises like `load`.
+
+        A receiver transport comes as the engine uses it.
+        """
         make = self.load(provided)
         what = f"The transport {provided.name}"
+        if provided.spec.settle == "none":
+            return lambda context: guarded_receiver(self.guard, what, provided.plugin, make, context)
         return lambda context: guarded_transport(self.guard, what, provided.plugin, make(context))
 
     def credential_source(self, provided: Provided[CredentialSourceSpec]) -> GuardedSource:

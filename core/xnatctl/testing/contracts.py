@@ -13,7 +13,7 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,22 +21,27 @@ from typing import Any
 
 from xnatctl.inventory.files import scan_files
 from xnatctl.inventory.walk import scan_path
+from xnatctl.model.batches import cut_batches
 from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Event
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import Payload, UploadItem
+from xnatctl.model.plan import Batch, Payload, UploadItem
 from xnatctl.plugin.guard import attribute_of
 from xnatctl.plugin.protocols import (
+    BatchingReceiver,
+    ConnectedTransport,
     Credential,
     CredentialRequest,
     CredentialSource,
     Formatter,
+    ReceiverContext,
+    ReceiverTransport,
     Transport,
     TransportContext,
 )
 from xnatctl.plugin.specs import CredentialSourceSpec, FormatterSpec, Spec, TransportSpec
 from xnatctl.testing.exam import write_exam
-from xnatctl.testing.fakes import FakeImporter, FakeWriter, make_context
+from xnatctl.testing.fakes import FakeImporter, FakeWriter, make_context, make_receiver_context
 
 
 class TransportContract(ABC):
@@ -95,6 +100,77 @@ class TransportContract(ABC):
         with self.make(make_context(options=self.options)) as transport:
             transport.close()
             transport.close()
+
+
+class ReceiverTransportContract(ABC):
+    """For transports to a receiver (`settle="none"`). `options` are those of the spec."""
+
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    @abstractmethod
+    def make(self, context: ReceiverContext) -> ReceiverTransport:
+        """A transport, as the engine makes one per worker."""
+
+    def items(self, directory: Path) -> tuple[UploadItem, ...]:
+        """Real instances of two series."""
+        write_exam(directory, series=2, instances=7, seed=11)
+        return tuple(scan_path(str(directory)).items)
+
+    def batches(self, transport: ReceiverTransport, items: Sequence[UploadItem], workers: int) -> list[Batch]:
+        """The batches of the transport, or those that core cuts."""
+        if isinstance(transport, BatchingReceiver):
+            return list(transport.batches(items, workers))
+        return cut_batches(items, workers)
+
+    def end(self, transport: ReceiverTransport) -> None:
+        """Release and close it, as the engine does."""
+        if isinstance(transport, ConnectedTransport):
+            transport.rest()
+        transport.close()
+
+    def test_it_describes_itself_without_a_receiver(self) -> None:
+        transport = self.make(make_receiver_context(options=self.options))
+        described = transport.describe()
+        self.end(transport)
+        assert described
+        assert all(isinstance(key, str) and isinstance(value, str) for key, value in described.items())
+
+    def test_batches_hold_every_item_once_and_repeat(self, tmp_path: Path) -> None:
+        items = self.items(tmp_path)
+        transport = self.make(make_receiver_context(options=self.options, items=items))
+        for workers in (1, 3, 8):
+            batches = self.batches(transport, items, workers)
+            assert sorted(item.path for batch in batches for item in batch.items) == sorted(i.path for i in items)
+            assert len({batch.id for batch in batches}) == len(batches)
+            assert [b.id for b in batches] == [b.id for b in self.batches(transport, items, workers)]
+        self.end(transport)
+
+    def test_every_item_gets_one_outcome(self, tmp_path: Path) -> None:
+        items = self.items(tmp_path)
+        transport = self.make(make_receiver_context(options=self.options, items=items))
+        for batch in self.batches(transport, items, 2):
+            outcomes = list(transport.send(batch, _ignore))
+            assert sorted(o.path for o in outcomes) == sorted(item.path for item in batch.items)
+            assert {outcome.outcome for outcome in outcomes} == {Outcome.ACCEPTED}
+        self.end(transport)
+
+    def test_a_changed_file_is_said_and_raises_nothing(self, tmp_path: Path) -> None:
+        items = self.items(tmp_path)
+        Path(items[0].file).write_bytes(b"something else")
+        transport = self.make(make_receiver_context(options=self.options, items=items))
+        outcomes = {
+            outcome.path: outcome.outcome
+            for batch in self.batches(transport, items, 1)
+            for outcome in transport.send(batch, _ignore)
+        }
+        self.end(transport)
+        assert outcomes[items[0].path] is Outcome.CHANGED
+        assert Outcome.FAILED not in outcomes.values()
+
+    def test_it_can_be_closed_twice(self) -> None:
+        transport = self.make(make_receiver_context(options=self.options))
+        transport.close()
+        transport.close()
 
 
 class ResourceTransportContract(ABC):

@@ -19,7 +19,7 @@ from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, ItemOutcome, Outcome
 from xnatctl.model.plan import FileStatus, Source, UploadItem
 from xnatctl.model.refs import Destination, ResourceRef
-from xnatctl.plugin.protocols import Body, TransportContext
+from xnatctl.plugin.protocols import Body, ReceiverContext, TransportContext
 
 
 @dataclass
@@ -132,6 +132,15 @@ def make_context(
         importer=None if writer is not None else importer or FakeImporter(),
         writer=writer,
         resource=ResourceRef(label="R") if writer is not None else None,
+    )
+
+
+def make_receiver_context(
+    *, options: Mapping[str, Any] | None = None, workers: int = 1, items: Sequence[UploadItem] = (), address: str = ""
+) -> ReceiverContext:
+    """What a receiver transport is made with."""
+    return ReceiverContext(
+        address=address, workers=workers, options=dict(options or {}), open_item=open_item, items=items
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xnatctl.delivery.engine.batches import cut_batches
+from xnatctl.model.batches import cut_batches
 from xnatctl.model.outcome import BatchResult, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, FileStatus, Series, Source, UploadItem
 

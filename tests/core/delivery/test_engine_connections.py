@@ -8,13 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from xnatctl.delivery.engine.batches import cut_batches
 from xnatctl.delivery.engine.retry import Pause, RetryPolicy
 from xnatctl.delivery.engine.worker_pool import Engine
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.journal.store import Store
 from xnatctl.delivery.journal.summaries import items_of
 from xnatctl.errors import ConnectionFailed, TransportError
+from xnatctl.model.batches import cut_batches
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import TransportContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xnatctl.delivery.engine.batches import cut_batches, halve
+from xnatctl.model.batches import cut_batches, halve
 from xnatctl.model.plan import Batch, Series, Source, UploadItem
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from ports import await_port, free_port
 from programs import system_program
-from running import run_in, services
+from running import receiving, run_in, services
 
 pytest.importorskip("pynetdicom", reason="the dicom extra is not installed")
 
@@ -147,7 +147,7 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
                 who = Credential(kind="password", username=follow[2], secret=follow[2])
                 client.login(lambda: who)
             made = services(
-                {"cstore": CStoreTransport},
+                {"cstore": receiving(CStoreTransport)},
                 tmp_path,
                 tell=events.append,
                 commands=Commands(arguments=["session", "upload-dicom", "again"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -73,22 +72,22 @@ def test_an_association_that_was_closed_while_it_was_idle_costs_nothing(
 ):
     """XNAT ends quiet associations after 60 s; here the receiver hangs up whenever a batch is done."""
     from xnatctl.inventory.walk import scan_path
-    from xnatctl.testing.fakes import make_context
+    from xnatctl.testing.fakes import make_receiver_context
     from xnatctl_cstore.transport import CStoreTransport
 
     expected = mixed.write(tmp_path / "exam", 30)
     monkeypatch.setattr(association_module, "_REST", 0.0)
     receiver = scripted()
     items = scan_path(str(tmp_path / "exam")).items
-    context = replace(make_context(options=options(receiver.port)), items=items)
-    with CStoreTransport(context) as transport:
-        batches = tuple(transport.batches(items, 3))
-        assert len(batches) > 2
-        events = []
-        for batch in batches:
-            result = transport.send(batch, events.append)
-            assert {str(outcome.outcome) for outcome in result.outcomes} == {"accepted"}
-            receiver.hang_up()
+    transport = CStoreTransport(make_receiver_context(options=options(receiver.port), items=items))
+    batches = tuple(transport.batches(items, 3))
+    assert len(batches) > 2
+    events = []
+    for batch in batches:
+        assert {str(outcome.outcome) for outcome in transport.send(batch, events.append)} == {"accepted"}
+        receiver.hang_up()
+    transport.rest()
+    transport.close()
     assert receiver.digests == expected
     assert not [event for event in events if event.kind is EventKind.RETRY], "the end was seen before anything was sent"
 

@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from xnatctl.delivery.engine.batch_queue import BatchQueue
-from xnatctl.delivery.engine.batches import halve
 from xnatctl.delivery.engine.concurrency import ConcurrencyLimiter
 from xnatctl.delivery.engine.refusals import Refusals, SizeLimit
 from xnatctl.delivery.engine.retry import COMMON, OWN, STOPPING, Pause, RetryPolicy, classify, outcome_for
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.errors import JournalError, OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
+from xnatctl.model.batches import halve
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, UploadItem
@@ -66,7 +66,7 @@ class BatchSender:
         self._able: set[int] = set()
         #: Distinguishes batches of different resources in events.
         self._resource = {"resource": context.resource.title if context.resource is not None else ""}
-        #: The name of this thread's batch in events.
+        #: The name of this thread's batch in events, and the paths of its items.
         self._here = threading.local()
         self.unrecorded: JournalError | None = None
         self.fault: XnatctlError | None = None
@@ -268,6 +268,7 @@ class BatchSender:
         """Make one request: record the intent, send, return the outcome."""
         self._journal.intend(batch)
         self._here.named = named = {"batch": batch.id, **self._resource}
+        self._here.paths = frozenset(item.path for item in batch.items)
         data = {**named, "files": len(batch.items), "bytes": batch.size}
         self._emit(Event(kind=EventKind.BATCH_STARTED, data=data))
         try:
@@ -302,9 +303,11 @@ class BatchSender:
 
     def _report(self, outcome: ItemOutcome) -> None:
         """Record an outcome before its batch is done, for a transport that gets answers one by one."""
-        self._record([outcome], flush=False)
+        if outcome.path not in getattr(self._here, "paths", ()):
+            return
         with self._lock:
-            self._early[outcome.path] = outcome
+            self._early[outcome.path] = outcome = _one_of(self._early.get(outcome.path), outcome)
+        self._record([outcome], flush=False)
 
     def _record(self, outcomes: Sequence[ItemOutcome], *, flush: bool = True, later: bool = False) -> None:
         """Write outcomes to the journal, then emit events."""
@@ -344,22 +347,31 @@ def _failed(batch: Batch, failure: FailureClass, reason: str) -> tuple[ItemOutco
 
 
 def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
-    """One outcome for every item of the batch, and none for other items. Raises TypeError for an invalid result.
-
-    Only core may report an item as verified.
-    """
+    """One outcome for every item of the batch, and none for other items. Raises TypeError for an invalid result."""
     if not isinstance(result, BatchResult) or not all(isinstance(entry, ItemOutcome) for entry in result.outcomes):
         raise TypeError("the result is not a BatchResult of ItemOutcomes")
-    said = {
-        entry.path: replace(entry, outcome=Outcome.ACCEPTED) if entry.outcome is Outcome.VERIFIED else entry
-        for entry in result.outcomes
-    }
+    said: dict[str, ItemOutcome] = {}
+    for entry in result.outcomes:
+        said[entry.path] = _one_of(said.get(entry.path), entry)
     silence = "the transport reported no outcome for it"
     return tuple(
         said.get(item.path)
         or ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason=silence)
         for item in batch.items
     )
+
+
+def _one_of(before: ItemOutcome | None, said: ItemOutcome) -> ItemOutcome:
+    """The outcome of an item that has one `before` perhaps; two that differ leave the result unknown.
+
+    Only core may report an item as verified.
+    """
+    if said.outcome is Outcome.VERIFIED:
+        said = replace(said, outcome=Outcome.ACCEPTED)
+    if before is None or before.outcome is said.outcome:
+        return said
+    reason = f"the transport reported two outcomes for it, {before.outcome} and {said.outcome}"
+    return ItemOutcome(path=said.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason=reason)
 
 
 def _item_event(outcome: ItemOutcome, size: int, more: Mapping[str, object]) -> Event:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from xnatctl.delivery.engine.batches import halve
+from xnatctl.model.batches import halve
 from xnatctl.model.plan import Batch
 
 #: Consecutive refusals after which files from elsewhere in the queue are tried, because neighbours are often alike; how

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xnatctl.api import (
     Batch,
-    BatchResult,
     Emit,
     FailureClass,
     ItemOutcome,
     Outcome,
+    ReceiverContext,
     SourceChanged,
-    TransportContext,
     UploadItem,
     changed_outcome,
 )
@@ -28,45 +27,37 @@ def address_of(options: Mapping[str, Any]) -> str:
 
 
 class InboxTransport:
-    """One per worker."""
+    """A `ReceiverTransport`, one per worker."""
 
-    def __init__(self, context: TransportContext) -> None:
+    def __init__(self, context: ReceiverContext) -> None:
         self.context = context
         self.folder = os.path.abspath(context.options["folder"])
-
-    def __enter__(self) -> InboxTransport:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def describe(self) -> Mapping[str, str]:
         """Shown by --dry-run."""
         return {"folder": self.folder}
 
-    def batches(self, items: Sequence[UploadItem], workers: int) -> list[Batch]:
-        """Every file succeeds or fails on its own."""
-        return [Batch(id=f"{number:06d}", items=(item,)) for number, item in enumerate(items)]
+    def send(self, batch: Batch, emit: Emit) -> Iterator[ItemOutcome]:
+        """One outcome for each file, as soon as the file is there."""
+        for item in batch.items:
+            yield self._deliver(item)
 
-    def send(self, batch: Batch, emit: Emit) -> BatchResult:
-        """Write under another name, then rename: the system that watches sees whole files only."""
-        (item,) = batch.items
+    def _deliver(self, item: UploadItem) -> ItemOutcome:
         try:
             self._write(item)
         except SourceChanged as error:
-            outcome = changed_outcome(item, error)
+            return changed_outcome(item, error)
         except OSError as error:
-            outcome = ItemOutcome(
+            return ItemOutcome(
                 path=item.path,
                 outcome=Outcome.FAILED,
                 failure=FailureClass.TRANSIENT,
                 reason=f"it cannot be written to {self.folder}: {error.strerror}",
             )
-        else:
-            outcome = ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED)
-        return BatchResult(outcomes=(outcome,))
+        return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED)
 
     def _write(self, item: UploadItem) -> None:
+        """Write under another name, then rename: the system that watches sees whole files only."""
         path = os.path.join(self.folder, item.name)
         partial = f"{path}.partial"
         with self.context.open_item(item) as reader, open(partial, "wb") as out:
