@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from support.running import receiving
+from running import receiving
 
 from xnatctl.delivery.engine.retry import Pause, RetryPolicy
 from xnatctl.delivery.engine.worker_pool import Engine
