@@ -129,7 +129,7 @@ class TransportContext:
 class ReceiverContext:
     """What a receiver transport gets from core.
 
-    `address` is what `TransportSpec.destination` returned; empty without it. The other fields are those of
+    `address` is what `TransportSpec.destination` returned; empty without it. `open_item` and `shared` are those of
     `TransportContext`.
     """
 
