@@ -266,6 +266,13 @@ class AwaitArchiveRunner:
         return NotArchived(
             f"Session {destination.session} of project {destination.project} is not in the archive{waited}: "
             f"{look.describe()}. Its resources ({self._awaited.files()}) were not attached.",
-            hint=("" if look.waiting else f"Check the label. Check with: {looks(self._client, destination.project)} ")
-            + (f"When it is archived, run: {later}" if later else "When it is archived, run the same command again."),
+            hint=self._hint(waiting=look.waiting, later=later),
         )
+
+    def _hint(self, *, waiting: bool, later: str) -> str:
+        """What to run next; `later` attaches the resources, if a command can."""
+        check = f"Check the label with: {looks(self._client, self._context.plan.destination.project)}"
+        if later:
+            return f"When it is archived, run: {later}" if waiting else f"{check} or attach the files later with: {later}"
+        again = "When it is archived, run the same command again."
+        return again if waiting else f"{again} {check}"

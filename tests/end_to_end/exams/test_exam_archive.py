@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -161,6 +162,17 @@ def test_attach_only_refuses_another_subject_and_another_study(
     assert trusted.returncode == 0, trusted.stderr
     assert "--trust-session" in "".join(json.loads(trusted.stdout)["warnings"])
     assert list(attached(sandbox)) == ["MISC"]
+
+
+def test_attach_only_to_a_label_that_is_not_there(upload_exam, shell, sandbox, alice, root, attached):
+    """The commands of the hint show the labels of the project, and attach the resources once the label is right."""
+    done = upload_exam(root, "--attach-only", "--wait", "0")
+    assert done.code == 6, done.err
+    *checks, attach = re.findall("xnatctl .*?(?= or | and |$)", done.document["error"]["hint"])
+    assert [shell(line).returncode for line in checks] == [0, 0]
+    assert upload_exam(root, "--skip-resources").code == 0
+    assert shell(attach).returncode == 0
+    assert attached(sandbox) == root.files
 
 
 @pytest.mark.parametrize("lacks", ["an instance", "a series"])
