@@ -7,13 +7,33 @@ import gzip
 import json
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from running import run_in, services
 
+from xnatctl.api import (
+    Credential,
+    Destination,
+    ResourceLevel,
+    ResourceRef,
+    UploadPlan,
+    UploadRequest,
+)
+from xnatctl.api.commands import plan_resource_stage, plan_session_upload, scan_files
+from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.journal.store import Store
+from xnatctl.model.plan import Overwrite, Placement
+from xnatctl.testing import write_exam
+from xnatctl.xnat.client import XnatClient
+from xnatctl_resource.transport import ResourceTransport
 from xnatctl_sandbox.server import Sandbox
+from xnatctl_zip.transport import TarTransport
 
 #: Names that a file may have on a disk and that each need care on the way (xnat-api 0.11, 4.5).
 ODD = (
@@ -102,3 +122,75 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
 def writes(sandbox: Sandbox) -> Callable[[], list[dict[str, Any]]]:
     """The requests that carried files."""
     return lambda: [r for r in sandbox.requests if r["method"] == "PUT" and "/files/" in r["path"]]
+
+
+# plans of several stages
+
+
+@pytest.fixture
+def client(sandbox):
+    with XnatClient(sandbox.url) as made:
+        made.login(lambda: Credential(kind="password", username="alice", secret="alice"))
+        yield made
+
+
+@pytest.fixture
+def make_plan(sandbox, tmp_path):
+    """A plan of these stages for session `e` of DEMO."""
+
+    def make(*stages, placement=Placement.ARCHIVE, workers=4, session="e", **more):
+        where = Destination(server=sandbox.url, project="DEMO", subject="s", session=session)
+        return UploadPlan(
+            command="session upload-exam",
+            root=str(tmp_path),
+            destination=where,
+            workers=workers,
+            placement=placement,
+            overwrite=Overwrite.DELETE,
+            stages=stages,
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The stages of one resource with some files of its own."""
+
+    def make(label, *, level=ResourceLevel.SESSION, **more):
+        folder = tmp_path / label
+        folder.mkdir(exist_ok=True)
+        for name in (f"0 [{label}].txt", f"1 [{label}].txt", "plain.txt"):
+            if not (folder / name).exists():
+                (folder / name).write_bytes(label.encode())
+        items = scan_files(str(folder), prefix=label).items
+        ref = ResourceRef(label=label, level=level, scan=more.pop("scan", ""))
+        return (plan_resource_stage(ref, items, **more),)
+
+    return make
+
+
+@pytest.fixture
+def carry_out(client, tmp_path):
+    """Run a plan as the command would; the journal is the same each time. Returns the run and what it ended with."""
+
+    def run(plan, *, resource=ResourceTransport, tell=lambda event: None):
+        transports = {"resource": resource, "tar": TarTransport}
+        with closing(Journal(Store(tmp_path / "journal.sqlite"))) as journal:
+            made = services(transports, tmp_path, tell=tell)
+            report, error = run_in(plan, made, client=client, journal=journal, exclusively=lambda key: nullcontext())
+            return SimpleNamespace(report=report), error
+
+    return run
+
+
+@pytest.fixture
+def dicom(tmp_path, sandbox):
+    """The stages of a small session."""
+    exam = write_exam(tmp_path / "dicom", series=2, instances=4, seed=2, clutter=False)
+    where = Destination(server=sandbox.url, project="DEMO", subject="s", session="e")
+    request = UploadRequest(
+        command="session upload", path=str(exam.directory), destination=where, transport="tar", workers=2
+    )
+    return lambda **more: plan_session_upload(replace(request, **more)).stages

@@ -284,3 +284,47 @@ def until() -> Callable[..., bool]:
         return bool(condition())
 
     return wait
+
+
+# one resource of a session
+
+
+@pytest.fixture
+def session(import_, exam):
+    import_(list(exam.instances.values()), dest="/archive")
+    return "XNAT_E00001"
+
+
+@pytest.fixture
+def base(session):
+    return f"/data/experiments/{session}/resources/R"
+
+
+@pytest.fixture
+def put(http_call):
+    def send(path, data=b"data", *, user="alice", kind="application/octet-stream", method="PUT", **query):
+        return http_call(method, path, user=user, body=data, kind=kind, query={"inbody": "true", **query})
+
+    return send
+
+
+@pytest.fixture
+def held(http_call, base):
+    """Path below /files/ -> row."""
+
+    def rows(path=base, **query):
+        answer = http_call("GET", f"{path}/files", query={"format": "json", **query})
+        return {row["URI"].partition("/files/")[2]: row for row in answer.rows} if answer.status == 200 else {}
+
+    return rows
+
+
+@pytest.fixture
+def on_disk(sandbox, session):
+    """Path below the resource's folder -> content, from the server's disk."""
+
+    def look(label="R"):
+        folder = sandbox.state.experiments[session].directory / "RESOURCES" / label
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+    return look
