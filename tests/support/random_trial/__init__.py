@@ -1,0 +1,1 @@
+"""Random trials: an upload, other people and faults at random moments, and what must hold after every run."""
