@@ -273,6 +273,7 @@ class AwaitArchiveRunner:
         """What to run next; `later` attaches the resources, if a command can."""
         check = f"Check the label with: {looks(self._client, self._context.plan.destination.project)}"
         if later:
-            return f"When it is archived, run: {later}" if waiting else f"{check} or attach the files later with: {later}"
+            attach = f"When it is archived, run: {later}"
+            return attach if waiting else f"{check} or attach the files later with: {later}"
         again = "When it is archived, run the same command again."
         return again if waiting else f"{again} {check}"
