@@ -147,7 +147,7 @@ def test_links_lead_somewhere(page):
 
 
 #: Of the example plugin, and a placeholder; of Python, pytest and the benchmarks.
-OTHER_OPTIONS = {"--level", "--name", "--help", "--ignore", "--load"}
+OTHER_OPTIONS = {"--level", "--name", "--help", "--ignore", "--load", "--site-token"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, wraps
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from xnatctl.plugin.guard import Failure
     from xnatctl.plugin.protocols import Credential
     from xnatctl.plugin.registry import Registry
+    from xnatctl.plugin.specs import Option
     from xnatctl.settings.credentials import CredentialChain
     from xnatctl.settings.profiles import Flags, Settings
     from xnatctl.xnat.client import XnatClient
@@ -66,6 +67,9 @@ class App:
         self.rendered = False
         self.config_usable = True
         self.foreign_command = False
+        #: Flags of secret options.
+        self.secret_flags: set[str] = set()
+        self._secret_options: list[Option] = []
         self._warned = False
         self._told: set[str] = set()
         self._clients: list[XnatClient] = []
@@ -88,6 +92,7 @@ class App:
             plan_last=_plan,
             check_plan=self._check_plan,
             debug=self.debug,
+            secret=self._declare_secret,
         )
 
     def _check_plan(self, plan: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
@@ -104,6 +109,7 @@ class App:
             root=(*blocked, *([] if self.external else [["--no-external-plugins"]])),
             server=() if settings is None else self._flags_of(settings),
             arguments=self.arguments,
+            secret=frozenset(self.secret_flags),
         )
 
     def without_config(self) -> None:
@@ -149,7 +155,38 @@ class App:
         for user, secret in settings.secrets():
             self.redactor.register_secret(secret, user)
         self.redactor.reveal([settings.username.value or ""])
+        self._mask_options(self._secret_options, settings.profile)
         return settings
+
+    def _declare_secret(self, option: Option) -> None:
+        """Mask what variable and profile hold for a secret option of a plugin, also if the plugin repeats it."""
+        self._secret_options.append(option)
+        settings = self.__dict__.get("settings")
+        self._mask_options([option], {} if settings is None else settings.profile)
+
+    def _mask_options(self, options: Iterable[Option], profile: Mapping[str, Any]) -> None:
+        from xnatctl.settings.options import secret_values
+
+        for option in options:
+            for secret in secret_values(option, profile):
+                self.redactor.register_secret(secret)
+
+    def read_secret(self, name: str) -> str:
+        """Ask for a secret on the terminal, or read a line from standard input. Raises UsageError for an empty one."""
+        self._events.end()
+        if self.interactive:
+            import getpass
+
+            try:
+                secret = getpass.getpass(f"{name}: ", stream=sys.stderr)
+            except EOFError:
+                secret = ""
+        else:
+            secret = sys.stdin.readline(_LONGEST_PASSWORD).rstrip("\r\n")
+        if not secret:
+            raise UsageError(f"{name} is empty: neither the terminal nor standard input has a value for it.")
+        self.redactor.register_secret(secret)
+        return secret
 
     @cached_property
     def flags(self) -> Flags:
@@ -219,19 +256,23 @@ class App:
         if self._warned:
             return
         self._warned = True
-        for line in [*self.settings.warnings(), *self.unknown_options()]:
+        for line in self.setting_warnings():
             self.warn(line)
 
-    def unknown_options(self) -> list[str]:
-        """Return one line per option in the profile that no active transport declares."""
+    def setting_warnings(self) -> list[str]:
+        """Return a line for each unsafe setting and for each option of the profile that no active transport has."""
         from xnatctl.settings.options import unknown_options
 
+        declared = self.declared_options()
+        return [*self.settings.warnings(declared), *unknown_options(self.settings.profile, declared)]
+
+    def declared_options(self) -> dict[str, bool]:
+        """The options of active transports that the profile may set, and whether each is secret."""
         if not self.settings.profile.get("options"):
-            return []
-        transports = self.registry.transports().values()
-        return unknown_options(
-            self.settings.profile, {option.name for provided in transports for option in provided.spec.options}
-        )
+            return {}
+        options = [option for provided in self.registry.transports().values() for option in provided.spec.options]
+        secret = {option.name for option in options if option.secret}
+        return {option.name: option.name in secret for option in options}
 
     def credential_chain(self, *, interactive: bool | None = None, fresh: bool = False) -> CredentialChain:
         """Return the credential chain of this run; `fresh` skips stored session tokens."""

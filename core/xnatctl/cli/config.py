@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -40,9 +39,6 @@ _STARTER = """\
 """
 
 _MASKED = "(set, not shown)"
-#: Options of plugins are masked by name: the specs of inactive plugins are not known.
-_SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential")
-
 _FILE_SCHEMA = "xnatctl.config-file/1"
 
 
@@ -95,7 +91,7 @@ def show(app: App) -> None:
         for setting, value, origin in [
             *_plain(app.settings),
             *_secret(app.settings),
-            *_options(app.settings),
+            *_options(app.settings, app.declared_options()),
             *_plugins(),
         ]
     ]
@@ -109,7 +105,7 @@ def show(app: App) -> None:
             identifiers=tuple(str(row["setting"]) for row in rows),
         )
     )
-    for line in [*app.settings.warnings(), *app.unknown_options()]:
+    for line in app.setting_warnings():
         app.warn(line)
 
 
@@ -149,10 +145,11 @@ def _secret(settings: Settings) -> Iterator[Row]:
         yield "credential_helper", f"{helper[0]}{' ...' if len(helper) > 1 else ''}", where
 
 
-def _options(settings: Settings) -> Iterator[Row]:
+def _options(settings: Settings, declared: Mapping[str, bool]) -> Iterator[Row]:
+    """Options of transports. What no active transport declares may be a secret of an inactive one."""
     where = f"profile {settings.profile_name.value}"
     for key, value in (settings.profile.get("options") or {}).items():
-        yield f"options.{key}", _MASKED if _SECRET_NAME.search(key) else value, where
+        yield f"options.{key}", _MASKED if declared.get(key, True) else value, where
 
 
 def _plugins() -> Iterator[Row]:

@@ -20,7 +20,7 @@ def _configuration(app: App) -> CheckResult:
     from xnatctl.settings import paths
 
     file = paths.config_file()
-    if problems := [*app.settings.warnings(), *app.unknown_options()]:
+    if problems := app.setting_warnings():
         return CheckResult(status="warning", message=" ".join(problems))
     return CheckResult(status="ok", message=str(file) if file.exists() else f"{file} does not exist; defaults apply")
 

@@ -50,9 +50,12 @@ class EventPublisher:
 
 
 def _without_secrets(event: Event, redactor: Redactor) -> Event:
-    """The event with secrets masked in its text, because observers print and store it."""
-    reason = event.data.get("reason")
-    if not event.message and not isinstance(reason, str):
+    """The event with secrets masked in its texts, because observers print and store them."""
+    texts = {
+        key: redactor.redact(value) if key == "reason" else redactor.redact_output(value)
+        for key, value in event.data.items()
+        if isinstance(value, str)
+    }
+    if not event.message and not texts:
         return event
-    data = {**event.data, "reason": redactor.redact(reason)} if isinstance(reason, str) else event.data
-    return replace(event, message=redactor.redact(event.message or ""), data=data)
+    return replace(event, message=redactor.redact(event.message or ""), data={**event.data, **texts})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import click
 from xnatctl.cli.app import App
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.errors import PluginUnavailable, UsageError
+from xnatctl.model.commands import ASK
 from xnatctl.model.plan import Payload
 from xnatctl.model.words import plain_number
 from xnatctl.plugin.specs import Option
@@ -296,6 +297,7 @@ class TransportOptionsCommand(VerifyingCommand):
                         hint=f"Block it: XNATCTL_BLOCK_PLUGINS={provided.plugin.name}.",
                     )
         flags = [_flag(option) for option in declared.values()]
+        _hide(app, [option for option in declared.values() if option.secret])
         # Before the common options; --help is last.
         names = [parameter.name for parameter in parameters]
         shared = min((names.index(name) for name in ("resume", "url", "output") if name in names), default=-1)
@@ -308,12 +310,25 @@ class TransportOptionsCommand(VerifyingCommand):
         return super().invoke(context)
 
 
+def _hide(app: App, options: Iterable[Option]) -> None:
+    """Mask the values of secret options that stand in the command line, before an error about it is printed."""
+    flags = {f"--{option.name.replace('_', '-')}" for option in options}
+    app.secret_flags |= flags
+    for before, word in pairwise(["", *app.arguments]):
+        flag, equals, value = word.partition("=")
+        if before in flags and word != ASK:
+            app.redactor.register_secret(word)
+        if flag in flags and equals and value != ASK:
+            app.redactor.register_secret(value)
+
+
 def _flag(option: Option) -> click.Option:
     name = option.name.replace("_", "-")
     said = ("" if option.default else "no-") + name if option.type is bool else plain_number(option.default)
     default = f"default: {said}" if option.default is not None else ""
     variable = f"env: {option.envvar}" if option.envvar else ""
-    notes = "; ".join(filter(None, [variable, default]))
+    asks = f"{ASK} asks for it" if option.secret else ""
+    notes = "; ".join(filter(None, [variable, default, asks]))
     text = f"{option.help}  [{notes}]" if notes else option.help
     if option.type is bool:
         return click.Option([f"--{name}/--no-{name}"], default=None, help=text)

@@ -16,7 +16,7 @@ from xnatctl.cli.attached_view import state_text
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.console import one_line
 from xnatctl.cli.options import common_options, retry_option, server_options
-from xnatctl.cli.uploading import Upload, run_upload
+from xnatctl.cli.uploading import Upload, restored_options, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
@@ -95,6 +95,7 @@ def resume(app: App, dest: str) -> None:
                 hint="Omit --url. To upload to another server, run the original upload command with it.",
             )
     app.check_frame()  # the journal names the server
+    request = replace(request, options=restored_options(app, request))
     address = "" if request.settles else request.destination.server
     run_upload(app, Upload(request=request, wait=wait, studies=studies, address=address))
 

@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xnatctl.errors import Interrupted, PluginUnavailable, Refused, UsageError, XnatctlError, exit_code_of
+from xnatctl.model.commands import ASK
 from xnatctl.model.plan import RECEIVER, SESSION, Payload, Stage, UploadPlan, UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
+from xnatctl.model.secret import Secret
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from xnatctl.inventory.walk import Inventory
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
+    from xnatctl.plugin.specs import Option
     from xnatctl.xnat.client import XnatClient
 
 
@@ -277,6 +280,11 @@ def address_of(app: App, name: str, options: Mapping[str, Any]) -> str | None:
             f"The transport {name} does not name the address that it delivers to.",
             hint="This is a bug in the plugin.",
         )
+    if any(isinstance(value, Secret) and value in address for value in options.values()):
+        raise PluginUnavailable(
+            f"The transport {name} puts the value of a secret option into the address that it delivers to.",
+            hint="This is a bug in the plugin: the journal and the report show the address.",
+        )
     return address
 
 
@@ -306,9 +314,7 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
     for flag in given:
         if flag not in options:
             raise UsageError(f"--{flag.replace('_', '-')} does not apply to --mode {name}.")
-    values = {
-        key: given[key] if key in given else app.settings.plugin_option(option) for key, option in options.items()
-    }
+    values = {key: _option_value(app, option, given) for key, option in options.items()}
     missing = [option for key, option in options.items() if option.required and values[key] is None]
     if missing:
         flags = [f"--{option.name.replace('_', '-')}" for option in missing]
@@ -316,6 +322,47 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
         hints = [f"{flag}: {option.help}" for flag, option in zip(flags, missing, strict=True)]
         raise UsageError(f"Missing: {', '.join(names)}.", hint=" ".join(hints))
     return values
+
+
+def _option_value(app: App, option: Option, given: Mapping[str, Any]) -> Any:
+    if option.name not in given:
+        return app.settings.plugin_option(option)
+    value = given[option.name]
+    if not option.secret:
+        return value
+    flag = f"--{option.name.replace('_', '-')}"
+    if value == ASK:
+        return Secret(app.read_secret(flag))
+    if not value:
+        raise UsageError(f"{flag} is empty.")
+    app.redactor.register_secret(value)
+    other = f"; the variable {option.envvar} does not" if option.envvar else ""
+    app.warn(f"{flag} shows in the process list of this machine{other}. {flag} {ASK} asks for the value.")
+    return Secret(value)
+
+
+def restored_options(app: App, request: UploadRequest) -> dict[str, Any]:
+    """The options of a recorded request, with secret ones from variable or profile, or as the user types them.
+
+    Raises UsageError that names a secret option without a value.
+    """
+    options = dict(request.options)
+    provided = app.registry.transports().get(request.transport)
+    for option in provided.spec.options if provided is not None else ():
+        if not option.secret or options.get(option.name) is None:
+            continue
+        value = app.settings.plugin_option(option)
+        if value is None and app.interactive:
+            value = app.read_secret(option.name)
+        if value is None:
+            places = [f"the variable {option.envvar}"] if option.envvar else []
+            places.append(f"{option.name} below options: of a profile")
+            raise UsageError(
+                f"The upload to resume has the option {option.name}, which is secret and not recorded.",
+                hint=f"Set {' or '.join(places)}, or run the original upload command again.",
+            )
+        options[option.name] = Secret(value)
+    return options
 
 
 def _plan_document(app: App, upload: Upload, plan: UploadPlan) -> Document:

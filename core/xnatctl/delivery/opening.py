@@ -17,6 +17,7 @@ from xnatctl.delivery.journal.summaries import summaries
 from xnatctl.delivery.services import Services
 from xnatctl.errors import Interrupted, JournalError, NotArchived, XnatctlError
 from xnatctl.model.plan import UploadPlan, UploadRequest
+from xnatctl.model.secret import public
 
 #: The address that a receiver transport delivers to with its options; None if it defines none.
 Address = Callable[[str, Mapping[str, Any]], str | None]
@@ -85,9 +86,9 @@ def _receiver(address: Address, plan: UploadPlan) -> tuple[str, str]:
 
 
 def _receiver_of(address_of: Address, name: str, options: Mapping[str, Any]) -> tuple[str, str]:
-    """The name and the address of a receiver transport; all its options if it defines no address."""
+    """The name and the address of a receiver transport; its public options if it defines no address."""
     address = address_of(name, options)
-    return name, address if address is not None else json.dumps(dict(options), sort_keys=True, default=str)
+    return name, address if address is not None else json.dumps(public(options), sort_keys=True, default=str)
 
 
 def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[str, str]) -> None:

@@ -15,9 +15,10 @@ from xnatctl.delivery.executor import execute
 from xnatctl.delivery.opening import exclusively, open_journal
 from xnatctl.delivery.reporting import unsendable_items
 from xnatctl.delivery.services import Services
-from xnatctl.errors import Interrupted, XnatctlError
+from xnatctl.errors import Interrupted, UsageError, XnatctlError
 from xnatctl.model.plan import SESSION, UploadPlan
 from xnatctl.model.report import Report, Status
+from xnatctl.redaction import MASK
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
 
@@ -38,6 +39,7 @@ def deliver(plan: UploadPlan, services: Services) -> Report:
 def _deliver(plan: UploadPlan, services: Services, report: Report, runs: list[RunContext]) -> None:
     """Run a plan; appends its context to `runs` before anything is sent."""
     specs = [services.stage(stage.kind).spec for stage in plan.stages]
+    _require_secrets(plan)
     # Sending to a receiver needs no login to XNAT; following the studies does.
     client = services.connect() if any(spec.server for spec in specs) else None
     session = None
@@ -58,6 +60,17 @@ def _deliver(plan: UploadPlan, services: Services, report: Report, runs: list[Ru
         context.facts.update(journal_facts(plan, services))
         runs.append(context)
         execute(context)
+
+
+def _require_secrets(plan: UploadPlan) -> None:
+    """Raise UsageError for a plan that was stored and read again, and whose secret options are masked."""
+    for stage in plan.sending:
+        for name, value in stage.transport_options.items():
+            if value == MASK:
+                raise UsageError(
+                    f"The plan does not hold the value of the secret option {name} of transport {stage.transport}.",
+                    hint="Put the value into the options of the stage before the plan is delivered.",
+                )
 
 
 def _located(client: XnatClient, plan: UploadPlan, services: Services) -> tuple[UploadPlan, SessionInfo | None]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 #: Flags of the present command, each with its value when it has one.
 Flags = Sequence[Sequence[str]]
 
+#: As the value of a secret option: read it from the terminal or from standard input.
+ASK = "-"
+
 #: What would start over or change nothing, and what must not be seen.
 _LEFT_OUT = frozenset({"--password-stdin", "--dry-run", "--no-resume"})
 
@@ -23,11 +26,13 @@ class Commands:
 
     `root` stands before the name of a command and chooses the plugins; `server` stands behind it and chooses server
     and user. `arguments` is the present command line without the program. Without any, commands have no flags.
+    `secret` names flags whose values must not be seen: a command asks for them.
     """
 
     root: Flags = ()
     server: Flags = ()
     arguments: Sequence[str] = ()
+    secret: frozenset[str] = frozenset()
 
     def command(self, *words: object, server: bool = True) -> str:
         """`xnatctl` with these words, quoted for a shell; `server=False` for a command that asks no server."""
@@ -35,7 +40,7 @@ class Commands:
         return shlex.join(["xnatctl", *flags])
 
     def rerun(self) -> str:
-        """The present command again, without a password, without `--dry-run` and without what would start over.
+        """The present command again, without secrets, without `--dry-run` and without what would start over.
 
         A flag says what a variable said of the server: the variable may say something else by then.
         """
@@ -44,6 +49,10 @@ class Commands:
         for argument in self.arguments:
             if skip or argument == "--password":
                 skip = not skip
+            elif kept and kept[-1] in self.secret:
+                kept.append(ASK)
+            elif (flag := argument.partition("=")[0]) in self.secret and flag != argument:
+                kept += [flag, ASK]
             elif argument not in _LEFT_OUT and not argument.startswith("--password="):
                 kept.append(argument)
         typed = {argument.partition("=")[0] for argument in kept}

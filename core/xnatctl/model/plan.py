@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef, is_plain_path
+from xnatctl.model.secret import masked
 
 PLAN_SCHEMA = "xnatctl.plan/1"
 
@@ -311,8 +312,8 @@ class UploadRequest:
     study_instance_uid: str = ""
 
     def as_document(self) -> dict[str, Any]:
-        """Plain data for JSON; another process can ask for the same."""
-        return asdict(self)
+        """Plain data for JSON, with secret options masked; another process that has these can ask for the same."""
+        return {**asdict(self), "options": masked(self.options)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> UploadRequest:
@@ -380,11 +381,14 @@ class UploadPlan:
         return (*self.unreadable, *self.invalid)
 
     def as_document(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Plain data for JSON, with secret options masked."""
         bare = replace(self, stages=tuple(replace(stage, items=()) for stage in self.stages))
         document = asdict(bare)
         for entry, stage in zip(document["stages"], self.stages, strict=True):
             entry["items"] = tuple(item.as_document() for item in stage.items)
+            entry["transport_options"] = masked(stage.transport_options)
+        if self.request is not None:
+            document["request"] = self.request.as_document()
         return document
 
     @classmethod

@@ -20,6 +20,7 @@ from xnatctl.plugin.specs import (
     CommandSpec,
     CredentialSourceSpec,
     FormatterSpec,
+    Option,
     Spec,
     StageSpec,
     TransportSpec,
@@ -67,12 +68,14 @@ class Registry:
         plan_last: Callable[[UploadRequest], UploadPlan] | None = None,
         check_plan: Callable[[UploadPlan, UploadRequest, str], UploadPlan] | None = None,
         debug: Callable[[str], None] | None = None,
+        secret: Callable[[Option], None] | None = None,
     ) -> None:
         self.manager = manager
         self.guard = manager.guard
         self._plan_last = plan_last
         self._check_plan = check_plan
         self._debug = debug or _ignore
+        self._secret = secret or _ignore
         self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
         self._deaf: set[str] = set()
         #: The store of each observer.
@@ -273,6 +276,10 @@ class Registry:
             self.manager.mark_broken(plugin, reason_of(error))
             self._provided.clear()
             return []
+        for spec in specs:
+            for option in getattr(spec, "options", ()):
+                if option.secret:
+                    self._secret(option)
         return provided
 
     def _unique(self, hook: str) -> dict[str, Provided[Any]]:
@@ -337,8 +344,8 @@ def _missing(modules: Iterable[str]) -> tuple[str, ...]:
     return tuple(absent)
 
 
-def _ignore(line: str) -> None:
-    """The default for callers without a log."""
+def _ignore(_: object) -> None:
+    """The default for callers without a log, and without a redactor."""
 
 
 def _kind(spec: Spec) -> str:

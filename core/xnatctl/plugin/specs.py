@@ -16,7 +16,8 @@ from xnatctl.model.plan import Payload
 class Option:
     """One setting of a plugin: a flag (`--NAME`), a variable, and a key below `options:` of a profile.
 
-    `type` is `str`, `int`, `float`, `bool` or a tuple of the allowed texts.
+    `type` is `str`, `int`, `float`, `bool` or a tuple of the allowed texts. The value of a `secret` option is masked in
+    every output and record. A secret option is of type `str` and has no default. Raises ValueError otherwise.
     """
 
     name: str  # the flag is --NAME, with - for _
@@ -25,6 +26,11 @@ class Option:
     default: Any = None  # where neither flag nor variable nor profile has a value
     envvar: str | None = None  # a variable
     required: bool = False  # whether a command that needs the option stops without a value
+    secret: bool = False  # a password, token or key
+
+    def __post_init__(self) -> None:
+        if self.secret and (self.type is not str or self.default is not None):
+            raise ValueError(f"the secret option {self.name} must be of type str, without a default")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +47,8 @@ class TransportSpec:
 
     `destination` is a target of its own, for `settle="none"`. It is called with the options and returns the address
     that the transport delivers to, without any secret. Journal, dry run, report and `upload status` use it: two
-    addresses are two uploads. Without it every option counts as part of the address, and no address is shown.
+    addresses are two uploads. Without it every option but secret ones counts as part of the address, and no address is
+    shown.
     """
 
     name: str  # the value of --mode

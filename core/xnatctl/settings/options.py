@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from xnatctl.errors import ConfigError
+from xnatctl.model.secret import Secret
 from xnatctl.plugin.specs import Option
 from xnatctl.settings.value import Value
 
@@ -25,7 +26,15 @@ def resolve_option(option: Option, profile: Mapping[str, Any]) -> Value[Any]:
         raw, origin = kept, f"profile option {option.name}"
     if raw is None or origin == "default":
         return Value(raw, origin)
-    return Value(_converted(option, raw, origin), origin)
+    value = _converted(option, raw, origin)
+    return Value(Secret(value) if option.secret else value, origin)
+
+
+def secret_values(option: Option, profile: Mapping[str, Any]) -> list[str]:
+    """What variable and profile hold for a secret option, used or not; for the redactor."""
+    kept = (profile.get("options") or {}).get(option.name)
+    found = [os.environ.get(option.envvar) if option.envvar else None, kept if isinstance(kept, str | int) else None]
+    return [str(value) for value in found if value]
 
 
 def unknown_options(profile: Mapping[str, Any], known: Collection[str]) -> list[str]:

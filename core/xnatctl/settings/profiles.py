@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
@@ -107,8 +108,8 @@ class Settings:
         """A plugin's option whose flag was not given: variable, profile, default. Raises ConfigError."""
         return resolve_option(option, self.profile).value
 
-    def warnings(self) -> list[str]:
-        """Warnings about unsafe settings."""
+    def warnings(self, options: Mapping[str, bool] = MappingProxyType({})) -> list[str]:
+        """Warnings about unsafe settings. `options` says of the declared options of plugins whether they are secret."""
         lines = list(self.notes)
         server = self.url.value
         if server is not None and is_plain_text(server):
@@ -122,12 +123,11 @@ class Settings:
                 "read password and patient data."
             )
         file = paths.config_file()
-        if self._keeps_secret() and file.exists() and paths.readable_by_others(file):
+        secret = self.profile.get("password") or self.profile.get("token")
+        kept = self.profile.get("options") or {}
+        if (secret or any(options.get(name) for name in kept)) and file.exists() and paths.readable_by_others(file):
             lines.append(f"{file} contains a secret and is readable by others. Run: chmod 600 {file}")
         return lines
-
-    def _keeps_secret(self) -> bool:
-        return any(self.profile.get(key) for key in ("password", "token"))
 
     def secrets(self) -> Iterator[tuple[str | None, str]]:
         """(user, secret) of everything secret that settings or variables hold, whether it will be used or not."""

@@ -242,6 +242,12 @@ def test_a_secret_in_a_file_that_others_read_is_warned_of(
     assert "hush" not in lines
 
 
+def test_a_secret_option_in_a_file_that_others_read_is_warned_of(write_config: Write) -> None:
+    write_config("profiles:\n  a: {url: https://h.example, options: {site_token: hush}}\n", 0o644)
+    assert "chmod 600" in "".join(resolve(Flags()).warnings({"site_token": True}))
+    assert resolve(Flags()).warnings({"site_token": False}) == []
+
+
 def test_a_file_without_a_secret_may_be_read_by_others(write_config: Write) -> None:
     write_config("profiles:\n  a: {url: https://h.example, username: me}\n", 0o644)
     assert resolve(Flags()).warnings() == []
