@@ -25,6 +25,7 @@ from xnatctl.api.commands import (
     transport_options,
     verify_options,
 )
+from xnatctl_session.receiver_cli import LabelOption, refuse_options_of_sessions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +40,9 @@ checked. Otherwise the report says which file, why, and which command finishes t
 --overwrite delete adds to an existing session and replaces matching instances; other scans stay. --overwrite append
 sends only instances that the session does not hold, and refuses one that it holds with different content. --overwrite
 none refuses an existing session.
+
+A transport of a plugin may deliver to a receiver that is not XNAT: the labels, and the options of archiving and
+verifying, do not apply to it.
 
 One session holds one study. --split-studies accepts a PATH with several studies: the earliest becomes the session that
 you named, the others LABEL_2, LABEL_3 and so on. A study that is already on the server under one of these labels keeps
@@ -56,9 +60,13 @@ def split_option(text: str) -> Callable[[F], F]:
     name="upload", cls=TransportOptionsCommand, help=_HELP, short_help="Upload DICOM over the REST API and verify it."
 )
 @click.argument("path", type=click.Path(path_type=str))
-@destination_options(subject="Subject label; created when it does not exist.")
+@destination_options(subject="Subject label; created when it does not exist.", option=LabelOption)
 @click.option(
-    "--mode", default=None, metavar="TRANSPORT", help="How to send: tar (default), zip, gradual, or a plugin's."
+    "--mode",
+    default=None,
+    is_eager=True,
+    metavar="TRANSPORT",
+    help="How to send: tar (default), zip, gradual, or a plugin's.",
 )
 @click.option(
     "--workers",
@@ -102,9 +110,9 @@ def split_option(text: str) -> Callable[[F], F]:
 def upload(
     app: App,
     path: str,
-    project: str,
-    subject: str,
-    session: str,
+    project: str | None,
+    subject: str | None,
+    session: str | None,
     mode: str | None,
     workers: int | None,
     archive: bool,
@@ -123,10 +131,6 @@ def upload(
     **given: Any,
 ) -> None:
     """See `_HELP`; `given` holds the options of transports."""
-    if same_patient and not split_studies:
-        raise UsageError("--same-patient requires --split-studies.")
-    if exact and not verify:
-        raise UsageError("--exact cannot be combined with --no-verify.")
     transport = mode or str(app.settings.mode.value)
     spec = app.registry.transport(transport).spec
     if spec.command is not None:
@@ -136,22 +140,32 @@ def upload(
         )
     if spec.payload is not Payload.DICOM:
         raise UsageError(f"The transport {transport} carries {spec.payload} files, not DICOM sessions.")
+    settles = spec.settle == "session"
+    if not settles:
+        refuse_options_of_sessions(click.get_current_context(), transport)
+    if same_patient and not split_studies:
+        raise UsageError("--same-patient requires --split-studies.")
+    if exact and not verify:
+        raise UsageError("--exact cannot be combined with --no-verify.")
     named = workers or app.settings.workers.value
     request = UploadRequest(
         command="session upload",
         path=path,
         destination=Destination(
-            server=app.settings.server_or_empty(), project=project, subject=subject, session=session
+            server=app.settings.server_or_empty() if settles else "",
+            project=project or "",
+            subject=subject or "",
+            session=session or "",
         ),
         transport=transport,
         workers=named or spec.default_workers,
         most_workers=0 if named else spec.most_workers,
         placement=Placement.ARCHIVE if archive else Placement.PREARCHIVE,
         overwrite=Overwrite(overwrite or str(app.settings.overwrite.value)),
-        verify=verify,
+        verify=verify and settles,
         checksum=verify_level == "checksum",
         exact=exact,
-        settles=spec.settle == "session",
+        settles=settles,
         follow_symlinks=follow_symlinks,
         large_archive=large_archive,
         options=transport_options(app, transport, given),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 
-from xnatctl.api import Refused, Report, UploadPlan, UploadRequest, UsageError, counted
+from xnatctl.api import Refused, Report, UploadPlan, UploadRequest, counted
 from xnatctl.api.commands import App, Inventory, PlanContext, PlanGroup, StudyInventory, Summary, in_order, studies_of
 from xnatctl.api.xnat import XnatClient, find_destination
 from xnatctl_session.labels import JournalLabels, LabelSeries, OfflineLabels, OnServer, assign, labels_in_order
@@ -22,15 +22,13 @@ _DRY = (
 def split_planner(app: App, *, same_patient: bool) -> Callable[[PlanContext], AbstractContextManager[PlanGroup]]:
     """Plans each study of PATH as a session of its own; nobody else gives labels of the series while they run.
 
-    `same_patient`: different patients of the studies are one. Planning raises what `plan_session_upload` raises,
-    UsageError for a transport that makes no session, Refused for several patients and for labels that are taken.
+    `same_patient`: different patients of the studies are one. Planning raises what `plan_session_upload` raises, and
+    Refused for several patients and for labels that are taken.
     """
 
     @contextmanager
     def planner(context: PlanContext) -> Iterator[PlanGroup]:
         upload, request = context.upload, context.upload.request
-        if not request.settles:
-            raise UsageError(f"--split-studies makes sessions, and --mode {request.transport} does not end in one.")
         several = studies_of(request)
         warnings = [*several.inventory.notes, *check_patients(several, same_patient=same_patient)]
         if upload.dry_run:

@@ -115,7 +115,8 @@ def exam(tmp_path):
     return exam
 
 
-UPLOAD = ("session", "upload", "EXAM", *NAMES)
+SEND = ("session", "upload", "EXAM")
+UPLOAD = (*SEND, *NAMES)
 EXAM = ("session", "upload-exam", "EXAM", *NAMES)
 FILES = ("resource", "upload", "-P", "DEMO", "--project-level", "R", "EXAM/a")
 #: Where it is raised, the command, and the exit codes that tell the truth.
@@ -126,9 +127,9 @@ CASES = {
     "report": ("format", (*UPLOAD, "-o", "late"), {1}),
     "exam, second request": ("send", (*EXAM, "--mode", "one", "--workers", "1"), {5}),
     "exam, report": ("format", (*EXAM, "-o", "late"), {1}),
-    "receiver, second batch": ("send", (*UPLOAD, "--mode", "drop", "--workers", "1"), {5}),
-    "receiver, end of a worker": ("exit", (*UPLOAD, "--mode", "drop", "--workers", "1"), {6}),
-    "receiver, report": ("format", (*UPLOAD, "--mode", "drop", "-o", "late"), {1}),
+    "receiver, second batch": ("send", (*SEND, "--mode", "drop", "--workers", "1"), {5}),
+    "receiver, end of a worker": ("exit", (*SEND, "--mode", "drop", "--workers", "1"), {6}),
+    "receiver, report": ("format", (*SEND, "--mode", "drop", "-o", "late"), {1}),
     "resource, second file": ("send", (*FILES, "--mode", "files"), {5}),
     "resource, end": ("exit", (*FILES, "--mode", "files"), {6}),
     "resource, report": ("format", (*FILES, "-o", "late"), {1}),

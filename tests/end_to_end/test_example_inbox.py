@@ -75,7 +75,7 @@ def test_a_stage_that_fails_keeps_the_command_from_zero(xnatctl, sandbox, alice,
 
 
 def test_its_transport_delivers_to_a_place_that_is_no_xnat(xnatctl, sandbox, exam, site, folder):
-    command = ("session", "upload", exam.directory, *UPLOAD, "--mode", "inbox", "-o", "json")
+    command = ("session", "upload", exam.directory, "--mode", "inbox", "-o", "json")
     done = xnatctl(*command, "--folder", folder, env=site)
     assert done.code == 0, done.err
     assert done.document["destination"]["state"] == "receiver"
@@ -92,7 +92,7 @@ def test_its_transport_delivers_to_a_place_that_is_no_xnat(xnatctl, sandbox, exa
 
 def test_a_relative_folder_is_another_place_in_another_directory(xnatctl, exam, site, tmp_path):
     """The same words in another directory deliver there, and an upload is not resumed to another place."""
-    command = ("session", "upload", exam.directory, *UPLOAD, "--mode", "inbox", "--folder", "out", "-o", "json")
+    command = ("session", "upload", exam.directory, "--mode", "inbox", "--folder", "out", "-o", "json")
     for name in ("a", "b"):
         (tmp_path / name / "out").mkdir(parents=True)
         done = xnatctl(*command, env=site, cwd=tmp_path / name)

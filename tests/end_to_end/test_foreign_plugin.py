@@ -125,12 +125,10 @@ def test_a_transport_that_hands_over_needs_no_server_and_says_no_more_than_it_kn
     env = install("drop", DROP)
     folder = tmp_path / "inbox"
     folder.mkdir()
-    missing = xnatctl("session", "upload", exam.directory, *UPLOAD, "--mode", "drop", env=env)
+    missing = xnatctl("session", "upload", exam.directory, "--mode", "drop", env=env)
     assert missing.code == 2
     assert "--into" in missing.err
-    done = xnatctl(
-        "session", "upload", exam.directory, *UPLOAD, "--mode", "drop", "--into", folder, "-o", "json", env=env
-    )
+    done = xnatctl("session", "upload", exam.directory, "--mode", "drop", "--into", folder, "-o", "json", env=env)
     assert done.code == 0, done.err
     report = done.document
     assert report["destination"]["state"] == "receiver"
@@ -148,7 +146,7 @@ def test_what_a_transport_prints_never_stands_beside_the_document(xnatctl, insta
     env = install("drop", noisy)
     (tmp_path / "inbox").mkdir()
     done = xnatctl(
-        "session", "upload", exam.directory, *UPLOAD, "--mode", "drop", "--into", tmp_path / "inbox", "-o", "json",
+        "session", "upload", exam.directory, "--mode", "drop", "--into", tmp_path / "inbox", "-o", "json",
         env=env,
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -161,7 +159,7 @@ def test_what_a_transport_prints_never_stands_beside_the_document(xnatctl, insta
 def test_a_transport_that_cannot_be_made_is_named(xnatctl, install, exam, tmp_path, failure, dry):
     env = install("drop", DROP.replace("        self.context = context\n", f"        {failure}\n"))
     done = xnatctl(
-        "session", "upload", exam.directory, *UPLOAD, "--mode", "drop", "--into", tmp_path, "-o", "json",
+        "session", "upload", exam.directory, "--mode", "drop", "--into", tmp_path, "-o", "json",
         *(["--dry-run"] if dry else []), env=env,
     )  # fmt: skip
     assert done.code == 8

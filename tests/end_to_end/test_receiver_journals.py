@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -13,7 +15,6 @@ from xnatctl.testing.exam import write_exam
 
 pytestmark = pytest.mark.once
 
-NAMES = ("-P", "DEMO", "-S", "s", "-E", "e")
 DROP = """
 import pathlib
 from xnatctl.api import *
@@ -64,7 +65,7 @@ def test_two_addresses_are_two_uploads(xnatctl, install, exam, folders, declared
     env = install("drop", DROP.replace("DESTINATION", 'destination="dist_drop_drop:address_of",' if declared else ""))
 
     def upload(folder, *more):
-        command = ("session", "upload", exam.directory, *NAMES, "--mode", "drop", "--into", folder, "-o", "json", *more)
+        command = ("session", "upload", exam.directory, "--mode", "drop", "--into", folder, "-o", "json", *more)
         done = xnatctl(*command, env=env)
         assert done.code == 0, done.err
         return done.document
@@ -91,11 +92,11 @@ def test_two_addresses_are_two_uploads(xnatctl, install, exam, folders, declared
 def test_a_journal_of_an_earlier_version_goes_on_for_its_own_address_alone(
     xnatctl, install, exam, folders, tmp_path, home
 ):
-    """Its name did not tell addresses apart; what it says of its request does."""
+    """Its name did not tell addresses apart, and it named labels; what it says of its request decides."""
     env = install("drop", DROP.replace("DESTINATION", 'destination="dist_drop_drop:address_of",'))
 
     def upload(folder):
-        command = ("session", "upload", exam.directory, *NAMES, "--mode", "drop", "--into", folder, "-o", "json")
+        command = ("session", "upload", exam.directory, "--mode", "drop", "--into", folder, "-o", "json")
         done = xnatctl(*command, env=env)
         assert done.code == 0, done.err
         return done
@@ -105,6 +106,10 @@ def test_a_journal_of_an_earlier_version_goes_on_for_its_own_address_alone(
     (path,) = journals.glob("*.sqlite")
     old = journal_key(Destination(server="", project="DEMO", subject="s", session="e"), str(exam.directory))
     path.rename(journals / f"{old}.sqlite")
+    with closing(sqlite3.connect(journals / f"{old}.sqlite")) as db, db:
+        (text,) = db.execute("SELECT value FROM meta WHERE key = 'destination'").fetchone()
+        named = {**json.loads(text), "project": "DEMO", "subject": "s", "session": "e"}
+        db.execute("UPDATE meta SET value = ? WHERE key = 'destination'", [json.dumps(named)])
     other = upload(folders[1])
     assert other.document["counts"]["sent"] == 3
     assert arrived(folders[1]) == set(exam.digests.values())
@@ -116,7 +121,7 @@ def test_a_journal_of_an_earlier_version_goes_on_for_its_own_address_alone(
 
 def test_a_resumed_hand_over_sends_no_other_study(xnatctl, install, exam, folders, tmp_path):
     env = install("drop", DROP.replace("DESTINATION", ""))
-    command = ("session", "upload", exam.directory, *NAMES, "--mode", "drop", "--into", folders[0], "-o", "json")
+    command = ("session", "upload", exam.directory, "--mode", "drop", "--into", folders[0], "-o", "json")
     assert xnatctl(*command, env=env).code == 0
     (row,) = xnatctl("upload", "status", "-o", "json", env=env).document["uploads"]
     exam.directory.rename(tmp_path / "away")
@@ -126,3 +131,59 @@ def test_a_resumed_hand_over_sends_no_other_study(xnatctl, install, exam, folder
     assert "not part of the upload" in done.document["error"]["message"]
     assert arrived(folders[0]) == set(exam.digests.values())
     assert json.loads(done.out)["counts"]["sent"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--prearchive",), "--prearchive does not apply to --mode drop"),
+        (("--direct-archive",), "--direct-archive does not apply to --mode drop"),
+        (("--overwrite", "none"), "--overwrite does not"),
+        (("--no-verify",), "--no-verify does not"),
+        (("--verify", "checksum"), "--verify checksum does not"),
+        (("--exact",), "--exact does not"),
+        (("--split-studies", "--same-patient"), "--split-studies and --same-patient do not"),
+        (("--wait", "9"), "--wait does not"),
+        (("-P", "DEMO"), "-P/--project does not"),
+        (("-P", "DEMO", "-S", "s", "-E", "e"), "-P/--project, -S/--subject and -E/--session do not"),
+        (("--url", "http://127.0.0.1:9"), "--url does not"),
+        (("--username", "u", "--insecure"), "--username and --insecure do not"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_options_that_mean_nothing_to_a_receiver_are_refused_by_name(xnatctl, install, exam, folders, flags, named):
+    env = install("drop", DROP.replace("DESTINATION", 'destination="dist_drop_drop:address_of",'))
+    for more in ((), ("--dry-run",)):
+        done = xnatctl(
+            "session", "upload", exam.directory, "--mode", "drop", "--into", folders[0], *flags, *more, env=env
+        )
+        assert done.code == 2, done.err
+        assert named in done.err
+        assert "--mode drop, which delivers to a receiver" in done.err
+    assert not list(folders[0].iterdir())
+
+
+def test_labels_are_missed_where_they_name_something(xnatctl, install, exam):
+    env = install("drop", DROP.replace("DESTINATION", ""))
+    assert "Missing: -P/--project, -S/--subject, -E/--session." in xnatctl("session", "upload", "x", env=env).err
+    assert "Missing: PATH." in xnatctl("session", "upload", "--mode", "drop", env=env).err
+
+
+def test_a_login_means_nothing_to_a_resumed_upload(xnatctl, install, exam, folders):
+    env = install("drop", DROP.replace("DESTINATION", 'destination="dist_drop_drop:address_of",'))
+    assert xnatctl("session", "upload", exam.directory, "--mode", "drop", "--into", folders[0], env=env).code == 0
+    (row,) = xnatctl("upload", "status", "-o", "json", env=env).document["uploads"]
+    done = xnatctl("upload", "resume", row["id"], "--url", "http://127.0.0.1:9", env=env)
+    assert done.code == 2
+    assert "--url does not apply to this upload: drop delivers to a receiver" in done.err
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_dry_run_names_the_receiver_and_no_session(xnatctl, install, exam, folders, declared):
+    env = install("drop", DROP.replace("DESTINATION", 'destination="dist_drop_drop:address_of",' if declared else ""))
+    env["XNAT_URL"] = "http://127.0.0.1:9"
+    out = xnatctl("session", "upload", exam.directory, "--mode", "drop", "--into", folders[0], "--dry-run", env=env).out
+    where = f"folder:{folders[0]}" if declared else "set by the options of drop"
+    assert f"Receiver: {where}" in " ".join(out.split())
+    assert "archive of project" not in out
+    assert "127.0.0.1" not in out

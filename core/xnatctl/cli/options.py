@@ -110,8 +110,8 @@ def server_options(function: F) -> F:
     return function
 
 
-def destination_options(*, subject: str) -> Callable[[F], F]:
-    """`-P`, `-S` and `-E`, all required; `subject` is the help of `-S`."""
+def destination_options(*, subject: str, option: type[click.Option] = click.Option) -> Callable[[F], F]:
+    """`-P`, `-S` and `-E`, all required; `subject` is the help of `-S`, `option` the class of all three."""
 
     def decorate(function: F) -> F:
         for letter, name, text in (
@@ -119,7 +119,7 @@ def destination_options(*, subject: str) -> Callable[[F], F]:
             ("-S", "--subject", subject),
             ("-P", "--project", "Project ID."),
         ):
-            function = click.option(letter, name, required=True, callback=_not_empty, help=text)(function)
+            function = click.option(letter, name, cls=option, required=True, callback=_not_empty, help=text)(function)
         return function
 
     return decorate

@@ -163,6 +163,9 @@ def _workers(plan: UploadPlan) -> str:
 def place_lines(plan: UploadPlan) -> Iterator[str]:
     """The destination."""
     where = plan.destination
+    if plan.hands_over:
+        yield f"Receiver: {where.server or f'set by the options of {plan.sending[0].transport}'}"
+        return
     yield f"Server: {where.server or 'the configured one'}"
     resources = [stage.resource for stage in plan.sending if stage.resource is not None]
     if len(resources) == len(plan.sending):

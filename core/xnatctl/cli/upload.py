@@ -37,6 +37,8 @@ _COLUMNS = (
     *(Column(key=key, detail=True) for key in ("found", "delivered", "undelivered", "earlier", "updated")),
     Column(key="changed", title="Last change", drop=1),
 )
+#: Options of the login, as they are named in `App.given`.
+_LOGIN = ("url", "username", "password", "password_stdin", "timeout", "insecure")
 _ITEM_COLUMNS = (Column(key="path"), Column(key="state"), Column(key="reason", fit="wrap"))
 #: Files that a person reads one by one; more are shown by reason.
 _MOST_ROWS = 20
@@ -85,7 +87,9 @@ def resume(app: App, dest: str) -> None:
         ) from None
     _require_planner(app, request.command)
     server = request.destination.server if request.settles else request.follow.server if request.follow else None
-    if server is not None:
+    if server is None:
+        _refuse_login(app, request)
+    else:
         given = app.given.get("url")
         if given is None:
             app.given |= {"url": server, "recorded": True}
@@ -98,6 +102,17 @@ def resume(app: App, dest: str) -> None:
     request = replace(request, options=restored_options(app, request))
     address = "" if request.settles else request.destination.server
     run_upload(app, Upload(request=request, wait=wait, studies=studies, address=address))
+
+
+def _refuse_login(app: App, request: UploadRequest) -> None:
+    """Raise UsageError for options of a login that an upload to a receiver does not make."""
+    given = [f"--{name.replace('_', '-')}" for name in _LOGIN if app.given.get(name) not in (None, False)]
+    if given:
+        raise UsageError(
+            f"{given[0]} does not apply to this upload: {request.transport} delivers to a receiver, without a login to "
+            "XNAT.",
+            hint=f"Run the command without {given[0]}.",
+        )
 
 
 def _to_finish(summary: Summary) -> tuple[Mapping[str, Any], frozenset[str]]:

@@ -95,10 +95,11 @@ def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[
     """Rename a matching journal of an earlier version, whose name did not distinguish receivers."""
     for summary in summaries(new.parent):
         where = summary.destination
-        names = (where.project.casefold(), where.session.casefold(), summary.root)
-        if names != (plan.destination.project.casefold(), plan.destination.session.casefold(), plan.root):
-            continue
-        if where.server and where.server != plan.destination.server:
+        names = (where.project.casefold(), where.session.casefold())
+        asked = (plan.destination.project.casefold(), plan.destination.session.casefold())
+        if summary.root != plan.root or (any(asked) and names != asked):
+            continue  # a request for a receiver used to name labels
+        if plan.destination.server and where.server and where.server != plan.destination.server:
             continue  # its options may name this address only from here: they may be relative paths
         try:
             request = UploadRequest.from_document(summary.request["request"])
