@@ -46,7 +46,9 @@ class ReceiverRunner:
         left = journal.open(self._send.items, resumed.proven)
         context.started(left)
         context.send(self._send, left)
-        error = incomplete(journal.states(), context.plan.unsendable, (), context.commands, receiver=True)
+        error = incomplete(
+            journal.states(), context.plan.unsendable, (), context.commands, receiver=context.plan.command
+        )
         if error is not None:
             undelivered = journal.states().undelivered
             if not undelivered or helps_again(undelivered):

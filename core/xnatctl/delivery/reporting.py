@@ -47,10 +47,21 @@ _SERVERS_TROUBLE = (
 )
 
 _RECEIVERS_LOG = "The receiver's log has the reason: ask its administrator."
-_ECHO = "Check with session upload-dicom --echo whether the receiver answers"
+_UPLOAD_DICOM = "session upload-dicom"
+_ECHO = f"Check with {_UPLOAD_DICOM} --echo whether the receiver answers"
 
-#: Hints for failures of a DICOM receiver.
+#: Hints for failures of a receiver.
 _RECEIVERS_TROUBLE: dict[FailureClass, str] = {
+    FailureClass.NONE: _RECEIVERS_LOG,
+    FailureClass.UNPARSABLE: _RECEIVERS_LOG,
+    FailureClass.TRANSIENT: _RECEIVERS_LOG,
+    FailureClass.ANSWER_LOST: f"Check whether the receiver answers. {_RECEIVERS_LOG}",
+    FailureClass.UNREACHABLE: "Check whether the receiver answers.",
+    FailureClass.CROWDED: "Use fewer --workers, or ask the receiver's administrator how many connections it serves.",
+}
+
+#: Hints for failures of a DICOM receiver, for `session upload-dicom`.
+_DICOM_RECEIVERS_TROUBLE: dict[FailureClass, str] = {
     FailureClass.NONE: _RECEIVERS_LOG,
     FailureClass.UNPARSABLE: _RECEIVERS_LOG,
     FailureClass.TRANSIENT: (
@@ -69,12 +80,12 @@ def incomplete(
     uris: Sequence[ImportUri],
     commands: Commands,
     *,
-    receiver: bool = False,
+    receiver: str = "",
 ) -> XnatctlError | None:
     """The error of a run in which a file was not delivered; None if all were.
 
     Files that the server filtered do not prevent archiving, because sending them again would change nothing; they are
-    reported when the session is compared. `receiver`: the files were sent to a DICOM receiver, not to XNAT.
+    reported when the session is compared. `receiver`: the command that sent the files to a receiver, not to XNAT.
     """
     undelivered, rerun = states.undelivered, commands.rerun()
     if len(undelivered) < len(states):
@@ -84,7 +95,7 @@ def incomplete(
     total = len(states) + len(unsendable)
     missing = len(undelivered) + len(unsendable)
     if undelivered and len(undelivered) == len(states):
-        return _nothing(undelivered, total, commands, rerun if receiver else None)
+        return _nothing(undelivered, total, commands, receiver)
     failed = next((state for state in undelivered if state.reason), undelivered[0]) if undelivered else None
     first = _name(failed) if failed is not None else f"{unsendable[0].path} ({unsendable[0].reason})"
     others = (
@@ -93,7 +104,7 @@ def incomplete(
     run = "Run" if undelivered else f"{REMEDY}, then run"
     purpose = "send the rest" if receiver else "complete the session"
     hint = f"{run} the same command again to {purpose}: {rerun}"
-    if any(state.failure is FailureClass.AUTHENTICATION for state in undelivered):
+    if not receiver and any(state.failure is FailureClass.AUTHENTICATION for state in undelivered):
         hint = f"{_log_in_again(commands)}, then run the same command again to complete the session: {rerun}"
     elif undelivered and not helps_again(undelivered):
         whose = "receiver" if receiver else "server"
@@ -101,7 +112,7 @@ def incomplete(
             "The same command would fail again. Repair the refused files or move them out of the folder, or ask "
             f"the administrator of the {whose} why it refuses them; then run the command again: {rerun}"
         )
-    elif receiver and failed is not None and (advice := _RECEIVERS_TROUBLE.get(failed.failure)):
+    elif receiver and failed is not None and (advice := _troubles(receiver).get(failed.failure)):
         hint = f"{advice} {hint}"
     text = (
         f"{part_of(missing, total, 'file')} {was(missing)} not delivered{'' if missing == 1 else ', first'}: {first}."
@@ -139,8 +150,13 @@ def filtered(states: StateView) -> VerificationFailed | None:
     )
 
 
-def _nothing(undelivered: StateView, total: int, commands: Commands, again: str | None) -> XnatctlError:
-    """The error if no file was delivered: the most frequent reason decides. `again`: the command, for a receiver."""
+def _troubles(receiver: str) -> dict[FailureClass, str]:
+    """The hints for failures of a receiver, by the command that sends to it."""
+    return _DICOM_RECEIVERS_TROUBLE if receiver == _UPLOAD_DICOM else _RECEIVERS_TROUBLE
+
+
+def _nothing(undelivered: StateView, total: int, commands: Commands, receiver: str) -> XnatctlError:
+    """The error if no file was delivered: the most frequent reason decides. `receiver` as in `incomplete`."""
     if not undelivered.without(Outcome.FILTERED):
         return VerificationFailed(
             f"The server took {counted(total, 'file')} and stored none: {_why(undelivered[0])}.",
@@ -154,8 +170,8 @@ def _nothing(undelivered: StateView, total: int, commands: Commands, again: str 
     kind = _NOTHING_DELIVERED.get(failure, DeliveryIncomplete)
     refused = failure is FailureClass.REFUSED and is_unparsable(first.reason or "")
     hint = _SERVERS_TROUBLE if failure is FailureClass.UNPARSABLE or refused else None
-    if again is not None:
-        hint = _receivers_hint(undelivered, failure, again)
+    if receiver:
+        hint = _receivers_hint(undelivered, failure, commands.rerun(), receiver)
     elif failure is FailureClass.AUTHENTICATION:
         hint = f"{_log_in_again(commands)}, then run the same command again."
     return kind(
@@ -163,13 +179,14 @@ def _nothing(undelivered: StateView, total: int, commands: Commands, again: str 
     )
 
 
-def _receivers_hint(undelivered: StateView, failure: FailureClass, again: str) -> str:
+def _receivers_hint(undelivered: StateView, failure: FailureClass, again: str, receiver: str) -> str:
     if not helps_again(undelivered):
+        title = ", and whether it accepts your AE title" if receiver == _UPLOAD_DICOM else ""
         return (
             "The same command would fail again. Ask the receiver's administrator whether the receiver can accept "
-            "these files, and whether it accepts your AE title."
+            f"these files{title}."
         )
-    advice = _RECEIVERS_TROUBLE.get(failure)
+    advice = _troubles(receiver).get(failure)
     return f"{advice} Then run the same command again: {again}" if advice else f"Run the same command again: {again}"
 
 

@@ -13,9 +13,9 @@ from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import UploadItem
 
 
-@pytest.mark.parametrize("receiver", [False, True])
+@pytest.mark.parametrize("receiver", ["", "session upload-dicom", "session upload"])
 def test_the_first_file_with_a_reason_is_named_before_those_that_were_not_tried(
-    make_items: Callable[..., tuple[UploadItem, ...]], receiver: bool
+    make_items: Callable[..., tuple[UploadItem, ...]], receiver: str
 ) -> None:
     items, states = make_items(4), States()
     numbers = states.enter(items, None)
@@ -29,4 +29,5 @@ def test_the_first_file_with_a_reason_is_named_before_those_that_were_not_tried(
     assert error.message == (
         f"{len(items) - 1} of {len(items)} files were not delivered, first: {items[2].path} (no answer)."
     )
-    assert ("--echo" in (error.hint or "")) is receiver
+    assert ("--echo" in (error.hint or "")) is (receiver == "session upload-dicom")
+    assert ("whether the receiver answers" in (error.hint or "")) is bool(receiver)
