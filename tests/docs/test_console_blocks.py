@@ -249,6 +249,7 @@ def test_what_is_not_run_as_it_stands():
         '.venv/bin/pip install -e ".[all]"',
         "pip install ./docs/examples/xnatctl-inbox",
         "pip install ./docs/examples/xnatctl-series",
+        "pip install ./docs/examples/xnatctl-stow",
         ".venv/bin/tox",
         "https://xnat.example.org",
         "-P PROJECT",

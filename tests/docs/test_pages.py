@@ -155,7 +155,9 @@ def test_options_and_commands_in_the_text_exist(page):
     reference = (DOCS / "reference" / "commands.md").read_text()
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     option = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-    assert set(option.findall(text)) <= set(option.findall(reference)) | OTHER_OPTIONS
+    own = re.findall(r'Option\(\s*name="(\w+)"', "".join(path.read_text() for path in page.parent.glob("*/plugin.py")))
+    declared = {f"--{negation}{name.replace('_', '-')}" for name in own for negation in ("", "no-")}
+    assert set(option.findall(text)) <= set(option.findall(reference)) | OTHER_OPTIONS | declared
     commands = re.findall(r"^## (xnatctl .+)$", reference, re.MULTILINE)
     for words in re.findall(r"`(xnatctl [a-z]+(?: [a-z-]+)?)", text):
         assert any(
