@@ -1,4 +1,4 @@
-"""Commands: plugins check, for authors of plugins."""
+"""Commands: plugins new and plugins check, for authors of plugins."""
 
 from __future__ import annotations
 
@@ -15,5 +15,10 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_authoring.cli:check",
             modules=("pytest", "werkzeug", "pydicom", "pynetdicom"),
             extra="testing",
+        ),
+        CommandSpec(
+            path="plugins new",
+            summary="Write the distribution of a new plugin, with its tests.",
+            target="xnatctl_authoring.cli:new",
         ),
     ]

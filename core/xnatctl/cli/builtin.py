@@ -7,7 +7,7 @@ from xnatctl.plugin.specs import CommandSpec
 GROUPS = {
     "auth": "Log in, log out, and show the current login.",
     "config": "The configuration file and its profiles.",
-    "plugins": "List, inspect, check, block and unblock plugins.",
+    "plugins": "List, inspect, write, check, block and unblock plugins.",
     "prearchive": "Sessions in the prearchive, which wait for review.",
     "resource": "Resources: files that are not DICOM.",
     "sandbox": "An XNAT-compatible server on this machine, for trying things out.",
