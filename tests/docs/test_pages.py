@@ -146,7 +146,7 @@ def test_links_lead_somewhere(page):
             assert not anchor or anchor in anchors(found), f"{page.name}: {target}"
 
 
-#: Of the example plugin, and a placeholder; of Python, pytest and the benchmarks.
+#: Of the example plugin, and a placeholder; of Python, pytest, mypy and the benchmarks.
 OTHER_OPTIONS = {"--level", "--name", "--help", "--ignore", "--load", "--site-token"}
 
 
