@@ -42,7 +42,8 @@ GROUPS: dict[str, dict[str, str]] = {
             Event EventKind Emit
         """,
         "Credentials": """
-            CredentialSource StoringCredentialSource CredentialRequest Credential PrivateFolder
+            CredentialSource RenewingCredentialSource StoringCredentialSource CredentialRequest Credential Password
+            AliasToken SessionToken Headers ClientCertificate PrivateFolder
         """,
         "Formatters": "Formatter Document Column printable wrapped",
         "Stages": """

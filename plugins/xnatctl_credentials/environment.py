@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from xnatctl.api import ConfigError, Credential, CredentialRequest
+from xnatctl.api import AliasToken, ConfigError, Credential, CredentialRequest, Password, SessionToken
 from xnatctl_credentials.tokens import is_session_token
 
 
@@ -24,11 +24,9 @@ class Environment:
             return _token(token, request.username)
         user, password = os.environ.get("XNAT_USER"), os.environ.get("XNAT_PASS")
         if password and user:
-            return Credential(
-                kind="password", username=user, secret=password, source="variables XNAT_USER and XNAT_PASS"
-            )
+            return Password(username=user, secret=password, source="variables XNAT_USER and XNAT_PASS")
         if password and request.username:
-            return Credential(kind="password", username=request.username, secret=password, source="variable XNAT_PASS")
+            return Password(username=request.username, secret=password, source="variable XNAT_PASS")
         return None
 
 
@@ -37,11 +35,11 @@ def _token(text: str, username: str | None) -> Credential:
     source = "variable XNAT_TOKEN"
     alias, colon, secret = text.partition(":")
     if colon and alias and secret:
-        return Credential(kind="token", username=alias, secret=secret, source=source)
+        return AliasToken(alias=alias, secret=secret, source=source)
     if colon or not is_session_token(text):
         half = "an alias token without alias or secret" if colon else "neither kind of token"
         raise ConfigError(
             f"XNAT_TOKEN holds {half}.",
             hint="Set alias:secret (XNAT issues it: Manage Alias Tokens), or the JSESSIONID of a login.",
         )
-    return Credential(kind="session", username=username or "", secret=text, source=source, final=True)
+    return SessionToken(username=username or "", secret=text, source=source, final=True)

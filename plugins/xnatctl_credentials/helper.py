@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from xnatctl.api import AuthenticationError, Credential, CredentialRequest
+from xnatctl.api import AliasToken, AuthenticationError, Credential, CredentialRequest, Password
 
 #: Limits of a helper: seconds and bytes of output.
 _LIMIT_SECONDS = 10
@@ -52,9 +52,9 @@ def _credential(said: Any, name: str) -> Credential | None:
     if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
         raise _trouble(name, "did not answer with a JSON object of texts")
     if said.get("username") and said.get("password"):
-        return Credential(kind="password", username=said["username"], secret=said["password"], source=f"helper {name}")
+        return Password(username=said["username"], secret=said["password"], source=f"helper {name}")
     if said.get("alias") and said.get("secret"):
-        return Credential(kind="token", username=said["alias"], secret=said["secret"], source=f"helper {name}")
+        return AliasToken(alias=said["alias"], secret=said["secret"], source=f"helper {name}")
     if said:
         raise _trouble(name, "answered with neither username and password nor alias and secret")
     return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from xnatctl.api import Credential, CredentialRequest
+from xnatctl.api import CredentialRequest, Password
 
 
 class Keyring:
     """Looks under the service name `xnatctl:<server>`, as `keyring set xnatctl:<server> <user>` writes it."""
 
-    def get(self, request: CredentialRequest) -> Credential | None:
+    def get(self, request: CredentialRequest) -> Password | None:
         """Never raises: headless machines have no store, locked ones refuse, and broken ones raise what they like."""
         try:
             import keyring
@@ -21,4 +21,4 @@ class Keyring:
         user = found.username or request.username
         if not user:
             return None
-        return Credential(kind="password", username=user, secret=found.password, source="keyring")
+        return Password(username=user, secret=found.password, source="keyring")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from xnatctl.api import ConfigError, Credential, CredentialRequest
+from xnatctl.api import ConfigError, CredentialRequest, Password
 
 _ELSE = "Fix it, or remove netrc from credential_sources in the configuration file."
 
@@ -15,7 +15,7 @@ _ELSE = "Fix it, or remove netrc from credential_sources in the configuration fi
 class Netrc:
     """`$NETRC`, else `~/.netrc`. The host must match exactly; a `default` entry would go to whatever host was typed."""
 
-    def get(self, request: CredentialRequest) -> Credential | None:
+    def get(self, request: CredentialRequest) -> Password | None:
         """Raises ConfigError for a file that others can read while it holds this host, or that cannot be parsed."""
         path = _path()
         if path is None or not path.is_file():
@@ -36,7 +36,7 @@ class Netrc:
             return None
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise ConfigError(f"{path} contains a password and is readable by others.", hint=f"chmod 600 {path}")
-        return Credential(kind="password", username=login, secret=password, source=str(path))
+        return Password(username=login, secret=password, source=str(path))
 
 
 def _path() -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xnatctl.api import ConfigError, Credential, CredentialRequest
+from xnatctl.api import AliasToken, ConfigError, Credential, CredentialRequest, Password
 
 
 class Profile:
@@ -15,10 +15,10 @@ class Profile:
             alias, _, secret = token.partition(":")
             if not (alias and secret):
                 raise ConfigError(f"token in {source} must be alias:secret.")
-            return Credential(kind="token", username=alias, secret=secret, source=source)
+            return AliasToken(alias=alias, secret=secret, source=source)
         password = profile.get("password")
         if not password:
             return None
         if not profile.get("username"):
             raise ConfigError(f"{source} has a password but no username.", hint="Add username to the profile.")
-        return Credential(kind="password", username=profile["username"], secret=password, source=source)
+        return Password(username=profile["username"], secret=password, source=source)

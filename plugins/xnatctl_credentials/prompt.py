@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 import sys
 
-from xnatctl.api import Credential, CredentialRequest, printable
+from xnatctl.api import CredentialRequest, Password, printable
 
 
 class Prompt:
     """Prompts for missing values; an empty answer cancels."""
 
-    def get(self, request: CredentialRequest) -> Credential | None:
+    def get(self, request: CredentialRequest) -> Password | None:
         """The password is not shown while it is typed."""
         try:
             user = request.username or self._ask(f"User name for {request.server}: ")
@@ -21,7 +21,7 @@ class Prompt:
             password = getpass.getpass(question, stream=sys.stderr)
         except EOFError:
             return None
-        return Credential(kind="password", username=user, secret=password, source="prompt") if password else None
+        return Password(username=user, secret=password, source="prompt") if password else None
 
     @staticmethod
     def _ask(question: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl.api import Credential, CredentialRequest, PrivateFolder
+from xnatctl.api import CredentialRequest, PrivateFolder, SessionToken
 
 _SCHEMA = "xnatctl.token/2"
 #: Files of this schema do not say to which profile their token belongs. They are not used; the next login removes them.
@@ -45,13 +45,12 @@ class SessionTokens:
     Two profiles with one URL are two logins: the user of one is never taken for the user of the other.
     """
 
-    def get(self, request: CredentialRequest) -> Credential | None:
+    def get(self, request: CredentialRequest) -> SessionToken | None:
         """The clock decides only about what is long over; about the rest the server does."""
         now = time.time()
         for kept in sorted(self._matching(request), key=lambda kept: kept.stored, reverse=True):
             if now < kept.expires + _GRACE:
-                return Credential(
-                    kind="session",
+                return SessionToken(
                     username=kept.user,
                     secret=kept.token,
                     source="session token of auth login",
@@ -64,7 +63,7 @@ class SessionTokens:
         """Raise ConfigError when a token could not be written."""
         _folder().check_writable("Session tokens are stored there.")
 
-    def store(self, request: CredentialRequest, credential: Credential) -> None:
+    def store(self, request: CredentialRequest, credential: SessionToken) -> None:
         """Store a session token; replaces an older one of the same server, profile and user."""
         now = time.time()
         entry = {

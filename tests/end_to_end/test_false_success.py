@@ -330,7 +330,7 @@ def xnatctl_credential_sources():
 
 class Store:
     def get(self, request):
-        return Credential(kind="session", username="alice", secret="A" * 32)
+        return SessionToken(username="alice", secret="A" * 32)
     def store(self, request, credential):
         pass
     def erase(self, request):

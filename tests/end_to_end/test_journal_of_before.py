@@ -13,7 +13,7 @@ import pytest
 
 from xnatctl.delivery.journal.store import journal_key
 from xnatctl.model.refs import Destination
-from xnatctl.plugin.protocols import Credential
+from xnatctl.plugin.credentials import Password
 from xnatctl.testing import write_exam
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.request import whole
@@ -37,7 +37,7 @@ def killed(sandbox, tmp_path):
     db.close()
     journal.chmod(0o600)
     with XnatClient(sandbox.url) as client:
-        client.login(lambda: Credential(kind="password", username="alice", secret="alice"))
+        client.login(lambda: Password(username="alice", secret="alice"))
         for (path,) in rows:
             body = whole((exam.directory / path.decode()).read_bytes())
             kind = {"handler": "gradual-DICOM", "content_type": "application/dicom"}

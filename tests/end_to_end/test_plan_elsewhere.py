@@ -20,14 +20,14 @@ from xnatctl.delivery.service import deliver
 from xnatctl.delivery.services import Services, StageKind
 from xnatctl.delivery.session.runner import SessionRunner
 from xnatctl.model.plan import UploadPlan
-from xnatctl.plugin.protocols import Credential
+from xnatctl.plugin.credentials import Password
 from xnatctl.xnat.client import XnatClient
 
 assert "click" not in sys.modules
 document = json.loads(Path(sys.argv[1]).read_text())
 plan = UploadPlan.from_document(document)
 with XnatClient(plan.destination.server) as client:
-    client.login(lambda: Credential(kind="password", username="alice", secret="alice"))
+    client.login(lambda: Password(username="alice", secret="alice"))
     report = deliver(plan, Services(
         transport=lambda name: {"tar": xnatctl_zip.transport.TarTransport}[name],
         stage=lambda kind: StageKind(spec=STAGES[kind], load=lambda target: SessionRunner),

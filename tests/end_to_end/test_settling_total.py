@@ -9,9 +9,9 @@ import pytest
 from running import run_in, services
 
 from xnatctl.api import (
-    Credential,
     Destination,
     NotArchived,
+    Password,
     ResourceLevel,
     ResourceRef,
     Stage,
@@ -53,7 +53,7 @@ class Clock(Pause):
 @pytest.fixture
 def client(sandbox):
     with XnatClient(sandbox.url) as made:
-        made.login(lambda: Credential(kind="password", username="alice", secret="alice"))
+        made.login(lambda: Password(username="alice", secret="alice"))
         yield made
 
 

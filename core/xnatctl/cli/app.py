@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from xnatctl.model.document import Document
     from xnatctl.model.events import Event
     from xnatctl.model.plan import UploadPlan, UploadRequest
+    from xnatctl.plugin.credentials import Credential
     from xnatctl.plugin.guard import Failure
-    from xnatctl.plugin.protocols import Credential
     from xnatctl.plugin.registry import Registry
     from xnatctl.plugin.specs import Option
     from xnatctl.settings.credentials import CredentialChain
@@ -260,11 +260,15 @@ class App:
             self.warn(line)
 
     def setting_warnings(self) -> list[str]:
-        """Return a line for each unsafe setting and for each option of the profile that no active transport has."""
-        from xnatctl.settings.options import unknown_options
+        """Return a line for each unsafe setting and for each option of the profile that no active plugin has."""
+        from xnatctl.settings.options import unknown_options, unknown_sections
 
-        declared = self.declared_options()
-        return [*self.settings.warnings(declared), *unknown_options(self.settings.profile, declared)]
+        profile, declared = self.settings.profile, self.declared_options()
+        lines = self.settings.warnings({**declared, **self.declared_source_options()})
+        lines += unknown_options(profile, declared)
+        if profile.get("credentials"):
+            lines += unknown_sections(profile, {provided.name for provided in self.registry.credential_sources()})
+        return lines
 
     def declared_options(self) -> dict[str, bool]:
         """The options of active transports that the profile may set, and whether each is secret."""
@@ -273,6 +277,13 @@ class App:
         options = [option for provided in self.registry.transports().values() for option in provided.spec.options]
         secret = {option.name for option in options if option.secret}
         return {option.name: option.name in secret for option in options}
+
+    def declared_source_options(self) -> dict[str, bool]:
+        """The options of active credential sources, as `SOURCE.NAME`, and whether each is secret."""
+        if not self.settings.profile.get("credentials"):
+            return {}
+        sources = self.registry.credential_sources()
+        return {f"{each.name}.{option.name}": option.secret for each in sources for option in each.spec.options}
 
     def credential_chain(self, *, interactive: bool | None = None, fresh: bool = False) -> CredentialChain:
         """Return the credential chain of this run; `fresh` skips stored session tokens."""
@@ -289,7 +300,7 @@ class App:
 
     def log_in(self, client: XnatClient, chain: CredentialChain) -> None:
         """Log a client in and mask its session token in all output."""
-        client.login(lambda: self._credential(client, chain))
+        client.login(lambda: self._credential(client, chain), chain.renew)
         self.redactor.register_secret(client.cookie("JSESSIONID") or "")
         self.log.info(
             "logged in",

@@ -12,9 +12,9 @@ import click
 
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
-from xnatctl.errors import AuthenticationError, NotFound, PluginUnavailable, XnatctlError
+from xnatctl.errors import AuthenticationError, ConfigError, NotFound, PluginUnavailable, XnatctlError
 from xnatctl.model.document import Column, Document
-from xnatctl.plugin.protocols import Credential, CredentialRequest
+from xnatctl.plugin.credentials import Credential, CredentialRequest, SessionToken
 
 if TYPE_CHECKING:
     from xnatctl.plugin.guarded import GuardedSource
@@ -23,23 +23,37 @@ if TYPE_CHECKING:
 _SCHEMA = "xnatctl.auth/1"
 #: Seconds to wait for the server to end a session; the local token is erased in any case.
 _PATIENCE = 10
-#: Most users of one server and profile that a store may return tokens for; more means a faulty store.
-_MOST_KEPT = 1000
 
 
-def _stores(app: App) -> list[GuardedSource]:
-    """The credential sources that store session tokens. Raises PluginUnavailable when there is none."""
-    stores = [
-        app.registry.credential_source(provided)
-        for provided in app.registry.credential_sources()
-        if {"store", "erase"} <= provided.spec.verbs and not provided.missing
-    ]
-    if not stores:
-        raise PluginUnavailable(
-            "No active plugin stores session tokens.",
-            hint="The plugin `credentials` stores them unless it is blocked. See xnatctl plugins list.",
+def _store(app: App) -> tuple[GuardedSource, CredentialRequest]:
+    """The credential source that session tokens are stored in (`store` of the configuration), and the request to it.
+
+    Raises ConfigError, PluginUnavailable when there is none.
+    """
+    from xnatctl.settings.credentials import request_to
+
+    chosen = app.settings.store
+    known = {provided.name: provided for provided in app.registry.credential_sources()}
+    able = [name for name, provided in known.items() if {"store", "erase"} <= provided.spec.verbs]
+    if chosen.value not in able:
+        if chosen.origin == "default":
+            raise PluginUnavailable(
+                "No active plugin stores session tokens.",
+                hint="The plugin `credentials` stores them unless it is blocked. See xnatctl plugins list.",
+            )
+        what = "cannot store session tokens" if chosen.value in known else "is not provided by an active plugin"
+        raise ConfigError(
+            f"The credential source {chosen.value} {what} (store in the {chosen.origin}).",
+            hint=f"Sources that can: {', '.join(able) or 'none'}.",
         )
-    return stores
+    provided = known[chosen.value]
+    request = request_to(app.settings, provided.spec)
+    if request is None:
+        raise ConfigError(
+            f"The credential source {chosen.value} is not configured (store in the {chosen.origin}).",
+            hint=f"Its options belong below credentials: {chosen.value}: of the profile.",
+        )
+    return app.registry.credential_source(provided), request
 
 
 def _document(*, state: str, request: CredentialRequest, user: str, source: str, valid_until: float | None) -> Document:
@@ -72,7 +86,7 @@ def _kept_until(client: XnatClient, credential: Credential | None) -> float | No
     A server that is silent about it leaves us with what was noted at the login, unless that is over: the session holds,
     so it was renewed since.
     """
-    if credential is None or credential.kind != "session":
+    if not isinstance(credential, SessionToken):
         return None
     if (end := _expires(client)) is not None:
         return end
@@ -85,23 +99,17 @@ def _kept_until(client: XnatClient, credential: Credential | None) -> float | No
 @pass_app
 def login(app: App) -> None:
     """Always request a fresh session; a stored token is not used."""
-    from xnatctl.settings.credentials import request_for
-
-    stores, request = _stores(app), request_for(app.settings)
-    for store in stores:
-        store.check(request)
+    store, request = _store(app)
+    store.check(request)
     client = app.new_client()
     chain = app.credential_chain(fresh=True)
     app.log_in(client, chain)
     user, expires = client.login_name or "", _expires(client)
-    credential = Credential(
-        kind="session", username=user, secret=client.keep_session(), source="auth login", expires=expires
-    )
+    token = SessionToken(username=user, secret=client.keep_session(), source="auth login", expires=expires)
     try:
-        for store in stores:
-            store.store(replace(request, username=user), credential)
+        store.store(replace(request, username=user), token)
     except XnatctlError:
-        _end_on_server(app, credential)  # it would be unusable and count against the user's session limit (1.2)
+        _end_on_server(app, token)  # it would be unusable and count against the user's session limit (1.2)
         raise
     app.render(_document(state="logged in", request=request, user=user, source=chain.source, valid_until=expires))
 
@@ -113,23 +121,22 @@ def login(app: App) -> None:
 def logout(app: App) -> None:
     """Log out every stored user of the server and profile, or the one that is named.
 
-    The tokens are erased even when the server cannot be reached to end the sessions.
+    The tokens are erased even when the server cannot be reached to end the sessions. Credentials of other kinds that
+    the store returns are left alone.
     """
-    from xnatctl.settings.credentials import request_for
-
-    request = request_for(app.settings)
+    store, request = _store(app)
     users: list[str] = []
-    for store in _stores(app):
-        ended: set[str] = set()
-        while isinstance(credential := store.get(request), Credential):
-            if credential.secret in ended or len(ended) >= _MOST_KEPT:
-                raise PluginUnavailable(f"{store} still returns session tokens that it was told to erase.")
-            ended.add(credential.secret)
-            _end_on_server(app, credential)
-            if not store.erase(replace(request, username=credential.username)):
-                break  # a store that returns a token that it cannot erase
-            users.append(credential.username)
-        store.erase(request)  # tokens that are too old to be returned
+    while isinstance(token := store.get(request), SessionToken) and not token.final:
+        if token.username in users:
+            raise PluginUnavailable(
+                f"{store} still returns a session token of {token.username} that it was told to erase.",
+                hint="This is a bug in the plugin. Report it to its author.",
+            )
+        _end_on_server(app, token)
+        if not store.erase(replace(request, username=token.username or request.username)):
+            break  # a store that returns a token that it cannot erase
+        users.append(token.username)
+    store.erase(request)  # tokens that are too old to be returned
     if not users:
         raise NotFound(
             f"No session token is stored for {request.server}"
@@ -137,19 +144,20 @@ def logout(app: App) -> None:
             + (f" in profile {request.profile_name}." if request.profile_name else "."),
             hint="You are already logged out.",
         )
-    names = ", ".join(dict.fromkeys(users))
+    names = ", ".join(users)
     app.render(_document(state="logged out", request=request, user=names, source="session token", valid_until=None))
 
 
-def _end_on_server(app: App, credential: Credential) -> None:
-    app.redactor.register_secret(credential.secret)
+def _end_on_server(app: App, token: SessionToken) -> None:
+    app.redactor.register_secret(token.secret)
     client = app.new_client()
-    client.set_cookies({"JSESSIONID": credential.secret})
     try:
+        client.set_cookies({"JSESSIONID": token.secret})
         with suppress(AuthenticationError):  # it has ended already
             client.request("DELETE", "/data/JSESSION", relogin=False, timeout=_PATIENCE)
-    except XnatctlError as error:
-        app.warn(f"The local token was erased, but the session was not ended on the server: {error.message}")
+    except (XnatctlError, ValueError) as error:
+        reason = error.message if isinstance(error, XnatctlError) else "the token is malformed."
+        app.warn(f"The local token was erased, but the session was not ended on the server: {reason}")
 
 
 @click.command(help="Show the server, profile, user and source of the login; checks the login with the server.")

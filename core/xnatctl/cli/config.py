@@ -92,6 +92,7 @@ def show(app: App) -> None:
             *_plain(app.settings),
             *_secret(app.settings),
             *_options(app.settings, app.declared_options()),
+            *_sections(app.settings, app.declared_source_options()),
             *_plugins(),
         ]
     ]
@@ -121,7 +122,7 @@ def _plain(settings: Settings) -> Iterator[Row]:
     yield "state_directory", str(paths.state_directory()), _origin(paths.STATE_VARIABLE, "XDG_STATE_HOME")
     for name in (
         "profile_name", "url", "username", "timeout", "verify_tls", "ca_cert", "client_cert", "client_key", "mode",
-        "workers", "overwrite", "output", "credential_sources",
+        "workers", "overwrite", "output", "credential_sources", "store",
     ):  # fmt: skip
         value = getattr(settings, name)
         yield name, value.value, value.origin
@@ -150,6 +151,15 @@ def _options(settings: Settings, declared: Mapping[str, bool]) -> Iterator[Row]:
     where = f"profile {settings.profile_name.value}"
     for key, value in (settings.profile.get("options") or {}).items():
         yield f"options.{key}", _MASKED if declared.get(key, True) else value, where
+
+
+def _sections(settings: Settings, declared: Mapping[str, bool]) -> Iterator[Row]:
+    """Options of credential sources, masked in the same way."""
+    where = f"profile {settings.profile_name.value}"
+    for source, section in (settings.profile.get("credentials") or {}).items():
+        for key, value in (section or {}).items():
+            name = f"{source}.{key}"
+            yield f"credentials.{name}", _MASKED if declared.get(name, True) else value, where
 
 
 def _plugins() -> Iterator[Row]:

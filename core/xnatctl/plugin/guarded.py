@@ -13,12 +13,11 @@ from xnatctl.model.document import Document
 from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult, ItemOutcome
 from xnatctl.model.plan import Batch, UploadItem
+from xnatctl.plugin.credentials import Credential, CredentialRequest, SessionToken
 from xnatctl.plugin.guard import PATIENT, QUICK, Guard, Named, is_explained, unlimited
 from xnatctl.plugin.protocols import (
     BatchingReceiver,
     ConnectedTransport,
-    Credential,
-    CredentialRequest,
     Formatter,
     ReceiverContext,
     ReceiverTransport,
@@ -248,6 +247,7 @@ class GuardedSource:
         self._source = source
         self._verbs = spec.verbs
         self._interactive = spec.interactive
+        self.renews = "renew" in spec.verbs
 
     def __str__(self) -> str:
         return f"{self._what} (plugin {self._plugin.name}, {self._plugin.origin})"
@@ -265,6 +265,12 @@ class GuardedSource:
             found: object = self._source.get(request)
         return found
 
+    def renew(self, request: CredentialRequest, rejected: Credential) -> object:
+        """See `RenewingCredentialSource`; the result is not checked."""
+        with self._around():
+            found: object = self._source.renew(request, rejected)
+        return found
+
     def check(self, request: CredentialRequest) -> None:
         """Check whether `store` can work, if the source has the verb. Raises XnatctlError."""
         if "check" not in self._verbs:
@@ -272,7 +278,7 @@ class GuardedSource:
         with self._around():
             self._source.check(request)
 
-    def store(self, request: CredentialRequest, credential: Credential) -> None:
+    def store(self, request: CredentialRequest, credential: SessionToken) -> None:
         """See `StoringCredentialSource`."""
         with self._around():
             self._source.store(request, credential)

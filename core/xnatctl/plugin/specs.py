@@ -69,8 +69,10 @@ class TransportSpec:
 class CredentialSourceSpec:
     """A source of credentials. Sources are asked by `order`, lowest first.
 
-    `target()` makes a `CredentialSource`. `verbs` says which of get, check, store and erase it offers; an
-    `interactive` source is asked only on a terminal.
+    `target()` makes a `CredentialSource`. `verbs` says which of get, renew, check, store and erase it offers; an
+    `interactive` source is asked only on a terminal. Each of `options` is a variable, or a key below
+    `credentials: NAME:` of a profile; it is no flag. A source whose required options have no value is passed over when
+    none of its options is set, else that is an error.
     """
 
     name: str  # its name in `credential_sources`
@@ -79,6 +81,7 @@ class CredentialSourceSpec:
     order: int = 60
     verbs: frozenset[str] = frozenset({"get"})
     interactive: bool = False
+    options: tuple[Option, ...] = ()  # what `CredentialRequest.options` holds
     modules: tuple[str, ...] = ()  # without one of these it is unmet
     extra: str | None = None  # what to install then
 

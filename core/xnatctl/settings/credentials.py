@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import Commands
-from xnatctl.plugin.protocols import Credential, CredentialRequest
+from xnatctl.plugin.credentials import (
+    AliasToken,
+    ClientCertificate,
+    Credential,
+    CredentialRequest,
+    Headers,
+    Password,
+    SessionToken,
+    described,
+    problem_of,
+    secrets_of,
+    user_of,
+)
 from xnatctl.redaction import Redactor
+from xnatctl.settings.options import section_of, source_options
 from xnatctl.settings.profiles import Settings
 
 if TYPE_CHECKING:
+    from xnatctl.plugin.guarded import GuardedSource
     from xnatctl.plugin.registry import Provided, Registry
     from xnatctl.plugin.specs import CredentialSourceSpec
 
@@ -34,6 +51,27 @@ def request_for(settings: Settings) -> CredentialRequest:
 def plain_name(username: str) -> str:
     """The login name for comparisons: lower case, without the provider of `provider/login` (xnat-api 1.2)."""
     return username.rpartition("/")[2].lower()
+
+
+def request_to(settings: Settings, spec: CredentialSourceSpec) -> CredentialRequest | None:
+    """The request for one source, with its options; None where the source is not configured. Raises ConfigError."""
+    options = source_options(spec, settings.profile, _profile(settings))
+    return None if options is None else replace(request_for(settings), options=options)
+
+
+def _profile(settings: Settings) -> str:
+    return f"profile {settings.profile_name.value or 'NAME'}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Given:
+    """A credential as its source returned it, the source, and the request."""
+
+    credential: Credential
+    provided: Provided[CredentialSourceSpec]
+    source: GuardedSource
+    request: CredentialRequest
+    print: object
 
 
 class CredentialChain:
@@ -62,16 +100,17 @@ class CredentialChain:
         self._redactor = redactor
         self._commands = commands
         self._fresh = fresh
-        self._request = request_for(settings)
+        self._username = settings.username.value
         self._asked: list[str] = []
         self._passed_over: list[str] = []
-        self._ended: Credential | None = None
+        self._ended: SessionToken | None = None
         self._found = self._credentials()
+        self._last: _Given | None = None
         self.given: Credential | None = None
 
     def __call__(self) -> Credential:
         """The next credential. Not to be called from two threads at once."""
-        if self.given is not None and self.given.final:  # a second call means that the server rejected it
+        if isinstance(self.given, SessionToken) and self.given.final:  # a second call: the server rejected it
             raise AuthenticationError(
                 f"{self._settings.server()} does not accept the session token of {self.given.source}: the session has "
                 f"ended, or is not one of {self.given.username or 'this server'}.",
@@ -81,14 +120,47 @@ class CredentialChain:
         credential = next(self._found, None)
         if credential is None:
             raise self._nothing()
-        if credential.kind == "session" and credential.username:
+        if isinstance(credential, SessionToken) and credential.username:
             self._ended = credential  # a second call means that the server rejected it
-            self._request = replace(self._request, username=credential.username)
-        self._redactor.register_secret(credential.secret, credential.username)
-        if credential.kind == "token":
-            self._redactor.register_secret(credential.username)  # the alias is part of the token
-        else:
-            self._redactor.reveal([credential.username])  # not masked even if it equals the password
+            self._username = credential.username
+        return self._give(credential)
+
+    def renew(self, rejected: Credential, *, refused: bool) -> Credential | None:
+        """Ask the source of `rejected`, the last credential, for another one; None where that source cannot renew.
+
+        `refused`: the server does not accept it; else it has expired, and its source may have extended it. Raises
+        AuthenticationError when the source has no other one, PluginUnavailable if it fails.
+        """
+        last = self._last
+        if last is None or not last.source.renews:
+            return None
+        server = self._settings.server()
+        what = f"{server} does not accept {described(rejected)}" if refused else f"For {server}, {described(rejected)}"
+        what += ", and" if refused else " has expired, and"
+        renewed = self._checked(last.provided, last.source.renew(last.request, last.credential))
+        if renewed is None:
+            raise AuthenticationError(f"{what} the credential source {last.provided.name} has no other one.")
+        if _print(renewed) == last.print and (refused or _is_over(renewed)):
+            raise AuthenticationError(f"{what} the credential source {last.provided.name} returned the same one again.")
+        if _is_over(renewed):
+            raise AuthenticationError(
+                f"{what} what the credential source {last.provided.name} returned instead has expired, too.",
+                hint="Check the clock of this machine and that of the source.",
+            )
+        if not self._is_wanted(renewed):
+            raise AuthenticationError(
+                f"{what} the credential source {last.provided.name} returned one of another user, {user_of(renewed)}."
+            )
+        self._last = replace(last, credential=renewed, print=_print(renewed))
+        return self._give(renewed)
+
+    def _give(self, credential: Credential) -> Credential:
+        for user, secret in secrets_of(credential):
+            self._redactor.register_secret(secret, user)
+        self._redactor.reveal([user_of(credential)])  # not masked even if it equals the password
+        named = self._username
+        if isinstance(credential, SessionToken | Headers | ClientCertificate) and not credential.username and named:
+            credential = replace(credential, username=named)  # so that the login is compared with it
         self.given = credential
         return credential
 
@@ -100,41 +172,52 @@ class CredentialChain:
     def _credentials(self) -> Iterator[Credential]:
         flags = self._settings.flags
         if flags.password is not None:
-            if self._request.username is None:
+            if self._username is None:
                 raise ConfigError("A password was given without a user name.", hint="Add --username USER.")
-            yield Credential(
-                kind="password", username=self._request.username, secret=flags.password, source="the command line"
-            )
+            yield Password(username=self._username, secret=flags.password, source="the command line")
             return
-        if not self._request.environment:
+        if not self._settings.environment_counts:
             self._passed_over.append("the variables are for another server")
         for provided in self._sources():
+            request = request_to(self._settings, provided.spec)
+            if request is None:
+                self._passed_over.append(f"{provided.name} is not configured")
+                continue
             self._asked.append(provided.name)
-            credential = self._ask(provided)
+            request = replace(request, username=self._username)
+            source = self._registry.credential_source(provided)
+            credential = self._checked(provided, source.get(request))
             if credential is None:
                 continue
-            if self._fresh and credential.kind == "session":
-                if credential.final:
-                    self._passed_over.append(f"{credential.source} holds a session token, which is logged in already")
+            if self._fresh and not isinstance(credential, Password | AliasToken):
+                self._pass_over_for_login(provided.name, credential)
             elif self._is_wanted(credential):
+                self._last = _Given(
+                    credential=credential, provided=provided, source=source, request=request, print=_print(credential)
+                )
                 yield credential
             else:
-                self._passed_over.append(f"{provided.name} knows {credential.username}")
+                self._passed_over.append(f"{provided.name} knows {user_of(credential)}")
 
-    def _ask(self, provided: Provided[CredentialSourceSpec]) -> Credential | None:
-        """Ask one source. Only the type of its exceptions is printed, because their text may hold the secret."""
-        credential = self._registry.credential_source(provided).get(self._request)
-        if credential is None:
+    def _pass_over_for_login(self, source: str, credential: Credential) -> None:
+        if not isinstance(credential, SessionToken):
+            self._passed_over.append(f"what {source} gives goes with every request, so there is nothing to store")
+        elif credential.final:
+            self._passed_over.append(f"{credential.source} holds a session token, which is logged in already")
+
+    def _checked(self, provided: Provided[CredentialSourceSpec], found: object) -> Credential | None:
+        """What a source returned, if it can be used. Raises PluginUnavailable, without any text of the source."""
+        if found is None:
             return None
-        known = isinstance(credential, Credential) and (credential.username or credential.kind == "session")
-        if not (isinstance(credential, Credential) and credential.secret and known):
+        problem = problem_of(found)
+        if problem is not None or not isinstance(found, Credential):
             plugin = provided.plugin
             raise PluginUnavailable(
                 f"The credential source {provided.name} (plugin {plugin.name}, {plugin.origin}) returned something "
-                "that is not a credential.",
+                f"that cannot be used as a credential: {problem}.",
                 hint=f"Block the plugin ({plugin.name}), or remove the source from credential_sources.",
             )
-        return credential
+        return found
 
     def _is_wanted(self, credential: Credential) -> bool:
         """Whether a credential is for the named user, if any.
@@ -142,14 +225,16 @@ class CredentialChain:
         An alias token names no user (xnat-api 1.5), so it goes with a name from a variable or profile, but not
         with one that was typed for this run, or whose session is to be continued.
         """
-        if credential.kind == "token":
+        if isinstance(credential, AliasToken):
             typed = self._settings.flags.username
-            return self._ended is None and typed in (None, credential.username)
-        named = self._request.username
-        return named is None or not credential.username or plain_name(credential.username) == plain_name(named)
+            return self._ended is None and typed in (None, credential.alias)
+        named, user = self._username, user_of(credential)
+        return named is None or not user or plain_name(user) == plain_name(named)
 
     def _sources(self) -> Iterator[Provided[CredentialSourceSpec]]:
         known = {provided.name: provided for provided in self._registry.credential_sources()}
+        for provided in known.values():
+            section_of(provided.spec, self._settings.profile, _profile(self._settings))
         order = self._settings.credential_sources.value
         if order is not None:
             for name in order:
@@ -168,9 +253,9 @@ class CredentialChain:
                 yield provided
 
     def _nothing(self) -> AuthenticationError:
-        server, user = self._settings.server(), self._request.username
+        server, user = self._settings.server(), self._username
         what = f"No credentials for {server}" + (f" as {user}" if user else "")
-        if (profile := self._request.profile_name) is not None:
+        if self._settings.profile_counts and (profile := self._settings.profile_name.value) is not None:
             what += f" in profile {profile}"
         if self._ended is not None:
             return AuthenticationError(
@@ -179,7 +264,7 @@ class CredentialChain:
                 f"{self._commands.command('auth', 'logout')}",
             )
         details = [f"asked: {', '.join(self._asked) or 'nothing'}", *self._passed_over]
-        if not self._request.environment:
+        if not self._settings.environment_counts:
             login = self._commands.command("auth", "login")
             hint = f"Log in there with {login}, or set XNAT_URL, XNAT_USER and XNAT_PASS for this server."
             return AuthenticationError(f"{what} ({'; '.join(details)}).", hint=hint)
@@ -188,3 +273,23 @@ class CredentialChain:
             f"{what} ({'; '.join(details)}).",
             hint=f"{start} XNAT_USER and XNAT_PASS, or use --username with --password-stdin.",
         )
+
+
+def _is_over(credential: Credential) -> bool:
+    return credential.expires is not None and credential.expires <= time.time()
+
+
+def _print(credential: Credential) -> object:
+    """Equal for credentials with one secret, whatever their source and end. A certificate may change in its file."""
+    if isinstance(credential, ClientCertificate):
+        paths = (credential.certificate, credential.key)
+        return (*map(_digest, paths), credential.passphrase)
+    plain: Credential = replace(credential, source="", expires=None)
+    return plain
+
+
+def _digest(path: str | None) -> object:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).digest() if path and Path(path).is_file() else path
+    except OSError:
+        return path

@@ -23,13 +23,19 @@ from xnatctl.settings.value import Value, first
 #: Six hours: one whole request (spec: XNAT_TIMEOUT, `timeout`).
 DEFAULT_TIMEOUT = 21600.0
 
+#: The credential source that `auth login` stores the session token in.
+DEFAULT_STORE = "token"
+
 #: Variables with user and secrets.
 _LOGIN_VARIABLES = ("XNAT_USER", "XNAT_PASS", "XNAT_TOKEN")
 
 #: Settings of a profile that apply only to its own server.
 BOUND_TO_SERVER = frozenset(
-    {"url", "username", "password", "token", "credential_helper", "verify_tls", "ca_cert", "client_cert", "client_key"}
-)
+    {
+        "url", "username", "password", "token", "credential_helper", "credentials", "verify_tls", "ca_cert",
+        "client_cert", "client_key",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,7 @@ class Settings:
     overwrite: Value[str]
     output: Value[str]
     credential_sources: Value[list[str] | None]
+    store: Value[str]
     flags: Flags = field(repr=False)
     environment_counts: bool = True
     profile_counts: bool = True
@@ -124,7 +131,9 @@ class Settings:
             )
         file = paths.config_file()
         secret = self.profile.get("password") or self.profile.get("token")
-        kept = self.profile.get("options") or {}
+        kept = [*(self.profile.get("options") or {})]
+        for source, section in (self.profile.get("credentials") or {}).items():
+            kept += [f"{source}.{name}" for name in section or {}]
         if (secret or any(options.get(name) for name in kept)) and file.exists() and paths.readable_by_others(file):
             lines.append(f"{file} contains a secret and is readable by others. Run: chmod 600 {file}")
         return lines
@@ -202,6 +211,7 @@ def resolve(flags: Flags) -> Settings:
         overwrite=from_profile("overwrite", "delete"),
         output=first((profile.get("output"), where), (config.get("output"), "configuration file"), default="table"),
         credential_sources=first((config.get("credential_sources"), "configuration file")),
+        store=first((config.get("store"), "configuration file"), default=DEFAULT_STORE),
         flags=flags,
         environment_counts=counts,
         profile_counts=profile is whole,

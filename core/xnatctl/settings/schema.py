@@ -61,7 +61,8 @@ def mapping(value: Any) -> str | None:
     return None if isinstance(value, dict) else "must be a mapping of names to values"
 
 
-#: Keys of a profile. `options` holds values for the options of transports, by option name.
+#: Keys of a profile. `options` holds values for the options of transports, by option name; `credentials` those of
+#: credential sources, by source and option name.
 PROFILE: Mapping[str, Check] = {
     "url": text,
     "timeout": number,
@@ -78,6 +79,7 @@ PROFILE: Mapping[str, Check] = {
     "overwrite": choice("delete", "append", "none"),
     "output": text,
     "options": mapping,
+    "credentials": mapping,
 }
 
 #: Keys of the file.
@@ -85,6 +87,7 @@ TOP: Mapping[str, Check] = {
     "default_profile": text,
     "profiles": mapping,
     "credential_sources": texts,
+    "store": text,
     "plugins": mapping,
     "output": text,
 }
@@ -139,12 +142,19 @@ class _Checker:
                 f"not {_type(profile)}."
             )
         self._keys(profile, PROFILE, ("profiles", name))
-        for key in profile.get("options") or {}:
+        self._names(profile.get("options") or {}, ("profiles", name, "options"))
+        sections = profile.get("credentials") or {}
+        self._names(sections, ("profiles", name, "credentials"))
+        for source, section in sections.items():
+            here = ("profiles", name, "credentials", source)
+            if section is not None and (problem := mapping(section)) is not None:
+                raise ConfigError(f"{self._at(*here)}: {shown(*here)} {problem}.")
+            self._names(section or {}, here)
+
+    def _names(self, settings: Mapping[Any, Any], path: tuple[str, ...]) -> None:
+        for key in settings:
             if not isinstance(key, str):
-                raise ConfigError(
-                    f"{self._at('profiles', name, 'options', str(key))}: "
-                    f"{shown('profiles', name, 'options', key)} must be text."
-                )
+                raise ConfigError(f"{self._at(*path, str(key))}: {shown(*path, key)} must be text.")
 
     def _keys(self, settings: Mapping[Any, Any], known: Mapping[str, Check], path: tuple[str, ...]) -> None:
         for key, value in settings.items():

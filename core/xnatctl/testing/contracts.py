@@ -26,13 +26,11 @@ from xnatctl.model.document import Column, Document
 from xnatctl.model.events import Event
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Batch, Payload, UploadItem
+from xnatctl.plugin.credentials import CredentialRequest, CredentialSource, SessionToken
 from xnatctl.plugin.guard import attribute_of
 from xnatctl.plugin.protocols import (
     BatchingReceiver,
     ConnectedTransport,
-    Credential,
-    CredentialRequest,
-    CredentialSource,
     Formatter,
     ReceiverContext,
     ReceiverTransport,
@@ -255,7 +253,7 @@ class CredentialSourceContract(ABC):
         if not hasattr(source, "store"):
             return
         request = CredentialRequest(server="https://xnat.invalid", username="alice")
-        credential = Credential(kind="session", username="alice", secret="0123456789ABCDEF")  # noqa: S106
+        credential = SessionToken(username="alice", secret="0123456789ABCDEF")  # noqa: S106
         source.store(request, credential)
         found = source.get(request)
         assert (found.username, found.secret) == (credential.username, credential.secret)

@@ -6,7 +6,6 @@ an error that says what happened (xnat-api 0, 1, 7).
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -17,13 +16,16 @@ import xnatctl
 from xnatctl.errors import NotXnat, ServerError
 from xnatctl.log import Log
 from xnatctl.model.commands import PLAIN, Commands
-from xnatctl.plugin.protocols import Body, Credential
+from xnatctl.plugin.credentials import Credential
+from xnatctl.plugin.protocols import Body
 from xnatctl.redaction import Redactor
 from xnatctl.xnat.http import cookies as cookie_lines
 from xnatctl.xnat.http import responses
-from xnatctl.xnat.http.cookies import CookieStore
+from xnatctl.xnat.http.attempt import SESSION_PATH
+from xnatctl.xnat.http.cookies import CookieStore, HeaderList
+from xnatctl.xnat.http.errors import CertificateRefused
 from xnatctl.xnat.http.http_client import HttpClient
-from xnatctl.xnat.http.login import SESSION_PATH, Login
+from xnatctl.xnat.http.login import Login, Renew
 from xnatctl.xnat.http.parsers import Feed, KeptRows, Rows, TooLong
 from xnatctl.xnat.http.request import Parameters, Request, content_of, pairs
 from xnatctl.xnat.http.responses import Response
@@ -113,13 +115,21 @@ class XnatClient:
 
     # logging in and out
 
-    def login(self, credential_for: Callable[[], Credential]) -> None:
+    def login(self, credential_for: Callable[[], Credential], renew: Renew | None = None) -> None:
         """Log in, and check who we are logged in as. `credential_for` returns the next credential at each call.
 
-        Raises AuthenticationError, ConnectionFailed, NotXnat, ServerError.
+        `renew` returns another credential for one that the server refuses or that has expired, or None when its source
+        cannot. It is called once for all workers. Raises AuthenticationError, ConnectionFailed, NotXnat, ServerError.
         """
         self._login = Login(
-            self.server, self.probe, self._cookies, credential_for, commands=self.commands, redactor=self.redactor
+            self.server,
+            self.probe,
+            self._cookies,
+            credential_for,
+            renew=renew,
+            present=self._http.present,
+            commands=self.commands,
+            redactor=self.redactor,
         )
         self._login.first()
 
@@ -216,20 +226,32 @@ class XnatClient:
         )
         self.writes += method not in _READS and path != SESSION_PATH
         expected = expect or ()
-        generation = self._login.generation if self._login else 0
-        reply, alive = self._retry.send(method, lambda: self._send_with_session(call))
-        ended = not alive or (reply.status == 401 and 401 not in expected)
-        if ended and relogin and self._login is not None:
-            self._login.renew(generation)
+        login = self._login if relogin else None
+        if login is not None:
+            login.replace_expired()
+        generation = login.generation if login is not None else 0
+        try:
+            reply, alive = self._retry.send(method, lambda: self._send_with_session(call))
+        except CertificateRefused:
+            if login is None:
+                raise
+            ended = True
+        else:
+            ended = not alive or (reply.status not in expected and self._refuses_login(reply))
+        if ended and login is not None:
+            login.renew(generation)
             reply, alive = self._send_with_session(call)
             if not alive:
                 self._cookies.expect_rotation()
         return responses.judge(reply, self.server, method, readable(path), expected, self.commands)
 
+    def _refuses_login(self, reply: Response) -> bool:
+        return reply.status == 401 or responses.asks_for_login(reply, self.server)
+
     def _send_with_session(self, call: Request) -> tuple[Response, bool]:
-        """Send with our cookies. False when the response shows that our session has ended."""
-        cookies, epoch = self._cookies.current()
-        reply, given = self._send(call, cookie_lines.header(cookies))
+        """Send with our login. False when the response shows that our session has ended."""
+        headers, epoch = self._cookies.headers()
+        reply, given = self._send(call, headers)
         # A 401 comes with a session of a guest.
         return reply, reply.status == 401 or self._cookies.keep(given, epoch)
 
@@ -239,17 +261,13 @@ class XnatClient:
         path: str,
         cookies: Mapping[str, str],
         *,
-        basic: tuple[str, str] | None = None,
+        headers: HeaderList | None = None,
         timeout: float = LOGIN_TIMEOUT,
     ) -> tuple[Response, dict[str, str]]:
         """Send a request with its own cookies, outside of the shared session: for logging in.
 
         Returns the response, whatever its status, and the cookies after it. Raises ConnectionFailed, TransportError.
         """
-        headers = cookie_lines.header(cookies)
-        if basic is not None:
-            pair = ":".join(basic).encode("utf-8", "surrogateescape")
-            headers.append((b"Authorization", b"Basic " + base64.b64encode(pair)))
         call = Request(
             method=method,
             path=check_path(path),
@@ -258,7 +276,7 @@ class XnatClient:
             begun=self._http.aborts,
             params=[],
         )
-        reply, given = self._send(call, headers)
+        reply, given = self._send(call, [*(headers or []), *cookie_lines.header(cookies)])
         return reply, cookie_lines.merge(cookies, given)
 
     def get_json(self, path: str, params: Parameters | None = None, **options: Any) -> Any:
@@ -318,7 +336,7 @@ class XnatClient:
                 status=reply.status,
             ) from None
 
-    def _send(self, call: Request, headers: list[tuple[bytes, bytes]]) -> tuple[Response, dict[str, str | None]]:
+    def _send(self, call: Request, headers: HeaderList) -> tuple[Response, dict[str, str | None]]:
         """Send, and read the whole response. Returns it and the cookies that came with it."""
         response, lines = self._http.send(call, headers)
         if self.log.wanted:

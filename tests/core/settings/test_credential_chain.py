@@ -10,10 +10,10 @@ import pytest
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import Commands
+from xnatctl.plugin.credentials import AliasToken, Credential, CredentialRequest, Password, SessionToken, user_of
 from xnatctl.plugin.guard import Guard
 from xnatctl.plugin.guarded import GuardedSource
 from xnatctl.plugin.manager import Plugin
-from xnatctl.plugin.protocols import Credential, CredentialRequest
 from xnatctl.plugin.registry import Provided
 from xnatctl.plugin.specs import CredentialSourceSpec
 from xnatctl.redaction import MASK, Redactor
@@ -65,7 +65,17 @@ def nothing(request: CredentialRequest) -> None:
 
 
 def knows(user: str, kind: Any = "password", secret: str = "hush") -> Callable[[CredentialRequest], Credential]:
-    return lambda request: Credential(kind=kind, username=user, secret=secret, source=f"{kind} of {user}")
+    source = f"{kind} of {user}"
+    made: dict[str, Credential] = {
+        "password": Password(username=user, secret=secret, source=source),
+        "session": SessionToken(username=user, secret=secret, source=source),
+        "token": AliasToken(alias=user, secret=secret, source=source),
+    }
+    return lambda request: made[kind]
+
+
+def kind_of(credential: Credential) -> str:
+    return {Password: "password", SessionToken: "session", AliasToken: "token"}.get(type(credential), "other")
 
 
 def chain(sources: Sources, *, interactive: bool = False, fresh: bool = False, **flags: Any) -> CredentialChain:
@@ -82,7 +92,7 @@ def chain(sources: Sources, *, interactive: bool = False, fresh: bool = False, *
 def test_sources_are_asked_in_order_and_none_too_many() -> None:
     sources = Sources(("first", nothing), ("second", knows("bob")), ("third", knows("carol")))
     asked = chain(sources)
-    assert asked().username == "bob"
+    assert user_of(asked()) == "bob"
     assert asked.source == "password of bob"
     assert [name for name, _ in sources.asked] == ["first", "second"]
 
@@ -90,7 +100,11 @@ def test_sources_are_asked_in_order_and_none_too_many() -> None:
 def test_each_call_gives_the_next_and_no_source_is_asked_twice() -> None:
     sources = Sources(("a", knows("bob", "session")), ("b", knows("bob")), ("c", knows("bob", secret="other")))
     asked = chain(sources)
-    assert [asked().kind, asked().kind, asked().secret] == ["session", "password", "other"]
+    assert [asked(), asked(), asked()] == [
+        SessionToken(username="bob", secret="hush", source="session of bob"),
+        Password(username="bob", secret="hush", source="password of bob"),
+        Password(username="bob", secret="other", source="password of bob"),
+    ]
     with pytest.raises(AuthenticationError):
         asked()
     assert [name for name, _ in sources.asked] == ["a", "b", "c"]
@@ -131,7 +145,7 @@ def test_a_named_user_is_never_logged_in_as_another(
         write_config(f"profiles:\n  a: {{url: '{URL}', username: other}}\n")
     sources = Sources(("environment", knows("me")), ("kept", knows("me", "session")), ("netrc", knows("OTHER")))
     asked = chain(sources, **flags)
-    assert asked().username == "OTHER"
+    assert user_of(asked()) == "OTHER"
     assert sources.asked == [("environment", "other"), ("kept", "other"), ("netrc", "other")]
     with pytest.raises(AuthenticationError) as caught:
         asked()
@@ -140,15 +154,15 @@ def test_a_named_user_is_never_logged_in_as_another(
 
 
 def test_a_login_with_its_provider_is_the_same_user() -> None:
-    assert chain(Sources(("kept", knows("alice", "session"))), username="ldap/Alice")().kind == "session"
+    assert kind_of(chain(Sources(("kept", knows("alice", "session"))), username="ldap/Alice")()) == "session"
 
 
 def test_an_alias_token_goes_with_a_kept_name_but_not_with_a_typed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = Sources(("token", knows("0a1b", "token")), ("netrc", knows("alice")))
     monkeypatch.setenv("XNAT_USER", "alice")
-    assert chain(sources)().kind == "token"
-    assert chain(sources, username="alice")().kind == "password"
-    assert chain(sources, username="0a1b")().kind == "token"
+    assert kind_of(chain(sources)()) == "token"
+    assert kind_of(chain(sources, username="alice")()) == "password"
+    assert kind_of(chain(sources, username="0a1b")()) == "token"
 
 
 def test_what_ended_as_one_user_is_never_continued_as_another() -> None:
@@ -159,7 +173,7 @@ def test_what_ended_as_one_user_is_never_continued_as_another() -> None:
         ("ring", knows("bob")),
     )
     asked = chain(sources)
-    assert asked().kind == "session"
+    assert kind_of(asked()) == "session"
     assert asked().source == "password of bob"
     assert sources.asked[1:] == [("token", "bob"), ("netrc", "bob"), ("ring", "bob")]
 
@@ -243,8 +257,8 @@ def test_a_source_that_breaks_is_named_and_its_text_is_not_repeated() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [("alice", "hush"), "hush", {"username": "alice"}, Credential(kind="password", username="alice", secret=""),
-     Credential(kind="password", username="", secret="hush")],
+    [("alice", "hush"), "hush", {"username": "alice"}, Password(username="alice", secret=""),
+     Password(username="", secret="hush")],
 )  # fmt: skip
 def test_a_source_that_answers_with_something_else_is_named(answer: Any) -> None:
     with pytest.raises(PluginUnavailable, match="vault"):

@@ -22,6 +22,7 @@ WHOLE = """\
 default_profile: production
 output: json
 credential_sources: [environment, netrc]
+store: token
 plugins:
   block: [sandbox]
   allow: [mysite]
@@ -42,6 +43,7 @@ profiles:
     overwrite: append
     output: yaml
     options: {compress: never}
+    credentials: {vault: {address: 'https://vault'}}
   empty:
 """
 

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from xnatctl.api import Credential
+from xnatctl.api import Credential, Password
 from xnatctl.plugin.protocols import Body
 from xnatctl.xnat.client import XnatClient
 
@@ -208,6 +209,7 @@ class Seen:
     agent: str
     session: str | None
     login: str | None
+    bearer: str | None = None
 
 
 @dataclass
@@ -218,6 +220,11 @@ class Xnat:
     context: str = ""
     passwords: dict[str, str] = field(default_factory=lambda: {"alice": "wonder:land"})
     tokens: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: Bearer tokens and certificates (PEM) of logins.
+    bearers: dict[str, str] = field(default_factory=dict)
+    certificates: dict[str, str] = field(default_factory=dict)
+    #: A gateway in front: its answer in place of ours, or None to let a request pass.
+    gateway: Callable[[Request], Response | None] = lambda request: None
     sessions: dict[str, str] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     routes: dict[tuple[str, str], Callable[[Seen], Response]] = field(default_factory=dict)
@@ -252,8 +259,12 @@ class Xnat:
     def handle(self, request: Request) -> Response:
         """The whole server."""
         with self.lock:
+            if (refusal := self.gateway(request)) is not None:
+                return refusal
             seen = self._look(request)
             self.seen.append(seen)
+            if (login := self._by_request(seen, request)) is not None and seen.login != login:
+                seen.session, seen.login = self._open(login), login
             if seen.basic is not None and (refused := self._basic(seen)) is not None:
                 return refused
             answer = self._answer(seen)
@@ -272,9 +283,15 @@ class Xnat:
             basic=basic,
             body=request.get_data(),
             agent=request.headers.get("User-Agent", ""),
+            bearer=header[7:] if header.startswith("Bearer ") else None,
             session=session if session in self.sessions else None,
             login=self.sessions.get(session or ""),
         )
+
+    def _by_request(self, seen: Seen, request: Request) -> str | None:
+        """The login that a bearer token or a client certificate stands for."""
+        certificate = request.environ.get("SSL_CLIENT_CERT", "").strip()
+        return self.bearers.get(seen.bearer or "") or self.certificates.get(certificate)
 
     def _basic(self, seen: Seen) -> Response | None:
         user, _, secret = (seen.basic or "").partition(":")
@@ -335,11 +352,12 @@ def make_xnat() -> Iterator[Callable[..., Xnat]]:
     """Starts servers that log in as an XNAT does."""
     servers: list[HTTPServer] = []
 
-    def make(context: str = "", **options: Any) -> Xnat:
-        server = HTTPServer(host="127.0.0.1", port=0, threaded=True)
+    def make(context: str = "", tls: ssl.SSLContext | None = None, **options: Any) -> Xnat:
+        server = HTTPServer(host="127.0.0.1", port=0, threaded=True, ssl_context=tls)
         servers.append(server)
         server.start()
-        xnat = Xnat(url=f"http://127.0.0.1:{server.port}{context}", context=context, **options)
+        scheme = "http" if tls is None else "https"
+        xnat = Xnat(url=f"{scheme}://127.0.0.1:{server.port}{context}", context=context, **options)
         server.expect_request(re.compile(".*")).respond_with_handler(xnat.handle)
         return xnat
 
@@ -363,7 +381,7 @@ def password() -> Callable[..., Callable[[], Credential]]:
 
         def ask() -> Credential:
             assert not given, "the credential was asked for twice"
-            given.append(Credential(kind="password", username=username, secret=secret, source="test"))
+            given.append(Password(username=username, secret=secret, source="test"))
             return given[0]
 
         return ask

@@ -28,11 +28,12 @@ from xnatctl.errors import (
     TransportError,
     UsageError,
 )
-from xnatctl.plugin.protocols import Body, Credential
+from xnatctl.plugin.credentials import Password, SessionToken
+from xnatctl.plugin.protocols import Body
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.http.urls import normalise_server, url_path
 
-ALICE = Credential(kind="password", username="alice", secret="p:ss", source="test")
+ALICE = Password(username="alice", secret="p:ss", source="test")
 
 
 @pytest.fixture
@@ -208,7 +209,7 @@ def test_an_address_below_the_site_is_said_to_be_wrong(client, httpserver, statu
 def test_a_password_that_is_not_utf8_goes_out_as_it_is(client, httpserver):
     """Bytes of an environment variable, as Python keeps them."""
     login_pages(httpserver)
-    client.login(lambda: Credential(kind="password", username="alice", secret="p\udcff", source="test"))
+    client.login(lambda: Password(username="alice", secret="p\udcff", source="test"))
     request = next(request for request, _ in httpserver.log if "Authorization" in request.headers)
     assert base64.b64decode(request.headers["Authorization"].split()[1]) == b"alice:p\xff"
 
@@ -272,7 +273,7 @@ def test_a_rejected_renewal_is_not_tried_by_every_worker(client, httpserver):
 
 def test_an_expired_session_token_leads_to_the_next_credential_and_a_cached_one_is_not_closed(httpserver):
     login_pages(httpserver)
-    kept = Credential(kind="session", username="alice", secret="KEPT", source="cache")
+    kept = SessionToken(username="alice", secret="KEPT", source="cache")
     with XnatClient(httpserver.url_for("")) as client:
         client.login(iter([kept]).__next__)
         assert "JSESSIONID=KEPT" in httpserver.log[-1][0].headers["Cookie"]

@@ -32,9 +32,9 @@ def send(client: XnatClient) -> object:
 
 
 def log_in(client: XnatClient) -> object:
-    from xnatctl.api import Credential
+    from xnatctl.api import Password
 
-    return client.login(lambda: Credential(kind="password", username="alice", secret="secret", source="here"))
+    return client.login(lambda: Password(username="alice", secret="secret", source="here"))
 
 
 CALLS: dict[str, Callable[[XnatClient], object]] = {

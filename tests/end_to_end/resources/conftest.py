@@ -18,8 +18,8 @@ import pytest
 from running import run_in, services
 
 from xnatctl.api import (
-    Credential,
     Destination,
+    Password,
     ResourceLevel,
     ResourceRef,
     UploadPlan,
@@ -130,7 +130,7 @@ def writes(sandbox: Sandbox) -> Callable[[], list[dict[str, Any]]]:
 @pytest.fixture
 def client(sandbox):
     with XnatClient(sandbox.url) as made:
-        made.login(lambda: Credential(kind="password", username="alice", secret="alice"))
+        made.login(lambda: Password(username="alice", secret="alice"))
         yield made
 
 

@@ -8,9 +8,9 @@ import pytest
 from running import run_in, services
 
 from xnatctl.api import (
-    Credential,
     DeliveryIncomplete,
     NotArchived,
+    Password,
     PermissionDenied,
     Stage,
     VerificationFailed,
@@ -114,7 +114,7 @@ def test_nothing_is_attached_to_a_session_that_holds_none_of_the_images(make_pla
 
 def test_nobody_waits_for_what_may_not_be_written(make_plan, files, session, sandbox, tmp_path):
     with XnatClient(sandbox.url) as reader:
-        reader.login(lambda: Credential(kind="password", username="bob", secret="bob"))
+        reader.login(lambda: Password(username="bob", secret="bob"))
         wait = Stage(kind="await-archive", name="wait", options={"seconds": 900})
         made = services({"resource": ResourceTransport}, tmp_path)
         _, error = run_in(make_plan(wait, *files("Physio")), made, client=reader)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import xnatctl_credentials.helper as helper_module
-from xnatctl.api import AuthenticationError, CredentialRequest
+from xnatctl.api import AliasToken, AuthenticationError, CredentialRequest, Password
 from xnatctl_credentials.helper import Helper
 
 Ask = Callable[..., CredentialRequest]
@@ -34,14 +34,14 @@ def script(tmp_path: Path, ask: Ask) -> Callable[..., CredentialRequest]:
 def test_a_helper_answers_with_a_password(script: Callable[..., CredentialRequest]) -> None:
     credential = Helper().get(script("print(json.dumps({'username': 'me', 'password': 'hush'}))"))
     assert credential is not None
-    assert (credential.kind, credential.username, credential.secret) == ("password", "me", "hush")
+    assert credential == Password(username="me", secret="hush", source=credential.source)
     assert credential.source == "helper my helper"
 
 
 def test_a_helper_answers_with_an_alias_token(script: Callable[..., CredentialRequest]) -> None:
     credential = Helper().get(script("print(json.dumps({'alias': 'a', 'secret': 'b'}))"))
     assert credential is not None
-    assert (credential.kind, credential.username, credential.secret) == ("token", "a", "b")
+    assert credential == AliasToken(alias="a", secret="b", source=credential.source)
 
 
 def test_what_a_helper_is_told(script: Callable[..., CredentialRequest], tmp_path: Path) -> None:

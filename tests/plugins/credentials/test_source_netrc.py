@@ -32,7 +32,7 @@ def test_the_host_of_the_server_is_looked_up(write_netrc: Callable[..., Path], a
     for server in ("https://xnat.example.org", "https://xnat.example.org:8443/xnat"):
         credential = Netrc().get(ask(server=server))
         assert credential is not None
-        assert (credential.kind, credential.username, credential.secret) == ("password", "me", "hush")
+        assert (credential.username, credential.secret) == ("me", "hush")
         assert credential.source == str(file)
 
 
@@ -55,9 +55,7 @@ def test_the_variable_names_another_file(
     assert credential is not None
     assert credential.username == "me"
     monkeypatch.setenv("NETRC", "~/mine")
-    assert Netrc().get(ask()) == credential.__class__(
-        kind="password", username="me", secret="hush", source=credential.source
-    )
+    assert Netrc().get(ask()) == credential
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])

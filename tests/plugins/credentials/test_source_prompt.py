@@ -18,7 +18,7 @@ from xnatctl.api import CredentialRequest
 from xnatctl_credentials.prompt import Prompt
 user = sys.argv[1] or None
 found = Prompt().get(CredentialRequest(server="https://xnat.example.org", username=user))
-print("NONE" if found is None else f"{found.kind} {found.username} {found.secret}")
+print("NONE" if found is None else f"{type(found).__name__} {found.username} {found.secret}")
 """
 
 
@@ -73,7 +73,7 @@ def test_user_and_password_are_asked_for(terminal: Callable[[str], Terminal]) ->
     screen.type("alice\n")
     screen.wait_for("Password of alice for https://xnat.example.org: ")
     screen.type("hush hush\n")
-    assert screen.end() == "password alice hush hush"
+    assert screen.end() == "Password alice hush hush"
     assert "hush" not in screen.shown
 
 
@@ -81,7 +81,7 @@ def test_a_known_user_is_not_asked_for_again(terminal: Callable[[str], Terminal]
     screen = terminal("bob")
     screen.wait_for("Password of bob for https://xnat.example.org: ")
     screen.type("hush\n")
-    assert screen.end() == "password bob hush"
+    assert screen.end() == "Password bob hush"
     assert "User name" not in screen.shown
 
 

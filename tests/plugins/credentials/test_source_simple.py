@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xnatctl.api import ConfigError, Credential, CredentialRequest
+from xnatctl.api import AliasToken, ConfigError, Credential, CredentialRequest, Password, SessionToken
 from xnatctl_credentials.environment import Environment
 from xnatctl_credentials.keyring_store import Keyring
 from xnatctl_credentials.plugin import xnatctl_credential_sources
@@ -19,7 +19,11 @@ Ask = Callable[..., CredentialRequest]
 
 
 def short(credential: Credential | None) -> tuple[str, str, str] | None:
-    return None if credential is None else (credential.kind, credential.username, credential.secret)
+    if credential is None:
+        return None
+    user = credential.alias if isinstance(credential, AliasToken) else credential.username
+    kind = {Password: "password", AliasToken: "token", SessionToken: "session"}[type(credential)]
+    return kind, user, credential.secret
 
 
 # the page

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from xnatctl.api import Credential, CredentialRequest, PrivateFolder
+from xnatctl.api import CredentialRequest, PrivateFolder, SessionToken
 from xnatctl_credentials.tokens import SessionTokens
 
 Ask = Callable[..., CredentialRequest]
@@ -29,7 +29,7 @@ def no_umask() -> Iterator[None]:
 
 def keep(request: CredentialRequest, user: str, token: str, ends_in: float | None = HOUR) -> None:
     expires = None if ends_in is None else time.time() + ends_in
-    SessionTokens().store(request, Credential(kind="session", username=user, secret=token, expires=expires))
+    SessionTokens().store(request, SessionToken(username=user, secret=token, expires=expires))
 
 
 def files() -> list[Path]:
@@ -40,7 +40,7 @@ def test_what_was_kept_is_found_again(ask: Ask) -> None:
     keep(ask(), "alice", "TOKEN")
     credential = SessionTokens().get(ask())
     assert credential is not None
-    assert (credential.kind, credential.username, credential.secret) == ("session", "alice", "TOKEN")
+    assert (credential.username, credential.secret) == ("alice", "TOKEN")
     assert credential.expires == pytest.approx(time.time() + HOUR, abs=60)
 
 

@@ -34,7 +34,7 @@ from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report
-from xnatctl.plugin.protocols import Credential
+from xnatctl.plugin.credentials import Password
 from xnatctl.xnat.client import XnatClient
 from xnatctl_cstore.transport import CStoreTransport
 
@@ -144,7 +144,7 @@ def deliver(options: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[
             client = None
             if follow is not None:
                 client = stack.enter_context(XnatClient(follow[0]))
-                who = Credential(kind="password", username=follow[2], secret=follow[2])
+                who = Password(username=follow[2], secret=follow[2])
                 client.login(lambda: who)
             made = services(
                 {"cstore": receiving(CStoreTransport)},

@@ -13,6 +13,9 @@ from email.utils import parsedate_to_datetime
 
 from xnatctl.xnat.http.responses import whole_number
 
+#: Names and values of headers, in order.
+HeaderList = list[tuple[bytes, bytes]]
+
 SESSION = "JSESSIONID"
 EXPIRATION = "SESSION_EXPIRATION_TIME"
 
@@ -77,7 +80,17 @@ def merge(old: Mapping[str, str], new: Mapping[str, str | None]) -> dict[str, st
     return kept
 
 
-def header(cookies: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def sent(line: str) -> dict[str, str]:
+    """The cookies of a `Cookie` header. Raises ValueError for a pair that is malformed."""
+    found = {}
+    for piece in filter(str.strip, line.split(";")):
+        if (pair := _PAIR.match(piece)) is None:
+            raise ValueError("a cookie is malformed")
+        found[pair.group(1)] = pair.group(2)
+    return found
+
+
+def header(cookies: Mapping[str, str]) -> HeaderList:
     """The `Cookie` header, or an empty list without cookies.
 
     SESSION_EXPIRATION_TIME is not sent: it informs the client, and it is new with each response (xnat-api 1.3).
@@ -87,27 +100,34 @@ def header(cookies: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 class CookieStore:
-    """The cookies that all workers send. A login replaces all of them and starts a new epoch."""
+    """The cookies and headers of the login, which all workers send. A login replaces all and starts a new epoch."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cookies: dict[str, str] = {}
+        self._headers: HeaderList = []
         self._epoch = 0
         self._rotates = False
 
-    def replace(self, cookies: Mapping[str, str]) -> None:
-        """Take the cookies of a login. Raises ValueError for a value that a header cannot carry."""
+    def replace(self, cookies: Mapping[str, str], headers: HeaderList | None = None) -> None:
+        """Take the cookies and headers of a login. Raises ValueError for a cookie that a header cannot carry."""
         for name, value in cookies.items():
             if _PAIR.match(f"{name}={value}") is None:
                 raise ValueError(f"the cookie {name} is malformed")
         with self._lock:
             self._cookies = dict(cookies)
+            self._headers = list(headers or [])
             self._epoch += 1
 
     def current(self) -> tuple[Mapping[str, str], int]:
         """The cookies to send now, and their epoch."""
         with self._lock:
             return self._cookies, self._epoch
+
+    def headers(self) -> tuple[HeaderList, int]:
+        """The headers of a request to send now, `Cookie` included, and their epoch."""
+        with self._lock:
+            return [*self._headers, *header(self._cookies)], self._epoch
 
     def keep(self, new: Mapping[str, str | None], epoch: int) -> bool:
         """Take over the cookies of a response. False when they show that our session has ended.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 
-from xnatctl.errors import ConnectionFailed, TransportError
+from xnatctl.errors import AuthenticationError, ConnectionFailed, TransportError, XnatctlError
 from xnatctl.xnat.http.sockets import ConnectError, Exchange, Halted
 from xnatctl.xnat.http.urls import ProxyAddress
 
 _OTHER_SERVICE = "Check the port in the URL: it may belong to another service, such as a DICOM receiver."
+
+
+class CertificateRefused(AuthenticationError):
+    """The server ended the connection because of the client certificate, so it has not seen the request."""
 
 
 def explain(
@@ -19,9 +24,10 @@ def explain(
     clean: Callable[[str], str],
     *,
     heard: bool,
-) -> ConnectionFailed:
+) -> XnatctlError:
     """ConnectionFailed when nothing of the request was sent, else TransportError: the server may have carried it out.
 
+    CertificateRefused when the server refuses the client certificate.
     `heard`: the server has answered an earlier request, so the address is right. `clean` makes foreign text fit for a
     message.
     """
@@ -30,6 +36,11 @@ def explain(
     if isinstance(error, Halted):
         return _halted(error, exchange, server)
     reason = _reason(error, clean)
+    if _is_about_certificate(error.__cause__):
+        return CertificateRefused(
+            f"{server} does not accept the client certificate, or requires one: {reason}.",
+            hint="client_cert and client_key of the profile name a client certificate and its key.",
+        )
     if isinstance(error, ConnectError) or exchange.sent == 0:
         through = f" through the proxy {proxy.url}" if proxy is not None else ""
         return ConnectionFailed(f"Cannot reach {server}{through}: {reason}.", hint=_hint(reason, proxied=bool(proxy)))
@@ -50,6 +61,14 @@ def _halted(error: Halted, exchange: Exchange, server: str) -> ConnectionFailed:
     return kind(
         f"{server} did not answer in time.",
         hint="A larger `timeout` in the profile, or XNAT_TIMEOUT, gives it more time.",
+    )
+
+
+def _is_about_certificate(cause: BaseException | None) -> bool:
+    """Whether the server sent a TLS alert that refuses our certificate (RFC 8446, 6.2)."""
+    reason = cause.reason if isinstance(cause, ssl.SSLError) else None
+    return "ALERT" in (reason or "") and any(
+        word in (reason or "") for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
     )
 
 

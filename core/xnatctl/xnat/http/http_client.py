@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import httpx
 
+from xnatctl.errors import UsageError
+from xnatctl.plugin.credentials import ClientCertificate, described
 from xnatctl.xnat.http import responses
 from xnatctl.xnat.http.errors import explain
 from xnatctl.xnat.http.pool import EXCHANGE, ConnectionPool, Route
@@ -66,15 +68,35 @@ class HttpClient:
         self._clean = clean
         self._heard = False
         self._sockets = Sockets()
-        context = None
-        if server.startswith("https:") or cert is not None:
-            # httpx honours SSL_CERT_FILE and SSL_CERT_DIR.
-            context = tls_context(lambda: httpx.create_ssl_context(verify=bool(verify)), verify=verify, cert=cert)
+        self._verify = verify
+        chain, key = cert if isinstance(cert, tuple) else (cert, None)
+        given = ClientCertificate(certificate=chain, key=key) if chain is not None else None
+        context = self._context(given) if server.startswith("https:") or given is not None else None
         host = httpx.Request("GET", server).headers["host"]
         always = {"Host": host, "User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         self._always = [(name.encode(), value.encode("ascii")) for name, value in always.items()]
-        route = self._route(context if server.startswith("https:") else None)
-        self._pool: httpx.BaseTransport = ConnectionPool(self._sockets, route, keep=_KEEP_IDLE)
+        self._pool = self._new_pool(context if server.startswith("https:") else None)
+
+    def present(self, certificate: ClientCertificate) -> None:
+        """Present a client certificate on new connections; open ones are not used again.
+
+        Raises UsageError for a certificate that cannot be used, and for a server without TLS.
+        """
+        if not self._server.startswith("https:"):
+            raise UsageError(
+                f"Cannot present {described(certificate)} to {self._server}, which does not use TLS.",
+                hint="A client certificate needs a URL that begins with https://.",
+            )
+        before, self._pool = self._pool, self._new_pool(self._context(certificate))
+        before.close()
+
+    def _context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
+        # httpx honours SSL_CERT_FILE and SSL_CERT_DIR.
+        verify = self._verify
+        return tls_context(lambda: httpx.create_ssl_context(verify=bool(verify)), verify=verify, cert=certificate)
+
+    def _new_pool(self, tls: ssl.SSLContext | None) -> httpx.BaseTransport:
+        return ConnectionPool(self._sockets, self._route(tls), keep=_KEEP_IDLE)
 
     def _route(self, tls: ssl.SSLContext | None) -> Route:
         url = httpx.URL(self._server)

@@ -1,4 +1,4 @@
-"""The login: once at the start of a run, and once for all workers when the session ends early.
+"""The login: once at the start of a run, and once for all workers when it ends early.
 
 `/data/JSESSION` answers guests with 200 too, so the client then asks who it is logged in as (xnat-api 1.1.1). Every
 Basic request without a cookie opens a session on the server, and a thousand sessions lock the user out (1.2): the
@@ -8,42 +8,35 @@ password is sent once, then the cookie. A rejected password is never sent again 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Protocol
 
-from xnatctl.errors import AuthenticationError, Interrupted, NotXnat, UsageError, XnatctlError
+from xnatctl.errors import AuthenticationError, PluginUnavailable, UsageError, XnatctlError
 from xnatctl.model.commands import Commands
-from xnatctl.plugin.protocols import Credential
+from xnatctl.plugin.credentials import ClientCertificate, Credential, Headers, SessionToken
 from xnatctl.redaction import Redactor
-from xnatctl.xnat.http.cookies import SESSION, CookieStore, is_same_session, is_token, session_timeout
-from xnatctl.xnat.http.responses import LOGIN_HINT, Response, browser_login, error_for
+from xnatctl.xnat.http.attempt import SESSION_PATH, Attempt, Probe
+from xnatctl.xnat.http.cookies import SESSION, CookieStore, HeaderList, is_same_session, session_timeout
+from xnatctl.xnat.http.responses import error_for
 from xnatctl.xnat.http.urls import is_loopback
 
-#: Opens, names and ends a session.
-SESSION_PATH = "/data/JSESSION"
-_GUEST = "guest"
+#: Failures of a renewal that another attempt would only repeat.
+_LASTING = (AuthenticationError, PluginUnavailable, UsageError)
 
 
-class Probe(Protocol):
-    """Sends one request with its own cookies; returns the response, whatever its status, and the cookies after it."""
+class Renew(Protocol):
+    """Returns another credential for the last one, which was `refused` or has expired; None: its source cannot."""
 
-    def __call__(
-        self,
-        method: str,
-        path: str,
-        cookies: Mapping[str, str],
-        *,
-        basic: tuple[str, str] | None = None,
-        timeout: float = ...,
-    ) -> tuple[Response, dict[str, str]]: ...
+    def __call__(self, rejected: Credential, *, refused: bool) -> Credential | None: ...
 
 
 class Login:
-    """Keeps the cookies of one client logged in to `server`.
+    """Keeps the requests of one client logged in to `server`.
 
     `generation` grows with every login, so that workers share a renewal. `name` is the login name as the server gives
-    it, `session_timeout` how long the server keeps an idle session, in seconds.
+    it, `session_timeout` how long the server keeps an idle session, in seconds. `present` presents a client
+    certificate on connections from now on.
     """
 
     def __init__(
@@ -53,6 +46,8 @@ class Login:
         cookies: CookieStore,
         credential_for: Callable[[], Credential],
         *,
+        renew: Renew | None,
+        present: Callable[[ClientCertificate], None],
         commands: Commands,
         redactor: Redactor,
     ) -> None:
@@ -62,10 +57,15 @@ class Login:
         self._commands = commands
         self._redactor = redactor
         self._credential_for = credential_for
+        self._renew_credential = renew
+        self._attempt = Attempt(server, probe, present=present, commands=commands, redactor=redactor)
         self._credential: Credential | None = None
+        self._expires: float | None = None
+        self._headers: HeaderList = []
         self._dead_sessions: set[str] = set()
+        #: The cookies of each session that this run opened, by session token.
+        self._opened: dict[str, Mapping[str, str]] = {}
         self._lock = threading.Lock()
-        self._opened = False
         self._attempts = 0
         self._failure: XnatctlError | None = None
         self.generation = 0
@@ -86,19 +86,27 @@ class Login:
                 raise
 
     def renew(self, generation: int) -> None:
-        """The session of `generation` has ended: log in again, once for all workers.
+        """The login of `generation` has ended: log in again, once for all workers.
 
         All workers that waited for this attempt get its error. A refused login is not tried again (xnat-api 1.7).
         """
+        self._once(generation, self._again)
+
+    def replace_expired(self) -> None:
+        """Replace a credential that has expired before the next request, once for all workers."""
+        if self._expires is not None and time.time() >= self._expires:
+            self._once(self.generation, self._replace_expired)
+
+    def _once(self, generation: int, action: Callable[[], None]) -> None:
         seen = self._attempts
         with self._lock:
-            if isinstance(self._failure, AuthenticationError) or (self._failure and seen != self._attempts):
+            if isinstance(self._failure, _LASTING) or (self._failure and seen != self._attempts):
                 raise self._failure
             if generation != self.generation:
                 return  # another worker was faster
             self._failure = None
             try:
-                self._again()
+                action()
             except XnatctlError as error:
                 self._failure = error
                 raise
@@ -106,24 +114,39 @@ class Login:
                 self._attempts += 1
 
     def _again(self) -> None:
-        """Log in with the same password or alias token. After a session token comes the next source."""
-        if self._credential is not None and self._credential.kind != "session":
-            self._with_password(self._credential)
-            return
-        if self._credential is not None:
-            self._dead_sessions.add(self._credential.secret)
-        self._enter()
+        """Log in with the same credential or a renewed one. After a session token comes the next source."""
+        if not isinstance(self._credential, Headers):  # a gateway may refuse headers while the session lives on
+            self._forget(self._cookies.current()[0].get(SESSION, ""))
+        if self._credential is None or not self._log_in(self._credential):
+            self._enter()
+
+    def _replace_expired(self) -> None:
+        if self._credential is None or self._expires is None or time.time() < self._expires:
+            return  # another worker was faster
+        renewed = self._renewed(self._credential, None)
+        if renewed is None:
+            self._expires = None  # the server refuses it when it is really over
+        elif (refusal := self._try(renewed)) is not None:
+            raise refusal
 
     def end(self, timeout: float) -> None:
-        """End the session on the server, if this run opened it."""
-        if self._opened:
-            self._opened = False
-            self._probe("DELETE", SESSION_PATH, self._cookies.current()[0], timeout=timeout)
+        """End the sessions on the server that this run opened, the last one first, within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while self._opened and (left := deadline - time.monotonic()) > 0:
+            token, cookies = self._opened.popitem()
+            current = self._cookies.current()[0]
+            if is_same_session(token, current.get(SESSION)):
+                cookies = current  # its node may have changed
+            self._probe("DELETE", SESSION_PATH, cookies, headers=self._headers, timeout=left)
 
     def keep(self) -> str:
         """Return the session token, and leave the session open at `end`."""
-        self._opened = False
-        return self._cookies.current()[0].get(SESSION, "")
+        token = self._cookies.current()[0].get(SESSION, "")
+        self._forget(token)
+        return token
+
+    def _forget(self, token: str) -> None:
+        self._opened = {key: value for key, value in self._opened.items() if not is_same_session(key, token)}
 
     def _refuse_redirect(self) -> None:
         """Over plain http, send a request without a secret first: many sites redirect to https."""
@@ -135,125 +158,60 @@ class Login:
     def _enter(self) -> None:
         while True:
             credential = self._credential_for()
-            if credential.kind != "session":
-                self._with_password(credential)
-                return
-            if credential.secret in self._dead_sessions:
+            if isinstance(credential, SessionToken) and credential.secret in self._dead_sessions:
                 source = credential.source or "the cache"
                 raise AuthenticationError(
                     f"The session token from {source} is not valid at {self._server} any more.",
                     hint=f"Log in again: {self._commands.command('auth', 'login')}",
                 )
-            if self._with_session(credential):
+            if self._log_in(credential):
                 return
-            self._dead_sessions.add(credential.secret)
 
-    def _with_session(self, credential: Credential) -> bool:
-        """Whether the session is open and belongs to the user, not to a guest."""
-        if not is_token(credential.secret):
-            return False
-        name, cookies = self._who({SESSION: credential.secret})
-        wanted = credential.username.lower()
-        if name is None or name.lower() == _GUEST or (wanted and name.lower() != wanted):
-            return False
-        if not is_same_session(credential.secret, cookies.get(SESSION)):
-            return False  # the server opened another one beside it
-        self._accept(name, credential, cookies, opened=False)
+    def _log_in(self, credential: Credential) -> bool:
+        """Log in with a credential, or with a renewed one if it has expired or is refused.
+
+        Returns False for a session token that is over: the next source is asked.
+        """
+        over = credential.expires is not None and credential.expires <= time.time()
+        renewed = self._renewed(credential, None) if over else None
+        if renewed is None:
+            refusal = self._try(credential)
+            if refusal is None:
+                return True
+            renewed = None if over else self._renewed(credential, refusal)
+            if renewed is None and isinstance(credential, SessionToken):
+                self._dead_sessions.add(credential.secret)
+                return False
+            if renewed is None:
+                raise refusal
+        refusal = self._try(renewed)
+        if refusal is not None:
+            raise refusal
         return True
 
-    def _with_password(self, credential: Credential) -> None:
-        """Log in with Basic, then ask who we are. The old cookies stay in use until the new ones are checked."""
-        if ":" in credential.username:
-            raise UsageError("A user name for XNAT must not hold a colon.")
-        reply, cookies = self._probe("POST", SESSION_PATH, {}, basic=(credential.username, credential.secret))
-        if reply.status == 200 and is_token(reply.text.strip()):
-            self._redactor.register_cookie(reply.text.strip())
-        self._check(reply, credential)
-        if SESSION not in cookies:
-            # A proxy that strips cookies; the token is in the body as well (xnat-api 1.1).
-            cookies[SESSION] = reply.text.strip()
+    def _renewed(self, rejected: Credential, refusal: AuthenticationError | None) -> Credential | None:
+        """Another credential from the same source; None where it cannot renew. Raises AuthenticationError."""
+        if self._renew_credential is None:
+            return None
         try:
-            name, cookies = self._who(cookies)
-            self._must_be(name, credential)
-        except BaseException as error:
-            # The login itself succeeded: end its session, quickly when the user pressed Ctrl-C.
-            patient = isinstance(error, XnatctlError) and not isinstance(error, Interrupted)
-            with suppress(XnatctlError):
-                self._probe("DELETE", SESSION_PATH, cookies, timeout=10 if patient else 2)
-            raise
-        assert name is not None
-        self._accept(name, credential, cookies, opened=True)
+            return self._renew_credential(rejected, refused=refusal is not None)
+        except AuthenticationError as error:
+            hint = error.hint or (refusal.hint if refusal is not None else None)
+            raise AuthenticationError(error.message, hint=hint) from None
 
-    def _must_be(self, name: str | None, credential: Credential) -> None:
-        """Check the login name. Whom an alias token belongs to, only the server knows."""
-        expected = credential.username.rsplit("/", 1)[-1].lower()  # "provider/login" (xnat-api 1.2)
-        known = (name or _GUEST).lower()
-        if known == _GUEST or (credential.kind == "password" and known != expected):
-            raise AuthenticationError(
-                f"{self._server} accepted the login of {credential.username} but treats it as "
-                f"{'a guest' if known == _GUEST else name}.",
-                hint="A proxy may remove cookies or the Authorization header; ask the administrator.",
-            )
-
-    def _accept(self, name: str, credential: Credential, cookies: dict[str, str], *, opened: bool) -> None:
-        self._redactor.register_secret(cookies[SESSION])
-        self._redactor.reveal([name])
-        self._cookies.replace(cookies)
-        self.name = name
-        self.session_timeout = session_timeout(cookies)
-        self._credential = credential
-        self._opened = opened
+    def _try(self, credential: Credential) -> AuthenticationError | None:
+        """Log in with one credential; returns the error of a refusal. Raises XnatctlError for anything else."""
+        result = self._attempt(credential, cookies=self._cookies.current()[0], name=self.name)
+        if isinstance(result, AuthenticationError):
+            return result
+        self._redactor.register_secret(result.cookies[SESSION])
+        self._redactor.reveal([result.name])
+        self._cookies.replace(result.cookies, result.headers)
+        self._credential, self._expires = credential, credential.expires
+        self._headers = result.headers
+        if result.opened:
+            self._opened[result.cookies[SESSION]] = result.cookies
+        self.name = result.name
+        self.session_timeout = session_timeout(result.cookies)
         self.generation += 1
-
-    def _who(self, cookies: dict[str, str]) -> tuple[str | None, dict[str, str]]:
-        """The login name of the session of these cookies, None without one, and the cookies after the request.
-
-        Raises NotXnat for an expired password or an inactive account (1.4), ServerError for a server in trouble.
-        """
-        reply, cookies = self._probe("GET", "/xapi/users/username", cookies)
-        name = reply.text.strip()
-        if reply.status == 200 and name and not reply.is_html and not any(map(str.isspace, name)):
-            return name, cookies
-        self._raise_trouble(reply, "/xapi/users/username")
-        reply, cookies = self._probe("GET", "/data/auth", cookies)
-        pieces = reply.text.split("'")  # User 'x' is logged in (xnat-api 1.1)
-        if reply.status == 200 and len(pieces) >= 3 and not reply.is_html:
-            return pieces[1], cookies
-        self._raise_trouble(reply, "/data/auth")
-        return None, cookies
-
-    def _raise_trouble(self, reply: Response, path: str) -> None:
-        """Raise the error of a response that says more than "not logged in": a server error, or a redirect."""
-        if (reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400) and not browser_login(reply):
-            raise error_for(reply, self._server, "GET", path, self._commands)
-
-    def _check(self, reply: Response, credential: Credential) -> None:
-        """Raise the error that the response to a login means."""
-        server = self._server
-        if reply.status == 401 and credential.kind == "token":
-            raise AuthenticationError(
-                f"{server} does not accept the alias token of {credential.source or 'the command line'}.",
-                hint="By default an alias token is valid for two days. Issue another one in XNAT: Manage Alias Tokens.",
-            )
-        if reply.status == 401:
-            raise AuthenticationError(
-                f"{server} rejects the login of {credential.username} "
-                f"(from {credential.source or 'the command line'}).",
-                hint=LOGIN_HINT,
-            )
-        if reply.status in (404, 405) or browser_login(reply):
-            raise NotXnat(
-                f"{server} is not the address of an XNAT: there is no login for programs.",
-                hint="The URL is that of the site's first page, without /app, /data and what follows them.",
-                status=reply.status,
-            )
-        if not 200 <= reply.status < 300:
-            raise error_for(reply, server, "POST", SESSION_PATH, self._commands)
-        token = reply.text.strip()
-        if reply.is_html or len(token) > 200 or not is_token(token):
-            raise NotXnat(
-                f"{server} answered the login with {'an HTML page' if reply.is_html else 'something'} "
-                "that is not from an XNAT's API.",
-                hint="Check the URL, its path included; a single-sign-on gateway may stand before the server.",
-                status=reply.status,
-            )
+        return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin, urlsplit
 
 from xnatctl.errors import (
     AuthenticationError,
@@ -35,6 +35,9 @@ _USER = re.compile(r"((?:\A|:)//)[^/]*@")
 _HEADING = re.compile(r"<h3>(.*?)</h3>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<[^>]*>")
+_PASSWORD_FIELD = re.compile(rb"<input[^>]+type=[\"']?password", re.IGNORECASE)
+#: Pages of XNAT that another login would lead to again: an expired password, an inactive account, a new site.
+_NO_LOGIN = ("XDATScreen_UpdateUser", "InactiveAccount", "Unconfigured.vm", "/setup")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -243,6 +246,22 @@ LOGIN_HINT = (
 def browser_login(reply: Response) -> bool:
     """Whether this is a redirect to XNAT's own login page."""
     return 300 <= reply.status < 400 and "Login.vm" in (reply.headers.get("location", "") or reply.text)
+
+
+def asks_for_login(reply: Response, server: str) -> bool:
+    """Whether a login page, or a redirect to one, came in place of what was asked for: of XNAT or of a gateway."""
+    if 200 <= reply.status < 300:
+        return reply.is_html and _PASSWORD_FIELD.search(reply.content[:_BEGINNING]) is not None
+    if not 300 <= reply.status < 400:
+        return False
+    location = reply.headers.get("location", "")
+    if any(page in location for page in _NO_LOGIN):
+        return False
+    try:
+        target = urlsplit(urljoin(f"{server}/", location))
+    except ValueError:
+        return False
+    return browser_login(reply) or target.hostname != urlsplit(server).hostname or "login" in target.path.lower()
 
 
 def _redirect(reply: Response, server: str, commands: Commands) -> NotXnat:

@@ -7,16 +7,17 @@ import ssl
 from collections.abc import Callable
 
 from xnatctl.errors import UsageError
+from xnatctl.plugin.credentials import ClientCertificate
 
 
 def tls_context(
-    default: Callable[[], ssl.SSLContext], *, verify: bool | str, cert: str | tuple[str, str] | None
+    default: Callable[[], ssl.SSLContext], *, verify: bool | str, cert: ClientCertificate | None
 ) -> ssl.SSLContext:
     """A context with the CA bundle in `verify`, else the one of `default`; with the client certificate, if given.
 
     Raises UsageError for files that cannot be used.
     """
-    for path in (verify, *((cert,) if isinstance(cert, str) else cert or ())):
+    for path in (verify, *(() if cert is None else (cert.certificate, cert.key))):
         if isinstance(path, str) and os.path.exists(path) and not os.path.isfile(path):
             # OpenSSL would wait for a FIFO and read a device for ever.
             raise UsageError(f"The certificate file {path} is not a regular file.", hint="Name a PEM file.")
@@ -25,12 +26,12 @@ def tls_context(
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         if cert is not None:
-            chain, key = (cert, None) if isinstance(cert, str) else cert
-            context.load_cert_chain(chain, key, password=_no_passphrase)
+            context.load_cert_chain(cert.certificate, cert.key, password=cert.passphrase or _no_passphrase)
     except (OSError, ValueError) as error:
+        passphrase = "the passphrase must be right" if cert and cert.passphrase else "the key must not be encrypted"
         raise UsageError(
             f"The certificate file cannot be used: {error.strerror if isinstance(error, OSError) else error}.",
-            hint="Name PEM files that this user may read; the key must not be encrypted.",
+            hint=f"Name PEM files that this user may read; {passphrase}.",
         ) from error
     return context
 
