@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import pytest
 
 from xnatctl.errors import NotFound, PluginUnavailable, Signalled
+from xnatctl.plugin.credentials import CredentialRequest
 from xnatctl.plugin.guard import Failure, Guard, PluginFailed
 from xnatctl.plugin.guarded import GuardedSource
-from xnatctl.plugin.protocols import CredentialRequest
 from xnatctl.plugin.specs import CredentialSourceSpec
 
 
