@@ -187,3 +187,35 @@ def test_a_dry_run_names_the_receiver_and_no_session(xnatctl, install, exam, fol
     assert f"Receiver: {where}" in " ".join(out.split())
     assert "archive of project" not in out
     assert "127.0.0.1" not in out
+
+
+def test_uploads_to_receivers_are_told_apart_by_address_and_folder(xnatctl, install, exam, folders, tmp_path):
+    env = install("drop", DROP.replace("DESTINATION", 'destination="dist_drop_drop:address_of",'))
+    other = write_exam(tmp_path / "more" / "exam", series=1, instances=2, seed=6, clutter=False)
+    for source, folder in ((exam, folders[0]), (exam, folders[1]), (other, folders[0])):
+        assert xnatctl("session", "upload", source.directory, "--mode", "drop", "--into", folder, env=env).code == 0
+    rows = xnatctl("upload", "status", "-o", "json", env=env).document["uploads"]
+    assert {(row["to"], row["root"], row["transport"]) for row in rows} == {
+        (f"folder:{folders[0]}", str(exam.directory), "drop"),
+        (f"folder:{folders[1]}", str(exam.directory), "drop"),
+        (f"folder:{folders[0]}", str(other.directory), "drop"),
+    }
+    table = xnatctl("upload", "status", env={**env, "COLUMNS": "400"}).out
+    lines = [line.split()[1:3] for line in table.splitlines() if line[:16] in {row["id"] for row in rows}]
+    assert len({tuple(line) for line in lines}) == 3, table
+    assert "more/exam" in table
+    (only,) = [row for row in rows if row["to"] == f"folder:{folders[1]}"]
+    one = xnatctl("upload", "status", f"folder:{folders[1]}", env=env)
+    assert f"3 of 3 files delivered from {exam.directory} to folder:{folders[1]}: complete." in one.out
+    twice = xnatctl("upload", "status", f"folder:{folders[0]}", env=env)
+    assert twice.code == 2
+    assert "names 2 uploads" in twice.err
+    assert xnatctl("upload", "status", other.directory, "-o", "json", env=env).document["found"] == 2
+    assert xnatctl("upload", "forget", only["id"], env=env).code == 0
+
+
+def test_a_destination_that_nothing_would_use_is_said(xnatctl, install):
+    source = DROP.replace("DESTINATION", 'destination="dist_drop_drop:address_of",').replace('settle="none", ', "")
+    env = install("drop", source)
+    done = xnatctl("plugins", "list", "--check", env=env)
+    assert "destination, which is for settle='none' alone" in " ".join(done.out.split()), done.out

@@ -31,7 +31,10 @@ _COLUMNS = (
     Column(key="id"),
     Column(key="server", detail=True, drop=2),
     *(Column(key=key, detail=True) for key in ("project", "subject", "session", "resource")),
+    Column(key="transport", detail=True),
     Column(key="to"),
+    Column(key="from", detail=True),
+    Column(key="root", detail=True),
     Column(key="state", detail=True),
     Column(key="progress", title="State"),
     *(Column(key=key, detail=True) for key in ("found", "delivered", "undelivered", "earlier", "updated")),
@@ -52,8 +55,8 @@ _MOST_ROWS = 20
 def status(app: App, dest: str | None, unfinished: bool) -> None:
     """List the uploads made from this machine; contacts no server.
 
-    With DEST (an ID from the list, PROJECT/SESSION, a session label, or SESSION/RESOURCE), show the files of one
-    upload that were not delivered.
+    With DEST (an ID from the list, PROJECT/SESSION, a session label, SESSION/RESOURCE, or the address of a receiver),
+    show the files of one upload that were not delivered.
     """
     found = [summary for summary in app.journals() if not (unfinished and _state(summary) == "complete")]
     if dest is None:
@@ -71,7 +74,8 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
 def resume(app: App, dest: str) -> None:
     """Finish an upload with its original options; send only files that are not proven to be on the server.
 
-    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE.
+    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, SESSION/RESOURCE, or the address of a
+    receiver.
     """
     summary = _choose(app, app.journals(), dest)
     if summary.problem is not None:
@@ -130,8 +134,9 @@ def _to_finish(summary: Summary) -> tuple[Mapping[str, Any], frozenset[str]]:
 def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
     """Delete the local record of uploads; nothing on a server changes.
 
-    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, or SESSION/RESOURCE. The same upload, run
-    again, compares with the server and sends what is missing.
+    DEST is an ID from `upload status`, PROJECT/SESSION, a session label, SESSION/RESOURCE, or the address of a
+    receiver.
+    The same upload, run again, compares with the server and sends what is missing.
     """
     from xnatctl.delivery.journal.lock import Lock
     from xnatctl.delivery.journal.store import remove
@@ -179,6 +184,8 @@ def _choose(app: App, found: Sequence[Summary], dest: str) -> Summary:
 
 def _names(summary: Summary) -> set[str]:
     where = summary.destination
+    if _is_to_receiver(summary):
+        return {name.casefold() for name in (summary.id, _to(summary), summary.root) if name}
     names = {
         summary.id,
         where.session,
@@ -194,8 +201,7 @@ def _names(summary: Summary) -> set[str]:
 
 def _resource(summary: Summary) -> str:
     """The resource of an upload; empty for images."""
-    request = summary.request.get("request")
-    resource = request.get("resource") if isinstance(request, dict) else None
+    resource = _request(summary).get("resource")
     if not isinstance(resource, dict):
         return ""
     scan = resource.get("scan")
@@ -203,16 +209,41 @@ def _resource(summary: Summary) -> str:
 
 
 def _columns(found: Sequence[Summary]) -> tuple[Column, ...]:
-    """The columns of the table; the server is a column if there are several."""
-    servers = {summary.destination.server for summary in found if summary.destination.project}
-    if len(servers) < 2:
-        return _COLUMNS
-    return tuple(replace(column, detail=False) if column.key == "server" else column for column in _COLUMNS)
+    """The columns of the table, with what tells uploads apart: several servers, or several folders to one receiver."""
+    servers = {summary.destination.server for summary in found if not _is_to_receiver(summary)} - {""}
+    places = [_to(summary) for summary in found]
+    shown = {"server"} if len(servers) > 1 else set[str]()
+    if len(set(places)) < len(places):
+        shown.add("from")
+    return tuple(replace(column, detail=False) if column.key in shown else column for column in _COLUMNS)
+
+
+def _tails(paths: Sequence[str]) -> list[str]:
+    """The ends of paths, as long as it takes to tell them apart."""
+    parts = [path.strip("/").split("/") for path in paths]
+    longest = max(map(len, parts), default=0)
+    for length in range(1, longest):
+        ends = {"/".join(part[-length:]) for part in parts}
+        if len(ends) == len(set(paths)):
+            return ["/".join(part[-length:]) for part in parts]
+    return list(paths)
+
+
+def _request(summary: Summary) -> Mapping[str, Any]:
+    """What the upload was asked for; empty if the journal does not hold it."""
+    request = summary.request.get("request")
+    return request if isinstance(request, dict) else {}
+
+
+def _is_to_receiver(summary: Summary) -> bool:
+    return _request(summary).get("settles") is False
 
 
 def _to(summary: Summary) -> str:
     """The destination as short text: a receiver, a session, or the parent of a resource."""
     where = summary.destination
+    if _is_to_receiver(summary):
+        return where.server or str(_request(summary).get("transport", ""))
     names = [where.project, where.session or where.subject, _resource(summary)]
     return "/".join(filter(None, names)) or where.server
 
@@ -247,6 +278,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "subject": where.subject,
         "session": where.session,
         "resource": _resource(summary),
+        "transport": str(_request(summary).get("transport", "")),
         "to": _to(summary),
         "state": _state(summary),
         "progress": _progress(summary),
@@ -277,7 +309,8 @@ def _list_lines(app: App, found: Sequence[Summary]) -> list[str]:
 
 
 def _list_document(found: Sequence[Summary], lines: Sequence[str]) -> Document:
-    rows = [_row(summary) for summary in found]
+    tails = _tails([summary.root for summary in found])
+    rows = [{**_row(summary), "from": tail} for summary, tail in zip(found, tails, strict=True)]
     schema = "xnatctl.uploads/1"
     return Document(
         schema=schema,
@@ -302,7 +335,8 @@ def _one_document(app: App, summary: Summary) -> Document:
     ]
     unproven = [_item(left, left.root) for left in summary.left if left.outcome.delivered]
     row = _row(summary)
-    lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {row['root']}: {row['state']}."]
+    place = f" to {row['to']}" if _is_to_receiver(summary) else ""
+    lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {row['root']}{place}: {row['state']}."]
     if summary.left:
         roots = ", ".join(dict.fromkeys(left.root for left in summary.left))
         lines.append(

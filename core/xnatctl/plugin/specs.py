@@ -45,10 +45,11 @@ class TransportSpec:
     `default_workers` batches are in flight at once. Where `most_workers` is larger, core adapts the number between the
     two.
 
-    `destination` is a target of its own, for `settle="none"`. It is called with the options and returns the address
-    that the transport delivers to, without any secret. Journal, dry run, report and `upload status` use it: two
+    `destination` is a target of its own, for `settle="none"` alone. It is called with the options and returns the
+    address that the transport delivers to, without any secret. Journal, dry run, report and `upload status` use it: two
     addresses are two uploads. Without it every option but secret ones counts as part of the address, and no address is
-    shown.
+    shown. A session is on its XNAT server whatever way the bytes take, so the session is its address. Raises ValueError
+    for another `settle`, and for a `destination` that nothing would use.
     """
 
     name: str  # the value of --mode
@@ -63,6 +64,12 @@ class TransportSpec:
     settle: Literal["session", "none"] = "session"
     command: str | None = None
     destination: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.settle not in ("session", "none"):
+            raise ValueError(f"settle of transport {self.name} is {self.settle!r}, and neither 'session' nor 'none'")
+        if self.destination is not None and self.settle != "none":
+            raise ValueError(f"transport {self.name} has a destination, which is for settle='none' alone")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
