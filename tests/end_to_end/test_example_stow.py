@@ -26,7 +26,6 @@ pytestmark = pytest.mark.once
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "xnatctl-stow"
 SUPPORT = Path(__file__).parents[1] / "support"
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-NAMES = ("-P", "DEMO", "-S", "s", "-E", "e")
 
 
 def load(name):
@@ -69,7 +68,7 @@ def upload(hasty, site):
 
     def run(path, url, *more, env=None):
         return hasty(
-            *("session", "upload", path, *NAMES, "--mode", "stow", "--stow-url", url, "-o", "json", *more),
+            *("session", "upload", path, "--mode", "stow", "--stow-url", url, "-o", "json", *more),
             env={**site, **(env or {})},
         )
 
@@ -173,7 +172,7 @@ def test_everything_arrives_at_orthanc_and_a_rerun_sends_what_is_missing(orthanc
     assert (again.code, again.document["counts"]["sent"]) == (0, 0), again.err
     lost = min(exam.digests)
     there.ask(f"/instances/{there.instances()[lost]}", "DELETE")
-    looked = upload(exam.directory, there.url, "--wait", "1")
+    looked = upload(exam.directory, there.url, "--stow-wait", "0.5")
     assert looked.code == 6, looked.err
     assert [d["sop_instance_uid"] for d in looked.document["verification"]["differences"]] == [lost]
     assert outcomes(looked)[lost] == "missing"
@@ -202,7 +201,7 @@ def test_what_orthanc_says_it_stored_and_did_not_is_found(orthanc, upload, exam,
     script = tmp_path / "filter.lua"
     script.write_text("function ReceivedInstanceFilter(dicom, origin, info) return dicom.InstanceNumber ~= '3' end")
     there = orthanc(LuaScripts=[str(script)])
-    done = upload(exam.directory, there.url, "--wait", "1")
+    done = upload(exam.directory, there.url, "--stow-wait", "0.5")
     assert done.code == 6, done.err
     lost = set(exam.digests) - set(there.instances())
     assert len(lost) == 3
@@ -351,7 +350,7 @@ def test_after_an_end_in_the_middle_a_rerun_sends_what_is_missing(
 ):
     server.faults = [("",), ("",), ("hang",)]
     child = nursery.start(
-        *("-m", "xnatctl", "session", "upload", str(large_exam.directory), *NAMES, "--mode", "stow"),
+        *("-m", "xnatctl", "session", "upload", str(large_exam.directory), "--mode", "stow"),
         *("--stow-url", server.url, "--workers", "1"),
         env={**environment, **site},
         cwd=tmp_path,
@@ -377,7 +376,7 @@ def test_after_an_end_in_the_middle_a_rerun_sends_what_is_missing(
 def test_the_check_waits_for_a_list_that_comes_in_pages_and_names_what_it_lacks(upload, server, exam):
     server.page = 7
     server.unlisted = {min(exam.digests)}
-    done = upload(exam.directory, server.url, "--wait", "1")
+    done = upload(exam.directory, server.url, "--stow-wait", "0.5")
     assert done.code == 6, done.err
     assert done.document["counts"]["verified"] == len(exam.digests) - 1
     assert [d["sop_instance_uid"] for d in done.document["verification"]["differences"]] == [min(exam.digests)]
@@ -430,7 +429,7 @@ def test_a_large_instance_is_never_whole_in_memory(server, environment, site, tm
     peak = tmp_path / "peak"
     done = subprocess.run(
         [
-            *(sys.executable, SUPPORT / "weighed.py", peak, "session", "upload", exam.directory, *NAMES),
+            *(sys.executable, SUPPORT / "weighed.py", peak, "session", "upload", exam.directory),
             *("--mode", "stow", "--stow-url", server.url),
         ],
         env={**environment, **site}, check=False, capture_output=True, text=True,

@@ -39,7 +39,14 @@ def server() -> Iterator[DicomWebServer]:
 
 def options(url: str, **more: Any) -> dict[str, Any]:
     """A value for every option of the transport."""
-    known = {"stow_token": None, "stow_user": None, "stow_password": None, "stow_timeout": 60.0, "stow_check": True}
+    known = {
+        "stow_token": None,
+        "stow_user": None,
+        "stow_password": None,
+        "stow_timeout": 60.0,
+        "stow_check": True,
+        "stow_wait": 1.0,
+    }
     return {"stow_url": url, **known, **more}
 
 
@@ -293,6 +300,7 @@ def test_the_address_is_the_base_url(given: str, address: str) -> None:
         ("https://pacs.example.org", {"stow_password": "geheim"}),
         ("https://pacs.example.org", {"stow_token": "geheim\nX: y"}),
         ("https://pacs.example.org", {"stow_timeout": 0.0}),
+        ("https://pacs.example.org", {"stow_wait": -1.0}),
     ],
 )
 def test_unusable_options_are_refused_without_their_secrets(url: str, more: dict[str, Any]) -> None:

@@ -28,8 +28,6 @@ from xnatctl_stow.connection import Connection
 from xnatctl_stow.reply import instance_uid
 from xnatctl_stow.service import Service
 
-#: Seconds within which a server lists what it stored.
-_APPEARS = 30.0
 #: Instances of one answer.
 _PAGE = 1000
 _SOP_INSTANCE_UID = "00080018"
@@ -48,7 +46,9 @@ class QidoCheck:
 
     def __init__(self, context: RunContext, stage: Stage) -> None:
         self._context = context
-        self._service = Service.from_options(context.plan.sending[0].transport_options)
+        options = context.plan.sending[0].transport_options
+        self._service = Service.from_options(options)
+        self._wait = float(options["stow_wait"])
         self._connection = Connection(self._service)
 
     def check(self) -> None:
@@ -87,8 +87,7 @@ class QidoCheck:
 
     def _missing(self, items: Sequence[UploadItem]) -> Sequence[UploadItem]:
         """The items that the service does not list in time. Raises VerificationFailed if it cannot be asked."""
-        schedule = self._context.schedule
-        polls = schedule.polls(min(schedule.limit, _APPEARS))
+        polls = self._context.schedule.polls(self._wait)
         missing = items
         while True:
             problem = ""

@@ -28,6 +28,13 @@ _OPTIONS = (
         default=True,
         envvar="STOW_CHECK",
     ),
+    Option(
+        name="stow_wait",
+        help="How long the check waits until the service lists every instance, in seconds.",
+        type=float,
+        default=30.0,
+        envvar="STOW_WAIT",
+    ),
 )
 
 

@@ -25,9 +25,11 @@ class Service:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Service:
         """Check the options. Raises UsageError, whose text contains no secret."""
-        timeout = float(options["stow_timeout"])
+        timeout, wait = float(options["stow_timeout"]), float(options["stow_wait"])
         if not 0 < timeout <= _LONGEST:
             raise UsageError(f"--stow-timeout must be between 0 and {_LONGEST:.0f} seconds, not {timeout:g}.")
+        if not 0 <= wait <= _LONGEST:
+            raise UsageError(f"--stow-wait must be between 0 and {_LONGEST:.0f} seconds, not {wait:g}.")
         return cls(url=_base(str(options["stow_url"] or "")), authorization=_authorization(options), timeout=timeout)
 
     @property
