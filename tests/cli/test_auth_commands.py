@@ -33,11 +33,13 @@ class Site:
     aliases: dict[str, tuple[str, str]] = field(default_factory=dict)
     sessions: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    cookies: list[str] = field(default_factory=list)
     broken: bool = False
     tells_end: bool = True
 
     def answer(self, request: Request) -> Response:
         self.calls.append(f"{request.method} {request.path}")
+        self.cookies.append(request.headers.get("Cookie", ""))
         if self.broken:
             return Response("<h3>Out of order</h3>", 500)
         user, rejected = self._who(request)
@@ -532,6 +534,167 @@ def test_logout_without_a_session_says_so(cli: Callable[..., Result]) -> None:
     done = cli("auth", "logout", "-o", "json")
     assert done.code == 2
     assert done.document["error"]["code"] == "not-found"
+
+
+def test_logout_leaves_the_session_of_a_given_token_alone(
+    login: Callable[..., Result], cli: Callable[..., Result], site: Site
+) -> None:
+    login()
+    site.sessions["CANARY0GIVEN"] = "alice"
+    assert cli("auth", "logout", env={"XNAT_TOKEN": "CANARY0GIVEN"}).code == 0
+    assert site.sessions == {"CANARY0GIVEN": "alice"}
+    assert cli("auth", "logout", env={"XNAT_TOKEN": "CANARY0GIVEN"}).code == 2
+    assert site.sessions == {"CANARY0GIVEN": "alice"}
+
+
+def test_logout_fits_a_terminal_of_80_columns(login: Callable[..., Result], site: Site, home: Path) -> None:
+    login()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XNAT_URL": site.url, "NO_COLOR": "1"}
+    terminal = Terminal(home, environment)
+    try:
+        shown, code = terminal.run(f"stty cols 80; {sys.executable} -m xnatctl auth logout")
+    finally:
+        terminal.close()
+    assert code == 0
+    lines = shown.splitlines()
+    assert lines[0].split() == ["State", "Server", "User", "Source"]
+    assert lines[2].split("   ")[0] == "logged out"
+    assert len(lines) == 3
+
+
+# nobody is asked by commands that only look
+
+
+@pytest.mark.parametrize("command", ["auth status", "doctor"])
+def test_a_command_that_only_looks_does_not_prompt(command: str, site: Site, home: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XNAT_URL": site.url, "NO_COLOR": "1"}
+    terminal = Terminal(home, environment)
+    try:
+        shown, code = terminal.run(f"{sys.executable} -m xnatctl {command}")
+    finally:
+        terminal.close()
+    assert code != 0
+    assert "User name" not in shown
+    assert "needs a terminal" not in shown
+    assert "prompt is not asked by this command" in " ".join(shown.split())
+    assert "xnatctl auth login" in shown
+
+
+# sources of plugins that store
+
+SAFE = """
+from pathlib import Path
+from xnatctl.api import *
+
+HERE = Path({folder!r})
+
+@hookimpl
+def xnatctl_credential_sources():
+    verbs = frozenset({{"get", "store", "erase"}})
+    return [CredentialSourceSpec(name="safe", summary="a safe", target="dist_safe_safe:Safe", order=25, verbs=verbs)]
+
+class Safe:
+    def get(self, request):
+        {get}
+
+    def store(self, request, credential):
+        (HERE / "kept").write_text(f"{{credential.username}} {{credential.secret}}")
+
+    def erase(self, request):
+        {erase}
+"""
+GET = """
+        if not (HERE / "kept").exists():
+            return None
+        user, secret = (HERE / "kept").read_text().split()
+        return SessionToken(username=user, secret=secret, source="the safe")
+"""
+ERASE = """
+        there = (HERE / "kept").exists()
+        (HERE / "kept").unlink(missing_ok=True)
+        return there
+"""
+
+
+@pytest.fixture
+def safe(install: Callable[..., dict[str, str]], home: Path) -> Callable[..., dict[str, str]]:
+    def make(get: str = GET, erase: str = ERASE, config: str = "store: safe\n") -> dict[str, str]:
+        (home / "c.yaml").write_text(config)
+        source = SAFE.format(folder=str(home), get=get.strip(), erase=erase.strip())
+        return {**install("safe", source), "XNATCTL_CONFIG": str(home / "c.yaml")}
+
+    return make
+
+
+def test_login_stores_only_where_the_configuration_says(
+    cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site, home: Path
+) -> None:
+    env = safe()
+    words = ("auth", "login", "--username", "alice", "--password-stdin")
+    done = cli(*words, env=env, stdin=f"{PASSWORD}\n")
+    assert done.code == 0, done.err
+    assert tokens(home) == []
+    assert (home / "kept").read_text().split()[1] in site.sessions
+    assert cli("auth", "status", "-o", "json", env=env).document["source"] == "the safe"
+    assert cli("auth", "logout", env=env).code == 0
+    assert site.sessions == {}
+    assert not (home / "kept").exists()
+    (home / "c.yaml").write_text("")
+    assert cli(*words, env=env, stdin=f"{PASSWORD}\n").code == 0
+    assert not (home / "kept").exists()
+    assert len(tokens(home)) == 1
+
+
+@pytest.mark.parametrize("name", ["environment", "nowhere"])
+def test_a_store_that_cannot_store_is_found_before_the_login(
+    name: str, cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site
+) -> None:
+    env = safe(config=f"store: {name}\n")
+    for verb in ("login", "logout"):
+        done = cli("auth", verb, env={**env, **ENV})
+        assert done.code == 2
+        assert f"The credential source {name}" in done.err
+        assert "Sources that can: safe, token." in done.err
+    assert site.calls == []
+
+
+def test_logout_sends_no_password_as_a_cookie_and_does_not_erase_it(
+    cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site, home: Path
+) -> None:
+    (home / "asked").touch()
+    env = safe(
+        get='return Password(username="alice", secret="CANARY0PASSWORD", source="the safe")',
+        erase='(HERE / "asked").write_text("erased"); return True',
+    )
+    done = cli("auth", "logout", env=env)
+    assert done.code == 2
+    assert "No session token is stored" in done.err
+    assert site.calls == []
+    assert (home / "asked").read_text() == ""
+
+
+def test_a_store_that_erases_nothing_and_says_so_cannot_loop(
+    cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site
+) -> None:
+    fresh = (
+        'import os; return SessionToken(username="alice", secret="CANARY0" + os.urandom(8).hex(), source="the safe")'
+    )
+    done = cli("auth", "logout", env=safe(get=fresh, erase="return True"))
+    assert done.code == 8
+    for word in ("safe", "dist-safe 1.0", "told to erase"):
+        assert word in done.err
+    assert "CANARY" not in done.err
+    assert site.calls == ["DELETE /data/JSESSION"]
+
+
+def test_headers_and_certificates_are_not_stored(
+    cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site
+) -> None:
+    env = safe(get='return Headers(headers={"Authorization": "Bearer CANARY0TOKEN"})', config="")
+    done = cli("auth", "login", env=env)
+    assert done.code == 3
+    assert "safe gives goes with every request, so there is nothing to store" in done.err
+    assert site.calls == []
 
 
 # every format, and no secret in any

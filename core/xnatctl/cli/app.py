@@ -285,14 +285,18 @@ class App:
         sources = self.registry.credential_sources()
         return {f"{each.name}.{option.name}": option.secret for each in sources for option in each.spec.options}
 
-    def credential_chain(self, *, interactive: bool | None = None, fresh: bool = False) -> CredentialChain:
-        """Return the credential chain of this run; `fresh` skips stored session tokens."""
+    def credential_chain(self, *, prompts: bool = True, fresh: bool = False) -> CredentialChain:
+        """Return the credential chain of this run; `fresh` skips stored session tokens.
+
+        Without `prompts` nobody is asked at the terminal.
+        """
         from xnatctl.settings.credentials import CredentialChain
 
         return CredentialChain(
             self.registry,
             self.settings,
-            interactive=self.interactive if interactive is None else interactive,
+            interactive=self.interactive,
+            prompts=prompts,
             redactor=self.redactor,
             fresh=fresh,
             commands=self.commands,
@@ -319,10 +323,10 @@ class App:
         self.waits_for(client)
         return credential
 
-    def connect(self) -> XnatClient:
+    def connect(self, *, prompts: bool = True) -> XnatClient:
         """Return a client that is logged in through the credential chain; `close` closes it."""
         client = self.new_client()
-        self.log_in(client, self.credential_chain())
+        self.log_in(client, self.credential_chain(prompts=prompts))
         return client
 
     def journals(self) -> list[Summary]:

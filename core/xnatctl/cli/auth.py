@@ -69,7 +69,7 @@ def _document(*, state: str, request: CredentialRequest, user: str, source: str,
     return Document(
         schema=_SCHEMA,
         data={"schema": _SCHEMA, **row},
-        columns=tuple(Column(key=key) for key in row),
+        columns=tuple(Column(key=key, detail=value is None) for key, value in row.items()),
         rows=[{key: "" if value is None else value for key, value in row.items()}],
         identifiers=(user,),
     )
@@ -136,7 +136,8 @@ def logout(app: App) -> None:
         if not store.erase(replace(request, username=token.username or request.username)):
             break  # a store that returns a token that it cannot erase
         users.append(token.username)
-    store.erase(request)  # tokens that are too old to be returned
+    if token is None:
+        store.erase(request)  # tokens that are too old to be returned
     if not users:
         raise NotFound(
             f"No session token is stored for {request.server}"
@@ -169,7 +170,7 @@ def status(app: App) -> None:
     from xnatctl.settings.credentials import request_for
 
     client = app.new_client()
-    chain = app.credential_chain(interactive=False)
+    chain = app.credential_chain(prompts=False)
     app.log_in(client, chain)
     app.render(
         _document(

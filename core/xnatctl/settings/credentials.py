@@ -78,7 +78,8 @@ class CredentialChain:
     """Callable: each call gives the next usable credential; `given` is the last one.
 
     If a user is named, sources with another user are skipped. After a session token, its user counts as named, so that
-    a run never continues as another user. `fresh` skips stored session tokens.
+    a run never continues as another user. `fresh` skips stored session tokens. Without `prompts`, sources that ask at
+    the terminal are skipped also where there is one (`interactive`).
 
     Raises AuthenticationError if no source is left, naming the sources and how to log in; PluginUnavailable if a source
     fails.
@@ -90,6 +91,7 @@ class CredentialChain:
         settings: Settings,
         *,
         interactive: bool,
+        prompts: bool = True,
         redactor: Redactor,
         commands: Commands,
         fresh: bool = False,
@@ -97,6 +99,7 @@ class CredentialChain:
         self._registry = registry
         self._settings = settings
         self._interactive = interactive
+        self._prompts = prompts
         self._redactor = redactor
         self._commands = commands
         self._fresh = fresh
@@ -247,6 +250,8 @@ class CredentialChain:
             provided = known[name]
             if provided.missing:
                 self._passed_over.append(f"{name} needs {', '.join(provided.missing)}, which is not installed")
+            elif provided.spec.interactive and not self._prompts:
+                self._passed_over.append(f"{name} is not asked by this command")
             elif provided.spec.interactive and not self._interactive:
                 self._passed_over.append(f"{name} needs a terminal")
             else:

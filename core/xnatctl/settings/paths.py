@@ -17,6 +17,8 @@ STATE_VARIABLE = "XNATCTL_STATE_DIR"
 
 #: Largest private file, in bytes.
 _LONGEST_SECRET_FILE = 64 * 1024
+#: Size of the file that is written to see whether a directory takes one, in bytes.
+_PROBE = 4096
 
 
 def config_file() -> Path:
@@ -98,8 +100,13 @@ def check_writable(directory: Path, purpose: str) -> None:
     private_directory(directory, hint=hint)
     probe = directory / f".{os.urandom(4).hex()}"
     try:
-        os.close(create_private(probe))
-        probe.unlink()
+        descriptor = create_private(probe)
+        try:
+            os.write(descriptor, bytes(_PROBE))  # a full disk still takes empty files
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            probe.unlink()
     except OSError as error:
         raise ConfigError(f"Cannot write in the directory {directory}: {error.strerror}.", hint=hint) from error
 

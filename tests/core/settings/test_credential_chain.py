@@ -10,12 +10,21 @@ import pytest
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import Commands
-from xnatctl.plugin.credentials import AliasToken, Credential, CredentialRequest, Password, SessionToken, user_of
+from xnatctl.plugin.credentials import (
+    AliasToken,
+    ClientCertificate,
+    Credential,
+    CredentialRequest,
+    Headers,
+    Password,
+    SessionToken,
+    user_of,
+)
 from xnatctl.plugin.guard import Guard
 from xnatctl.plugin.guarded import GuardedSource
 from xnatctl.plugin.manager import Plugin
 from xnatctl.plugin.registry import Provided
-from xnatctl.plugin.specs import CredentialSourceSpec
+from xnatctl.plugin.specs import CredentialSourceSpec, Option
 from xnatctl.redaction import MASK, Redactor
 from xnatctl.settings.credentials import CredentialChain
 from xnatctl.settings.profiles import Flags, resolve
@@ -28,8 +37,14 @@ class Sources:
     """A registry of credential sources; each is a function of the request. `asked` notes who was asked for whom."""
 
     def __init__(
-        self, *known: tuple[str, Callable[[CredentialRequest], Any]], interactive: tuple[str, ...] = ()
+        self,
+        *known: tuple[str, Callable[[CredentialRequest], Any]],
+        interactive: tuple[str, ...] = (),
+        renew: Callable[[CredentialRequest, Any], Any] | None = None,
+        options: tuple[Option, ...] = (),
     ) -> None:
+        self._renew = renew
+        self._options = options
         self.asked: list[tuple[str, str | None]] = []
         self._sources = dict(known)
         self._interactive = interactive
@@ -40,7 +55,13 @@ class Sources:
         return [
             Provided(
                 spec=CredentialSourceSpec(
-                    name=name, summary="", target="x:y", order=number, interactive=name in self._interactive
+                    name=name,
+                    summary="",
+                    target="x:y",
+                    order=number,
+                    interactive=name in self._interactive,
+                    options=self._options,
+                    verbs=frozenset({"get"} if self._renew is None else {"get", "renew"}),
                 ),
                 plugin=plugin,
                 missing=self.missing.get(name, ()),
@@ -55,6 +76,10 @@ class Sources:
             def get(self, request: CredentialRequest) -> Any:
                 registry.asked.append((provided.name, request.username))
                 return registry._sources[provided.name](request)
+
+            def renew(self, request: CredentialRequest, rejected: Any) -> Any:
+                assert registry._renew is not None
+                return registry._renew(request, rejected)
 
         what = f"The credential source {provided.name}"
         return GuardedSource(Guard(), what, provided.plugin, Source(), provided.spec)
@@ -307,3 +332,172 @@ def test_the_request_names_server_and_profile(write_config: Write) -> None:
     (request,) = seen
     assert (request.server, request.username, request.profile_name) == (URL, "me", "site")
     assert request.profile["timeout"] == 5
+
+
+# renewal
+
+
+def gives(credential: Any) -> Callable[[CredentialRequest, Any], Any]:
+    return lambda request, rejected: credential
+
+
+def test_a_renewal_asks_the_source_of_the_last_credential_with_what_was_rejected() -> None:
+    seen: list[tuple[CredentialRequest, Credential]] = []
+
+    def renew(request: CredentialRequest, rejected: Credential) -> Credential:
+        seen.append((request, rejected))
+        return knows("bob", secret="renewed")(request)
+
+    asked = chain(Sources(("a", knows("bob", "session")), ("b", knows("bob")), renew=renew))
+    asked()
+    second = asked()
+    renewed = asked.renew(second, refused=True)
+    assert renewed == Password(username="bob", secret="renewed", source="password of bob")
+    ((request, rejected),) = seen
+    assert (request.username, rejected) == ("bob", second)
+    assert asked.given is renewed
+
+
+def test_a_source_without_the_verb_and_the_command_line_renew_nothing() -> None:
+    asked = chain(Sources(("a", knows("bob"))))
+    assert asked.renew(asked(), refused=True) is None
+    typed = chain(Sources(), username="bob", password="typed")
+    assert typed.renew(typed(), refused=True) is None
+
+
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (None, "the credential source vault has no other one"),
+        (Password(username="bob", secret="hush"), "the credential source vault returned the same one again"),
+        (Password(username="bob", secret="new", expires=1.0), "has expired, too"),
+        (Password(username="carol", secret="new"), "returned one of another user, carol"),
+    ],
+)
+def test_a_renewal_without_another_credential_is_an_error_of_the_login(answer: Any, says: str, refused: bool) -> None:
+    asked = chain(Sources(("vault", knows("bob")), renew=gives(answer)), username="bob")
+    given = asked()
+    if says.endswith("again") and not refused:
+        assert asked.renew(given, refused=False) == answer, "its time was extended"
+        return
+    with pytest.raises(AuthenticationError, match=says) as caught:
+        asked.renew(given, refused=refused)
+    assert caught.value.exit_code == 3
+    assert ("does not accept" if refused else "has expired, and") in caught.value.message
+    assert "hush" not in caught.value.message
+
+
+def test_a_certificate_that_was_replaced_in_its_file_is_another_one(tmp_path: Path) -> None:
+    file = tmp_path / "client.pem"
+    file.write_text("first")
+    credential = ClientCertificate(certificate=str(file))
+    asked = chain(Sources(("vault", lambda request: credential), renew=gives(credential)))
+    given = asked()
+    with pytest.raises(AuthenticationError, match="same one again"):
+        asked.renew(given, refused=True)
+    file.write_text("second")
+    assert asked.renew(given, refused=True) == credential
+
+
+@pytest.mark.parametrize("answer", ["hush", Password(username="bob", secret="")])
+def test_a_renewal_that_is_no_credential_names_the_plugin(answer: Any) -> None:
+    asked = chain(Sources(("vault", knows("bob")), renew=gives(answer)))
+    with pytest.raises(PluginUnavailable, match=r"vault.*inhouse"):
+        asked.renew(asked(), refused=True)
+
+
+def test_a_renewal_that_breaks_is_named_and_its_text_is_not_repeated() -> None:
+    def renew(request: CredentialRequest, rejected: Credential) -> Credential:
+        raise RuntimeError("CANARY")
+
+    asked = chain(Sources(("vault", knows("bob")), renew=renew))
+    with pytest.raises(PluginUnavailable, match="RuntimeError") as caught:
+        asked.renew(asked(), refused=True)
+    assert "CANARY" not in caught.value.message
+
+
+# headers and certificates
+
+
+def test_headers_are_for_the_named_user_and_masked() -> None:
+    redactor = Redactor()
+    secret = Headers(headers={"Authorization": "Bearer CANARY-TOKEN", "Cookie": "GATE=CANARY-COOKIE; x=1"})
+    asked = CredentialChain(
+        Sources(("vault", lambda request: secret)),  # type: ignore[arg-type]
+        resolve(Flags(url=URL, username="alice")),
+        interactive=False,
+        redactor=redactor,
+        commands=Commands(),
+    )
+    assert user_of(asked()) == "alice"
+    assert redactor.redact("CANARY-TOKEN CANARY-COOKIE true") == f"{MASK} {MASK} true"
+    assert "CANARY" not in repr(secret)
+
+
+# options
+
+
+OPTIONS = (
+    Option(name="address", help="The vault.", required=True, envvar="VAULT_ADDR"),
+    Option(name="tries", help="How often.", type=int, default=3),
+    Option(name="token", help="The login to the vault.", secret=True),
+)
+
+
+def with_options(seen: list[CredentialRequest]) -> Sources:
+    def look(request: CredentialRequest) -> Credential:
+        seen.append(request)
+        return knows("bob")(request)
+
+    return Sources(("vault", look), options=OPTIONS)
+
+
+def test_options_come_from_variable_profile_and_default(monkeypatch: pytest.MonkeyPatch, write_config: Write) -> None:
+    section = "credentials: {vault: {address: 'https://kept', token: hush-hush}}"
+    write_config(f"profiles:\n  a: {{url: '{URL}', {section}}}\n")
+    seen: list[CredentialRequest] = []
+    chain(with_options(seen))()
+    assert seen[0].options == {"address": "https://kept", "tries": 3, "token": "hush-hush"}
+    assert "hush" not in repr(seen[0])
+    monkeypatch.setenv("VAULT_ADDR", "https://varied")
+    chain(with_options(seen))()
+    assert seen[1].options["address"] == "https://varied"
+
+
+def test_a_source_that_is_not_configured_is_passed_over(write_config: Write) -> None:
+    seen: list[CredentialRequest] = []
+    with pytest.raises(AuthenticationError, match="vault is not configured"):
+        chain(with_options(seen))()
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("section", "says", "hint"),
+    [
+        ("{adress: x}", "no option adress", "Did you mean address?"),
+        ("{zzz: x}", "no option zzz", "address, tries, token"),
+        ("{tries: many}", "tries .* must be a whole number", None),
+        ("{tries: 2}", "needs a value for address", "VAULT_ADDR"),
+    ],
+)
+def test_a_wrong_section_is_an_error_of_the_configuration(
+    section: str, says: str, hint: str | None, write_config: Write
+) -> None:
+    write_config(f"profiles:\n  a: {{url: '{URL}', credentials: {{vault: {section}}}}}\n")
+    with pytest.raises(ConfigError, match=says) as caught:
+        chain(with_options([]))()
+    assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_a_wrong_section_is_found_although_another_source_comes_first(write_config: Write) -> None:
+    write_config(f"profiles:\n  a: {{url: '{URL}', credentials: {{vault: {{adress: x}}}}}}\n")
+    with pytest.raises(ConfigError, match="no option adress"):
+        chain(Sources(("a", knows("bob")), ("vault", nothing), options=OPTIONS))()
+
+
+def test_the_options_of_a_profile_are_for_its_own_server(write_config: Write) -> None:
+    write_config("profiles:\n  a: {url: 'https://other.example.org', credentials: {vault: {address: x}}}\n")
+    seen: list[CredentialRequest] = []
+    with pytest.raises(AuthenticationError, match="not configured"):
+        chain(with_options(seen))()
