@@ -1,4 +1,4 @@
-"""Every error that xnatctl raises on purpose, with the exit code on the leaf.
+"""The exceptions of xnatctl, with their exit codes.
 
 ::
 
@@ -11,15 +11,15 @@
     |-- ConnectionFailed              4  unreachable
     |   `-- TransportError            4  answer-lost       the request may or may not have been carried out
     |-- ServerError                   4  server
-    |   |-- NotXnat                   4  not-xnat          an HTML page or a stranger answered
+    |   |-- NotXnat                   4  not-xnat          an HTML page, or another service answered
     |   |-- TooLarge                  4  too-large         a proxy refused the size of the body
     |   `-- Throttled                 4  throttled         429 or 503, perhaps with Retry-After
-    |-- NotFound                      2  not-found         the thing named on the command line is not there
+    |-- NotFound                      2  not-found         something named on the command line does not exist
     |-- DeliveryIncomplete            5  incomplete
     |   `-- SourceChanged             5  source-changed
     |-- NotArchived                   6  not-archived
     |-- VerificationFailed            6  verification
-    |-- JournalError                  1  journal           what was done cannot be recorded, so nothing is sent
+    |-- JournalError                  1  journal           the journal cannot be written, so nothing is sent
     |-- Refused                       7  refused           a safety rule, before anything was sent
     |-- PluginUnavailable             8  plugin
     `-- Interrupted                 130  interrupted
@@ -34,10 +34,10 @@ import errno
 
 
 class XnatctlError(Exception):
-    """Something went wrong that we can explain.
+    """The base of all expected errors.
 
-    `message` is one line for the reader at the terminal, `hint` what to do next, `code` a stable slug for
-    scripts, `exit_code` what the process ends with.
+    `message` is one line for people, `hint` what to do next, `code` a stable identifier for scripts, `exit_code` the
+    exit code of the process.
     """
 
     code = "unexpected"
@@ -54,7 +54,7 @@ class XnatctlError(Exception):
 
 
 def exit_code_of(error: XnatctlError) -> int:
-    """The exit code of an error: never 0, whatever the class of a plugin says."""
+    """The exit code of an error: never 0, even if the class of a plugin sets it."""
     code: object = error.exit_code
     return code if isinstance(code, int) and 0 < code < 256 else XnatctlError.exit_code
 
@@ -79,11 +79,11 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     and the SystemError of C code that failed without setting an exception.
     """
     seen: set[int] = set()
-    while error is not None and id(error) not in seen:  # `raise error from error` makes a circle
+    while error is not None and id(error) not in seen:  # `raise error from error` makes a cycle
         seen.add(id(error))
         refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
-        said = isinstance(error, (ImportError, SystemError)) and any(text in str(error) for text in _NO_MEMORY)
-        if isinstance(error, MemoryError) or refused or said:
+        unloadable = isinstance(error, (ImportError, SystemError)) and any(text in str(error) for text in _NO_MEMORY)
+        if isinstance(error, MemoryError) or refused or unloadable:
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -120,14 +120,14 @@ class NotFound(XnatctlError):
 
 
 class AuthenticationError(XnatctlError):
-    """The server does not accept who we say we are."""
+    """The server does not accept the credentials."""
 
     code = "authentication"
     exit_code = 3
 
 
 class PermissionDenied(XnatctlError):
-    """The server knows us and says no; or the local system does."""
+    """The server or the local system denies access."""
 
     code = "permission"
     exit_code = 3
@@ -158,7 +158,7 @@ class ServerError(XnatctlError):
 
 
 class NotXnat(ServerError):
-    """An HTML page (login, proxy) or something that is not XNAT answered."""
+    """The answer was an HTML page (login, proxy), or did not come from XNAT."""
 
     code = "not-xnat"
 
@@ -189,9 +189,9 @@ class DeliveryIncomplete(XnatctlError):
 
 
 class SourceChanged(DeliveryIncomplete):
-    """A file is not what it was when the upload was planned: it grew, shrank, was replaced or vanished.
+    """A file changed since the upload was planned: it grew, shrank, was replaced or vanished.
 
-    `path` is that of the item (relative to the root), so that the others of its batch can go again.
+    `path` is that of the item (relative to the root), so that the others of its batch can be sent again.
     """
 
     code = "source-changed"
@@ -204,7 +204,7 @@ class SourceChanged(DeliveryIncomplete):
 class NotArchived(XnatctlError):
     """Delivered, but not (yet) archived as asked.
 
-    `commands` are those that help; None where that is the command that was given.
+    `commands` finish the job; None if that is the same command again.
     """
 
     code = "not-archived"
@@ -216,7 +216,7 @@ class NotArchived(XnatctlError):
 
 
 class VerificationFailed(XnatctlError):
-    """Delivered, but what the server holds differs from what is on disk."""
+    """Delivered, but the files on the server differ from those on disk."""
 
     code = "verification"
     exit_code = 6
@@ -236,7 +236,7 @@ class Refused(XnatctlError):
 
 
 class PluginUnavailable(XnatctlError):
-    """The plugin that this needs is missing, blocked, broken or lacks its extra."""
+    """A required plugin is missing, blocked, broken or lacks its extra."""
 
     code = "plugin"
     exit_code = 8
@@ -256,14 +256,14 @@ class Interrupted(XnatctlError):
         self.exit_code = 128 + signal_number
 
 
-#: Exit codes that say that nothing was sent.
+#: Exit codes which mean that nothing was sent.
 BEFORE_SENDING = frozenset({UsageError.exit_code, Refused.exit_code, PluginUnavailable.exit_code})
 
 
 class Signalled(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, where it arrives; `Interrupted` is what becomes of it.
+    """SIGTERM or SIGHUP, raised where it arrives and later turned into `Interrupted`.
 
-    Like Ctrl-C it is no Exception: whatever guards against the faults of a plugin must let it pass.
+    Like Ctrl-C it is not an Exception, so that code which handles faults of plugins does not catch it.
     """
 
     def __init__(self, number: int) -> None:
@@ -272,7 +272,7 @@ class Signalled(KeyboardInterrupt):
 
 
 def signal_of(interrupt: BaseException | None) -> int:
-    """The number of the signal that interrupted; Ctrl-C is 2."""
+    """The number of the signal; Ctrl-C is 2."""
     if isinstance(interrupt, Interrupted):
         return interrupt.exit_code - 128
     return interrupt.number if isinstance(interrupt, Signalled) else 2

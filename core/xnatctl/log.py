@@ -142,8 +142,8 @@ def _for_people(event: Mapping[str, Any]) -> str:
         fields.pop("places", None)
     pairs = [f"{key}={json.dumps(value, default=str)}" for key, value in fields.items()]
     moment = str(event.get("timestamp", ""))[11:19]
-    said = json.dumps(str(event.get("event", "")), ensure_ascii=True)[1:-1]
-    line = " ".join([moment, str(event.get("level", "")), said, *pairs])
+    name = json.dumps(str(event.get("event", "")), ensure_ascii=True)[1:-1]
+    line = " ".join([moment, str(event.get("level", "")), name, *pairs])
     return "\n".join([line, *(f"  {json.dumps(part, ensure_ascii=True)[1:-1]}" for part in trace)])
 
 

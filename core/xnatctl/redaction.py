@@ -1,8 +1,7 @@
 """Masks secrets in every text that leaves the process: output, log, journal, events, crash file.
 
-Each secret is registered when it becomes known, with the forms in which others write it. A peer may repeat a secret
-cut or in pieces, so its texts are masked more strictly (`redact_foreign`) where they come in; what goes out is masked
-once more.
+Each secret is registered when it becomes known, in all its encodings. A peer may repeat a secret truncated or in
+pieces, so its texts are masked more strictly when they arrive (`redact_foreign`). All output is masked again.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
-#: Shorter secrets are masked in texts of a peer only, as whole words: elsewhere they would blank out half of each line.
+#: Shorter secrets are masked only in texts of a peer, as whole words: elsewhere they would mask half of each line.
 _SHORTEST = 4
 #: In our own output, secrets from this length on are masked anywhere, shorter ones as whole words.
 _LONG = 8
-#: Of a form of a secret as many characters in a row give it away.
+#: A run of this many characters of a secret reveals it.
 _PIECE = 10
 #: Session cookies of one run that are remembered: a server may send a new one with each answer.
 _COOKIES = 128
 
-#: What may be in a text although nobody registered it: a session that the server has just opened.
+#: Secrets that may occur before they are registered: a session that the server has just opened.
 _UNREGISTERED = re.compile(
     r"(?i)((?:JSESSIONID|XNAT_CSRF)=\\?\"?|(?:authorization|cookie)[\"']?\s*[:=,]\s*(?:b?[\"'])?(?:basic\s+|bearer\s+)?)"
     r"[^\s\"',;)\]\\]+"
 )
 _SIGNS = ("jsessionid", "xnat_csrf", "authorization", "cookie")
-#: By these words of XNAT a failure is classified (xnat-import 3.2); as a secret they give nothing away there.
+#: XNAT's words by which failures are classified (xnat-import 3.2); they are not masked, even if one is a secret.
 _OURS = frozenset(
     {
         "concurrent", "data", "dicom", "file", "from", "implementation", "importer", "not", "object", "read", "same",
@@ -74,7 +73,7 @@ class Redactor:
             self._sort()
 
     def register_cookie(self, value: str) -> None:
-        """A cookie that a server has set; the part after a dot names a node of it."""
+        """Mask a cookie from now on; the part after a dot names a node of the server."""
         with self._lock:
             for form in (value, value.partition(".")[0]):
                 if len(form) >= _LONG and form not in self._cookies:
@@ -84,7 +83,7 @@ class Redactor:
             self._sort()
 
     def reveal(self, words: Iterable[str]) -> None:
-        """Keep words readable in our own output that the user named openly (a user name, a label), also as a secret."""
+        """Do not mask these words in our own output: the user named them openly (a user name, a label)."""
         with self._lock:
             self._open.update(word for word in words if word)
 
@@ -96,16 +95,16 @@ class Redactor:
         return len(self._known[0]) if self._known else 0
 
     def redact(self, text: str) -> str:
-        """The text with every registered secret masked, longest first, and whatever looks like a session cookie."""
+        """Mask every registered secret, longest first, and everything that looks like a session cookie."""
         for form in self._known:
             if form in text:
                 text = text.replace(form, MASK)
         return _without_unregistered(text)
 
     def redact_output(self, text: str) -> str:
-        """The same for our own output: a short secret is masked as a whole word only, and no revealed word is.
+        """Mask our own output: short secrets only as whole words, and no revealed words.
 
-        A word of our answer to a refused login is left alone: a mask in its place would tell the password.
+        The words of our message about a refused login are not masked: a mask in that message would reveal the password.
         """
         for form in self._known:
             if form not in text or form in self._open or form in _ANSWER:
@@ -117,7 +116,7 @@ class Redactor:
         return _without_unregistered(text)
 
     def redact_foreign(self, text: str) -> str:
-        """The same for a text of a server, proxy or receiver: also pieces of secrets, and short ones as whole words."""
+        """Mask a text of a server, proxy or receiver: also pieces of secrets, and short secrets as whole words."""
         for form in self._known:
             if form.lower() in _OURS:
                 continue
@@ -147,7 +146,7 @@ def _base64(text: str) -> set[str]:
 
 
 def _without_pieces(text: str, form: str) -> str:
-    """Without runs of characters of a form that are long enough to give it away."""
+    """Mask runs of characters of a form that are long enough to reveal it."""
     for start in range(len(form) - _PIECE + 1):
         piece = form[start : start + _PIECE]
         at = text.find(piece)
@@ -161,7 +160,7 @@ def _without_pieces(text: str, form: str) -> str:
 
 
 def _without_stump(text: str, form: str) -> str:
-    """Without the beginning of a form at the very end, where a text was cut."""
+    """Mask the beginning of a form at the very end, where a text was truncated."""
     end = text.rstrip(".\u2026 ")
     for length in range(min(len(form) - 1, _PIECE), 3, -1):
         if end.endswith(form[:length]):

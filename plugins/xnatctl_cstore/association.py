@@ -109,7 +109,7 @@ class Association:
 
         `head` is the beginning of the data set, `rest` the number of bytes that `reader` still has, `tail` what follows
         them; with `rest`, `head` is even in length, as fragments must be (PS3.8 E.1). Raises Lost, and what the reader
-        raises; after that the association is over. `progress` hears of bytes that were sent.
+        raises; after that the association is over. `progress` gets the number of bytes that were sent.
         """
         self._message = self._message % 65535 + 1
         context = self.terms.ids[pair]
@@ -167,12 +167,12 @@ class Association:
     def _send_counted(self, parts: list[Buffer], size: int, progress: Callable[[int], None]) -> Answer | None:
         """Send PDUs with `size` bytes of data and report progress; one by one over a slow link."""
         step = 2 if self._slow else len(parts)
-        begun, told = time.monotonic(), 0
+        begun, reported = time.monotonic(), 0
         for end in range(step, len(parts) + 1, step):  # each PDU is two parts
             if (early := self._send(parts[end - step : end])) is not None:
                 return early
-            progress(size * end // len(parts) - told)
-            told = size * end // len(parts)
+            progress(size * end // len(parts) - reported)
+            reported = size * end // len(parts)
         self._slow = time.monotonic() - begun > _SLOW
         return None
 

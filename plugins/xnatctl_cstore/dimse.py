@@ -59,20 +59,20 @@ def read_answer(command_set: bytes, message: int, field: int) -> Answer:
     """The answer to a message. Raises Lost for anything else."""
     elements = _elements(command_set)
     try:
-        said = struct.unpack("<H", elements[_FIELD])[0]
+        command = struct.unpack("<H", elements[_FIELD])[0]
         status = struct.unpack("<H", elements[_STATUS])[0]
         answered = struct.unpack("<H", elements[_ANSWERED])[0]
     except (KeyError, struct.error):
         raise Lost("the receiver's answer has no status", "garbled") from None
-    if said != field | _RESPONSE or answered != message:
+    if command != field | _RESPONSE or answered != message:
         raise Lost("the receiver answered a different request", "garbled")
     return Answer(status, _comment(elements.get(_COMMENT, b"")))
 
 
 def _comment(value: bytes) -> str:
     """Error Comment is an LO: one line, without control characters (PS3.7 C, PS3.5 6.2)."""
-    said = value[:_LONGEST_COMMENT].decode("utf-8", "replace")
-    return " ".join("".join(character if character.isprintable() else " " for character in said).split())
+    text = value[:_LONGEST_COMMENT].decode("utf-8", "replace")
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def _command(*elements: bytes) -> bytes:

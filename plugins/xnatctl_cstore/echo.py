@@ -28,7 +28,7 @@ _KNOWN = {
 
 @dataclass(kw_only=True)
 class Reply:
-    """What a receiver said. `echo` is the status of C-ECHO, None when it offers none; `seconds` the round trip.
+    """The answers of a receiver. `echo` is the status of C-ECHO, None when it offers none; `seconds` the round trip.
 
     `takes` says of every context (with how many files need it) None, or by which result it was refused.
     """

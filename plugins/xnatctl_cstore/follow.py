@@ -161,7 +161,7 @@ class ArchiveTracker:
         context = self._context
         groups = _by_study(items)
         studies = [_Study(uid=uid, items=group) for uid, group in groups.items()]
-        begun, polls, said = context.pause.now(), context.schedule.polls(), ""
+        begun, polls, shown = context.pause.now(), context.schedule.polls(), ""
         while True:
             rows = self._rows(groups)
             now = context.pause.now()
@@ -171,10 +171,10 @@ class ArchiveTracker:
             waiting = [study for study in studies if not study.done]
             if not waiting:
                 break
-            if not said:
+            if not shown:
                 self._warn_of_delay()
-            if said != (said := self._shown(_describe(waiting))):
-                context.tell(EventKind.SETTLING, said, state="waiting")
+            if shown != (shown := self._shown(_describe(waiting))):
+                context.tell(EventKind.SETTLING, shown, state="waiting")
             if not polls():
                 for study in waiting:
                     self._too_late(study)

@@ -29,11 +29,11 @@ def outcome_of(item: UploadItem, answer: Answer, *, lost: bool = False) -> ItemO
     status = answer.status
     if status == _SUCCESS:
         return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED)
-    said = _status_text(answer)
+    status_text = _status_text(answer)
     if _is_warning(status):
-        return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, note=f"stored with a warning: {said}")
+        return ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, note=f"stored with a warning: {status_text}")
     if status == _DUPLICATE:
-        note = f"not stored again, because the receiver already has this instance: {said}"
+        note = f"not stored again, because the receiver already has this instance: {status_text}"
         return ItemOutcome(
             path=item.path,
             outcome=Outcome.ACCEPTED,
@@ -49,7 +49,7 @@ def outcome_of(item: UploadItem, answer: Answer, *, lost: bool = False) -> ItemO
         path=item.path,
         outcome=Outcome.REJECTED if failure is FailureClass.NONE else Outcome.FAILED,
         failure=failure,
-        reason=f"the receiver answered {said}",
+        reason=f"the receiver answered {status_text}",
     )
 
 

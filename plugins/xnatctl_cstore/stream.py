@@ -207,11 +207,11 @@ def _not_encrypted(receiver: Receiver, error: Exception) -> NotAssociated:
             FailureClass.ASSOCIATION,
             hint=f"Try without --tls: {receiver.echo(tls=None)}",
         )
-    said = reason or getattr(error, "strerror", None) or str(error)
+    problem = reason or getattr(error, "strerror", None) or str(error)
     if isinstance(error, TimeoutError):
-        said = f"no answer within {CONNECT:.0f} s"
+        problem = f"no answer within {CONNECT:.0f} s"
     return NotAssociated(
-        f"The TLS handshake with {receiver.place} failed: {said}.",
+        f"The TLS handshake with {receiver.place} failed: {problem}.",
         FailureClass.ASSOCIATION,
         hint=f"Check --ca-cert, --client-cert and --client-key. If this port does not use TLS, try: "
         f"{receiver.echo(tls=None)}",

@@ -37,7 +37,7 @@ from xnatctl_cstore.trouble import Lost, NotAssociated
 _BATCH_FILES = 100
 _BATCH_BYTES = 64 * 2**20
 #: Seconds between two progress events.
-_TELL = 0.1
+_REPORT_EVERY = 0.1
 #: Consecutive instances without an answer after which the receiver counts as unavailable for a while.
 _SILENCES = 2
 #: Most attempts of an instance without an answer; some receivers (Orthanc) never answer to data that they cannot parse.
@@ -59,7 +59,7 @@ class CStoreTransport:
         self._lost: Lost | None = None
         self._silences: Counter[str] = Counter()
         self._delivered = False
-        self._untold, self._told = 0, 0.0
+        self._unreported, self._reported_at = 0, 0.0
 
     def describe(self) -> Mapping[str, str]:
         """Connection parameters and presentation contexts; no network."""
@@ -227,11 +227,11 @@ class CStoreTransport:
 
     def _tell(self, emit: Emit, count: int) -> None:
         """Count sent bytes and emit them at intervals; 0 emits the rest."""
-        self._untold += count
+        self._unreported += count
         now = time.monotonic()
-        if self._untold and (now >= self._told + _TELL or not count):
-            emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": self._untold}))
-            self._untold, self._told = 0, now
+        if self._unreported and (now >= self._reported_at + _REPORT_EVERY or not count):
+            emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": self._unreported}))
+            self._unreported, self._reported_at = 0, now
 
 
 def _unsent(items: Sequence[UploadItem], failure: FailureClass, reason: str) -> list[ItemOutcome]:

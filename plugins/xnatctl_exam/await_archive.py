@@ -130,7 +130,7 @@ class AwaitArchiveRunner:
         if context.staged is not None:
             self._rows.add(context.staged)
         polls = context.schedule.polls(self._seconds)
-        said, settled, unknown = "", 0, 0
+        shown, settled, unknown = "", 0, 0
         while True:
             look = self._look()
             if not look.waiting and look.session is not None and self._is_ours(look.session):
@@ -146,8 +146,8 @@ class AwaitArchiveRunner:
             settled = settled + 1 if final else 0
             if settled >= _LOOKS:
                 return self._elsewhere(look)
-            if said != (said := look.describe()):
-                message = f"waiting until the session is archived: {said}"
+            if shown != (shown := look.describe()):
+                message = f"waiting until the session is archived: {shown}"
                 context.tell(EventKind.SETTLING, message, state="waiting")
             if not polls():
                 if final:

@@ -175,7 +175,7 @@ class Awaited:
         verification = match_session(self._client, session, self.items).verification
         report.verification = replace(verification, ok=False, differences=[*verification.differences, difference])
 
-    # what is said
+    # messages
 
     def attach(self, *options: str, trust: bool = False) -> str:
         """The command that attaches the resources later; empty if the planner named none."""

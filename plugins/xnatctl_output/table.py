@@ -49,7 +49,7 @@ class Table:
         elif document.columns and not document.summary:
             console.print(Text("Nothing to show."))
         for line in document.summary:
-            if not _is_known(line, document.told):
+            if not _is_known(line, document.announced):
                 console.print(Text(wrapped(_line(line), sys.stdout)), soft_wrap=True)
 
 
@@ -160,14 +160,14 @@ def _cut(text: str, width: int) -> str:
     return set_cell_size(text, width - len(end)).rstrip() + end
 
 
-def _is_known(line: str, told: frozenset[str]) -> bool:
+def _is_known(line: str, announced: frozenset[str]) -> bool:
     """Whether a line is a warning that stderr showed.
 
     One that is about a session of several begins with its label; which sessions share one was not shown.
     """
     text = line.removeprefix("Warning: ")
     label, _, rest = text.partition(": ")
-    return text != line and (text in told or (rest in told and ", " not in label))
+    return text != line and (text in announced or (rest in announced and ", " not in label))
 
 
 def _line(text: str) -> str:

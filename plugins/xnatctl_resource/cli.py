@@ -226,16 +226,16 @@ def resource_list(
     client = app.connect()
     named = Destination(server=client.server, project=project or "", subject=subject or "", session=session or "")
     destination = resolve_destination(client, named, [level])
-    home = find_parent(client, destination, ResourceRef(label="", level=level, scan=scan or ""))
-    rows = [_row(client, home, resource, scan or "") for resource in rest.resources(client, home)]
+    parent = find_parent(client, destination, ResourceRef(label="", level=level, scan=scan or ""))
+    rows = [_row(client, parent, resource, scan or "") for resource in rest.resources(client, parent)]
     if level is ResourceLevel.SESSION:
-        rows += _scan_rows(client, home)
+        rows += _scan_rows(client, parent)
     schema = "xnatctl.resources/1"
     app.render(
         Document(
             schema=schema,
-            data={"schema": schema, "of": home.name, "uri": home.path, "resources": rows},
-            title=home.name,
+            data={"schema": schema, "of": parent.name, "uri": parent.path, "resources": rows},
+            title=parent.name,
             columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
@@ -244,17 +244,17 @@ def resource_list(
     )
 
 
-def _row(client: XnatClient, home: rest.ResourceParent, resource: ResourceInfo, scan: str) -> dict[str, Any]:
-    return _described(resource, scan, rest.resource_totals(client, home, resource))
+def _row(client: XnatClient, parent: rest.ResourceParent, resource: ResourceInfo, scan: str) -> dict[str, Any]:
+    return _described(resource, scan, rest.resource_totals(client, parent, resource))
 
 
-def _scan_rows(client: XnatClient, home: rest.ResourceParent) -> list[dict[str, Any]]:
+def _scan_rows(client: XnatClient, parent: rest.ResourceParent) -> list[dict[str, Any]]:
     """The resources of all scans, their files from one listing (xnat-api 2.5)."""
-    found = [entry for entry in session_resources(client, home.session_id) if entry.category == "scans"]
+    found = [entry for entry in session_resources(client, parent.session_id) if entry.category == "scans"]
     if not found:
         return []
-    totals = totals_of_scans(client, home.session_id)
-    places = {scan.id: place for place, scan in enumerate(list_scans(client, home.session_id))}
+    totals = totals_of_scans(client, parent.session_id)
+    places = {scan.id: place for place, scan in enumerate(list_scans(client, parent.session_id))}
     found.sort(key=lambda entry: places.get(entry.category_id, len(places)))
     return [_described(resource, resource.category_id, totals.get(resource.id, Totals())) for resource in found]
 

@@ -120,8 +120,8 @@ class Comparer:
 
 
 def stored_begins(
-    client: XnatClient, home: ResourceParent, resource: ResourceInfo, item: UploadItem, file: FileInfo
+    client: XnatClient, parent: ResourceParent, resource: ResourceInfo, item: UploadItem, file: FileInfo
 ) -> bool:
     """Read a stored file back: True if it holds the beginning of the item. Raises SourceChanged."""
     with ExitStack() as opened:
-        return begins_with(client, home, resource, file, lambda: opened.enter_context(open_item(item)).read)
+        return begins_with(client, parent, resource, file, lambda: opened.enter_context(open_item(item)).read)

@@ -82,28 +82,28 @@ def session_parent(session_id: str, label: str, project: str, scan: str = "", sc
 # looking
 
 
-def resources(client: XnatClient, home: ResourceParent) -> list[ResourceInfo]:
+def resources(client: XnatClient, parent: ResourceParent) -> list[ResourceInfo]:
     """The resources of a parent, without those of its children."""
-    return [resource_of(row) for row in client.table(f"{home.path}/resources")]
+    return [resource_of(row) for row in client.table(f"{parent.path}/resources")]
 
 
-def find_resource(client: XnatClient, home: ResourceParent, label: str) -> ResourceInfo | None:
+def find_resource(client: XnatClient, parent: ResourceParent, label: str) -> ResourceInfo | None:
     """The resource with a label. Raises Refused if there are several.
 
     Two first uploads at the same time create two resources with one label (4.7), which is ambiguous.
     """
-    found = [resource for resource in resources(client, home) if resource.label == label and resource.id]
+    found = [resource for resource in resources(client, parent) if resource.label == label and resource.id]
     if len(found) > 1:
         ids = ", ".join(resource.id for resource in found)
         raise Refused(
-            f"There are {len(found)} resources {label} on {home.name} (numbers {ids}), so the label is ambiguous.",
+            f"There are {len(found)} resources {label} on {parent.name} (numbers {ids}), so the label is ambiguous.",
             hint="Two uploads that started at the same time cause this. Delete or rename all but one on the server.",
         )
     return found[0] if found else None
 
 
 def resource_files(
-    client: XnatClient, home: ResourceParent, resource: ResourceInfo, wanted: Container[str]
+    client: XnatClient, parent: ResourceParent, resource: ResourceInfo, wanted: Container[str]
 ) -> dict[str, FileInfo]:
     """The files of these paths in the catalog of a resource (2.5); any number of others may be there.
 
@@ -120,11 +120,11 @@ def resource_files(
         if file.path in wanted:
             files[file.path] = file
 
-    _each_file(client, home, resource, take)
+    _each_file(client, parent, resource, take)
     return files
 
 
-def resource_totals(client: XnatClient, home: ResourceParent, resource: ResourceInfo) -> Totals:
+def resource_totals(client: XnatClient, parent: ResourceParent, resource: ResourceInfo) -> Totals:
     """File count and size in the catalog of a resource. Raises ServerError for an unreadable catalog."""
     totals = Totals()
 
@@ -132,22 +132,22 @@ def resource_totals(client: XnatClient, home: ResourceParent, resource: Resource
         totals.files = totals.bytes = 0
         return totals.add
 
-    _each_file(client, home, resource, take)
+    _each_file(client, parent, resource, take)
     return totals
 
 
 def _each_file(
     client: XnatClient,
-    home: ResourceParent,
+    parent: ResourceParent,
     resource: ResourceInfo,
     take: Callable[[], Callable[[Mapping[str, str]], None]],
 ) -> None:
-    path = url_path(f"{home.path}/resources", resource.id, "files")
+    path = url_path(f"{parent.path}/resources", resource.id, "files")
     try:
         client.each_row(path, take)
     except NotFound as error:
         raise ServerError(
-            f"{client.server} lists resource {resource.label} of {home.name}, but cannot read its catalog: "
+            f"{client.server} lists resource {resource.label} of {parent.name}, but cannot read its catalog: "
             f"{error.message}",
             hint="Ask the administrator to repair the catalog of the resource.",
             status=404,
@@ -156,7 +156,7 @@ def _each_file(
 
 def begins_with(
     client: XnatClient,
-    home: ResourceParent,
+    parent: ResourceParent,
     resource: ResourceInfo,
     file: FileInfo,
     read: Callable[[], Callable[[int], bytes]],
@@ -165,7 +165,7 @@ def begins_with(
 
     False also if the server does not return the file (xnat-api 4.9).
     """
-    path = f"{home.path}/resources/{resource.id}/files/{quote(file.path, safe='/')}"
+    path = f"{parent.path}/resources/{resource.id}/files/{quote(file.path, safe='/')}"
     try:
         reply = client.request("GET", path, limit=file.size, into=lambda: _Compared(read()))
     except (NotFound, PermissionDenied, ServerError, TransportError):
@@ -198,7 +198,7 @@ class _Compared:
 
 
 def ensure_resource(
-    client: XnatClient, home: ResourceParent, ref: ResourceRef, existing: ResourceInfo | None
+    client: XnatClient, parent: ResourceParent, ref: ResourceRef, existing: ResourceInfo | None
 ) -> ResourceInfo:
     """The resource, created if necessary, which proves the permission to write (4.2).
 
@@ -206,37 +206,37 @@ def ensure_resource(
     4.7). Raises PermissionDenied, Refused (a label that the server would not keep), ServerError.
     """
     if existing is None:
-        _refuse_label(client, home, ref.label)
+        _refuse_label(client, parent, ref.label)
     # A label of digits would be taken for the number of a resource (2.4); a number is one.
-    path = url_path(f"{home.path}/resources", existing.id if existing is not None else ref.label)
+    path = url_path(f"{parent.path}/resources", existing.id if existing is not None else ref.label)
     words = {"format": ref.format, "content": ref.content, "tags": ",".join(ref.tags)} if existing is None else {}
     params = {key: value for key, value in words.items() if value}
     try:
         reply = client.request("PUT", path, params=params, expect=(409,))
     except PermissionDenied as error:
         raise PermissionDenied(
-            f"{client.login_name} may read {home.name} but not write to it.",
+            f"{client.login_name} may read {parent.name} but not write to it.",
             hint="Ask the project's owner for the member role.",
         ) from error
-    made = existing or find_resource(client, home, ref.label)
+    made = existing or find_resource(client, parent, ref.label)
     if made is None:
         raise ServerError(
-            f"{client.server} said that it made resource {ref.label} on {home.name}, but does not list it.",
+            f"{client.server} reported that it created resource {ref.label} on {parent.name}, but does not list it.",
             hint="It may have used another label. Choose one of letters, digits, _ and - only.",
             status=reply.status,
         )
     return made
 
 
-def _refuse_label(client: XnatClient, home: ResourceParent, label: str) -> None:
+def _refuse_label(client: XnatClient, parent: ResourceParent, label: str) -> None:
     """Refuse a new label that the server would not keep, or would keep in the folder of another resource."""
     if (problem := ResourceRef.label_problem(label)) is not None:
         hint = f"Use the label {ResourceRef.clean_label(label)}." if label else "Name a label."
         raise Refused(f"No resource can be called {label!r}: {problem}.", hint=hint)
-    for other in resources(client, home):
+    for other in resources(client, parent):
         if other.label.casefold() == label.casefold() and other.label != label:
             raise Refused(
-                f"Resource {other.label} of {home.name} exists already, and {label} differs from it only in case; "
+                f"Resource {other.label} of {parent.name} exists already, and {label} differs from it only in case; "
                 "some servers store both in one folder.",
                 hint=f"Use the label {other.label}, or one that differs in more.",
             )
@@ -247,7 +247,7 @@ def _refuse_label(client: XnatClient, home: ResourceParent, label: str) -> None:
 
 def put_file(
     client: XnatClient,
-    home: ResourceParent,
+    parent: ResourceParent,
     resource: ResourceInfo,
     name: str,
     body: Body,
@@ -260,13 +260,13 @@ def put_file(
 
     The name must be one that `is_plain_path` accepts: anything else is stored as it is encoded (4.5).
     """
-    path = f"{home.path}/resources/{resource.id}/files/{quote(name, safe='/')}"
+    path = f"{parent.path}/resources/{resource.id}/files/{quote(name, safe='/')}"
     return _put(client, path, body, "application/octet-stream", _words(ref, overwrite=overwrite), on_bytes)
 
 
 def put_bundle(
     client: XnatClient,
-    home: ResourceParent,
+    parent: ResourceParent,
     resource: ResourceInfo,
     form: str,
     body: Body,
@@ -277,7 +277,7 @@ def put_bundle(
 ) -> tuple[str, ...]:
     """PUT an archive file that the server unpacks into the root of the resource; returns like `put_file` (4.6)."""
     suffix, media_type = _FORMS[form]
-    path = f"{home.path}/resources/{resource.id}/files/{_BUNDLE}{suffix}"
+    path = f"{parent.path}/resources/{resource.id}/files/{_BUNDLE}{suffix}"
     words = {**_words(ref, overwrite=overwrite), "extract": "true"}
     return _put(client, path, body, media_type, words, on_bytes)
 
@@ -305,7 +305,7 @@ def _put(
         return tuple(str(name) for name in document["duplicates"])
     except (NotXnat, KeyError, TypeError):
         raise TransportError(
-            f"{client.server} accepted a file with an answer that is not XNAT's: {reply.said or 'not text'}."
+            f"{client.server} accepted a file with an answer that is not XNAT's: {reply.message or 'not text'}."
         ) from None
 
 
@@ -318,10 +318,10 @@ def is_conflict(error: Exception) -> bool:
     )
 
 
-def refresh_catalog(client: XnatClient, home: ResourceParent, ref: ResourceRef) -> None:
+def refresh_catalog(client: XnatClient, parent: ResourceParent, ref: ResourceRef) -> None:
     """Make the server add the files on its disk to the catalog, with checksums and counts (4.8)."""
     client.request(
         "POST",
         _REFRESH,
-        params={"resource": f"{home.archive}/resources/{ref.label}", "options": "append,checksum,populateStats"},
+        params={"resource": f"{parent.archive}/resources/{ref.label}", "options": "append,checksum,populateStats"},
     )

@@ -65,7 +65,7 @@ class ResourceRunner:
         self._overwrite = bool(send.options.get("overwrite"))
         self._comparer = Comparer(context.journal, self._ref)
         self._held = ExitStack()
-        self._home: ResourceParent | None = None
+        self._parent: ResourceParent | None = None
         self._writer: CatalogWriter | None = None
         self._end_sending: Callable[[], None] | None = None
         self._proven = bytearray(len(send.items))
@@ -85,20 +85,20 @@ class ResourceRunner:
     def find_delivered(self, emit: Emit) -> None:
         """Compare existing files and check the permission. Raises Refused, PermissionDenied, NotFound."""
         context, client = self._context, self._context.client
-        home = self._home = find_parent(client, context.plan.destination, self._ref, context.session)
-        self._held.enter_context(context.exclusively(f"{client.server} {home.path} {self._ref.label}"))
-        found = find_resource(client, home, self._ref.label)
+        parent = self._parent = find_parent(client, context.plan.destination, self._ref, context.session)
+        self._held.enter_context(context.exclusively(f"{client.server} {parent.path} {self._ref.label}"))
+        found = find_resource(client, parent, self._ref.label)
         names = frozenset(item.name for item in self._send.items)
-        self._listed = resource_files(client, home, found, names) if found is not None else {}
-        self._sort(self._listed, home, found)
-        resource = ensure_resource(client, home, self._ref, found) if self.left else found
+        self._listed = resource_files(client, parent, found, names) if found is not None else {}
+        self._sort(self._listed, parent, found)
+        resource = ensure_resource(client, parent, self._ref, found) if self.left else found
         if resource is None:
             return  # there is nothing to send, and nothing was sent before
         if self._ref.tags and found is not None:
             self._warn(f"Resource {self._ref.title} exists already, so its tags are not changed.", emit)
         self._writer = CatalogWriter(
             client,
-            home,
+            parent,
             resource,
             self._ref,
             self._comparer,
@@ -110,7 +110,7 @@ class ResourceRunner:
         )
         self.report.id, self.report.uri = resource.id, self._writer.uri
 
-    def _sort(self, listed: dict[str, FileInfo], home: ResourceParent, found: ResourceInfo | None) -> None:
+    def _sort(self, listed: dict[str, FileInfo], parent: ResourceParent, found: ResourceInfo | None) -> None:
         """Divide the items into proven ones, those to be sent, and conflicts."""
         in_the_way: list[Difference] = []
         for number, item in enumerate(self._send.items):
@@ -120,7 +120,7 @@ class ResourceRunner:
             match = self._comparer.match(item, file)
             if not self._overwrite and self._comparer.left_before(item):
                 self._ours.add(item.name)
-                match = self._comparer.judge(item, file, ours=True, begins=self._begins(home, found))
+                match = self._comparer.judge(item, file, ours=True, begins=self._begins(parent, found))
             if match is Match.SAME or (match is Match.ALIKE and self._comparer.delivered_before(item)):
                 self._proven[number] = 1
             elif match is Match.HALF:
@@ -131,19 +131,19 @@ class ResourceRunner:
         self.left = [item for item, proven in zip(self._send.items, self._proven, strict=True) if not proven]
         if in_the_way:
             self.report.verification = Verification(ok=False, differences=in_the_way)
-            raise self._refused(in_the_way, home)
+            raise self._refused(in_the_way, parent)
 
-    def _begins(self, home: ResourceParent, found: ResourceInfo | None) -> Begins:
+    def _begins(self, parent: ResourceParent, found: ResourceInfo | None) -> Begins:
         """Reads a file of the resource back."""
         client = self._context.client
-        return lambda item, file: found is not None and stored_begins(client, home, found, item, file)
+        return lambda item, file: found is not None and stored_begins(client, parent, found, item, file)
 
-    def _refused(self, in_the_way: Sequence[Difference], home: ResourceParent) -> Refused:
+    def _refused(self, in_the_way: Sequence[Difference], parent: ResourceParent) -> Refused:
         first = ", ".join(f"{entry.path} ({entry.message})" for entry in in_the_way[:_NAMED])
         more = f" and {len(in_the_way) - _NAMED} more" if len(in_the_way) > _NAMED else ""
         held = f"{len(in_the_way)} of {counted(len(self._send.items), 'file')}"
         return Refused(
-            f"Resource {self._ref.label} of {home.name} holds {held} with different content: {first}{more}. "
+            f"Resource {self._ref.label} of {parent.name} holds {held} with different content: {first}{more}. "
             "Nothing was sent to it.",
             hint=_REPLACE,
         )

@@ -44,7 +44,7 @@ class CatalogWriter:
     def __init__(
         self,
         client: XnatClient,
-        home: ResourceParent,
+        parent: ResourceParent,
         resource: ResourceInfo,
         ref: ResourceRef,
         comparer: Comparer,
@@ -56,7 +56,7 @@ class CatalogWriter:
         halves: Collection[str] = (),
     ) -> None:
         self._client = client
-        self._home = home
+        self._parent = parent
         self._resource = resource
         self._ref = ref
         self._comparer = comparer
@@ -74,11 +74,11 @@ class CatalogWriter:
     @property
     def uri(self) -> str:
         """The URI of the resource."""
-        return f"{self._home.path}/resources/{self._resource.id}"
+        return f"{self._parent.path}/resources/{self._resource.id}"
 
     def listing(self) -> dict[str, FileInfo]:
         """The current catalog entries of the files that may be sent."""
-        return rest.resource_files(self._client, self._home, self._resource, self._names)
+        return rest.resource_files(self._client, self._parent, self._resource, self._names)
 
     def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
         """PUT one file; one outcome, whatever happens."""
@@ -91,7 +91,7 @@ class CatalogWriter:
         def send(overwrite: bool, count: ByteCounter) -> tuple[str, ...]:  # noqa: FBT001 - called by _put alone
             return rest.put_file(
                 self._client,
-                self._home,
+                self._parent,
                 self._resource,
                 item.name,
                 body,
@@ -109,7 +109,14 @@ class CatalogWriter:
 
         def send(overwrite: bool, count: ByteCounter) -> tuple[str, ...]:  # noqa: FBT001 - called by _put alone
             return rest.put_bundle(
-                self._client, self._home, self._resource, form, body, overwrite=overwrite, ref=self._ref, on_bytes=count
+                self._client,
+                self._parent,
+                self._resource,
+                form,
+                body,
+                overwrite=overwrite,
+                ref=self._ref,
+                on_bytes=count,
             )
 
         return self._put(items, body, emit, send)
@@ -170,7 +177,7 @@ class CatalogWriter:
         return match
 
     def _begins(self, item: UploadItem, file: FileInfo) -> bool:
-        return stored_begins(self._client, self._home, self._resource, item, file)
+        return stored_begins(self._client, self._parent, self._resource, item, file)
 
     def _outcome(self, item: UploadItem, file: FileInfo | None) -> ItemOutcome:
         """The outcome of an item that was not stored, because a file of its name exists."""
@@ -198,7 +205,7 @@ class CatalogWriter:
 
     def repair(self) -> None:
         """Make the server refresh the catalog from its disk."""
-        rest.refresh_catalog(self._client, self._home, self._ref)
+        rest.refresh_catalog(self._client, self._parent, self._ref)
 
     def reconcile(self, items: Sequence[UploadItem], failure: FailureClass) -> tuple[ItemOutcome, ...]:
         """Outcomes of items whose request failed and that need not or must not be sent again.

@@ -29,25 +29,25 @@ def split_planner(app: App, *, same_patient: bool) -> Callable[[PlanContext], Ab
     @contextmanager
     def planner(context: PlanContext) -> Iterator[PlanGroup]:
         upload, request = context.upload, context.upload.request
-        several = studies_of(request)
-        warnings = [*several.inventory.notes, *check_patients(several, same_patient=same_patient)]
+        by_study = studies_of(request)
+        warnings = [*by_study.inventory.notes, *check_patients(by_study, same_patient=same_patient)]
         if upload.dry_run:
-            yield _dry_group(context, several, app.journals() if upload.resume else (), warnings)
+            yield _dry_group(context, by_study, app.journals() if upload.resume else (), warnings)
             return
         client = context.connect()
         where = find_destination(client, request.destination, sends=True)
         request = replace(request, destination=where)
         with context.exclusively(f"{client.server} {where.project} {where.session}".casefold()):
-            labels, said = labels_on(client, several, request, app.journals() if upload.resume else ())
+            labels, label_warnings = labels_on(client, by_study, request, app.journals() if upload.resume else ())
 
             def plan(asked: UploadRequest, inventory: Inventory) -> UploadPlan:
                 # All plans share one listing of the directory, which is compared again after all have ended.
-                return replace(context.plan(asked, inventory), listing=several.inventory.listing)
+                return replace(context.plan(asked, inventory), listing=by_study.inventory.listing)
 
             yield PlanGroup(
-                plans=[*plans_of(several, request, labels, plan)],
+                plans=[*plans_of(by_study, request, labels, plan)],
                 destination=where,
-                warnings=[*warnings, *said],
+                warnings=[*warnings, *label_warnings],
                 executor=partial(_announced, app),
             )
 
@@ -55,15 +55,15 @@ def split_planner(app: App, *, same_patient: bool) -> Callable[[PlanContext], Ab
 
 
 def _dry_group(
-    context: PlanContext, several: StudyInventory, journals: Iterable[Summary], warnings: Sequence[str]
+    context: PlanContext, by_study: StudyInventory, journals: Iterable[Summary], warnings: Sequence[str]
 ) -> PlanGroup:
     """The plans with labels from the journals, or else the first free ones; contacts no server."""
     request = context.upload.request
     where = request.destination
     series = LabelSeries(base=where.session)
     known = JournalLabels(journals, server=where.server.rstrip("/"), project=where.project, label_series=series)
-    labels, _ = assign([study.uid for study in several.studies], series, known, OfflineLabels())
-    plans = [replace(plan, listing="") for plan in plans_of(several, request, labels, context.plan)]
+    labels, _ = assign([study.uid for study in by_study.studies], series, known, OfflineLabels())
+    plans = [replace(plan, listing="") for plan in plans_of(by_study, request, labels, context.plan)]
     return PlanGroup(
         plans=plans,
         destination=where,
@@ -88,20 +88,20 @@ def _announced(
     return in_order(plans, announced)
 
 
-def check_patients(several: StudyInventory, *, same_patient: bool) -> tuple[str, ...]:
+def check_patients(by_study: StudyInventory, *, same_patient: bool) -> tuple[str, ...]:
     """Warnings about studies with different patients, which would become sessions of one subject.
 
     Raises Refused unless `same_patient` is True.
     """
-    notes = several.patient_notes()
-    if not notes or len(several.studies) < 2:
+    notes = by_study.patient_notes()
+    if not notes or len(by_study.studies) < 2:
         return ()
-    number = several.number_of_patients
+    number = by_study.number_of_patients
     if same_patient:
         return (f"The studies name {number} patients; --same-patient treats them as one patient.",)
     raise Refused(
-        f"{several.inventory.root} holds studies of different patients ({number} patients), and all would become "
-        f"sessions of one subject:\n{several.table(notes)}",
+        f"{by_study.inventory.root} holds studies of different patients ({number} patients), and all would become "
+        f"sessions of one subject:\n{by_study.table(notes)}",
         hint="Upload the studies of each patient separately, with the right subject. If all are of one "
         "patient under several IDs or names, add --same-patient.",
     )
@@ -109,7 +109,7 @@ def check_patients(several: StudyInventory, *, same_patient: bool) -> tuple[str,
 
 def labels_on(
     client: XnatClient,
-    several: StudyInventory,
+    by_study: StudyInventory,
     request: UploadRequest,
     journals: Iterable[Summary],
     *,
@@ -123,14 +123,14 @@ def labels_on(
     series = LabelSeries(base=where.session)
     known = JournalLabels(journals, server=client.server, project=where.project, label_series=series)
     shown = OnServer(client, where.project, series, known)
-    labels, passed = assign([study.uid for study in several.studies], series, known, shown, look_only=look_only)
+    labels, passed = assign([study.uid for study in by_study.studies], series, known, shown, look_only=look_only)
     if not look_only:
         shown.refuse_misplaced(where.subject)
     return labels, [*passed, *shown.warnings]
 
 
 def plans_of(
-    several: StudyInventory,
+    by_study: StudyInventory,
     request: UploadRequest,
     labels: Mapping[str, str],
     plan: Callable[[UploadRequest, Inventory], UploadPlan],
@@ -138,7 +138,7 @@ def plans_of(
     """A separate plan for each study, in order of the labels."""
     where = request.destination
     for study, label in labels_in_order(labels, LabelSeries(base=where.session)):
-        inventory = several.alone(study)
+        inventory = by_study.of_study(study)
         assert inventory is not None
         asked = replace(request, study_instance_uid=study, destination=replace(where, session=label))
         yield plan(asked, inventory)

@@ -113,10 +113,10 @@ def _verify_each(app: App, request: UploadRequest) -> Report:
     from xnatctl.api.xnat import find_destination
     from xnatctl_session.planner import labels_on, plans_of
 
-    several = studies_of(request)
+    by_study = studies_of(request)
     client = app.connect()
     request = replace(request, destination=find_destination(client, request.destination, sends=False))
-    labels, warnings = labels_on(client, several, request, app.journals(), look_only=True)
+    labels, warnings = labels_on(client, by_study, request, app.journals(), look_only=True)
     upload = _upload(app, request, "--split-studies")
 
     def check(plan: UploadPlan) -> Report:
@@ -127,7 +127,7 @@ def _verify_each(app: App, request: UploadRequest) -> Report:
             report.failure, report.status = raised, Status.FAILED
         return report
 
-    whole = run_many([*plans_of(several, request, labels, plan_session_upload)], check)
+    whole = run_many([*plans_of(by_study, request, labels, plan_session_upload)], check)
     whole.destination = request.destination
     whole.warnings = [*warnings, *whole.warnings]
     return whole

@@ -52,7 +52,7 @@ class _Shared:
         self.upload = sum(item.size for item in items)
         self.choice = CompressionChoice(wanted, share=min(1.0, _cores() / workers))
         self.room = MemoryBudget()
-        self.said = False
+        self.reported = False
         self.lock = threading.Lock()
 
 
@@ -132,7 +132,7 @@ class _Bundle:
             with self._context.open_item(item) as reader:
                 data = reader.read(_SAMPLE)
         except SourceChanged:
-            return  # said when it is sent
+            return  # reported when it is sent
         started = time.thread_time()
         deflated_size(data)
         self._shared.choice.packed(len(data), time.thread_time() - started)
@@ -156,8 +156,8 @@ class _Bundle:
 
     def _say_zip(self, importer: Importer, emit: Emit) -> bool:
         with self._shared.lock:
-            if not self._shared.said:
-                self._shared.said = True
+            if not self._shared.reported:
+                self._shared.reported = True
                 why = (
                     "This server is older than XNAT 1.8.3 and cannot read tar"
                     if importer.version

@@ -174,7 +174,7 @@ def test_an_error_of_parsing_repeats_no_password(xnatctl, given):
     assert "c4n4ry" not in done.out + done.err
 
 
-@pytest.mark.parametrize("module", ["click", "xnatctl.cli.app", "xnatctl.inventory.watched"])
+@pytest.mark.parametrize("module", ["click", "xnatctl.cli.app", "xnatctl.inventory.progress"])
 def test_an_interrupt_during_the_imports_prints_no_traceback(environment, module):
     program = (
         "import sys, runpy\n"

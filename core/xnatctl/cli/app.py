@@ -71,7 +71,7 @@ class App:
         self.secret_flags: set[str] = set()
         self._secret_options: list[Option] = []
         self._warned = False
-        self._told: set[str] = set()
+        self._announced: set[str] = set()
         self._clients: list[XnatClient] = []
         self._events = EventPublisher(lambda: self.registry, self._display, self.log)
         self._stack = ExitStack()
@@ -129,7 +129,7 @@ class App:
     def tell(self, event: Event) -> None:
         """Send an event to the log and to every observer; the progress display is one of them."""
         if event.kind is EventKind.WARNING:
-            self._told.add(event.message)
+            self._announced.add(event.message)
         self._events.publish(event)
 
     def inventory_progress(self, files: int) -> None:
@@ -407,7 +407,7 @@ class App:
             formatter = self.registry.make_formatter(provided)
             # Incomplete output of a third-party formatter is not printed. Ours is streamed because it may be long.
             buffer = StdoutWriter(self._begin, self.redactor) if provided.plugin.ours else io.StringIO()
-            document = replace(document, told=frozenset(self._told))
+            document = replace(document, announced=frozenset(self._announced))
             formatter.render(document, buffer)
             text = buffer.getvalue()
         self.rendered = True

@@ -24,7 +24,7 @@ from xnatctl.errors import (
     is_out_of_memory,
     signal_of,
 )
-from xnatctl.inventory.watched import watched
+from xnatctl.inventory.progress import reporting_progress
 
 
 class Root(LazyGroup):
@@ -107,7 +107,7 @@ def run(args: list[str], app: App | None = None) -> int:
     app.redactor.register_secret(_early_password(args))
     app.signals.listen()
     try:
-        with watched(app.inventory_progress):
+        with reporting_progress(app.inventory_progress):
             code = _command(app, args)
     except (KeyboardInterrupt, Interrupted) as late:  # while an error was being reported
         code = 128 + signal_of(late)

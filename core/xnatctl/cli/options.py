@@ -324,8 +324,8 @@ def _hide(app: App, options: Iterable[Option]) -> None:
 
 def _flag(option: Option) -> click.Option:
     name = option.name.replace("_", "-")
-    said = ("" if option.default else "no-") + name if option.type is bool else plain_number(option.default)
-    default = f"default: {said}" if option.default is not None else ""
+    text = ("" if option.default else "no-") + name if option.type is bool else plain_number(option.default)
+    default = f"default: {text}" if option.default is not None else ""
     variable = f"env: {option.envvar}" if option.envvar else ""
     asks = f"{ASK} asks for it" if option.secret else ""
     notes = "; ".join(filter(None, [variable, default, asks]))

@@ -82,7 +82,7 @@ def remove_profile(app: App, name: str) -> None:
         if document.get("default_profile") == name:
             del document["default_profile"]
 
-    _change(app, name, delete, said=[f"Profile {name} is deleted."])
+    _change(app, name, delete, lines=[f"Profile {name} is deleted."])
 
 
 @click.command(name="list-profiles", help="List the profiles, and which one is the default.")
@@ -111,7 +111,7 @@ def list_profiles(app: App) -> None:
     )
 
 
-def _change(app: App, name: str, change: Callable[[dict[str, Any]], None], said: Sequence[str] = ()) -> None:
+def _change(app: App, name: str, change: Callable[[dict[str, Any]], None], lines: Sequence[str] = ()) -> None:
     """Change the configuration file and show the result. Raises ConfigError for an unknown profile."""
 
     def checked(document: dict[str, Any]) -> None:
@@ -120,17 +120,17 @@ def _change(app: App, name: str, change: Callable[[dict[str, Any]], None], said:
             raise ConfigError(f"There is no profile {name!r}.", hint=among(name, profiles))
         change(document)
 
-    _render(app, name, edit_config(checked), {}, said=said)
+    _render(app, name, edit_config(checked), {}, lines=lines)
 
 
 def _render(
-    app: App, name: str, file: Path, given: Mapping[str, Any], *, log_in: bool = False, said: Sequence[str] = ()
+    app: App, name: str, file: Path, given: Mapping[str, Any], *, log_in: bool = False, lines: Sequence[str] = ()
 ) -> None:
     """Show a profile, the default profile, and the next step."""
     document = load_config(file)
     default = default_profile(document).value
     row = {"profile": name, "file": str(file), **given}
-    summary = [*said, *_about_default(app, document, name)]
+    summary = [*lines, *_about_default(app, document, name)]
     if log_in:
         flags = () if name == default else ("--profile", name)
         summary.append(f"Next: {app.commands.command('auth', 'login', *flags, server=False)}")

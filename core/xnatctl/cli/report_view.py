@@ -296,8 +296,8 @@ def _noted(items: Collection[ReportItem]) -> Iterable[str]:
 
 
 def _differences(report: Report) -> Iterable[str]:
-    told = ("missing", "remapped", "size", "checksum")  # listed with the items
-    differences = [entry for entry in report.verification.differences if entry.kind not in told]
+    listed = ("missing", "remapped", "size", "checksum")  # listed with the items
+    differences = [entry for entry in report.verification.differences if entry.kind not in listed]
     lines = Counter(map(_difference_line, differences))  # items of one series often have equal texts
     for (kind, rest), number in list(lines.items())[:_LISTED]:
         yield f"{kind}: {f'{number} x ' if number > 1 else ''}{rest}"

@@ -122,7 +122,7 @@ def _study_alone(inventory: Inventory, uid: str) -> Inventory:
     """The inventory of the requested study. Raises NotFound if it is no longer there."""
     if not uid or inventory.patients.keys() == {uid}:
         return inventory
-    alone = StudyInventory(inventory).alone(uid)
+    alone = StudyInventory(inventory).of_study(uid)
     if alone is None:
         raise NotFound(
             f"{inventory.root} holds no instance of study {uid}.",
@@ -218,9 +218,9 @@ _SPLIT = frozenset({"session upload", "session verify"})
 def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     if len(inventory.studies) <= 1:
         return
-    several = StudyInventory(inventory)
-    notes = several.patient_notes()
-    of = f" of {several.number_of_patients} patients" if notes else ""
+    by_study = StudyInventory(inventory)
+    notes = by_study.patient_notes()
+    of = f" of {by_study.number_of_patients} patients" if notes else ""
     apart = "Upload each study separately, from its own directory and under its own label"
     label = request.destination.session
     each = f"makes a session of each: {label}, {label}_2, ..., the earliest first"
@@ -236,7 +236,7 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     else:
         hint = f"--split-studies {each}. Or: {apart[0].lower()}{apart[1:]}."
     raise Refused(
-        f"{inventory.root} holds {len(several.studies)} studies{of}, and one session label takes one:\n"
-        f"{several.table(notes)}",
+        f"{inventory.root} holds {len(by_study.studies)} studies{of}, and one session label takes one:\n"
+        f"{by_study.table(notes)}",
         hint=hint,
     )

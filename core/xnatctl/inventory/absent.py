@@ -1,4 +1,4 @@
-"""Files whose content is not on this disk: links and pointers of git-annex, pointers of Git LFS and iCloud."""
+"""Files whose content is elsewhere: links and pointers of git-annex, pointers of Git LFS and iCloud."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from functools import lru_cache
 
 #: No pointer is larger (git-annex: 32 KiB, its first line; LFS: 1 KiB).
 MOST = 32 * 1024
-#: What fetches the content.
+#: The commands that fetch the content.
 ICLOUD = "brctl download"
 ANNEX, _LFS = "git annex get", "git lfs pull"
 _LFS_POINTER = re.compile(rb"version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/v")
-#: As a pointer file, and as a link on file systems that have none.
+#: A pointer file, and a link on file systems without symbolic links.
 _ANNEX_POINTER = re.compile(rb"(?:/annex/objects/[^\0\n]+(?:\n|\Z)|[^\0\n]{0,4096}/annex/objects/[^\0\n]+\n?\Z)")
 #: The placeholder of an evicted file.
 _ICLOUD_NAME = re.compile(r"(?:^|(?<=[/\\]))\.([^/\\]+)\.icloud\Z")
@@ -21,7 +21,7 @@ _STORE = "/annex/objects/"
 
 
 def pointer_command(head: bytes, size: int, path: str) -> str | None:
-    """The command that fetches the content of a pointer file, None when it is none; `head`: its first 512 bytes."""
+    """The command that fetches the content of a pointer file; None for other files. `head` is its first 512 bytes."""
     if size > MOST:
         return None
     if head.startswith(b"bplist00") and _ICLOUD_NAME.search(path):
@@ -32,7 +32,7 @@ def pointer_command(head: bytes, size: int, path: str) -> str | None:
 
 
 def fetch(command: str, full: str) -> str:
-    """Why a file cannot be read whose content is elsewhere; `full` is its path."""
+    """The reason for a pointer file, with the command that fetches its content; `full` is its absolute path."""
     folder, name = os.path.split(full)
     if command == ICLOUD:
         name = _ICLOUD_NAME.sub(r"\1", name)
@@ -42,23 +42,23 @@ def fetch(command: str, full: str) -> str:
 
 
 def not_packed(command: str) -> str:
-    """Why a pointer in an archive file cannot be read."""
-    return f"its content is not in the archive file; fetch it with {command}, and make the archive file again"
+    """The reason for a pointer in an archive file."""
+    return f"its content is not in the archive file; fetch it with {command}, and create the archive file again"
 
 
 def missing_annex_link(full: str, target: str) -> str | None:
-    """Why a link to nothing cannot be read, None when it does not lead into an annex."""
+    """The reason for a broken link; None if it does not lead into an annex."""
     try:
-        said = os.readlink(full)
+        link = os.readlink(full)
     except OSError:
-        said = ""
-    if _STORE in f"/{said}" or _STORE in target:
+        link = ""
+    if _STORE in f"/{link}" or _STORE in target:
         return fetch(ANNEX, full)
     return None
 
 
 def is_annexed(full: str, target: str) -> bool:
-    """Whether a link leads to content of the git repository that it lies in, wherever that keeps it."""
+    """Whether a link leads to content of its own git repository, wherever that stores it."""
     if _STORE not in target:
         return False
     return any(target.startswith(f"{store}/annex/objects/") for store in _stores(os.path.dirname(full)))
@@ -66,18 +66,18 @@ def is_annexed(full: str, target: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _stores(folder: str) -> tuple[str, ...]:
-    """The directories where the git repository of a folder keeps its data (gitrepository-layout(5))."""
+    """The directories in which the git repository of a folder stores its data (gitrepository-layout(5))."""
     git = os.path.join(folder, ".git")
     if os.path.isdir(git):
         return _with_common(os.path.realpath(git))
-    if os.path.isfile(git):  # of a submodule or a worktree: it says where the directory is
+    if os.path.isfile(git):  # of a submodule or a worktree: it names the directory
         try:
             with open(git, "rb") as file:
-                said = os.fsdecode(file.read(8192))
+                content = os.fsdecode(file.read(8192))
         except OSError:
             return ()
-        if said.startswith("gitdir:"):
-            return _with_common(os.path.realpath(os.path.join(folder, said[7:].strip())))
+        if content.startswith("gitdir:"):
+            return _with_common(os.path.realpath(os.path.join(folder, content[7:].strip())))
     above = os.path.dirname(folder)
     return _stores(above) if above != folder else ()
 

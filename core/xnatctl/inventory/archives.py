@@ -1,9 +1,9 @@
-"""Ready-made archive files (zip, tar, compressed tar) as streams: never extracted by name, never trusted.
+"""Archive files (zip, tar, compressed tar) as streams: never extracted by name, never trusted.
 
-What they are is told by content. Names are used for display only: an absolute one is shown without its beginning, and
-a member whose name leads out of the archive file is not sent. Limits bound members and sizes, and can be lifted;
-encrypted members are left out with a reason. Refused as a whole is what is damaged, cut off or overlapping, and what
-holds data that belong to no member.
+They are recognised by content. Names are for display only: an absolute name is shown without its root, and a member
+whose name leads out of the archive file is not sent. Limits bound members and sizes, and can be lifted. Encrypted
+members are skipped with a reason. A file that is damaged, truncated or overlapping, or that contains data that belong
+to no member, is refused as a whole.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ __all__ = ["Damaged", "Limits", "Member", "kind_of", "members", "open_member", "
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive file may hold: members, members that are not DICOM, and bytes of one member and of all.
+    """Limits of an archive file: members, members that are not DICOM, bytes of one member and of all members.
 
-    Each member that is not DICOM takes memory until the report is written.
+    Each member that is not DICOM needs memory until the report is written.
     """
 
     members: int = 500_000
@@ -55,7 +55,7 @@ class Limits:
 
     @staticmethod
     def beyond(path: str, problem: str) -> Refused:
-        """The error for a file that exceeds one of them."""
+        """The error for a file that exceeds a limit."""
         return Refused(
             f"{path} {problem}.",
             hint="If you know the file and it is that large, add --large-archive. Otherwise unpack it, and name the "
@@ -65,7 +65,7 @@ class Limits:
 
 LIMITS: Final = Limits()
 UNLIMITED: Final = Limits(*[sys.maxsize] * 4)
-#: Bytes of the path that a symbolic link holds.
+#: Maximum length of the target of a symbolic link (bytes).
 _LONGEST_PATH: Final = 4096
 
 #: Containers of compressed tar files, by compressor.
@@ -76,11 +76,10 @@ _TGZ: Final = _TARS["gzip"]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of an archive; `content` are its bytes, which can be read until the next member is asked for.
+    """One member of an archive file; its `content` can be read until the next member is requested.
 
-    `rule` says why it is left out, `obstacle` why it cannot be looked at, so that it may be an instance all the same. A
-    link has no content but a `target`: a member by its name, or for one that `is_symbolic` the path from where the link
-    is.
+    `rule` is why it is skipped. `obstacle` is why it cannot be read, so it may be an instance. A link has a `target` in
+    place of content: the name of a member, or the path relative to the link if it `is_symbolic`.
     """
 
     name: str
@@ -94,13 +93,13 @@ class Member:
 
 
 def _packer(descriptor: int, size: int) -> str | None:
-    """What packed a file that is open, or None when nothing did. Raises OSError."""
+    """The packer of an open file; None for a file that is not packed. Raises OSError."""
     head = os.pread(descriptor, min(HEAD, size), 0)
     return packer_of(head, size, lambda: os.pread(descriptor, TAIL, max(0, size - TAIL)))
 
 
 def packer_at(path: str) -> str | None:
-    """What packed a file, or None when nothing did. Raises OSError."""
+    """The packer of a file; None for a file that is not packed. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         return _packer(descriptor, os.fstat(descriptor).st_size)
@@ -109,9 +108,9 @@ def packer_at(path: str) -> str | None:
 
 
 def kind_of(path: str) -> str | None:
-    """`zip`, `tar`, `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, or None for a file that no packer made.
+    """`zip`, `tar`, `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, or None for a file that is not packed.
 
-    Raises OSError, and Refused for what another packer made, or holds no tar.
+    Raises OSError, and Refused for another packer or a compressed file without a tar.
     """
     with open(path, "rb") as file:
         name = _packer(file.fileno(), os.fstat(file.fileno()).st_size)
@@ -130,7 +129,7 @@ def kind_of(path: str) -> str | None:
 
 
 def _unpacked(descriptor: int, kind: str) -> Read:
-    """The tar that is in a compressed one, from its beginning."""
+    """The content of a compressed tar, from its beginning."""
     if kind == _TGZ:
         return gzip_reader(descriptor, 0)
     pread = preader(descriptor)
@@ -138,7 +137,7 @@ def _unpacked(descriptor: int, kind: str) -> Read:
 
 
 def members(path: str, kind: str, limits: Limits) -> Iterator[Member]:
-    """The files of an archive, in stored order; use inside `refusing_damage`. Raises Refused beyond the limits."""
+    """The members of an archive file, in stored order; use in `refusing_damage`. Raises Refused beyond the limits."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if kind == ZIP:
@@ -151,7 +150,7 @@ def members(path: str, kind: str, limits: Limits) -> Iterator[Member]:
 
 @contextmanager
 def refusing_damage(path: str) -> Iterator[None]:
-    """Turn what a damaged archive makes of its readers into Refused: listing and looking into members alike."""
+    """Turn the errors of a damaged archive file into Refused, while listing and while reading members."""
     try:
         yield
     except NeedsMemory as error:
@@ -159,7 +158,7 @@ def refusing_damage(path: str) -> Iterator[None]:
     except (Damaged, ValueError, struct.error) as error:
         raise Refused(
             f"{path} is damaged: {str(error).rstrip('.') or type(error).__name__}.",
-            hint="Make the archive again, or name the directory that it was made from.",
+            hint="Create the archive file again, or name the directory from which it was created.",
         ) from error
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -170,14 +169,14 @@ def _too_many(path: str, limits: Limits) -> Refused:
 
 
 def _check_size(path: str, unpacked: int, packed: int, limits: Limits) -> None:
-    """Raise Refused for what unpacks to too much; what is as large itself does no harm."""
+    """Raise Refused for a file that unpacks to more than the limit; a file that is as large itself does no harm."""
     if unpacked > max(limits.total_bytes, packed):
         raise limits.beyond(path, f"unpacks to more than {human_size(limits.total_bytes)}")
 
 
 def _obstacle(name: str, size: int, limits: Limits) -> str | None:
     if leads_out(name):
-        return "its name leads out of the archive file; pack it again from inside of its directory"
+        return "its name leads out of the archive file; pack it again from inside its directory"
     if size <= limits.member_bytes:
         return None
     return f"larger than {human_size(limits.member_bytes)} (--large-archive takes it)"
@@ -221,7 +220,7 @@ def _zip_member(path: str, pread: zips.Pread, entry: zips.Entry, obstacle: str |
 
 
 def _open_later(opening: Callable[[], Read]) -> Read:
-    """What `opening` gives, opened when the first byte is wanted."""
+    """A reader that calls `opening` when the first byte is read."""
     opened: Read | None = None
 
     def read(count: int) -> bytes:
@@ -236,19 +235,19 @@ def _zip_obstacle(entry: zips.Entry, limits: Limits) -> str | None:
     if entry.is_encrypted:
         return "encrypted"
     if entry.method not in (zips.STORED, zips.DEFLATED):
-        return f"compressed by method {entry.method}, which is not read here"
+        return f"compressed by method {entry.method}, which xnatctl does not read"
     return _obstacle(entry.name, entry.size, limits)
 
 
 def _open_zip(pread: zips.Pread, source: Source, size: int) -> Read:
-    """The data of one entry; what the central directory says of them is in `source`."""
+    """The data of one entry; `source` has its sizes and checksum from the central directory."""
     packed = FileStream(pread, source.offset + (source.packed_size or 0), source.offset)
     read = packed.some if source.method == zips.STORED else inflated(packed.some)
     return _checked(read, size, source.crc or 0)
 
 
 def _checked(read: Read, size: int, crc: int) -> Read:
-    """The same bytes, held against size and checksum when the last one has come."""
+    """The same bytes; size and checksum are compared after the last byte."""
     left, actual = size, 0
 
     def checked(count: int) -> bytes:
@@ -310,7 +309,7 @@ def _bounded(read: Read, path: str, packed: int, limits: Limits) -> Read:
 
 
 def open_member(descriptor: int, source: Source, size: int) -> Read:
-    """`read(n)` over the bytes of a member. Raises Damaged, OSError; may be used by many threads on one archive."""
+    """`read(n)` over the bytes of a member. Raises Damaged, OSError. Several threads may read one archive file."""
     pread = preader(descriptor)
     if source.container == ZIP:
         return _open_zip(pread, source, size)

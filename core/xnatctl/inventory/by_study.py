@@ -1,4 +1,4 @@
-"""An inventory of several studies, study by study; made of what was found already, nothing is looked at again."""
+"""An inventory of several studies, study by study, made from an existing inventory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from xnatctl.model.words import counted
 class StudyInventory:
     """The studies of an inventory, the earliest first.
 
-    In order of Study Date and Time, which do not change when files are moved; those without a date come last, in the
-    order in which they were found.
+    The order is that of Study Date and Time, which do not change when files are moved. Studies without a date come
+    last, in the order in which they were found.
     """
 
     def __init__(self, inventory: Inventory) -> None:
@@ -26,8 +26,8 @@ class StudyInventory:
         self._owners = _owners(self.studies)
         self._all = frozenset(self._by_uid)
 
-    def alone(self, uid: str) -> Inventory | None:
-        """What belongs to one study, None when it is not there; see `owners` for what cannot be sent."""
+    def of_study(self, uid: str) -> Inventory | None:
+        """The inventory of one study; None if there is no such study. See `owners` for files that cannot be sent."""
         if uid not in self._by_uid:
             return None
         found = self.inventory
@@ -50,11 +50,11 @@ class StudyInventory:
 
     @property
     def number_of_patients(self) -> int:
-        """How many patients the studies name."""
+        """The number of patients in the studies."""
         return len(self._patients_in_order())
 
     def patient_notes(self) -> dict[str, str]:
-        """Which patients each study names, by its UID; empty where all name one. Numbers stand for the IDs."""
+        """The patients of each study, by its UID, as numbers; empty if there is only one patient."""
         numbers = {patient: number for number, patient in enumerate(self._patients_in_order(), 1)}
         if len(numbers) < 2:
             return {}
@@ -64,7 +64,7 @@ class StudyInventory:
         }
 
     def table(self, notes: Mapping[str, str]) -> str:
-        """A line for each study with its folders, and a note on it, by its UID."""
+        """A line for each study with its folders and its note; `notes` are by UID."""
         return "\n".join(_line(study, notes.get(study.uid)) for study in self.studies)
 
     def _patients_in_order(self) -> list[str]:
@@ -73,9 +73,9 @@ class StudyInventory:
         return list(dict.fromkeys(patient for study in self.studies for patient in sorted(ids[study.uid])))
 
     def owners(self, path: str) -> frozenset[str]:
-        """The studies that a file may belong to which is no instance, as far as one can tell from where it lies.
+        """The studies to which a file that is not an instance may belong, judged by its directory.
 
-        Those that have instances in its directory or below, or in the nearest one above of which that is true.
+        They have instances in that directory or below it; if none has, the nearest directory above decides.
         """
         folder = os.path.dirname(path)
         while folder not in self._owners and (above := os.path.dirname(folder)) != folder:
@@ -92,7 +92,7 @@ def _line(study: Study, note: str | None) -> str:
 
 
 def _owners(studies: list[Study]) -> Mapping[str, frozenset[str]]:
-    """The studies that have instances in each directory or below it."""
+    """For each directory, the studies with instances in it or below it."""
     found: dict[str, set[str]] = {}
     for study in studies:
         for name in study.folders:

@@ -6,14 +6,14 @@ import zlib
 
 from xnatctl.inventory.elements import LARGEST_WINDOW, Broken, Cut, Read
 
-#: Bytes that a deflated data set may inflate to.
+#: Limit for an inflated data set (bytes).
 MOST_INFLATED = 16 * 2**30
 
 
 class Inflated:
-    """A deflated data set from `start` on, as the bytes that were deflated.
+    """The inflated bytes of a deflated data set that begins at `start`.
 
-    A reader that goes back makes it begin again.
+    Reading backwards starts from the beginning again.
     """
 
     def __init__(self, read: Read, start: int, end: int) -> None:
@@ -34,13 +34,13 @@ class Inflated:
             try:
                 piece = self._inflater.decompress(data, LARGEST_WINDOW)
             except zlib.error:
-                raise Broken("damaged: its deflated data set makes no sense") from None
+                raise Broken("damaged: its deflated data set is invalid") from None
             if piece or not data:
                 return piece
         return b""
 
     def read(self, count: int, offset: int = 0, /) -> bytes:
-        """See `Read`. Raises Broken for what cannot be inflated."""
+        """See `Read`. Raises Broken for data that cannot be inflated."""
         if offset < self._position:
             self._rewind()
         while self._position + len(self._kept) < offset + count:
@@ -57,11 +57,11 @@ class Inflated:
 
     @property
     def end(self) -> int:
-        """Where the deflated stream ends in the source; after `extent`."""
+        """The end of the deflated stream in the source; valid after `extent`."""
         return self._packed - len(self._inflater.unused_data)
 
     def extent(self) -> int:
-        """How many bytes were deflated. Raises Cut where the deflated stream does not come to its end."""
+        """The inflated size. Raises Cut if the deflated stream is incomplete."""
         while self._kept or not self._inflater.eof:
             self._position += len(self._kept)
             self._kept = self._more()

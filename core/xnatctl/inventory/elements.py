@@ -1,7 +1,7 @@
-"""The elements of a data set, followed by their lengths to the end of the file (DICOM PS3.5 section 7).
+"""Follows the elements of a data set by their lengths to the end of the file (DICOM PS3.5 section 7).
 
-Values are skipped, Pixel Data too, so a file of any size costs a few reads. Fragments of encapsulated Pixel Data are
-followed by their headers.
+Values and Pixel Data are skipped, so a file of any size needs few reads. Encapsulated Pixel Data are followed fragment
+by fragment.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import Protocol
 
 from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 
-#: Nested sequences that are followed.
+#: Maximum nesting of sequences.
 DEPTH = 32
-#: Bytes of headers and nested sequences that are read, values excluded.
+#: Limit for headers and nested sequences that are read, without values (bytes).
 MOST_READ = 256 * 2**20
-#: Bytes that are kept of a wanted value.
+#: Limit for a wanted value (bytes).
 _LONGEST = 4096
 _WINDOW = 4096
 LARGEST_WINDOW = 256 * 1024
-#: Read behind a fragment that was skipped.
+#: Bytes that are read after a skipped fragment.
 _FRAGMENT_WINDOW = 64
-#: Zero bytes behind the last element of a file without Pixel Data that are taken for padding.
+#: Zero bytes after the last element of a file without Pixel Data that count as padding.
 _MOST_PADDING = 4096
 
-_ZEROS = "damaged: zeros stand in the place of its last {} bytes"
+_ZEROS = "damaged: its last {} bytes are zeros"
 
 #: Float, Double Float and integer Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
 _PIXEL_DATA = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _ROWS = 0x00280010
 #: Pixel Data Provider URL: the pixel data of a JPIP file are elsewhere (PS3.5 A.6).
 _PROVIDER = 0x00287FE0
-#: What editors and text transfers add to a file; no element of a file without Pixel Data begins with it.
+#: Line ends that editors and text transfers add to a file; no element begins with them.
 _LINE_ENDS = (b"\n", b"\r\n")
-#: Bytes behind a data set in which the beginning of another file is looked for.
+#: Bytes after a data set that are searched for the beginning of another file.
 _BEHIND = 8192
-#: Elements that may stand behind Pixel Data: Digital Signatures Sequence and Data Set Trailing Padding.
+#: Elements that may follow Pixel Data: Digital Signatures Sequence and Data Set Trailing Padding.
 _BEHIND_PIXELS = frozenset((0xFFFAFFFA, 0xFFFCFFFC))
 #: XNAT identifies a session by elements up to this one by default, and copies what follows as it is (xnat-import
 #: 4.1a).
@@ -50,7 +50,7 @@ class Read(Protocol):
 
 
 class Cut(Exception):
-    """The data end `missing` bytes before an element does; more may be missing where it is not `exact`."""
+    """The data end `missing` bytes before the end of an element; more may be missing unless `exact`."""
 
     def __init__(self, missing: int, *, exact: bool = False) -> None:
         super().__init__(missing)
@@ -59,11 +59,11 @@ class Cut(Exception):
 
 
 class Broken(Exception):
-    """Damaged, or beyond a limit: no reader knows better."""
+    """Damaged, or beyond a limit, for every reader."""
 
 
 class Odd(Exception):
-    """Not understood here; pydicom may know."""
+    """Not understood by this reader; pydicom may read it."""
 
 
 #: By byte order: tag, VR and short length of an element; a tag; a long length.
@@ -75,8 +75,8 @@ _READERS = {
 class Elements:
     """Reads the elements of one encoding.
 
-    `size` is where the data end; where that shows only at the end, it is a bound, and `extent` tells after the end was
-    read. `data`, if given, begin at `base`.
+    `size` is the size of the data. If it is unknown, `size` is a bound, and `extent` returns the size after the end was
+    read. `data`, if given, begins at `base`.
     """
 
     def __init__(
@@ -98,14 +98,15 @@ class Elements:
         self._window, self._least, self._budget = _WINDOW, _WINDOW, MOST_READ
         self._tail_at = 0
         self.has_rows = self.has_pixels = self.refers_to_pixels = False
-        #: The last tag that `follow` understood, and whether each tag up to Pixel Data is higher than the one before.
+        #: The last tag that `follow` understood, and whether the tags up to Pixel Data are in ascending order.
         self.reached, self.in_order = -1, True
 
     @property
     def tail(self) -> int:
-        """The bytes at the end that a server keeps when it writes the head of the file anew; after `follow`.
+        """The number of bytes at the end that a server keeps when it rewrites the header; valid after `follow`.
 
-        With Pixel Data they begin with its value, otherwise with the first element above (0032,4000); 0 = none.
+        With Pixel Data they begin with its value, otherwise with the first element above (0032,4000); 0 if there are
+        none.
         """
         return self._size - self._tail_at if self._tail_at else 0
 
@@ -118,7 +119,7 @@ class Elements:
         last: int = 0,
         group: int | None = None,
     ) -> int:
-        """Follow the elements from `position` to the end of the data, or of `group`; returns where that is.
+        """Follow the elements from `position` to the end of the data, or of `group`; returns that position.
 
         `found` gets the values of the `wanted` tags, of which `last` is the highest. Up to Pixel Data the order of the
         elements does not matter. Raises Cut, Broken, Odd.
@@ -143,7 +144,7 @@ class Elements:
             if self.has_pixels:
                 if tag <= previous or not _may_follow_pixels(tag, vr, implicit=implicit):
                     check_behind(self._read, position)
-                    return position  # bytes behind the data set
+                    return position  # bytes after the data set
             elif tag <= previous:
                 if tag == 0:
                     check_behind(self._read, position)
@@ -193,7 +194,7 @@ class Elements:
                 self.refers_to_pixels = True
 
     def _load(self, position: int, count: int) -> int:
-        """Have the window begin at `position`, with `count` bytes or all that are left; returns how many are left."""
+        """Move the window to `position`, with `count` bytes or all that are left; returns how many are left."""
         left = self._size - position
         if left > 0:
             if self._base and position <= self._base + len(self._data):
@@ -201,7 +202,7 @@ class Elements:
                 self._budget -= min(self._window, left)
                 if self._budget < 0:
                     raise Broken(f"its header is longer than {MOST_READ // 2**20} MiB")
-            else:  # behind a value that was skipped
+            else:  # after a skipped value
                 self._window = self._least
             wanted = min(max(self._window, count), left)
             self._data, self._base = self._read(wanted, position), position
@@ -209,13 +210,13 @@ class Elements:
                 self._size = self._extent()
                 left = self._size - position
             elif len(self._data) < min(count, left):
-                raise Cut(left - len(self._data))  # it became shorter meanwhile
+                raise Cut(left - len(self._data))  # the file was truncated meanwhile
         if left < 0:
             raise Cut(-left, exact=True)
         return left
 
     def _at(self, position: int, count: int) -> int:
-        """Where `position` is in the window, with `count` bytes behind it. Raises Cut."""
+        """The index of `position` in the window, which holds `count` bytes from there. Raises Cut."""
         at = position - self._base
         if at + count > len(self._data):
             left = self._load(position, count)
@@ -229,7 +230,7 @@ class Elements:
         return self._data[at : at + length]
 
     def _check_rest(self, position: int, left: int) -> None:
-        """Fewer than eight bytes are left: raise Cut unless they are mere padding."""
+        """Fewer than eight bytes are left: raise Cut unless they are padding."""
         if left <= 0:
             return
         rest = self._read(left, position)
@@ -241,15 +242,15 @@ class Elements:
             raise Cut(8 - left)  # in big endian, one zero byte may begin a tag
 
     def _check_zeros(self, left: int, *, padded: bool) -> None:
-        """Zero bytes stand where an element belongs: raise Broken unless they are mere padding.
+        """Zero bytes take the place of an element: raise Broken unless they are padding.
 
-        Copying programs that reserve the space of a file first leave zeros behind when they are interrupted.
+        Programs that reserve the space of a file before copying leave zeros if they are interrupted.
         """
         if padded or (self.has_rows and not self.refers_to_pixels) or left > _MOST_PADDING:
             raise Broken(_ZEROS.format(left))
 
     def _is_implicit(self, position: int) -> bool:
-        """How a sequence of VR UN is encoded: implicit VR by rule (PS3.5 6.2.2), explicit by some writers."""
+        """Whether a sequence of VR UN is in implicit VR, as required (PS3.5 6.2.2); some writers use explicit VR."""
         at = self._at(position, 8)
         if self._size - position < 16:
             return True
@@ -258,7 +259,7 @@ class Elements:
         return not (vr in SHORT or vr in LONG)
 
     def _nested(self, position: int, depth: int, vr: bytes, *, implicit: bool) -> int:
-        """Behind a sequence of undefined length. One of VR UN is in little endian by rule, whatever is around it."""
+        """The end of a sequence of undefined length. A sequence of VR UN is always in little endian (PS3.5 6.2.2)."""
         if implicit or vr != b"UN":
             return self._sequence(position, depth, implicit=implicit)
         outside = self._element, self._tag, self._u4
@@ -270,7 +271,7 @@ class Elements:
         return end
 
     def _sequence(self, position: int, depth: int, *, implicit: bool) -> int:
-        """Behind a sequence of undefined length; `position` is at its first item (PS3.5 7.5)."""
+        """The end of a sequence of undefined length; `position` is at its first item (PS3.5 7.5)."""
         if depth > DEPTH:
             raise Broken(f"its sequences are nested more than {DEPTH} deep")
         while True:
@@ -279,7 +280,7 @@ class Elements:
             length = self._u4(self._data, at + 4)[0]
             position += 8
             if group != 0xFFFE:
-                raise self._odd(position - 8, "a sequence in it holds something else than items")
+                raise self._odd(position - 8, "a sequence in it contains something other than items")
             if part == 0xE0DD:
                 return position
             if length == UNDEFINED:
@@ -290,14 +291,14 @@ class Elements:
                     raise Cut(position - self._size, exact=True)
 
     def _item(self, position: int, depth: int, *, implicit: bool) -> int:
-        """Behind an item of undefined length; `position` is at its first element."""
+        """The end of an item of undefined length; `position` is at its first element."""
         while True:
             at = self._at(position, 8)
             group, part, vr, length = self._element(self._data, at)
             if group == 0xFFFE and part == 0xE00D:
                 return position + 8
             if not group:
-                raise self._odd(position, "an item in it holds something else than elements")
+                raise self._odd(position, "an item in it contains something other than elements")
             if implicit:
                 position, length = position + 8, self._u4(self._data, at + 4)[0]
             elif vr in SHORT:
@@ -315,7 +316,7 @@ class Elements:
                     raise Cut(position - self._size, exact=True)
 
     def _odd(self, position: int, problem: str) -> Exception:
-        """What to raise where no element can be read: Broken where zeros follow, as in a file copied in part."""
+        """The error if no element can be read: Broken if zeros follow, as in a file that was copied in part."""
         left = self._size - position
         behind = self._read(min(_MOST_PADDING, left), position)[12:]
         zeros = left > _MOST_PADDING or problem.startswith(("a sequence", "an item"))
@@ -324,7 +325,7 @@ class Elements:
         return Odd(problem)
 
     def _fragments(self, position: int) -> int:
-        """Behind encapsulated Pixel Data; `position` is at its Basic Offset Table (PS3.5 A.4)."""
+        """The end of encapsulated Pixel Data; `position` is at its Basic Offset Table (PS3.5 A.4)."""
         self._least, self._budget = _FRAGMENT_WINDOW, 2 * self._size  # there may be millions, and each has a header
         while True:
             at = self._at(position, 8)
@@ -334,20 +335,20 @@ class Elements:
             if tag == (0xFFFE, 0xE0DD):
                 return position
             if tag != (0xFFFE, 0xE000) or length == UNDEFINED:
-                raise Broken("damaged: its Pixel Data hold something else than fragments")
+                raise Broken("damaged: its Pixel Data contain something other than fragments")
             position += length
             if position > self._size:
                 raise Cut(position - self._size, exact=False)
 
 
 def check_behind(read: Read, position: int) -> None:
-    """Raise Broken where another DICOM file follows a data set: only the first of them would arrive."""
+    """Raise Broken if another DICOM file follows a data set: only the first of them would arrive."""
     if (place := read(_BEHIND, position).find(b"DICM\x02\0")) >= 128:
         raise Broken(f"another DICOM file follows, {position + place - 128} bytes in: split the file")
 
 
 def _may_follow_pixels(tag: int, vr: bytes, *, implicit: bool) -> bool:
-    """False for trailing bytes that are no element."""
+    """False for trailing bytes that are not an element."""
     if tag not in _BEHIND_PIXELS and not 0x7FE00000 <= tag < 0x80000000:
         return False
     return implicit or vr in SHORT or vr in LONG

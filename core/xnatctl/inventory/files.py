@@ -1,4 +1,4 @@
-"""Files as they are, for a resource: every regular file under its own name; which of them are DICOM is told, too."""
+"""The files of a resource: every regular file under its own name, and which of them are DICOM."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from xnatctl.model.plan import Exclusion, FileStatus, UploadItem
 class FileInventory:
     """The files below `root`, a directory or one file, sorted by path.
 
-    An item's `name` is its path inside the resource; its `path` is the same behind the prefix that was asked for, as
-    are all other paths here. `excluded` was left out by a rule, `unreadable` could not be looked at, `dicom` are those
-    items that are DICOM by content (as a resource they would bypass the project's anonymisation), `packed` those that
-    are archive files, and `empty_directories` hold nothing, so that nothing of them is sent.
-    `notes` are about links, `listing` is the text of a `Listing` of all files.
+    An item's `name` is its path inside the resource. Its `path`, like all other paths here, begins with the prefix.
+    `excluded` was skipped by a rule, `unreadable` could not be opened or read. `dicom` are the items that are DICOM by
+    content (as a resource they would bypass the project's anonymisation), `packed` those that are archive files.
+    `empty_directories` hold nothing, so nothing of them is sent. `notes` are about links, `listing` is the text of a
+    `Listing` of all files.
     """
 
     root: str
@@ -46,10 +46,10 @@ class FileInventory:
 def scan_files(path: str, *, follow_symlinks: bool = False, hidden: bool = False, prefix: str = "") -> FileInventory:
     """The files of a directory, at any depth, or one file.
 
-    Names are kept exactly, empty files are files. Hidden files are left out unless one is DICOM or `path` itself, or
-    `hidden` asks for those that no operating system leaves behind. Links out of the root are reported, or with
-    `follow_symlinks` followed. `prefix` stands before the paths that people read: the directory's place below the root
-    of a larger upload. Raises NotFound, PermissionDenied.
+    Names are kept exactly, and empty files are included. Hidden files are skipped, except DICOM and `path` itself;
+    with `hidden` only those of an operating system are skipped. Links out of the root are reported, or followed with
+    `follow_symlinks`. `prefix` is prepended to the displayed paths: the path of the directory below the root of a
+    larger upload. Raises NotFound, PermissionDenied.
     """
     collector = _Files(f"{prefix}/" if prefix else "")
     collector.takes = HIDDEN if hidden else None
@@ -79,7 +79,7 @@ class _Files(Collector):
     """Every regular file is an item, unless its name is hidden and it is not DICOM."""
 
     takes_any = False
-    #: The reason for which a hidden file is not left out.
+    #: The kind of hidden file that is included.
     takes: str | None = None
 
     def __init__(self, prefix: str) -> None:
@@ -97,7 +97,7 @@ class _Files(Collector):
         if hidden == self.takes and not os.path.basename(path).startswith(_OF_MACOS):
             hidden = None
         command = pointer_command(head, status.st_size, path)
-        if command is not None and (hidden is None or command == ICLOUD):  # which begins with a dot itself
+        if command is not None and (hidden is None or command == ICLOUD):  # its name begins with a dot
             self.cannot_read(path, fetch(command, full))
             return
         if hidden is not None:
@@ -118,9 +118,9 @@ class _Files(Collector):
             self.packed.append(item)
 
     def prefixed(self, path: str) -> str:
-        """A path below the root as people read it."""
+        """The displayed path of a path below the root."""
         return (self._prefix + path).rstrip("/") if path != "." else self._prefix.rstrip("/") or "."
 
     def named(self, entries: list[Exclusion]) -> list[Exclusion]:
-        """The same entries with the paths that people read."""
+        """The same entries with displayed paths."""
         return [Exclusion(path=self.prefixed(entry.path), reason=entry.reason) for entry in entries]

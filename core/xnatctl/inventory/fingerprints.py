@@ -1,8 +1,8 @@
-"""Digests of content, for telling whether a file is what it was although its time has changed.
+"""Digests of content, which show whether a file is unchanged although its time has changed.
 
-Every byte that is sent is hashed on the way. SHA-256 would be the slowest part of the way on a fast link, and without
-instructions of its own in the processor on any; against accident, not malice, 128 bits of XXH3 tell as much at thirty
-times the speed. It is used where its library is installed, SHA-256 elsewhere.
+Every byte is hashed while it is sent. SHA-256 would be the bottleneck on a fast link, and on any link if the processor
+has no instructions for it. Against accidental changes, 128 bits of XXH3 are as good and thirty times as fast. XXH3 is
+used if its library is installed, SHA-256 otherwise.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Final, Protocol
 
-#: The quick algorithm, as it stands before a digest.
+#: The name of the quick algorithm, which is the prefix of its digests.
 QUICK: Final = "xxh128"
-#: What this installation uses.
+#: The algorithm that this installation uses.
 FINGERPRINT: Final = QUICK if find_spec("xxhash") is not None else "sha256"
 
 
@@ -24,16 +24,16 @@ class Digest(Protocol):
     """A running digest."""
 
     def update(self, data: bytes, /) -> None:
-        """More of the content."""
+        """Add content."""
         ...
 
     def hexdigest(self) -> str:
-        """Of all of it, in hex."""
+        """The digest of everything added, in hex."""
         ...
 
 
 def new_digest(algorithm: str) -> Digest:
-    """A digest of nothing yet: `xxh128`, or what hashlib knows."""
+    """A new digest: `xxh128`, or an algorithm of hashlib."""
     if algorithm == QUICK:
         quick: Digest = _xxh3_128()()
         return quick
@@ -51,11 +51,11 @@ _DIGEST: Final = re.compile(rf"(?:{QUICK}:[0-9a-f]{{32}}|[0-9a-f]{{64}}|[0-9a-f]
 
 
 def check_digest(text: str) -> None:
-    """Raise ValueError for what `digest_text` has not made."""
+    """Raise ValueError for a text that `digest_text` does not produce."""
     if not _DIGEST.match(text):
-        raise ValueError(f"{text[:80]!r} is no digest")
+        raise ValueError(f"{text[:80]!r} is not a digest")
 
 
 def digest_text(algorithm: str, text: str) -> str:
-    """A digest as it is kept: SHA-256 and MD5 bare, as earlier journals and servers have them."""
+    """A digest as it is stored: SHA-256 and MD5 without prefix, as in earlier journals and on servers."""
     return f"{QUICK}:{text}" if algorithm == QUICK else text

@@ -1,20 +1,20 @@
-"""A stream that can only be read forward, as something that can be read at any place near its beginning."""
+"""Gives random access near the beginning of a forward-only stream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-#: Bytes at the beginning that stay in memory once they were read.
+#: Bytes at the beginning that stay in memory after they were read.
 _KEPT: Final = 8 * 2**20
 _BLOCK: Final = 256 * 1024
 
 
 class Forward:
-    """`Read` for a member of an archive file: what was read of the first 8 MiB can be read again, the rest only once.
+    """`Read` for a member of an archive file: the first 8 MiB can be read again, the rest only once.
 
-    `more` gives at most n bytes and none at the end; `skip`, where there is one, passes over n bytes and returns how
-    many there were.
+    `more` returns at most n bytes, none at the end. `skip`, if given, passes over n bytes and returns how many there
+    were.
     """
 
     def __init__(self, more: Callable[[int], bytes], skip: Callable[[int], int] | None = None) -> None:
@@ -23,7 +23,7 @@ class Forward:
         self._window, self._start = b"", 0
 
     def __call__(self, count: int, offset: int = 0, /) -> bytes:
-        """`count` bytes from `offset` on, fewer at the end. Raises ValueError for what is gone."""
+        """`count` bytes from `offset` on, fewer at the end. Raises ValueError for bytes that are no longer kept."""
         end = offset + count
         while len(self._kept) < min(end, _KEPT):
             data = self._more(min(end, _KEPT) - len(self._kept))
@@ -35,7 +35,7 @@ class Forward:
         return bytes(self._kept[offset:]) + self._behind(max(offset, _KEPT), end)
 
     def _behind(self, offset: int, end: int) -> bytes:
-        """Bytes behind those that are kept; the last ones that were read can be read again."""
+        """Bytes after those that are kept; the last ones that were read can be read again."""
         if not self._start:
             self._start = _KEPT
         if offset < self._start:

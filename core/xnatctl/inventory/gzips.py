@@ -1,7 +1,7 @@
-"""Reading a gzip file from any point, without unpacking it from the start each time.
+"""Reads a gzip file from any offset, without unpacking it from the start each time.
 
-While a reader moves forward it leaves checkpoints: copies of the decompressor's state. The next reader starts at the
-nearest one. Checkpoints are shared by all readers of a file and bounded in number.
+A reader leaves checkpoints while it moves forward: copies of the state of the decompressor. The next reader starts at
+the nearest one. All readers of a file share its checkpoints, whose number is limited.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 
 _BLOCK = 1 << 17
 _MAGIC = b"\x1f\x8b"
-#: Bytes of unpacked data between checkpoints at first; doubled when there are more than `_MOST`.
+#: Initial distance of checkpoints in unpacked bytes; doubled when there are more than `_MOST`.
 _SPACING = 16 * 2**20
 _MOST = 128
 _FILES = 8
 
 
 class Damaged(Exception):
-    """The packed data make no sense."""
+    """The packed data are invalid."""
 
 
 @dataclass
 class _Checkpoints:
-    """States of one file: unpacked position -> (packed position, decompressor)."""
+    """Checkpoints of one file: unpacked position -> (packed position, decompressor)."""
 
     positions: list[int] = field(default_factory=list)
     states: dict[int, tuple[int, Any]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class _Checkpoints:
 
 @lru_cache(maxsize=_FILES)
 def _checkpoints_of(key: tuple[int, ...]) -> _Checkpoints:
-    """Where reading may begin in one state of a file: one object for all readers."""
+    """The checkpoints of one version of a file: one object for all readers."""
     return _Checkpoints()
 
 
@@ -74,7 +74,7 @@ def _checkpoints(descriptor: int) -> _Checkpoints:
 
 
 def _behind_zeros(descriptor: int, position: int) -> int:
-    """Where something else than zeros begins, with which tapes are filled; the end of the file when nothing does."""
+    """The position after zeros, with which tapes are padded; the end of the file if only zeros follow."""
     while data := os.pread(descriptor, _BLOCK, position):
         rest = data.lstrip(b"\0")
         position += len(data) - len(rest)
@@ -104,7 +104,7 @@ def gzip_reader(  # noqa: C901 - a state machine of one decompressor
                 if not ahead:
                     return b""
                 if ahead != _MAGIC:
-                    raise Damaged(f"{packed} bytes in, data follow its end that are no gzip data")
+                    raise Damaged(f"{packed} bytes in, data follow its end that are not gzip data")
                 state = zlib.decompressobj(31)
             data = state.unconsumed_tail
             if not data:

@@ -1,7 +1,7 @@
-"""What identifies a patient in a DICOM file: read to keep it out of messages, and never kept anywhere.
+"""Values in a DICOM file that identify a patient: read in order to mask them in messages, and never stored.
 
-Looked for by its tags in the first bytes, at any depth and in either little-endian encoding (PS3.5 7.1). That may find
-a value that is none, which then is masked as well; a reader that understands the file could miss one that is.
+They are found by their tags in the first bytes, at any depth and in both little-endian encodings (PS3.5 7.1). A false
+match is masked too, which does no harm; a reader that parses the file could miss a value.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 
-#: Bytes of a file that are looked at.
+#: Bytes of a file that are searched.
 FIRST = 1 << 16
 _LONGEST = 10_240
 
@@ -37,14 +37,14 @@ _CODECS = {
 
 
 def identifying(head: bytes) -> frozenset[str]:
-    """The values, and the parts of names, that stand in the beginning of a file; none shorter than three characters."""
+    """The values and parts of names in the beginning of a file, without those shorter than three characters."""
     found: set[str] = set()
     elements = [*_elements(head), *_elements(inflated_head(head))]
     codecs = ["utf-8", "latin-1"]
     for tag, value in elements:
         if tag == _CHARACTERS:
-            said = value.decode("ascii", "replace").upper()
-            codecs += [codec for name, codec in _CODECS.items() if said.strip(" \0").endswith(name) or name in said]
+            declared = value.decode("ascii", "replace").upper()
+            codecs += [codec for name, codec in _CODECS.items() if name in declared]
     for tag, value in elements:
         if tag != _CHARACTERS:
             for codec in dict.fromkeys(codecs):
@@ -62,7 +62,7 @@ def _elements(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def inflated_head(head: bytes) -> bytes:
-    """The beginning of a deflated data set (PS3.5 A.5), which follows the meta header; nothing for others."""
+    """The beginning of a deflated data set (PS3.5 A.5), inflated; empty for other files."""
     start = head.find(b"1.2.840.10008.1.2.1.99")
     if start < 0 or len(head) < 152:
         return b""

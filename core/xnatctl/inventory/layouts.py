@@ -1,8 +1,8 @@
-"""Headers that are laid out like an earlier one, taken apart in one stroke.
+"""Parses headers with a known layout in one step.
 
-The files of a series have the same elements in the same order; values differ, and a few lengths. A regular expression
-that is made from one header says exactly that: each tag, VR and length, at its place. Where it matches, going from
-element to element could only come to the same, and takes ten times as long. Whatever does not match is read as ever.
+The files of a series have the same elements in the same order; only values and a few lengths differ. A regular
+expression made from one header describes this layout: each tag, VR and length in its place. If it matches, reading
+element by element would give the same result in ten times the time. Other headers are read element by element.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import NamedTuple
 
 from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 
-#: Layouts that are tried, the latest first.
+#: Limit for known layouts; the one used last is tried first.
 _MOST = 4
-#: Headers that matched none before one of them is learned, at first and in the end: learning takes as long as reading
-#: a hundred headers.
+#: Number of headers without a match before one is learned, at first and at most: learning takes as long as reading a
+#: hundred headers.
 _SOON, _LATE = 8, 256
-#: Longer values are taken to be always of the same length (bytes).
+#: Longer values are assumed to have a constant length (bytes).
 _VARYING = 64
 #: Headers of more elements are not learned.
 _ELEMENTS = 400
 _ELEMENT = struct.Struct("<HH2sH").unpack_from
 _LONG_LENGTH = struct.Struct("<I").unpack_from
 
-#: A length of two bytes, and as many bytes as it says.
+#: A length of two bytes, and that many bytes.
 _OF_ANY_LENGTH = b"|".join(
     re.escape(struct.pack("<H", length)) + b".{%d}" % length for length in range(0, _VARYING + 2, 2)
 )
 
-#: Elements by tag, the offset of the data set, and that of the element behind the last.
+#: Elements by tag, the offset of the data set, and that of the element after the last.
 Found = tuple[dict[int, bytes], int, int]
 
 
 class _Element(NamedTuple):
-    """`head` holds tag, VR and length; `value` is kept where it is part of the layout."""
+    """`head` is tag, VR and length; `value` is set if it is part of the layout."""
 
     tag: int
     head: bytes
@@ -45,10 +45,10 @@ class _Element(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """`tags` are those of the groups of `pattern`, 0 for where the data set begins, as group number `start`.
+    """`tags` are those of the groups of `pattern`; group number `start`, with tag 0, is the start of the data set.
 
-    The pattern ends with the first eight bytes of the element behind the last. The values of `measured` come behind
-    their own lengths, because those vary.
+    The pattern ends with the first eight bytes of the element after the last. The values of `measured` follow their
+    own lengths, because those vary.
     """
 
     elements: Sequence[_Element]
@@ -60,10 +60,10 @@ class _Layout(NamedTuple):
 
 
 class _Layouts:
-    """Learns from elements in explicit little endian.
+    """Learns layouts of elements in explicit little endian.
 
-    `wanted` are the tags whose values are asked for, `last` the last that is read; of `fixed` the value is part of the
-    layout.
+    `wanted` are the tags whose values are returned, `last` is the last tag that is read, and the values of `fixed` are
+    part of the layout.
     """
 
     def __init__(self, *, last: int, wanted: Collection[int] = (), fixed: Collection[int] = ()) -> None:
@@ -82,7 +82,7 @@ class _Layouts:
         return None
 
     def _learn(self, head: bytes, position: int, prefix: bytes) -> None:
-        """Hear of elements that could be read, and had to be read one by one."""
+        """Learn the layout of elements that were read one by one, if that happened often enough."""
         self._missed += 1
         if self._missed < self._patience:
             return
@@ -97,7 +97,7 @@ class _Layouts:
         self._known = (self._layout(prefix, elements, varying), *others[: _MOST - 1])
 
     def _elements(self, head: bytes, position: int) -> list[_Element] | None:
-        """The elements up to the one behind the last; None where a length is not enough to get from one to the next."""
+        """The elements up to the one after the last; None for elements without a layout."""
         found: list[_Element] = []
         previous = -1
         while position + 12 <= len(head) and len(found) < _ELEMENTS:
@@ -145,7 +145,7 @@ class HeadLayouts(_Layouts):
     """Layouts of files with preamble and meta header, of any transfer syntax that is not deflated."""
 
     def find(self, head: bytes) -> Found | None:
-        """What reading `head` would come to; None when it is laid out in another way."""
+        """The result of reading `head`; None if it has an unknown layout."""
         found = self._match(head, 0)
         if found is None:
             return None
@@ -156,26 +156,26 @@ class HeadLayouts(_Layouts):
         return elements, match.start(layout.start), match.end() - 8
 
     def missed(self, head: bytes) -> None:
-        """Hear of a head that could be read, and had to be read element by element."""
+        """Report a header that was read element by element."""
         if head[128:134] == b"DICM\x02\x00":
             self._learn(head, 132, rb".{128}DICM")
 
 
 class RestLayouts(_Layouts):
-    """Layouts of the elements from some place on, of which no value is asked for."""
+    """Layouts of the elements from some position on, without values."""
 
     def find(self, head: bytes, position: int) -> int | None:
-        """Where following `head` from `position` would come to; None when it is laid out in another way."""
+        """The result of following `head` from `position`; None if it has an unknown layout."""
         found = self._match(head, position)
         return found[1].end() - 8 if found is not None else None
 
     def missed(self, head: bytes, position: int) -> None:
-        """Hear of elements that could be followed, and had to be followed one by one."""
+        """Report elements that were followed one by one."""
         self._learn(head, position, b"")
 
 
 def _differences(one: Sequence[_Element], other: Sequence[_Element]) -> frozenset[int] | None:
-    """Which lengths differ between two headers with the same elements; None when they differ in something else."""
+    """The numbers of the elements whose lengths differ between two headers; None if they differ otherwise."""
     if [(e.tag, e.head[:6]) for e in one] != [(e.tag, e.head[:6]) for e in other]:
         return None
     numbers = [number for number, (a, b) in enumerate(zip(one, other, strict=True)) if a.head != b.head]

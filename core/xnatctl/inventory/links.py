@@ -1,4 +1,4 @@
-"""Links inside an archive file: whose content they stand for."""
+"""Links inside an archive file, and the members to which they lead."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final
 from xnatctl.inventory.archives import Member
 from xnatctl.inventory.names import relative
 
-#: Links that are followed from one to the next, as by Linux.
+#: Maximum length of a chain of links, as on Linux.
 _MOST: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link and its `target` as stored, for one that is symbolic from where it is."""
+    """A link and its `target` as stored; that of a symbolic link is relative to the link."""
 
     path: str
     target: str
@@ -25,15 +25,15 @@ class Link:
 
     @property
     def kind(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
         return "symbolic link" if self.is_symbolic else "hard link"
 
 
 class Links:
-    """The links of one archive file, and the members that were left out because of their names.
+    """The links of one archive file, and the members that were skipped because of their names.
 
-    A link to a member that was looked at stands for nothing new. One to a member that was left out is the only name
-    under which its content can be sent.
+    A link to an examined member adds nothing. A link to a skipped member is the only name under which its content can
+    be sent.
     """
 
     def __init__(self) -> None:
@@ -43,18 +43,18 @@ class Links:
         self._unnamed: list[str] = []
 
     def __len__(self) -> int:
-        """How many links and members are held."""
+        """The number of links and members recorded."""
         return len(self._all) + len(self._left_out)
 
     def add(self, path: str, member: Member) -> None:
-        """A member that is a link."""
+        """Record a member that is a link."""
         if member.target is not None:
             name, link = normpath(member.name), Link(path, member.target, member.is_symbolic)
             self._all.append((name, link))
             self._links[name] = link
 
     def leave_out(self, member: Member) -> None:
-        """A member that was left out unseen; when it is a link itself, others may lead through it."""
+        """Record a member that was skipped by its name; if it is a link, other links may lead through it."""
         name = normpath(member.name)
         if member.target is not None:
             self._links[name] = Link(name, member.target, member.is_symbolic)
@@ -62,9 +62,9 @@ class Links:
             self._left_out[name] = member
 
     def resolve(self, names: Iterable[str]) -> Iterator[tuple[Link, str | None, list[tuple[str, Member]]]]:
-        """Each link, the name that it leads to, and the members that it stands for with their paths.
+        """Each link, the name of its target, and the skipped members that it gives access to, with their paths.
 
-        `names` are those of all members. The name is None where the archive file holds no such thing.
+        `names` are those of all members. The target is None if the archive file does not contain it.
         """
         if not self._links:
             return
@@ -82,10 +82,10 @@ class Links:
                 yield link, target, self._unseen(link, target, is_folder=target in folders)
 
     def _follow(self, name: str, link: Link) -> str | None:
-        """What a link leads to, through all links on its way; None for a loop, and for a way out."""
+        """The target of a link, through all links on the way; None for a loop and for a target outside."""
         place = name
         for _ in range(_MOST):
-            target = relative(link.target)  # what is packed with absolute names is shown without their beginning
+            target = relative(link.target)  # absolute names are shown without their root
             if link.is_symbolic and target == link.target:
                 target = join(dirname(place), target)
             name = normpath(target + name[len(place) :])
@@ -98,7 +98,7 @@ class Links:
         return None
 
     def _unseen(self, link: Link, target: str, *, is_folder: bool) -> list[tuple[str, Member]]:
-        """The members left out that a link leads to; each is given once."""
+        """The skipped members to which a link leads; each is returned once."""
         if target in self._left_out:
             return [(link.path, self._left_out.pop(target))]
         if not is_folder:

@@ -1,4 +1,4 @@
-"""Name, size and time of every file that an inventory looked at, in 16 bytes each."""
+"""Name, size and time of every file of an inventory, in 16 bytes each."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ _SPREAD: Final = 0x9E3779B97F4A7C15
 
 
 def key_of(path: str) -> int:
-    """A number for a path; two paths have the same one by chance only."""
+    """A 64-bit hash of a path."""
     return int.from_bytes(blake2b(path.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def state_of(status: os.stat_result) -> int:
-    """A number for the size and time of a file, and for which file it is; never 0."""
+    """A 64-bit hash of size, modification time and inode of a file; never 0."""
     return (((status.st_size * _SPREAD + status.st_mtime_ns) * _SPREAD + status.st_ino) & _MASK) or 1
 
 
 class Listing:
-    """Takes files one by one."""
+    """Records files one by one."""
 
     def __init__(self) -> None:
         self._numbers = array("Q")
 
     def add(self, path: str, status: os.stat_result | None) -> None:
-        """Take a file; `status` is None where it is not known."""
+        """Record a file; `status` is None if it is unknown."""
         self._numbers.append(key_of(path))
         self._numbers.append(state_of(status) if status is not None else 0)
 
     def text(self) -> str:
-        """Everything that was taken, for a plan."""
+        """All records, as text for a plan."""
         return base64.b64encode(self._numbers.tobytes()).decode("ascii")
 
 
 class Earlier:
-    """An earlier listing, asked for its files one by one, in about the order in which they were taken.
+    """An earlier listing, searched for its files one by one, in about the order in which they were recorded.
 
-    A look costs no memory as long as the order is the same; a dictionary would take more than all else of a file.
+    A search needs no memory while the order is the same; a dictionary would need more than everything else of a file.
     """
 
-    #: So many files may have vanished between two that are asked for, until a file counts as out of order.
+    #: Records that are searched ahead, because files may have vanished; beyond them a file counts as out of order.
     _AHEAD: Final = 16
 
     def __init__(self, text: str) -> None:
@@ -55,7 +55,7 @@ class Earlier:
         self._passed = array("Q")
 
     def find(self, key: int) -> int | None:
-        """The state of the file with this key, None where it does not stand where it is expected; see `rest`."""
+        """The state of the file with this key; None if it is not near the expected position, see `rest`."""
         for place in range(self._next, min(self._next + self._AHEAD, self._count)):
             if self._numbers[2 * place] == key:
                 self._passed.extend(range(self._next, place))

@@ -1,4 +1,4 @@
-"""Packed files that lie among what is to be sent: none is unpacked, so those that hold or may hold DICOM are named."""
+"""Packed files among the files to send. None is unpacked, so those that hold or may hold DICOM are reported."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory
 from xnatctl.model.plan import Exclusion
 
-#: Files that a warning names before "and n more".
+#: Files that a warning names before "and N more".
 _NAMED = 5
 
 
 def look_inside(inventory: Inventory, *, attach_unknown: bool | None = None) -> Inventory:
-    """The inventory with packed files that hold DICOM, or may hold it, as unreadable, and the way out in its notes.
+    """The inventory with packed files that hold or may hold DICOM as unreadable, and notes on what to do.
 
-    With `attach_unknown` those that cannot be looked into are taken for files without DICOM; None where that cannot be
-    chosen. Reads the beginning of each packed file, and all of an archive file that holds no DICOM.
+    With `attach_unknown` files that cannot be read inside count as files without DICOM; None if the command has no such
+    option. Reads the beginning of each packed file, and all of an archive file without DICOM.
     """
     reasons: dict[str, str] = {}
     for item in inventory.others:

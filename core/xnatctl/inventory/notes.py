@@ -1,4 +1,4 @@
-"""What a person should read about an inventory."""
+"""Notes and warnings about an inventory, for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 
 def pixel_notes(count: int, first: str) -> tuple[str, ...]:
-    """A word on images without Pixel Data: by its lengths, a file that was cut off exactly there is whole."""
+    """A note on images without Pixel Data: a file that was cut off exactly there looks complete."""
     if not count:
         return ()
     images = "1 file is an image" if count == 1 else f"{count} files are images"
@@ -14,5 +14,5 @@ def pixel_notes(count: int, first: str) -> tuple[str, ...]:
 
 
 def patient_warnings(patients: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """What is to be said of studies that more than one patient is in; hashed patients by study."""
+    """Warnings about studies with more than one patient; `patients` are hashes by study."""
     return tuple(f"Study {uid} names more than one patient." for uid, ids in patients.items() if len(ids) > 1)

@@ -1,4 +1,4 @@
-"""pydicom on files that the own reader cannot follow, without letting it overlook that a file is too short."""
+"""Uses pydicom for files that our own reader cannot follow, but still detects files that are too short."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 from xnatctl.inventory.elements import Cut, Elements, Odd, Read
 
-#: Bytes that pydicom may read of one file, and how often: it takes about a kilobyte for each element of a sequence.
+#: Limits for pydicom in one file: bytes and reads. It needs about a kilobyte for each element of a sequence.
 _MOST_ASKED = 64 * 2**20
 _MOST_READS = 200_000
 
 
 def has_pydicom() -> bool:
-    """Whether there is a second opinion."""
+    """Whether pydicom is installed."""
     return find_spec("pydicom") is not None
 
 
 def ask_pydicom(read: Read, size: int, tags: Collection[int]) -> tuple[Any, int] | None:
-    """Pydicom's data set with these tags, and the rest; None when it cannot read the file, or is not there.
+    """Pydicom's data set with these tags, and the tail; None if it cannot read the file or is not installed.
 
-    pydicom says where elements are, not whether the file is whole: a value that ends too early raises Cut whatever
-    pydicom makes of it.
+    pydicom locates elements but does not decide whether the file is complete: a value that ends too early raises Cut,
+    even if pydicom accepts it.
     """
     try:
         import pydicom
@@ -53,9 +53,9 @@ def ask_pydicom(read: Read, size: int, tags: Collection[int]) -> tuple[Any, int]
 
 
 class _Watched:
-    """A file for pydicom. `missing` is how many bytes it asked for and did not get, in the middle of something.
+    """A file for pydicom. `missing` is the number of bytes that it requested within a value and did not get.
 
-    `ended` says that it read up to the end.
+    `ended`: it read to the end.
     """
 
     def __init__(self, read: Read, size: int) -> None:
@@ -65,7 +65,7 @@ class _Watched:
         self.missing = 0
 
     def read(self, count: int | None = -1, /) -> bytes:
-        """As of any file. Raises ValueError where too much is asked for."""
+        """Like `read` of any file. Raises ValueError beyond the limits."""
         left = max(0, self._size - self._position)
         wanted = left if count is None or count < 0 else min(count, left)
         self._left, self._reads = self._left - wanted, self._reads - 1
@@ -74,14 +74,14 @@ class _Watched:
         data = self._read(wanted, self._position)
         self._position += len(data)
         if count is not None and len(data) < count:
-            # An element may be looked for at the end, once; what is cut there may be padding.
+            # pydicom looks for an element at the end once; a few bytes there may be padding.
             if self.ended or len(data) > 8 or any(data):
                 self.missing = self.missing or count - len(data)
             self.ended = True
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """As of any file."""
+        """Like `seek` of any file."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = start + offset
         if self._position > self._size:
@@ -89,5 +89,5 @@ class _Watched:
         return self._position
 
     def tell(self) -> int:
-        """As of any file."""
+        """Like `tell` of any file."""
         return self._position

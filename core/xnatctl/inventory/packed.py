@@ -1,4 +1,4 @@
-"""Is there DICOM inside a packed file? For whoever would pass the file on as it is."""
+"""Finds out whether a packed file contains DICOM, at any depth."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from xnatctl.inventory.packers import BASE64, HEAD, PROGRAM, TAIL, TAR, ZIP, pac
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.streams import COMPRESSORS, Compressor, FileStream, Stream, inflated, part, preader, unpacked
 
-#: What is unpacked has no size that could be asked for; a reader that ends early says where it ends.
+#: The size of unpacked data is unknown; the end of the stream shows it.
 _UNKNOWN_SIZE: Final = 1 << 62
-#: Packed files inside each other.
+#: Limit for packed files inside each other.
 _DEPTH: Final = 8
-#: Bytes that are unpacked for one file, and members that are looked at in it.
+#: Limits for one file: bytes that are unpacked, and members that are read.
 _MOST_BYTES: Final = archives.LIMITS.member_bytes
 _MOST_MEMBERS: Final = archives.LIMITS.members
-#: Bytes of a zip file inside a compressed one: its directory stands at its end, so that it is held in memory.
+#: Limit for a zip inside a compressed file (bytes): its directory is at its end, so it is kept in memory.
 _IN_MEMORY: Final = 16 * 2**20
 _BLOCK: Final = 1 << 17
 
 
 class _Unknown(Exception):
-    """It cannot be looked into."""
+    """The content cannot be read."""
 
 
 def holds_dicom(path: str) -> bool | None:
-    """True when a packed file holds DICOM by content at any depth, False when it holds none.
+    """True if a packed file contains DICOM at any depth, False if it contains none.
 
-    None when not all of it could be looked into: encrypted, damaged, unreadable, too deep or too large, or made by a
-    packer that is not read here. Reads all of what is compressed: some packers are told by the end of a file.
+    None if not all of it can be read: encrypted, damaged, unreadable, too deep or too large, or made by a packer that
+    xnatctl does not read. Reads compressed data to the end, because some packers are recognised by the end of a file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -50,9 +50,9 @@ def holds_dicom(path: str) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Bytes to look into: `stream` gives them once, `pread` at random where they lie as they are in a file.
+    """Bytes to examine: `stream` reads them once; `pread` reads them at any offset if they are plain bytes of a file.
 
-    `size` is None when it is not known.
+    `size` is None if unknown.
     """
 
     stream: Stream
@@ -74,7 +74,7 @@ def _file(descriptor: int) -> Content:
 
 
 class _Streams:
-    """What a compressed file unpacks to. `starts` are the places where its streams begin, but for the first."""
+    """The decompressed content of a file. `starts` are the offsets of its streams, without the first."""
 
     def __init__(self, read: Callable[[int], bytes], compressor: Compressor) -> None:
         self.starts: list[int] = []
@@ -90,12 +90,12 @@ class _Streams:
 
     @property
     def packer(self) -> str | None:
-        """What packed the content, as its end tells, once all of it was read."""
+        """The packer of the content by its end, after all of it was read."""
         return packer_by_end(self._end, self._given)
 
 
 class _Look:
-    """Looks into one file. `unknown`: something in it could not be looked into."""
+    """Examines one file. `unknown`: part of it cannot be read."""
 
     def __init__(self) -> None:
         self.unknown = False
@@ -103,7 +103,7 @@ class _Look:
         self._members = _MOST_MEMBERS
 
     def holds(self, content: Content, depth: int) -> bool:
-        """Whether there is DICOM. Raises _Unknown, Damaged and the like where the rest of it cannot be looked into."""
+        """Whether there is DICOM. Raises _Unknown, Damaged and the like if the rest cannot be read."""
         stream, tail = content.stream, None
         if content.pread is not None and content.size is not None:
             tail = _tail(content.pread, content.size)
@@ -138,7 +138,7 @@ class _Look:
         return False
 
     def _later(self, inner: Stream, streams: _Streams, depth: int) -> bool:
-        """Look at the beginning of each further compressed stream: gzip and others may be joined."""
+        """Examine the beginning of each further compressed stream, because gzip and other files may be concatenated."""
         seen = 0
         while True:
             before = inner.position
@@ -148,7 +148,7 @@ class _Look:
             while seen < len(streams.starts) and (start := streams.starts[seen]) < inner.position:
                 seen += 1
                 if start < before:
-                    continue  # it was read as a part of what stands before it
+                    continue  # it was read as part of the data before it
                 inner.unread(data)
                 inner.skip(start - before)
                 if self.holds(Content(inner, None), depth):
@@ -156,7 +156,7 @@ class _Look:
                 break
 
     def _each(self, content: Content, depth: int) -> bool:
-        """`holds` of a member: what cannot be looked into does not hide what the others hold."""
+        """`holds` of a member; a member that cannot be read does not end the search."""
         self._members -= 1
         if self._members < 0:
             raise _Unknown
@@ -201,7 +201,7 @@ class _Look:
         return Content(Stream(self._counted(inflated(packed.some))), entry.size)
 
     def _counted(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
-        """The same bytes, as long as they are not too many."""
+        """The same bytes, up to the limit."""
 
         def counted(count: int) -> bytes:
             data = read(count)
@@ -225,14 +225,14 @@ def _is_dicom(stream: Stream, size: int | None) -> bool:
 
 
 def _refuse_by_end(content: Content) -> Literal[False]:
-    """Raise _Unknown for what a packer made that is told by the end; where no size is known, the caller looks."""
+    """Raise _Unknown for a file that is packed by its end; if its size is unknown, the caller checks that."""
     if content.pread is None and content.size is not None and packer_by_end(_read_to_end(content.stream), content.size):
         raise _Unknown
     return False
 
 
 def _read_to_end(stream: Stream) -> bytes:
-    """The last `TAIL` bytes of a stream, or all that is left of it."""
+    """The last `TAIL` bytes of a stream, or all of it if it is shorter."""
     end = b""
     while data := stream.some(_BLOCK):
         end = _end_of(end, data)
@@ -244,12 +244,12 @@ def _end_of(end: bytes, data: bytes) -> bytes:
 
 
 def _shifted(pread: zips.Pread | None, start: int) -> zips.Pread | None:
-    """`pread` of what begins at `start`."""
+    """`pread` of the bytes from `start` on."""
     return None if pread is None else lambda count, offset: pread(count, start + offset)
 
 
 def _in_memory(stream: Stream) -> tuple[zips.Pread, int]:
-    """A whole file. Raises _Unknown when it is too large."""
+    """Read a whole file into memory. Raises _Unknown if it is too large."""
     data = bytearray()
     while piece := stream.some(_BLOCK):
         data += piece

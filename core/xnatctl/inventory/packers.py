@@ -1,4 +1,4 @@
-"""Which packer made a file, by its content."""
+"""Recognises packed files and their packer by content."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from xnatctl.inventory.tars import is_tar
 
 ZIP: Final = "zip"
 TAR: Final = "tar"
-#: A program, which may unpack itself.
+#: A program, which may be a self-extracting file.
 PROGRAM: Final = "program"
 BASE64: Final = "base64 text"
-#: Something else stands before the mark of PS3.10, or the preamble is missing.
+#: Other bytes precede the prefix DICM (PS3.10 7.1), or the preamble is missing.
 SHIFTED: Final = "DICOM behind other bytes"
 _SHIFT: Final = 4096
-#: Bytes of the beginning of a file that tell all packers but those that stand at the end.
+#: Bytes at the beginning of a file by which packers are recognised.
 HEAD: Final = 65600 + 8
-#: Bytes of the end of a file that tell the others.
+#: Bytes at the end of a file by which the other packers are recognised.
 TAIL: Final = zips.TAIL
 
 
@@ -32,7 +32,7 @@ def _begins(*patterns: bytes) -> re.Pattern[bytes]:
     return re.compile(b"|".join(patterns), re.DOTALL)
 
 
-#: By how their files begin; what has a number of two bytes only is looked at more closely.
+#: Packers by the beginning of their files; those with a magic number of two bytes need further checks.
 _BEGINNINGS: Final = (
     (ZIP, _begins(*map(re.escape, zips.BEGINNINGS))),
     (GZIP, _begins(rb"\x1f\x8b")),
@@ -74,9 +74,9 @@ _BEGINNINGS: Final = (
 
 
 def packer_of(head: bytes, size: int | None, tail: Callable[[], bytes] | None = None) -> str | None:
-    """The packer that made a file of `size` bytes (None when that is not known), or None for any other file.
+    """The packer of a file of `size` bytes (None if unknown); None for a file that is not packed.
 
-    `head` are its first `HEAD` bytes; `tail` gives its last `TAIL`, where they can be had.
+    `head` is its first `HEAD` bytes; `tail` returns its last `TAIL` bytes, if they can be read.
     """
     if head[128:132] == b"DICM":
         return None
@@ -90,7 +90,7 @@ def packer_of(head: bytes, size: int | None, tail: Callable[[], bytes] | None = 
 
 
 def packer_by_end(end: bytes, size: int) -> str | None:
-    """The packers that are told by the end of a file of `size` bytes: `end` are its last `TAIL`."""
+    """The packer of a file of `size` bytes by its end, the last `TAIL` bytes; None if that shows none."""
     if end[-512:].startswith(b"koly\0\0\0\x04"):
         return "dmg"
     if end[-512:].startswith(b"conectix\0\0\0"):
@@ -98,7 +98,7 @@ def packer_by_end(end: bytes, size: int) -> str | None:
     return ZIP if zips.ends_as_zip(end, size) else None
 
 
-#: What a program that unpacks itself carries; in a script also what chance does not write there.
+#: Packed data in self-extracting programs; in a script also sequences that do not occur by chance.
 _IN_PROGRAM: Final = _begins(rb"7z\xbc\xaf\x27\x1c", rb"Rar!\x1a\x07[\0\x01]")
 _IN_SCRIPT: Final = _begins(
     _IN_PROGRAM.pattern, rb"\x1f\x8b\x08", rb"\xfd7zXZ\0", rb"BZh[1-9]1AY&SY", rb"\x28\xb5\x2f\xfd", rb"PK\x03\x04",
@@ -109,7 +109,7 @@ _OVERLAP: Final = 16
 
 
 def unpacks_itself(read: Callable[[int], bytes]) -> bool:
-    """True for a program with packed files in it or at its end; reads all of it."""
+    """True for a program that contains or ends with packed files; reads all of it."""
     end, size, pattern = b"", 0, _IN_PROGRAM
     while data := read(1 << 17):
         if not size and data.startswith(b"#!"):
@@ -136,7 +136,7 @@ def _by_beginning(head: bytes) -> str | None:
 
 
 def _is_lzma(head: bytes) -> bool:
-    """An lzma file has no number: the size of its dictionary is one that encoders choose, and its own a likely one."""
+    """An lzma file has no magic number: check that dictionary size and file size are plausible."""
     if len(head) < 18 or not head.startswith(COMPRESSORS[LZMA].magic) or head[13]:
         return False
     window, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
@@ -145,7 +145,7 @@ def _is_lzma(head: bytes) -> bool:
 
 
 def _is_binary_cpio(head: bytes) -> bool:
-    """The number of binary cpio has two bytes; a kind of file, and a name that ends, are behind it."""
+    """The magic number of binary cpio has two bytes; check the file type and the terminated name too."""
     order = {b"\xc7\x71": "<", b"\x71\xc7": ">"}.get(head[:2])
     if order is None or len(head) < 28:
         return False
@@ -155,7 +155,7 @@ def _is_binary_cpio(head: bytes) -> bool:
 
 
 def _is_zlib(head: bytes) -> bool:
-    """A zlib file has no number either: its first bytes can be unpacked."""
+    """A zlib file has no magic number: check that its first bytes can be inflated."""
     if not head.startswith(COMPRESSORS[ZLIB].magic):
         return False
     packed = FileStream(lambda count, offset: head[offset : offset + count], len(head))

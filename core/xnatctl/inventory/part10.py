@@ -1,8 +1,9 @@
-"""The planning tags of a DICOM file, and whether the file is whole (DICOM PS3.10 section 7, PS3.5 sections 6 and 7).
+"""Reads the header of a DICOM file, and checks that the file is complete (DICOM PS3.10 7, PS3.5 6 and 7).
 
-Own reader, because pydicom needs 24 times as long: explicit and implicit little endian, big endian and deflated, with
-and without preamble. Every file is followed to its end by the lengths of its elements, without reading Pixel Data. What
-the reader does not understand goes to pydicom when that is installed; a file that is too short is damaged for both.
+This reader exists because pydicom needs 24 times as long. It reads explicit and implicit little endian, big endian and
+deflated data sets, with and without preamble. It follows every file to its end by the lengths of its elements, without
+reading Pixel Data. Files that it does not understand are passed to pydicom, if that is installed. A file that is too
+short is damaged for both.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from xnatctl.inventory.vr import LONG, SHORT, UNDEFINED
 from xnatctl.model.refs import is_uid
 from xnatctl.model.words import counted
 
-#: Bytes read first.
+#: Number of bytes that are read first.
 FIRST = 4096
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
-#: Media Storage Directory Storage: a DICOMDIR, which is no instance.
+#: Media Storage Directory Storage: a DICOMDIR, which is not an instance.
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 _MEDIA_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
@@ -46,26 +47,27 @@ _WANTED = frozenset(
 )  # fmt: skip
 _LAST = _FRAMES
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
-#: Of the elements up to the last wanted one, and of those between it and Pixel Data.
+#: Layouts of the elements up to the last wanted one, and of those between it and Pixel Data.
 _layouts = HeadLayouts(wanted=_WANTED, fixed=(_TRANSFER_SYNTAX,), last=_LAST)
 _rests = RestLayouts(last=0x7FE00007)
 _u4 = struct.Struct("<I").unpack_from
 
 
 class Unreadable(Exception):
-    """DICOM by content, but it cannot be sent: the reason is for the report.
+    """DICOM by content that cannot be sent; the text is the reason for the report.
 
-    `certain` with the mark of PS3.10; without it a file may only look like DICOM.
+    `certain`: the file is DICOM without doubt, see `is_certain`.
     """
 
     certain = False
 
 
 class Header(NamedTuple):
-    """What planning needs. `dataset_offset` is where the data set begins, in bytes; `patient_hash` groups, no more.
+    """The values that planning needs. `dataset_offset` is the beginning of the data set, in bytes.
 
-    `study_time` is Study Date and Study Time, digits alone: it puts studies in order, and is kept nowhere. `tail` is
-    that of `UploadItem`; `lacks_pixels` tells an image without Pixel Data, which may have been cut off before them.
+    `patient_hash` serves only to tell patients apart. `study_time` is the digits of Study Date and Study Time; it sorts
+    studies and is not stored. `tail` is as in `UploadItem`. `lacks_pixels` is an image without Pixel Data, which may
+    have been cut off before them.
     """
 
     sop_class_uid: str
@@ -86,10 +88,10 @@ class Header(NamedTuple):
 
 
 def read_header(read: Read, size: int) -> Header | None:
-    """The header of a file of `size` bytes, None when it is not DICOM.
+    """The header of a file of `size` bytes; None if it is not DICOM.
 
-    The file is followed to its end, values excluded. Raises Unreadable for DICOM that cannot be sent, damaged files
-    included.
+    The file is followed to its end without reading values. Raises Unreadable for DICOM that cannot be sent, such as a
+    damaged file.
     """
     head = read(min(FIRST, size))
     found = _layouts.find(head)
@@ -123,19 +125,19 @@ def header_of_file(path: str | bytes) -> Header | None:
         os.close(descriptor)
 
 
-#: What following a file to its end came to: `tail` as in `UploadItem`, and whether an image lacks Pixel Data.
+#: The result of following a file to its end: `tail` as in `UploadItem`, and whether an image lacks Pixel Data.
 _Rest = tuple[int, bool]
 _UNKNOWN: _Rest = (0, False)
 
 
 def _rest(read: Read, size: int, head: bytes, position: int, elements: dict[int, bytes]) -> _Rest:
-    """Follow a file in explicit VR little endian from `position` behind the wanted tags. Raises Cut, Broken, Odd."""
+    """Follow a file in explicit VR little endian from `position`, after the wanted tags. Raises Cut, Broken, Odd."""
     end = _rests.find(head, position)
     if end is not None and head[end : end + 4] == _PIXEL_DATA and end + 12 <= len(head):
         length = _u4(head, end + 8)[0]
         if length != UNDEFINED and head[end + 4 : end + 6] in LONG:
             behind = end + 12 + length
-            if behind == size:  # nearly every one
+            if behind == size:  # nearly every file
                 return length, False
             if behind > size:
                 raise Cut(behind - size, exact=True)
@@ -149,7 +151,7 @@ def _rest(read: Read, size: int, head: bytes, position: int, elements: dict[int,
 
 
 def _parse(read: Read, size: int, head: bytes) -> Header | None:
-    """The header, read element by element; None when it is not DICOM."""
+    """The header, read element by element; None if the file is not DICOM."""
     if head[128:132] == b"DICM":
         return _parse_from(132, read, size, head)
     if is_torn(head, size):
@@ -190,7 +192,7 @@ def _parse_from(start: int, read: Read, size: int, head: bytes) -> Header:
 
 
 def _parse_deflated(inflated: Inflated, elements: dict[int, bytes], offset: int, *, preamble: bool) -> Header:
-    """The header of a deflated data set, which is inflated to its end; a server keeps none of its bytes."""
+    """The header of a deflated data set, which is inflated to its end; a server rewrites all of its bytes."""
     reader = Elements(inflated.read, MOST_INFLATED, extent=inflated.extent)
     try:
         reader.follow(0, elements, wanted=_WANTED, last=_LAST)
@@ -205,19 +207,19 @@ def _parse_deflated(inflated: Inflated, elements: dict[int, bytes], offset: int,
 
 
 def _knows_all(reader: Elements, elements: dict[int, bytes]) -> bool:
-    """Whether a reader that gave up had come to the end of what planning needs."""
+    """Whether a reader that stopped early had read everything that planning needs."""
     return reader.reached > _LAST and elements.keys() >= _UIDS
 
 
 def _end(reader: Elements, elements: dict[int, bytes], *, is_all: bool) -> _Rest:
-    """What following the file came to; `is_all` = nothing stands behind. Raises Unreadable."""
+    """The result of following the file; `is_all`: nothing follows. Raises Unreadable."""
     if reader.has_pixels and not is_all and not elements.keys() >= _UIDS:
         raise Unreadable("DICOM whose UIDs do not stand before its Pixel Data")
     return reader.tail, _lacks_pixels(reader, elements)
 
 
 def _lacks_pixels(reader: Elements, elements: dict[int, bytes]) -> bool:
-    """Whether an image has no Pixel Data; the class tells one that was cut off before Rows."""
+    """Whether an image has no Pixel Data; the SOP class identifies an image that was cut off before Rows."""
     if reader.has_pixels or reader.refers_to_pixels:
         return False
     return reader.has_rows or _IMAGE.match(elements.get(_CLASS, b"")) is not None
@@ -231,9 +233,9 @@ _IMAGE = re.compile(
 
 
 def _encoding(first: bytes, syntax: str) -> tuple[str, bool]:
-    """Byte order and whether the VR is implicit: what the meta header says, held against the first element.
+    """Byte order, and whether the VR is implicit: the transfer syntax, checked against the first element.
 
-    Of the two native little-endian encodings the one that is there counts; pydicom reads such files as well.
+    Of the two native little-endian encodings the actual one is used; pydicom reads such files too.
     """
     if len(first) < 8:
         raise Cut(8 - len(first))
@@ -250,7 +252,7 @@ def _encoding(first: bytes, syntax: str) -> tuple[str, bool]:
 
 
 def _native(*, big: bool, implicit: bool) -> str:
-    """The transfer syntax of an encoding that was found (PS3.5 A.1 to A.3)."""
+    """The transfer syntax of the actual encoding (PS3.5 A.1 to A.3)."""
     return BIG_ENDIAN if big else IMPLICIT if implicit else EXPLICIT
 
 
@@ -262,7 +264,7 @@ def _is_directory(elements: dict[int, bytes]) -> bool:
 
 
 def _begins_directory(elements: dict[int, bytes], first: bytes) -> bool:
-    """Whether the data set is that of a DICOMDIR; `first` are its first bytes. Notes it in `elements`."""
+    """Whether the data set is that of a DICOMDIR; `first` are its first bytes. Records it in `elements`."""
     if first[:2] == b"\x04\x00":
         elements[_DIRECTORY_RECORDS] = b""
     return _is_directory(elements)
@@ -280,7 +282,7 @@ def _header(elements: dict[int, bytes], offset: int, *, preamble: bool, rest: _R
             if not uid:
                 raise Unreadable(f"DICOM without a {name} UID")
             if not is_uid(uid):
-                raise Unreadable(f"DICOM with a malformed {name} UID: a UID has 64 digits and dots at most")
+                raise Unreadable(f"DICOM with a malformed {name} UID: a UID has at most 64 digits and dots")
     frames = shared_text(get(_FRAMES, b""))
     return Header(
         sop_class_uid=sop_class,
@@ -302,10 +304,10 @@ def _header(elements: dict[int, bytes], offset: int, *, preamble: bool, rest: _R
 
 
 def _pydicom_header(read: Read, size: int, problem: str, *, offset: int, preamble: bool, syntax: str = "") -> Header:
-    """What pydicom makes of a file whose header `Elements` cannot follow.
+    """The header by pydicom, for a file that `Elements` cannot follow.
 
-    `syntax` is given for a data set that was inflated. Raises Cut, Broken, and Unreadable when pydicom knows no better,
-    or is not there.
+    `syntax` is given for an inflated data set. Raises Cut, Broken, and Unreadable if pydicom cannot read the file
+    either, or is not installed.
     """
     found = ask_pydicom(read, size, _WANTED)
     if found is None:
@@ -313,7 +315,7 @@ def _pydicom_header(read: Read, size: int, problem: str, *, offset: int, preambl
         raise Unreadable(f"DICOM, but {problem}{way_out}")
     try:
         return _header(_values(found[0], syntax), offset, preamble=preamble, rest=(0 if syntax else found[1], False))
-    except Exception as error:  # values are decoded only now, and pydicom may raise anything
+    except Exception as error:  # pydicom decodes values now, and may raise anything
         raise Unreadable(f"DICOM, but {problem}") from error
 
 
@@ -339,11 +341,11 @@ def _values(ds: Any, syntax: str) -> dict[int, bytes]:
 
 
 def _pydicom_rest(read: Read, size: int) -> _Rest:
-    """The end of a file whose header is known, but which `Elements` cannot follow to its end. Raises Cut, Broken."""
+    """The result for a file whose header is known, but which `Elements` cannot follow. Raises Cut, Broken."""
     found = ask_pydicom(read, size, _WANTED)
     return _UNKNOWN if found is None else (found[1], False)
 
 
-def _true_syntax(said: str, implicit: bool | None, little: bool | None) -> str:  # noqa: FBT001 - as pydicom has them
-    """What the meta header says, or what pydicom found where it says nothing."""
-    return said if said or implicit is None else _native(big=little is False, implicit=implicit)
+def _true_syntax(named: str, implicit: bool | None, little: bool | None) -> str:  # noqa: FBT001 - as pydicom has them
+    """The transfer syntax in the meta header, or the encoding that pydicom found if it names none."""
+    return named if named or implicit is None else _native(big=little is False, implicit=implicit)

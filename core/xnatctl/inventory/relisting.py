@@ -1,4 +1,4 @@
-"""What appeared or changed below a path since it was looked at: names, sizes and times are listed a second time."""
+"""Files that appeared or changed below a path since its inventory: lists names, sizes and times again."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ _HEAD: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Files that were not there, and files whose size or time changed: absolute paths by the relative ones."""
+    """New files, and files whose size or time changed: absolute paths by relative path."""
 
     appeared: dict[str, str]
     changed: dict[str, str]
 
     def that_matter(self, *, sent: Collection[str], everything: bool) -> tuple[list[str], list[str]]:
-        """The paths that appeared, and those that changed, which concern an upload.
+        """The new paths and the changed paths that affect an upload.
 
-        Those of `sent` concern it whenever they changed. Of the others do those that may be DICOM now, and with
-        `everything` all that appeared under a name that is not hidden. A file that is no DICOM and grows, such as a
-        log, does not.
+        Changed files of `sent` do. Other files do if they may be DICOM now; with `everything`, all new files without a
+        hidden name do. A growing file that is not DICOM, such as a log, does not.
         """
         appeared = [
             path
@@ -42,23 +41,23 @@ class Changes:
 
 
 def changes_since(listing: str, root: str, *, follow_symlinks: bool) -> Changes:
-    """Compare a directory or a file with the text of an earlier `Listing`; nothing is opened.
+    """Compare a directory or a file with the text of an earlier `Listing`; opens no files.
 
-    A file that vanished is no change.
+    A file that vanished is not a change.
     """
-    again = _Again(listing)
+    again = _Relisting(listing)
     try:
         if stat.S_ISDIR(status_of(root).st_mode):
             Walk(root, again, follow=follow_symlinks).run()
         else:
             again.file(os.path.basename(root), os.path.abspath(root))
     except XnatctlError:
-        pass  # all of it vanished
+        pass  # everything vanished
     again.finish()
     return Changes(again.appeared, again.changed)
 
 
-class _Again(Collector):
+class _Relisting(Collector):
     """Compares the status of each file with the first listing."""
 
     def __init__(self, listing: str) -> None:
@@ -69,7 +68,7 @@ class _Again(Collector):
         self.changed: dict[str, str] = {}
 
     def file(self, path: str, full: str) -> None:
-        self.looked()
+        self.count_file()
         try:
             status = os.stat(full)
         except OSError:
@@ -83,7 +82,7 @@ class _Again(Collector):
             self._compare(path, full, before, state_of(status))
 
     def finish(self) -> None:
-        """Compare what did not come in the order of the first listing."""
+        """Compare the files that came in another order than in the first listing."""
         rest = self._known.rest() if self._late else {}
         for path, full, state in self._late:
             before = rest.get(key_of(path))
@@ -107,7 +106,7 @@ def _may_be_dicom(path: str, full: str) -> bool:
         finally:
             os.close(descriptor)
     except OSError:
-        return True  # it cannot be said
+        return True  # unknown
     if not head:
         return hidden_part(path) is None
     return (

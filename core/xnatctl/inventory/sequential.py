@@ -1,8 +1,8 @@
-"""Members of a compressed tar whose compressor can only be read from the beginning: bzip2, xz, lzma, zstd.
+"""Members of a tar that is compressed by bzip2, xz, lzma or zstd, which decompress from the beginning only.
 
-The state of these decompressors cannot be copied, as that of gzip can. A reader that has come to the end of its member
-leaves its decompressor behind, and the next reader that begins further on takes it from there. Members that are read
-in stored order cost one pass; one that lies before all decompressors costs a pass from the beginning.
+The state of these decompressors cannot be copied, unlike that of gzip. After a member, its reader releases the
+decompressor, and a reader of a later member continues with it. Members that are read in stored order cost one pass; a
+member before all released decompressors costs a pass from the beginning.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from xnatctl.inventory.gzips import Damaged
 from xnatctl.inventory.streams import Compressor, Read, unpacked
 
 _BLOCK: Final = 1 << 20
-#: Decompressors that wait for a reader, in all; one of `xz -9` takes 65 MiB.
+#: Limit for released decompressors; one of `xz -9` needs 65 MiB.
 _WAITING: Final = 4
 
 
 class _Decompressor:
-    """The unpacked bytes of a file from the beginning on; `descriptor` is that of whoever reads now."""
+    """The unpacked bytes of a file from the beginning on; `descriptor` is that of the current reader."""
 
     def __init__(self, compressor: Compressor) -> None:
         self.descriptor = -1
@@ -45,20 +45,20 @@ _Key = tuple[int, ...]
 
 
 class _Waiting:
-    """Decompressors that wait for a reader; the bound is that of the process, as they are large."""
+    """Released decompressors of this process; they are large, so their number is limited."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[_Key, int], _Decompressor] = OrderedDict()
 
     def take(self, key: _Key, offset: int) -> _Decompressor | None:
-        """The decompressor that waits closest before an offset."""
+        """The released decompressor that is closest before an offset."""
         with self._lock:
             places = [place for place in self._entries if place[0] == key and place[1] <= offset]
             return self._entries.pop(max(places)) if places else None
 
     def leave(self, key: _Key, decompressor: _Decompressor) -> None:
-        """Leave one behind; the one that waits longest goes where there are too many."""
+        """Release a decompressor; beyond the limit the oldest is dropped."""
         with self._lock:
             self._entries[key, decompressor.position] = decompressor
             while len(self._entries) > _WAITING:

@@ -1,4 +1,4 @@
-"""Opening what was planned, and noticing when it is no longer that."""
+"""Opens the files of a plan, and detects files that changed since."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 
 
-#: Hears the digest of an item's content.
+#: Receives the digest of an item's content.
 Tell = Callable[[UploadItem, str], None]
 
 
@@ -35,10 +35,10 @@ def open_item(item: UploadItem) -> AbstractContextManager[Reader]:
 
 
 def open_digesting(item: UploadItem, tell: Tell, algorithm: str = "sha256") -> AbstractContextManager[Reader]:
-    """`open_item`, and `tell` hears the digest when all of the item has been read; see `content_hash`.
+    """`open_item`; `tell` receives the digest when all of the item has been read, see `content_hash`.
 
-    When only the change time moved while the item was read, the item is read again and the digests are compared: a
-    backup or chmod moves the change time and leaves the content alone.
+    If only the change time moved while the item was read, the item is read again and the digests are compared: a
+    backup or chmod changes that time but not the content.
     """
     source = item.source
     kind = _File if source.container is None else _Member
@@ -46,7 +46,10 @@ def open_digesting(item: UploadItem, tell: Tell, algorithm: str = "sha256") -> A
 
 
 def _check(item: UploadItem, descriptor: int, *, whole: bool) -> int:
-    """The change time of the file. Raises SourceChanged. `whole` = the item is all of the file."""
+    """Check the file against the plan; returns its change time. `whole`: the item is all of the file.
+
+    Raises SourceChanged.
+    """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise SourceChanged(f"{item.path} is no longer a regular file.", path=item.path)
@@ -64,9 +67,9 @@ def _changed(item: UploadItem) -> SourceChanged:
 
 
 def _may_hide(item: UploadItem, descriptor: int) -> bool:
-    """True for a file of a resource that is, or may hold, DICOM: the plan says only of its old content that it is not.
+    """True for a file of a resource that is or may hold DICOM: the plan checked only its earlier content.
 
-    The change time moves when somebody changes the content and restores the modification time.
+    The change time moves if somebody changes the content and restores the modification time.
     """
     head = os.pread(descriptor, 512, 0)
     return is_dicom(lambda count, offset=0: head[offset : offset + count], item.size) or (
@@ -75,7 +78,7 @@ def _may_hide(item: UploadItem, descriptor: int) -> bool:
 
 
 class _File:
-    """A plain file. Looks at it once more when the last byte has been read, and then tells its digest."""
+    """A plain file, which is checked again after the last byte; then its digest is passed on."""
 
     __slots__ = ("_algorithm", "_changed_at", "_descriptor", "_digest", "_item", "_left", "_source", "_tell")
 
@@ -131,10 +134,10 @@ class _File:
         return data
 
     def _begin(self) -> None:
-        """The file is open, and is the one that was planned."""
+        """Prepare to read; the file is open and unchanged."""
 
     def _take(self, wanted: int) -> bytes:
-        """At least one byte, at most `wanted`."""
+        """Read at least one byte, at most `wanted`."""
         try:
             data = os.read(self._descriptor, wanted)
         except OSError as error:
@@ -144,7 +147,7 @@ class _File:
         return data
 
     def _end(self) -> None:
-        """The last byte has been read."""
+        """Check the file again after the last byte."""
         changed_at = _check(self._item, self._descriptor, whole=self.whole)
         if self._digest is None:
             return
@@ -155,7 +158,7 @@ class _File:
             self._tell(digest)
 
     def _reads_again(self, digest: str) -> bool:
-        """Whether the item still has the content that was read."""
+        """Read the item again; returns whether its content is the same."""
         again = new_digest(self._algorithm)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._begin()
@@ -168,7 +171,7 @@ class _File:
 
 
 class _Member(_File):
-    """A member of a ready-made archive."""
+    """A member of an archive file."""
 
     __slots__ = ("_stream",)
 
@@ -194,7 +197,7 @@ class _Member(_File):
 
 
 def same_content(one: UploadItem, other: UploadItem) -> bool:
-    """True when two items hold the same bytes."""
+    """True if two items have the same bytes."""
     if one.size != other.size:
         return False
     with open_item(one) as first, open_item(other) as second:
@@ -219,10 +222,7 @@ def _exactly(reader: Reader, size: int) -> bytes:
 
 
 def content_hash(item: UploadItem, algorithm: str = "sha256", size: int | None = None) -> str:
-    """The digest of an item's bytes, or of the first `size` of them.
-
-    It is hex, behind the name of its algorithm where that is not a matter of course. Raises SourceChanged.
-    """
+    """The digest of an item's bytes, or of the first `size` of them, as in `digest_text`. Raises SourceChanged."""
     digest = new_digest(algorithm)
     left = item.size if size is None else size
     with open_item(item) as reader:
@@ -233,9 +233,9 @@ def content_hash(item: UploadItem, algorithm: str = "sha256", size: int | None =
 
 
 def has_content(item: UploadItem, known: str) -> bool:
-    """True when the item's bytes have a digest that an earlier run recorded. Raises SourceChanged."""
+    """True if the item's bytes have the digest that an earlier run recorded. Raises SourceChanged."""
     named, _, _ = known.rpartition(":")
     algorithm = named or ("sha256" if len(known) == 64 else "md5")
     if algorithm == QUICK and FINGERPRINT != QUICK:
-        return False  # recorded where there was a library that is missing here
+        return False  # recorded with a library that is not installed here
     return content_hash(item, algorithm) == known

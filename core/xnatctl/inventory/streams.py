@@ -1,4 +1,4 @@
-"""Bytes that are read once, from the beginning: of a file, of a member, or of what a compressor packed."""
+"""Forward-only streams: of a file, of a member, or of decompressed data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEMORY = 100 * 2**20
 
 
 class NeedsMemory(Damaged):
-    """Unpacking takes more memory than the limit; nothing is wrong with the data."""
+    """Unpacking needs more memory than the limit; the data are valid."""
 
 
 #: At most n bytes, none at the end.
@@ -27,17 +27,17 @@ Read = Callable[[int], bytes]
 
 
 class Stream:
-    """Reads forward only. `position` is the number of bytes that were taken."""
+    """Reads forward only. `position` is the number of bytes that were read."""
 
     def __init__(self, read: Read, skip: Callable[[int], int] | None = None) -> None:
-        """`skip` passes over n bytes without reading them, and returns how many there were."""
+        """`skip` passes over n bytes without reading them; it returns how many there were."""
         self._more = read
         self._pass = skip
         self._ahead = b""
         self.position = 0
 
     def peek(self, count: int) -> bytes:
-        """The next `count` bytes, which stay; fewer at the end."""
+        """The next `count` bytes without consuming them; fewer at the end."""
         pieces = [self._ahead]
         missing = count - len(self._ahead)
         while missing > 0 and (piece := self._more(missing)):
@@ -55,7 +55,7 @@ class Stream:
         return data
 
     def unread(self, data: bytes) -> None:
-        """Give back what was taken last."""
+        """Put back the bytes that were read last."""
         self._ahead = data + self._ahead
         self.position -= len(data)
 
@@ -68,7 +68,7 @@ class Stream:
         return data
 
     def skip(self, count: int) -> int:
-        """Pass over `count` bytes; returns how many there were."""
+        """Skip `count` bytes; returns how many there were."""
         ahead = min(count, len(self._ahead))
         self._ahead = self._ahead[ahead:]
         self.position += ahead
@@ -83,7 +83,7 @@ class Stream:
 
 
 class FileStream(Stream):
-    """The bytes of a file from `start` to `end`, of which those that are skipped are not read."""
+    """The bytes of a file from `start` to `end`; skipped bytes are not read."""
 
     def __init__(self, pread: Callable[[int, int], bytes], end: int, start: int = 0) -> None:
         self._at, self._end, self._pread = start, end, pread
@@ -151,7 +151,7 @@ class _Deflated:
 
 @dataclass(frozen=True, slots=True)
 class Compressor:
-    """How one kind of compressed file is read; several streams in one file, and zeros behind them, are usual."""
+    """How one kind of compressed file is read. A file may have several streams, and zeros after them."""
 
     name: str
     magic: tuple[bytes, ...]
@@ -159,7 +159,7 @@ class Compressor:
 
 
 def _zstd() -> Callable[[], Any] | None:
-    """The decompressor of the interpreter (3.14), or of its backport where that is installed."""
+    """The decompressor of the interpreter (3.14), or of its backport if that is installed."""
     for name in ("compression.zstd", "backports.zstd"):
         try:
             return getattr(import_module(name), "ZstdDecompressor", None)
@@ -214,17 +214,17 @@ def unpacked(read: Read, compressor: Compressor, on_stream: Callable[[], None] |
 
 
 def _another(packed: Stream, compressor: Compressor) -> bool:
-    """Whether another compressed stream begins behind the one that ended, and zeros. Raises Damaged."""
+    """Whether another compressed stream follows, after zeros if there are any. Raises Damaged."""
     while (ahead := packed.peek(_BLOCK)) and not ahead.strip(b"\0"):
         packed.skip(len(ahead))
     packed.skip(len(ahead) - len(ahead.lstrip(b"\0")))
     if ahead and not packed.peek(8).startswith(compressor.magic):
-        raise Damaged(f"{packed.position} bytes in, data follow its end that are no {compressor.name} data")
+        raise Damaged(f"{packed.position} bytes in, data follow its end that are not {compressor.name} data")
     return bool(ahead)
 
 
 def _step(state: Any, read: Read, limit: int) -> bytes:
-    """The next unpacked bytes, or none when there are none yet. Raises Damaged."""
+    """The next unpacked bytes, or none if there are none yet. Raises Damaged."""
     data = read(_BLOCK) if state.needs_input else b""
     if not data and state.needs_input:
         raise Damaged("it is cut off")
@@ -237,7 +237,7 @@ def _step(state: Any, read: Read, limit: int) -> bytes:
 
 
 def inflated(read: Read) -> Read:
-    """A raw deflate stream, alone in the bytes that `read` gives. Raises Damaged."""
+    """The content of a raw deflate stream; `read` must return nothing after it. Raises Damaged."""
     state = _Deflated(-15)
 
     def more(limit: int) -> bytes:

@@ -1,7 +1,7 @@
 """Tar files, entry by entry, to the end of the file.
 
-The standard library keeps every header in memory and takes the first block of zeros for the end. Here the data behind
-an end mark count as well: files that were made by `cat a.tar b.tar`, and blocks of zeros in the middle.
+The standard library keeps every header in memory and treats the first block of zeros as the end. This reader continues
+after an end mark: in files made by `cat a.tar b.tar`, and with blocks of zeros in the middle.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from xnatctl.inventory.streams import Stream
 
 _BLOCK: Final = 512
 _ZEROS: Final = bytes(1 << 16)
-#: Bytes of the header of one entry: long names and pax records.
+#: Limit for the header of one entry (bytes): long names and pax records.
 _MAX_HEADER: Final = 1 << 20
 
 
 class Kind(Enum):
-    """What an entry is."""
+    """The kind of an entry."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -34,9 +34,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry. `offset` is where its data begin; `target` is what a link points to, as stored.
+    """One entry. `offset` is where its data begin; `target` is the target of a link, as stored.
 
-    `obstacle` says why its data are not those of the file.
+    `obstacle` is why its data are not the content of the file.
     """
 
     name: str
@@ -54,14 +54,14 @@ _KINDS: Final = {
     tarfile.BLKTYPE: Kind.DEVICE,
     tarfile.DIRTYPE: Kind.DIRECTORY,
     tarfile.FIFOTYPE: Kind.OTHER,
-    b"D": Kind.DIRECTORY,  # of GNU tar, with a list of its files as data
+    b"D": Kind.DIRECTORY,  # of GNU tar; the data list its files
     b"V": Kind.OTHER,  # a volume label
 }
 _GNU: Final = b"ustar  \0"
 _MAGIC: Final = 257
 _MULTIVOLUME: Final = b"M"
 _PAX: Final = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-_SPARSE: Final = "stored as a sparse file, which is not read here"
+_SPARSE: Final = "stored as a sparse file, which xnatctl does not read"
 
 
 def is_header(block: bytes) -> bool:
@@ -83,9 +83,9 @@ def is_tar(head: bytes) -> bool:
 
 
 def entries(stream: Stream) -> Iterator[Entry]:
-    """The entries, in stored order; whoever takes one may read its data from `stream` until the next is asked for.
+    """The entries, in stored order; their data can be read from `stream` until the next entry is requested.
 
-    Raises Damaged for a file that is cut off or holds anything that is no entry.
+    Raises Damaged for a file that is cut off, or that contains data outside of entries.
     """
     extended = _Extended()
     ended = False
@@ -112,11 +112,11 @@ def entries(stream: Stream) -> Iterator[Entry]:
     if extended.pending:
         raise Damaged("it is cut off behind the header of an entry")
     if not ended:
-        raise Damaged(f"it is cut off after {at} bytes, without the mark of its end")
+        raise Damaged(f"it is cut off after {at} bytes, without an end mark")
 
 
 def _skip_zeros(stream: Stream) -> None:
-    """Pass over whole blocks of zeros."""
+    """Skip whole blocks of zeros."""
     while ahead := stream.peek(len(_ZEROS)):
         zeros = len(ahead) if ahead == _ZEROS else len(ahead) - len(ahead.lstrip(b"\0"))
         stream.skip(zeros // _BLOCK * _BLOCK)
@@ -131,13 +131,13 @@ def _parse(block: bytes, at: int, *, ended: bool) -> tarfile.TarInfo:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         if info.size < 0:
             raise tarfile.HeaderError
-        if block.startswith(_GNU, _MAGIC):  # times stand where POSIX has the beginning of a long name
+        if block.startswith(_GNU, _MAGIC):  # GNU stores times where POSIX stores the prefix of a long name
             info.name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError):
         if ended:
-            raise Damaged(f"{at} bytes in, data follow the mark of its end that are no tar") from None
+            raise Damaged(f"{at} bytes in, data follow the end mark that are not tar") from None
         if len(block) < _BLOCK:
-            raise Damaged(f"it is cut off after {at} bytes, without the mark of its end") from None
+            raise Damaged(f"it is cut off after {at} bytes, without an end mark") from None
         raise Damaged(f"there is no header {at} bytes in, where one belongs") from None
     return info
 
@@ -148,12 +148,12 @@ def _header_data(stream: Stream, size: int, at: int) -> bytes:
     data = stream.read(size)
     padding = -size % _BLOCK
     if len(data) < size or stream.skip(padding) < padding:
-        raise Damaged(f"it is cut off after {stream.position} bytes, without the mark of its end")
+        raise Damaged(f"it is cut off after {stream.position} bytes, without an end mark")
     return data
 
 
 class _Extended:
-    """What stands before the header of an entry: pax records and the long names of GNU tar."""
+    """Extended headers before the header of an entry: pax records and the long names of GNU tar."""
 
     def __init__(self) -> None:
         self._always: dict[str, str] = {}
@@ -161,11 +161,11 @@ class _Extended:
 
     @property
     def pending(self) -> bool:
-        """True when an entry has to follow."""
+        """True if an entry must follow."""
         return bool(self._once)
 
     def take(self, kind: bytes, data: bytes) -> None:
-        """The data of a header of this type."""
+        """Record the data of an extended header of this type."""
         if kind in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
             key = "path" if kind == tarfile.GNUTYPE_LONGNAME else "linkpath"
             self._once[key] = data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
@@ -175,7 +175,7 @@ class _Extended:
             self._once.update(_records(data))
 
     def apply(self, info: tarfile.TarInfo, block: bytes, stream: Stream) -> Entry:
-        """The entry that these headers and its own describe; `stream` stands behind its own."""
+        """The entry that these headers and its own describe; `stream` is at the end of its own."""
         pax = self._always | self._once
         self._once = {}
         sparse = info.type == tarfile.GNUTYPE_SPARSE or "sparse" in pax
@@ -184,13 +184,13 @@ class _Extended:
             while more:  # further headers, of one block each
                 following = stream.read(_BLOCK)
                 more = following[504] if len(following) == _BLOCK else 0
-        kind = _KINDS.get(info.type, Kind.FILE)  # POSIX: what is not known is a file
+        kind = _KINDS.get(info.type, Kind.FILE)  # POSIX: an unknown type is a file
         name = pax.get("name") or pax.get("path") or info.name
         size = _size(pax["size"]) if pax.get("size") else info.size
         if kind is Kind.HARD_LINK and size and not _is_body(stream.peek(_BLOCK)):
             size = 0
         elif kind is Kind.HARD_LINK and size:
-            kind = Kind.FILE  # pax allows a hard link to bring its content along
+            kind = Kind.FILE  # pax allows a hard link with content
         obstacle = _SPARSE if sparse else None
         if info.type == _MULTIVOLUME:
             obstacle = "the rest of a file that another volume begins"
@@ -205,17 +205,17 @@ class _Extended:
 
 
 def _is_body(block: bytes) -> bool:
-    """Whether what follows a hard link is content: neither a header nor the mark of the end."""
+    """Whether the block after a hard link is content: neither a header nor the end mark."""
     return bool(block.strip(b"\0")) and not is_header(block)
 
 
 def _size(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or len(text) > 19:
-        raise Damaged("the size of an entry is no number")
+        raise Damaged("the size of an entry is not a number")
     return int(text)
 
 
-#: Records that are kept, and as what; all that concern a sparse file as `sparse`.
+#: Records that are kept, by the name that they are kept under; those of sparse files become `sparse`.
 _KEPT: Final = {b"path": "path", b"linkpath": "linkpath", b"size": "size", b"GNU.sparse.name": "name"}
 
 
@@ -229,7 +229,7 @@ def _records(data: bytes) -> dict[str, str]:
         record = data[position + len(digits) + 1 : position + length]
         keyword, equals, value = record.partition(b"=")
         if not equals or not value.endswith(b"\n") or position + length > len(data):
-            raise Damaged("a pax header makes no sense")
+            raise Damaged("a pax header is invalid")
         if keyword.startswith(b"GNU.sparse.") or keyword == b"SCHILY.realsize":
             found["sparse"] = "yes"
         if keyword in _KEPT:

@@ -1,4 +1,4 @@
-"""A directory tree and what may be opened in it: one walk for every inventory, whatever it looks for."""
+"""Walks a directory tree and opens its regular files; every inventory uses this walk."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from xnatctl.inventory.names import (
     is_system_folder,
     version_control,
 )
-from xnatctl.inventory.watched import Looked
+from xnatctl.inventory.progress import FileCounter
 from xnatctl.model.plan import Exclusion, Source
 
 
 def status_of(path: str) -> os.stat_result:
-    """What is at a path that the user named. Raises NotFound, PermissionDenied."""
+    """The status of a path that the user named. Raises NotFound, PermissionDenied."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
         raise NotFound(f"No such file or directory: {path}") from None
     except OSError as error:
-        raise PermissionDenied(f"Cannot look at {path}: {error.strerror}.") from error
+        raise PermissionDenied(f"Cannot read {path}: {error.strerror}.") from error
     if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
         raise NotFound(f"{path} is neither a file nor a directory.")
     return status
 
 
 class Collector:
-    """Takes files one by one. What is done with each is the sub-class's `take`; what cannot be taken is told here."""
+    """Takes files one by one: a subclass handles each in `take`, and this class records those that cannot be read."""
 
     def __init__(self) -> None:
         self.excluded: list[Exclusion] = []
@@ -47,7 +47,7 @@ class Collector:
         self.empty: list[str] = []
         self.seen = 0
         self.listing = Listing()
-        self.looked = Looked()
+        self.count_file = FileCounter()
         self._source: Source | None = None
         self._kept: set[str] = set()
         self._folder, self._is_hidden = "", False
@@ -55,29 +55,29 @@ class Collector:
         self._outside: list[str] = []
 
     def take(self, path: str, full: str, status: os.stat_result, read: Read) -> None:
-        """One regular file that is open: `full` is absolute, `read` gives its bytes. May raise OSError."""
+        """Handle a regular file that is open: `full` is absolute, `read` returns its bytes. May raise OSError."""
         raise NotImplementedError
 
     def source(self, path: str, full: str) -> Source:
-        """Where the bytes of a file lie; one object for all that lie below one directory at their paths."""
+        """The source of a file; files below one directory share one object."""
         self._source = Source.of_file(full, path, self._source)
         return self._source
 
     def exclude(self, path: str, reason: str, *, seen: bool = True) -> None:
-        """Left out by a rule."""
+        """Record a file that is skipped by a rule."""
         self.seen += seen
         self.excluded.append(Exclusion(path=path, reason=reason))
         if reason not in (HIDDEN, LEFT_BEHIND):
             self.keep(path)
 
     def cannot_read(self, path: str, reason: str) -> None:
-        """Should have been looked at and could not be."""
+        """Record a file that cannot be read."""
         self.seen += 1
         self.unreadable.append(Exclusion(path=path, reason=reason))
         self.keep(path)
 
     def keep(self, path: str) -> None:
-        """Note that something is found below each hidden folder of a path."""
+        """Record that a path is reported on its own, so that its hidden folder is not reported in its place."""
         folder, _, name = path.rpartition("/")
         if folder != self._folder:  # nearly all files of a folder come one after the other
             self._folder, self._is_hidden = folder, hidden_part(folder) is not None
@@ -89,17 +89,17 @@ class Collector:
             self._kept.add(hidden)
 
     def leads_to_nothing(self, path: str) -> None:
-        """A link whose target is missing."""
+        """Record a link whose target is missing."""
         self.exclude(path, "symbolic link to nothing")
         self._dangling.append(path)
 
     def leads_out(self, path: str) -> None:
-        """A link to something outside of the root."""
+        """Record a link to a target outside the root."""
         self.exclude(path, "symbolic link that leads out of the directory (--follow-symlinks takes it)")
         self._outside.append(path)
 
     def left_out(self) -> list[Exclusion]:
-        """All exclusions; of a hidden folder in which there is nothing else, one for the folder."""
+        """All exclusions; a hidden folder with nothing of interest is one exclusion."""
         shown: dict[str, Exclusion] = {}
         for entry in self.excluded:
             path, hidden = entry.path, hidden_part(entry.path)
@@ -109,11 +109,11 @@ class Collector:
         return list(shown.values())
 
     def empty_directories(self) -> list[str]:
-        """The directories that hold nothing, hidden files of no interest excepted."""
+        """The directories that are empty except for hidden files of no interest."""
         return [path for path in self.empty if path not in self._kept]
 
     def link_notes(self) -> tuple[str, ...]:
-        """What is to be said of links that were not followed."""
+        """Notes on links that were not followed."""
         notes = []
         if (count := len(self._dangling)) > 0:
             links = "1 symbolic link leads" if count == 1 else f"{count} symbolic links lead"
@@ -126,10 +126,10 @@ class Collector:
         return tuple(notes)
 
     def file(self, path: str, full: str) -> None:
-        """One file; `path` is what people read, `full`, absolute, what is opened."""
-        self.looked()
+        """Open one file and take it; `path` is the displayed path, `full` the absolute one."""
+        self.count_file()
         try:
-            # Non-blocking, and looked at again when open: a FIFO may have taken its place.
+            # Non-blocking, and checked again after opening: a FIFO may have replaced it.
             descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError:
             self.cannot_read(path, "it vanished while the files were listed")
@@ -142,7 +142,7 @@ class Collector:
             status = os.fstat(descriptor)
             self.listing.add(path, status)
             if not stat.S_ISREG(status.st_mode):
-                self.cannot_read(path, "it became something else than a file while the files were listed")
+                self.cannot_read(path, "it is no longer a regular file")
                 return
             self.take(path, full, status, lambda count, offset=0: os.pread(descriptor, count, offset))
         except OSError as error:
@@ -152,9 +152,9 @@ class Collector:
 
 
 class Walk:
-    """A directory tree, in sorted order; loops are found, links are held against the root.
+    """Walks a directory tree in sorted order; detects loops, and compares the targets of links with the root.
 
-    Links to directories come last, so that what lies in the tree is found under its own name.
+    Links to directories come last, so that everything in the tree is found under its own name.
     """
 
     def __init__(self, root: str, collector: Collector, *, follow: bool) -> None:
@@ -165,18 +165,18 @@ class Walk:
         self._links: deque[tuple[str, str]] = deque()
 
     def run(self) -> None:
-        """Show the collector everything below the root."""
+        """Pass everything below the root to the collector."""
         stack = [(self._root, "")]
         while stack or self._links:
             full, relative = stack.pop() if stack else self._links.popleft()
             stack.extend(reversed(list(self._directory(full, relative))))
 
     def _directory(self, full: str, relative: str) -> Iterator[tuple[str, str]]:
-        """Take the files of one directory; yields its sub-directories."""
+        """Take the files of one directory; yields its subdirectories."""
         try:
             status = os.stat(full)
             if (key := (status.st_dev, status.st_ino)) in self._entered:
-                self._collector.exclude(relative, "symbolic link to a directory that is looked at already", seen=False)
+                self._collector.exclude(relative, "symbolic link to a directory that is already included", seen=False)
                 return
             self._entered.add(key)
             entries = _entries(full)
@@ -203,7 +203,7 @@ class Walk:
                 self._collector.exclude(path, "not a regular file")
 
     def _link(self, full: str, path: str) -> None:
-        """Follow a link inside the root, and one into the annex of the git repository that it lies in."""
+        """Follow a link inside the root, and a link into the annex of its own git repository."""
         target = os.path.realpath(full)
         inside = target == self._root or target.startswith(self._root.rstrip("/") + "/")
         try:
@@ -235,7 +235,7 @@ _DIRECTORY, _FILE, _LINK, _OTHER = "d", "f", "l", "o"
 
 
 def _entries(directory: str) -> list[tuple[str, str]]:
-    """Name and kind of what a directory holds, by name."""
+    """Name and kind of the entries of a directory, by name."""
     with os.scandir(directory) as listing:
         return sorted((entry.name, _kind(entry)) for entry in listing)
 

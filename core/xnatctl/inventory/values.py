@@ -12,7 +12,7 @@ from xnatctl.model.refs import is_uid
 
 _NO_DIGIT = re.compile(rb"[^0-9]")
 
-#: What most files of a study share is worked out once; a hostile tree that shares nothing gains nothing.
+#: Values that most files of a study share are computed once; the caches are bounded.
 _few = lru_cache(maxsize=4096)
 shared_uid = _few(is_uid)
 shared_series = _few(Series)
@@ -20,21 +20,21 @@ shared_number = _few(int)
 
 
 def text(value: bytes) -> str:
-    """The first of the values, without padding."""
+    """The first value, without padding."""
     return value.split(b"\\")[0].strip(b" \0").decode("ascii", "replace")
 
 
 @_few
 def shared_text(value: bytes) -> str:
-    """`text` of a value that many files have; equal texts are one object."""
+    """`text` of a value that many files share; equal texts are one object."""
     return intern(text(value))
 
 
 @_few
 def patient_hash(identifier: bytes, name: bytes) -> str:
-    """Tells patients apart without naming them: by Patient ID, or by Patient's Name where there is no ID.
+    """Distinguishes patients without naming them: by Patient ID, or by Patient's Name if there is no ID.
 
-    Padding is no part of an ID. Names are compared by their first component group (PS3.5 6.2.1), without case.
+    Padding is not part of an ID. Names are compared by their first component group (PS3.5 6.2.1), without case.
     """
     if patient := identifier.strip(b" \0"):
         return hashlib.sha256(patient).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What is on disk: every regular file looked at once, DICOM told by content, everything else excluded with a reason."""
+"""The inventory of a path: reads every regular file once, finds DICOM by content, excludes all else with a reason."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from xnatctl.inventory.values import shared_number, shared_series
 from xnatctl.model.plan import Exclusion, FileStatus, Source, UploadItem, by_study
 from xnatctl.model.words import counted
 
-#: Why a packed file is left out, inside an archive file as well.
+#: Why a packed file is skipped, also inside an archive file.
 HOLDS_DICOM = "a packed file that holds DICOM"
-#: The same for one that is encrypted, damaged or of an unknown format.
+#: The same for an encrypted or damaged file, or an unknown format.
 MAY_HOLD_DICOM = "a packed file that may hold DICOM and cannot be looked into"
-#: A session takes each UID once (xnat-import 3.4).
+#: A session accepts each UID once (xnat-import 3.4).
 _WAY_OUT = "give it a UID of its own, or upload its series alone under another label"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """The items of one study, and how many patients they name."""
+    """The items of one study, and the number of patients in them."""
 
     uid: str
     items: Sequence[UploadItem]
@@ -62,14 +62,14 @@ class Inventory:
     """What was found below `root`. `kind` is directory, file or archive; sizes in bytes.
 
     `items` are in the order in which they were found, those of one series together. `warnings` are about
-    studies, `notes` about all that was found.
-    `excluded` is not to be sent. `unreadable` and `invalid` would be, if they could be read, or were not damaged.
-    `patients` are the hashed patients of each study, by its UID, and `begun` puts studies in order of time.
-    Of a directory also what planning the rest of an export needs: `others` are its files that are not DICOM (`name` is
-    the path below the root), `packed` those among them that look like archive files, `hidden` those among the latter
-    that have a hidden name, `unsent_dicom` what is DICOM by content and no item all the same, and `empty_directories`;
-    the last four are paths as people read them. Hidden files are no `others` unless they look like archive files.
-    `listing` is the text of a `Listing` of all files.
+    studies, `notes` about everything that was found.
+    `excluded` is not sent. `unreadable` and `invalid` belong to the upload, but cannot be read or are damaged.
+    `patients` are the hashed patients of each study, by its UID; `begun` is the study time, for sorting.
+    The rest is for planning the other files of an export. `others` are the files of a directory that are not DICOM
+    (`name` is the path below the root); hidden files are included only if they look like archive files. `packed` are
+    those `others` that look like archive files, `hidden` those of `packed` with a hidden name, `unsent_dicom` files
+    that are DICOM by content but not items, and `empty_directories` is empty directories; these four hold displayed
+    paths. `listing` is the text of a `Listing` of all files.
     """
 
     root: str
@@ -78,10 +78,10 @@ class Inventory:
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     invalid: tuple[Exclusion, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()  # files with the UID of another one and other content
+    conflicts: tuple[Conflict, ...] = ()  # files with the UID of another file but different content
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    files_seen: int = 0  # how many files were looked at
+    files_seen: int = 0  # number of files examined
     patients: dict[str, set[str]] = field(default_factory=dict)
     begun: dict[str, str] = field(default_factory=dict)
     others: Sequence[UploadItem] = ()
@@ -98,7 +98,7 @@ class Inventory:
 
     @property
     def dicom(self) -> frozenset[str]:
-        """The paths of everything in a directory that is DICOM by content, sent or not."""
+        """The paths of all DICOM (by content) in a directory, sent or not."""
         return self.unsent_dicom.union(item.path for item in self.items)
 
     @property
@@ -109,10 +109,10 @@ class Inventory:
 
 
 def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool = False) -> Inventory:
-    """The inventory of a directory, a single DICOM file or a ready-made archive (told by content).
+    """The inventory of a directory, a DICOM file or an archive file, which are recognised by content.
 
-    Links out of the root are reported, or with `follow_symlinks` followed; an archive file has limits, or with
-    `large_archive` none. Raises NotFound, PermissionDenied, Refused (a broken or hostile archive).
+    Links out of the root are reported, or followed with `follow_symlinks`. Limits apply to an archive file, unless
+    `large_archive` lifts them. Raises NotFound, PermissionDenied, Refused (a damaged or hostile archive file).
     """
     status = status_of(path)
     collector = _DicomCollector()
@@ -130,7 +130,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool =
     limits = archives.UNLIMITED if large_archive else archives.LIMITS
     with archives.refusing_damage(path):
         for member in archives.members(path, kind, limits):
-            collector.looked()
+            collector.count_file()
             collector.member(status, member)
             if collector.others > limits.others:
                 raise limits.beyond(path, f"holds more than {limits.others:,} members that are not DICOM")
@@ -139,7 +139,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool =
 
 
 class _DicomCollector(Collector):
-    """Takes files one by one and sorts them into items, exclusions and conflicts."""
+    """Divides files into items, exclusions and conflicts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class _DicomCollector(Collector):
         self._not_entered: set[str] = set()
 
     def unsendable(self, path: str, problem: Unreadable) -> None:
-        """A damaged instance is no less missing for that; what only looks like one is left out."""
+        """Record a damaged instance as invalid; exclude a file that only resembles DICOM."""
         if not problem.certain:
             self.exclude(path, str(problem))
             return
@@ -167,7 +167,7 @@ class _DicomCollector(Collector):
         self.keep(path)
 
     def _refuse(self, path: str, reason: str) -> None:
-        """An instance that cannot be sent."""
+        """Record an instance that cannot be sent."""
         self.seen += 1
         self._invalid.append(Exclusion(path=path, reason=reason))
 
@@ -190,7 +190,7 @@ class _DicomCollector(Collector):
             self._unsent.add(path)
 
     def _take_other(self, path: str, full: str, status: os.stat_result, head: bytes) -> None:
-        """A file that is not DICOM."""
+        """Record a file that is not DICOM."""
         if (command := pointer_command(head, status.st_size, path)) is not None:
             self.cannot_read(path, fetch(command, full))
             return
@@ -209,13 +209,13 @@ class _DicomCollector(Collector):
 
     @property
     def others(self) -> int:
-        """The members of a ready-made archive that are no items."""
+        """The number of members of an archive file that are not items."""
         return len(self.excluded) + len(self.unreadable) + len(self._invalid) + len(self._links)
 
     def member(self, status: os.stat_result, member: archives.Member) -> None:
-        """One member of a ready-made archive.
+        """Take one member of an archive file.
 
-        Names may repeat there (`tar -r`); a path stands for one file everywhere else, so a later one gets a number.
+        Names may repeat there (`tar -r`), but a path identifies one file elsewhere, so a repeated name gets a number.
         """
         path = self._path_of(member.name)
         if (folder := version_control(member.name)) is not None:
@@ -233,7 +233,7 @@ class _DicomCollector(Collector):
             self._whole_member(path, member, status)
 
     def _whole_member(self, path: str, member: archives.Member, status: os.stat_result) -> None:
-        """A member that its content decides on. In a zip each has a checksum, so that damage concerns it alone."""
+        """Take a member by its content. In a zip each member has a checksum, so damage affects that member alone."""
         try:
             self._member(path, member, status)
         except archives.Damaged as error:
@@ -275,7 +275,7 @@ class _DicomCollector(Collector):
             self.exclude(path, why_hidden(path) or "not DICOM")
 
     def links(self, archive: str, status: os.stat_result) -> None:
-        """What the links of a ready-made archive stand for, when all of its members are known."""
+        """Resolve the links of an archive file, after all of its members."""
         nowhere = []
         for link, target, unseen in self._links.resolve(self._named):
             for path, member in unseen:
@@ -299,7 +299,7 @@ class _DicomCollector(Collector):
         if nowhere:
             some = f"{counted(len(nowhere), 'symbolic link')} of {archive}"
             lead = "leads" if len(nowhere) == 1 else "lead"
-            self._notes.append(f"{some} {lead} to nothing that is in it, first {nowhere[0]}.")
+            self._notes.append(f"{some} {lead} to nothing in the archive file, first {nowhere[0]}.")
 
     def _path_of(self, name: str) -> str:
         path = name
@@ -310,7 +310,7 @@ class _DicomCollector(Collector):
         return path
 
     def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header) -> bool:
-        """Whether it became an item."""
+        """Add an instance; returns whether it became an item."""
         self.keep(path)
         if header.is_directory:
             self.exclude(path, "DICOMDIR")
@@ -361,7 +361,7 @@ class _DicomCollector(Collector):
         return False
 
     def inventory(self, root: str, kind: str) -> Inventory:
-        """Everything that was collected; nothing is, afterwards."""
+        """Everything that was collected. Call it once: it releases the index of UIDs."""
         self._by_uid.clear()
         return Inventory(
             root=root,

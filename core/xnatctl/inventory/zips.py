@@ -1,8 +1,7 @@
-"""Zip files (PKWARE APPNOTE): what the central directory says, and that nothing else is in the file.
+"""Zip files (PKWARE APPNOTE): reads the central directory, and checks that the file contains nothing else.
 
-Several zip files behind each other are all read. Every byte has to be accounted for: as an entry, as the program at
-the beginning of a self-extracting file, or as zeros; whatever else there is makes the file damaged. The directory is
-read in pieces, so that memory does not grow with it.
+Concatenated zip files are all read. Every byte must belong to an entry, to the program of a self-extracting file, or
+to a run of zeros; a file with other bytes is damaged. The directory is read in pieces, so memory does not grow with it.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ _CENTRAL: Final = b"PK\x01\x02"
 _END: Final = b"PK\x05\x06"
 _END64: Final = b"PK\x06\x06"
 _LOCATOR64: Final = b"PK\x06\x07"
-#: What a zip file begins with; also one that was split, or could have been.
+#: The beginnings of a zip file, including one that was split, or could have been.
 _SPLIT: Final = b"PK\x07\x08"
 _NOT_SPLIT: Final = b"PK00"
 BEGINNINGS: Final = (_LOCAL, _END, _SPLIT, _NOT_SPLIT, _END64)
-#: What programs begin with.
+#: The beginnings of programs.
 PROGRAMS: Final = (b"MZ", b"\x7fELF", b"#!", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\xfe\xed\xfa")
 
 _END_SIZE: Final = 22
 _LONGEST_COMMENT: Final = 0xFFFF
 _CENTRAL_SIZE: Final = 46
 _LOCAL_SIZE: Final = 30
-#: Behind the data of an entry: signature, checksum and two sizes of 8 bytes at most (APPNOTE 4.3.9).
+#: Maximum size of a data descriptor: signature, checksum and two sizes of 8 bytes (APPNOTE 4.3.9).
 _DESCRIPTOR: Final = 24
 _BLOCK: Final = 1 << 18
-#: Zip files in one file.
+#: Limit for zip files in one file.
 _MOST_FILES: Final = 1000
 
 #: `pread(count, offset)` of a file.
@@ -47,7 +46,7 @@ Pread = Callable[[int, int], bytes]
 
 
 class Overlap(Exception):
-    """Entries share bytes, which is how bombs are made (CVE-2024-0450)."""
+    """Entries share bytes, as in zip bombs (CVE-2024-0450)."""
 
 
 class TooMany(Exception):
@@ -58,7 +57,7 @@ class TooMany(Exception):
 class Entry:
     """One entry of a central directory. `offset` is where its local header begins; sizes in bytes.
 
-    `name_length` is that of the name as it is stored.
+    `name_length` is the length of the stored name.
     """
 
     name: str
@@ -75,7 +74,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
-    """A central directory: `start` is where the zip file begins that it belongs to, `shift` what its offsets lack.
+    """A central directory. `start` is the beginning of its zip file, `shift` is added to its offsets.
 
     `count` is exact, or the lower 16 bits.
     """
@@ -89,12 +88,12 @@ class _Directory:
 
     @property
     def behind(self) -> int:
-        """Behind the last of its entries."""
+        """The end of its last entry."""
         return self.offset + self.size
 
 
 def ends_as_zip(tail: bytes, size: int) -> bool:
-    """True when the end of a file (`tail`: its last 64 KiB and more) is the end of a zip file."""
+    """True if a file ends as a zip file; `tail` is its last `TAIL` bytes."""
     place = _find_end(tail)
     if place is None:
         return False
@@ -107,14 +106,14 @@ def ends_as_zip(tail: bytes, size: int) -> bool:
     return bool(count) and length >= _CENTRAL_SIZE * count and length + offset <= position
 
 
-#: Bytes that `ends_as_zip` wants to see.
+#: Bytes that `ends_as_zip` needs.
 TAIL: Final = _END_SIZE + _LONGEST_COMMENT
 
 
 def entries(pread: Pread, size: int, most: int) -> Iterator[Entry]:
     """The entries of all zip files in a file of `size` bytes, first file first.
 
-    Raises Damaged, Overlap, and TooMany for more than `most` entries; most of that before the first entry is given.
+    Raises Damaged, Overlap, and TooMany for more than `most` entries, usually before the first entry.
     """
     directories = _directories(pread, size, most)
     for directory in directories:
@@ -123,7 +122,7 @@ def entries(pread: Pread, size: int, most: int) -> Iterator[Entry]:
         yield from _read_directory(pread, directory)
 
 
-# where everything is
+# locating directories and entries
 
 
 def _directories(pread: Pread, size: int, most: int) -> list[_Directory]:
@@ -152,7 +151,7 @@ def _directories(pread: Pread, size: int, most: int) -> list[_Directory]:
 
 
 def _find_end(tail: bytes) -> int | None:
-    """Where the record is that ends a zip file, in the last bytes of that. Zeros may follow it."""
+    """The offset of the end record in the last bytes of a zip file. Zeros may follow it."""
     place, content = len(tail), len(tail.rstrip(b"\0"))
     while (place := tail.rfind(_END, 0, place)) >= 0:
         if len(tail) - place < _END_SIZE:
@@ -164,7 +163,7 @@ def _find_end(tail: bytes) -> int | None:
 
 
 def _directory(pread: Pread, end: int, *, last: bool) -> _Directory | None:
-    """The central directory of the zip file that ends at `end`; None when none does."""
+    """The central directory of the zip file that ends at `end`; None if there is none."""
     base = max(0, end - TAIL)
     tail = pread(end - base, base)
     place = _find_end(tail)
@@ -188,16 +187,16 @@ def _directory(pread: Pread, end: int, *, last: bool) -> _Directory | None:
 
 
 def _start(pread: Pread, directory: _Directory) -> int:
-    """Where a zip file begins: self-extracting files often count from the beginning of the program."""
+    """The beginning of a zip file; offsets in self-extracting files often count from the program."""
     if directory.shift:
         return directory.shift
     begins = (entry.offset for entry in _read_directory(pread, directory))
     first = next(begins, directory.offset)
-    return min(chain((first,), begins)) if first else 0  # as a rule the first one is at the beginning
+    return min(chain((first,), begins)) if first else 0  # usually the first entry is at the beginning
 
 
 def _refuse_trailing(tail: bytes, base: int) -> None:
-    """Raise Damaged where something follows the record that ends a zip file; `tail` begins at byte `base`."""
+    """Raise Damaged if data follow the end record of a zip file; `tail` begins at byte `base`."""
     place = tail.rfind(_END)
     if place >= 0 and len(tail) - place >= _END_SIZE:
         behind = place + _END_SIZE + int(struct.unpack_from("<H", tail, place + 20)[0])
@@ -206,7 +205,7 @@ def _refuse_trailing(tail: bytes, base: int) -> None:
 
 
 def _end64(pread: Pread, locator_end: int, offset: int) -> tuple[int, tuple[int, ...]]:
-    """Where the record of a large zip file is, and its fields (APPNOTE 4.3.14)."""
+    """The offset of the zip64 end record, and its fields (APPNOTE 4.3.14)."""
     for place in (offset, locator_end - 20 - 56):
         record = pread(56, place) if 0 <= place < locator_end else b""
         if record.startswith(_END64) and len(record) == 56:
@@ -226,7 +225,7 @@ def _zeros(pread: Pread, start: int, end: int) -> bool:
 
 
 def _account(pread: Pread, directory: _Directory, most: int) -> int:
-    """The number of entries. Raises Damaged where they do not fill their zip file, Overlap, TooMany."""
+    """Check that the entries fill their zip file; returns their number. Raises Damaged, Overlap, TooMany."""
     starts, ends = array("Q"), array("Q")
     for entry in _read_directory(pread, directory):
         if len(starts) >= most:
@@ -249,15 +248,15 @@ def _account(pread: Pread, directory: _Directory, most: int) -> int:
 
 
 def _is_nothing(pread: Pread, start: int, end: int) -> bool:
-    """True for what may stand between entries: a data descriptor, and zeros."""
+    """True for bytes that may be between entries: a data descriptor and zeros."""
     return end - start <= _DESCRIPTOR or _zeros(pread, start + _DESCRIPTOR, end)
 
 
 def data_offset(pread: Pread, entry: Entry) -> int:
-    """Where the data of an entry begin. Raises Damaged.
+    """The offset of the data of an entry. Raises Damaged.
 
-    Of the local header only the lengths of name and extra field count; where they are zeros, the central directory
-    does.
+    Only the lengths of name and extra field are taken from the local header; if they are zero, from the central
+    directory.
     """
     local = pread(_LOCAL_SIZE, entry.offset)
     if len(local) < _LOCAL_SIZE or not (local.startswith(_LOCAL) or local == bytes(_LOCAL_SIZE)):
@@ -273,7 +272,7 @@ _FIELDS: Final = struct.Struct("<4sBBHHHHHIIIHHHHHII")
 
 
 def _read_directory(pread: Pread, directory: _Directory) -> Iterator[Entry]:
-    """The entries of one central directory. Raises Damaged when it does not hold what its end record says."""
+    """The entries of one central directory. Raises Damaged if it disagrees with its end record."""
     data, place, position, count = b"", 0, directory.offset, 0
     while place < len(data) or position < directory.behind:
         length = _record_length(data, place)
@@ -293,7 +292,7 @@ def _record_length(data: bytes, place: int) -> int:
     if len(data) - place < _CENTRAL_SIZE:
         return _CENTRAL_SIZE
     if not data.startswith(_CENTRAL, place):
-        raise Damaged("its central directory makes no sense")
+        raise Damaged("its central directory is invalid")
     name, extra, comment = struct.unpack_from("<HHH", data, place + 28)
     return _CENTRAL_SIZE + int(name) + int(extra) + int(comment)
 
@@ -333,14 +332,14 @@ def _wide(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, 
         values = []
         for value in (size, packed, offset):
             if value == 0xFFFFFFFF and len(field) >= 8:
-                value, field = struct.unpack_from("<Q", field)[0], field[8:]  # noqa: PLW2901 - the wide one instead
+                value, field = struct.unpack_from("<Q", field)[0], field[8:]  # noqa: PLW2901 - replaced by the wide value
             values.append(value)
         return values[0], values[1], values[2]
     return size, packed, offset
 
 
 def _name(raw: bytes, *, utf8: bool) -> str:
-    """A name as a file system would keep it; some programs of Windows write it with its separators (APPNOTE 4.4.17)."""
+    """The name of an entry with slashes; some Windows programs write backslashes (APPNOTE 4.4.17)."""
     raw = raw.partition(b"\0")[0]
     name = raw.decode("utf-8", "surrogateescape") if utf8 else os.fsdecode(raw)
     if "\\" in name and "/" not in name:

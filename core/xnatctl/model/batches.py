@@ -1,4 +1,4 @@
-"""Cuts items into batches: by series, then by size."""
+"""Divides items into batches: by series, then by size."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def cut_batches(
     max_bytes: int = MAX_BATCH_BYTES,
     max_files: int = MAX_BATCH_FILES,
 ) -> list[Batch]:
-    """Cut items into batches: by series, then by size (bytes) and number of files.
+    """Divide items into batches: by series, then by size (bytes) and number of files.
 
-    The first batch is the smallest item alone, because its answer fixes the session for all others. After it there are
-    at least as many batches as workers if there are enough files. Equal input gives equal batches. An item larger than
-    `max_bytes` gets its own batch.
+    The first batch is the smallest item alone, because its answer determines the session for all others. There are
+    at least as many further batches as workers, if there are enough files. Equal input gives equal batches. An item
+    larger than `max_bytes` gets its own batch.
     """
     if not items:
         return []

@@ -1,7 +1,7 @@
-"""Commands that a reader is told to run: whole, quoted for a shell, and reaching what the present command reached.
+"""Commands in messages: complete, quoted for a shell, with the same server, user and plugins as the current command.
 
-A path stands as it was typed; it is absolute in a command that is kept and may be read in another directory. The server
-is named when a flag or a variable named it, unless the journal or the configuration knows it.
+A path is printed as it was typed; it is absolute in a command that is stored and may be read in another directory. The
+server is included if a flag or a variable named it, unless the journal or the configuration knows it.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-#: Flags of the present command, each with its value when it has one.
+#: Flags of the current command, each with its value if it has one.
 Flags = Sequence[Sequence[str]]
 
 #: As the value of a secret option: read it from the terminal or from standard input.
 ASK = "-"
 
-#: What would start over or change nothing, and what must not be seen.
+#: Flags that a command to run again omits.
 _LEFT_OUT = frozenset({"--password-stdin", "--dry-run", "--no-resume"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commands:
-    """Makes commands with the flags that reach what the present command reached.
+    """Makes commands with the flags of the current command.
 
-    `root` stands before the name of a command and chooses the plugins; `server` stands behind it and chooses server
-    and user. `arguments` is the present command line without the program. Without any, commands have no flags.
-    `secret` names flags whose values must not be seen: a command asks for them.
+    `root` flags precede the name of a command and choose the plugins; `server` flags follow it and choose server and
+    user. `arguments` is the current command line without the program. By default, commands have no flags. `secret`
+    names flags whose values are secret: a command asks for them.
     """
 
     root: Flags = ()
@@ -35,14 +35,14 @@ class Commands:
     secret: frozenset[str] = frozenset()
 
     def command(self, *words: object, server: bool = True) -> str:
-        """`xnatctl` with these words, quoted for a shell; `server=False` for a command that asks no server."""
+        """`xnatctl` with these words, quoted for a shell; `server=False` for a command without a server."""
         flags = [*_flat(self.root), *map(str, words), *(_flat(self.server) if server else ())]
         return shlex.join(["xnatctl", *flags])
 
     def rerun(self) -> str:
-        """The present command again, without secrets, without `--dry-run` and without what would start over.
+        """The current command, without secrets, `--dry-run` and `--no-resume`.
 
-        A flag says what a variable said of the server: the variable may say something else by then.
+        Variables that name the server become flags, because they may have changed when the command is run.
         """
         kept: list[str] = []
         skip = False
@@ -60,7 +60,7 @@ class Commands:
 
     @staticmethod
     def with_options(line: str, values: Mapping[str, str], flags: Sequence[str] = ()) -> str:
-        """A command line with other values of options, and with more flags."""
+        """A command line with changed values of options, and with additional flags."""
         words = shlex.split(line)
         for option, value in values.items():
             if option in words:
@@ -70,7 +70,7 @@ class Commands:
         return shlex.join([*words, *(flag for flag in flags if flag not in words)])
 
 
-#: Commands of a process that knows no flags, such as a test.
+#: Commands without flags, such as in a test.
 PLAIN = Commands()
 
 

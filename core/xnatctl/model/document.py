@@ -1,8 +1,8 @@
-"""A document: what a command has to say on stdout, before a formatter has drawn it.
+"""A document: the result of a command for stdout, before a formatter renders it.
 
-`data` is the truth (JSON and YAML print it as it is); `columns` and `rows` are the same content as a table for people,
-CSV, TSV and NDJSON; `drawing` are lines that people read in place of the table; `identifiers` is all that `-q` prints;
-`summary` are the lines that a person reads at the end; `told` are the warnings that observers got before it.
+`data` is the complete content (JSON and YAML print it unchanged). `columns` and `rows` are the same content as a table
+for people, CSV, TSV and NDJSON. `drawing` is lines for people in place of the table, `summary` is lines for people
+after it. `identifiers` is the output of `-q`. `announced` is the warnings that observers got before.
 """
 
 from __future__ import annotations
@@ -14,24 +14,21 @@ from typing import Any, Literal
 
 
 class DocumentDetail(StrEnum):
-    """How much of a document somebody will look at; what nobody does need not be made."""
+    """How much of a document a formatter needs; the rest is not computed."""
 
     IDENTIFIERS = "identifiers"
     ROWS = "rows"  # with columns and summary
     WHOLE = "whole"  # `data` too
-    STREAMED = (
-        "streamed"  # `data` too, in which a list of many entries may be an iterator that makes them as it is read
-    )
+    STREAMED = "streamed"  # `data` too, where a long list may be an iterator that makes its entries as it is read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column: `key` into each row, `title` for the header (made of the key without one), numbers flush right.
+    """One column: `key` into each row, `title` for the header (derived from the key if empty).
 
-    `size` = the values are bytes, which people read in larger units. `detail` = the table for people leaves it out.
-    The table fits a terminal by two more: `fit` is what may be done to a value, "whole" nothing (identifiers), "cut"
-    ends it with an ellipsis, "wrap" goes on below, between words. Columns are then left out, the highest `drop`
-    first; those of 0 stay.
+    `size`: the values are bytes, which are shown in larger units. `detail`: the table for people omits the column.
+    `fit` is how a value is made to fit a terminal: "whole" not at all (identifiers), "cut" with an ellipsis, "wrap" by
+    line breaks between words. If that is not enough, columns are omitted, the highest `drop` first; 0 is never omitted.
     """
 
     key: str
@@ -48,11 +45,11 @@ class Document:
     """One document on stdout. `schema` names its shape and version, such as `xnatctl.sessions/1`."""
 
     schema: str
-    data: Any  # all of it, as plain data: JSON and YAML print this
+    data: Any  # the complete content, as plain data: JSON and YAML print this
     title: str = ""  # above the table
     columns: tuple[Column, ...] = ()  # of the table, CSV, TSV and NDJSON
-    rows: Sequence[Mapping[str, Any]] = ()  # the same content, one mapping a row
-    identifiers: tuple[str, ...] = ()  # all that -q prints
-    summary: tuple[str, ...] = ()  # lines that a person reads at the end
-    drawing: tuple[str, ...] = ()  # lines that a person reads in place of the table
-    told: frozenset[str] = frozenset()  # warnings that observers got already
+    rows: Sequence[Mapping[str, Any]] = ()  # the same content, one mapping per row
+    identifiers: tuple[str, ...] = ()  # the output of -q
+    summary: tuple[str, ...] = ()  # lines for people, after the table
+    drawing: tuple[str, ...] = ()  # lines for people, in place of the table
+    announced: frozenset[str] = frozenset()  # warnings that observers got before

@@ -1,7 +1,7 @@
-"""What happens while a plan runs, told as it happens.
+"""Events of a running plan.
 
-Workers put events on a queue; the main thread takes them off and tells the observers
-(`xnatctl_on_event`) and the progress display. An event never holds a secret or patient data beyond paths.
+Workers put events on a queue; the main thread passes them to the observers (`xnatctl_on_event`) and to the progress
+display. An event contains no secrets, and no patient data except paths.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ class EventKind(StrEnum):
     """The kinds of event, in the order in which a run first shows them."""
 
     COMMAND_STARTED = "command-started"  # data: quiet, color, interactive: how stderr may be used
-    PREPARING = "preparing"  # message; data: files: how many were looked at so far
+    PREPARING = "preparing"  # message; data: files: how many were examined so far
     RUN_STARTED = "run-started"  # data: files, bytes, transport
-    STAGE_STARTED = "stage-started"  # data: stage; skipped, skipped_bytes: of what was to be sent, proven meanwhile
-    # A batch is told apart by `batch` and `resource`, which is empty for a session. Each attempt starts it anew.
+    STAGE_STARTED = "stage-started"  # data: stage; skipped, skipped_bytes: delivered earlier and found on the server
+    # A batch is identified by `batch` and `resource`, which is empty for a session. Each attempt starts it again.
     BATCH_STARTED = "batch-started"  # data: batch, resource, files, bytes
     BYTES_SENT = "bytes-sent"  # data: batch, resource, bytes: an increment, in bytes of the files as they are on disk
-    ITEM_DONE = "item-done"  # data: batch, resource, path, outcome, reason, bytes; again: it was delivered before
+    ITEM_DONE = "item-done"  # data: batch, resource, path, outcome, reason, bytes; again: it had been delivered before
     BATCH_DONE = "batch-done"  # data: batch, resource, files, bytes
     RETRY = "retry"  # data: batch, reason, seconds
     SETTLING = "settling"  # data: state
@@ -35,7 +35,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """One thing that happened. `message` is for people, `data` for programs; `time` is seconds since the epoch."""
+    """One event. `message` is for people, `data` for programs; `time` is seconds since the epoch."""
 
     kind: EventKind  # what happened
     message: str = ""
@@ -43,5 +43,5 @@ class Event:
     time: float = field(default_factory=time.time)
 
 
-#: How a transport tells what happens: safe to call from any worker.
+#: The function with which a transport emits events; any worker may call it.
 Emit = Callable[[Event], None]

@@ -1,4 +1,4 @@
-"""What can become of one file, and why."""
+"""The outcome of one file, and its cause."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from enum import StrEnum
 class Outcome(StrEnum):
     """State of one instance or file.
 
-    `ambiguous` means that the request may have been stored but no answer was read; it is never counted as
-    sent or as unsent, and is resolved by sending again under the same member name.
+    `ambiguous` means that the request may have been stored but no answer was read. It never counts as sent or unsent,
+    and is resolved by sending again under the same member name.
     """
 
     PLANNED = "planned"  # not sent yet
-    EXCLUDED = "excluded"  # left out by a rule
+    EXCLUDED = "excluded"  # skipped by a rule
     INVALID = "invalid"  # damaged DICOM
     SENDING = "sending"  # sent, not answered yet
     ACCEPTED = "accepted"  # the receiver has taken it
@@ -24,16 +24,16 @@ class Outcome(StrEnum):
     FAILED = "failed"  # not delivered
     CHANGED = "changed"  # the file on disk changed
     VERIFIED = "verified"  # found on the server
-    MISSING = "missing"  # delivered, and not found on the server
+    MISSING = "missing"  # delivered, but not found on the server
 
     @property
     def delivered(self) -> bool:
-        """True when the receiver has said that it took the file."""
+        """True if the receiver confirmed that it took the file."""
         return self in (Outcome.ACCEPTED, Outcome.VERIFIED)
 
 
 class FailureClass(StrEnum):
-    """Why something failed, in the words that decide what happens next."""
+    """The cause of a failure, which decides what happens next."""
 
     NONE = "none"
     AUTHENTICATION = "authentication"  # one shared re-login, then stop
@@ -44,7 +44,7 @@ class FailureClass(StrEnum):
     THROTTLED = "throttled"  # Retry-After
     TRANSIENT = "transient"  # 5xx: backoff
     UNREACHABLE = "unreachable"  # nothing was sent
-    CROWDED = "crowded"  # no room for one more connection: those that are open do the work
+    CROWDED = "crowded"  # the receiver accepts no further connection: the open ones continue
     ASSOCIATION = "association"  # the receiver rejects associations of this AE title: stop
     ANSWER_LOST = "answer-lost"  # may have been stored: ambiguous
     UNPARSABLE = "unparsable"  # a receiver cannot process a file that we can read: a few times
@@ -53,15 +53,15 @@ class FailureClass(StrEnum):
     NOT_XNAT = "not-xnat"  # HTML answered
     SOURCE = "source"  # the file changed or cannot be read
     DUPLICATE = "duplicate"  # accepted: the receiver has an instance of this UID, and whether it is ours is not known
-    FATAL = "fatal"  # nothing of the above: stop
+    FATAL = "fatal"  # none of the above: stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemOutcome:
     """The result of one attempt to send one item.
 
-    `path` is the item's path relative to the root; `uri` is where the receiver says that it is, `note` a
-    remark on a success (a C-STORE warning status, say), `reason` the cause of everything else.
+    `path` is the item's path relative to the root; `uri` is its location according to the receiver, `note` a remark on
+    a success (such as a C-STORE warning status), `reason` the cause of any other outcome.
     """
 
     path: str
@@ -75,7 +75,7 @@ class ItemOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchResult:
-    """One outcome per item of the batch, in any order, and the URIs that the receiver answered."""
+    """One outcome per item of the batch, in any order, and the URIs in the answer of the receiver."""
 
     outcomes: tuple[ItemOutcome, ...]  # one per item of the batch
     uris: tuple[str, ...] = ()  # import sessions or resources, as the server named them

@@ -1,7 +1,7 @@
 """Plan > stage > batch > item: what will be sent, as plain data.
 
-A plan is JSON both ways and running it needs nothing of the process that made it. Paths are text as
-`os.fsdecode` gives it, so names that are not UTF-8 survive the round trip as lone surrogates.
+A plan converts to JSON and back, and running it needs nothing of the process that made it. Paths are text from
+`os.fsdecode`, so names that are not UTF-8 survive the round trip as lone surrogates.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Placement(StrEnum):
 
 
 class Overwrite(StrEnum):
-    """What to do with a session that exists already (xnat-import 3.4)."""
+    """How to treat an existing session (xnat-import 3.4)."""
 
     DELETE = "delete"  # add files, and replace those that match
-    APPEND = "append"  # add files; refuse when one is there already
+    APPEND = "append"  # add files; refuse if one exists already
     NONE = "none"  # refuse
 
 
@@ -48,13 +48,13 @@ RECEIVER = "receiver"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where the bytes of items lie.
+    """The location of the bytes of items.
 
-    A directory, with `below`: those of each item in the file at the item's path below `path`; all its items share one
-    source. A file: `path` alone. A member of a ready-made archive: `path` is the archive, `container` one of `zip`,
-    `tar`, `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, `member` its name, `offset` where its data begin (in the decompressed
-    stream of a compressed tar). Of a zip also what its central directory says: `packed_size` in bytes, the
-    number of the compression `method`, and `crc`.
+    A directory, with `below`: each item is the file at the item's path below `path`, and all items share one source.
+    A file: `path` alone. A member of an archive file: `path` is the archive file, `container` one of `zip`, `tar`,
+    `tgz`, `tbz2`, `txz`, `tlzma`, `tzst`, `member` its name, `offset` the position of its data (in the decompressed
+    stream of a compressed tar). For a zip also `packed_size` in bytes, the number of the compression `method`, and
+    `crc`, from the central directory.
     """
 
     path: str
@@ -68,7 +68,7 @@ class Source:
 
     @classmethod
     def of_file(cls, file: str, path: str, before: Source | None = None) -> Source:
-        """The source of an item whose bytes are those of `file`; `before`, another item's, is shared where it fits."""
+        """The source of an item that is `file`; `before`, the source of another item, is shared if it fits."""
         if not file.endswith(f"/{path}"):
             return cls(path=file)
         directory = file[: -len(path) - 1]
@@ -78,9 +78,9 @@ class Source:
 
 
 class FileStatus(NamedTuple):
-    """What tells that a file is another one, or has changed: times in nanoseconds, and which file it is; 0 = unknown.
+    """The status by which a changed or replaced file is detected: times in nanoseconds, device and inode; 0 = unknown.
 
-    `packed` is the same in the fewest bytes: there may be a hundred thousand files.
+    `packed` is the same in few bytes, because there may be a hundred thousand files.
     """
 
     mtime_ns: int = 0
@@ -90,7 +90,7 @@ class FileStatus(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileStatus:
-        """That of a file that was looked at. Of a number beyond 64 bits, such as a time after 2262, the last 64."""
+        """The status from `os.stat`. Numbers beyond 64 bits, such as a time after 2262, are truncated."""
         return cls(
             mtime_ns=((status.st_mtime_ns + _SIGN) & _MASK) - _SIGN,
             ctime_ns=((status.st_ctime_ns + _SIGN) & _MASK) - _SIGN,
@@ -112,9 +112,9 @@ _UNKNOWN: Final = _STAMP.pack(0, 0, 0, 0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """What instances have in common: one object for all of them.
+    """The values that instances of a series share, in one object.
 
-    Instances of one series that differ in the last three have an object for each kind.
+    Instances that differ in the last three have an object for each combination.
     """
 
     study_instance_uid: str = ""  # StudyInstanceUID
@@ -131,27 +131,27 @@ _NO_SERIES: Final = Series()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadItem:
-    """One file to send, with what planning and verifying need of its header.
+    """One file to send, with the header values that planning and verification need.
 
-    `path` is relative to the root of the upload and is what people read; `size` is in bytes. `stamp` is the packed
-    `FileStatus` that finds a source that changed; of a member of an archive file that of the archive file. `tail` is
-    the number of bytes at the end of the file, Pixel Data as a rule, that a server keeps when it writes the head of the
-    file anew; 0 when there are none or it is not known.
+    `path` is relative to the root of the upload and is displayed; `size` is in bytes. `stamp` is the packed
+    `FileStatus` of the file, or of the archive file of a member, by which a changed source is detected. `tail` is the
+    number of bytes at the end of the file, usually Pixel Data, that a server keeps when it rewrites the header; 0 if
+    there are none or it is unknown.
     For a resource the DICOM fields are empty and `resource_name` is the path inside the resource.
     """
 
     path: str
-    source: Source  # where its bytes lie
+    source: Source  # location of its bytes
     size: int
     stamp: bytes = _UNKNOWN
     tail: int = 0
     resource_name: str = ""
     sop_instance_uid: str = ""  # empty for a file of a resource
-    series: Series = _NO_SERIES  # what it has in common with others
+    series: Series = _NO_SERIES  # values that it shares with others
 
     @property
     def name(self) -> str:
-        """What it is called where it is sent: `<SOPInstanceUID>.dcm`, or the path inside the resource."""
+        """The name under which it is sent: `<SOPInstanceUID>.dcm`, or the path inside the resource."""
         return self.resource_name or f"{self.sop_instance_uid}.dcm"
 
     @property
@@ -161,14 +161,14 @@ class UploadItem:
 
     @property
     def status(self) -> FileStatus:
-        """What `stamp` says."""
+        """`stamp`, unpacked."""
         return FileStatus(*_STAMP.unpack(self.stamp))
 
     @property
     def goes_alone(self) -> bool:
-        """True for a file that a resource takes unchanged in a request of its own: not empty, with a name for a URL.
+        """True for a file of a resource that can have its own request: it is not empty, and a URL can carry its name.
 
-        Empty bodies are refused (xnat-api 4.3), other names are stored as they are encoded (xnat-api 4.5).
+        XNAT refuses empty bodies (xnat-api 4.3) and stores other names in encoded form (xnat-api 4.5).
         """
         return self.size > 0 and is_plain_path(self.name)
 
@@ -208,7 +208,7 @@ class UploadItem:
         return self.series.number_of_frames
 
     def as_document(self) -> dict[str, Any]:
-        """Plain data for JSON, all in one level but for the source."""
+        """Plain data for JSON, in one level except the source."""
         source = {name: value for name, value in asdict(self.source).items() if name != "below"}
         return {
             "path": self.path,
@@ -223,7 +223,7 @@ class UploadItem:
 
 
 def by_study(items: Iterable[UploadItem]) -> dict[str, list[UploadItem]]:
-    """The items of each study, by its UID, in the order in which they come."""
+    """The items of each study, by its UID, in their order."""
     studies: dict[str, list[UploadItem]] = {}
     for item in items:
         studies.setdefault(item.study_instance_uid, []).append(item)
@@ -232,7 +232,7 @@ def by_study(items: Iterable[UploadItem]) -> dict[str, list[UploadItem]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """The unit of failure: items that travel together. `id` is unique in its stage and stable for equal input."""
+    """Items that are sent together and fail together. `id` is unique in its stage and stable for equal input."""
 
     id: str
     items: tuple[UploadItem, ...]  # at least one
@@ -245,7 +245,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exclusion:
-    """Something found that is not sent, and why."""
+    """A file that is not sent, and why."""
 
     path: str  # relative to the root of the upload
     reason: str  # a few words, for the report
@@ -255,11 +255,12 @@ class Exclusion:
 class Stage:
     """One step of a plan; the next begins when this one is done (a barrier).
 
-    `kind` names what carries it out: `session` and `receiver` are core's, plugins register others. `name` says what it
-    does, `steps` the same in more detail, in order, for people. A stage that sends names its `transport` and the
-    options of it; `items` are what it sends, or else the files that it needs to know. `options` are those of the kind,
-    plain data for JSON; `session` takes `verify`, `checksum` and `exact`. `resource` is where files that are not DICOM
-    go, and `unreadable` are files of the stage that cannot be sent.
+    `kind` names the registered stage that runs it: core provides `session` and `receiver`, plugins provide others.
+    `name` describes it, `steps` describes it in more detail, in order, for people. A stage that sends names its
+    `transport` and the options of that transport; `items` are the files that it sends, or that it needs for other
+    reasons. `options` are those of the kind, plain data for JSON; `session` takes `verify`, `checksum` and `exact`.
+    `resource` is the resource for files that are not DICOM, and `unreadable` are files of the stage that cannot be
+    sent.
     """
 
     kind: str
@@ -275,19 +276,19 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadRequest:
-    """What the user asked for, before anything was looked at.
+    """An upload as the user requested it, before anything was read.
 
-    `workers` batches are in flight at once, and where `most_workers` is larger, core adapts the number between the two.
+    `workers` batches are in flight at once; if `most_workers` is larger, core adapts the number between the two.
 
-    `verify` compares the server with the disk at the end, with `checksum` by MD5 as well; `exact` makes what the server
-    holds beyond the disk a difference.
+    `verify` compares the server with the disk at the end, with `checksum` by MD5 as well; with `exact`, additional
+    files on the server are a difference.
 
-    `command` is the command's name ("session upload"); `settles` is False when the transport hands over to a receiver
-    and nothing more can be asked, unless `follow` names the XNAT behind it: base URL, project, and the session label
-    where it is known; `resource` is where files that are not DICOM go; `options` are those of the transport and of the
-    command that core does not know. `large_archive` lifts the limits of an archive file. `attach_unknown` attaches
-    packed files that cannot be looked into. `study_instance_uid` names the one study that is meant, where PATH holds
-    several.
+    `command` is the name of the command ("session upload"). `settles` is False if the transport hands over to a
+    receiver, whose archive can only be checked if `follow` names the XNAT behind it: base URL, project, and the
+    session label if known. `resource` is the resource for files that are not DICOM. `options` are those of the
+    transport and of the command that core does not know. `large_archive` lifts the limits of an archive file.
+    `attach_unknown` attaches packed files that cannot be read inside. `study_instance_uid` selects one study if `path`
+    holds several.
     """
 
     command: str
@@ -303,7 +304,7 @@ class UploadRequest:
     exact: bool = False
     settles: bool = True
     follow_symlinks: bool = False  # also links that lead out of `path`
-    hidden: bool = False  # also hidden files, unless an operating system left them behind
+    hidden: bool = False  # also hidden files, except those of operating systems
     large_archive: bool = False
     attach_unknown: bool = False
     follow: Destination | None = None
@@ -312,12 +313,12 @@ class UploadRequest:
     study_instance_uid: str = ""
 
     def as_document(self) -> dict[str, Any]:
-        """Plain data for JSON, with secret options masked; another process that has these can ask for the same."""
+        """Plain data for JSON, with secret options masked; another process that has these can repeat the request."""
         return {**asdict(self), "options": masked(self.options)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> UploadRequest:
-        """The inverse of `as_document`. Raises TypeError, KeyError or ValueError for what is none."""
+        """The inverse of `as_document`. Raises TypeError, KeyError or ValueError for other data."""
         fields = dict(document)
         fields["destination"] = Destination(**fields["destination"])
         fields["placement"] = Placement(fields["placement"])
@@ -329,12 +330,12 @@ class UploadRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadPlan:
-    """Ordered stages and everything the report needs to know of what was not sent.
+    """Ordered stages, and the files that are not sent, for the report.
 
-    `excluded` was left out by a rule; `unreadable` should have been looked at and could not be, `invalid` is DICOM that
-    is damaged: an upload that skips one of these is not complete. `listing` tells at the end what appeared or changed
-    below `root` since the plan was made; without it that is not looked for. `follow_symlinks` as in the request.
-    `request` is what the plan answers; the journal keeps it, so that another process can finish the upload.
+    `excluded` was skipped by a rule; `unreadable` could not be read, and `invalid` is damaged DICOM: an upload with
+    files of the latter two is not complete. `listing` is compared at the end to find files that appeared or changed
+    below `root`; without it they are not searched. `follow_symlinks` as in the request. `request` is the request of
+    the plan; the journal stores it, so that another process can finish the upload.
     """
 
     command: str  # that of the request
@@ -343,7 +344,7 @@ class UploadPlan:
     workers: int  # batches in flight at once
     placement: Placement  # that of the request
     overwrite: Overwrite  # that of the request
-    stages: tuple[Stage, ...]  # what is carried out, in order
+    stages: tuple[Stage, ...]  # in the order in which they run
     excluded: tuple[Exclusion, ...] = ()
     unreadable: tuple[Exclusion, ...] = ()
     invalid: tuple[Exclusion, ...] = ()
@@ -367,7 +368,7 @@ class UploadPlan:
 
     @property
     def hands_over(self) -> bool:
-        """True when a receiver takes the files, and nothing can be settled on a server."""
+        """True if a receiver takes the files, so that nothing can be settled on a server."""
         return any(stage.kind == RECEIVER for stage in self.stages)
 
     @property
@@ -377,7 +378,7 @@ class UploadPlan:
 
     @property
     def unsendable(self) -> tuple[Exclusion, ...]:
-        """What belongs to the upload and cannot be sent."""
+        """Files of the upload that cannot be sent."""
         return (*self.unreadable, *self.invalid)
 
     def as_document(self) -> dict[str, Any]:
@@ -435,7 +436,7 @@ def _resource(entry: Mapping[str, Any] | None) -> ResourceRef | None:
 
 
 def _item(entry: Mapping[str, Any], before: Source | None, shared: dict[Series, Series]) -> UploadItem:
-    """The inverse of `UploadItem.as_document`; items share what they have in common."""
+    """The inverse of `UploadItem.as_document`; items share their sources and series."""
     rest = dict(entry)
     path, size, tail, uid = (rest.pop(name) for name in ("path", "size", "tail", "sop_instance_uid"))
     source, name = Source(**rest.pop("source")), rest.pop("name")

@@ -7,9 +7,9 @@ import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: What XNAT keeps of a label when it archives (xnat-import 1.6): everything else becomes `_`.
+#: Characters that XNAT replaces by `_` in a label when it archives (xnat-import 1.6).
 _NOT_KEPT = re.compile(r"[^A-Za-z0-9_-]")
-#: A UID as DICOM PS3.5 section 9 has it: digits and dots, at most 64 characters.
+#: A UID (DICOM PS3.5 section 9): digits and dots, at most 64 characters.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
 
 
@@ -19,23 +19,23 @@ def clean_label(label: str) -> str:
 
 
 def is_clean_label(label: str) -> bool:
-    """True when XNAT would keep the label exactly as it is."""
+    """True if XNAT keeps the label unchanged."""
     return bool(label) and clean_label(label) == label
 
 
 def is_uid(text: str) -> bool:
-    """True for a well-formed UID; anything else is never used in a name or a URL."""
+    """True for a well-formed UID; other texts are never used in a name or a URL."""
     return len(text) <= 64 and _UID.match(text) is not None
 
 
-#: What a URL can carry of a path inside a resource so that the server keeps it as it is (xnat-api 4.5).
+#: A path inside a resource that a URL can carry and the server stores unchanged (xnat-api 4.5).
 _PLAIN = re.compile(r"[A-Za-z0-9_.~ -]+(/[A-Za-z0-9_.~ -]+)*\Z")
-#: What a catalog, which is XML 1.0, cannot say: one such name would make it unreadable.
+#: Characters that XML 1.0 cannot contain: a name with one makes the catalog unreadable.
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def file_name_problem(name: str) -> str | None:
-    """Why a server would not list a file of this path in a resource; None for a good one (xnat-api 4.5)."""
+    """Why a server does not list a file of this path in a resource; None for a valid path (xnat-api 4.5)."""
     base = name.rpartition("/")[2]
     if base.endswith("_catalog.xml"):
         return "XNAT keeps its catalogs under names that end in _catalog.xml and lists no file of such a name"
@@ -47,13 +47,13 @@ def file_name_problem(name: str) -> str | None:
 
 
 def is_plain_path(name: str) -> bool:
-    """True when a URL can carry a path inside a resource and the server keeps it as it is (xnat-api 4.5)."""
+    """True if a URL can carry a path inside a resource and the server stores it unchanged (xnat-api 4.5)."""
     return _PLAIN.match(name) is not None and not any(piece in (".", "..") for piece in name.split("/"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """Where an upload should end: a session of a subject of a project on a server (base URL)."""
+    """The destination of an upload: a session of a subject of a project on a server (base URL)."""
 
     server: str  # base URL
     project: str  # project ID
@@ -70,7 +70,7 @@ class PrearchiveRef:
     folder: str  # the name of the folder
 
     def __str__(self) -> str:
-        """The triple as it is typed into a shell."""
+        """The triple, quoted for a shell."""
         return shlex.join(self.triple)
 
     @property
@@ -109,12 +109,12 @@ class ResourceRef:
 
     @property
     def key(self) -> str:
-        """What tells it from the other resources of a plan: level, scan and label."""
+        """Its identifier in a plan: level, scan and label."""
         return f"{self.level}/{self.scan}/{self.label}" if self.scan else f"{self.level}/{self.label}"
 
     @property
     def title(self) -> str:
-        """The same for people: the label alone on a session, which is the rule, else with what carries it."""
+        """Its name in messages: the label of a session resource, else the label after its parent."""
         match self.level:
             case ResourceLevel.SESSION:
                 return self.label
@@ -124,7 +124,7 @@ class ResourceRef:
 
     @staticmethod
     def label_problem(label: str) -> str | None:
-        """Why a server would not keep this label of a new resource, as words for a message; None for a good one.
+        """Why a server would change this label of a new resource, for a message; None for a valid label.
 
         XNAT reads digits alone as the number of a resource (xnat-api 2.4, 4.5).
         """
@@ -134,6 +134,6 @@ class ResourceRef:
 
     @classmethod
     def clean_label(cls, name: str) -> str:
-        """The nearest label that XNAT keeps of a resource: `_` for other characters, and before digits alone."""
+        """The closest label that XNAT keeps: `_` in place of other characters, and before a label of digits alone."""
         cleaned = clean_label(name)
         return f"_{cleaned}" if cls.label_problem(cleaned) else cleaned

@@ -38,10 +38,10 @@ class PlaceState(StrEnum):
 
 
 class Level(StrEnum):
-    """How much is proven of an instance or a file, weakest first.
+    """How well an instance or a file was verified, weakest first.
 
-    `counted`: the server lists as many files. `uid`: it lists the SOP Instance UID. `size`: the stored size fits as
-    well. `checksum`: the MD5 of the stored file is that of the file on disk.
+    `counted`: the server lists the same number of files. `uid`: it lists the SOP Instance UID. `size`: the stored size
+    matches as well. `checksum`: the MD5 of the stored file is that of the file on disk.
     """
 
     NONE = "none"
@@ -53,11 +53,11 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """One thing that the server and the disk disagree about.
+    """One difference between the server and the disk.
 
     `kind` is `missing`, `extra`, `count`, `remapped`, `size`, `checksum`, `contradiction`, `subject`, `study`,
     `label`, `place` or `state`;
-    `series_instance_uid`, `sop_instance_uid` and `path` name it as far as it is known, `expected` and `found` are
+    `series_instance_uid`, `sop_instance_uid` and `path` identify it as far as known, `expected` and `found` are
     counts, or sizes in bytes.
     """
 
@@ -73,19 +73,19 @@ class Difference:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-#: How much is proven, weakest first.
+#: The levels, weakest first.
 LEVELS = tuple(Level)
-#: What `Level.SIZE` cannot tell, as an entry of `Verification.limits`.
+#: The limitation of `Level.SIZE`, as an entry of `Verification.limits`.
 SIZE_LIMIT = "Content that changed without changing its length cannot be seen by size."
 
 
 @dataclass(kw_only=True, slots=True)
 class Verification:
-    """What was compared, and what differs.
+    """The result of a comparison of the server with the disk.
 
-    `ok` is None when nothing was compared, else whether there are no `differences`. `level` is the weakest that any
-    compared instance reached, `levels` says how many reached which. `extra` is what the server holds and the disk does
-    not: no difference, unless it was asked for an exact comparison. `limits` says what the levels cannot tell.
+    `ok` is None if nothing was compared, else whether there are no `differences`. `level` is the weakest level of any
+    compared instance, `levels` counts the instances by level. `extra` is files on the server that are not on disk: they
+    are differences only in an exact comparison. `limits` are limitations of the levels.
     """
 
     level: Level = Level.NONE
@@ -97,7 +97,7 @@ class Verification:
 
     @classmethod
     def joined(cls, parts: Sequence[Verification]) -> Verification:
-        """Several comparisons as one: only as thorough as the weakest of them."""
+        """Combine several comparisons; the level is the weakest of theirs."""
         levels: Counter[str] = Counter()
         for part in parts:
             levels.update(part.levels)
@@ -114,9 +114,9 @@ class Verification:
 
 @dataclass(kw_only=True, slots=True)
 class ResourceReport:
-    """The result for one resource. `id` is its number on the server, `uri` where it is; both are empty before that.
+    """The result for one resource. `id` is its number on the server, `uri` its path there; both are empty if unknown.
 
-    `title` is what `ReportItem.resource` calls it. `error` is that of the resource alone: others of the same run may be
+    `title` is its name in `ReportItem.resource`. `error` is that of the resource alone: others of the same run may be
     complete.
     """
 
@@ -126,7 +126,7 @@ class ResourceReport:
     scan: str = ""  # the scan ID at level scan
     id: str = ""
     uri: str = ""
-    verification: Verification = field(default_factory=Verification)  # how it compares with the disk
+    verification: Verification = field(default_factory=Verification)  # comparison with the disk
     error: dict[str, object] | None = None
 
 
@@ -134,7 +134,7 @@ class ResourceReport:
 class ReportItem:
     """One file of the report. `bytes` is its size on disk, `resource` the title of the resource that it belongs to.
 
-    `level` says how much of it is proven.
+    `level` is how well it was verified.
     """
 
     path: str
@@ -156,7 +156,7 @@ _item_values = attrgetter(*_ITEM_NAMES)
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """`found == sent + skipped + failed` in an upload that ran; `skipped` = proven by an earlier run."""
+    """`found == sent + skipped + failed` in an upload that ran; `skipped` = delivered by an earlier run."""
 
     found: int = 0
     excluded: int = 0
@@ -168,10 +168,10 @@ class Counts:
 
 @dataclass(kw_only=True, slots=True)
 class StudyReport:
-    """Where one of several studies is, as far as it was looked for.
+    """The result for one of several studies.
 
-    `subject` and `session` are labels, `uri` is where it is on the server; they are empty while it was not found. The
-    rest is that of the study's own upload, and None where a receiver took the studies together.
+    `subject` and `session` are labels, `uri` is its path on the server; they are empty if it was not found. The rest
+    is that of the study's own upload, and None if a receiver took the studies together.
     """
 
     study_instance_uid: str  # StudyInstanceUID
@@ -183,13 +183,13 @@ class StudyReport:
     counts: Counts | None = None  # of its files
     bytes: int | None = None  # size of what was delivered
     seconds: float | None = None  # duration of its upload
-    verification: Verification | None = None  # how it compares with the disk
+    verification: Verification | None = None  # comparison with the disk
     error: dict[str, object] | None = None  # as in an error document
 
 
 @dataclass(kw_only=True, slots=True)
 class Report:
-    """Everything that an upload command has to say; `state` and `uri` say where the session is."""
+    """The report of an upload command; `state` and `uri` are the location of the session."""
 
     command: str  # such as "session upload"
     status: Status  # how the command ended
@@ -200,18 +200,18 @@ class Report:
     counts: Counts = field(default_factory=Counts)  # of the files
     bytes: int = 0  # size of what was delivered
     seconds: float = 0.0  # duration of the command
-    verification: Verification = field(default_factory=Verification)  # how the server compares with the disk
+    verification: Verification = field(default_factory=Verification)  # comparison of the server with the disk
     items: Collection[ReportItem] = ()  # one per file
-    excluded: list[Exclusion] = field(default_factory=list)  # what was not sent by a rule
+    excluded: list[Exclusion] = field(default_factory=list)  # files skipped by a rule
     warnings: list[str] = field(default_factory=list)  # for people
     next: list[str] = field(default_factory=list)  # commands that finish the job
-    failure: XnatctlError | None = None  # what the command ends with
+    failure: XnatctlError | None = None  # the error that ends the command
     resources: list[ResourceReport] = field(default_factory=list)  # one per resource
     studies: list[StudyReport] = field(default_factory=list)  # one per study, when there are several
 
     @property
     def error(self) -> dict[str, object] | None:
-        """What the command ended with, as plain data."""
+        """The error that ended the command, as plain data."""
         return self.failure.as_document() if self.failure is not None else None
 
     def as_document(self) -> dict[str, Any]:

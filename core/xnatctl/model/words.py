@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formats numbers for messages."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def human_size(size: int) -> str:
 
 
 def plain_number(value: Any) -> Any:
-    """A value as people write it: a float without a fraction is a whole number, all else stays."""
+    """A float without a fraction as a whole number; any other value unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

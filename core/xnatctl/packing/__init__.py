@@ -1,1 +1,1 @@
-"""Bodies of requests: files as they are, and bundles of them. For every transport that packs."""
+"""Request bodies for transports: plain files and bundles."""

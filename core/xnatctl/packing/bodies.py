@@ -46,19 +46,19 @@ _FULL, _FULL_SHORT = 0xFFFFFFFF, 0xFFFF
 
 
 def tar_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
-    """A plain tar (ustar)."""
+    """An uncompressed tar (ustar)."""
     length = sum(_TAR_UNIT + _padded(item.size) for item in items) + _TAR_END
     return Body(length=length, chunks=lambda: joined(_tar(items, open_item)))
 
 
 def tgz_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
-    """A tar.gz, compressed into memory: the server wants its length first (xnat-import 1.3)."""
+    """A tar.gz, compressed in memory, because the server needs the length first (xnat-import 1.3)."""
     packed = [piece for piece in gzip_stream(joined(_tar(items, open_item))) if piece]
     return Body(length=sum(map(len, packed)), chunks=lambda: iter(packed))
 
 
 def stored_zip_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
-    """A zip whose entries are deflated by nothing: one pass, length known. zip64 where it must be."""
+    """A zip of uncompressed deflate blocks: one pass, known length. zip64 if necessary."""
     offset = central = 0
     for item in items:
         name, packed = len(_name(item)), _stored_size(item.size)
@@ -73,18 +73,18 @@ def stored_zip_body(items: Sequence[UploadItem], open_item: Opener) -> Body:
 def deflated_zip_body(
     items: Sequence[UploadItem], open_item: Opener, compressible: Callable[[UploadItem], bool]
 ) -> Body:
-    """A zip, compressed into memory; entries that are not `compressible` are stored."""
+    """A zip, compressed in memory; entries that are not `compressible` are stored."""
     packed = list(joined(_zip(items, open_item, compress=compressible)))
     return Body(length=sum(map(len, packed)), chunks=lambda: iter(packed))
 
 
 def plain_body(item: UploadItem, open_item: Opener) -> Body:
-    """One file as it is."""
+    """One file, unchanged."""
     return Body(length=item.size, chunks=lambda: _content(item, open_item))
 
 
 def fits_zip(items: Sequence[UploadItem]) -> bool:
-    """False when a zip of these would need zip64, which streaming readers do not agree about."""
+    """False if a zip of the items would need zip64, which streaming readers treat differently."""
     return len(items) <= _MAX_ENTRIES and stored_zip_body(items, _never).length < _MAX_ZIP
 
 
@@ -93,7 +93,7 @@ def _never(item: UploadItem) -> AbstractContextManager[Reader]:
 
 
 def joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Small pieces in blocks: fewer, larger writes."""
+    """Join small pieces into blocks, for fewer writes."""
     waiting: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -134,7 +134,7 @@ def _tar(items: Sequence[UploadItem], open_item: Opener) -> Iterator[bytes]:
     yield bytes(_TAR_END)
 
 
-#: The parts of a header that are the same in all: mode, and owner and group, who are nobody; time; type, and no link.
+#: The constant parts of a header: mode, owner and group 0; time; type, and no link.
 _BEFORE_SIZE = b"0000644" + _NUL + 2 * (b"0000000" + _NUL)
 _AFTER_SIZE = b"%011o\0" % _TIME
 _AFTER_SUM = b"0" + bytes(100) + b"ustar" + _NUL + b"00" + bytes(32 + 32 + 8 + 8 + 155 + 12)
@@ -155,7 +155,7 @@ def tar_header(name: bytes, size: int) -> bytes:
 
 
 def _stored_size(size: int) -> int:
-    """Bytes of an entry in deflate's stored blocks."""
+    """The size of an entry in stored blocks of deflate."""
     return size + 5 * max(1, -(-size // _STORED_BLOCK))
 
 
@@ -164,7 +164,7 @@ def _zip(items: Sequence[UploadItem], open_item: Opener, compress: Callable[[Upl
     offset = 0
     for item in items:
         name = _name(item)
-        # The JDK reads eight-byte sizes behind the data exactly when they need them; newer ones ask this extra field.
+        # The JDK reads eight-byte sizes after the data only if they need them; newer versions check this extra field.
         large = _stored_size(item.size) > _MAX_ZIP
         extra = _EXTRA64.pack(1, 16, 0, 0) if large else b""
         version = 45 if large else 20
@@ -196,7 +196,7 @@ def _central(name: bytes, entry: _Entry, size: int, offset: int) -> bytes:
 
 
 def _central_extra(size: int, packed: int, offset: int) -> bytes:
-    """The zip64 field of one entry in the directory, empty where nothing is that large."""
+    """The zip64 field of one entry in the directory; empty if it is not needed."""
     fields = (size, packed) if packed > _MAX_ZIP else ()
     if offset > _MAX_ZIP:
         fields = (*fields, offset)
@@ -204,7 +204,7 @@ def _central_extra(size: int, packed: int, offset: int) -> bytes:
 
 
 def _narrow(value: int) -> int:
-    """A field of four bytes; a full one says that the zip64 records hold the value."""
+    """A field of four bytes; its maximum means that the zip64 records hold the value."""
     return value if value <= _MAX_ZIP else _FULL
 
 
@@ -219,7 +219,7 @@ def _zip_end(entries: int, length: int, offset: int) -> bytes:
 
 
 class _Entry:
-    """The data of one entry; `crc` and `packed` are known when it has been read."""
+    """The data of one entry; `crc` and `packed` are valid after it was read."""
 
     def __init__(self, item: UploadItem) -> None:
         self._size = item.size
@@ -238,7 +238,7 @@ class _Entry:
             yield piece
 
     def _blocks(self, content: Iterator[bytes]) -> Iterator[bytes]:
-        """Deflate's stored blocks (RFC 1951 3.2.4), cut at fixed places whatever the pieces are."""
+        """Deflate's stored blocks (RFC 1951 3.2.4), of fixed sizes, independent of the pieces."""
         left, room = self._size, 0
         if left == 0:
             yield b"\x01\x00\x00\xff\xff"

@@ -9,7 +9,7 @@ from typing import Any
 try:
     from isal import isal_zlib as _isal
 except ImportError:  # no wheel for this machine
-    _isal = None  # type: ignore[assignment]  # stands for "not there"
+    _isal = None  # type: ignore[assignment]  # not installed
 
 #: isal's best level on most machines, and zlib's fastest: higher ones cost six times as much for 1 to 2 percent.
 _ISAL_LEVEL = 3
@@ -17,7 +17,7 @@ _ZLIB_LEVEL = 1
 
 
 def compressor_name() -> str:
-    """What deflates: `isal` where it is installed, else `zlib`."""
+    """The name of the compressor: `isal` if it is installed, else `zlib`."""
     return "zlib" if _isal is None else "isal"
 
 
@@ -38,12 +38,12 @@ def raw_deflate(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def gzip_stream(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """A gzip stream without a date, the same bytes each time."""
+    """A gzip stream without a date, so that equal input gives equal bytes."""
     return _stream(pieces, 31)
 
 
 def deflated_size(data: bytes) -> int:
-    """The number of bytes that deflating `data` leaves: for telling whether compression is worth its time."""
+    """The deflated size of `data`, which shows whether compression is worthwhile."""
     return sum(map(len, raw_deflate([data])))
 
 

@@ -226,8 +226,8 @@ def _variable(name: str) -> str | None:
 
 
 def _url(flags: Flags, profile: Mapping[str, Any], where: str) -> Value[str | None]:
-    said = "journal of the upload" if flags.recorded else "flag --url"
-    given = first((flags.url, said), (_variable("XNAT_URL"), "variable XNAT_URL"), (profile.get("url"), where))
+    source = "journal of the upload" if flags.recorded else "flag --url"
+    given = first((flags.url, source), (_variable("XNAT_URL"), "variable XNAT_URL"), (profile.get("url"), where))
     return given if given.value is None else Value(server_url(given.value, given.origin), given.origin)
 
 

@@ -20,7 +20,7 @@ def archive_row(
 ) -> str:
     """Archive one row under the given labels; returns the archive URI as the server writes it.
 
-    With one source a merge is always attempted, and `overwrite` (`append` and `delete` alike) replaces equal files. No
+    With one source XNAT always tries to merge, and `overwrite` (`append` and `delete` alike) replaces equal files. No
     `dest`: it does not work. `auto-archive=false` avoids a redirect on auto-archive projects; a 301 or 303 is a
     success all the same and is not followed. Waits as long as the server does, up to 600 s; a time-out or a 500 leaves
     the job running, so the caller reads the row before anything else.

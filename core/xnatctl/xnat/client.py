@@ -1,7 +1,7 @@
 """The client of one XNAT server: one login, one HTTP client.
 
-It follows no redirect, takes no HTML page for success, sends cookies to this server only, and turns every failure into
-an error that says what happened (xnat-api 0, 1, 7).
+It follows no redirects, accepts no HTML pages, sends cookies to this server only, and turns every failure into an
+error with an explanation (xnat-api 0, 1, 7).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MAX_LISTING = 256 * 2**20
 MOST_KEPT = 16 * 2**20
 #: The same for a listing that is shown to the user.
 MOST_SHOWN = 512 * 2**20
-#: Limit for a GET, in seconds: a listing never takes hours. `timeout` counts when it is shorter.
+#: Limit for a GET, in seconds: a listing never takes hours. A shorter `timeout` takes precedence.
 GET_TIMEOUT = 900.0
 #: Limits for a login and a logout, in seconds.
 LOGIN_TIMEOUT = 120.0
@@ -79,7 +79,7 @@ class XnatClient:
     ) -> None:
         self.server = normalise_server(server)
         self.timeout = timeout
-        #: Number of requests begun so far that may change something on the server; logging in and out do not count.
+        #: Number of requests so far that may change something on the server, without logins and logouts.
         self.writes = 0
         self.commands = commands
         self.log = log if log is not None else Log(Redactor())
@@ -116,7 +116,7 @@ class XnatClient:
     # logging in and out
 
     def login(self, credential_for: Callable[[], Credential], renew: Renew | None = None) -> None:
-        """Log in, and check who we are logged in as. `credential_for` returns the next credential at each call.
+        """Log in, and check the login name. `credential_for` returns the next credential at each call.
 
         `renew` returns another credential for one that the server refuses or that has expired, or None when its source
         cannot. It is called once for all workers. Raises AuthenticationError, ConnectionFailed, NotXnat, ServerError.
@@ -135,12 +135,12 @@ class XnatClient:
 
     @property
     def login_name(self) -> str | None:
-        """Who we are logged in as; None before the login."""
+        """The login name; None before the login."""
         return self._login.name if self._login is not None else None
 
     @property
     def session_timeout(self) -> float | None:
-        """How long the server keeps an idle session, in seconds; None before the login or when it does not say."""
+        """How long the server keeps an idle session, in seconds; None if unknown."""
         return self._login.session_timeout if self._login is not None else None
 
     def keep_session(self) -> str:
@@ -205,11 +205,10 @@ class XnatClient:
         """Send a request; `path` is below the base URL and comes from `url_path`.
 
         Returns a response with status 2xx or one of `expect`. When the session has ended, all workers share one new
-        login, and the request is sent once more. `on_bytes` gets the number of bytes of the body that the kernel has
-        taken, each time. `into()` makes the parser that takes the body of a 200 piece by piece; it is in `fed` of the
-        response. Raises AuthenticationError, PermissionDenied, NotFound, TooLarge,
-        Throttled, NotXnat, ServerError, ConnectionFailed (nothing was sent), TransportError (no complete response),
-        SourceChanged (from the body).
+        login, and the request is sent once more. `on_bytes` is called with each number of bytes of the body that the
+        kernel has taken. `into()` makes the parser for the body of a 200; it is in `fed` of the response. Raises
+        AuthenticationError, PermissionDenied, NotFound, TooLarge, Throttled, NotXnat, ServerError, ConnectionFailed
+        (nothing was sent), TransportError (no complete response), SourceChanged (from the body).
         """
         content, media_type = content_of(body, content_type, form, json)
         call = Request(

@@ -21,7 +21,7 @@ def get(client: XnatClient, project: str, study_uid: str, label: str) -> dict[st
 
 
 def trigger(client: XnatClient, project: str, study_uid: str, label: str, *, timeout: float | None = None) -> bool:
-    """Build and archive the session now; needs XNAT 1.8.4. False when there is no such row."""
+    """Build and archive the session now; needs XNAT 1.8.4. False if there is no such row."""
     try:
         client.request("POST", url_path(_ROOT, project, study_uid, label), timeout=timeout)
     except NotFound:

@@ -21,8 +21,8 @@ _LONGEST_ANSWER = 256 * 2**10
 class ImportUri:
     """One line of the response to an import (2). `project` is empty for the Unassigned prearchive.
 
-    `prearchive`: `timestamp` and `folder`; `direct`: `study`, `folder` is the label; `archive`: `folder` is the
-    label. URIs are not percent-encoded, so a folder may hold spaces.
+    `prearchive` has `timestamp` and `folder`, `direct` has `study` and the label in `folder`, `archive` has the label
+    in `folder`. URIs are not percent-encoded, so a folder may contain spaces.
     """
 
     text: str
@@ -33,9 +33,9 @@ class ImportUri:
     study: str = ""
 
     @classmethod
-    @lru_cache(maxsize=64)  # one session answers with one URI, for each file again
+    @lru_cache(maxsize=64)  # the server returns the same URI for each file of a session
     def parse(cls, text: str) -> ImportUri:
-        """Never raises: a line that is not understood becomes `unknown`, without project."""
+        """Parse a line. Never raises: an unknown line becomes `unknown`, without project."""
         parts = text.strip().strip("/").split("/")
         match parts:
             case ["data", "prearchive", "projects", project, timestamp, folder]:

@@ -63,7 +63,7 @@ class ResourceInfo:
 
     id: str  # its number on the server
     label: str  # resource label
-    category: str = ""  # what carries it, such as `scans`
+    category: str = ""  # kind of its parent, such as `scans`
     category_id: str = ""  # ID of the scan
     format: str = ""  # as it was declared
     content: str = ""  # as it was declared
@@ -103,7 +103,7 @@ _COLUMNS = "ID,label,project,subject_ID,subject_label,date,xsiType,modality,UID,
 def sessions(client: XnatClient, project: str) -> list[SessionInfo]:
     """The imaging sessions of a project, by label.
 
-    The server lists every kind of experiment here, questionnaires and the like too; those are left out.
+    The server lists every kind of experiment, such as questionnaires; only imaging sessions are returned.
     """
     rows = client.table(
         url_path("/data/projects", project, "experiments"),
@@ -117,7 +117,7 @@ def sessions(client: XnatClient, project: str) -> list[SessionInfo]:
 def sessions_of_study(client: XnatClient, project: str | None, study_uid: str) -> list[SessionInfo]:
     """The sessions of a study in a project, or in all that this user may see, by label (xnat-api 5.6).
 
-    A filter that the server does not know is dropped there (xnat-api 2.1), so it is applied here once more.
+    A server drops filters that it does not know (xnat-api 2.1), so the filter is also applied here.
     """
     rows = client.table(
         "/data/experiments" if project is None else url_path("/data/projects", project, "experiments"),
@@ -149,10 +149,10 @@ def _session(row: Mapping[str, str], project: str) -> SessionInfo:
 
 
 def find_session(client: XnatClient, project: str | None, name: str) -> SessionInfo | None:
-    """A session by accession ID, or by label in a project; None when there is none to be seen.
+    """A session by accession ID, or by label in a project; None if there is no visible session.
 
-    The item route tries the ID first, without looking at the project (2.4), so the project is compared here; a session
-    that is shared into the project belongs there too.
+    The item route tries the ID first and ignores the project (2.4), so the project is compared here. A session that is
+    shared into the project counts too.
     """
     path = url_path("/data/experiments", name)
     if project is not None:
@@ -270,9 +270,9 @@ def totals_of_scans(client: XnatClient, session_id: str) -> dict[str, Totals]:
 
 
 def each_file(client: XnatClient, session_id: str, take: Callable[[], Callable[[Mapping[str, str]], None]]) -> None:
-    """The row of every file of all scans: `take()` makes what gets them, anew when the listing is read again.
+    """Read the row of every file of all scans. `take()` returns the function that gets them, again for each repetition.
 
-    A row is turned into a FileInfo by `file_of`; of 100,000 that takes as long as reading them.
+    `file_of` turns a row into a FileInfo, which takes as long as reading it.
     """
     client.each_row(_files_path(session_id), take)
 
@@ -291,20 +291,20 @@ def file_of(row: Mapping[str, str]) -> FileInfo:
 
 
 def scan_of(resource: str) -> str:
-    """The ID of the scan in the URI of a resource; nothing is percent-encoded there, so it may hold a slash."""
+    """The ID of the scan in the URI of a resource. URIs are not percent-encoded, so the ID may contain a slash."""
     scan = resource.partition("/scans/")[2]
     return scan.rpartition("/resources/")[0] or scan
 
 
-#: Names that the server takes for several scans, or for those without a type (xnat-api 2.4).
+#: Names that the server resolves to several scans, or to those without a type (xnat-api 2.4).
 _NO_SCANS = frozenset({"*", "ALL", "NULL"})
 
 
 def scan_names(scans: Sequence[ScanInfo]) -> dict[str, str | None]:
-    """The name of each scan in a URL path, by its ID: the ID, or the type, or None when no URL can name the scan.
+    """The name of each scan in a URL path, by its ID: the ID, or the type, or None if no URL can address the scan.
 
-    An ID may hold what the server's firewall refuses, or a comma, which separates IDs there; the server looks for a
-    type where it finds no ID (xnat-api 0.11, 2.4).
+    An ID may contain characters that the server's firewall refuses, or a comma, which separates IDs; the server tries
+    the type if no ID matches (xnat-api 0.11, 2.4).
     """
     taken = Counter([scan.id for scan in scans] + [scan.type for scan in scans if scan.type != scan.id])
 
@@ -321,14 +321,14 @@ def _is_name(text: str) -> bool:
     return text not in _NO_SCANS and is_segment(text)
 
 
-#: More scans than any session has.
+#: Limit for scans; no session has as many.
 _MOST_SCANS = 20_000
 
 
 def file_counts(client: XnatClient, session_id: str, resources: Collection[str] | None = None) -> dict[str, int]:
     """Number of files by scan ID, of every resource or of those with certain labels.
 
-    Raises ServerError when they are of more scans than any session has.
+    Raises ServerError for more scans than the limit.
     """
     counts: Counter[str] = Counter()
 
@@ -347,7 +347,7 @@ def file_counts(client: XnatClient, session_id: str, resources: Collection[str] 
 
 
 def modality_of(session: SessionInfo) -> str:
-    """The modality, from the data type when the column is empty: `xnat:mrSessionData` gives MR."""
+    """The modality; from the data type if the column is empty: `xnat:mrSessionData` gives MR."""
     kind = session.xsi_type.partition(":")[2]
     return session.modality or kind.removesuffix("SessionData").upper()
 
@@ -358,7 +358,7 @@ def dicom_file_counts(client: XnatClient, session_id: str) -> dict[str, int]:
 
 
 def dicom_file_names(client: XnatClient, session_id: str, wanted: Container[str]) -> Counter[str]:
-    """Which of the `wanted` names the DICOM files of a session have, each with its number; folders do not count."""
+    """The number of DICOM files of a session for each of the `wanted` names, without folders."""
     names: Counter[str] = Counter()
 
     def take() -> Callable[[Mapping[str, str]], None]:
@@ -376,7 +376,7 @@ def dicom_file_names(client: XnatClient, session_id: str, wanted: Container[str]
 def dicom_catalog(client: XnatClient, session_id: str, scan: str, wanted: Container[str] | None = None) -> Catalog:
     """The entries of a scan's DICOM catalogs: those whose UID is `wanted`, or all; the others are counted (2.5).
 
-    `scan` is what names it in a URL, see `scan_names`. Raises NotXnat for what is no catalog.
+    `scan` is its name in a URL, see `scan_names`. Raises NotXnat for a response that is not a catalog.
     """
     catalog: Catalog | None = None
     for label in sorted(DICOM_LABELS):
@@ -398,7 +398,7 @@ def dicom_catalog(client: XnatClient, session_id: str, scan: str, wanted: Contai
 
 
 def dicom_catalog_uids(client: XnatClient, session_id: str) -> frozenset[str]:
-    """The SOP Instance UIDs in the DICOM catalogs of a session, as far as URLs can name its scans."""
+    """The SOP Instance UIDs in the DICOM catalogs of a session, for all scans that URLs can address."""
     names = scan_names(scans(client, session_id)).values()
     catalogs = [dicom_catalog(client, session_id, name) for name in names if name is not None]
     return frozenset[str]().union(*(catalog.uids for catalog in catalogs))

@@ -58,7 +58,7 @@ def list_rows(
 ) -> list[PrearchiveRow]:
     """The rows of one project, or of all that this user may edit; all of them or those to `keep`; oldest first.
 
-    For all-data users a project's listing holds the Unassigned rows too (xnat-import 6.1), so it is filtered here.
+    For all-data users the listing of a project includes the Unassigned rows (xnat-import 6.1), so it is filtered here.
     """
     path = "/data/prearchive" if project is None else url_path(_ROOT, project)
 
@@ -78,7 +78,7 @@ def find_rows(
 
 
 def get_row(client: XnatClient, ref: PrearchiveRef) -> PrearchiveRow | None:
-    """One row; None when it does not exist: the server then answers 200 with an empty table (xnat-import 6.2)."""
+    """One row; None if it does not exist: the server then answers 200 with an empty table (xnat-import 6.2)."""
 
     def is_it(cells: Mapping[str, str]) -> bool:
         row = _row(cells)
@@ -88,14 +88,14 @@ def get_row(client: XnatClient, ref: PrearchiveRef) -> PrearchiveRow | None:
 
 
 def build(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = None) -> None:
-    """Have the server read the session; the row becomes READY (6.3). Raises ServerError 409 while it is locked."""
+    """Make the server read the session; the row becomes READY (6.3). Raises ServerError 409 while it is locked."""
     client.request("POST", _path(ref), form={"action": "build"}, timeout=timeout)
 
 
 def commit(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = None) -> str | None:
-    """Archive by strict append (xnat-import 4.6): the server refuses files that the session has.
+    """Archive by strict append (xnat-import 4.6): the server refuses files that the session already has.
 
-    Returns the archive URI, None when the session stayed in the prearchive.
+    Returns the archive URI; None if the session stayed in the prearchive.
     """
     form = {"action": "commit", "AA": "true"}
     reply = client.request("POST", _path(ref), form=form, expect=(301, 303), timeout=timeout)
@@ -108,9 +108,9 @@ def commit(client: XnatClient, ref: PrearchiveRef, *, timeout: float | None = No
 
 
 def delete(client: XnatClient, ref: PrearchiveRef) -> None:
-    """Delete one row with its files. Raises NotFound when there is none, ServerError when it stayed.
+    """Delete one row with its files. Raises NotFound if there is none, ServerError if it was not deleted.
 
-    The server answers 200 for a missing and for a locked row as well (6.2), so it is looked at before and after.
+    The server also answers 200 for a missing or locked row (6.2), so the row is read before and after.
     """
     row = get_row(client, ref)
     if row is None:
@@ -121,15 +121,15 @@ def delete(client: XnatClient, ref: PrearchiveRef) -> None:
     client.request("DELETE", _path(ref))
     if (left := get_row(client, ref)) is not None:
         raise ServerError(
-            f"The server did not delete {ref.timestamp} {ref.folder}: it is still there, {left.status}.",
+            f"The server did not delete {ref.timestamp} {ref.folder}: it still exists, {left.status}.",
             hint="It may be locked by a running operation; try again when that is done.",
         )
 
 
 def last_log(client: XnatClient, ref: PrearchiveRef) -> str | None:
-    """The last entry of the row's log, where the reason of a CONFLICT or ERROR is (xnat-import 6.2)."""
+    """The last entry of the log of a row, with the reason of a CONFLICT or ERROR (xnat-import 6.2)."""
     reply = client.request("GET", _path(ref, "logs", "last"), expect=(404,))
-    return reply.said or None if reply.status == 200 else None
+    return reply.message or None if reply.status == 200 else None
 
 
 def scans(client: XnatClient, ref: PrearchiveRef) -> list[Mapping[str, str]]:
@@ -149,8 +149,8 @@ def scan_order(scan_id: str) -> tuple[int, str]:
 def scan_file_sizes(client: XnatClient, ref: PrearchiveRef) -> dict[str, array[int]] | None:
     """The sizes of the DICOM files by scan ID, from a built session; -1 where none is listed.
 
-    Taken from the listing of files: the `file_count` of a resource may be stale. None where no URL can carry the ID of
-    a scan, so that its files cannot be listed.
+    They come from the listing of files, because the `file_count` of a resource may be stale. None if no URL can carry
+    the ID of a scan, so that its files cannot be listed.
     """
     if (ids := _scan_ids(client, ref)) is None:
         return None
@@ -162,13 +162,13 @@ def scan_file_sizes(client: XnatClient, ref: PrearchiveRef) -> dict[str, array[i
 
 
 def scan_file_counts(client: XnatClient, ref: PrearchiveRef) -> dict[str, int] | None:
-    """Number of DICOM files by scan ID, from a built session; None where they cannot be listed."""
+    """Number of DICOM files by scan ID, from a built session; None if they cannot be listed."""
     sizes = scan_file_sizes(client, ref)
     return None if sizes is None else {scan: len(own) for scan, own in sizes.items()}
 
 
 def _scan_ids(client: XnatClient, ref: PrearchiveRef) -> list[str] | None:
-    """The scans of a built session; None where no URL can carry the ID of one."""
+    """The scans of a built session; None if no URL can carry the ID of one."""
     ids = [scan.get("ID", "") for scan in scans(client, ref)]
     return ids if all(map(is_segment, ids)) else None
 
@@ -195,7 +195,7 @@ def _file_sizes(client: XnatClient, path: str) -> array[int]:
 
 
 def dicom_files(client: XnatClient, ref: PrearchiveRef, most: int) -> list[tuple[str, int]]:
-    """Path and size of each DICOM file of a built session, -1 where no size is listed.
+    """Path and size of each DICOM file of a built session; -1 if no size is listed.
 
     Raises NotFound before the session has been built, ServerError for more than `most` files.
     """
@@ -241,7 +241,7 @@ class _Beginning:
 
 
 def beginning(client: XnatClient, path: str, count: int) -> bytes:
-    """The first `count` bytes of a waiting file, or a little more; the connection ends with them where there are more.
+    """The first `count` bytes of a file in the prearchive, or a few more; a longer response ends the connection.
 
     Raises what a request raises.
     """
@@ -256,14 +256,14 @@ def beginning(client: XnatClient, path: str, count: int) -> bytes:
     return fed[-1].data if fed else b""
 
 
-#: Names of waiting files that are kept to compare them.
+#: Limit for file names of one scan that are kept.
 _MOST_NAMES = 500_000
 
 
 def dicom_names(client: XnatClient, ref: PrearchiveRef) -> Counter[str] | None:
-    """The names of the DICOM files of a built session, each with its number; None where they cannot be listed.
+    """The names of the DICOM files of a built session, each with its number; None if they cannot be listed.
 
-    Raises NotFound before the session has been built, ServerError when there are more than any session has.
+    Raises NotFound before the session has been built, ServerError for more than the limit.
     """
     if (ids := _scan_ids(client, ref)) is None:
         return None
@@ -290,5 +290,5 @@ def _names(client: XnatClient, path: str) -> Counter[str]:
     return names
 
 
-#: Labels under which DICOM is filed: secondary objects (reports, presentation states) go to a resource of their own.
+#: Labels of resources with DICOM: secondary objects (reports, presentation states) have a resource of their own.
 DICOM_LABELS = frozenset({"DICOM", "secondary"})

@@ -14,9 +14,9 @@ from xnatctl.xnat.http.urls import url_path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """`tuple` is made of the leading numbers: `1.8.11-SNAPSHOT` gives (1, 8, 11).
+    """`tuple` is the leading numbers: `1.8.11-SNAPSHOT` gives (1, 8, 11).
 
-    It is empty, so older than every version, for one without numbers: XNAT says `Unknown` when its manifest is missing.
+    It is empty, so older than every version, for a text without numbers, such as `Unknown` if the manifest is missing.
     """
 
     text: str
@@ -25,7 +25,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProjectAccess:
-    """`id` is the real ID when an alias was asked for; `prearchive_code` 0 manual, 4 and 5 auto-archive."""
+    """`id` is the real ID if an alias was given; `prearchive_code` is 0 for manual, 4 and 5 for auto-archive."""
 
     exists: bool  # whether this user may see the project
     writable: bool  # whether this user may upload to it
@@ -77,13 +77,13 @@ def editable_projects(client: XnatClient) -> frozenset[str]:
 def project_access(client: XnatClient, project: str) -> ProjectAccess:
     """Whether the project exists for this user, and whether data may be uploaded to it.
 
-    The import service does not say so itself: it files elsewhere and answers 200 (xnat-import 0.2).
+    The import service does not check this: it stores the data elsewhere and answers 200 (xnat-import 0.2).
     """
     path = url_path("/data/projects", project)
     try:
         item = client.get_json(path, {"format": "json"})
         real = str(item["items"][0]["data_fields"]["ID"])
-    except (NotFound, PermissionDenied):  # both mean that it cannot be seen (xnat-api 1.8)
+    except (NotFound, PermissionDenied):  # both mean that it is not visible (xnat-api 1.8)
         return ProjectAccess(exists=False, writable=False, id=project)
     except (KeyError, IndexError, TypeError):
         raise NotXnat(f"{client.server} did not describe project {project}.") from None

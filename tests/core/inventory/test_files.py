@@ -48,7 +48,7 @@ def test_what_is_left_out_is_told_with_a_reason(tmp_path):
         "r/only hidden/.DS_Store": "hidden",
         "r/pipe": "not a regular file",
         "r/link": "symbolic link that leads out of the directory",
-        "r/loop": "symbolic link to a directory that is looked at already",
+        "r/loop": "symbolic link to a directory that is already included",
     }
     assert found.empty_directories == ("r/empty", "r/only hidden")
     assert "link" in {item.name for item in scan_files(str(root), follow_symlinks=True).items}

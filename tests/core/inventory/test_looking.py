@@ -73,7 +73,7 @@ def test_several_studies_are_told_once(root):
     inventory = look_inside(scan_path(str(root)))
     assert len(inventory.notes) == 2
     (study,) = inventory.studies
-    alone = StudyInventory(inventory).alone(study.uid)
+    alone = StudyInventory(inventory).of_study(study.uid)
     assert alone is not None
     assert (alone.notes, alone.warnings) == ((), ())
 

@@ -395,7 +395,7 @@ def test_absolute_names_are_names_and_those_that_lead_out_are_not_sent(exam, tmp
     }
     assert len(found.unreadable) == paths.count(None)
     assert {entry.reason for entry in found.unreadable} == {
-        "its name leads out of the archive file; pack it again from inside of its directory"
+        "its name leads out of the archive file; pack it again from inside its directory"
     }
     if kind != "zip":
         assert reasons(found) == {
@@ -520,7 +520,7 @@ def test_a_member_packed_by_another_method_may_be_an_instance(exam, tmp_path):
     found = scan_path(str(path))
     assert [item.path for item in found.items] == ["one"]
     assert [(entry.path, entry.reason) for entry in found.unreadable] == [
-        ("two", "compressed by method 12, which is not read here")
+        ("two", "compressed by method 12, which xnatctl does not read")
     ]
 
 

@@ -63,9 +63,9 @@ class Server:
         """A file by somebody else."""
         self.call("PUT", path, body=content, inbody="true")
 
-    def listed(self, home: str, label: str) -> dict[str, tuple[int, str]]:
+    def listed(self, parent: str, label: str) -> dict[str, tuple[int, str]]:
         """Path -> size and MD5, as the catalog has them."""
-        rows = self.rows(f"{home}/resources/{label}/files")
+        rows = self.rows(f"{parent}/resources/{label}/files")
         return {row["URI"].partition("/files/")[2]: (int(row["Size"]), row["digest"]) for row in rows}
 
 

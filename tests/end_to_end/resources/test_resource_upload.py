@@ -34,9 +34,9 @@ def test_a_directory_arrives_with_every_name_and_byte(
     assert done.code == 0, done.err
     expected = contents(tree)
     assert on_disk("BIDS") == expected
-    home = f"/data/experiments/{session}"
-    assert server.listed(home, "BIDS") == md5s(expected)
-    (resource,) = server.rows(f"{home}/resources")
+    parent = f"/data/experiments/{session}"
+    assert server.listed(parent, "BIDS") == md5s(expected)
+    (resource,) = server.rows(f"{parent}/resources")
     assert (resource["label"], resource["format"], resource["content"]) == ("BIDS", "NIFTI", "RAW")
     assert sorted(resource["tags"].split(",")) == ["a", "b"]
     assert len(writes()) == 1
@@ -49,7 +49,7 @@ def test_a_directory_arrives_with_every_name_and_byte(
     }  # fmt: skip
     assert report["verification"] | {"level": "checksum", "ok": True, "differences": []} == report["verification"]
     (part,) = report["resources"]
-    assert (part["title"], part["level"], part["uri"]) == ("BIDS", "session", f"{home}/resources/{part['id']}")
+    assert (part["title"], part["level"], part["uri"]) == ("BIDS", "session", f"{parent}/resources/{part['id']}")
     assert {item["path"] for item in report["items"]} == set(expected)
     assert {item["resource"] for item in report["items"]} == {"BIDS"}
     assert {item["sop_instance_uid"] for item in report["items"]} == {""}

@@ -168,7 +168,7 @@ def test_a_variable_that_is_no_number_does_not_matter(monkeypatch):
 
 def test_a_warning_that_stderr_showed_is_not_repeated():
     lines = ("Warning: mind: this", "Warning: sess_2: mind: this", "Warning: mind: that", "mind: this")
-    text = Shape(Table).render(Document(schema="x/1", data={}, summary=lines, told=frozenset({"mind: this"})))
+    text = Shape(Table).render(Document(schema="x/1", data={}, summary=lines, announced=frozenset({"mind: this"})))
     assert text.splitlines() == ["Warning: mind: that", "mind: this"]
 
 

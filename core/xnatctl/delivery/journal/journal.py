@@ -284,8 +284,8 @@ class Journal:
                 number, item = self._landed(outcome.path)
                 items.append((item, states.taken(number)))
                 remembered = states.record(number, outcome)
-                said = outcome.reason or outcome.note
-                reason = encode(self._redact(said)) if said is not None else None
+                text = outcome.reason or outcome.note
+                reason = encode(self._redact(text)) if text is not None else None
                 resource, digest = states.resource(number), states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))

@@ -167,8 +167,8 @@ def left_of(db: sqlite3.Connection, run: int) -> list[Left]:
 
 def studies_of(facts: Mapping[str, str]) -> frozenset[str]:
     """The UIDs of the studies that a run sent; empty if not known. Raises ValueError."""
-    several = json.loads(facts["studies"]) if facts.get("studies") else [facts.get("study")]
-    return frozenset(str(uid) for uid in several if uid)
+    uids = json.loads(facts["studies"]) if facts.get("studies") else [facts.get("study")]
+    return frozenset(str(uid) for uid in uids if uid)
 
 
 def set_meta(values: Mapping[str, str]) -> list[Statement]:

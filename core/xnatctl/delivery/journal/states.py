@@ -145,24 +145,24 @@ class States:
         """Whether this run delivered an item, whatever was recorded later."""
         return bool(self._taken[number])
 
-    def record(self, number: int, said: ItemOutcome) -> Outcome:
+    def record(self, number: int, outcome: ItemOutcome) -> Outcome:
         """Record an outcome; returns the outcome that an interrupted run should store."""
-        self._outcomes[number] = _CODES[said.outcome]
-        _put(self._failures, number, said.failure if said.failure is not FailureClass.NONE else None)
-        _put(self._reasons, number, said.reason)
-        _put(self._notes, number, said.note)
-        if said.uri:
-            self._uris[number] = self._shared.setdefault(said.uri, said.uri)
-        if said.outcome is Outcome.AMBIGUOUS:
+        self._outcomes[number] = _CODES[outcome.outcome]
+        _put(self._failures, number, outcome.failure if outcome.failure is not FailureClass.NONE else None)
+        _put(self._reasons, number, outcome.reason)
+        _put(self._notes, number, outcome.note)
+        if outcome.uri:
+            self._uris[number] = self._shared.setdefault(outcome.uri, outcome.uri)
+        if outcome.outcome is Outcome.AMBIGUOUS:
             self._doubtful.add(number)
-        elif said.outcome.delivered:
+        elif outcome.outcome.delivered:
             self._taken[number] = True
         doubtful = number in self._doubtful
-        if doubtful and said.outcome is Outcome.FAILED:
+        if doubtful and outcome.outcome is Outcome.FAILED:
             return Outcome.AMBIGUOUS
-        if said.failure is FailureClass.DUPLICATE and not doubtful:
+        if outcome.failure is FailureClass.DUPLICATE and not doubtful:
             return Outcome.MISSING  # the receiver may have another file with the same UID
-        return said.outcome
+        return outcome.outcome
 
     def digest(self, number: int) -> str | None:
         """The digest of the bytes that were read, while it is kept."""

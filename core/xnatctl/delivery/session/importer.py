@@ -92,8 +92,8 @@ class SessionImporter:
         uris = [ImportUri.parse(text) for text in texts]
         for text, uri in zip(texts, uris, strict=True):
             if problem := self._stray(uri):
-                said = self._client.clean(f"{problem}: {text}")
-                return all_outcomes(items, Outcome.FAILED, FailureClass.DESTINATION, said)
+                reason = self._client.clean(f"{problem}: {text}")
+                return all_outcomes(items, Outcome.FAILED, FailureClass.DESTINATION, reason)
         with self._lock:
             for uri in uris:
                 self._uris.setdefault(uri.text, uri)

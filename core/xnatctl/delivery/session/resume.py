@@ -336,12 +336,12 @@ def wait_until_idle(
 ) -> None:
     """Wait while the server processes data of the earlier run. Raises NotArchived if it does not finish."""
     polls = schedule.polls()
-    said = False
+    announced = False
     while (busy := _busy(client, destination, study)) is not None:
-        if not said:
+        if not announced:
             message = f"the server is still processing the earlier upload ({busy})"
             tell(Event(kind=EventKind.SETTLING, message=message, data={"state": "waiting"}))
-            said = True
+            announced = True
         if not polls():
             raise NotArchived(
                 f"The server is still processing the earlier upload: the session is {busy} after "

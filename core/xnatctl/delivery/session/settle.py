@@ -155,10 +155,10 @@ def not_archived(client: XnatClient, ref: PrearchiveRef, what: str, *, stuck: bo
         reason = prearchive.last_log(client, ref)
     except XnatctlError:
         reason = None
-    said = f" The server says: {reason}" if reason else ""
+    server_text = f" The server says: {reason}" if reason else ""
     look = client.commands.command("prearchive", "show", *ref.triple)
     return NotArchived(
-        f"{ref.folder} was received but is not archived: {what}.{said}",
+        f"{ref.folder} was received but is not archived: {what}.{server_text}",
         hint=("Fix the cause and run the same command again. " if stuck else "") + f"Show it with: {look}",
         commands=(look,) if stuck else None,
     )

@@ -107,11 +107,11 @@ def read_listings(client: XnatClient, session_id: str, items: Sequence[UploadIte
             catalog = listing.dicom_catalog(client, session_id, name, wanted)
             files.expect(scan.id, catalog, wanted)
             stored.nameless[one.uid] += catalog.nameless
-            others += _strangers(stored.extra, one.uid, catalog, others)
+            others += _add_extra(stored.extra, one.uid, catalog, others)
     if by_uid or any(stored.scans.values()):  # a server answers 500 for the files of a session without scans
         listing.each_file(client, session_id, files.take)
     files.close()
-    stored.extra += [_stranger(scan) for scans in by_uid.values() for scan in scans]
+    stored.extra += [_extra_scan(scan) for scans in by_uid.values() for scan in scans]
     return stored
 
 
@@ -215,7 +215,7 @@ def _binary(digest: str) -> bytes:
     return sum_ if len(sum_) == _SUM else _NO_SUM
 
 
-def _strangers(extra: list[Difference], series: str, catalog: Catalog, before: int) -> int:
+def _add_extra(extra: list[Difference], series: str, catalog: Catalog, before: int) -> int:
     """Add entries of a catalog that are not in the series on disk; returns how many were named."""
     named = list(catalog.examples)[: max(0, _NAMED - before)]
     extra += [
@@ -233,7 +233,7 @@ def _strangers(extra: list[Difference], series: str, catalog: Catalog, before: i
     return len(named)
 
 
-def _stranger(scan: ScanInfo) -> Difference:
+def _extra_scan(scan: ScanInfo) -> Difference:
     return Difference(
         kind="extra",
         message=f"scan {scan.id} is on the server, but its series is not on disk",

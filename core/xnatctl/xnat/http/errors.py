@@ -1,4 +1,4 @@
-"""Messages for failures on the network, and whether the server can have seen the request."""
+"""Messages for network failures, which depend on whether the server may have received the request."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def explain(
     proxy: ProxyAddress | None,
     clean: Callable[[str], str],
     *,
-    heard: bool,
+    known: bool,
 ) -> XnatctlError:
-    """ConnectionFailed when nothing of the request was sent, else TransportError: the server may have carried it out.
+    """ConnectionFailed if nothing of the request was sent, else TransportError: the server may have carried it out.
 
-    CertificateRefused when the server refuses the client certificate.
-    `heard`: the server has answered an earlier request, so the address is right. `clean` makes foreign text fit for a
+    CertificateRefused if the server refuses the client certificate.
+    `known`: the server answered an earlier request, so the address is right. `clean` prepares foreign text for a
     message.
     """
     if exchange.aborted:
@@ -46,7 +46,7 @@ def explain(
         return ConnectionFailed(f"Cannot reach {server}{through}: {reason}.", hint=_hint(reason, proxied=bool(proxy)))
     return TransportError(
         f"The connection to {server} broke before the complete response arrived: {reason}.",
-        hint=None if heard else _OTHER_SERVICE,
+        hint=None if known else _OTHER_SERVICE,
     )
 
 

@@ -1,7 +1,7 @@
-"""Sends requests to one server: limits on time, abort, TLS, proxy. It knows nothing of sessions.
+"""Sends requests to one server: limits on time, abort, TLS, proxy. Sessions are handled above.
 
 httpx gives the request, response and transport interfaces. Its `Client` is not used: it adds redirects, cookies and
-authentication, none of which is wanted, and takes as long for a small request as everything else here.
+authentication, which are unwanted, and takes as long for a small request as everything else here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HttpClient:
     """Sends requests to one server, from any thread.
 
     `server` is the normalised base URL. `connect_timeout` and `stall_timeout` are in seconds, `verify` and `cert` as in
-    `XnatClient`. `clean` makes texts of others fit for a message. Raises UsageError for a certificate that cannot be
+    `XnatClient`. `clean` prepares foreign texts for messages. Raises UsageError for a certificate that cannot be
     used.
     """
 
@@ -66,7 +66,7 @@ class HttpClient:
         self._stall_timeout = stall_timeout
         self._proxy = proxy
         self._clean = clean
-        self._heard = False
+        self._known = False
         self._sockets = Sockets()
         self._verify = verify
         chain, key = cert if isinstance(cert, tuple) else (cert, None)
@@ -141,10 +141,10 @@ class HttpClient:
                 exchange.check()
                 result = self._read(request, self._pool.handle_request(sent))
         except (Halted, WireError, httpx.InvalidURL) as error:
-            raise explain(error, exchange, self._server, self._proxy, self._clean, heard=self._heard) from error
+            raise explain(error, exchange, self._server, self._proxy, self._clean, known=self._known) from error
         finally:
             body.close()  # a source that was not read to its end closes its files now
-        self._heard = True
+        self._known = True
         return result
 
     def _read(self, request: Request, answer: httpx.Response) -> tuple[Response, list[str]]:

@@ -1,8 +1,8 @@
 """Incremental parsers for long responses: the rows of a table, the entries of a catalog.
 
-They keep only what the caller asks for. `finish` reports errors: only at the end is it known whether the response comes
-from XNAT or is a login page. Memory is bounded whatever the server sends: by what the caller keeps, by one row or tag,
-and by the limits below.
+They keep only what the caller requests. `finish` reports errors, because only at the end is it known whether the
+response comes from XNAT or is a login page. Memory is bounded for every response: by what the caller keeps, by one row
+or tag, and by the limits below.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from xnatctl.xnat.http.parsers import Feed
 
 #: Limit for a text of the server in a message, in characters.
 _LONGEST = 300
-#: What is kept of a response that a parser takes (bytes), so that a login page is recognised.
+#: Bytes that are kept of a response for a parser, so that a login page is recognised.
 _BEGINNING = 65536
 #: User name and password in a URL.
 _USER = re.compile(r"((?:\A|:)//)[^/]*@")
@@ -53,7 +53,7 @@ def whole_number(text: str) -> int | None:
 
 
 class EndlessAnswer(TransportError):
-    """A response longer than any of XNAT. A retry would bring the same."""
+    """A response longer than any of XNAT. A retry would give the same."""
 
 
 def tidy(text: str) -> str:
@@ -71,7 +71,7 @@ def foreign(text: str, redactor: Redactor) -> str:
 
 
 def split_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], list[str]]:
-    """The headers by lower-case name, and the `Set-Cookie` lines, which may hold secrets, apart."""
+    """The headers by lower-case name, and separately the `Set-Cookie` lines, which may contain secrets."""
     headers: dict[str, str] = {}
     cookies: list[str] = []
     for key, field_value in raw:
@@ -87,8 +87,8 @@ def split_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], l
 class Response:
     """A complete response: status, headers (lower-case names, without cookies) and body, which may be a secret.
 
-    When the parser `fed` took the body, `content` is only its beginning. `clean` makes texts of the server fit for a
-    message, see `XnatClient.clean`.
+    If the parser `fed` took the body, `content` is only its beginning. `clean` prepares texts of the server for
+    messages, see `XnatClient.clean`.
     """
 
     status: int  # HTTP status
@@ -114,7 +114,7 @@ class Response:
 
     def json(self) -> Any:
         """Decoded JSON. Raises NotXnat, for an HTML page too."""
-        # Every value has one of these before it, or is the first; a value takes many times the memory of its text.
+        # Each value except the first follows one of these; a value needs many times the memory of its text.
         if sum(map(self.content.count, (b",", b"[", b"{", b":"))) > 2 * _MOST_VALUES:
             raise NotXnat(
                 f"The server answered with a JSON document of more than {_MOST_VALUES} values.", status=self.status
@@ -134,7 +134,7 @@ class Response:
         return [line for line in re.split(r"[\r\n]+", self.text) if line.strip()]
 
     @property
-    def said(self) -> str:
+    def message(self) -> str:
         """The message of the server: the `<h3>` of a Restlet page, a title, or the text itself."""
         text = self.content[:_BEGINNING].decode("utf-8", "replace")
         for pattern in (_HEADING, _TITLE):
@@ -190,7 +190,7 @@ def judge(
     if 200 <= reply.status < 300:
         if reply.is_html:
             raise NotXnat(
-                f"{server} answered {method} {path} with an HTML page ({reply.said or 'no title'}), not with data.",
+                f"{server} answered {method} {path} with an HTML page ({reply.message or 'no title'}), not with data.",
                 hint="A login page or a proxy may have answered: check the URL, and that the login has not expired.",
                 status=reply.status,
             )
@@ -201,9 +201,9 @@ def judge(
 def error_for(  # noqa: PLR0911 - one per status
     reply: Response, server: str, method: str, path: str, commands: Commands
 ) -> XnatctlError:
-    """The error that a status means; `commands` makes the command of its hint."""
-    status, said = reply.status, reply.said
-    what = f"{said} (HTTP {status})" if said else f"HTTP {status}"
+    """The error for a status; `commands` makes the command of its hint."""
+    status, message = reply.status, reply.message
+    what = f"{message} (HTTP {status})" if message else f"HTTP {status}"
     if 300 <= status < 400:
         return _redirect(reply, server, commands)
     match status:

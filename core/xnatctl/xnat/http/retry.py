@@ -52,7 +52,7 @@ class GetRetry:
         return once()
 
     def _last(self, method: str, begun: float, wait: float) -> bool:
-        """True when there is no further attempt; else waits for it."""
+        """True if there is no further attempt; else waits before it."""
         if method != "GET" or not self._reached or time.monotonic() - begun >= self._longest:
             return True
         return self._stopped.wait(wait)

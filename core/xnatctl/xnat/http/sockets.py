@@ -1,4 +1,4 @@
-"""Sockets that can be aborted, that keep the time limits of their request, and that notice an early response.
+"""Sockets that can be aborted, keep the time limits of their request, and detect an early response.
 
 A server that refuses a body (413) or a login (401) responds at once and may close. A client that only writes would see
 a broken pipe instead of the response. So every write first checks whether the server has sent something. One request at
@@ -29,7 +29,7 @@ _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Halted(Exception):
-    """We gave up a request. `why` is `aborted`, `late` (its time is over) or `stalled` (no progress)."""
+    """A request was abandoned. `why` is `aborted`, `late` (its time is over) or `stalled` (no progress)."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -37,7 +37,7 @@ class Halted(Exception):
 
 
 class WireError(Exception):
-    """A connection broke, or what came over it is not a response. The text is the system's where there is one."""
+    """A connection broke, or the data received are not a response. The text is that of the system, if any."""
 
 
 class ConnectError(WireError):
@@ -173,9 +173,9 @@ class Sockets:
 
 
 class Stream:
-    """One connection. It never blocks without a limit, and it notices a response that comes before the body has gone.
+    """One connection. It never blocks without a limit, and it detects a response that arrives before the body was sent.
 
-    `answered` of the exchange is for the user of the stream to set: only it can read HTTP.
+    The user of the stream sets `answered` of the exchange, because the stream does not parse HTTP.
     """
 
     def __init__(self, owner: Sockets, exchange: Exchange, sock: socket.socket) -> None:
@@ -238,7 +238,7 @@ class Stream:
             raise Halted("stalled")
 
     def _read_early(self, early: Callable[[bytes], None]) -> None:
-        """Hand on what lies there to be read, if anything does."""
+        """Pass on data that can be read, if any."""
         if not self._await(select.POLLIN, 0):
             return
         try:
@@ -320,12 +320,12 @@ class Stream:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing lies there to be read, not even the end of the connection."""
+        """Whether nothing can be read, not even the end of the connection."""
         return self._sock.fileno() >= 0 and not self._await(select.POLLIN, 0)
 
 
 def _text(error: Exception) -> str:
-    """What went wrong, in the system's words."""
+    """The text of the system for an error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:

@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from xnatctl.inventory import watched
+from xnatctl.inventory import progress
 from xnatctl.inventory.files import scan_files
 from xnatctl.inventory.relisting import changes_since
 from xnatctl.inventory.walk import scan_path
@@ -30,10 +30,10 @@ def test_files_are_counted(tmp_path, monkeypatch, look, times, packed):
             for path in sorted(root.rglob("*.txt")):
                 archive.add(path, path.name)
         root = tmp_path / "root.tar"
-    monkeypatch.setattr(watched, "_EVERY", 0.0)
-    heard = []
-    with watched.watched(heard.append):
+    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    reported = []
+    with progress.reporting_progress(reported.append):
         look(str(root))
-    assert heard == list(range(1, 21)) * times
+    assert reported == list(range(1, 21)) * times
     look(str(root))
-    assert len(heard) == 20 * times
+    assert len(reported) == 20 * times
