@@ -184,7 +184,9 @@ def test_of_a_zip_the_central_directory_is_believed(images, tmp_path, method, ch
         pytest.param(lambda a: make_tar(a) + b"more" * 200, "data follow the end mark", id="tar, data"),
         pytest.param(lambda a: make_tar(a) + b"odd", "data follow the end mark", id="tar, few bytes"),
         pytest.param(lambda a: gzip.compress(make_tar(a)) + b"more", "data follow its end that are not gzip", id="tgz"),
-        pytest.param(lambda a: bz2.compress(make_tar(a)) + b"more", "data follow its end that are not bzip2", id="tbz2"),
+        pytest.param(
+            lambda a: bz2.compress(make_tar(a)) + b"more", "data follow its end that are not bzip2", id="tbz2"
+        ),
         pytest.param(lambda a: lzma.compress(make_tar(a)) + b"more", "data follow its end that are not xz", id="txz"),
         pytest.param(lambda a: gzip.compress(make_tar(a) + b"more" * 200), "data follow the end mark", id="in gzip"),
         pytest.param(lambda a: make_tar(a) + gzip.compress(make_tar(a)), "data follow the end mark", id="tar, gzip"),

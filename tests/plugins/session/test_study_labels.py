@@ -115,12 +115,12 @@ def test_what_is_no_instance_belongs_to_the_study_beside_which_it_lies(tmp_path)
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("no image")
-    several = StudyInventory(scan_path(str(tmp_path)))
-    left = [{entry.path for entry in several.of_study(exam.study_instance_uid).excluded} for exam in (one, two)]
+    by_study = StudyInventory(scan_path(str(tmp_path)))
+    left = [{entry.path for entry in by_study.of_study(exam.study_instance_uid).excluded} for exam in (one, two)]
     assert left[0] == {"note", "x/note", "y/note", "x/one/note", "x/one/deep/note"}
     assert left[1] == {"note", "x/note", "y/note"}
-    assert several.owners("/outside/of/all") == several.owners("note")
-    assert several.of_study("1.2.3") is None
+    assert by_study.owners("/outside/of/all") == by_study.owners("note")
+    assert by_study.of_study("1.2.3") is None
 
 
 def test_padding_makes_no_other_patient(tmp_path):

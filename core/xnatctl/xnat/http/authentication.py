@@ -47,7 +47,7 @@ def is_refusal(reply: Response, credential: Credential, server: str) -> bool:
     if not isinstance(credential, Headers | ClientCertificate):
         return False
     # nginx answers 400 to a certificate that it does not trust.
-    certificate = isinstance(credential, ClientCertificate) and reply.status == 400 and "certificate" in reply.said
+    certificate = isinstance(credential, ClientCertificate) and reply.status == 400 and "certificate" in reply.message
     return reply.status == 403 or certificate or asks_for_login(reply, server)
 
 
