@@ -279,6 +279,7 @@ def test_a_duplicate_after_a_lost_answer_is_ours_and_another_is_not(upload, serv
     foreign = upload(exam.directory, server.url, "--no-resume")
     assert foreign.code == 6, foreign.err
     assert "already has" in foreign.err
+    assert "--verify" not in foreign.err
 
 
 def test_requests_that_are_too_large_are_split(upload, server, exam):
@@ -329,7 +330,7 @@ def test_a_silent_server_leaves_every_instance_ambiguous(upload, server, exam):
     assert held(server) == exam.digests
 
 
-def test_a_login_that_ends_stops_the_upload_and_the_token_is_nowhere(upload, server, exam, home):
+def test_a_login_that_ends_stops_the_upload_and_the_token_is_nowhere(upload, xnatctl, server, exam, home, site):
     token = "s3cr3t-t0k3n"
     server.authorization, server.faults = f"Bearer {token}", [("",), (401,)]
     done = upload(exam.directory, server.url, "--workers", "1", env={"STOW_TOKEN": token})
@@ -339,8 +340,14 @@ def test_a_login_that_ends_stops_the_upload_and_the_token_is_nowhere(upload, ser
     assert len(server.stored) == 1
     again = upload(exam.directory, server.url, env={"STOW_TOKEN": token})
     assert (again.code, again.document["counts"]["skipped"]) == (0, 1), again.err
+    refused = upload(exam.directory, server.url, "--stow-token", f"not-{token}")
+    assert refused.code == 6, refused.err
+    assert "STOW_TOKEN" in refused.err
+    (row,) = xnatctl("upload", "status", "-o", "json", env=site).document["uploads"]
+    resumed = xnatctl("upload", "resume", row["id"], env={**site, "STOW_TOKEN": token})
+    assert resumed.code == 0, resumed.err
     texts = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
-    texts += [text.encode() for run in (done, again) for text in (run.out, run.err)]
+    texts += [text.encode() for run in (done, again, refused, resumed) for text in (run.out, run.err)]
     assert not any(token.encode() in text for text in texts)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from xnatctl.delivery.context import RunContext
 from xnatctl.delivery.journal.states import record_name
-from xnatctl.delivery.reporting import helps_again, incomplete
+from xnatctl.delivery.reporting import UPLOAD_DICOM, helps_again, incomplete
 from xnatctl.delivery.session.resume import find_accepted
 from xnatctl.errors import VerificationFailed
 from xnatctl.model.outcome import Outcome
@@ -58,7 +58,7 @@ class ReceiverRunner:
             return  # a later stage compares the archive
         duplicates = context.duplicates()
         if foreign := [item for item in duplicates if item.path not in in_doubt]:
-            raise _foreign(foreign, journal.total)
+            raise _foreign(foreign, journal.total, context.plan.command)
         journal.prove(map(record_name, duplicates))
 
     def _in_doubt(self) -> frozenset[str]:
@@ -69,10 +69,15 @@ class ReceiverRunner:
         return frozenset(item.path for item, past in recorded if past is not None and past.outcome in lost)
 
 
-def _foreign(items: Sequence[UploadItem], total: int) -> VerificationFailed:
+def _foreign(items: Sequence[UploadItem], total: int, command: str) -> VerificationFailed:
+    hint = "Compare them on the receiver, or delete them there and run the command again."
+    if command == UPLOAD_DICOM:
+        hint = (
+            "If the receiver belongs to an XNAT, add --verify -P PROJECT to compare them. Otherwise compare them "
+            "on the receiver, or delete them there and run the command again."
+        )
     return VerificationFailed(
         f"The receiver says that it already has {part_of(len(items), total, 'instance')} and did not store them, "
         f"first: {items[0].path}. It does not report whether they equal the files on disk.",
-        hint="If the receiver belongs to an XNAT, add --verify -P PROJECT to compare them. Otherwise compare them "
-        "on the receiver, or delete them there and run the command again.",
+        hint=hint,
     )

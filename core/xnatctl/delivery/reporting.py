@@ -47,8 +47,9 @@ _SERVERS_TROUBLE = (
 )
 
 _RECEIVERS_LOG = "The receiver's log has the reason: ask its administrator."
-_UPLOAD_DICOM = "session upload-dicom"
-_ECHO = f"Check with {_UPLOAD_DICOM} --echo whether the receiver answers"
+#: The command that sends to a DICOM receiver.
+UPLOAD_DICOM = "session upload-dicom"
+_ECHO = f"Check with {UPLOAD_DICOM} --echo whether the receiver answers"
 
 #: Hints for failures of a receiver.
 _RECEIVERS_TROUBLE: dict[FailureClass, str] = {
@@ -152,7 +153,7 @@ def filtered(states: StateView) -> VerificationFailed | None:
 
 def _troubles(receiver: str) -> dict[FailureClass, str]:
     """The hints for failures of a receiver, by the command that sends to it."""
-    return _DICOM_RECEIVERS_TROUBLE if receiver == _UPLOAD_DICOM else _RECEIVERS_TROUBLE
+    return _DICOM_RECEIVERS_TROUBLE if receiver == UPLOAD_DICOM else _RECEIVERS_TROUBLE
 
 
 def _nothing(undelivered: StateView, total: int, commands: Commands, receiver: str) -> XnatctlError:
@@ -181,7 +182,7 @@ def _nothing(undelivered: StateView, total: int, commands: Commands, receiver: s
 
 def _receivers_hint(undelivered: StateView, failure: FailureClass, again: str, receiver: str) -> str:
     if not helps_again(undelivered):
-        title = ", and whether it accepts your AE title" if receiver == _UPLOAD_DICOM else ""
+        title = ", and whether it accepts your AE title" if receiver == UPLOAD_DICOM else ""
         return (
             "The same command would fail again. Ask the receiver's administrator whether the receiver can accept "
             f"these files{title}."

@@ -175,6 +175,15 @@ def test_the_status_decides_where_the_answer_names_nothing(
     assert all(entry.reason for entry in outcomes)
 
 
+def test_an_answer_before_the_whole_body_was_sent_is_read(server: DicomWebServer, tmp_path: Path) -> None:
+    server.largest = 1000
+    exam = write_exam(tmp_path, series=1, instances=1, rows=2048, columns=2048, seed=3, clutter=False)
+    (item,) = [make_item(instance.path) for instance in exam.instances.values()]
+    assert item.size > 2**23  # more than what the sockets hold
+    (outcome,) = send(server, [item]).values()
+    assert outcome.failure is FailureClass.TOO_LARGE
+
+
 def test_retry_after_reaches_the_engine(server: DicomWebServer, items: list[UploadItem]) -> None:
     server.faults = [(503, {"Retry-After": "7"}, "")]
     assert {outcome.retry_after for outcome in send(server, items).values()} == {7.0}

@@ -129,6 +129,9 @@ class QidoCheck:
             return set()
         if answer.status in (429, 503) or answer.status >= 502:
             raise ConnectionFailed(f"{self._service.url} answered HTTP {answer.status}.")
+        if answer.status == 401:
+            refused = self._service.login_refused
+            raise VerificationFailed(refused.message, hint=refused.hint)
         if answer.status != 200:
             raise VerificationFailed(
                 f"{self._service.url} does not list instances by QIDO-RS (HTTP {answer.status}).", hint=_WITHOUT

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from xnatctl.api import UsageError
+from xnatctl.api import AuthenticationError, UsageError
 
 _EXAMPLE = "For example --stow-url https://pacs.example.org/dicom-web."
 _LONGEST = 86400.0
@@ -31,6 +31,14 @@ class Service:
         if not 0 <= wait <= _LONGEST:
             raise UsageError(f"--stow-wait must be between 0 and {_LONGEST:.0f} seconds, not {wait:g}.")
         return cls(url=_base(str(options["stow_url"] or "")), authorization=_authorization(options), timeout=timeout)
+
+    @property
+    def login_refused(self) -> AuthenticationError:
+        """The error for HTTP 401."""
+        return AuthenticationError(
+            f"{self.url} does not accept the login (HTTP 401).",
+            hint="Check STOW_TOKEN, or STOW_USER and STOW_PASSWORD.",
+        )
 
     @property
     def authentication(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from xnatctl.api import (
-    AuthenticationError,
     Batch,
     ByteCounter,
     Emit,
@@ -52,10 +51,7 @@ class StowTransport:
         A service may store without answering queries, so other statuses say nothing.
         """
         if self._connection.get("/studies", {"limit": 1}).status == 401:
-            raise AuthenticationError(
-                f"{self._service.url} does not accept the login (HTTP 401).",
-                hint="Check STOW_TOKEN, or STOW_USER and STOW_PASSWORD.",
-            )
+            raise self._service.login_refused
 
     def rest(self) -> None:
         """An idle connection is closed by the server when it likes, so nothing is done here."""
