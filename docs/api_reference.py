@@ -37,9 +37,9 @@ GROUPS: dict[str, dict[str, str]] = {
             Destination PrearchiveRef ResourceRef ResourceLevel
         """,
         "Transports": """
-            Transport TransportContext Importer ResourceWriter BatchResult ReceiverTransport ReceiverContext
-            BatchingReceiver ConnectedTransport Reader Body ItemOutcome Outcome FailureClass changed_outcome cut_batches
-            Event EventKind Emit
+            Transport TransportContext Importer Http HttpResponse ResourceWriter BatchResult ReceiverTransport
+            ReceiverContext BatchingReceiver ConnectedTransport Reader Body ItemOutcome Outcome FailureClass
+            changed_outcome cut_batches Event EventKind Emit
         """,
         "Credentials": """
             CredentialSource RenewingCredentialSource StoringCredentialSource CredentialRequest Credential Password

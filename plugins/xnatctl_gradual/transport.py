@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from xnatctl.api import Batch, BatchResult, Emit, PluginUnavailable, TransportContext, UploadItem, cut_batches
+from xnatctl.api import Batch, BatchResult, Emit, TransportContext, UploadItem, cut_batches
 from xnatctl.api.packing import plain_body
 
 _HANDLER = "gradual-DICOM"
@@ -37,8 +37,6 @@ class GradualTransport:
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """Send one request."""
         importer = self._context.importer
-        if importer is None:
-            raise PluginUnavailable("This transport was created to describe a plan and cannot send.")
         (item,) = batch.items
         body = plain_body(item, self._context.open_item)
         return importer.deliver(batch.items, handler=_HANDLER, content_type="application/dicom", body=body, emit=emit)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from xnatctl.api import Batch, BatchResult, Emit, PluginUnavailable, TransportContext, UploadItem
+from xnatctl.api import Batch, BatchResult, Emit, TransportContext, UploadItem
 from xnatctl.api.packing import plain_body, stored_zip_body
 
 #: A bundle must be unpacked in well under a minute, or a proxy gives up on it (xnat-api 7).
@@ -58,8 +58,6 @@ class ResourceTransport:
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """Send one request."""
         writer, open_item = self._context.writer, self._context.open_item
-        if writer is None:
-            raise PluginUnavailable("This transport was created to describe a plan and cannot send.")
         first = batch.items[0]
         if len(batch.items) == 1 and first.goes_alone:
             return writer.put_file(first, body=plain_body(first, open_item), emit=emit)

@@ -94,8 +94,6 @@ class _Bundle:
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """Send one request."""
         importer = self._context.importer
-        if importer is None:
-            raise PluginUnavailable("This transport was created to describe a plan and cannot send.")
         choice, size = self._shared.choice, batch.size
         if size <= LARGEST and choice.compress(batch.items, self._shared.upload):
             if choice.curious:

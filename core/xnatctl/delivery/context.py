@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from xnatctl.delivery.engine.batch_sender import BatchSender, Reconcile
+from xnatctl.delivery.engine.batch_sender import BatchSender, Placed, Reconcile
 from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.engine.worker_pool import Engine, WorkerPool
 from xnatctl.delivery.journal.journal import Journal, Phase
@@ -26,7 +26,7 @@ from xnatctl.model.outcome import FailureClass
 from xnatctl.model.plan import Exclusion, Stage, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import Report
-from xnatctl.plugin.protocols import Importer, ResourceWriter, TransportContext
+from xnatctl.plugin.protocols import Http, Importer, ResourceWriter, TransportContext
 from xnatctl.xnat import site
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
@@ -170,18 +170,22 @@ class RunContext:
         items: Sequence[UploadItem],
         *,
         importer: Importer | None = None,
+        http: Http | None = None,
+        placed: Placed | None = None,
         anchored: Callable[[], bool] = lambda: True,
     ) -> None:
         """Send items by the transport of a stage, with all workers; the journal gets each outcome.
 
-        Until `anchored` is true one batch is in flight at a time. Raises Interrupted, JournalError, PluginUnavailable.
+        Until `anchored` is true one batch is in flight at a time. `placed` judges the outcomes of each batch. Raises
+        Interrupted, JournalError, PluginUnavailable.
         """
         Engine(
             self.services.transport(stage.transport or ""),
-            self._transport_context(stage, importer=importer),
+            self._transport_context(stage, importer=importer, http=http),
             self.journal,
             tell=self.forward,
             anchored=anchored,
+            placed=placed,
             abort=self._abort,
             policy=self.services.policy,
             pause=self.pause,
@@ -234,14 +238,20 @@ class RunContext:
             self._client.abort()
 
     def _transport_context(
-        self, stage: Stage, *, importer: Importer | None = None, writer: ResourceWriter | None = None
+        self,
+        stage: Stage,
+        *,
+        importer: Importer | None = None,
+        http: Http | None = None,
+        writer: ResourceWriter | None = None,
     ) -> TransportContext:
         context = transport_context(stage, self.plan)
         return replace(
             context,
             open_item=_digesting(stage, self.journal),
-            importer=importer,
-            writer=writer,
+            importer=importer or context.importer,
+            http=http or context.http,
+            writer=writer or context.writer,
             stop_requested=lambda: self.pause.stopped,
             commands=self.commands,
         )

@@ -60,8 +60,8 @@ class FailureClass(StrEnum):
 class ItemOutcome:
     """The result of one attempt to send one item.
 
-    `path` is the item's path relative to the root; `uri` is its location according to the receiver, `note` a remark on
-    a success (such as a C-STORE warning status), `reason` the cause of any other outcome.
+    `path` is the item's path relative to the root; `uri` is its location according to the server or receiver, `note` a
+    remark on a success (such as a C-STORE warning status), `reason` the cause of any other outcome.
     """
 
     path: str

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TextIO, runtime_checkable
+from typing import Any, Final, Literal, Protocol, Self, TextIO, runtime_checkable
 
 from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.model.document import Document
@@ -53,6 +53,97 @@ class Importer(Protocol):
         """POST `body` to the import service. Never raises for something that one outcome per item can say."""
         ...
 
+    def parameters(self, handler: str) -> dict[str, str]:
+        """The query of an import into the session, for a transport that has the server import by `context.http`.
+
+        Says nothing of a body: a request that brings one also needs `inbody=true`.
+        """
+        ...
+
+
+class HttpResponse(Protocol):
+    """A response with status 2xx."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By lower-case name, without cookies."""
+        ...
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        ...
+
+    def json(self) -> Any:
+        """The body as JSON. Raises NotXnat for another body."""
+        ...
+
+    def lines(self) -> list[str]:
+        """The lines of the body, such as those of a `text/uri-list`, without blank ones."""
+        ...
+
+
+class Http(Protocol):
+    """Requests to the XNAT server of the run, logged in; shared by all workers.
+
+    A path begins with `/data/` or `/xapi/` and is below the base URL; `url_path` of `xnatctl.api.xnat` makes one of
+    names. Absolute URLs, other hosts, `..`, queries in the path, and the login raise ValueError. Limits of time, a new
+    login when the session has ended, and interrupts are core's. What is not 2xx raises the XnatctlError that it means:
+    let it pass from `send`, and core decides from it what is sent again.
+    """
+
+    def get(self, path: str, *, params: Mapping[str, str] | None = None) -> HttpResponse:
+        """Repeated without asking while the server does not answer."""
+        ...
+
+    def put(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Body | bytes | None = None,
+        content_type: str | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> HttpResponse:
+        """Sent once. `on_bytes` gets the number of bytes that were sent, each time; a `ByteCounter` makes progress."""
+        ...
+
+    def post(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Body | bytes | None = None,
+        content_type: str | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> HttpResponse:
+        """Like `put`."""
+        ...
+
+    def delete(self, path: str, *, params: Mapping[str, str] | None = None) -> HttpResponse:
+        """Sent once."""
+        ...
+
+
+class _NotSending:
+    """Stands where a context has no way to send, because its transport only describes itself or uses another way."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"this context has no {name}: nothing is sent, or not in this way")
+
+
+_NOT_SENDING: Final[Any] = _NotSending()
+
 
 def _unheard(outcome: ItemOutcome) -> None:
     """The default `report`: records nothing."""
@@ -97,9 +188,10 @@ class ResourceWriter(Protocol):
 class TransportContext:
     """What a transport gets from core.
 
-    `options` holds a value for every `Option` of the transport. `importer` is None for a transport whose spec says
-    `settle="none"`, and while `--dry-run` only describes; so is `writer`, which a transport with payload RESOURCE gets
-    instead, with `resource` saying what it will write to. `open_item` opens the bytes of an item (a file, or a
+    `options` holds a value for every `Option` of the transport. A transport for sessions sends by `importer`, or by
+    `http` and names the place of each item by `ItemOutcome.uri`; one with payload RESOURCE sends by `writer`, and
+    `resource` says what it writes to. Using them while `describe` or `batches` runs raises RuntimeError. `open_item`
+    opens the bytes of an item (a file, or a
     member of a ready-made archive) and checks that they are what was planned. `items` is all that the stage is going
     to send, for those who agree on something beforehand. `report` is for batches whose items are answered one by one:
     it records an outcome at once, so that a killed process leaves at most one item per worker in doubt; the batch's
@@ -114,11 +206,12 @@ class TransportContext:
     workers: int  # number of workers of the stage
     options: Mapping[str, Any]
     open_item: Callable[[UploadItem], AbstractContextManager[Reader]]
-    importer: Importer | None = None
+    importer: Importer = _NOT_SENDING
+    http: Http = _NOT_SENDING
     stop_requested: Callable[[], bool] = lambda: False  # True after an interrupt: begin nothing new
     items: Sequence[UploadItem] = ()
     report: Callable[[ItemOutcome], None] = _unheard
-    writer: ResourceWriter | None = None
+    writer: ResourceWriter = _NOT_SENDING
     resource: ResourceRef | None = None
     commands: Commands = PLAIN
     discreet: Callable[[UploadItem, str], str] = _as_said

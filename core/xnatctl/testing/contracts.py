@@ -14,7 +14,6 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -195,7 +194,14 @@ class ResourceTransportContract(ABC):
         return make_context(options=self.options, writer=writer or FakeWriter())
 
     def test_it_describes_itself_without_a_server(self) -> None:
-        described = replace(self.context(), writer=None)
+        context = self.context()
+        described = TransportContext(
+            destination=context.destination,
+            workers=context.workers,
+            options=context.options,
+            open_item=context.open_item,
+            resource=context.resource,
+        )
         with self.make(described) as transport:
             words = transport.describe()
         assert words

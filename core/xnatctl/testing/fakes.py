@@ -43,6 +43,10 @@ class FakeImporter:
     received: list[Received] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def parameters(self, handler: str) -> dict[str, str]:
+        """The query of an import."""
+        return {"import-handler": handler, "PROJECT_ID": "P", "SUBJECT_ID": "S", "EXPT_LABEL": "E", "rename": "true"}
+
     def deliver(
         self, items: Sequence[UploadItem], *, handler: str, content_type: str, body: Body, emit: Emit
     ) -> BatchResult:
@@ -129,9 +133,8 @@ def make_context(
         workers=workers,
         options=dict(options or {}),
         open_item=open_item,
-        importer=None if writer is not None else importer or FakeImporter(),
-        writer=writer,
         resource=ResourceRef(label="R") if writer is not None else None,
+        **({"importer": importer or FakeImporter()} if writer is None else {"writer": writer}),
     )
 
 

@@ -54,7 +54,7 @@ class ImportUri:
 
 
 def import_parameters(destination: Destination, *, handler: str, direct: bool) -> dict[str, str]:
-    """The query of every import request.
+    """The query of every import request, whose body says more.
 
     Upper-case names, because gradual-DICOM ignores the others (1.4). `rename=true` or parallel requests overwrite each
     other (4.3); `prevent_auto_commit` keeps the idle job away (4.5). No `dest`, no `action`, no `overwrite`:
@@ -68,7 +68,6 @@ def import_parameters(destination: Destination, *, handler: str, direct: bool) -
         "rename": "true",
         "prevent_auto_commit": "true",
         "Ignore-Unparsable": "false",
-        "inbody": "true",
     }
     if direct:
         parameters["Direct-Archive"] = "true"
@@ -92,7 +91,7 @@ def send_import(
     reply = client.request(
         "POST",
         IMPORT,
-        params=import_parameters(destination, handler=handler, direct=direct),
+        params={**import_parameters(destination, handler=handler, direct=direct), "inbody": "true"},
         body=body,
         content_type=content_type,
         on_bytes=on_bytes,

@@ -153,8 +153,6 @@ class ImportService:
             return None, None, {**call.parameters(), **query}
         if not kind and request.content_length is None:
             raise StatusError(500)  # no type and no size: a null pointer (1.3)
-        if "src" in query and not request.content_length:
-            return None, None, query
         if content_types.lacks_length(request):  # unknown size or none: only zip may be streamed
             raise StatusError(400, content_types.NO_LENGTH)
         name = escape_parameter(unquote(call.rest)) or known or "upload.unsupported"

@@ -17,6 +17,7 @@ def records(exam):
 @pytest.fixture
 def post(http_call):
     def send(body=None, kind=ZIP, user="alice", suffix="", **query):
+        kind = None if "src" in query else kind
         parameters = {"import-handler": "DICOM-zip", "PROJECT_ID": "DEMO", "SUBJECT_ID": "s", "EXPT_LABEL": "e"}
         parameters |= {key.replace("__", "-"): value for key, value in query.items()}
         parameters = {key: value for key, value in parameters.items() if value is not None}
@@ -64,6 +65,9 @@ def test_from_the_users_cache(post, http_call, bundle, records, sandbox):
     assert post(src="/nonsense").status == 400
     assert post(src="/user/cache/resources/stage/files/none.zip").status == 404
     assert post(src="/user/cache/resources/stage/files/up.zip", user="bob").status == 404, "it is private"
+    refused = post(src="/user/cache/resources/stage/files/up.zip", inbody="true")
+    assert refused.status == 400, "the body is looked for before src, and there is none (1.2, 1.3)"
+    assert not sandbox.instances()
     assert post(src="/user/cache/resources/stage/files/up.zip").text.startswith("/data/prearchive/projects/DEMO/")
     assert len(sandbox.instances()) == len(records)
     assert http_call("DELETE", path).status == 200

@@ -28,9 +28,12 @@ TransportFactory = Callable[[TransportContext], Transport]
 #: Finds items that arrived although sending failed; called before they are sent again.
 Reconcile = Callable[[Sequence[UploadItem], FailureClass], Sequence[ItemOutcome]]
 
+#: Judges the outcomes of a batch by the places of its items; also gets the URIs of the whole answer.
+Placed = Callable[[Sequence[ItemOutcome], Sequence[str]], Sequence[ItemOutcome]]
+
 
 class BatchSender:
-    """Sends the items of one stage. `anchored` says whether the session is fixed.
+    """Sends the items of one stage. `anchored` says whether the session is fixed, `placed` judges outcomes.
 
     `reconcile` gets failed items and the failure, and returns outcomes for those that arrived nevertheless; without it
     all failed items are sent again.
@@ -46,6 +49,7 @@ class BatchSender:
         policy: RetryPolicy,
         pause: Pause,
         anchored: Callable[[], bool] = lambda: True,
+        placed: Placed | None = None,
         reconcile: Reconcile | None = None,
         limiter: ConcurrencyLimiter | None = None,
     ) -> None:
@@ -56,6 +60,7 @@ class BatchSender:
         self._policy = policy
         self._pause = pause
         self._reconcile = reconcile
+        self._placed = placed
         self._limiter = limiter or ConcurrencyLimiter(context.workers)
         self._refusals = Refusals(context.workers)
         self._sizes = SizeLimit()
@@ -272,7 +277,10 @@ class BatchSender:
         data = {**named, "files": len(batch.items), "bytes": batch.size}
         self._emit(Event(kind=EventKind.BATCH_STARTED, data=data))
         try:
-            said = _complete(batch, transport.send(batch, self._naming(named)))
+            result = transport.send(batch, self._naming(named))
+            said = _complete(batch, result)
+            if self._placed is not None:
+                said = tuple(self._placed(said, result.uris))
         except JournalError:
             raise
         except XnatctlError as error:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from xnatctl.delivery.engine.batch_sender import BatchSender, TransportFactory
+from xnatctl.delivery.engine.batch_sender import BatchSender, Placed, TransportFactory
 from xnatctl.delivery.engine.concurrency import ConcurrencyLimiter
 from xnatctl.delivery.engine.retry import Pause, RetryPolicy
 from xnatctl.delivery.journal.journal import Journal
@@ -118,7 +118,8 @@ class WorkerPool:
 class Engine:
     """Sends the items of one stage with the workers of the context; adapts their number up to `most`.
 
-    `anchored` says whether the session is fixed; `abort` cuts requests in flight.
+    `anchored` says whether the session is fixed; `placed` judges the outcomes of each batch; `abort` cuts requests in
+    flight.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Engine:
         *,
         tell: Callable[[Event], None],
         anchored: Callable[[], bool] = lambda: True,
+        placed: Placed | None = None,
         abort: Callable[[], None] = lambda: None,
         policy: RetryPolicy | None = None,
         pause: Pause | None = None,
@@ -145,6 +147,7 @@ class Engine:
             policy=policy or RetryPolicy(),
             pause=pause,
             anchored=anchored,
+            placed=placed,
             limiter=self._limiter,
         )
 

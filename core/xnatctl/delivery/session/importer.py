@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from xnatctl.delivery.engine.outcomes import ByteCounter, all_outcomes, failed_outcomes
 from xnatctl.delivery.engine.retry import classify_import
@@ -17,8 +18,9 @@ from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcom
 from xnatctl.model.plan import UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import Body
+from xnatctl.xnat import prearchive
 from xnatctl.xnat.client import XnatClient
-from xnatctl.xnat.importing import ImportUri, send_import
+from xnatctl.xnat.importing import ImportUri, import_parameters, send_import
 
 
 class SessionImporter:
@@ -45,6 +47,7 @@ class SessionImporter:
         self._project_id = project_id
         self._study = study_instance_uid
         self._lock = threading.Lock()
+        self._placing = threading.Lock()
         self._uris: dict[str, ImportUri] = {uri.text: uri for uri in known}
 
     @property
@@ -83,6 +86,61 @@ class SessionImporter:
         finally:
             sent.end()
         return BatchResult(outcomes=self._read(items, texts), uris=texts, bytes_sent=sent.bytes)
+
+    def parameters(self, handler: str) -> dict[str, str]:
+        """The query of an import, without what says where its bytes are."""
+        return import_parameters(self._destination, handler=handler, direct=self._direct)
+
+    def placed(self, outcomes: Sequence[ItemOutcome], uris: Sequence[str]) -> tuple[ItemOutcome, ...]:
+        """The outcomes of a transport, whose URIs are checked and remembered for settling.
+
+        An accepted item without a URI is where the first of `uris` says. Raises the errors of a request that looks at a
+        place.
+        """
+        first = uris[0] if uris else None
+        named = [replace(o, uri=o.uri or first) if o.outcome.delivered else o for o in outcomes]
+        places = dict.fromkeys([*uris, *(o.uri for o in named if o.outcome.delivered and o.uri is not None)])
+        problems = {text: problem for text in places if (problem := self._problem(text)) is not None}
+        if not problems:
+            return tuple(named)
+        first_problem = next(iter(problems.values()))
+        return tuple(
+            ItemOutcome(
+                path=o.path,
+                outcome=Outcome.FAILED,
+                failure=FailureClass.DESTINATION,
+                reason=problems.get(o.uri or "", first_problem),
+            )
+            if o.outcome.delivered
+            else o
+            for o in named
+        )
+
+    def _problem(self, text: str) -> str | None:
+        """The reason why a place that a transport names is not the session; None if it is, which is remembered."""
+        with self._placing:
+            with self._lock:
+                if text in self._uris:
+                    return None
+            uri = ImportUri.parse(str(text))
+            problem = "the transport names no session" if uri.kind == "unknown" else self._stray(uri)
+            problem = problem or self._other_session(uri)
+            if problem is not None:
+                return self._client.clean(f"{problem}: {text}")
+            with self._lock:
+                self._uris.setdefault(uri.text, uri)
+        return None
+
+    def _other_session(self, uri: ImportUri) -> str | None:
+        """The reason why a place is that of another session; an answer to our own request cannot be."""
+        if uri.kind == "direct":
+            same = (uri.study, uri.folder) == (self._study, self._destination.session)
+            return None if same else "the transport names another session"
+        row = prearchive.get_row(self._client, uri.ref)
+        if row is None:
+            return "the transport names a prearchive session that the server does not have"
+        same = (row.tag, row.name) == (self._study, self._destination.session)
+        return None if same else "the transport names another session of the prearchive"
 
     def _read(self, items: Sequence[UploadItem], texts: Sequence[str]) -> tuple[ItemOutcome, ...]:
         """The outcomes of a 200 answer (xnat-import 2)."""

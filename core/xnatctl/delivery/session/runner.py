@@ -16,6 +16,7 @@ from xnatctl.delivery.session import settle
 from xnatctl.delivery.session.commit import NotCommitted, commit_row, merged_with_others
 from xnatctl.delivery.session.counting import short_series
 from xnatctl.delivery.session.existing import ArchiveTarget
+from xnatctl.delivery.session.http import SessionHttp
 from xnatctl.delivery.session.importer import SessionImporter
 from xnatctl.delivery.session.overlap import find_overlap, refuse_waiting, skip_existing
 from xnatctl.delivery.session.preflight import Preflight, preflight
@@ -208,7 +209,14 @@ class SessionRunner:
     def _send_items(self, importer: SessionImporter, items: Sequence[UploadItem]) -> None:
         self._context.schedule.suspend()
         self._context.tell(EventKind.STAGE_STARTED, stage=self._send.name)
-        self._context.send(self._send, items, importer=importer, anchored=lambda: bool(importer.uris))
+        self._context.send(
+            self._send,
+            items,
+            importer=importer,
+            http=SessionHttp(self._client),
+            placed=importer.placed,
+            anchored=lambda: bool(importer.uris),
+        )
         self._context.tell(EventKind.STAGE_DONE, stage=self._send.name)
 
     def _refuse_incomplete(self, importer: SessionImporter) -> None:
@@ -237,11 +245,7 @@ class SessionRunner:
         for ref in staged:
             session = self._archive(check, importer, ref)
         if session is None:
-            raise NotArchived(
-                "The server accepted every file, but neither the archive nor the prearchive shows the session.",
-                hint="Ask the administrator for the server's log. Check with: "
-                f"{settle.looks(self._client, check.destination.project)}",
-            )
+            raise self._nowhere(check)
         self._context.session = session
         self.report.state = PlaceState.ARCHIVED
         self.report.uri = f"/data/experiments/{session.id}"
@@ -263,6 +267,20 @@ class SessionRunner:
             verifier.verify(session.id, self._delivered(), was_there=self._was_there)
         if merged is not None:
             raise merged
+
+    def _nowhere(self, check: Preflight) -> NotArchived:
+        """The error for a session that nothing shows after the transport delivered it."""
+        look = f"Check with: {settle.looks(self._client, check.destination.project)}"
+        if any(state.uri is None for state in self._states().delivered):
+            return NotArchived(
+                f"Transport {self._send.transport} did not say where the server has the files, so the session cannot "
+                "be archived.",
+                hint=f"Report this to the author of the plugin. {look}",
+            )
+        return NotArchived(
+            "The server accepted every file, but neither the archive nor the prearchive shows the session.",
+            hint=f"Ask the administrator for the server's log. {look}",
+        )
 
     def _leave_in_prearchive(self, check: Preflight, importer: SessionImporter, ref: PrearchiveRef) -> None:
         counted = self._build_and_count(importer, ref, self._delivered(staged=True))

@@ -1,0 +1,25 @@
+"""Declares the transport `usercache`."""
+
+from __future__ import annotations
+
+from xnatctl.api import Option, TransportSpec, hookimpl
+
+
+@hookimpl
+def xnatctl_transports() -> list[TransportSpec]:
+    """A transport for sessions: core settles and verifies what it delivers."""
+    return [
+        TransportSpec(
+            name="usercache",
+            summary="archive files by way of the user's cache on the server",
+            target="xnatctl_usercache.transport:UserCacheTransport",
+            options=(
+                Option(
+                    name="cache_resource",
+                    help="Resource of the user cache in which files wait for their import.",
+                    default="xnatctl",
+                    envvar="USERCACHE_RESOURCE",
+                ),
+            ),
+        )
+    ]
