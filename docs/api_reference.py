@@ -228,7 +228,7 @@ def fields(kind: Any) -> list[str]:
         if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name)
     }
     rows = []
-    for field in dataclasses.fields(kind):
+    for field in filter(lambda entry: entry.init, dataclasses.fields(kind)):
         if field.default is not dataclasses.MISSING:
             value = default(field.default)
         elif field.default_factory is not dataclasses.MISSING:

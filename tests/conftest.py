@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,13 +127,16 @@ def install(tmp_path: Path) -> Callable[..., dict[str, str]]:
     """Lay out a plugin as pip would, in a folder of its own; returns the variables that make it seen."""
     site = tmp_path / "site"
 
-    def add(name: str, source: str, *, distribution: str | None = None, version: str = "1.0") -> dict[str, str]:
+    def add(
+        name: str, source: str, *, distribution: str | None = None, version: str = "1.0", requires: Iterable[str] = ()
+    ) -> dict[str, str]:
         package = distribution or f"dist-{name}"
         module = f"{package.replace('-', '_')}_{name}"
         info = site / f"{package.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
         (site / f"{module}.py").write_text(source)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        needed = "".join(f"Requires-Dist: {line}\n" for line in requires)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n{needed}")
         (info / "entry_points.txt").write_text(f"[xnatctl]\n{name} = {module}\n")
         return {"PYTHONPATH": str(site)}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import CommandSpec, Option, StageSpec, TransportSpec, hookimpl
 
+requires_api = 1
+
 _COMMAND = "session upload-dicom"
 _MODULES = ("pydicom", "pynetdicom")
 

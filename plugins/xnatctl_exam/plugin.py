@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import CommandSpec, StageSpec, UploadPlan, UploadRequest, hookimpl
 
+requires_api = 1
+
 #: The command that this plugin plans.
 COMMAND = "session upload-exam"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import Event, FormatterSpec, hookimpl
 
+requires_api = 1
+
 
 @hookimpl
 def xnatctl_formatters() -> list[FormatterSpec]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import CommandSpec, Payload, StageSpec, TransportSpec, UploadPlan, UploadRequest, hookimpl
 
+requires_api = 1
+
 
 @hookimpl
 def xnatctl_transports() -> list[TransportSpec]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import CommandSpec, hookimpl
 
+requires_api = 1
+
 _NEEDS = ("werkzeug", "pydicom")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import Option, TransportSpec, hookimpl
 
+requires_api = 1
+
 _COMPRESS = Option(
     name="compress",
     help="Compress bundles: auto compresses if the link is slower than the compressor.",

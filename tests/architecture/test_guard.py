@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from xnatctl.plugin.catalog import KINDS
 from xnatctl.plugin.guarded import Guarded
-from xnatctl.plugin.manager import PluginManager, policy_from
-from xnatctl.plugin.registry import KINDS, Registry
+from xnatctl.plugin.manager import PluginManager
+from xnatctl.plugin.policy import policy_from
+from xnatctl.plugin.registry import Registry
 from xnatctl.plugin.specs import CheckSpec, CommandSpec
 
 CORE = Path(__file__).parents[2] / "core" / "xnatctl"

@@ -9,7 +9,8 @@ import pytest
 from xnatctl.cli.app import App
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.main import _command
-from xnatctl.plugin.manager import PluginManager, policy_from
+from xnatctl.plugin.manager import PluginManager
+from xnatctl.plugin.policy import policy_from
 from xnatctl.plugin.registry import Registry
 
 UPLOAD = ("session", "upload", "{exam}", "-P", "DEMO", "-S", "s", "-E", "e")
@@ -178,6 +179,7 @@ def test_every_command_is_in_the_table():
     read_only = {
         "config path",
         "config show",
+        "plugins check",
         "plugins list",
         "plugins show",
         "upload resume",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from xnatctl.log import Log
 from xnatctl.model.commands import Commands
 from xnatctl.model.document import DocumentDetail
 from xnatctl.model.events import EventKind
-from xnatctl.plugin.guard import Guard
+from xnatctl.plugin.guard import TRACE_VARIABLE, Guard
 from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class App:
         self.signals = Signals()
         self.redactor = Redactor()
         self.log = Log(self.redactor)
-        self.guard = Guard(self._plugin_failed)
+        self.guard = self._make_guard()
         self.block: tuple[str, ...] = ()
         self.external = True
         self.given: dict[str, Any] = {}
@@ -81,7 +82,9 @@ class App:
     @cached_property
     def registry(self) -> Registry:
         """What the plugins provide."""
-        from xnatctl.plugin.manager import PluginManager, policy_from
+        from xnatctl.cli.reserved import RESERVED
+        from xnatctl.plugin.manager import PluginManager
+        from xnatctl.plugin.policy import policy_from
         from xnatctl.plugin.registry import Registry
         from xnatctl.settings.config import plugin_lists
 
@@ -93,6 +96,7 @@ class App:
             check_plan=self._check_plan,
             debug=self.debug,
             secret=self._declare_secret,
+            reserved=RESERVED,
         )
 
     def _check_plan(self, plan: UploadPlan, request: UploadRequest, planner: str) -> UploadPlan:
@@ -111,6 +115,13 @@ class App:
             arguments=self.arguments,
             secret=frozenset(self.secret_flags),
         )
+
+    def _make_guard(self) -> Guard:
+        if os.environ.get(TRACE_VARIABLE, "").strip().lower() in ("", "0", "false", "no"):
+            return Guard(self._plugin_failed)
+        from xnatctl.plugin.trace import TracingGuard
+
+        return TracingGuard(self._plugin_failed, lambda line: self.say(one_line(f"Trace: {line}")))
 
     def without_config(self) -> None:
         """Continue without configuration file and third-party plugins, to report that the file is unusable."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import click
 
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
-from xnatctl.errors import XnatctlError, exit_code_of
+from xnatctl.cli.reserved import CHECKS
+from xnatctl.errors import PluginUnavailable, XnatctlError, exit_code_of
 from xnatctl.model.document import Column, Document
 from xnatctl.model.words import counted
+from xnatctl.plugin.discovery import UNUSABLE, Status
 from xnatctl.plugin.guard import PluginFailed
-from xnatctl.plugin.manager import Status
 from xnatctl.plugin.specs import CheckResult
 
 
@@ -26,15 +27,20 @@ def _configuration(app: App) -> CheckResult:
 
 
 def _plugins(app: App) -> CheckResult:
-    app.registry.manager.load(2)
-    app.registry.transports()
-    broken = [plugin for plugin in app.registry.manager.plugins if plugin.status is Status.BROKEN]
-    if broken:
-        reasons = "; ".join(f"{plugin.name} ({plugin.origin}): {plugin.reason}" for plugin in broken)
-        return CheckResult(
-            status="failed", message=f"broken: {reasons}", hint=f"xnatctl plugins block {broken[0].name}"
-        )
-    return CheckResult(status="ok", message=f"{counted(len(app.registry.manager.active), 'plugin')} active")
+    """Raise PluginUnavailable for plugins that cannot be used."""
+    registry = app.registry
+    registry.check()
+    states = [(plugin, *registry.state_of(plugin)) for plugin in registry.manager.plugins]
+    active = [plugin for plugin, status, _ in states if status is Status.ACTIVE]
+    others = [
+        f"{status}: {plugin.name} ({plugin.origin}), {reason}"
+        for plugin, status, reason in states
+        if status is not Status.ACTIVE
+    ]
+    message = "; ".join([f"{counted(len(active), 'plugin')} active", *others])
+    if failing := [plugin for plugin, status, _ in states if status in UNUSABLE]:
+        raise PluginUnavailable(message, hint=f"xnatctl plugins block {registry.manager.reference(failing[0])}")
+    return CheckResult(status="ok", message=message)
 
 
 def _server(app: App) -> CheckResult:
@@ -62,17 +68,14 @@ def _login(app: App) -> CheckResult:
     return CheckResult(status="ok", message=f"logged in as {client.login_name}")
 
 
-_CORE: tuple[tuple[str, Callable[[App], CheckResult]], ...] = (
-    ("configuration", _configuration),
-    ("plugins", _plugins),
-    ("server", _server),
-    ("login", _login),
+_CORE: Mapping[str, Callable[[App], CheckResult]] = dict(
+    zip(CHECKS, (_configuration, _plugins, _server, _login), strict=True)
 )
 
 
 def _checks(app: App) -> Iterator[tuple[str, CheckResult, int]]:
     """Run every check, core's first; yields (name, result, exit code)."""
-    for name, check in _CORE:
+    for name, check in _CORE.items():
         yield (name, *_run(lambda check=check: check(app)))  # type: ignore[misc]  # default binds the loop variable
     for name, provided in app.registry.checks().items():
         yield (name, *_run(lambda provided=provided: app.registry.load(provided)(app)))  # type: ignore[misc]

@@ -31,7 +31,7 @@ class EventPublisher:
         registry = self._registry()
         if not self._begun:
             self._begun = True
-            registry.manager.load(2)
+            registry.load_all()
             registry.tell(Event(kind=EventKind.COMMAND_STARTED, data=self._display()))
         if event.kind not in _UNLOGGED and self._log.wanted:
             write = self._log.debug if event.kind is EventKind.ITEM_DONE else self._log.info

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +14,8 @@ from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.plugin.specs import CommandSpec
 
 if TYPE_CHECKING:
-    from xnatctl.plugin.registry import Provided, Registry
+    from xnatctl.plugin.catalog import Provided
+    from xnatctl.plugin.registry import Registry
 
 
 def _app(context: click.Context) -> App:
@@ -32,6 +33,12 @@ def _known(context: click.Context, level: int = 2) -> Mapping[str, CommandSpec]:
     return {**plugins, **_CORE}
 
 
+def _declared(context: click.Context) -> Mapping[str, CommandSpec]:
+    """Commands of third-party plugins, as far as their source shows them. They are loaded by their path."""
+    found = _app(context).registry.manager.declared_commands()
+    return {path: CommandSpec(path=path, summary=summary, target="") for path, summary in found.items()}
+
+
 class LazyGroup(click.Group):
     """The commands whose path begins with this group's; the root's path is empty."""
 
@@ -47,16 +54,25 @@ class LazyGroup(click.Group):
         return super().parse_args(context, args)
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """List commands. The root lists only our own, so that a broken third-party plugin cannot break the help."""
+        """List commands. The root imports no third-party plugin, so that a broken one cannot break the help.
+
+        What such plugins add to the root is read from their source.
+        """
         prefix = f"{self._path} " if self._path else ""
-        known = _known(context, level=2 if self._path else 1)
+        known = _known(context, level=2) if self._path else {**_declared(context), **_known(context, level=1)}
         return sorted({path[len(prefix) :].split(" ")[0] for path in known if path.startswith(prefix)})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         path = f"{self._path} {name}".strip()
-        # Level by level: core's commands are found without loading plugins, ours without loading third-party ones.
-        for level in (0, 1, 2):
-            known = _known(context, level) if level else _CORE
+        # Level by level: core's commands are found without loading plugins, ours without loading third-party ones, and
+        # those at the root without importing anything.
+        levels: tuple[Callable[[click.Context], Mapping[str, CommandSpec]], ...] = (
+            lambda _: _CORE,
+            lambda context: _known(context, 1),
+            *(() if self._path else (_declared,)),
+            _known,
+        )
+        for known in (level(context) for level in levels):
             if path in known:
                 return _UnloadedCommand(path, known[path])
             if any(other.startswith(f"{path} ") for other in known):
@@ -111,8 +127,8 @@ class _UnloadedCommand(click.Command):
         """Import and return the command. Raises PluginUnavailable."""
         registry = _app(context).registry
         if self._spec in BUILTIN:
-            from xnatctl.plugin.manager import Plugin
-            from xnatctl.plugin.registry import Provided
+            from xnatctl.plugin.catalog import Provided
+            from xnatctl.plugin.discovery import Plugin
 
             core = Plugin(name="core", target="xnatctl", distribution="xnatctl", version="", ours=True)
             command: click.Command = registry.load(Provided(spec=self._spec, plugin=core))

@@ -14,6 +14,7 @@ from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.model.commands import ASK
 from xnatctl.model.plan import Payload
 from xnatctl.model.words import plain_number
+from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.plugin.specs import Option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -289,12 +290,12 @@ class TransportOptionsCommand(VerifyingCommand):
             if provided.spec.payload is not self.payload or provided.spec.command != self.only_for:
                 continue
             for option in provided.spec.options:
-                known = declared.setdefault(option.name, option)
-                if known.type != option.type or option.name in taken:
+                declared.setdefault(option.name, option)
+                if option.name in taken:  # only in a command of a plugin: core's options are reserved
                     raise PluginUnavailable(
-                        f"Transport {provided.name} (plugin {provided.plugin.name}) declares --{option.name}, "
-                        "which means something else already.",
-                        hint=f"Block it: XNATCTL_BLOCK_PLUGINS={provided.plugin.name}.",
+                        f"This command has an option --{option.name.replace('_', '-')}, and so has the transport "
+                        f"{provided.name} (plugin {provided.plugin.name}).",
+                        hint=f"Block one of the two: {BLOCK_VARIABLE}={provided.plugin.name}.",
                     )
         flags = [_flag(option) for option in declared.values()]
         _hide(app, [option for option in declared.values() if option.secret])

@@ -10,10 +10,14 @@ import click
 from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options
 from xnatctl.cli.suggest import among
-from xnatctl.errors import NotFound
+from xnatctl.errors import ConfigError, NotFound, PluginUnavailable
 from xnatctl.model.document import Column, Document
-from xnatctl.plugin.manager import HOOKS, Plugin, Status
-from xnatctl.settings.config import edit_config
+from xnatctl.plugin.catalog import KINDS
+from xnatctl.plugin.discovery import UNUSABLE, Plugin
+from xnatctl.plugin.manager import HOOKS
+from xnatctl.plugin.policy import IN_FILE, means
+from xnatctl.settings.config import edit_config, plugin_lists
+from xnatctl.settings.profiles import DEFAULT_MODE
 
 _COLUMNS = (
     Column(key="name"),
@@ -25,34 +29,27 @@ _COLUMNS = (
 )
 
 
-def _row(plugin: Plugin, provides: list[tuple[str, str]] | None) -> dict[str, Any]:
+def _row(app: App, plugin: Plugin) -> dict[str, Any]:
+    """What is known of a plugin; `provides` is None for one that was not loaded."""
+    status, reason = app.registry.state_of(plugin)
+    found = [f"{kind} {own.name}" for kind, own in app.registry.own_specs(plugin)]
     return {
         "name": plugin.name,
-        "status": str(plugin.status),
+        "status": str(status),
         "distribution": plugin.distribution,
         "version": plugin.version,
         "target": plugin.target,
-        "provides": None if provides is None else [f"{kind} {name}" for kind, name in provides],
-        "reason": plugin.reason,
+        "provides": found if found or plugin.page is not None else None,
+        "reason": reason,
     }
 
 
-def _provides(app: App, plugin: Plugin) -> list[tuple[str, str]] | None:
-    """What a loaded plugin provides, as (kind, name); None for one that was not loaded."""
-    if plugin.page is None:
-        return None
-    found = app.registry.own_specs(plugin)
-    if found and all(provided.missing for _, provided in found):
-        plugin.status = Status.UNMET
-        plugin.reason = f"needs {', '.join(sorted({name for _, p in found for name in p.missing}))}"
-    return [(kind, provided.name) for kind, provided in found]
-
-
-def _by_kind(provides: Iterable[tuple[str, str]]) -> str:
+def _by_kind(provides: Iterable[str]) -> str:
     """`transports tar, zip; command session upload`."""
     kinds: dict[str, list[str]] = {}
-    for kind, name in provides:
-        kinds.setdefault(kind, []).append(name)
+    for entry in provides:
+        kind = next(kind for _, kind in KINDS.values() if entry.startswith(f"{kind} "))
+        kinds.setdefault(kind, []).append(entry.removeprefix(f"{kind} "))
     return "; ".join(f"{kind}{'s' if len(names) > 1 else ''} {', '.join(names)}" for kind, names in kinds.items())
 
 
@@ -65,37 +62,40 @@ def _find(app: App, name: str) -> Plugin:
 
 
 @click.command(name="list", help="List plugins and their state. Only those that come with xnatctl are imported.")
-@click.option("--check", is_flag=True, help="Import the others too, to find broken ones.")
+@click.option("--check", is_flag=True, help="Import everything, to find what is broken; exit code 8 if anything is.")
 @common_options
 @pass_app
 def list_plugins(app: App, check: bool) -> None:
     """Read only the metadata of third-party plugins (level 1), unless `--check` is given."""
     manager = app.registry.manager
-    manager.load(2 if check else 1)
-    found = [(plugin, _provides(app, plugin)) for plugin in manager.plugins]
-    rows = [_row(plugin, provides) for plugin, provides in found]
+    if check:
+        app.registry.check()
+    else:
+        manager.load(1)
+    rows = [_row(app, plugin) for plugin in manager.plugins]
     schema = "xnatctl.plugins/1"
     app.render(
         Document(
             schema=schema,
             data={"schema": schema, "plugins": rows},
             columns=_COLUMNS,
-            rows=[{**row, "provides": _by_kind(own or ())} for row, (_, own) in zip(rows, found, strict=True)],
+            rows=[{**row, "provides": _by_kind(row["provides"] or ())} for row in rows],
             identifiers=tuple(str(row["name"]) for row in rows),
         )
     )
+    if check and any(row["status"] in UNUSABLE for row in rows):
+        app.exit_with(PluginUnavailable.exit_code)
 
 
-@click.command(help="Show what one plugin provides and which hooks it implements; imports it.")
+@click.command(help="Show what one plugin provides and which hooks it implements; imports all active plugins.")
 @click.argument("name")
 @common_options
 @pass_app
 def show(app: App, name: str) -> None:
-    """Do not import a blocked plugin."""
+    """Do not import a blocked plugin. The others are imported, because a plugin may clash with one of them."""
     plugin = _find(app, name)
-    if plugin.status is Status.ACTIVE and plugin.page is None:
-        app.registry.manager.load_one(plugin)
-    row = _row(plugin, _provides(app, plugin))
+    app.registry.check()
+    row = _row(app, plugin)
     manager = app.registry.manager
     row["hooks"] = [hook for hook in HOOKS if plugin in [own for own, _ in manager.implementations(hook)]]
     schema = "xnatctl.plugin/1"
@@ -117,26 +117,53 @@ def show(app: App, name: str) -> None:
 
 
 @click.command(help="Stop using a plugin: adds its name to the configuration file.")
-@click.argument("name")
+@click.argument("name", metavar="[DISTRIBUTION:]NAME")
 @common_options
 @pass_app
 def block(app: App, name: str) -> None:
     """Refuse a name that is not installed, which is probably a typing error."""
     _find(app, name)
-    _edit(app, name, lambda blocked: [*blocked, name] if name not in blocked else blocked, "blocked")
+    manager = app.registry.manager
+    manager.load(1)
+    lost = [row for plugin in manager.plugins if means(name, plugin) for row in _row(app, plugin)["provides"] or ()]
+    _edit(app, name, "blocked", lambda blocked: [*blocked, name] if name not in blocked else blocked)
+    if lost:
+        app.warn(f"These are no longer available: {_by_kind(lost)}.")
+    mode = f"transport {_mode(app)}"
+    if mode in lost:
+        app.warn(f"session upload uses the {mode} by default: use --mode, or mode: of a profile, to name another one.")
 
 
-@click.command(help="Use a blocked plugin again.")
-@click.argument("name")
+def _mode(app: App) -> str:
+    """The transport that `session upload` uses without `--mode`; core's default if the settings are not valid."""
+    try:
+        return str(app.settings.mode.value)
+    except ConfigError:
+        return DEFAULT_MODE
+
+
+@click.command(help="Use a blocked plugin again, also one that is not installed now.")
+@click.argument("name", metavar="[DISTRIBUTION:]NAME")
 @common_options
 @pass_app
 def unblock(app: App, name: str) -> None:
     """Remove the name from the configuration file; variables and flags are not changed."""
-    _find(app, name)
-    _edit(app, name, lambda blocked: [other for other in blocked if other != name], "unblocked")
+    blocked, _ = plugin_lists()
+    mine = [entry for entry in blocked if entry == name or entry.endswith(f":{name}")]
+    if not mine:
+        plugin = _find(app, name)
+        wider = [entry for entry in blocked if means(entry, plugin)]
+        if wider:
+            raise NotFound(
+                f"{name} is not blocked by this name.", hint=f"It is blocked as: xnatctl plugins unblock {wider[0]}"
+            )
+    _edit(app, name, "unblocked", lambda entries: [entry for entry in entries if entry not in mine])
+    for entry, place in app.registry.manager.policy.block.items():
+        if place != IN_FILE and (entry == name or entry.endswith(f":{name}")):
+            app.warn(f"{entry} is still blocked by {place}.")
 
 
-def _edit(app: App, name: str, change: Callable[[list[str]], list[str]], done: str) -> None:
+def _edit(app: App, name: str, done: str, change: Callable[[list[str]], list[str]]) -> None:
     def edit(document: dict[str, Any]) -> None:
         plugins = document.get("plugins") or {}
         document["plugins"] = plugins

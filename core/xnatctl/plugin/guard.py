@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 #: The variable that blocks plugins for one command.
 BLOCK_VARIABLE = "XNATCTL_BLOCK_PLUGINS"
+#: The variable that prints each call of a plugin; see `plugin.trace`.
+TRACE_VARIABLE = "XNATCTL_TRACE_PLUGINS"
 
 #: Time limit of calls that only create or describe: a formatter, a transport, `describe`, `destination` (seconds).
 QUICK: Final = 30.0

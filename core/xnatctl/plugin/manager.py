@@ -1,26 +1,25 @@
-"""Finds and loads plugins in three levels, so that a faulty one never blocks all commands.
+"""Loads plugins in three levels, so that a faulty one never blocks all commands.
 
-Level 0 reads metadata only (`--version`, `plugins list`). Level 1 loads the pages of our own distribution (root
-`--help`).
+Level 0 reads metadata only (`plugins list`). Level 1 loads the pages of our own distribution (root `--help`).
 Level 2 loads all active pages, each isolated: errors and output of one become one warning. Installed means enabled.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from xnatctl.errors import XnatctlError
+from xnatctl.plugin.compatibility import api_mismatch
+from xnatctl.plugin.discovery import FOLDER_VARIABLE, Plugin, Status, discover, plugin_folder
 from xnatctl.plugin.guard import BLOCK_VARIABLE, PATIENT, Guard, module_of, reason_of
 from xnatctl.plugin.hookspecs import PROJECT, XnatctlSpecs
+from xnatctl.plugin.policy import Policy, means
+from xnatctl.plugin.source import declared_commands, read_page
 
 #: Names of the hooks, for the spelling check.
 HOOKS = tuple(sorted(name for name in vars(XnatctlSpecs) if name.startswith(f"{PROJECT}_")))
@@ -28,98 +27,7 @@ HOOKS = tuple(sorted(name for name in vars(XnatctlSpecs) if name.startswith(f"{P
 #: An implementation of a hook, called with the arguments of the hook by name.
 Implementation = Callable[..., Any]
 
-SAFE_VARIABLE = "XNATCTL_NO_EXTERNAL_PLUGINS"
-#: The distribution that this package was installed as.
-OURS = "xnatctl"
-
-
-class Status(StrEnum):
-    """State of a plugin. `unmet` = a module that all its specs need is absent."""
-
-    ACTIVE = "active"
-    BLOCKED = "blocked"
-    BROKEN = "broken"
-    UNMET = "unmet"
-    INCOMPATIBLE = "incompatible"
-
-
-@dataclass(kw_only=True, slots=True)
-class Plugin:
-    """One entry point. `ours` = of this distribution; `page` is the loaded module, None before."""
-
-    name: str
-    target: str
-    distribution: str
-    version: str
-    ours: bool
-    status: Status = Status.ACTIVE
-    reason: str | None = None
-    page: ModuleType | None = None
-
-    @property
-    def origin(self) -> str:
-        """The distribution and version that it comes from, for messages."""
-        return f"{self.distribution} {self.version}".strip()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
-    """Which plugins may be used. `allow` None = all; `external` False = safe mode."""
-
-    block: frozenset[str] = frozenset()
-    allow: frozenset[str] | None = None
-    external: bool = True
-
-    def verdict(self, plugin: Plugin) -> str | None:
-        """Why a plugin is blocked, or None."""
-        if plugin.name in self.block:
-            return "blocked by name"
-        if not self.external and not plugin.ours:
-            return "external plugins are switched off"
-        if self.allow is not None and plugin.name not in self.allow and not plugin.ours:
-            return "not in the list of allowed plugins"
-        return None
-
-
-def policy_from(
-    *,
-    block: Iterable[str] = (),
-    external: bool = True,
-    configured: Callable[[], tuple[Sequence[str], Sequence[str] | None]],
-) -> Policy:
-    """The policy from flags, variables and the configuration file (`plugins.block`, `plugins.allow`)."""
-    listed = [name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",")]
-    file_block, file_allow = configured()
-    safe = os.environ.get(SAFE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
-    return Policy(
-        block=frozenset(filter(None, [*block, *listed, *file_block])),
-        allow=None if file_allow is None else frozenset(file_allow),
-        external=external and not safe,
-    )
-
-
-def discover() -> list[Plugin]:
-    """Level 0: all entry points of the group, sorted by name, without importing them.
-
-    Duplicate names are kept; the clash is reported on use.
-    """
-    found: dict[tuple[str, str, str], Plugin] = {}
-    for entry in entry_points(group=PROJECT):
-        plugin = _describe(entry)
-        found.setdefault((plugin.name, plugin.target, plugin.distribution), plugin)
-    return sorted(found.values(), key=lambda plugin: (plugin.name, plugin.distribution))
-
-
-def _describe(entry: EntryPoint) -> Plugin:
-    distribution = entry.dist
-    name = distribution.name if distribution is not None else "unknown"
-    return Plugin(
-        name=entry.name,
-        target=entry.value,
-        distribution=name,
-        version=distribution.version if distribution is not None else "",
-        ours=name == OURS and entry.value.startswith(f"{OURS}_"),
-    )
+_DISABLED = {Status.BROKEN: "is broken", Status.CLASH: "clashes with another", Status.INCOMPATIBLE: "is incompatible"}
 
 
 class PluginManager:
@@ -133,42 +41,78 @@ class PluginManager:
     ) -> None:
         self.guard = guard or Guard()
         self.policy = policy
-        self._warn = warn or _ignore
+        self.warn = warn or _ignore
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(XnatctlSpecs)
         self.plugins = discover()
         self.level = 0
         for plugin in self.plugins:
             if (reason := policy.verdict(plugin)) is not None:
-                plugin.status, plugin.reason = Status.BLOCKED, reason
+                plugin.disable(Status.BLOCKED, reason)
+        self._disable_namesakes()
+        folder = plugin_folder()
+        if folder is not None and not folder.is_dir():
+            self.warn(f"{FOLDER_VARIABLE} names {folder}, which is not a folder; no plugin of it is used.")
 
-    def find(self, name: str) -> Plugin | None:
-        """A plugin by its name."""
-        return next((plugin for plugin in self.plugins if plugin.name == name), None)
+    def _disable_namesakes(self) -> None:
+        """Two entry points of one name: ours is used, and of others none."""
+        usable = [plugin for plugin in self.plugins if plugin.status is Status.ACTIVE]
+        for plugin in usable:
+            others = [other for other in usable if other.name == plugin.name and other is not plugin]
+            if others and not plugin.ours:
+                ours = [other for other in others if other.ours]
+                owner = (ours or others)[0].origin
+                said = f"belongs to {owner}" if ours else f"is also that of {owner}; block one of the two"
+                plugin.disable(Status.CLASH, f"its name {plugin.name} {said}")
+
+    def find(self, entry: str) -> Plugin | None:
+        """A plugin by `NAME` or `DISTRIBUTION:NAME`. Of several of one name, ours or the one that is used."""
+        found = [plugin for plugin in self.plugins if means(entry, plugin)]
+        return min(found, key=lambda plugin: (plugin.status is Status.CLASH, not plugin.ours), default=None)
+
+    def reference(self, plugin: Plugin) -> str:
+        """What `plugins block` calls a plugin: its name, with the distribution where others have the same name."""
+        alone = sum(other.name == plugin.name for other in self.plugins) == 1
+        return plugin.name if alone else f"{plugin.distribution}:{plugin.name}"
 
     @property
     def active(self) -> list[Plugin]:
         """The loaded and working plugins, by name."""
         return [plugin for plugin in self.plugins if plugin.page is not None and plugin.status is Status.ACTIVE]
 
+    def declared_commands(self) -> dict[str, str]:
+        """Path and summary of commands of third-party plugins, read from their source; no page is imported."""
+        found: dict[str, str] = {}
+        for plugin in self.plugins:
+            if not plugin.ours and plugin.status is Status.ACTIVE:
+                found = {**declared_commands(read_page(plugin.target)), **found}
+        return found
+
     def load(self, level: int) -> None:
-        """Load pages up to a level: 1 ours, 2 all."""
+        """Load pages up to a level: 1 ours, 2 all. Level 2 warns of plugins that were disabled before."""
         if level <= self.level:
             return
         self.level = level
         for plugin in self.plugins:
             if plugin.page is None and plugin.status is Status.ACTIVE and (plugin.ours or level >= 2):
                 self.load_one(plugin)
+            elif plugin.status in _DISABLED and level >= 2:
+                self._warn_disabled(plugin)
 
     def load_one(self, plugin: Plugin) -> None:
-        """Import and register one page; any error makes it `broken`."""
+        """Import and register one page; any error makes it `broken`, another API version `incompatible`."""
         try:
             with self.guard.around("The page", plugin, limit=PATIENT):
                 page = module_of(plugin.target)
-                _check_hooks(page)
-                self._pluggy.register(page, name=f"{plugin.name} ({plugin.distribution})")
+                reason = api_mismatch(getattr(page, "requires_api", None))
+                if reason is None:
+                    _check_hooks(page)
+                    self._pluggy.register(page, name=f"{plugin.name} ({plugin.distribution})")
         except XnatctlError as error:
-            self.mark_broken(plugin, reason_of(error))
+            self.disable(plugin, Status.BROKEN, reason_of(error))
+            return
+        if reason is not None:
+            self.disable(plugin, Status.INCOMPATIBLE, reason)
             return
         plugin.page = page
 
@@ -187,17 +131,18 @@ class PluginManager:
         found.sort(key=lambda pair: pair[1].trylast - pair[1].tryfirst)
         return [(plugin, _calling(impl)) for plugin, impl in found]
 
-    def mark_broken(self, plugin: Plugin, reason: str) -> None:
+    def disable(self, plugin: Plugin, status: Status, reason: str) -> None:
         """Disable a plugin, with one warning that says how to silence it."""
-        plugin.status, plugin.reason = Status.BROKEN, " ".join(reason.split())
         if plugin.page is not None:
             with contextlib.suppress(ValueError, AssertionError):
                 self._pluggy.unregister(plugin.page)
-            plugin.page = None
-        self._warn(
-            f"Plugin {plugin.name} ({plugin.target}, from {plugin.origin}) is broken and was disabled: "
-            f"{plugin.reason}. "
-            f"Silence this with {BLOCK_VARIABLE}={plugin.name}."
+        plugin.disable(status, reason)
+        self._warn_disabled(plugin)
+
+    def _warn_disabled(self, plugin: Plugin) -> None:
+        self.warn(
+            f"Plugin {plugin.name} ({plugin.target}, from {plugin.origin}) {_DISABLED[plugin.status]} and was "
+            f"disabled: {plugin.reason}. Silence this with {BLOCK_VARIABLE}={self.reference(plugin)}."
         )
 
 

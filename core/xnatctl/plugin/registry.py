@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
 from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
-from xnatctl.plugin.guard import BLOCK_VARIABLE, PATIENT, QUICK, attribute_of, module_of, reason_of
+from xnatctl.plugin.catalog import KINDS, Catalog, Provided, Tables
+from xnatctl.plugin.discovery import Plugin, Status
+from xnatctl.plugin.guard import PATIENT, QUICK, attribute_of, module_of, reason_of
 from xnatctl.plugin.guarded import Guarded, GuardedFormatter, GuardedSource, guarded_receiver, guarded_transport
-from xnatctl.plugin.manager import Implementation, Plugin, PluginManager, Status
+from xnatctl.plugin.manager import Implementation, PluginManager
+from xnatctl.plugin.policy import IN_FILE, means
 from xnatctl.plugin.protocols import Transport, TransportContext
 from xnatctl.plugin.specs import (
     CheckSpec,
@@ -21,41 +23,9 @@ from xnatctl.plugin.specs import (
     CredentialSourceSpec,
     FormatterSpec,
     Option,
-    Spec,
     StageSpec,
     TransportSpec,
 )
-
-S = TypeVar("S", bound=Spec)
-
-#: Register hook -> (kind of spec, what it is called in messages).
-KINDS: Mapping[str, tuple[type[Any], str]] = {
-    "xnatctl_transports": (TransportSpec, "transport"),
-    "xnatctl_credential_sources": (CredentialSourceSpec, "credential source"),
-    "xnatctl_formatters": (FormatterSpec, "output format"),
-    "xnatctl_commands": (CommandSpec, "command"),
-    "xnatctl_checks": (CheckSpec, "check"),
-    "xnatctl_stages": (StageSpec, "stage"),
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Provided(Generic[S]):
-    """A spec and its plugin. `missing` names required modules that are absent."""
-
-    spec: S
-    plugin: Plugin
-    missing: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The name in messages."""
-        return self.spec.path if isinstance(self.spec, CommandSpec) else self.spec.name
-
-    @property
-    def status(self) -> Status:
-        """`unmet` when a module is absent."""
-        return Status.UNMET if self.missing else Status.ACTIVE
 
 
 class Registry:
@@ -69,14 +39,14 @@ class Registry:
         check_plan: Callable[[UploadPlan, UploadRequest, str], UploadPlan] | None = None,
         debug: Callable[[str], None] | None = None,
         secret: Callable[[Option], None] | None = None,
+        reserved: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.manager = manager
         self.guard = manager.guard
         self._plan_last = plan_last
         self._check_plan = check_plan
         self._debug = debug or _ignore
-        self._secret = secret or _ignore
-        self._provided: dict[tuple[str, int], dict[str, list[Provided[Any]]]] = {}
+        self._catalog = Catalog(manager, reserved or {}, secret or _ignore)
         self._deaf: set[str] = set()
         #: The store of each observer.
         self._stores: dict[str, dict[str, Any]] = {}
@@ -86,15 +56,15 @@ class Registry:
 
     def transports(self) -> dict[str, Provided[TransportSpec]]:
         """Transports by name."""
-        return self._unique("xnatctl_transports")
+        return self._all("xnatctl_transports")
 
     def transport(self, name: str) -> Provided[TransportSpec]:
-        """One transport. Raises UsageError for an unknown name, PluginUnavailable for a blocked or ambiguous one."""
+        """One transport. Raises UsageError for an unknown name, PluginUnavailable for one of a disabled plugin."""
         return self._one("xnatctl_transports", name)
 
     def formatters(self) -> dict[str, Provided[FormatterSpec]]:
         """Formatters by name."""
-        return self._unique("xnatctl_formatters")
+        return self._all("xnatctl_formatters")
 
     def formatter(self, name: str) -> Provided[FormatterSpec]:
         """One formatter; raises like `transport`.
@@ -102,29 +72,24 @@ class Registry:
         Third-party plugins are loaded only if ours do not provide it, so that `plugins list` and `plugins block` always
         work.
         """
-        if self.manager.level < 2 and len(own := self._collect("xnatctl_formatters", 1).get(name, [])) == 1:
-            return own[0]
-        return self._one("xnatctl_formatters", name)
+        return self._ours("xnatctl_formatters", name) or self._one("xnatctl_formatters", name)
 
     def credential_sources(self) -> list[Provided[CredentialSourceSpec]]:
-        """Credential sources in the order in which they are asked. Raises PluginUnavailable for an ambiguous name."""
-        hook = "xnatctl_credential_sources"
-        found: list[Provided[CredentialSourceSpec]] = [self._one(hook, name) for name in self._collect(hook)]
-        return sorted(found, key=lambda provided: (provided.spec.order, provided.name))
+        """Credential sources in the order in which they are asked."""
+        found: dict[str, Provided[CredentialSourceSpec]] = self._all("xnatctl_credential_sources")
+        return sorted(found.values(), key=lambda provided: (provided.spec.order, provided.name))
 
     def commands(self, *, level: int = 2) -> dict[str, Provided[CommandSpec]]:
-        """Commands by path; for an ambiguous path the first, which refuses to run. `level` 1: only ours."""
-        return {path: entries[0] for path, entries in self._collect("xnatctl_commands", level).items()}
+        """Commands by path. `level` 1: only ours."""
+        return dict(self._tables(level)["xnatctl_commands"])
 
     def command(self, path: str) -> Provided[CommandSpec]:
         """One command; raises like `transport`. For a command of ours no third-party plugin is loaded."""
-        if self.manager.level < 2 and len(own := self._collect("xnatctl_commands", 1).get(path, [])) == 1:
-            return own[0]
-        return self._one("xnatctl_commands", path)
+        return self._ours("xnatctl_commands", path) or self._one("xnatctl_commands", path)
 
     def checks(self) -> dict[str, Provided[CheckSpec]]:
         """Checks of `doctor` by name."""
-        return self._unique("xnatctl_checks")
+        return self._all("xnatctl_checks")
 
     def stage(self, kind: str) -> Provided[StageSpec]:
         """One kind of stage; raises like `transport`."""
@@ -132,7 +97,33 @@ class Registry:
 
     def own_specs(self, plugin: Plugin) -> list[tuple[str, Provided[Any]]]:
         """Everything that one loaded plugin provides, as (kind, provided); no other plugin is loaded for it."""
-        return [(KINDS[hook][1], provided) for hook in KINDS for provided in self._ask(plugin, hook)]
+        return [(provided.kind, provided) for provided in self._catalog.of(plugin)]
+
+    def state_of(self, plugin: Plugin) -> tuple[Status, str | None]:
+        """Status and reason of a plugin; `unmet` if a module is missing for all that it provides."""
+        if plugin.page is None:
+            return plugin.status, plugin.reason
+        provided = self._catalog.of(plugin)
+        if provided and all(entry.missing for entry in provided):
+            return Status.UNMET, f"needs {', '.join(sorted({name for entry in provided for name in entry.missing}))}"
+        return plugin.status, plugin.reason
+
+    def load_all(self) -> None:
+        """Load all active plugins, and disable those that are broken or clash."""
+        self._tables(2)
+
+    def check(self) -> None:
+        """Load everything, targets too: a plugin with a target that cannot be loaded is broken."""
+        self.load_all()
+        for plugin in list(self.manager.active):
+            for provided in self._catalog.of(plugin):
+                names = ("target", "destination", "locate")
+                for target in filter(None, (getattr(provided.spec, name, None) for name in names)):
+                    try:
+                        if not provided.missing and plugin.status is Status.ACTIVE:
+                            self.load(provided, target=target)
+                    except PluginUnavailable as error:
+                        self.manager.disable(plugin, Status.BROKEN, error.message.removesuffix("."))
 
     # targets
 
@@ -143,7 +134,7 @@ class Registry:
 
         `unmet` imports it even if a module is missing, for its help only. `target` is another one of the spec.
         """
-        spec, kind = provided.spec, _kind(provided.spec)
+        spec, kind = provided.spec, provided.kind
         what = f"The {kind} {provided.name} (plugin {provided.plugin.name})"
         if provided.missing and not unmet:
             extra = spec.extra
@@ -193,7 +184,7 @@ class Registry:
 
     def blaming(self, provided: Provided[Any]) -> contextlib.AbstractContextManager[None]:
         """Guard calls of methods of what a target made: what they raise becomes PluginUnavailable that names it."""
-        return self.guard.around(f"The {_kind(provided.spec)} {provided.name}", provided.plugin)
+        return self.guard.around(f"The {provided.kind} {provided.name}", provided.plugin)
 
     # ask and tell
 
@@ -204,7 +195,7 @@ class Registry:
 
         A plan of a third-party plugin is compared with the request and the disk; see `check_plan` of the constructor.
         """
-        self.manager.load(2)
+        self.load_all()
         for plugin, implementation in self.manager.implementations("xnatctl_plan_upload"):
             with self.guard.around("The planner", plugin):
                 plan: UploadPlan | None = implementation(request=request)
@@ -245,65 +236,24 @@ class Registry:
 
     # collecting
 
-    def _collect(self, hook: str, level: int = 2) -> dict[str, list[Provided[Any]]]:
-        self.manager.load(level)
-        key = (hook, level)
-        if key not in self._provided:
-            found: dict[str, list[Provided[Any]]] = {}
-            for plugin in list(self.manager.active):
-                for provided in self._ask(plugin, hook):
-                    found.setdefault(provided.name, []).append(provided)
-            self._provided[key] = dict(sorted(found.items()))
-        return self._provided[key]
+    def _tables(self, level: int) -> Tables:
+        return self._catalog.tables(level)
 
-    def _ask(self, plugin: Plugin, hook: str) -> list[Provided[Any]]:
-        """One plugin's specs of one kind; anything but specs makes it broken."""
-        own = [call for provider, call in self.manager.implementations(hook) if provider is plugin]
-        if not own:
-            return []
-        kind, name = KINDS[hook]
-        try:
-            with self.guard.around(f"The hook {hook}", plugin, limit=QUICK):
-                specs = [spec for call in own for spec in call()]
-                for spec in specs:
-                    if not isinstance(spec, kind):
-                        raise TypeError(f"{hook} returned {type(spec).__name__} instead of {kind.__name__}")
-                provided = [Provided(spec=spec, plugin=plugin, missing=_missing(spec.modules)) for spec in specs]
-                names = [entry.name for entry in provided]
-                if len(set(names)) < len(names):
-                    raise ValueError(f"{hook} returned one {name} twice")
-        except XnatctlError as error:
-            self.manager.mark_broken(plugin, reason_of(error))
-            self._provided.clear()
-            return []
-        for spec in specs:
-            for option in getattr(spec, "options", ()):
-                if option.secret:
-                    self._secret(option)
-        return provided
+    def _all(self, hook: str) -> dict[str, Provided[Any]]:
+        return dict(self._tables(2)[hook])
 
-    def _unique(self, hook: str) -> dict[str, Provided[Any]]:
-        return {name: entries[0] for name, entries in self._collect(hook).items() if len(entries) == 1}
+    def _ours(self, hook: str, name: str) -> Provided[Any] | None:
+        return self._tables(1)[hook].get(name)
 
     def _one(self, hook: str, name: str) -> Provided[Any]:
         kind = KINDS[hook][1]
-        known = self._collect(hook)
-        entries = known.get(name, [])
-        if len(entries) == 1:
-            return entries[0]
-        if entries:
-            first, second = entries[0].plugin, entries[1].plugin
+        known = self._tables(2)[hook]
+        if name in known:
+            return known[name]
+        if (out := self._catalog.taken_by(kind, name) or self._disabled_provider(hook, name)) is not None:
             raise PluginUnavailable(
-                f"Two plugins provide the {kind} {name}: "
-                f"{first.name} ({first.origin}) and {second.name} ({second.origin}).",
-                hint=f"Block one of them: {BLOCK_VARIABLE}={second.name}, or xnatctl plugins block {second.name}.",
-            )
-        if (out := self._blocked_provider(hook, name)) is not None:
-            raise PluginUnavailable(
-                f"The {kind} {name} comes from plugin {out.name}, which is {out.status}: {out.reason}.",
-                hint=f"Unblock it with xnatctl plugins unblock {out.name}, or remove it from {BLOCK_VARIABLE}."
-                if out.status is Status.BLOCKED
-                else f"Show it with xnatctl plugins show {out.name}.",
+                f"The {kind} {name} comes from plugin {out.name}, which {_disabled(out)}.",
+                hint=self._remedy(out),
             )
         import difflib
 
@@ -313,16 +263,38 @@ class Registry:
             hint=f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known) or 'none'}.",
         )
 
-    def _blocked_provider(self, hook: str, name: str) -> Plugin | None:
-        """The blocked plugin that would provide it; a third-party plugin is not imported, so its own name decides."""
+    def _remedy(self, plugin: Plugin) -> str:
+        """How to make a disabled plugin usable."""
+        if plugin.status is not Status.BLOCKED:
+            return f"Show it with xnatctl plugins show {self.manager.reference(plugin)}."
+        entry = next((entry for entry in self.manager.policy.block if means(entry, plugin)), None)
+        place = self.manager.policy.block.get(entry) if entry is not None else None
+        if place == IN_FILE:
+            return f"Unblock it with xnatctl plugins unblock {entry}."
+        return (
+            f"Remove {entry} from {place}." if entry is not None else "The configuration or a flag does not allow it."
+        )
+
+    def _disabled_provider(self, hook: str, name: str) -> Plugin | None:
+        """The disabled plugin that would provide it; a third-party plugin is not imported, so its own name decides."""
         for plugin in self.manager.plugins:
-            if plugin.status is Status.BLOCKED and not plugin.ours and plugin.name == name:
+            if plugin.status is Status.ACTIVE:
+                continue
+            if not plugin.ours and plugin.name == name.partition(" ")[0]:
                 return plugin
-            if plugin.status is Status.BLOCKED and plugin.ours:
+            if plugin.ours and plugin.status is Status.BLOCKED:
                 specs = self.guard.call(f"The hook {hook}", plugin, _specs_of, plugin.target, hook)
                 if name in [getattr(spec, "path", None) or spec.name for spec in specs]:
                     return plugin
         return None
+
+
+def _disabled(plugin: Plugin) -> str:
+    """Why a plugin is not active, behind "which"."""
+    if plugin.status is Status.BLOCKED:
+        return f"is {plugin.reason}" if str(plugin.reason).startswith("blocked") else f"is blocked: {plugin.reason}"
+    said = "clashes with another" if plugin.status is Status.CLASH else f"is {plugin.status}"
+    return f"{said}: {plugin.reason}"
 
 
 def _specs_of(target: str, hook: str) -> list[Any]:
@@ -331,25 +303,8 @@ def _specs_of(target: str, hook: str) -> list[Any]:
     return list(function()) if function is not None else []
 
 
-def _missing(modules: Iterable[str]) -> tuple[str, ...]:
-    """Modules that cannot be found; none is imported."""
-    absent = []
-    for module in modules:
-        try:
-            found = importlib.util.find_spec(module) is not None
-        except (ImportError, ValueError):
-            found = False
-        if not found:
-            absent.append(module)
-    return tuple(absent)
-
-
 def _ignore(_: object) -> None:
     """The default for callers without a log, and without a redactor."""
-
-
-def _kind(spec: Spec) -> str:
-    return next(name for kind, name in KINDS.values() if isinstance(spec, kind))
 
 
 def _are(words: tuple[str, ...]) -> str:

@@ -1,23 +1,56 @@
 """What plugins declare: frozen, keyword-only records whose targets are strings `"module:attribute"`.
 
 Nothing here is imported to be declared, so a page of declarations costs nothing. Fields may be added with
-defaults, never renamed.
+defaults, never renamed. Fields of a later version are ignored with a warning.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from typing import Any, Literal, TypeVar
 
 from xnatctl.model.plan import Payload
 
+#: Names of options.
+_OPTION = re.compile(r"[a-z][a-z0-9_]*")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Option:
+class _Record:
+    """What all specs have: `unknown` names the fields that a plugin set and that only a later version has."""
+
+    unknown: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+
+
+R = TypeVar("R", bound=_Record)
+
+
+def _lenient(record: type[R]) -> type[R]:
+    """Let a record be made with fields of a later version, which are kept by name and ignored."""
+    make: Callable[..., None] = record.__init__
+    known = frozenset(entry.name for entry in fields(record) if entry.init)
+
+    @wraps(make)
+    def init(self: R, /, *arguments: Any, **values: Any) -> None:
+        make(self, *arguments, **{name: value for name, value in values.items() if name in known})
+        if len(values) > len(known.intersection(values)):
+            object.__setattr__(self, "unknown", tuple(sorted(values.keys() - known)))
+
+    record.__init__ = init  # type: ignore[method-assign, assignment]
+    return record
+
+
+@_lenient
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option(_Record):
     """One setting of a plugin: a flag (`--NAME`), a variable, and a key below `options:` of a profile.
 
     `type` is `str`, `int`, `float`, `bool` or a tuple of the allowed texts. The value of a `secret` option is masked in
-    every output and record. A secret option is of type `str` and has no default. Raises ValueError otherwise.
+    every output and record. A secret option is of type `str` and has no default. A name has lower-case letters, digits
+    and `_`. Raises ValueError otherwise.
     """
 
     name: str  # the flag is --NAME, with - for _
@@ -29,12 +62,15 @@ class Option:
     secret: bool = False  # a password, token or key
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _OPTION.fullmatch(self.name):
+            raise ValueError(f"an option is named by lower-case letters, digits and _, not {self.name!r}")
         if self.secret and (self.type is not str or self.default is not None):
             raise ValueError(f"the secret option {self.name} must be of type str, without a default")
 
 
+@_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TransportSpec:
+class TransportSpec(_Record):
     """A way to move bytes. `target(context)` makes one `Transport` per worker.
 
     `settle` says what core does with delivered items. `session`: they are in an import session on the server, which
@@ -72,8 +108,9 @@ class TransportSpec:
             raise ValueError(f"transport {self.name} has a destination, which is for settle='none' alone")
 
 
+@_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CredentialSourceSpec:
+class CredentialSourceSpec(_Record):
     """A source of credentials. Sources are asked by `order`, lowest first.
 
     `target()` makes a `CredentialSource`. `verbs` says which of get, renew, check, store and erase it offers; an
@@ -93,8 +130,9 @@ class CredentialSourceSpec:
     extra: str | None = None  # what to install then
 
 
+@_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FormatterSpec:
+class FormatterSpec(_Record):
     """A way to print a document; its name is a value of `-o`. `streams` = writes rows as they come."""
 
     name: str  # the value of -o
@@ -105,8 +143,9 @@ class FormatterSpec:
     extra: str | None = None  # what to install then
 
 
+@_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CommandSpec:
+class CommandSpec(_Record):
     """A command: `path` such as "session list", `target` a click command, imported only to run."""
 
     path: str
@@ -116,8 +155,9 @@ class CommandSpec:
     extra: str | None = None  # what to install then
 
 
+@_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StageSpec:
+class StageSpec(_Record):
     """A kind of stage. `target(context, stage)` makes a `StageRunner`.
 
     `name` is the value of `Stage.kind`. `server`: the stage needs an XNAT server, and gets a client that is logged in.
@@ -138,8 +178,9 @@ class StageSpec:
     extra: str | None = None  # what to install then
 
 
+@_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CheckSpec:
+class CheckSpec(_Record):
     """A line of `xnatctl doctor`. `target(app)` returns a `CheckResult`."""
 
     name: str  # the name of the line

@@ -29,8 +29,9 @@ from xnatctl.settings.options import section_of, source_options
 from xnatctl.settings.profiles import Settings
 
 if TYPE_CHECKING:
+    from xnatctl.plugin.catalog import Provided
     from xnatctl.plugin.guarded import GuardedSource
-    from xnatctl.plugin.registry import Provided, Registry
+    from xnatctl.plugin.registry import Registry
     from xnatctl.plugin.specs import CredentialSourceSpec
 
 

@@ -26,6 +26,9 @@ DEFAULT_TIMEOUT = 21600.0
 #: The credential source that `auth login` stores the session token in.
 DEFAULT_STORE = "token"
 
+#: The transport of `session upload` where nothing names one.
+DEFAULT_MODE = "tar"
+
 #: Variables with user and secrets.
 _LOGIN_VARIABLES = ("XNAT_USER", "XNAT_PASS", "XNAT_TOKEN")
 
@@ -206,7 +209,7 @@ def resolve(flags: Flags) -> Settings:
         ca_cert=from_profile("ca_cert"),
         client_cert=from_profile("client_cert"),
         client_key=from_profile("client_key"),
-        mode=from_profile("mode", "tar"),
+        mode=from_profile("mode", DEFAULT_MODE),
         workers=from_profile("workers"),
         overwrite=from_profile("overwrite", "delete"),
         output=first((profile.get("output"), where), (config.get("output"), "configuration file"), default="table"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xnatctl.errors import NotFound, PluginUnavailable
-from xnatctl.plugin.manager import Plugin, PluginManager, Policy, Status
+from xnatctl.plugin.discovery import Plugin, Status
+from xnatctl.plugin.manager import PluginManager
+from xnatctl.plugin.policy import Policy
 from xnatctl.plugin.registry import Registry
 from xnatctl.testing.contracts import contract_of
 

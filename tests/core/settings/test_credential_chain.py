@@ -10,6 +10,7 @@ import pytest
 
 from xnatctl.errors import AuthenticationError, ConfigError, PluginUnavailable
 from xnatctl.model.commands import Commands
+from xnatctl.plugin.catalog import Provided
 from xnatctl.plugin.credentials import (
     AliasToken,
     ClientCertificate,
@@ -20,10 +21,9 @@ from xnatctl.plugin.credentials import (
     SessionToken,
     user_of,
 )
+from xnatctl.plugin.discovery import Plugin
 from xnatctl.plugin.guard import Guard
 from xnatctl.plugin.guarded import GuardedSource
-from xnatctl.plugin.manager import Plugin
-from xnatctl.plugin.registry import Provided
 from xnatctl.plugin.specs import CredentialSourceSpec, Option
 from xnatctl.redaction import MASK, Redactor
 from xnatctl.settings.credentials import CredentialChain

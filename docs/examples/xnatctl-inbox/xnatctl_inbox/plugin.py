@@ -6,6 +6,8 @@ import os
 
 from xnatctl.api import Option, StageSpec, TransportSpec, UploadPlan, UploadRequest, hookimpl
 
+requires_api = 1
+
 
 @hookimpl
 def xnatctl_transports() -> list[TransportSpec]:

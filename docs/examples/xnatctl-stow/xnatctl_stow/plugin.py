@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import Option, StageSpec, TransportSpec, UploadPlan, UploadRequest, hookimpl
 
+requires_api = 1
+
 _OPTIONS = (
     Option(
         name="stow_url",

@@ -1,0 +1,34 @@
+"""Prints every call of a plugin's code, with its time: for authors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from xnatctl.plugin.guard import Guard, Named, Report
+
+
+class TracingGuard(Guard):
+    """A guard that prints a line before and after each call. Arguments and results are not printed."""
+
+    def __init__(self, report: Report, write: Callable[[str], None]) -> None:
+        super().__init__(report)
+        self._write = write
+
+    @contextmanager
+    def around(self, what: str, plugin: Named, *, quote: bool = True, limit: float | None = None) -> Iterator[None]:
+        """See `Guard.around`."""
+        name = f"{what} (plugin {plugin.name}, {plugin.origin})"
+        begun = time.perf_counter()
+        try:
+            with super().around(what, plugin, quote=quote, limit=limit):
+                yield
+        except BaseException as error:
+            self._write(f"{name}: {type(error).__name__} after {_milliseconds(begun)}")
+            raise
+        self._write(f"{name}: {_milliseconds(begun)}")
+
+
+def _milliseconds(begun: float) -> str:
+    return f"{(time.perf_counter() - begun) * 1000:.1f} ms"
