@@ -316,7 +316,7 @@ def test_an_instance_that_is_never_mentioned_stays_ambiguous(upload, server, exa
 
 def test_a_silent_server_leaves_every_instance_ambiguous(upload, server, exam):
     server.faults = [("hang",)] * 20
-    done = upload(exam.directory, server.url, "--stow-timeout", "0.3", "--retry-for", "0", "--workers", "1")
+    done = upload(exam.directory, server.url, "--stow-timeout", "3", "--retry-for", "0", "--workers", "1")
     assert done.code == 4, done.err
     assert "Check whether the receiver answers." in done.err
     assert "--echo" not in done.err
