@@ -250,6 +250,7 @@ def test_what_is_not_run_as_it_stands():
         "pip install ./docs/examples/xnatctl-inbox",
         "pip install ./docs/examples/xnatctl-series",
         "pip install ./docs/examples/xnatctl-stow",
+        "pip install ./docs/examples/xnatctl-vault",
         ".venv/bin/tox",
         "https://xnat.example.org",
         "-P PROJECT",

@@ -190,6 +190,12 @@ def test_the_stage_on_the_page_is_the_one_that_is_tested():
     assert f"```python\n{mark}{hooks}```" in page
 
 
+@pytest.mark.parametrize("name", ["plugin.py", "source.py"])
+def test_the_credential_source_on_the_page_is_the_one_that_is_tested(name):
+    code = (DOCS / "examples" / "xnatctl-vault" / "xnatctl_vault" / name).read_text()
+    assert f"```python\n{code}```" in (DOCS / "how-to" / "write-a-plugin.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["plugin.py", "transport.py"])
 def test_the_example_plugin_uses_the_api_alone(name):
     text = (DOCS / "examples" / "xnatctl-series" / "xnatctl_series" / name).read_text()

@@ -18,7 +18,15 @@ from xnatctl.delivery.redactor import PatientRedactor
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.schedule import PollSchedule
 from xnatctl.delivery.services import Services
-from xnatctl.errors import BEFORE_SENDING, DeliveryIncomplete, JournalError, NotArchived, XnatctlError, exit_code_of
+from xnatctl.errors import (
+    BEFORE_SENDING,
+    AuthenticationError,
+    DeliveryIncomplete,
+    JournalError,
+    NotArchived,
+    XnatctlError,
+    exit_code_of,
+)
 from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Emit, Event, EventKind
@@ -267,7 +275,12 @@ class RunContext:
 
         `states` are those of its items, from `journal.states`; `unsendable` are files of it that cannot be sent.
         """
-        return incomplete(states, unsendable, (), self.commands)
+        return incomplete(states, unsendable, (), self.commands, lost=self.lost_login)
+
+    @property
+    def lost_login(self) -> AuthenticationError | None:
+        """Why the login ended and could not be renewed by its source; None while there is one."""
+        return None if self._client is None else self._client.lost_login
 
     def current_report(self) -> Report:
         """The report of the current state, with every file."""

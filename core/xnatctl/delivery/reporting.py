@@ -82,11 +82,13 @@ def incomplete(
     commands: Commands,
     *,
     receiver: str = "",
+    lost: AuthenticationError | None = None,
 ) -> XnatctlError | None:
     """The error of a run in which a file was not delivered; None if all were.
 
     Files that the server filtered do not prevent archiving, because sending them again would change nothing; they are
     reported when the session is compared. `receiver`: the command that sent the files to a receiver, not to XNAT.
+    `lost`: why the login could not be renewed.
     """
     undelivered, rerun = states.undelivered, commands.rerun()
     if len(undelivered) < len(states):
@@ -102,6 +104,10 @@ def incomplete(
     others = (
         f" The other {total - missing} {was(total - missing)} delivered; this run archived nothing." if uris else ""
     )
+    if lost is not None:
+        text = f"{lost.message} {part_of(missing, total, 'file')} {was(missing)} not delivered.{others}"
+        before = f"{lost.hint} " if lost.hint else ""
+        return AuthenticationError(text, hint=f"{before}Run the same command again to complete the session: {rerun}")
     run = "Run" if undelivered else f"{REMEDY}, then run"
     purpose = "send the rest" if receiver else "complete the session"
     hint = f"{run} the same command again to {purpose}: {rerun}"

@@ -245,26 +245,32 @@ class ResourceTransportContract(ABC):
 
 
 class CredentialSourceContract(ABC):
-    """For credential sources. `store_request` and `known` describe something that the source should find."""
+    """For credential sources. `options` are those of the spec."""
+
+    options: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def make(self) -> CredentialSource:
         """A source that has nothing for `https://nowhere.invalid`."""
 
+    def request(self, server: str, username: str) -> CredentialRequest:
+        """A request for a user, with the options."""
+        return CredentialRequest(server=server, username=username, options=self.options)
+
     def test_it_has_nothing_for_a_stranger_and_says_so_by_none(self) -> None:
-        assert self.make().get(CredentialRequest(server="https://nowhere.invalid", username="nobody")) is None
+        assert self.make().get(self.request("https://nowhere.invalid", "nobody")) is None
 
     def test_what_it_stores_it_finds_and_forgets(self) -> None:
         source: Any = self.make()
         if not hasattr(source, "store"):
             return
-        request = CredentialRequest(server="https://xnat.invalid", username="alice")
+        request = self.request("https://xnat.invalid", "alice")
         credential = SessionToken(username="alice", secret="0123456789ABCDEF")  # noqa: S106
         source.store(request, credential)
         found = source.get(request)
         assert (found.username, found.secret) == (credential.username, credential.secret)
-        assert source.get(CredentialRequest(server="https://other.invalid", username="alice")) is None
-        assert source.get(CredentialRequest(server="https://xnat.invalid", username="bob")) is None
+        assert source.get(self.request("https://other.invalid", "alice")) is None
+        assert source.get(self.request("https://xnat.invalid", "bob")) is None
         assert source.erase(request) is True
         assert source.get(request) is None
         assert source.erase(request) is False

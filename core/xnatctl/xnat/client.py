@@ -13,7 +13,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import xnatctl
-from xnatctl.errors import NotXnat, ServerError
+from xnatctl.errors import AuthenticationError, NotXnat, ServerError
 from xnatctl.log import Log
 from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.plugin.credentials import Credential
@@ -142,6 +142,11 @@ class XnatClient:
     def session_timeout(self) -> float | None:
         """How long the server keeps an idle session, in seconds; None if unknown."""
         return self._login.session_timeout if self._login is not None else None
+
+    @property
+    def lost_login(self) -> AuthenticationError | None:
+        """Why the login ended and its source could not renew it; None while there is a login."""
+        return self._login.lost if self._login is not None else None
 
     def keep_session(self) -> str:
         """Return the session token, a secret. `close` then leaves the session open."""

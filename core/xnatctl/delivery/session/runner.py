@@ -221,7 +221,8 @@ class SessionRunner:
 
     def _refuse_incomplete(self, importer: SessionImporter) -> None:
         """Raise if a file is missing, so that nothing is archived; the next run completes the session."""
-        error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._context.commands)
+        lost = self._context.lost_login
+        error = incomplete(self._states(), self._plan.unsendable, importer.uris, self._context.commands, lost=lost)
         if error is not None:
             undelivered = self._states().undelivered
             if not undelivered or helps_again(undelivered):

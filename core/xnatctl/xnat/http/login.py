@@ -69,6 +69,8 @@ class Login:
         self._attempts = 0
         self._failure: XnatctlError | None = None
         self.generation = 0
+        #: Why a login that a source was asked to renew was not renewed.
+        self.lost: AuthenticationError | None = None
         self.name: str | None = None
         self.session_timeout: float | None = None
 
@@ -126,8 +128,8 @@ class Login:
         renewed = self._renewed(self._credential, None)
         if renewed is None:
             self._expires = None  # the server refuses it when it is really over
-        elif (refusal := self._try(renewed)) is not None:
-            raise refusal
+        else:
+            self._use(renewed)
 
     def end(self, timeout: float) -> None:
         """End the sessions on the server that this run opened, the last one first, within `timeout` seconds."""
@@ -184,10 +186,14 @@ class Login:
                 return False
             if renewed is None:
                 raise refusal
-        refusal = self._try(renewed)
-        if refusal is not None:
-            raise refusal
+        self._use(renewed)
         return True
+
+    def _use(self, renewed: Credential) -> None:
+        """Log in with a renewed credential. Raises AuthenticationError when the server refuses it, too."""
+        self.lost = self._try(renewed)
+        if self.lost is not None:
+            raise self.lost
 
     def _renewed(self, rejected: Credential, refusal: AuthenticationError | None) -> Credential | None:
         """Another credential from the same source; None where it cannot renew. Raises AuthenticationError."""
@@ -197,7 +203,8 @@ class Login:
             return self._renew_credential(rejected, refused=refusal is not None)
         except AuthenticationError as error:
             hint = error.hint or (refusal.hint if refusal is not None else None)
-            raise AuthenticationError(error.message, hint=hint) from None
+            self.lost = AuthenticationError(error.message, hint=hint)
+            raise self.lost from None
 
     def _try(self, credential: Credential) -> AuthenticationError | None:
         """Log in with one credential; returns the error of a refusal. Raises XnatctlError for anything else."""

@@ -1,0 +1,1 @@
+"""A credential source that asks a vault over HTTP."""
