@@ -47,9 +47,9 @@ _CONTEXT_COLUMNS = (
 
 _HELP = """Send the DICOM files of PATH to a DICOM receiver, by C-STORE.
 
-PATH is a directory (searched at any depth), a single DICOM file, or a ready-made archive
-file (zip, tar, tar.gz, tar.bz2, tar.xz). What is DICOM is decided by content; several studies may be sent at once. The
-data sets travel as they are: nothing is converted.
+PATH is a directory (searched at any depth), a single DICOM file, or an archive
+file (zip, tar, tar.gz, tar.bz2, tar.xz). DICOM is recognised by content; several studies can be sent at once. Data sets
+are sent unchanged: nothing is converted.
 
 No XNAT address or login is needed: the receiver routes the data by their headers to a project, subject and session.
 Exit code 0 means that the receiver accepted every instance, not that it is in the archive.

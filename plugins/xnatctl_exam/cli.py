@@ -10,20 +10,20 @@ from typing import Any
 
 import click
 
-from xnatctl.api import Destination, Overwrite, Payload, Placement, PluginUnavailable, UploadRequest, UsageError
+from xnatctl.api import Destination, Overwrite, Payload, PluginUnavailable, UploadRequest, UsageError
 from xnatctl.api.commands import (
     App,
     Number,
     TransportOptionsCommand,
     Upload,
-    WholeNumber,
     common_options,
     journal_options,
     pass_app,
     run_upload,
     server_options,
+    session_fields,
+    session_options,
     transport_options,
-    verify_options,
 )
 from xnatctl_exam.choices import MISC, WAIT, Choices
 from xnatctl_exam.planner import TRANSPORT
@@ -111,28 +111,7 @@ class _Subject(click.Option):
     callback=_labels,
     help="Label of the resource that a top-level folder becomes; can be repeated.",
 )
-@click.option(
-    "--mode", default=None, metavar="TRANSPORT", help="How to send images: tar (default), zip, gradual, or a plugin's."
-)
-@click.option(
-    "--workers",
-    type=WholeNumber(min=1),
-    default=None,
-    help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
-)
-@click.option(
-    "--direct-archive/--prearchive",
-    "archive",
-    default=None,
-    help="Archive at once, or leave in the prearchive for review.  [default: direct-archive]",
-)
-@click.option(
-    "--overwrite",
-    type=click.Choice([str(policy) for policy in Overwrite]),
-    default=None,
-    help="What to do with an existing session and files.  [default: delete]",
-)
-@verify_options
+@session_options
 @click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of EXAM_ROOT.")
 @click.option(
     "--attach-unknown",
@@ -188,10 +167,7 @@ def upload_exam(
         place = {True: "--direct-archive", False: "--prearchive"}.get(archive, "") if archive is not None else ""
         flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
         _refuse("--attach-only", {"--mode": mode, place: place, "--exact": exact, **flags})
-    if exact and not verify:
-        raise UsageError("--exact cannot be combined with --no-verify.")
-    policy = Overwrite(overwrite or str(app.settings.overwrite.value))
-    if attach_only and overwrite is not None and policy is Overwrite.NONE:
+    if attach_only and overwrite == Overwrite.NONE:
         raise UsageError(
             "--overwrite none and --attach-only exclude each other: --attach-only adds to an existing session."
         )
@@ -199,7 +175,16 @@ def upload_exam(
     spec = app.registry.transport(transport).spec
     if not attach_only and (spec.payload is not Payload.DICOM or spec.settle != "session"):
         raise UsageError(f"The transport {transport} does not deliver to a session on a server, which an exam needs.")
-    named = workers or app.settings.workers.value
+    fields = session_fields(
+        app,
+        spec,
+        workers=workers,
+        archive=archive,
+        overwrite=overwrite,
+        verify=verify,
+        verify_level=verify_level,
+        exact=exact,
+    )
     request = UploadRequest(
         command=COMMAND,
         path=exam_root,
@@ -207,15 +192,9 @@ def upload_exam(
             server=app.settings.server_or_empty(), project=project, subject=subject or "", session=session
         ),
         transport=transport,
-        workers=named or spec.default_workers,
-        most_workers=0 if named else spec.most_workers,
-        placement=Placement.PREARCHIVE if archive is False else Placement.ARCHIVE,
-        overwrite=policy,
-        verify=verify,
-        checksum=verify_level == "checksum",
-        exact=exact,
         follow_symlinks=follow_symlinks,
         attach_unknown=attach_unknown,
+        **fields,
     )
     choices = Choices(
         wait=wait,

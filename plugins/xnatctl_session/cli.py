@@ -7,13 +7,12 @@ from typing import Any, TypeVar
 
 import click
 
-from xnatctl.api import Destination, Overwrite, Payload, Placement, UploadRequest, UsageError
+from xnatctl.api import Destination, Payload, UploadRequest, UsageError
 from xnatctl.api.commands import (
     App,
     Number,
     TransportOptionsCommand,
     Upload,
-    WholeNumber,
     common_options,
     destination_options,
     journal_options,
@@ -21,9 +20,10 @@ from xnatctl.api.commands import (
     run_upload,
     run_uploads,
     server_options,
+    session_fields,
+    session_options,
     source_options,
     transport_options,
-    verify_options,
 )
 from xnatctl_session.receiver_cli import LabelOption, refuse_options_of_sessions
 
@@ -31,8 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _HELP = """Upload the DICOM files of one session and verify that they arrived.
 
-PATH is a directory (searched at any depth), a single DICOM file, or a
-ready-made archive file (zip, tar, tar.gz, tar.bz2, tar.xz). DICOM is recognised by content, not by file name.
+PATH is a directory (searched at any depth), a single DICOM file, or an
+archive file (zip, tar, tar.gz, tar.bz2, tar.xz). DICOM is recognised by content, not by file name.
 
 Exit code 0 means: every instance on disk is in the session you named, in the place you asked for, and it was
 checked. Otherwise the report says which file, why, and which command finishes the job.
@@ -61,32 +61,7 @@ def split_option(text: str) -> Callable[[F], F]:
 )
 @click.argument("path", type=click.Path(path_type=str))
 @destination_options(subject="Subject label; created when it does not exist.", option=LabelOption)
-@click.option(
-    "--mode",
-    default=None,
-    is_eager=True,
-    metavar="TRANSPORT",
-    help="How to send: tar (default), zip, gradual, or a plugin's.",
-)
-@click.option(
-    "--workers",
-    type=WholeNumber(min=1),
-    default=None,
-    help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
-)
-@click.option(
-    "--direct-archive/--prearchive",
-    "archive",
-    default=True,
-    help="Archive at once, or leave in the prearchive for review.  [default: direct-archive]",
-)
-@click.option(
-    "--overwrite",
-    type=click.Choice([str(policy) for policy in Overwrite]),
-    default=None,
-    help="What to do with an existing session.  [default: delete]",
-)
-@verify_options
+@session_options
 @split_option("Make each study a session: the earliest gets the label, the others LABEL_2, LABEL_3 and so on.")
 @click.option(
     "--same-patient",
@@ -115,7 +90,7 @@ def upload(
     session: str | None,
     mode: str | None,
     workers: int | None,
-    archive: bool,
+    archive: bool | None,
     overwrite: str | None,
     verify: bool,
     verify_level: str,
@@ -145,9 +120,16 @@ def upload(
         refuse_options_of_sessions(click.get_current_context(), transport)
     if same_patient and not split_studies:
         raise UsageError("--same-patient requires --split-studies.")
-    if exact and not verify:
-        raise UsageError("--exact cannot be combined with --no-verify.")
-    named = workers or app.settings.workers.value
+    fields = session_fields(
+        app,
+        spec,
+        workers=workers,
+        archive=archive,
+        overwrite=overwrite,
+        verify=verify,
+        verify_level=verify_level,
+        exact=exact,
+    )
     request = UploadRequest(
         command="session upload",
         path=path,
@@ -158,17 +140,11 @@ def upload(
             session=session or "",
         ),
         transport=transport,
-        workers=named or spec.default_workers,
-        most_workers=0 if named else spec.most_workers,
-        placement=Placement.ARCHIVE if archive else Placement.PREARCHIVE,
-        overwrite=Overwrite(overwrite or str(app.settings.overwrite.value)),
-        verify=verify and settles,
-        checksum=verify_level == "checksum",
-        exact=exact,
         settles=settles,
         follow_symlinks=follow_symlinks,
         large_archive=large_archive,
         options=transport_options(app, transport, given),
+        **{**fields, "verify": verify and settles},
     )
     wanted = Upload(request=request, dry_run=dry_run, wait=wait, resume=resume, lock_wait=lock_wait)
     if split_studies:

@@ -13,6 +13,8 @@ from xnatctl.cli.options import (
     journal_options,
     level_options,
     server_options,
+    session_fields,
+    session_options,
     source_options,
     verify_options,
 )
@@ -60,6 +62,8 @@ __all__ = [
     "scan_files",
     "scan_path",
     "server_options",
+    "session_fields",
+    "session_options",
     "source_options",
     "studies_of",
     "transport_options",

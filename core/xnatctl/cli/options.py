@@ -12,10 +12,10 @@ from xnatctl.cli.app import App
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.model.commands import ASK
-from xnatctl.model.plan import Payload
+from xnatctl.model.plan import Overwrite, Payload, Placement
 from xnatctl.model.words import plain_number
 from xnatctl.plugin.guard import BLOCK_VARIABLE
-from xnatctl.plugin.specs import Option
+from xnatctl.plugin.specs import Option, TransportSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,6 +131,74 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
     if value is not None and not value.strip():
         raise UsageError(f"{parameter.opts[-1]} is empty.")
     return value
+
+
+def session_options(function: F) -> F:
+    """`--mode`, `--workers`, `--direct-archive/--prearchive`, `--overwrite`, and `verify_options`.
+
+    `session_fields` makes the fields of an UploadRequest of them.
+    """
+    for decorate in reversed(
+        [
+            click.option(
+                "--mode",
+                default=None,
+                is_eager=True,
+                metavar="TRANSPORT",
+                help="How to send DICOM: tar (default), zip, gradual, or a plugin's.",
+            ),
+            click.option(
+                "--workers",
+                type=WholeNumber(min=1),
+                default=None,
+                help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
+            ),
+            click.option(
+                "--direct-archive/--prearchive",
+                "archive",
+                default=None,
+                help="Archive at once, or leave in the prearchive for review.  [default: direct-archive]",
+            ),
+            click.option(
+                "--overwrite",
+                type=click.Choice([str(policy) for policy in Overwrite]),
+                default=None,
+                help="What to do with an existing session.  [default: delete]",
+            ),
+            verify_options,
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def session_fields(
+    app: App,
+    spec: TransportSpec,
+    *,
+    workers: int | None,
+    archive: bool | None,
+    overwrite: str | None,
+    verify: bool,
+    verify_level: str,
+    exact: bool,
+) -> dict[str, Any]:
+    """The fields of an UploadRequest for the values of `session_options`; the settings supply what was not given.
+
+    Raises UsageError for options that exclude each other.
+    """
+    if exact and not verify:
+        raise UsageError("--exact cannot be combined with --no-verify.")
+    named = workers or app.settings.workers.value
+    return {
+        "workers": named or spec.default_workers,
+        "most_workers": 0 if named else spec.most_workers,
+        "placement": Placement.PREARCHIVE if archive is False else Placement.ARCHIVE,
+        "overwrite": Overwrite(overwrite or str(app.settings.overwrite.value)),
+        "verify": verify,
+        "checksum": verify_level == "checksum",
+        "exact": exact,
+    }
 
 
 def source_options(function: F) -> F:

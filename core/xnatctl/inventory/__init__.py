@@ -1,1 +1,1 @@
-"""What is on disk: walking, DICOM headers, ready-made archives, and opening what was planned."""
+"""The inventory of files on disk: walking, DICOM headers, archive files, and opening planned files."""
