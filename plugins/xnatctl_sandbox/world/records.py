@@ -185,32 +185,38 @@ class Experiment:
     resources: list[Resource] = field(default_factory=list)
 
 
-@dataclass
-class PrearchiveRow:
-    """A row of the prearchive table (xnat-import 4.2, 4.4, 6.1). Key: project + tag + name."""
+@dataclass(kw_only=True)
+class ReceivedSession:
+    """A session that is being received, or was."""
 
-    project: str | None  # None is shown as Unassigned
-    timestamp: str
-    folder: str
-    name: str
+    name: str  # session label
     tag: str  # StudyInstanceUID
     directory: Path
     subject: str = ""
     status: str = "RECEIVING"
     lastmod: float = 0.0
     uploaded: float = 0.0
-    autoarchive: str = ""  # Manual | AutoArchive | AutoArchiveOverwrite | ""
-    prevent_anon: bool | None = None
-    prevent_auto_commit: bool | None = None
     source: str = ""
+    prevent_anon: bool | None = None
+    files: dict[str, Received] = field(default_factory=dict)
+    series: dict[str, str] = field(default_factory=dict)  # SeriesInstanceUID -> scan folder
+
+
+@dataclass(kw_only=True)
+class PrearchiveRow(ReceivedSession):
+    """A row of the prearchive table (xnat-import 4.2, 4.4, 6.1). Key: project + tag + name."""
+
+    project: str | None  # None is shown as Unassigned
+    timestamp: str
+    folder: str
+    autoarchive: str = ""  # Manual | AutoArchive | AutoArchiveOverwrite | ""
+    prevent_auto_commit: bool | None = None
     visit: str = ""
     protocol: str = ""
     timezone: str = ""
     scan_date: str = ""
     scan_time: str = ""
     built: dict[str, Received] | None = None  # what the last build found, by path
-    files: dict[str, Received] = field(default_factory=dict)
-    series: dict[str, str] = field(default_factory=dict)  # SeriesInstanceUID -> scan folder
     logs: list[tuple[float, str]] = field(default_factory=list)
 
     @property
@@ -229,24 +235,13 @@ class PrearchiveRow:
         return self.autoarchive == AUTO_ARCHIVE_OVERWRITE
 
 
-@dataclass
-class DirectRow:
+@dataclass(kw_only=True)
+class DirectRow(ReceivedSession):
     """A direct-archive session while it is being received (xnat-import 5)."""
 
     id: int
     project: str
-    tag: str
-    name: str
-    directory: Path
-    subject: str = ""
-    status: str = "RECEIVING"
     message: str = ""
-    lastmod: float = 0.0
-    uploaded: float = 0.0
-    source: str = ""
-    prevent_anon: bool | None = None
-    files: dict[str, Received] = field(default_factory=dict)
-    series: dict[str, str] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:
