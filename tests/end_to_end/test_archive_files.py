@@ -64,7 +64,7 @@ def test_data_behind_the_end_are_named_and_nothing_is_sent(xnatctl, sandbox, ali
     path.write_bytes(whole + bytes(512) + files[0][1][100:])
     done = xnatctl("session", "upload", path, *NAMES, env=alice)
     assert done.code == 7
-    assert f"{len(whole) + 512} bytes in, data follow the mark of its end" in done.document["error"]["message"]
+    assert f"{len(whole) + 512} bytes in, data follow the end mark" in done.document["error"]["message"]
     assert not sandbox.instances()
 
 
