@@ -136,3 +136,12 @@ def test_nothing_can_be_asked_while_a_plan_is_described(upload, sandbox):
     assert done.code == 8
     assert "this context has no get" in done.document["error"]["message"]
     assert sandbox.requests == []
+
+
+def test_a_place_is_checked_before_it_is_recorded(upload, sandbox):
+    """Also where the transport reports an item before its batch is done."""
+    early = "ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, uri='/data/prearchive/projects/DEMO/2020/e')"
+    done = upload(before=f"self.context.report({early})")
+    assert done.code == 5, done.err
+    assert "a prearchive session that the server does not have" in done.err
+    assert not done.document["counts"]["sent"]

@@ -31,7 +31,7 @@ from xnatctl.inventory.fingerprints import FINGERPRINT
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import FailureClass
-from xnatctl.model.plan import Exclusion, Stage, UploadItem, UploadPlan
+from xnatctl.model.plan import RECEIVER, SESSION, Exclusion, Stage, UploadItem, UploadPlan
 from xnatctl.model.refs import Destination, PrearchiveRef
 from xnatctl.model.report import Report
 from xnatctl.plugin.protocols import Http, Importer, ResourceWriter, TransportContext
@@ -197,7 +197,7 @@ class RunContext:
             abort=self._abort,
             policy=self.services.policy,
             pause=self.pause,
-            most=self.plan.most_workers if importer is not None else 0,
+            most=self.plan.most_workers if stage.kind in (SESSION, RECEIVER) else 0,
         ).send(items)
 
     def sender(

@@ -71,10 +71,11 @@ class Option(_Record):
 @_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransportSpec(_Record):
-    """A way to move bytes. `target(context)` makes one `Transport` per worker.
+    """A way to move bytes. `target(context)` makes one transport per worker.
 
-    `settle` says what core does with delivered items. `session`: they are in an import session on the server, which
-    core settles and verifies (xnat-import 4 to 6). `none`: a receiver accepted them, and core asks nothing more.
+    `settle` says what core does with delivered items. `session`: a `Transport` puts them into an import session on the
+    server, which core settles and verifies (xnat-import 4 to 6). `none`: a `ReceiverTransport` hands them to a receiver
+    that accepts each one, and core asks nothing more. Files of a resource have a `Transport`, too.
     `modules` are looked for without importing them. When one is missing, the transport is `unmet`, and the message
     names `extra`, the extra of the distribution that installs it. `command` names the command that the transport
     belongs to when that is not `session upload`; its options are flags of that command only. Without `--workers`,

@@ -313,6 +313,8 @@ class BatchSender:
         """Record an outcome before its batch is done, for a transport that gets answers one by one."""
         if outcome.path not in getattr(self._here, "paths", ()):
             return
+        if self._placed is not None:
+            (outcome,) = self._placed((outcome,), ())
         with self._lock:
             self._early[outcome.path] = outcome = _one_of(self._early.get(outcome.path), outcome)
         self._record([outcome], flush=False)

@@ -100,7 +100,8 @@ class SessionImporter:
         first = uris[0] if uris else None
         named = [replace(o, uri=o.uri or first) if o.outcome.delivered else o for o in outcomes]
         places = dict.fromkeys([*uris, *(o.uri for o in named if o.outcome.delivered and o.uri is not None)])
-        problems = {text: problem for text in places if (problem := self._problem(text)) is not None}
+        new = [text for text in places if not self._knows(text)]
+        problems = {text: problem for text in new if (problem := self._problem(text)) is not None}
         if not problems:
             return tuple(named)
         first_problem = next(iter(problems.values()))
@@ -119,9 +120,8 @@ class SessionImporter:
     def _problem(self, text: str) -> str | None:
         """The reason why a place that a transport names is not the session; None if it is, which is remembered."""
         with self._placing:
-            with self._lock:
-                if text in self._uris:
-                    return None
+            if self._knows(text):
+                return None
             uri = ImportUri.parse(str(text))
             problem = "the transport names no session" if uri.kind == "unknown" else self._stray(uri)
             problem = problem or self._other_session(uri)
@@ -130,6 +130,10 @@ class SessionImporter:
             with self._lock:
                 self._uris.setdefault(uri.text, uri)
         return None
+
+    def _knows(self, text: str) -> bool:
+        with self._lock:
+            return text in self._uris
 
     def _other_session(self, uri: ImportUri) -> str | None:
         """The reason why a place is that of another session; an answer to our own request cannot be."""

@@ -23,7 +23,7 @@ _CHUNK = 1 << 20
 
 def address_of(options: Mapping[str, Any]) -> str:
     """The address of an inbox: two folders are two uploads."""
-    return "inbox:" + os.path.abspath(options["folder"])
+    return "inbox:" + os.path.abspath(str(options["folder"]))
 
 
 class InboxTransport:
@@ -31,7 +31,7 @@ class InboxTransport:
 
     def __init__(self, context: ReceiverContext) -> None:
         self.context = context
-        self.folder = os.path.abspath(context.options["folder"])
+        self.folder = os.path.abspath(str(context.options["folder"]))
 
     def describe(self) -> Mapping[str, str]:
         """Shown by --dry-run."""
