@@ -1,7 +1,8 @@
 """An external command that returns the credential: `credential_helper: [command, argument, ...]` in the profile.
 
-It is started without a shell, with `get` as its last argument, reads `{"server": ..., "username": ...}` as JSON and
-writes `{"username": ..., "password": ...}` or `{"alias": ..., "secret": ...}`; nothing, or `{}`, means "not mine".
+It is started without a shell, with `get` as its last argument, and reads `{"server": ..., "username": ...}` as JSON. It
+writes one credential as JSON, see `_credential`; nothing, or `{}`, means "not mine". When the server refuses what the
+command wrote, or its `expires` has passed, it is started once more, and the question holds `"rejected": true`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from xnatctl.api import AliasToken, AuthenticationError, Credential, CredentialRequest, Password
+from xnatctl.api import (
+    AliasToken,
+    AuthenticationError,
+    ClientCertificate,
+    Credential,
+    CredentialRequest,
+    Headers,
+    Password,
+    SessionToken,
+)
 
 #: Limits of a helper: seconds and bytes of output.
 _LIMIT_SECONDS = 10
@@ -34,11 +44,18 @@ class Helper:
 
     def get(self, request: CredentialRequest) -> Credential | None:
         """Raises AuthenticationError if the helper fails, hangs or prints other output."""
+        return self._ask({"server": request.server, "username": request.username}, request)
+
+    def renew(self, request: CredentialRequest, rejected: Credential) -> Credential | None:
+        """Raises AuthenticationError like `get`."""
+        return self._ask({"server": request.server, "username": request.username, "rejected": True}, request)
+
+    def _ask(self, question: dict[str, object], request: CredentialRequest) -> Credential | None:
         command = request.profile.get("credential_helper")
         if not command:
             return None
         name = Path(command[0]).name
-        answer = _Run([str(Path(command[0]).expanduser()), *command[1:], "get"], name).ask(request)
+        answer = _Run([str(Path(command[0]).expanduser()), *command[1:], "get"], name).ask(question)
         if not answer.strip():
             return None
         try:
@@ -49,15 +66,38 @@ class Helper:
 
 
 def _credential(said: Any, name: str) -> Credential | None:
-    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+    """The credential of an answer, by the names of its fields. `expires` is a number: seconds since the epoch."""
+    if not isinstance(said, dict):
         raise _trouble(name, "did not answer with a JSON object of texts")
-    if said.get("username") and said.get("password"):
-        return Password(username=said["username"], secret=said["password"], source=f"helper {name}")
-    if said.get("alias") and said.get("secret"):
-        return AliasToken(alias=said["alias"], secret=said["secret"], source=f"helper {name}")
+    fields = {key: value for key, value in said.items() if value not in ("", None)}
+    headers, expires = fields.pop("headers", None), fields.pop("expires", None)
+    mapping = headers is None or (isinstance(headers, dict) and _are_texts(headers))
+    number = expires is None or (isinstance(expires, int | float) and not isinstance(expires, bool))
+    if not (_are_texts(fields) and mapping and number):
+        raise _trouble(name, "did not answer with a JSON object of texts")
+    user, rest = fields.get("username", ""), {"source": f"helper {name}", "expires": expires}
+    match fields:
+        case {"username": _, "password": secret}:
+            return Password(username=user, secret=secret, **rest)
+        case {"alias": alias, "secret": secret}:
+            return AliasToken(alias=alias, secret=secret, **rest)
+        case {"session_token": secret}:
+            return SessionToken(secret=secret, username=user, **rest)
+        case {"certificate": certificate}:
+            key, passphrase = fields.get("key"), fields.get("passphrase")
+            return ClientCertificate(certificate=certificate, key=key, passphrase=passphrase, username=user, **rest)
+    if headers:
+        return Headers(headers=headers, username=user, **rest)
     if said:
-        raise _trouble(name, "answered with neither username and password nor alias and secret")
+        raise _trouble(
+            name,
+            "answered with neither username and password nor alias and secret, session_token, headers or certificate",
+        )
     return None
+
+
+def _are_texts(values: dict[Any, Any]) -> bool:
+    return all(isinstance(value, str) for value in values.values())
 
 
 class _Run:
@@ -67,9 +107,9 @@ class _Run:
         self._command = command
         self._name = name
 
-    def ask(self, request: CredentialRequest) -> bytes:
+    def ask(self, question: dict[str, object]) -> bytes:
         """What the helper wrote on stdout. What it wrote on stderr is dropped: it might be the secret."""
-        question = json.dumps({"server": request.server, "username": request.username}).encode()
+        request = json.dumps(question).encode()
         environment = {key: value for key, value in os.environ.items() if key in _PASSED_ON}
         deadline = time.monotonic() + _LIMIT_SECONDS
         try:
@@ -84,7 +124,7 @@ class _Run:
             assert process.stdout is not None
             try:
                 with suppress(BrokenPipeError):  # a helper need not read; the question is far smaller than a pipe
-                    process.stdin.write(question)
+                    process.stdin.write(request)
                     process.stdin.flush()
                 with suppress(BrokenPipeError):
                     process.stdin.close()

@@ -49,6 +49,7 @@ def xnatctl_credential_sources() -> list[CredentialSourceSpec]:
             summary="the profile's credential_helper command",
             target="xnatctl_credentials.helper:Helper",
             order=55,
+            verbs=frozenset({"get", "renew"}),
         ),
         CredentialSourceSpec(
             name="prompt",

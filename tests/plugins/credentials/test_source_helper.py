@@ -7,12 +7,22 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import xnatctl_credentials.helper as helper_module
-from xnatctl.api import AliasToken, AuthenticationError, CredentialRequest, Password
+from xnatctl.api import (
+    AliasToken,
+    AuthenticationError,
+    ClientCertificate,
+    Credential,
+    CredentialRequest,
+    Headers,
+    Password,
+    SessionToken,
+)
 from xnatctl_credentials.helper import Helper
 
 Ask = Callable[..., CredentialRequest]
@@ -42,6 +52,34 @@ def test_a_helper_answers_with_an_alias_token(script: Callable[..., CredentialRe
     credential = Helper().get(script("print(json.dumps({'alias': 'a', 'secret': 'b'}))"))
     assert credential is not None
     assert credential == AliasToken(alias="a", secret="b", source=credential.source)
+
+
+@pytest.mark.parametrize(
+    ("answer", "credential"),
+    [
+        ({"session_token": "ABC"}, SessionToken(secret="ABC")),
+        ({"session_token": "ABC", "username": "me"}, SessionToken(secret="ABC", username="me")),
+        ({"headers": {"Authorization": "Bearer x"}}, Headers(headers={"Authorization": "Bearer x"})),
+        ({"headers": {"Cookie": "G=1"}, "username": "me"}, Headers(headers={"Cookie": "G=1"}, username="me")),
+        ({"certificate": "/c.pem", "key": "/k.pem"}, ClientCertificate(certificate="/c.pem", key="/k.pem")),
+        ({"certificate": "/c.pem", "passphrase": "x"}, ClientCertificate(certificate="/c.pem", passphrase="x")),
+        ({"username": "me", "password": "x", "expires": 17.5}, Password(username="me", secret="x", expires=17.5)),
+    ],
+)
+def test_a_helper_answers_with_any_type(
+    answer: dict[str, object], credential: Credential, script: Callable[..., CredentialRequest]
+) -> None:
+    found = Helper().get(script(f"print({json.dumps(json.dumps(answer))})"))
+    assert found == replace(credential, source="helper my helper")
+
+
+def test_a_helper_is_told_that_its_answer_was_rejected(script: Callable[..., CredentialRequest]) -> None:
+    body = "told = json.load(sys.stdin)\nprint(json.dumps({'username': 'me', 'password': str(told.get('rejected'))}))"
+    request = script(body)
+    first = Helper().get(request)
+    assert first is not None
+    assert first == Password(username="me", secret="None", source="helper my helper")
+    assert Helper().renew(request, first) == Password(username="me", secret="True", source="helper my helper")
 
 
 def test_what_a_helper_is_told(script: Callable[..., CredentialRequest], tmp_path: Path) -> None:
@@ -84,6 +122,9 @@ def test_without_a_helper_nothing_is_started(ask: Ask) -> None:
         ("print('CANARY')", "did not answer with JSON"),
         ("print('[\"CANARY\"]')", "did not answer with a JSON object of texts"),
         ("print(json.dumps({'username': 'me', 'password': 17}))", "did not answer with a JSON object of texts"),
+        ("print(json.dumps({'headers': {'A': 5}}))", "did not answer with a JSON object of texts"),
+        ("print(json.dumps({'headers': 'CANARY'}))", "did not answer with a JSON object of texts"),
+        ("print(json.dumps({'alias': 'a', 'secret': 'CANARY', 'expires': 'x'}))", "a JSON object of texts"),
         ("print(json.dumps({'username': '', 'password': ''}))", "neither username and password nor alias and secret"),
         ("print(json.dumps({'username': 'CANARY'}))", "neither username and password nor alias and secret"),
         ("print('CANARY'); print('CANARY', file=sys.stderr); sys.exit(3)", "ended with exit code 3"),
