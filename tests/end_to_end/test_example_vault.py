@@ -100,7 +100,15 @@ def test_it_imports_the_public_api_alone():
             assert all(name.startswith(allowed) for name in foreign), path
 
 
-def test_a_login_that_ends_in_the_middle_is_renewed_once(xnatctl, sandbox, vault, env, large_exam, assert_exactly):
+def environment_files(environment):
+    """What xnatctl has written: journals and the like."""
+    folders = {environment[name] for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME") if name in environment}
+    return [path for folder in folders for path in Path(folder).rglob("*")]
+
+
+def test_a_login_that_ends_in_the_middle_is_renewed_once(
+    xnatctl, environment, sandbox, vault, env, large_exam, assert_exactly, tmp_path
+):
     issuer = Issuer(sandbox)
     vault.entries[ENTRY] = issuer
     sandbox.faults.load([{"match": IMPORT, "nth": 3, "action": "expire-session", "login": "alice"}])
@@ -114,6 +122,9 @@ def test_a_login_that_ends_in_the_middle_is_renewed_once(xnatctl, sandbox, vault
     refused = [r for r in sandbox.requests if r["path"].endswith("JSESSION") and r["status"] == 401]
     assert len(refused) == 1, "the ended token was tried once, by one worker"
     assert sandbox.accounts.open_sessions("alice") == []
+    written = [tmp_path / "log", *(path for path in environment_files(environment) if path.is_file())]
+    assert "HTTP Request" in written[0].read_text()
+    assert not [path for path in written if b"canary" in path.read_bytes()], "no secret is kept on this machine"
     assert "canary" not in done.out + done.err
 
 
