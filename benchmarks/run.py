@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import many_plugins
 import profiling
 import tools
 import workloads
@@ -203,10 +204,12 @@ def main() -> int:
         return _profile(arguments)
     aims = arguments.what == "goals"
     every = [entry.name for entry in COMPARISONS if not aims or any(entry.name == goal[0] for goal in GOALS)]
-    wanted = arguments.only.split(",") if arguments.only else [*every, "startup"]
+    wanted = arguments.only.split(",") if arguments.only else [*every, "startup", "plugins"]
     kept = _compare_all(arguments, wanted)
     if "startup" in wanted:
         print(startup(data, 3 * (arguments.rounds or 5)))
+    if "plugins" in wanted:
+        print(many_plugins.report(data, 50, 3 * (arguments.rounds or 5))[0])
     if aims:
         print(goals(kept))
     if arguments.json:
@@ -310,7 +313,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", nargs="?", choices=("compare", "goals", "profile"), default="compare")
     parser.add_argument("--mode", default="tar", help=f"of {','.join(profiling.KINDS)}; what is profiled")
-    parser.add_argument("--only", help=f"of {names},startup")
+    parser.add_argument("--only", help=f"of {names},startup,plugins")
     parser.add_argument("--load", help="of ct,mr,multiframe")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--scale", type=float, default=1.0, help="part of each work-load")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from xnatctl.api import Column, Document, human_size, printable, wrapped
@@ -30,6 +30,9 @@ class Table:
     """A header and rows, or the document's own drawing, and the summary lines below. Plain text without a terminal."""
 
     def render(self, document: Document, out: TextIO) -> None:
+        if not sys.stdout.isatty():
+            out.writelines(f"{line}\n" for line in _plain_lines(document))
+            return
         from rich.console import Console
         from rich.text import Text
 
@@ -41,16 +44,33 @@ class Table:
             console.print(Text(_line(document.title), style="bold"), soft_wrap=True)
         for line in document.drawing:
             console.print(Text(wrapped(printable(line), sys.stdout)), soft_wrap=True)
-        columns = [column for column in document.columns if not column.detail]
-        if columns and document.rows and not document.drawing:
-            grid = _Grid(columns, document.rows)
-            # A pipe has no width: rows stay whole for grep and awk.
-            grid.draw(console, console.width if sys.stdout.isatty() else None)
+        if (grid := _grid_of(document)) is not None:
+            grid.draw(console, console.width)
         elif document.columns and not document.summary:
             console.print(Text("Nothing to show."))
         for line in document.summary:
             if not _is_known(line, document.announced):
                 console.print(Text(wrapped(_line(line), sys.stdout)), soft_wrap=True)
+
+
+def _plain_lines(document: Document) -> Iterator[str]:
+    """The lines for a pipe or a file, which has no width: rows stay whole for grep and awk."""
+    if document.title:
+        yield _line(document.title)
+    for line in document.drawing:
+        yield from printable(line).split("\n")
+    if (grid := _grid_of(document)) is not None:
+        yield from grid.plain_lines()
+    elif document.columns and not document.summary:
+        yield "Nothing to show."
+    for line in document.summary:
+        if not _is_known(line, document.announced):
+            yield _line(line)
+
+
+def _grid_of(document: Document) -> _Grid | None:
+    columns = [column for column in document.columns if not column.detail]
+    return _Grid(columns, document.rows) if columns and document.rows and not document.drawing else None
 
 
 class _Grid:
@@ -75,11 +95,22 @@ class _Grid:
             words += [word for cell in found for word in cell.split()]
         return max(least, *map(_width, words))
 
-    def draw(self, console: Console, room: int | None) -> None:
-        """Print it in `room` cells, whole without; a line that holds nothing but what must stay may be longer."""
-        if room is None:
-            self._draw_table(console, dict(enumerate(self._full)))
-            return
+    def plain_lines(self) -> Iterator[str]:
+        """All columns, as wide as their values; every line has the same width."""
+        rule = "─" if _takes("─") else "-"
+        yield self._plain_line(self._titles)
+        yield rule * _total(self._full)
+        yield from map(self._plain_line, zip(*self._cells, strict=True))
+
+    def _plain_line(self, cells: Sequence[str]) -> str:
+        filled = []
+        for column, cell, width in zip(self._columns, cells, self._full, strict=True):
+            space = " " * (width - _width(cell))
+            filled.append(space + cell if column.numeric else cell + space)
+        return (" " * _GAP).join(filled)
+
+    def draw(self, console: Console, room: int) -> None:
+        """Print it in `room` cells; a line that holds nothing but what must stay may be longer."""
         priority = [column.drop for column in self._columns]
         if _total(self._least) > room and len(self._cells[0]) == 1 and not any(priority):
             self._draw_record(console)
@@ -134,6 +165,8 @@ class _Grid:
 
 def _width(text: str) -> int:
     """The columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)  # `_line` left no control character
     from rich.cells import cell_len
 
     return cell_len(text)

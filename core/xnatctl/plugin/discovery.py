@@ -71,7 +71,8 @@ def discover() -> list[Plugin]:
         metadata = known.setdefault(id(entry.dist), _metadata(entry.dist)) if entry.dist is not None else _Metadata()
         plugin = _describe(entry, metadata)
         if found.setdefault((plugin.name, plugin.target, plugin.distribution), plugin) is plugin and not plugin.ours:
-            reason = version_mismatch(metadata.requires) or api_mismatch(required_api(read_page(plugin.target)))
+            page = read_page(plugin.target, metadata.folder)
+            reason = version_mismatch(metadata.requires) or api_mismatch(required_api(page))
             if reason is not None:
                 plugin.disable(Status.INCOMPATIBLE, reason)
     return sorted([*found.values(), *_files()], key=lambda plugin: (plugin.name, plugin.distribution))
@@ -82,6 +83,7 @@ class _Metadata:
     name: str = "unknown"
     version: str = ""
     requires: tuple[str, ...] = ()
+    folder: str | None = None
 
 
 def _entries() -> Iterable[EntryPoint]:
@@ -102,6 +104,7 @@ def _metadata(distribution: Distribution) -> _Metadata:
     found, requires = _Metadata(), []
     try:
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        found.folder = str(distribution.locate_file(""))
     except (OSError, ValueError):
         return found
     for line in text.splitlines():

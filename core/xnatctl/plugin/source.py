@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
 
-#: Characters of a page that are read: it holds declarations only.
+#: Bytes of a page that are read: it holds declarations only.
 _LONGEST = 1 << 18
 #: The line of a page that says which version of the API it was written for.
 _REQUIRES = re.compile(r"^requires_api\s*(?::[^=\n]*)?=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
@@ -32,16 +33,30 @@ def locate(module: str) -> Path | None:
     return None
 
 
-def read_page(target: str) -> str:
-    """The source of the module of an entry point; empty if it cannot be found or read."""
-    file = locate(target.partition(":")[0])
-    if file is None:
-        return ""
+def read_page(target: str, folder: str | None = None) -> str:
+    """The source of the module of an entry point; empty if it cannot be found or read.
+
+    `folder` is where its distribution is installed, which is looked at first.
+    """
+    module = target.partition(":")[0]
+    text = _read(os.path.join(folder, f"{module.replace('.', os.sep)}.py")) if folder is not None else None
+    if text is None and (file := locate(module)) is not None:
+        text = _read(os.fspath(file))
+    return text or ""
+
+
+def _read(path: str) -> str | None:
+    """The beginning of a regular file, or None. It is read as bytes at once, which is fastest."""
     try:
-        with file.open(encoding="utf-8", errors="replace") as opened:
-            return opened.read(_LONGEST)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
-        return ""
+        return None
+    try:
+        return os.read(descriptor, _LONGEST).decode("utf-8", "replace").replace("\r\n", "\n")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def required_api(source: str) -> int | None:
