@@ -40,27 +40,21 @@ class Site:
     def __init__(self, context):
         self.options = context.options
         self.context = context
-    def __enter__(self):
-        return self
-    def __exit__(self, *error):
-        pass
     def describe(self):
         return {"into": self.options["into"], "token": self.options["site_token"]}
-    def batches(self, items, workers):
-        return cut_batches(items, workers)
     def send(self, batch, emit):
         token, trouble = self.options["site_token"], self.options["trouble"]
         emit(Event(kind=EventKind.WARNING, message=f"sends with {token}", data={"token": token}))
         if trouble == "raises":
             raise RuntimeError(f"refused: {token} of {self.options}")
         if trouble == "fails":
-            return BatchResult(outcomes=tuple(
-                ItemOutcome(path=i.path, outcome=Outcome.FAILED, reason=f"{token} is not valid") for i in batch.items))
+            return [
+                ItemOutcome(path=i.path, outcome=Outcome.FAILED, reason=f"{token} is not valid") for i in batch.items]
         for item in batch.items:
             with self.context.open_item(item) as reader:
                 pathlib.Path(self.options["into"], item.name).write_bytes(reader.read())
         pathlib.Path(self.options["into"], "token.used").write_text(token)
-        return BatchResult(outcomes=tuple(ItemOutcome(path=i.path, outcome=Outcome.ACCEPTED) for i in batch.items))
+        return [ItemOutcome(path=i.path, outcome=Outcome.ACCEPTED) for i in batch.items]
     def close(self):
         pass
 """
@@ -96,13 +90,17 @@ def inbox(tmp_path):
     return folder
 
 
+def identifier(xnatctl, env):
+    return xnatctl("upload", "status", "-q", env=env).out.split()[0]
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_that_is_printed_or_written_holds_it(xnatctl, install, exam, tmp_path, configure, inbox, way):
     flags, variables, options, stdin = WAYS[way]
     env = {**install("site", PLUGIN), **variables}
     config = configure(options)
-    upload = ("session", "upload", exam.directory, "-P", "P", "-S", "S", "-E", "E", "--mode", "site", "--into", inbox)
+    upload = ("session", "upload", exam.directory, "--mode", "site", "--into", inbox)
     heard = []
 
     def run(*arguments, more=()):
@@ -119,10 +117,10 @@ def test_nothing_that_is_printed_or_written_holds_it(xnatctl, install, exam, tmp
         failed = run(*upload, *flags, "--trouble", "fails", more=form)
         assert failed.code == 5
         assert run(*upload, *flags, "--no-such-flag", more=form).code == 2
-        assert run(*upload, *flags, "-E", "", more=form).code == 2
+        assert run(*upload, *flags, "--workers", "0", more=form).code == 2
         for command in (("upload", "status"), ("config", "show"), ("doctor",), ("plugins", "show", "site")):
             run(*command, more=form)
-        run("upload", "status", "P/E", more=form)
+        run("upload", "status", identifier(xnatctl, env), more=form)
     (command,) = {line for line in failed.document["next"] if "session upload" in line}
     again = xnatctl(*shlex.split(command)[1:], "--trouble", "nothing", env=env, stdin=f"{CANARY}\n")
     heard.append(again.out + again.err)
@@ -140,13 +138,13 @@ def test_nothing_that_is_printed_or_written_holds_it(xnatctl, install, exam, tmp
 def test_resuming_reads_it_again_or_says_what_is_missing(xnatctl, install, exam, configure, inbox, way):
     env = install("site", PLUGIN)
     configure({})
-    upload = ("session", "upload", exam.directory, "-P", "P", "-S", "S", "-E", "E", "--mode", "site", "--into", inbox)
+    upload = ("session", "upload", exam.directory, "--mode", "site", "--into", inbox)
     # The journal records the option `trouble`, so the profile decides it here.
     configure({"trouble": "fails"})
     assert xnatctl(*upload, "--site-token", CANARY, env=env).code == 5
     _, variables, options, _ = WAYS.get(way, ((), {}, {}, ""))
     configure(options)
-    done = xnatctl("upload", "resume", "P/E", env={**env, **variables})
+    done = xnatctl("upload", "resume", identifier(xnatctl, env), env={**env, **variables})
     if way == "nowhere":
         assert done.code == 2
         assert "option site_token, which is secret and not recorded" in done.err
@@ -158,7 +156,7 @@ def test_resuming_reads_it_again_or_says_what_is_missing(xnatctl, install, exam,
 
 def test_a_value_in_the_command_line_is_warned_of(xnatctl, install, exam, inbox):
     env = install("site", PLUGIN)
-    upload = ("session", "upload", exam.directory, "-P", "P", "-S", "S", "-E", "E", "--mode", "site", "--into", inbox)
+    upload = ("session", "upload", exam.directory, "--mode", "site", "--into", inbox)
     assert "[env: SITE_TOKEN; - asks for it]" in " ".join(xnatctl(*upload, "--help", env=env).out.split())
     done = xnatctl(*upload, "--site-token", CANARY, env=env)
     assert done.code == 0
