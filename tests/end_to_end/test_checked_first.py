@@ -181,6 +181,7 @@ def test_every_command_is_in_the_table():
         "config show",
         "plugins check",
         "plugins list",
+        "plugins new",
         "plugins show",
         "upload resume",
         "sandbox start",
