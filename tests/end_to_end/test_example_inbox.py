@@ -104,3 +104,33 @@ def test_a_relative_folder_is_another_place_in_another_directory(xnatctl, exam, 
     assert resumed.code == 7
     assert f"goes to inbox:{tmp_path / 'a' / 'out'}" in resumed.err
     assert xnatctl("upload", "resume", first, env=site, cwd=tmp_path / "a").code == 0
+
+
+def test_an_interrupt_ends_the_batch_and_the_next_run_delivers_the_rest(xnatctl, exam, site, folder, install):
+    watcher = (
+        "import signal\nfrom xnatctl.api import EventKind, hookimpl\n"
+        "@hookimpl\ndef xnatctl_on_event(event):\n"
+        "    if event.kind is EventKind.ITEM_DONE:\n        signal.raise_signal(signal.SIGINT)\n"
+    )
+    path = install("watcher", watcher)["PYTHONPATH"]
+    command = (
+        "session",
+        "upload",
+        exam.directory,
+        "--mode",
+        "inbox",
+        "--folder",
+        folder,
+        "--workers",
+        "1",
+        "-o",
+        "json",
+    )
+    broken = xnatctl(*command, env={"PYTHONPATH": f"{path}:{site['PYTHONPATH']}"})
+    assert broken.code == 130, broken.err
+    done = xnatctl(*command, env=site)
+    assert done.code == 0, done.err
+    counts = done.document["counts"]
+    assert counts["sent"] + counts["skipped"] == counts["found"] == len(exam.digests)
+    held = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    assert held == exam.digests

@@ -286,8 +286,9 @@ class ReceiverTransport(Protocol):
         """Send the items of a batch; yield the outcome of each one as soon as the receiver has answered.
 
         Core records each outcome before it asks for the next one, so that a killed process leaves at most one item per
-        worker in doubt. Never raises for one bad file. An XnatctlError concerns the items without an outcome:
-        `TransportError` (the answer was lost) makes them ambiguous, `ConnectionFailed` failed; they are sent again.
+        worker in doubt. It may end early when `stop_requested` of the context is true. Never raises for one bad file.
+        An XnatctlError concerns the items without an outcome: `TransportError` (the answer was lost) makes them
+        ambiguous, `ConnectionFailed` failed; they are sent again.
         """
         ...
 

@@ -40,6 +40,8 @@ class InboxTransport:
     def send(self, batch: Batch, emit: Emit) -> Iterator[ItemOutcome]:
         """One outcome for each file, as soon as the file is there."""
         for item in batch.items:
+            if self.context.stop_requested():
+                return  # the next run sends the others
             yield self._deliver(item)
 
     def _deliver(self, item: UploadItem) -> ItemOutcome:
