@@ -150,7 +150,7 @@ class Registry:
             raise PluginUnavailable(
                 f"{what} cannot be loaded: {reason_of(error)}.",
                 hint=f"Tell the author of {provided.plugin.origin}; block it with "
-                f"xnatctl plugins block {provided.plugin.name}.",
+                f"xnatctl plugins block {self.manager.reference(provided.plugin)}.",
             ) from error.__cause__
         if isinstance(spec, CommandSpec):
             return loaded  # click runs it
