@@ -76,11 +76,11 @@ GROUPS: dict[str, dict[str, str]] = {
             XnatClient Response url_path whole_number ProjectAccess project_access readable_project find_destination
         """,
         "Subjects and sessions": """
-            list_subjects SubjectInfo list_sessions SessionInfo find_session sessions_of_study modality_of list_scans
+            list_subjects SubjectInfo list_sessions SessionInfo find_session sessions_of_study list_scans
             scan_names file_counts dicom_file_names
         """,
         "Resources": """
-            session_resources ResourceInfo resource_of FileInfo file_of Totals totals_of_scans
+            session_resources ResourceInfo resource_of Totals totals_of_scans
         """,
         "The prearchive": """
             PrearchiveRow list_prearchive_rows find_prearchive_rows get_prearchive_row build_prearchive_row

@@ -16,12 +16,11 @@ from xnatctl.api.xnat import (
     list_prearchive_rows,
     list_scans,
     list_sessions,
-    modality_of,
     session_resources,
 )
 
 if TYPE_CHECKING:
-    from xnatctl.api.xnat import XnatClient
+    from xnatctl.api.xnat import SessionInfo, XnatClient
 
 _SESSION_COLUMNS = (
     Column(key="id"),
@@ -59,7 +58,7 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
         asdict(session)
         for session in list_sessions(client, project)
         if (subject is None or subject in (session.subject_label, session.subject_id))
-        and (modality is None or modality_of(session).upper() == modality.upper())
+        and (modality is None or _modality(session).upper() == modality.upper())
     ]
     waiting = len(list_prearchive_rows(client, project))
     schema = "xnatctl.sessions/1"
@@ -73,6 +72,11 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
             summary=(f"{counted(len(rows), 'session')} in project {project}.", *_waiting(app, project, waiting)),
         )
     )
+
+
+def _modality(session: SessionInfo) -> str:
+    """The modality; from the data type if the column is empty: `xnat:mrSessionData` gives MR."""
+    return session.modality or session.xsi_type.partition(":")[2].removesuffix("SessionData")
 
 
 def _waiting(app: App, project: str, count: int) -> tuple[str, ...]:

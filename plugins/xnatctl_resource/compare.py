@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from enum import StrEnum
 
 from xnatctl.api import Journal, JournalEntry, Outcome, ResourceRef, SourceChanged, UploadItem, content_hash, open_item
-from xnatctl.api.xnat import FileInfo, ResourceInfo, XnatClient
-from xnatctl_resource.rest import ResourceParent, begins_with
+from xnatctl.api.xnat import ResourceInfo, XnatClient
+from xnatctl_resource.rest import FileInfo, ResourceParent, begins_with
 
 #: The digest of the server; it detects transfer errors, not attacks.
 ALGORITHM = "md5"

@@ -21,7 +21,7 @@ from xnatctl.api import (
     ServerError,
     TransportError,
 )
-from xnatctl.api.xnat import FileInfo, ResourceInfo, Totals, XnatClient, file_of, resource_of, url_path
+from xnatctl.api.xnat import ResourceInfo, Totals, XnatClient, resource_of, url_path, whole_number
 
 _REFRESH = "/data/services/refresh/catalog"
 #: The name of a bundle in its URL; the server unpacks it and stores no file of that name (4.6).
@@ -46,6 +46,24 @@ class ResourceParent:
     archive: str
     name: str
     session_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInfo:
+    """A file of a resource: `path` inside it, `size` in bytes, `digest` MD5 in hex or empty."""
+
+    path: str
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> FileInfo:
+        """One row of a listing of files."""
+        return cls(
+            path=row.get("URI", "").partition("/files/")[2] or row.get("Name", ""),
+            size=whole_number(row.get("Size", "")) or 0,
+            digest=row.get("digest", ""),
+        )
 
 
 def project_parent(project: str) -> ResourceParent:
@@ -116,7 +134,7 @@ def resource_files(
         return add
 
     def add(row: Mapping[str, str]) -> None:
-        file = file_of(row)
+        file = FileInfo.of(row)
         if file.path in wanted:
             files[file.path] = file
 

@@ -30,10 +30,10 @@ from xnatctl.api import (
     XnatctlError,
     counted,
 )
-from xnatctl.api.xnat import FileInfo, Finding, ResourceInfo
+from xnatctl.api.xnat import Finding, ResourceInfo
 from xnatctl_resource.compare import Begins, Comparer, Match, stored_begins
 from xnatctl_resource.parent import find_parent
-from xnatctl_resource.rest import ResourceParent, ensure_resource, find_resource, resource_files
+from xnatctl_resource.rest import FileInfo, ResourceParent, ensure_resource, find_resource, resource_files
 from xnatctl_resource.writer import CatalogWriter
 
 #: The hint for files that cannot be sent.

@@ -25,10 +25,10 @@ from xnatctl.api import (
     XnatctlError,
     failed_outcomes,
 )
-from xnatctl.api.xnat import FileInfo, ResourceInfo, XnatClient
+from xnatctl.api.xnat import ResourceInfo, XnatClient
 from xnatctl_resource import rest
 from xnatctl_resource.compare import Comparer, Match, stored_begins
-from xnatctl_resource.rest import ResourceParent
+from xnatctl_resource.rest import FileInfo, ResourceParent
 
 _Put = Callable[[bool, ByteCounter], tuple[str, ...]]
 

@@ -211,7 +211,7 @@ def test_delete_asks_and_looks_afterwards(xnatctl, alice, waiting, sandbox):
         assert len(sandbox.state.prearchive) == 1
     locked = xnatctl("prearchive", "delete", *waiting, "--yes", "--force", env=alice)
     assert locked.code == 4
-    assert "still there" in locked.err
+    assert "still exists" in locked.err
     sandbox.state.prearchive[0].status = "READY"
     assert xnatctl("prearchive", "delete", *waiting, "--yes", env=alice).code == 0
     assert sandbox.state.prearchive == []

@@ -223,10 +223,6 @@ class App:
             insecure=bool(self.given.get("insecure")),
         )
 
-    def server_flags(self) -> list[list[str]]:
-        """Flags that name the same server and user in a later command, where variables may differ; no secrets."""
-        return self._flags_of(self.settings)
-
     def _flags_of(self, settings: Settings) -> list[list[str]]:
         named = {"--url": settings.url, "--profile": settings.profile_name}
         origins = ("flag", "variable", "journal")

@@ -8,7 +8,6 @@ short is damaged for both.
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 from contextlib import suppress
@@ -113,16 +112,6 @@ def read_header(read: Read, size: int) -> Header | None:
     except Unreadable as problem:
         problem.certain = is_certain(head)
         raise
-
-
-def header_of_file(path: str | bytes) -> Header | None:
-    """`read_header` of a file on disk. Raises OSError, Unreadable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        size = os.fstat(descriptor).st_size
-        return read_header(lambda count, offset=0: os.pread(descriptor, count, offset), size)
-    finally:
-        os.close(descriptor)
 
 
 #: The result of following a file to its end: `tail` as in `UploadItem`, and whether an image lacks Pixel Data.

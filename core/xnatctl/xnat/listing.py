@@ -37,7 +37,7 @@ class SessionInfo:
     subject_id: str = ""  # accession ID of the subject
     date: str = ""
     xsi_type: str = ""  # such as `xnat:mrSessionData`
-    modality: str = ""  # may be empty, see `modality_of`
+    modality: str = ""  # may be empty
     uid: str = ""
     inserted: str = ""  # when the server created it, as it writes it
 
@@ -70,21 +70,6 @@ class ResourceInfo:
     tags: str = ""  # as they were declared
     file_count: int | None = None
     size: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileInfo:
-    """A file of a resource: `path` inside it, `size` in bytes, `digest` MD5 in hex or empty.
-
-    `resource` is the resource's label, `resource_id` its number.
-    """
-
-    path: str
-    resource: str
-    scan: str  # scan ID, empty for a resource of the session
-    size: int
-    digest: str
-    resource_id: str = ""
 
 
 def subjects(client: XnatClient, project: str, name: str | None = None) -> list[SubjectInfo]:
@@ -270,24 +255,8 @@ def totals_of_scans(client: XnatClient, session_id: str) -> dict[str, Totals]:
 
 
 def each_file(client: XnatClient, session_id: str, take: Callable[[], Callable[[Mapping[str, str]], None]]) -> None:
-    """Read the row of every file of all scans. `take()` returns the function that gets them, again for each repetition.
-
-    `file_of` turns a row into a FileInfo, which takes as long as reading it.
-    """
+    """Read the row of every file of all scans. `take()` returns their receiver, again for each repetition."""
     client.each_row(_files_path(session_id), take)
-
-
-def file_of(row: Mapping[str, str]) -> FileInfo:
-    """One row of a listing of files."""
-    size = row.get("Size", "")
-    return FileInfo(
-        path=row.get("URI", "").partition("/files/")[2] or row.get("Name", ""),
-        resource=row.get("collection", ""),
-        scan=scan_of(row.get("URI", "").partition("/files/")[0]),
-        size=whole_number(size) or 0,
-        digest=row.get("digest", ""),
-        resource_id=row.get("cat_ID", ""),
-    )
 
 
 def scan_of(resource: str) -> str:
@@ -344,12 +313,6 @@ def file_counts(client: XnatClient, session_id: str, resources: Collection[str] 
 
     client.each_row(_files_path(session_id), take)
     return dict(counts)
-
-
-def modality_of(session: SessionInfo) -> str:
-    """The modality; from the data type if the column is empty: `xnat:mrSessionData` gives MR."""
-    kind = session.xsi_type.partition(":")[2]
-    return session.modality or kind.removesuffix("SessionData").upper()
 
 
 def dicom_file_counts(client: XnatClient, session_id: str) -> dict[str, int]:

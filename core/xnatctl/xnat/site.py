@@ -51,21 +51,6 @@ def version(client: XnatClient) -> Version:
     return Version(text=client.clean(text[:100]), tuple=tuple(map(int, pieces)))
 
 
-def checksums_enabled(client: XnatClient) -> bool | None:
-    """Whether the site keeps MD5 digests (xnat-api 2.5); None when it does not say."""
-    reply = client.request("GET", "/xapi/siteConfig/checksums", expect=(401, 403, 404))
-    return {"true": True, "false": False}.get(reply.text.strip().strip('"').lower()) if reply.status == 200 else None
-
-
-def whoami(client: XnatClient) -> str:
-    """The login name of the session. Raises AuthenticationError, NotXnat."""
-    reply = client.request("GET", "/xapi/users/username")
-    name = reply.text.strip()
-    if not name or any(map(str.isspace, name)):
-        raise NotXnat(f"{client.server} did not report who is logged in.", status=reply.status)
-    return name
-
-
 def editable_projects(client: XnatClient) -> frozenset[str]:
     """The IDs of the projects that this user may edit (xnat-api 1.1)."""
     projects = client.get_json("/xapi/users/projects")

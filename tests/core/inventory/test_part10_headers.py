@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xnatctl.inventory import part10
-from xnatctl.inventory.part10 import Header, Unreadable, header_of_file, read_header
+from xnatctl.inventory.part10 import Header, Unreadable, read_header
 
 pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 SAMPLES = sorted(p for p in (Path(pydicom.__file__).parent / "data" / "test_files").rglob("*") if p.is_file())
@@ -27,6 +27,11 @@ def pydicom_says(path: Path):
     return tuple("" if value is None else str(value) for value in values), str(
         ds.file_meta.get("TransferSyntaxUID", "")
     )
+
+
+def header_of_file(path):
+    content = Path(path).read_bytes()
+    return read_header(lambda count, offset=0: content[offset : offset + count], len(content))
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -62,13 +61,3 @@ def test_what_goes_alone_and_what_in_a_bundle(tmp_path):
             (batch,) = transport.batches(items, 1)
             transport.send(batch, lambda event: None)
     assert writer.stored == {"plain.txt": b"1", "odd#.txt": b"2", "empty.txt": b""}
-
-
-def test_a_transport_that_only_describes_sends_nothing(item):
-    from xnatctl.errors import PluginUnavailable
-
-    with ResourceTransport(replace(make_context(writer=FakeWriter()), writer=None)) as transport:
-        (batch,) = transport.batches((item,), 1)
-        with pytest.raises(PluginUnavailable):
-            transport.send(batch, lambda event: None)
-    assert Path(item.file).exists()
