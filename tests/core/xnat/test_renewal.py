@@ -175,6 +175,22 @@ def test_a_renewed_login_of_another_user_is_refused(work: Any, connect: Connect)
     assert work.to("/data/work")[-1].login != "bob"
 
 
+@pytest.mark.parametrize("named", ["bob", ""])
+def test_a_renewed_session_of_another_user_is_refused(named: str, work: Any, connect: Connect) -> None:
+    """Also where the source names that user openly."""
+    work.passwords["bob"] = "secret-of-bob"
+    other = connect(work.url)
+    other.login(lambda: Password(username="bob", secret="secret-of-bob"))
+    token = SessionToken(secret=str(other.cookie("JSESSIONID")), username=named)
+    client = Source(password(), token).log_in(connect(work.url))
+    work.passwords["alice"] = "changed"
+    work.sessions = {key: login for key, login in work.sessions.items() if login == "bob"}
+    with pytest.raises(AuthenticationError):
+        client.request("POST", "/data/work", body=b"data")
+    assert client.login_name == "alice"
+    assert work.to("/data/work")[-1].login != "bob"
+
+
 # expires
 
 

@@ -135,8 +135,7 @@ class Attempt:
         if not is_token(credential.secret):
             return refusal
         found, cookies = self._who({SESSION: credential.secret}, [])
-        wanted = (credential.username or name or "").lower()
-        if found is None or found.lower() == _GUEST or (wanted and found.lower() != wanted):
+        if found is None or not _is_user(found, credential, name):
             return refusal
         if not is_same_session(credential.secret, cookies.get(SESSION)):
             return refusal  # the server opened another one beside it
@@ -144,13 +143,11 @@ class Attempt:
 
     def _must_be(self, found: str | None, credential: Credential, name: str | None) -> AuthenticationError | None:
         """Compare the login name with the credential and the login before. An alias token names nobody."""
-        known = (found or _GUEST).lower()
-        expected = {user_of(credential).rsplit("/", 1)[-1].lower(), (name or "").lower()} - {""}  # xnat-api 1.2
-        if known != _GUEST and expected <= {known}:
+        if found is not None and _is_user(found, credential, name):
             return None
+        guest = found is None or found.lower() == _GUEST
         return AuthenticationError(
-            f"{self._server} accepted {described(credential)} but treats it as "
-            f"{'a guest' if known == _GUEST else found}.",
+            f"{self._server} accepted {described(credential)} but treats it as {'a guest' if guest else found}.",
             hint="A proxy may remove cookies or the Authorization header; ask the administrator.",
         )
 
@@ -198,3 +195,9 @@ class Attempt:
                 status=reply.status,
             )
         return None
+
+
+def _is_user(found: str, credential: Credential, name: str | None) -> bool:
+    """Whether a login name is no guest's, and both that of the credential and that of the login before, if any."""
+    expected = {user_of(credential).rsplit("/", 1)[-1].lower(), (name or "").lower()} - {""}  # xnat-api 1.2
+    return found.lower() != _GUEST and expected <= {found.lower()}
