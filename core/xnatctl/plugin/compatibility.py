@@ -81,9 +81,9 @@ def _applies(marker: str | None) -> bool:
     """Whether a marker such as `python_version < "3.12"` holds; requirements of extras do not count."""
     if not marker:
         return True
-    from packaging.markers import InvalidMarker, Marker
+    from packaging.markers import Marker
 
     try:
         return Marker(marker).evaluate({"extra": ""})
-    except InvalidMarker:
+    except ValueError:  # a marker that is not valid, or that compares what cannot be compared
         return True

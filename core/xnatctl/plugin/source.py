@@ -11,12 +11,14 @@ from pathlib import Path
 #: Bytes of a page that are read: it holds declarations only.
 _LONGEST = 1 << 18
 #: The line of a page that says which version of the API it was written for.
-_REQUIRES = re.compile(r"^requires_api\s*(?::[^=\n]*)?=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
+_REQUIRES = re.compile(r"^requires_api\s*(?::[^=\n]*)?=\s*(\d{1,9})\s*(?:#.*)?$", re.MULTILINE)
 
 
 def locate(module: str) -> Path | None:
     """The file of a module, or None. No package is imported, not even the one that holds the module."""
     first, *rest = module.split(".")
+    if not all(part.isidentifier() for part in rest):
+        return None
     try:
         spec = find_spec(first)
     except Exception:  # noqa: BLE001 - finders of other distributions

@@ -10,6 +10,7 @@ import xnatctl as package
 from xnatctl.plugin.compatibility import API_VERSION, OLDEST_API, api_mismatch, version_mismatch
 
 OLD = Path(__file__).parent / "data" / "plugin_of_api_1.py"
+HEAD = "from xnatctl.api import *\n"
 IMPORTED = "raise SystemExit('imported')\n"
 NEWER = str(API_VERSION + 1)
 
@@ -104,3 +105,25 @@ def test_a_plugin_of_the_first_version_still_works(xnatctl, install):
     assert "old active" in xnatctl("plugins", "list", "-o", "old", env=env).out
     helped = xnatctl("session", "upload", "--help", env=env).out
     assert all(flag in helped for flag in ("--old-folder", "--old-level", "--old-form", "--no-old-quick"))
+
+
+@pytest.mark.parametrize(
+    ("source", "requires", "target"),
+    [
+        ("", ("xnatctl>=0.0.1; os_name ~= 'posix'",), None),
+        ("", ("xnatctl>=0.0.1; no_such_name == 'x'",), None),
+        (f"requires_api = {'9' * 5000}\n", (), None),
+        ("", (), "json./"),
+        ("", (), "json..x"),
+    ],
+    ids=["marker", "name in a marker", "number", "target", "empty part"],
+)
+def test_metadata_that_nobody_can_read_locks_nobody_out(xnatctl, install, tmp_path, source, requires, target):
+    env = install("odd", source + HEAD, requires=requires)
+    if target is not None:
+        (entry_points,) = (tmp_path / "site").glob("*/entry_points.txt")
+        entry_points.write_text(f"[xnatctl]\nodd = {target}\n")
+    for command in (("list",), ("show", "odd"), ("block", "odd"), ("list", "--check")):
+        done = xnatctl("plugins", *command, env=env)
+        assert done.code == 0, done.err
+        assert "odd" in done.out
