@@ -687,6 +687,54 @@ def test_a_store_that_erases_nothing_and_says_so_cannot_loop(
     assert site.calls == ["DELETE /data/JSESSION"]
 
 
+VAULT = """
+from xnatctl.api import *
+
+@hookimpl
+def xnatctl_credential_sources():
+    option = Option(name="token", help="The login.", secret=True, envvar="VAULT_TOKEN", required=True)
+    verbs = frozenset({verbs!r})
+    return [CredentialSourceSpec(name="vault", summary="a vault", target="dist_vault_vault:Vault", order=10,
+                                 options=(option,), verbs=verbs)]
+
+class Vault:
+    def get(self, request):
+        raise AuthenticationError(f"the vault refuses {{request.options['token']}} and {{request}}")
+"""
+
+
+@pytest.mark.parametrize("where", ["variable", "profile"])
+def test_a_secret_option_of_a_source_is_masked_also_where_the_source_repeats_it(
+    where: str, cli: Callable[..., Result], install: Callable[..., dict[str, str]], site: Site, home: Path
+) -> None:
+    section = "" if where == "variable" else ", credentials: {vault: {token: CANARY0VAULT}}"
+    (home / "c.yaml").write_text(f"profiles:\n  a: {{url: '{site.url}'{section}}}\n")
+    env = {
+        **install("vault", VAULT.format(verbs=["get"])),
+        "XNATCTL_CONFIG": str(home / "c.yaml"),
+        "XNAT_URL": "",
+        **({"VAULT_TOKEN": "CANARY0VAULT"} if where == "variable" else {}),
+    }
+    for command in (("auth", "status"), ("doctor",), ("auth", "login"), ("config", "show")):
+        done = cli(*command, "-vv", "-o", "json", "--log-file", str(home / "log"), env=env)
+        assert "CANARY" not in done.out + done.err, command
+        assert "CANARY" not in (home / "log").read_text()
+    assert "the vault refuses" in cli("auth", "status", env=env).err
+
+
+def test_verbs_of_a_source_that_this_version_does_not_know_are_named(
+    cli: Callable[..., Result], install: Callable[..., dict[str, str]]
+) -> None:
+    done = cli("auth", "status", env=install("vault", VAULT.format(verbs=["get", "renews"])))
+    assert "sets CredentialSourceSpec.verbs (renews), which this version of xnatctl does not know" in done.err
+
+
+def test_a_source_without_get_is_broken(cli: Callable[..., Result], install: Callable[..., dict[str, str]]) -> None:
+    done = cli("auth", "status", env={**ENV, **install("vault", VAULT.format(verbs=["renew"]))})
+    assert (done.code, done.out.count("alice")) == (0, 1)
+    assert "the verbs of the credential source vault must contain get" in done.err
+
+
 def test_headers_and_certificates_are_not_stored(
     cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site
 ) -> None:

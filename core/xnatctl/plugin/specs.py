@@ -16,6 +16,8 @@ from xnatctl.model.plan import Payload
 
 #: Names of options.
 _OPTION = re.compile(r"[a-z][a-z0-9_]*")
+#: Verbs of credential sources.
+_VERBS = frozenset({"get", "renew", "check", "store", "erase"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +39,7 @@ def _lenient(record: type[R]) -> type[R]:
     def init(self: R, /, *arguments: Any, **values: Any) -> None:
         make(self, *arguments, **{name: value for name, value in values.items() if name in known})
         if len(values) > len(known.intersection(values)):
-            object.__setattr__(self, "unknown", tuple(sorted(values.keys() - known)))
+            object.__setattr__(self, "unknown", (*self.unknown, *sorted(values.keys() - known)))
 
     record.__init__ = init  # type: ignore[method-assign, assignment]
     return record
@@ -117,7 +119,7 @@ class CredentialSourceSpec(_Record):
     `target()` makes a `CredentialSource`. `verbs` says which of get, renew, check, store and erase it offers; an
     `interactive` source is asked only on a terminal. Each of `options` is a variable, or a key below
     `credentials: NAME:` of a profile; it is no flag. A source whose required options have no value is passed over when
-    none of its options is set, else that is an error.
+    none of its options is set, else that is an error. Raises ValueError for verbs without `get`.
     """
 
     name: str  # its name in `credential_sources`
@@ -129,6 +131,14 @@ class CredentialSourceSpec(_Record):
     options: tuple[Option, ...] = ()  # what `CredentialRequest.options` holds
     modules: tuple[str, ...] = ()  # without one of these it is unmet
     extra: str | None = None  # what to install then
+
+    def __post_init__(self) -> None:
+        verbs = frozenset(self.verbs)
+        if "get" not in verbs:
+            raise ValueError(f"the verbs of the credential source {self.name} must contain get")
+        object.__setattr__(self, "verbs", verbs)
+        if others := sorted(verbs - _VERBS):
+            object.__setattr__(self, "unknown", (f"verbs ({', '.join(others)})",))
 
 
 @_lenient
