@@ -86,8 +86,8 @@ class _Child:
         code = (
             "import importlib, json, sys\n"
             f"importlib.import_module({self._subject.target.partition(':')[0]!r})\n"
-            "from xnatctl.testing.suite import titles_of\n"
-            f"titles = titles_of({self._subject.name!r}, {self._subject.distribution!r})\n"
+            "from xnatctl.testing.suite import contracts_of\n"
+            f"titles = list(contracts_of({self._subject.name!r}, {self._subject.distribution!r}))\n"
             f"sys.stdout.write({_LISTED!r} + json.dumps(titles) + '\\n')\n"
         )
         code_of, output, errors = self._run([sys.executable, "-c", code])
@@ -107,8 +107,8 @@ class _Child:
         """The tests of one contract."""
         module = self._folder / "test_contract.py"
         module.write_text(
-            "from xnatctl.testing.suite import contract_for\n"
-            f"TestContract = contract_for({self._subject.name!r}, {self._subject.distribution!r}, {title!r})\n"
+            "from xnatctl.testing.suite import contracts_of\n"
+            f"TestContract = contracts_of({self._subject.name!r}, {self._subject.distribution!r})[{title!r}]\n"
         )
         record = self._folder / "record"
         record.write_text("")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from xnatctl.testing.contracts import (
-    CredentialSourceContract,
-    FormatterContract,
-    ResourceTransportContract,
-    TransportContract,
-)
+from xnatctl.api import CredentialRequest, Password
+from xnatctl.testing import CredentialSourceContract, FormatterContract, ResourceTransportContract, TransportContract
 from xnatctl_credentials.environment import Environment
 from xnatctl_credentials.helper import Helper
 from xnatctl_credentials.netrc import Netrc
@@ -79,6 +76,18 @@ class TestResource(ResourceTransportContract):
 
 
 class TestEnvironment(CredentialSourceContract):
+    expected = Password(username="alice", secret="of the environment")
+
+    @pytest.fixture(autouse=True)
+    def variables(self, isolated, monkeypatch):
+        monkeypatch.setenv("XNAT_USER", "alice")
+        monkeypatch.setenv("XNAT_PASS", "of the environment")
+
+    def asked(self, **changes):
+        """The variables belong to the server that they were given for; core says whether this is the one."""
+        request = super().asked(**changes)
+        return replace(request, environment=request.server == self.request.server)
+
     def make(self):
         return Environment()
 
@@ -89,16 +98,42 @@ class TestTokens(CredentialSourceContract):
 
 
 class TestProfile(CredentialSourceContract):
+    request = CredentialRequest(
+        server="https://xnat.invalid",
+        username="alice",
+        profile_name="p",
+        profile={"username": "alice", "password": "of the profile"},
+    )
+    expected = Password(username="alice", secret="of the profile")
+
     def make(self):
         return Profile()
 
 
 class TestNetrc(CredentialSourceContract):
+    request = CredentialRequest(server="https://xnat.example.org", username="alice")
+    expected = Password(username="alice", secret="of-netrc")
+
+    @pytest.fixture(autouse=True)
+    def file(self, isolated, monkeypatch, tmp_path):
+        path = tmp_path / "netrc"
+        path.write_text("machine xnat.example.org login alice password of-netrc\n")
+        path.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(path))
+
     def make(self):
         return Netrc()
 
 
 class TestHelper(CredentialSourceContract):
+    request = CredentialRequest(
+        server="https://xnat.example.org",
+        username="alice",
+        profile_name="p",
+        profile={"credential_helper": ["sh", "-c", """printf '{"username": "alice", "password": "of-helper"}'"""]},
+    )
+    expected = Password(username="alice", secret="of-helper")
+
     def make(self):
         return Helper()
 

@@ -32,6 +32,8 @@ TRACE_VARIABLE = "XNATCTL_TRACE_PLUGINS"
 
 #: Time limit of calls that only create or describe: a formatter, a transport, `describe`, `destination` (seconds).
 QUICK: Final = 30.0
+#: Time limit of an observer for one event: the main thread waits for it (seconds).
+OBSERVING: Final = 5.0
 #: Time limit of calls that may use files or the network: imports, checks, observers, credential sources (seconds).
 PATIENT: Final = 120.0
 #: Seconds after which a call that ignored its time limit is interrupted again.
@@ -114,7 +116,7 @@ class Guard:
                 with self.redirected():
                     yield
             else:
-                with self.redirected(), _time_limit(limit):
+                with self.redirected(), time_limit(limit):
                     yield
         except KeyboardInterrupt:
             raise
@@ -130,7 +132,7 @@ class Guard:
         if is_out_of_memory(error):
             return OutOfMemory()
         self._report(Failure(what, plugin, _trace(error, quote=quote), _places(error)))
-        said = "took too long and was stopped" if isinstance(error, _TimeIsUp) else "failed"
+        said = "took too long and was stopped" if isinstance(error, TimeIsUp) else "failed"
         return PluginFailed(
             f"{what} (plugin {plugin.name}, {plugin.origin}) {said}: {described(error, quote=quote)}.",
             hint=hint or f"Run the command without it: {BLOCK_VARIABLE}={plugin.name}.",
@@ -209,7 +211,7 @@ def _flush(stream: Any) -> None:
         stream.flush()
 
 
-class _TimeIsUp(BaseException):
+class TimeIsUp(BaseException):
     """A call exceeded its time limit. Not an Exception, so that `except Exception` in a plugin does not catch it."""
 
     def __init__(self, seconds: float) -> None:
@@ -217,8 +219,8 @@ class _TimeIsUp(BaseException):
 
 
 @contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise _TimeIsUp inside after some seconds; suspends the limit of an outer call."""
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeIsUp inside after some seconds; suspends the limit of an outer call."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -227,7 +229,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         if not over:
-            raise _TimeIsUp(seconds)
+            raise TimeIsUp(seconds)
 
     begun = time.monotonic()
     before = signal.signal(signal.SIGALRM, stop)
@@ -289,7 +291,7 @@ def unlimited() -> Iterator[None]:
 
 def described(error: BaseException, *, quote: bool = True) -> str:
     """An exception in one line: its type, and with `quote` its text."""
-    if isinstance(error, _TimeIsUp):
+    if isinstance(error, TimeIsUp):
         return str(error)
     text = ""
     if quote:

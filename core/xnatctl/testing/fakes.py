@@ -6,17 +6,20 @@ import io
 import tarfile
 import threading
 import zipfile
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from xnatctl.delivery.engine.outcomes import changed_outcome
+from xnatctl.delivery.engine.outcomes import all_outcomes, changed_outcome
+from xnatctl.delivery.engine.retry import outcome_for
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.events import Emit, Event, EventKind
-from xnatctl.model.outcome import BatchResult, ItemOutcome, Outcome
+from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import FileStatus, Source, UploadItem
 from xnatctl.model.refs import Destination, ResourceRef
 from xnatctl.plugin.protocols import Body, ReceiverContext, TransportContext
@@ -36,12 +39,19 @@ class Received:
 class FakeImporter:
     """Takes bodies as the import service would; `received` holds them in order of arrival.
 
-    Checks what the real one would choke on: a body that is not as long as it said.
+    `mistakes` says what the real one would choke on: a body of another length than it claims, or one that differs when
+    it is read again. `script` holds the failures of the first requests, None for one that succeeds. `meet` keeps each
+    of the first two requests waiting until the other one is there, at most as many seconds.
     """
 
     version: tuple[int, ...] = (1, 8, 11)
     received: list[Received] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+    script: deque[FailureClass | None] = field(default_factory=deque)
+    meet: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    _requests: int = 0
+    _barrier: threading.Barrier = field(default_factory=lambda: threading.Barrier(2))
 
     def parameters(self, handler: str) -> dict[str, str]:
         """The query of an import."""
@@ -50,16 +60,23 @@ class FakeImporter:
     def deliver(
         self, items: Sequence[UploadItem], *, handler: str, content_type: str, body: Body, emit: Emit
     ) -> BatchResult:
-        """Accept everything that arrives whole."""
+        """Read a body and answer; accept everything that arrives whole and is not in the script."""
+        with self.lock:
+            self._requests += 1
+            waits = bool(self.meet) and self._requests <= 2
+        if waits:
+            with suppress(threading.BrokenBarrierError):
+                self._barrier.wait(self.meet)
         try:
-            content = b"".join(body.chunks())
+            content = self._read(body)
         except SourceChanged as error:
             return BatchResult(outcomes=tuple(changed_outcome(item, error) for item in items))
-        if len(content) != body.length:
-            raise AssertionError(f"the body said {body.length} bytes and had {len(content)}")
         with self.lock:
             self.received.append(Received(handler, content_type, content, tuple(item.path for item in items)))
-        emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": len(content)}))
+            failure = self.script.popleft() if self.script else None
+        emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": sum(item.size for item in items)}))
+        if failure is not None:
+            return BatchResult(outcomes=scripted_outcomes(items, failure), bytes_sent=len(content))
         uri = "/data/prearchive/projects/P/20240115_120000000/E"
         return BatchResult(
             outcomes=tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, uri=uri) for item in items),
@@ -67,23 +84,42 @@ class FakeImporter:
             bytes_sent=len(content),
         )
 
+    def _read(self, body: Body) -> bytes:
+        content, again = b"".join(body.chunks()), b"".join(body.chunks())
+        if len(content) != body.length:
+            self.mistakes.append(f"Body.length says {body.length} bytes, and the body has {len(content)}")
+        if content != again:
+            self.mistakes.append("Body.chunks() yields other bytes the second time; each call starts at the first byte")
+        return content
+
+
+def scripted_outcomes(items: Sequence[UploadItem], failure: FailureClass) -> tuple[ItemOutcome, ...]:
+    """What the import service answers for a failure: one outcome for each item."""
+    after = 0.0 if failure is FailureClass.THROTTLED else None
+    return all_outcomes(items, outcome_for(failure), failure, f"scripted: {failure}", after)
+
 
 @dataclass(eq=False)
 class FakeWriter:
     """One resource that takes files as the server would; `stored` holds them by path, `requests` the paths of each.
 
-    Checks what the real one would choke on: a length that is wrong, a file alone whose name or size does not allow it
-    (xnat-api 4.3, 4.5), a zip that no streaming reader can read (4.6).
+    `script` is as in `FakeImporter`. `mistakes` says what the real one would choke on: a length that is wrong, a file
+    alone whose name or size does not allow it (xnat-api 4.3, 4.5), a zip that no streaming reader can read (4.6).
     """
 
     version: tuple[int, ...] = (1, 8, 11)
     stored: dict[str, bytes] = field(default_factory=dict)
+    mistakes: list[str] = field(default_factory=list)
+    script: deque[FailureClass | None] = field(default_factory=deque)
     requests: list[tuple[str, ...]] = field(default_factory=list)
 
     def put_file(self, item: UploadItem, *, body: Body, emit: Emit) -> BatchResult:
         """Accept a file that may go alone."""
         if not item.goes_alone:
-            raise AssertionError(f"{item.name!r} with {item.size} bytes would not arrive unchanged on its own")
+            self.mistakes.append(
+                f"put_file got {item.name!r} ({item.size} bytes), which does not arrive unchanged on its own; put what "
+                "is not `goes_alone` into a bundle"
+            )
         return self._take((item,), body, lambda content: {item.name: content})
 
     def put_bundle(
@@ -100,11 +136,30 @@ class FakeWriter:
         except SourceChanged as error:
             return BatchResult(outcomes=tuple(changed_outcome(item, error) for item in items))
         if len(content) != body.length:
-            raise AssertionError(f"the body said {body.length} bytes and had {len(content)}")
-        self.stored |= unpack(content)
+            self.mistakes.append(f"Body.length says {body.length} bytes, and the body has {len(content)}")
+        try:
+            self.stored |= unpack(content)
+        except (ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
+            self.mistakes.append(f"the server cannot unpack the body: {error}")
         self.requests.append(tuple(item.path for item in items))
+        failure = self.script.popleft() if self.script else None
+        if failure is not None:
+            return BatchResult(outcomes=scripted_outcomes(items, failure), bytes_sent=len(content))
         outcomes = tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in items)
         return BatchResult(outcomes=outcomes, bytes_sent=len(content))
+
+
+def bundle_of(content: bytes) -> dict[str, bytes]:
+    """The members of a zip, tar or tar.gz by name; any other content is one member without a name."""
+    stream = io.BytesIO(content)
+    if content.startswith(b"PK"):
+        with zipfile.ZipFile(stream) as archive:
+            return {member.filename: archive.read(member) for member in archive.infolist() if not member.is_dir()}
+    if content[:2] == b"\x1f\x8b" or content[257:262] == b"ustar":
+        with tarfile.open(fileobj=stream) as bundle:
+            opened = {member.name: bundle.extractfile(member) for member in bundle if member.isfile()}
+            return {name: member.read() for name, member in opened.items() if member is not None}
+    return {"": content}
 
 
 def _unpacked(content: bytes, form: str) -> dict[str, bytes]:
@@ -116,7 +171,7 @@ def _unpacked(content: bytes, form: str) -> dict[str, bytes]:
     with zipfile.ZipFile(stream) as archive:
         for member in archive.infolist():
             if member.flag_bits & 8 and member.compress_type == zipfile.ZIP_STORED:
-                raise AssertionError(f"{member.filename} is stored with its size behind it: no stream can be read so")
+                raise ValueError(f"{member.filename} is stored with its size behind it, so no stream can be read")
         return {member.filename: archive.read(member) for member in archive.infolist()}
 
 
@@ -135,6 +190,17 @@ def make_context(
         open_item=open_item,
         resource=ResourceRef(label="R") if writer is not None else None,
         **({"importer": importer or FakeImporter()} if writer is None else {"writer": writer}),
+    )
+
+
+def describing(context: TransportContext) -> TransportContext:
+    """The same context for a transport that only describes itself and cuts batches: it has no way to send."""
+    return TransportContext(
+        destination=context.destination,
+        workers=context.workers,
+        options=context.options,
+        open_item=context.open_item,
+        resource=context.resource,
     )
 
 

@@ -253,6 +253,16 @@ class TestContract(ReceiverTransportContract):
     def make(self, context):
         return CStoreTransport(context)
 
+    def content(self, item):
+        """C-STORE carries the data set alone, and the receiver keeps digests."""
+        whole = super().content(item)
+        return hashlib.sha256(whole[offset_of(whole) :]).hexdigest().encode()
+
+    def arrived(self, directory):
+        """A receiver keeps one copy of an instance; this one lists every request."""
+        kept = {entry.sop_instance: entry.digest for entry in self.receiver.stored}
+        return {f"{uid}.dcm": [digest.encode()] for uid, digest in kept.items()}
+
     def test_what_it_sends_arrives_and_is_counted(self, tmp_path):
         items, told = self.items(tmp_path), []
         transport = self.make(make_receiver_context(options=self.options, items=items))

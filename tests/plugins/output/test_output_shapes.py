@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
@@ -10,12 +11,20 @@ import pytest
 import yaml
 
 from xnatctl.model.document import Column, Document
-from xnatctl.testing.contracts import FormatterContract, read_csv, read_json_lines
+from xnatctl.testing import FormatterContract
 from xnatctl_output.separated import Csv, Tsv
 from xnatctl_output.structured import Json, Ndjson, Yaml
 from xnatctl_output.table import Table
 
 ODD = FormatterContract.ODD
+
+
+def read_csv(text, delimiter=","):
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
+def read_json_lines(text):
+    return [json.loads(line) for line in text.splitlines()]
 
 
 class Shape(FormatterContract):
@@ -24,6 +33,12 @@ class Shape(FormatterContract):
 
     def make(self):
         return self.factory()
+
+    def render(self, document):
+        """Without the watch of the contract, which replaces the terminal that a test is about."""
+        out = io.StringIO()
+        self.make().render(document, out)
+        return out.getvalue()
 
 
 def test_json_keeps_names_that_are_not_utf8():

@@ -27,8 +27,7 @@ from xnatctl.api import (
     UploadItem,
     UsageError,
 )
-from xnatctl.testing import make_item, make_receiver_context, write_exam
-from xnatctl.testing.contracts import ReceiverTransportContract
+from xnatctl.testing import ReceiverTransportContract, make_item, make_receiver_context, write_exam
 
 
 @pytest.fixture
@@ -60,6 +59,10 @@ class TestContract(ReceiverTransportContract):
 
     def make(self, context: ReceiverContext) -> StowTransport:
         return StowTransport(context)
+
+    def arrived(self, directory: Path) -> dict[str, list[bytes]]:
+        """What the server holds, by the names that core gives to instances."""
+        return {f"{uid}.dcm": [content] for uid, content in self.server.stored.items()}
 
 
 @pytest.fixture
