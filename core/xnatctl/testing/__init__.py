@@ -7,7 +7,6 @@ The contracts are test classes to subclass, one for each kind of plugin. `write_
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xnatctl.testing.exam import Exam, Instance, write_exam
@@ -57,7 +56,11 @@ pytest_plugins = ("xnatctl.testing.fixtures",)
 def __getattr__(name: str) -> Any:
     """Import the contracts on first use: they need pytest, and the rest of the kit does not."""
     if name == "Mistake":
-        return import_module("xnatctl.testing.watch").Mistake
+        from xnatctl.testing.watch import Mistake
+
+        return Mistake
     if name.endswith("Contract") and name in __all__:
-        return getattr(import_module("xnatctl.testing.contracts"), name)
+        from xnatctl.testing import contracts
+
+        return getattr(contracts, name)
     raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -21,7 +21,7 @@ from xnatctl.api import (
     Password,
     ServerError,
 )
-from xnatctl.testing.contracts import CredentialSourceContract
+from xnatctl.testing import CredentialSourceContract
 
 PATH = "xnat/alice"
 
@@ -44,9 +44,13 @@ def ask(address: str, **more: Any) -> CredentialRequest:
 class TestContract(CredentialSourceContract):
     """What every credential source must do."""
 
+    request = CredentialRequest(server="https://xnat.example.org", username="alice")
+    expected = Password(username="alice", secret="hush")
+
     @pytest.fixture(autouse=True)
     def _server(self, server: VaultServer) -> None:
         self.options = options(server.address)
+        server.entries[PATH] = {"username": "alice", "password": "hush"}
 
     def make(self) -> Vault:
         return Vault()
