@@ -14,7 +14,7 @@ class Keyring:
             import keyring
 
             found = keyring.get_credential(f"xnatctl:{request.server}", request.username)
-        except Exception:  # noqa: BLE001 - backends are strangers; the next source is asked
+        except Exception:  # noqa: BLE001 - a backend may raise anything; the next source is asked
             return None
         if found is None or not found.password:
             return None

@@ -1,4 +1,4 @@
-"""A stranger's transport goes through the same engine; any of ours can be taken away."""
+"""A third-party transport uses the same engine; each of ours can be blocked."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_an_older_session_of_the_same_label_is_not_the_one_waited_for(
 def test_resources_go_to_the_session_that_was_compared_and_never_to_its_label(
     make_plan, dicom, files, carry_out, sandbox, server, monkeypatch, meanwhile
 ):
-    """Between the comparison and the attaching the session gets another label, and a stranger takes the old one."""
+    """Between the comparison and the attaching the session gets another label, and another session takes the old one."""
     wait = Stage(kind="await-archive", name="wait")
     attach = ResourceGroup.run
 

@@ -37,7 +37,7 @@ def small(tmp_path):
 
 @pytest.fixture
 def one_by_one(install):
-    """A stranger's transport that sends each file on its own, through the same protocol: many requests."""
+    """A third-party transport that sends each file on its own, through the same protocol: many requests."""
     return install(
         "onebyone",
         """

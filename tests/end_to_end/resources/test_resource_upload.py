@@ -179,9 +179,9 @@ def test_without_checksums_sizes_are_compared_and_content_is_not_taken_on_trust(
     assert upload(session, "BIDS", tree).document["counts"]["skipped"] == len(contents(tree))
     assert len(writes()) == before
     # Somebody who has not sent these files cannot know what they hold.
-    stranger = upload(session, "BIDS", tree, env=elsewhere)
-    assert stranger.code == 7
-    assert "no checksum to compare" in stranger.document["error"]["message"]
+    other = upload(session, "BIDS", tree, env=elsewhere)
+    assert other.code == 7
+    assert "no checksum to compare" in other.document["error"]["message"]
     assert on_disk("BIDS") == contents(tree)
 
 

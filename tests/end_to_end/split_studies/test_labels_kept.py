@@ -133,7 +133,7 @@ def test_sessions_that_a_site_gives_other_uids_are_not_doubled(xnatctl, split, s
     before = len(imports(sandbox))
     for number, experiment in enumerate(sandbox.state.experiments.values()):
         experiment.uid = f"1.2.3.{number}"
-    for env in (None, elsewhere):  # where nobody remembers, the label that was named is a stranger's
+    for env in (None, elsewhere):  # without a journal, the requested label belongs to another study
         again = split(env=env)
         assert again.code == 7, again.err
         assert "holds study 1.2.3.0" in again.document["error"]["message"]

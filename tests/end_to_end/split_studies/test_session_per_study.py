@@ -150,7 +150,7 @@ def test_without_patient_ids_the_names_tell_the_patients_apart(split, visits, na
 
 def test_studies_of_two_patients_are_no_sessions_of_one_subject(split, sandbox, visits, assert_sessions):
     shutil.rmtree(visits.directory / "c")
-    stranger = write_study(visits.directory / "c", 2, "20240201", patient_id="SOMEBODY^ELSE")
+    other = write_study(visits.directory / "c", 2, "20240201", patient_id="SOMEBODY^ELSE")
     done = split()
     assert done.code == 7, done.err
     error = done.document["error"]
@@ -166,7 +166,7 @@ def test_studies_of_two_patients_are_no_sessions_of_one_subject(split, sandbox, 
     said = split("--same-patient")
     assert said.code == 0, said.err
     assert any("2 patients" in warning for warning in said.document["warnings"])
-    assert_sessions(sandbox, by_number(visits) | {"visit_2": stranger})
+    assert_sessions(sandbox, by_number(visits) | {"visit_2": other})
 
 
 def test_same_patient_alone_means_nothing(xnatctl, visits, alice):

@@ -321,7 +321,7 @@ class ScriptedReceiver:
             self._end(talk, then)
 
     def _end(self, talk: Talk, how: Any) -> None:
-        talk.ended = how if isinstance(how, str) else "stranger"
+        talk.ended = how if isinstance(how, str) else "unexpected error"
         if isinstance(how, bytes):
             talk.sock.sendall(how)
         elif how == "abort":
