@@ -23,7 +23,7 @@ COLUMNS = (
 #: Most top-level files of one target that are listed by name; the others are counted.
 _DRAWN = 12
 #: Widest name that the text beside it is aligned with.
-_NAME_WIDTH = 22
+_NAME_WIDTH = 20
 #: Names listed per reason.
 _NAMED = 3
 _EMPTY = "empty folder"
