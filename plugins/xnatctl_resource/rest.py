@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import quote
 
 from xnatctl.api import (
@@ -22,6 +23,8 @@ from xnatctl.api import (
     TransportError,
 )
 from xnatctl.api.xnat import ResourceInfo, Totals, XnatClient, resource_of, url_path, whole_number
+
+_T = TypeVar("_T")
 
 _REFRESH = "/data/services/refresh/catalog"
 #: The name of a bundle in its URL; the server unpacks it and stores no file of that name (4.6).
@@ -127,42 +130,30 @@ def resource_files(
 
     Raises ServerError for an unreadable catalog.
     """
-    files: dict[str, FileInfo] = {}
 
-    def take() -> Callable[[Mapping[str, str]], None]:
-        files.clear()
-        return add
-
-    def add(row: Mapping[str, str]) -> None:
+    def add(files: dict[str, FileInfo], row: Mapping[str, str]) -> None:
         file = FileInfo.of(row)
         if file.path in wanted:
             files[file.path] = file
 
-    _each_file(client, parent, resource, take)
-    return files
+    return _collect_files(client, parent, resource, dict[str, FileInfo], add)
 
 
 def resource_totals(client: XnatClient, parent: ResourceParent, resource: ResourceInfo) -> Totals:
     """File count and size in the catalog of a resource. Raises ServerError for an unreadable catalog."""
-    totals = Totals()
-
-    def take() -> Callable[[Mapping[str, str]], None]:
-        totals.files = totals.bytes = 0
-        return totals.add
-
-    _each_file(client, parent, resource, take)
-    return totals
+    return _collect_files(client, parent, resource, Totals, Totals.add)
 
 
-def _each_file(
+def _collect_files(
     client: XnatClient,
     parent: ResourceParent,
     resource: ResourceInfo,
-    take: Callable[[], Callable[[Mapping[str, str]], None]],
-) -> None:
+    new: Callable[[], _T],
+    add: Callable[[_T, Mapping[str, str]], None],
+) -> _T:
     path = url_path(f"{parent.path}/resources", resource.id, "files")
     try:
-        client.each_row(path, take)
+        return client.collect_rows(path, new, add)
     except NotFound as error:
         raise ServerError(
             f"{client.server} lists resource {resource.label} of {parent.name}, but cannot read its catalog: "

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import xnatctl
@@ -31,6 +32,8 @@ from xnatctl.xnat.http.request import Parameters, Request, content_of, pairs
 from xnatctl.xnat.http.responses import Response
 from xnatctl.xnat.http.retry import GetRetry
 from xnatctl.xnat.http.urls import check_path, normalise_server, proxy_for, readable, segment, url_path
+
+_T = TypeVar("_T")
 
 __all__ = ["MAX_ANSWER", "MAX_LISTING", "Response", "XnatClient", "normalise_server", "segment", "url_path"]
 
@@ -309,6 +312,21 @@ class XnatClient:
         kept = KeptRows(keep, most)
         self.each_row(path, kept.begin, params)
         return kept.rows
+
+    def collect_rows(self, path: str, new: Callable[[], _T], add: Callable[[_T, Mapping[str, str]], None]) -> _T:
+        """Add the rows of a long listing one by one to the result of `new()`, and return it.
+
+        A repeated request begins with a new result. `add` may raise TooLong. Raises like `each_row`.
+        """
+        result = new()
+
+        def take() -> Callable[[Mapping[str, str]], None]:
+            nonlocal result
+            result = new()
+            return partial(add, result)
+
+        self.each_row(path, take)
+        return result
 
     def each_row(
         self,

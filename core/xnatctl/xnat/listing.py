@@ -239,19 +239,13 @@ class Totals:
 
 def totals_of_scans(client: XnatClient, session_id: str) -> dict[str, Totals]:
     """Number and size of the files in the resources of all scans, by resource ID."""
-    totals: dict[str, Totals] = {}
 
-    def take() -> Callable[[Mapping[str, str]], None]:
-        totals.clear()
-        return add
-
-    def add(row: Mapping[str, str]) -> None:
+    def add(totals: dict[str, Totals], row: Mapping[str, str]) -> None:
         totals.setdefault(row.get("cat_ID", ""), Totals()).add(row)
         if len(totals) > _MOST_SCANS:
             raise TooLong(f"files of more than {_MOST_SCANS} resources")
 
-    each_file(client, session_id, take)
-    return totals
+    return client.collect_rows(_files_path(session_id), dict[str, Totals], add)
 
 
 def each_file(client: XnatClient, session_id: str, take: Callable[[], Callable[[Mapping[str, str]], None]]) -> None:
@@ -299,19 +293,14 @@ def file_counts(client: XnatClient, session_id: str, resources: Collection[str] 
 
     Raises ServerError for more scans than the limit.
     """
-    counts: Counter[str] = Counter()
 
-    def take() -> Callable[[Mapping[str, str]], None]:
-        counts.clear()
-        return count
-
-    def count(row: Mapping[str, str]) -> None:
+    def add(counts: Counter[str], row: Mapping[str, str]) -> None:
         if resources is None or row.get("collection", "") in resources:
             counts[scan_of(row.get("URI", "").partition("/files/")[0])] += 1
             if len(counts) > _MOST_SCANS:
                 raise TooLong(f"files of more than {_MOST_SCANS} scans")
 
-    client.each_row(_files_path(session_id), take)
+    counts = client.collect_rows(_files_path(session_id), Counter[str], add)
     return dict(counts)
 
 
@@ -322,18 +311,12 @@ def dicom_file_counts(client: XnatClient, session_id: str) -> dict[str, int]:
 
 def dicom_file_names(client: XnatClient, session_id: str, wanted: Container[str]) -> Counter[str]:
     """The number of DICOM files of a session for each of the `wanted` names, without folders."""
-    names: Counter[str] = Counter()
 
-    def take() -> Callable[[Mapping[str, str]], None]:
-        names.clear()
-        return add
-
-    def add(row: Mapping[str, str]) -> None:
+    def add(names: Counter[str], row: Mapping[str, str]) -> None:
         if row.get("collection", "") in DICOM_LABELS and (name := row.get("Name", "")) in wanted:
             names[name] += 1
 
-    client.each_row(_files_path(session_id), take)
-    return names
+    return client.collect_rows(_files_path(session_id), Counter[str], add)
 
 
 def dicom_catalog(client: XnatClient, session_id: str, scan: str, wanted: Container[str] | None = None) -> Catalog:

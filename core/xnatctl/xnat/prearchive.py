@@ -180,18 +180,12 @@ def _dicom_listings(client: XnatClient, ref: PrearchiveRef, scan: str) -> list[s
 
 
 def _file_sizes(client: XnatClient, path: str) -> array[int]:
-    sizes = array("q")
+    return client.collect_rows(path, lambda: array("q"), lambda sizes, row: sizes.append(_size(row)))
 
-    def take() -> Callable[[Mapping[str, str]], None]:
-        del sizes[:]
-        return add
 
-    def add(row: Mapping[str, str]) -> None:
-        size = whole_number(row.get("Size", ""))
-        sizes.append(-1 if size is None else size)
-
-    client.each_row(path, take)
-    return sizes
+def _size(row: Mapping[str, str]) -> int:
+    size = whole_number(row.get("Size", ""))
+    return -1 if size is None else size
 
 
 def dicom_files(client: XnatClient, ref: PrearchiveRef, most: int) -> list[tuple[str, int]]:
@@ -207,20 +201,12 @@ def dicom_files(client: XnatClient, ref: PrearchiveRef, most: int) -> list[tuple
 
 
 def _files(client: XnatClient, path: str, most: int) -> list[tuple[str, int]]:
-    files: list[tuple[str, int]] = []
-
-    def take() -> Callable[[Mapping[str, str]], None]:
-        files.clear()
-        return add
-
-    def add(row: Mapping[str, str]) -> None:
-        size = whole_number(row.get("Size", ""))
-        files.append((url_path(path, row.get("Name", "")), -1 if size is None else size))
+    def add(files: list[tuple[str, int]], row: Mapping[str, str]) -> None:
+        files.append((url_path(path, row.get("Name", "")), _size(row)))
         if len(files) > most:
             raise TooLong(f"more than {most} files")
 
-    client.each_row(path, take)
-    return files
+    return client.collect_rows(path, list[tuple[str, int]], add)
 
 
 class _Beginning:
@@ -275,19 +261,12 @@ def dicom_names(client: XnatClient, ref: PrearchiveRef) -> Counter[str] | None:
 
 
 def _names(client: XnatClient, path: str) -> Counter[str]:
-    names: Counter[str] = Counter()
-
-    def take() -> Callable[[Mapping[str, str]], None]:
-        names.clear()
-        return add
-
-    def add(row: Mapping[str, str]) -> None:
+    def add(names: Counter[str], row: Mapping[str, str]) -> None:
         names[row.get("Name", "")] += 1
         if len(names) > _MOST_NAMES:
             raise TooLong(f"more than {_MOST_NAMES} files")
 
-    client.each_row(path, take)
-    return names
+    return client.collect_rows(path, Counter[str], add)
 
 
 #: Labels of resources with DICOM: secondary objects (reports, presentation states) have a resource of their own.
