@@ -658,6 +658,14 @@ def test_a_store_that_cannot_store_is_found_before_the_login(
     assert site.calls == []
 
 
+def test_login_warns_when_no_command_would_ask_the_store(cli: Callable[..., Result], site: Site, home: Path) -> None:
+    for order, warned in (("[environment]", True), ("[environment, token]", False)):
+        (home / "c.yaml").write_text(f"credential_sources: {order}\n")
+        done = cli("auth", "login", env={**ENV, "XNATCTL_CONFIG": str(home / "c.yaml")})
+        assert done.code == 0, done.err
+        assert ("credential_sources does not name token" in done.err) == warned
+
+
 def test_logout_sends_no_password_as_a_cookie_and_does_not_erase_it(
     cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site, home: Path
 ) -> None:

@@ -101,6 +101,9 @@ def login(app: App) -> None:
     """Always request a fresh session; a stored token is not used."""
     store, request = _store(app)
     store.check(request)
+    order, name = app.settings.credential_sources.value, app.settings.store.value
+    if order is not None and name not in order:
+        app.warn(f"credential_sources does not name {name}, so no other command will use this session.")
     client = app.new_client()
     chain = app.credential_chain(fresh=True)
     app.log_in(client, chain)
