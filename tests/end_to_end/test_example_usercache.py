@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,7 +65,7 @@ def test_it_imports_the_public_api_alone():
 def test_it_delivers_a_session_and_leaves_nothing_in_the_cache(xnatctl, sandbox, env, exam, assert_exactly, version):
     sandbox.state.version = version
     dry = xnatctl("session", "upload", exam.directory, *UPLOAD, "--dry-run", env=env).out
-    assert "resource xnatctl of the user cache" in dry
+    assert "staged in: the cache of the user" in dry
     done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=env)
     assert done.code == 0, done.err
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
@@ -145,3 +148,12 @@ def test_what_stays_wrong_ends_with_the_documented_code_and_can_be_finished(
     done = hasty("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=env)
     assert done.code == 0, done.err
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
+
+
+@pytest.mark.once
+def test_its_own_tests_pass(site):
+    """As its author runs them after `pip install`: the contract, with uploads to the sandbox."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(command, cwd=EXAMPLE, env={**os.environ, **site}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout

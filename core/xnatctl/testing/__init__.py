@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xnatctl.testing.exam import Exam, Instance, write_exam
 from xnatctl.testing.fakes import FakeImporter, FakeWriter, make_context, make_item, make_receiver_context
+from xnatctl.testing.http import FakeHttp
 
 if TYPE_CHECKING:
     from xnatctl.testing.contracts import (
@@ -32,6 +33,7 @@ __all__ = [
     "CommandContract",
     "CredentialSourceContract",
     "Exam",
+    "FakeHttp",
     "FakeImporter",
     "FakeWriter",
     "FormatterContract",

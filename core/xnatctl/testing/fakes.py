@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from xnatctl.delivery.engine.outcomes import all_outcomes, changed_outcome
 from xnatctl.delivery.engine.retry import outcome_for
@@ -23,6 +23,9 @@ from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcom
 from xnatctl.model.plan import FileStatus, Source, UploadItem
 from xnatctl.model.refs import Destination, ResourceRef
 from xnatctl.plugin.protocols import Body, ReceiverContext, TransportContext
+
+#: The session that every import answers with.
+PLACE: Final = "/data/prearchive/projects/P/20240115_120000000/E"
 
 
 @dataclass
@@ -68,7 +71,7 @@ class FakeImporter:
             with suppress(threading.BrokenBarrierError):
                 self._barrier.wait(self.meet)
         try:
-            content = self._read(body)
+            content = self.content_of(body)
         except SourceChanged as error:
             return BatchResult(outcomes=tuple(changed_outcome(item, error) for item in items))
         with self.lock:
@@ -77,14 +80,14 @@ class FakeImporter:
         emit(Event(kind=EventKind.BYTES_SENT, data={"bytes": sum(item.size for item in items)}))
         if failure is not None:
             return BatchResult(outcomes=scripted_outcomes(items, failure), bytes_sent=len(content))
-        uri = "/data/prearchive/projects/P/20240115_120000000/E"
         return BatchResult(
-            outcomes=tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, uri=uri) for item in items),
-            uris=(uri,),
+            outcomes=tuple(ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, uri=PLACE) for item in items),
+            uris=(PLACE,),
             bytes_sent=len(content),
         )
 
-    def _read(self, body: Body) -> bytes:
+    def content_of(self, body: Body) -> bytes:
+        """Read a body twice, and note what is wrong with it. Raises SourceChanged."""
         content, again = b"".join(body.chunks()), b"".join(body.chunks())
         if len(content) != body.length:
             self.mistakes.append(f"Body.length says {body.length} bytes, and the body has {len(content)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ from xnatctl.testing.contracts.sending import (
 )
 from xnatctl.testing.contracts.uploading import SCRIPTS, upload_to_sandbox
 from xnatctl.testing.fakes import FakeImporter, bundle_of, describing, make_context
+from xnatctl.testing.http import FakeHttp
 from xnatctl.testing.watch import expect, nothing_left
 
 #: Seconds that one worker waits for the other before both send.
@@ -38,7 +40,7 @@ _MEET = 2.0
 
 
 class TransportContract(Contract):
-    """For transports that deliver through the import service (`settle="session"`).
+    """For transports that deliver through the import service (`settle="session"`), by `importer` or by `http`.
 
     ::
 
@@ -72,7 +74,9 @@ class TransportContract(Contract):
 
     def context(self, importer: FakeImporter | None = None, *, workers: int = 1) -> TransportContext:
         """What it is made with."""
-        return make_context(importer, options=self.values(), workers=workers)
+        importer = importer or FakeImporter()
+        made = make_context(importer, options=self.values(), workers=workers)
+        return replace(made, http=FakeHttp(importer))
 
     def items(self, directory: Path) -> tuple[UploadItem, ...]:
         """Real instances of two series."""
@@ -215,7 +219,7 @@ class TransportContract(Contract):
     def _expect_exactly(self, items: Sequence[UploadItem], importer: FakeImporter, when: str = "") -> None:
         """What the importer got is what the disk holds."""
         expect(not importer.mistakes, when + "; ".join(importer.mistakes[:1]))
-        expect(importer.received, "`send` says accepted, and `importer.deliver` was never called")
+        expect(importer.received, "`send` says accepted, and nothing was imported")
         arrived: dict[str, list[bytes]] = {}
         for received in importer.received:
             members = bundle_of(received.content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xnatctl.api import Option, TransportSpec, hookimpl
+from xnatctl.api import TransportSpec, hookimpl
 
 
 @hookimpl
@@ -13,13 +13,5 @@ def xnatctl_transports() -> list[TransportSpec]:
             name="usercache",
             summary="archive files by way of the user's cache on the server",
             target="xnatctl_usercache.transport:UserCacheTransport",
-            options=(
-                Option(
-                    name="cache_resource",
-                    help="Resource of the user cache in which files wait for their import.",
-                    default="xnatctl",
-                    envvar="USERCACHE_RESOURCE",
-                ),
-            ),
         )
     ]

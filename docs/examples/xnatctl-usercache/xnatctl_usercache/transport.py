@@ -32,6 +32,8 @@ from xnatctl.api.packing import stored_zip_body, tar_body
 
 _IMPORT = "/data/services/import"
 _HANDLER = "DICOM-zip"
+#: Where files wait for their import.
+_CACHE = "/user/cache/resources/xnatctl/files"
 #: The version of XNAT since which the import service reads a tar.
 _TAR_SINCE = (1, 8, 3)
 
@@ -54,7 +56,6 @@ class UserCacheTransport:
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context
-        self._resource = str(context.options["cache_resource"])
         self._staged = ""
 
     def __enter__(self) -> UserCacheTransport:
@@ -69,7 +70,7 @@ class UserCacheTransport:
 
     def describe(self) -> Mapping[str, str]:
         """Shown by --dry-run."""
-        return {"staged in": f"resource {self._resource} of the user cache", "import handler": _HANDLER}
+        return {"staged in": "the cache of the user", "import handler": _HANDLER}
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> Sequence[Batch]:
         """As core cuts them: by series, then by size."""
@@ -107,7 +108,7 @@ class UserCacheTransport:
             where = self._context.destination
             session = hashlib.sha256(f"{where.project}/{where.session}".encode()).hexdigest()[:12]
             number = self._context.shared.setdefault("xnatctl_usercache", _Slots()).take()
-            self._staged = f"/user/cache/resources/{self._resource}/files/{session}-{number}.{self._form}"
+            self._staged = f"{_CACHE}/{session}-{number}.{self._form}"
         self._context.http.put(
             f"/data{self._staged}",
             params={"inbody": "true"},
