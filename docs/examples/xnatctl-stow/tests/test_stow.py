@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from dicomweb_server import DicomWebServer
 from xnatctl_stow.answers import outcomes_of
 from xnatctl_stow.connection import Answer
+from xnatctl_stow.plugin import xnatctl_plan_upload, xnatctl_stages, xnatctl_transports
 from xnatctl_stow.service import address_of
 from xnatctl_stow.transport import StowTransport
 
@@ -22,12 +25,21 @@ from xnatctl.api import (
     FailureClass,
     ItemOutcome,
     Outcome,
-    ReceiverContext,
+    RunContext,
+    Stage,
     TransportError,
     UploadItem,
+    UploadRequest,
     UsageError,
 )
-from xnatctl.testing import ReceiverTransportContract, make_item, make_receiver_context, write_exam
+from xnatctl.testing import (
+    PlannerContract,
+    ReceiverTransportContract,
+    StageContract,
+    make_item,
+    make_receiver_context,
+    write_exam,
+)
 
 
 @pytest.fixture
@@ -49,20 +61,47 @@ def options(url: str, **more: Any) -> dict[str, Any]:
     return {"stow_url": url, **known, **more}
 
 
-class TestContract(ReceiverTransportContract):
+class TestTransport(ReceiverTransportContract):
     """What every receiver transport must do."""
+
+    spec = xnatctl_transports()[0]
+    unreachable = MappingProxyType({"stow_url": "http://127.0.0.1:9/dicom-web", "stow_password": None})
 
     @pytest.fixture(autouse=True)
     def _server(self, server: DicomWebServer) -> None:
         self.server = server
-        self.options = options(server.url)
 
-    def make(self, context: ReceiverContext) -> StowTransport:
-        return StowTransport(context)
+    def options_for(self, directory: Path) -> dict[str, Any]:
+        """A bearer token, and no password."""
+        return {"stow_url": self.server.url, "stow_password": None}
 
     def arrived(self, directory: Path) -> dict[str, list[bytes]]:
-        """What the server holds, by the names that core gives to instances."""
+        """By the name of the item."""
         return {f"{uid}.dcm": [content] for uid, content in self.server.stored.items()}
+
+
+class TestPlanner(PlannerContract):
+    """What every planner must do."""
+
+    planner = staticmethod(xnatctl_plan_upload)
+
+    def request(self, directory: Path) -> UploadRequest:
+        """An upload by `stow`."""
+        known = options("http://127.0.0.1:9/dicom-web")
+        return replace(super().request(directory), transport="stow", settles=False, verify=False, options=known)
+
+
+class TestStage(StageContract):
+    """What every stage must do."""
+
+    spec = xnatctl_stages()[0]
+
+    def context(self, stage: Stage, directory: Path) -> RunContext:
+        """A run that has a stage before it, which sent nothing."""
+        base = super().context(stage, directory)
+        known = options("http://127.0.0.1:9/dicom-web")
+        sent = Stage(kind="receiver", name="send", transport="stow", transport_options=known)
+        return RunContext(replace(base.plan, stages=(sent, stage)), self.services(directory), base.report)
 
 
 @pytest.fixture

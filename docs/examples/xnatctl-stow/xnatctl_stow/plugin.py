@@ -73,7 +73,7 @@ def xnatctl_stages() -> list[StageSpec]:
 @hookimpl
 def xnatctl_plan_upload(request: UploadRequest) -> UploadPlan | None:
     """Add the stage to uploads by `stow`; leave everything else to others."""
-    if request.transport != "stow" or not request.options.get("stow_check"):
+    if (request.command, request.transport) != ("session upload", "stow") or not request.options.get("stow_check"):
         return None
     from xnatctl_stow.check import with_check
 
