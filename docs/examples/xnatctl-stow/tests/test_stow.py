@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from dicomweb_server import DicomWebServer
 from xnatctl_stow.answers import outcomes_of
+from xnatctl_stow.check import QidoCheck
 from xnatctl_stow.connection import Answer
 from xnatctl_stow.plugin import xnatctl_plan_upload, xnatctl_stages, xnatctl_transports
 from xnatctl_stow.service import address_of
@@ -102,6 +103,11 @@ class TestStage(StageContract):
         known = options("http://127.0.0.1:9/dicom-web")
         sent = Stage(kind="receiver", name="send", transport="stow", transport_options=known)
         return RunContext(replace(base.plan, stages=(sent, stage)), self.services(directory), base.report)
+
+    def test_a_plan_that_sends_nothing_by_stow_is_refused(self, tmp_path: Path) -> None:
+        stage = self.stage(tmp_path)
+        with pytest.raises(UsageError):
+            QidoCheck(super().context(stage, tmp_path), stage)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from xnatctl.api import (
     UploadItem,
     UploadPlan,
     UploadRequest,
+    UsageError,
     Verification,
     VerificationFailed,
     counted,
@@ -46,9 +47,11 @@ class QidoCheck:
 
     def __init__(self, context: RunContext, stage: Stage) -> None:
         self._context = context
-        options = context.plan.sending[0].transport_options
-        self._service = Service.from_options(options)
-        self._wait = float(options["stow_wait"])
+        sending = next((other for other in context.plan.sending if other.transport == "stow"), None)
+        if sending is None:
+            raise UsageError("The plan has no stage that sends by stow, so there is nothing to check.")
+        self._service = Service.from_options(sending.transport_options)
+        self._wait = float(sending.transport_options["stow_wait"])
         self._connection = Connection(self._service)
 
     def check(self) -> None:
