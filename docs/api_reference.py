@@ -250,8 +250,12 @@ def members(kind: type[Enum]) -> list[str]:
         for target in inner.targets
         if isinstance(target, ast.Name)
     }
-    rows = [(code(member.name), code(repr(member.value)), cell(clean(remarks.get(member.name, "")))) for member in kind]
-    return table(("member", "value", ""), rows)
+    rows = []
+    for member in kind:
+        meaning, _, data = remarks.get(member.name, "").partition(" Data: ")  # of an event
+        keys = ", ".join(code(key) for key in data.split(", ")) if data else ""
+        rows.append((code(member.name), code(repr(member.value)), keys, cell(clean(meaning))))
+    return table(("member", "value", "`data`", ""), rows)
 
 
 def attributes(kind: type) -> list[str]:

@@ -33,7 +33,7 @@ def test_the_reference_of_the_api_is_generated():
 
 
 def test_every_field_of_the_api_is_described():
-    """Beside the field, or in the docstring of its class. Also every function and class."""
+    """Beside the field, or in the docstring of its class. Also every function, class and member of an enum."""
     page = (DOCS / "reference" / "api.md").read_text()
     for entry in re.split(r"^#### ", page, flags=re.MULTILINE)[1:]:
         name, _, body = entry.partition("\n")
@@ -42,6 +42,8 @@ def test_every_field_of_the_api_is_described():
         for row in re.findall(r"^\| `(\w+)` \|(.*)\|$", body, re.MULTILINE) if "| field |" in body else ():
             cells = row[1].split(" | ")
             assert f"`{row[0]}" in prose or re.search("[^` |]", re.sub("`[^`]*`", "", cells[-1])), f"{name}.{row[0]}"
+        for member, cells in re.findall(r"^\| `(\w+)` \|(.*)\|$", body, re.MULTILINE) if "| member |" in body else ():
+            assert re.search("[a-z]", re.sub("`[^`]*`", "", cells)), f"{name}.{member}"
 
 
 def test_the_picture_of_the_packages_is_generated():

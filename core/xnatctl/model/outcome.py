@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 class FailureClass(StrEnum):
     """The cause of a failure, which decides what happens next."""
 
-    NONE = "none"
+    NONE = "none"  # nothing failed
     AUTHENTICATION = "authentication"  # one shared re-login, then stop
     PERMISSION = "permission"  # stop
     DESTINATION = "destination"  # wrong or missing project, other session: stop
