@@ -22,15 +22,15 @@ PLAN_SCHEMA = "xnatctl.plan/1"
 class Payload(StrEnum):
     """What a transport carries."""
 
-    DICOM = "dicom"
-    RESOURCE = "resource"
+    DICOM = "dicom"  # DICOM instances, to a session or a receiver
+    RESOURCE = "resource"  # any files, to a resource
 
 
 class Placement(StrEnum):
     """Where the session should end."""
 
-    ARCHIVE = "archive"
-    PREARCHIVE = "prearchive"
+    ARCHIVE = "archive"  # in the archive of the project
+    PREARCHIVE = "prearchive"  # in the prearchive, for review
 
 
 class Overwrite(StrEnum):

@@ -87,10 +87,10 @@ class PrearchiveRef:
 class ResourceLevel(StrEnum):
     """What carries a resource (xnat-api 4.1)."""
 
-    PROJECT = "project"
-    SUBJECT = "subject"
-    SESSION = "session"
-    SCAN = "scan"
+    PROJECT = "project"  # the project
+    SUBJECT = "subject"  # the subject
+    SESSION = "session"  # the session
+    SCAN = "scan"  # a scan of the session
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,21 +20,21 @@ REPORT_SCHEMA = "xnatctl.report/1"
 class Status(StrEnum):
     """How a command ended."""
 
-    COMPLETE = "complete"
-    PARTIAL = "partial"
-    FAILED = "failed"
-    REFUSED = "refused"
-    PLANNED = "planned"
-    INTERRUPTED = "interrupted"
+    COMPLETE = "complete"  # done, and verified as far as was asked for
+    PARTIAL = "partial"  # not complete: some files were delivered, or the delivery is not proven
+    FAILED = "failed"  # nothing was delivered
+    REFUSED = "refused"  # a safety rule stopped it before anything was sent
+    PLANNED = "planned"  # a dry run
+    INTERRUPTED = "interrupted"  # a signal ended it
 
 
 class PlaceState(StrEnum):
     """Where the session is."""
 
-    ARCHIVED = "archived"
-    PREARCHIVE = "prearchive"
-    RECEIVER = "receiver"
-    UNKNOWN = "unknown"
+    ARCHIVED = "archived"  # in the archive
+    PREARCHIVE = "prearchive"  # in the prearchive
+    RECEIVER = "receiver"  # handed over to a receiver
+    UNKNOWN = "unknown"  # not known, or nowhere
 
 
 class Level(StrEnum):
@@ -44,11 +44,11 @@ class Level(StrEnum):
     matches as well. `checksum`: the MD5 of the stored file is that of the file on disk.
     """
 
-    NONE = "none"
-    COUNTED = "counted"
-    UID = "uid"
-    SIZE = "size"
-    CHECKSUM = "checksum"
+    NONE = "none"  # not verified
+    COUNTED = "counted"  # by the number of files
+    UID = "uid"  # by SOP Instance UID
+    SIZE = "size"  # by size as well
+    CHECKSUM = "checksum"  # by MD5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
