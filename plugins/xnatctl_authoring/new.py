@@ -34,10 +34,20 @@ KINDS: Mapping[str, Kind] = {
         module="transport",
         example="a transport that sends tar files of a limited number of instances",
     ),
+    "receiver-transport": Kind(
+        purpose="delivers DICOM files to another system; a value of --mode",
+        module="transport",
+        example="a transport that delivers DICOM files to a folder",
+    ),
     "resource-transport": Kind(
         purpose="sends the files of a resource; a value of --mode",
         module="transport",
         example="a transport that sends the files of a resource one by one",
+    ),
+    "credential-source": Kind(
+        purpose="finds the credential for a server",
+        module="source",
+        example="a credential source that reads a mounted secret",
     ),
     "formatter": Kind(
         purpose="an output format; a value of -o",

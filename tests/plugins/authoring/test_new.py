@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -74,11 +75,32 @@ def test_the_types_are_strict(written, tmp_path_factory):
         names.append(file.with_name(f"test_{number}.py"))
         names[-1].write_bytes(file.read_bytes())
     try:
-        cache = ("--cache-dir", str(tmp_path_factory.getbasetemp() / "mypy"))
+        cache = ("--cache-dir", str(tmp_path_factory.getbasetemp().parent / "mypy"))
         run("mypy", "--config-file", config, *cache, *packages, *names, path=tuple(folders), cwd=folders[0].parent)
     finally:
         for name in names:
             name.unlink()
+
+
+BLOCK = re.compile(r"^<!-- file: ([^\n]*) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("page", "kind", "name", "files"),
+    [
+        ("write-a-transport", "receiver-transport", "inbox", ["plugin.py"]),
+        ("write-a-credential-provider", "credential-source", "mounted", ["plugin.py", "source.py"]),
+    ],
+)
+def test_a_tutorial_shows_what_is_written(page, kind, name, files):
+    """The first block of a file; later ones change it."""
+    shown: dict[str, str] = {}
+    for path, content in BLOCK.findall((ROOT / "docs" / "tutorial" / f"{page}.md").read_text()):
+        shown.setdefault(path, content)
+    written = {f"{distribution_of(name)}/{file.path}": file.content for file in new_files(kind, name)}
+    for file in files:
+        path = f"{distribution_of(name)}/{package_of(name)}/{file}"
+        assert shown[path] == written[path]
 
 
 @pytest.mark.parametrize(
