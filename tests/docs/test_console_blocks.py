@@ -12,6 +12,8 @@ before a block holds for this block, or for the rest of the page where that is s
     <!-- not run: REASON -->
     <!-- needs: PROGRAM -->             the block is left out where PROGRAM is not installed
     <!-- types: ANSWER -->              the answer to a question of the block
+    <!-- file: PATH -->                 the next block, of any language, is the content of this file; PATH is relative to
+                                        the folder where the page begins
     <!-- follows: PAGE, up to ## N -->  begin where the reader of that page is before its section N
     <!-- for: TEXT, read: TEXT -->      in each command of the rest of the page
 """
@@ -48,7 +50,9 @@ VARIES = {
 }
 _VARYING = re.compile("|".join(f"(?P<{kind}>{form})" for kind, form in VARIES.items()))
 _PIECE = re.compile(
-    r"^<!-- (not run|needs|types|follows|for): ([^\n]*) -->$|^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^<!-- (not run|needs|types|follows|for): ([^\n]*) -->$|^```console\n(.*?)^```$"
+    r"|^<!-- file: (?P<file>[^\n]*) -->\n```\w+\n(?P<content>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 #: Progress. A terminal that can move its cursor shows one line in their place, and erases it at the end.
 _PROGRESS = re.compile(
@@ -69,6 +73,8 @@ class Block:
     commands: tuple[Command, ...]
     at: int  # where in the text
     typed: tuple[str, ...] = ()
+    file: str = ""  # what is written in place of commands
+    content: str = ""
 
 
 @dataclass
@@ -92,6 +98,9 @@ def commands(text: str) -> Iterator[Command]:
 def script_of(page: Path) -> Script:
     script, typed, left_out = Script(), [], ""
     for piece in _PIECE.finditer(text := page.read_text()):
+        if piece["file"] is not None:
+            script.blocks.append(Block((), piece.start(), file=piece["file"], content=piece["content"]))
+            continue
         match piece[1]:
             case None if left_out:
                 script.not_run.append((piece[3].splitlines()[0], left_out))
@@ -111,7 +120,8 @@ def script_of(page: Path) -> Script:
             case "for":
                 old, _, new = piece[2].partition(", read:")
                 script.instead.append((old, new.strip()))
-    assert text.count("```console\n") == len(script.blocks) + len(script.not_run), f"a block is not closed: {page}"
+    run = [block for block in script.blocks if not block.file]
+    assert text.count("```console\n") == len(run) + len(script.not_run), f"a block is not closed: {page}"
     return script
 
 
@@ -131,6 +141,8 @@ class Reader:
         end = page.read_text().index(until) if until else None
         for block in script.blocks:
             if end is None or block.at < end:
+                if block.file:
+                    (self._place[0] / block.file).write_text(block.content)
                 for command in block.commands:
                     self.type(command, script.instead, block.typed)
 
@@ -213,7 +225,7 @@ def pattern(shown: str) -> re.Pattern[str]:
 
 
 @pytest.fixture
-def reader(tmp_path, environment):
+def reader(tmp_path, tmp_path_factory, environment):
     """At a terminal, in a directory like the repository's after the installation: `.venv` is this test's environment."""
     directory = tmp_path / "reader"
     directory.mkdir()
@@ -227,7 +239,8 @@ def reader(tmp_path, environment):
         if (program := system_program(name)) is not None:
             (dcmtk / name).symlink_to(program)
     path = f"{dcmtk}:{Path(sys.executable).parent}:{environment['PATH']}"
-    found = Reader(directory, {**environment, "TERM": "dumb", "PATH": path})
+    types = tmp_path_factory.getbasetemp().parent / "mypy"  # what mypy knows of xnatctl, once for all pages
+    found = Reader(directory, {**environment, "TERM": "dumb", "PATH": path, "MYPY_CACHE_DIR": str(types)})
     yield found
     for out, code in found.close():
         assert "Traceback" not in out
@@ -247,9 +260,16 @@ def test_what_is_not_run_as_it_stands():
         'python3 -m venv .venv && .venv/bin/pip install -e ".[all]" tox &&',
         "python3 -m venv .venv",
         '.venv/bin/pip install -e ".[all]"',
+        '.venv/bin/pip install "../xnatctl[all,testing]" mypy ruff',
+        "pip install -e ./xnatctl-inbox",
+        "pip install -e ./xnatctl-mounted",
+        "pip install -e ./xnatctl-parcel",
+        "pip wheel --no-deps",
+        "xnatctl session upload exam --mode inbox --inbox-folder slow --inbox-pause 1",
         "pip install ./docs/examples/xnatctl-inbox",
         "pip install ./docs/examples/xnatctl-series",
         "pip install ./docs/examples/xnatctl-stow",
+        "pip install ./docs/examples/xnatctl-usercache",
         "pip install ./docs/examples/xnatctl-vault",
         ".venv/bin/tox",
         "https://xnat.example.org",

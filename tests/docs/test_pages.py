@@ -149,13 +149,13 @@ def test_links_lead_somewhere(page):
 
 
 #: Of the example plugin, and a placeholder; of Python, pytest, mypy and the benchmarks.
-OTHER_OPTIONS = {"--level", "--name", "--help", "--ignore", "--load", "--site-token"}
+OTHER_OPTIONS = {"--inbox-folder", "--inbox-pause", "--level", "--name", "--help", "--ignore", "--load", "--site-token"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_options_and_commands_in_the_text_exist(page):
     reference = (DOCS / "reference" / "commands.md").read_text()
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```|<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
     option = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
     own = re.findall(r'Option\(\s*name="(\w+)"', "".join(path.read_text() for path in page.parent.glob("*/plugin.py")))
     declared = {f"--{negation}{name.replace('_', '-')}" for name in own for negation in ("", "no-")}
