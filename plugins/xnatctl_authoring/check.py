@@ -32,7 +32,7 @@ class Finding:
 
 
 def check_plugin(subject: Subject, limit: float) -> Iterator[Finding]:
-    """Run every contract that applies; `limit` is the time of each process in seconds."""
+    """Run every contract that applies, then the tests of the author; `limit` is the time of each process in seconds."""
     with tempfile.TemporaryDirectory(prefix="xnatctl-check-") as folder:
         child = _Child(subject, Path(folder), limit)
         provided, mistake = child.list_specs()
@@ -47,6 +47,8 @@ def check_plugin(subject: Subject, limit: float) -> Iterator[Finding]:
             return
         for title in provided:
             yield from child.run_contract(title)
+        if subject.tests is not None:
+            yield from child.run_tests(subject.tests)
 
 
 class _Child:
@@ -110,12 +112,19 @@ class _Child:
             "from xnatctl.testing.suite import contracts_of\n"
             f"TestContract = contracts_of({self._subject.name!r}, {self._subject.distribution!r})[{title!r}]\n"
         )
+        yield from self._run_pytest(title, module)
+
+    def run_tests(self, tests: Path) -> Iterator[Finding]:
+        """The tests of the author, which give the contracts their examples."""
+        yield from self._run_pytest(f"tests of {self._subject.distribution}", tests)
+
+    def _run_pytest(self, title: str, tests: Path) -> Iterator[Finding]:
         record = self._folder / "record"
         record.write_text("")
         options = ["-q", "-c", os.devnull, "--rootdir", str(self._folder), "-p", "no:cacheprovider"]
         plugins = ["-p", "xnatctl_authoring.recorder"]
         code, _, errors = self._run(
-            [sys.executable, "-m", "pytest", *options, *plugins, f"{OPTION}={record}", str(module)]
+            [sys.executable, "-m", "pytest", *options, *plugins, f"{OPTION}={record}", str(tests)]
         )
         entries = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
         yield from self._findings(title, entries, code, errors)

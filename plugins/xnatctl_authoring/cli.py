@@ -24,7 +24,8 @@ _COLUMNS = (
 
 @click.command(
     help="Run the contracts of the test kit on a plugin: an installed one by its NAME, or the PATH of a folder with "
-    "pyproject.toml or of a Python file. Each contract runs in a process of its own, against a server on this machine."
+    "pyproject.toml or of a Python file. Each contract runs in a process of its own, against a server on this machine. "
+    "The tests of a folder are run as well: they give the contracts their examples."
 )
 @click.argument("plugin", metavar="NAME|PATH")
 @click.option(

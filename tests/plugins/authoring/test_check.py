@@ -59,3 +59,15 @@ def test_what_is_not_there_is_said(xnatctl, tmp_path):
     empty = xnatctl("plugins", "check", tmp_path)
     assert empty.code == 2
     assert "pyproject.toml" in empty.err
+
+
+def test_the_tests_of_the_author_are_run_too(xnatctl, tmp_path):
+    assert xnatctl("plugins", "new", "receiver-transport", "mine").code == 0
+    folder = tmp_path / "xnatctl-mine"
+    source = folder / "xnatctl_mine" / "transport.py"
+    source.write_text(source.read_text().replace("os.replace(partial, path)", "os.remove(partial)"))
+    done = xnatctl("plugins", "check", folder, "-o", "json")
+    assert done.code == 8
+    failed = [test for test in done.document["tests"] if test["result"] == "failed"]
+    assert {test["provided"] for test in failed} == {"tests of xnatctl-mine"}
+    assert "every item gets one outcome and arrives" in {test["test"] for test in failed}
