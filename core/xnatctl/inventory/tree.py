@@ -179,16 +179,17 @@ class Walk:
                 self._collector.exclude(relative, "symbolic link to a directory that is already included", seen=False)
                 return
             self._entered.add(key)
-            entries = _entries(full)
+            names, kinds = _entries(full)
         except OSError as error:
             if relative and is_system_folder(os.path.basename(relative)):
                 self._collector.exclude(relative, f"{LEFT_BEHIND}, and cannot be read", seen=False)
             else:
                 self._collector.cannot_read(relative or ".", f"directory cannot be read: {error.strerror}")
             return
-        if all(hidden_part(name) for name, _ in entries):
+        if all(hidden_part(name) for name in names):
             self._collector.empty.append(relative or ".")
-        for name, kind in entries:
+        for name in names:
+            kind = kinds.get(name, _FILE)
             path, there = f"{relative}/{name}" if relative else name, os.path.join(full, name)
             if kind == _LINK:
                 self._link(there, path)
@@ -234,10 +235,17 @@ class Walk:
 _DIRECTORY, _FILE, _LINK, _OTHER = "d", "f", "l", "o"
 
 
-def _entries(directory: str) -> list[tuple[str, str]]:
-    """Name and kind of the entries of a directory, by name."""
+def _entries(directory: str) -> tuple[list[str], dict[str, str]]:
+    """The names of the entries of a directory in order, and the kinds of those that are not regular files."""
+    names: list[str] = []
+    kinds: dict[str, str] = {}
     with os.scandir(directory) as listing:
-        return sorted((entry.name, _kind(entry)) for entry in listing)
+        for entry in listing:
+            names.append(entry.name)
+            if (kind := _kind(entry)) != _FILE:
+                kinds[entry.name] = kind
+    names.sort()
+    return names, kinds
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

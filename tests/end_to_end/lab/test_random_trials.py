@@ -12,6 +12,7 @@ pytestmark = pytest.mark.once
 
 
 @pytest.mark.lab
+@pytest.mark.timeout(7200)  # all trials; each has limits of its own
 def test_random_trials(nursery, environment, tmp_path, full):
     """Few by default; `XNATCTL_LAB_SEED` is the first seed."""
     import children
