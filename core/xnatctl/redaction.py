@@ -25,6 +25,8 @@ _PIECE = 10
 #: Session cookies of one run that are remembered: a server may send a new one with each answer.
 _COOKIES = 128
 
+#: The two alphabets of base64.
+_ENCODERS = (base64.b64encode, base64.urlsafe_b64encode)
 #: Secrets that may occur before they are registered: a session that the server has just opened.
 _UNREGISTERED = re.compile(
     r"(?i)((?:JSESSIONID|XNAT_CSRF)=\\?\"?|(?:authorization|cookie)[\"']?\s*[:=,]\s*(?:b?[\"'])?(?:basic\s+|bearer\s+)?)"
@@ -60,12 +62,17 @@ class Redactor:
         self._known: tuple[str, ...] = ()
 
     def register_secret(self, secret: str, username: str | None = None) -> None:
-        """Mask the secret and its encodings from now on: percent, HTML, JSON, Python, CSV, base64, HTTP Basic."""
+        """Mask the secret and its encodings from now on: percent, HTML, JSON, Python, CSV, hex, base64, HTTP Basic.
+
+        Base64 and hex of a longer text that holds the secret are masked, too.
+        """
         forms = set()
         if username is not None and secret:
             forms |= _base64(f"{username}:{secret}")
         if len(secret) >= _SHORTEST:
             forms |= _base64(secret) | _written(secret)
+        if len(secret) >= _LONG:
+            forms |= _inside(secret)
         with self._lock:
             if secret and len(secret) < _SHORTEST:
                 self._short.add(secret)
@@ -142,7 +149,18 @@ def _written(secret: str) -> set[str]:
 
 def _base64(text: str) -> set[str]:
     raw = text.encode("utf-8", "surrogateescape")
-    return {encode(raw).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
+    return {encode(raw).decode().rstrip("=") for encode in _ENCODERS}
+
+
+def _inside(secret: str) -> set[str]:
+    """What the secret adds to the base64 of any longer text, at each of the three places in a group, and to its hex."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    found = {raw.hex(), raw.hex().upper()}
+    for before in range(3):
+        # Characters that hold bits of neighbours are left out.
+        first, end = -(-8 * before // 6), 8 * (before + len(raw)) // 6
+        found |= {encode(bytes(before) + raw).decode()[first:end] for encode in _ENCODERS}
+    return found
 
 
 def _without_pieces(text: str, form: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 CANARY = "c4n4ry-0f/the=site"
 PLUGIN = """
-import pathlib
+import base64, logging, pathlib, sys, urllib.parse, warnings
 from xnatctl.api import *
 
 @hookimpl
@@ -45,16 +45,23 @@ class Site:
     def send(self, batch, emit):
         token, trouble = self.options["site_token"], self.options["trouble"]
         emit(Event(kind=EventKind.WARNING, message=f"sends with {token}", data={"token": token}))
+        print("prints", token, urllib.parse.quote(token, safe=""))
+        print(base64.b64encode(f"robot:{token}".encode()).decode(), file=sys.stderr)
+        warnings.warn(f"warns of {token}")
+        logging.getLogger("site").error("logs %s", token)
         if trouble == "raises":
             raise RuntimeError(f"refused: {token} of {self.options}")
         if trouble == "fails":
-            return [
-                ItemOutcome(path=i.path, outcome=Outcome.FAILED, reason=f"{token} is not valid") for i in batch.items]
+            for item in batch.items:
+                yield ItemOutcome(
+                    path=item.path, outcome=Outcome.FAILED, reason=f"{token} is not valid", uri=f"https://a/{token}")
+            return
         for item in batch.items:
             with self.context.open_item(item) as reader:
                 pathlib.Path(self.options["into"], item.name).write_bytes(reader.read())
+            place = "https://a/" + urllib.parse.quote(token)
+            yield ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED, note=f"with {token}", uri=place)
         pathlib.Path(self.options["into"], "token.used").write_text(token)
-        return [ItemOutcome(path=i.path, outcome=Outcome.ACCEPTED) for i in batch.items]
     def close(self):
         pass
 """
@@ -174,3 +181,22 @@ def test_a_secret_option_that_could_not_be_masked_makes_the_plugin_broken(xnatct
     (row,) = [plugin for plugin in listed.document["plugins"] if plugin["name"] == "site"]
     assert row["status"] == "broken"
     assert "the secret option site_token must be of type str, without a default" in row["reason"]
+
+
+@pytest.mark.parametrize("form", ["token", "quote(token, safe='')", "b64encode(f'robot:{token}'.encode()).decode()"])
+def test_an_address_that_holds_it_in_any_encoding_is_refused(xnatctl, install, exam, inbox, home, form):
+    """`upload status` shows the address without loading the plugin, and so without knowing the secret."""
+    target = f"""
+from base64 import b64encode
+from urllib.parse import quote
+def address_of(options):
+    token = options["site_token"]
+    return "https://" + {form} + "@store.example.org"
+"""
+    source = PLUGIN.replace('settle="none",', 'settle="none", destination="dist_site_site:address_of",') + target
+    env = {**install("site", source), "SITE_TOKEN": CANARY}
+    done = xnatctl("session", "upload", exam.directory, "--mode", "site", "--into", inbox, env=env)
+    assert done.code == 8, done.err
+    assert "puts the value of a secret option into the address" in done.err
+    assert not list(inbox.iterdir())
+    assert not [path for path in home.rglob("*.sqlite")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 import click
 
@@ -13,6 +13,7 @@ import xnatctl
 from xnatctl.cli.app import App
 from xnatctl.cli.console import open_streams
 from xnatctl.cli.lazy import LazyGroup
+from xnatctl.cli.masked_stream import MaskedStream
 from xnatctl.cli.usage import usage_error
 from xnatctl.errors import (
     BEFORE_SENDING,
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app = App(args)
+        # Not only our own messages: standard output of a plugin leads there, as do warnings and logs of libraries.
+        sys.stderr = cast("TextIO", MaskedStream(sys.stderr, app.redactor))
         code = run(args, app)
         if not app.foreign_command:  # a click exit, as of any program
             app.guard.seal()

@@ -15,6 +15,7 @@ from xnatctl.model.plan import RECEIVER, SESSION, Payload, Stage, UploadPlan, Up
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
 from xnatctl.model.secret import Secret
+from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
@@ -280,7 +281,11 @@ def address_of(app: App, name: str, options: Mapping[str, Any]) -> str | None:
             f"The transport {name} does not name the address that it delivers to.",
             hint="This is a bug in the plugin.",
         )
-    if any(isinstance(value, Secret) and value in address for value in options.values()):
+    secrets = Redactor()
+    for value in options.values():
+        if isinstance(value, Secret):
+            secrets.register_secret(value)
+    if secrets.redact(address) != address:
         raise PluginUnavailable(
             f"The transport {name} puts the value of a secret option into the address that it delivers to.",
             hint="This is a bug in the plugin: the journal and the report show the address.",

@@ -70,6 +70,20 @@ def test_any_secret_is_masked_in_any_text(secret: str, user: str) -> None:
             assert form not in redactor.redact(f"before {form} after")
 
 
+@pytest.mark.parametrize("before", ["", "u", "us", "use", "user:"])
+@pytest.mark.parametrize("after", ["", "!", "\n", " and more"])
+def test_a_secret_inside_an_encoded_text_is_masked(before: str, after: str, redactor: Redactor) -> None:
+    """As a plugin writes `user:secret`, where the redactor knows no user."""
+    redactor.register_secret(CANARY)
+    raw = f"{before}{CANARY}{after}".encode()
+    for encoded in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
+        shown = redactor.redact(encoded.decode())
+        assert "[secret]" in shown
+        assert len(shown.replace("[secret]", "")) <= len(base64.b64encode(f"{before}{after}".encode())) + 4
+    for shown in (redactor.redact(raw.hex()), redactor.redact(raw.hex().upper())):
+        assert shown.lower() == f"{before.encode().hex()}[secret]{after.encode().hex()}"
+
+
 def test_a_secret_that_is_not_utf8_is_masked(redactor: Redactor) -> None:
     redactor.register_secret("pass\udcff", "alice")
     for form in ("pass\udcff", "pass%FF", base64.b64encode(b"alice:pass\xff").decode()):

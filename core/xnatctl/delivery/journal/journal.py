@@ -10,6 +10,7 @@ import threading
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, repeat
 from typing import Final, Literal
 
@@ -76,11 +77,11 @@ class Phase:
 class Journal:
     """The record of a run. Thread-safe; methods raise JournalError if the record cannot be written.
 
-    `redactor` masks the stored reasons.
+    `redactor` masks the stored reasons and places.
     """
 
     def __init__(self, store: Store | None = None, redactor: Redactor | None = None) -> None:
-        self._redact = (redactor or Redactor()).redact
+        self._redactor = redactor or Redactor()
         self._store = store
         self._lock = threading.Lock()
         self._states = States()
@@ -280,12 +281,13 @@ class Journal:
         items: list[tuple[UploadItem, bool]] = []
         states = self._states
         with self._lock:
+            outcomes = [self._without_secrets(outcome) for outcome in outcomes]
             for outcome in outcomes:
                 number, item = self._landed(outcome.path)
                 items.append((item, states.taken(number)))
                 remembered = states.record(number, outcome)
                 text = outcome.reason or outcome.note
-                reason = encode(self._redact(text)) if text is not None else None
+                reason = encode(self._redactor.redact(text)) if text is not None else None
                 resource, digest = states.resource(number), states.digest(number)
                 name = encode(record_name(item, resource))
                 statements.append((_RECORD, (str(remembered), reason, outcome.uri, digest, name)))
@@ -297,6 +299,13 @@ class Journal:
         flush = bool(new) or (flush and self._due([item for item, _ in items]))
         self._write(statements, flush=flush, later=later and not new)
         return items
+
+    def _without_secrets(self, outcome: ItemOutcome) -> ItemOutcome:
+        """The outcome with secrets masked in its URI; its texts are masked where they are stored or printed."""
+        if outcome.uri is None or outcome.uri in self._places:
+            return outcome
+        uri = self._redactor.redact_output(str(outcome.uri))
+        return outcome if uri == outcome.uri else replace(outcome, uri=uri)
 
     def _landed(self, path: str) -> tuple[int, UploadItem]:
         if path in self._flying:
