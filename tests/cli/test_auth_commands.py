@@ -743,6 +743,41 @@ def test_a_source_without_get_is_broken(cli: Callable[..., Result], install: Cal
     assert "the verbs of the credential source vault must contain get" in done.err
 
 
+@pytest.mark.parametrize(
+    ("get", "erase"),
+    [
+        ('return SessionToken(username="alice", secret="CANARY0SESSION")', "return False"),
+        ('return SessionToken(username="robot", secret="CANARY0SESSION")', "return True"),
+    ],
+    ids=["not stored", "another user"],
+)
+def test_logout_ends_no_session_that_was_not_stored_for_the_user(
+    get: str, erase: str, cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site
+) -> None:
+    done = cli("auth", "logout", "--username", "alice", env=safe(get=get, erase=erase))
+    assert done.code == 2
+    assert "No session token is stored" in done.err
+    assert site.calls == []
+
+
+@pytest.mark.parametrize(
+    ("get", "says"),
+    [
+        ("return SessionToken(secret=5)", "`secret` is not text"),
+        ('return SessionToken(secret="CANARY0", expires="soon")', "`expires` is not a number"),
+        ('import os; return SessionToken(username=os.urandom(4).hex(), secret="CANARY0")', "told to erase"),
+    ],
+)
+def test_logout_names_a_store_that_returns_what_it_must_not(
+    get: str, says: str, cli: Callable[..., Result], safe: Callable[..., dict[str, str]]
+) -> None:
+    done = cli("auth", "logout", env=safe(get=get, erase="return True"))
+    assert done.code == 8
+    assert says in done.err
+    assert "dist-safe 1.0" in done.err
+    assert "CANARY" not in done.err
+
+
 def test_headers_and_certificates_are_not_stored(
     cli: Callable[..., Result], safe: Callable[..., dict[str, str]], site: Site
 ) -> None:

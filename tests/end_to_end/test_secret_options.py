@@ -199,4 +199,4 @@ def address_of(options):
     assert done.code == 8, done.err
     assert "puts the value of a secret option into the address" in done.err
     assert not list(inbox.iterdir())
-    assert not [path for path in home.rglob("*.sqlite")]
+    assert not list(home.rglob("*.sqlite"))

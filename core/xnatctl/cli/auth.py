@@ -14,7 +14,8 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import AuthenticationError, ConfigError, NotFound, PluginUnavailable, XnatctlError
 from xnatctl.model.document import Column, Document
-from xnatctl.plugin.credentials import Credential, CredentialRequest, SessionToken
+from xnatctl.plugin.credentials import Credential, CredentialRequest, SessionToken, problem_of
+from xnatctl.settings.credentials import plain_name
 
 if TYPE_CHECKING:
     from xnatctl.plugin.guarded import GuardedSource
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _SCHEMA = "xnatctl.auth/1"
 #: Seconds to wait for the server to end a session; the local token is erased in any case.
 _PATIENCE = 10
+#: Users that a store may hold sessions of; more come from a store that makes them up.
+_MOST = 100
 
 
 def _store(app: App) -> tuple[GuardedSource, CredentialRequest]:
@@ -129,17 +132,20 @@ def logout(app: App) -> None:
     """
     store, request = _store(app)
     users: list[str] = []
-    while isinstance(token := store.get(request), SessionToken) and not token.final:
-        if token.username in users:
+    found = store.get(request)
+    while (token := _stored(store, request, found)) is not None:
+        if token.username in users or len(users) == _MOST:
             raise PluginUnavailable(
                 f"{store} still returns a session token of {token.username} that it was told to erase.",
                 hint="This is a bug in the plugin. Report it to its author.",
             )
-        _end_on_server(app, token)
+        app.redactor.register_secret(token.secret)
         if not store.erase(replace(request, username=token.username or request.username)):
-            break  # a store that returns a token that it cannot erase
+            break  # it stored no such token, so the session is that of somebody else
+        _end_on_server(app, token)
         users.append(token.username)
-    if token is None:
+        found = store.get(request)
+    if found is None:
         store.erase(request)  # tokens that are too old to be returned
     if not users:
         raise NotFound(
@@ -150,6 +156,19 @@ def logout(app: App) -> None:
         )
     names = ", ".join(users)
     app.render(_document(state="logged out", request=request, user=names, source="session token", valid_until=None))
+
+
+def _stored(store: GuardedSource, request: CredentialRequest, token: object) -> SessionToken | None:
+    """What the store returned, if it may be a session that was stored for the request. Raises PluginUnavailable."""
+    if not isinstance(token, SessionToken) or token.final:
+        return None
+    if (problem := problem_of(token)) is not None:
+        raise PluginUnavailable(
+            f"{store} returned a session token that cannot be used: {problem}.",
+            hint="This is a bug in the plugin. Report it to its author.",
+        )
+    named = request.username
+    return token if named is None or plain_name(token.username) in ("", plain_name(named)) else None
 
 
 def _end_on_server(app: App, token: SessionToken) -> None:
