@@ -36,6 +36,7 @@ class Site:
     cookies: list[str] = field(default_factory=list)
     broken: bool = False
     tells_end: bool = True
+    timeout: int = 900_000
 
     def answer(self, request: Request) -> Response:
         self.calls.append(f"{request.method} {request.path}")
@@ -70,7 +71,7 @@ class Site:
 
     def _with_end(self, response: Response) -> Response:
         if self.tells_end:
-            value = f'"{int(time.time() * 1000)},900000"'
+            value = f'"{int(time.time() * 1000)},{self.timeout}"'
             response.headers.add("Set-Cookie", f"SESSION_EXPIRATION_TIME={value}; Version=1; Path=/")
         return response
 
@@ -176,6 +177,14 @@ def test_the_end_noted_at_login_stands_in_for_a_server_that_is_silent(
     until = login("alice", "-o", "json").document["valid_until"]
     site.tells_end = False
     assert cli("auth", "status", "-o", "json").document["valid_until"] == until
+
+
+def test_a_session_that_never_ends_is_stored_without_an_end(
+    cli: Callable[..., Result], login: Callable[..., Result], site: Site
+) -> None:
+    site.timeout = 10**17
+    assert login("alice", "-o", "json").document["valid_until"] is None
+    assert cli("auth", "status", "-o", "json").code == 0
 
 
 def test_one_slot_for_each_user(login: Callable[..., Result], cli: Callable[..., Result], home: Path) -> None:

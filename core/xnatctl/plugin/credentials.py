@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -141,6 +140,8 @@ _NEEDED: Mapping[type[Credential], tuple[str, ...]] = {
     Headers: (),
     ClientCertificate: ("certificate",),
 }
+#: The last second of the year 9999, as seconds since the epoch: what is later is in another unit.
+_LATEST = 253402300799
 #: Headers that xnatctl or HTTP sets, in lower case.
 _TAKEN = frozenset(
     {
@@ -158,10 +159,10 @@ _SHORTEST = 8
 
 def problem_of(credential: object) -> str | None:
     """Why an object cannot be used as a credential, without any part of a secret; None if it can."""
-    if not isinstance(credential, Credential):
+    if not isinstance(credential, Credential) or type(credential) not in _NEEDED:
         return f"a {type(credential).__name__} is not a credential"
     expires = credential.expires
-    if expires is not None and not (type(expires) in (int, float) and math.isfinite(expires)):
+    if expires is not None and not (type(expires) in (int, float) and abs(expires) <= _LATEST):
         return "`expires` is not a number of seconds since the epoch"
     needed = _NEEDED[type(credential)]
     for name in (entry.name for entry in fields(credential)):

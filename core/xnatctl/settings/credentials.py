@@ -165,6 +165,8 @@ class CredentialChain:
         named = self._username
         if isinstance(credential, SessionToken | Headers | ClientCertificate) and not credential.username and named:
             credential = replace(credential, username=named)  # so that the login is compared with it
+        if not credential.source and self._last is not None:
+            credential = replace(credential, source=self._last.provided.name)
         self.given = credential
         return credential
 

@@ -85,6 +85,10 @@ class Sources:
         return GuardedSource(Guard(), what, provided.plugin, Source(), provided.spec)
 
 
+class Derived(Password):
+    """A type that is none of the five."""
+
+
 def nothing(request: CredentialRequest) -> None:
     return None
 
@@ -283,11 +287,18 @@ def test_a_source_that_breaks_is_named_and_its_text_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     "answer",
     [("alice", "hush"), "hush", {"username": "alice"}, Password(username="alice", secret=""),
-     Password(username="", secret="hush")],
+     Password(username="", secret="hush"), Derived(username="alice", secret="hush"),
+     *(Password(username="alice", secret="hush", expires=expires)
+       for expires in (10**400, 1e300, 1.7e12, float("nan"), float("-inf"), True, "soon"))],  # type: ignore[arg-type]
 )  # fmt: skip
 def test_a_source_that_answers_with_something_else_is_named(answer: Any) -> None:
     with pytest.raises(PluginUnavailable, match="vault"):
         chain(Sources(("vault", lambda request: answer)))()
+
+
+def test_a_credential_without_an_origin_is_named_after_its_source() -> None:
+    found = chain(Sources(("vault", lambda request: Password(username="alice", secret="hush"))))()
+    assert found.source == "vault"
 
 
 def test_an_error_of_ours_passes_as_it_is() -> None:
@@ -370,7 +381,10 @@ def test_a_source_without_the_verb_and_the_command_line_renew_nothing() -> None:
     ("answer", "says"),
     [
         (None, "the credential source vault has no other one"),
-        (Password(username="bob", secret="hush"), "the credential source vault returned the same one again"),
+        (
+            Password(username="bob", secret="hush", source="a safe"),
+            "credential source vault returned the same one again",
+        ),
         (Password(username="bob", secret="new", expires=1.0), "has expired, too"),
         (Password(username="carol", secret="new"), "returned one of another user, carol"),
     ],
@@ -391,7 +405,7 @@ def test_a_renewal_without_another_credential_is_an_error_of_the_login(answer: A
 def test_a_certificate_that_was_replaced_in_its_file_is_another_one(tmp_path: Path) -> None:
     file = tmp_path / "client.pem"
     file.write_text("first")
-    credential = ClientCertificate(certificate=str(file))
+    credential = ClientCertificate(certificate=str(file), source="a file")
     asked = chain(Sources(("vault", lambda request: credential), renew=gives(credential)))
     given = asked()
     with pytest.raises(AuthenticationError, match="same one again"):

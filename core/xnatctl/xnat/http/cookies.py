@@ -23,6 +23,8 @@ EXPIRATION = "SESSION_EXPIRATION_TIME"
 _MOST = 50
 #: Limit for the characters of a value (RFC 6265, 6.1).
 _LONGEST = 4096
+#: A session timeout that is none: a hundred years (milliseconds).
+_ENDLESS = 100 * 365 * 86_400_000
 #: A name and a value as in RFC 6265. A quoted value keeps its quotes.
 _PAIR = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*([\x21-\x3a\x3c-\x7e]*)\s*\Z")
 
@@ -156,7 +158,10 @@ def is_same_session(own: str, given: str | None) -> bool:
 
 
 def session_timeout(cookies: Mapping[str, str]) -> float | None:
-    """The session timeout in seconds, from `"<now ms>,<timeout ms>"` with its quotes (xnat-api 1.3)."""
+    """The session timeout in seconds, from `"<now ms>,<timeout ms>"` with its quotes (xnat-api 1.3).
+
+    None for one of more than a hundred years: such a session does not end.
+    """
     pieces = cookies.get(EXPIRATION, "").strip('"').split(",")
     number = whole_number(pieces[1]) if len(pieces) == 2 else None
-    return None if number is None else number / 1000
+    return None if number is None or number > _ENDLESS else number / 1000
