@@ -17,10 +17,11 @@ ENDINGS = {
     "an error that says 256": "raise Worse('fine')",
     "a BaseException of its own": "raise Stop",
     "GeneratorExit": "raise GeneratorExit",
+    "os._exit(0)": "os._exit(0)",
 }
 
 PREAMBLE = """
-import sys, click
+import os, sys, click
 from xnatctl.api import *
 
 class Fine(XnatctlError):
@@ -127,6 +128,23 @@ def test_a_check_that_ends_the_program_has_failed(xnatctl, alice, install, endin
     done = xnatctl("doctor", "-o", "json", env=env)
     assert done.code == 1
     assert {check["check"]: check["status"] for check in done.document["checks"]}["leaver"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "import atexit; atexit.register(os._exit, 0); raise ValueError",
+        "import threading; threading.Thread(target=os._exit, args=(0,)).start(); raise ValueError",
+        "pid = os.fork(); pid or os._exit(0); os.waitpid(pid, 0); raise ValueError",
+    ],
+    ids=["at exit", "in a thread", "in a child process"],
+)
+def test_what_a_plugin_left_behind_does_not_end_the_program(xnatctl, alice, exam, install, stored, sandbox, ending):
+    env = {**alice, **install("leaver", PREAMBLE + PLANNER.format(ending=ending))}
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=env)
+    assert done.code == 8, done.err
+    assert "ValueError" in done.document["error"]["message"]
+    assert not stored(sandbox)
 
 
 def test_a_command_of_a_plugin_ends_as_it_says(xnatctl, install):
@@ -338,11 +356,13 @@ class Store:
 """
 
 
-def test_a_store_that_only_says_that_it_forgot_does_not_keep_logout_from_ending(xnatctl, alice, install):
-    done = xnatctl("auth", "logout", env={**alice, **install("leaver", HOARDER)})
+def test_a_store_that_only_says_that_it_forgot_does_not_keep_logout_from_ending(xnatctl, alice, install, tmp_path):
+    (tmp_path / "c.yaml").write_text("store: hoarder\n")
+    env = {**alice, **install("leaver", HOARDER), "XNATCTL_CONFIG": str(tmp_path / "c.yaml")}
+    done = xnatctl("auth", "logout", env=env)
     assert done.code == 8
     assert "dist-leaver 1.0" in done.err
-    assert "still returns session tokens that it was told to erase" in done.err
+    assert "still returns a session token of alice that it was told to erase" in done.err
 
 
 def test_the_traceback_of_a_check_is_where_v_and_the_log_find_it(xnatctl, alice, install, tmp_path):

@@ -12,6 +12,7 @@ import click
 import xnatctl
 from xnatctl.cli.app import App
 from xnatctl.cli.console import open_streams
+from xnatctl.cli.exits import intercept_exits
 from xnatctl.cli.lazy import LazyGroup
 from xnatctl.cli.masked_stream import MaskedStream
 from xnatctl.cli.usage import usage_error
@@ -86,6 +87,7 @@ def _safe_mode(context: click.Context, parameter: click.Parameter, value: bool) 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of the outcome."""
     open_streams()
+    intercept_exits()
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app = App(args)

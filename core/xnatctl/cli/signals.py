@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from xnatctl.cli.exits import leave
 from xnatctl.errors import Signalled
 
 #: A second signal within this time (seconds) is a duplicate: `timeout` and shells signal a process and its group.
@@ -85,4 +86,4 @@ class Signals:
 def _end(number: int) -> NoReturn:
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h\n")  # show the cursor that a progress bar has hidden
-    os._exit(128 + number)
+    leave(128 + number)
