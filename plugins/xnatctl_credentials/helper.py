@@ -47,8 +47,9 @@ class Helper:
         return self._ask({"server": request.server, "username": request.username}, request)
 
     def renew(self, request: CredentialRequest, rejected: Credential) -> Credential | None:
-        """Raises AuthenticationError like `get`."""
-        return self._ask({"server": request.server, "username": request.username, "rejected": True}, request)
+        """None when the helper answers as before. Raises AuthenticationError like `get`."""
+        found = self._ask({"server": request.server, "username": request.username, "rejected": True}, request)
+        return None if found == rejected else found
 
     def _ask(self, question: dict[str, object], request: CredentialRequest) -> Credential | None:
         command = request.profile.get("credential_helper")
