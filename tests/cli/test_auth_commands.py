@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from terminal import Terminal
 from werkzeug import Request, Response
 
 PASSWORD = 'Canary-p@ss "wört" 50%'
+ENV = {"XNAT_USER": "alice", "XNAT_PASS": PASSWORD}
 
 
 @dataclass
@@ -254,6 +256,17 @@ def test_a_directory_that_cannot_be_written_is_found_before_the_login(
     assert site.calls == []
 
 
+def test_a_disk_that_takes_only_empty_files_is_found_before_the_login(site: Site, home: Path) -> None:
+    """As a full disk does; here the shell forbids files of any size."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XNAT_URL": site.url, **ENV}
+    command = f"ulimit -f 0; {sys.executable} -m xnatctl auth login"
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Cannot write in the directory" in done.stderr
+    assert site.calls == []
+    assert tokens(home) == []
+
+
 def test_nobody_is_asked_for_a_password_that_could_not_be_used(site: Site, home: Path) -> None:
     (home / "state").write_text("a file where a directory should be")
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XNATCTL_STATE_DIR": str(home / "state")}
@@ -328,9 +341,6 @@ def test_a_profile_of_another_server_has_no_part_in_a_login(
 
 
 # who we are: pitfall "CLI before environment"
-
-
-ENV = {"XNAT_USER": "alice", "XNAT_PASS": PASSWORD}
 
 
 def test_the_environment_logs_in_and_the_session_is_ended_afterwards(cli: Callable[..., Result], site: Site) -> None:

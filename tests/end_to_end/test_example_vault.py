@@ -166,6 +166,9 @@ def test_a_wrong_key_of_its_section_is_an_error_and_secrets_are_masked(xnatctl, 
     values = {row["setting"]: row["value"] for row in shown.document["settings"]}
     assert values["credentials.vault.path"] == ENTRY
     assert values["credentials.vault.token"] == "(set, not shown)"
+    options = xnatctl("plugins", "show", "vault", "-o", "json", env=env).document["options"]
+    assert options[0] == "credentials.vault.address or VAULT_ADDR: The base URL of the vault."
+    assert len(options) == 4
     file.write_text(file.read_text().replace("path:", "pth:"))
     done = xnatctl("auth", "status", env=env)
     assert done.code == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -16,6 +16,7 @@ from xnatctl.plugin.catalog import KINDS
 from xnatctl.plugin.discovery import UNUSABLE, Plugin
 from xnatctl.plugin.manager import HOOKS
 from xnatctl.plugin.policy import IN_FILE, means
+from xnatctl.plugin.specs import CredentialSourceSpec
 from xnatctl.settings.config import edit_config, plugin_lists
 from xnatctl.settings.profiles import DEFAULT_MODE
 
@@ -42,6 +43,15 @@ def _row(app: App, plugin: Plugin) -> dict[str, Any]:
         "provides": found if found or plugin.page is not None else None,
         "reason": reason,
     }
+
+
+def _source_options(app: App, plugin: Plugin) -> Iterator[str]:
+    """The options of credential sources: keys of a profile, and variables. No help of a command shows them."""
+    for _, own in app.registry.own_specs(plugin):
+        if isinstance(own.spec, CredentialSourceSpec):
+            for option in own.spec.options:
+                variable = f" or {option.envvar}" if option.envvar else ""
+                yield f"credentials.{own.name}.{option.name}{variable}: {option.help}"
 
 
 def _by_kind(provides: Iterable[str]) -> str:
@@ -98,6 +108,7 @@ def show(app: App, name: str) -> None:
     row = _row(app, plugin)
     manager = app.registry.manager
     row["hooks"] = [hook for hook in HOOKS if plugin in [own for own, _ in manager.implementations(hook)]]
+    row["options"] = list(_source_options(app, plugin))
     schema = "xnatctl.plugin/1"
     pairs = [
         {"key": "" if number else key, "value": value}
