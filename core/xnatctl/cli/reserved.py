@@ -7,16 +7,16 @@ from xnatctl.delivery.builtin import STAGES
 
 #: The checks of `doctor` that core makes itself.
 CHECKS = ("configuration", "plugins", "server", "login")
-#: The flags of all commands that upload, so that an option of a transport means the same everywhere.
+#: Flags and parameters of all commands that upload, so that an option of a transport means the same everywhere.
 FLAGS = (
-    "--allow-multiple-studies", "--attach-nested", "--attach-only", "--attach-unknown", "--content",
-    "--direct-archive", "--dry-run", "--echo", "--exact", "--follow-symlinks", "--format", "--help", "--hidden",
-    "--image-resource", "--insecure", "--large-archive", "--lock-wait", "--log-file", "--misc-label", "--mode",
-    "--no-color", "--no-resume", "--no-verify", "--output", "--overwrite", "--password", "--password-stdin",
-    "--prearchive", "--profile", "--project", "--project-level", "--quiet", "--resource-label", "--resume",
-    "--retry-for", "--same-patient", "--scan", "--session", "--skip-resources", "--split-studies", "--subject",
-    "--tags", "--timeout", "--trust-session", "--url", "--username", "--verbose", "--verify", "--verify-level",
-    "--wait", "--workers",
+    "--allow-multiple-studies", "--archive", "--attach-nested", "--attach-only", "--attach-unknown", "--content",
+    "--direct-archive", "--dry-run", "--echo", "--exact", "--exam-root", "--file-format", "--follow-symlinks",
+    "--format", "--help", "--hidden", "--image-resource", "--insecure", "--labels", "--large-archive", "--lock-wait",
+    "--log-file", "--misc-label", "--mode", "--names", "--no-color", "--no-resume", "--no-verify", "--output",
+    "--overwrite", "--password", "--password-stdin", "--path", "--prearchive", "--profile", "--project",
+    "--project-level", "--quiet", "--resource-label", "--resume", "--retry-for", "--same-patient", "--scan",
+    "--session", "--skip-resources", "--split-studies", "--subject", "--tags", "--timeout", "--trust-session", "--url",
+    "--username", "--verbose", "--verify", "--verify-level", "--wait", "--workers",
 )  # fmt: skip
 
 RESERVED = {

@@ -30,14 +30,39 @@ class _Record:
 R = TypeVar("R", bound=_Record)
 
 
+def _texts(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(entry, str) for entry in value)
+
+
+#: What a field of a spec may hold, by its type; of the other types every value is taken.
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "int": lambda value: type(value) is int,
+    "bool": lambda value: isinstance(value, bool),
+    "tuple[str, ...]": _texts,
+    "tuple[Option, ...]": lambda value: (
+        isinstance(value, tuple | list) and all(isinstance(entry, Option) for entry in value)
+    ),
+    "type | tuple[str, ...]": lambda value: isinstance(value, type) or (bool(value) and _texts(value)),
+}
+
+
 def _lenient(record: type[R]) -> type[R]:
-    """Let a record be made with fields of a later version, which are kept by name and ignored."""
+    """Let a record be made with fields of a later version, which are kept by name and ignored.
+
+    Core relies on the types of the others, so a value of another type is a TypeError where it is declared.
+    """
     make: Callable[..., None] = record.__init__
     known = frozenset(entry.name for entry in fields(record) if entry.init)
+    checked = [(entry.name, str(entry.type)) for entry in fields(record) if entry.type in _CHECKS]
 
     @wraps(make)
     def init(self: R, /, *arguments: Any, **values: Any) -> None:
         make(self, *arguments, **{name: value for name, value in values.items() if name in known})
+        for name, kind in checked:
+            if not _CHECKS[kind](value := getattr(self, name)):
+                raise TypeError(f"{name} of {record.__name__} must be {kind}, not {value!r}")
         if len(values) > len(known.intersection(values)):
             object.__setattr__(self, "unknown", (*self.unknown, *sorted(values.keys() - known)))
 

@@ -27,6 +27,7 @@ TAKEN = {
     "transport": (registering("transports", transport("tar")), "its transport tar belongs to plugin zip"),
     "option": (registering("transports", transport("mine", "compress")), "its option --compress belongs to plugin zip"),
     "option of core": (registering("transports", transport("mine", "wait")), "its option --wait belongs to xnatctl"),
+    "argument of core": (registering("transports", transport("mine", "path")), "its option --path belongs to xnatctl"),
     "negated": (registering("transports", transport("mine", "no_resume")), "its option --no-resume belongs to xnatctl"),
     "source": (
         registering("credential_sources", spec("CredentialSourceSpec", name="netrc")),
@@ -205,6 +206,7 @@ def test_options_of_uploads_are_reserved():
     for provided in registry.commands(level=1).values():
         command = registry.load(provided, unmet=True)
         if isinstance(command, TransportOptionsCommand):
+            found |= {f"--{parameter.name.replace('_', '-')}" for parameter in command.params}
             options = [option for option in command.params if isinstance(option, click.Option)]
             found |= {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
     assert {flag for flag in found if flag.startswith("--")} <= set(RESERVED["option"])
