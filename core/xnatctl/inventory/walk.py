@@ -29,7 +29,7 @@ from xnatctl.model.words import counted
 #: Why a packed file is skipped, also inside an archive file.
 HOLDS_DICOM = "a packed file that holds DICOM"
 #: The same for an encrypted or damaged file, or an unknown format.
-MAY_HOLD_DICOM = "a packed file that may hold DICOM and cannot be looked into"
+MAY_HOLD_DICOM = "a packed file that may hold DICOM and cannot be inspected"
 #: A session accepts each UID once (xnat-import 3.4).
 _WAY_OUT = "give it a UID of its own, or upload its series alone under another label"
 

@@ -463,7 +463,7 @@ def test_packed_members_are_looked_into(images, tmp_path, kind):
     assert {entry.path: entry.reason for entry in found.unreadable} == {
         "a/I1.dcm.bz2": "a packed file that holds DICOM",
         "a/more.tar.xz": "a packed file that holds DICOM",
-        "raw.7z": "a packed file that may hold DICOM and cannot be looked into",
+        "raw.7z": "a packed file that may hold DICOM and cannot be inspected",
     }
     assert {entry.path for entry in found.excluded} == {"notes.zip"}
 
