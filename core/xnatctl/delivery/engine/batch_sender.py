@@ -278,20 +278,20 @@ class BatchSender:
         self._emit(Event(kind=EventKind.BATCH_STARTED, data=data))
         try:
             result = transport.send(batch, self._naming(named))
-            said = _complete(batch, result)
+            reported = _complete(batch, result)
             if self._placed is not None:
-                said = tuple(self._placed(said, result.uris))
+                reported = tuple(self._placed(reported, result.uris))
         except JournalError:
             raise
         except XnatctlError as error:
             # "Nothing was sent" is true of this request only, not of the run.
-            said = _failed(batch, classify(error), error.message.removesuffix(" Nothing was sent."))
+            reported = _failed(batch, classify(error), error.message.removesuffix(" Nothing was sent."))
         except BaseException as error:  # noqa: BLE001 - a fault of the plugin ends the stage, not the program
             reason = OutOfMemory("send").message if is_out_of_memory(error) else _say(error)
-            said = _failed(batch, FailureClass.FATAL, reason)
+            reported = _failed(batch, FailureClass.FATAL, reason)
         with self._lock:
             early = {item.path: self._early.pop(item.path) for item in batch.items if item.path in self._early}
-        outcomes = tuple(early.get(outcome.path, outcome) for outcome in said)
+        outcomes = tuple(early.get(outcome.path, outcome) for outcome in reported)
         self._record([outcome for outcome in outcomes if outcome.path not in early], later=True)
         self._emit(Event(kind=EventKind.BATCH_DONE, data=data))
         self._limiter.observe(outcomes)
@@ -360,33 +360,33 @@ def _complete(batch: Batch, result: BatchResult) -> tuple[ItemOutcome, ...]:
     """One outcome for every item of the batch, and none for other items. Raises TypeError for an invalid result."""
     if not isinstance(result, BatchResult) or not all(isinstance(entry, ItemOutcome) for entry in result.outcomes):
         raise TypeError("the result is not a BatchResult of ItemOutcomes")
-    said: dict[str, ItemOutcome] = {}
+    outcomes: dict[str, ItemOutcome] = {}
     for entry in result.outcomes:
-        said[entry.path] = _one_of(said.get(entry.path), entry)
+        outcomes[entry.path] = _one_of(outcomes.get(entry.path), entry)
     silence = "the transport reported no outcome for it"
     return tuple(
-        said.get(item.path)
+        outcomes.get(item.path)
         or ItemOutcome(path=item.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason=silence)
         for item in batch.items
     )
 
 
-def _one_of(before: ItemOutcome | None, said: ItemOutcome) -> ItemOutcome:
+def _one_of(before: ItemOutcome | None, outcome: ItemOutcome) -> ItemOutcome:
     """The outcome of an item that has one `before` perhaps; two that differ leave the result unknown.
 
     Only core may report an item as verified.
     """
-    if said.outcome is Outcome.VERIFIED:
-        said = replace(said, outcome=Outcome.ACCEPTED)
-    if before is None or before.outcome is said.outcome:
-        return said
-    reason = f"the transport reported two outcomes for it, {before.outcome} and {said.outcome}"
-    return ItemOutcome(path=said.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason=reason)
+    if outcome.outcome is Outcome.VERIFIED:
+        outcome = replace(outcome, outcome=Outcome.ACCEPTED)
+    if before is None or before.outcome is outcome.outcome:
+        return outcome
+    reason = f"the transport reported two outcomes for it, {before.outcome} and {outcome.outcome}"
+    return ItemOutcome(path=outcome.path, outcome=Outcome.AMBIGUOUS, failure=FailureClass.ANSWER_LOST, reason=reason)
 
 
 def _item_event(outcome: ItemOutcome, size: int, more: Mapping[str, object]) -> Event:
-    said = {"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size}
-    return Event(kind=EventKind.ITEM_DONE, data={**said, **more})
+    data = {"path": outcome.path, "outcome": str(outcome.outcome), "reason": outcome.reason, "bytes": size}
+    return Event(kind=EventKind.ITEM_DONE, data={**data, **more})
 
 
 def _nothing() -> None:
@@ -400,9 +400,9 @@ def _say(error: BaseException) -> str:
 def _fault(error: BaseException) -> XnatctlError:
     if is_out_of_memory(error):
         return OutOfMemory()
-    said = _say(error)
+    text = _say(error)
     return PluginUnavailable(
-        f"{said[0].upper()}{said[1:]}.",
+        f"{text[0].upper()}{text[1:]}.",
         hint="This is a bug in the plugin. Use another --mode and report the bug to its author. Delivered files "
         "are not affected.",
     )

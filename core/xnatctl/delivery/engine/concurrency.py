@@ -1,4 +1,4 @@
-"""How many batches are in flight at once: as the user said, or adapted to the server.
+"""How many batches are in flight at once: fixed by the user, or adapted to the server.
 
 When files are sent one by one, the server's time per file dominates, and parallel requests help up to a point. So the
 number grows while that increases the files per second, and is halved when the server is overloaded: 429, 5xx, refused
