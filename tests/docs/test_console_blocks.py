@@ -268,7 +268,6 @@ def test_what_is_not_run_as_it_stands():
         "xnatctl session upload exam --mode inbox --inbox-folder slow --inbox-pause 1",
         "pip install ./docs/examples/xnatctl-inbox",
         "pip install ./docs/examples/xnatctl-series",
-        "pip install ./docs/examples/xnatctl-usercache",
         "pip install ./docs/examples/xnatctl-stow",
         "pip install ./docs/examples/xnatctl-usercache",
         "pip install ./docs/examples/xnatctl-vault",

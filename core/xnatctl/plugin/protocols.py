@@ -192,10 +192,10 @@ class TransportContext:
     `http` and names the place of each item by `ItemOutcome.uri`; one with payload RESOURCE sends by `writer`, and
     `resource` says what it writes to. Using them while `describe` or `batches` runs raises RuntimeError. `open_item`
     opens the bytes of an item (a file, or a member of an archive file) and checks that they are what was planned.
-    `items` is all that the stage is going to send, for those who agree on something beforehand. `report` is for batches whose items are answered one by one:
-    it records an outcome at once, so that a killed process leaves at most one item per worker in doubt; the batch's
-    result contains it as well. `discreet` masks patient data of an item in a text of the server; use it for all texts
-    from outside. `commands` makes command lines for messages.
+    `items` is all that the stage is going to send, for those who agree on something beforehand. `report` is for batches
+    whose items are answered one by one: it records an outcome at once, so that a killed process leaves at most one item
+    per worker in doubt; the batch's result contains it as well. `discreet` masks patient data of an item in a text of
+    the server; use it for all texts from outside. `commands` makes command lines for messages.
 
     `shared` is one mapping for all transports of a stage run, empty at first. Put an object there by
     `context.shared.setdefault(NAME, made)`, which is atomic, and give the object a lock of its own.
