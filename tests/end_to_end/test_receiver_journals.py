@@ -32,7 +32,7 @@ class Drop:
     def __init__(self, context):
         self.context = context
     def describe(self):
-        return {"into": self.context.options["into"]}
+        return {"into": self.context.options["into"], "address": self.context.address}
     def send(self, batch, emit):
         for item in batch.items:
             with self.context.open_item(item) as reader:
@@ -72,7 +72,8 @@ def test_two_addresses_are_two_uploads(xnatctl, install, exam, folders, declared
 
     for folder in folders:
         if declared:
-            assert upload(folder, "--dry-run")["destination"]["server"] == f"folder:{folder}"
+            planned = upload(folder, "--dry-run")
+            assert planned["destination"]["server"] == planned["transport"]["address"] == f"folder:{folder}"
         report = upload(folder)
         assert report["counts"]["sent"] == 3
         if declared:

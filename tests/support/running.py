@@ -54,7 +54,9 @@ class _Tested:
 
 def receiving(make: Callable[..., Any]) -> Callable[..., Any]:
     """A receiver transport as the registry hands it to the engine."""
-    return lambda context: guarded_receiver(Guard(), "The transport", _Tested(), make, context)
+    return lambda context: guarded_receiver(
+        Guard(), "The transport", _Tested(), make, context, context.destination.server
+    )
 
 
 def services(transports: Mapping[str, Callable[..., Any]], journals: Path, **more: Any) -> Services:

@@ -15,7 +15,6 @@ from xnatctl.model.plan import RECEIVER, SESSION, Payload, Stage, UploadPlan, Up
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
 from xnatctl.model.secret import Secret
-from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
     from xnatctl.cli.app import App
@@ -271,26 +270,7 @@ def _attribute(target: str) -> Any:
 
 def address_of(app: App, name: str, options: Mapping[str, Any]) -> str | None:
     """The address that a receiver transport delivers to; None if its spec does not define one."""
-    provided = app.registry.transport(name)
-    if provided.spec.destination is None:
-        return None
-    named = app.registry.load(provided, target=provided.spec.destination)
-    address = named(dict(options))
-    if not isinstance(address, str) or not address:
-        raise PluginUnavailable(
-            f"The transport {name} does not name the address that it delivers to.",
-            hint="This is a bug in the plugin.",
-        )
-    secrets = Redactor()
-    for value in options.values():
-        if isinstance(value, Secret):
-            secrets.register_secret(value)
-    if secrets.redact(address) != address:
-        raise PluginUnavailable(
-            f"The transport {name} puts the value of a secret option into the address that it delivers to.",
-            hint="This is a bug in the plugin: the journal and the report show the address.",
-        )
-    return address
+    return app.registry.address_of(app.registry.transport(name), options)
 
 
 def with_address(app: App, plan: UploadPlan) -> UploadPlan:

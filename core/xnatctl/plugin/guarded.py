@@ -168,8 +168,10 @@ class GuardedReceiver(_Sending):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        self.rest()
-        self.close()
+        try:
+            self.rest()
+        finally:
+            self.close()
 
     def describe(self) -> Mapping[str, str]:
         """See `ReceiverTransport`."""
@@ -193,6 +195,8 @@ class GuardedReceiver(_Sending):
             for outcome in answers:
                 if not isinstance(outcome, ItemOutcome):
                     raise TypeError(f"send returned {type(outcome).__name__} instead of ItemOutcome")
+                if len(outcomes) == 2 * len(batch.items):  # it may never end
+                    raise TypeError("send returned more outcomes than the batch has items")
                 self._report(outcome)
                 outcomes.append(outcome)
         return BatchResult(outcomes=tuple(outcomes))
@@ -210,12 +214,17 @@ def guarded_transport(guard: Guard, what: str, plugin: Named, transport: Transpo
 
 
 def guarded_receiver(
-    guard: Guard, what: str, plugin: Named, make: Callable[[ReceiverContext], ReceiverTransport], run: TransportContext
+    guard: Guard,
+    what: str,
+    plugin: Named,
+    make: Callable[[ReceiverContext], ReceiverTransport],
+    run: TransportContext,
+    address: str,
 ) -> GuardedReceiver:
-    """A receiver transport of a plugin. Raises PluginUnavailable for an object that is none."""
+    """A receiver transport of a plugin, to an address. Raises PluginUnavailable for an object that is none."""
     receiver = make(
         ReceiverContext(
-            address=run.destination.server,
+            address=address,
             workers=run.workers,
             options=run.options,
             open_item=run.open_item,

@@ -10,6 +10,7 @@ from typing import Any
 from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
+from xnatctl.model.secret import Secret
 from xnatctl.plugin.catalog import KINDS, Catalog, Provided, Tables
 from xnatctl.plugin.discovery import Plugin, Status
 from xnatctl.plugin.guard import PATIENT, QUICK, attribute_of, module_of, reason_of
@@ -26,6 +27,7 @@ from xnatctl.plugin.specs import (
     StageSpec,
     TransportSpec,
 )
+from xnatctl.redaction import Redactor
 
 
 class Registry:
@@ -168,8 +170,35 @@ class Registry:
         make = self.load(provided)
         what = f"The transport {provided.name}"
         if provided.spec.settle == "none":
-            return lambda context: guarded_receiver(self.guard, what, provided.plugin, make, context)
+            return lambda context: guarded_receiver(
+                self.guard, what, provided.plugin, make, context, self.address_of(provided, context.options) or ""
+            )
         return lambda context: guarded_transport(self.guard, what, provided.plugin, make(context))
+
+    def address_of(self, provided: Provided[TransportSpec], options: Mapping[str, Any]) -> str | None:
+        """The address that a receiver transport delivers to; None if its spec does not define one.
+
+        Raises PluginUnavailable for a target that returns none, or one with the value of a secret option.
+        """
+        if provided.spec.destination is None:
+            return None
+        address = self.load(provided, target=provided.spec.destination)(dict(options))
+        if not isinstance(address, str) or not address:
+            raise PluginUnavailable(
+                f"The transport {provided.name} does not name the address that it delivers to.",
+                hint="This is a bug in the plugin.",
+            )
+        secrets = Redactor()
+        for value in options.values():
+            if isinstance(value, Secret):
+                secrets.register_secret(value)
+        if secrets.redact(address) != address:
+            raise PluginUnavailable(
+                f"The transport {provided.name} puts the value of a secret option into the address that it delivers "
+                "to.",
+                hint="This is a bug in the plugin: the journal and the report show the address.",
+            )
+        return address
 
     def credential_source(self, provided: Provided[CredentialSourceSpec]) -> GuardedSource:
         """A credential source, all of whose methods are guarded. Raises like `load`."""

@@ -142,6 +142,35 @@ def test_an_answer_that_is_no_outcome_ends_the_stage_with_the_name_of_the_plugin
     assert not [state for state in states.values() if state.outcome.delivered]
 
 
+def test_outcomes_without_end_end_the_stage(deliver):
+    def endless(item, attempt):
+        while True:
+            yield said(item)
+
+    states, _ = deliver(endless)
+    reasons = " ".join(filter(None, (state.reason for state in states.values())))
+    assert "more outcomes than the batch has items" in reasons
+    assert [state for state in states.values() if not state.outcome.delivered]
+
+
+def test_a_connection_that_cannot_be_released_is_closed(deliver):
+    told = []
+
+    class Connected(Receiver):
+        def probe(self):
+            pass
+
+        def rest(self):
+            raise RuntimeError("no luck")
+
+        def close(self):
+            told.append("close")
+
+    with pytest.raises(PluginUnavailable, match="no luck"):
+        deliver(lambda item, attempt: [said(item)], kind=Connected)
+    assert "close" in told
+
+
 def test_an_object_without_the_methods_is_refused_by_name(deliver):
     class Half:
         def __init__(self, *arguments):
