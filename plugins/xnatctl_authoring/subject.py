@@ -35,7 +35,9 @@ def subjects_of(app: App, wanted: str) -> list[Subject]:
         return [_of_file(path.resolve())]
     distribution, _, name = wanted.rpartition(":")
     found = [
-        Subject(name=plugin.name, target=plugin.target, distribution=plugin.distribution, version=plugin.version)
+        _of_file(plugin.file)
+        if plugin.file is not None
+        else Subject(name=plugin.name, target=plugin.target, distribution=plugin.distribution, version=plugin.version)
         for plugin in app.registry.manager.plugins
         if plugin.name == name and distribution in ("", plugin.distribution)
     ]

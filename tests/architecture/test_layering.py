@@ -62,6 +62,12 @@ def test_declarations_import_the_api_and_nothing_else(folder):
     assert packages(folder / "plugin.py", top_level=True) <= {"xnatctl", "__future__"}
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_page_says_the_version_of_the_api_in_a_line_that_can_be_read(folder):
+    source = (folder / "plugin.py").read_text()
+    assert [line for line in source.splitlines() if line.startswith("requires_api")] == ["requires_api = 1"]
+
+
 @pytest.mark.parametrize("name", ["model", "plugin/specs.py", "plugin/protocols.py", "errors.py"])
 def test_what_everybody_imports_needs_the_standard_library_only(name):
     target = CORE / name

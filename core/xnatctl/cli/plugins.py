@@ -15,7 +15,7 @@ from xnatctl.model.document import Column, Document
 from xnatctl.plugin.catalog import KINDS
 from xnatctl.plugin.discovery import UNUSABLE, Plugin
 from xnatctl.plugin.manager import HOOKS
-from xnatctl.plugin.policy import IN_FILE, means
+from xnatctl.plugin.policy import IN_FILE, covers, means
 from xnatctl.plugin.specs import CredentialSourceSpec
 from xnatctl.settings.config import edit_config, plugin_lists
 from xnatctl.settings.profiles import DEFAULT_MODE
@@ -160,7 +160,7 @@ def _mode(app: App) -> str:
 def unblock(app: App, name: str) -> None:
     """Remove the name from the configuration file; variables and flags are not changed."""
     blocked, _ = plugin_lists()
-    mine = [entry for entry in blocked if entry == name or entry.endswith(f":{name}")]
+    mine = [entry for entry in blocked if covers(name, entry)]
     if not mine:
         plugin = _find(app, name)
         wider = [entry for entry in blocked if means(entry, plugin)]
@@ -170,7 +170,7 @@ def unblock(app: App, name: str) -> None:
             )
     _edit(app, name, "unblocked", lambda entries: [entry for entry in entries if entry not in mine])
     for entry, place in app.registry.manager.policy.block.items():
-        if place != IN_FILE and (entry == name or entry.endswith(f":{name}")):
+        if place != IN_FILE and covers(name, entry):
             app.warn(f"{entry} is still blocked by {place}.")
 
 

@@ -38,8 +38,8 @@ def deliver(plan: UploadPlan, services: Services) -> Report:
 
 def _deliver(plan: UploadPlan, services: Services, report: Report, runs: list[RunContext]) -> None:
     """Run a plan; appends its context to `runs` before anything is sent."""
-    specs = [services.stage(stage.kind).spec for stage in plan.stages]
     _require_secrets(plan)
+    specs = [services.stage(stage.kind).spec for stage in plan.stages]
     # Sending to a receiver needs no login to XNAT; following the studies does.
     client = services.connect() if any(spec.server for spec in specs) else None
     session = None

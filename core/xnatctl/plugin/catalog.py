@@ -47,7 +47,7 @@ class Provided(Generic[S]):
     @property
     def name(self) -> str:
         """The name in messages."""
-        return self.spec.path if isinstance(self.spec, CommandSpec) else self.spec.name
+        return " ".join(self.spec.path.split()) if isinstance(self.spec, CommandSpec) else self.spec.name
 
     @property
     def kind(self) -> str:

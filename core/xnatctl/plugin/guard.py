@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final, Protocol, TypeVar
@@ -124,6 +124,10 @@ class Guard:
             if is_explained(error):
                 raise
             raise self.failure(error, what, plugin, quote=quote) from error
+
+    def noted(self, what: str, plugin: Named) -> AbstractContextManager[None]:
+        """Around a call that `around` does not make; a guard that traces calls overrides it."""
+        return nullcontext()
 
     def failure(
         self, error: BaseException, what: str, plugin: Named, *, quote: bool = True, hint: str | None = None

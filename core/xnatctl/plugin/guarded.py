@@ -83,7 +83,8 @@ class _Sending:
     def _around(self) -> Iterator[None]:
         """Like `Guard.around`, without redirecting standard output: the run around it does that once."""
         try:
-            yield
+            with self._guard.noted(self._what, self._plugin):
+                yield
         except KeyboardInterrupt:
             raise
         except BaseException as error:

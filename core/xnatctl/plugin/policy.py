@@ -17,8 +17,16 @@ IN_FILE = "the configuration file"
 
 def means(entry: str, plugin: Plugin) -> bool:
     """Whether an entry `NAME` or `DISTRIBUTION:NAME` means a plugin."""
+    return covers(entry, f"{plugin.distribution}:{plugin.name}")
+
+
+def covers(entry: str, other: str) -> bool:
+    """Whether all plugins that `other` means are meant by `entry`; both are `NAME` or `DISTRIBUTION:NAME`."""
     distribution, colon, name = entry.rpartition(":")
-    return name == plugin.name and (not colon or _normal(distribution) == _normal(plugin.distribution))
+    other_distribution, other_colon, other_name = other.rpartition(":")
+    if name != other_name or (colon and not other_colon):
+        return False
+    return not colon or _normal(distribution) == _normal(other_distribution)
 
 
 def _normal(distribution: str) -> str:
@@ -46,6 +54,13 @@ class Policy:
         if self.allow is not None and not plugin.ours and not any(means(entry, plugin) for entry in self.allow):
             return "not in the list of allowed plugins"
         return None
+
+    @property
+    def remedy(self) -> str:
+        """How to use a plugin that is blocked without being named."""
+        if not self.external:
+            return f"Run the command without --no-external-plugins and {SAFE_VARIABLE}."
+        return "Add it to plugins.allow in the configuration file."
 
 
 def policy_from(

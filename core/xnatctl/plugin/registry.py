@@ -64,10 +64,6 @@ class Registry:
         """One transport. Raises UsageError for an unknown name, PluginUnavailable for one of a disabled plugin."""
         return self._one("xnatctl_transports", name)
 
-    def formatters(self) -> dict[str, Provided[FormatterSpec]]:
-        """Formatters by name."""
-        return self._all("xnatctl_formatters")
-
     def formatter(self, name: str) -> Provided[FormatterSpec]:
         """One formatter; raises like `transport`.
 
@@ -297,11 +293,11 @@ class Registry:
         if plugin.status is not Status.BLOCKED:
             return f"Show it with xnatctl plugins show {self.manager.reference(plugin)}."
         entry = next((entry for entry in self.manager.policy.block if means(entry, plugin)), None)
-        place = self.manager.policy.block.get(entry) if entry is not None else None
-        if place == IN_FILE:
-            return f"Unblock it with xnatctl plugins unblock {entry}."
+        if entry is None:
+            return self.manager.policy.remedy
+        place = self.manager.policy.block[entry]
         return (
-            f"Remove {entry} from {place}." if entry is not None else "The configuration or a flag does not allow it."
+            f"Unblock it with xnatctl plugins unblock {entry}." if place == IN_FILE else f"Remove {entry} from {place}."
         )
 
     def _disabled_provider(self, hook: str, name: str) -> Plugin | None:

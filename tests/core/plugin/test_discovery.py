@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xnatctl.plugin.source import declared_commands, locate, required_api
+from xnatctl.testing.exam import write_exam
 
 COMMANDS = """
 from xnatctl.api import CommandSpec, hookimpl
@@ -134,11 +135,66 @@ def test_a_target_that_cannot_be_loaded_is_found_by_checking(xnatctl, install):
     )
 
 
-def test_calls_are_traced_without_their_arguments(xnatctl, install):
+@pytest.mark.parametrize(
+    ("flags", "env", "allow", "hint"),
+    [
+        (("--no-external-plugins",), {}, None, "Run the command without --no-external-plugins"),
+        ((), {"XNATCTL_NO_EXTERNAL_PLUGINS": "1"}, None, "Run the command without --no-external-plugins"),
+        ((), {}, "other", "Add it to plugins.allow in the configuration file"),
+        ((), {}, "other-dist:own", "Add it to plugins.allow in the configuration file"),
+        ((), {"XNATCTL_BLOCK_PLUGINS": "own"}, None, "Remove own from XNATCTL_BLOCK_PLUGINS"),
+        (("--block-plugin", "Dist_Own:own"), {}, None, "Remove Dist_Own:own from --block-plugin"),
+        ((), {}, "dist.own:own", ""),
+    ],
+)
+def test_a_blocked_plugin_is_named_with_the_way_to_use_it(xnatctl, install, home, tmp_path, flags, env, allow, hint):
+    page = "from xnatctl.api import FormatterSpec, hookimpl\n@hookimpl\ndef xnatctl_formatters():\n"
+    page += "    return [FormatterSpec(name='own', summary='x', target='dist_own_own:Form')]\n"
+    page += "class Form:\n    def render(self, document, out):\n        out.write('the form\\n')\n"
+    if allow is not None:
+        config = home / "config" / "xnatctl" / "config.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"plugins:\n  allow: ['{allow}']\n")
+    done = xnatctl(*flags, "config", "path", "-o", "own", env={**install("own", page), **env})
+    if hint:
+        assert done.code == 8, done.err
+        assert "The output format own comes from plugin own, which is blocked" in done.err
+        assert hint in done.err
+    else:
+        assert done.out == "the form\n"
+
+
+SITE = """
+from xnatctl.api import TransportSpec, hookimpl
+
+@hookimpl
+def xnatctl_transports():
+    return [TransportSpec(name="site", summary="a site", target=f"{__name__}:Site", settle="none")]
+
+class Site:
+    def __init__(self, context):
+        pass
+    def describe(self):
+        return {}
+    def send(self, batch, emit):
+        raise RuntimeError("hush")
+    def close(self):
+        pass
+"""
+
+
+def test_calls_are_traced_without_their_arguments(xnatctl, install, tmp_path):
     env = install("own", "from xnatctl.api import hookimpl\n@hookimpl\ndef xnatctl_stages():\n    return []\n")
     done = xnatctl("session", "--help", env={**env, "XNATCTL_TRACE_PLUGINS": "1"})
     traced = [line for line in done.err.splitlines() if line.startswith("Trace: ")]
     assert any(line.startswith("Trace: The page (plugin own, dist-own 1.0): ") for line in traced)
     assert any(line.startswith("Trace: The hook xnatctl_stages (plugin own, dist-own 1.0): ") for line in traced)
     assert all(line.endswith(" ms") for line in traced)
+    write_exam(tmp_path / "exam", series=1, instances=1, seed=1, clutter=False)
+    site = install("site", SITE)
+    done = xnatctl("session", "upload", tmp_path / "exam", "--mode", "site", env={**site, "XNATCTL_TRACE_PLUGINS": "1"})
+    assert done.code == 5, done.err
+    sent = [line for line in done.err.splitlines() if line.startswith("Trace: The transport site (plugin site,")]
+    assert any("RuntimeError after" in line for line in sent), done.err
+    assert "hush" not in "".join(sent)
     assert "Trace" not in xnatctl("session", "--help", env={**env, "XNATCTL_TRACE_PLUGINS": "0"}).err

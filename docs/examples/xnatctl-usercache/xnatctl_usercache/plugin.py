@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import TransportSpec, hookimpl
 
+requires_api = 1
+
 
 @hookimpl
 def xnatctl_transports() -> list[TransportSpec]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xnatctl.api import CredentialSourceSpec, Option, hookimpl
 
+requires_api = 1
+
 
 @hookimpl
 def xnatctl_credential_sources() -> list[CredentialSourceSpec]:
