@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnatctl_authoring.recorder import OPTION
 from xnatctl_authoring.subject import Subject
 
 #: What a process prints when it was left as it should be.
@@ -119,6 +118,8 @@ class _Child:
         yield from self._run_pytest(f"tests of {self._subject.distribution}", tests)
 
     def _run_pytest(self, title: str, tests: Path) -> Iterator[Finding]:
+        from xnatctl_authoring.recorder import OPTION  # needs pytest, which `plugins new` does without
+
         record = self._folder / "record"
         record.write_text("")
         options = ["-q", "-c", os.devnull, "--rootdir", str(self._folder), "-p", "no:cacheprovider"]

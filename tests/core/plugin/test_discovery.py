@@ -135,6 +135,27 @@ def test_a_target_that_cannot_be_loaded_is_found_by_checking(xnatctl, install):
     )
 
 
+WITHOUT_EXTRAS = """
+import sys
+for name in ("pydicom", "pynetdicom", "keyring", "werkzeug", "pytest", "dask", "distributed", "isal", "xxhash"):
+    sys.modules[name] = None
+from xnatctl.cli.main import main
+main()
+"""
+
+
+def test_without_extras_nothing_of_ours_is_broken(xnatctl, tmp_path):
+    program = tmp_path / "minimal.py"
+    program.write_text(WITHOUT_EXTRAS)
+    listed = xnatctl("plugins", "list", "--check", "-o", "json", program=(program,))
+    assert {row["name"]: row["reason"] for row in listed.document["plugins"] if row["status"] == "broken"} == {}
+    assert listed.code == 0
+    states = {row["name"]: row["status"] for row in listed.document["plugins"]}
+    assert (states["cstore"], states["sandbox"]) == ("unmet", "unmet")
+    checked = xnatctl("doctor", "--url", "http://127.0.0.1:9", "-o", "json", program=(program,))
+    assert "unmet: cstore (xnatctl 0." in checked.document["checks"][1]["message"]
+
+
 @pytest.mark.parametrize(
     ("flags", "env", "allow", "hint"),
     [
