@@ -63,6 +63,6 @@ def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
     crash = getattr(details, "reprcrash", None)
     lines = str(getattr(crash, "message", details) or "").strip().splitlines() or [""]
     text = lines[0] if crash is not None else lines[-1]
-    for name in ("AssertionError: ", "Failed: "):
+    for name in ("xnatctl.testing.watch.Mistake: ", "AssertionError: ", "Failed: "):
         text = text.removeprefix(name)
     return text

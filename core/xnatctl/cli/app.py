@@ -20,7 +20,7 @@ from xnatctl.cli.event_publisher import EventPublisher
 from xnatctl.cli.signals import Signals
 from xnatctl.cli.stdout import StdoutWriter, write_out
 from xnatctl.cli.suggest import among
-from xnatctl.errors import ConfigError, UsageError, XnatctlError
+from xnatctl.errors import ConfigError, PluginUnavailable, UsageError, XnatctlError
 from xnatctl.log import Log
 from xnatctl.model.commands import Commands
 from xnatctl.model.document import DocumentDetail
@@ -417,6 +417,12 @@ class App:
             document = replace(document, announced=frozenset(self._announced))
             formatter.render(document, buffer)
             text = buffer.getvalue()
+            if not provided.plugin.ours and not text.strip():
+                origin = f"plugin {provided.plugin.name}, {provided.plugin.origin}"
+                raise PluginUnavailable(
+                    f"The output format {provided.name} ({origin}) wrote nothing.",
+                    hint="Run the command again with another -o.",
+                )
         self.rendered = True
         write_out(text, self.redactor)
 

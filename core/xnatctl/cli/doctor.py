@@ -86,6 +86,8 @@ def _run(check: Callable[[], object]) -> tuple[CheckResult, int]:
         result: object = check()
         if not isinstance(result, CheckResult):
             raise XnatctlError(f"The check returned {type(result).__name__} instead of CheckResult.")
+        if result.status not in ("ok", "warning", "failed"):
+            raise XnatctlError(f"The check returned the unknown status {result.status!r}.")
     except PluginFailed as error:
         return CheckResult(status="failed", message=error.message, hint=error.hint), XnatctlError.exit_code
     except XnatctlError as error:

@@ -12,7 +12,7 @@ import click
 import xnatctl
 from xnatctl.cli.app import App
 from xnatctl.cli.console import open_streams
-from xnatctl.cli.exits import intercept_exits
+from xnatctl.cli.exits import end_soon, intercept_exits
 from xnatctl.cli.lazy import LazyGroup
 from xnatctl.cli.masked_stream import MaskedStream
 from xnatctl.cli.usage import usage_error
@@ -96,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = run(args, app)
         if not app.foreign_command:  # a click exit, as of any program
             app.guard.seal()
+            if app.guard.used:
+                end_soon(code)
     except (KeyboardInterrupt, Interrupted) as late:  # after the result was reported
         code = 128 + signal_of(late)
     gc.freeze()  # skip garbage collection: the process ends anyway

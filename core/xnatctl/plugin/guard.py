@@ -32,6 +32,12 @@ TRACE_VARIABLE = "XNATCTL_TRACE_PLUGINS"
 
 #: Time limit of calls that only create or describe: a formatter, a transport, `describe`, `destination` (seconds).
 QUICK: Final = 30.0
+#: Seconds after which a line says which plugin is waited for.
+NOTICE: Final = 5.0
+#: The signals whose handlers belong to core.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE") if hasattr(signal, name))
+#: Longest text of an exception in a message (characters).
+_LONGEST: Final = 500
 #: Time limit of an observer for one event: the main thread waits for it (seconds).
 OBSERVING: Final = 5.0
 #: Time limit of calls that may use files or the network: imports, checks, observers, credential sources (seconds).
@@ -83,6 +89,8 @@ class Guard:
     def __init__(self, report: Report = _unheard) -> None:
         self._report = report
         self._stdout = _Stdout()
+        #: True once code of another distribution ran.
+        self.used = False
 
     def call(
         self,
@@ -107,16 +115,20 @@ class Guard:
         traceback holds the text of the exception, which may be a secret.
 
         `limit` is in seconds, None where waiting is allowed. It holds in the main thread of systems with interval
-        timers (not on Windows), for code of other distributions.
+        timers (not on Windows), for code of other distributions. After `NOTICE` seconds a line on stderr names what is
+        waited for. In the main thread, working directory and signal handlers are those from before where there is a
+        limit.
         """
         try:
             if plugin.ours:
                 yield
             elif limit is None:
+                self.used = True
                 with self.redirected():
                     yield
             else:
-                with self.redirected(), time_limit(limit):
+                self.used = True
+                with self.redirected(), process_kept(), time_limit(limit, lambda: _say_slow(what, plugin)):
                     yield
         except KeyboardInterrupt:
             raise
@@ -222,22 +234,84 @@ class TimeIsUp(BaseException):
         super().__init__(f"the limit is {seconds:g} s")
 
 
+def _quiet() -> None:
+    """The default notice."""
+
+
+def _say_slow(what: str, plugin: Named) -> None:
+    """Written to the descriptor, because a signal may interrupt a write to the stream."""
+    line = f"Waiting for {what[0].lower()}{what[1:]} of plugin {plugin.name} ({plugin.origin}). To run without it, set "
+    with suppress(OSError):
+        os.write(2, f"{line}{BLOCK_VARIABLE}={plugin.name}.\n".encode("utf-8", "replace"))
+
+
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeIsUp inside after some seconds; suspends the limit of an outer call."""
+def process_kept() -> Iterator[None]:
+    """Undo what a call changes of the process, in the main thread: directory, handlers of signals, a closed stderr."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    directory = _directory()
+    stderr = _copy_of(2)
+    try:
+        yield
+    finally:
+        if stderr is not None:
+            if (still := _copy_of(2)) is None:
+                os.dup2(stderr, 2)
+            else:
+                os.close(still)
+            os.close(stderr)
+        if directory is not None and _directory() != directory:
+            with suppress(OSError):
+                os.chdir(directory)
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+
+
+def _copy_of(descriptor: int) -> int | None:
+    """A copy of a descriptor; None if it is closed, or if there is no room for another one."""
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return None
+
+
+def _directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
+
+
+@contextmanager
+def time_limit(seconds: float, notice: Callable[[], None] = _quiet) -> Iterator[None]:
+    """Raise TimeIsUp inside after some seconds; suspends the limit of an outer call.
+
+    `notice` is called once after `NOTICE` seconds, from a signal handler.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    over = False
+    over, told = False, seconds <= NOTICE
 
     def stop(number: int, frame: object) -> None:
-        if not over:
-            raise TimeIsUp(seconds)
+        nonlocal told
+        if over:
+            return
+        if not told:
+            told = True
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, seconds - NOTICE), _AGAIN)
+            notice()
+            return
+        raise TimeIsUp(seconds)
 
     begun = time.monotonic()
     before = signal.signal(signal.SIGALRM, stop)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, min(seconds, NOTICE), _AGAIN)
     try:
         try:
             yield
@@ -301,8 +375,11 @@ def described(error: BaseException, *, quote: bool = True) -> str:
     if quote:
         try:
             text = " ".join(str(error).split())
-        except Exception:  # noqa: BLE001 - an exception of a plugin may not even have a text
+        except BaseException as odd:  # an exception of a plugin may not even have a text
+            if isinstance(odd, KeyboardInterrupt):
+                raise
             text = "(it cannot be printed)"
+    text = f"{text[:_LONGEST]}..." if len(text) > _LONGEST else text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -317,5 +394,7 @@ def _trace(error: BaseException, *, quote: bool) -> str:
         if quote:
             return "".join(traceback.format_exception(error))
         return "".join([*traceback.format_tb(error.__traceback__), type(error).__name__])
-    except Exception:  # noqa: BLE001 - an exception of a plugin may not even have a text
+    except BaseException as odd:  # an exception of a plugin may not even have a text
+        if isinstance(odd, KeyboardInterrupt):
+            raise
         return type(error).__name__

@@ -14,6 +14,7 @@ from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult, ItemOutcome
 from xnatctl.model.plan import Batch, UploadItem
 from xnatctl.plugin.credentials import Credential, CredentialRequest, SessionToken
+from xnatctl.plugin.emitted import CheckedEmit
 from xnatctl.plugin.guard import PATIENT, QUICK, Guard, Named, is_explained, unlimited
 from xnatctl.plugin.protocols import (
     BatchingReceiver,
@@ -66,6 +67,13 @@ class _Sending:
     def __init__(self, guard: Guard, what: str, plugin: Named, transport: object) -> None:
         self._guard, self._what, self._plugin = guard, what, plugin
         self._connection = transport if isinstance(transport, ConnectedTransport) else None
+        self._events = None if plugin.ours else CheckedEmit(plugin)
+
+    def __str__(self) -> str:
+        return f"{self._what} (plugin {self._plugin.name}, {self._plugin.origin})"
+
+    def _emit(self, emit: Emit) -> Emit:
+        return emit if self._events is None else self._events.around(emit)
 
     def probe(self) -> None:
         """See `ConnectedTransport`; nothing for a transport that is none."""
@@ -98,10 +106,10 @@ class _Sending:
         self, cut: Callable[[Sequence[UploadItem], int], Iterable[Batch]], items: Sequence[UploadItem], workers: int
     ) -> Iterator[Batch]:
         """The batches that a method of a transport cuts; each step of an iterator is guarded."""
-        with self._guard.around(self._what, self._plugin):
+        with self._guard.around(self._what, self._plugin, limit=PATIENT):
             steps = iter(cut(items, workers))
         while True:
-            with self._guard.around(self._what, self._plugin):
+            with self._guard.around(self._what, self._plugin, limit=PATIENT):
                 try:
                     batch = next(steps)
                 except StopIteration:
@@ -140,7 +148,10 @@ class GuardedTransport(_Sending):
     def send(self, batch: Batch, emit: Emit) -> BatchResult:
         """See `Transport`."""
         with self._around():
-            return self._transport.send(batch, emit)
+            result: object = self._transport.send(batch, self._emit(emit))
+            if not isinstance(result, BatchResult):
+                raise TypeError(f"send returned {type(result).__name__} instead of BatchResult")
+            return result
 
     def close(self) -> None:
         """See `Transport`."""
@@ -190,7 +201,7 @@ class GuardedReceiver(_Sending):
         """See `ReceiverTransport`; each outcome is reported before the next one is asked for."""
         outcomes: list[ItemOutcome] = []
         with self._around():
-            answers: object = self._receiver.send(batch, emit)
+            answers: object = self._receiver.send(batch, self._emit(emit))
             if not isinstance(answers, Iterable):
                 raise TypeError(f"send returned {type(answers).__name__} instead of outcomes")
             for outcome in answers:

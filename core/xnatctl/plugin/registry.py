@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
@@ -13,7 +15,7 @@ from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.model.secret import Secret
 from xnatctl.plugin.catalog import KINDS, Catalog, Provided, Tables
 from xnatctl.plugin.discovery import Plugin, Status
-from xnatctl.plugin.guard import PATIENT, QUICK, attribute_of, module_of, reason_of
+from xnatctl.plugin.guard import BLOCK_VARIABLE, OBSERVING, PATIENT, QUICK, attribute_of, module_of, reason_of
 from xnatctl.plugin.guarded import Guarded, GuardedFormatter, GuardedSource, guarded_receiver, guarded_transport
 from xnatctl.plugin.manager import Implementation, PluginManager
 from xnatctl.plugin.policy import IN_FILE, means
@@ -50,6 +52,9 @@ class Registry:
         self._debug = debug or _ignore
         self._catalog = Catalog(manager, reserved or {}, secret or _ignore)
         self._deaf: set[str] = set()
+        #: Seconds that each observer took, and when it got its first event.
+        self._taken: dict[str, float] = {}
+        self._first: dict[str, float] = {}
         #: The store of each observer.
         self._stores: dict[str, dict[str, Any]] = {}
         self._observers: tuple[int, list[tuple[Plugin, Implementation]]] | None = None
@@ -246,18 +251,36 @@ class Registry:
         return self._plan_last(request)
 
     def tell(self, event: Event) -> None:
-        """Send an event to every observer; one that raises is logged and gets no further events."""
+        """Send an event to every observer; one that raises or is slow gets no further events, with a warning."""
         if self._observers is None or self._observers[0] != self.manager.level:
             self._observers = (self.manager.level, self.manager.implementations("xnatctl_on_event"))
+        shown = replace(event, data=MappingProxyType(dict(event.data)))
         for plugin, observer in self._observers[1]:
             if plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue
             store = self._stores.setdefault(plugin.name, {})
             try:
-                self.guard.call("The observer", plugin, observer, event=event, store=store, limit=PATIENT)
+                begun = time.monotonic()
+                self.guard.call("The observer", plugin, observer, event=shown, store=store, limit=OBSERVING)
+                self._observed(plugin, time.monotonic() - begun)
             except XnatctlError as error:  # an observer must never stop an upload
-                self._deaf.add(plugin.name)
-                self._debug(f"plugin {plugin.name}: xnatctl_on_event: {reason_of(error)}")
+                self._drop(plugin, reason_of(error))
+
+    def _observed(self, plugin: Plugin, seconds: float) -> None:
+        """Add up what an observer takes: the main thread, which tells observers, also hears interrupts."""
+        if plugin.ours:
+            return
+        self._taken[plugin.name] = taken = self._taken.get(plugin.name, 0.0) + seconds
+        since = self._first.setdefault(plugin.name, time.monotonic())
+        if taken > OBSERVING and taken > (time.monotonic() - since) / 2:
+            self._drop(plugin, f"it takes more than half of the time ({taken:.0f} s)")
+
+    def _drop(self, plugin: Plugin, reason: str) -> None:
+        self._deaf.add(plugin.name)
+        self.manager.warn(
+            f"The observer of plugin {plugin.name} ({plugin.origin}) gets no further events: {reason}. "
+            f"Silence this with {BLOCK_VARIABLE}={self.manager.reference(plugin)}."
+        )
 
     # collecting
 

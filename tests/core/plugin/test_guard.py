@@ -202,3 +202,16 @@ def test_what_comes_with_core_is_blamed_but_not_led_away(capfd: pytest.CaptureFi
     with pytest.raises(PluginUnavailable):
         Guard().call("The output format x", Plugin(ours=True), fail)
     assert capfd.readouterr().out == "document\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer")
+def test_a_slow_call_is_named_before_it_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("xnatctl.plugin.guard.NOTICE", 0.05)
+    with pytest.raises(PluginUnavailable, match="took too long"):
+        call(lambda: time.sleep(3600), limit=0.3)
+    said = capfd.readouterr().err
+    assert said.count("Waiting for the check x of plugin") == 1
+    assert "example-dist 1.0" in said
+    assert "XNATCTL_BLOCK_PLUGINS=" in said

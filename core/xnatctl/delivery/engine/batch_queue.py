@@ -76,6 +76,8 @@ class BatchQueue:
         waiting: list[Batch] = []
         held = bytearray(self._journal.total)
         for batch in batches:
+            if not batch.items:  # there may be no end of them
+                return False
             numbers = [self._journal.number(item) for item in batch.items]
             for number in numbers:
                 if number is None or held[number]:

@@ -92,13 +92,14 @@ class BatchSender:
                 if isinstance(transport, ConnectedTransport):
                     transport.probe()
                 whole = self._work.fill(items, transport.batches(items, self._context.workers))
+                named = str(transport)
         except (XnatctlError, KeyboardInterrupt):
             raise
         except BaseException as error:
             raise _fault(error) from error
         if not whole:
             raise PluginUnavailable(
-                "The transport's batches do not hold every file exactly once.",
+                f"The batches of {named[0].lower()}{named[1:]} do not hold every file exactly once.",
                 hint="This is a bug in the plugin. Use another --mode and report the bug to its author.",
             )
         return len(self._work)

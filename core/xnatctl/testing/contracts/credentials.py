@@ -185,5 +185,4 @@ class CredentialSourceContract(Contract):
         assert rejected is not None
         with self.calling("renew"):
             renewed: Any = source.renew(request, rejected)  # type: ignore[attr-defined]  # its verbs say so
-        fresh = self.checked("renew", renewed, request)
-        expect(fresh != rejected, "`renew` returned the credential that the server rejected; it would be sent again")
+        self.checked("renew", renewed, request)
