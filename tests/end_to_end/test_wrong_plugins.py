@@ -16,10 +16,27 @@ IMPATIENT = Path(__file__).parents[1] / "support" / "impatient.py"
 ALTERED = {"alters-one-byte"}
 #: Sending may wait: a server may be slow. What ends it is an interrupt.
 WAITS = {"blocks"}
-SESSIONS = [name for name, wrong in WRONG.items() if wrong.contract == "TransportContract" and name not in WAITS]
-RECEIVERS = [name for name, wrong in WRONG.items() if wrong.contract == "ReceiverTransportContract"]
 #: What no transport to a receiver can be caught at: only the kit compares the bytes.
 UNSEEN = {"receiver-alters-one-byte"}
+#: What the gate runs; the laboratory runs all.
+GATE = {
+    "loses-an-item", "raises-for-one-file", "contradicts-itself", "alters-one-byte", "length-too-short",
+    "not-thread-safe", "secret-in-describe", "blocks-in-batches", "receiver-never-ends", "source-raises",
+    "source-returns-another-user", "formatter-writes-twice", "formatter-exits", "planner-cuts-items", "stage-exits",
+    "check-exits", "observer-is-slow", "observer-mutates", "os._exit", "replaces-stdout", "closes-stderr",
+}  # fmt: skip
+
+
+def some(names):
+    """Parameters, of which those that the gate does not run are for the laboratory."""
+    return [pytest.param(name, marks=() if name in GATE else pytest.mark.lab) for name in names]
+
+
+def wrong(contract):
+    left_out = WAITS | UNSEEN
+    return some(name for name, wrong in WRONG.items() if wrong.contract == contract and name not in left_out)
+
+
 BYSTANDER = (
     "from xnatctl.api import FormatterSpec, hookimpl\n"
     "@hookimpl\ndef xnatctl_formatters():\n"
@@ -74,7 +91,7 @@ def test_the_transports_without_a_mistake_work(installed, upload, judge, sandbox
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
-@pytest.mark.parametrize("name", SESSIONS)
+@pytest.mark.parametrize("name", wrong("TransportContract"))
 def test_a_wrong_transport_to_a_session_is_harmless(installed, upload, judge, sandbox, exam, assert_exactly, name):
     env = installed(WRONG[name].source)
     done = upload(env, "--mode", "wrong", *(["--verify", "checksum"] if name in ALTERED else []))
@@ -90,7 +107,7 @@ def test_a_wrong_transport_to_a_session_is_harmless(installed, upload, judge, sa
     assert not done.out or json.loads(done.out)["schema"]
 
 
-@pytest.mark.parametrize("name", sorted(set(RECEIVERS) - UNSEEN))
+@pytest.mark.parametrize("name", wrong("ReceiverTransportContract"))
 def test_a_wrong_transport_to_a_receiver_is_harmless(installed, upload, judge, exam, tmp_path, name, digest):
     env, folder = installed(WRONG[name].source), tmp_path / "inbox"
     folder.mkdir()
@@ -101,7 +118,7 @@ def test_a_wrong_transport_to_a_receiver_is_harmless(installed, upload, judge, e
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("name", [n for n, w in WRONG.items() if w.contract == "CredentialSourceContract"])
+@pytest.mark.parametrize("name", wrong("CredentialSourceContract"))
 def test_a_wrong_credential_source_is_harmless(installed, upload, judge, sandbox, exam, assert_exactly, name):
     env = {**installed(WRONG[name].source), "XNAT_USER": "", "XNAT_PASS": ""}
     done = upload(env)
@@ -112,7 +129,7 @@ def test_a_wrong_credential_source_is_harmless(installed, upload, judge, sandbox
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("name", [n for n, w in WRONG.items() if w.contract == "FormatterContract"])
+@pytest.mark.parametrize("name", wrong("FormatterContract"))
 def test_a_wrong_output_format_is_harmless(
     installed, xnatctl, upload, judge, alice, exam, sandbox, assert_exactly, name
 ):
@@ -126,7 +143,7 @@ def test_a_wrong_output_format_is_harmless(
     assert "noise" not in done.out
 
 
-@pytest.mark.parametrize("name", [n for n, w in WRONG.items() if w.contract == "PlannerContract"])
+@pytest.mark.parametrize("name", wrong("PlannerContract"))
 def test_a_wrong_planner_is_refused(installed, upload, judge, sandbox, name):
     env = installed(WRONG[name].source)
     done = upload(env)
@@ -136,7 +153,7 @@ def test_a_wrong_planner_is_refused(installed, upload, judge, sandbox, name):
     assert not sandbox.instances()
 
 
-@pytest.mark.parametrize("name", [n for n, w in WRONG.items() if w.contract == "StageContract"])
+@pytest.mark.parametrize("name", wrong("StageContract"))
 def test_a_wrong_stage_is_harmless(installed, upload, judge, sandbox, exam, assert_exactly, name):
     env = installed(WRONG[name].source)
     done = upload(env)
@@ -145,7 +162,7 @@ def test_a_wrong_stage_is_harmless(installed, upload, judge, sandbox, exam, asse
         assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
-@pytest.mark.parametrize("name", [n for n, w in WRONG.items() if w.contract == "CheckContract"])
+@pytest.mark.parametrize("name", wrong("CheckContract"))
 def test_a_wrong_check_is_a_failed_line(installed, xnatctl, judge, alice, name):
     env = installed(WRONG[name].source)
     done = xnatctl("doctor", "-o", "json", env={**alice, **env})
@@ -156,7 +173,7 @@ def test_a_wrong_check_is_a_failed_line(installed, xnatctl, judge, alice, name):
     assert done.code != 0
 
 
-@pytest.mark.parametrize("name", [n for n, w in WRONG.items() if w.contract == "ObserverContract"])
+@pytest.mark.parametrize("name", wrong("ObserverContract"))
 def test_a_wrong_observer_changes_nothing(installed, upload, judge, sandbox, exam, assert_exactly, name):
     env = installed(WRONG[name].source)
     done = upload(env)
@@ -175,7 +192,7 @@ LEAVES = {
 }
 
 
-@pytest.mark.parametrize("how", LEAVES)
+@pytest.mark.parametrize("how", some(LEAVES))
 def test_a_plugin_that_ends_the_process_does_not_make_it_a_success(installed, upload, judge, how):
     env = installed(f"{SESSION}\nclass T(Good):\n    {LEAVES[how]}\n")
     done = upload(env, "--mode", "wrong")
@@ -217,7 +234,7 @@ AT_IMPORT = {
 }
 
 
-@pytest.mark.parametrize("how", AT_IMPORT)
+@pytest.mark.parametrize("how", some(AT_IMPORT))
 def test_what_a_page_does_at_import_changes_nothing(installed, xnatctl, how, exam, alice, sandbox, assert_exactly):
     env = installed(f"import io, os, sys\n{AT_IMPORT[how]}\n")
     arguments = (*UPLOAD, exam.directory.name)
