@@ -25,8 +25,9 @@ class Vault:
         return None if answer is None else _credential(answer, path)
 
     def renew(self, request: CredentialRequest, rejected: Credential) -> Credential | None:
-        """Read the entry again: the vault has written it anew when the old one ended."""
-        return self.get(request)
+        """Read the entry again: the vault has written it anew when the old one ended. None when it has not."""
+        found = self.get(request)
+        return None if found == rejected else found
 
 
 def _token(options: Mapping[str, Any]) -> str:
