@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from zoo import MODULE, WRONG, Wrong
 
+pytestmark = pytest.mark.once
+
 #: Writes each failure to a file, and skips the rest of a suite in which the wanted message was found.
 RECORDER = """
 import json, pathlib, pytest

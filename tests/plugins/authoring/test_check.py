@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("werkzeug", reason="the testing extra is not installed")
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[3]
 FORMATTER = (
     "from xnatctl.api import FormatterSpec, hookimpl\n"
