@@ -155,7 +155,31 @@ def test_a_checksum_decides_nothing_where_the_server_changed_the_bytes(sandbox, 
     assert done.code == 0, done.err
     verification = done.document["verification"]
     assert verification["levels"] == {"size": 10}
-    assert "MD5 could be compared for 0 of 10 instances" in " ".join(verification["limits"])
+    limits = " ".join(verification["limits"])
+    assert "MD5 could be compared for 0 of 10 instances" in limits
+    assert "2 stored files were read and compared behind the header" in limits
+
+
+@pytest.mark.parametrize("rewrites", [True, False], ids=["heads written anew", "bytes kept"])
+def test_content_that_changed_in_every_file_is_found_by_reading_one_of_each_series(sandbox, upload, exam, rewrites):
+    """A different MD5 of all files looks like new headers; only the content tells the two apart."""
+    sandbox.switches.rewrites_heads = rewrites
+    assert upload().code == 0
+    first = min(one.series_instance_uid for one in exam.instances.values())
+    altered = {uid for uid, one in exam.instances.items() if one.series_instance_uid == first}
+    for uid in altered:
+        replace_stored(sandbox, uid, lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+    assert upload(verb="verify").code == 0, "sizes cannot tell"
+    for verb in ("verify", "upload"):
+        seen = upload("--verify", "checksum", verb=verb)
+        assert seen.code == 6
+        differences = seen.document["verification"]["differences"]
+        assert {(d["kind"], d["sop_instance_uid"]) for d in differences} == {("checksum", uid) for uid in altered}
+        assert sum("was read from the server" in d["message"] for d in differences) == 1
+    # The run before left them to be sent again.
+    again = upload("--verify", "checksum")
+    assert again.code == 0, again.err
+    assert_holds(sandbox, exam)
 
 
 def test_what_the_server_makes_so_is_sent_again_once_and_accepted(sandbox, upload, exam):

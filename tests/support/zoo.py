@@ -315,6 +315,12 @@ WRONG = {
         "def changed(self, item, content):\n    return content[:-1] + bytes([content[-1] ^ 1])",
         "`send` delivered other bytes than the file",
     ),
+    "alters-one-file": _session(
+        "def changed(self, item, content):\n"
+        "    first = min((other.sop_instance_uid for other in self.context.items), default=item.sop_instance_uid)\n"
+        "    return content[:-1] + bytes([content[-1] ^ (item.sop_instance_uid == first)])",
+        "`send` delivered other bytes than the file",
+    ),
     "accepts-without-sending": _session(
         "def send(self, batch, emit):\n    return BatchResult(outcomes=tuple(\n"
         "        ItemOutcome(path=item.path, outcome=Outcome.ACCEPTED) for item in batch.items))",

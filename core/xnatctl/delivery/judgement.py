@@ -21,7 +21,8 @@ session are the neighbours.
 
 An equal MD5 proves equal content. A different MD5 at equal size is judged like a delta: if more than half of the
 neighbours (and at least two) differ as well, the server rewrote the heads and the sum decides nothing. Otherwise the
-instance is OTHER: it is sent again once, and accepted at level size if the same sum results.
+instance is OTHER: it is sent again once, and accepted at level size if the same sum results. Where sums were asked for,
+`session.contents` reads stored files to confirm what rests on a size; ALTERED and DOUBTED are its findings.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class Finding(IntEnum):
     EQUAL = 11  # size as on disk
     SAME = 12  # MD5 as on disk
     UNDECIDED = 13  # may be there, but cannot be told from others
+    ALTERED = 14  # its stored file was read, and what follows the header is not that on disk
+    DOUBTED = 15  # that is so for an instance of its series that the server changed alike
 
     @property
     def level(self) -> Level:
@@ -108,6 +111,8 @@ _LEVELS: Final = {
     Finding.ALIKE: Level.SIZE,
     Finding.EQUAL: Level.SIZE,
     Finding.SAME: Level.CHECKSUM,
+    Finding.ALTERED: Level.NONE,
+    Finding.DOUBTED: Level.NONE,
 }
 
 

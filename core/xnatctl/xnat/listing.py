@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from xnatctl.errors import NotFound, NotXnat, PermissionDenied
 from xnatctl.xnat.client import MAX_LISTING, MOST_SHOWN, XnatClient, url_path
@@ -341,6 +342,16 @@ def dicom_catalog(client: XnatClient, session_id: str, scan: str, wanted: Contai
         else:
             catalog.add(found)
     return catalog or Catalog(wanted)
+
+
+def dicom_file_paths(client: XnatClient, session_id: str, scan: str, uid: str) -> Iterator[str]:
+    """The paths of the files of a scan that may hold an instance, by its SOP Instance UID; see `dicom_catalog`."""
+    entry = dicom_catalog(client, session_id, scan, {uid}).entries.get(uid)
+    if entry is None or not entry.path:
+        return
+    for label in sorted(DICOM_LABELS):
+        resource = ("/data/experiments", session_id, "scans", scan, "resources", label, "files")
+        yield url_path(*resource, *unquote(entry.path).split("/"))
 
 
 def dicom_catalog_uids(client: XnatClient, session_id: str) -> frozenset[str]:

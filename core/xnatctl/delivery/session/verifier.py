@@ -146,6 +146,11 @@ def failure(verification: Verification) -> VerificationFailed:
         # The counts match and there are no UIDs, so sending again proves no more.
         unnamed = first.kind == "count" and (first.found or 0) >= (first.expected or 0)
         hint = _REFRESH if unnamed else "The report names each one."
+    if first.kind == "checksum":
+        hint = (
+            "A transport of a plugin or a script of the site may have changed what follows the headers; the report "
+            "names each one, and the same command sends them again."
+        )
     return VerificationFailed(
         f"The server does not hold what is on disk: {counted(len(differences), 'difference')}, first: {named}"
         f"{first.message}.",

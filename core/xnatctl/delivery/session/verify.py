@@ -24,6 +24,7 @@ from xnatctl.delivery.judgement import (
     least_size,
     places_of,
 )
+from xnatctl.delivery.session.contents import compare_contents
 from xnatctl.delivery.session.stored import Series, Stored, read_listings
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import content_hash
@@ -38,7 +39,8 @@ class Wanted:
     """How to compare.
 
     `was_there`: the session held other data before, so file counts prove nothing. `exact`: additional files on the
-    server are a difference. `checksum`: read the disk again and compare MD5 if the stored size is equal. `final`:
+    server are a difference. `checksum`: read the disk again and compare MD5 if the stored size is equal, and read
+    stored files where MD5 cannot decide. `final`:
     nothing is sent again, so a suspicious size or sum is accepted as produced by the server. `seen` returns the earlier
     `stored_as` of an item that was sent again; None if it was not. `sum_of` returns the MD5 of a file on disk in hex,
     and raises SourceChanged.
@@ -91,6 +93,9 @@ def verify_archived(
         again=range(len(items)) if wanted.final else _Resent(items, stored, wanted.seen),
     )
     verification = Verification(extra=stored.extra)
+    compared = 0
+    if wanted.checksum and not stored.contradictions:
+        compared = compare_contents(client, session_id, stored, items, findings)
     if stored.contradictions:
         findings = bytearray(len(items))
         verification.differences = stored.contradictions
@@ -102,7 +107,7 @@ def verify_archived(
         verification.differences += verification.extra
     conclude(verification, findings)
     if wanted.checksum:
-        verification.limits += _of_sums(sums)
+        verification.limits += [*_of_sums(sums), *_of_contents(compared)]
     return Comparison(items=items, stored=stored, findings=findings, verification=verification)
 
 
@@ -186,6 +191,10 @@ def _words(finding: Finding, item: UploadItem, size: int) -> tuple[str, str]:
         return "size", f"is {by} {change} on the server than on disk, unlike comparable instances"
     if finding is Finding.OTHER:
         return "checksum", "is of the same size on the server, but its MD5 differs, unlike that of comparable instances"
+    if finding is Finding.ALTERED:
+        return "checksum", "was read from the server, and its content behind the header is not that of the file on disk"
+    if finding is Finding.DOUBTED:
+        return "checksum", "may differ on the server, as the content of another instance of its series does"
     return "missing", "not found on the server"
 
 
@@ -253,4 +262,13 @@ def _of_sums(sums: Sequence[int]) -> Iterator[str]:
         yield (
             f"MD5 could be compared for {decided} of {counted(len(sums), 'instance')}; for the others the server "
             "changed the size or lists no MD5."
+        )
+
+
+def _of_contents(compared: int) -> Iterator[str]:
+    """State that stored files were read where MD5 could not decide."""
+    if compared:
+        yield (
+            f"{counted(compared, 'stored file')} {'was' if compared == 1 else 'were'} read and compared behind the "
+            "header, one for each series whose MD5 cannot decide."
         )
