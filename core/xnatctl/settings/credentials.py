@@ -56,7 +56,7 @@ def plain_name(username: str) -> str:
 
 def request_to(settings: Settings, spec: CredentialSourceSpec) -> CredentialRequest | None:
     """The request for one source, with its options; None where the source is not configured. Raises ConfigError."""
-    options = source_options(spec, settings.profile, _profile(settings))
+    options = source_options(spec, settings.profile, _profile(settings), environment=settings.environment_counts)
     return None if options is None else replace(request_for(settings), options=options)
 
 

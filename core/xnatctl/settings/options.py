@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from xnatctl.errors import ConfigError
@@ -21,16 +22,20 @@ def resolve_option(option: Option, profile: Mapping[str, Any]) -> Value[Any]:
     return _resolve(option, (profile.get("options") or {}).get(option.name), f"profile option {option.name}")
 
 
-def source_options(spec: CredentialSourceSpec, profile: Mapping[str, Any], where: str) -> dict[str, Any] | None:
+def source_options(
+    spec: CredentialSourceSpec, profile: Mapping[str, Any], where: str, *, environment: bool = True
+) -> dict[str, Any] | None:
     """The values of the options of a credential source: variable, else profile (`credentials.<source>`), else default.
 
     None when no option is set and a required one has no value: the source is not configured. `where` names the profile.
+    Without `environment` the variables do not count: they were set for another server.
     Raises ConfigError for a key that is no option, a wrong value, and a required option that is missing.
     """
     section = section_of(spec, profile, where)
+    options = spec.options if environment else [replace(option, envvar=None) for option in spec.options]
     found = {
         option.name: _resolve(option, section.get(option.name), f"credentials.{spec.name}.{option.name} in {where}")
-        for option in spec.options
+        for option in options
     }
     missing = [option for option in spec.options if option.required and found[option.name].value is None]
     if missing and all(value.origin == "default" for value in found.values()):

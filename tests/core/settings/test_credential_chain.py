@@ -515,3 +515,13 @@ def test_the_options_of_a_profile_are_for_its_own_server(write_config: Write) ->
     seen: list[CredentialRequest] = []
     with pytest.raises(AuthenticationError, match="not configured"):
         chain(with_options(seen))()
+
+
+def test_the_variables_of_options_are_for_the_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secret of one server's vault must not reach the server that a flag names."""
+    monkeypatch.setenv("XNAT_URL", "https://other.example.org")
+    monkeypatch.setenv("VAULT_ADDR", "https://vault")
+    seen: list[CredentialRequest] = []
+    with pytest.raises(AuthenticationError, match="not configured"):
+        chain(with_options(seen))()
+    assert seen == []
