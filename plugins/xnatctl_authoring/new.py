@@ -30,12 +30,12 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "transport": Kind(
-        purpose="sends DICOM files to the import service of XNAT; a value of --mode",
+        purpose="sends DICOM files to XNAT; a value of --mode",
         module="transport",
         example="a transport that sends tar files of a limited number of instances",
     ),
     "receiver-transport": Kind(
-        purpose="delivers DICOM files to another system; a value of --mode",
+        purpose="sends DICOM files to another system; a value of --mode",
         module="transport",
         example="a transport that delivers DICOM files to a folder",
     ),
