@@ -468,3 +468,11 @@ def test_only_what_an_upload_can_mend_names_an_upload(sandbox, upload, exam):
     extra = upload("--exact", verb="verify")
     assert extra.code == 6
     assert "session upload" not in extra.document["error"]["hint"]
+
+
+def test_an_upload_that_is_not_verified_says_what_the_count_showed(sandbox, upload, exam):
+    sandbox.switches.rejected_instances = {sorted(exam.instances)[3]}
+    done = upload("--no-verify", "--prearchive")
+    warnings = " ".join(done.document["warnings"])
+    assert "After sending again: " in warnings
+    assert "--no-verify accepts that" in warnings

@@ -427,6 +427,8 @@ class SessionRunner:
             self._refuse_incomplete(importer)
             settle.build(self._client, ref, self._context.schedule, self._tell)
             comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
+            if not self._send.options.get("verify") and (lacking := comparison.verification.differences):
+                self._context.warn(f"After sending again: {lacking[0].message}. --no-verify accepts that.")
         return comparison
 
     # verifying
