@@ -10,7 +10,7 @@ from xnatctl.testing.contracts.formatter import FormatterContract
 from xnatctl.testing.contracts.observer import ObserverContract
 from xnatctl.testing.contracts.planner import PlannerContract
 from xnatctl.testing.contracts.receiver import ReceiverTransportContract
-from xnatctl.testing.contracts.resource import ResourceTransportContract
+from xnatctl.testing.contracts.file_transport import ResourceTransportContract
 from xnatctl.testing.contracts.stage import StageContract
 from xnatctl.testing.contracts.transport import TransportContract
 
