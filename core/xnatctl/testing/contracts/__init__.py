@@ -6,11 +6,11 @@ from xnatctl.testing.contracts.base import Contract
 from xnatctl.testing.contracts.check import CheckContract
 from xnatctl.testing.contracts.command import CommandContract
 from xnatctl.testing.contracts.credentials import CredentialSourceContract
+from xnatctl.testing.contracts.file_transport import ResourceTransportContract
 from xnatctl.testing.contracts.formatter import FormatterContract
 from xnatctl.testing.contracts.observer import ObserverContract
 from xnatctl.testing.contracts.planner import PlannerContract
 from xnatctl.testing.contracts.receiver import ReceiverTransportContract
-from xnatctl.testing.contracts.file_transport import ResourceTransportContract
 from xnatctl.testing.contracts.stage import StageContract
 from xnatctl.testing.contracts.transport import TransportContract
 
