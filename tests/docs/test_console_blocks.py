@@ -247,8 +247,16 @@ def reader(tmp_path, tmp_path_factory, environment):
         assert code == 0, out
 
 
+#: Nearly the same steps as in write-a-transport.md, so it is for the laboratory.
+LONG = {DOCS / "tutorial" / "write-a-credential-provider.md"}
+
+
 @pytest.mark.once
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.lab) if page in LONG else page for page in PAGES],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
 def test_the_program_prints_what_the_page_shows(reader, page):
     reader.follow(page)
 

@@ -150,6 +150,7 @@ def test_it_imports_the_public_api_alone():
             assert all(name.startswith(allowed) for name in foreign), path
 
 
+@pytest.mark.lab
 def test_its_own_tests_pass(site):
     """On the contracts of `xnatctl.testing`, as its author runs them."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", EXAMPLE, EXAMPLE]
@@ -314,6 +315,7 @@ def test_an_instance_that_is_never_mentioned_stays_ambiguous(upload, server, exa
     assert sum(outcome == "accepted" for outcome in outcomes(done).values()) == len(exam.digests) - 1
 
 
+@pytest.mark.lab
 def test_a_silent_server_leaves_every_instance_ambiguous(upload, server, exam):
     server.faults = [("hang",)] * 20
     done = upload(exam.directory, server.url, "--stow-timeout", "3", "--retry-for", "0", "--workers", "1")

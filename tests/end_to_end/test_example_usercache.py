@@ -150,7 +150,7 @@ def test_what_stays_wrong_ends_with_the_documented_code_and_can_be_finished(
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
-@pytest.mark.once
+@pytest.mark.lab
 def test_its_own_tests_pass(site):
     """As its author runs them after `pip install`: the contract, with uploads to the sandbox."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]

@@ -83,6 +83,7 @@ def env(sandbox, vault, site, tmp_path):
     return {**site, "XNATCTL_CONFIG": str(file)}
 
 
+@pytest.mark.lab
 def test_its_own_tests_pass(site):
     """On the contracts of `xnatctl.testing`, as its author runs them."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", EXAMPLE, EXAMPLE]

@@ -63,6 +63,7 @@ def test_what_is_not_there_is_said(xnatctl, tmp_path):
     assert "pyproject.toml" in empty.err
 
 
+@pytest.mark.lab
 def test_the_tests_of_the_author_are_run_too(xnatctl, tmp_path):
     assert xnatctl("plugins", "new", "receiver-transport", "mine").code == 0
     folder = tmp_path / "xnatctl-mine"
