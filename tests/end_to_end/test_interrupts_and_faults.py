@@ -352,3 +352,18 @@ def test_real_samples_of_every_kind_go_up_unchanged(xnatctl, sandbox, alice, tmp
     assert len(stored) == len(set(stored))
     assert set(stored) == expected
     assert len(seen & kinds) >= 3
+
+
+def test_a_new_session_that_ends_before_its_first_request_is_opened_again(
+    xnatctl, sandbox, alice, exam, assert_exactly
+):
+    """As when two workers meet the end of a session shortly after each other."""
+    sandbox.faults.load(
+        [
+            {"match": {"path": "services/import"}, "action": "expire-session", "nth": [2]},
+            {"match": {"path": "users/username"}, "action": "expire-session", "nth": [2]},
+        ]
+    )
+    done = xnatctl("session", "upload", exam.directory, *UPLOAD, env=alice)
+    assert done.code == 0, done.err
+    assert_exactly(sandbox, exam.digests, place="archive", label="e")

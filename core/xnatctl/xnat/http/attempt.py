@@ -53,6 +53,10 @@ class Accepted:
     opened: bool
 
 
+class _Guest(AuthenticationError):
+    """The server accepted a credential, and the session that it opened belongs to nobody."""
+
+
 class Attempt:
     """Logs in to `server` with one credential at a time.
 
@@ -79,8 +83,17 @@ class Attempt:
     ) -> Accepted | AuthenticationError:
         """Log in; returns the error of a refusal. Raises XnatctlError for anything else.
 
-        `cookies` are those of the login before, which headers leave in place. `name` is the user of that login.
+        `cookies` are those of the login before, which headers leave in place. `name` is the user of that login: what
+        logged in before can do so again, so a new session that ends before its first request is opened once more.
         """
+        result = self._once(credential, cookies, name)
+        if isinstance(result, _Guest) and name is not None:
+            result = self._once(credential, cookies, name)
+        return result
+
+    def _once(
+        self, credential: Credential, cookies: Mapping[str, str], name: str | None
+    ) -> Accepted | AuthenticationError:
         if isinstance(credential, SessionToken):
             return self._take_over(credential, name)
         if isinstance(credential, Password) and ":" in credential.username:
@@ -146,7 +159,8 @@ class Attempt:
         if found is not None and _is_user(found, credential, name):
             return None
         guest = found is None or found.lower() == _GUEST
-        return AuthenticationError(
+        kind = _Guest if guest else AuthenticationError
+        return kind(
             f"{self._server} accepted {described(credential)} but treats it as {'a guest' if guest else found}.",
             hint="A proxy may remove cookies or the Authorization header; ask the administrator.",
         )
