@@ -247,8 +247,11 @@ def reader(tmp_path, tmp_path_factory, environment):
         assert code == 0, out
 
 
-#: Nearly the same steps as in write-a-transport.md, so it is for the laboratory.
-LONG = {DOCS / "tutorial" / "write-a-credential-provider.md"}
+#: Pages with nearly the same steps as others, so they are for the laboratory.
+LONG = {
+    DOCS / "tutorial" / "write-a-credential-provider.md",
+    *(DOCS / "examples" / name / "README.md" for name in ("xnatctl-series", "xnatctl-stow", "xnatctl-usercache")),
+}
 
 
 @pytest.mark.once

@@ -193,6 +193,7 @@ def test_one_that_contradicts_itself_is_broken(xnatctl, install, source, reason)
 
 def test_options_of_uploads_are_reserved():
     """An option of a transport cannot be an option of a command that uploads."""
+    pytest.importorskip("pydicom", reason="the sandbox extra is not installed")
     import click
 
     from xnatctl.cli.options import TransportOptionsCommand

@@ -9,6 +9,7 @@ import pytest
 import xnatctl as package
 from xnatctl.plugin.compatibility import API_VERSION, OLDEST_API, api_mismatch, version_mismatch
 
+pytestmark = pytest.mark.once
 OLD = Path(__file__).parent / "data" / "plugin_of_api_1.py"
 HEAD = "from xnatctl.api import *\n"
 IMPORTED = "raise SystemExit('imported')\n"

@@ -51,8 +51,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     for authority in ("ca", "other-ca"):
         openssl(*new, "-x509", "-days", "2", "-subj", f"/CN={authority}", "-keyout", f"{authority}.key",
-                "-out", f"{authority}.pem")  # fmt: skip
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+                "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", f"{authority}.pem")  # fmt: skip
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     for name, authority in (("server", "ca"), ("alice", "ca"), ("alice2", "ca"), ("foreign", "other-ca")):
         openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         openssl("x509", "-req", "-days", "2", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey",

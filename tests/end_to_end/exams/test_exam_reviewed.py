@@ -168,7 +168,9 @@ def test_a_deleted_row_beside_an_older_session_of_the_label(
     assert attached(sandbox) == {}
 
 
-@pytest.mark.parametrize("how", ["label", "subject", "both"])
+@pytest.mark.parametrize(
+    "how", [pytest.param("label", marks=pytest.mark.lab), pytest.param("subject", marks=pytest.mark.lab), "both"]
+)
 def test_archived_under_other_names_is_found_and_not_attached_to(
     reviewed, archive, upload_exam, root, sandbox, attached, shell, how
 ):

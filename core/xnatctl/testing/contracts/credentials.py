@@ -186,3 +186,5 @@ class CredentialSourceContract(Contract):
         with self.calling("renew"):
             renewed: Any = source.renew(request, rejected)  # type: ignore[attr-defined]  # its verbs say so
         self.checked("renew", renewed, request)
+        again = "`renew` returned the credential that the server rejected; it would be sent again"
+        expect(renewed is None or renewed != rejected, again)
