@@ -210,6 +210,7 @@ def test_what_orthanc_says_it_stored_and_did_not_is_found(orthanc, upload, exam,
     assert done.document["counts"]["verified"] == len(exam.digests) - 3
 
 
+@pytest.mark.lab
 def test_a_login_by_password(orthanc, upload, exam, home, tmp_path):
     there = orthanc(AuthenticationEnabled=True, RegisteredUsers={"alice": "opensesame"})
     wrong = upload(exam.directory, there.url, env={"STOW_USER": "alice", "STOW_PASSWORD": "wrongsesame"})
@@ -227,6 +228,7 @@ def test_a_login_by_password(orthanc, upload, exam, home, tmp_path):
         assert not any(secret in text for text in written)
 
 
+@pytest.mark.lab
 def test_a_wrong_url_is_said_and_nothing_is_sent(orthanc, upload, exam):
     there = orthanc()
     for path in ("/nothing", "/dicom-web/studies"):
@@ -243,6 +245,7 @@ def test_a_wrong_url_is_said_and_nothing_is_sent(orthanc, upload, exam):
 # faults
 
 
+@pytest.mark.lab
 def test_two_services_are_two_uploads(upload, server, exam):
     with load("dicomweb_server").DicomWebServer() as other:
         for there in (server, other):
@@ -272,6 +275,7 @@ def test_what_failed_is_sent_again_and_is_there(upload, server, exam, faults):
     assert server.faults == []
 
 
+@pytest.mark.lab
 def test_a_duplicate_after_a_lost_answer_is_ours_and_another_is_not(upload, server, exam):
     server.faults, server.duplicates = [("",), ("lose",)], True
     done = upload(exam.directory, server.url)
@@ -283,6 +287,7 @@ def test_a_duplicate_after_a_lost_answer_is_ours_and_another_is_not(upload, serv
     assert "--verify" not in foreign.err
 
 
+@pytest.mark.lab
 def test_requests_that_are_too_large_are_split(upload, server, exam):
     server.largest = 20_000
     done = upload(exam.directory, server.url, "--workers", "1")
@@ -306,6 +311,7 @@ def test_an_instance_that_is_refused_is_named_with_the_reason(upload, server, ex
     assert held(server) == exam.digests
 
 
+@pytest.mark.lab
 def test_an_instance_that_is_never_mentioned_stays_ambiguous(upload, server, exam):
     silent = min(exam.digests)
     server.unmentioned = {silent}
@@ -382,6 +388,7 @@ def test_after_an_end_in_the_middle_a_rerun_sends_what_is_missing(
     assert len(sent) == len(large_exam.digests) - len(arrived)
 
 
+@pytest.mark.lab
 def test_the_check_waits_for_a_list_that_comes_in_pages_and_names_what_it_lacks(upload, server, exam):
     server.page = 7
     server.unlisted = {min(exam.digests)}
@@ -394,6 +401,7 @@ def test_the_check_waits_for_a_list_that_comes_in_pages_and_names_what_it_lacks(
     assert (again.code, again.document["counts"]["sent"]) == (0, 1), again.err
 
 
+@pytest.mark.lab
 def test_a_service_without_qidors(upload, server, exam):
     server.lists = False
     done = upload(exam.directory, server.url)
@@ -405,6 +413,7 @@ def test_a_service_without_qidors(upload, server, exam):
     assert held(server) == exam.digests
 
 
+@pytest.mark.lab
 def test_certificates_are_checked(upload, server, own_exam, tmp_path):
     openssl = program("openssl")
     subprocess.run(

@@ -137,7 +137,7 @@ LASTING = {
 }
 
 
-@pytest.mark.once
+@pytest.mark.lab
 @pytest.mark.parametrize("fault", LASTING)
 def test_what_stays_wrong_ends_with_the_documented_code_and_can_be_finished(
     hasty, sandbox, env, exam, assert_exactly, fault

@@ -139,7 +139,7 @@ def test_another_sum_that_came_again_is_accepted_by_size():
 
 def test_every_finding_has_a_level_and_only_difference_have_none():
     assert {finding for finding in Finding if finding.level is Level.NONE} == {
-        Finding.ABSENT, Finding.UNDECIDED, Finding.LOST, Finding.ODD, Finding.OTHER,
+        Finding.ABSENT, Finding.UNDECIDED, Finding.LOST, Finding.ODD, Finding.OTHER, Finding.ALTERED, Finding.DOUBTED,
     }  # fmt: skip
     assert LEVELS == (Level.NONE, Level.COUNTED, Level.UID, Level.SIZE, Level.CHECKSUM)
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 
 IMPORT = {"path": "/services/import"}
 UPLOAD = ("-P", "DEMO", "-S", "s", "-E", "e")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 IMPORT = {"path": "/services/import"}
 
 

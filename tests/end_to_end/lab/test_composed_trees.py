@@ -21,7 +21,7 @@ from kept import assert_kept
 
 from xnatctl.testing.exam import write_exam
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 
 NAMES = (
     "I%d",

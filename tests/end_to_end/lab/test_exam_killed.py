@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 
 #: An observer that ends the process at the n-th thing that it is told, and keeps a list of what it was told.
 OBSERVER = """

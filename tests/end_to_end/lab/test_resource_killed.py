@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from kept import assert_kept
 
 from xnatctl.testing import write_exam
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 import pytest
 from children import HANGS
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 
 
 def pattern(path):

@@ -8,7 +8,7 @@ import time
 import pytest
 from children import HANGS
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 STAGED = "1.8.3"
 
 

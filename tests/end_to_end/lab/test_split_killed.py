@@ -9,7 +9,7 @@ import pytest
 
 from xnatctl.testing.exam import write_exam
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.lab]
 
 
 def write(directory, seed, date):

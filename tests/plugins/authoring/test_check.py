@@ -19,6 +19,7 @@ FORMATTER = (
 )
 
 
+@pytest.mark.lab
 def test_the_example_passes_without_being_installed(xnatctl):
     done = xnatctl("plugins", "check", ROOT / "docs" / "examples" / "xnatctl-series", "-o", "json")
     assert done.code == 0, done.out

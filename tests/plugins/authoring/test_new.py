@@ -104,7 +104,7 @@ def test_a_tutorial_shows_what_is_written(page, kind, name, files):
 
 
 @pytest.mark.parametrize(
-    "kind", [kind if kind == "formatter" else pytest.param(kind, marks=pytest.mark.lab) for kind in KINDS]
+    "kind", [kind if kind == "check" else pytest.param(kind, marks=pytest.mark.lab) for kind in KINDS]
 )
 def test_it_passes_the_check(xnatctl, tmp_path, kind):
     pytest.importorskip("werkzeug", reason="the testing extra is not installed")

@@ -123,6 +123,7 @@ def test_every_sample_arrives_at_orthanc(orthanc, deliver, samples, tmp_path):
                     assert got.PixelData == sent.PixelData
 
 
+@pytest.mark.lab
 def test_a_file_that_makes_a_receiver_fall_silent_costs_one_file(orthanc, deliver, mixed, tmp_path):
     """Orthanc never answers to a data set that it cannot read, and keeps the association open."""
     expected = mixed.write(tmp_path / "exam", 24)
@@ -145,6 +146,7 @@ def test_two_thousand_instances_over_eight_transfer_syntaxes(storescp, xnatctl, 
     assert receiver.data_sets(mixed) == expected
 
 
+@pytest.mark.lab
 @pytest.mark.timeout(300)
 def test_the_same_to_orthanc(orthanc, deliver, mixed, tmp_path):
     expected = mixed.write(tmp_path / "exam", 400, classes=(mixed.CT, mixed.MR))
