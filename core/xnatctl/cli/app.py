@@ -295,7 +295,7 @@ class App:
     def credential_chain(self, *, prompts: bool = True, fresh: bool = False) -> CredentialChain:
         """Return the credential chain of this run; `fresh` skips stored session tokens.
 
-        Without `prompts` nobody is asked at the terminal.
+        Without `prompts` the command never prompts.
         """
         from xnatctl.settings.credentials import CredentialChain
 

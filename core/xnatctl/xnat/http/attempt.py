@@ -155,7 +155,7 @@ class Attempt:
         return Accepted(credential=credential, name=found, cookies=cookies, headers=[], opened=False)
 
     def _must_be(self, found: str | None, credential: Credential, name: str | None) -> AuthenticationError | None:
-        """Compare the login name with the credential and the login before. An alias token names nobody."""
+        """Compare the login name with the credential and the login before. An alias token has no user name."""
         if found is not None and _is_user(found, credential, name):
             return None
         guest = found is None or found.lower() == _GUEST
