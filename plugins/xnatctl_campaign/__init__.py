@@ -1,0 +1,1 @@
+"""Campaigns: many sessions, from a manifest of rows, on one machine or several."""

@@ -1,0 +1,107 @@
+"""The ledger: what became of the rows of a campaign.
+
+Each worker has a file of its own and appends to it alone, so no two processes write one file. The latest entry of a row
+counts: entries of a later claim (`generation`) outrank those of an earlier one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from xnatctl_campaign.folder import now
+
+
+class RowState(StrEnum):
+    """What became of a row that a worker tried."""
+
+    STARTED = "started"  # a worker claimed it
+    PROVEN = "proven"  # every instance was found where it belongs
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A line of a ledger.
+
+    `code` is the code of the error (such as `refused`) and `reason` its message, both empty for a proven row; `uri` is
+    the session on the server. `found`, `sent`, `skipped` and `verified` count instances or files, as in the report.
+    `level` is the level of verification. `seconds` is how long the row took.
+    """
+
+    row: int
+    generation: int
+    state: RowState
+    worker: str
+    at: str  # ISO 8601
+    exit_code: int = 0
+    code: str = ""
+    reason: str = ""
+    hint: str = ""
+    uri: str = ""
+    found: int = 0
+    sent: int = 0
+    skipped: int = 0
+    verified: int = 0
+    level: str = ""
+    seconds: float = 0.0
+
+
+class Ledger:
+    """The ledger of one worker, open for appending."""
+
+    def __init__(self, directory: Path, worker: str) -> None:
+        self.worker = worker
+        path = directory / "ledger" / f"{worker}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def append(self, entry: Entry) -> None:
+        """Append an entry; it is on disk afterwards."""
+        os.write(self._file, json.dumps(asdict(entry)).encode("ascii") + b"\n")
+        os.fsync(self._file)
+
+    def started(self, row: int, generation: int) -> None:
+        """Append that work on a row begins."""
+        self.append(Entry(row=row, generation=generation, state=RowState.STARTED, worker=self.worker, at=now()))
+
+
+def entries(directory: Path) -> Iterator[Entry]:
+    """All entries of all workers; a last line that was not written to its end is skipped."""
+    for path in sorted((directory / "ledger").glob("*.jsonl")):
+        with open(path, encoding="ascii", errors="replace") as file:
+            for line in file:
+                try:
+                    document = json.loads(line)
+                    yield Entry(**{**document, "state": RowState(document["state"])})
+                except (ValueError, TypeError, KeyError):
+                    continue
+
+
+def latest(directory: Path) -> dict[int, Entry]:
+    """The entry of each row that counts."""
+    found: dict[int, Entry] = {}
+    for entry in entries(directory):
+        before = found.get(entry.row)
+        if before is None or entry.generation > before.generation or _ends(entry, before):
+            found[entry.row] = entry
+    return found
+
+
+def _ends(entry: Entry, before: Entry) -> bool:
+    """Whether an entry of the same claim follows the other one."""
+    return entry.generation == before.generation and before.state is RowState.STARTED

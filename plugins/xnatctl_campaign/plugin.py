@@ -1,0 +1,13 @@
+"""Commands `campaign ...`."""
+
+from __future__ import annotations
+
+from xnatctl.api import CommandSpec, hookimpl
+
+requires_api = 1
+
+
+@hookimpl
+def xnatctl_commands() -> list[CommandSpec]:
+    """Campaigns, from the manifest to the report."""
+    return []

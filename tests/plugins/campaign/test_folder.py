@@ -1,0 +1,91 @@
+"""The campaign folder: what was frozen is read again, and nothing is frozen over something else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xnatctl.api import Destination, Overwrite, Placement, Refused, Source, Stage, UploadItem, UploadPlan, UsageError
+from xnatctl_campaign.folder import Campaign, CampaignInfo, ExcludedRow, now, write_campaign
+from xnatctl_campaign.ledger import Entry, Ledger, RowState, latest
+from xnatctl_campaign.row import Row
+
+
+def _info() -> CampaignInfo:
+    return CampaignInfo(
+        server="http://127.0.0.1:1",
+        manifest="m.csv",
+        manifest_sha256="0",
+        rows=0,
+        excluded=0,
+        created=now(),
+        version="0",
+    )
+
+
+def _plan(session: str) -> UploadPlan:
+    item = UploadItem(path="a.dcm", source=Source(path="/data/a.dcm"), size=12, sop_instance_uid="1.2.3")
+    return UploadPlan(
+        command="session upload",
+        root="/data",
+        destination=Destination(server="", project="P", subject="S", session=session),
+        workers=1,
+        placement=Placement.ARCHIVE,
+        overwrite=Overwrite.DELETE,
+        stages=(Stage(kind="session", name="send", transport="tar", items=(item,)),),
+    )
+
+
+def _row(number: int) -> Row:
+    return Row(number=number, line=number + 1, path="/data", project="P", subject="S", session=f"E{number}")
+
+
+def test_frozen_rows_and_plans_are_read_again(tmp_path: Path) -> None:
+    rows = [(_row(number), _plan(f"E{number}")) for number in (1, 2, 4)]
+    excluded = [ExcludedRow(row=_row(3), code="not-found", reason="There is no such directory.")]
+    info = write_campaign(tmp_path / "c", _info(), rows, excluded)
+    assert (info.rows, info.excluded) == (3, 1)
+    campaign = Campaign(tmp_path / "c")
+    assert campaign.info == info
+    found = list(campaign.rows())
+    assert [frozen.row for frozen in found] == [row for row, _ in rows]
+    assert [(frozen.files, frozen.bytes) for frozen in found] == [(1, 12)] * 3
+    assert [campaign.plan(frozen).as_document() for frozen in reversed(found)] == [
+        plan.as_document() for _, plan in reversed(rows)
+    ]
+    assert list(campaign.excluded()) == excluded
+
+
+def test_nothing_is_frozen_over_something_else(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(Refused):
+        write_campaign(tmp_path, _info(), [], [])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_of_another_schema_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a campaign folder"):
+        Campaign(tmp_path)
+    write_campaign(tmp_path / "c", _info(), [], [])
+    path = tmp_path / "c" / "campaign.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": "xnatctl.campaign/9"}))
+    with pytest.raises(UsageError, match=r"xnatctl\.campaign/9"):
+        Campaign(tmp_path / "c")
+
+
+def test_the_latest_claim_of_a_row_counts(tmp_path: Path) -> None:
+    write_campaign(tmp_path / "c", _info(), [], [])
+
+    def entry(generation: int, state: RowState, worker: str) -> Entry:
+        return Entry(row=1, generation=generation, state=state, worker=worker, at=now())
+
+    with Ledger(tmp_path / "c", "b") as new, Ledger(tmp_path / "c", "a") as old:
+        old.started(1, 1)
+        new.started(1, 2)
+        new.append(entry(2, RowState.PROVEN, "b"))
+        old.append(entry(1, RowState.FAILED, "a"))  # it was taken over, and ends late
+    with open(tmp_path / "c" / "ledger" / "a.jsonl", "a") as file:
+        file.write('{"row": 1, "gener')  # killed while it wrote
+    assert latest(tmp_path / "c")[1].state is RowState.PROVEN
