@@ -47,6 +47,7 @@ from xnatctl_sandbox.http.user_cache import UserCache
 from xnatctl_sandbox.http.wsgi_server import WsgiServer
 from xnatctl_sandbox.receive.importer import DicomImporter
 from xnatctl_sandbox.world.background import Background
+from xnatctl_sandbox.world.concurrency import Concurrency
 from xnatctl_sandbox.world.persistence import Autosave, load, save
 from xnatctl_sandbox.world.records import Experiment, Project, ScpInstance, User
 from xnatctl_sandbox.world.state import State
@@ -81,6 +82,7 @@ class Sandbox:
         self.context_path = context_path.rstrip("/")
         self.state = State(self.directory, version=version)
         self.switches = Switches()
+        self.concurrency = Concurrency()
         self.faults = Faults(http_faults.ACTIONS, http_faults.NAMES)
         self.dicom_faults = Faults(dicom_faults.ACTIONS, dicom_faults.NAMES)
         self._traffic = Traffic()
@@ -89,10 +91,10 @@ class Sandbox:
             self.state.furnish()
         if not self.state.scps:
             self.add_scp("XNAT")
-        self.importer = DicomImporter(self.state, self.switches)
-        self.archiver = Archiver(self.state, self.switches)
-        self.prearchive = Prearchive(self.state, self.switches)
-        self._direct = DirectSessions(self.state, self.switches, self.archiver, self._background)
+        self.importer = DicomImporter(self.state, self.switches, self.concurrency)
+        self.archiver = Archiver(self.state, self.switches, self.concurrency)
+        self.prearchive = Prearchive(self.state, self.switches, self.concurrency)
+        self._direct = DirectSessions(self.state, self.switches, self.concurrency, self.archiver, self._background)
         self.others = OtherUsers(self.state, self.importer, self.prearchive, self.archiver)
         self.autosave = None if self._temporary else Autosave(self.state)
         self._jobs = IdleJobs(self.state, self.importer, self.prearchive, self.archiver, self._direct, self.autosave)
@@ -136,9 +138,25 @@ class Sandbox:
             site=Site(state, self.accounts),
             user_cache=cache,
         )
-        control = Control(state, switches, self._traffic, self.faults, self.dicom_faults, self.others, self._jobs.tick)
+        control = Control(
+            state,
+            switches,
+            self._traffic,
+            self.concurrency,
+            self.faults,
+            self.dicom_faults,
+            self.others,
+            self._jobs.tick,
+        )
         return Application(
-            state, self.accounts, handlers, control, self.faults, self._traffic.requests, self.context_path
+            state,
+            self.accounts,
+            handlers,
+            control,
+            self.faults,
+            self._traffic.requests,
+            self.concurrency,
+            self.context_path,
         )
 
     def _make_receiver(self, port: int) -> DicomReceiver:

@@ -18,6 +18,7 @@ from xnatctl_sandbox.archive.checks import (
 )
 from xnatctl_sandbox.receive import stored_file
 from xnatctl_sandbox.receive.dicom_elements import Unreadable
+from xnatctl_sandbox.world.concurrency import Concurrency
 from xnatctl_sandbox.world.records import (
     AUTO_ARCHIVE,
     DirectRow,
@@ -48,9 +49,10 @@ def archive_uri(state: State, experiment: Experiment) -> str:
 class Archiver:
     """Moves sessions from the prearchive into the archive."""
 
-    def __init__(self, state: State, switches: Switches) -> None:
+    def __init__(self, state: State, switches: Switches, concurrency: Concurrency) -> None:
         self._state = state
         self._switches = switches
+        self._concurrency = concurrency
         self._targets: set[tuple[str | None, str]] = set()  # what is being archived into
 
     def archive(
@@ -71,9 +73,10 @@ class Archiver:
             row.status = "_ARCHIVING"
             files = dict(row.built or {})
         try:
-            self._switches.pause("archive_seconds")  # a real archiving takes its time; a test's switch
-            with state.lock:
-                return self._archive(row, files, policy, destination(state, row, subject, label), login)
+            with self._concurrency.archives(row):
+                self._switches.pause("archive_seconds")  # a real archiving takes its time; a test's switch
+                with state.lock:
+                    return self._archive(row, files, policy, destination(state, row, subject, label), login)
         except ArchiveRefused as refusal:
             with state.lock:
                 row.status = "CONFLICT" if refusal.status == 409 else "ERROR"

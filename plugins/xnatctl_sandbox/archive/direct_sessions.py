@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xnatctl_sandbox.archive.archiver import Archiver
 from xnatctl_sandbox.world.background import Background
+from xnatctl_sandbox.world.concurrency import Concurrency, session_key
 from xnatctl_sandbox.world.records import DirectRow
 from xnatctl_sandbox.world.state import State
 from xnatctl_sandbox.world.switches import Switches
@@ -12,9 +13,12 @@ from xnatctl_sandbox.world.switches import Switches
 class DirectSessions:
     """Finds and finishes the rows of direct archiving."""
 
-    def __init__(self, state: State, switches: Switches, archiver: Archiver, background: Background) -> None:
+    def __init__(
+        self, state: State, switches: Switches, concurrency: Concurrency, archiver: Archiver, background: Background
+    ) -> None:
         self._state = state
         self._switches = switches
+        self._concurrency = concurrency
         self._archiver = archiver
         self._background = background
 
@@ -23,6 +27,12 @@ class DirectSessions:
         with self._state.lock:
             wanted = (project, study, label)
             return next((row for row in self._state.direct if (row.project, row.tag, row.name) == wanted), None)
+
+    def remove(self, row: DirectRow) -> None:
+        """Remove a row, not its files."""
+        with self._state.lock:
+            self._state.direct.remove(row)
+            self._concurrency.sessions.end(session_key(row))
 
     def finish(self, row: DirectRow) -> None:
         """Queue building and archiving, and return."""
@@ -33,8 +43,13 @@ class DirectSessions:
         self._background.run(lambda: self._finish(row))
 
     def _finish(self, row: DirectRow) -> None:
-        for status, switch in (("BUILDING", "build_seconds"), ("ARCHIVING", "archive_seconds")):
-            with self._state.lock:
-                row.status = status
-            self._switches.pause(switch)  # a real server takes its time; a test's switch
-        self._archiver.archive_direct(row, str(self._state.site["receivedFileUser"]))
+        self._enter(row, "BUILDING", "build_seconds")
+        with self._concurrency.archives(row):
+            self._enter(row, "ARCHIVING", "archive_seconds")
+            self._archiver.archive_direct(row, str(self._state.site["receivedFileUser"]))
+
+    def _enter(self, row: DirectRow, status: str, switch: str) -> None:
+        """Set a status, and stay there: a real server takes its time; a test's switch."""
+        with self._state.lock:
+            row.status = status
+        self._switches.pause(switch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+from xnatctl_sandbox.world.concurrency import Concurrency, session_key
 from xnatctl_sandbox.world.errors import StatusError
 from xnatctl_sandbox.world.records import AUTO_ARCHIVE_BY_CODE, UNASSIGNED, PrearchiveRow
 from xnatctl_sandbox.world.state import State
@@ -13,9 +14,10 @@ from xnatctl_sandbox.world.switches import Switches
 class Prearchive:
     """Finds and changes rows."""
 
-    def __init__(self, state: State, switches: Switches) -> None:
+    def __init__(self, state: State, switches: Switches, concurrency: Concurrency) -> None:
         self._state = state
         self._switches = switches
+        self._concurrency = concurrency
 
     def find(self, project: str, timestamp: str, folder: str) -> PrearchiveRow | None:
         """The row of this project, timestamp and folder; `Unassigned` is the project of rows without one."""
@@ -61,6 +63,7 @@ class Prearchive:
             if first is not None:
                 row.scan_date, row.scan_time = first.study_date, first.study_time
             row.status = "READY"
+            self._concurrency.sessions.end(session_key(row))
         return True
 
     def delete(self, row: PrearchiveRow) -> None:
@@ -69,6 +72,7 @@ class Prearchive:
             if self.is_locked(row) or row not in self._state.prearchive:
                 return
             self._state.prearchive.remove(row)
+            self._concurrency.sessions.end(session_key(row))
         shutil.rmtree(row.directory, ignore_errors=True)
 
     def delete_scan(self, row: PrearchiveRow, scan: str) -> None:
@@ -84,6 +88,7 @@ class Prearchive:
     def move(self, row: PrearchiveRow, project: str) -> None:
         """Move a row to another project's prearchive."""
         with self._state.lock:
+            self._concurrency.sessions.end(session_key(row))
             row.project = project
             target = self._state.prearchive_directory(project, row.timestamp, row.folder)
             target.parent.mkdir(parents=True, exist_ok=True)

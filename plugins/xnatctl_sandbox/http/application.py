@@ -25,6 +25,7 @@ from xnatctl_sandbox.http.control import Control
 from xnatctl_sandbox.http.responses import status_page, text_response
 from xnatctl_sandbox.http.rest_routes import Handlers, data_routes, xapi_routes
 from xnatctl_sandbox.http.router import Router
+from xnatctl_sandbox.world.concurrency import Concurrency
 from xnatctl_sandbox.world.errors import StatusError
 from xnatctl_sandbox.world.state import State
 
@@ -46,6 +47,7 @@ class Application:
         control: Control,
         faults: Faults,
         requests: list[dict[str, Any]],
+        concurrency: Concurrency,
         context_path: str,
     ) -> None:
         self._state = state
@@ -54,6 +56,7 @@ class Application:
         self._control = control
         self._faults = faults
         self._requests = requests
+        self._concurrency = concurrency
         self._context_path = context_path
         self._at_work = threading.Condition()
         self._connections: set[socket.socket] = set()  # of the requests at work
@@ -93,10 +96,13 @@ class Application:
         request.max_form_memory_size = None
         request.max_form_parts = 1_000_000
         entry = {"method": request.method, "path": request.path, "query": request.query_string.decode(), "status": 0}
-        if not request.path.startswith("/sandbox/"):
-            self._requests.append(entry)
         try:
-            response = self._answer(request)
+            if request.path.startswith("/sandbox/"):
+                response = self._control.answer(request)
+            else:
+                self._requests.append(entry)
+                with self._concurrency.requests.during(id(entry)):
+                    response = self._answer(request)
         except http_faults.Cut as cut:
             entry["status"] = -1
             drop_connection(environ["werkzeug.socket"], reset=cut.reset)
@@ -111,8 +117,6 @@ class Application:
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
-        if request.path.startswith("/sandbox/"):
-            return self._control.answer(request)
         rule = self._faults.pick(http_faults.describe(request))
         if rule is not None:
             if rule["action"] == "expire-session":

@@ -14,6 +14,7 @@ from xnatctl_sandbox.faults.other_users import OtherUsers
 from xnatctl_sandbox.faults.rules import Faults
 from xnatctl_sandbox.http.responses import json_response, text_response
 from xnatctl_sandbox.receive import anonymization
+from xnatctl_sandbox.world.concurrency import Concurrency
 from xnatctl_sandbox.world.state import State
 from xnatctl_sandbox.world.switches import Switches
 from xnatctl_sandbox.world.traffic import Traffic
@@ -27,6 +28,7 @@ class Control:
         state: State,
         switches: Switches,
         traffic: Traffic,
+        concurrency: Concurrency,
         faults: Faults,
         dicom_faults: Faults,
         others: OtherUsers,
@@ -35,6 +37,7 @@ class Control:
         self._state = state
         self._switches = switches
         self._traffic = traffic
+        self._concurrency = concurrency
         self._faults = faults
         self._dicom_faults = dicom_faults
         self._others = others
@@ -49,6 +52,8 @@ class Control:
                 return json_response(stored_instances(self._state))
             case "GET", "associations":
                 return json_response([asdict(association) for association in list(self._traffic.associations)])
+            case "GET", "concurrency":
+                return json_response(self._concurrency.read())
             case "POST", name:
                 return self._change(name, request)
         return text_response("", 404)
@@ -57,6 +62,7 @@ class Control:
         changes: dict[str, Callable[[], object]] = {
             "act": lambda: self._act(request.get_json()),
             "clock": lambda: self._state.clock.advance(float(request.args.get("advance", "0"))),
+            "concurrency": self._concurrency.reset,
             "tick": self._tick,
             "faults": lambda: self._faults.load(_rules(request)),
             "dicom-faults": lambda: self._dicom_faults.load(_rules(request)),

@@ -61,7 +61,7 @@ class DirectArchive:
                 raise StatusError(404)
             if not self._may(call, row, self._state.may_delete):
                 return text_response("", 403)
-            self._state.direct.remove(row)
+            self._sessions.remove(row)
         return text_response("")
 
     def _may(self, call: Call, row: DirectRow, right: Any) -> bool:

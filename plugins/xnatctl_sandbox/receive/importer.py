@@ -23,6 +23,7 @@ from xnatctl_sandbox.receive.dicom_elements import Head, Unreadable
 from xnatctl_sandbox.receive.import_params import ImportParams
 from xnatctl_sandbox.receive.routing import Routing
 from xnatctl_sandbox.receive.session_rows import SessionRows
+from xnatctl_sandbox.world.concurrency import Concurrency, session_key
 from xnatctl_sandbox.world.errors import StatusError
 from xnatctl_sandbox.world.records import DirectRow, PrearchiveRow, Received
 from xnatctl_sandbox.world.routing_expressions import Header
@@ -35,9 +36,10 @@ _BLOCK = 1 << 18
 class DicomImporter:
     """Stores objects in sessions; all requests and associations share one."""
 
-    def __init__(self, state: State, switches: Switches) -> None:
+    def __init__(self, state: State, switches: Switches, concurrency: Concurrency) -> None:
         self._state = state
         self._switches = switches
+        self._concurrency = concurrency
         self._rows = SessionRows(state)
         self._busy: set[Path] = set()
         self._busy_lock = threading.Lock()
@@ -98,6 +100,7 @@ class DicomImporter:
         key = (project, ds.get("StudyInstanceUID", ""), params.label or routing.session(ds))
         subject, auto = params.subject or routing.subject(ds), routing.auto_archive(ds)
         row = self._rows.find_or_create(key, params, subject=subject, auto=auto)
+        self._concurrency.sessions.begin(session_key(row))
         received = stored_file.describe(ds, self._scan(row, ds), sent)
         if not self._write(name, temporary, head, row, received, params):
             return None
