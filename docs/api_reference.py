@@ -69,7 +69,9 @@ GROUPS: dict[str, dict[str, str]] = {
             plan_session_upload plan_resource_stage studies_of StudyInventory
         """,
         "Several plans": "run_many in_order Summary fill_items",
-        "Running an upload": "Upload run_upload PlanContext PlanGroup run_uploads finish",
+        "Running an upload": """
+            Upload run_upload PlanContext PlanGroup run_uploads finish plan_upload make_services Services deliver
+        """,
     },
     "xnatctl.api.xnat": {
         "The server": """

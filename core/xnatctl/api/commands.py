@@ -18,11 +18,23 @@ from xnatctl.cli.options import (
     source_options,
     verify_options,
 )
-from xnatctl.cli.uploading import PlanContext, PlanGroup, Upload, finish, run_upload, run_uploads, transport_options
+from xnatctl.cli.uploading import (
+    PlanContext,
+    PlanGroup,
+    Upload,
+    finish,
+    make_services,
+    plan_upload,
+    run_upload,
+    run_uploads,
+    transport_options,
+)
 from xnatctl.delivery.journal.summaries import Summary
 from xnatctl.delivery.many import in_order, run_many
 from xnatctl.delivery.planning import plan_resource_stage, plan_session_upload, studies_of
 from xnatctl.delivery.reporting import fill_items
+from xnatctl.delivery.service import deliver
+from xnatctl.delivery.services import Services
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.nested_archives import look_inside
@@ -38,6 +50,7 @@ __all__ = [
     "Number",
     "PlanContext",
     "PlanGroup",
+    "Services",
     "StudyInventory",
     "Summary",
     "TransportOptionsCommand",
@@ -45,6 +58,7 @@ __all__ = [
     "VerifyingCommand",
     "WholeNumber",
     "common_options",
+    "deliver",
     "destination_options",
     "fill_items",
     "finish",
@@ -53,9 +67,11 @@ __all__ = [
     "journal_options",
     "level_options",
     "look_inside",
+    "make_services",
     "pass_app",
     "plan_resource_stage",
     "plan_session_upload",
+    "plan_upload",
     "run_many",
     "run_upload",
     "run_uploads",

@@ -336,6 +336,29 @@ class App:
         self.log_in(client, self.credential_chain(prompts=prompts))
         return client
 
+    def join_session(self, token: str, renew: Callable[[str], str], *, username: str = "") -> XnatClient:
+        """Return a client that is logged in with the session of another process (`XnatClient.shared_session`).
+
+        When the server rejects the token, `renew(token)` returns the next one, which it asks that process for. It is
+        called once for all workers, from any thread, and raises XnatctlError when there is none. A login as another
+        user than `username` is refused. `close` closes the client and leaves the session open.
+        """
+        from xnatctl.plugin.credentials import SessionToken
+
+        def session(token: str) -> SessionToken:
+            self.redactor.register_secret(token)
+            return SessionToken(secret=token, username=username, source="the process that started this one")
+
+        def renewed(rejected: Credential, *, refused: bool) -> Credential:
+            assert isinstance(rejected, SessionToken)
+            return session(renew(rejected.secret))
+
+        client = self.new_client()
+        self.waits_for(client)
+        client.login(lambda: session(token), renewed)
+        self.log.info("logged in", version=xnatctl.__version__, server=client.server, user=client.login_name)
+        return client
+
     def journals(self) -> list[Summary]:
         """Return the journals on this machine, latest first."""
         from xnatctl.delivery.journal.summaries import summaries

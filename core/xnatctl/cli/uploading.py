@@ -17,6 +17,8 @@ from xnatctl.model.report import Report, Status
 from xnatctl.model.secret import Secret
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xnatctl.cli.app import App
     from xnatctl.delivery.many import Executor
     from xnatctl.delivery.services import Services, StageKind
@@ -218,6 +220,26 @@ def attempt(app: App, upload: Upload, work: Callable[[], Report | None]) -> Repo
 
 def services_of(app: App, upload: Upload) -> Services:
     """The services that deliver the plans of a command."""
+    return make_services(app, resume=upload.resume, wait=upload.wait, lock_wait=upload.lock_wait)
+
+
+def make_services(
+    app: App,
+    *,
+    journals: Path | None = None,
+    connect: Callable[[], XnatClient] | None = None,
+    resume: bool = True,
+    wait: float | None = None,
+    lock_wait: float = 60.0,
+) -> Services:
+    """Return the services that `deliver` needs, as for an upload command.
+
+    `journals` is the folder of journals and locks; None for that of the user. `connect` returns a logged-in client,
+    and is called at the first plan that needs one; None logs in as the command was told to. `resume`, `wait` and
+    `lock_wait` are as in `Upload`. `dataclasses.replace` changes anything else, such as `tell` or `commands`. Call
+    `deliver` inside `app.guard.redirected()`, so that output of plugins goes to stderr. How many requests a plan makes
+    at once is in the plan: `workers` and `most_workers`. Raises ConfigError if the folder cannot be made.
+    """
     from xnatctl.delivery.engine.retry import RetryPolicy
     from xnatctl.delivery.schedule import WAIT
     from xnatctl.delivery.services import Services
@@ -225,9 +247,9 @@ def services_of(app: App, upload: Upload) -> Services:
 
     clients: list[XnatClient] = []
 
-    def connect() -> XnatClient:
+    def connected() -> XnatClient:
         if not clients:
-            clients.append(app.connect())
+            clients.append((connect or app.connect)())
         app.waits_for(clients[0])
         return clients[0]
 
@@ -235,15 +257,15 @@ def services_of(app: App, upload: Upload) -> Services:
         transport=lambda name: transport_factory(app, name),
         stage=lambda name: stage_kind(app, name),
         address=lambda name, options: address_of(app, name, options),
-        journals=private_directory(journal_directory()),
-        connect=connect,
+        journals=private_directory(journal_directory() if journals is None else journals),
+        connect=connected,
         tell=app.tell,
         say=app.info,
         commands=app.commands,
         redactor=app.redactor,
-        resume=upload.resume,
-        wait=WAIT if upload.wait is None else upload.wait,
-        lock_wait=upload.lock_wait,
+        resume=resume,
+        wait=WAIT if wait is None else wait,
+        lock_wait=lock_wait,
         policy=RetryPolicy.waiting(app.given.get("retry_for")),
     )
 

@@ -155,6 +155,22 @@ class XnatClient:
         """Return the session token, a secret. `close` then leaves the session open."""
         return self._login.keep() if self._login is not None else ""
 
+    def shared_session(self) -> str | None:
+        """Return the session token, a secret, for other processes, which log in with `App.join_session`.
+
+        None if a token is not enough: the login has Headers or a ClientCertificate for every request, or the server
+        changes the token with each response. Then each process logs in by itself. `close` ends the session for all.
+        """
+        return self._login.shared() if self._login is not None else None
+
+    def renew_shared_session(self, rejected: str) -> str | None:
+        """Return the session token in place of one that the server rejects; logs in again unless that was done before.
+
+        None as for `shared_session`. Raises AuthenticationError when there is no other login, and the errors of
+        `login`. May be called from any thread.
+        """
+        return self._login.renew_shared(rejected) if self._login is not None else None
+
     def close(self) -> None:
         """Log out, unless the session came from a cache, and close the connections. Never raises."""
         with suppress(Exception):  # an error of closing must not hide an earlier one

@@ -121,6 +121,11 @@ class CookieStore:
             self._headers = list(headers or [])
             self._epoch += 1
 
+    @property
+    def rotates(self) -> bool:
+        """Whether the server gives a session new identifiers."""
+        return self._rotates
+
     def current(self) -> tuple[Mapping[str, str], int]:
         """The cookies to send now, and their epoch."""
         with self._lock:

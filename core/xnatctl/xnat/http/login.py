@@ -147,6 +147,19 @@ class Login:
         self._forget(token)
         return token
 
+    def shared(self) -> str | None:
+        """Return the session token if it is all that another process needs to be logged in; else None."""
+        if isinstance(self._credential, Headers | ClientCertificate) or self._cookies.rotates:
+            return None
+        return self._cookies.current()[0].get(SESSION)
+
+    def renew_shared(self, rejected: str) -> str | None:
+        """Return the session token that follows a rejected one, which several processes may have reported."""
+        generation = self.generation
+        if is_same_session(rejected, self._cookies.current()[0].get(SESSION)):
+            self.renew(generation)
+        return self.shared()
+
     def _forget(self, token: str) -> None:
         self._opened = {key: value for key, value in self._opened.items() if not is_same_session(key, token)}
 
