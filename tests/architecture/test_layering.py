@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 CORE, PLUGINS = ROOT / "core" / "xnatctl", ROOT / "plugins"
 FOLDERS = sorted(folder for folder in PLUGINS.iterdir() if (folder / "plugin.py").is_file())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-HEAVY = {"httpx", "pydicom", "pynetdicom", "yaml", "structlog", "rich", "keyring", "isal", "werkzeug"}
+HEAVY = {"httpx", "pydicom", "pynetdicom", "yaml", "structlog", "rich", "keyring", "isal", "werkzeug", "distributed"}
 
 
 def packages(path: Path, *, top_level: bool = False) -> set[str]:
