@@ -31,6 +31,7 @@ from xnatctl.cli.uploading import (
 )
 from xnatctl.delivery.journal.summaries import Summary
 from xnatctl.delivery.many import in_order, run_many
+from xnatctl.delivery.opening import exclusively, sent_digests
 from xnatctl.delivery.planning import plan_resource_stage, plan_session_upload, studies_of
 from xnatctl.delivery.reporting import fill_items
 from xnatctl.delivery.service import deliver
@@ -39,7 +40,8 @@ from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.nested_archives import look_inside
 from xnatctl.inventory.packed import holds_dicom
-from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory, scan_path
+from xnatctl.inventory.sources import has_content
+from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory, scan_listed, scan_path
 
 __all__ = [
     "HOLDS_DICOM",
@@ -60,8 +62,10 @@ __all__ = [
     "common_options",
     "deliver",
     "destination_options",
+    "exclusively",
     "fill_items",
     "finish",
+    "has_content",
     "holds_dicom",
     "in_order",
     "journal_options",
@@ -76,7 +80,9 @@ __all__ = [
     "run_upload",
     "run_uploads",
     "scan_files",
+    "scan_listed",
     "scan_path",
+    "sent_digests",
     "server_options",
     "session_fields",
     "session_options",

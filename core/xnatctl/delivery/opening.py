@@ -13,7 +13,7 @@ from typing import Any
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.journal.lock import Lock
 from xnatctl.delivery.journal.store import Store, journal_key, remove
-from xnatctl.delivery.journal.summaries import summaries
+from xnatctl.delivery.journal.summaries import items_of, summaries
 from xnatctl.delivery.services import Services
 from xnatctl.errors import Interrupted, JournalError, NotArchived, XnatctlError
 from xnatctl.model.plan import UploadPlan, UploadRequest
@@ -51,6 +51,15 @@ def journal_path(plan: UploadPlan, directory: Path, address: Address) -> Path:
         directory
         / f"{journal_key(plan.destination, plan.root if plan.hands_over else None, resources, receiver)}.sqlite"
     )
+
+
+def sent_digests(services: Services, plan: UploadPlan) -> dict[str, str]:
+    """The digests of the bytes that the journal of a plan has sent, by path; without the files whose digest is unknown.
+
+    `plan.destination` is as the server names it, as in the report. Raises JournalError.
+    """
+    path = journal_path(plan, services.journals, services.address)
+    return {entry.path: entry.digest for entry in items_of(path) if entry.digest is not None}
 
 
 def exclusively(services: Services, kind: str, key: str) -> closing[Lock]:

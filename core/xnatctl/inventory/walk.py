@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -136,6 +136,18 @@ def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool =
                 raise limits.beyond(path, f"holds more than {limits.others:,} members that are not DICOM")
         collector.links(path, status)
     return collector.inventory(path, "archive")
+
+
+def scan_listed(root: str, paths: Iterable[str]) -> Inventory:
+    """The inventory of some files below a directory, which a caller has listed; looks for no others.
+
+    `paths` are relative to `root`, which should be absolute. The listing of the inventory is empty: files beside these
+    are not compared.
+    """
+    collector = _DicomCollector()
+    for path in sorted(paths):
+        collector.file(path, os.path.join(root, path))
+    return replace(collector.inventory(root, "directory"), listing="")
 
 
 class _DicomCollector(Collector):
