@@ -41,11 +41,13 @@ from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.nested_archives import look_inside
 from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.sources import has_content
+from xnatctl.inventory.values import NO_PATIENT
 from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory, scan_listed, scan_path
 
 __all__ = [
     "HOLDS_DICOM",
     "MAY_HOLD_DICOM",
+    "NO_PATIENT",
     "App",
     "FileInventory",
     "Inventory",

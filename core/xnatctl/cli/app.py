@@ -74,6 +74,7 @@ class App:
         self._warned = False
         self._announced: set[str] = set()
         self._clients: list[XnatClient] = []
+        self._inventories, self._examined = "examining files", 0
         self._events = EventPublisher(lambda: self.registry, self._display, self.log)
         self._stack = ExitStack()
 
@@ -145,7 +146,12 @@ class App:
 
     def inventory_progress(self, files: int) -> None:
         """Report the progress of an inventory: `files` were examined so far."""
-        self._events.publish_preparing("examining files", files=files)
+        self._events.publish_preparing(self._inventories, files=self._examined + files)
+
+    def begin_inventory(self, message: str, examined: int) -> None:
+        """Make the inventory that follows part of a longer activity, in which `examined` files were examined before."""
+        self._inventories, self._examined = message, examined
+        self.inventory_progress(0)
 
     def waits_for(self, client: XnatClient) -> None:
         """Show that a server is being waited for, unless a third-party command runs, which may print at any time."""

@@ -106,14 +106,19 @@ class PlanContext:
 
         return exclusively(self.services, "group", key)
 
-    def plan(self, request: UploadRequest, inventory: Inventory) -> UploadPlan:
-        """Plan a request, by a plugin or else by core from the inventory.
+    def plan(self, request: UploadRequest, inventory: Inventory | None) -> UploadPlan:
+        """Plan a request, by a plugin or else by core from the inventory; without one, only by a plugin.
 
         Raises the errors of planning, and PluginUnavailable for a plan that cannot be sent.
         """
         from xnatctl.delivery.planning import plan_session_upload
 
-        plan = self._app.registry.plan_upload(request, lambda asked: plan_session_upload(asked, inventory))
+        def by_core(asked: UploadRequest) -> UploadPlan:
+            if inventory is None:
+                raise PluginUnavailable(f"No active plugin plans {request.command}.")
+            return plan_session_upload(asked, inventory)
+
+        plan = self._app.registry.plan_upload(request, by_core)
         require_transports(self._app, plan)
         return plan
 

@@ -42,6 +42,10 @@ def patient_hash(identifier: bytes, name: bytes) -> str:
     return hashlib.sha256(b"\0" + b"^".join(parts).rstrip(b"^")).hexdigest()[:12]
 
 
+#: The `patient_hash` of an instance that names no patient.
+NO_PATIENT = patient_hash(b"", b"")
+
+
 @_few
 def moment(date: bytes, time: bytes) -> str:
     """Digits that sort by time, with points and colons (ACR-NEMA) or without; empty without a date."""
