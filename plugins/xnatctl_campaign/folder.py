@@ -21,11 +21,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from xnatctl.api import Refused, UploadPlan, UsageError
+from xnatctl.api import PermissionDenied, Refused, UploadPlan, UsageError, XnatctlError
 from xnatctl_campaign.row import Row
 
 SCHEMA = "xnatctl.campaign/1"
@@ -130,50 +132,98 @@ def write_campaign(
 
     Raises Refused if the folder exists and holds something.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    with Draft(directory) as draft:
+        return draft.freeze(info, [draft.add(row, plan) for row, plan in rows], excluded)
+
+
+def refuse_used(directory: Path) -> None:
+    """Raise Refused if a folder exists and holds something."""
+    try:
+        used = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
+    except OSError as error:
+        raise PermissionDenied(f"Cannot look into {directory}: {error.strerror}.") from error
+    if used:
         raise Refused(
             f"{directory} exists already, and a campaign is frozen into a new folder.",
             hint="Name another folder.",
         )
-    draft = directory.with_name(f".{directory.name}.{os.getpid()}.draft")
-    draft.mkdir(parents=True)
+
+
+class Draft:
+    """A campaign folder that is being made. It has another name until `freeze`, and is removed if that is not reached.
+
+    Raises Refused if the folder exists and holds something, PermissionDenied if it cannot be made.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        refuse_used(directory)
+        self._draft = directory.with_name(f".{directory.name}.{os.getpid()}.draft")
+        #: Parents that this draft makes, innermost first.
+        self._made = [parent for parent in self._draft.parents if not parent.exists()]
+        self._offset = 0
+        try:
+            self._draft.mkdir(parents=True)
+        except OSError as error:
+            self._remove()
+            raise PermissionDenied(f"Cannot make the folder {directory}: {error.strerror}.") from error
+        self._plans = open(self._draft / "plans.jsonl", "xb")  # noqa: SIM115 - `__exit__` closes it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._plans.close()
+        if self._draft.exists():
+            self._remove()
+
+    def add(self, row: Row, plan: UploadPlan) -> FrozenRow:
+        """Write the plan of a row, and return what `freeze` takes for it."""
+        line = json.dumps(plan.as_document(), separators=(",", ":")).encode("ascii") + b"\n"
+        items = plan.items
+        size = sum(item.size for item in items)
+        with _writing(self.directory):
+            self._plans.write(line)
+        frozen = FrozenRow(row=row, files=len(items), bytes=size, offset=self._offset, length=len(line))
+        self._offset += len(line)
+        return frozen
+
+    def freeze(self, info: CampaignInfo, rows: Iterable[FrozenRow], excluded: Iterable[ExcludedRow]) -> CampaignInfo:
+        """Write the index of the rows, and give the folder its name. Plans of other rows stay unused in the file."""
+        with _writing(self.directory):
+            _flush(self._plans)
+            count = _write_lines(self._draft / "rows.jsonl", (asdict(row) for row in rows))
+            left_out = _write_lines(self._draft / "excluded.jsonl", (asdict(row) for row in excluded))
+            whole = replace(info, rows=count, excluded=left_out)
+            for name in _FOLDERS:
+                (self._draft / name).mkdir()
+            with open(self._draft / "campaign.json", "x", encoding="utf-8") as file:
+                json.dump(asdict(whole), file, indent=2)
+                _flush(file)
+            if self.directory.exists():
+                self.directory.rmdir()
+            self._draft.rename(self.directory)
+        return whole
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._draft, ignore_errors=True)
+        for parent in self._made:
+            with suppress(OSError):
+                parent.rmdir()
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Name the folder in the error of a disk, such as one that is full. Raises XnatctlError."""
     try:
-        count = _write_plans(draft, rows)
-        left_out = _write_lines(draft / "excluded.jsonl", (asdict(row) for row in excluded))
-        whole = CampaignInfo(**{**asdict(info), "rows": count, "excluded": left_out})
-        for name in _FOLDERS:
-            (draft / name).mkdir()
-        with open(draft / "campaign.json", "x", encoding="utf-8") as file:
-            json.dump(asdict(whole), file, indent=2)
-            _flush(file)
-        if directory.exists():
-            directory.rmdir()
-        draft.rename(directory)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    return whole
-
-
-def _write_plans(draft: Path, rows: Iterable[tuple[Row, UploadPlan]]) -> int:
-    count = offset = 0
-    with (
-        open(draft / "plans.jsonl", "xb") as plans,
-        open(draft / "rows.jsonl", "x", encoding="utf-8") as index,
-    ):
-        for row, plan in rows:
-            line = json.dumps(plan.as_document(), separators=(",", ":")).encode("ascii") + b"\n"
-            items = plan.items
-            frozen = FrozenRow(
-                row=row, files=len(items), bytes=sum(item.size for item in items), offset=offset, length=len(line)
-            )
-            plans.write(line)
-            index.write(json.dumps(asdict(frozen)) + "\n")
-            offset += len(line)
-            count += 1
-        _flush(plans)
-        _flush(index)
-    return count
+        yield
+    except OSError as error:
+        raise XnatctlError(
+            f"Cannot write {directory}: {error.strerror}. Nothing was frozen.",
+            hint="Make room, or name another folder.",
+        ) from error
 
 
 def _write_lines(path: Path, documents: Iterable[dict[str, Any]]) -> int:
