@@ -67,6 +67,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "Planning": """
             scan_path Inventory look_inside holds_dicom HOLDS_DICOM MAY_HOLD_DICOM scan_files FileInventory
             plan_session_upload plan_resource_stage studies_of StudyInventory
+            header_values check_keywords
         """,
         "Several plans": "run_many in_order Summary fill_items",
         "Running an upload": """

@@ -38,6 +38,8 @@ from xnatctl.delivery.service import deliver
 from xnatctl.delivery.services import Services
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.files import FileInventory, scan_files
+from xnatctl.inventory.header_values import header_values
+from xnatctl.inventory.keywords import check_keywords
 from xnatctl.inventory.nested_archives import look_inside
 from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.sources import has_content
@@ -61,6 +63,7 @@ __all__ = [
     "Upload",
     "VerifyingCommand",
     "WholeNumber",
+    "check_keywords",
     "common_options",
     "deliver",
     "destination_options",
@@ -68,6 +71,7 @@ __all__ = [
     "fill_items",
     "finish",
     "has_content",
+    "header_values",
     "holds_dicom",
     "in_order",
     "journal_options",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import zlib
 
+from xnatctl.inventory.character_sets import codec_of
+
 #: Bytes of a file that are searched.
 FIRST = 1 << 16
 _LONGEST = 10_240
@@ -27,13 +29,6 @@ _ELEMENT = re.compile(
     b"(?:(?:PN|LO|SH|LT|DA|CS)(..)|(..\0\0))",
     re.DOTALL,
 )
-#: Python's codecs of Specific Character Sets (PS3.3 C.12.1.1.2) that are neither UTF-8 nor Latin-1.
-_CODECS = {
-    "ISO_IR 101": "iso8859_2", "ISO_IR 109": "iso8859_3", "ISO_IR 110": "iso8859_4", "ISO_IR 144": "iso8859_5",
-    "ISO_IR 127": "iso8859_6", "ISO_IR 126": "iso8859_7", "ISO_IR 138": "iso8859_8", "ISO_IR 148": "iso8859_9",
-    "ISO_IR 166": "tis_620", "ISO_IR 13": "shift_jis", "IR 87": "iso2022_jp", "IR 159": "iso2022_jp_2",
-    "IR 149": "euc_kr", "GB18030": "gb18030", "GBK": "gbk", "IR 58": "gb2312",
-}  # fmt: skip
 
 
 def identifying(head: bytes) -> frozenset[str]:
@@ -43,8 +38,8 @@ def identifying(head: bytes) -> frozenset[str]:
     codecs = ["utf-8", "latin-1"]
     for tag, value in elements:
         if tag == _CHARACTERS:
-            declared = value.decode("ascii", "replace").upper()
-            codecs += [codec for name, codec in _CODECS.items() if name in declared]
+            declared = value.decode("ascii", "replace").split("\\")
+            codecs += [codec for term in declared if (codec := codec_of(term)) is not None]
     for tag, value in elements:
         if tag != _CHARACTERS:
             for codec in dict.fromkeys(codecs):

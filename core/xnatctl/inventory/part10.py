@@ -160,7 +160,7 @@ def _parse_from(start: int, read: Read, size: int, head: bytes) -> Header:
         if position >= size or _begins_directory(elements, first):
             return _header(elements, position, preamble=preamble, rest=_UNKNOWN)
         if syntax != DEFLATED:
-            order, implicit = _encoding(first, syntax)
+            order, implicit = encoding_of(first, syntax)
     except Odd as odd:
         return _pydicom_header(read, size, str(odd), offset=position, preamble=preamble)
     if syntax == DEFLATED:
@@ -221,7 +221,7 @@ _IMAGE = re.compile(
 )
 
 
-def _encoding(first: bytes, syntax: str) -> tuple[str, bool]:
+def encoding_of(first: bytes, syntax: str) -> tuple[str, bool]:
     """Byte order, and whether the VR is implicit: the transfer syntax, checked against the first element.
 
     Of the two native little-endian encodings the actual one is used; pydicom reads such files too.
