@@ -72,6 +72,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "Several plans": "run_many in_order Summary fill_items",
         "Running an upload": """
             Upload run_upload PlanContext PlanGroup run_uploads finish plan_upload make_services Services deliver
+            source_changes SourceChanges
         """,
     },
     "xnatctl.api.xnat": {

@@ -113,7 +113,11 @@ class Campaign:
         """The plan of a row."""
         with open(self.directory / "plans.jsonl", "rb") as file:
             file.seek(frozen.offset)
-            return UploadPlan.from_document(json.loads(file.read(frozen.length)))
+            document = json.loads(file.read(frozen.length))
+        for stage in document["stages"]:
+            for item in stage["items"]:
+                item["device"] = 0  # unknown: a network file system has another number on each machine
+        return UploadPlan.from_document(document)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -100,6 +101,57 @@ def latest(directory: Path) -> dict[int, Entry]:
         if before is None or entry.generation > before.generation or _ends(entry, before):
             found[entry.row] = entry
     return found
+
+
+class RowStates:
+    """The state of each row that counts, for all rows in five bytes each. `refresh` reads what was appended since."""
+
+    def __init__(self, directory: Path) -> None:
+        self._folder = directory / "ledger"
+        self._read: dict[str, int] = {}  # bytes of each ledger that were read
+        self._generations = array("I")
+        self._states = bytearray()
+        self.refresh()
+
+    def __getitem__(self, row: int) -> RowState | None:
+        number = self._states[row] if row < len(self._states) else 0
+        return _STATES[number - 1] if number else None
+
+    def refresh(self) -> None:
+        """Read the entries that were appended since the last call."""
+        for name in os.listdir(self._folder):
+            if name.endswith(".jsonl"):
+                self._read_more(name)
+
+    def _read_more(self, name: str) -> None:
+        before = self._read.get(name, 0)
+        with open(self._folder / name, "rb") as file:
+            file.seek(before)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # it is being written, or its worker was killed
+                before += len(line)
+                self._take(line)
+        self._read[name] = before
+
+    def _take(self, line: bytes) -> None:
+        try:
+            document = json.loads(line)
+            row, generation, state = document["row"], document["generation"], RowState(document["state"])
+        except (ValueError, TypeError, KeyError):
+            return
+        if row >= len(self._states):
+            missing = max(row + 1, 2 * len(self._states)) - len(self._states)
+            self._states.extend(bytes(missing))
+            self._generations.extend([0] * missing)
+        before = self._generations[row]
+        if generation > before or (generation == before and self[row] is RowState.STARTED):
+            self._generations[row] = generation
+            self._states[row] = _STATES.index(state) + 1
+
+
+#: The states, by the number that stands for them.
+_STATES = tuple(RowState)
 
 
 def _ends(entry: Entry, before: Entry) -> bool:

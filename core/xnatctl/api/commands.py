@@ -33,6 +33,7 @@ from xnatctl.delivery.journal.summaries import Summary
 from xnatctl.delivery.many import in_order, run_many
 from xnatctl.delivery.opening import exclusively, sent_digests
 from xnatctl.delivery.planning import plan_resource_stage, plan_session_upload, studies_of
+from xnatctl.delivery.relisting import SourceChanges, source_changes
 from xnatctl.delivery.reporting import fill_items
 from xnatctl.delivery.service import deliver
 from xnatctl.delivery.services import Services
@@ -57,6 +58,7 @@ __all__ = [
     "PlanContext",
     "PlanGroup",
     "Services",
+    "SourceChanges",
     "StudyInventory",
     "Summary",
     "TransportOptionsCommand",
@@ -92,6 +94,7 @@ __all__ = [
     "server_options",
     "session_fields",
     "session_options",
+    "source_changes",
     "source_options",
     "studies_of",
     "transport_options",

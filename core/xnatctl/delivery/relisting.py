@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from xnatctl.delivery.context import RunContext
 from xnatctl.errors import DeliveryIncomplete
 from xnatctl.inventory.relisting import changes_since
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
-from xnatctl.model.plan import Exclusion, FileStatus, UploadItem
+from xnatctl.model.plan import Exclusion, FileStatus, UploadItem, UploadPlan
 from xnatctl.model.words import counted
 
 _APPEARED = "it appeared while the upload ran"
@@ -58,6 +59,55 @@ def changes_error(
         f"{' Everything else was delivered.' if complete else ''}",
         hint=f"Run the same command again to send {'it' if count == 1 else 'them'}: {rerun}",
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceChanges:
+    """How the disk differs from a plan; paths are relative to its root.
+
+    `changed` and `vanished` are items. `touched` are items of which only the change time differs, so that their content
+    decides. `others` are files that appeared or changed and belong to no item, as far as they affect the upload.
+    """
+
+    changed: Sequence[str] = ()
+    vanished: Sequence[str] = ()
+    touched: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+
+def source_changes(plan: UploadPlan) -> SourceChanges:
+    """Compare the disk with a plan by names, sizes, times and inodes; opens no file of an item.
+
+    Devices are not compared: a network file system has another number on each machine.
+    """
+    found: dict[str, list[str]] = {"changed": [], "vanished": [], "touched": []}
+    file = state = ""
+    for item in plan.items:
+        if item.file != file:  # members of one archive file are consecutive
+            file, state = item.file, _state(item)
+        if state:
+            found[state].append(item.path)
+    meanwhile = Meanwhile(
+        plan.listing,
+        plan.root,
+        plan.items,
+        follow_symlinks=plan.follow_symlinks,
+        everything=any(stage.resource is not None for stage in plan.stages),
+    )
+    return SourceChanges(**found, others=[entry.path for entry in meanwhile.others])
+
+
+def _state(item: UploadItem) -> str:
+    """How the file of an item differs from the plan: a field of `SourceChanges`, empty if it does not."""
+    try:
+        status = os.stat(item.file)
+    except OSError as error:
+        return "vanished" if isinstance(error, FileNotFoundError | NotADirectoryError) else "changed"
+    now, planned = FileStatus.of(status), item.status
+    same = now.mtime_ns == planned.mtime_ns and planned.inode in (0, now.inode)
+    if not same or (item.source.container is None and status.st_size != item.size):
+        return "changed"
+    return "touched" if planned.ctime_ns not in (0, now.ctime_ns) else ""
 
 
 def touched(items: Iterable[UploadItem]) -> Iterator[UploadItem]:
