@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from xnatctl.api import Event, FormatterSpec, hookimpl
 
 requires_api = 1
@@ -23,8 +25,10 @@ def xnatctl_formatters() -> list[FormatterSpec]:
 
 
 @hookimpl
-def xnatctl_on_event(event: Event, store: dict[str, object]) -> None:
+def xnatctl_on_event(event: Event, store: dict[str, Any]) -> None:
     """Progress; its module is imported with the first event."""
-    from xnatctl_output.progress import observe
+    if "observe" not in store:  # an import statement for each event costs more than the event
+        from xnatctl_output.progress import observe
 
-    observe(event, store)
+        store["observe"] = observe
+    store["observe"](event, store)

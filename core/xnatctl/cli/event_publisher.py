@@ -51,11 +51,12 @@ class EventPublisher:
 
 def _without_secrets(event: Event, redactor: Redactor) -> Event:
     """The event with secrets masked in its texts, because observers print and store them."""
-    texts = {
-        key: redactor.redact(value) if key == "reason" else redactor.redact_output(value)
-        for key, value in event.data.items()
-        if isinstance(value, str)
-    }
-    if not event.message and not texts:
+    texts = {key: value for key, value in event.data.items() if isinstance(value, str)}
+    whole = "\n".join((event.message or "", *texts.values()))
+    if redactor.redact(whole) == whole:  # as in nearly all events; `redact` masks all that `redact_output` does
         return event
-    return replace(event, message=redactor.redact(event.message or ""), data={**event.data, **texts})
+    masked = {
+        key: redactor.redact(value) if key == "reason" else redactor.redact_output(value)
+        for key, value in texts.items()
+    }
+    return replace(event, message=redactor.redact(event.message or ""), data={**event.data, **masked})

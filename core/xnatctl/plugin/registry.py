@@ -254,7 +254,7 @@ class Registry:
         """Send an event to every observer; one that raises or is slow gets no further events, with a warning."""
         if self._observers is None or self._observers[0] != self.manager.level:
             self._observers = (self.manager.level, self.manager.implementations("xnatctl_on_event"))
-        shown = replace(event, data=MappingProxyType(dict(event.data)))
+        shown = Event(kind=event.kind, message=event.message, data=MappingProxyType(dict(event.data)), time=event.time)
         for plugin, observer in self._observers[1]:
             if plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue

@@ -305,7 +305,7 @@ class BatchSender:
 
         def emit(event: Event) -> None:
             if event.kind is EventKind.BYTES_SENT:
-                event = replace(event, data={**event.data, **named})
+                event = Event(kind=event.kind, data={**event.data, **named})
             self._emit(event)
 
         return emit
