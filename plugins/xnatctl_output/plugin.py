@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from xnatctl.api import Event, FormatterSpec, hookimpl
+from xnatctl.api import Emit, Event, FormatterSpec, hookimpl
 
 requires_api = 1
 
@@ -25,10 +23,10 @@ def xnatctl_formatters() -> list[FormatterSpec]:
 
 
 @hookimpl
-def xnatctl_on_event(event: Event, store: dict[str, Any]) -> None:
+def xnatctl_on_event(event: Event, store: dict[str, Emit]) -> None:
     """Progress; its module is imported with the first event."""
     if "observe" not in store:  # an import statement for each event costs more than the event
-        from xnatctl_output.progress import observe
+        from xnatctl_output.progress import observer
 
-        store["observe"] = observe
-    store["observe"](event, store)
+        store["observe"] = observer(store)
+    store["observe"](event)

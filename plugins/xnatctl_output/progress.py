@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from xnatctl.api import Event, EventKind
+from xnatctl.api import Emit, Event, EventKind
 from xnatctl_output.outlets import Outlet, outlet_for
 from xnatctl_output.state import State
 
@@ -91,11 +91,15 @@ class _Running:
         self.progress.close()
 
 
-def observe(event: Event, store: MutableMapping[str, Any]) -> None:
-    """Start with the command, end with it; `store` keeps what runs in between."""
-    if event.kind is EventKind.COMMAND_STARTED:
-        store["running"] = _Running(event, store.setdefault("warned", set()))
-    elif event.kind is EventKind.COMMAND_DONE and "running" in store:
-        store.pop("running").end()
-    elif "running" in store:
-        store["running"].progress.see(event)
+def observer(store: MutableMapping[str, Any]) -> Emit:
+    """The observer of events: starts with the command, ends with it; `store` keeps what runs in between."""
+
+    def observe(event: Event) -> None:
+        if event.kind is EventKind.COMMAND_STARTED:
+            store["running"] = _Running(event, store.setdefault("warned", set()))
+        elif event.kind is EventKind.COMMAND_DONE and "running" in store:
+            store.pop("running").end()
+        elif "running" in store:
+            store["running"].progress.see(event)
+
+    return observe
