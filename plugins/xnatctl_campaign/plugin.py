@@ -10,4 +10,10 @@ requires_api = 1
 @hookimpl
 def xnatctl_commands() -> list[CommandSpec]:
     """Campaigns, from the manifest to the report."""
-    return []
+    return [
+        CommandSpec(
+            path="campaign plan",
+            summary="Check a manifest and freeze it into a campaign folder.",
+            target="xnatctl_campaign.plan_cli:plan",
+        ),
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from xnatctl.api import PermissionDenied
+from xnatctl.api import PermissionDenied, UsageError
 from xnatctl.api.xnat import (
     PrearchiveRow,
     SessionInfo,
@@ -45,7 +45,10 @@ class Project:
 
 def find_project(client: XnatClient, name: str) -> Project:
     """The real ID of a project, and whether this user may write to it."""
-    access = project_access(client, name)
+    try:
+        access = project_access(client, name)
+    except UsageError:  # no URL can address a project of this name
+        return Project(id=name, exists=False, writable=False)
     return Project(id=access.id, exists=access.exists, writable=access.writable)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from xnatctl.api import Overwrite
+from xnatctl.api import Overwrite, clean_label
 from xnatctl.api.xnat import SessionInfo, XnatClient, find_session
 from xnatctl_campaign.codes import Code
 from xnatctl_campaign.facts import Facts
@@ -22,7 +22,7 @@ def check_accession_id(client: XnatClient, facts: Facts, project: Project) -> It
     Only labels that look like an ID are looked up.
     """
     label = facts.row.session
-    if project.session(label) is not None or not _ACCESSION_ID.search(label):
+    if project.session(label) is not None or clean_label(label) != label or not _ACCESSION_ID.search(label):
         return
     if (other := find_session(client, None, label)) is not None:
         yield facts.finding(
