@@ -346,10 +346,7 @@ def test_what_turns_out_to_be_there_already_is_taken_off(monkeypatch):
 
 def test_quiet_is_quiet_but_warnings_are_said(capsys):
     store = {}
-
-    def observe(event):
-        progress.observe(event, store)
-
+    observe = progress.observer(store)
     observe(Event(kind=EventKind.COMMAND_STARTED, data={"quiet": True, "color": False}))
     observe(Event(kind=EventKind.RUN_STARTED, data={"files": 1, "bytes": 1}))
     observe(Event(kind=EventKind.SETTLING, message="the server is archiving"))
