@@ -58,6 +58,12 @@ GROUPS: dict[str, dict[str, str]] = {
         "Bodies": "plain_body stored_zip_body deflated_zip_body tar_body tgz_body fits_zip",
         "Compression": "compressor_name deflated_size",
     },
+    "xnatctl.api.system": {
+        "Files": "open_to_read read_at reason replace verbatim create_private readable_by_others how_to_restrict",
+        "Sockets": "SocketWaiter READABLE WRITABLE limit_in_kernel acknowledge_at_once SCATTERS send_parts",
+        "Processes": "own_group end_group NEEDED_VARIABLES ENDING usable_processors",
+        "Terminals, and the rest": "obeys_escapes IS_WINDOWS",
+    },
     "xnatctl.api.commands": {
         "The application": "App pass_app",
         "Options": """

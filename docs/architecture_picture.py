@@ -28,6 +28,7 @@ HOLDS = {
     "plugin": "hooks, specs, registry",
     "model": "plan, outcome, event, report",
     "log": "the log file",
+    "operating_system": "POSIX and Windows",
     "redaction": "masks secrets",
     "errors": "exceptions, exit codes",
 }

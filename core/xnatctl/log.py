@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+from xnatctl.operating_system.private import open_to_append
 from xnatctl.redaction import Redactor
 
 #: Talkative libraries, and the lowest level that they may say with -vv. Below it httpcore shows cookies, pydicom values
@@ -85,9 +86,8 @@ class _Sink:
         self._complained = False
         self._descriptor = -1
         if path is not None:
-            # 0600 from the first moment; an existing file is added to. O_NONBLOCK: a pipe that nobody reads would hold
-            # us here.
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NONBLOCK, 0o600)
+            # Private from the first moment; an existing file is added to. A pipe that is not read does not block.
+            self._descriptor = open_to_append(path)
 
     def msg(self, event: MutableMapping[str, Any]) -> None:
         """Take one event, redacted already; the written line is redacted once more, whatever made it."""
@@ -126,9 +126,6 @@ class _Sink:
                 with suppress(OSError):
                     os.close(self._descriptor)
             self._descriptor = -1
-
-
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 def _for_people(event: Mapping[str, Any]) -> str:

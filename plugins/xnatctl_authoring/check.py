@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xnatctl.api.system import own_group
 from xnatctl_authoring.subject import Subject
 
 #: What a process prints when it was left as it should be.
@@ -77,9 +78,12 @@ class _Child:
         info = site / f"{self._subject.distribution.replace('-', '_')}-{self._subject.version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {self._subject.distribution}\nVersion: {self._subject.version}\n"
+            f"Metadata-Version: 2.1\nName: {self._subject.distribution}\nVersion: {self._subject.version}\n",
+            encoding="utf-8",
         )
-        (info / "entry_points.txt").write_text(f"[xnatctl]\n{self._subject.name} = {self._subject.target}\n")
+        (info / "entry_points.txt").write_text(
+            f"[xnatctl]\n{self._subject.name} = {self._subject.target}\n", encoding="utf-8"
+        )
         return os.pathsep.join([str(site), str(self._subject.source)])
 
     def list_specs(self) -> tuple[list[str], str]:
@@ -109,7 +113,8 @@ class _Child:
         module = self._folder / "test_contract.py"
         module.write_text(
             "from xnatctl.testing.suite import contracts_of\n"
-            f"TestContract = contracts_of({self._subject.name!r}, {self._subject.distribution!r})[{title!r}]\n"
+            f"TestContract = contracts_of({self._subject.name!r}, {self._subject.distribution!r})[{title!r}]\n",
+            encoding="utf-8",
         )
         yield from self._run_pytest(title, module)
 
@@ -121,7 +126,7 @@ class _Child:
         from xnatctl_authoring.recorder import OPTION  # needs pytest, which `plugins new` does without
 
         record = self._folder / "record"
-        record.write_text("")
+        record.write_text("", encoding="utf-8")
         options = ["-q", "-c", os.devnull, "--rootdir", str(self._folder), "-p", "no:cacheprovider"]
         plugins = ["-p", "xnatctl_authoring.recorder"]
         code, _, errors = self._run(
@@ -163,7 +168,7 @@ class _Child:
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,
+            **own_group(),
         )
         try:
             out, err = process.communicate(timeout=max(1.0, self._limit - (time.monotonic() - started)))

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from xnatctl.api.system import create_private
 from xnatctl_campaign.folder import now
 
 
@@ -61,7 +62,7 @@ class Ledger:
     def __init__(self, directory: Path, worker: str) -> None:
         self.worker = worker
         path = directory / "ledger" / f"{worker}.jsonl"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._file = create_private(path, os.O_WRONLY | os.O_APPEND)
 
     def __enter__(self) -> Self:
         return self

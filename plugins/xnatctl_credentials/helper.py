@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
-import signal
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from xnatctl.api import (
     Password,
     SessionToken,
 )
+from xnatctl.api.system import NEEDED_VARIABLES, end_group, own_group
 
 #: Limits of a helper: seconds and bytes of output.
 _LIMIT_SECONDS = 10
@@ -111,12 +111,12 @@ class _Run:
     def ask(self, question: dict[str, object]) -> bytes:
         """What the helper wrote on stdout. What it wrote on stderr is dropped: it might be the secret."""
         request = json.dumps(question).encode()
-        environment = {key: value for key, value in os.environ.items() if key in _PASSED_ON}
+        environment = {key: value for key, value in os.environ.items() if key in _PASSED_ON | NEEDED_VARIABLES}
         deadline = time.monotonic() + _LIMIT_SECONDS
         try:
             process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=environment, start_new_session=True,
+                env=environment, **own_group(),
             )  # fmt: skip
         except OSError as error:
             raise _trouble(self._name, f"cannot be started: {error.strerror}") from None
@@ -132,36 +132,38 @@ class _Run:
                 answer = self._read(process.stdout, deadline)
                 code = process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _end(process)
+                end_group(process)
                 raise self._late() from None
             except BaseException:
-                _end(process)
+                end_group(process)
                 raise
         if code != 0:
             raise _trouble(self._name, f"ended with exit code {code}")
         return answer
 
     def _read(self, stream: IO[bytes], deadline: float) -> bytes:
-        answer = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(stream, selectors.EVENT_READ)
-            while len(answer) <= _LIMIT_BYTES:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise self._late()
-                piece = os.read(stream.fileno(), _LIMIT_BYTES)
-                if not piece:
-                    return answer
-                answer += piece
-        raise _trouble(self._name, "returned too much output")
+        """Read in a thread, because no call of every system waits for a pipe with a limit."""
+        pieces: list[bytes] = []
+        reader = threading.Thread(target=_collect, args=(stream, pieces), name="credential helper", daemon=True)
+        reader.start()
+        reader.join(max(0.0, deadline - time.monotonic()))
+        if reader.is_alive():
+            raise self._late()
+        answer = b"".join(pieces)
+        if len(answer) > _LIMIT_BYTES:
+            raise _trouble(self._name, "returned too much output")
+        return answer
 
     def _late(self) -> AuthenticationError:
         return _trouble(self._name, f"did not answer within {_LIMIT_SECONDS} s")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The helper and what it started: they share a process group of their own."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+def _collect(stream: IO[bytes], pieces: list[bytes]) -> None:
+    """Read to the end, or until it is too much."""
+    left = _LIMIT_BYTES + 1
+    while left > 0 and (piece := os.read(stream.fileno(), left)):
+        pieces.append(piece)
+        left -= len(piece)
 
 
 def _trouble(name: str, what: str) -> AuthenticationError:

@@ -8,12 +8,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from xnatctl.api import ConfigError, CredentialRequest, Password
+from xnatctl.api.system import IS_WINDOWS, how_to_restrict, readable_by_others
 
 _ELSE = "Fix it, or remove netrc from credential_sources in the configuration file."
 
 
 class Netrc:
-    """`$NETRC`, else `~/.netrc`. The host must match exactly; a `default` entry would go to whatever host was typed."""
+    """`$NETRC`, else `~/.netrc`, on Windows also `~/_netrc`.
+
+    The host must match exactly; a `default` entry would go to whatever host was typed.
+    """
 
     def get(self, request: CredentialRequest) -> Password | None:
         """Raises ConfigError for a file that others can read while it holds this host, or that cannot be parsed."""
@@ -34,14 +38,17 @@ class Netrc:
         login, _, password = entry
         if not login or not password:
             return None
-        if os.name == "posix" and path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path} contains a password and is readable by others.", hint=f"chmod 600 {path}")
+        if readable_by_others(path):
+            raise ConfigError(f"{path} contains a password and is readable by others.", hint=how_to_restrict(path))
         return Password(username=login, secret=password, source=str(path))
 
 
 def _path() -> Path | None:
-    """None for a user without a home directory."""
+    """None for a user without a home directory. On Windows the file is called `_netrc` as well."""
     try:
-        return Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+        if named := os.environ.get("NETRC"):
+            return Path(named).expanduser()
+        usual = Path("~/.netrc").expanduser()
+        return usual.with_name("_netrc") if IS_WINDOWS and not usual.is_file() else usual
     except RuntimeError:
         return None

@@ -6,14 +6,13 @@ the system can (Linux), the second before each read, which also cures a receiver
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 
 from xnatctl.api import FailureClass
+from xnatctl.api.system import READABLE, SCATTERS, SocketWaiter, acknowledge_at_once, limit_in_kernel, send_parts
 from xnatctl_cstore.receiver import Receiver, Tls
 from xnatctl_cstore.trouble import NotAssociated
 
@@ -27,7 +26,6 @@ STALL = 60.0
 _BUFFERS = 1000
 _JOINED = 1 << 18
 _BLOCK = 1 << 16
-_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Stream:
@@ -38,8 +36,7 @@ class Stream:
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._data = b""
         self._ended = False
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
+        self._waiter = SocketWaiter(sock)
         self.limit(STALL)
 
     def limit(self, seconds: float) -> None:
@@ -48,16 +45,12 @@ class Stream:
         if self._tls is not None:
             self._tls.settimeout(seconds)
             return
-        # Limits of the kernel: a socket with a time-out of Python's needs a second system call for every operation.
-        self._sock.settimeout(None)
-        for option, value in ((socket.SO_RCVTIMEO, seconds), (socket.SO_SNDTIMEO, STALL)):
-            parts = (int(value), int(value % 1 * 1e6))
-            self._sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", *parts))
+        limit_in_kernel(self._sock, receive=seconds, send=STALL)
 
     def send(self, parts: Sequence[Buffer]) -> None:
         """All of the buffers, in order."""
-        if self._tls is not None:
-            self._send_joined(self._tls, parts)
+        if self._tls is not None or not SCATTERS:
+            self._send_joined(self._sock, parts)
             return
         for first in range(0, len(parts), _BUFFERS):
             self._send_scattered(list(parts[first : first + _BUFFERS]))
@@ -66,7 +59,7 @@ class Stream:
         left = sum(map(len, parts))
         while True:
             try:
-                sent = self._sock.sendmsg(parts)
+                sent = send_parts(self._sock, parts)
             except BlockingIOError:
                 raise TimeoutError from None
             left -= sent
@@ -79,7 +72,7 @@ class Stream:
             parts = [memoryview(parts[done])[sent:], *parts[done + 1 :]]
 
     @staticmethod
-    def _send_joined(sock: ssl.SSLSocket, parts: Sequence[Buffer]) -> None:
+    def _send_joined(sock: socket.socket, parts: Sequence[Buffer]) -> None:
         group: list[Buffer] = []
         size = 0
         for part in parts:
@@ -103,8 +96,7 @@ class Stream:
         return taken
 
     def _receive(self) -> bytes:
-        if _QUICKACK is not None:
-            self._sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)  # not sticky
+        acknowledge_at_once(self._sock)
         try:
             return self._sock.recv(_BLOCK)
         except BlockingIOError:
@@ -115,8 +107,8 @@ class Stream:
         if self._data or self._ended:
             return True
         if self._tls is None:
-            return bool(self._poll.poll(0))
-        if not (self._tls.pending() or self._poll.poll(0)):
+            return self._waiter.wait(READABLE, 0)
+        if not (self._tls.pending() or self._waiter.wait(READABLE, 0)):
             return False
         # What waits may be a message of TLS itself, such as a session ticket.
         self._tls.settimeout(0)

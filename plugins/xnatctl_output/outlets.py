@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xnatctl.api import wrapped
+from xnatctl.api.system import obeys_escapes
 from xnatctl_output.state import State, one_line
 from xnatctl_output.wording import arrived, plain, screen
 
@@ -167,7 +167,7 @@ def outlet_for(*, quiet: bool, color: bool, clock: Callable[[], float]) -> Outle
     """The outlet for this process."""
     if quiet:
         return Warnings()
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    if obeys_escapes(sys.stderr):
         return Terminal(color=color)
     return Lines(clock)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from xnatctl.api import Column, Document, human_size, printable, wrapped
+from xnatctl.api.system import obeys_escapes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ class Table:
         from rich.console import Console
         from rich.text import Text
 
-        terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        terminal = obeys_escapes(sys.stdout) and not os.environ.get("NO_COLOR")
         console = Console(
             file=out, force_terminal=terminal, no_color=not terminal, highlight=False, emoji=False, markup=False
         )

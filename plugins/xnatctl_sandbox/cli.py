@@ -13,6 +13,7 @@ import click
 
 from xnatctl.api import Column, Document, PluginUnavailable, UsageError
 from xnatctl.api.commands import App, WholeNumber, common_options, pass_app
+from xnatctl.api.system import ENDING
 from xnatctl_sandbox.demo import run_demo
 from xnatctl_sandbox.server import Sandbox
 from xnatctl_sandbox.world.errors import PortUnavailable
@@ -136,6 +137,6 @@ def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None,
 def _stop_signal() -> threading.Event:
     """Set by Ctrl-C or a signal: both are the ordinary end, from before anybody is told that we run."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, lambda *_: stop.set())
     return stop

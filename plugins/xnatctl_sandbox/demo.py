@@ -32,7 +32,7 @@ def run_demo(app: App, directory: str | None) -> None:
         app.info(f"An XNAT-compatible server (version {sandbox.state.version}) runs at {sandbox.url}.")
         exam = root / "exam"
         files = write_demo_exam(exam, series=3, instances=40)
-        exam.joinpath("notes.txt").write_text("This file is not DICOM.\n")
+        exam.joinpath("notes.txt").write_text("This file is not DICOM.\n", encoding="ascii", newline="\n")
         app.info(f"The synthetic exam {exam} has {len(files)} instances in 3 series.")
         for command in (
             ["session", "upload", str(exam), "-P", "DEMO", "-S", "phantom", "-E", "phantom_1"],

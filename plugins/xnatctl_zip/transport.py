@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ from xnatctl.api.packing import (
     tar_body,
     tgz_body,
 )
+from xnatctl.api.system import usable_processors
 from xnatctl_zip.choice import CompressionChoice, compressible
 from xnatctl_zip.memory import LARGEST, MemoryBudget, batch_size
 
@@ -50,7 +50,7 @@ class _Shared:
 
     def __init__(self, wanted: str, workers: int, items: Sequence[UploadItem]) -> None:
         self.upload = sum(item.size for item in items)
-        self.choice = CompressionChoice(wanted, share=min(1.0, _cores() / workers))
+        self.choice = CompressionChoice(wanted, share=min(1.0, usable_processors() / workers))
         self.room = MemoryBudget()
         self.reported = False
         self.lock = threading.Lock()
@@ -181,12 +181,6 @@ def _probes(batches: Sequence[Batch]) -> Iterator[Batch]:
         size += item.size
     yield Batch(id=f"{first.id}-{number}", items=tuple(group))
     yield from batches[1:]
-
-
-def _cores() -> int:
-    """The number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 class TarTransport(_Bundle):

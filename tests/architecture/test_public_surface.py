@@ -9,9 +9,10 @@ import pytest
 import xnatctl.api
 import xnatctl.api.commands
 import xnatctl.api.packing
+import xnatctl.api.system
 import xnatctl.api.xnat
 
-MODULES = (xnatctl.api, xnatctl.api.commands, xnatctl.api.packing, xnatctl.api.xnat)
+MODULES = (xnatctl.api, xnatctl.api.commands, xnatctl.api.packing, xnatctl.api.system, xnatctl.api.xnat)
 FROZEN = Path(__file__).parent / "api.txt"
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from xnatctl.cli.wrap import wrapped
+from xnatctl.operating_system.console import obeys_escapes, open_nothing, prepare_output
 from xnatctl.redaction import Redactor
 
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -42,7 +43,7 @@ def wants_color(stream: TextIO, *, forbidden: bool) -> bool:
         return False
     if os.environ.get("FORCE_COLOR"):
         return True
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return obeys_escapes(stream)
 
 
 def open_streams() -> None:
@@ -55,13 +56,13 @@ def open_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            open_nothing()  # the lowest free number, which is this one
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - lives as long as the process
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             with suppress(OSError):  # a stream whose descriptor was redirected outside Python
-                stream.reconfigure(errors="backslashreplace")
+                prepare_output(stream)
 
 
 def say(text: str, redactor: Redactor) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
 from typing import Any, Final, NoReturn
+
+from xnatctl.operating_system.signals import call_after
 
 #: Ends this process at once, with an exit code.
 leave: Callable[[int], NoReturn] = os._exit
@@ -43,13 +43,11 @@ def intercept_exits() -> None:
 def end_soon(code: int) -> None:
     """Give threads and exit handlers of plugins some seconds; then the process ends with `code`."""
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end() -> None:
         names = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
         what = f"the thread {names[0]}" if names else "an exit handler"
         with suppress(OSError):
             os.write(2, f"Warning: {what} of a plugin kept the process from ending, and was stopped.\n".encode())
         leave(code)
 
-    if hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, end)
-        signal.setitimer(signal.ITIMER_REAL, _GRACE)
+    call_after(_GRACE, end)

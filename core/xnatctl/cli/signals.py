@@ -17,10 +17,10 @@ from typing import NoReturn
 
 from xnatctl.cli.exits import leave
 from xnatctl.errors import Signalled
+from xnatctl.operating_system.signals import ENDING, is_from_keyboard
 
 #: A second signal within this time (seconds) is a duplicate: `timeout` and shells signal a process and its group.
 _TWIN = 0.5
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
@@ -34,13 +34,13 @@ class Signals:
 
     def listen(self) -> None:
         """Install the handlers; a signal that is ignored (`nohup`, a background job) stays ignored."""
-        for number in _ENDING:
+        for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._interrupt)
 
     def ignore(self) -> None:
         """Ignore signals from now on, because the exit code is final."""
-        for number in _ENDING:
+        for number in ENDING:
             if signal.getsignal(number) == self._interrupt:
                 signal.signal(number, signal.SIG_IGN)
 
@@ -78,7 +78,7 @@ class Signals:
     def _obey(self, number: int) -> NoReturn:
         if self._count > 1:
             _end(number)
-        if number == signal.SIGINT:
+        if is_from_keyboard(number):
             raise KeyboardInterrupt
         raise Signalled(number)
 
@@ -86,4 +86,4 @@ class Signals:
 def _end(number: int) -> NoReturn:
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h\n")  # show the cursor that a progress bar has hidden
-    leave(128 + number)
+    leave(128 + (signal.SIGINT if is_from_keyboard(number) else number))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from xnatctl.errors import XnatctlError
+from xnatctl.operating_system.console import open_nothing
 from xnatctl.redaction import Redactor
 
 
@@ -46,6 +47,6 @@ def write_out(text: str, redactor: Redactor) -> None:
         sys.stdout.flush()
     except OSError as error:
         # Python would report the error again at exit, so redirect stdout to the null device.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(open_nothing(), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise XnatctlError(f"Cannot write to standard output: {error.strerror}.") from error

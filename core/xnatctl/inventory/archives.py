@@ -37,6 +37,7 @@ from xnatctl.inventory.streams import (
 from xnatctl.inventory.tars import Kind
 from xnatctl.model.plan import Source
 from xnatctl.model.words import human_size
+from xnatctl.operating_system.files import open_to_read, read_at, reason
 
 __all__ = ["Damaged", "Limits", "Member", "kind_of", "members", "open_member", "packer_at", "refusing_damage"]
 
@@ -94,13 +95,13 @@ class Member:
 
 def _packer(descriptor: int, size: int) -> str | None:
     """The packer of an open file; None for a file that is not packed. Raises OSError."""
-    head = os.pread(descriptor, min(HEAD, size), 0)
-    return packer_of(head, size, lambda: os.pread(descriptor, TAIL, max(0, size - TAIL)))
+    head = read_at(descriptor, min(HEAD, size), 0)
+    return packer_of(head, size, lambda: read_at(descriptor, TAIL, max(0, size - TAIL)))
 
 
 def packer_at(path: str) -> str | None:
     """The packer of a file; None for a file that is not packed. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = open_to_read(path)
     try:
         return _packer(descriptor, os.fstat(descriptor).st_size)
     finally:
@@ -112,8 +113,9 @@ def kind_of(path: str) -> str | None:
 
     Raises OSError, and Refused for another packer or a compressed file without a tar.
     """
-    with open(path, "rb") as file:
-        name = _packer(file.fileno(), os.fstat(file.fileno()).st_size)
+    descriptor = open_to_read(path)
+    try:
+        name = _packer(descriptor, os.fstat(descriptor).st_size)
         if name in (None, ZIP, TAR, PROGRAM):
             return None if name == PROGRAM else name
         if name not in COMPRESSORS or name not in _TARS:
@@ -122,7 +124,9 @@ def kind_of(path: str) -> str | None:
                 hint="Unpack it, and name the directory.",
             )
         with refusing_damage(path):
-            first = Stream(_unpacked(file.fileno(), _TARS[name])).peek(HEAD)
+            first = Stream(_unpacked(descriptor, _TARS[name])).peek(HEAD)
+    finally:
+        os.close(descriptor)
     if not tars.is_tar(first):
         raise Refused(f"{path} is compressed by {name} but holds no tar.", hint="Unpack it first.")
     return _TARS[name]
@@ -138,7 +142,7 @@ def _unpacked(descriptor: int, kind: str) -> Read:
 
 def members(path: str, kind: str, limits: Limits) -> Iterator[Member]:
     """The members of an archive file, in stored order; use in `refusing_damage`. Raises Refused beyond the limits."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = open_to_read(path)
     try:
         if kind == ZIP:
             yield from _zip_members(path, descriptor, limits)
@@ -161,7 +165,7 @@ def refusing_damage(path: str) -> Iterator[None]:
             hint="Create the archive file again, or name the directory from which it was created.",
         ) from error
     except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise Refused(f"{path} cannot be read: {reason(error)}.") from error
 
 
 def _too_many(path: str, limits: Limits) -> Refused:

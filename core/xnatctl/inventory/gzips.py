@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from xnatctl.operating_system.files import read_at
+
 _BLOCK = 1 << 17
 _MAGIC = b"\x1f\x8b"
 #: Initial distance of checkpoints in unpacked bytes; doubled when there are more than `_MOST`.
@@ -75,7 +77,7 @@ def _checkpoints(descriptor: int) -> _Checkpoints:
 
 def _behind_zeros(descriptor: int, position: int) -> int:
     """The position after zeros, with which tapes are padded; the end of the file if only zeros follow."""
-    while data := os.pread(descriptor, _BLOCK, position):
+    while data := read_at(descriptor, _BLOCK, position):
         rest = data.lstrip(b"\0")
         position += len(data) - len(rest)
         if rest:
@@ -100,7 +102,7 @@ def gzip_reader(  # noqa: C901 - a state machine of one decompressor
         while True:
             if state.eof:
                 packed = _behind_zeros(descriptor, packed - len(state.unused_data))
-                ahead = os.pread(descriptor, len(_MAGIC), packed)
+                ahead = read_at(descriptor, len(_MAGIC), packed)
                 if not ahead:
                     return b""
                 if ahead != _MAGIC:
@@ -109,7 +111,7 @@ def gzip_reader(  # noqa: C901 - a state machine of one decompressor
             data = state.unconsumed_tail
             if not data:
                 checkpoints.offer(position, packed, state)
-                data = os.pread(descriptor, _BLOCK, packed)
+                data = read_at(descriptor, _BLOCK, packed)
                 packed += len(data)
                 if not data:
                     raise Damaged("it is cut off")

@@ -13,6 +13,7 @@ from xnatctl.inventory.gzips import Damaged
 from xnatctl.inventory.packers import BASE64, HEAD, PROGRAM, TAIL, TAR, ZIP, packer_by_end, packer_of, unpacks_itself
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.streams import COMPRESSORS, Compressor, FileStream, Stream, inflated, part, preader, unpacked
+from xnatctl.operating_system.files import open_to_read
 
 #: The size of unpacked data is unknown; the end of the stream shows it.
 _UNKNOWN_SIZE: Final = 1 << 62
@@ -37,7 +38,7 @@ def holds_dicom(path: str) -> bool | None:
     xnatctl does not read. Reads compressed data to the end, because some packers are recognised by the end of a file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = open_to_read(path)
     except OSError:
         return None
     try:

@@ -15,6 +15,8 @@ from xnatctl.inventory.listing import Earlier, key_of, state_of
 from xnatctl.inventory.names import hidden_part
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.tree import Collector, Walk, status_of
+from xnatctl.operating_system.files import open_to_read, read_at
+from xnatctl.operating_system.files import status as status_at
 
 _HEAD: Final = 512
 
@@ -70,7 +72,7 @@ class _Relisting(Collector):
     def file(self, path: str, full: str) -> None:
         self.count_file()
         try:
-            status = os.stat(full)
+            status = status_at(full)
         except OSError:
             return
         if not stat.S_ISREG(status.st_mode):
@@ -99,10 +101,10 @@ class _Relisting(Collector):
 def _may_be_dicom(path: str, full: str) -> bool:
     """True for DICOM, packed files, pointers, and an empty file that may be about to be written."""
     try:
-        descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = open_to_read(full)
         try:
             status = os.fstat(descriptor)
-            head = os.pread(descriptor, _HEAD, 0) if stat.S_ISREG(status.st_mode) else b"-"
+            head = read_at(descriptor, _HEAD, 0) if stat.S_ISREG(status.st_mode) else b"-"
         finally:
             os.close(descriptor)
     except OSError:

@@ -15,6 +15,7 @@ from typing import Final
 
 from xnatctl.inventory.gzips import Damaged
 from xnatctl.inventory.streams import Compressor, Read, unpacked
+from xnatctl.operating_system.files import read_at
 
 _BLOCK: Final = 1 << 20
 #: Limit for released decompressors; one of `xz -9` needs 65 MiB.
@@ -31,7 +32,7 @@ class _Decompressor:
         self._read = unpacked(self._pread, compressor)
 
     def _pread(self, count: int) -> bytes:
-        data = os.pread(self.descriptor, count, self._packed)
+        data = read_at(self.descriptor, count, self._packed)
         self._packed += len(data)
         return data
 

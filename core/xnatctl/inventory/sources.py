@@ -13,6 +13,7 @@ from xnatctl.inventory import archives
 from xnatctl.inventory.fingerprints import FINGERPRINT, QUICK, Digest, digest_text, new_digest
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.model.plan import FileStatus, Source, UploadItem
+from xnatctl.operating_system.files import open_to_read, read_at, reason
 
 if TYPE_CHECKING:
     from xnatctl.plugin.protocols import Reader
@@ -71,7 +72,7 @@ def _may_hide(item: UploadItem, descriptor: int) -> bool:
 
     The change time moves if somebody changes the content and restores the modification time.
     """
-    head = os.pread(descriptor, 512, 0)
+    head = read_at(descriptor, 512, 0)
     return is_dicom(lambda count, offset=0: head[offset : offset + count], item.size) or (
         archives.packer_at(item.file) is not None
     )
@@ -102,11 +103,11 @@ class _File:
     def __enter__(self) -> Self:
         item = self._item
         try:
-            self._descriptor = os.open(item.file, os.O_RDONLY | os.O_NONBLOCK)
+            self._descriptor = open_to_read(item.file)
         except FileNotFoundError as error:
             raise SourceChanged(f"{item.path} has vanished since the upload was planned.", path=item.path) from error
         except OSError as error:
-            raise SourceChanged(f"{item.path} cannot be opened any more: {error.strerror}.", path=item.path) from error
+            raise SourceChanged(f"{item.path} cannot be opened any more: {reason(error)}.", path=item.path) from error
         try:
             self._changed_at = _check(item, self._descriptor, whole=self.whole)
             is_attached = self.whole and not item.sop_instance_uid
@@ -141,7 +142,7 @@ class _File:
         try:
             data = os.read(self._descriptor, wanted)
         except OSError as error:
-            raise SourceChanged(f"{self._item.path} cannot be read: {error.strerror}.", path=self._item.path) from error
+            raise SourceChanged(f"{self._item.path} cannot be read: {reason(error)}.", path=self._item.path) from error
         if not data:
             raise SourceChanged(f"{self._item.path} shrank while it was being sent.", path=self._item.path)
         return data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from xnatctl.inventory.gzips import Damaged
+from xnatctl.operating_system.files import read_at
 
 _BLOCK: Final = 1 << 17
 #: Memory that a decompressor may take, in bytes; `xz -9` needs 65 MiB.
@@ -121,7 +121,7 @@ def part(stream: Stream, size: int) -> Stream:
 
 def preader(descriptor: int) -> Callable[[int, int], bytes]:
     """`pread(count, offset)` of an open file."""
-    return lambda count, offset: os.pread(descriptor, count, offset)
+    return lambda count, offset: read_at(descriptor, count, offset)
 
 
 # decompressors

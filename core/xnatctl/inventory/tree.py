@@ -23,16 +23,18 @@ from xnatctl.inventory.names import (
 )
 from xnatctl.inventory.progress import FileCounter
 from xnatctl.model.plan import Exclusion, Source
+from xnatctl.operating_system.files import is_link, open_to_read, read_at, real_path, reason, verbatim
+from xnatctl.operating_system.files import status as status_at
 
 
 def status_of(path: str) -> os.stat_result:
     """The status of a path that the user named. Raises NotFound, PermissionDenied."""
     try:
-        status = os.stat(path)
+        status = status_at(path)
     except FileNotFoundError:
         raise NotFound(f"No such file or directory: {path}") from None
     except OSError as error:
-        raise PermissionDenied(f"Cannot read {path}: {error.strerror}.") from error
+        raise PermissionDenied(f"Cannot read {path}: {reason(error)}.") from error
     if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
         raise NotFound(f"{path} is neither a file nor a directory.")
     return status
@@ -130,13 +132,13 @@ class Collector:
         self.count_file()
         try:
             # Non-blocking, and checked again after opening: a FIFO may have replaced it.
-            descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK)
+            descriptor = open_to_read(full)
         except FileNotFoundError:
             self.cannot_read(path, "it vanished while the files were listed")
             return
         except OSError as error:
             self.listing.add(path, None)
-            self.cannot_read(path, f"cannot be read: {error.strerror}")
+            self.cannot_read(path, f"cannot be read: {reason(error)}")
             return
         try:
             status = os.fstat(descriptor)
@@ -144,9 +146,9 @@ class Collector:
             if not stat.S_ISREG(status.st_mode):
                 self.cannot_read(path, "it is no longer a regular file")
                 return
-            self.take(path, full, status, lambda count, offset=0: os.pread(descriptor, count, offset))
+            self.take(path, full, status, lambda count, offset=0: read_at(descriptor, count, offset))
         except OSError as error:
-            self.cannot_read(path, f"cannot be read: {error.strerror}")
+            self.cannot_read(path, f"cannot be read: {reason(error)}")
         finally:
             os.close(descriptor)
 
@@ -158,7 +160,7 @@ class Walk:
     """
 
     def __init__(self, root: str, collector: Collector, *, follow: bool) -> None:
-        self._root = os.path.realpath(root)
+        self._root = real_path(root)
         self._collector = collector
         self._follow = follow
         self._entered: set[tuple[int, int]] = set()
@@ -174,7 +176,7 @@ class Walk:
     def _directory(self, full: str, relative: str) -> Iterator[tuple[str, str]]:
         """Take the files of one directory; yields its subdirectories."""
         try:
-            status = os.stat(full)
+            status = status_at(full)
             if (key := (status.st_dev, status.st_ino)) in self._entered:
                 self._collector.exclude(relative, "symbolic link to a directory that is already included", seen=False)
                 return
@@ -184,7 +186,7 @@ class Walk:
             if relative and is_system_folder(os.path.basename(relative)):
                 self._collector.exclude(relative, f"{LEFT_BEHIND}, and cannot be read", seen=False)
             else:
-                self._collector.cannot_read(relative or ".", f"directory cannot be read: {error.strerror}")
+                self._collector.cannot_read(relative or ".", f"directory cannot be read: {reason(error)}")
             return
         if all(hidden_part(name) for name in names):
             self._collector.empty.append(relative or ".")
@@ -205,15 +207,15 @@ class Walk:
 
     def _link(self, full: str, path: str) -> None:
         """Follow a link inside the root, and a link into the annex of its own git repository."""
-        target = os.path.realpath(full)
-        inside = target == self._root or target.startswith(self._root.rstrip("/") + "/")
+        target = real_path(full)
+        inside = target == self._root or target.startswith(self._root.rstrip(os.sep) + os.sep)
         try:
-            status = os.stat(target)
+            status = status_at(target)
         except OSError as error:
             if (problem := missing_annex_link(full, target)) is not None:
                 self._collector.cannot_read(path, problem)
             elif isinstance(error, PermissionError) and (inside or self._follow):
-                self._collector.cannot_read(path, f"cannot be read: {error.strerror}")
+                self._collector.cannot_read(path, f"cannot be read: {reason(error)}")
             elif isinstance(error, PermissionError):
                 self._collector.leads_out(path)
             else:
@@ -239,7 +241,7 @@ def _entries(directory: str) -> tuple[list[str], dict[str, str]]:
     """The names of the entries of a directory in order, and the kinds of those that are not regular files."""
     names: list[str] = []
     kinds: dict[str, str] = {}
-    with os.scandir(directory) as listing:
+    with os.scandir(verbatim(directory)) as listing:
         for entry in listing:
             names.append(entry.name)
             if (kind := _kind(entry)) != _FILE:
@@ -249,7 +251,7 @@ def _entries(directory: str) -> tuple[list[str], dict[str, str]]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    if entry.is_symlink():
+    if is_link(entry):
         return _LINK
     if entry.is_dir(follow_symlinks=False):
         return _DIRECTORY

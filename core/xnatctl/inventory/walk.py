@@ -25,6 +25,7 @@ from xnatctl.inventory.tree import Collector, Walk, status_of
 from xnatctl.inventory.values import shared_number, shared_series
 from xnatctl.model.plan import Exclusion, FileStatus, Source, UploadItem, by_study
 from xnatctl.model.words import counted
+from xnatctl.operating_system.files import open_to_read, reason
 
 #: Why a packed file is skipped, also inside an archive file.
 HOLDS_DICOM = "a packed file that holds DICOM"
@@ -122,7 +123,7 @@ def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool =
     try:
         kind = archives.kind_of(path)
     except OSError as error:
-        raise PermissionDenied(f"Cannot read {path}: {error.strerror}.") from error
+        raise PermissionDenied(f"Cannot read {path}: {reason(error)}.") from error
     if kind is None:
         collector.file(os.path.basename(path), os.path.abspath(path))
         return collector.inventory(path, "file")
@@ -291,7 +292,7 @@ class _DicomCollector(Collector):
         nowhere = []
         for link, target, unseen in self._links.resolve(self._named):
             for path, member in unseen:
-                descriptor = os.open(archive, os.O_RDONLY | os.O_NONBLOCK)
+                descriptor = open_to_read(archive)
                 try:
                     content = Stream(archives.open_member(descriptor, member.source, member.size))
                     self._whole_member(path, replace(member, content=content), status)

@@ -69,7 +69,7 @@ class Source:
     @classmethod
     def of_file(cls, file: str, path: str, before: Source | None = None) -> Source:
         """The source of an item that is `file`; `before`, the source of another item, is shared if it fits."""
-        if not file.endswith(f"/{path}"):
+        if not file.endswith(os.sep + path.replace("/", os.sep)):
             return cls(path=file)
         directory = file[: -len(path) - 1]
         if before is not None and before.below and before.path == directory:
@@ -157,7 +157,9 @@ class UploadItem:
     @property
     def file(self) -> str:
         """The file on disk that holds its bytes: its own, or an archive file."""
-        return f"{self.source.path}/{self.path}" if self.source.below else self.source.path
+        if not self.source.below:
+            return self.source.path
+        return f"{self.source.path}{os.sep}{self.path.replace('/', os.sep)}"
 
     @property
     def status(self) -> FileStatus:

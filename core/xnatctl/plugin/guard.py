@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, Final, Protocol, TypeVar
 
 from xnatctl.errors import OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
+from xnatctl.operating_system.signals import HANDLED, HAS_ALARM, handle_alarm, set_alarm
 
 T = TypeVar("T")
 
@@ -34,8 +35,6 @@ TRACE_VARIABLE = "XNATCTL_TRACE_PLUGINS"
 QUICK: Final = 30.0
 #: Seconds after which a line says which plugin is waited for.
 NOTICE: Final = 5.0
-#: The signals whose handlers belong to core.
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE") if hasattr(signal, name))
 #: Longest text of an exception in a message (characters).
 _LONGEST: Final = 500
 #: Time limit of an observer for one event: the main thread waits for it (seconds).
@@ -251,7 +250,7 @@ def process_kept() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in HANDLED}
     directory = _directory()
     stderr = _copy_of(2)
     try:
@@ -292,7 +291,7 @@ def time_limit(seconds: float, notice: Callable[[], None] = _quiet) -> Iterator[
 
     `notice` is called once after `NOTICE` seconds, from a signal handler.
     """
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+    if not HAS_ALARM or threading.current_thread() is not threading.main_thread():
         yield
         return
 
@@ -304,14 +303,14 @@ def time_limit(seconds: float, notice: Callable[[], None] = _quiet) -> Iterator[
             return
         if not told:
             told = True
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, seconds - NOTICE), _AGAIN)
+            set_alarm(max(0.001, seconds - NOTICE), _AGAIN)
             notice()
             return
         raise TimeIsUp(seconds)
 
     begun = time.monotonic()
-    before = signal.signal(signal.SIGALRM, stop)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, min(seconds, NOTICE), _AGAIN)
+    before = handle_alarm(stop)
+    left, interval = set_alarm(min(seconds, NOTICE), _AGAIN)
     try:
         try:
             yield
@@ -319,10 +318,10 @@ def time_limit(seconds: float, notice: Callable[[], None] = _quiet) -> Iterator[
             over = True
     finally:  # also when the time is up just as `over` is set; the timer needs _AGAIN to come once more
         over = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        set_alarm(0)
+        handle_alarm(before)
         if left:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - begun)), interval)
+            set_alarm(max(0.001, left - (time.monotonic() - begun)), interval)
 
 
 def is_explained(error: BaseException) -> bool:
@@ -356,15 +355,15 @@ def reason_of(error: XnatctlError) -> str:
 @contextmanager
 def unlimited() -> Iterator[None]:
     """Let the limit of an outer call wait: a person is asked inside."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+    if not HAS_ALARM or threading.current_thread() is not threading.main_thread():
         yield
         return
-    left, interval = signal.setitimer(signal.ITIMER_REAL, 0)
+    left, interval = set_alarm(0)
     try:
         yield
     finally:
         if left:
-            signal.setitimer(signal.ITIMER_REAL, left, interval)
+            set_alarm(left, interval)
 
 
 def described(error: BaseException, *, quote: bool = True) -> str:

@@ -8,6 +8,8 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from xnatctl.operating_system.files import open_to_read
+
 #: Bytes of a page that are read: it holds declarations only.
 _LONGEST = 1 << 18
 #: The line of a page that says which version of the API it was written for.
@@ -50,7 +52,7 @@ def read_page(target: str, folder: str | None = None) -> str:
 def _read(path: str) -> str | None:
     """The beginning of a regular file, or None. It is read as bytes at once, which is fastest."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = open_to_read(path)
     except OSError:
         return None
     try:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from xnatctl.errors import ConfigError, Refused
+from xnatctl.operating_system.files import open_to_read, reason
+from xnatctl.operating_system.private import create_private
 from xnatctl.settings import paths, schema
 from xnatctl.settings.document import parse
 
@@ -84,7 +86,7 @@ def _locked(file: Path) -> Iterator[None]:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            os.close(paths.create_private(lock))
+            os.close(create_private(lock))
             break
         except FileExistsError:
             if time.monotonic() >= deadline:
@@ -94,7 +96,7 @@ def _locked(file: Path) -> Iterator[None]:
                 ) from None
             time.sleep(_LOOK)
         except OSError as error:
-            raise ConfigError(f"Cannot write {lock}: {error.strerror}.") from error
+            raise ConfigError(f"Cannot write {lock}: {reason(error)}.") from error
     try:
         yield
     finally:
@@ -113,7 +115,7 @@ def _top_comment(content: str) -> str:
 def _read(file: Path) -> str | None:
     """The text of the file, or None. Only regular files are read, because a FIFO or device may never end."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = open_to_read(file)
         with os.fdopen(descriptor, "rb") as opened:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ConfigError(f"Cannot read {file}: it is not a regular file.")
@@ -121,7 +123,7 @@ def _read(file: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"Cannot read {file}: {error.strerror}.") from error
+        raise ConfigError(f"Cannot read {file}: {reason(error)}.") from error
     if len(content) > _LARGEST:
         raise ConfigError(f"Cannot read {file}: a configuration file is at most {_LARGEST >> 20} MiB long.")
     try:

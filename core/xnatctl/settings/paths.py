@@ -11,6 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from xnatctl.errors import ConfigError
+from xnatctl.operating_system import IS_WINDOWS
+from xnatctl.operating_system.files import open_to_read, reason, replace
+from xnatctl.operating_system.private import create_private, is_private
 
 CONFIG_VARIABLE = "XNATCTL_CONFIG"
 STATE_VARIABLE = "XNATCTL_STATE_DIR"
@@ -31,7 +34,7 @@ def config_file() -> Path:
         return _expanded(named, CONFIG_VARIABLE)
     if base := _xdg("XDG_CONFIG_HOME"):
         return base / "xnatctl" / "config.yaml"
-    if os.name != "posix":
+    if IS_WINDOWS:
         import platformdirs
 
         return Path(platformdirs.user_config_dir("xnatctl", appauthor=False)) / "config.yaml"
@@ -87,7 +90,7 @@ def private_directory(directory: Path, *, hint: str | None = None) -> Path:
             # mkdir(parents=True) would make the upper ones with the umask alone.
             new.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"Cannot create the directory {directory}: {error.strerror}.", hint=hint) from error
+        raise ConfigError(f"Cannot create the directory {directory}: {reason(error)}.", hint=hint) from error
     return directory
 
 
@@ -108,12 +111,7 @@ def check_writable(directory: Path, purpose: str) -> None:
             os.close(descriptor)
             probe.unlink()
     except OSError as error:
-        raise ConfigError(f"Cannot write in the directory {directory}: {error.strerror}.", hint=hint) from error
-
-
-def create_private(path: Path, flags: int = os.O_WRONLY) -> int:
-    """A descriptor of a new file that only this user can read. Raises OSError, FileExistsError included."""
-    return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        raise ConfigError(f"Cannot write in the directory {directory}: {reason(error)}.", hint=hint) from error
 
 
 def write_private(path: Path, text: str) -> None:
@@ -123,17 +121,17 @@ def write_private(path: Path, text: str) -> None:
     try:
         descriptor = create_private(temporary)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
                 out.write(text)
                 out.flush()
                 os.fsync(out.fileno())
-            temporary.replace(path)
+            replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
             raise
     except OSError as error:
-        raise ConfigError(f"Cannot write {path}: {error.strerror}.") from error
+        raise ConfigError(f"Cannot write {path}: {reason(error)}.") from error
 
 
 def read_private(path: Path) -> str | None:
@@ -142,25 +140,14 @@ def read_private(path: Path) -> str | None:
     Checked through the open descriptor, so that the file cannot be replaced in between.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = open_to_read(path, follow=False)
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            ours = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-            if not (stat.S_ISREG(found.st_mode) and ours) or _open_to_others(found.st_mode):
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or not is_private(file.fileno()):
                 return None
             content = file.read(_LONGEST_SECRET_FILE + 1)
         return content.decode("utf-8") if len(content) <= _LONGEST_SECRET_FILE else None
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def readable_by_others(path: Path) -> bool:
-    """True if group or others have any permission on a file."""
-    return _open_to_others(path.stat().st_mode)
-
-
-def _open_to_others(mode: int) -> bool:
-    return os.name == "posix" and bool(mode & 0o077)
 
 
 class PrivateFolder:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from xnatctl.errors import ConfigError
+from xnatctl.operating_system.private import readable_by_others
 from xnatctl.plugin.specs import Option
 from xnatctl.settings import paths
 from xnatctl.settings.config import load_config
@@ -137,7 +138,7 @@ class Settings:
         kept = [*(self.profile.get("options") or {})]
         for source, section in (self.profile.get("credentials") or {}).items():
             kept += [f"{source}.{name}" for name in section or {}]
-        if (secret or any(options.get(name) for name in kept)) and file.exists() and paths.readable_by_others(file):
+        if (secret or any(options.get(name) for name in kept)) and file.exists() and readable_by_others(file):
             lines.append(f"{file} contains a secret and is readable by others. Run: chmod 600 {file}")
         return lines
 

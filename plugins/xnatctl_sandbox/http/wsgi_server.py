@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import sys
 import threading
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from xnatctl.api.system import READABLE, SocketWaiter
 from xnatctl_sandbox.world.errors import PortUnavailable
 
 
@@ -81,5 +81,4 @@ class WsgiServer(ThreadedWSGIServer):
 
     def is_quiet(self) -> bool:
         """True when nobody is connected or waits for a connection."""
-        knocking, _, _ = select.select([self.socket], [], [], 0)
-        return not knocking and not self.connections
+        return not SocketWaiter(self.socket).wait(READABLE, 0) and not self.connections

@@ -553,6 +553,6 @@ def test_an_unreadable_path_is_said(tmp_path, monkeypatch):
     def refuse(*arguments, **fields):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("xnatctl.inventory.archives.open_to_read", refuse)
     with pytest.raises(PermissionDenied):
         scan_path(str(path))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from xnatctl.errors import ConfigError
+from xnatctl.operating_system.private import readable_by_others
 from xnatctl.settings import paths
 
 
@@ -131,7 +132,7 @@ def test_read_private_takes_only_a_file_of_this_user_alone(tmp_path: Path) -> No
     for open_mode in (0o640, 0o604, 0o620):
         file.chmod(open_mode)
         assert paths.read_private(file) is None
-        assert paths.readable_by_others(file)
+        assert readable_by_others(file)
     assert paths.read_private(tmp_path / "absent") is None
     assert paths.read_private(tmp_path) is None
 

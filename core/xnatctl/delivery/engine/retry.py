@@ -27,6 +27,7 @@ from xnatctl.errors import (
     XnatctlError,
 )
 from xnatctl.model.outcome import FailureClass, Outcome
+from xnatctl.operating_system.waiting import wait_for
 from xnatctl.xnat.importing import is_concurrent_send, is_unknown_handler
 
 #: Gateway errors, after which the server may have stored everything (xnat-api 7).
@@ -234,7 +235,7 @@ class Pause:
 
     def wait(self, seconds: float) -> bool:
         """Wait; returns False if the run is being stopped."""
-        return not self._stop.wait(seconds)
+        return not wait_for(self._stop, seconds)
 
     @staticmethod
     def now() -> float:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from xnatctl.errors import ConnectionFailed
+from xnatctl.operating_system.waiting import wait_for
 from xnatctl.xnat.http.responses import EndlessAnswer, Response
 
 #: Waits between attempts, in seconds. The last one is repeated while there is time.
@@ -55,4 +56,4 @@ class GetRetry:
         """True if there is no further attempt; else waits before it."""
         if method != "GET" or not self._reached or time.monotonic() - begun >= self._longest:
             return True
-        return self._stopped.wait(wait)
+        return wait_for(self._stopped, wait)

@@ -7,7 +7,6 @@ a time uses a socket.
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
@@ -16,16 +15,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from xnatctl.operating_system.sockets import READABLE, WRITABLE, SocketWaiter
+
 #: The kernel finds a peer that vanished after about two minutes of silence; a response may take hours. Seconds idle,
 #: seconds between probes, number of probes.
-_KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+_KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 #: What the kernel buffers of a body that it cannot send yet (bytes). By default it is megabytes for each connection, so
 #: that a slow link would look like a fast one.
 _UNSENT = 1 << 18
 _READ_SIZE = 65536
 #: A longer wait for room in the socket is reported to the progress (seconds).
 _SOON = 0.1
-_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Halted(Exception):
@@ -164,7 +164,8 @@ class Sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in (*_KEEPALIVE, ("TCP_NOTSENT_LOWAT", _UNSENT)):
                 if hasattr(socket, name):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+                    with suppress(OSError):  # an older system knows the name only
+                        sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
             sock.setblocking(False)
         except BaseException:
             self.close(sock)
@@ -183,9 +184,7 @@ class Stream:
         self.exchange = exchange
         self._sock = sock
         self._direct = not isinstance(sock, ssl.SSLSocket)
-        self._poller = select.poll()
-        self._poller.register(sock, select.POLLIN)
-        self._events = select.POLLIN
+        self._await = SocketWaiter(sock).wait
 
     def begin(self, exchange: Exchange) -> None:
         """Belong to a new exchange. Raises Halted when that was aborted already."""
@@ -226,7 +225,7 @@ class Stream:
     def _await_room(self, exchange: Exchange, moved: float) -> None:
         """Wait until the socket takes more, or has an early response to read. Raises Halted, WriteError."""
         limit = min(exchange.deadline, moved + exchange.stall_timeout)
-        events = select.POLLOUT | (0 if exchange.answered else select.POLLIN)
+        events = WRITABLE | (0 if exchange.answered else READABLE)
         if self._await(events, min(_SOON, limit - time.monotonic())):
             return
         if exchange.on_bytes is not None:
@@ -239,7 +238,7 @@ class Stream:
 
     def _read_early(self, early: Callable[[bytes], None]) -> None:
         """Pass on data that can be read, if any."""
-        if not self._await(select.POLLIN, 0):
+        if not self._await(READABLE, 0):
             return
         try:
             data = self._sock.recv(_READ_SIZE)
@@ -254,16 +253,16 @@ class Stream:
         exchange = self.exchange
         began = time.monotonic()
         if self._direct:  # the response is still under way most of the time
-            self._wait_for_answer(exchange, began, select.POLLIN)
+            self._wait_for_answer(exchange, began, READABLE)
         while True:
             exchange.check()
-            events = select.POLLIN
+            events = READABLE
             try:
                 data = self._sock.recv(size)
             except (BlockingIOError, ssl.SSLWantReadError):
                 pass
             except ssl.SSLWantWriteError:
-                events = select.POLLOUT
+                events = WRITABLE
             except OSError as error:
                 exchange.check()
                 raise WireError(_text(error)) from error
@@ -278,15 +277,6 @@ class Stream:
         if not self._await(events, limit - time.monotonic()):
             exchange.check()
             raise Halted("stalled")
-
-    def _await(self, events: int, seconds: float) -> int:
-        """The events that are there within `seconds`. An error counts as one; the next call on the socket names it."""
-        if events != self._events:
-            self._poller.modify(self._sock, events)
-            self._events = events
-        for _, happened in self._poller.poll(max(0, int(seconds * 1000 + 0.999))):
-            return happened & (events | _GONE)
-        return 0
 
     def close(self) -> None:
         """Close at once, without TLS shutdown."""
@@ -321,7 +311,7 @@ class Stream:
     @property
     def silent(self) -> bool:
         """Whether nothing can be read, not even the end of the connection."""
-        return self._sock.fileno() >= 0 and not self._await(select.POLLIN, 0)
+        return self._sock.fileno() >= 0 and not self._await(READABLE, 0)
 
 
 def _text(error: Exception) -> str:

@@ -17,6 +17,7 @@ from xnatctl.api import (
     UploadItem,
     changed_outcome,
 )
+from xnatctl.api.system import replace
 
 _CHUNK = 1 << 20
 
@@ -67,7 +68,7 @@ class InboxTransport:
                 out.write(chunk)
             out.flush()
             os.fsync(out.fileno())
-        os.replace(partial, path)
+        replace(partial, path)
 
     def close(self) -> None:
         """Nothing is open between batches."""

@@ -1,0 +1,45 @@
+"""What operating systems do differently, for plugins that use files, sockets or processes of their own.
+
+Each function does the same on every system; a plugin that uses them needs no branch for Windows.
+"""
+
+from xnatctl.operating_system import IS_WINDOWS
+from xnatctl.operating_system.console import obeys_escapes
+from xnatctl.operating_system.files import open_to_read, read_at, reason, replace, verbatim
+from xnatctl.operating_system.private import create_private, how_to_restrict, readable_by_others
+from xnatctl.operating_system.processes import NEEDED_VARIABLES, end_group, own_group, usable_processors
+from xnatctl.operating_system.signals import ENDING
+from xnatctl.operating_system.sockets import (
+    READABLE,
+    SCATTERS,
+    WRITABLE,
+    SocketWaiter,
+    acknowledge_at_once,
+    limit_in_kernel,
+    send_parts,
+)
+
+__all__ = [
+    "ENDING",
+    "IS_WINDOWS",
+    "NEEDED_VARIABLES",
+    "READABLE",
+    "SCATTERS",
+    "WRITABLE",
+    "SocketWaiter",
+    "acknowledge_at_once",
+    "create_private",
+    "end_group",
+    "how_to_restrict",
+    "limit_in_kernel",
+    "obeys_escapes",
+    "open_to_read",
+    "own_group",
+    "read_at",
+    "readable_by_others",
+    "reason",
+    "replace",
+    "send_parts",
+    "usable_processors",
+    "verbatim",
+]
