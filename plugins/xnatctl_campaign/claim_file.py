@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from xnatctl.api.system import create_private, open_to_write
 from xnatctl_campaign.holder import Holder
 
 #: More than a claim holds.
@@ -65,7 +66,7 @@ def create(path: Path, holder: Holder) -> bool:
     """Make the file of a claim; False if it exists. Raises OSError."""
     path.parent.mkdir(exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = create_private(path)
     except FileExistsError:
         return False
     try:
@@ -82,9 +83,9 @@ def rewrite(path: Path, beat: int, *, ended: bool) -> None:
     Closing the file sends it to the server of a network file system; waiting for a disk is not needed, since a beat
     that a power cut removes had an owner that the power cut removed too.
     """
-    descriptor = os.open(path, os.O_WRONLY)
+    descriptor = open_to_write(path)
     try:
-        os.pwrite(descriptor, _head(beat, ended=ended), 0)
+        os.write(descriptor, _head(beat, ended=ended))
     finally:
         os.close(descriptor)
 

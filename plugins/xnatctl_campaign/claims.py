@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from xnatctl.api import JournalError
+from xnatctl.api.system import time_with_sleep
 from xnatctl_campaign import claim_file
 from xnatctl_campaign.claim_file import ClaimName, ClaimRecord
 from xnatctl_campaign.holder import Holder
@@ -32,8 +33,6 @@ _SHARED: Final = 1000
 _BEATS: Final = 6
 #: Generations of a slot that are kept. A process that is slower than so many others notices it when it has claimed.
 _KEPT: Final = 16
-#: A clock that continues while the machine sleeps; that of macOS does so by another name.
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Holding(StrEnum):
@@ -82,7 +81,7 @@ class Claim:
 
     def lost(self) -> bool:
         """Whether another process may hold the row by now, so that this one must write nothing more. Asks no file."""
-        if not self._lost and _now() - self._beaten > self._lease / 2:
+        if not self._lost and time_with_sleep() - self._beaten > self._lease / 2:
             self._lost = True  # for good: a later beat may come after another process decided
         return self._lost
 
@@ -91,7 +90,7 @@ class Claim:
         with self._lock:
             if self._ended or self.lost():
                 return
-            begun = _now()
+            begun = time_with_sleep()
             try:
                 claim_file.rewrite(self._path, self._beat + 1, ended=False)
                 succeeded = self._name.latest() > self.generation
@@ -178,7 +177,7 @@ class Claims:
             generation = name.latest()
             if generation and not self._may_follow(name, generation):
                 return None
-            begun = _now()
+            begun = time_with_sleep()
             if not claim_file.create(name.path(generation + 1), self._holder):
                 return None
             claim = Claim(name, generation + 1, self.lease, begun)
@@ -241,10 +240,6 @@ def _state(row: int, generation: int, record: ClaimRecord | None) -> ClaimState:
 
 def _row_name(directory: Path, row: int) -> ClaimName:
     return ClaimName(directory / "claims" / str(row // _SHARED), str(row))
-
-
-def _now() -> float:
-    return time.clock_gettime(_CLOCK)
 
 
 class _explained:  # noqa: N801 - used as a with statement

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnatctl.api import NotFound, Overwrite, PermissionDenied, UsageError, human_size, is_uid
+from xnatctl.api.system import open_to_read
 from xnatctl_campaign.finding import Finding
 from xnatctl_campaign.records import NotCsv, Record, decoded, foreign_byte, plain, records
 from xnatctl_campaign.row import Kind, Row
@@ -105,7 +106,7 @@ def _content(path: str | os.PathLike[str]) -> bytes:
             hint="Write it to a file first.",
         )
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_to_read(path)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

@@ -6,7 +6,6 @@ one uses. The folders stay: a later run resumes from them, also after the row wa
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from xnatctl.api import JournalError
+from xnatctl.api.system import create_private
 
 #: A database, and the transactions that are not in it yet. Its third file is shared memory, and made anew.
 _PARTS: Final = ("", "-wal")
@@ -95,7 +95,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with open(create_private(path), "wb") as file:
         file.write(data)
 
 

@@ -5,7 +5,7 @@ Each function does the same on every system; a plugin that uses them needs no br
 
 from xnatctl.operating_system import IS_WINDOWS
 from xnatctl.operating_system.console import obeys_escapes
-from xnatctl.operating_system.files import open_to_read, read_at, reason, replace, verbatim
+from xnatctl.operating_system.files import open_to_read, open_to_write, read_at, reason, replace, verbatim
 from xnatctl.operating_system.private import create_private, how_to_restrict, readable_by_others
 from xnatctl.operating_system.processes import NEEDED_VARIABLES, end_group, own_group, usable_processors
 from xnatctl.operating_system.signals import ENDING
@@ -18,6 +18,7 @@ from xnatctl.operating_system.sockets import (
     limit_in_kernel,
     send_parts,
 )
+from xnatctl.operating_system.waiting import time_with_sleep
 
 __all__ = [
     "ENDING",
@@ -34,12 +35,14 @@ __all__ = [
     "limit_in_kernel",
     "obeys_escapes",
     "open_to_read",
+    "open_to_write",
     "own_group",
     "read_at",
     "readable_by_others",
     "reason",
     "replace",
     "send_parts",
+    "time_with_sleep",
     "usable_processors",
     "verbatim",
 ]

@@ -40,21 +40,26 @@ def open_to_read(path: Path, *, follow: bool = True) -> int:
     return windows.open_to_read(verbatim(path), follow=follow)
 
 
+def open_to_write(path: Path) -> int:
+    """A descriptor that writes over an existing file from its beginning, and keeps the rest. Raises OSError."""
+    return os.open(verbatim(path), os.O_WRONLY | BINARY)
+
+
+def read_at(descriptor: int, count: int, offset: int) -> bytes:
+    """At most `count` bytes from `offset` on; the position of the descriptor stays. Raises OSError.
+
+    Only one thread at a time may use the descriptor.
+    """
+    before = os.lseek(descriptor, 0, os.SEEK_CUR)
+    try:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, count)
+    finally:
+        os.lseek(descriptor, before, os.SEEK_SET)
+
+
 if hasattr(os, "pread"):
-    read_at = os.pread
-else:
-
-    def read_at(descriptor: int, count: int, offset: int) -> bytes:
-        """At most `count` bytes from `offset` on; the position of the descriptor stays.
-
-        Only one thread may use the descriptor.
-        """
-        before = os.lseek(descriptor, 0, os.SEEK_CUR)
-        try:
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            return os.read(descriptor, count)
-        finally:
-            os.lseek(descriptor, before, os.SEEK_SET)
+    read_at = os.pread  # type: ignore[assignment] # by one call; its parameters have other names
 
 
 def reason(error: OSError) -> str:

@@ -10,7 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+#: Events: data, an end or a connection can be read; the socket takes data.
 READABLE: Final = 1
+#: See READABLE.
 WRITABLE: Final = 4
 #: Longest wait of one call where signals do not end it (seconds).
 _SLICE: Final = 0.25

@@ -1,4 +1,4 @@
-"""Waiting for a thread in a way that Ctrl-C ends."""
+"""Waiting for a thread in a way that Ctrl-C ends, and a clock that goes on while the machine sleeps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 
 #: Longest wait of one call where signals do not end it (seconds).
 _SLICE: Final = 0.1
+#: Of Linux; that of macOS has the other name.
+_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 0))
 
 
 def wait_for(event: threading.Event, seconds: float) -> bool:
@@ -20,3 +22,10 @@ def wait_for(event: threading.Event, seconds: float) -> bool:
         if event.wait(_SLICE):
             return True
     return event.wait(max(0.0, left))
+
+
+def time_with_sleep() -> float:
+    """Seconds of a monotonic clock that goes on while the machine sleeps."""
+    if sys.platform == "win32":
+        return time.monotonic()  # does so there
+    return time.clock_gettime(_CLOCK)
