@@ -83,7 +83,12 @@ def read_manifest(path: str | os.PathLike[str], *, modes: Collection[str] | None
 
     Raises NotFound, PermissionDenied, and UsageError for what is not a regular file.
     """
-    data = _content(path)
+    if os.fspath(path) == "-":
+        raise UsageError(
+            "A manifest is read from a file, not from standard input, because a campaign records its name and digest.",
+            hint="Write it to a file first.",
+        )
+    data = read_bytes(path)
     manifest = Manifest(path=Path(path), sha256=hashlib.sha256(data).hexdigest())
     try:
         found = records(decoded(data), _PLAIN)
@@ -99,25 +104,24 @@ def read_manifest(path: str | os.PathLike[str], *, modes: Collection[str] | None
     return manifest
 
 
-def _content(path: str | os.PathLike[str]) -> bytes:
-    if os.fspath(path) == "-":
-        raise UsageError(
-            "A manifest is read from a file, not from standard input, because a campaign records its name and digest.",
-            hint="Write it to a file first.",
-        )
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The content of a table that the user named.
+
+    Raises NotFound, PermissionDenied, and UsageError for what is not a regular file.
+    """
     try:
         descriptor = open_to_read(path)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise UsageError(f"{path} is not a regular file, so it cannot be a manifest.")
+                raise UsageError(f"{path} is not a regular file, so it cannot be read as a table.")
             if status.st_size > _LARGEST:
-                raise UsageError(f"{path} is too large for a manifest ({human_size(status.st_size)}).")
+                raise UsageError(f"{path} is too large for a table ({human_size(status.st_size)}).")
             return file.read()
     except FileNotFoundError:
-        raise NotFound(f"There is no manifest {path}.") from None
+        raise NotFound(f"There is no file {path}.") from None
     except IsADirectoryError:
-        raise UsageError(f"{path} is a directory, so it cannot be a manifest.") from None
+        raise UsageError(f"{path} is a directory, so it cannot be read as a table.") from None
     except (OSError, ValueError) as error:
         raise PermissionDenied(f"Cannot read {path}: {getattr(error, 'strerror', error)}.") from error
 
@@ -204,7 +208,7 @@ class _RowReader:
 
     def row(self, number: int, record: Record) -> Row:
         """The row as far as it can be read; keeps its values for `findings`."""
-        raw = {name: _unguarded(cell) for name, cell in zip(self._columns, record.cells, strict=False) if name}
+        raw = {name: unguarded(cell) for name, cell in zip(self._columns, record.cells, strict=False) if name}
         self._values = raw
         value = {name: sys.intern(cell.strip()) for name, cell in raw.items()}
         kind = value.get("kind", "").lower()
@@ -350,7 +354,7 @@ def _whole(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _unguarded(cell: str) -> str:
+def unguarded(cell: str) -> str:
     """The cell without the `'` that keeps a spreadsheet from running it as a formula."""
     return cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA else cell
 
