@@ -1,7 +1,7 @@
 """Templates of labels: literal text, values of a DICOM header, and named groups of a pattern of paths.
 
-`{PatientID}` is the value of a keyword, `{StudyDate:%Y%m%d}` formats a date or a time, `{{` and `}}` are braces. A group
-with the name of a keyword hides the keyword. There is nothing else: no attribute, no index and no conversion, because
+`{PatientID}` is the value of a keyword, `{StudyDate:%Y%m%d}` formats a date or a time, `{{` and `}}` are braces. A
+group with the name of a keyword hides it. There is nothing else: no attribute, no index and no conversion, because
 templates meet values that others wrote.
 """
 
