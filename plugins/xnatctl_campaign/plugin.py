@@ -12,6 +12,11 @@ def xnatctl_commands() -> list[CommandSpec]:
     """Campaigns, from the manifest to the report."""
     return [
         CommandSpec(
+            path="campaign scan",
+            summary="Find studies, and write a manifest of them.",
+            target="xnatctl_campaign.scan_cli:scan",
+        ),
+        CommandSpec(
             path="campaign plan",
             summary="Check a manifest and freeze it into a campaign folder.",
             target="xnatctl_campaign.plan_cli:plan",

@@ -458,6 +458,14 @@ class App:
     def _begin(self) -> None:
         self.rendered = True
 
+    def print_text(self, text: str) -> None:
+        """Print text on stdout that is no document, such as a file for another command."""
+        self._events.end()
+        self.guard.release()
+        with self.signals.held():
+            self.rendered = True
+            write_out(text, self.redactor)
+
     def report_error(self, error: XnatctlError) -> None:
         """Print message and hint on stderr. The log gets only the code, because messages name files."""
         self._events.end()
