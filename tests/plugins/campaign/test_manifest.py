@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import string
 import tracemalloc
 from pathlib import Path
@@ -228,6 +229,18 @@ def test_a_row_takes_little_memory(tmp_path: Path) -> None:
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most / 5_000 < 2_000
+
+
+def test_the_page_lists_all_codes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "campaign-manifest.md").read_text()
+    table = page.partition("## Findings")[2].splitlines()
+    listed = {
+        code for line in table if line.startswith("| `") for code in re.findall("`([a-z-]+)`", line.split("|")[1])
+    }
+    files = test_a_file_that_cannot_be_read_blocks_as_a_whole.pytestmark[0].args[1]
+    rows = test_a_bad_row_is_named_and_the_others_are_read.pytestmark[0].args[1]
+    made = {code for file in files for _, _, code in file.values[1]} | {code for _, code, _ in rows}
+    assert listed == made | {"unknown-column"}
 
 
 # writing
