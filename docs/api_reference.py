@@ -80,6 +80,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "Running an upload": """
             Upload run_upload PlanContext PlanGroup run_uploads finish plan_upload make_services Services deliver
             source_changes SourceChanges
+            Upload run_upload PlanContext PlanGroup run_uploads finish plan_upload make_services Services
+            StopToken deliver
         """,
     },
     "xnatctl.api.xnat": {

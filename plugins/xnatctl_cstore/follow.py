@@ -119,7 +119,7 @@ class ArchiveTracker:
         self._context.arrived = self.found
 
     def give_up(self) -> None:
-        """The pause of the run ends waiting."""
+        """The stop of the run ends waiting."""
 
     def run(self) -> None:
         """Poll until each study is archived or will not be. Raises NotArchived, VerificationFailed."""
@@ -161,10 +161,10 @@ class ArchiveTracker:
         context = self._context
         groups = _by_study(items)
         studies = [_Study(uid=uid, items=group) for uid, group in groups.items()]
-        begun, polls, shown = context.pause.now(), context.schedule.polls(), ""
+        begun, polls, shown = context.stop.now(), context.schedule.polls(), ""
         while True:
             rows = self._rows(groups)
-            now = context.pause.now()
+            now = context.stop.now()
             for study in studies:
                 if not study.done:
                     self._look(study, rows, now, waited=now - begun)

@@ -114,7 +114,7 @@ class ResourceRunner:
         """Divide the items into proven ones, those to be sent, and conflicts."""
         in_the_way: list[Difference] = []
         for number, item in enumerate(self._send.items):
-            if self._context.pause.stopped:
+            if self._context.stop.requested:
                 raise Interrupted("Interrupted while files were compared.")
             file = listed.get(item.name)
             match = self._comparer.match(item, file)
@@ -167,7 +167,7 @@ class ResourceRunner:
         emit(Event(kind=EventKind.STAGE_STARTED, data=data))
         self._send_apart(self.left, emit)
         differences: Sequence[Difference] = ()
-        if self._verifies and not self._context.pause.stopped and self._writer is not None:
+        if self._verifies and not self._context.stop.requested and self._writer is not None:
             differences = self._verify(self._writer, emit)
         emit(Event(kind=EventKind.STAGE_DONE, data={"stage": self._send.name}))
         self._judge(differences)
@@ -188,7 +188,7 @@ class ResourceRunner:
             [item for item in items if item.name not in halves],
             [item for item in items if item.name in halves],
         ):
-            if part and not self._context.pause.stopped:
+            if part and not self._context.stop.requested:
                 self._send_items(part, emit)
 
     def _send_items(self, items: Sequence[UploadItem], emit: Emit) -> None:
@@ -210,7 +210,7 @@ class ResourceRunner:
                 writer.repair()
             wrong = self._compare(listed := writer.listing())
             lost = [item for item in wrong if self._may_send(writer, item, listed.get(item.name))]
-            if lost and not self._context.pause.stopped:
+            if lost and not self._context.stop.requested:
                 self._warn(
                     f"Resource {self._ref.title}: {counted(len(lost), 'file')} did not arrive; sending again.", emit
                 )

@@ -20,8 +20,8 @@ from xnatctl.api import (
 )
 from xnatctl.api.commands import plan_resource_stage, plan_session_upload, scan_files
 from xnatctl.delivery import context
-from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.schedule import PollSchedule
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.model.plan import Overwrite, Placement
 from xnatctl.testing import write_exam
 from xnatctl.xnat.client import XnatClient
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.once
 WAIT = 5.0
 
 
-class Clock(Pause):
+class Clock(StopToken):
     """Time passes only by waiting, which takes none; `at` is called when its time has come."""
 
     def __init__(self, at=None):
@@ -44,7 +44,7 @@ class Clock(Pause):
         for moment in [moment for moment in self._at if moment <= self.passed]:
             self._at.pop(moment)()
         time.sleep(0.01)  # for the server's threads
-        return not self.stopped
+        return not self.requested
 
     def now(self):
         return self.passed
@@ -80,7 +80,7 @@ def run(sandbox, client, tmp_path, monkeypatch):
             command="session upload", root=str(tmp_path), destination=where, workers=1, placement=placement,
             overwrite=Overwrite.DELETE, stages=stages,
         )  # fmt: skip
-        monkeypatch.setattr(context, "Pause", lambda: clock)
+        monkeypatch.setattr(context, "StopToken", lambda: clock)
         transports = {"tar": TarTransport, "resource": ResourceTransport}
         made = services(transports, tmp_path, wait=WAIT)
         _, error = run_in(plan, made, client=client, exclusively=lambda key: nullcontext())
@@ -128,7 +128,7 @@ def test_a_server_that_asks_for_more_time_than_is_left_gets_what_is_left(sandbox
 
 def test_what_is_sent_and_compared_between_takes_none_of_it():
     clock = Clock()
-    schedule = PollSchedule(pause=clock, limit=10.0)
+    schedule = PollSchedule(stop=clock, limit=10.0)
     clock.wait(3.0)  # before the first call
     polls = schedule.polls()
     assert polls()

@@ -5,7 +5,7 @@ What is waited for, how often and in which order stays; the lengths themselves a
 
 from __future__ import annotations
 
-from xnatctl.delivery.engine.retry import Pause
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.xnat.http import retry
 
 _FACTOR = 0.1
@@ -13,8 +13,8 @@ _FACTOR = 0.1
 
 def main() -> None:
     """Shorten the waits, and run."""
-    whole = Pause.wait
-    Pause.wait = lambda self, seconds: whole(self, seconds * _FACTOR)  # type: ignore[method-assign]
+    whole = StopToken.wait
+    StopToken.wait = lambda self, seconds: whole(self, seconds * _FACTOR)  # type: ignore[method-assign]
     retry._WAITS = tuple(wait * _FACTOR for wait in retry._WAITS)  # type: ignore[misc]
     from xnatctl.cli.main import main as command
 

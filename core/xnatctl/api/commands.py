@@ -37,6 +37,7 @@ from xnatctl.delivery.relisting import SourceChanges, source_changes
 from xnatctl.delivery.reporting import fill_items
 from xnatctl.delivery.service import deliver
 from xnatctl.delivery.services import Services
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.files import FileInventory, scan_files
 from xnatctl.inventory.header_values import header_values
@@ -59,6 +60,7 @@ __all__ = [
     "PlanGroup",
     "Services",
     "SourceChanges",
+    "StopToken",
     "StudyInventory",
     "Summary",
     "TransportOptionsCommand",

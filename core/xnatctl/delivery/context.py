@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
 from xnatctl.delivery.engine.batch_sender import BatchSender, Placed, Reconcile
-from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.engine.worker_pool import Engine, WorkerPool
 from xnatctl.delivery.journal.journal import Journal, Phase
 from xnatctl.delivery.journal.states import StateView
@@ -18,6 +17,7 @@ from xnatctl.delivery.redactor import PatientRedactor
 from xnatctl.delivery.reporting import fill_items, incomplete
 from xnatctl.delivery.schedule import PollSchedule
 from xnatctl.delivery.services import Services
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import (
     BEFORE_SENDING,
     AuthenticationError,
@@ -88,8 +88,8 @@ class RunContext:
         self.commands = services.commands
         self.rerun = services.commands.rerun()
         self._journal = journal or Journal()
-        self.pause = Pause()
-        self.schedule = PollSchedule(pause=self.pause, limit=services.wait)
+        self.stop = services.stop or StopToken()
+        self.schedule = PollSchedule(stop=self.stop, limit=services.wait)
         self.session = session
         self.staged: PrearchiveRef | None = None
         self.images: SentImages | None = None
@@ -196,7 +196,7 @@ class RunContext:
             placed=placed,
             abort=self._abort,
             policy=self.services.policy,
-            pause=self.pause,
+            stop=self.stop,
             most=self.plan.most_workers if stage.kind in (SESSION, RECEIVER) else 0,
         ).send(items)
 
@@ -210,7 +210,7 @@ class RunContext:
             self.journal,
             emit=emit,
             policy=self.services.policy,
-            pause=self.pause,
+            stop=self.stop,
             reconcile=reconcile,
         )
 
@@ -220,13 +220,13 @@ class RunContext:
         Raises Interrupted after `give_up`, and JournalError if a task raised it, because nothing is sent without a
         record. Other tasks continue when one fails, so each task stores its own error.
         """
-        pool = WorkerPool(tell=self.forward, pause=self.pause, abort=self._abort)
+        pool = WorkerPool(tell=self.forward, stop=self.stop, abort=self._abort)
         waiting = list(reversed(tasks))
         lock = threading.Lock()
         unrecorded: list[JournalError] = []
 
         def work() -> None:
-            while not self.pause.stopped and not unrecorded:
+            while not self.stop.requested and not unrecorded:
                 with lock:
                     if not waiting:
                         return
@@ -260,13 +260,20 @@ class RunContext:
             importer=importer or context.importer,
             http=http or context.http,
             writer=writer or context.writer,
-            stop_requested=lambda: self.pause.stopped,
+            stop_requested=lambda: self.stop.requested,
             commands=self.commands,
         )
 
     def settling(self) -> None:
         """Enter in the journal that everything was sent, and that the run waits for what becomes of it."""
         self.journal.enter(Phase.SETTLING)
+
+    @contextmanager
+    def archiving(self) -> Iterator[None]:
+        """Hold the permit to let the server archive a session. The time limit of settling stops until it is given."""
+        self.schedule.suspend()
+        with self.services.archiving():
+            yield
 
     # the end
 

@@ -33,13 +33,19 @@ def end(report: Report, error: XnatctlError, rerun: str) -> None:
     report.status = _status(report.counts, error)
 
 
-def interrupted(interrupt: BaseException, rerun: str | None) -> Interrupted:
-    """The error of an interrupted upload; without `rerun` it had not begun, so there is nothing to finish."""
+def interrupted(interrupt: BaseException, rerun: str | None, reason: str = "") -> Interrupted:
+    """The error of an interrupted upload; without `rerun` it had not begun, so there is nothing to finish.
+
+    `reason` is the sentence of the program that stopped it.
+    """
     number = signal_of(interrupt)
+    why = f" {reason}" if reason else ""
     if rerun is None:
-        return Interrupted("Interrupted before anything was sent.", signal_number=number)
+        return Interrupted(f"Interrupted before anything was sent.{why}", signal_number=number)
     return Interrupted(
-        "Interrupted. Files that the server accepted stay there.", hint=f"Finish with: {rerun}", signal_number=number
+        f"Interrupted.{why} Files that the server accepted stay there.",
+        hint=f"Finish with: {rerun}",
+        signal_number=number,
     )
 
 

@@ -14,6 +14,7 @@ from xnatctl.delivery.journal.states import States, StateView
 from xnatctl.delivery.leftovers import name_left
 from xnatctl.delivery.relisting import changed_meanwhile
 from xnatctl.delivery.services import StageKind
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import (
     DeliveryIncomplete,
     Interrupted,
@@ -43,18 +44,26 @@ class _Step:
         with self.kind.blaming():
             self.runner.check()
 
-    def run(self, report: Report) -> None:
+    def run(self, report: Report, stop: StopToken) -> None:
         """Carry out the stages; an error that the runner wrote into the report is raised."""
         try:
             with self.kind.blaming():
                 self.runner.run()
         except (KeyboardInterrupt, Interrupted):
-            with suppress(XnatctlError), self.kind.blaming():
-                self.runner.give_up()
+            self._give_up()
+            raise
+        except XnatctlError:
+            if stop.requested:  # what fails after a stop fails because of it
+                self._give_up()
+                raise stop.error() from None
             raise
         if (written := report.failure) is not None:
             report.failure = None
             raise written
+
+    def _give_up(self) -> None:
+        with suppress(XnatctlError), self.kind.blaming():
+            self.runner.give_up()
 
 
 def execute(context: RunContext) -> None:
@@ -85,7 +94,7 @@ def _execute(context: RunContext, steps: Sequence[_Step], asked: Destination) ->
                     f"names session {asked.session}.",
                     hint="Nothing was sent. This is a bug in the plugin of that stage.",
                 )
-            step.run(context.report)
+            step.run(context.report, context.stop)
         except XnatctlError as error:
             errors.append(error)
             if not _goes_on_after(context, step, error):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from xnatctl.delivery.journal.lock import Lock
 from xnatctl.delivery.journal.store import Store, journal_key, remove
 from xnatctl.delivery.journal.summaries import items_of, summaries
 from xnatctl.delivery.services import Services
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import Interrupted, JournalError, NotArchived, XnatctlError
 from xnatctl.model.plan import UploadPlan, UploadRequest
 from xnatctl.model.secret import public
@@ -131,9 +131,11 @@ def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[
 def _lock(services: Services, name: str) -> closing[Lock]:
     """Acquire a lock in the directory of the journals. Raises Refused, JournalError."""
     path = services.journals / f"{name}.lock"
-    return closing(Lock(path, _sleep, limit=services.lock_wait, tell=services.say))
+    stop = services.stop or StopToken()
 
+    def wait(seconds: float) -> bool:
+        stop.wait(seconds)  # in the main thread, which Ctrl-C interrupts
+        stop.check()
+        return True
 
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)  # in the main thread, which Ctrl-C interrupts
-    return True
+    return closing(Lock(path, wait, limit=services.lock_wait, tell=services.say))

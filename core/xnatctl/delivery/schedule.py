@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xnatctl.delivery.engine.retry import Pause
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import Interrupted
 
 #: First and longest interval between polls of a row, in seconds.
@@ -21,11 +21,11 @@ class PollSchedule:
     """Polls the server for at most `limit` seconds over all phases of a run.
 
     The clock starts with the first call or wait, and stops while files are sent and compared (`suspend`). An interrupt
-    ends `pause`.
+    ends its waits.
     """
 
-    def __init__(self, *, pause: Pause, limit: float = WAIT) -> None:
-        self.pause = pause
+    def __init__(self, *, stop: StopToken, limit: float = WAIT) -> None:
+        self.stop = stop
         self.limit = limit
         self._spent = 0.0
         self._since: float | None = None
@@ -33,12 +33,12 @@ class PollSchedule:
     def suspend(self) -> None:
         """Stop the clock until the next call or wait."""
         if self._since is not None:
-            self._spent += self.pause.now() - self._since
+            self._spent += self.stop.now() - self._since
             self._since = None
 
     def left(self, limit: float | None = None) -> float:
         """Start the clock; returns the remaining seconds, at least 0. `limit` replaces that of the run."""
-        now = self.pause.now()
+        now = self.stop.now()
         if self._since is None:
             self._since = now
         return max(0.0, (self.limit if limit is None else limit) - self._spent - (now - self._since))
@@ -58,7 +58,7 @@ class PollSchedule:
             left = self.left(limit)
             if left < _INSTANT:
                 return False
-            if not self.pause.wait(min(interval, left)):
+            if not self.stop.wait(min(interval, left)):
                 raise Interrupted("Interrupted while the server was archiving; the server continues.")
             interval = min(interval * 1.5, _POLL[1])
             return True

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from xnatctl.delivery.context import RunContext
@@ -15,6 +17,7 @@ from xnatctl.delivery.executor import execute
 from xnatctl.delivery.opening import exclusively, open_journal
 from xnatctl.delivery.reporting import unsendable_items
 from xnatctl.delivery.services import Services
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import Interrupted, UsageError, XnatctlError
 from xnatctl.model.plan import SESSION, UploadPlan
 from xnatctl.model.report import Report, Status
@@ -26,22 +29,43 @@ from xnatctl.xnat.listing import SessionInfo
 def deliver(plan: UploadPlan, services: Services) -> Report:
     """Run a plan. Raises no expected error: `report.failure` is the error of the run."""
     report, rerun = new_report(plan), services.commands.rerun()
+    stop = services.stop or StopToken()
     runs: list[RunContext] = []
     try:
-        _deliver(plan, services, report, runs)
+        _deliver(plan, replace(services, stop=stop), stop, report, runs)
     except (KeyboardInterrupt, Interrupted) as interrupt:
-        end(report, interrupted(interrupt, rerun if runs else None), rerun)
+        end(report, interrupted(interrupt, rerun if runs else None, stop.reason), rerun)
     except XnatctlError as error:
-        end(report, error, rerun)
+        # What fails after a stop fails because of it.
+        stopped = interrupted(stop.error(), rerun if runs else None, stop.reason) if stop.requested else None
+        end(report, stopped or error, rerun)
     return report
 
 
-def _deliver(plan: UploadPlan, services: Services, report: Report, runs: list[RunContext]) -> None:
+def _deliver(plan: UploadPlan, services: Services, stop: StopToken, report: Report, runs: list[RunContext]) -> None:
     """Run a plan; appends its context to `runs` before anything is sent."""
     _require_secrets(plan)
     specs = [services.stage(stage.kind).spec for stage in plan.stages]
+    stop.check()
     # Sending to a receiver needs no login to XNAT; following the studies does.
     client = services.connect() if any(spec.server for spec in specs) else None
+    with _supervised(client, stop):
+        _run(plan, services, client, report, runs)
+
+
+@contextmanager
+def _supervised(client: XnatClient | None, stop: StopToken) -> Iterator[None]:
+    """Inside, a stop cuts the requests of the client and lets it send no other one."""
+    if client is None:
+        yield
+        return
+    with client.supervised(stop.check), stop.cutting(client.abort):
+        yield
+
+
+def _run(
+    plan: UploadPlan, services: Services, client: XnatClient | None, report: Report, runs: list[RunContext]
+) -> None:
     session = None
     if client is not None and not plan.hands_over:
         plan = replace(plan, destination=replace(plan.destination, server=client.server))

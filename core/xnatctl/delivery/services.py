@@ -11,6 +11,7 @@ from typing import Any
 from xnatctl.delivery.engine.batch_sender import TransportFactory
 from xnatctl.delivery.engine.retry import RetryPolicy
 from xnatctl.delivery.schedule import WAIT
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.model.events import Event
 from xnatctl.plugin.specs import StageSpec
@@ -54,7 +55,10 @@ class Services:
 
     `commands` makes the commands of hints, such as the one that finishes the job. `redactor` masks secrets in the
     journal. `resume`: continue from the journal. `wait` is the time limit of settling in seconds, `lock_wait` that of
-    waiting for another run to the same destination. `policy` decides on retries.
+    waiting for another run to the same destination. `policy` decides on retries. `stop` stops the run from another
+    thread, and fences its writes; it is for one plan, or for all plans of a command.
+    `archiving` makes the permit that a run holds while the server archives its session. Waiting for the permit does not
+    use up `wait`; it must end with Interrupted when `stop` is requested.
     """
 
     transport: Callable[[str], TransportFactory]
@@ -70,3 +74,5 @@ class Services:
     wait: float = WAIT
     lock_wait: float = 60.0
     policy: RetryPolicy = field(default_factory=RetryPolicy)
+    stop: StopToken | None = None
+    archiving: Callable[[], AbstractContextManager[object]] = nullcontext

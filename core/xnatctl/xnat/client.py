@@ -6,11 +6,11 @@ error with an explanation (xnat-api 0, 1, 7).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import xnatctl
@@ -55,6 +55,16 @@ HASTY_TIMEOUT = 2.0
 _READS = frozenset({"GET", "HEAD"})
 
 
+class Check(Protocol):
+    """Raises the error that ends a run; `writes`: the request that is about to be sent may change the server."""
+
+    def __call__(self, *, writes: bool) -> None: ...
+
+
+def _unchecked(*, writes: bool) -> None:
+    """The default: every request may be sent."""
+
+
 class XnatClient:
     """A client of one server, shared by all workers.
 
@@ -92,6 +102,7 @@ class XnatClient:
         self._cookies = CookieStore()
         self._retry = GetRetry(retry_for)
         self._aborted = False
+        self._check: Check = _unchecked
         self._login: Login | None = None
         proxy = proxy_for(self.server)
         if proxy is not None:
@@ -185,6 +196,20 @@ class XnatClient:
         self._retry.stop()
         self._http.abort()
 
+    @contextmanager
+    def supervised(self, check: Check) -> Iterator[None]:
+        """Inside, call `check` before each request but logins; it raises the error that ends the run.
+
+        An `abort` of an earlier run is over.
+        """
+        before, self._check = self._check, check
+        self._aborted = False
+        self._retry.restart()
+        try:
+            yield
+        finally:
+            self._check = before
+
     def clean(self, text: str) -> str:
         """A text of the server for a message: one line of bounded length, with secrets and patients masked."""
         return self._redact(responses.foreign(text, self.redactor))
@@ -232,7 +257,8 @@ class XnatClient:
         login, and the request is sent once more. `on_bytes` is called with each number of bytes of the body that the
         kernel has taken. `into()` makes the parser for the body of a 200; it is in `fed` of the response. Raises
         AuthenticationError, PermissionDenied, NotFound, TooLarge, Throttled, NotXnat, ServerError, ConnectionFailed
-        (nothing was sent), TransportError (no complete response), SourceChanged (from the body).
+        (nothing was sent), TransportError (no complete response), SourceChanged (from the body), Interrupted (the run
+        was stopped).
         """
         content, media_type = content_of(body, content_type, form, json)
         call = Request(
@@ -274,6 +300,7 @@ class XnatClient:
     def _send_with_session(self, call: Request) -> tuple[Response, bool]:
         """Send with our login. False when the response shows that our session has ended."""
         headers, epoch = self._cookies.headers()
+        self._check(writes=call.method not in _READS)
         reply, given = self._send(call, headers)
         # A 401 comes with a session of a guest.
         return reply, reply.status == 401 or self._cookies.keep(given, epoch)

@@ -8,11 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from xnatctl.delivery.engine.retry import Pause, RetryPolicy
+from xnatctl.delivery.engine.retry import RetryPolicy
 from xnatctl.delivery.engine.worker_pool import Engine
 from xnatctl.delivery.journal.journal import Journal
 from xnatctl.delivery.journal.store import Store
 from xnatctl.delivery.journal.summaries import items_of
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import ConnectionFailed, TransportError
 from xnatctl.model.batches import cut_batches
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -110,7 +111,7 @@ def deliver(make_items):
             journal,
             tell=lambda event: None,
             policy=policy or RetryPolicy(base=0.01, random=random.Random(1)),
-            pause=Pause(),
+            stop=StopToken(),
         )
         engine.send(items)
         return {state.item.path: state for state in journal.states()}

@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
-from xnatctl.delivery.engine.retry import Pause, RetryPolicy
+from xnatctl.delivery.engine.retry import RetryPolicy
 from xnatctl.delivery.engine.worker_pool import Engine
 from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import ConnectionFailed, Interrupted, PluginUnavailable, TransportError
 from xnatctl.model.events import Event, EventKind
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
@@ -19,7 +20,7 @@ from xnatctl.model.refs import Destination
 from xnatctl.plugin.protocols import TransportContext
 
 
-class InstantPause(Pause):
+class InstantStop(StopToken):
     """Waits take no time; what was asked for is remembered."""
 
     def __init__(self):
@@ -28,7 +29,7 @@ class InstantPause(Pause):
 
     def wait(self, seconds):
         self.waits.append(seconds)
-        return not self.stopped
+        return not self.requested
 
 
 def context(workers):
@@ -48,7 +49,7 @@ def all_of(batch, outcome, failure, **more):
 
 @pytest.fixture
 def engine():
-    def build(transport, *, workers=4, anchored=lambda: True, pause=None, events=None, policy=None, abort=lambda: None):
+    def build(transport, *, workers=4, anchored=lambda: True, stop=None, events=None, policy=None, abort=lambda: None):
         journal = Journal()
         built = Engine(
             transport,
@@ -56,7 +57,7 @@ def engine():
             journal,
             tell=(events if events is not None else []).append,
             anchored=anchored,
-            pause=pause or InstantPause(),
+            stop=stop or InstantStop(),
             policy=policy or RetryPolicy(random=random.Random(1)),
             abort=abort,
         )
@@ -196,15 +197,15 @@ def test_files_that_one_server_dislikes_do_not_keep_the_others_from_it(engine, s
 
 
 def test_retry_after_is_obeyed(engine, scripted, accept, make_items):
-    pause = InstantPause()
+    stop = InstantStop()
 
     def answer(batch, number):
         if number == 1:
             return all_of(batch, Outcome.FAILED, FailureClass.THROTTLED, retry_after=7.0)
         return accept(batch)
 
-    run(*engine(scripted(answer), pause=pause), make_items(1))
-    assert pause.waits == [7.0]
+    run(*engine(scripted(answer), stop=stop), make_items(1))
+    assert stop.waits == [7.0]
 
 
 def test_an_item_that_the_transport_forgot_is_ambiguous_not_lost(engine, scripted, accept, make_items):
@@ -290,7 +291,7 @@ def test_an_interrupt_cuts_what_is_in_flight_and_starts_nothing_new(engine, scri
         raise TransportError("cut")
 
     transport = scripted(answer)
-    built, journal = engine(transport, workers=2, abort=cut.set, pause=Pause(), anchored=lambda: False)
+    built, journal = engine(transport, workers=2, abort=cut.set, stop=StopToken(), anchored=lambda: False)
     items = make_items(20)
     journal.open(items)
     with pytest.raises(Interrupted) as caught:

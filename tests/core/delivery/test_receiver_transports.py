@@ -7,9 +7,10 @@ import random
 import pytest
 from running import receiving
 
-from xnatctl.delivery.engine.retry import Pause, RetryPolicy
+from xnatctl.delivery.engine.retry import RetryPolicy
 from xnatctl.delivery.engine.worker_pool import Engine
 from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import ConnectionFailed, PluginUnavailable, TransportError
 from xnatctl.model.outcome import FailureClass, ItemOutcome, Outcome
 from xnatctl.model.refs import Destination
@@ -54,7 +55,7 @@ def deliver(make_items):
             journal,
             tell=lambda event: None,
             policy=policy,
-            pause=Pause(),
+            stop=StopToken(),
         )
         engine.send(items)
         return {state.item.path: state for state in journal.states()}, seen

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnatctl.delivery.engine.retry import COMMON, STOPPING, Pause, RetryPolicy, outcome_for
+from xnatctl.delivery.engine.retry import COMMON, STOPPING, RetryPolicy, outcome_for
 from xnatctl.delivery.engine.worker_pool import Engine
 from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.model.outcome import BatchResult, FailureClass, ItemOutcome, Outcome
 from xnatctl.model.plan import Batch, Source, UploadItem
 from xnatctl.model.refs import Destination
@@ -127,7 +128,7 @@ FAILURES = st.sampled_from([f for f in CLASSES if f not in STOPPING])
 WEATHER = st.lists(st.one_of(st.none(), FAILURES), min_size=0, max_size=60)
 
 
-class Virtual(Pause):
+class Virtual(StopToken):
     """Waits that take no time."""
 
     def __init__(self, clock):
@@ -137,7 +138,7 @@ class Virtual(Pause):
     def wait(self, seconds):
         assert seconds >= 0
         self.clock.now += seconds
-        return not self.stopped
+        return not self.requested
 
 
 class Transport:
@@ -196,7 +197,7 @@ def test_the_pool_ends_with_a_word_on_each_file_and_never_repeats_a_success(weat
         journal,
         tell=lambda event: None,
         policy=rules,
-        pause=Virtual(clock),
+        stop=Virtual(clock),
     )
     engine.send(journal.open(items))
     states = {state.item.path: state for state in journal.states()}
@@ -230,7 +231,7 @@ def test_a_dead_server_is_noticed_by_the_first_failures_and_not_by_each_file(fai
         journal,
         tell=lambda event: None,
         policy=rules,
-        pause=Virtual(clock),
+        stop=Virtual(clock),
     )
     engine.send(journal.open([make_item(number) for number in range(300)]))
     tried = {path for path, _ in sent}
@@ -273,7 +274,7 @@ def virtual(answer, count, *, workers=4, batch=1, items=None):
         journal,
         tell=lambda event: None,
         policy=RetryPolicy(random=random.Random(0), clock=clock),
-        pause=Virtual(clock),
+        stop=Virtual(clock),
     )
     journal.open(items)
     begun = clock.now

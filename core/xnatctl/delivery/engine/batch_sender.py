@@ -14,8 +14,9 @@ from dataclasses import replace
 from xnatctl.delivery.engine.batch_queue import BatchQueue
 from xnatctl.delivery.engine.concurrency import ConcurrencyLimiter
 from xnatctl.delivery.engine.refusals import Refusals, SizeLimit
-from xnatctl.delivery.engine.retry import COMMON, OWN, STOPPING, Pause, RetryPolicy, classify, outcome_for
+from xnatctl.delivery.engine.retry import COMMON, OWN, STOPPING, RetryPolicy, classify, outcome_for
 from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import JournalError, OutOfMemory, PluginUnavailable, XnatctlError, is_out_of_memory
 from xnatctl.model.batches import halve
 from xnatctl.model.events import Emit, Event, EventKind
@@ -47,7 +48,7 @@ class BatchSender:
         *,
         emit: Emit,
         policy: RetryPolicy,
-        pause: Pause,
+        stop: StopToken,
         anchored: Callable[[], bool] = lambda: True,
         placed: Placed | None = None,
         reconcile: Reconcile | None = None,
@@ -58,7 +59,7 @@ class BatchSender:
         self._journal = journal
         self._emit = emit
         self._policy = policy
-        self._pause = pause
+        self._stop = stop
         self._reconcile = reconcile
         self._placed = placed
         self._limiter = limiter or ConcurrencyLimiter(context.workers)
@@ -167,7 +168,7 @@ class BatchSender:
             again = [o for o in outcomes if o.outcome in (Outcome.AMBIGUOUS, Outcome.FAILED)]
             if len(again) < len(outcomes):
                 self._policy.delivered(waited)
-            if not again or self._pause.stopped:
+            if not again or self._stop.requested:
                 break
             worst = next((o for o in again if o.failure in STOPPING), again[0])
             if worst.failure is FailureClass.CROWDED and self._others_able():
@@ -180,7 +181,7 @@ class BatchSender:
             if delay is not None:
                 self._say_retry(batch, worst.reason or str(worst.failure), delay)
                 waited += delay
-                if not self._pause.wait(delay) or self._work.stopped:
+                if not self._stop.wait(delay) or self._work.stopped:
                     break
             left = self._left(batch, again, worst.failure)
             if left and delay is None:
@@ -271,7 +272,8 @@ class BatchSender:
         return tuple(item for item in items if item.path not in there)
 
     def _attempt(self, transport: Transport, batch: Batch) -> tuple[ItemOutcome, ...]:
-        """Make one request: record the intent, send, return the outcome."""
+        """Make one request: record the intent, send, return the outcome. Raises Interrupted if the run is stopped."""
+        self._stop.check(writes=True)
         self._journal.intend(batch)
         self._here.named = named = {"batch": batch.id, **self._resource}
         self._here.paths = frozenset(item.path for item in batch.items)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,
+    Interrupted,
     NotFound,
     NotXnat,
     PermissionDenied,
@@ -27,7 +28,6 @@ from xnatctl.errors import (
     XnatctlError,
 )
 from xnatctl.model.outcome import FailureClass, Outcome
-from xnatctl.operating_system.waiting import wait_for
 from xnatctl.xnat.importing import is_concurrent_send, is_unknown_handler
 
 #: Gateway errors, after which the server may have stored everything (xnat-api 7).
@@ -67,6 +67,7 @@ def classify(error: XnatctlError) -> FailureClass:
     """The class of an error from an import request (xnat-import 3.2, xnat-api 7)."""
     simple: tuple[tuple[type[XnatctlError], FailureClass], ...] = (
         (SourceChanged, FailureClass.SOURCE),
+        (Interrupted, FailureClass.ANSWER_LOST),  # other requests of the batch may have been sent before
         (AuthenticationError, FailureClass.AUTHENTICATION),
         (PermissionDenied, FailureClass.PERMISSION),
         (NotFound, FailureClass.DESTINATION),
@@ -216,28 +217,3 @@ class RetryPolicy:
                 return None
             self._in_vain += wait
             return wait
-
-
-class Pause:
-    """Interruptible waiting. One per run, shared by all workers."""
-
-    def __init__(self) -> None:
-        self._stop = threading.Event()
-
-    def stop(self) -> None:
-        """End all waits, now and in future."""
-        self._stop.set()
-
-    @property
-    def stopped(self) -> bool:
-        """True after `stop`."""
-        return self._stop.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait; returns False if the run is being stopped."""
-        return not wait_for(self._stop, seconds)
-
-    @staticmethod
-    def now() -> float:
-        """Monotonic seconds."""
-        return time.monotonic()

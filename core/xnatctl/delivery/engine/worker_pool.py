@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 
 from xnatctl.delivery.engine.batch_sender import BatchSender, Placed, TransportFactory
 from xnatctl.delivery.engine.concurrency import ConcurrencyLimiter
-from xnatctl.delivery.engine.retry import Pause, RetryPolicy
+from xnatctl.delivery.engine.retry import RetryPolicy
 from xnatctl.delivery.journal.journal import Journal
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import Interrupted, OutOfMemory, signal_of
 from xnatctl.model.events import Event
 from xnatctl.model.outcome import ItemOutcome
@@ -27,11 +28,11 @@ _LOOK = 0.05
 
 
 class WorkerPool:
-    """Runs workers. `tell` gets every event in the main thread; `abort` cuts requests in flight."""
+    """Runs workers until `stop`. `tell` gets every event in the main thread; `abort` cuts requests in flight."""
 
-    def __init__(self, *, tell: Callable[[Event], None], pause: Pause, abort: Callable[[], None]) -> None:
+    def __init__(self, *, tell: Callable[[Event], None], stop: StopToken, abort: Callable[[], None]) -> None:
         self._tell = tell
-        self._pause = pause
+        self._stop = stop
         self._abort = abort
         self._events: deque[Event] = deque()
         self._lock = threading.Lock()
@@ -46,8 +47,8 @@ class WorkerPool:
     def run(self, work: Callable[[], None], count: int, *, give_up: Callable[[], None]) -> None:
         """Run `work` in `count` workers; returns when all are done.
 
-        Raises Interrupted on Ctrl-C or a signal, after `give_up` and after cutting requests in flight. An unexpected
-        error of `work` is raised here.
+        Raises Interrupted on Ctrl-C, a signal or a stop, after `give_up` and after cutting requests in flight. An
+        unexpected error of `work` is raised here.
         """
         if count == 0:
             return
@@ -61,7 +62,7 @@ class WorkerPool:
             threads = self._start(threads)
             self._listen(threads)
         except (KeyboardInterrupt, Interrupted) as interrupt:
-            self._interrupt(threads, give_up)
+            self._interrupt(threads, give_up, signal_of(interrupt))
             message = "Interrupted; requests in flight were cut."
             raise Interrupted(message, signal_number=signal_of(interrupt)) from None
         if self._fault is not None:
@@ -94,25 +95,30 @@ class WorkerPool:
                     self._over.set()
 
     def _listen(self, threads: Sequence[threading.Thread]) -> None:
-        """Handle worker events until the last worker is done; waits are short so that signals are handled."""
+        """Handle worker events until the last worker is done; waits are short so that signals are handled.
+
+        Raises Interrupted if the run is stopped.
+        """
         while not self._over.wait(_LOOK):
             self._publish_events()
+            self._stop.check()
         for thread in threads:
             thread.join()
         self._publish_events()
+        self._stop.check()
 
     def _publish_events(self) -> None:
         while self._events:
             self._tell(self._events.popleft())
 
-    def _interrupt(self, threads: Sequence[threading.Thread], give_up: Callable[[], None]) -> None:
-        self._pause.stop()
+    def _interrupt(self, threads: Sequence[threading.Thread], give_up: Callable[[], None], number: int) -> None:
+        self._stop.stop(signal_number=number)
         give_up()
         self._abort()
-        deadline = self._pause.now() + _GRACE
+        deadline = self._stop.now() + _GRACE
         for thread in threads:
             if thread.is_alive():
-                thread.join(max(0.0, deadline - self._pause.now()))
+                thread.join(max(0.0, deadline - self._stop.now()))
 
 
 class Engine:
@@ -133,19 +139,19 @@ class Engine:
         placed: Placed | None = None,
         abort: Callable[[], None] = lambda: None,
         policy: RetryPolicy | None = None,
-        pause: Pause | None = None,
+        stop: StopToken | None = None,
         most: int = 0,
     ) -> None:
-        pause = pause or Pause()
+        stop = stop or StopToken()
         self._limiter = ConcurrencyLimiter(context.workers, most)
-        self._pool = WorkerPool(tell=tell, pause=pause, abort=abort)
+        self._pool = WorkerPool(tell=tell, stop=stop, abort=abort)
         self._sender = BatchSender(
             factory,
             context,
             journal,
             emit=self._pool.emit,
             policy=policy or RetryPolicy(),
-            pause=pause,
+            stop=stop,
             anchored=anchored,
             placed=placed,
             limiter=self._limiter,

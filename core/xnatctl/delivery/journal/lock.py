@@ -33,13 +33,20 @@ class Lock:
         while not self._taken():
             if waited == 0:
                 tell(f"Another run is uploading to the same destination; waiting for it, up to {limit:.0f} s.")
-            if waited >= limit or not wait(0.25):
+            if waited >= limit or not self._waits(wait):
                 self._db.close()
                 raise Refused(
                     "Another run is still uploading to the same destination.",
                     hint="Let it finish or stop it, then run this command again. --lock-wait says how long to wait.",
                 )
             waited += 0.25
+
+    def _waits(self, wait: Callable[[float], bool]) -> bool:
+        try:
+            return wait(0.25)
+        except BaseException:
+            self._db.close()
+            raise
 
     def _taken(self) -> bool:
         with explained(self._path):

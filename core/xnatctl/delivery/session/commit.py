@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from xnatctl.delivery.engine.retry import Pause
 from xnatctl.delivery.schedule import WAIT, PollSchedule
 from xnatctl.delivery.session.existing import ArchiveTarget, Objection, compare, elsewhere, find_existing, free_label
 from xnatctl.delivery.session.overlap import Overlap, held_by_name, in_the_way
 from xnatctl.delivery.session.preflight import is_busy
 from xnatctl.delivery.session.settle import archive_command, looks, not_archived, say_lost, silent
+from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import ConnectionFailed, NotArchived, NotFound, PermissionDenied, ServerError, Throttled
 from xnatctl.model.commands import Commands
 from xnatctl.model.events import Emit, Event, EventKind
@@ -97,7 +97,7 @@ def commit_row(
     changed, if the server refuses (with the reason from its log) or does not finish in time, and if another session has
     the label in the end. The row stays in place unless it was archived.
     """
-    schedule = schedule or PollSchedule(pause=Pause(), limit=wait)
+    schedule = schedule or PollSchedule(stop=StopToken(), limit=wait)
     tell = emit or silent
     tell(Event(kind=EventKind.SETTLING, message=f"archiving as {target.session}", data={"state": "archiving"}))
     call = refused = 0
@@ -235,7 +235,7 @@ def _archive_once(
     except (ConnectionFailed, Throttled) as error:
         say_lost(tell, error)
         if isinstance(error, Throttled) and error.retry_after is not None:
-            schedule.pause.wait(min(max(error.retry_after, 0.0), _LONGEST_PAUSE, schedule.left()))
+            schedule.stop.wait(min(max(error.retry_after, 0.0), _LONGEST_PAUSE, schedule.left()))
         return Answer.LOST
     except ServerError as error:
         # 500 covers both a refusal and the server's own time-out, after which the job goes on (xnat-import 6.4).
@@ -322,7 +322,7 @@ def _await_session(client: XnatClient, target: ArchiveTarget, schedule: PollSche
         found = find_existing(client, target)
         if found is not None:
             return found
-        schedule.pause.wait(0.5)
+        schedule.stop.wait(0.5)
     raise NotArchived(
         f"The session left the prearchive, but project {target.project} has no session {target.session}.",
         hint=elsewhere(client, target)

@@ -54,7 +54,7 @@ class SessionRunner:
         self._tell = context.services.tell
         self._client = context.client
         self._journal = context.journal
-        self._pause = context.pause
+        self._stop = context.stop
         self._was_there = False
         #: Whether earlier runs of this journal delivered items without proving them.
         self._unfinished = context.journal.unfinished
@@ -77,7 +77,7 @@ class SessionRunner:
         """Nothing; preflight checks the server when the stage runs, before anything is sent."""
 
     def give_up(self) -> None:
-        """The engine stops its workers, and the pause of the run ends waiting."""
+        """The engine stops its workers, and the stop of the run ends waiting."""
 
     @property
     def planned(self) -> Sequence[UploadItem]:
@@ -241,7 +241,8 @@ class SessionRunner:
         session = check.existing if not importer.uris else None
         if direct := [uri.text for uri in importer.uris if uri.kind == "direct"]:
             self._committed.add(*direct)
-            session = settle.finish_direct(self._client, self._target(check), self._context.schedule, self._tell)
+            with self._context.archiving():
+                session = settle.finish_direct(self._client, self._target(check), self._context.schedule, self._tell)
             staged = self._left_by_direct(check, session, staged)
         for ref in staged:
             session = self._archive(check, importer, ref)
@@ -358,19 +359,20 @@ class SessionRunner:
         made_before = self._new or self._made
         self._committed.add(*(uri.text for uri in importer.uris if uri.kind == "prearchive" and uri.ref == ref))
         try:
-            committed = commit_row(
-                self._client,
-                ref,
-                self._target(check),
-                overwrite=self._policy if again is None else Overwrite.DELETE,
-                overlap=lambda session: find_overlap(
-                    self._client, session.id, self._delivered(staged=True), self._is_sent_again
-                ),
-                on_new=lambda new: self._makes(new=new),
-                into=self._context.session.id if again is not None and self._context.session is not None else None,
-                schedule=self._context.schedule,
-                emit=self._context.forward,
-            )
+            with self._context.archiving():
+                committed = commit_row(
+                    self._client,
+                    ref,
+                    self._target(check),
+                    overwrite=self._policy if again is None else Overwrite.DELETE,
+                    overlap=lambda session: find_overlap(
+                        self._client, session.id, self._delivered(staged=True), self._is_sent_again
+                    ),
+                    on_new=lambda new: self._makes(new=new),
+                    into=self._context.session.id if again is not None and self._context.session is not None else None,
+                    schedule=self._context.schedule,
+                    emit=self._context.forward,
+                )
         except NotCommitted:
             self._committed.take_back()
             raise

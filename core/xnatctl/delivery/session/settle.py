@@ -97,7 +97,7 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSched
         mismatch = against.message if against is not None else ""
         if leftovers(client, target):
             return None
-        schedule.pause.wait(0.5)
+        schedule.stop.wait(0.5)
     if not mismatch:
         return None
     raise NotArchived(

@@ -59,7 +59,7 @@ class SessionVerifier:
         self._context.tell(EventKind.VERIFYING, state="comparing the session with the disk")
         comparison = self._compare(session_id, items, was_there=was_there)
         places = array("I", (place for place in comparison.suspects if self._may_resend(items[place])))
-        if places and self._resend is not None and not self._context.pause.stopped:
+        if places and self._resend is not None and not self._context.stop.requested:
             self._send_again(comparison, places, self._resend)
             comparison = self._compare(session_id, items, was_there=was_there)
         # Items whose size changed again, or that this run cannot send again, are sent again by the next run.
@@ -71,7 +71,7 @@ class SessionVerifier:
         for attempt in range(_LOOKS):
             comparison = self._once(session_id, items, was_there=was_there, checksum=False)
             lacking = any(difference.kind in _LAGGING for difference in comparison.verification.differences)
-            if not lacking or not self._context.pause.wait(0.5 * (attempt + 1)):
+            if not lacking or not self._context.stop.wait(0.5 * (attempt + 1)):
                 break
         if not self._checksum:
             return comparison

@@ -31,8 +31,12 @@ class GetRetry:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Repeat nothing from now on, and end every wait: an interrupt."""
+        """Repeat nothing until `restart`, and end every wait: an interrupt."""
         self._stopped.set()
+
+    def restart(self) -> None:
+        """Repeat again: another run begins."""
+        self._stopped.clear()
 
     def send(self, method: str, once: Callable[[], tuple[Response, bool]]) -> tuple[Response, bool]:
         """Call `once()` until there is a response, and return its result. Raises what the last call raises."""
