@@ -21,4 +21,9 @@ def xnatctl_commands() -> list[CommandSpec]:
             summary="Check a manifest and freeze it into a campaign folder.",
             target="xnatctl_campaign.plan_cli:plan",
         ),
+        CommandSpec(
+            path="campaign watch",
+            summary="Send the studies that arrive in a folder.",
+            target="xnatctl_campaign.watch.cli:watch",
+        ),
     ]
