@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from xnatctl_campaign.watch.listing import FileState, Listing
 
@@ -26,7 +27,7 @@ class Identity:
     damaged: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class InboxStudy:
     """A study of the inbox. `suspects` are damaged files beside it, which may belong to it."""
 
@@ -34,7 +35,7 @@ class InboxStudy:
     files: Mapping[str, FileState]
     suspects: Mapping[str, FileState]
 
-    @property
+    @cached_property
     def signature(self) -> str:
         """A digest of its files and their states."""
         return signature_of({**self.files, **self.suspects})
@@ -71,6 +72,7 @@ class Inbox:
         self._quiet = quiet
         self._files: dict[str, _Known] = {}
         self._gone: dict[str, tuple[float, str]] = {}  # path -> when it vanished, and its study
+        self._studies: list[InboxStudy] | None = None  # None: something has changed since
 
     def update(self, listing: Listing, now: float) -> None:
         """Take a listing that was just made."""
@@ -79,22 +81,26 @@ class Inbox:
             if _is_below(path, listing.closed):
                 known.since = now  # it may be there
             else:
-                del self._files[path]
+                self._drop(path)
                 self._gone[path] = (now, known.identity.study)
         for path, state in listing.files.items():
             before = self._files.get(path)
-            if before is None:
-                self._files[path] = _Known(state, now, self._identify(path))
-            elif before.state != state:
-                if before.identity.study:
-                    self._gone[path] = (now, before.identity.study)
-                self._files[path] = _Known(state, now, self._identify(path))
+            if before is not None and before.state == state:
+                continue
+            if before is not None and before.identity.study:
+                self._gone[path] = (now, before.identity.study)
+            self._drop(path)
+            self._files[path] = _Known(state, now, self._identify(path))
         self._gone = {path: gone for path, gone in self._gone.items() if now - gone[0] < self._quiet}
 
     def removed(self, paths: Iterable[str]) -> None:
         """The watcher itself removed these files, which makes no study restless."""
         for path in paths:
-            self._files.pop(path, None)
+            self._drop(path)
+
+    def _drop(self, path: str) -> None:
+        self._files.pop(path, None)
+        self._studies = None
 
     def unsettle(self, now: float) -> None:
         """The inbox cannot be read: whatever is there may change."""
@@ -103,6 +109,11 @@ class Inbox:
 
     def studies(self) -> list[InboxStudy]:
         """All studies, the one that has been quiet for longest first."""
+        if self._studies is None:
+            self._studies = self._find()
+        return self._studies
+
+    def _find(self) -> list[InboxStudy]:
         files: dict[str, dict[str, FileState]] = {}
         since: dict[str, float] = {}
         for path, known in self._files.items():
@@ -122,9 +133,12 @@ class Inbox:
 
     def restless(self, studies: Iterable[InboxStudy], now: float) -> set[str]:
         """The UIDs of the studies that are not quiet."""
+        changes = list(self._changes(now))
+        if not changes:
+            return set()
         owners = _Owners({study.uid: study.files for study in studies})
         found: set[str] = set()
-        for path, uid in self._changes(now):
+        for path, uid in changes:
             found |= {uid} if uid else owners.of(path)
         return found
 
@@ -137,9 +151,14 @@ class Inbox:
             if now - when < self._quiet:
                 yield path, uid
 
-    def damaged(self) -> dict[str, str]:
-        """The damaged files, with the reason."""
-        return {path: known.identity.damaged for path, known in self._files.items() if known.identity.damaged}
+    def strays(self, studies: Iterable[InboxStudy], now: float) -> dict[str, str]:
+        """Damaged files beside no study that have been quiet, with the reason."""
+        suspects = {path for study in studies for path in study.suspects}
+        return {
+            path: known.identity.damaged
+            for path, known in self._files.items()
+            if known.identity.damaged and path not in suspects and now - known.since >= self._quiet
+        }
 
 
 class _Owners:

@@ -22,6 +22,7 @@ from xnatctl.api.commands import (
     Upload,
     deliver,
     header_values,
+    look_inside,
     make_services,
     scan_listed,
     sent_digests,
@@ -55,14 +56,14 @@ class StudySender:
 
     def identify(self, path: str) -> Identity:
         """What the content of a file says."""
-        found = scan_listed(self._root, [path])
+        found = look_inside(scan_listed(self._root, [path]))
         for entry in (*found.invalid, *found.unreadable):
             return Identity(damaged=entry.reason)
         return Identity(study=found.items[0].study_instance_uid) if found.items else Identity()
 
     def place(self, study: InboxStudy) -> tuple[Place | None, Inventory]:
         """Where the rules send a study, and its files. Raises NoPlace, XnatctlError."""
-        inventory = scan_listed(self._root, [*study.files, *study.suspects])
+        inventory = look_inside(scan_listed(self._root, [*study.files, *study.suspects]))
         _require_same(inventory, study)
         firsts = {item.series_instance_uid: item for item in reversed(inventory.items)}
         keywords = self._rules.keywords

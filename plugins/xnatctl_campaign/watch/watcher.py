@@ -105,6 +105,8 @@ class Watcher:
         self._forget(studies)
         restless = self._inbox.restless(studies, at)
         self.waiting = len(restless)
+        for path, reason in self._inbox.strays(studies, at).items():
+            self._warn_once(f"stray {path}", f"{path} belongs to no study that can be sent: {reason}.")
         if at < self._attempts.server.due and not once:
             return False
         for study in sorted(studies, key=lambda study: self._attempts.failures(study.uid)):

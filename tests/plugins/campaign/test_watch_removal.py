@@ -10,6 +10,7 @@ import pytest
 
 from xnatctl.api import content_hash
 from xnatctl.api.commands import scan_path
+from xnatctl.api.system import Folder
 from xnatctl.testing import write_exam
 from xnatctl_campaign.watch import removal
 from xnatctl_campaign.watch.removal import Remover
@@ -29,11 +30,14 @@ def items(inbox):
 @pytest.fixture
 def without_links(monkeypatch):
     """A target on another file system."""
+    real = Folder.link
 
-    def link(*arguments, **named):
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    def link(self, name, target, new):
+        if self.path != target.path:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        real(self, name, target, new)
 
-    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(Folder, "link", link)
 
 
 def files(folder):
