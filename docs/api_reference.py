@@ -66,7 +66,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "Terminals, and the rest": "obeys_escapes time_with_sleep IS_WINDOWS",
     },
     "xnatctl.api.commands": {
-        "The application": "App pass_app",
+        "The application": "App pass_app ServerBudget",
         "Options": """
             common_options server_options destination_options source_options journal_options verify_options
             level_options VerifyingCommand TransportOptionsCommand transport_options Number WholeNumber

@@ -60,6 +60,20 @@ def test_where_the_timeout_comes_from(setting, config):
     assert setting("timeout", "--profile", "b") == (21600.0, "default")
 
 
+def test_the_budget_of_the_profile_is_shown_with_its_origin(xnatctl, config):
+    config("profiles:\n  a:\n    url: https://a.example\n    server_budget: {sessions: 8}\n")
+    rows = {row["setting"]: (row["value"], row["origin"]) for row in show(xnatctl)}
+    assert rows["server_budget.sessions"] == (8, "profile a")
+    assert rows["server_budget.requests"] == (8, "default")
+    assert rows["server_budget.archiving"] == (2, "default")
+    elsewhere = {row["setting"]: row["value"] for row in show(xnatctl, "--url", "https://b.example")}
+    assert elsewhere["server_budget.sessions"] == 4  # that of another server is not known
+
+
+def show(xnatctl, *words):
+    return xnatctl("config", "show", "-o", "json", *words).document["settings"]
+
+
 @pytest.mark.parametrize("value", ["abc", "0", "-1", "inf", "nan"])
 def test_a_bad_timeout_is_refused(xnatctl, value):
     done = xnatctl("config", "show", env={"XNAT_TIMEOUT": value})
@@ -75,6 +89,12 @@ def test_a_bad_timeout_is_refused(xnatctl, value):
         ("profiles:\n  a:\n    timeout: soon", "profiles.a.timeout must be a number above zero"),
         ("profiles:\n  a:\n    workers: 0", "at least 1"),
         ("profiles:\n  a:\n    overwrite: maybe", "one of delete, append, none"),
+        ("profiles:\n  a:\n    server_budget: 4", "server_budget must be a mapping"),
+        (
+            "profiles:\n  a:\n    server_budget: {requests: 0}",
+            "server_budget.requests must be a whole number of at least",
+        ),
+        ("profiles:\n  a:\n    server_budget: {sesions: 2}", "Did you mean profiles.a.server_budget.sessions?"),
         ("profiles: [1]", "profiles must be a mapping"),
         ("just text", "expected a mapping"),
         ("a: [", "line"),

@@ -47,6 +47,7 @@ from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.sources import has_content
 from xnatctl.inventory.values import NO_PATIENT
 from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory, scan_listed, scan_path
+from xnatctl.settings.budget import ServerBudget
 
 __all__ = [
     "HOLDS_DICOM",
@@ -58,6 +59,7 @@ __all__ = [
     "Number",
     "PlanContext",
     "PlanGroup",
+    "ServerBudget",
     "Services",
     "SourceChanges",
     "StopToken",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -31,6 +32,10 @@ _STARTER = """\
 #     mode: tar                   # tar, zip, gradual, or the transport of a plugin
 #     workers: 4
 #     overwrite: delete           # delete, append or none
+#     server_budget:              # what campaigns may ask of the server at once
+#       sessions: 4
+#       requests: 8
+#       archiving: 2
 #
 # output: table                   # table, json, ndjson, csv, tsv, yaml, or the formatter of a plugin
 #
@@ -90,6 +95,7 @@ def show(app: App) -> None:
         {"setting": setting, "value": plain_number(value), "origin": origin}
         for setting, value, origin in [
             *_plain(app.settings),
+            *_budget(app.settings),
             *_secret(app.settings),
             *_options(app.settings, app.declared_options()),
             *_sections(app.settings, app.declared_source_options()),
@@ -126,6 +132,13 @@ def _plain(settings: Settings) -> Iterator[Row]:
     ):  # fmt: skip
         value = getattr(settings, name)
         yield name, value.value, value.origin
+
+
+def _budget(settings: Settings) -> Iterator[Row]:
+    given = settings.profile.get("server_budget") or {}
+    for key, value in asdict(settings.server_budget).items():
+        origin = "default" if given.get(key) is None else f"profile {settings.profile_name.value}"
+        yield f"server_budget.{key}", value, origin
 
 
 def _origin(*variables: str) -> str:

@@ -16,6 +16,7 @@ from xnatctl.errors import ConfigError
 from xnatctl.operating_system.private import readable_by_others
 from xnatctl.plugin.specs import Option
 from xnatctl.settings import paths
+from xnatctl.settings.budget import ServerBudget
 from xnatctl.settings.config import load_config
 from xnatctl.settings.options import resolve_option
 from xnatctl.settings.server import is_plain_text, server_url
@@ -37,7 +38,7 @@ _LOGIN_VARIABLES = ("XNAT_USER", "XNAT_PASS", "XNAT_TOKEN")
 BOUND_TO_SERVER = frozenset(
     {
         "url", "username", "password", "token", "credential_helper", "credentials", "verify_tls", "ca_cert",
-        "client_cert", "client_key",
+        "client_cert", "client_key", "server_budget",
     }
 )  # fmt: skip
 
@@ -82,6 +83,7 @@ class Settings:
     output: Value[str]
     credential_sources: Value[list[str] | None]
     store: Value[str]
+    server_budget: ServerBudget
     flags: Flags = field(repr=False)
     environment_counts: bool = True
     profile_counts: bool = True
@@ -216,6 +218,7 @@ def resolve(flags: Flags) -> Settings:
         output=first((profile.get("output"), where), (config.get("output"), "configuration file"), default="table"),
         credential_sources=first((config.get("credential_sources"), "configuration file")),
         store=first((config.get("store"), "configuration file"), default=DEFAULT_STORE),
+        server_budget=ServerBudget.of(profile),
         flags=flags,
         environment_counts=counts,
         profile_counts=profile is whole,

@@ -80,7 +80,11 @@ PROFILE: Mapping[str, Check] = {
     "output": text,
     "options": mapping,
     "credentials": mapping,
+    "server_budget": mapping,
 }
+
+#: Keys of `server_budget` of a profile.
+BUDGET: Mapping[str, Check] = {"sessions": count, "requests": count, "archiving": count}
 
 #: Keys of the file.
 TOP: Mapping[str, Check] = {
@@ -142,6 +146,7 @@ class _Checker:
                 f"not {_type(profile)}."
             )
         self._keys(profile, PROFILE, ("profiles", name))
+        self._keys(profile.get("server_budget") or {}, BUDGET, ("profiles", name, "server_budget"))
         self._names(profile.get("options") or {}, ("profiles", name, "options"))
         sections = profile.get("credentials") or {}
         self._names(sections, ("profiles", name, "credentials"))

@@ -44,6 +44,7 @@ profiles:
     output: yaml
     options: {compress: never}
     credentials: {vault: {address: 'https://vault'}}
+    server_budget: {sessions: 2, requests: 6, archiving: 1}
   empty:
 """
 
