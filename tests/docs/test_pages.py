@@ -80,7 +80,7 @@ def test_the_keys_on_the_page_are_those_of_the_configuration():
     rows = re.findall(r"^\|(.*?)\|", (DOCS / "reference" / "configuration.md").read_text(), re.MULTILINE)
     documented = [key for row in rows[rows.index(" key ") :] for key in re.findall(r"`([a-z_.]+)`", row)]
     plugins = [f"plugins.{name}" for name in schema.PLUGINS]
-    assert sorted(documented) == sorted([*(set(schema.TOP) - {"plugins"}), *plugins, *schema.PROFILE])
+    assert sorted(documented) == sorted([*(set(schema.TOP) - {"plugins"}), *plugins, *schema.PROFILE, *schema.BUDGET])
 
 
 def test_every_field_of_the_report_is_documented():
