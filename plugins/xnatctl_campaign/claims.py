@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +31,8 @@ from xnatctl_campaign.holder import Holder
 _SHARED: Final = 1000
 #: Beats in one lease.
 _BEATS: Final = 6
+#: Looks in one lease at whether a claim is lost.
+_WATCHES: Final = 30
 #: Generations of a slot that are kept. A process that is slower than so many others notices it when it has claimed.
 _KEPT: Final = 16
 
@@ -78,12 +80,27 @@ class Claim:
         self._beaten = begun
         self._lost = False
         self._ended = False
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def ended(self) -> bool:
+        """True after `end`."""
+        return self._ended
 
     def lost(self) -> bool:
         """Whether another process may hold the row by now, so that this one must write nothing more. Asks no file."""
         if not self._lost and time_with_sleep() - self._beaten > self._lease / 2:
             self._lost = True  # for good: a later beat may come after another process decided
         return self._lost
+
+    def when_lost(self, callback: Callable[[], None]) -> None:
+        """Call back once, from another thread and soon, if the claim is lost before it ends."""
+        self._callbacks.append(callback)
+
+    def watch(self) -> None:
+        """Call back if the claim is lost. Asks no file, so that a file system that hangs does not hold this up."""
+        while self._callbacks and self.lost() and not self._ended:
+            self._callbacks.pop()()
 
     def beat(self) -> None:
         """Show that the owner lives. A beat that cannot be written is missed, and written later."""
@@ -126,7 +143,7 @@ class Claims:
         self._held: list[Claim] = []
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._beating: threading.Thread | None = None
+        self._threads: tuple[threading.Thread, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -203,18 +220,24 @@ class Claims:
 
     def _keep(self, claim: Claim) -> None:
         with self._lock:
-            self._held = [other for other in self._held if not other.lost()]
+            self._held = [other for other in self._held if not other.ended]
             self._held.append(claim)
-            if self._beating is None:
-                self._beating = threading.Thread(target=self._beat, name="claims", daemon=True)
-                self._beating.start()
+            if not self._threads:
+                # Two: a beat may hang with its file system, and then the claims must be found lost.
+                self._threads = (
+                    threading.Thread(target=self._repeat, args=(Claim.beat, _BEATS), name="beats", daemon=True),
+                    threading.Thread(target=self._repeat, args=(Claim.watch, _WATCHES), name="fence", daemon=True),
+                )
+                for thread in self._threads:
+                    thread.start()
 
-    def _beat(self) -> None:
-        while not self._closed.wait(self.lease / _BEATS):
+    def _repeat(self, action: Callable[[Claim], None], times: int) -> None:
+        """Do something to every claim, so many times in a lease."""
+        while not self._closed.wait(self.lease / times):
             with self._lock:
                 held = list(self._held)
             for claim in held:
-                claim.beat()
+                action(claim)
 
 
 def claim_states(directory: Path) -> Iterator[ClaimState]:

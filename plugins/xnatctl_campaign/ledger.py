@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from xnatctl.api import JournalError
 from xnatctl.api.system import create_private
 from xnatctl_campaign.folder import now
 
@@ -57,12 +58,16 @@ class Entry:
 
 
 class Ledger:
-    """The ledger of one worker, open for appending."""
+    """The ledger of one worker, open for appending. Raises JournalError if it cannot be written."""
 
     def __init__(self, directory: Path, worker: str) -> None:
         self.worker = worker
-        path = directory / "ledger" / f"{worker}.jsonl"
-        self._file = create_private(path, os.O_WRONLY | os.O_APPEND)
+        self._path = directory / "ledger" / f"{worker}.jsonl"
+        self._torn = False
+        try:
+            self._file = create_private(self._path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise self._unwritable(error.strerror) from error
 
     def __enter__(self) -> Self:
         return self
@@ -74,12 +79,26 @@ class Ledger:
 
     def append(self, entry: Entry) -> None:
         """Append an entry; it is on disk afterwards."""
-        os.write(self._file, json.dumps(asdict(entry)).encode("ascii") + b"\n")
-        os.fsync(self._file)
+        line = json.dumps(asdict(entry)).encode("ascii") + b"\n"
+        if self._torn:
+            line = b"\n" + line  # the line before was cut off by a full disk
+        try:
+            self._torn = os.write(self._file, line) < len(line)
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._unwritable(error.strerror) from error
+        if self._torn:
+            raise self._unwritable("no space left")
 
     def started(self, row: int, generation: int) -> None:
         """Append that work on a row begins."""
         self.append(Entry(row=row, generation=generation, state=RowState.STARTED, worker=self.worker, at=now()))
+
+    def _unwritable(self, reason: str | None) -> JournalError:
+        return JournalError(
+            f"The ledger {self._path} cannot be written: {reason}.",
+            hint="Check that this machine can write to the campaign folder, and that its disk has room.",
+        )
 
 
 def entries(directory: Path) -> Iterator[Entry]:

@@ -80,3 +80,13 @@ def claimant(folder: Path) -> Iterator[Callable[[float], Claimant]]:
     yield start
     for process in started:
         process.close()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Any]:
+    """An XNAT on loopback."""
+    pytest.importorskip("werkzeug", reason="the sandbox extra is not installed")
+    from xnatctl_sandbox.server import Sandbox
+
+    with Sandbox(tmp_path / "xnat") as server:
+        yield server
