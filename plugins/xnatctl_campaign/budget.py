@@ -46,19 +46,19 @@ class Budget:
         self._said: set[str] = set()
 
     @contextmanager
-    def slot(self, kind: str) -> Iterator[Claim | None]:
-        """Wait for a slot and hold it; None for a kind without a limit."""
+    def slot(self, kind: str, pause: Callable[[float], None] | None = None) -> Iterator[Claim | None]:
+        """Wait for a slot and hold it; None for a kind without a limit. `pause` replaces that of the budget."""
         limit = self._limits.get(kind)
         if limit is None:
             yield None
             return
-        claim = self._wait(kind, limit)
+        claim = self._wait(kind, limit, pause or self._pause)
         try:
             yield claim
         finally:
             claim.end()
 
-    def _wait(self, kind: str, limit: int) -> Claim:
+    def _wait(self, kind: str, limit: int, wait: Callable[[float], None]) -> Claim:
         pause, longest = _PAUSE
         while True:
             claim = self._try(kind, limit)
@@ -71,7 +71,7 @@ class Budget:
                     if limit > 1
                     else f"Waiting: the slot for {kind} of the server budget is in use."
                 )
-            self._pause(random.uniform(pause / 2, pause))  # noqa: S311 - spreads the looks of many workers
+            wait(random.uniform(pause / 2, pause))  # noqa: S311 - spreads the looks of many workers
             pause = min(pause * 1.5, longest)
 
     def _try(self, kind: str, limit: int) -> Claim | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from xnatctl.api import DeliveryIncomplete, Event, Interrupted, Report, UploadPlan, XnatctlError, counted
-from xnatctl.api.commands import Services, SourceChanges, deliver, source_changes
+from xnatctl.api.commands import Services, SourceChanges, StopToken, deliver, source_changes
 from xnatctl_campaign.budget import Budget
 from xnatctl_campaign.claims import Claim, Claims
 from xnatctl_campaign.folder import Campaign, FrozenRow, now
@@ -123,11 +124,19 @@ class RowDelivery:
         )
 
     def _services_of(self, frozen: FrozenRow, claim: Claim, services: Services) -> Services:
-        """The services of one row: its own journals, and hints that name the campaign."""
+        """The services of one row: its own journals, its fence, and hints that name the campaign."""
         directory = os.path.abspath(self._campaign.directory)
         again = ("campaign", "run", directory, "--only", str(frozen.number))
+        stop = _fence(claim)
+
+        def pause(seconds: float) -> None:
+            stop.wait(seconds)
+            stop.check()
+
         return replace(
             services,
+            stop=stop,
+            archiving=lambda: self._budget.slot("archiving", pause),
             journals=journals_of(self._campaign.directory, frozen.number, claim.generation),
             commands=replace(services.commands, arguments=again),
         )
@@ -148,6 +157,19 @@ class RowDelivery:
     def _entry(self, frozen: FrozenRow, claim: Claim, state: RowState) -> Entry:
         worker = self._ledger.worker
         return Entry(row=frozen.number, generation=claim.generation, state=state, worker=worker, at=now())
+
+
+def _fence(claim: Claim) -> StopToken:
+    """What stops a row whose claim is lost: before its next write, and at once for what is in flight."""
+    reason = "This worker was silent for so long that another one may have taken the row."
+
+    def before_write() -> None:
+        if claim.lost():
+            raise Interrupted(reason, signal_number=signal.SIGTERM)
+
+    stop = StopToken(before_write)
+    claim.when_lost(lambda: stop.stop(reason))
+    return stop
 
 
 def _with_counts(entry: Entry, report: Report) -> Entry:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,10 +19,13 @@ from row_worker import delivering
 from xnatctl.api import Destination, Placement, UploadRequest
 from xnatctl.api.commands import plan_session_upload
 from xnatctl.testing import write_exam
-from xnatctl_campaign.delivering import CHANGED
+from xnatctl_campaign.delivering import CHANGED, CLAIM_LOST
 from xnatctl_campaign.folder import Campaign, CampaignInfo, now, write_campaign
 from xnatctl_campaign.ledger import RowState, entries, latest
 from xnatctl_campaign.row import Row
+
+#: Seconds, for workers that are stopped.
+LEASE = 1.5
 
 
 @pytest.fixture
@@ -178,6 +183,45 @@ def test_a_killed_worker_is_resumed_from_its_journal(freeze, sandbox: Any, exam:
     assert entry.skipped >= 2  # each of two workers may have had one answer that is not recorded
     assert copies(sandbox) == Counter(dict.fromkeys(exam.instances, 1))
     assert sorted(path.name for path in (campaign.directory / "work").iterdir()) == ["1.1", "1.2"]
+
+
+def test_a_worker_that_was_stopped_harms_nothing_when_it_continues(freeze, sandbox: Any, exam: Any) -> None:
+    campaign = freeze("gradual")
+    stopped = subprocess.Popen(
+        [sys.executable, row_worker.__file__, campaign.directory, str(LEASE), "1"], stdout=subprocess.PIPE, text=True
+    )
+    while len(sandbox.instances()) < 4:
+        time.sleep(0.01)
+    os.kill(stopped.pid, signal.SIGSTOP)
+    os.waitpid(stopped.pid, os.WUNTRACED)
+    entry = None
+    with delivering(campaign.directory, lease=LEASE) as deliver:
+        while entry is None or entry.code == CLAIM_LOST:  # a busy machine may be silent for half a lease
+            entry = deliver(1)
+    assert entry.state is RowState.PROVEN
+    sent = imports(sandbox)
+    os.kill(stopped.pid, signal.SIGCONT)
+    late = json.loads(stopped.communicate()[0])
+    assert (late["state"], late["code"], late["generation"]) == ("interrupted", CLAIM_LOST, 1)
+    assert "another one may have taken the row" in late["reason"]
+    assert imports(sandbox) <= sent + 2  # what its two workers had in flight
+    assert copies(sandbox) == Counter(dict.fromkeys(exam.instances, 1))
+    assert latest(campaign.directory)[1] == entry
+
+
+def test_a_claim_that_is_lost_while_the_server_archives_ends_the_row(freeze, sandbox: Any) -> None:
+    """The claim is removed while the worker waits for the server, so no write of its own would notice."""
+    campaign = freeze()
+    sandbox.switches.archive_seconds = 600.0
+    worker = subprocess.Popen(
+        [sys.executable, row_worker.__file__, campaign.directory, str(LEASE), "1"], stdout=subprocess.PIPE, text=True
+    )
+    while not sandbox.concurrency.read()["archiving"]["now"]:
+        time.sleep(0.01)
+    (campaign.directory / "claims" / "0" / "1.1").unlink()
+    late = json.loads(worker.communicate()[0])
+    assert (late["state"], late["code"]) == ("interrupted", CLAIM_LOST)
+    sandbox.switches.archive_seconds = 0.0
 
 
 def test_a_plan_that_cannot_be_read_is_an_error_of_its_row(freeze) -> None:
