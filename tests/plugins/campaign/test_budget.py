@@ -15,10 +15,10 @@ from xnatctl_campaign.holder import new_worker
 def test_processes_together_hold_no_more_slots_than_there_are(folder: Path, claimant) -> None:
     workers = [claimant() for _ in range(4)]
     for worker in workers:
-        worker.order("turns", 2, 15)
+        worker.order("turns", 2, 5)
     turns = [turn for worker in workers for turn in worker.answer()]
     steps = sorted([(begun, 1) for begun, _ in turns] + [(ended, -1) for _, ended in turns])
-    assert len(turns) == 60
+    assert len(turns) == 20
     assert max(accumulate(step for _, step in steps)) == 2
 
 

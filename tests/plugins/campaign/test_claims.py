@@ -16,7 +16,7 @@ from xnatctl_campaign import claim_file
 from xnatctl_campaign.claims import Claims, Holding, claim_states
 from xnatctl_campaign.holder import Holder, new_worker
 
-SHORT = 1.0
+SHORT = 0.6
 
 
 def until(condition: Callable[[], object]) -> object:
@@ -39,13 +39,14 @@ def claims(folder: Path):
         yield claims
 
 
-def test_racing_processes_share_the_rows(folder: Path, claimant) -> None:
+@pytest.mark.parametrize("rows", [100, pytest.param(1000, marks=pytest.mark.lab)])
+def test_racing_processes_share_the_rows(folder: Path, claimant, rows: int) -> None:
     racers = [claimant() for _ in range(2)]
     for racer in racers:
-        racer.order("race", 1000)
+        racer.order("race", rows)
     taken = [racer.answer() for racer in racers]
-    assert sorted(taken[0] + taken[1]) == list(range(1, 1001))
-    assert [state.row for state in claim_states(folder)] == list(range(1, 1001))
+    assert sorted(taken[0] + taken[1]) == list(range(1, rows + 1))
+    assert [state.row for state in claim_states(folder)] == list(range(1, rows + 1))
 
 
 def test_a_claim_is_free_when_it_has_ended(claims: Claims, claimant) -> None:

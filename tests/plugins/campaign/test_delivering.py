@@ -25,7 +25,7 @@ from xnatctl_campaign.ledger import RowState, entries, latest
 from xnatctl_campaign.row import Row
 
 #: Seconds, for workers that are stopped.
-LEASE = 1.5
+LEASE = 1.0
 
 
 @pytest.fixture

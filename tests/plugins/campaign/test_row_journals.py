@@ -18,6 +18,7 @@ WRITER = """
 import os, signal, sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("PRAGMA journal_mode = WAL")
+db.execute("PRAGMA synchronous = OFF")
 db.execute("PRAGMA wal_autocheckpoint = 0")
 db.execute("CREATE TABLE items (name TEXT)")
 for number in range(200):
