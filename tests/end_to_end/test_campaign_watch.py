@@ -253,6 +253,35 @@ def test_a_server_that_is_not_there_is_asked_for_one_study_only(hasty, watch, in
 
 
 @pytest.mark.lab
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_during_an_upload_ends_it_and_the_next_start_finishes(watching, watch, sandbox, inbox, number, code):
+    exam = study(inbox / "x", 1)
+    sandbox.faults.load([{"match": {"path": "services/import"}, "nth": "every", "action": "hold", "seconds": 600}])
+    child = watching("--after-proof", "delete")
+    until(lambda: any("services/import" in request["path"] for request in sandbox.requests))
+    child.send_signal(number)
+    assert child.wait() == code
+    assert len(names(inbox)) == 6
+    sandbox.faults.load([])
+    assert watch("--after-proof", "delete").code == 0
+    assert stored(sandbox).keys() == set(exam.instances)
+    assert list(inbox.iterdir()) == []
+
+
+@pytest.mark.lab
+def test_a_server_that_fails_for_a_while_gets_everything_in_the_end(watching, sandbox, inbox):
+    exams = [study(inbox / str(seed), seed, patient_id=f"p{seed}", series=1) for seed in (1, 2, 3)]
+    sandbox.faults.load(
+        [{"match": {"path": "services/import"}, "nth": [1, 2, 3, 4, 5, 6], "action": "status", "status": 500}]
+    )
+    child = watching("--after-proof", "delete", "--retry-after", "0.5")
+    until(lambda: not names(inbox))
+    child.send_signal(signal.SIGTERM)
+    assert child.wait() == 143
+    assert stored(sandbox).keys() == {uid for exam in exams for uid in exam.instances}
+
+
+@pytest.mark.lab
 def test_a_refused_login_ends_the_watch(watching, inbox, alice):
     alice["XNAT_PASS"] = "wrong"
     study(inbox / "x", 1)
@@ -322,7 +351,7 @@ def test_what_is_wrong_with_the_command_is_said_before_anything_is_asked(watch, 
         ended = watch(*arguments)
         assert ended.code == 2
         assert said in ended.err
-    rules.write_text(f"{RULES}- match: {{Modality: MR}}\n  project: DEMO\n  mode: gradualy\n")
+    rules.write_text(f"{RULES}- match: {{Modality: MR}}\n  project: DEMO\n  mode: rsync\n")
     ended = watch()
     assert ended.code == 2
     assert "rules.yaml has 3 errors:" in ended.err

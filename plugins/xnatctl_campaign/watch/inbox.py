@@ -72,6 +72,7 @@ class Inbox:
         self._quiet = quiet
         self._files: dict[str, _Known] = {}
         self._gone: dict[str, tuple[float, str]] = {}  # path -> when it vanished, and its study
+        self._closed: tuple[str, ...] = ()
         self._studies: list[InboxStudy] | None = None  # None: something has changed since
 
     def update(self, listing: Listing, now: float) -> None:
@@ -91,6 +92,7 @@ class Inbox:
                 self._gone[path] = (now, before.identity.study)
             self._drop(path)
             self._files[path] = _Known(state, now, self._identify(path))
+        self._closed = tuple(listing.closed)
         self._gone = {path: gone for path, gone in self._gone.items() if now - gone[0] < self._quiet}
 
     def removed(self, paths: Iterable[str]) -> None:
@@ -132,8 +134,8 @@ class Inbox:
         ]
 
     def restless(self, studies: Iterable[InboxStudy], now: float) -> set[str]:
-        """The UIDs of the studies that are not quiet."""
-        changes = list(self._changes(now))
+        """The UIDs of the studies that are not quiet, or that may have files in a folder that cannot be read."""
+        changes = [*self._changes(now), *((f"{folder}/", "") for folder in self._closed)]
         if not changes:
             return set()
         owners = _Owners({study.uid: study.files for study in studies})

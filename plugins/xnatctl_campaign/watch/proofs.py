@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -18,6 +18,7 @@ class Proofs:
     def __init__(self, key: str) -> None:
         self._folder = PrivateFolder(f"watch/{key}")
         self._known: dict[str, str | None] = {}
+        self._swept = False  # proofs of studies that left the inbox before this start are removed once
 
     def check_writable(self) -> None:
         """Raise ConfigError if nothing can be stored."""
@@ -36,10 +37,20 @@ class Proofs:
 
     def forget(self, uids: Collection[str]) -> None:
         """Forget the studies that are not in the inbox any more; `uids` are those that are."""
-        for uid in self._known.keys() - set(uids):
+        left = self._known.keys() - set(uids)
+        self._remove(map(_name, left))
+        for uid in left:
             del self._known[uid]
+        if not self._swept:
+            self._swept = True
             with suppress(OSError):
-                (self._folder.path / _name(uid)).unlink(missing_ok=True)
+                found = {path.name for path in self._folder.path.iterdir()}
+                self._remove(found - set(map(_name, uids)))
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            with suppress(OSError):
+                (self._folder.path / name).unlink(missing_ok=True)
 
 
 def _name(uid: str) -> str:

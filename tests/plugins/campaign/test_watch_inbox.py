@@ -6,6 +6,7 @@ import pytest
 
 from xnatctl_campaign.watch.inbox import Identity, Inbox
 from xnatctl_campaign.watch.listing import FileState, Listing, list_inbox
+from xnatctl_campaign.watch.proofs import Proofs
 from xnatctl_campaign.watch.schedule import Attempts
 
 QUIET = 10.0
@@ -108,6 +109,45 @@ def test_a_folder_that_cannot_be_read_for_a_while_makes_nothing_vanish(folder):
     folder.files, folder.closed = kept, {}
     assert folder.look(25) == {"B"}
     assert folder.look(30) == {"A", "B"}
+
+
+def test_a_folder_that_could_never_be_read_holds_up_the_studies_beside_it(folder):
+    folder.files = {"x/a": ("A", 1), "y/b": ("B", 1), "r": ("R", 1)}
+    folder.closed = {"x/closed": "Permission denied", "z": "Permission denied"}
+    folder.look(0)
+    assert folder.look(10) == {"B", "R"}
+    folder.closed = {}
+    assert folder.look(11) == {"A", "B", "R"}
+
+
+def test_damaged_files_beside_no_study_are_told_when_they_are_quiet(folder):
+    folder.files = {"x/a": ("A", 1), "x/cut": ("cut", 1), "y/cut": ("cut", 1)}
+    folder.look(0)
+    assert folder.inbox.strays(folder.inbox.studies(), 9) == {}
+    assert folder.inbox.strays(folder.inbox.studies(), 10) == {"y/cut": "cut"}
+
+
+def test_what_the_watcher_removes_makes_nothing_restless(folder):
+    folder.files = {"x/a": ("A", 1), "x/a2": ("A", 1)}
+    folder.look(0)
+    del folder.files["x/a"]
+    folder.inbox.removed(["x/a"])
+    assert folder.look(10) == {"A"}
+    assert [set(study.files) for study in folder.inbox.studies()] == [{"x/a2"}]
+
+
+def test_proofs_outlive_a_start_and_end_with_their_study(tmp_path, monkeypatch):
+    monkeypatch.setenv("XNATCTL_STATE_DIR", str(tmp_path))
+    proofs = Proofs("key")
+    proofs.add("A", "1")
+    proofs.add("B", "1")
+    again = Proofs("key")
+    assert (again.holds("A", "1"), again.holds("A", "2"), again.holds("C", "1")) == (True, False, False)
+    again.forget({"A"})
+    assert (Proofs("key").holds("A", "1"), Proofs("key").holds("B", "1")) == (True, False)
+    again.forget(set())
+    assert not Proofs("key").holds("A", "1")
+    assert not Proofs("other").holds("A", "1")
 
 
 def test_a_listing_holds_regular_files_and_names_links(tmp_path):
