@@ -49,14 +49,14 @@ def write_rows(file: IO[str], rows: Iterable[Row]) -> int:
     writer.writerow(COLUMNS)
     count = 0
     for row in rows:
-        cells = [_guarded(getattr(row, name)) for name in COLUMNS]
+        cells = [guarded(getattr(row, name)) for name in COLUMNS]
         # The module `csv` does not quote CR in all versions of Python.
         (quoting if any("\r" in cell for cell in cells) else writer).writerow(cells)
         count += 1
     return count
 
 
-def _guarded(value: str | int | None) -> str:
+def guarded(value: str | float | None) -> str:
     """The cell, with `'` before what a spreadsheet would run as a formula; reading removes it."""
     cell = "" if value is None else str(value)
     return f"'{cell}" if cell.startswith(FORMULA) else cell

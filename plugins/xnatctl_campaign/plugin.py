@@ -22,6 +22,16 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_campaign.plan_cli:plan",
         ),
         CommandSpec(
+            path="campaign status",
+            summary="Show how the rows of a campaign stand.",
+            target="xnatctl_campaign.status_cli:status",
+        ),
+        CommandSpec(
+            path="campaign report",
+            summary="Write the report of a campaign.",
+            target="xnatctl_campaign.report_cli:report",
+        ),
+        CommandSpec(
             path="campaign watch",
             summary="Send the studies that arrive in a folder.",
             target="xnatctl_campaign.watch.cli:watch",

@@ -243,7 +243,7 @@ def test_nothing_found_is_no_manifest(xnatctl: Callable[..., Any], tmp_path: Pat
 
 
 def test_a_name_that_no_manifest_can_hold(tmp_path: Path) -> None:
-    odd = os.fsdecode(b"caf\xe9")
+    odd = os.fsdecode(b"s\xe9rie")
     uids = {_study(tmp_path / "d" / odd / "x", 1), _study(tmp_path / "d/other", 2)}
     found = list(Scanner().studies(str(tmp_path / "d")))
     assert {study.path for study in found} == {f"{tmp_path}/d", f"{tmp_path}/d/other"}
