@@ -66,7 +66,7 @@ NAMES = ("-P", "p", "-S", "s", "-E", "e")
         (["upload", "dir", *NAMES], "There is no command 'upload dir'.", "xnatctl session upload or xnatctl resource upload"),
         (["upload", *NAMES, "dir"], "There is no option -P.", "Did you mean xnatctl session upload"),
         (["sesion", "uplod", "dir"], "There is no command 'sesion'.", "Did you mean xnatctl session upload?"),
-        (["help"], "There is no command 'help'.", "There are: auth, config, doctor, "),
+        (["help"], "There is no command 'help'.", "There are: auth, campaign, completion, config, doctor, "),
         (["session", "zebra"], "There is no command 'session zebra'.", "There are: list, show, upload, "),
         (["--verion"], "There is no option --verion.", "Did you mean --version?"),
         (["-q", "session", "list"], "There is no option -q.", "xnatctl COMMAND -q"),

@@ -28,6 +28,7 @@ BUILTIN = (
     _core("auth login", "Log in and store the session token.", "auth:login"),
     _core("auth logout", "End the stored session and erase its token.", "auth:logout"),
     _core("auth status", "Show the current user and the source of the login.", "auth:status"),
+    _core("completion", "Print the completion script of a shell.", "completion:completion"),
     _core("config init", "Write a configuration file to start from.", "config:init"),
     _core("config list-profiles", "List the profiles and the default.", "profiles:list_profiles"),
     _core("config path", "Print where the configuration file is.", "config:path"),

@@ -9,6 +9,7 @@ import click
 
 from xnatctl.cli.app import App
 from xnatctl.cli.builtin import BUILTIN, GROUPS
+from xnatctl.cli.completing import complete_values, is_completing
 from xnatctl.cli.suggest import commands_like
 from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.plugin.specs import CommandSpec
@@ -136,6 +137,8 @@ class _UnloadedCommand(click.Command):
             provided = registry.command(self._command_path)
             _app(context).foreign_command = not provided.plugin.ours
             command = _readable(registry, provided) if provided.missing else registry.load(provided)
+        if is_completing():
+            complete_values(command, self._command_path)
         return command
 
 

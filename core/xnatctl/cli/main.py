@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from typing import NoReturn, TextIO, cast
 
 import click
 
 import xnatctl
 from xnatctl.cli.app import App
+from xnatctl.cli.completing import is_completing
 from xnatctl.cli.console import open_streams
 from xnatctl.cli.exits import end_soon, intercept_exits
 from xnatctl.cli.lazy import LazyGroup
@@ -110,6 +113,8 @@ def run(args: list[str], app: App | None = None) -> int:
     # of the time of an inventory and free nothing.
     gc.set_threshold(50_000, 20, 100)
     app = app or App(args)
+    if is_completing():
+        return _complete(app)
     app.output = _early_output(args)
     app.redactor.register_secret(_early_password(args))
     app.signals.listen()
@@ -119,6 +124,20 @@ def run(args: list[str], app: App | None = None) -> int:
     except (KeyboardInterrupt, Interrupted) as late:  # while an error was being reported
         code = 128 + signal_of(late)
     return _close(app, code)
+
+
+def _complete(app: App) -> int:
+    """Print the values that a shell asks for, or its script; nothing else is written."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
+        try:
+            Root().main([], prog_name="xnatctl", obj=app)
+        except SystemExit as end:
+            return _status(end)
+        except Exception:  # noqa: BLE001 - a shell has no use for an error
+            return 1
+        finally:
+            app.close()
+    return 0
 
 
 def _close(app: App, code: int) -> int:

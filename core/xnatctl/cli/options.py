@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from xnatctl.cli.app import App
+from xnatctl.cli.completing import SERVER_OPTIONS
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.model.commands import ASK
@@ -23,6 +24,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _into_app(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Store a value in the App; it is not passed to the command."""
     app = context.find_object(App)
+    if context.resilient_parsing and parameter.name in SERVER_OPTIONS and app is not None:
+        app.given[parameter.name] = value  # completing asks this server
     if app is not None and parameter.name is not None and not context.resilient_parsing:
         if parameter.name in ("output", "quiet", "verbose", "no_color"):
             setattr(app, parameter.name, value)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xnatctl.errors import PluginUnavailable, UsageError, XnatctlError
 from xnatctl.model.events import Event
@@ -16,10 +16,8 @@ from xnatctl.model.secret import Secret
 from xnatctl.plugin.catalog import KINDS, Catalog, Provided, Tables
 from xnatctl.plugin.discovery import Plugin, Status
 from xnatctl.plugin.guard import BLOCK_VARIABLE, OBSERVING, PATIENT, QUICK, attribute_of, module_of, reason_of
-from xnatctl.plugin.guarded import Guarded, GuardedFormatter, GuardedSource, guarded_receiver, guarded_transport
 from xnatctl.plugin.manager import Implementation, PluginManager
 from xnatctl.plugin.policy import IN_FILE, means
-from xnatctl.plugin.protocols import Transport, TransportContext
 from xnatctl.plugin.specs import (
     CheckSpec,
     CommandSpec,
@@ -30,6 +28,10 @@ from xnatctl.plugin.specs import (
     TransportSpec,
 )
 from xnatctl.redaction import Redactor
+
+if TYPE_CHECKING:
+    from xnatctl.plugin.guarded import GuardedFormatter, GuardedSource
+    from xnatctl.plugin.protocols import Transport, TransportContext
 
 
 class Registry:
@@ -76,6 +78,10 @@ class Registry:
         work.
         """
         return self._ours("xnatctl_formatters", name) or self._one("xnatctl_formatters", name)
+
+    def formatters(self) -> dict[str, Provided[FormatterSpec]]:
+        """Formatters by name."""
+        return self._all("xnatctl_formatters")
 
     def credential_sources(self) -> list[Provided[CredentialSourceSpec]]:
         """Credential sources in the order in which they are asked."""
@@ -157,6 +163,8 @@ class Registry:
             ) from error.__cause__
         if isinstance(spec, CommandSpec):
             return loaded  # click runs it
+        from xnatctl.plugin.guarded import Guarded  # help pages need none of it
+
         secret = isinstance(spec, CredentialSourceSpec)
         limit = None if isinstance(spec, StageSpec) else PATIENT if isinstance(spec, CheckSpec) else QUICK
         return Guarded(
@@ -168,6 +176,8 @@ class Registry:
 
         A receiver transport comes as the engine uses it.
         """
+        from xnatctl.plugin.guarded import guarded_receiver, guarded_transport
+
         make = self.load(provided)
         what = f"The transport {provided.name}"
         if provided.spec.settle == "none":
@@ -203,12 +213,16 @@ class Registry:
 
     def credential_source(self, provided: Provided[CredentialSourceSpec]) -> GuardedSource:
         """A credential source, all of whose methods are guarded. Raises like `load`."""
+        from xnatctl.plugin.guarded import GuardedSource
+
         source = self.load(provided)()
         what = f"The credential source {provided.name}"
         return GuardedSource(self.guard, what, provided.plugin, source, provided.spec)
 
     def make_formatter(self, provided: Provided[FormatterSpec]) -> GuardedFormatter:
         """A formatter, all of whose methods are guarded. Raises like `load`."""
+        from xnatctl.plugin.guarded import GuardedFormatter
+
         formatter = self.load(provided)()
         return GuardedFormatter(self.guard, f"The output format {provided.name}", provided.plugin, formatter)
 
