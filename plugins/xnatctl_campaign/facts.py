@@ -24,7 +24,7 @@ class Facts:
     path: str
     project: str
     study: str = ""
-    patients: frozenset[str] = frozenset()
+    patients: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
     frozen: FrozenRow | None = None
 

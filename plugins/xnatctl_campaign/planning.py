@@ -112,16 +112,14 @@ class _Planning:
 
     def _plan_rows(self, rows: Sequence[Row], projects: Mapping[str, Project]) -> Iterator[Facts]:
         """Plan all rows and write their plans."""
-        sources = {row.number: self._manifest.source(row) for row in rows}
-        paths = {number: _real_path(source) for number, source in sources.items()}
+        groups = by_path(rows, lambda row: _real_path(self._manifest.source(row)))
         campaign = os.path.realpath(self._draft.directory)
         requests = RequestMaker(self._app, self._client.server, self._choices.sources)
         planner = RowPlanner(self._app, requests, self._choices.sources, projects, campaign)
         progress = _Progress(self._app, len(rows))
-        for group in by_path(rows, paths):
-            number = group[0].number
+        for path, group in groups:
             progress.show()
-            for planned in planner.plan(group, sources[number], paths[number]):
+            for planned in planner.plan(group, self._manifest.source(group[0]), path):
                 progress.examined += planned.files_seen
                 yield self._written(planned)
 

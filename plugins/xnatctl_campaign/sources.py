@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xnatctl.api import (
@@ -44,12 +44,18 @@ class PlannedRow:
     files_seen: int = 0  # files examined for it
 
 
-def by_path(rows: Iterable[Row], paths: Mapping[int, str]) -> list[list[Row]]:
-    """The rows in groups of one path and kind, each in order; `paths` are the real paths by row number."""
-    groups: dict[tuple[str, Kind], list[Row]] = {}
+def by_path(rows: Iterable[Row], real_path: Callable[[Row], str]) -> Iterator[tuple[str, list[Row]]]:
+    """The rows in groups of one path and kind with that path, each in order of the manifest."""
+    groups: dict[tuple[str, Kind], Row | list[Row]] = {}
     for row in rows:
-        groups.setdefault((paths[row.number], row.kind), []).append(row)
-    return list(groups.values())
+        key = (real_path(row), row.kind)
+        match groups.setdefault(key, row):
+            case list() as several:
+                several.append(row)
+            case first if first is not row:
+                groups[key] = [first, row]
+    for (path, _), group in groups.items():
+        yield path, group if isinstance(group, list) else [group]
 
 
 class RowPlanner:
@@ -130,19 +136,19 @@ class RowPlanner:
         except XnatctlError as error:
             raise _objection(error, source, inventory, row) from error
 
-    def _patients(self, plan: UploadPlan, inventory: Inventory | None, study: str) -> frozenset[str]:
+    def _patients(self, plan: UploadPlan, inventory: Inventory | None, study: str) -> tuple[str, ...]:
         """The hashed patients of the images; of an exam those of its first image."""
         if not study:
-            return frozenset()
+            return ()
         if inventory is None:
             first = next(item for item in plan.items if item.study_instance_uid == study)
             if first.source.container is not None:
-                return frozenset()
+                return ()
             try:
                 inventory = scan_path(first.file)
             except XnatctlError:  # it vanished; the delivery reports it
-                return frozenset()
-        return frozenset(inventory.patients.get(study, ())) - {NO_PATIENT}
+                return ()
+        return tuple(sorted({*inventory.patients.get(study, ())} - {NO_PATIENT}))
 
 
 class _Shared:

@@ -35,7 +35,7 @@ def check_patients(rows: Iterable[Facts], *, same_patient: bool) -> Iterator[Fin
 
 
 def _mixed(sharing: list[Facts], *, blocks: bool) -> Iterator[Finding]:
-    patients = frozenset[str]().union(*(facts.patients for facts in sharing))
+    patients = {patient for facts in sharing for patient in facts.patients}
     if len(patients) < 2:
         return
     names = rows_text([facts.row.number for facts in sharing])

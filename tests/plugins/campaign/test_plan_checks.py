@@ -114,10 +114,10 @@ def test_files_of_two_resources_may_be_the_same() -> None:
 
 def test_patients_are_compared_and_not_named() -> None:
     rows = [
-        _facts(1, subject="A", patients=frozenset({"doe"})),
-        _facts(2, subject="a", patients=frozenset({"roe"})),
-        _facts(3, subject="B", patients=frozenset({"poe"})),
-        _facts(4, subject="C", patients=frozenset({"poe"})),
+        _facts(1, subject="A", patients=("doe",)),
+        _facts(2, subject="a", patients=("roe",)),
+        _facts(3, subject="B", patients=("poe",)),
+        _facts(4, subject="C", patients=("poe",)),
         _facts(5, subject="A"),  # no patient is known
     ]
     found = [*check_patients(rows, same_patient=False)]
