@@ -26,7 +26,7 @@ from xnatctl_campaign.finding import Finding
 from xnatctl_campaign.folder import CampaignInfo, Draft, ExcludedRow, now
 from xnatctl_campaign.manifest import Manifest
 from xnatctl_campaign.requests import Choices, RequestMaker
-from xnatctl_campaign.row import Row
+from xnatctl_campaign.row import Kind, Row
 from xnatctl_campaign.server import Project, find_project, read_project
 from xnatctl_campaign.sources import PlannedRow, RowPlanner, by_path
 
@@ -115,7 +115,10 @@ class _Planning:
         groups = by_path(rows, lambda row: _real_path(self._manifest.source(row)))
         campaign = os.path.realpath(self._draft.directory)
         requests = RequestMaker(self._app, self._client.server, self._choices.sources)
-        planner = RowPlanner(self._app, requests, self._choices.sources, projects, campaign)
+        own_rows = frozenset(
+            _real_path(self._manifest.source(row)) for row in self._manifest.rows if row.kind is Kind.DICOM
+        )
+        planner = RowPlanner(self._app, requests, self._choices.sources, projects, campaign, own_rows)
         progress = _Progress(self._app, len(rows))
         for path, group in groups:
             progress.show()

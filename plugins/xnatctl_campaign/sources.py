@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xnatctl.api import (
@@ -44,7 +44,7 @@ class PlannedRow:
     files_seen: int = 0  # files examined for it
 
 
-def by_path(rows: Iterable[Row], real_path: Callable[[Row], str]) -> Iterator[tuple[str, list[Row]]]:
+def by_path(rows: Iterable[Row], real_path: Callable[[Row], str]) -> list[tuple[str, list[Row]]]:
     """The rows in groups of one path and kind with that path, each in order of the manifest."""
     groups: dict[tuple[str, Kind], Row | list[Row]] = {}
     for row in rows:
@@ -54,17 +54,27 @@ def by_path(rows: Iterable[Row], real_path: Callable[[Row], str]) -> Iterator[tu
                 several.append(row)
             case first if first is not row:
                 groups[key] = [first, row]
-    for (path, _), group in groups.items():
-        yield path, group if isinstance(group, list) else [group]
+    return [(path, group if isinstance(group, list) else [group]) for (path, _), group in groups.items()]
 
 
 class RowPlanner:
-    """Plans rows. `campaign` is the real path of the folder that is being made."""
+    """Plans rows. `campaign` is the real path of the folder that is being made.
+
+    `own_rows` are the real paths of all rows of kind `dicom`, ignored ones included: an archive file of such a path is
+    not part of the row whose folder it is in.
+    """
 
     def __init__(
-        self, app: App, requests: RequestMaker, choices: Choices, projects: Mapping[str, Project], campaign: str
+        self,
+        app: App,
+        requests: RequestMaker,
+        choices: Choices,
+        projects: Mapping[str, Project],
+        campaign: str,
+        own_rows: Collection[str],
     ) -> None:
         self._app = app
+        self._own_rows = own_rows
         self._requests = requests
         self._choices = choices
         self._projects = projects
@@ -120,13 +130,12 @@ class RowPlanner:
 
     def _scan(self, source: str) -> Inventory:
         try:
-            return look_inside(
-                scan_path(
-                    source,
-                    follow_symlinks=self._choices.follow_symlinks,
-                    large_archive=self._choices.large_archive,
-                )
+            inventory = scan_path(
+                source,
+                follow_symlinks=self._choices.follow_symlinks,
+                large_archive=self._choices.large_archive,
             )
+            return look_inside(_without_rows(inventory, self._own_rows))
         except XnatctlError as error:
             raise _objection(error, source) from error
 
@@ -149,6 +158,25 @@ class RowPlanner:
             except XnatctlError:  # it vanished; the delivery reports it
                 return ()
         return tuple(sorted({*inventory.patients.get(study, ())} - {NO_PATIENT}))
+
+
+def _without_rows(inventory: Inventory, own_rows: Collection[str]) -> Inventory:
+    """The inventory, in which archive files that are rows of their own are not looked into."""
+    own = {
+        item.path
+        for item in inventory.others
+        if item.path in inventory.packed and os.path.realpath(item.file) in own_rows
+    }
+    if not own:
+        return inventory
+    return replace(
+        inventory,
+        packed=inventory.packed - own,
+        excluded=tuple(
+            replace(entry, reason="another row names it") if entry.path in own else entry
+            for entry in inventory.excluded
+        ),
+    )
 
 
 class _Shared:

@@ -324,3 +324,35 @@ def test_the_folder_is_not_made_where_there_is_no_server(xnatctl, study, manifes
     done = xnatctl("campaign", "plan", manifest([_row("s1", 1)]), tmp_path / "deep" / "c", env=env)
     assert done.code == 4, done.err
     assert not (tmp_path / "deep").exists()
+
+
+def test_what_a_scan_finds_can_be_planned(xnatctl, sandbox, alice, study, data, tmp_path):
+    """Studies alone in folders, two that share one, one in a folder of another, and one in an archive file."""
+    exams = {f"{number}": study(f"tree/{number}", number, series=2) for number in (1, 2)}
+    exams["3"] = study("tree/2/below", 3)
+    for number in (4, 5):
+        exams[f"{number}"] = exam = study(f"apart/{number}", number)
+        for instance in exam.instances.values():
+            shutil.copy(instance.path, data / "tree" / f"{number}-{instance.path.name}")
+    exams["6"] = packed = study("apart/6", 6)
+    shutil.make_archive(str(data / "tree" / "zipped" / "six"), "zip", packed.directory)
+    names = ("-P", "DEMO", "-S", "{PatientID}", "-E", "{PatientID}")
+    found = xnatctl("campaign", "scan", data / "tree", *names, "--manifest", data / "m.csv")
+    assert found.code == 0, found.err
+    rows = (data / "m.csv").read_text().replace("patient ", "p")
+    (data / "m.csv").write_text(rows)
+    done = xnatctl("campaign", "plan", data / "m.csv", tmp_path / "c", "-o", "json", env=alice)
+    assert done.code == 0, done.err + done.out
+    campaign = Campaign(tmp_path / "c")
+    planned = {
+        campaign.plan(frozen).destination.session: {item.sop_instance_uid for item in campaign.plan(frozen).items}
+        for frozen in campaign.rows()
+    }
+    assert planned == {f"p{number}": set(exam.instances) for number, exam in exams.items()}
+
+    lines = rows.replace("patient ", "p").splitlines(keepends=True)
+    ignored = [line.replace("\n", "not now\n") if "six.zip" in line else line for line in lines]
+    (data / "m.csv").write_text("".join(ignored))
+    done = xnatctl("campaign", "plan", data / "m.csv", tmp_path / "d", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert (done.document["valid"], done.document["ignored"]) == (5, 1)
