@@ -59,7 +59,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "Compression": "compressor_name deflated_size",
     },
     "xnatctl.api.system": {
-        "Files": "open_to_read open_to_write read_at reason replace verbatim",
+        "Files": "open_to_read open_to_write read_at reason replace verbatim WITHOUT_LOCKS",
         "Private files": "create_private readable_by_others how_to_restrict",
         "Sockets": "SocketWaiter READABLE WRITABLE limit_in_kernel acknowledge_at_once SCATTERS send_parts",
         "Processes": "own_group end_group NEEDED_VARIABLES ENDING usable_processors",

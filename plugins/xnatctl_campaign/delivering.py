@@ -138,6 +138,7 @@ class RowDelivery:
             stop=stop,
             archiving=lambda: self._budget.slot("archiving", pause),
             journals=journals_of(self._campaign.directory, frozen.number, claim.generation),
+            private_journals=True,
             commands=replace(services.commands, arguments=again),
         )
 

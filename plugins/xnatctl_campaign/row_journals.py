@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from xnatctl.api import JournalError
-from xnatctl.api.system import create_private
+from xnatctl.api.system import WITHOUT_LOCKS, create_private
 
 #: A database, and the transactions that are not in it yet. Its third file is shared memory, and made anew.
 _PARTS: Final = ("", "-wal")
@@ -102,7 +102,8 @@ def _write(path: Path, data: bytes) -> None:
 def _is_whole(journal: Path) -> bool:
     """Whether SQLite finds no damage; moves what the second file holds into the database."""
     try:
-        with closing(sqlite3.connect(journal, isolation_level=None)) as db:
+        address = f"{journal.absolute().as_uri()}?{WITHOUT_LOCKS}"  # no other process uses it
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")  # needs no shared memory
             return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.Error:

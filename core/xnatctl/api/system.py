@@ -5,7 +5,15 @@ Each function does the same on every system; a plugin that uses them needs no br
 
 from xnatctl.operating_system import IS_WINDOWS
 from xnatctl.operating_system.console import obeys_escapes
-from xnatctl.operating_system.files import open_to_read, open_to_write, read_at, reason, replace, verbatim
+from xnatctl.operating_system.files import (
+    WITHOUT_LOCKS,
+    open_to_read,
+    open_to_write,
+    read_at,
+    reason,
+    replace,
+    verbatim,
+)
 from xnatctl.operating_system.folders import Folder
 from xnatctl.operating_system.private import create_private, how_to_restrict, readable_by_others
 from xnatctl.operating_system.processes import NEEDED_VARIABLES, end_group, own_group, usable_processors
@@ -27,6 +35,7 @@ __all__ = [
     "NEEDED_VARIABLES",
     "READABLE",
     "SCATTERS",
+    "WITHOUT_LOCKS",
     "WRITABLE",
     "Folder",
     "SocketWaiter",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def open_journal(services: Services, plan: UploadPlan) -> Iterator[Journal]:
             _take_over(services, plan, path, receiver)
         try:
             with (
-                closing(Store(path, fresh=not services.resume)) as store,
+                closing(Store(path, fresh=not services.resume, private=services.private_journals)) as store,
                 closing(Journal(store, services.redactor)) as journal,
                 _kept_if_touched(store),
             ):
@@ -62,7 +62,7 @@ def sent_digests(services: Services, plan: UploadPlan) -> dict[str, str]:
     return {entry.path: entry.digest for entry in items_of(path) if entry.digest is not None}
 
 
-def exclusively(services: Services, kind: str, key: str) -> closing[Lock]:
+def exclusively(services: Services, kind: str, key: str) -> AbstractContextManager[object]:
     """Hold an exclusive lock on a key on this machine. Raises Refused."""
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return _lock(services, f"{kind}-{digest}")
@@ -128,8 +128,10 @@ def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[
             return
 
 
-def _lock(services: Services, name: str) -> closing[Lock]:
-    """Acquire a lock in the directory of the journals. Raises Refused, JournalError."""
+def _lock(services: Services, name: str) -> AbstractContextManager[object]:
+    """Acquire a lock in the directory of the journals, unless that is private. Raises Refused, JournalError."""
+    if services.private_journals:
+        return nullcontext()
     path = services.journals / f"{name}.lock"
     stop = services.stop or StopToken()
 

@@ -59,6 +59,8 @@ class Services:
     thread, and fences its writes; it is for one plan, or for all plans of a command.
     `archiving` makes the permit that a run holds while the server archives its session. Waiting for the permit does not
     use up `wait`; it must end with Interrupted when `stop` is requested.
+    `private_journals`: no other process uses the directory of the journals meanwhile. Then neither locks of the system
+    nor shared memory are used, which network file systems may lack.
     """
 
     transport: Callable[[str], TransportFactory]
@@ -76,3 +78,4 @@ class Services:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     stop: StopToken | None = None
     archiving: Callable[[], AbstractContextManager[object]] = nullcontext
+    private_journals: bool = False

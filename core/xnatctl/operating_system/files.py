@@ -40,6 +40,10 @@ def open_to_read(path: Path, *, follow: bool = True) -> int:
     return windows.open_to_read(verbatim(path), follow=follow)
 
 
+#: Query of the URI of an SQLite database that takes no locks of the system, for one process alone.
+WITHOUT_LOCKS: Final = "vfs=win32-none" if sys.platform == "win32" else "vfs=unix-none"
+
+
 def open_to_write(path: Path) -> int:
     """A descriptor that writes over an existing file from its beginning, and keeps the rest. Raises OSError."""
     return os.open(verbatim(path), os.O_WRONLY | BINARY)

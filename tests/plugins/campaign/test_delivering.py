@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import row_worker
+from pydicom import dcmread
 from row_worker import delivering
 
 from xnatctl.api import Destination, Placement, UploadRequest
@@ -156,6 +157,18 @@ def test_a_failure_has_its_code(freeze, sandbox: Any) -> None:
         entry = deliver(1)
     assert (entry.state, entry.code, entry.exit_code) == (RowState.FAILED, "permission", 3)
     assert entry.reason.startswith("None of 12 files was delivered: ")
+
+
+def test_what_a_server_repeats_of_a_patient_is_not_written(freeze, sandbox: Any, exam: Any) -> None:
+    name = dcmread(next(iter(exam.instances.values())).path, stop_before_pixels=True).PatientName
+    said = {"status": 403, "page": "plain", "text": f"this user may not send {name}"}
+    sandbox.faults.load([{"match": {"path": "/services/import"}, "action": "status", **said}])
+    campaign = freeze()
+    with delivering(campaign.directory) as deliver:
+        entry = deliver(1)
+    assert "may not send [patient]" in entry.reason
+    written = [path for path in campaign.directory.rglob("*") if path.is_file()]
+    assert [path for path in written if str(name).encode() in path.read_bytes()] == []
 
 
 def test_the_rest_of_a_row_is_sent_by_the_command_that_its_hint_names(freeze, sandbox: Any) -> None:

@@ -32,6 +32,7 @@ from xnatctl.delivery.journal.records import (
 from xnatctl.delivery.journal.schema import BUSY_SECONDS, check_kind, explained, refuse_no_file, upgrade
 from xnatctl.errors import JournalError
 from xnatctl.model.refs import Destination, ResourceRef
+from xnatctl.operating_system.files import WITHOUT_LOCKS
 
 #: Cache of SQLite in KiB; the operating system caches the rest.
 _CACHE = 512
@@ -59,11 +60,13 @@ def journal_key(
 class Store:
     """One journal file, open for writing. Thread-safe; close it at the end.
 
-    Raises JournalError if the file cannot be used or written; then nothing may be sent.
+    `private`: no other process uses the file meanwhile, so neither locks nor shared memory are needed. Raises
+    JournalError if the file cannot be used or written; then nothing may be sent.
     """
 
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+    def __init__(self, path: Path, *, fresh: bool = False, private: bool = False) -> None:
         self.path = path
+        self._private = private
         self._pending: list[Statement] = []
         self._flush = False
         self._synchronous = "FULL"
@@ -82,7 +85,7 @@ class Store:
                 # SQLite would create it with the umask; its side files get the mode of this file.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             refuse_no_file(self.path)
-            db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            db = self._connect()
             try:
                 check_kind(db, self.path)
                 db.execute("PRAGMA journal_mode = WAL")
@@ -93,6 +96,14 @@ class Store:
                 db.close()
                 raise
             return db
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self._private:
+            return sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        address = f"{self.path.absolute().as_uri()}?{WITHOUT_LOCKS}"
+        db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # the index of the log is in memory of this process then
+        return db
 
     def close(self) -> None:
         """Write deferred statements and close the file; never raises, and may be called twice."""
