@@ -63,6 +63,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "Private files": "create_private readable_by_others how_to_restrict",
         "Sockets": "SocketWaiter READABLE WRITABLE limit_in_kernel acknowledge_at_once SCATTERS send_parts",
         "Processes": "own_group end_group NEEDED_VARIABLES ENDING usable_processors",
+        "Command lines": "join_command split_command quote_word",
         "Terminals, and the rest": "obeys_escapes time_with_sleep IS_WINDOWS",
     },
     "xnatctl.api.commands": {

@@ -5,7 +5,6 @@ A person may archive the session under other names, move its prearchive row to a
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import repeat
@@ -27,6 +26,7 @@ from xnatctl.api import (
     XnatctlError,
     counted,
 )
+from xnatctl.api.system import split_command
 from xnatctl.api.xnat import (
     Finding,
     PrearchiveRow,
@@ -205,5 +205,5 @@ class Awaited:
     def forget_archive_command(self) -> None:
         """Remove the command that archives the session, because it is archived."""
         report = self._context.report
-        archiving = shlex.split(self._client.commands.command("prearchive", "archive", server=False))
-        report.next = [line for line in report.next if shlex.split(line)[: len(archiving)] != archiving]
+        archiving = split_command(self._client.commands.command("prearchive", "archive", server=False))
+        report.next = [line for line in report.next if split_command(line)[: len(archiving)] != archiving]

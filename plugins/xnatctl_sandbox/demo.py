@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from xnatctl.api import UsageError, VerificationFailed, XnatctlError
 from xnatctl.api.commands import App
+from xnatctl.api.system import join_command
 from xnatctl_sandbox.demo_exam import write_demo_exam
 from xnatctl_sandbox.server import Sandbox
 
@@ -39,13 +39,15 @@ def run_demo(app: App, directory: str | None) -> None:
             ["scan", "list", "-P", "DEMO", "-E", "phantom_1"],
         ):
             app.info("")
-            app.info(f"$ {shlex.join(['xnatctl', *command])}")
+            app.info(f"$ {join_command(['xnatctl', *command])}")
             _xnatctl(sandbox, command)
         _compare(sandbox, files)
     app.info("")
     app.info(f"The server's disk holds all {len(files)} instances, with the data sets that were sent.")
     app.info(f"Their files: {root / 'xnat' / 'archive'}")
-    app.info(f"Start the server again with: {shlex.join(['xnatctl', 'sandbox', 'start', '--dir', str(root / 'xnat')])}")
+    app.info(
+        f"Start the server again with: {join_command(['xnatctl', 'sandbox', 'start', '--dir', str(root / 'xnat')])}"
+    )
 
 
 def _xnatctl(sandbox: Sandbox, arguments: list[str]) -> None:

@@ -4,6 +4,7 @@ Each function does the same on every system; a plugin that uses them needs no br
 """
 
 from xnatctl.operating_system import IS_WINDOWS
+from xnatctl.operating_system.command_line import join_command, quote_word, split_command
 from xnatctl.operating_system.console import obeys_escapes
 from xnatctl.operating_system.files import (
     WITHOUT_LOCKS,
@@ -43,16 +44,19 @@ __all__ = [
     "create_private",
     "end_group",
     "how_to_restrict",
+    "join_command",
     "limit_in_kernel",
     "obeys_escapes",
     "open_to_read",
     "open_to_write",
     "own_group",
+    "quote_word",
     "read_at",
     "readable_by_others",
     "reason",
     "replace",
     "send_parts",
+    "split_command",
     "time_with_sleep",
     "usable_processors",
     "verbatim",

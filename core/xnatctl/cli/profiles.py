@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from xnatctl.cli.suggest import among
 from xnatctl.errors import ConfigError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.words import plain_number
+from xnatctl.operating_system.command_line import quote_word
 from xnatctl.settings.config import edit_config, load_config
 from xnatctl.settings.profiles import default_profile
 from xnatctl.settings.server import server_url
@@ -159,4 +159,4 @@ def _about_default(app: App, document: Mapping[str, Any], name: str | None = Non
         yield f"The default profile is {default}."
         if name is not None and name in profiles and name != default:
             use = app.commands.command("config", "use", name, server=False)
-            yield f"To use this one: --profile {shlex.quote(name)}, or {use}"
+            yield f"To use this one: --profile {quote_word(name)}, or {use}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from functools import lru_cache
+
+from xnatctl.operating_system.command_line import quote_word
 
 #: No pointer is larger (git-annex: 32 KiB, its first line; LFS: 1 KiB).
 MOST = 32 * 1024
@@ -37,8 +38,8 @@ def fetch(command: str, full: str) -> str:
     if command == ICLOUD:
         name = _ICLOUD_NAME.sub(r"\1", name)
     if command in (ANNEX, ICLOUD):
-        command = f"{command} {shlex.quote(f'./{name}' if name.startswith('-') else name)}"
-    return f"its content is not on this disk; fetch it with: cd {shlex.quote(folder)} && {command}"
+        command = f"{command} {quote_word(f'./{name}' if name.startswith('-') else name)}"
+    return f"its content is not on this disk; fetch it with: cd {quote_word(folder)} && {command}"
 
 
 def not_packed(command: str) -> str:

@@ -6,9 +6,10 @@ server is included if a flag or a variable named it, unless the journal or the c
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from xnatctl.operating_system.command_line import join_command, split_command
 
 #: Flags of the current command, each with its value if it has one.
 Flags = Sequence[Sequence[str]]
@@ -37,7 +38,7 @@ class Commands:
     def command(self, *words: object, server: bool = True) -> str:
         """`xnatctl` with these words, quoted for a shell; `server=False` for a command without a server."""
         flags = [*_flat(self.root), *map(str, words), *(_flat(self.server) if server else ())]
-        return shlex.join(["xnatctl", *flags])
+        return join_command(["xnatctl", *flags])
 
     def rerun(self) -> str:
         """The current command, without secrets, `--dry-run` and `--no-resume`.
@@ -56,18 +57,18 @@ class Commands:
             elif argument not in _LEFT_OUT and not argument.startswith("--password="):
                 kept.append(argument)
         typed = {argument.partition("=")[0] for argument in kept}
-        return shlex.join(["xnatctl", *kept, *_flat([flag for flag in self.server if flag[0] not in typed])])
+        return join_command(["xnatctl", *kept, *_flat([flag for flag in self.server if flag[0] not in typed])])
 
     @staticmethod
     def with_options(line: str, values: Mapping[str, str], flags: Sequence[str] = ()) -> str:
         """A command line with changed values of options, and with additional flags."""
-        words = shlex.split(line)
+        words = split_command(line)
         for option, value in values.items():
             if option in words:
                 words[words.index(option) + 1] = value
             else:
                 words += [option, value]
-        return shlex.join([*words, *(flag for flag in flags if flag not in words)])
+        return join_command([*words, *(flag for flag in flags if flag not in words)])
 
 
 #: Commands without flags, such as in a test.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass
 from enum import StrEnum
+
+from xnatctl.operating_system.command_line import join_command
 
 #: Characters that XNAT replaces by `_` in a label when it archives (xnat-import 1.6).
 _NOT_KEPT = re.compile(r"[^A-Za-z0-9_-]")
@@ -71,7 +72,7 @@ class PrearchiveRef:
 
     def __str__(self) -> str:
         """The triple, quoted for a shell."""
-        return shlex.join(self.triple)
+        return join_command(self.triple)
 
     @property
     def triple(self) -> tuple[str, str, str]:

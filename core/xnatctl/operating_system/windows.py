@@ -6,9 +6,11 @@ import sys
 
 if sys.platform == "win32":
     import ctypes
+    import errno
     import msvcrt
     import os
     import re
+    import stat
     from ctypes import wintypes
     from typing import Any, Final
 
@@ -74,7 +76,11 @@ if sys.platform == "win32":
         """See `files.open_to_read`."""
         flags = _NORMAL if follow else _NORMAL | _OPEN_REPARSE_POINT
         handle = _create(path, _GENERIC_READ, _OPEN_EXISTING, flags)
-        return msvcrt.open_osfhandle(handle, os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT)
+        descriptor = msvcrt.open_osfhandle(handle, os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT)
+        if not follow and os.fstat(descriptor).st_file_attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT:
+            os.close(descriptor)
+            raise OSError(errno.ELOOP, "it is a symbolic link", path)
+        return descriptor
 
     def create_private(path: str, flags: int) -> int:
         """See `private.create_private`."""

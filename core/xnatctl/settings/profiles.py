@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from xnatctl.errors import ConfigError
+from xnatctl.operating_system.command_line import join_command, quote_word
 from xnatctl.operating_system.private import readable_by_others
 from xnatctl.plugin.specs import Option
 from xnatctl.settings import paths
@@ -99,10 +99,10 @@ class Settings:
     def _no_server(self) -> ConfigError:
         name, names = self.profile_name.value, self.profile_names
         if name is not None:
-            change = shlex.join(["xnatctl", "config", "set-profile", name, "--url", "https://..."])
+            change = join_command(["xnatctl", "config", "set-profile", name, "--url", "https://..."])
             return ConfigError(f"Profile {name} has no XNAT server.", hint=f"Use --url, or add it: {change}")
         if names:
-            first_one = shlex.quote(names[0])
+            first_one = quote_word(names[0])
             return ConfigError(
                 f"No XNAT server is configured, and none of the profiles {', '.join(names)} is the default.",
                 hint=f"Use --profile {first_one} or XNAT_PROFILE={first_one}, or make it the default: "

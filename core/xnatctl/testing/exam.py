@@ -7,6 +7,7 @@ import os
 import random
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -225,12 +226,14 @@ def _clutter(root: Path) -> list[Path]:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         written.append(path)
-    odd = os.fsencode(root) + b"/not-utf8-\xff\xfe.txt"
-    with open(odd, "wb") as file:
-        file.write(b"odd name\n")
-    written.append(Path(os.fsdecode(odd)))
+    with suppress(OSError, UnicodeError):  # a file system whose names are Unicode
+        odd = os.fsencode(root) + b"/not-utf8-\xff\xfe.txt"
+        with open(odd, "wb") as file:
+            file.write(b"odd name\n")
+        written.append(Path(os.fsdecode(odd)))
     for name, target in (("loop", "."), ("dangling", "nowhere"), ("outside", "/etc/hostname")):
         path = root / name
-        path.symlink_to(target)
-        written.append(path)
+        with suppress(OSError):  # a user of Windows who may not make links
+            path.symlink_to(target)
+            written.append(path)
     return written

@@ -15,7 +15,7 @@ from xnatctl.operating_system import files, private
 @pytest.fixture
 def without_pread(monkeypatch):
     """The module as it is on a system without `pread`."""
-    monkeypatch.delattr(os, "pread")
+    monkeypatch.delattr(os, "pread", raising=False)
     importlib.reload(files)
     yield files
     monkeypatch.undo()
@@ -101,7 +101,7 @@ def test_a_missing_permission_is_an_error_at_once(monkeypatch):
 
 def test_the_reason_names_another_program():
     assert "another program has locked it" in files.reason(Sharing(errno.EACCES, "in a foreign language"))
-    assert files.reason(PermissionError(errno.EACCES, "Permission denied")) == "Permission denied"
+    assert files.reason(FileNotFoundError(errno.ENOENT, "No such file")) == "No such file"
     assert files.reason(OSError()) == "OSError"
 
 

@@ -7,7 +7,6 @@ only if its file is unchanged and the server still holds it.
 from __future__ import annotations
 
 import json
-import shlex
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Placement, UploadItem
 from xnatctl.model.refs import Destination
 from xnatctl.model.words import counted
+from xnatctl.operating_system.command_line import split_command
 from xnatctl.xnat import direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.importing import ImportUri
@@ -279,7 +279,7 @@ def held(client: XnatClient, session_id: str, items: Sequence[UploadItem]) -> It
 
 def _under(label: str, rerun: str, *, strict: bool) -> str:
     """How to upload to the session that an earlier upload became: a command, or text if the command has no label."""
-    words = shlex.split(rerun)
+    words = split_command(rerun)
     for option in ("-E", "--session"):
         if option in words:
             joining = {"--overwrite": "append"} if strict else {}

@@ -1,0 +1,128 @@
+"""Uploads from Windows: each mode, a receiver, an exam root, a plugin from outside, and a run that was killed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="for Windows: `tox -e windows` runs it under Wine")
+
+NAMES = ("-P", "DEMO", "-S", "subj01", "-E", "sess01")
+
+
+def stored(sandbox) -> dict[str, str]:
+    """SHA-256 of each stored instance by UID; each is there once."""
+    found = {entry["sop_instance_uid"]: entry["sha256"] for entry in sandbox.instances()}
+    assert len(found) == len(sandbox.instances())
+    return found
+
+
+@pytest.mark.parametrize("more", [(), ("--prearchive",)], ids=["archive", "prearchive"])
+@pytest.mark.parametrize("mode", ["tar", "zip", "gradual"])
+def test_each_mode(xnatctl, sandbox, exam, mode, more):
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "--mode", mode, *more, "-o", "json")
+    assert done.code == 0, done.err
+    assert done.document["status"] == "complete"
+    assert stored(sandbox) == exam.digests
+
+
+def test_the_document_on_standard_output_is_utf_8_without_carriage_returns(xnatctl, sandbox, exam):
+    exam.directory.joinpath("Übersicht 日本.txt").write_bytes(b"no image")
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "json")
+    assert done.code == 0, done.err
+    assert b"\r" not in done.out
+    assert "Übersicht 日本.txt" in str(done.document)
+    assert "series 1\\\\" not in str(done.document)  # paths have "/" on every system
+
+
+def test_a_receiver(xnatctl, sandbox, exam):
+    pytest.importorskip("pynetdicom")
+    address = ("--host", "127.0.0.1", "--port", sandbox.dicom_port, "--called-aet", "XNAT")
+    done = xnatctl("session", "upload-dicom", exam.directory, *address, "-o", "json")
+    assert done.code == 0, done.err
+    assert set(stored(sandbox)) == set(exam.digests)
+
+
+def test_an_exam_root_with_resources(xnatctl, sandbox, tmp_path, exam):
+    root = tmp_path / "root"
+    root.mkdir()
+    exam.directory.rename(root / "DICOM")
+    physio = root / "PHYSIO" / "sub folder"
+    physio.mkdir(parents=True)
+    content = b"1,2\r\n3,4\n\x1a\x00\xff"
+    (physio / "näme.csv").write_bytes(content)
+    done = xnatctl("session", "upload-exam", root, *NAMES, "-o", "json")
+    assert done.code == 0, done.err
+    assert set(stored(sandbox)) == set(exam.digests)
+    files = [path for path in Path(sandbox.directory).rglob("*.csv") if path.is_file()]
+    assert [path.read_bytes() for path in files] == [content]
+
+
+def test_a_plugin_from_outside(xnatctl, tmp_path, exam):
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "lines.py").write_text(
+        "requires_api = 1\n"
+        "from xnatctl.api import FormatterSpec, hookimpl\n"
+        "@hookimpl\n"
+        "def xnatctl_formatters():\n"
+        "    return [FormatterSpec(name='lines', summary='one line', target='lines:Lines')]\n"
+        "class Lines:\n"
+        "    def render(self, document, out):\n"
+        "        out.write('from a plugin\\n')\n",
+        encoding="utf-8",
+    )
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "-o", "lines", env={"XNATCTL_PLUGIN_DIR": str(folder)})
+    assert done.code == 0, done.err
+    assert done.out == b"from a plugin\n"
+
+
+def test_resuming_after_a_kill(start, xnatctl, sandbox, exam):
+    sandbox.faults.load([{"match": {"path": "/services/import"}, "nth": 5, "action": "delay", "seconds": 60}])
+    arguments = ("session", "upload", exam.directory, *NAMES, "--mode", "gradual", "--workers", "1")
+    process = start(*arguments)
+    while len(sandbox.instances()) < 4:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    sandbox.faults.load([])
+    done = xnatctl(*arguments, "-o", "json")
+    assert done.code == 0, done.err
+    assert stored(sandbox) == exam.digests
+    assert done.document["counts"]["sent"] < 20
+
+
+#: Runs the command, and sends it a signal as Windows does: a thread of the C library notes it, and no wait ends.
+_SIGNALLED = """
+import _thread, sys, threading
+number, arguments = int(sys.argv[1]), sys.argv[2:]
+def signal_when_told():
+    sys.stdin.readline()
+    _thread.interrupt_main(number)
+threading.Thread(target=signal_when_told, daemon=True).start()
+from xnatctl.cli.main import main
+main(arguments)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGBREAK"])
+def test_ctrl_c_and_ctrl_break_stop_the_run_and_it_can_be_resumed(program, xnatctl, sandbox, exam, name):
+    sandbox.faults.load([{"match": {"path": "/services/import"}, "nth": 5, "action": "delay", "seconds": 600}])
+    arguments = ("session", "upload", exam.directory, *NAMES, "--mode", "gradual", "--workers", "1")
+    number = getattr(signal, name, signal.SIGINT)
+    process = program("-c", _SIGNALLED, str(int(number)), *arguments)
+    while len(sandbox.instances()) < 4:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    _, err = process.communicate(b"now\n", timeout=60)
+    assert process.returncode == 130, err
+    assert b"xnatctl" in err
+    sandbox.faults.load([])
+    done = xnatctl(*arguments, "-o", "json")
+    assert done.code == 0, done.err
+    assert stored(sandbox) == exam.digests
