@@ -43,8 +43,8 @@ FORMULA = ("=", "+", "-", "@", "'")
 _LARGEST = 512 * 2**20
 _PLAIN = {plain(name): name for name in COLUMNS}
 _SAVE = "Save the file as CSV UTF-8."
-#: What a spreadsheet makes of a long number, with the decimal sign of its language.
-_MANGLED = re.compile(r"[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
+#: What a spreadsheet makes of a long number, with the decimal sign of its language; it always writes the exponent so.
+_MANGLED = re.compile(r"[0-9]([.,][0-9]+)?E[+-][0-9]{2,3}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NUL = re.compile(r"\x00")
 _ERRORS = ("#NAME?", "#REF!", "#VALUE!", "#N/A", "#DIV/0!", "#NUM!", "#NULL!")
@@ -75,11 +75,19 @@ class Manifest:
 
 def source_of(path: str, manifest: Path) -> str:
     """The absolute path for a path in a manifest."""
-    return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(manifest)), path))
+    return _below(_folder(manifest), path)
 
 
-def read_manifest(path: str | os.PathLike[str], *, modes: Collection[str] | None = None) -> Manifest:
-    """Read a manifest. `modes` are the names of the transports, or None if they are not to be checked.
+def _folder(manifest: Path) -> str:
+    return os.path.dirname(os.path.abspath(manifest))
+
+
+def _below(folder: str, path: str) -> str:
+    return os.path.normpath(os.path.join(folder, path))
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read a manifest.
 
     Raises NotFound, PermissionDenied, and UsageError for what is not a regular file.
     """
@@ -96,7 +104,7 @@ def read_manifest(path: str | os.PathLike[str], *, modes: Collection[str] | None
         header = next(found, None)
         columns = _columns(header, manifest.findings)
         if columns is not None:
-            _read_rows(found, columns, manifest, modes)
+            _read_rows(found, columns, manifest)
     except NotCsv as problem:
         manifest.findings.append(
             Finding(code="not-csv", message=problem.message, line=problem.line, hint="" if problem.line else _SAVE)
@@ -135,6 +143,9 @@ def _columns(header: Record | None, findings: list[Finding]) -> list[str | None]
         findings.append(Finding(code="empty", message="It is empty.", hint=_first_line()))
         return None
     line, cells = header.line, header.cells
+    if header.problem:
+        findings.append(Finding(code="not-csv", message=f"The header {header.problem}.", line=line, hint=_first_line()))
+        return None
     known = [_PLAIN.get(plain(cell), "") if cell.strip() else None for cell in cells]
     if not any(known):
         findings.append(
@@ -143,7 +154,7 @@ def _columns(header: Record | None, findings: list[Finding]) -> list[str | None]
         return None
     for cell, name in zip(cells, known, strict=True):
         if not name and cell.strip():
-            findings.append(_unknown(cell.strip(), line))
+            findings.append(_unknown(cell.strip(), known, line))
     repeated = [name for name in COLUMNS if known.count(name) > 1]
     findings += [
         Finding(code="repeated-column", message=f"Column {name} is there twice.", line=line) for name in repeated
@@ -165,10 +176,11 @@ def _first_line() -> str:
     return f"The first line names the columns: {','.join(REQUIRED)}."
 
 
-def _unknown(cell: str, line: int) -> Finding:
-    """A column that is close to a known one blocks, because it may be a misspelt `ignore_reason`."""
+def _unknown(cell: str, known: Collection[str | None], line: int) -> Finding:
+    """A column that is close to a missing one blocks, because it may be a misspelt `ignore_reason`."""
     shown = _shown(cell)
-    close = difflib.get_close_matches(plain(cell), _PLAIN, n=1, cutoff=0.7)
+    missing = [plain(name) for name in COLUMNS if name not in known]
+    close = difflib.get_close_matches(plain(cell), missing, n=1, cutoff=0.7)
     return Finding(
         code="unknown-column",
         message=f"A manifest has no column {shown}" + ("." if close else "; its values are ignored."),
@@ -181,10 +193,8 @@ def _unknown(cell: str, line: int) -> Finding:
 # the rows
 
 
-def _read_rows(
-    found: Iterator[Record], columns: Sequence[str | None], manifest: Manifest, modes: Collection[str] | None
-) -> None:
-    reader = _RowReader(columns, manifest.path, modes)
+def _read_rows(found: Iterator[Record], columns: Sequence[str | None], manifest: Manifest) -> None:
+    reader = _RowReader(columns, manifest.path)
     try:
         for number, record in enumerate(found, 1):
             row = reader.row(number, record)
@@ -199,10 +209,9 @@ def _read_rows(
 class _RowReader:
     """Makes rows of records, and finds what is wrong with them."""
 
-    def __init__(self, columns: Sequence[str | None], manifest: Path, modes: Collection[str] | None) -> None:
+    def __init__(self, columns: Sequence[str | None], manifest: Path) -> None:
         self._columns = columns
-        self._manifest = manifest
-        self._modes = modes
+        self._folder = _folder(manifest)
         self._seen: dict[tuple[str, ...], int] = {}
         self._values: dict[str, str] = {}
 
@@ -254,8 +263,8 @@ class _RowReader:
         given, wanted = len(record.cells), len(self._columns)
         beyond = any(cell.strip() for cell in record.cells[wanted:])
         unnamed = any(cell.strip() for name, cell in zip(self._columns, record.cells, strict=False) if name is None)
-        if given >= wanted and not beyond and not unnamed:
-            return None
+        if given >= wanted and not beyond:
+            return ("ragged", "It has a value in a column without a name.", "Name the column.") if unnamed else None
         if record.lines > 1:
             raise NotCsv(
                 f"The row ends on line {record.line + record.lines - 1} with {given} values, and the header names "
@@ -288,8 +297,6 @@ class _RowReader:
         for name, known in choices:
             if value.get(name, "").lower() not in ("", *known):
                 yield _not_among(name, value[name], known)
-        if row.mode and self._modes is not None and row.mode not in self._modes:
-            yield _not_among("mode", row.mode, self._modes)
         for name in ("project", "subject", "session", "resource", "study_instance_uid"):
             yield from _mangled(name, value.get(name, ""))
         uid = row.study_instance_uid
@@ -317,7 +324,7 @@ class _RowReader:
                 yield ("blanks", f"{name} begins or ends with blanks; {kept}.")
 
     def _identity(self, row: Row) -> tuple[str, ...]:
-        source = source_of(row.path, self._manifest)
+        source = _below(self._folder, row.path)
         return (source, row.project, row.subject, row.session, row.study_instance_uid, row.kind, row.resource)
 
 

@@ -23,7 +23,7 @@ HEAD = "path,project,subject,session"
 def _read(tmp_path: Path, content: str | bytes) -> Manifest:
     file = tmp_path / "m.csv"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_manifest(file, modes=["tar", "zip", "gradual"])
+    return read_manifest(file)
 
 
 def _codes(manifest: Manifest) -> list[tuple[int, int, str]]:
@@ -87,6 +87,7 @@ def test_all_columns_are_read(tmp_path: Path) -> None:
         pytest.param(b"/data/a,P,s1,e1\n/data/b,P,s2,e2\n", [(0, 1, "no-header")], id="no-header"),
         pytest.param(b"path,project,subject\na,P,s\n", [(0, 1, "missing-column")], id="missing"),
         pytest.param(b"path,project,subject,session,path\na,P,s,e,a\n", [(0, 1, "repeated-column")], id="repeated"),
+        pytest.param(b'path,"project"x,subject,session\na,P,s,e\n', [(0, 1, "not-csv")], id="header-quotes"),
         pytest.param(b"PK\x03\x04\x14\0\x06\0", [(0, 0, "not-csv")], id="workbook"),
         pytest.param(f"{HEAD}\na,P,s,e\n".encode("utf-16-le"), [(0, 0, "not-csv")], id="utf-16-without-bom"),
         pytest.param(f"{HEAD}\na,P,s,e\n".encode("utf-32"), [(0, 0, "not-csv")], id="utf-32"),
@@ -120,11 +121,10 @@ def test_a_file_that_cannot_be_read_blocks_as_a_whole(
         ("b,P,s,e,,resource,,,,,,", "empty-value", "resource is empty"),
         ("b,P,s,e,1.2E+10,,,,,,,", "number-mangled", "1.2E+10"),
         ('b,P,s,e,"1,2E+10",,,,,,,', "number-mangled", "1,2E+10"),
-        ("b,P,1E5,e,,,,,,,,", "number-mangled", "subject is 1E5"),
+        ("b,P,1E+05,e,,,,,,,,", "number-mangled", "subject is 1E+05"),
         ("b,P,#NAME?,e,,,,,,,,", "number-mangled", "an error of a spreadsheet"),
         ("b,P,s,e,one.two,,,,,,,", "uid-invalid", "'one.two' is not a UID"),
         ("b,P,s,e,,dicon,,,,,,", "kind-unknown", "'dicon'"),
-        ("b,P,s,e,,,,tarr,,,,", "mode-unknown", "'tarr'"),
         ("b,P,s,e,,,,,replace,,,", "overwrite-unknown", "'replace'"),
         ('b,P,s,e,,,,,,"1,000",,', "not-a-number", "files is '1,000'"),
         ("b,P,s,e,,,,,,,-5,", "not-a-number", "bytes is '-5'"),
@@ -174,6 +174,13 @@ def test_a_misspelt_column_blocks_and_another_is_ignored(tmp_path: Path) -> None
     ]
     assert "ignore_reason?" in manifest.findings[0].hint
     assert manifest.blocked == {0}
+
+
+def test_own_columns_beside_the_known_ones_are_ignored(tmp_path: Path) -> None:
+    manifest = _read(tmp_path, f"{HEAD},session_date,subject_id,notes,\na,P,12E3,1e5,2024,7,x,\nb,P,s,e,,,,y\n")
+    assert [finding.code for finding in manifest.findings] == ["unknown-column"] * 3 + ["ragged"]
+    assert manifest.findings[-1].message == "It has a value in a column without a name."
+    assert manifest.blocked == {2}
 
 
 def test_surrounding_blanks_are_dropped_from_labels(tmp_path: Path) -> None:
