@@ -179,7 +179,8 @@ class Draft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._plans.close()
+        with suppress(OSError):  # of a full disk, where the error is known already
+            self._plans.close()
         if self._draft.exists():
             self._remove()
 

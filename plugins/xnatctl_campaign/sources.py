@@ -205,7 +205,7 @@ class _Shared:
             raise Objection(
                 Code.SEVERAL_STUDIES,
                 f"{source} holds {len(inventory.patients)} studies, and a row takes one.",
-                "Name one study in study_instance_uid, in a row for each. xnatctl campaign scan writes such rows.",
+                "Write a row for each study, with its study_instance_uid, as campaign scan does.",
             )
         if uid and uid not in inventory.patients:
             raise Objection(

@@ -42,8 +42,8 @@ def _mixed(sharing: list[Facts], *, blocks: bool) -> Iterator[Finding]:
     for facts in sharing:
         yield facts.finding(
             Code.PATIENTS_MIXED,
-            f"Subject {facts.row.subject} of project {facts.project} gets studies of {len(patients)} patients: "
-            f"{names} differ in patient ID or name.",
+            f"Subject {facts.row.subject} of project {facts.project} gets images of {len(patients)} patients, by "
+            f"patient ID or name: {names}.",
             hint="Correct the subjects. If all are one patient under several IDs or names, add --same-patient.",
             blocks=blocks,
         )

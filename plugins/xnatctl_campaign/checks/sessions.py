@@ -77,7 +77,7 @@ def check_parent(facts: Facts, project: Project, makers: Mapping[tuple[str, str]
         yield facts.finding(
             Code.SESSION_LATER,
             f"Session {row.session} of project {project.id} does not exist yet: row {maker} makes it.",
-            hint="If this row is tried before that one has ended, it fails, and xnatctl campaign retry finishes it.",
+            hint="If this row is tried before that one has ended, it fails; campaign retry tries it again.",
             blocks=False,
         )
     else:

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from children import HANGS
+from terminal import Terminal
 
 from xnatctl.testing.exam import Exam, write_exam
 from xnatctl_campaign.folder import Campaign
 
 Write = Callable[..., Path]
+WEIGHED = Path(__file__).parents[2] / "support" / "weighed.py"
 
 
 @pytest.fixture
@@ -266,6 +268,19 @@ def test_people_see_the_findings_by_code_in_80_columns(xnatctl, sandbox, alice, 
     assert quiet.out.split() == [str(number) for number in range(1, 51)]
 
 
+def test_findings_fit_a_terminal(environment, sandbox, alice, study, manifest, data, tmp_path):
+    rows, _ = _bad_rows(study, data)
+    path = manifest(rows)
+    terminal = Terminal(tmp_path, {**environment, **alice})
+    shown, code = terminal.run(f"COLUMNS=80 xnatctl campaign plan {path} {data / 'out' / 'c'} 2> errors")
+    terminal.close()
+    assert code == 7
+    assert "Error destination-twice" in shown
+    words = {word for line in shown.splitlines() if len(line) > 80 for word in line.split() if len(word) > 40}
+    longer = [line for line in shown.splitlines() if len(line) > 80 and not words.intersection(line.split())]
+    assert not longer, "only a path or a UID is longer than the terminal is wide"
+
+
 def test_a_secret_of_a_transport_is_not_in_the_folder(xnatctl, sandbox, alice, study, manifest, tmp_path, install):
     """The options of a foreign transport are frozen, but for the secret ones."""
     plugin = install("vault", _VAULT)
@@ -356,3 +371,36 @@ def test_what_a_scan_finds_can_be_planned(xnatctl, sandbox, alice, study, data, 
     done = xnatctl("campaign", "plan", data / "m.csv", tmp_path / "d", "-o", "json", env=alice)
     assert done.code == 0, done.err
     assert (done.document["valid"], done.document["ignored"]) == (5, 1)
+
+
+_SMALL_DISK = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+from xnatctl.cli.main import main
+main()
+"""
+
+
+def test_a_full_disk_leaves_nothing_behind(xnatctl, sandbox, alice, study, manifest, tmp_path):
+    study("s1", 1, instances=5)
+    path = manifest([_row("s1", 1)])
+    done = xnatctl("campaign", "plan", path, tmp_path / "deep" / "c", program=("-c", _SMALL_DISK), env=alice)
+    assert done.code == 1, done.err
+    assert f"Cannot write {tmp_path / 'deep' / 'c'}" in done.err
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.lab
+def test_memory_holds_no_plans(xnatctl, sandbox, alice, study, manifest, tmp_path):
+    """A plan of 20 instances takes some 20 KiB of memory, and the record of a row 2 KiB."""
+    peaks = []
+    for count in (200, 1200):
+        for number in range(count):
+            study(f"s{number}", number, instances=20)
+        rows = [_row(f"s{number}", number) for number in range(count)]
+        path, weight = manifest(rows, f"m{count}.csv"), tmp_path / f"peak{count}"
+        done = xnatctl("campaign", "plan", path, tmp_path / f"c{count}", program=(WEIGHED, weight), env=alice)
+        assert done.code == 0, done.err
+        peaks.append(int(weight.read_text()))
+    assert (peaks[1] - peaks[0]) / 1000 < 6, "KiB a row"
