@@ -62,14 +62,16 @@ GROUPS: dict[str, dict[str, str]] = {
         "Files": "open_to_read open_to_write read_at reason replace verbatim WITHOUT_LOCKS",
         "Private files": "create_private readable_by_others how_to_restrict",
         "Sockets": "SocketWaiter READABLE WRITABLE limit_in_kernel acknowledge_at_once SCATTERS send_parts",
-        "Processes": "own_group end_group NEEDED_VARIABLES ENDING usable_processors",
+        "Processes": """
+            own_group end_group NEEDED_VARIABLES ENDING on_user_signal terminate_main_thread usable_processors
+        """,
         "Command lines": "join_command split_command quote_word",
         "Terminals, and the rest": "obeys_escapes time_with_sleep IS_WINDOWS",
     },
     "xnatctl.api.commands": {
-        "The application": "App pass_app ServerBudget",
+        "The application": "App pass_app pass_unchecked ServerBudget",
         "Options": """
-            common_options server_options destination_options source_options journal_options verify_options
+            common_options server_options destination_options source_options journal_options retry_option verify_options
             level_options VerifyingCommand TransportOptionsCommand transport_options Number WholeNumber
         """,
         "Planning": """

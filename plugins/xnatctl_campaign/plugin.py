@@ -36,4 +36,19 @@ def xnatctl_commands() -> list[CommandSpec]:
             summary="Send the studies that arrive in a folder.",
             target="xnatctl_campaign.watch.cli:watch",
         ),
+        CommandSpec(
+            path="campaign run",
+            summary="Deliver the rows of a campaign.",
+            target="xnatctl_campaign.run_cli:run",
+        ),
+        CommandSpec(
+            path="campaign retry",
+            summary="Deliver the rows again that failed.",
+            target="xnatctl_campaign.run_cli:retry",
+        ),
+        CommandSpec(
+            path="campaign work",
+            summary="Deliver the rows whose numbers are read from standard input.",
+            target="xnatctl_campaign.work_cli:work",
+        ),
     ]

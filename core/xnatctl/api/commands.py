@@ -3,7 +3,7 @@
 Import it in the module of a command, not in `plugin.py`: it loads click.
 """
 
-from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import (
     TransportOptionsCommand,
@@ -12,6 +12,7 @@ from xnatctl.cli.options import (
     destination_options,
     journal_options,
     level_options,
+    retry_option,
     server_options,
     session_fields,
     session_options,
@@ -85,9 +86,11 @@ __all__ = [
     "look_inside",
     "make_services",
     "pass_app",
+    "pass_unchecked",
     "plan_resource_stage",
     "plan_session_upload",
     "plan_upload",
+    "retry_option",
     "run_many",
     "run_upload",
     "run_uploads",

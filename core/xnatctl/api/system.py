@@ -18,7 +18,7 @@ from xnatctl.operating_system.files import (
 from xnatctl.operating_system.folders import Folder
 from xnatctl.operating_system.private import create_private, how_to_restrict, readable_by_others
 from xnatctl.operating_system.processes import NEEDED_VARIABLES, end_group, own_group, usable_processors
-from xnatctl.operating_system.signals import ENDING
+from xnatctl.operating_system.signals import ENDING, on_user_signal, terminate_main_thread
 from xnatctl.operating_system.sockets import (
     READABLE,
     SCATTERS,
@@ -47,6 +47,7 @@ __all__ = [
     "join_command",
     "limit_in_kernel",
     "obeys_escapes",
+    "on_user_signal",
     "open_to_read",
     "open_to_write",
     "own_group",
@@ -57,6 +58,7 @@ __all__ = [
     "replace",
     "send_parts",
     "split_command",
+    "terminate_main_thread",
     "time_with_sleep",
     "usable_processors",
     "verbatim",

@@ -522,8 +522,13 @@ def _plan(request: UploadRequest) -> UploadPlan:
     return plan_session_upload(request)
 
 
-#: For commands that work with any configuration; others use `pass_app`.
-pass_unchecked: Callable[..., Any] = click.make_pass_decorator(App)
+def pass_unchecked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass the App to a command that works with any configuration, or chooses its server; others use `pass_app`.
+
+    A command that chooses its server calls `App.check_frame` afterwards.
+    """
+    passing: Callable[..., Any] = click.make_pass_decorator(App)(function)
+    return passing
 
 
 def pass_app(function: Callable[..., Any]) -> Callable[..., Any]:

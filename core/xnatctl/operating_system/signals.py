@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
@@ -26,6 +28,31 @@ HAS_ALARM: Final = hasattr(signal, "setitimer")
 def is_from_keyboard(number: int) -> bool:
     """True for the signals of Ctrl-C and Ctrl-Break."""
     return number in (signal.SIGINT, getattr(signal, "SIGBREAK", None))
+
+
+def terminate_main_thread() -> None:
+    """Do in the main thread what SIGTERM does, and end its waiting; from another thread."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        _thread.interrupt_main(signal.SIGTERM)
+
+
+@contextmanager
+def on_user_signal(function: Callable[[], None]) -> Iterator[None]:
+    """Call a function in the main thread when the process gets SIGUSR1. Windows has no such signal."""
+    if not hasattr(signal, "SIGUSR1"):
+        yield
+        return
+
+    def call(number: int, frame: FrameType | None) -> None:
+        function()
+
+    before = signal.signal(signal.SIGUSR1, call)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def set_alarm(seconds: float, again: float = 0.0) -> tuple[float, float]:

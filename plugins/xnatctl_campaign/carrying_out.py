@@ -1,0 +1,125 @@
+"""Runs a campaign on this machine: the rows, the login, the workers, the display and the closing report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xnatctl.api import Event, EventKind, Interrupted, XnatctlError
+from xnatctl.api.commands import App
+from xnatctl.api.system import on_user_signal
+from xnatctl_campaign.budget import Budget
+from xnatctl_campaign.claims import Claims
+from xnatctl_campaign.closing import Ending, document_of, error_of
+from xnatctl_campaign.display import Display
+from xnatctl_campaign.folder import Campaign
+from xnatctl_campaign.holder import new_worker
+from xnatctl_campaign.local import LocalExecutor
+from xnatctl_campaign.outcomes import verified_of
+from xnatctl_campaign.proof import Proof
+from xnatctl_campaign.results import ExecutorContext, RowWork
+from xnatctl_campaign.rows import RowIndex
+from xnatctl_campaign.running import Executor, Run
+from xnatctl_campaign.server_choice import budget_of, commands_of, sessions_of, worker_words
+from xnatctl_campaign.shared_login import SharedLogin
+from xnatctl_campaign.stopping import Stop
+from xnatctl_campaign.tally import Tally
+from xnatctl_campaign.worker_link import WorkerProcesses
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What a run is asked for. `rows` are the numbers to deliver, `retry` the command for rows that failed.
+
+    `sessions` is the number of rows at once, None for that of the budget. `recheck`: ask the server for proven rows
+    too. The run stops after `stop_after` failures of one class in a row, and begins no row after `seconds`.
+    """
+
+    rows: Sequence[int]
+    sessions: int | None = None
+    recheck: bool = False
+    stop_after: int = 5
+    seconds: float | None = None
+
+
+class RowProof:
+    """Which rows need no delivery. With `recheck` it is none, so that the server is asked for every row."""
+
+    def __init__(self, proof: Proof, index: RowIndex, *, recheck: bool) -> None:
+        self._proof = proof
+        self._index = index
+        self.recheck = recheck
+
+    def holds(self, row: int) -> bool:
+        """Whether a row is proven, and its files are as they were."""
+        return not self.recheck and self._proof.holds(self._index[row])
+
+    def refresh(self) -> None:
+        """Read again what other workers did."""
+        self._proof.refresh()
+
+
+def carry_out(app: App, campaign: Campaign, index: RowIndex, proof: Proof, wish: Wish) -> None:
+    """Deliver rows, render the report and end the command with its exit code."""
+    begun = time.monotonic()
+    tally = Tally(index, wish.rows)
+    stop = Stop(wish.stop_after, wish.seconds)
+    failure = _run(app, campaign, RowProof(proof, index, recheck=wish.recheck), wish, tally, stop)
+    proof.refresh()
+    ending = Ending(
+        campaign=campaign,
+        index=index,
+        tally=tally,
+        verified=verified_of(campaign.directory, index, set(wish.rows).__contains__),
+        seconds=time.monotonic() - begun,
+        stopped=stop.reason,
+        stopped_code=stop.exit_code,
+        failure=failure,
+        rerun=commands_of(app).rerun(),
+        retry=commands_of(app).command("campaign", "retry", campaign.directory),
+    )
+    error = error_of(ending)
+    app.render(document_of(ending, error))
+    if error is not None:
+        app.report_error(error)
+        app.exit_with(error.exit_code)
+
+
+def _run(app: App, campaign: Campaign, proof: RowProof, wish: Wish, tally: Tally, stop: Stop) -> XnatctlError | None:
+    """Deliver the rows; returns the error that ended this early, if any."""
+    budget = budget_of(app)
+    sessions = sessions_of(budget, wish.sessions)
+    with (
+        Claims(campaign.directory, new_worker(), campaign.info.lease) as claims,
+        Display(tally, say=app.say, quiet=app.quiet, color=app.color) as display,
+        on_user_signal(lambda: stop.request("SIGUSR1 asked for it")),
+    ):
+
+        def begin() -> tuple[Executor, RowWork]:
+            with Budget(claims, budget, say=app.info).slot("sessions"):
+                login = _log_in(app)
+            work = WorkerProcesses(
+                str(campaign.directory.absolute()),
+                worker_words(app, campaign, recheck=proof.recheck),
+                budget,
+                login,
+                display,
+            )
+            return LocalExecutor(ExecutorContext(workers=sessions, stop_requested=stop)), work
+
+        try:
+            Run(wish.rows, begin, proof=proof, stop=stop, watch=display, claims=claims).carry_out()
+        except (KeyboardInterrupt, Interrupted) as interrupt:
+            number = getattr(interrupt, "number", None) or getattr(interrupt, "exit_code", 130) - 128
+            return Interrupted("Interrupted.", signal_number=number)
+        except XnatctlError as error:
+            return error
+    return None
+
+
+def _log_in(app: App) -> SharedLogin | None:
+    """Log in, for all workers; None where each worker has to log in by itself."""
+    client = app.connect()
+    app.tell(Event(kind=EventKind.COMMAND_DONE))  # the display of single uploads leaves the terminal
+    return SharedLogin(client) if client.shared_session() else None

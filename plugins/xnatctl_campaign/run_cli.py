@@ -1,0 +1,140 @@
+"""`campaign run` and `campaign retry`: carry out a campaign on this machine."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from xnatctl.api import NotFound
+from xnatctl.api.commands import App, WholeNumber, common_options, pass_unchecked, retry_option, server_options
+from xnatctl_campaign.carrying_out import Wish, carry_out
+from xnatctl_campaign.dry_run import show
+from xnatctl_campaign.durations import seconds_of
+from xnatctl_campaign.folder import Campaign
+from xnatctl_campaign.ledger import RowState
+from xnatctl_campaign.outcomes import latest_of
+from xnatctl_campaign.proof import Proof
+from xnatctl_campaign.rows import RowIndex
+from xnatctl_campaign.selection import Selection
+from xnatctl_campaign.server_choice import use_server
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_RUN = """Deliver the rows of a campaign that are not proven yet.
+
+DIR is the folder that campaign plan made. Each row is sent, settled and verified like one upload. Several are in work
+at once, as many as the server budget allows. A row that is proven, and whose files did not change, is not sent again,
+and the server is not asked for it.
+
+Exit code 0 means: every instance of every row is proven. Run the command again after anything else: nothing is lost or
+sent twice.
+
+Ctrl-C interrupts the rows in work. SIGUSR1 is a soft stop: rows in work end, and no other begins.
+"""
+_RETRY = """Deliver the rows of a campaign again that failed or were interrupted.
+
+campaign run delivers these as well, besides the rows that were not tried.
+"""
+
+
+def run_options(function: F) -> F:
+    """The options of `run` and `retry`."""
+    for decorate in reversed(
+        [
+            click.argument("directory", metavar="DIR", type=click.Path(path_type=Path)),
+            click.option("--only", metavar="ROWS", help="These rows alone, by number: 1,5-8."),
+            click.option(
+                "--sessions",
+                type=WholeNumber(min=1),
+                metavar="N",
+                help="Rows in work at once, at most the sessions of the server budget.  [default: that number]",
+            ),
+            click.option("--max-duration", metavar="TIME", help="Begin no other row after this time, such as 2h30m."),
+            click.option(
+                "--stop-after",
+                type=WholeNumber(min=1),
+                default=5,
+                show_default=True,
+                metavar="N",
+                help="Begin no other row after N failures of one class in a row, such as an unreachable server.",
+            ),
+            click.option("--dry-run", is_flag=True, help="Show what would be done, without sending or logging in."),
+            retry_option,
+            server_options,
+            common_options,
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+@click.command(name="run", help=_RUN, short_help="Deliver the rows of a campaign.")
+@run_options
+@click.option("--recheck", is_flag=True, help="Ask the server for rows that are proven, too.")
+@pass_unchecked
+def run(app: App, directory: Path, only: str | None, recheck: bool, **options: Any) -> None:
+    """Deliver every row, or those of `--only`."""
+    campaign, index, proof = _open(app, directory)
+    rows = _selected(campaign, index, only)
+    _go(app, campaign, index, proof, rows, recheck=recheck, **options)
+
+
+@click.command(name="retry", help=_RETRY, short_help="Deliver the rows again that failed.")
+@run_options
+@click.option("--code", "codes", multiple=True, metavar="CODE", help="Rows with this code alone; can be repeated.")
+@pass_unchecked
+def retry(app: App, directory: Path, only: str | None, codes: tuple[str, ...], **options: Any) -> None:
+    """Deliver the rows that failed or were interrupted, or those of them that options select."""
+    campaign, index, proof = _open(app, directory)
+    rows = [row for row in _selected(campaign, index, only) if proof.states[row] not in (None, RowState.PROVEN)]
+    if codes:
+        ended = latest_of(directory, set(rows))
+        rows = [row for row in rows if row in ended and ended[row].code in codes]
+    _go(app, campaign, index, proof, array("q", rows), recheck=False, **options)
+
+
+def _open(app: App, directory: Path) -> tuple[Campaign, RowIndex, Proof]:
+    campaign = Campaign(directory)
+    use_server(app, campaign)
+    index = RowIndex(campaign)
+    return campaign, index, Proof(campaign)
+
+
+def _selected(campaign: Campaign, index: RowIndex, only: str | None) -> array[int]:
+    """The numbers of the rows to deliver. Raises NotFound for a row that is not part of the campaign."""
+    if only is None:
+        return array("q", index)
+    selection = Selection.parse(only)
+    rows = array("q", (row for row in index if row in selection))
+    missing = selection.first_missing(rows)
+    if missing is None:
+        return rows
+    for excluded in campaign.excluded():
+        if excluded.row.number == missing:
+            raise NotFound(f"Row {missing} is not part of the campaign: {excluded.reason}")
+    raise NotFound(f"The campaign has no row {missing}.", hint=f"Its last row is {index.last}.")
+
+
+def _go(
+    app: App,
+    campaign: Campaign,
+    index: RowIndex,
+    proof: Proof,
+    rows: array[int],
+    *,
+    recheck: bool,
+    sessions: int | None,
+    max_duration: str | None,
+    stop_after: int,
+    dry_run: bool,
+) -> None:
+    seconds = None if max_duration is None else seconds_of(max_duration, "--max-duration")
+    wish = Wish(rows=rows, sessions=sessions, recheck=recheck, stop_after=stop_after, seconds=seconds)
+    if dry_run:
+        show(app, campaign, index, proof, wish)
+    else:
+        carry_out(app, campaign, index, proof, wish)
