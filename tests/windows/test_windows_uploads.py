@@ -99,10 +99,11 @@ def test_resuming_after_a_kill(start, xnatctl, sandbox, exam):
 
 #: Runs the command, and sends it a signal as Windows does: a thread of the C library notes it, and no wait ends.
 _SIGNALLED = """
-import _thread, sys, threading
-number, arguments = int(sys.argv[1]), sys.argv[2:]
+import _thread, os, sys, threading, time
+number, told, arguments = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 def signal_when_told():
-    sys.stdin.readline()
+    while not os.path.exists(told):
+        time.sleep(0.05)
     _thread.interrupt_main(number)
 threading.Thread(target=signal_when_told, daemon=True).start()
 from xnatctl.cli.main import main
@@ -111,15 +112,17 @@ main(arguments)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGBREAK"])
-def test_ctrl_c_and_ctrl_break_stop_the_run_and_it_can_be_resumed(program, xnatctl, sandbox, exam, name):
+def test_ctrl_c_and_ctrl_break_stop_the_run(program, xnatctl, sandbox, exam, tmp_path, name):
+    """It can be resumed."""
     sandbox.faults.load([{"match": {"path": "/services/import"}, "nth": 5, "action": "delay", "seconds": 600}])
     arguments = ("session", "upload", exam.directory, *NAMES, "--mode", "gradual", "--workers", "1")
     number = getattr(signal, name, signal.SIGINT)
-    process = program("-c", _SIGNALLED, str(int(number)), *arguments)
+    process = program("-c", _SIGNALLED, str(int(number)), tmp_path / "told", *arguments)
     while len(sandbox.instances()) < 4:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
-    _, err = process.communicate(b"now\n", timeout=60)
+    (tmp_path / "told").touch()
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert b"xnatctl" in err
     sandbox.faults.load([])

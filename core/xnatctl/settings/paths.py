@@ -25,9 +25,9 @@ _PROBE = 4096
 
 
 def config_file() -> Path:
-    """`$XNATCTL_CONFIG`, else `$XDG_CONFIG_HOME/xnatctl/config.yaml`, else the same below `~/.config`.
+    r"""`$XNATCTL_CONFIG`, else `$XDG_CONFIG_HOME/xnatctl/config.yaml`, else the same below `~/.config`.
 
-    The default applies to POSIX systems; elsewhere the platform decides. Raises ConfigError if there is no home
+    On Windows the default is `%APPDATA%\xnatctl\config.yaml`. Raises ConfigError if there is no home
     directory.
     """
     if named := os.environ.get(CONFIG_VARIABLE):
@@ -37,7 +37,7 @@ def config_file() -> Path:
     if IS_WINDOWS:
         import platformdirs
 
-        return Path(platformdirs.user_config_dir("xnatctl", appauthor=False)) / "config.yaml"
+        return Path(platformdirs.user_config_dir("xnatctl", appauthor=False, roaming=True)) / "config.yaml"
     return _home(CONFIG_VARIABLE) / ".config" / "xnatctl" / "config.yaml"
 
 

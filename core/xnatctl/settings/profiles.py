@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from xnatctl.errors import ConfigError
 from xnatctl.operating_system.command_line import join_command, quote_word
-from xnatctl.operating_system.private import readable_by_others
+from xnatctl.operating_system.private import how_to_restrict, readable_by_others
 from xnatctl.plugin.specs import Option
 from xnatctl.settings import paths
 from xnatctl.settings.budget import ServerBudget
@@ -141,7 +141,7 @@ class Settings:
         for source, section in (self.profile.get("credentials") or {}).items():
             kept += [f"{source}.{name}" for name in section or {}]
         if (secret or any(options.get(name) for name in kept)) and file.exists() and readable_by_others(file):
-            lines.append(f"{file} contains a secret and is readable by others. Run: chmod 600 {file}")
+            lines.append(f"{file} contains a secret and is readable by others. Run: {how_to_restrict(file)}")
         return lines
 
     def secrets(self) -> Iterator[tuple[str | None, str]]:

@@ -19,6 +19,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "home"
     directory.mkdir()
     monkeypatch.setenv("HOME", str(directory))
+    if sys.platform == "win32":  # where the default places are not below the home directory
+        monkeypatch.setenv("USERPROFILE", str(directory))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(directory / ".config"))
+        monkeypatch.setenv("XDG_STATE_HOME", str(directory / ".local" / "state"))
     return directory
 
 
