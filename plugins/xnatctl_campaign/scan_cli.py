@@ -23,8 +23,8 @@ A ROOT is a directory, a DICOM file or an archive file. Content decides what is 
 also if its files are spread over folders. Edit the manifest as you like: no command changes it.
 
 Without --manifest it is printed on standard output, always as CSV; with it, -o is the format of a summary. A column of
-labels without a template stays empty, for you to fill it in. Templates hold text and {Keyword} of the DICOM header, such
-as `{PatientID}_{StudyDate:%Y%m%d}`, and {name} for a named group of --path-pattern.
+labels without a template stays empty, for you to fill it in. Templates hold text and {Keyword} of the DICOM header,
+such as `{PatientID}_{StudyDate:%Y%m%d}`, and {name} for a named group of --path-pattern.
 """
 
 #: Exit code: files could not be read, so that studies or parts of them may be missing.
