@@ -5,6 +5,7 @@ Nothing is stored: each call reads the folder, also while workers write to it.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,7 +47,21 @@ class RowStanding:
 
 
 def standings(campaign: Campaign) -> Iterator[RowStanding]:
-    """Every row of the campaign in the order of the manifest; the excluded ones follow."""
+    """Every row of the manifest in its order, the excluded ones among them."""
+    excluded = sorted(_excluded(campaign), key=_number)
+    yield from heapq.merge(_planned(campaign), excluded, key=_number)
+
+
+def _number(row: RowStanding) -> int:
+    return row.row.number
+
+
+def _excluded(campaign: Campaign) -> Iterator[RowStanding]:
+    for excluded in campaign.excluded():
+        yield RowStanding(row=excluded.row, standing=Standing.EXCLUDED, code=excluded.code, reason=excluded.reason)
+
+
+def _planned(campaign: Campaign) -> Iterator[RowStanding]:
     found = latest(campaign.directory)
     claims = Claims(campaign.directory, "", campaign.info.lease)
     for frozen in campaign.rows():
@@ -70,5 +85,3 @@ def standings(campaign: Campaign) -> Iterator[RowStanding]:
             worker=worker,
             host=host,
         )
-    for excluded in campaign.excluded():
-        yield RowStanding(row=excluded.row, standing=Standing.EXCLUDED, code=excluded.code, reason=excluded.reason)

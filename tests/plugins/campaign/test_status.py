@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,8 @@ def _row(number: int) -> Row:
     return Row(number=number, line=number + 1, path=f"/data/{number}", project="P", subject="S", session=f"E{number}")
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """A campaign of rows 1 to 8 with 10 files of 100 bytes each, and row 9 excluded."""
+def _freeze(directory: Path, planned: Iterable[int], excluded: Iterable[int]) -> Path:
+    """A campaign of rows with 10 files of 100 bytes each, and of excluded rows."""
     info = CampaignInfo(
         server="http://127.0.0.1:1",
         manifest="m.csv",
@@ -55,10 +54,17 @@ def directory(tmp_path: Path) -> Path:
         created=now(),
         version="0",
     )
-    rows = [FrozenRow(row=_row(number), files=10, bytes=1000, offset=0, length=0) for number in range(1, 9)]
-    with Draft(tmp_path / "c") as draft:
-        draft.freeze(info, rows, [ExcludedRow(row=_row(9), code="path-missing", reason="There is no /data/9.")])
-    return tmp_path / "c"
+    rows = [FrozenRow(row=_row(number), files=10, bytes=1000, offset=0, length=0) for number in planned]
+    left_out = [ExcludedRow(row=_row(n), code="path-missing", reason=f"There is no /data/{n}.") for n in excluded]
+    with Draft(directory) as draft:
+        draft.freeze(info, rows, left_out)
+    return directory
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A campaign of rows 1 to 8, and row 9 excluded."""
+    return _freeze(tmp_path / "c", range(1, 9), [9])
 
 
 @pytest.fixture
@@ -105,6 +111,12 @@ def test_each_row_has_its_state(campaign: Path) -> None:
     assert [row.row.number for row in found] == [*range(1, 10)]
     assert found[5].worker == "w"
     assert found[8].code == "path-missing"
+
+
+def test_rows_are_in_the_order_of_the_manifest(tmp_path: Path) -> None:
+    directory = _freeze(tmp_path / "c", [2, 3, 6], [7, 1, 5, 4])
+    found = [(row.row.number, row.standing is Standing.EXCLUDED) for row in standings(Campaign(directory))]
+    assert found == [(1, True), (2, False), (3, False), (4, True), (5, True), (6, False), (7, True)]
 
 
 def test_the_document_of_the_status(xnatctl: Callable[..., Any], campaign: Path) -> None:
