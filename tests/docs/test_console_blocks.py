@@ -249,6 +249,7 @@ def reader(tmp_path, tmp_path_factory, environment):
 
 #: Pages with nearly the same steps as others, so they are for the laboratory.
 LONG = {
+    DOCS / "how-to" / "watch-an-inbox.md",
     DOCS / "tutorial" / "write-a-credential-provider.md",
     *(DOCS / "examples" / name / "README.md" for name in ("xnatctl-series", "xnatctl-stow", "xnatctl-usercache")),
 }

@@ -291,6 +291,25 @@ def test_a_refused_login_ends_the_watch(watching, inbox, alice):
 
 
 @pytest.mark.lab
+def test_an_inbox_that_is_away_for_a_while(watching, sandbox, inbox):
+    """As a network file system may be."""
+    study(inbox / "x", 1)
+    child = watching("--after-proof", "delete", quiet=600)
+    until(lambda: b"Watching" in child.err)
+    inbox.rename(inbox.with_name("away"))
+    until(lambda: b"cannot be read: No such file or directory" in child.err)
+    inbox.with_name("away").rename(inbox)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait() == 143
+    assert len(names(inbox)) == 6
+    child = watching("--after-proof", "delete")
+    until(lambda: not names(inbox))
+    child.send_signal(signal.SIGTERM)
+    assert child.wait() == 143
+    assert child.err.decode().count("cannot be read") == 0
+
+
+@pytest.mark.lab
 def test_links_are_neither_sent_nor_removed(watch, sandbox, inbox, tmp_path):
     outside = study(tmp_path / "outside", 1)
     inside = study(inbox / "x", 2, study_date="20240102")

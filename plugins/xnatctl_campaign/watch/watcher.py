@@ -118,7 +118,8 @@ class Watcher:
             if self._proofs.holds(study.uid, signature) and self._watch.after_proof is AfterProof.KEEP:
                 self._attempts.settled(study.uid, signature)
                 continue
-            self._tried.add((study.uid, signature))
+            if once:
+                self._tried.add((study.uid, signature))
             self._try(study, signature, once=once)
             return not (once and self._attempts.server.due)  # the others would fail alike
         return False
