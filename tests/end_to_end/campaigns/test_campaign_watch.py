@@ -17,7 +17,7 @@ from xnatctl.testing import write_exam
 
 pytestmark = pytest.mark.once
 
-CHILD = Path(__file__).parents[1] / "support" / "watch_child.py"
+CHILD = Path(__file__).parents[2] / "support" / "watch_child.py"
 RULES = """- match: {Modality: MR}
   project: DEMO
   subject: "{PatientID}"
