@@ -6,6 +6,7 @@ from xnatctl.plugin.specs import CommandSpec
 
 GROUPS = {
     "auth": "Log in, log out, and show the current login.",
+    "campaign": "Many sessions from a manifest, on one machine or several.",
     "config": "The configuration file and its profiles.",
     "plugins": "List, inspect, write, check, block and unblock plugins.",
     "prearchive": "Sessions in the prearchive, which wait for review.",
