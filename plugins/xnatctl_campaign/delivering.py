@@ -120,7 +120,10 @@ class RowDelivery:
                 hint="Plan the manifest again into another folder.",
             ) from error
         return replace(
-            plan, workers=min(plan.workers, self._requests), most_workers=min(plan.most_workers, self._requests)
+            plan,
+            workers=min(plan.workers, self._requests),
+            most_workers=min(plan.most_workers, self._requests),
+            warnings=(),  # campaign plan showed them
         )
 
     def _services_of(self, frozen: FrozenRow, claim: Claim, services: Services) -> Services:

@@ -68,6 +68,7 @@ def open_streams() -> None:
 def say(text: str, redactor: Redactor) -> None:
     """Print lines on stderr; never fails."""
     try:
-        print(wrapped(printable(redactor.redact_output(text)), sys.stderr), file=sys.stderr, flush=True)
+        line = wrapped(printable(redactor.redact_output(text)), sys.stderr)
+        print(f"{line}\n", end="", file=sys.stderr, flush=True)  # one write: other threads print as well
     except (OSError, ValueError):
         return  # a closed stderr must not end an upload
