@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from xnatctl.api import Destination, Overwrite, Placement, Refused, Source, Stage, UploadItem, UploadPlan, UsageError
 from xnatctl_campaign.folder import Campaign, CampaignInfo, ExcludedRow, now, write_campaign
-from xnatctl_campaign.ledger import Entry, Ledger, RowState, latest
+from xnatctl_campaign.ledger import Entry, Ledger, RowState, RowStates, latest
 from xnatctl_campaign.row import Row
 
 
@@ -89,3 +91,31 @@ def test_the_latest_claim_of_a_row_counts(tmp_path: Path) -> None:
     with open(tmp_path / "c" / "ledger" / "a.jsonl", "a") as file:
         file.write('{"row": 1, "gener')  # killed while it wrote
     assert latest(tmp_path / "c")[1].state is RowState.PROVEN
+
+
+#: Writes three entries, of which a full disk cuts the second one off.
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from xnatctl.api import JournalError
+from xnatctl_campaign.ledger import Ledger
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with Ledger(Path(sys.argv[1]), "w") as ledger:
+    ledger.started(1, 1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, resource.RLIM_INFINITY))
+    try:
+        ledger.started(2, 1)
+    except JournalError as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    ledger.started(3, 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are those of POSIX")
+def test_an_entry_that_a_full_disk_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    (tmp_path / "ledger").mkdir()
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"The ledger {tmp_path / 'ledger' / 'w.jsonl'} cannot be written: ")
+    assert sorted(latest(tmp_path)) == [1, 3]
+    assert [RowStates(tmp_path)[row] for row in (1, 2, 3)] == [RowState.STARTED, None, RowState.STARTED]
