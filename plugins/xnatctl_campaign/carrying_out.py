@@ -13,12 +13,13 @@ from xnatctl_campaign.budget import Budget
 from xnatctl_campaign.claims import Claims
 from xnatctl_campaign.closing import Ending, document_of, error_of
 from xnatctl_campaign.display import Display
-from xnatctl_campaign.folder import Campaign
+from xnatctl_campaign.folder import Campaign, now
 from xnatctl_campaign.holder import new_worker
+from xnatctl_campaign.ledger import Entry, Ledger, RowState
 from xnatctl_campaign.local import LocalExecutor
 from xnatctl_campaign.outcomes import verified_of
 from xnatctl_campaign.proof import Proof
-from xnatctl_campaign.results import ExecutorContext, RowWork
+from xnatctl_campaign.results import ExecutorContext, RowResult, RowWork
 from xnatctl_campaign.rows import RowIndex
 from xnatctl_campaign.running import Executor, Run
 from xnatctl_campaign.server_choice import budget_of, commands_of, sessions_of, worker_words
@@ -108,14 +109,44 @@ def _run(app: App, campaign: Campaign, proof: RowProof, wish: Wish, tally: Tally
             )
             return LocalExecutor(ExecutorContext(workers=sessions, stop_requested=stop)), work
 
+        run = Run(
+            wish.rows,
+            begin,
+            proof=proof,
+            stop=stop,
+            watch=display,
+            claims=claims,
+            died=lambda result: enter_death(campaign, claims, result),
+        )
         try:
-            Run(wish.rows, begin, proof=proof, stop=stop, watch=display, claims=claims).carry_out()
+            run.carry_out()
         except (KeyboardInterrupt, Interrupted) as interrupt:
             number = getattr(interrupt, "number", None) or getattr(interrupt, "exit_code", 130) - 128
             return Interrupted("Interrupted.", signal_number=number)
         except XnatctlError as error:
             return error
     return None
+
+
+def enter_death(campaign: Campaign, claims: Claims, result: RowResult) -> None:
+    """Enter in the ledger that a row failed because its worker died, unless another worker has it by now."""
+    claim = claims.take(result.row)
+    if claim is None:
+        return
+    name = new_worker()
+    entry = Entry(
+        row=result.row,
+        generation=claim.generation,
+        state=RowState.FAILED,
+        worker=name,
+        at=now(),
+        exit_code=result.exit_code,
+        code=result.code,
+        reason=result.reason,
+    )
+    with Ledger(campaign.directory, name) as ledger:
+        ledger.append(entry)
+    claim.end()
 
 
 def _log_in(app: App) -> SharedLogin | None:

@@ -152,7 +152,7 @@ def document_of(ending: Ending, error: XnatctlError | None) -> Document:
         ),
         rows=rows,
         identifiers=tuple(str(row) for row in sorted(bad)),
-        summary=_summary(ending),
+        summary=_summary(ending, reasons),
     )
 
 
@@ -175,7 +175,8 @@ def _failure(index: RowIndex, result: RowResult, entry: Entry | None) -> dict[st
     }
 
 
-def _summary(ending: Ending) -> tuple[str, ...]:
+def _summary(ending: Ending, entries: Mapping[int, Entry]) -> tuple[str, ...]:
+    """The closing lines; `entries` are those of the rows that failed."""
     tally = ending.tally
     earlier = f", {tally.before} of them before" if tally.before else ""
     proven = f"{tally.before + tally.proven} of {counted(tally.rows, 'row')} proven{earlier}"
@@ -183,10 +184,10 @@ def _summary(ending: Ending) -> tuple[str, ...]:
     by_code: dict[str, list[int]] = {}
     for row in sorted(tally.failed):
         by_code.setdefault(tally.failed[row].code, []).append(row)
-    lines += [
-        f"{counted(len(rows), 'row')} failed ({code}): {as_text(rows, _NAMED)}"
-        for code, rows in sorted(by_code.items())
-    ]
+    for code, numbers in sorted(by_code.items()):
+        hints = {entries[row].hint if row in entries else "" for row in numbers}
+        hint = f". {hints.pop()}" if len(hints) == 1 and "" not in hints else ""
+        lines.append(f"{counted(len(numbers), 'row')} failed ({code}): {as_text(numbers, _NAMED)}{hint}")
     if tally.interrupted:
         lines.append(
             f"{counted(len(tally.interrupted), 'row')} interrupted: {as_text(sorted(tally.interrupted), _NAMED)}"

@@ -11,6 +11,7 @@ from typing import Protocol
 from xnatctl_campaign.claims import Claims
 from xnatctl_campaign.results import RowResult, RowWork
 from xnatctl_campaign.stopping import Stop
+from xnatctl_campaign.worker_link import WORKER_ENDED
 
 #: The state of a result for a row that another living worker holds.
 HELD = "held"
@@ -51,7 +52,8 @@ class Run:
     """One run of rows.
 
     `begin` returns the executor and its work; it is called when the first row is found that is not proven, so that a
-    run with nothing to do needs no login.
+    run with nothing to do needs no login. `died` gets the result of a row whose worker died, so that no other process
+    entered it in the ledger.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Run:
         stop: Stop,
         watch: Watch,
         claims: Claims,
+        died: Callable[[RowResult], None],
     ) -> None:
         self._rows = rows
         self._begin = begin
@@ -70,6 +73,7 @@ class Run:
         self._stop = stop
         self._watch = watch
         self._claims = claims
+        self._died = died
         self._held: list[int] = []
 
     def carry_out(self) -> None:
@@ -102,6 +106,8 @@ class Run:
             self._held.append(result.row)
         else:
             self._stop.take(result)
+        if result.code == WORKER_ENDED:
+            self._died(result)
         self._watch.ended(result)
 
     def _released(self) -> list[int]:

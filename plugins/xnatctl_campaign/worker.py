@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from xnatctl_campaign.relay import Relay
 from xnatctl_campaign.results import RowResult
 from xnatctl_campaign.rows import RowIndex
 
+#: Rows between two collections of garbage. Core lets it collect rarely, which fits a single upload.
+_COLLECTED = 20
+
 
 class Worker:
     """Delivers rows by `delivery`; `tell` gets the events as in a single upload."""
@@ -33,7 +37,9 @@ class Worker:
 
         Raises Interrupted after a row that a signal interrupted: the one who sent it wants this process to end.
         """
-        for row in inbox.rows():
+        for number, row in enumerate(inbox.rows()):
+            if number % _COLLECTED == 0:
+                gc.collect()
             sender.send(**{"is": "started", "row": row})
             result = self._deliver(row, Relay(sender, row), inbox)
             sender.send(**{"is": "result", **asdict(result)})

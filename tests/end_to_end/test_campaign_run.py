@@ -300,3 +300,34 @@ def test_a_killed_run_leaves_no_worker_behind(started, xnatctl, sandbox, alice, 
     done = xnatctl("campaign", "run", campaign.directory, env=alice)
     assert done.code == 0, done.err
     assert_all(exams)
+
+
+@pytest.mark.once
+def test_a_row_whose_worker_always_dies_has_failed(started, xnatctl, sandbox, alice, campaign, exams, assert_all):
+    sandbox.faults.load([{"match": {"path": IMPORT}, "nth": "every", "action": "hold", "seconds": 600}])
+    child = started("campaign", "run", campaign.directory, "--only", "1", "-o", "json")
+    (worker,) = wait_for(lambda: RowState.STARTED in states(campaign).values() and workers_of(child.pid), child=child)
+    os.kill(worker, signal.SIGKILL)
+    (other,) = wait_for(lambda: [pid for pid in workers_of(child.pid) if pid != worker], child=child)
+    os.kill(other, signal.SIGKILL)
+    out, err = child.communicate()
+    assert child.wait() == 5, err.decode()
+    (failure,) = json.loads(out)["failures"]
+    assert (failure["code"], failure["reason"]) == ("worker-ended", "The worker process was ended by SIGKILL, twice.")
+    assert states(campaign) == {1: RowState.FAILED}
+    sandbox.faults.end()
+    done = xnatctl("campaign", "run", campaign.directory, env=alice)
+    assert done.code == 0, done.err
+    assert_all(exams)
+
+
+@pytest.mark.once
+def test_two_runs_share_the_rows_of_a_folder(started, sandbox, campaign, exams, assert_all):
+    sandbox.switches.archive_seconds = 0.2
+    both = [started("campaign", "run", campaign.directory, "--sessions", "1", "-o", "json") for _ in range(2)]
+    for child in both:
+        out, err = child.communicate()
+        assert child.wait() == 0, err.decode()
+        assert json.loads(out)["rows"]["proven"] == 4
+    assert_all(exams)
+    assert sum(imports(sandbox).values()) == 3 * len(exams)  # no row was sent twice
