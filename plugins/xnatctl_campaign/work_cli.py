@@ -61,7 +61,8 @@ def work(app: App, directory: Path, recheck: bool) -> None:
         Ledger(directory, name) as ledger,
     ):
         sender = Sender(pipe)
-        inbox = Inbox(sys.stdin.buffer, sender)
+        # Not sys.stdin: the interpreter closes that at its end, and aborts while the inbox reads it.
+        inbox = Inbox(open(sys.stdin.fileno(), "rb", closefd=False), sender)  # noqa: SIM115 - the process ends with it
         inbox.begin()
 
         def connect() -> XnatClient:
