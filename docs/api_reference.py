@@ -30,7 +30,8 @@ together. Classes without a constructor on this page are made by core. A field w
 GROUPS: dict[str, dict[str, str]] = {
     "xnatctl.api": {
         "Declare": """
-            hookimpl TransportSpec CredentialSourceSpec FormatterSpec CommandSpec CheckSpec StageSpec Option CheckResult
+            hookimpl TransportSpec CredentialSourceSpec FormatterSpec CommandSpec CheckSpec StageSpec ExecutorSpec
+            Option CheckResult
         """,
         "Plans": """
             UploadRequest UploadPlan Stage Batch UploadItem Series Source Exclusion Payload Placement Overwrite
@@ -50,6 +51,7 @@ GROUPS: dict[str, dict[str, str]] = {
             StageRunner RunContext Journal JournalEntry PollSchedule Report Status Verification Difference Level
             PlaceState ResourceReport StudyReport ByteCounter failed_outcomes open_item content_hash
         """,
+        "Executors": "Executor ExecutorContext RowWork RowWorker RowResult",
         "Words": """
             Commands counted human_size clean_label is_uid
         """,
@@ -72,7 +74,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "The application": "App pass_app pass_unchecked ServerBudget",
         "Options": """
             common_options server_options destination_options source_options journal_options retry_option verify_options
-            level_options VerifyingCommand TransportOptionsCommand transport_options Number WholeNumber
+            level_options VerifyingCommand TransportOptionsCommand transport_options
+            ExecutorOptionsCommand executor_options Number WholeNumber
         """,
         "Planning": """
             scan_path Inventory look_inside holds_dicom HOLDS_DICOM MAY_HOLD_DICOM scan_files FileInventory

@@ -6,6 +6,7 @@ Import it in the module of a command, not in `plugin.py`: it loads click.
 from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import (
+    ExecutorOptionsCommand,
     TransportOptionsCommand,
     VerifyingCommand,
     common_options,
@@ -23,6 +24,7 @@ from xnatctl.cli.uploading import (
     PlanContext,
     PlanGroup,
     Upload,
+    executor_options,
     finish,
     make_services,
     plan_upload,
@@ -55,6 +57,7 @@ __all__ = [
     "MAY_HOLD_DICOM",
     "NO_PATIENT",
     "App",
+    "ExecutorOptionsCommand",
     "FileInventory",
     "Inventory",
     "Number",
@@ -75,6 +78,7 @@ __all__ = [
     "deliver",
     "destination_options",
     "exclusively",
+    "executor_options",
     "fill_items",
     "finish",
     "has_content",

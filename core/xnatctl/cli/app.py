@@ -284,10 +284,11 @@ class App:
         return lines
 
     def declared_options(self) -> dict[str, bool]:
-        """The options of active transports that the profile may set, and whether each is secret."""
+        """The options of active transports and executors that the profile may set, and whether each is secret."""
         if not self.settings.profile.get("options"):
             return {}
         options = [option for provided in self.registry.transports().values() for option in provided.spec.options]
+        options += [option for provided in self.registry.executors().values() for option in provided.spec.options]
         secret = {option.name for option in options if option.secret}
         return {option.name: option.name in secret for option in options}
 

@@ -15,6 +15,7 @@ from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.model.commands import ASK
 from xnatctl.model.plan import Overwrite, Payload, Placement
 from xnatctl.model.words import plain_number
+from xnatctl.plugin.catalog import Provided
 from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.plugin.specs import Option, TransportSpec
 
@@ -340,15 +341,15 @@ def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
     return wrap
 
 
-class TransportOptionsCommand(VerifyingCommand):
-    """A command that also takes the options of every active transport of a payload, as flags.
+class PluginOptionsCommand(VerifyingCommand):
+    """A command that also takes options of plugins, as flags.
 
-    Only flags that were given reach the command; variable, profile and default are resolved later. A transport that
-    belongs to one command (`TransportSpec.command`) has its options only there.
+    Only flags that were given reach the command; variable, profile and default are resolved later.
     """
 
-    payload = Payload.DICOM
-    only_for: str | None = None
+    def declaring(self, app: App) -> Iterable[Provided[Any]]:
+        """The specs whose options are flags of this command."""
+        raise NotImplementedError
 
     def get_params(self, context: click.Context) -> list[click.Parameter]:
         parameters = super().get_params(context)
@@ -357,15 +358,13 @@ class TransportOptionsCommand(VerifyingCommand):
             return parameters
         taken = {parameter.name for parameter in parameters}
         declared: dict[str, Option] = {}
-        for provided in app.registry.transports().values():
-            if provided.spec.payload is not self.payload or provided.spec.command != self.only_for:
-                continue
+        for provided in self.declaring(app):
             for option in provided.spec.options:
                 declared.setdefault(option.name, option)
                 if option.name in taken:  # only in a command of a plugin: core's options are reserved
                     raise PluginUnavailable(
-                        f"This command has an option --{option.name.replace('_', '-')}, and so has the transport "
-                        f"{provided.name} (plugin {provided.plugin.name}).",
+                        f"This command has an option --{option.name.replace('_', '-')}, and so has the "
+                        f"{provided.kind} {provided.name} (plugin {provided.plugin.name}).",
                         hint=f"Block one of the two: {BLOCK_VARIABLE}={provided.plugin.name}.",
                     )
         flags = [_flag(option) for option in declared.values()]
@@ -380,6 +379,29 @@ class TransportOptionsCommand(VerifyingCommand):
         for name in [name for name, value in context.params.items() if name not in own and value is None]:
             del context.params[name]
         return super().invoke(context)
+
+
+class TransportOptionsCommand(PluginOptionsCommand):
+    """A command with the options of every active transport of a payload.
+
+    A transport that belongs to one command (`TransportSpec.command`) has its options only there.
+    """
+
+    payload = Payload.DICOM
+    only_for: str | None = None
+
+    def declaring(self, app: App) -> Iterable[Provided[Any]]:
+        """Transports that this command can send by."""
+        found = app.registry.transports().values()
+        return [own for own in found if own.spec.payload is self.payload and own.spec.command == self.only_for]
+
+
+class ExecutorOptionsCommand(PluginOptionsCommand):
+    """A command with the options of every active executor."""
+
+    def declaring(self, app: App) -> Iterable[Provided[Any]]:
+        """All executors."""
+        return app.registry.executors().values()
 
 
 def _hide(app: App, options: Iterable[Option]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xnatctl.cli.app import App
-    from xnatctl.delivery.many import Executor
+    from xnatctl.delivery.many import PlanExecutor
     from xnatctl.delivery.services import Services, StageKind
     from xnatctl.inventory.walk import Inventory
     from xnatctl.model.document import Document
@@ -81,7 +81,7 @@ class PlanGroup:
     destination: Destination
     warnings: Sequence[str] = ()
     title: str = ""
-    executor: Executor | None = None
+    executor: PlanExecutor | None = None
 
 
 class PlanContext:
@@ -322,10 +322,19 @@ def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str
 
     `given` holds the flags from the command line. Raises UsageError for one that this transport does not have.
     """
-    options = {option.name: option for option in app.registry.transport(name).spec.options}
+    return _plugin_options(app, app.registry.transport(name).spec.options, given, f"--mode {name}")
+
+
+def executor_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for every option of an executor, found and checked like those of a transport."""
+    return _plugin_options(app, app.registry.executor(name).spec.options, given, f"--executor {name}")
+
+
+def _plugin_options(app: App, declared: Sequence[Option], given: Mapping[str, Any], choice: str) -> dict[str, Any]:
+    options = {option.name: option for option in declared}
     for flag in given:
         if flag not in options:
-            raise UsageError(f"--{flag.replace('_', '-')} does not apply to --mode {name}.")
+            raise UsageError(f"--{flag.replace('_', '-')} does not apply to {choice}.")
     values = {key: _option_value(app, option, given) for key, option in options.items()}
     missing = [option for key, option in options.items() if option.required and values[key] is None]
     if missing:

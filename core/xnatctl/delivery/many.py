@@ -23,7 +23,7 @@ from xnatctl.model.report import Report, Status
 #: Runs one plan. Raises no expected error: the report holds the error of the run.
 Run = Callable[[UploadPlan], Report]
 #: Runs plans; yields the number and the report of each plan that was tried, as soon as it ends.
-Executor = Callable[[Sequence[UploadPlan], Run], Iterator[tuple[int, Report]]]
+PlanExecutor = Callable[[Sequence[UploadPlan], Run], Iterator[tuple[int, Report]]]
 
 
 def in_order(plans: Sequence[UploadPlan], run: Run) -> Iterator[tuple[int, Report]]:
@@ -43,7 +43,7 @@ def is_hopeless(report: Report) -> bool:
     return isinstance(error, Interrupted | AuthenticationError | NotXnat)
 
 
-def run_many(plans: Sequence[UploadPlan], run: Run, executor: Executor = in_order) -> Report:
+def run_many(plans: Sequence[UploadPlan], run: Run, executor: PlanExecutor = in_order) -> Report:
     """The report of several plans that `run` carries out. Plans that the executor does not try stay PLANNED."""
     begun = time.monotonic()
     parts = _parts(plans)
@@ -52,7 +52,7 @@ def run_many(plans: Sequence[UploadPlan], run: Run, executor: Executor = in_orde
     return join_reports(parts, time.monotonic() - begun)
 
 
-def deliver_many(plans: Sequence[UploadPlan], services: Services, executor: Executor = in_order) -> Report:
+def deliver_many(plans: Sequence[UploadPlan], services: Services, executor: PlanExecutor = in_order) -> Report:
     """Deliver several plans. Raises no expected error: `report.failure` is the combined error.
 
     Plans with the same listing send files of the same directory. New files belong to none of them, and a file may

@@ -16,6 +16,7 @@ from xnatctl.plugin.specs import (
     CheckSpec,
     CommandSpec,
     CredentialSourceSpec,
+    ExecutorSpec,
     FormatterSpec,
     Option,
     Spec,
@@ -33,6 +34,7 @@ KINDS: Mapping[str, tuple[type[Any], str]] = {
     "xnatctl_commands": (CommandSpec, "command"),
     "xnatctl_checks": (CheckSpec, "check"),
     "xnatctl_stages": (StageSpec, "stage"),
+    "xnatctl_executors": (ExecutorSpec, "executor"),
 }
 
 

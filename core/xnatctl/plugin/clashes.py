@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xnatctl.plugin.discovery import Plugin, Status
-from xnatctl.plugin.specs import CommandSpec, Option, Spec, TransportSpec
+from xnatctl.plugin.specs import CommandSpec, ExecutorSpec, Option, Spec, TransportSpec
 
 #: The kind of a flag in a clash.
 OPTION = "option"
@@ -47,22 +47,22 @@ def names_of(kind: str, specs: Sequence[Spec], plugin: Plugin) -> Iterator[Taken
             raise ValueError(f"it provides the {kind} {name} twice")
         seen.add(name)
         yield Taken(kind, name, plugin)
-        if isinstance(spec, TransportSpec):
-            for flag, option in _own_flags(spec):
+        if isinstance(spec, TransportSpec | ExecutorSpec):
+            for flag, option in _own_flags(kind, spec):
                 other = options.setdefault(flag, option)
                 if (other.name, other.type, other.secret) != (option.name, option.type, option.secret):
-                    raise ValueError(f"its transports declare the option {flag} in two ways")
+                    raise ValueError(f"its {kind}s declare the option {flag} in two ways")
     if kind == COMMAND and (inner := _nested(seen)):
         raise ValueError(f"its command {inner[0]} is the group of its command {inner[1]}")
     yield from (Taken(OPTION, flag, plugin) for flag in options)
 
 
-def _own_flags(spec: TransportSpec) -> Iterator[tuple[str, Option]]:
+def _own_flags(kind: str, spec: TransportSpec | ExecutorSpec) -> Iterator[tuple[str, Option]]:
     seen: set[str] = set()
     for option in spec.options:
         for flag in flags_of(option):
             if flag in seen:
-                raise ValueError(f"the transport {spec.name} declares the option {flag} twice")
+                raise ValueError(f"the {kind} {spec.name} declares the option {flag} twice")
             seen.add(flag)
             yield flag, option
 

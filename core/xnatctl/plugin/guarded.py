@@ -19,9 +19,12 @@ from xnatctl.plugin.guard import PATIENT, QUICK, Guard, Named, is_explained, unl
 from xnatctl.plugin.protocols import (
     BatchingReceiver,
     ConnectedTransport,
+    Executor,
     Formatter,
     ReceiverContext,
     ReceiverTransport,
+    RowResult,
+    RowWork,
     Transport,
     TransportContext,
 )
@@ -308,6 +311,44 @@ class GuardedSource:
         """See `StoringCredentialSource`."""
         with self._around():
             return bool(self._source.erase(request))
+
+
+class GuardedExecutor:
+    """An executor. Waiting for rows has no time limit."""
+
+    def __init__(self, guard: Guard, what: str, plugin: Named, executor: Executor) -> None:
+        self._guard, self._what, self._plugin = guard, what, plugin
+        self._executor = executor
+
+    def run(self, rows: Iterable[int], work: RowWork) -> Iterator[RowResult]:
+        """See `Executor`; each step of the iterator is guarded."""
+        with self._guard.around(self._what, self._plugin):
+            results = iter(self._executor.run(rows, work))
+        try:
+            while True:
+                with self._guard.around(self._what, self._plugin):
+                    try:
+                        result: object = next(results)
+                    except StopIteration:
+                        return
+                    if not isinstance(result, RowResult):
+                        raise TypeError(f"run yielded {type(result).__name__} instead of RowResult")
+                yield result
+        finally:
+            if (close := getattr(results, "close", None)) is not None:
+                with self._guard.around(self._what, self._plugin):
+                    close()
+
+    def stop(self) -> None:
+        """See `Executor`."""
+        with self._guard.around(self._what, self._plugin):
+            self._executor.stop()
+
+
+def guarded_executor(guard: Guard, what: str, plugin: Named, executor: Executor) -> GuardedExecutor:
+    """An executor of a plugin. Raises PluginUnavailable for an object that is none."""
+    _require(guard, what, plugin, executor, ("run", "stop"))
+    return GuardedExecutor(guard, what, plugin, executor)
 
 
 class GuardedFormatter:

@@ -13,7 +13,15 @@ import pluggy
 
 from xnatctl.model.events import Event
 from xnatctl.model.plan import UploadPlan, UploadRequest
-from xnatctl.plugin.specs import CheckSpec, CommandSpec, CredentialSourceSpec, FormatterSpec, StageSpec, TransportSpec
+from xnatctl.plugin.specs import (
+    CheckSpec,
+    CommandSpec,
+    CredentialSourceSpec,
+    ExecutorSpec,
+    FormatterSpec,
+    StageSpec,
+    TransportSpec,
+)
 
 #: The pluggy project name and the entry-point group.
 PROJECT = "xnatctl"
@@ -49,6 +57,10 @@ class XnatctlSpecs:
     @hookspec
     def xnatctl_stages(self) -> Iterable[StageSpec]:  # type: ignore[empty-body]
         """Register kinds of stages; their names are the values of `Stage.kind`."""
+
+    @hookspec
+    def xnatctl_executors(self) -> Iterable[ExecutorSpec]:  # type: ignore[empty-body]
+        """Register ways to run the rows of a campaign, which chooses one by its name."""
 
     @hookspec(firstresult=True)
     def xnatctl_plan_upload(self, request: UploadRequest) -> UploadPlan | None:

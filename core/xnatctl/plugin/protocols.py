@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TextIO, runtime_checkable
 
@@ -331,6 +331,79 @@ class StageRunner(Protocol):
 
     def give_up(self) -> None:
         """End what is going on. Called on an interrupt: by whatever runs its tasks, and after `run` was left."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowResult:
+    """How the work on one row of a campaign ended. The campaign's own records decide; this is for progress."""
+
+    row: int  # its number
+    state: str  # "proven", "failed" or "interrupted"
+    exit_code: int  # that of the row alone: 0 only for a proven one
+    code: str = ""  # code of the error, such as `refused`
+    reason: str = ""  # its message
+
+    def as_document(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The inverse of `as_document`. Raises TypeError for other data."""
+        return cls(**document)
+
+
+class RowWorker(Protocol):
+    """Works on rows of a campaign, one at a time. It is closed when its `with` ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    def run(self, row: int) -> RowResult:
+        """Work on a row until it has ended. Raises XnatctlError if this worker can work on no row at all."""
+        ...
+
+    def interrupt(self) -> None:
+        """End the row in work soon: its result is `interrupted`. May be called from another thread."""
+        ...
+
+
+class RowWork(Protocol):
+    """The work of a campaign: plain data that can be pickled, without secrets, for another process or machine."""
+
+    def open(self) -> RowWorker:
+        """A worker in this process. Raises XnatctlError."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutorContext:
+    """What an executor gets: `workers` is how many rows may be in work at once."""
+
+    workers: int
+    options: Mapping[str, Any]  # a value for every option of the spec
+    stop_requested: Callable[[], bool] = lambda: False  # True after a soft stop: begin no row
+    emit: Emit = lambda _: None  # for warnings, from any thread
+
+
+class Executor(Protocol):
+    """Runs the rows of a campaign, each by one worker. Made by `ExecutorSpec.target`."""
+
+    def run(self, rows: Iterable[int], work: RowWork) -> Iterator[RowResult]:
+        """Run rows; yield the result of each one when it ends, in any order.
+
+        A number is taken from `rows` only when a worker is free for it: there may be very many, and each one that is
+        taken is run. When the iterator is closed early, as on Ctrl-C, interrupt the rows in work and close the workers.
+        Raises XnatctlError when no worker can work.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Begin no other row; `run` ends with the rows in work. May be called from another thread, and twice."""
         ...
 
 

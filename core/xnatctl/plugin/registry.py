@@ -22,6 +22,7 @@ from xnatctl.plugin.specs import (
     CheckSpec,
     CommandSpec,
     CredentialSourceSpec,
+    ExecutorSpec,
     FormatterSpec,
     Option,
     StageSpec,
@@ -30,8 +31,8 @@ from xnatctl.plugin.specs import (
 from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
-    from xnatctl.plugin.guarded import GuardedFormatter, GuardedSource
-    from xnatctl.plugin.protocols import Transport, TransportContext
+    from xnatctl.plugin.guarded import GuardedExecutor, GuardedFormatter, GuardedSource
+    from xnatctl.plugin.protocols import ExecutorContext, Transport, TransportContext
 
 
 class Registry:
@@ -104,6 +105,14 @@ class Registry:
         """One kind of stage; raises like `transport`."""
         return self._one("xnatctl_stages", kind)
 
+    def executors(self) -> dict[str, Provided[ExecutorSpec]]:
+        """Executors of campaigns by name."""
+        return self._all("xnatctl_executors")
+
+    def executor(self, name: str) -> Provided[ExecutorSpec]:
+        """One executor; raises like `transport`."""
+        return self._one("xnatctl_executors", name)
+
     def own_specs(self, plugin: Plugin) -> list[tuple[str, Provided[Any]]]:
         """Everything that one loaded plugin provides, as (kind, provided); no other plugin is loaded for it."""
         return [(provided.kind, provided) for provided in self._catalog.of(plugin)]
@@ -166,7 +175,8 @@ class Registry:
         from xnatctl.plugin.guarded import Guarded  # help pages need none of it
 
         secret = isinstance(spec, CredentialSourceSpec)
-        limit = None if isinstance(spec, StageSpec) else PATIENT if isinstance(spec, CheckSpec) else QUICK
+        patient = isinstance(spec, CheckSpec | ExecutorSpec)
+        limit = None if isinstance(spec, StageSpec) else PATIENT if patient else QUICK
         return Guarded(
             self.guard, f"The {kind} {provided.name}", provided.plugin, loaded, quote=not secret, limit=limit
         )
@@ -218,6 +228,13 @@ class Registry:
         source = self.load(provided)()
         what = f"The credential source {provided.name}"
         return GuardedSource(self.guard, what, provided.plugin, source, provided.spec)
+
+    def make_executor(self, provided: Provided[ExecutorSpec], context: ExecutorContext) -> GuardedExecutor:
+        """An executor, all of whose methods are guarded. Raises like `load`."""
+        from xnatctl.plugin.guarded import guarded_executor
+
+        executor = self.load(provided)(context)
+        return guarded_executor(self.guard, f"The executor {provided.name}", provided.plugin, executor)
 
     def make_formatter(self, provided: Provided[FormatterSpec]) -> GuardedFormatter:
         """A formatter, all of whose methods are guarded. Raises like `load`."""

@@ -216,6 +216,22 @@ class StageSpec(_Record):
 
 @_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutorSpec(_Record):
+    """A way to run the rows of a campaign, such as by threads or on a cluster. `target(context)` makes an `Executor`.
+
+    `options` are flags of the command that runs the rows. They share their names with the options of transports.
+    """
+
+    name: str  # by which a campaign chooses it
+    summary: str  # one line of `plugins list`
+    target: str
+    options: tuple[Option, ...] = ()  # what `ExecutorContext.options` holds
+    modules: tuple[str, ...] = ()  # without one of these it is unmet
+    extra: str | None = None  # what to install then
+
+
+@_lenient
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckSpec(_Record):
     """A line of `xnatctl doctor`. `target(app)` returns a `CheckResult`."""
 
@@ -236,4 +252,4 @@ class CheckResult:
 
 
 #: Everything that a plugin can register.
-Spec = TransportSpec | CredentialSourceSpec | FormatterSpec | CommandSpec | CheckSpec | StageSpec
+Spec = TransportSpec | CredentialSourceSpec | FormatterSpec | CommandSpec | CheckSpec | StageSpec | ExecutorSpec

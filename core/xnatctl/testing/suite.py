@@ -15,6 +15,7 @@ from xnatctl.plugin.specs import (
     CheckSpec,
     CommandSpec,
     CredentialSourceSpec,
+    ExecutorSpec,
     FormatterSpec,
     Spec,
     StageSpec,
@@ -59,6 +60,7 @@ def contract_of(spec: Spec) -> type[contracts.Contract]:
         CommandSpec: contracts.CommandContract,
         CheckSpec: contracts.CheckContract,
         StageSpec: contracts.StageContract,
+        ExecutorSpec: contracts.ExecutorContract,
     }
     return by_kind[type(spec)]
 

@@ -55,6 +55,13 @@ TAKEN = {
         registering("stages", spec("StageSpec", name="resource")),
         "its stage resource belongs to plugin resource",
     ),
+    "option of an executor": (
+        registering(
+            "executors",
+            "ExecutorSpec(name='e', summary='x', target='json:dumps', options=(Option(name='wait', help='x'),))",
+        ),
+        "its option --wait belongs to xnatctl",
+    ),
     "stage of core": (registering("stages", spec("StageSpec", name="session")), "its stage session belongs to xnatctl"),
 }
 

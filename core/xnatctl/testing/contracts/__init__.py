@@ -6,6 +6,7 @@ from xnatctl.testing.contracts.base import Contract
 from xnatctl.testing.contracts.check import CheckContract
 from xnatctl.testing.contracts.command import CommandContract
 from xnatctl.testing.contracts.credentials import CredentialSourceContract
+from xnatctl.testing.contracts.executor import ExecutorContract
 from xnatctl.testing.contracts.file_transport import ResourceTransportContract
 from xnatctl.testing.contracts.formatter import FormatterContract
 from xnatctl.testing.contracts.observer import ObserverContract
@@ -19,6 +20,7 @@ __all__ = [
     "CommandContract",
     "Contract",
     "CredentialSourceContract",
+    "ExecutorContract",
     "FormatterContract",
     "ObserverContract",
     "PlannerContract",
