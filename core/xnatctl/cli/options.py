@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,9 +15,11 @@ from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.model.commands import ASK
 from xnatctl.model.plan import Overwrite, Payload, Placement
 from xnatctl.model.words import plain_number
-from xnatctl.plugin.catalog import Provided
 from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.plugin.specs import Option, TransportSpec
+
+if TYPE_CHECKING:
+    from xnatctl.plugin.catalog import Provided
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 
+from xnatctl.delivery.journal.reading import reading
 from xnatctl.delivery.journal.store import Store
 from xnatctl.errors import JournalError
 
@@ -14,11 +14,8 @@ PUT = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
 def seen(path: Path) -> dict[str, str]:
-    db = sqlite3.connect(path)
-    try:
+    with reading(path) as db:
         return dict(db.execute("SELECT key, value FROM meta"))
-    finally:
-        db.close()
 
 
 def test_the_next_write_takes_it_along_before_its_own(tmp_path: Path) -> None:

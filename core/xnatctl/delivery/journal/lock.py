@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from xnatctl.delivery.journal.reading import is_busy
 from xnatctl.delivery.journal.schema import explained, refuse_no_file
 from xnatctl.errors import Refused
 
@@ -53,7 +54,7 @@ class Lock:
             try:
                 self._db.execute("BEGIN EXCLUSIVE")
             except sqlite3.Error as error:
-                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                if is_busy(error):
                     return False
                 self._db.close()
                 raise

@@ -2,7 +2,8 @@
 
 Each write is one transaction and durable by default, so a kill at any instruction leaves the state before or after it.
 Workers that write at the same time share a transaction, because the disk is the slow part. A journal holds paths, UIDs,
-labels and outcomes; no patient data and no secrets.
+labels and outcomes; no patient data and no secrets. It is locked while a run has it open, and no memory is shared, so
+it may be on a network file system; `reading` reads it nevertheless.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from xnatctl.delivery.journal.reading import connect
 from xnatctl.delivery.journal.records import (
     PROVEN,
     JournalEntry,
@@ -60,8 +62,8 @@ def journal_key(
 class Store:
     """One journal file, open for writing. Thread-safe; close it at the end.
 
-    `private`: no other process uses the file meanwhile, so neither locks nor shared memory are needed. Raises
-    JournalError if the file cannot be used or written; then nothing may be sent.
+    `private`: no other process uses the file meanwhile, so no locks are needed. Raises JournalError if the file cannot
+    be used or written; then nothing may be sent.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False, private: bool = False) -> None:
@@ -89,6 +91,7 @@ class Store:
             try:
                 check_kind(db, self.path)
                 db.execute("PRAGMA journal_mode = WAL")
+                Path(f"{self.path}-shm").unlink(missing_ok=True)  # left by an earlier version; nothing reads it now
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute(f"PRAGMA cache_size = -{_CACHE}")
                 upgrade(db)
@@ -99,11 +102,8 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         if not self._private:
-            return sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        address = f"{self.path.absolute().as_uri()}?{WITHOUT_LOCKS}"
-        db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # the index of the log is in memory of this process then
-        return db
+            return connect(self.path, timeout=BUSY_SECONDS)
+        return connect(f"{self.path.absolute().as_uri()}?{WITHOUT_LOCKS}", timeout=0, uri=True)
 
     def close(self) -> None:
         """Write deferred statements and close the file; never raises, and may be called twice."""

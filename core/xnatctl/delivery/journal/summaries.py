@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xnatctl.delivery.journal.reading import reading
 from xnatctl.delivery.journal.records import JournalEntry, Left, left_of, meta_of, rows_of, studies_of
-from xnatctl.delivery.journal.schema import BUSY_SECONDS, check_kind, explained, refuse_no_file
+from xnatctl.delivery.journal.schema import explained
 from xnatctl.errors import JournalError
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadItem
@@ -81,7 +81,7 @@ def summaries(directory: Path) -> Iterator[Summary]:
 
 def summary_of(path: Path) -> Summary | None:
     """The summary of one journal; None if every run was refused before it began. Raises JournalError."""
-    with _reading(path) as db:
+    with reading(path) as db:
         meta = meta_of(db)
         if not meta:
             return None
@@ -110,7 +110,7 @@ def summary_of(path: Path) -> Summary | None:
 
 def items_of(path: Path) -> list[JournalEntry]:
     """The items of the latest run of a journal, in path order. Raises JournalError."""
-    with _reading(path) as db:
+    with reading(path) as db:
         run = int(meta_of(db)["run"])
         return [past for _, past in rows_of(db, "WHERE run = ? ORDER BY path", [run])]
 
@@ -118,32 +118,7 @@ def items_of(path: Path) -> list[JournalEntry]:
 def unchanged(path: Path, items: Iterable[UploadItem]) -> int:
     """The number of delivered items whose files are unchanged. Raises JournalError."""
     delivered = [str(outcome) for outcome in Outcome if outcome.delivered]
-    with _reading(path) as db:
+    with reading(path) as db:
         where = f"WHERE outcome IN ({', '.join('?' * len(delivered))})"
         known = {entry.path: entry for _, entry in rows_of(db, where, delivered)}
     return sum((entry := known.get(item.path)) is not None and entry.describes(item) for item in items)
-
-
-class _reading:  # noqa: N801 - used as a with statement
-    """Opens a journal for reading while a run may write to it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._guard = explained(path)
-
-    def __enter__(self) -> sqlite3.Connection:
-        with self._guard:
-            refuse_no_file(self._path)
-            self._db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-            try:
-                check_kind(self._db, self._path)
-                if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    raise JournalError(f"{self._path} is empty: its run ended before it began.")
-            except BaseException:
-                self._db.close()
-                raise
-        return self._db
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._db.close()
-        self._guard.__exit__(kind, error, trace)
