@@ -11,18 +11,19 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import children
 import pytest
+
+from xnatctl.delivery.journal.reading import reading
+from xnatctl.errors import JournalError
 
 CHILD = Path(__file__).with_name("crash_child.py")
 HASTY = Path(children.__file__).with_name("hasty.py")
@@ -103,11 +104,13 @@ class Lab:
         assert not others
         if path is None:
             return {}
-        with closing(sqlite3.connect(path)) as db:
-            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'items'").fetchone():
-                return {}
-            rows = db.execute("SELECT name, outcome FROM items").fetchall()
+        try:
+            with reading(path) as db:
+                assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                rows = db.execute("SELECT name, outcome FROM items").fetchall()
+        except JournalError as error:
+            assert "is empty" in error.message, error.message
+            return {}
         return {bytes(name).decode().removesuffix(".dcm"): outcome for name, outcome in rows}
 
     @staticmethod
