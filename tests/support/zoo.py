@@ -224,6 +224,29 @@ class Good:
 """
 )
 
+EXECUTOR = (
+    HEAD
+    + f"""
+SPEC = ExecutorSpec(name="wrong", summary="one row after the other", target="{MODULE}:T")
+
+@hookimpl
+def xnatctl_executors():
+    return [SPEC]
+
+class Good:
+    def __init__(self, context):
+        self.stopped = False
+    def run(self, rows, work):
+        with work.open() as worker:
+            for row in rows:
+                yield worker.run(row)
+                if self.stopped:
+                    return
+    def stop(self):
+        self.stopped = True
+"""
+)
+
 
 def _part(base: str, body: str) -> str:
     return f"{base}\nclass T(Good):\n" + "".join(f"    {line}\n" for line in body.strip().splitlines())
@@ -259,6 +282,10 @@ def _observer(body: str, message: str) -> Wrong:
 
 def _stage(body: str, message: str) -> Wrong:
     return Wrong(_part(STAGE, body), "StageContract", message)
+
+
+def _executor(body: str, message: str) -> Wrong:
+    return Wrong(_part(EXECUTOR, body), "ExecutorContract", message)
 
 
 _QUICK = "\n    seconds = 1.0\n"
@@ -565,5 +592,37 @@ WRONG = {
     "stage-prints": _stage("def run(self):\n    print('noise')", "`run` wrote to standard output"),
     "stage-claims-success": _stage(
         "def run(self):\n    self.context.report.status = 'complete'", "`run` sets the status of the report"
+    ),
+    # executors
+    "executor-loses-a-row": _executor(
+        "def run(self, rows, work):\n    return super().run([row for row in rows if row != 7], work)",
+        "`run` yields no result for row 7",
+    ),
+    "executor-invents-success": _executor(
+        "def run(self, rows, work):\n    for result in super().run(rows, work):\n"
+        "        yield RowResult(row=result.row, state='proven', exit_code=0)",
+        "`run` changed the result of row",
+    ),
+    "executor-runs-nothing": _executor(
+        "def run(self, rows, work):\n    return iter([RowResult(row=row, state='proven', exit_code=0) for row in rows])",
+        "`run` yields results of rows that no worker has run",
+    ),
+    "executor-takes-all-rows": _executor(
+        "def run(self, rows, work):\n    return super().run(list(rows), work)", "take one when a worker is free"
+    ),
+    "executor-cannot-be-stopped": _executor("def stop(self):\n    pass", "`stop` has no effect"),
+    "executor-leaves-workers-open": _executor(
+        "def run(self, rows, work):\n    worker = work.open()\n    worker.__enter__()\n"
+        "    return (worker.run(row) for row in rows)",
+        "`run` leaves a worker open",
+    ),
+    "executor-hides-failures": _executor(
+        "def run(self, rows, work):\n    try:\n        yield from super().run(rows, work)\n"
+        "    except XnatctlError:\n        return",
+        "`run` hides that no worker can be opened",
+    ),
+    "executor-yields-numbers": _executor(
+        "def run(self, rows, work):\n    return (result.row for result in super().run(rows, work))",
+        "`run` yields something else than RowResults",
     ),
 }
