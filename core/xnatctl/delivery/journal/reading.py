@@ -15,7 +15,7 @@ from typing import Final
 
 from xnatctl.delivery.journal.schema import check_kind, explained, refuse_no_file
 from xnatctl.errors import JournalError
-from xnatctl.operating_system.files import BINARY
+from xnatctl.operating_system.files import open_to_read
 
 #: Bytes of the header of a write-ahead log, which changes when the log starts anew (sqlite.org/fileformat2.html, 4).
 _HEADER: Final = 32
@@ -103,7 +103,7 @@ def _content(path: Path) -> tuple[bytes, bytes] | None:
 def _read(path: Path, count: int = -1) -> bytes:
     """The first `count` bytes of a file, or all; empty for one that does not exist."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | BINARY), "rb") as file:
+        with os.fdopen(open_to_read(path), "rb") as file:
             return file.read(count)
     except FileNotFoundError:
         return b""
