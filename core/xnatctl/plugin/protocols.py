@@ -336,11 +336,14 @@ class StageRunner(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowResult:
-    """How the work on one row of a campaign ended. The campaign's own records decide; this is for progress."""
+    """How the work on one row of a campaign ended. The campaign's own records decide; this is for progress.
+
+    A row that is `held` was left to another worker, which lives.
+    """
 
     row: int  # its number
-    state: str  # "proven", "failed" or "interrupted"
-    exit_code: int  # that of the row alone: 0 only for a proven one
+    state: str  # "proven", "failed", "interrupted" or "held"
+    exit_code: int = 0  # that of an upload of the row alone
     code: str = ""  # code of the error, such as `refused`
     reason: str = ""  # its message
 
@@ -374,6 +377,11 @@ class RowWorker(Protocol):
 
 class RowWork(Protocol):
     """The work of a campaign: plain data that can be pickled, without secrets, for another process or machine."""
+
+    @property
+    def directory(self) -> str:
+        """The absolute path of the campaign folder, which every worker must see."""
+        ...
 
     def open(self) -> RowWorker:
         """A worker in this process. Raises XnatctlError."""

@@ -14,24 +14,24 @@ from xnatctl.plugin.protocols import RowResult
 
 @dataclass(frozen=True)
 class FakeWork:
-    """Work whose rows leave a file in `folder` each; a row that is run twice fails. With `broken` no worker opens."""
+    """Work whose rows leave files in `directory`; a row that is run twice fails. With `broken` no worker opens."""
 
-    folder: str
+    directory: str
     broken: bool = False
 
     def open(self) -> FakeWorker:
         """A worker, which leaves a file until it is closed."""
         if self.broken:
             raise ConnectionFailed("The server cannot be reached.")
-        return FakeWorker(Path(self.folder))
+        return FakeWorker(Path(self.directory))
 
     def begun(self) -> set[int]:
         """The rows that were begun."""
-        return {int(path.name.removeprefix("row-")) for path in Path(self.folder).glob("row-*")}
+        return {int(path.name.removeprefix("row-")) for path in Path(self.directory).glob("row-*")}
 
     def left_open(self) -> int:
         """How many workers were not closed."""
-        return len(list(Path(self.folder).glob("worker-*")))
+        return len(list(Path(self.directory).glob("worker-*")))
 
 
 class FakeWorker:
