@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -193,6 +195,44 @@ def test_after_a_kill_between_proof_and_removal_the_rest_is_checked_and_removed(
     assert list(inbox.iterdir()) == []
     assert stored(sandbox).keys() == set(exam.instances)
     assert set(received(sandbox).values()) == {1}
+
+
+@pytest.fixture(params=["the same file system", "another file system"])
+def sent(request, tmp_path):
+    """A folder for moved files."""
+    if request.param == "the same file system":
+        yield tmp_path / "sent"
+        return
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one file system only")
+    folder = Path(tempfile.mkdtemp(dir=memory))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.lab
+def test_kills_at_random_moments_lose_nothing(watching, watch, sandbox, inbox, sent):
+    seed = int(os.environ.get("XNATCTL_LAB_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"XNATCTL_LAB_SEED={seed}")
+    dice = random.Random(seed)
+    exams = [study(inbox / f"{number}", number, patient_id=f"p{number}", instances=20) for number in range(1, 7)]
+    before = {name: (inbox / name).read_bytes() for name in names(inbox)}
+    for _ in range(12):
+        child = watching("--after-proof", "move", "--move-to", sent, quiet=0.2)
+        until(lambda: b"Watching" in child.err)  # noqa: B023 - called at once
+        time.sleep(dice.uniform(0, 1.5))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        for name, content in before.items():
+            places = [folder / name for folder in (inbox, sent) if (folder / name).exists()]
+            assert places
+            assert all(place.read_bytes() == content for place in places)
+    ended = watch("--after-proof", "move", "--move-to", sent)
+    assert ended.code == 0, ended.err
+    assert names(inbox) == []
+    assert names(sent) == sorted(before)
+    assert stored(sandbox).keys() == {uid for exam in exams for uid in exam.instances}
 
 
 @pytest.mark.lab
