@@ -32,6 +32,11 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_campaign.report_cli:report",
         ),
         CommandSpec(
+            path="campaign submit",
+            summary="Print the job script of a campaign for SLURM.",
+            target="xnatctl_campaign.submit_cli:submit",
+        ),
+        CommandSpec(
             path="campaign watch",
             summary="Send the studies that arrive in a folder.",
             target="xnatctl_campaign.watch.cli:watch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import Any, TypeVar
 import click
 
 from xnatctl.api import NotFound
-from xnatctl.api.commands import App, WholeNumber, common_options, pass_unchecked, retry_option, server_options
+from xnatctl.api.commands import (
+    App,
+    WholeNumber,
+    common_options,
+    pass_unchecked,
+    retry_option,
+    server_options,
+)
 from xnatctl_campaign.carrying_out import Wish, carry_out
 from xnatctl_campaign.dry_run import show
 from xnatctl_campaign.durations import seconds_of
@@ -21,6 +29,7 @@ from xnatctl_campaign.proof import Proof
 from xnatctl_campaign.rows import RowIndex
 from xnatctl_campaign.selection import Selection
 from xnatctl_campaign.server_choice import use_server
+from xnatctl_campaign.shard import parse_shard
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,6 +56,11 @@ def run_options(function: F) -> F:
         [
             click.argument("directory", metavar="DIR", type=click.Path(path_type=Path)),
             click.option("--only", metavar="ROWS", help="These rows alone, by number: 1,5-8."),
+            click.option(
+                "--shard",
+                metavar="I/N",
+                help="Part I of N of the rows: 3/8; auto, or auto/N, in a job array of SLURM and other batch systems.",
+            ),
             click.option(
                 "--sessions",
                 type=WholeNumber(min=1),
@@ -131,7 +145,10 @@ def _go(
     max_duration: str | None,
     stop_after: int,
     dry_run: bool,
+    shard: str | None,
 ) -> None:
+    if shard is not None:
+        rows = array("q", filter(parse_shard(shard, os.environ).holds, rows))
     seconds = None if max_duration is None else seconds_of(max_duration, "--max-duration")
     wish = Wish(rows=rows, sessions=sessions, recheck=recheck, stop_after=stop_after, seconds=seconds)
     if dry_run:

@@ -50,7 +50,7 @@ def job_script(job: SlurmJob) -> str:
     command = [*job.command, "--sessions", str(job.sessions), "--shard", f"auto/{job.tasks}"]
     if job.time:
         limit = seconds_of(job.time)
-        command += ["--max-duration", str(limit - max(min(_LAST_ROWS, limit // 4), SIGNAL_AT))]
+        command += ["--max-duration", f"{limit - max(min(_LAST_ROWS, limit // 4), SIGNAL_AT)}s"]
     return "\n".join(
         (
             "#!/bin/bash",

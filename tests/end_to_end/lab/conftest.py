@@ -21,6 +21,7 @@ from typing import Any
 
 import children
 import pytest
+from campaign_trials import CampaignTrial
 
 from xnatctl.delivery.journal.reading import reading
 from xnatctl.errors import JournalError
@@ -166,6 +167,20 @@ def lab(
     nursery: Any, sandbox: Any, small_exam: Any, environment: dict[str, str], alice: dict[str, str], home: Path
 ) -> Lab:
     return Lab(nursery=nursery, sandbox=sandbox, exam=small_exam, environment={**environment, **alice}, home=home)
+
+
+@pytest.fixture
+def campaign_trial(
+    nursery: Any, sandbox: Any, environment: dict[str, str], alice: dict[str, str], home: Path
+) -> CampaignTrial:
+    """A campaign that is going to be broken."""
+    return CampaignTrial(
+        nursery=nursery,
+        sandbox=sandbox,
+        environment={**environment, **alice},
+        home=home,
+        program=("-m", "xnatctl"),
+    )
 
 
 @pytest.fixture

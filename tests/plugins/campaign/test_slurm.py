@@ -48,7 +48,7 @@ def test_the_whole_script():
     assert shlex.split(last) == [
         "exec",
         *JOB.command,
-        *("--sessions", "1", "--shard", "auto/4", "--max-duration", str(12 * 3600 - 600)),
+        *("--sessions", "1", "--shard", "auto/4", "--max-duration", f"{12 * 3600 - 600}s"),
     ]
 
 
@@ -134,7 +134,7 @@ def test_what_sbatch_would_not_understand_is_refused(change):
 def test_a_short_task_still_has_time_for_its_last_rows():
     for time in ("5", "20", "40", "60", "2-0"):
         script = job_script(replace(JOB, time=time))
-        duration = int(shlex.split(script.splitlines()[-1])[-1])
+        duration = int(shlex.split(script.splitlines()[-1])[-1].removesuffix("s"))
         assert 0.6 * seconds_of(time) <= duration <= seconds_of(time) - 120
 
 
