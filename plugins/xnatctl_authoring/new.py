@@ -59,6 +59,11 @@ KINDS: Mapping[str, Kind] = {
         module="stage",
         example="a step of an upload that writes a receipt",
     ),
+    "executor": Kind(
+        purpose="runs the rows of campaigns in another way",
+        module="executor",
+        example="an executor that runs one row after the other",
+    ),
     "planner": Kind(
         purpose="plans uploads by the rules of a site",
         module="planner",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xnatctl.testing.exam import Exam, Instance, write_exam
 from xnatctl.testing.fakes import FakeImporter, FakeWriter, make_context, make_item, make_receiver_context
 from xnatctl.testing.http import FakeHttp
+from xnatctl.testing.rows import FakeWork
 
 if TYPE_CHECKING:
     from xnatctl.testing.contracts import (
@@ -37,6 +38,7 @@ __all__ = [
     "ExecutorContract",
     "FakeHttp",
     "FakeImporter",
+    "FakeWork",
     "FakeWriter",
     "FormatterContract",
     "Instance",
