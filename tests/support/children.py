@@ -87,12 +87,12 @@ class Child:
     def send_signal(self, number: int) -> None:
         """Nothing once it has ended."""
         if self.returncode is None:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # the latter on Windows, for one that is ending
                 os.kill(self.pid, number)
 
     def close(self) -> None:
         """Kill it when it still runs."""
-        self.send_signal(signal.SIGKILL)
+        self.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows ends it at once by any number
         self._watcher.join(HANGS)
 
 
