@@ -191,6 +191,8 @@ def test_all_findings_come_at_once_and_nothing_is_written(xnatctl, sandbox, alic
     done = xnatctl("campaign", "plan", path, data / "out" / "c", "--only-valid", "-o", "json", env=alice)
     assert done.code == 0, done.err
     assert _codes(done.document) == expected
+    written = [path.read_bytes() for path in (data / "out" / "c").rglob("*") if path.is_file()]
+    assert not any(name in content for content in written for name in (b"zzdoe", b"zzroe", b"zzpoe"))
     campaign = Campaign(data / "out" / "c")
     assert [frozen.number for frozen in campaign.rows()] == [1, 13, 14]
     assert [campaign.plan(frozen).destination.session for frozen in campaign.rows()] == ["E1", "E13", "E14"]
