@@ -89,15 +89,15 @@ class _Planning:
         self._blocked = set(manifest.blocked)
 
     def run(self) -> CampaignPlan:
-        rows = [row for row in self._manifest.rows if not row.ignore_reason]
-        checked = [row for row in rows if row.number not in self._blocked]
+        readable = [row for row in self._manifest.rows if row.number not in self._blocked]
+        checked = [row for row in readable if not row.ignore_reason]
         projects = {name: find_project(self._client, name) for name in dict.fromkeys(row.project for row in checked)}
         facts = [*self._plan_rows(checked, projects)]
         facts.sort(key=lambda each: each.row.number)
         self._check_together(facts)
         self._check_server(facts, projects)
         self._findings.sort(key=lambda finding: (finding.row, finding.line))
-        return self._result(facts, ignored=len(self._manifest.rows) - len(rows))
+        return self._result(facts, ignored=len(readable) - len(checked))
 
     def _add(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
@@ -150,22 +150,27 @@ class _Planning:
             for each in facts
             if each.sends_images
         }
-        for name, rows in by_project.items():
-            project = projects[name]
-            if project.exists:
-                project = read_project(
-                    self._client,
-                    project,
-                    labels={each.row.session for each in rows},
-                    subjects=new_labels(each.row.subject for each in rows),
-                    studies={each.study for each in rows} - {""},
-                )
-            for each in rows:
-                self._add(self._row_and_server(each, project, makers))
+        read = {name: self._read(projects[name], rows) for name, rows in by_project.items()}
+        for each in facts:
+            self._add(self._row_and_server(each, read[each.row.project]))
+        for each in facts:  # now it is known which rows make their sessions
+            project = read[each.row.project]
+            if project.exists and not each.sends_images:
+                self._add(check_parent(each, project, makers, self._blocked))
 
-    def _row_and_server(
-        self, facts: Facts, project: Project, makers: Mapping[tuple[str, str], int]
-    ) -> Iterator[Finding]:
+    def _read(self, project: Project, rows: Sequence[Facts]) -> Project:
+        """The project with the sessions and subjects that these rows need."""
+        if not project.exists:
+            return project
+        return read_project(
+            self._client,
+            project,
+            labels={each.row.session for each in rows},
+            subjects=new_labels(each.row.subject for each in rows),
+            studies={each.study for each in rows} - {""},
+        )
+
+    def _row_and_server(self, facts: Facts, project: Project) -> Iterator[Finding]:
         yield from check_project(facts, project, self._client.server, self._client.login_name or "this user")
         if not project.exists:
             return
@@ -174,8 +179,6 @@ class _Planning:
             yield from check_accession_id(self._client, facts, project)
             overwrite = Overwrite(facts.row.overwrite or str(self._app.settings.overwrite.value))
             yield from check_session(facts, project, overwrite)
-        else:
-            yield from check_parent(facts, project, makers)
 
     def _result(self, facts: Sequence[Facts], *, ignored: int) -> CampaignPlan:
         valid = [each.frozen for each in facts if each.frozen is not None and each.row.number not in self._blocked]
@@ -205,10 +208,10 @@ class _Planning:
             if each.blocks:
                 reasons.setdefault(each.row, each)
         for row in self._manifest.rows:
-            if row.ignore_reason:
-                yield ExcludedRow(row=row, code=IGNORED, reason=row.ignore_reason)
-            elif (finding := reasons.get(row.number)) is not None:
+            if (finding := reasons.get(row.number)) is not None:
                 yield ExcludedRow(row=row, code=finding.code, reason=finding.message)
+            elif row.ignore_reason:
+                yield ExcludedRow(row=row, code=IGNORED, reason=row.ignore_reason)
 
 
 class _Progress:

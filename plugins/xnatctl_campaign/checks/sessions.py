@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from xnatctl.api import Overwrite, clean_label
 from xnatctl.api.xnat import SessionInfo, XnatClient, find_session
@@ -64,16 +64,24 @@ def check_session(facts: Facts, project: Project, overwrite: Overwrite) -> Itera
     yield from _waiting(facts, project)
 
 
-def check_parent(facts: Facts, project: Project, makers: Mapping[tuple[str, str], int]) -> Iterator[Finding]:
+def check_parent(
+    facts: Facts, project: Project, makers: Mapping[tuple[str, str], int], blocked: Container[int]
+) -> Iterator[Finding]:
     """Yield what prevents that a row attaches a resource to its session.
 
-    `makers` are the rows that make sessions, by project and label in lower case.
+    `makers` are the rows that make sessions, by project and label in lower case; rows of `blocked` will not make them.
     """
     row = facts.row
     existing = project.session(row.session)
     if existing is not None:
         yield from _subject(facts, existing)
-    elif (maker := makers.get((facts.project.casefold(), row.session.casefold()))) is not None:
+    elif (maker := makers.get((facts.project.casefold(), row.session.casefold()))) in blocked:
+        yield facts.finding(
+            Code.SESSION_MISSING,
+            f"Project {project.id} has no session {row.session}, and row {maker}, which makes it, has errors.",
+            hint=f"Correct row {maker}.",
+        )
+    elif maker is not None:
         yield facts.finding(
             Code.SESSION_LATER,
             f"Session {row.session} of project {project.id} does not exist yet: row {maker} makes it.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from xnatctl_campaign.codes import Code
@@ -55,10 +56,10 @@ def check_resource_sources(rows: Iterable[Facts]) -> Iterator[Finding]:
 
 def _in_one_project(study: str, sharing: list[Facts]) -> Iterator[Finding]:
     names = rows_text([facts.row.number for facts in sharing])
-    paths = [facts.path for facts in sharing]
+    paths = Counter(facts.path for facts in sharing)
     for facts in sharing:
         code, hint = Code.STUDY_TWICE, "Keep one of the rows. XNAT keeps a study in one session of a project."
-        if paths.count(facts.path) > 1:
+        if paths[facts.path] > 1:
             code, hint = Code.SOURCE_TWICE, "Remove all but one of the rows."
         elif len(paths) <= _COMPARED and any(_nested(facts.path, path) for path in paths):
             code, hint = Code.PATH_INSIDE, "One path is inside the other: keep the row with the outer path."

@@ -184,11 +184,12 @@ def test_a_study_that_waits_in_the_prearchive(name: str, subject: str, blocks: b
 
 def test_a_resource_needs_its_session() -> None:
     row = _facts(2, kind=Kind.RESOURCE, resource="BIDS", session="E1", subject="S1", study="")
-    assert _seen(check_parent(row, _project(), {})) == {2: [("session-missing", True)]}
-    assert _seen(check_parent(row, _project(), {("p", "e1"): 1})) == {2: [("session-later", False)]}
-    assert _seen(check_parent(row, _project(_E1), {})) == {}
+    assert _seen(check_parent(row, _project(), {}, ())) == {2: [("session-missing", True)]}
+    assert _seen(check_parent(row, _project(), {("p", "e1"): 1}, ())) == {2: [("session-later", False)]}
+    assert _seen(check_parent(row, _project(), {("p", "e1"): 1}, {1})) == {2: [("session-missing", True)]}
+    assert _seen(check_parent(row, _project(_E1), {}, ())) == {}
     other = replace(row, row=replace(row.row, subject="S2"))
-    assert _seen(check_parent(other, _project(_E1), {})) == {2: [("session-other-subject", True)]}
+    assert _seen(check_parent(other, _project(_E1), {}, ())) == {2: [("session-other-subject", True)]}
 
 
 def test_a_project_must_be_there_and_writable() -> None:
