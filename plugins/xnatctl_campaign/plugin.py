@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xnatctl.api import CommandSpec, hookimpl
+from xnatctl.api import CommandSpec, ExecutorSpec, Option, hookimpl
 
 requires_api = 1
 
@@ -55,5 +55,32 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign work",
             summary="Deliver the rows whose numbers are read from standard input.",
             target="xnatctl_campaign.work_cli:work",
+        ),
+    ]
+
+
+@hookimpl
+def xnatctl_executors() -> list[ExecutorSpec]:
+    """The values of `--executor`."""
+    return [
+        ExecutorSpec(
+            name="dask",
+            summary="Deliver rows on the workers of a Dask cluster.",
+            target="xnatctl_campaign.dask_executor:DaskExecutor",
+            options=(
+                Option(
+                    name="scheduler",
+                    help="Dask: address of the scheduler, such as tcp://HOST:8786, or path of a scheduler file.",
+                    required=True,
+                ),
+                Option(
+                    name="wait_for_workers",
+                    type=float,
+                    default=60.0,
+                    help="Dask: how many seconds to wait when the cluster has no workers.",
+                ),
+            ),
+            modules=("distributed",),
+            extra="dask",
         ),
     ]

@@ -81,3 +81,30 @@ def test_eight_shards(trial, dice, full):
         trial.sandbox.faults.load([])
         trial.assert_complete()
         assert trial.finish(trial.start())[0] == 0
+
+
+def test_dask_workers(trial, dice, full, tmp_path):
+    dask = pytest.importorskip("dask_cluster")
+    trial.sandbox.switches.archive_seconds = 0.2
+    with dask.DaskCluster(tmp_path, trial.environment) as cluster:
+        workers = [cluster.worker() for _ in range(3)]
+        options = ("--executor", "dask", "--scheduler", cluster.address, "--sessions", "3")
+        length = duration(trial, *options)
+        for number in range(kills(full)):
+            trial.start_over(f"c{number}")
+            bad_weather(trial, dice)
+            run = trial.start(*options)
+            time.sleep(dice.uniform(0.1, length))
+            with trial.nothing_proven_is_sent():
+                alive = [worker.pid for worker in workers if worker.poll() is None]
+                killed = kill_at_random(dice, [run.pid, *alive, *trial.work_processes()])
+                for worker in list(workers):
+                    if worker.pid in killed:
+                        worker.wait()
+                        workers.remove(worker)
+                        workers.append(cluster.worker())  # as a batch system replaces it
+                code, _, _ = trial.finish(run)
+            assert code in ((-9, 0, 4, 5, 6) if run.pid in killed else (0, 4, 5, 6)), trial.log
+            trial.until_done(*options)
+            trial.sandbox.faults.load([])
+            trial.assert_complete()
