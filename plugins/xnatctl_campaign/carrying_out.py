@@ -3,41 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from xnatctl.api import Event, EventKind, Interrupted, XnatctlError
-from xnatctl.api.commands import App
+from xnatctl.api import Event, EventKind, Executor, ExecutorContext, Interrupted, RowResult, RowWork, XnatctlError
+from xnatctl.api.commands import App, executor_options
 from xnatctl.api.system import on_user_signal
 from xnatctl_campaign.budget import Budget
-from xnatctl_campaign.claims import Claims
+from xnatctl_campaign.claims import Claims, Holding, claim_states
 from xnatctl_campaign.closing import Ending, document_of, error_of
 from xnatctl_campaign.display import Display
 from xnatctl_campaign.folder import Campaign, now
 from xnatctl_campaign.holder import new_worker
 from xnatctl_campaign.ledger import Entry, Ledger, RowState
-from xnatctl_campaign.local import LocalExecutor
 from xnatctl_campaign.outcomes import verified_of
 from xnatctl_campaign.proof import Proof
-from xnatctl_campaign.results import ExecutorContext, RowResult, RowWork
 from xnatctl_campaign.rows import RowIndex
-from xnatctl_campaign.running import Executor, Run
+from xnatctl_campaign.running import Run
 from xnatctl_campaign.server_choice import budget_of, commands_of, sessions_of, worker_words
+from xnatctl_campaign.shard import Shard
 from xnatctl_campaign.shared_login import SharedLogin
 from xnatctl_campaign.stopping import Stop
 from xnatctl_campaign.tally import Tally
 from xnatctl_campaign.worker_link import WorkerProcesses
 
+#: Executors whose workers run in processes of others: each logs in by itself.
+_ELSEWHERE = frozenset({"dask"})
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """What a run is asked for. `rows` are the numbers to deliver, `retry` the command for rows that failed.
+    """What a run is asked for. `rows` are the numbers to deliver, `shard` is the part of the campaign that they are.
 
-    `sessions` is the number of rows at once, None for that of the budget. `recheck`: ask the server for proven rows
-    too. The run stops after `stop_after` failures of one class in a row, and begins no row after `seconds`.
+    `executor` is the name of an executor, `options` are its options as they were given. `sessions` is the number of
+    rows at once, None for that of the budget. `recheck`: ask the server for proven rows too. The run stops after
+    `stop_after` failures of one class in a row, and begins no row after `seconds`.
     """
 
     rows: Sequence[int]
+    shard: Shard | None = None
+    executor: str = "local"
+    options: Mapping[str, Any] = field(default_factory=dict)
     sessions: int | None = None
     recheck: bool = False
     stop_after: int = 5
@@ -89,34 +96,21 @@ def carry_out(app: App, campaign: Campaign, index: RowIndex, proof: Proof, wish:
 
 def _run(app: App, campaign: Campaign, proof: RowProof, wish: Wish, tally: Tally, stop: Stop) -> XnatctlError | None:
     """Deliver the rows; returns the error that ended this early, if any."""
-    budget = budget_of(app)
-    sessions = sessions_of(budget, wish.sessions)
+    starter = _Starter(app, campaign, wish)
     with (
         Claims(campaign.directory, new_worker(), campaign.info.lease) as claims,
         Display(tally, say=app.say, quiet=app.quiet, color=app.color) as display,
         on_user_signal(lambda: stop.request("SIGUSR1 asked for it")),
     ):
-
-        def begin() -> tuple[Executor, RowWork]:
-            with Budget(claims, budget, say=app.info).slot("sessions"):
-                login = _log_in(app)
-            work = WorkerProcesses(
-                str(campaign.directory.absolute()),
-                worker_words(app, campaign, recheck=proof.recheck),
-                budget,
-                login,
-                display,
-            )
-            return LocalExecutor(ExecutorContext(workers=sessions, stop_requested=stop)), work
-
         run = Run(
             wish.rows,
-            begin,
+            lambda: starter.start(claims, stop, display),
             proof=proof,
             stop=stop,
             watch=display,
             claims=claims,
             died=lambda result: enter_death(campaign, claims, result),
+            others=() if wish.shard is None else _outside(campaign, tally.index, wish.shard),
         )
         try:
             run.carry_out()
@@ -126,6 +120,46 @@ def _run(app: App, campaign: Campaign, proof: RowProof, wish: Wish, tally: Tally
         except XnatctlError as error:
             return error
     return None
+
+
+class _Starter:
+    """Starts the executor of a run. Raises what is wrong with the options before anything else is done."""
+
+    def __init__(self, app: App, campaign: Campaign, wish: Wish) -> None:
+        self._app = app
+        self._campaign = campaign
+        self._wish = wish
+        self._budget = budget_of(app)
+        self._sessions = sessions_of(self._budget, wish.sessions)
+        self._provided = app.registry.executor(wish.executor)
+        self._options = executor_options(app, wish.executor, wish.options)
+
+    def start(self, claims: Claims, stop: Stop, display: Display) -> tuple[Executor, RowWork]:
+        """Log in, for all workers of this machine, and make the executor."""
+        app, campaign = self._app, self._campaign
+        login = None
+        if self._wish.executor not in _ELSEWHERE:
+            with Budget(claims, self._budget, say=app.info).slot("sessions"):
+                login = _log_in(app)
+        context = ExecutorContext(
+            workers=self._sessions, options=self._options, stop_requested=stop, emit=lambda event: _warn(app, event)
+        )
+        words = worker_words(app, campaign, recheck=self._wish.recheck)
+        work = WorkerProcesses(str(campaign.directory.absolute()), words, self._budget, login, display)
+        return app.registry.make_executor(self._provided, context), work
+
+
+def _warn(app: App, event: Event) -> None:
+    """Print the warnings of an executor."""
+    if event.kind is EventKind.WARNING:
+        app.warn(event.message)
+
+
+def _outside(campaign: Campaign, index: RowIndex, shard: Shard) -> Iterator[int]:
+    """The rows of other shards that a worker holds, or held when it died."""
+    for state in claim_states(campaign.directory):
+        if state.holding in (Holding.HELD, Holding.DEAD) and not shard.holds(state.row) and state.row in index:
+            yield state.row
 
 
 def enter_death(campaign: Campaign, claims: Claims, result: RowResult) -> None:

@@ -13,6 +13,7 @@ from xnatctl.api import (
     Document,
     Interrupted,
     Refused,
+    RowResult,
     ServerError,
     VerificationFailed,
     XnatctlError,
@@ -21,7 +22,6 @@ from xnatctl.api import (
 from xnatctl_campaign.folder import Campaign
 from xnatctl_campaign.ledger import Entry
 from xnatctl_campaign.outcomes import latest_of
-from xnatctl_campaign.results import RowResult
 from xnatctl_campaign.rows import RowIndex
 from xnatctl_campaign.selection import as_text
 from xnatctl_campaign.tally import Tally

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from xnatctl.api import counted, human_size, printable
+from xnatctl.api import RowResult, counted, human_size, printable
 from xnatctl_campaign.pace import Pace, time_left
-from xnatctl_campaign.results import RowResult
 from xnatctl_campaign.tally import Tally
 from xnatctl_campaign.worker_link import Progress
 
@@ -84,6 +83,13 @@ class Display:
             place = place or self._index[result.row].row.place
             self._say(f"Row {result.row} ({place}) failed: {result.reason}")
         self._say_tenth()
+
+    def adopted(self, row: int) -> None:
+        """A row that another process left is delivered, too."""
+        with self._lock:
+            self._tally.add(row)
+        if not self._quiet:
+            self._say(f"Row {row} is taken over: its worker died.")
 
     def waiting(self, rows: Sequence[int]) -> None:
         """Other workers hold these rows, and nothing else is left."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from xnatctl_campaign.results import ExecutorContext, RowResult, RowWork, RowWorker
+from xnatctl.api import ExecutorContext, RowResult, RowWork, RowWorker
 
 #: Seconds that workers get to end after an interrupt; an interrupt ends within 5 s.
 _GRACE = 4.5

@@ -64,6 +64,11 @@ def xnatctl_executors() -> list[ExecutorSpec]:
     """The values of `--executor`."""
     return [
         ExecutorSpec(
+            name="local",
+            summary="Deliver rows by worker processes on this machine.",
+            target="xnatctl_campaign.local:LocalExecutor",
+        ),
+        ExecutorSpec(
             name="dask",
             summary="Deliver rows on the workers of a Dask cluster.",
             target="xnatctl_campaign.dask_executor:DaskExecutor",

@@ -13,6 +13,7 @@ import click
 from xnatctl.api import NotFound
 from xnatctl.api.commands import (
     App,
+    ExecutorOptionsCommand,
     WholeNumber,
     common_options,
     pass_unchecked,
@@ -76,6 +77,13 @@ def run_options(function: F) -> F:
                 metavar="N",
                 help="Begin no other row after N failures of one class in a row, such as an unreachable server.",
             ),
+            click.option(
+                "--executor",
+                default="local",
+                show_default=True,
+                metavar="NAME",
+                help="What runs the rows: local, dask, or an executor of a plugin.",
+            ),
             click.option("--dry-run", is_flag=True, help="Show what would be done, without sending or logging in."),
             retry_option,
             server_options,
@@ -86,7 +94,7 @@ def run_options(function: F) -> F:
     return function
 
 
-@click.command(name="run", help=_RUN, short_help="Deliver the rows of a campaign.")
+@click.command(name="run", cls=ExecutorOptionsCommand, help=_RUN, short_help="Deliver the rows of a campaign.")
 @run_options
 @click.option("--recheck", is_flag=True, help="Ask the server for rows that are proven, too.")
 @pass_unchecked
@@ -97,7 +105,7 @@ def run(app: App, directory: Path, only: str | None, recheck: bool, **options: A
     _go(app, campaign, index, proof, rows, recheck=recheck, **options)
 
 
-@click.command(name="retry", help=_RETRY, short_help="Deliver the rows again that failed.")
+@click.command(name="retry", cls=ExecutorOptionsCommand, help=_RETRY, short_help="Deliver the rows again that failed.")
 @run_options
 @click.option("--code", "codes", multiple=True, metavar="CODE", help="Rows with this code alone; can be repeated.")
 @pass_unchecked
@@ -141,16 +149,28 @@ def _go(
     rows: array[int],
     *,
     recheck: bool,
+    executor: str,
     sessions: int | None,
     max_duration: str | None,
     stop_after: int,
     dry_run: bool,
     shard: str | None,
+    **options: Any,
 ) -> None:
-    if shard is not None:
-        rows = array("q", filter(parse_shard(shard, os.environ).holds, rows))
+    part = None if shard is None else parse_shard(shard, os.environ)
+    if part is not None:
+        rows = array("q", filter(part.holds, rows))
     seconds = None if max_duration is None else seconds_of(max_duration, "--max-duration")
-    wish = Wish(rows=rows, sessions=sessions, recheck=recheck, stop_after=stop_after, seconds=seconds)
+    wish = Wish(
+        rows=rows,
+        shard=part,
+        executor=executor,
+        options=options,
+        sessions=sessions,
+        recheck=recheck,
+        stop_after=stop_after,
+        seconds=seconds,
+    )
     if dry_run:
         show(app, campaign, index, proof, wish)
     else:

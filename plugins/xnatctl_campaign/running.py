@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from itertools import chain
 from typing import Protocol
 
-from xnatctl_campaign.claims import Claims
-from xnatctl_campaign.results import RowResult, RowWork
+from xnatctl.api import Executor, RowResult, RowWork
+from xnatctl_campaign.claims import Claims, Holding
 from xnatctl_campaign.stopping import Stop
 from xnatctl_campaign.worker_link import WORKER_ENDED
 
@@ -17,12 +18,8 @@ from xnatctl_campaign.worker_link import WORKER_ENDED
 HELD = "held"
 #: Seconds between two looks at rows that others hold.
 _LOOK = 2.0
-
-
-class Executor(Protocol):
-    """Delivers rows in some order; see `xnatctl_executors`."""
-
-    def run(self, rows: Iterable[int], work: RowWork) -> Iterator[RowResult]: ...
+#: Leases for which a run without rows waits for the death of workers of other rows; one shows it.
+_PATIENCE = 1.2
 
 
 class Proof(Protocol):
@@ -44,6 +41,9 @@ class Watch(Protocol):
     def ended(self, result: RowResult) -> None:
         """The delivery of a row has ended, or another worker holds it."""
 
+    def adopted(self, row: int) -> None:
+        """A row that another process left is delivered, too."""
+
     def waiting(self, rows: Sequence[int]) -> None:
         """Other workers hold these rows, and nothing else is left."""
 
@@ -53,7 +53,7 @@ class Run:
 
     `begin` returns the executor and its work; it is called when the first row is found that is not proven, so that a
     run with nothing to do needs no login. `died` gets the result of a row whose worker died, so that no other process
-    entered it in the ledger.
+    entered it in the ledger. `others` are rows outside of this run; those that a dead worker left are delivered, too.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Run:
         watch: Watch,
         claims: Claims,
         died: Callable[[RowResult], None],
+        others: Iterable[int] = (),
     ) -> None:
         self._rows = rows
         self._begin = begin
@@ -74,22 +75,34 @@ class Run:
         self._watch = watch
         self._claims = claims
         self._died = died
+        self._others = others
         self._held: list[int] = []
 
     def carry_out(self) -> None:
         """Deliver every row that is not proven; rows that other workers hold come last. Raises what interrupts it."""
-        left = self._left(self._rows)
+        self._deliver(self._rows)
+        while self._held and not self._stop():
+            self._deliver(self._released())
+        candidates, end = list(self._others), time.monotonic() + _PATIENCE * self._claims.lease
+        while candidates and not self._stop() and time.monotonic() < end:
+            dead, candidates = self._dead(candidates)
+            self._deliver(self._adopted(dead))
+            if candidates:
+                time.sleep(_LOOK)
+
+    @cached_property
+    def _started(self) -> tuple[Executor, RowWork]:
+        return self._begin()
+
+    def _deliver(self, rows: Iterable[int]) -> None:
+        """Deliver those of the rows that are not proven."""
+        left = self._left(rows)
         if (first := next(left, None)) is None:
             return
-        executor, work = self._begin()
-        rows: Iterable[int] = chain((first,), left)
-        while True:
-            with closing(executor.run(rows, work)) as results:  # type: ignore[type-var]
-                for result in results:
-                    self._take(result)
-            if not self._held or self._stop():
-                return
-            rows = self._left(self._released())
+        executor, work = self._started
+        with closing(executor.run(chain((first,), left), work)) as results:  # type: ignore[type-var]  # a generator
+            for result in results:
+                self._take(result)
 
     def _left(self, rows: Iterable[int]) -> Iterator[int]:
         """The rows that are not proven, as an executor takes them."""
@@ -120,6 +133,21 @@ class Run:
                 return free
             time.sleep(_LOOK)
         return []
+
+    def _dead(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
+        """The rows whose workers are dead, and those whose workers may live; the workers of the others have ended."""
+        held = [row for row in rows if self._claims.state_of(row).holding in (Holding.HELD, Holding.DEAD)]
+        dead = [row for row in held if self._is_free(row)]
+        return dead, [row for row in held if row not in set(dead)]
+
+    def _adopted(self, rows: Sequence[int]) -> Iterator[int]:
+        """Rows that dead workers left, as part of this run."""
+        if rows:
+            self._proof.refresh()
+        for row in rows:
+            if not self._proof.holds(row):
+                self._watch.adopted(row)
+                yield row
 
     def _is_free(self, row: int) -> bool:
         """Whether the worker of a row has ended or is dead: only then a claim succeeds."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from xnatctl.api import counted
-from xnatctl_campaign.results import RowResult
+from xnatctl.api import RowResult, counted
 from xnatctl_campaign.worker_link import WORKER_ENDED
 
 #: The class of each code of an error that other rows are likely to meet as well, and the exit code of a run that it

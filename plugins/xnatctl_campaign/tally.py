@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xnatctl_campaign.results import RowResult
+from xnatctl.api import RowResult
 from xnatctl_campaign.rows import RowIndex
 from xnatctl_campaign.worker_link import Progress
 
@@ -19,9 +19,7 @@ class Tally:
         self.index = index
         self.rows = self.files = self.bytes = 0
         for row in rows:
-            self.rows += 1
-            self.files += index.files(row)
-            self.bytes += index.bytes(row)
+            self.add(row)
         self.before = self.proven = 0
         self.files_before = self.bytes_before = self.files_done = self.bytes_done = 0
         self.failed: dict[int, RowResult] = {}
@@ -47,6 +45,12 @@ class Tally:
         return self.files_done + sum(
             min(progress.files, self.index.files(row)) for row, progress in list(self.in_work.items())
         )
+
+    def add(self, row: int) -> None:
+        """Count a row as part of the run."""
+        self.rows += 1
+        self.files += self.index.files(row)
+        self.bytes += self.index.bytes(row)
 
     def passed(self, row: int) -> None:
         """Count a row that is proven already."""

@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import IO
 
-from xnatctl.api import Event, Interrupted, JournalError
+from xnatctl.api import Event, Interrupted, JournalError, RowResult
 from xnatctl_campaign.delivering import CLAIM_LOST, RowDelivery
 from xnatctl_campaign.folder import Campaign
 from xnatctl_campaign.inbox import Inbox
 from xnatctl_campaign.ledger import Entry
 from xnatctl_campaign.protocol import Sender
 from xnatctl_campaign.relay import Relay
-from xnatctl_campaign.results import RowResult
 from xnatctl_campaign.rows import RowIndex
 
 #: Rows between two collections of garbage. Core lets it collect rarely, which fits a single upload.

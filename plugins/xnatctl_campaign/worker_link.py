@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from xnatctl.api import RowResult
 from xnatctl.api.system import own_group
 from xnatctl_campaign.protocol import Sender, messages
-from xnatctl_campaign.results import RowResult
 from xnatctl_campaign.shared_login import SharedLogin
 
 #: Seconds that an idle worker gets to end, and one that was interrupted. An interrupt ends within 5 s.

@@ -331,3 +331,76 @@ def test_two_runs_share_the_rows_of_a_folder(started, sandbox, campaign, exams, 
         assert json.loads(out)["rows"]["proven"] == 4
     assert_all(exams)
     assert sum(imports(sandbox).values()) == 3 * len(exams)  # no row was sent twice
+
+
+@pytest.mark.once
+def test_shards_deliver_their_parts(started, xnatctl, sandbox, alice, campaign, exams, assert_all):
+    both = [started("campaign", "run", campaign.directory, "--shard", f"{part}/2", "-o", "json") for part in (1, 2)]
+    for child in both:
+        out, err = child.communicate()
+        assert child.wait() == 0, err.decode()
+        assert json.loads(out)["rows"]["selected"] == 2
+    assert_all(exams)
+    array = {**alice, "SLURM_ARRAY_TASK_ID": "7"}
+    assert xnatctl("campaign", "run", campaign.directory, "--shard", "auto/2", env=array).code == 2
+    wrong = xnatctl("campaign", "run", campaign.directory, "--shard", "3/2", env=alice)
+    assert wrong.code == 2
+    assert "--shard 3/2 is outside of 1 to 2." in wrong.err
+
+
+@pytest.mark.once
+def test_a_shard_takes_over_what_a_dead_one_left(started, xnatctl, sandbox, alice, campaign, exams):
+    sandbox.faults.load([{"match": {"path": IMPORT}, "nth": "every", "action": "hold", "seconds": 600}])
+    child = started("campaign", "run", campaign.directory, "--shard", "1/2", "--sessions", "1")
+    wait_for(lambda: RowState.STARTED in states(campaign).values(), child=child)
+    workers = workers_of(child.pid)
+    child.send_signal(signal.SIGSTOP)  # so that it replaces no worker
+    for pid in (*workers, child.pid):
+        os.kill(pid, signal.SIGKILL)
+    child.wait()
+    sandbox.faults.end()
+    done = xnatctl("campaign", "run", campaign.directory, "--shard", "2/2", "-o", "json", env=alice)
+    assert done.code == 0, done.err
+    assert "Row 1 is taken over: its worker died." in done.err
+    assert done.document["rows"]["proven"] == 3
+    assert sorted(proven(campaign)) == [1, 2, 4]
+
+
+def test_an_executor_of_a_plugin_runs_the_rows(xnatctl, sandbox, alice, campaign, exams, assert_all, tmp_path):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "loop.py").write_text(LOOP)
+    env = {**alice, "XNATCTL_PLUGIN_DIR": str(tmp_path / "plugins")}
+    done = xnatctl("campaign", "run", campaign.directory, "--executor", "loop", "--greeting", "hello", env=env)
+    assert done.code == 0, done.err
+    assert "Warning: hello" in done.err
+    assert_all(exams)
+    assert logins(sandbox) == 1
+    other = xnatctl("campaign", "run", campaign.directory, "--executor", "none", env=env)
+    assert other.code == 2
+    assert "none" in other.err
+
+
+LOOP = """
+from xnatctl.api import Event, EventKind, ExecutorSpec, Option, hookimpl
+
+requires_api = 1
+
+
+@hookimpl
+def xnatctl_executors():
+    return [ExecutorSpec(name="loop", summary="one by one", target="loop:Loop", options=(Option(name="greeting", help="Say it."),))]
+
+
+class Loop:
+    def __init__(self, context):
+        self.context = context
+
+    def run(self, rows, work):
+        self.context.emit(Event(kind=EventKind.WARNING, message=self.context.options["greeting"]))
+        with work.open() as worker:
+            for row in rows:
+                yield worker.run(row)
+
+    def stop(self):
+        pass
+"""

@@ -8,8 +8,10 @@ from typing import Self
 
 import pytest
 
+from xnatctl.api import ExecutorContext, RowResult
+from xnatctl.testing.contracts import ExecutorContract
 from xnatctl_campaign.local import LocalExecutor
-from xnatctl_campaign.results import ExecutorContext, RowResult
+from xnatctl_campaign.plugin import xnatctl_executors
 
 
 class Work:
@@ -52,7 +54,7 @@ class Worker:
 
 
 def executor(workers: int, stop=lambda: False) -> LocalExecutor:
-    return LocalExecutor(ExecutorContext(workers=workers, stop_requested=stop))
+    return LocalExecutor(ExecutorContext(workers=workers, options={}, stop_requested=stop))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -121,3 +123,7 @@ def test_an_error_of_the_rows_ends_the_run() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(executor(2).run(rows(), Work()))
+
+
+class TestContract(ExecutorContract):
+    spec = next(spec for spec in xnatctl_executors() if spec.name == "local")

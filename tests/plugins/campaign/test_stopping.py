@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from xnatctl.api import UsageError
+from xnatctl.api import RowResult, UsageError
 from xnatctl_campaign.durations import seconds_of
-from xnatctl_campaign.results import RowResult
 from xnatctl_campaign.selection import Selection, as_text
 from xnatctl_campaign.stopping import Stop
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xnatctl.api import RowResult
 from xnatctl_campaign import worker_link
-from xnatctl_campaign.results import RowResult
 from xnatctl_campaign.worker_link import Progress, WorkerLink, WorkerProcesses
 
 #: A worker: each row is answered as the program in the place of `%s` says.
