@@ -25,6 +25,8 @@ from xnatctl_campaign.folder import Campaign, CampaignInfo, now, write_campaign
 from xnatctl_campaign.ledger import RowState, entries, latest
 from xnatctl_campaign.row import Row
 
+pytestmark = pytest.mark.once
+
 #: Seconds, for workers that are stopped.
 LEASE = 1.0
 
