@@ -81,9 +81,13 @@ class RowDelivery:
             self._states = RowStates(self._campaign.directory)
         else:
             self._states.refresh()
-        if self._states[frozen.number] is not RowState.PROVEN or not is_unchanged(self._plan(frozen)):
+        if self._states[frozen.number] is not RowState.PROVEN:
             return None
-        return self._entry(frozen, claim, RowState.PROVEN)
+        try:
+            unchanged = is_unchanged(self._plan(frozen))
+        except XnatctlError:
+            return None  # the delivery enters the error in the ledger
+        return self._entry(frozen, claim, RowState.PROVEN) if unchanged else None
 
     def _deliver(self, frozen: FrozenRow, claim: Claim, services: Services) -> Entry:
         begun = time.monotonic()

@@ -1,7 +1,8 @@
 """The campaign folder: a frozen plan, and beside it what happened.
 
-    campaign.json     schema, time, server, digest and name of the manifest, number of rows, lease of claims in seconds
-    rows.jsonl        a line for each frozen row: the row, files, bytes, and where its plan lies in plans.jsonl
+    campaign.json     schema, time, server, digest and name of the manifest, number of rows, lease of claims in seconds,
+                      digests of the next file and of excluded.jsonl
+    rows.jsonl        a line for each frozen row: the row, files, bytes, where its plan lies in plans.jsonl, its digest
     plans.jsonl       a line for each frozen row: its plan (xnatctl.plan/1)
     excluded.jsonl    a line for each row that was not frozen: the row, code and reason
     claims/           who works on which row (claims.py)
@@ -10,12 +11,14 @@
     work/             the journals of a row, in a folder for each claim
     reports/          reports; none is written twice
 
-The first four are written once, in a folder of another name that is renamed when it is complete. Everything works on
+The first four are written once, in a folder of another name that is renamed when it is complete. What reads them
+compares the digests, so that a copy that lacks rows, or an edited plan, is no proof of anything. Everything works on
 network file systems: no lock of the system, no shared memory, and no file that two processes write.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -37,13 +40,17 @@ _FOLDERS = ("claims", "budget", "ledger", "work", "reports")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrozenRow:
-    """A row that is part of the plan; `offset` and `length` say where its plan lies in `plans.jsonl`, in bytes."""
+    """A row that is part of the plan.
+
+    `offset` and `length` say where its plan lies in `plans.jsonl`, in bytes; `sha256` is the digest of that line.
+    """
 
     row: Row
     files: int
     bytes: int
     offset: int
     length: int
+    sha256: str = ""
 
     @property
     def number(self) -> int:
@@ -62,7 +69,10 @@ class ExcludedRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CampaignInfo:
-    """The facts about a campaign. `lease`: seconds after which a silent worker counts as dead."""
+    """The facts about a campaign. `lease`: seconds after which a silent worker counts as dead.
+
+    `rows_sha256` and `excluded_sha256` are the digests of `rows.jsonl` and `excluded.jsonl`.
+    """
 
     server: str
     manifest: str  # path of the manifest
@@ -72,15 +82,22 @@ class CampaignInfo:
     created: str  # ISO 8601
     version: str  # of xnatctl
     lease: float = 60.0
+    rows_sha256: str = ""
+    excluded_sha256: str = ""
     schema: str = SCHEMA
 
 
 class Campaign:
-    """A campaign folder, open for reading. Raises UsageError for a folder that is none, or of another schema."""
+    """A campaign folder, open for reading.
+
+    Raises UsageError for a folder that is none, of another schema, or that is not as it was frozen.
+    """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
         self.info = self._info()
+        for name, digest in (("rows.jsonl", self.info.rows_sha256), ("excluded.jsonl", self.info.excluded_sha256)):
+            self._compare(name, digest)
 
     def _info(self) -> CampaignInfo:
         path = self.directory / "campaign.json"
@@ -97,7 +114,29 @@ class Campaign:
                 f"{self.directory} has the schema {schema}, and this version of xnatctl reads {SCHEMA}.",
                 hint="Use the version of xnatctl that made it, or plan the manifest again into another folder.",
             )
-        return CampaignInfo(**document)
+        try:
+            return CampaignInfo(**document)
+        except TypeError:
+            raise self._changed("campaign.json") from None
+
+    def _compare(self, name: str, digest: str) -> None:
+        """Raise UsageError unless a file is as it was frozen."""
+        try:
+            with open(self.directory / name, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise self._changed(name) from None
+        except OSError as error:
+            raise PermissionDenied(f"Cannot read {self.directory / name}: {error.strerror}.") from error
+        if found != digest:
+            raise self._changed(name)
+
+    def _changed(self, name: str) -> UsageError:
+        return UsageError(
+            f"{self.directory / name} is not as it was when the campaign was planned.",
+            hint="Restore the file, or copy the whole folder again. To change the campaign, plan the manifest again "
+            "into another folder.",
+        )
 
     def rows(self) -> Iterator[FrozenRow]:
         """The frozen rows in their order, one at a time."""
@@ -110,10 +149,18 @@ class Campaign:
             yield ExcludedRow(**{**document, "row": Row.from_document(document["row"])})
 
     def plan(self, frozen: FrozenRow) -> UploadPlan:
-        """The plan of a row."""
-        with open(self.directory / "plans.jsonl", "rb") as file:
-            file.seek(frozen.offset)
-            document = json.loads(file.read(frozen.length))
+        """The plan of a row. Raises UsageError if it is not as it was frozen."""
+        try:
+            with open(self.directory / "plans.jsonl", "rb") as file:
+                file.seek(frozen.offset)
+                line = file.read(frozen.length)
+        except FileNotFoundError:
+            raise self._changed("plans.jsonl") from None
+        except OSError as error:
+            raise PermissionDenied(f"Cannot read {self.directory / 'plans.jsonl'}: {error.strerror}.") from error
+        if hashlib.sha256(line).hexdigest() != frozen.sha256:
+            raise self._changed("plans.jsonl")
+        document = json.loads(line)
         for stage in document["stages"]:
             for item in stage["items"]:
                 item["device"] = 0  # unknown: a network file system has another number on each machine
@@ -191,7 +238,8 @@ class Draft:
         size = sum(item.size for item in items)
         with _writing(self.directory):
             self._plans.write(line)
-        frozen = FrozenRow(row=row, files=len(items), bytes=size, offset=self._offset, length=len(line))
+        digest = hashlib.sha256(line).hexdigest()
+        frozen = FrozenRow(row=row, files=len(items), bytes=size, offset=self._offset, length=len(line), sha256=digest)
         self._offset += len(line)
         return frozen
 
@@ -199,9 +247,9 @@ class Draft:
         """Write the index of the rows, and give the folder its name. Plans of other rows stay unused in the file."""
         with _writing(self.directory):
             _flush(self._plans)
-            count = _write_lines(self._draft / "rows.jsonl", (asdict(row) for row in rows))
-            left_out = _write_lines(self._draft / "excluded.jsonl", (asdict(row) for row in excluded))
-            whole = replace(info, rows=count, excluded=left_out)
+            count, digest = _write_lines(self._draft / "rows.jsonl", (asdict(row) for row in rows))
+            left_out, its_digest = _write_lines(self._draft / "excluded.jsonl", (asdict(row) for row in excluded))
+            whole = replace(info, rows=count, excluded=left_out, rows_sha256=digest, excluded_sha256=its_digest)
             for name in _FOLDERS:
                 (self._draft / name).mkdir()
             with open(self._draft / "campaign.json", "x", encoding="utf-8") as file:
@@ -231,14 +279,17 @@ def _writing(directory: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_lines(path: Path, documents: Iterable[dict[str, Any]]) -> int:
-    count = 0
-    with open(path, "x", encoding="utf-8") as file:
+def _write_lines(path: Path, documents: Iterable[dict[str, Any]]) -> tuple[int, str]:
+    """Write a line for each document; returns their number and the digest of the file."""
+    count, digest = 0, hashlib.sha256()
+    with open(path, "xb") as file:
         for document in documents:
-            file.write(json.dumps(document) + "\n")
+            line = json.dumps(document).encode("ascii") + b"\n"
+            file.write(line)
+            digest.update(line)
             count += 1
         _flush(file)
-    return count
+    return count, digest.hexdigest()
 
 
 def _flush(file: Any) -> None:

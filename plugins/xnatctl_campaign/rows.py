@@ -14,7 +14,8 @@ from xnatctl_campaign.row import Row
 
 #: A line of `rows.jsonl`, as `write_campaign` makes it: the number is first, and what the row holds is last.
 _LINE = re.compile(
-    rb'\{"row": \{"number": (\d+),.*\}, "files": (\d+), "bytes": (\d+), "offset": \d+, "length": \d+\}\n?'
+    rb'\{"row": \{"number": (\d+),.*\}, "files": (\d+), "bytes": (\d+), "offset": \d+, "length": \d+, '
+    rb'"sha256": "\w*"\}\n?'
 )
 
 

@@ -245,5 +245,5 @@ def test_a_plan_that_cannot_be_read_is_an_error_of_its_row(freeze) -> None:
     path.write_bytes(path.read_bytes().replace(b'"command"', b'"comment"'))
     with delivering(campaign.directory) as deliver:
         entry = deliver(1)
-    assert (entry.state, entry.code, entry.exit_code) == (RowState.FAILED, "unexpected", 1)
-    assert entry.reason.startswith("The plan of row 1 in ")
+    assert (entry.state, entry.code, entry.exit_code) == (RowState.FAILED, "usage", 2)
+    assert entry.reason == f"{path} is not as it was when the campaign was planned."

@@ -77,6 +77,38 @@ def test_a_folder_of_another_schema_is_refused(tmp_path: Path) -> None:
         Campaign(tmp_path / "c")
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "excluded.jsonl"])
+@pytest.mark.parametrize("change", ["edited", "cut off", "removed"])
+def test_a_folder_that_is_not_as_it_was_frozen_is_refused(tmp_path: Path, name: str, change: str) -> None:
+    """A copy that lacks rows would say that every row is proven."""
+    rows = [(_row(number), _plan(f"E{number}")) for number in (1, 2)]
+    excluded = [ExcludedRow(row=_row(number), code="not-found", reason="Not there.") for number in (3, 4)]
+    write_campaign(tmp_path / "c", _info(), rows, excluded)
+    path = tmp_path / "c" / name
+    first, second = path.read_bytes().splitlines(keepends=True)
+    if change == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(first + second.replace(b'"E', b'"F') if change == "edited" else first)
+    with pytest.raises(UsageError, match=f"{name} is not as it was when the campaign was planned"):
+        Campaign(tmp_path / "c")
+
+
+@pytest.mark.parametrize("change", ["edited", "cut off", "removed"])
+def test_a_plan_that_is_not_as_it_was_frozen_is_refused(tmp_path: Path, change: str) -> None:
+    write_campaign(tmp_path / "c", _info(), [(_row(1), _plan("E1"))], [])
+    path = tmp_path / "c" / "plans.jsonl"
+    content = path.read_bytes()
+    if change == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(content.replace(b'"E1"', b'"E2"') if change == "edited" else content[:-40])
+    campaign = Campaign(tmp_path / "c")
+    (frozen,) = campaign.rows()
+    with pytest.raises(UsageError, match=r"plans\.jsonl is not as it was when the campaign was planned"):
+        campaign.plan(frozen)
+
+
 def test_the_latest_claim_of_a_row_counts(tmp_path: Path) -> None:
     write_campaign(tmp_path / "c", _info(), [], [])
 

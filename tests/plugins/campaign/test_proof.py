@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from xnatctl.api import Destination, UploadRequest
+from xnatctl.api import Destination, UploadPlan, UploadRequest
 from xnatctl.api.commands import plan_session_upload
 from xnatctl.testing import write_exam
 from xnatctl_campaign.folder import Campaign, CampaignInfo, now, write_campaign
@@ -30,6 +30,10 @@ def exam(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def campaign(exam: Any, tmp_path: Path) -> Campaign:
+    return frozen_with(plan_of(exam), exam, tmp_path)
+
+
+def plan_of(exam: Any) -> UploadPlan:
     request = UploadRequest(
         command="session upload",
         path=str(exam.directory),
@@ -37,11 +41,15 @@ def campaign(exam: Any, tmp_path: Path) -> Campaign:
         transport="tar",
         workers=1,
     )
+    return plan_session_upload(request)
+
+
+def frozen_with(plan: UploadPlan, exam: Any, tmp_path: Path) -> Campaign:
     info = CampaignInfo(
         server="", manifest="m.csv", manifest_sha256="0", rows=0, excluded=0, created=now(), version="0"
     )
     row = Row(number=1, line=2, path=str(exam.directory), project="P", subject="S", session="E")
-    write_campaign(tmp_path / "c", info, [(row, plan_session_upload(request))], [])
+    write_campaign(tmp_path / "c", info, [(row, plan)], [])
     return Campaign(tmp_path / "c")
 
 
@@ -69,13 +77,12 @@ def test_a_row_is_proven_by_its_latest_entry(campaign: Campaign) -> None:
             assert proven(campaign) is expected
 
 
-def test_a_plan_of_another_machine_proves_as_well(campaign: Campaign) -> None:
+def test_a_plan_of_another_machine_proves_as_well(exam: Any, tmp_path: Path) -> None:
     """The same network file system has another device number there."""
-    path = campaign.directory / "plans.jsonl"
-    text = path.read_text()
-    device = json.loads(text)["stages"][0]["items"][0]["device"]
-    other = text.replace(f'"device":{device},', f'"device":{str(device)[::-1].zfill(len(str(device)))},')
-    path.write_text(other)
+    document = json.loads(json.dumps(plan_of(exam).as_document()))
+    for item in document["stages"][0]["items"]:
+        item["device"] += 1
+    campaign = frozen_with(UploadPlan.from_document(document), exam, tmp_path)
     with Ledger(campaign.directory, "w") as ledger:
         ledger.append(entry(RowState.PROVEN))
     assert proven(campaign)
