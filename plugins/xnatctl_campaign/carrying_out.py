@@ -139,7 +139,7 @@ class _Starter:
         app, campaign = self._app, self._campaign
         login = None
         if self._wish.executor not in _ELSEWHERE:
-            with Budget(claims, self._budget, say=app.info).slot("sessions"):
+            with Budget(claims, self._budget, say=app.info).slot("sessions"), display.held():
                 login = _log_in(app)
         context = ExecutorContext(
             workers=self._sessions, options=self._options, stop_requested=stop, emit=lambda event: _warn(app, event)

@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,6 +41,7 @@ class Display:
         self._say = say
         self._quiet = quiet
         self._lock = threading.Lock()
+        self._drawing = threading.Lock()
         self._over = threading.Event()
         self._places: dict[int, str] = {}
         self._begun = self._last = time.monotonic()
@@ -61,6 +63,14 @@ class Display:
             self._thread.join()
         if self._screen is not None:
             self._screen.close()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Draw nothing inside: a person may be asked for a password."""
+        with self._drawing:
+            if self._screen is not None:
+                self._screen.close()
+            yield
 
     # what a run reports
 
@@ -106,7 +116,8 @@ class Display:
     def _go(self) -> None:
         while not self._over.wait(_DRAWN):
             try:
-                self._tick()
+                with self._drawing:
+                    self._tick()
             except (OSError, ValueError):  # stderr was closed, which must not end a run
                 return
 

@@ -50,14 +50,23 @@ class Terminal:
 
     def run(self, command: str, typed: tuple[str, ...] = ()) -> tuple[str, int]:
         """What the command printed, and its exit code; `typed` are the answers to its questions, in their order."""
-        answers = list(typed)
+        return _ended(self.begin(command, self._answering(list(typed))))
+
+    def answer(self, *typed: str) -> tuple[str, int]:
+        """Answer a question that stands on the screen, and those after it: what is printed then, and the exit code."""
+        first, *others = typed
+        os.write(self._screen, first.encode() + b"\n")
+        return _ended(self._read(self._answering(others)))
+
+    def _answering(self, answers: list[str]) -> Callable[[str], bool]:
+        """Answers questions in their order; says whether the command has ended."""
 
         def over(text: str) -> bool:
             if answers and text.endswith(": "):
                 os.write(self._screen, answers.pop(0).encode() + b"\n")
             return _END.search(text) is not None
 
-        return _ended(self.begin(command, over))
+        return over
 
     def begin(self, command: str, enough: Callable[[str], bool]) -> str:
         """Start the command; returns what it has printed as soon as that is enough. Raises Hangs."""
