@@ -104,6 +104,8 @@ class Campaign:
         try:
             document = json.loads(path.read_text("utf-8"))
             schema = document["schema"]
+        except PermissionError as error:
+            raise PermissionDenied(f"Cannot read {path}: {error.strerror}.") from error
         except (OSError, ValueError, KeyError, TypeError):
             raise UsageError(
                 f"{self.directory} is not a campaign folder.",

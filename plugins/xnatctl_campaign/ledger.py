@@ -10,6 +10,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -102,9 +103,9 @@ class Ledger:
 
 
 def entries(directory: Path) -> Iterator[Entry]:
-    """All entries of all workers; a last line that was not written to its end is skipped."""
-    for path in sorted((directory / "ledger").glob("*.jsonl")):
-        with open(path, encoding="ascii", errors="replace") as file:
+    """All entries of all workers; a last line that was not written to its end is skipped. Raises JournalError."""
+    for path in _ledgers(directory):
+        with _readable(path), open(path, encoding="ascii", errors="replace") as file:
             for line in file:
                 try:
                     document = json.loads(line)
@@ -123,12 +124,34 @@ def latest(directory: Path) -> dict[int, Entry]:
     return found
 
 
+def _ledgers(directory: Path) -> list[Path]:
+    """The ledgers of all workers. Raises JournalError, because a campaign without its ledgers proves nothing."""
+    folder = directory / "ledger"
+    with _readable(folder):
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(".jsonl"))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn errors of the file system into JournalError."""
+    try:
+        yield
+    except OSError as error:
+        raise JournalError(
+            f"Cannot read {path}: {error.strerror or error}.",
+            hint="Restore what is missing, and let all users of the campaign read what the others wrote there.",
+        ) from error
+
+
 class RowStates:
-    """The state of each row that counts, for all rows in five bytes each. `refresh` reads what was appended since."""
+    """The state of each row that counts, for all rows in five bytes each.
+
+    `refresh` reads what was appended since. Both raise JournalError.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._folder = directory / "ledger"
-        self._read: dict[str, int] = {}  # bytes of each ledger that were read
+        self._directory = directory
+        self._read: dict[Path, int] = {}  # bytes of each ledger that were read
         self._generations = array("I")
         self._states = bytearray()
         self.refresh()
@@ -139,20 +162,19 @@ class RowStates:
 
     def refresh(self) -> None:
         """Read the entries that were appended since the last call."""
-        for name in os.listdir(self._folder):
-            if name.endswith(".jsonl"):
-                self._read_more(name)
+        for path in _ledgers(self._directory):
+            self._read_more(path)
 
-    def _read_more(self, name: str) -> None:
-        before = self._read.get(name, 0)
-        with open(self._folder / name, "rb") as file:
+    def _read_more(self, path: Path) -> None:
+        before = self._read.get(path, 0)
+        with _readable(path), open(path, "rb") as file:
             file.seek(before)
             for line in file:
                 if not line.endswith(b"\n"):
                     break  # it is being written, or its worker was killed
                 before += len(line)
                 self._take(line)
-        self._read[name] = before
+        self._read[path] = before
 
     def _take(self, line: bytes) -> None:
         try:

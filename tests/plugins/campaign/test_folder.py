@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from xnatctl.api import Destination, Overwrite, Placement, Refused, Source, Stage, UploadItem, UploadPlan, UsageError
+from xnatctl.api import (
+    Destination,
+    JournalError,
+    Overwrite,
+    Placement,
+    Refused,
+    Source,
+    Stage,
+    UploadItem,
+    UploadPlan,
+    UsageError,
+)
 from xnatctl_campaign.folder import Campaign, CampaignInfo, ExcludedRow, now, write_campaign
 from xnatctl_campaign.ledger import Entry, Ledger, RowState, RowStates, latest
 from xnatctl_campaign.row import Row
@@ -123,6 +134,20 @@ def test_the_latest_claim_of_a_row_counts(tmp_path: Path) -> None:
     with open(tmp_path / "c" / "ledger" / "a.jsonl", "a") as file:
         file.write('{"row": 1, "gener')  # killed while it wrote
     assert latest(tmp_path / "c")[1].state is RowState.PROVEN
+
+
+@pytest.mark.parametrize("missing", ["ledger", "ledger/w.jsonl"])
+def test_a_campaign_without_its_ledgers_says_so(tmp_path: Path, missing: str) -> None:
+    write_campaign(tmp_path / "c", _info(), [], [])
+    with Ledger(tmp_path / "c", "w") as ledger:
+        ledger.started(1, 1)
+    path = tmp_path / "c" / missing
+    path.rename(f"{path}.away")
+    if missing != "ledger":
+        path.mkdir()  # stands for what this user may not read
+    for read in (latest, RowStates):
+        with pytest.raises(JournalError, match=f"Cannot read .*{missing}"):
+            read(tmp_path / "c")
 
 
 #: Writes three entries, of which a full disk cuts the second one off.
