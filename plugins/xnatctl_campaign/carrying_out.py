@@ -28,9 +28,6 @@ from xnatctl_campaign.stopping import Stop
 from xnatctl_campaign.tally import Tally
 from xnatctl_campaign.worker_link import WorkerProcesses
 
-#: Executors whose workers run in processes of others: each logs in by itself.
-_ELSEWHERE = frozenset({"dask"})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
@@ -138,7 +135,7 @@ class _Starter:
         """Log in, for all workers of this machine, and make the executor."""
         app, campaign = self._app, self._campaign
         login = None
-        if self._wish.executor not in _ELSEWHERE:
+        if not self._provided.spec.elsewhere:
             with Budget(claims, self._budget, say=app.info).slot("sessions"), display.held():
                 login = _log_in(app)
         context = ExecutorContext(

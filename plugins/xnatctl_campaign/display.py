@@ -126,9 +126,9 @@ class Display:
         with self._lock:
             self._pace.sample(now, self._tally.bytes_now)
             whole = self._whole(now)
-            rows = list(self._tally.in_work.values())
+            rows = [self._line(progress) for progress in self._tally.in_work.values()]
         if self._screen is not None:
-            self._screen.draw(whole, [self._line(progress) for progress in rows])
+            self._screen.draw(whole, rows)
         elif now >= self._last + _SAID:
             self._last = now
             self._say(whole)

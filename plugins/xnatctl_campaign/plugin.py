@@ -72,6 +72,7 @@ def xnatctl_executors() -> list[ExecutorSpec]:
             name="dask",
             summary="Deliver rows on the workers of a Dask cluster.",
             target="xnatctl_campaign.dask_executor:DaskExecutor",
+            elsewhere=True,
             options=(
                 Option(
                     name="scheduler",

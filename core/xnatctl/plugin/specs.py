@@ -220,12 +220,15 @@ class ExecutorSpec(_Record):
     """A way to run the rows of a campaign, such as by threads or on a cluster. `target(context)` makes an `Executor`.
 
     `options` are flags of the command that runs the rows. They share their names with the options of transports.
+    `elsewhere`: its workers run where the login of the command cannot be handed to them, as on other machines. Each
+    logs in by itself, and the command does not log in.
     """
 
     name: str  # by which a campaign chooses it
     summary: str  # one line of `plugins list`
     target: str
     options: tuple[Option, ...] = ()  # what `ExecutorContext.options` holds
+    elsewhere: bool = False
     modules: tuple[str, ...] = ()  # without one of these it is unmet
     extra: str | None = None  # what to install then
 
