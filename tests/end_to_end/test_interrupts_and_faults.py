@@ -240,6 +240,27 @@ def test_a_signal_during_the_logout_lets_the_report_stand(interrupted, sandbox, 
     assert_exactly(sandbox, exam.digests, place="archive", label="e")
 
 
+#: xnatctl with a logout that waits for the server without end, unless an interrupt shortens it.
+PATIENT = "import sys; from xnatctl.cli import main; from xnatctl.xnat import client; client.LOGOUT_TIMEOUT = 1e6; "
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_does_not_wait_for_its_logout(nursery, environment, sandbox, alice, number):
+    listing = {"match": {"path": "/data/projects/DEMO/experiments"}, "action": "hold", "seconds": 600}
+    sandbox.faults.load([{**LOGOUT, "seconds": 600}, listing])
+    arguments = ["session", "list", "-P", "DEMO"]
+    running = nursery.start("-c", f"{PATIENT}sys.exit(main.main())", *arguments, env={**environment, **alice})
+    while not any("/experiments" in request["path"] for request in list(sandbox.requests)):
+        time.sleep(0.01)
+        assert running.poll() is None, running.err
+    os.kill(running.pid, number)
+    _, err = running.communicate()
+    assert running.returncode == 128 + number
+    assert any(map(logging_out, sandbox.requests))
+    assert b"Traceback" not in err
+    sandbox.faults.end()
+
+
 @pytest.mark.once
 def test_a_second_signal_during_the_logout_lets_the_report_stand(interrupted, sandbox):
     """The first one interrupts the upload; the second ends the program, if the logout has not ended by itself."""

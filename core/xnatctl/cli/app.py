@@ -506,6 +506,11 @@ class App:
         """End the command with an exit code."""
         raise click.exceptions.Exit(code)
 
+    def abort(self) -> None:
+        """Abort all requests to servers; `close` then waits for logouts only as long as an interrupt may take."""
+        for client in self._clients:
+            client.abort()
+
     def close(self) -> None:
         """Log out and close what is open."""
         self._events.end()

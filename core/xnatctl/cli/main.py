@@ -31,6 +31,9 @@ from xnatctl.errors import (
 )
 from xnatctl.inventory.progress import reporting_progress
 
+#: Exit codes above this one mean that a signal ended the command.
+_SIGNALLED = 128
+
 
 class Root(LazyGroup):
     """The root command `xnatctl`, with the flags that select plugins."""
@@ -143,6 +146,8 @@ def _complete(app: App) -> int:
 def _close(app: App, code: int) -> int:
     """Log out and close; returns the exit code. An interrupt ends this early and does not change the result."""
     try:
+        if code > _SIGNALLED:
+            app.abort()
         app.close()
     except (KeyboardInterrupt, Interrupted) as late:
         app.say("Interrupted while logging out. The report above is complete.")
