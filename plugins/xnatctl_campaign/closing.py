@@ -12,6 +12,7 @@ from xnatctl.api import (
     DeliveryIncomplete,
     Document,
     Interrupted,
+    JournalError,
     Refused,
     RowResult,
     ServerError,
@@ -92,7 +93,9 @@ def _exit_code(ending: Ending) -> int:
 def next_command(ending: Ending) -> str:
     """The command that continues: for the rows that failed alone, or for all that are left."""
     tally = ending.tally
-    return ending.retry if tally.failed and not tally.left and not tally.interrupted else ending.rerun
+    unrecorded = any(result.code == JournalError.code for result in tally.failed.values())  # `retry` may not know them
+    alone = tally.failed and not tally.left and not tally.interrupted and not unrecorded
+    return ending.retry if alone else ending.rerun
 
 
 def _left_over(tally: Tally) -> str:

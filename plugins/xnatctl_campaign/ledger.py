@@ -11,11 +11,11 @@ import os
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from xnatctl.api import JournalError
 from xnatctl.api.system import create_private
@@ -56,6 +56,16 @@ class Entry:
     verified: int = 0
     level: str = ""
     seconds: float = 0.0
+
+
+#: The fields of an entry that are whole numbers or texts, with their type.
+_TYPES: Final = tuple(
+    (field.name, {"int": int, "str": str}[field.type])
+    for field in fields(Entry)
+    if isinstance(field.type, str) and field.type in ("int", "str")
+)
+#: More than the rows of a campaign, and than the claims of a row.
+_MOST: Final = 10**9
 
 
 class Ledger:
@@ -107,11 +117,19 @@ def entries(directory: Path) -> Iterator[Entry]:
     for path in _ledgers(directory):
         with _readable(path), open(path, encoding="ascii", errors="replace") as file:
             for line in file:
-                try:
-                    document = json.loads(line)
-                    yield Entry(**{**document, "state": RowState(document["state"])})
-                except (ValueError, TypeError, KeyError):
-                    continue
+                if (entry := _entry(line)) is not None:
+                    yield entry
+
+
+def _entry(line: str | bytes) -> Entry | None:
+    """The entry of a line; None for a line that no ledger writes, such as one that was cut off."""
+    try:
+        document = json.loads(line)
+        entry = Entry(**{**document, "state": RowState(document["state"])})
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    fits = all(type(getattr(entry, name)) is kind for name, kind in _TYPES) and type(entry.seconds) in (int, float)
+    return entry if fits and 0 < entry.row < _MOST and 0 < entry.generation < _MOST else None
 
 
 def latest(directory: Path) -> dict[int, Entry]:
@@ -177,11 +195,9 @@ class RowStates:
         self._read[path] = before
 
     def _take(self, line: bytes) -> None:
-        try:
-            document = json.loads(line)
-            row, generation, state = document["row"], document["generation"], RowState(document["state"])
-        except (ValueError, TypeError, KeyError):
+        if (entry := _entry(line)) is None:
             return
+        row, generation, state = entry.row, entry.generation, entry.state
         if row >= len(self._states):
             missing = max(row + 1, 2 * len(self._states)) - len(self._states)
             self._states.extend(bytes(missing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,25 @@ def test_a_campaign_without_its_ledgers_says_so(tmp_path: Path, missing: str) ->
     for read in (latest, RowStates):
         with pytest.raises(JournalError, match=f"Cannot read .*{missing}"):
             read(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"row": "1"}, {"row": 0}, {"row": -1}, {"row": 1.5}, {"row": 10**15}, {"row": True}, {"generation": None},
+        {"generation": 10**15}, {"state": "done"}, {"at": 5}, {"seconds": "long"}, {"verified": "10"}, {"more": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_line_that_no_ledger_writes_is_no_entry(tmp_path: Path, change: dict[str, object]) -> None:
+    """It neither proves a row nor ends the command."""
+    (tmp_path / "ledger").mkdir()
+    entry = Entry(row=1, generation=1, state=RowState.PROVEN, worker="w", at=now())
+    lines = [{**asdict(entry), **change}, asdict(replace(entry, row=2))]
+    (tmp_path / "ledger" / "w.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert sorted(latest(tmp_path)) == [2]
+    states = RowStates(tmp_path)
+    assert (states[1], states[2]) == (None, RowState.PROVEN)
 
 
 #: Writes three entries, of which a full disk cuts the second one off.
