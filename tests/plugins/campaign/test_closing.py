@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from campaigns import freeze, write_exams
-from xnatctl_campaign.results import RowResult
 
+from xnatctl.api import RowResult
 from xnatctl_campaign.closing import Ending, error_of
 from xnatctl_campaign.folder import Campaign
 from xnatctl_campaign.rows import RowIndex

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,11 @@ def test_states_are_read_as_they_are_appended(tmp_path: Path) -> None:
             None,
         )
         with open(tmp_path / "ledger" / "a.jsonl", "a") as file:
-            file.write('{"row": 2, "generation": 2, "state": "pro')
+            line = json.dumps(asdict(entry(RowState.PROVEN, row=2, generation=2)))
+            file.write(line[:40])
             file.flush()
             states.refresh()
             assert states[2] is RowState.FAILED
-            file.write('ven"}\nnot JSON\n{"row": 3}\n')
+            file.write(f'{line[40:]}\nnot JSON\n{{"row": 3}}\n')
         states.refresh()
         assert states[2] is RowState.PROVEN
