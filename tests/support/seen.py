@@ -22,7 +22,7 @@ class Seen:
         self._screen, self._ended = Screen(), False
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        mine = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "FORCE_COLOR")}
+        mine = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "FORCE_COLOR")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "xnatctl", *map(str, command)],
             stdin=subprocess.DEVNULL,
