@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from typing import Final
 
 from xnatctl.api import DeliveryIncomplete, Event, Interrupted, Report, UploadPlan, XnatctlError, counted
-from xnatctl.api.commands import Services, SourceChanges, StopToken, deliver, source_changes
+from xnatctl.api.commands import Services, SourceChanges, StopToken, deliver, scan_listed, source_changes
 from xnatctl_campaign.budget import Budget
 from xnatctl_campaign.claims import Claim, Claims
 from xnatctl_campaign.folder import Campaign, FrozenRow, now
@@ -107,7 +107,9 @@ class RowDelivery:
 
     def _result(self, frozen: FrozenRow, claim: Claim, services: Services) -> Entry:
         plan = self._plan(frozen)
-        if (changed := _changes_error(frozen, source_changes(plan))) is not None:
+        changes = source_changes(plan)
+        changes = replace(changes, changed=[*changes.changed, *_other_instances(plan, set(changes.touched))])
+        if (changed := _changes_error(frozen, changes)) is not None:
             raise changed
         report = deliver(plan, self._services_of(frozen, claim, services))
         error = shortfall(report, len(plan.items))
@@ -193,10 +195,24 @@ def _with_counts(entry: Entry, report: Report) -> Entry:
     )
 
 
+def _other_instances(plan: UploadPlan, touched: Container[str]) -> Iterator[str]:
+    """The paths of files with a new change time that hold another instance than was planned, or none."""
+    for item in plan.items:
+        if item.path not in touched or not item.sop_instance_uid or item.source.container is not None:
+            continue
+        folder, name = os.path.split(item.file)
+        found = [
+            (other.study_instance_uid, other.series_instance_uid, other.sop_instance_uid)
+            for other in scan_listed(folder, [name]).items
+        ]
+        if found != [(item.study_instance_uid, item.series_instance_uid, item.sop_instance_uid)]:
+            yield item.path
+
+
 def _changes_error(frozen: FrozenRow, changes: SourceChanges) -> XnatctlError | None:
     """The error of a row whose files are not as they were planned; None if they are.
 
-    A new change time alone does not count: if the content changed, sending notices it.
+    A new change time alone does not count, as long as the files hold the instances that were planned.
     """
     kinds = (("changed", changes.changed), ("vanished", changes.vanished), ("appeared or changed", changes.others))
     parts = [f"{counted(len(paths), 'file')} {what}, first {paths[0]}" for what, paths in kinds if paths]

@@ -136,6 +136,20 @@ def test_a_new_change_time_alone_is_no_change(freeze, sandbox: Any, exam: Any) -
         assert deliver(1).state is RowState.PROVEN
 
 
+def test_a_file_that_holds_another_instance_is_a_change(freeze, sandbox: Any, exam: Any) -> None:
+    """It was edited in place, and its time was restored: XNAT would store it in the session of another study."""
+    campaign = freeze()
+    path = next(iter(exam.instances.values())).path
+    status, content = path.stat(), path.read_bytes()
+    study = exam.study_instance_uid
+    path.write_bytes(content.replace(study.encode(), f"{study[:-1]}{9 - int(study[-1])}".encode()))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with delivering(campaign.directory) as deliver:
+        entry = deliver(1)
+    assert (entry.state, entry.code) == (RowState.FAILED, CHANGED)
+    assert imports(sandbox) == 0
+
+
 def test_a_row_keeps_to_its_share_of_requests(freeze, sandbox: Any) -> None:
     campaign = freeze("gradual")
     with delivering(campaign.directory, requests=2) as deliver:
