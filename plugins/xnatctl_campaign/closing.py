@@ -20,6 +20,7 @@ from xnatctl.api import (
     XnatctlError,
     counted,
 )
+from xnatctl_campaign.delivering import CHANGED
 from xnatctl_campaign.folder import Campaign
 from xnatctl_campaign.ledger import Entry
 from xnatctl_campaign.outcomes import latest_of
@@ -73,6 +74,8 @@ def error_of(ending: Ending) -> XnatctlError | None:
         return None
     kind = _KINDS.get(_exit_code(ending), DeliveryIncomplete)
     message = f"Stopped: {ending.stopped}. {_left_over(tally)}" if ending.stopped else _left_over(tally)
+    if {result.code for result in tally.failed.values()} == {CHANGED} and next_step == ending.retry:
+        return kind(message, hint=f"After the files are restored, continue with: {next_step}")
     return kind(message, hint=f"Continue with: {next_step}")
 
 

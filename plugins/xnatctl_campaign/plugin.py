@@ -48,7 +48,7 @@ def xnatctl_commands() -> list[CommandSpec]:
         ),
         CommandSpec(
             path="campaign retry",
-            summary="Deliver the rows again that failed.",
+            summary="Deliver again the rows that failed.",
             target="xnatctl_campaign.run_cli:retry",
         ),
         CommandSpec(

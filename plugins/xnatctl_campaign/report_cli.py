@@ -17,7 +17,7 @@ from xnatctl_campaign.totals import Totals
 
 SCHEMA = "xnatctl.campaign-reports/1"
 
-_REPORT = """Write the report of a campaign: what became of each row of the manifest.
+_REPORT = """Write the report of a campaign: the state of each row of the manifest.
 
 DIR is the folder that `campaign plan` made. Each row has its state, the reason if it is not proven, the session on the
 server, and the instances that were found there. Excluded rows are listed as well. Without --csv and --json, both files

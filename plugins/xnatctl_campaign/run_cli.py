@@ -45,7 +45,7 @@ sent twice.
 
 Ctrl-C interrupts the rows in work. SIGUSR1 is a soft stop: rows in work end, and no other begins.
 """
-_RETRY = """Deliver the rows of a campaign again that failed or were interrupted.
+_RETRY = """Deliver again the rows of a campaign that failed or were interrupted.
 
 campaign run delivers these as well, besides the rows that were not tried.
 """
@@ -105,7 +105,7 @@ def run(app: App, directory: Path, only: str | None, recheck: bool, **options: A
     _go(app, campaign, index, proof, rows, recheck=recheck, **options)
 
 
-@click.command(name="retry", cls=ExecutorOptionsCommand, help=_RETRY, short_help="Deliver the rows again that failed.")
+@click.command(name="retry", cls=ExecutorOptionsCommand, help=_RETRY, short_help="Deliver again the rows that failed.")
 @run_options
 @click.option("--code", "codes", multiple=True, metavar="CODE", help="Rows with this code alone; can be repeated.")
 @pass_unchecked
@@ -114,9 +114,20 @@ def retry(app: App, directory: Path, only: str | None, codes: tuple[str, ...], *
     campaign, index, proof = _open(app, directory)
     rows = [row for row in _selected(campaign, index, only) if proof.states[row] not in (None, RowState.PROVEN)]
     if codes:
-        ended = latest_of(directory, set(rows))
-        rows = [row for row in rows if row in ended and ended[row].code in codes]
+        rows = _with_codes(app, directory, rows, codes)
+    if not rows:
+        app.info("There is no row to retry.")
     _go(app, campaign, index, proof, array("q", rows), recheck=False, **options)
+
+
+def _with_codes(app: App, directory: Path, rows: list[int], codes: tuple[str, ...]) -> list[int]:
+    """Those of the rows whose latest code is among `codes`. Warns about a code that no row has: it may be misspelt."""
+    ended = latest_of(directory, set(rows))
+    there = {ended[row].code for row in rows if row in ended}
+    for code in codes:
+        if there and code not in there:
+            app.warn(f"No row that is left has the code {code}. The codes are: {', '.join(sorted(there))}.")
+    return [row for row in rows if row in ended and ended[row].code in codes]
 
 
 def _open(app: App, directory: Path) -> tuple[Campaign, RowIndex, Proof]:

@@ -134,6 +134,7 @@ def test_a_failing_row_does_not_stop_the_others(xnatctl, sandbox, alice, tmp_pat
     sent = imports(sandbox)
     other = xnatctl("campaign", "retry", campaign.directory, "--code", "server", env=alice)
     assert other.code == 0, other.err
+    assert "No row that is left has the code server. The codes are: not-found." in other.err
     assert imports(sandbox) == sent
     again = xnatctl("campaign", "retry", campaign.directory, "--only", "1-3", env=alice)
     assert again.code == 0, again.err

@@ -30,3 +30,14 @@ def test_a_row_that_could_not_be_recorded_is_not_left_to_retry(campaign: Campaig
     error = error_of(ending)
     assert error is not None
     assert error.hint == f"Continue with: {command}"
+
+
+def test_retry_is_not_said_to_help_while_files_are_changed(campaign: Campaign) -> None:
+    index = RowIndex(campaign)
+    tally = Tally(index, index)
+    for row in index:
+        tally.ended(RowResult(row=row, state="failed", exit_code=5, code="changed", reason="It changed."))
+    ending = Ending(campaign=campaign, index=index, tally=tally, verified=0, seconds=1.0, rerun="run", retry="retry")
+    error = error_of(ending)
+    assert error is not None
+    assert error.hint == "After the files are restored, continue with: retry"
