@@ -20,7 +20,7 @@ class Code(StrEnum):
     CAMPAIGN_IN_SOURCE = "campaign-in-source"
     PLAN_REFUSED = "plan-refused"
     PLAN_WARNING = "plan-warning"
-    # the way of sending
+    # the transport
     MODE_REFUSED = "mode-refused"
     OPTION_REFUSED = "option-refused"
     # the labels
