@@ -267,7 +267,11 @@ def test_the_program_prints_what_the_page_shows(reader, page):
 
 def test_what_is_not_run_as_it_stands():
     """The whole list: what installs from a package index, what runs this suite, and names of other servers."""
-    assert [script_of(page).not_run for page in PAGES if script_of(page).not_run] == []
+    left_out = {(page.name, reason) for page in PAGES for _, reason in script_of(page).not_run}
+    assert left_out == {
+        ("README.md", "the tutorial runs these commands, with data that it makes"),
+        ("campaign-on-a-cluster.md", "it needs a cluster"),
+    }
     assert {old for page in PAGES for old, _ in script_of(page).instead} == {
         'python3 -m venv .venv && .venv/bin/pip install -e ".[all]" tox &&',
         "python3 -m venv .venv",

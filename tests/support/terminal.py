@@ -93,7 +93,10 @@ class Terminal:
     def close(self) -> None:
         """End the shell, and what runs in it."""
         if self._shell.poll() is None:
-            os.killpg(self._shell.pid, signal.SIGKILL)
+            try:
+                os.killpg(self._shell.pid, signal.SIGKILL)
+            except ProcessLookupError:  # it has no group of its own yet
+                self._shell.kill()
         self._shell.wait()
         os.close(self._commands)
         os.close(self._screen)

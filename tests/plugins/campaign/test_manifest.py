@@ -222,6 +222,7 @@ def _write_many(file: Path, count: int) -> None:
             out.write(f"/archive/{number:06},P,sub-{number:06},e{number:06},1.2.826.{number},{kind},,,,20,10000,\n")
 
 
+@pytest.mark.lab
 def test_a_hundred_thousand_rows(tmp_path: Path) -> None:
     _write_many(tmp_path / "m.csv", 100_000)
     manifest = read_manifest(tmp_path / "m.csv")
