@@ -35,7 +35,7 @@ class Wish:
 
     `executor` is the name of an executor, `options` are its options as they were given. `sessions` is the number of
     rows at once, None for that of the budget. `recheck`: ask the server for proven rows too. The run stops after
-    `stop_after` failures of one class in a row, and begins no row after `seconds`.
+    `stop_after` failures of one class in a row, and starts no row after `seconds`.
     """
 
     rows: Sequence[int]
@@ -99,14 +99,16 @@ def _run(app: App, campaign: Campaign, proof: RowProof, wish: Wish, tally: Tally
         Display(tally, say=app.say, quiet=app.quiet, color=app.color) as display,
         on_user_signal(lambda: stop.request("SIGUSR1 asked for it")),
     ):
+        resources = tally.index.resources
         run = Run(
-            wish.rows,
+            (row for row in wish.rows if row not in resources),
             lambda: starter.start(claims, stop, display),
             proof=proof,
             stop=stop,
             watch=display,
             claims=claims,
             died=lambda result: enter_death(campaign, claims, result),
+            later=[row for row in wish.rows if row in resources] if resources else (),
             others=() if wish.shard is None else _outside(campaign, tally.index, wish.shard),
         )
         try:

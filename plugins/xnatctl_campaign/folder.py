@@ -7,7 +7,7 @@
     excluded.jsonl    a line for each row that was not frozen: the row, code and reason
     claims/           who works on which row (claims.py)
     budget/           who holds which slot of the server's budget (budget.py)
-    ledger/           what became of rows: a file for each worker, which it alone appends to (ledger.py)
+    ledger/           the results of rows: a file for each worker, which it alone appends to (ledger.py)
     work/             the journals of a row, in a folder for each claim
     reports/          reports; none is written twice
 
@@ -297,6 +297,14 @@ def _write_lines(path: Path, documents: Iterable[dict[str, Any]]) -> tuple[int, 
 def _flush(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def identity(directory: Path) -> str:
+    """The digest of the rows of a campaign, which distinguishes it from others; empty for a folder that is none."""
+    try:
+        return str(json.loads((directory / "campaign.json").read_text("utf-8"))["rows_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def now() -> str:

@@ -1,7 +1,8 @@
-"""The ledger: what became of the rows of a campaign.
+"""The ledger: the results of the rows of a campaign.
 
 Each worker has a file of its own and appends to it alone, so no two processes write one file. The latest entry of a row
-counts: entries of a later claim (`generation`) outrank those of an earlier one.
+counts: entries of a later claim (`generation`) outrank those of an earlier one. The first line of a file names the
+campaign, because rows of another campaign have the same numbers.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from xnatctl.api import JournalError
 from xnatctl.api.system import create_private
-from xnatctl_campaign.folder import now
+from xnatctl_campaign.folder import identity, now
 
 
 class RowState(StrEnum):
-    """What became of a row that a worker tried."""
+    """The state of a row that a worker tried."""
 
     STARTED = "started"  # a worker claimed it
     PROVEN = "proven"  # every instance was found where it belongs
@@ -79,6 +80,11 @@ class Ledger:
             self._file = create_private(self._path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
             raise self._unwritable(error.strerror) from error
+        try:
+            self._write({"campaign": identity(directory)})
+        except BaseException:
+            os.close(self._file)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +96,10 @@ class Ledger:
 
     def append(self, entry: Entry) -> None:
         """Append an entry; it is on disk afterwards."""
-        line = json.dumps(asdict(entry)).encode("ascii") + b"\n"
+        self._write(asdict(entry))
+
+    def _write(self, document: dict[str, Any]) -> None:
+        line = json.dumps(document).encode("ascii") + b"\n"
         if self._torn:
             line = b"\n" + line  # the line before was cut off by a full disk
         try:
@@ -114,7 +123,9 @@ class Ledger:
 
 def entries(directory: Path) -> Iterator[Entry]:
     """All entries of all workers; a last line that was not written to its end is skipped. Raises JournalError."""
+    campaign = identity(directory)
     for path in _ledgers(directory):
+        _check_campaign(path, campaign)
         with _readable(path), open(path, encoding="ascii", errors="replace") as file:
             for line in file:
                 if (entry := _entry(line)) is not None:
@@ -149,6 +160,23 @@ def _ledgers(directory: Path) -> list[Path]:
         return sorted(folder / name for name in os.listdir(folder) if name.endswith(".jsonl"))
 
 
+def _check_campaign(path: Path, campaign: str) -> None:
+    """Raise JournalError for a ledger of another campaign. One whose first line is being written has no entry yet."""
+    with _readable(path), open(path, "rb") as file:
+        line = file.readline()
+    if not line.endswith(b"\n"):
+        return
+    try:
+        named = json.loads(line).get("campaign", "")
+    except (ValueError, AttributeError, RecursionError):
+        named = ""
+    if named != campaign:
+        raise JournalError(
+            f"The ledger {path} belongs to another campaign, or its beginning was changed.",
+            hint="Move it out of the folder. A ledger is of use only together with the folder that it was written in.",
+        )
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn errors of the file system into JournalError."""
@@ -169,6 +197,7 @@ class RowStates:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._campaign = identity(directory)
         self._read: dict[Path, int] = {}  # bytes of each ledger that were read
         self._generations = array("I")
         self._states = bytearray()
@@ -185,6 +214,8 @@ class RowStates:
 
     def _read_more(self, path: Path) -> None:
         before = self._read.get(path, 0)
+        if not before:
+            _check_campaign(path, self._campaign)
         with _readable(path), open(path, "rb") as file:
             file.seek(before)
             for line in file:

@@ -17,14 +17,20 @@ _LINE = re.compile(
     rb'\{"row": \{"number": (\d+),.*\}, "files": (\d+), "bytes": (\d+), "offset": \d+, "length": \d+, '
     rb'"sha256": "\w*"\}\n?'
 )
+#: What such a line holds of a row of this kind. In a text, the quotes would be escaped.
+_RESOURCE = b'"kind": "resource"'
 
 
 class RowIndex:
-    """The numbers of the frozen rows, ascending, with what each holds and where it lies: 32 bytes a row."""
+    """The numbers of the frozen rows, ascending, with what each holds and where it lies: 32 bytes a row.
+
+    `resources` are the numbers of the rows that attach files to a session or another place.
+    """
 
     def __init__(self, campaign: Campaign) -> None:
         self._path = campaign.directory / "rows.jsonl"
         self._numbers, self._offsets, self._files, self._bytes = array("q"), array("q"), array("q"), array("q")
+        self.resources: set[int] = set()
         self._scan()
 
     def _scan(self) -> None:
@@ -39,6 +45,8 @@ class RowIndex:
                     )
                 for values, value in zip(self._columns, (number, offset, files, size), strict=True):
                     values.append(value)
+                if _RESOURCE in line:
+                    self.resources.add(number)
                 offset, last = offset + len(line), number
 
     @property

@@ -53,7 +53,8 @@ class Run:
 
     `begin` returns the executor and its work; it is called when the first row is found that is not proven, so that a
     run with nothing to do needs no login. `died` gets the result of a row whose worker died, so that no other process
-    entered it in the ledger. `others` are rows outside of this run; those that a dead worker left are delivered, too.
+    entered it in the ledger. `later` are rows that need sessions of others, so they begin after all `rows` have ended.
+    `others` are rows outside of this run; those that a dead worker left are delivered, too.
     """
 
     def __init__(
@@ -66,9 +67,11 @@ class Run:
         watch: Watch,
         claims: Claims,
         died: Callable[[RowResult], None],
+        later: Iterable[int] = (),
         others: Iterable[int] = (),
     ) -> None:
         self._rows = rows
+        self._later = later
         self._begin = begin
         self._proof = proof
         self._stop = stop
@@ -80,9 +83,10 @@ class Run:
 
     def carry_out(self) -> None:
         """Deliver every row that is not proven; rows that other workers hold come last. Raises what interrupts it."""
-        self._deliver(self._rows)
-        while self._held and not self._stop():
-            self._deliver(self._released())
+        for rows in (self._rows, self._later):
+            self._deliver(rows)
+            while self._held and not self._stop():
+                self._deliver(self._released())
         candidates, end = list(self._others), time.monotonic() + _PATIENCE * self._claims.lease
         while candidates and not self._stop() and time.monotonic() < end:
             dead, candidates = self._dead(candidates)

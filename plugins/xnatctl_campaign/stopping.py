@@ -33,7 +33,7 @@ _AT_ONCE = frozenset({"authentication"})
 
 
 class Stop:
-    """Whether a run begins no other row, and why. Thread-safe.
+    """Whether a run stops starting rows, and why. Thread-safe.
 
     `after` failures of one class in a row stop it; so does the end of `seconds`. A row that is proven starts the count
     anew. `clock` gives seconds. `request` may be called by the handler of a signal, so that no lock is used.

@@ -24,7 +24,7 @@ if sys.platform == "win32":
     _CREATE_NEW, _OPEN_EXISTING = 1, 3
     _NORMAL, _OPEN_REPARSE_POINT = 0x80, 0x00200000
     _INVALID = ctypes.c_void_p(-1).value
-    #: Full access for the owner, the system and administrators, and for nobody else.
+    #: Full access for the owner, the system and administrators, and for no one else.
     _PRIVATE = "D:P(A;;FA;;;OW)(A;;FA;;;SY)(A;;FA;;;BA)"
     _SDDL_REVISION, _SE_FILE_OBJECT, _DACL = 1, 1, 0x4
     #: Groups that include other people: everyone, (authenticated, interactive, network, anonymous) users, guests.

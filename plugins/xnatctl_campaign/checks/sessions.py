@@ -85,7 +85,8 @@ def check_parent(
         yield facts.finding(
             Code.SESSION_LATER,
             f"Session {row.session} of project {project.id} does not exist yet: row {maker} makes it.",
-            hint="If this row is tried before that one has ended, it fails; campaign retry tries it again.",
+            hint="campaign run delivers rows of kind resource last. In another shard than that row, this one may be "
+            "tried too early and fail; campaign retry tries it again.",
             blocks=False,
         )
     else:

@@ -1,4 +1,4 @@
-"""What became of a study: a line for people, and a row for programs."""
+"""The result of a study: a line for people, and a row for programs."""
 
 from __future__ import annotations
 

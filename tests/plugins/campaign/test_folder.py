@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -196,3 +197,16 @@ def test_an_entry_that_a_full_disk_cut_off_spoils_no_other(tmp_path: Path) -> No
     assert done.stdout.startswith(f"The ledger {tmp_path / 'ledger' / 'w.jsonl'} cannot be written: ")
     assert sorted(latest(tmp_path)) == [1, 3]
     assert [RowStates(tmp_path)[row] for row in (1, 2, 3)] == [RowState.STARTED, None, RowState.STARTED]
+
+
+def test_a_ledger_of_another_campaign_proves_nothing(tmp_path: Path) -> None:
+    """Rows of all campaigns are numbered from 1."""
+    for name, session in (("a", "E1"), ("b", "E2")):
+        write_campaign(tmp_path / name, _info(), [(_row(1), _plan(session))], [])
+    with Ledger(tmp_path / "a", "w") as ledger:
+        ledger.append(Entry(row=1, generation=1, state=RowState.PROVEN, worker="w", at=now()))
+    assert latest(tmp_path / "a")[1].state is RowStates(tmp_path / "a")[1] is RowState.PROVEN
+    shutil.copy(tmp_path / "a" / "ledger" / "w.jsonl", tmp_path / "b" / "ledger")
+    for read in (latest, RowStates):
+        with pytest.raises(JournalError, match="belongs to another campaign"):
+            read(tmp_path / "b")
