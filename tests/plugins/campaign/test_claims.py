@@ -93,7 +93,7 @@ def test_a_stopped_process_notices_that_its_row_was_taken(folder: Path, claimant
 
 
 def test_a_process_that_was_stopped_for_long_has_lost_its_row_in_any_case(folder: Path, claimant) -> None:
-    """Another process may be about to follow it: nobody can know."""
+    """Another process may be about to follow it, which cannot be known."""
     other = claimant(SHORT)
     other.ask("take", 1)
     other.signal(signal.SIGSTOP)

@@ -63,7 +63,7 @@ def test_a_claim_that_never_had_a_folder_is_passed_over(folder: Path, first: Pat
     assert lines(journals_of(folder, 5, 4) / "a.sqlite") == 200
 
 
-def test_a_lock_that_a_stopped_process_holds_blocks_nobody(folder: Path, first: Path) -> None:
+def test_a_lock_that_a_stopped_process_holds_does_not_block_others(folder: Path, first: Path) -> None:
     with closing(sqlite3.connect(first / "a.sqlite", isolation_level=None)) as stopped:
         stopped.execute("BEGIN EXCLUSIVE")
         stopped.execute("INSERT INTO items VALUES ('unfinished')")

@@ -1,4 +1,4 @@
-"""When a run begins no other row."""
+"""When a run stops starting rows."""
 
 from __future__ import annotations
 
