@@ -11,7 +11,8 @@ import ast
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from xml.sax.saxutils import escape
+
+from drawing import Box, line, picture
 
 ROOT = Path(__file__).parents[1]
 #: What each box holds, below its name.
@@ -32,7 +33,7 @@ HOLDS = {
     "redaction": "masks secrets",
     "errors": "exceptions, exit codes",
 }
-WIDTH, HEIGHT, GAP, RISE, MARGIN = 176, 46, 22, 44, 16
+WIDTH, HEIGHT, GAP, RISE, MARGIN = Box.width, Box.height, 22, 44, 16
 Graph = dict[str, set[str]]
 
 
@@ -102,7 +103,7 @@ def curve(x: int, y: int, to_x: int, to_y: int) -> str:
     return f" C{x} {(y + to_y) // 2} {to_x} {(y + to_y) // 2} {to_x} {to_y}"
 
 
-def picture() -> str:
+def packages() -> str:
     """The SVG."""
     arrows = without_shortcuts(graph())
     rows = layers()
@@ -111,42 +112,30 @@ def picture() -> str:
     place = {
         name: (
             (across - len(row) * (WIDTH + GAP) + GAP) // 2 + column * (WIDTH + GAP),
-            MARGIN + line * (HEIGHT + RISE),
+            MARGIN + level * (HEIGHT + RISE),
         )
-        for line, row in enumerate(rows)
+        for level, row in enumerate(rows)
         for column, name in enumerate(row)
     }
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {down}" font-family="sans-serif">',
-        "<title>Packages of xnatctl: an arrow leads to what is imported</title>",
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">',
-        '<path d="M0 0 L8 4 L0 8 z" fill="#666"/></marker></defs>',
-        f'<rect width="{across}" height="{down}" fill="#fff"/>',
-    ]
-    level = {name: line for line, row in enumerate(rows) for name in row}
+    parts = []
+    levels = {name: level for level, row in enumerate(rows) for name in row}
     for name in HOLDS:
         for below in sorted(arrows[name]):
             (x, y), (to_x, to_y) = place[name], place[below]
             x, to_x, y = x + WIDTH // 2, to_x + WIDTH // 2, y + HEIGHT
             path = f"M{x} {y}"
-            for row in rows[level[name] + 1 : level[below]]:
+            for row in rows[levels[name] + 1 : levels[below]]:
                 top = place[row[0]][1]
                 wanted = x + (to_x - x) * (top - y) // (to_y - y)
                 gap = min(gaps_of([place[other][0] for other in row]), key=lambda at: abs(at - wanted))
                 path += curve(x, y, gap, top) + f" V{top + HEIGHT}"
                 x, y = gap, top + HEIGHT
             path += curve(x, y, to_x, to_y)
-            lines.append(f'<path d="{path}" fill="none" stroke="#666" marker-end="url(#head)"/>')
+            parts.append(line(path))
     for name, (x, y) in place.items():
-        fill = "#e8f1e4" if name == "plugins" else "#e4ecf5"
-        lines += [
-            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{fill}" stroke="#456"/>',
-            f'<text x="{x + WIDTH // 2}" y="{y + 20}" font-size="14" text-anchor="middle">{escape(name)}</text>',
-            f'<text x="{x + WIDTH // 2}" y="{y + 37}" font-size="10" text-anchor="middle" fill="#444">',
-            f"{escape(HOLDS[name])}</text>",
-        ]
-    return "\n".join([*lines, "</svg>", ""])
+        parts += Box(x, y, name, (HOLDS[name],), "theirs" if name == "plugins" else "ours").svg()
+    return picture(across, down, "Packages of xnatctl: an arrow leads to what is imported", parts)
 
 
 if __name__ == "__main__":
-    print(picture(), end="")
+    print(packages(), end="")

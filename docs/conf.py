@@ -26,6 +26,7 @@ extensions = ["myst_parser", "sphinx_design"]
 # The site's own index contains README.md.
 exclude_patterns = ["README.md"]
 nitpicky = True
+smartquotes = False  # an option begins with two hyphens
 
 myst_enable_extensions = ["colon_fence"]
 # The anchors that Git hosts give to headings.

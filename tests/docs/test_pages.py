@@ -46,12 +46,18 @@ def test_every_field_of_the_api_is_described():
             assert re.search("[a-z]", re.sub("`[^`]*`", "", cells)), f"{name}.{member}"
 
 
-def test_the_picture_of_the_packages_is_generated():
-    done = subprocess.run(
-        [sys.executable, DOCS / "architecture_picture.py"], capture_output=True, text=True, check=True
-    )
-    page = DOCS / "explanation" / "pictures" / "architecture.svg"
-    assert page.read_text() == done.stdout, f"run: python docs/architecture_picture.py > {page.relative_to(ROOT)}"
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("architecture_picture.py", "architecture"),
+        ("flow_pictures.py", "data-flow"),
+        ("flow_pictures.py", "session-states"),
+    ],
+)
+def test_the_pictures_are_generated(script, name):
+    done = subprocess.run([sys.executable, DOCS / script, name], capture_output=True, text=True, check=True)
+    page = DOCS / "explanation" / "pictures" / f"{name}.svg"
+    assert page.read_text() == done.stdout, f"run: python docs/{script} {name} > {page.relative_to(ROOT)}"
 
 
 def test_every_hook_is_documented_with_its_signature():
