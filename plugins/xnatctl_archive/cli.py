@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.api import Column, Document, NotFound, UsageError, counted
-from xnatctl.api.commands import App, common_options, pass_app, server_options
+from xnatctl.api.commands import App, common_options, list_options, pass_app, server_options
 from xnatctl.api.xnat import (
     file_counts,
     find_prearchive_rows,
@@ -29,6 +29,7 @@ _SESSION_COLUMNS = (
     Column(key="date", drop=3),
     Column(key="modality", drop=1),
     Column(key="uid", drop=4),
+    *(Column(key=key, detail=True) for key in ("subject_id", "xsi_type", "inserted")),
 )
 
 
@@ -47,6 +48,7 @@ def require_project(client: XnatClient, project: str) -> None:
 @click.option("-P", "--project", required=True, help="Project ID.")
 @click.option("-S", "--subject", help="Only sessions of this subject (label or ID).")
 @click.option("--modality", help="Only sessions of this modality, such as MR.")
+@list_options(_SESSION_COLUMNS)
 @server_options
 @common_options
 @pass_app
@@ -66,6 +68,7 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
         Document(
             schema=schema,
             data={"schema": schema, "project": project, "sessions": rows},
+            listed="sessions",
             columns=_SESSION_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
@@ -125,6 +128,7 @@ _SCAN_COLUMNS = (
     Column(key="files", numeric=True),
     Column(key="quality", drop=3),
     Column(key="uid", drop=5),
+    *(Column(key=key, detail=True) for key in ("xsi_type", "note")),
 )
 
 
@@ -165,6 +169,7 @@ def session_show(app: App, name: str | None, session: str | None, project: str |
 @click.command(help="List the scans of a session of the archive.")
 @click.option("-E", "--session", required=True, help="Session label (with -P) or accession ID.")
 @click.option("-P", "--project", help="Project ID; needed to look up a label.")
+@list_options(_SCAN_COLUMNS)
 @server_options
 @common_options
 @pass_app
@@ -178,6 +183,7 @@ def scan_list(app: App, session: str, project: str | None) -> None:
         Document(
             schema=schema,
             data={"schema": schema, "session": asdict(found), "scans": rows},
+            listed="scans",
             columns=_SCAN_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),

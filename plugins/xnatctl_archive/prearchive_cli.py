@@ -21,7 +21,7 @@ from xnatctl.api import (
     XnatctlError,
     counted,
 )
-from xnatctl.api.commands import App, Number, common_options, pass_app, server_options
+from xnatctl.api.commands import App, Number, common_options, list_options, pass_app, server_options
 from xnatctl.api.xnat import (
     ArchiveTarget,
     check_archiving,
@@ -54,6 +54,7 @@ _COLUMNS = (
     Column(key="scan_date", drop=4),
     Column(key="uploaded", drop=3),
     Column(key="tag", title="Study", drop=5),
+    *(Column(key=key, detail=True) for key in ("name", "autoarchive", "prevent_auto_commit", "lastmod", "url")),
 )
 
 
@@ -66,6 +67,7 @@ def _triple(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(name="list", help="List the sessions in the prearchive.")
 @click.option("-P", "--project", help="Only this project.")
+@list_options(_COLUMNS)
 @server_options
 @common_options
 @pass_app
@@ -86,6 +88,7 @@ def list_rows(app: App, project: str | None) -> None:
         Document(
             schema=schema,
             data={"schema": schema, "sessions": rows},
+            listed="sessions",
             columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(f"{row.project} {row.timestamp} {row.folder}" for row in found),

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from xnatctl.api import Column, Document, counted, human_size
-from xnatctl.api.commands import App, common_options, pass_app
+from xnatctl.api.commands import App, column_option, common_options, pass_app
 from xnatctl_campaign.facts import rows_text
 from xnatctl_campaign.folder import Campaign
 from xnatctl_campaign.standing import RowStanding, Standing, standings
@@ -20,6 +20,13 @@ from xnatctl_campaign.totals import FailureGroup, Totals
 SCHEMA = "xnatctl.campaign-status/1"
 #: Rows in work, and groups of failures, that the lines for people name.
 _NAMED = 10
+
+_COLUMNS = (
+    Column(key="state"),
+    Column(key="rows", numeric=True),
+    Column(key="files", numeric=True),
+    Column(key="bytes", size=True, numeric=True),
+)
 
 _STATUS = """Show how the rows of a campaign stand.
 
@@ -33,6 +40,7 @@ A row in work whose worker died on another machine is shown as in work until ano
 
 @click.command(name="status", help=_STATUS, short_help="Show how the rows of a campaign stand.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@column_option(_COLUMNS)
 @common_options
 @pass_app
 def status(app: App, directory: Path) -> None:
@@ -83,12 +91,8 @@ def _document(campaign: Campaign, totals: Totals, following: str | None) -> Docu
         schema=SCHEMA,
         data=data,
         title=f"Campaign {campaign.directory} on {info.server}",
-        columns=(
-            Column(key="state"),
-            Column(key="rows", numeric=True),
-            Column(key="files", numeric=True),
-            Column(key="bytes", size=True, numeric=True),
-        ),
+        listed="states",
+        columns=_COLUMNS,
         rows=states,
         identifiers=tuple(str(row) for row in _unproven(totals)),
         summary=tuple(_summary(totals, following)),

@@ -25,6 +25,7 @@ from xnatctl.api.commands import (
     Upload,
     common_options,
     journal_options,
+    list_options,
     pass_app,
     run_upload,
     server_options,
@@ -211,6 +212,7 @@ _COLUMNS = (
 @click.command(name="list", help="List the resources of a session and of its scans, with file counts and sizes.")
 @click.argument("session", required=False)
 @_place_options
+@list_options(_COLUMNS)
 @server_options
 @common_options
 @pass_app
@@ -235,6 +237,7 @@ def resource_list(
         Document(
             schema=schema,
             data={"schema": schema, "of": parent.name, "uri": parent.path, "resources": rows},
+            listed="resources",
             title=parent.name,
             columns=_COLUMNS,
             rows=rows,

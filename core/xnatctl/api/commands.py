@@ -4,6 +4,7 @@ Import it in the module of a command, not in `plugin.py`: it loads click.
 """
 
 from xnatctl.cli.app import App, pass_app, pass_unchecked
+from xnatctl.cli.list_options import column_option, list_options
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import (
     ExecutorOptionsCommand,
@@ -74,6 +75,7 @@ __all__ = [
     "VerifyingCommand",
     "WholeNumber",
     "check_keywords",
+    "column_option",
     "common_options",
     "deliver",
     "destination_options",
@@ -87,6 +89,7 @@ __all__ = [
     "in_order",
     "journal_options",
     "level_options",
+    "list_options",
     "look_inside",
     "make_services",
     "pass_app",

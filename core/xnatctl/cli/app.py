@@ -29,6 +29,7 @@ from xnatctl.plugin.guard import TRACE_VARIABLE, Guard
 from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
+    from xnatctl.cli.listing import Listing
     from xnatctl.delivery.journal.summaries import Summary
     from xnatctl.model.document import Document
     from xnatctl.model.events import Event
@@ -65,6 +66,8 @@ class App:
         self.quiet = False
         self.verbose = 0
         self.no_color = False
+        #: The rows and columns that the options of a list chose.
+        self.listing: Listing | None = None
         self.rendered = False
         self.config_usable = True
         self.foreign_command = False
@@ -420,7 +423,7 @@ class App:
         Raises UsageError, PluginUnavailable for a format that is not available.
         """
         if self._identifiers_only:
-            return DocumentDetail.IDENTIFIERS
+            return DocumentDetail.IDENTIFIERS if self.listing is None else DocumentDetail.WHOLE
         name = self.format_name()
         ours = self.registry.formatter(name).plugin.ours
         return (
@@ -433,6 +436,10 @@ class App:
         """Print a document on stdout, or with `-q` its identifiers; signals are held back until it is complete."""
         self._events.end()
         self.guard.release()
+        if self.listing is not None:
+            document, left_out = self.listing.of(document)
+            if left_out:
+                self.info(left_out)
         with self.signals.held():
             self._render(document)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.list_options import column_option
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import AuthenticationError, ConfigError, NotFound, PluginUnavailable, XnatctlError
 from xnatctl.model.document import Column, Document
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from xnatctl.xnat.client import XnatClient
 
 _SCHEMA = "xnatctl.auth/1"
+_COLUMNS = tuple(Column(key=key) for key in ("state", "server", "profile", "user", "source", "valid_until"))
 #: Seconds to wait for the server to end a session; the local token is erased in any case.
 _PATIENCE = 10
 #: Users that a store may hold sessions of; more come from a store that makes them up.
@@ -72,7 +74,7 @@ def _document(*, state: str, request: CredentialRequest, user: str, source: str,
     return Document(
         schema=_SCHEMA,
         data={"schema": _SCHEMA, **row},
-        columns=tuple(Column(key=key, detail=value is None) for key, value in row.items()),
+        columns=tuple(replace(column, detail=row[column.key] is None) for column in _COLUMNS),
         rows=[{key: "" if value is None else value for key, value in row.items()}],
         identifiers=(user,),
     )
@@ -184,6 +186,7 @@ def _end_on_server(app: App, token: SessionToken) -> None:
 
 
 @click.command(help="Show the server, profile, user and source of the login; checks the login with the server.")
+@column_option(_COLUMNS)
 @server_options
 @common_options
 @pass_app

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from xnatctl.cli.app import App, pass_app, pass_unchecked
+from xnatctl.cli.list_options import list_options
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import ConfigError
 from xnatctl.model.document import Column, Document
@@ -45,6 +46,7 @@ _STARTER = """\
 
 _MASKED = "(set, not shown)"
 _FILE_SCHEMA = "xnatctl.config-file/1"
+_SETTING_COLUMNS = (Column(key="setting"), Column(key="value"), Column(key="origin", fit="wrap"))
 
 
 def _row_document(schema: str, identifier: str, row: dict[str, Any]) -> Document:
@@ -86,6 +88,7 @@ def path(app: App) -> None:
 
 
 @click.command(help="Show every setting with its value and where it comes from; secrets are masked.")
+@list_options(_SETTING_COLUMNS)
 @server_options
 @common_options
 @pass_app
@@ -107,7 +110,8 @@ def show(app: App) -> None:
         Document(
             schema=schema,
             data={"schema": schema, "file": str(paths.config_file()), "settings": rows},
-            columns=(Column(key="setting"), Column(key="value"), Column(key="origin", fit="wrap")),
+            listed="settings",
+            columns=_SETTING_COLUMNS,
             rows=[{**row, "value": _cell(row["value"])} for row in rows],
             identifiers=tuple(str(row["setting"]) for row in rows),
         )

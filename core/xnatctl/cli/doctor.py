@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import click
 
 from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.list_options import list_options
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.cli.reserved import CHECKS
 from xnatctl.errors import PluginUnavailable, XnatctlError, exit_code_of
@@ -68,6 +69,12 @@ def _login(app: App) -> CheckResult:
     return CheckResult(status="ok", message=f"logged in as {client.login_name}")
 
 
+_COLUMNS = (
+    Column(key="check"),
+    Column(key="status"),
+    Column(key="message", fit="wrap"),
+    Column(key="hint", fit="wrap", detail=True),
+)
 _CORE: Mapping[str, Callable[[App], CheckResult]] = dict(
     zip(CHECKS, (_configuration, _plugins, _server, _login), strict=True)
 )
@@ -96,6 +103,7 @@ def _run(check: Callable[[], object]) -> tuple[CheckResult, int]:
 
 
 @click.command(help="Check configuration, plugins, server and login. The exit code is that of the first failure.")
+@list_options(_COLUMNS)
 @server_options
 @common_options
 @pass_app
@@ -111,12 +119,8 @@ def doctor(app: App) -> None:
         Document(
             schema=schema,
             data={"schema": schema, "checks": rows},
-            columns=(
-                Column(key="check"),
-                Column(key="status"),
-                Column(key="message", fit="wrap"),
-                Column(key="hint", detail=True),
-            ),
+            listed="checks",
+            columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(f"{row['check']}: {row['status']}" for row in rows),
             summary=tuple(dict.fromkeys(f"Hint: {row['hint']}" for row in rows if row["hint"])),

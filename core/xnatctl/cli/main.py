@@ -186,6 +186,7 @@ def _end(app: App, error: XnatctlError) -> int:
     if app.output not in (None, "table") and not app.rendered:
         from xnatctl.cli.error_document import error_document
 
+        app.listing = None
         try:
             if isinstance(error, ConfigError):
                 app.without_config()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.list_options import list_options
 from xnatctl.cli.options import common_options
 from xnatctl.cli.suggest import among
 from xnatctl.errors import ConfigError, NotFound, PluginUnavailable
@@ -73,6 +74,7 @@ def _find(app: App, name: str) -> Plugin:
 
 @click.command(name="list", help="List plugins and their state. Only those that come with xnatctl are imported.")
 @click.option("--check", is_flag=True, help="Import everything, to find what is broken; exit code 8 if anything is.")
+@list_options(_COLUMNS)
 @common_options
 @pass_app
 def list_plugins(app: App, check: bool) -> None:
@@ -88,6 +90,7 @@ def list_plugins(app: App, check: bool) -> None:
         Document(
             schema=schema,
             data={"schema": schema, "plugins": rows},
+            listed="plugins",
             columns=_COLUMNS,
             rows=[{**row, "provides": _by_kind(row["provides"] or ())} for row in rows],
             identifiers=tuple(str(row["name"]) for row in rows),

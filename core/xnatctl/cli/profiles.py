@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from xnatctl.cli.app import App, pass_app
+from xnatctl.cli.list_options import list_options
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import common_options
 from xnatctl.cli.suggest import among
@@ -21,6 +22,7 @@ from xnatctl.settings.profiles import default_profile
 from xnatctl.settings.server import server_url
 
 _SCHEMA, _LIST_SCHEMA = "xnatctl.profile/1", "xnatctl.profiles/1"
+_LIST_COLUMNS = (Column(key="profile"), Column(key="default"), Column(key="url"), Column(key="username", drop=1))
 
 
 @click.command(name="set-profile", help="Create a profile, or change the given settings of an existing one.")
@@ -86,6 +88,7 @@ def remove_profile(app: App, name: str) -> None:
 
 
 @click.command(name="list-profiles", help="List the profiles, and which one is the default.")
+@list_options(_LIST_COLUMNS)
 @common_options
 @pass_app
 def list_profiles(app: App) -> None:
@@ -100,10 +103,8 @@ def list_profiles(app: App) -> None:
         Document(
             schema=_LIST_SCHEMA,
             data={"schema": _LIST_SCHEMA, "default_profile": default, "profiles": rows},
-            columns=tuple(
-                Column(key=key, drop=drop)
-                for key, drop in (("profile", 0), ("default", 0), ("url", 0), ("username", 1))
-            ),
+            listed="profiles",
+            columns=_LIST_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["profile"]) for row in rows),
             summary=tuple(_about_default(app, document)),

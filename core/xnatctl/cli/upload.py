@@ -15,6 +15,7 @@ from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.attached_view import state_text
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.console import one_line
+from xnatctl.cli.list_options import list_options
 from xnatctl.cli.options import common_options, retry_option, server_options
 from xnatctl.cli.uploading import Upload, restored_options, run_upload
 from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
@@ -37,7 +38,8 @@ _COLUMNS = (
     Column(key="root", detail=True),
     Column(key="state", detail=True),
     Column(key="progress", title="State"),
-    *(Column(key=key, detail=True) for key in ("found", "delivered", "undelivered", "earlier", "updated")),
+    *(Column(key=key, detail=True, numeric=True) for key in ("found", "delivered", "undelivered", "earlier")),
+    Column(key="updated", detail=True),
     Column(key="changed", title="Last change", drop=1),
 )
 #: Options of the login, as they are named in `App.given`.
@@ -50,6 +52,7 @@ _MOST_ROWS = 20
 @click.command(name="status", short_help="List uploads and files that were not delivered.")
 @click.argument("dest", required=False)
 @click.option("--unfinished", is_flag=True, help="Only incomplete uploads.")
+@list_options((*_COLUMNS, *_ITEM_COLUMNS))
 @common_options
 @pass_app
 def status(app: App, dest: str | None, unfinished: bool) -> None:
@@ -315,6 +318,7 @@ def _list_document(found: Sequence[Summary], lines: Sequence[str]) -> Document:
     return Document(
         schema=schema,
         data={"schema": schema, "uploads": rows},
+        listed="uploads",
         columns=_columns(found),
         rows=rows,
         identifiers=tuple(row["id"] for row in rows),
@@ -357,6 +361,7 @@ def _one_document(app: App, summary: Summary) -> Document:
             "not_delivered": missing,
             "not_verified": unproven,
         },
+        listed="not_delivered",
         columns=_ITEM_COLUMNS if missing else (),
         rows=[{**entry, "state": state_text(entry["outcome"])} for entry in missing],
         identifiers=tuple(entry["path"] for entry in missing),
