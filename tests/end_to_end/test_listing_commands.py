@@ -237,3 +237,20 @@ def test_doctor(xnatctl, alice, sandbox):
     assert done.code == 0, done.err
     assert {check["status"] for check in done.document["checks"]} == {"ok"}
     assert xnatctl("doctor", env={**alice, "XNAT_PASS": "wrong"}).code == 3
+
+
+def test_every_list_chooses_rows_and_columns_in_every_format(xnatctl, alice, archived, sandbox):
+    scans = ("scan", "list", "-P", "DEMO", "-E", "sess01")
+    chosen = (*scans, "--columns", "id,FILES", "--filter", "id!=2", "--sort-by", "-id", "--limit", "1")
+    done = xnatctl(*chosen, "-o", "json", env=alice)
+    assert (done.code, done.document["scans"]) == (0, [{"id": "3", "files": 20}])
+    assert done.document["session"]["label"] == "sess01"
+    assert done.err == "Left out 2 of 3 rows: 1 by --filter, 1 by --limit.\n"
+    assert xnatctl(*chosen, "-o", "csv", env=alice).out.split() == ["id,files", "3,20"]
+    assert json.loads(xnatctl(*chosen, "-o", "ndjson", env=alice).out) == {"id": "3", "files": 20}
+    assert (xnatctl(*chosen, "-q", env=alice).out, xnatctl(*chosen, "-q", env=alice).err) == ("3\n", "")
+    before = len(sandbox.requests)
+    wrong = xnatctl(*scans, "--columns", "nr", env=alice)
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "There are: id, type" in wrong.err
+    assert len(sandbox.requests) == before  # refused before the login

@@ -23,8 +23,8 @@ _COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 }
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
-_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ].*)?")
-_DAY_LENGTH: Final = len("2026-01-31")
+_DAY: Final = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")  # DICOM writes no dashes (PS3.5 6.2, DA)
+_TIME: Final = re.compile(_DAY.pattern + r"(?:[T ].*)?")
 _TRUTH: Final = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
@@ -73,7 +73,7 @@ class Condition:
         moment, wanted = _moment(_text(cell)), _moment(self.wanted)
         if moment is None or wanted is None:
             return None
-        return (moment.date(), wanted.date()) if len(self.wanted) == _DAY_LENGTH else (moment, wanted)
+        return (moment.date(), wanted.date()) if _DAY.fullmatch(self.wanted) else (moment, wanted)
 
 
 @dataclass(frozen=True, slots=True)
