@@ -28,7 +28,7 @@ from xnatctl.api.commands import (
     journal_options,
     pass_app,
     run_upload,
-    scan_path,
+    scan_paths,
     server_options,
     source_options,
     transport_options,
@@ -48,8 +48,8 @@ _CONTEXT_COLUMNS = (
 _HELP = """Send the DICOM files of PATH to a DICOM receiver, by C-STORE.
 
 PATH is a directory (searched at any depth), a single DICOM file, or an archive
-file (zip, tar, tar.gz, tar.bz2, tar.xz). DICOM is recognised by content; several studies can be sent at once. Data sets
-are sent unchanged: nothing is converted.
+file (zip, tar, tar.gz, tar.bz2, tar.xz). DICOM is recognised by content; several PATHs and several studies can be sent
+at once. Data sets are sent unchanged: nothing is converted.
 
 No XNAT address or login is needed: the receiver routes the data by their headers to a project, subject and session.
 Exit code 0 means that the receiver accepted every instance, not that it is in the archive.
@@ -66,7 +66,7 @@ class UploadDicomCommand(TransportOptionsCommand):
 
 
 @click.command(name="upload-dicom", cls=UploadDicomCommand, help=_HELP, short_help="Send DICOM by C-STORE.")
-@click.argument("path", type=click.Path(path_type=str), required=False)
+@click.argument("paths", metavar="PATH...", nargs=-1, type=click.Path(path_type=str))
 @click.option("--workers", type=WholeNumber(min=1), default=None, help="Associations at the same time.  [default: 4]")
 @source_options
 @click.option("--dry-run", is_flag=True, help="Show parameters, contexts and counts; open no connection.")
@@ -89,7 +89,7 @@ class UploadDicomCommand(TransportOptionsCommand):
 @pass_app
 def upload_dicom(
     app: App,
-    path: str | None,
+    paths: tuple[str, ...],
     workers: int | None,
     follow_symlinks: bool,
     large_archive: bool,
@@ -118,13 +118,14 @@ def upload_dicom(
             raise UsageError("--echo and --dry-run exclude each other: --dry-run opens no connection.")
         if verify:
             raise UsageError("--echo and --verify exclude each other: --echo sends nothing that could be verified.")
-        _echo(app, receiver, path, follow_symlinks=follow_symlinks, large_archive=large_archive)
+        _echo(app, receiver, paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
         return
-    if path is None:
-        raise UsageError("Missing argument 'PATH'.", hint="Only --echo works without one.")
+    if not paths:
+        raise UsageError("Missing argument 'PATH...'.", hint="Only --echo works without one.")
     request = UploadRequest(
         command=UploadDicomCommand.only_for,
-        path=path,
+        path=paths[0],
+        sources=paths if len(paths) > 1 else (),
         destination=Destination(server=receiver.address, project="", subject="", session=""),
         transport=_NAME,
         workers=workers or app.settings.workers.value or spec.default_workers,
@@ -157,12 +158,12 @@ def _follow(
     return None
 
 
-def _echo(app: App, receiver: Any, path: str | None, *, follow_symlinks: bool, large_archive: bool) -> None:
+def _echo(app: App, receiver: Any, paths: Sequence[str], *, follow_symlinks: bool, large_archive: bool) -> None:
     from xnatctl_cstore.echo import ask
 
     items: Sequence[UploadItem] = ()
-    if path is not None:
-        items = scan_path(path, follow_symlinks=follow_symlinks, large_archive=large_archive).items
+    if paths:
+        items = scan_paths(paths, follow_symlinks=follow_symlinks, large_archive=large_archive).items
     reply = ask(receiver, items)
     document, refused = _document(receiver, reply)
     app.render(document)

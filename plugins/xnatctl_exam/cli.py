@@ -63,6 +63,16 @@ def _labels(context: click.Context, parameter: click.Parameter, values: tuple[st
     return labels
 
 
+def _one_root(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str:
+    """The only path. Raises UsageError for several: the top-level entries of one folder become the resources."""
+    if len(values) > 1:
+        raise UsageError(
+            f"An exam root is one folder, and {len(values)} paths were given.",
+            hint="Upload each exam on its own, or send only the images of several paths with xnatctl session upload.",
+        )
+    return values[0]
+
+
 class _Subject(click.Option):
     """Required, unless only resources are sent."""
 
@@ -71,7 +81,9 @@ class _Subject(click.Option):
 
 
 @click.command(name="upload-exam", cls=TransportOptionsCommand, help=_HELP, short_help="Upload a scanner export.")
-@click.argument("exam_root", type=click.Path(path_type=str))
+@click.argument(
+    "exam_root", metavar="EXAM_ROOT", nargs=-1, required=True, type=click.Path(path_type=str), callback=_one_root
+)
 @click.option("-P", "--project", required=True, help="Project ID.")
 @click.option(
     "-S",

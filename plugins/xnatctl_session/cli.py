@@ -32,7 +32,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _HELP = """Upload the DICOM files of one session and verify that they arrived.
 
 PATH is a directory (searched at any depth), a single DICOM file, or an
-archive file (zip, tar, tar.gz, tar.bz2, tar.xz). DICOM is recognised by content, not by file name.
+archive file (zip, tar, tar.gz, tar.bz2, tar.xz). DICOM is recognised by content, not by file name. Several PATHs are
+uploaded as one session, in whatever order they are named.
 
 Exit code 0 means: every instance on disk is in the session you named, in the place you asked for, and it was
 checked. Otherwise the report says which file, why, and which command finishes the job.
@@ -59,7 +60,7 @@ def split_option(text: str) -> Callable[[F], F]:
 @click.command(
     name="upload", cls=TransportOptionsCommand, help=_HELP, short_help="Upload DICOM over the REST API and verify it."
 )
-@click.argument("path", type=click.Path(path_type=str))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=str))
 @destination_options(subject="Subject label; created when it does not exist.", option=LabelOption)
 @session_options
 @split_option("Make each study a session: the earliest gets the label, the others LABEL_2, LABEL_3 and so on.")
@@ -84,7 +85,7 @@ def split_option(text: str) -> Callable[[F], F]:
 @pass_app
 def upload(
     app: App,
-    path: str,
+    paths: tuple[str, ...],
     project: str | None,
     subject: str | None,
     session: str | None,
@@ -132,7 +133,8 @@ def upload(
     )
     request = UploadRequest(
         command="session upload",
-        path=path,
+        path=paths[0],
+        sources=paths if len(paths) > 1 else (),
         destination=Destination(
             server=app.settings.server_or_empty() if settles else "",
             project=project or "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from xnatctl.api import UploadPlan
     from xnatctl.api.xnat import XnatClient
 
-_HELP = """Compare the DICOM files of PATH with a session on the server; changes nothing.
+_HELP = """Compare the DICOM files of PATH (or of several) with a session on the server; changes nothing.
 
 Works at any time, whoever uploaded the session. Instances are compared by SOP Instance UID and stored size, and with
 --verify checksum also by MD5 where the server kept the bytes; in the prearchive, files can only be counted. Exit code 0
@@ -37,7 +38,7 @@ reported, and counts as a difference only with --exact.
 
 
 @click.command(name="verify", cls=VerifyingCommand, help=_HELP, short_help="Compare what is on disk with a session.")
-@click.argument("path", type=click.Path(path_type=str))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=str))
 @destination_options(subject="Subject label.")
 @split_option("Compare each study with its session: LABEL, LABEL_2, LABEL_3 and so on.")
 @source_options
@@ -53,7 +54,7 @@ reported, and counts as a difference only with --exact.
 @pass_app
 def verify(
     app: App,
-    path: str,
+    paths: tuple[str, ...],
     project: str,
     subject: str,
     session: str,
@@ -66,7 +67,8 @@ def verify(
     """See `_HELP`."""
     request = UploadRequest(
         command="session verify",
-        path=path,
+        path=paths[0],
+        sources=paths if len(paths) > 1 else (),
         destination=Destination(
             server=app.settings.server_or_empty(), project=project, subject=subject, session=session
         ),
@@ -97,7 +99,7 @@ def _upload(app: App, request: UploadRequest, *flags: str) -> str:
     """The command that uploads the missing files."""
     where = request.destination
     names = ("-P", where.project, "-S", where.subject, "-E", where.session)
-    return app.commands.command("session", "upload", request.path, *names, *flags)
+    return app.commands.command("session", "upload", *request.paths, *names, *flags)
 
 
 def _check(app: App, client: XnatClient, plan: UploadPlan, report: Report, upload: str) -> XnatctlError | None:
@@ -135,5 +137,9 @@ def _verify_each(app: App, request: UploadRequest) -> Report:
 
 def _new_report(request: UploadRequest) -> Report:
     return Report(
-        command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
+        command=request.command,
+        status=Status.REFUSED,
+        destination=request.destination,
+        transport=request.transport,
+        sources=list(map(os.path.abspath, request.paths)),
     )

@@ -50,7 +50,7 @@ from xnatctl.inventory.nested_archives import look_inside
 from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.sources import has_content
 from xnatctl.inventory.values import NO_PATIENT
-from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory, scan_listed, scan_path
+from xnatctl.inventory.walk import HOLDS_DICOM, MAY_HOLD_DICOM, Inventory, scan_listed, scan_path, scan_paths
 from xnatctl.settings.budget import ServerBudget
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "scan_files",
     "scan_listed",
     "scan_path",
+    "scan_paths",
     "sent_digests",
     "server_options",
     "session_fields",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -268,14 +269,19 @@ class VerifyingCommand(click.Command):
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         given = list(arguments)
+        words = (word for before, word in pairwise(given) if before == "--verify")
+        unknown = [word for word in words if not word.startswith("-") and word not in _LEVELS]
         try:
-            return super().parse_args(context, list(_with_level(given)))
+            rest = super().parse_args(context, list(_with_level(given)))
         except click.UsageError as error:
-            if type(error) is click.UsageError:  # too many arguments, so the word after `--verify` is not PATH
-                for before, word in pairwise(given):
-                    if before == "--verify" and not word.startswith("-") and word not in _LEVELS:
-                        raise _no_level(word) from None
+            if type(error) is click.UsageError and unknown:  # too many arguments: the word is not PATH
+                raise _no_level(unknown[0]) from None
             raise
+        if len(context.params.get("paths") or ()) > 1:
+            for word in unknown:
+                if not os.path.lexists(word):
+                    raise _no_level(word)
+        return rest
 
 
 def _with_level(arguments: list[str]) -> Iterator[str]:

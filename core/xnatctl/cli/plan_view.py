@@ -35,6 +35,7 @@ def plan_document(
         f"Would send {amount(plan, batches)}{_workers(plan)}.",
         *before_lines(before, len(items), compares=not plan.hands_over),
         *place_lines(plan),
+        *([f"Paths: {', '.join(plan.sources)}"] if plan.sources else ()),
         *step_lines(plan, transports),
         *(excluded_lines(plan.excluded) if not tree else ()),
         *unsendable_lines(cannot_go),

@@ -13,7 +13,7 @@ FLAGS = (
     "--direct-archive", "--dry-run", "--echo", "--exact", "--exam-root", "--file-format", "--follow-symlinks",
     "--format", "--help", "--hidden", "--image-resource", "--insecure", "--labels", "--large-archive", "--lock-wait",
     "--log-file", "--misc-label", "--mode", "--names", "--no-color", "--no-resume", "--no-verify", "--output",
-    "--overwrite", "--password", "--password-stdin", "--path", "--prearchive", "--profile", "--project",
+    "--overwrite", "--password", "--password-stdin", "--path", "--paths", "--prearchive", "--profile", "--project",
     "--project-level", "--quiet", "--resource-label", "--resume", "--retry-for", "--same-patient", "--scan",
     "--session", "--skip-resources", "--split-studies", "--subject", "--tags", "--timeout", "--trust-session", "--url",
     "--username", "--verbose", "--verify", "--verify-level", "--wait", "--workers",

@@ -188,7 +188,7 @@ def _choose(app: App, found: Sequence[Summary], dest: str) -> Summary:
 def _names(summary: Summary) -> set[str]:
     where = summary.destination
     if _is_to_receiver(summary):
-        return {name.casefold() for name in (summary.id, _to(summary), summary.root) if name}
+        return {name.casefold() for name in (summary.id, _to(summary), *summary.sources) if name}
     names = {
         summary.id,
         where.session,
@@ -230,6 +230,11 @@ def _tails(paths: Sequence[str]) -> list[str]:
         if len(ends) == len(set(paths)):
             return ["/".join(part[-length:]) for part in parts]
     return list(paths)
+
+
+def _from(summary: Summary, tail: str) -> str:
+    """Where the files come from, as short text."""
+    return f"{tail} ({len(summary.sources)} paths)" if len(summary.sources) > 1 else tail
 
 
 def _request(summary: Summary) -> Mapping[str, Any]:
@@ -292,6 +297,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "updated": moment.isoformat(timespec="seconds") if moment else "",
         "changed": f"{moment:%Y-%m-%d %H:%M}" if moment else "",
         "root": summary.root,
+        "sources": list(summary.sources),
         "problem": summary.problem,
     }
 
@@ -313,7 +319,7 @@ def _list_lines(app: App, found: Sequence[Summary]) -> list[str]:
 
 def _list_document(found: Sequence[Summary], lines: Sequence[str]) -> Document:
     tails = _tails([summary.root for summary in found])
-    rows = [{**_row(summary), "from": tail} for summary, tail in zip(found, tails, strict=True)]
+    rows = [{**_row(summary), "from": _from(summary, tail)} for summary, tail in zip(found, tails, strict=True)]
     schema = "xnatctl.uploads/1"
     return Document(
         schema=schema,
@@ -339,8 +345,9 @@ def _one_document(app: App, summary: Summary) -> Document:
     ]
     unproven = [_item(left, left.root) for left in summary.left if left.outcome.delivered]
     row = _row(summary)
+    sources = ", ".join(summary.sources)
     place = f" to {row['to']}" if _is_to_receiver(summary) else ""
-    lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {row['root']}{place}: {row['state']}."]
+    lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {sources}{place}: {row['state']}."]
     if summary.left:
         roots = ", ".join(dict.fromkeys(left.root for left in summary.left))
         lines.append(

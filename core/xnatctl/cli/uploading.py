@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -195,8 +196,8 @@ def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:
         uid = item.study_instance_uid
         if uid and uid not in expected:
             raise Refused(
-                f"{plan.root} holds study {uid} now ({item.path}), which is not part of the upload that is resumed: "
-                f"that one sends study {min(expected)}{' and others' if len(expected) > 1 else ''}.",
+                f"Study {uid} is in {', '.join(plan.paths)} now ({item.path}), and is not part of the upload that is "
+                f"resumed: that one sends study {min(expected)}{' and others' if len(expected) > 1 else ''}.",
                 hint="Restore the files of the upload. To send what is there now, run the original upload command.",
             )
 
@@ -211,7 +212,11 @@ def attempt(app: App, upload: Upload, work: Callable[[], Report | None]) -> Repo
     request = upload.request
     app.redactor.reveal([request.destination.project, request.destination.subject, request.destination.session])
     report = Report(
-        command=request.command, status=Status.REFUSED, destination=request.destination, transport=request.transport
+        command=request.command,
+        status=Status.REFUSED,
+        destination=request.destination,
+        transport=request.transport,
+        sources=list(map(os.path.abspath, request.paths)),
     )
     try:
         with app.guard.redirected():

@@ -103,6 +103,7 @@ def join_reports(parts: Sequence[Part], seconds: float, appeared: Sequence[Exclu
         resources=[resource for report in reports for resource in report.resources],
         studies=[_study(part) for part in parts],
         failure=together(parts),
+        sources=list(dict.fromkeys(path for part in parts for path in part.plan.paths)),
     )
 
 

@@ -47,9 +47,12 @@ def name_left(context: RunContext) -> None:
 
 def _on_disk(item: Left) -> bool:
     """Whether the file exists; a member of an archive file exists if the archive file does."""
-    if not item.root:
-        return True  # its path is not known
-    return os.path.lexists(item.root if os.path.isfile(item.root) else os.path.join(item.root, item.path))
+    if not item.root or os.path.isfile(item.root):
+        return True  # its path is not known, or it is a member
+    file = os.path.join(item.root, item.path)
+    while not os.path.lexists(file) and len(file) > len(item.root):
+        file = os.path.dirname(file)
+    return os.path.isfile(file) or os.path.lexists(os.path.join(item.root, item.path))
 
 
 def _held(context: RunContext, left: Sequence[Left]) -> list[Left]:

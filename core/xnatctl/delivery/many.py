@@ -115,10 +115,8 @@ def _look_again(
         return (), None
     rerun, plans = services.commands.rerun(), [part.plan for part in group]
     meanwhile = Meanwhile(
-        plans[0].listing,
-        plans[0].root,
+        plans[0],
         [item for plan in plans for item in plan.items],
-        follow_symlinks=plans[0].follow_symlinks,
         everything=any(stage.resource is not None for plan in plans for stage in plan.stages),
     )
     changed = set(meanwhile.changed)

@@ -29,7 +29,7 @@ def open_journal(services: Services, plan: UploadPlan) -> Iterator[Journal]:
     receiver = _receiver(services.address, plan) if plan.hands_over else ()
     path = journal_path(plan, services.journals, services.address)
     with _lock(services, path.stem):
-        if receiver and services.resume and not path.exists():
+        if receiver and services.resume and not plan.sources and not path.exists():
             _take_over(services, plan, path, receiver)
         try:
             with (
@@ -49,7 +49,7 @@ def journal_path(plan: UploadPlan, directory: Path, address: Address) -> Path:
     receiver = _receiver(address, plan) if plan.hands_over else ()
     return (
         directory
-        / f"{journal_key(plan.destination, plan.root if plan.hands_over else None, resources, receiver)}.sqlite"
+        / f"{journal_key(plan.destination, _what(plan) if plan.hands_over else None, resources, receiver)}.sqlite"
     )
 
 
@@ -98,6 +98,11 @@ def _receiver_of(address_of: Address, name: str, options: Mapping[str, Any]) -> 
     """The name and the address of a receiver transport; its public options if it defines no address."""
     address = address_of(name, options)
     return name, address if address is not None else json.dumps(public(options), sort_keys=True, default=str)
+
+
+def _what(plan: UploadPlan) -> str:
+    """What is uploaded, which tells apart the uploads to one receiver."""
+    return json.dumps(plan.sources) if plan.sources else plan.root
 
 
 def _take_over(services: Services, plan: UploadPlan, new: Path, receiver: tuple[str, str]) -> None:

@@ -36,7 +36,7 @@ def check_plan(plan: UploadPlan, own: UploadPlan, request: UploadRequest, planne
             f"The plan of {planner} does not match the request: it {problem}.",
             hint="Nothing was sent. This is a bug in the plugin. Block the plugin and report the bug to its author.",
         )
-    return replace(plan, listing=own.listing, root=own.root, follow_symlinks=own.follow_symlinks)
+    return replace(plan, listing=own.listing, root=own.root, sources=own.sources, follow_symlinks=own.follow_symlinks)
 
 
 def _check_shape(plan: UploadPlan) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from xnatctl.errors import DeliveryIncomplete, NotFound, Refused
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.nested_archives import look_inside
-from xnatctl.inventory.walk import Inventory, scan_path
+from xnatctl.inventory.walk import Inventory, scan_paths
 from xnatctl.model.plan import (
     RECEIVER,
     SESSION,
@@ -61,6 +61,7 @@ def plan_session_upload(request: UploadRequest, inventory: Inventory | None = No
         warnings=(*inventory.warnings, *notes),
         follow_symlinks=request.follow_symlinks,
         listing=listing,
+        sources=tuple(map(os.path.abspath, inventory.sources)),
     )
 
 
@@ -73,7 +74,7 @@ def studies_of(request: UploadRequest) -> StudyInventory:
 
 def _inventory(request: UploadRequest) -> Inventory:
     return look_inside(
-        scan_path(request.path, follow_symlinks=request.follow_symlinks, large_archive=request.large_archive)
+        scan_paths(request.paths, follow_symlinks=request.follow_symlinks, large_archive=request.large_archive)
     )
 
 
@@ -125,7 +126,7 @@ def _study_alone(inventory: Inventory, uid: str) -> Inventory:
     alone = StudyInventory(inventory).of_study(uid)
     if alone is None:
         raise NotFound(
-            f"{inventory.root} holds no instance of study {uid}.",
+            f"{inventory.named} {_holds(inventory)} no instance of study {uid}.",
             hint="Name the directory or archive that holds it.",
         )
     return alone
@@ -179,16 +180,19 @@ def _refuse_nothing(inventory: Inventory) -> None:
         return
     if unsendable := (*inventory.unreadable, *inventory.invalid):
         raise DeliveryIncomplete(
-            f"No readable DICOM in {inventory.root}: {counted(len(unsendable), 'file')} cannot be sent, "
+            f"No readable DICOM in {inventory.named}: {counted(len(unsendable), 'file')} cannot be sent, "
             f"first {unsendable[0].path} ({unsendable[0].reason}). Nothing was sent.",
             hint="Make the files readable: grant this user permission, unpack archives, replace damaged files, "
             "and add missing UIDs.",
         )
     if not inventory.files_seen:
-        raise NotFound(f"{inventory.root} is empty.", hint="Name the directory or archive that holds the DICOM files.")
+        raise NotFound(
+            f"{inventory.named} {'are' if inventory.sources else 'is'} empty.",
+            hint="Name the directory or archive that holds the DICOM files.",
+        )
     reasons = Counter(entry.reason for entry in inventory.excluded).most_common(3)
     raise NotFound(
-        f"No DICOM files in {inventory.root}: of {inventory.files_seen} examined files, none can be sent "
+        f"No DICOM files in {inventory.named}: of {inventory.files_seen} examined files, none can be sent "
         f"({', '.join(f'{count} x {reason}' for reason, count in reasons)}).",
         hint="Name the directory or archive that holds the DICOM files; DICOM is recognised by content, not by "
         "file name.",
@@ -209,6 +213,10 @@ def _refuse_conflicts(inventory: Inventory) -> None:
         else "\n".join([f"{len(named)} pairs of files claim to be the same instance but differ:", *lines]),
         hint="Decide which one is right and move the other one away.",
     )
+
+
+def _holds(inventory: Inventory) -> str:
+    return "hold" if inventory.sources else "holds"
 
 
 #: Commands with `--split-studies`.
@@ -236,7 +244,7 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     else:
         hint = f"--split-studies {each}. Or: {apart[0].lower()}{apart[1:]}."
     raise Refused(
-        f"{inventory.root} holds {len(by_study.studies)} studies{of}, and one session label takes one:\n"
+        f"{inventory.named} {_holds(inventory)} {len(by_study.studies)} studies{of}, and one session label takes one:\n"
         f"{by_study.table(notes)}",
         hint=hint,
     )

@@ -19,20 +19,18 @@ CHANGED = "it changed while the upload ran"
 
 
 class Meanwhile:
-    """The files below `root` that appeared or changed since `listing`, for an upload of `items`.
+    """The files of a plan's paths that appeared or changed since its listing, for an upload of `items`.
 
     `changed` are items, `others` are files that were not sent. `everything`: the upload also sends non-DICOM files.
     """
 
-    def __init__(
-        self, listing: str, root: str, items: Iterable[UploadItem], *, follow_symlinks: bool, everything: bool
-    ) -> None:
-        self._root = root
+    def __init__(self, plan: UploadPlan, items: Iterable[UploadItem], *, everything: bool) -> None:
+        self._root = plan.root
         self.changed: Sequence[str] = ()
         self.others: Sequence[Exclusion] = ()
-        if not listing:
+        if not plan.listing:
             return
-        changes = changes_since(listing, root, follow_symlinks=follow_symlinks)
+        changes = changes_since(plan.listing, plan.root, follow_symlinks=plan.follow_symlinks, sources=plan.sources)
         if not changes.appeared and not changes.changed:
             return
         sent = [item.path for item in items if item.path in changes.changed] if changes.changed else []
@@ -87,13 +85,7 @@ def source_changes(plan: UploadPlan) -> SourceChanges:
             file, state = item.file, _state(item)
         if state:
             found[state].append(item.path)
-    meanwhile = Meanwhile(
-        plan.listing,
-        plan.root,
-        plan.items,
-        follow_symlinks=plan.follow_symlinks,
-        everything=any(stage.resource is not None for stage in plan.stages),
-    )
+    meanwhile = Meanwhile(plan, plan.items, everything=any(stage.resource is not None for stage in plan.stages))
     return SourceChanges(**found, others=[entry.path for entry in meanwhile.others])
 
 
@@ -142,13 +134,7 @@ def changed_meanwhile(context: RunContext) -> DeliveryIncomplete | None:
     The next run sends again what changed after it was sent.
     """
     plan, report = context.plan, context.report
-    meanwhile = Meanwhile(
-        plan.listing,
-        plan.root,
-        plan.items,
-        follow_symlinks=plan.follow_symlinks,
-        everything=any(stage.resource is not None for stage in plan.stages),
-    )
+    meanwhile = Meanwhile(plan, plan.items, everything=any(stage.resource is not None for stage in plan.stages))
     rewritten = (item.path for item in touched(plan.items) if not context.journal.is_as_sent(item))
     meanwhile.changed = [*meanwhile.changed, *rewritten]
     report.excluded += meanwhile.others

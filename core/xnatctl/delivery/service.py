@@ -121,6 +121,7 @@ def new_report(plan: UploadPlan) -> Report:
         transport="+".join(transports),
         excluded=list(plan.excluded),
         warnings=list(plan.warnings),
+        sources=list(plan.paths),
     )
 
 
@@ -129,6 +130,7 @@ def journal_facts(plan: UploadPlan, services: Services) -> dict[str, str]:
     facts = {
         "destination": json.dumps(asdict(plan.destination)),
         "root": json.dumps(plan.root),
+        "sources": json.dumps(plan.paths),
         "unsendable": json.dumps([[item.path, item.outcome, item.reason] for item in unsendable_items(plan)]),
     }
     if plan.request is not None:
@@ -141,6 +143,11 @@ def journal_facts(plan: UploadPlan, services: Services) -> dict[str, str]:
 def _request_text(plan: UploadPlan, services: Services) -> str:
     """The request as JSON, from which another process can plan again in any directory."""
     assert plan.request is not None
-    request = replace(plan.request, path=os.path.abspath(plan.request.path), destination=plan.destination)
+    request = replace(
+        plan.request,
+        path=os.path.abspath(plan.request.path),
+        sources=tuple(map(os.path.abspath, plan.request.sources)),
+        destination=plan.destination,
+    )
     flags = [list(flag) for flag in services.commands.server if flag[0] != "--url"]  # the destination names the server
     return json.dumps({"request": request.as_document(), "wait": services.wait, "flags": flags})

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from xnatctl.errors import XnatctlError
 from xnatctl.inventory.absent import pointer_command
 from xnatctl.inventory.archives import packer_at
 from xnatctl.inventory.listing import Earlier, key_of, state_of
 from xnatctl.inventory.names import hidden_part
+from xnatctl.inventory.path_set import Walks, list_again
 from xnatctl.inventory.recognition import is_dicom
-from xnatctl.inventory.tree import Collector, Walk, status_of
-from xnatctl.operating_system.files import open_to_read, read_at
+from xnatctl.inventory.tree import Collector
+from xnatctl.operating_system.files import open_to_read, read_at, real_path
 from xnatctl.operating_system.files import status as status_at
 
 _HEAD: Final = 512
@@ -42,19 +42,21 @@ class Changes:
         return appeared, [path for path, full in self.changed.items() if path in sent or _may_be_dicom(path, full)]
 
 
-def changes_since(listing: str, root: str, *, follow_symlinks: bool) -> Changes:
+def changes_since(listing: str, root: str, *, follow_symlinks: bool, sources: Sequence[str] = ()) -> Changes:
     """Compare a directory or a file with the text of an earlier `Listing`; opens no files.
 
-    A file that vanished is not a change.
+    `sources` are the paths of an inventory of several paths, absolute and in its order; `root` is the directory that
+    holds them. A file that vanished is not a change.
     """
     again = _Relisting(listing)
-    try:
-        if stat.S_ISDIR(status_of(root).st_mode):
-            Walk(root, again, follow=follow_symlinks).run()
+    places = [*list_again(root, sources)]
+    apart = [real_path(path) for path, _, is_directory in places if not is_directory]
+    walks = Walks(again, follow=follow_symlinks, apart=apart)
+    for path, name, is_directory in places:
+        if is_directory:
+            walks.run(path, name)
         else:
-            again.file(os.path.basename(root), os.path.abspath(root))
-    except XnatctlError:
-        pass  # everything vanished
+            again.file(name, path)
     again.finish()
     return Changes(again.appeared, again.changed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from xnatctl.errors import NotFound, PermissionDenied
@@ -156,19 +156,32 @@ class Collector:
 class Walk:
     """Walks a directory tree in sorted order; detects loops, and compares the targets of links with the root.
 
-    Links to directories come last, so that everything in the tree is found under its own name.
+    Links to directories come last, so that everything in the tree is found under its own name. `name` precedes the
+    names of the files. `entered` are directories that are not entered again, and `apart` the real paths of files to
+    pass over: both are for walks through several directories of one upload.
     """
 
-    def __init__(self, root: str, collector: Collector, *, follow: bool) -> None:
+    def __init__(
+        self,
+        root: str,
+        collector: Collector,
+        *,
+        follow: bool,
+        name: str = "",
+        entered: set[tuple[int, int]] | None = None,
+        apart: Collection[str] = (),
+    ) -> None:
         self._root = real_path(root)
         self._collector = collector
         self._follow = follow
-        self._entered: set[tuple[int, int]] = set()
+        self._name = name
+        self._entered: set[tuple[int, int]] = set() if entered is None else entered
+        self._apart = apart
         self._links: deque[tuple[str, str]] = deque()
 
     def run(self) -> None:
         """Pass everything below the root to the collector."""
-        stack = [(self._root, "")]
+        stack = [(self._root, self._name)]
         while stack or self._links:
             full, relative = stack.pop() if stack else self._links.popleft()
             stack.extend(reversed(list(self._directory(full, relative))))
@@ -201,9 +214,13 @@ class Walk:
                 else:
                     yield there, path
             elif kind == _FILE:
-                self._collector.file(path, there)
+                self._file(path, there)
             else:
                 self._collector.exclude(path, "not a regular file")
+
+    def _file(self, path: str, full: str) -> None:
+        if full not in self._apart:
+            self._collector.file(path, full)
 
     def _link(self, full: str, path: str) -> None:
         """Follow a link inside the root, and a link into the annex of its own git repository."""
@@ -229,7 +246,7 @@ class Walk:
             else:
                 self._links.append((target, path))
         elif stat.S_ISREG(status.st_mode):
-            self._collector.file(path, target)
+            self._file(path, target)
         else:
             self._collector.exclude(path, "not a regular file")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from xnatctl.errors import PermissionDenied, SourceChanged
+from xnatctl.errors import SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.absent import ANNEX, fetch, not_packed, pointer_command
 from xnatctl.inventory.elements import Read
@@ -19,13 +18,14 @@ from xnatctl.inventory.notes import patient_warnings, pixel_notes
 from xnatctl.inventory.packed import Content, content_holds_dicom
 from xnatctl.inventory.packers import HEAD, TAIL, ZIP, packer_by_end, packer_of
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
+from xnatctl.inventory.path_set import Place, Walks, common_root, name_below, places_of
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.streams import Stream
-from xnatctl.inventory.tree import Collector, Walk, status_of
+from xnatctl.inventory.tree import Collector
 from xnatctl.inventory.values import shared_number, shared_series
 from xnatctl.model.plan import Exclusion, FileStatus, Source, UploadItem, by_study
 from xnatctl.model.words import counted
-from xnatctl.operating_system.files import open_to_read, reason
+from xnatctl.operating_system.files import open_to_read
 
 #: Why a packed file is skipped, also inside an archive file.
 HOLDS_DICOM = "a packed file that holds DICOM"
@@ -71,6 +71,9 @@ class Inventory:
     those `others` that look like archive files, `hidden` those of `packed` with a hidden name, `unsent_dicom` files
     that are DICOM by content but not items, and `empty_directories` is empty directories; these four hold displayed
     paths. `listing` is the text of a `Listing` of all files.
+
+    An inventory of several paths is of kind `paths`: `sources` are these as they were named, and `root` is the
+    directory that holds them all.
     """
 
     root: str
@@ -91,6 +94,12 @@ class Inventory:
     unsent_dicom: frozenset[str] = frozenset()
     empty_directories: tuple[str, ...] = ()
     listing: str = ""
+    sources: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """The paths, for messages."""
+        return ", ".join(self.sources) or self.root
 
     @property
     def bytes(self) -> int:
@@ -115,28 +124,32 @@ def scan_path(path: str, *, follow_symlinks: bool = False, large_archive: bool =
     Links out of the root are reported, or followed with `follow_symlinks`. Limits apply to an archive file, unless
     `large_archive` lifts them. Raises NotFound, PermissionDenied, Refused (a damaged or hostile archive file).
     """
-    status = status_of(path)
+    return scan_paths([path], follow_symlinks=follow_symlinks, large_archive=large_archive)
+
+
+def scan_paths(paths: Sequence[str], *, follow_symlinks: bool = False, large_archive: bool = False) -> Inventory:
+    """The inventory of several paths together, in whatever order; raises what `scan_path` raises, and UsageError.
+
+    A path that is named twice, or that is inside another one, is read once. An archive file inside a directory is read
+    if it is named itself. Paths of files are relative to the directory that holds all of these.
+    """
+    places = places_of(paths)
+    several = len(places) > 1
+    root = common_root(places) if several else places[0].path
     collector = _DicomCollector()
-    if stat.S_ISDIR(status.st_mode):
-        Walk(path, collector, follow=follow_symlinks).run()
-        return collector.inventory(path, "directory")
-    try:
-        kind = archives.kind_of(path)
-    except OSError as error:
-        raise PermissionDenied(f"Cannot read {path}: {reason(error)}.") from error
-    if kind is None:
-        collector.file(os.path.basename(path), os.path.abspath(path))
-        return collector.inventory(path, "file")
-    collector.listing.add(os.path.basename(path), status)
+    walks = Walks(collector, follow=follow_symlinks, apart=[place.real for place in places if not place.is_directory])
     limits = archives.UNLIMITED if large_archive else archives.LIMITS
-    with archives.refusing_damage(path):
-        for member in archives.members(path, kind, limits):
-            collector.count_file()
-            collector.member(status, member)
-            if collector.others > limits.others:
-                raise limits.beyond(path, f"holds more than {limits.others:,} members that are not DICOM")
-        collector.links(path, status)
-    return collector.inventory(path, "archive")
+    for place in places:
+        name = name_below(root, place.path) if several else "" if place.is_directory else os.path.basename(place.path)
+        if place.is_directory:
+            walks.run(place.path, name)
+        elif place.container is None:
+            collector.file(name, os.path.abspath(place.path))
+        else:
+            collector.listing.add(name, place.status)
+            collector.archive(place, limits, f"{name}/" if several else "")
+    inventory = collector.inventory(root, "paths" if several else places[0].kind)
+    return replace(inventory, sources=tuple(place.path for place in places)) if several else inventory
 
 
 def scan_listed(root: str, paths: Iterable[str]) -> Inventory:
@@ -168,6 +181,7 @@ class _DicomCollector(Collector):
         self._named: dict[str, int] = {}
         self._without_pixels, self._first_without = 0, ""
         self._links = Links()
+        self._prefix = ""
         self._notes: list[str] = []
         self._not_entered: set[str] = set()
 
@@ -220,9 +234,22 @@ class _DicomCollector(Collector):
         stamp = FileStatus.pack(status)
         self._others.append(UploadItem(path=path, source=source, size=status.st_size, stamp=stamp, resource_name=path))
 
+    def archive(self, place: Place, limits: archives.Limits, prefix: str) -> None:
+        """Take the members of an archive file; `prefix` precedes their names. Raises Refused."""
+        assert place.container is not None
+        self._prefix, self._named, self._links = prefix, {}, Links()
+        before = self._others_so_far
+        with archives.refusing_damage(place.path):
+            for member in archives.members(place.path, place.container, limits):
+                self.count_file()
+                self.member(place.status, member)
+                if self._others_so_far - before > limits.others:
+                    raise limits.beyond(place.path, f"holds more than {limits.others:,} members that are not DICOM")
+            self.links(place.path, place.status)
+
     @property
-    def others(self) -> int:
-        """The number of members of an archive file that are not items."""
+    def _others_so_far(self) -> int:
+        """The number of files and of members of the current archive file that are not items."""
         return len(self.excluded) + len(self.unreadable) + len(self._invalid) + len(self._links)
 
     def member(self, status: os.stat_result, member: archives.Member) -> None:
@@ -232,6 +259,7 @@ class _DicomCollector(Collector):
         """
         path = self._path_of(member.name)
         if (folder := version_control(member.name)) is not None:
+            folder = f"{self._prefix}{folder}"
             self.seen += 1
             if folder not in self._not_entered:
                 self._not_entered.add(folder)
@@ -320,7 +348,7 @@ class _DicomCollector(Collector):
             self._named[name] += 1
             path = f"{name} [{self._named[name]}]"
         self._named[path] = 1
-        return path
+        return f"{self._prefix}{path}"
 
     def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header) -> bool:
         """Add an instance; returns whether it became an item."""

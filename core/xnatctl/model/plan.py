@@ -306,7 +306,7 @@ class UploadRequest:
     session label if known. `resource` is the resource for files that are not DICOM. `options` are those of the
     transport and of the command that core does not know. `large_archive` lifts the limits of an archive file.
     `attach_unknown` attaches packed files that cannot be read inside. `study_instance_uid` selects one study if `path`
-    holds several.
+    holds several. `sources` are all paths of an upload from several, the first of which is `path`; see `paths`.
     """
 
     command: str
@@ -329,6 +329,12 @@ class UploadRequest:
     resource: ResourceRef | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     study_instance_uid: str = ""
+    sources: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Everything that is uploaded: `sources`, or `path` alone."""
+        return self.sources or (self.path,)
 
     def as_document(self) -> dict[str, Any]:
         """Plain data for JSON, with secret options masked; another process that has these can repeat the request."""
@@ -343,6 +349,7 @@ class UploadRequest:
         fields["overwrite"] = Overwrite(fields["overwrite"])
         fields["resource"] = _resource(fields.get("resource"))
         fields["follow"] = Destination(**fields["follow"]) if fields.get("follow") else None
+        fields["sources"] = tuple(fields.get("sources", ()))
         return cls(**fields)
 
 
@@ -353,7 +360,8 @@ class UploadPlan:
     `excluded` was skipped by a rule; `unreadable` could not be read, and `invalid` is damaged DICOM: an upload with
     files of the latter two is not complete. `listing` is compared at the end to find files that appeared or changed
     below `root`; without it they are not searched. `follow_symlinks` as in the request. `request` is the request of
-    the plan; the journal stores it, so that another process can finish the upload.
+    the plan; the journal stores it, so that another process can finish the upload. `sources` are the absolute paths of
+    an upload from several, in the order of the inventory; `root` is then the directory that holds them.
     """
 
     command: str  # that of the request
@@ -372,6 +380,12 @@ class UploadPlan:
     listing: str = ""
     request: UploadRequest | None = None
     schema: str = PLAN_SCHEMA  # the version of this record
+    sources: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What is uploaded: `sources`, or `root` alone."""
+        return self.sources or (self.root,)
 
     @property
     def items(self) -> Sequence[UploadItem]:
@@ -428,6 +442,7 @@ class UploadPlan:
             fields["unreadable"] = tuple(Exclusion(**entry) for entry in fields["unreadable"])
             fields["invalid"] = tuple(Exclusion(**entry) for entry in fields.get("invalid", ()))
             fields["warnings"] = tuple(fields["warnings"])
+            fields["sources"] = tuple(fields.get("sources", ()))
             fields["request"] = UploadRequest.from_document(fields["request"]) if fields.get("request") else None
             return cls(**fields)
         except (KeyError, AttributeError, struct.error) as error:

@@ -208,6 +208,7 @@ class Report:
     failure: XnatctlError | None = None  # the error that ends the command
     resources: list[ResourceReport] = field(default_factory=list)  # one per resource
     studies: list[StudyReport] = field(default_factory=list)  # one per study, when there are several
+    sources: list[str] = field(default_factory=list)  # the paths that are uploaded, absolute
 
     @property
     def error(self) -> dict[str, object] | None:
@@ -228,6 +229,7 @@ class Report:
             "status": str(self.status),
             "destination": {**asdict(self.destination), "state": str(self.state), "uri": self.uri},
             "transport": self.transport,
+            "sources": list(self.sources),
             "counts": asdict(self.counts),
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+import zipfile
 
 import pytest
 
@@ -61,3 +63,28 @@ def test_killed_again_and_again(lab, dice, full, assert_exactly, mode):
         lab.journal()
     lab.finish(workers=4, most=MOST[mode])
     assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_with_several_paths_and_finished_in_another_order(lab, dice, spread, assert_exactly, mode):
+    """The same paths in another order are the same upload: one journal, and nothing that it knows goes again."""
+    folder = lab.exam.directory
+    with zipfile.ZipFile(folder / "two.zip", "w") as packed:
+        for file in sorted((folder / "series 2").iterdir()):
+            packed.write(file, file.name)
+    shutil.rmtree(folder / "series 2")
+    paths = [str(folder / "series 1"), str(folder / "two.zip"), *map(str, sorted((folder / "series 3").iterdir()))]
+    lab.upload(mode)
+    before, after = lab.arguments[:2], lab.arguments[3:]
+    lab.arguments = (*before, *paths, *after)
+    points = [(number, when) for number in range(1, lab.writes() + 1) for when in ("before", "after")]
+    for point, when in spread(points, 6):
+        lab.start_over()
+        lab.arguments = (*before, *dice.sample(paths, len(paths)), *after)
+        if not lab.crash(point, when):
+            continue
+        lab.arguments = (*before, *dice.sample(paths, len(paths)), *after)
+        lab.finish(workers=4, most=MOST[mode])
+        assert_exactly(lab.sandbox, lab.exam.digests, place="archive", label="e")

@@ -30,7 +30,7 @@ class Summary:
     path: Path  # the file of the journal
     destination: Destination  # where the upload goes
     phase: str  # how far it came
-    root: str  # what is uploaded
+    root: str  # what is uploaded, or the directory that holds it
     updated: float  # seconds since the epoch
     request: Mapping[str, Any]
     counts: Mapping[Outcome, int]
@@ -39,6 +39,7 @@ class Summary:
     study: str = ""
     studies: frozenset[str] = frozenset()
     problem: str | None = None  # why it cannot be read
+    sources: Sequence[str] = ()  # the paths that are uploaded
 
     @property
     def found(self) -> int:
@@ -96,6 +97,7 @@ def summary_of(path: Path) -> Summary | None:
             destination=Destination(**json.loads(meta["destination"])),
             phase=meta["phase"],
             root=json.loads(meta["root"]),
+            sources=json.loads(meta.get("sources") or f"[{meta['root']}]"),
             updated=float(meta["updated"]),
             request=request,
             counts={Outcome(outcome): count for outcome, count in counts},
