@@ -121,7 +121,7 @@ def upload_dicom(
         _echo(app, receiver, paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
         return
     if not paths:
-        raise UsageError("Missing argument 'PATH...'.", hint="Only --echo works without one.")
+        raise UsageError("Missing argument 'PATH'.", hint="Only --echo works without one.")
     request = UploadRequest(
         command=UploadDicomCommand.only_for,
         path=paths[0],
