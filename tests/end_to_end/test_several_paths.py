@@ -106,5 +106,5 @@ def test_an_exam_root_is_one_folder(run, paths):
 
 
 def test_a_misspelt_level_is_no_path(run, paths):
-    refused = run("session", "upload", paths[0], *NAMES, "--verify", "cheksum", code=2)
-    assert "not 'cheksum'" in refused["error"]["message"]
+    refused = run("session", "upload", paths[0], *NAMES, "--verify", "crc32", code=2)
+    assert "not 'crc32'" in refused["error"]["message"]
