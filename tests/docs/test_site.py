@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), ROOT / "tests" / "README.md"])
 needs_sphinx = pytest.mark.skipif(
-    find_spec("sphinx") is None and not os.environ.get("CI"), reason="needs the dependency group `docs`"
+    importlib.util.find_spec("sphinx") is None and not os.environ.get("CI"), reason="needs the dependency group `docs`"
 )
 
 
@@ -73,3 +74,38 @@ def test_every_address_outside_of_the_repository_is_listed():
     assert listed == sorted(set(listed))
     assert set(listed) == used
     assert all(re.fullmatch(r"https://[a-z0-9-]+(\.[a-z0-9-]+)+(/[\w./%~+@:?=&#-]*)?", link) for link in listed)
+
+
+def recordings() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recordings", DOCS / "recordings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["recordings"] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_recording_and_picture_is_shown_for_light_and_for_dark():
+    shown = {
+        (page.parent / target).resolve()
+        for page in DOCS.rglob("*.md")
+        for target in re.findall(r"!\[[^\]]+\]\(([^)]+\.svg)\)", page.read_text())
+    }
+    assert shown == {path for path in DOCS.rglob("*.svg") if "_static" not in path.parts}
+    for path in shown - {DOCS / "explanation" / "pictures" / "scaling.svg"}:
+        assert "prefers-color-scheme: dark" in path.read_text(), path
+    scenes = re.findall(r'^    "([a-z-]+)": \w+,$', (DOCS / "recordings.py").read_text(), re.MULTILINE)
+    assert sorted(path.stem for path in (DOCS / "recordings").glob("*.svg")) == sorted(scenes)
+
+
+@pytest.mark.lab
+@needs_sphinx
+@pytest.mark.parametrize("name", ["upload", "session-list", "upload-exam"])
+def test_a_recording_shows_what_the_program_prints(name):
+    """Its last screen, but for durations and times of day."""
+    recorder = recordings()
+    varying = re.compile(r"\d+\.\d s|\d{8}_\d{9}")
+    recorded = recorder.last_screen((DOCS / "recordings" / f"{name}.svg").read_text())
+    printed = recorder.last_screen(recorder.svg(recorder.play(name), name))
+    assert varying.sub("...", recorded) == varying.sub("...", printed), f"run: python docs/recordings.py {name}"
