@@ -56,7 +56,8 @@ _PIECE = re.compile(
 )
 #: Progress. A terminal that can move its cursor shows one line in their place, and erases it at the end.
 _PROGRESS = re.compile(
-    r"^(?:\d+ of \d+ files? sent, .*|(?:the server is|comparing resource|waiting until|waiting for|archiving as) .*)\n",
+    r"^(?:\d+ of \d+ files? sent, .*|\d+ of \d+ rows proven,(?: \d+ failed,)? \d+ of \d+ files, .*|"
+    r"(?:the server is|comparing resource|waiting until|waiting for|archiving as) .*)\n",
     re.MULTILINE,
 )
 

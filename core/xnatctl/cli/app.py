@@ -16,6 +16,7 @@ import click
 
 import xnatctl
 from xnatctl.cli.console import one_line, say, wants_color
+from xnatctl.cli.error_pages import page_about
 from xnatctl.cli.event_publisher import EventPublisher
 from xnatctl.cli.signals import Signals
 from xnatctl.cli.stdout import StdoutWriter, write_out
@@ -475,12 +476,14 @@ class App:
             write_out(text, self.redactor)
 
     def report_error(self, error: XnatctlError) -> None:
-        """Print message and hint on stderr. The log gets only the code, because messages name files."""
+        """Print message, hint and page on stderr. The log gets only the code, because messages name files."""
         self._events.end()
         self.log.error("failed", code=error.code, exit_code=error.exit_code)
         self.say(one_line(f"Error: {error.message}"))
         if error.hint:
             self.say(one_line(f"Hint: {error.hint}"))
+        if page := page_about(error):
+            self.say(f"More: {page}")
 
     def say(self, text: str) -> None:
         """Print lines on stderr with secrets masked; never fails."""

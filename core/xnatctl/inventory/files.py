@@ -108,7 +108,7 @@ class _Files(Collector):
             path=shown,
             source=self.source(shown, full),
             size=status.st_size,
-            stamp=FileStatus.pack(status),
+            stamp=FileStatus.of(status).packed,
             resource_name=path,
         )
         self.items.append(item)

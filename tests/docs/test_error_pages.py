@@ -1,0 +1,53 @@
+"""Every error has its section on the page of its exit code, and messages name sections that exist."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from xnatctl import errors
+from xnatctl.cli.error_pages import DOCUMENTATION, page_about
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "reference" / "errors"
+ERRORS = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, errors.XnatctlError) and kind.__module__ == errors.__name__
+]
+
+
+def sections(page: Path) -> list[str]:
+    return re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.code)
+def test_every_error_has_a_section_on_the_page_of_its_exit_code(kind):
+    assert kind.code in sections(PAGES / f"exit-{kind.exit_code}.md")
+
+
+def test_the_pages_have_no_other_sections():
+    found = [(page.stem, section) for page in PAGES.glob("exit-*.md") for section in sections(page)]
+    assert sorted(found) == sorted({(f"exit-{kind.exit_code}", kind.code) for kind in ERRORS})
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.code)
+def test_the_address_in_a_message_is_that_section(kind):
+    page = page_about(kind("it failed"))
+    if kind.exit_code in (3, 4, 5, 6) and kind not in (errors.PermissionDenied, errors.SourceChanged):
+        assert page is not None
+    assert page in (None, f"{DOCUMENTATION}/reference/errors/exit-{kind.exit_code}.md#{kind.code}")
+
+
+def test_the_address_is_that_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Documentation"] == DOCUMENTATION
+
+
+def test_the_table_of_exit_codes_leads_to_every_page():
+    table = (ROOT / "docs" / "reference" / "exit-codes.md").read_text()
+    assert {page.name for page in PAGES.glob("*.md")} == set(re.findall(r"\(errors/(exit-\d+\.md)\)", table))
