@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from wine import is_wine
+from systems import is_wine
 
 from xnatctl.inventory.files import scan_files
 from xnatctl.inventory.sources import open_item

@@ -7,6 +7,7 @@ import stat
 import sys
 from contextlib import suppress
 
+from xnatctl.operating_system.command_line import join_command
 from xnatctl.operating_system.files import BINARY, NO_WAIT, Path
 
 _OTHERS = 0o077
@@ -60,6 +61,8 @@ def readable_by_others(path: Path) -> bool:
 
 def how_to_restrict(path: Path) -> str:
     """The command that takes a file's permissions from everyone but its user."""
+    name = os.fspath(path)
     if sys.platform != "win32":
-        return f"chmod 600 {path}"
-    return f'icacls "{path}" /inheritance:r /grant:r "%USERNAME%:F"'
+        return join_command(("chmod", "600", name))
+    user = os.environ.get("USERNAME", "%USERNAME%")  # PowerShell does not expand the latter
+    return join_command(("icacls", name, "/inheritance:r", "/grant:r", f"{user}:F"))

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from systems import needs_links
 
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.plan import FileStatus, Overwrite, Placement, Series, Source, Stage, UploadItem, UploadPlan
@@ -94,6 +95,7 @@ def test_the_items_of_a_directory_share_their_source_and_their_series(directory:
         assert all(Path(item.file).read_bytes()[128:132] == b"DICM" for item in some)
 
 
+@needs_links
 def test_the_item_of_a_linked_file_is_read_where_the_link_leads(directory: Path, tmp_path: Path) -> None:
     target = scan_path(str(directory)).items[0].file
     (tmp_path / "links").mkdir()

@@ -6,11 +6,13 @@ import errno
 import importlib
 import os
 import stat
+import subprocess
 
 import pytest
-from wine import is_wine
+from systems import needs_fifos, needs_links, needs_posix_modes
 
 from xnatctl.operating_system import files, private
+from xnatctl.operating_system.command_line import split_command
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_reading_at_a_position_leaves_the_position(tmp_path, without_pread):
         os.close(descriptor)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@needs_fifos
 def test_opening_a_fifo_does_not_wait(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     descriptor = files.open_to_read(tmp_path / "fifo")
@@ -45,7 +47,7 @@ def test_opening_a_fifo_does_not_wait(tmp_path):
     os.close(descriptor)
 
 
-@pytest.mark.skipif(is_wine(), reason="Wine makes links that it cannot follow")
+@needs_links
 def test_a_link_can_be_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "link").symlink_to("file")
@@ -152,7 +154,7 @@ def as_windows(monkeypatch):
     return files
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has access control lists in place of modes")
+@needs_posix_modes
 def test_private_files_have_the_mode_from_the_start(tmp_path):
     old = os.umask(0)
     try:
@@ -186,3 +188,16 @@ def test_what_is_written_is_what_was_given(tmp_path):
     assert os.read(descriptor, 100) == data * 2
     assert files.read_at(descriptor, 5, 1) == data[1:6]
     os.close(descriptor)
+
+
+def test_the_command_that_restricts_a_file_works_for_a_path_with_spaces(tmp_path):
+    path = tmp_path / "a folder" / "secret"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    path.chmod(0o644)
+    words = split_command(private.how_to_restrict(path))
+    assert str(path) in words
+    assert not any("%" in word for word in words)
+    if os.name == "posix":
+        subprocess.run(words, check=True)
+        assert not private.readable_by_others(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from wine import is_wine
+from systems import needs_links
 
 from xnatctl.operating_system import folders
 from xnatctl.operating_system.folders import Folder
@@ -46,7 +46,7 @@ def test_entries_of_a_folder_below(tmp_path):
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["a", "a/b", "a/three"]
 
 
-@pytest.mark.skipif(is_wine(), reason="Wine makes links that it cannot follow")
+@needs_links
 def test_links_are_not_followed(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").write_bytes(b"1")

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from wine import is_wine
+from systems import is_wine, needs_signals
 
 from xnatctl.operating_system import console, processes, signals, sockets, waiting
 
@@ -71,7 +71,7 @@ def test_a_limit_of_the_kernel_ends_a_read():
             one.recv(1)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without a signal")
+@needs_signals
 def test_the_signals_that_end_a_program():
     assert set(signals.ENDING) == {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     assert signals.is_from_keyboard(signal.SIGINT)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from systems import needs_fifos, needs_links, needs_posix_modes, needs_posix_names
 
 from xnatctl.errors import ConfigError
 from xnatctl.settings import config, schema
@@ -213,6 +214,7 @@ def test_an_edit_keeps_every_other_setting_and_the_comment_at_the_top(write_conf
     assert file.read_text().startswith("# Ours.\n#\n# Ask Kim.\n\ndefault_profile: production\n")
 
 
+@needs_posix_modes
 def test_an_edit_makes_the_file_and_its_folders_private(home: Path, no_umask: None) -> None:
     file = config.edit_config(_add)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -221,6 +223,7 @@ def test_an_edit_makes_the_file_and_its_folders_private(home: Path, no_umask: No
     assert [entry.name for entry in file.parent.iterdir()] == ["config.yaml"]
 
 
+@needs_links
 def test_an_edit_goes_through_a_link(home: Path, write_config: Write) -> None:
     file = write_config("")
     real = home / "dotfiles.yaml"
@@ -247,10 +250,18 @@ def test_two_edits_after_each_other_keep_one_top_comment(write_config: Write) ->
     file = write_config("# Top\noutput: json\n")
     config.edit_config(_add)
     config.edit_config(lambda document: document.update(profiles={"a": {"username": "Müller"}}))
-    assert file.read_text() == "# Top\noutput: yaml\nprofiles:\n  a:\n    username: Müller\n"
+    assert file.read_text("utf-8") == "# Top\noutput: yaml\nprofiles:\n  a:\n    username: Müller\n"
 
 
-@pytest.mark.parametrize("kind", ["fifo", "device", "directory", "endless"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("fifo", marks=needs_fifos),
+        pytest.param("device", marks=needs_posix_names),
+        "directory",
+        "endless",
+    ],
+)
 def test_only_a_regular_file_of_a_sane_size_is_a_configuration(
     kind: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from systems import needs_posix_modes
 
 from xnatctl.errors import ConfigError
 from xnatctl.settings.profiles import DEFAULT_TIMEOUT, Flags, Settings, resolve
@@ -172,7 +173,7 @@ def test_what_a_profile_says_counts_for_its_own_server(write_config: Write, home
         assert settings.profile["password"] == "hush"
         assert settings.verify_tls.value is False
         assert settings.ca_cert.value == str(home / "ca.pem")
-        assert settings.client_cert.value == "/c.pem"
+        assert settings.client_cert.value == str(Path("/c.pem"))
         assert (settings.mode.value, settings.workers.value, settings.overwrite.value) == ("zip", 8, "append")
 
 
@@ -231,6 +232,7 @@ def test_unchecked_certificates_are_warned_of_whoever_asked_for_it(write_config:
     assert "not checked (profile a)" in line
 
 
+@needs_posix_modes
 @pytest.mark.parametrize("secret", ["password: hush", "token: 'alias:hush'"])
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True), (0o604, True), (0o644, True)])
 def test_a_secret_in_a_file_that_others_read_is_warned_of(
@@ -242,6 +244,7 @@ def test_a_secret_in_a_file_that_others_read_is_warned_of(
     assert "hush" not in lines
 
 
+@needs_posix_modes
 def test_a_secret_option_in_a_file_that_others_read_is_warned_of(write_config: Write) -> None:
     write_config("profiles:\n  a: {url: https://h.example, options: {site_token: hush}}\n", 0o644)
     assert "chmod 600" in "".join(resolve(Flags()).warnings({"site_token": True}))

@@ -11,6 +11,7 @@ from pathlib import Path
 from xnatctl.delivery.journal.reading import is_busy
 from xnatctl.delivery.journal.schema import explained, refuse_no_file
 from xnatctl.errors import Refused
+from xnatctl.operating_system.private import create_private
 
 
 class Lock:
@@ -26,7 +27,7 @@ class Lock:
         """
         with explained(path):
             with suppress(FileExistsError):
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+                os.close(create_private(path))
             refuse_no_file(path)
             self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         self._path = path

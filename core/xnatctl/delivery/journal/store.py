@@ -35,6 +35,7 @@ from xnatctl.delivery.journal.schema import BUSY_SECONDS, check_kind, explained,
 from xnatctl.errors import JournalError
 from xnatctl.model.refs import Destination, ResourceRef
 from xnatctl.operating_system.files import WITHOUT_LOCKS
+from xnatctl.operating_system.private import create_private
 
 #: Cache of SQLite in KiB; the operating system caches the rest.
 _CACHE = 512
@@ -85,7 +86,7 @@ class Store:
         with explained(self.path):
             with suppress(FileExistsError):
                 # SQLite would create it with the umask; its side files get the mode of this file.
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+                os.close(create_private(self.path))
             refuse_no_file(self.path)
             db = self._connect()
             try:
