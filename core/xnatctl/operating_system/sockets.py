@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 #: Events: data, an end or a connection can be read; the socket takes data.
@@ -29,30 +29,33 @@ class SocketWaiter:
             self._poller = select.poll()
             self._poller.register(sock, select.POLLIN)
 
-    def wait(self, events: int, seconds: float) -> bool:
+    def wait(self, events: int, seconds: float, stopped: Callable[[], bool] | None = None) -> bool:
         """True if one of the events (READABLE, WRITABLE) is there within `seconds`, at once with 0.
 
-        An error and the end of the connection count as well; the next call on the socket names it.
+        An error and the end of the connection count as well; the next call on the socket names it. A thread that ends
+        the wait by shutting down the socket makes `stopped` return True before: on Windows a shutdown ends no wait.
         """
         if self._poller is None:
-            return self._select(events, seconds)
+            return self._select(events, seconds, stopped)
         if events != self._events:
             reading, writing = events & READABLE, events & WRITABLE
             self._poller.modify(self._sock, (reading and select.POLLIN) | (writing and select.POLLOUT))
             self._events = events
         return bool(self._poller.poll(max(0, int(seconds * 1000 + 0.999))))
 
-    def _select(self, events: int, seconds: float) -> bool:
+    def _select(self, events: int, seconds: float, stopped: Callable[[], bool] | None) -> bool:
         sock = [self._sock]
         reading, writing = sock if events & READABLE else [], sock if events & WRITABLE else []
         deadline = time.monotonic() + max(0.0, seconds)
         while True:
             left = max(0.0, deadline - time.monotonic())
             try:
-                # Ctrl-C does not end the wait on Windows, so it is short.
+                # Neither Ctrl-C nor a shutdown ends the wait on Windows, so it is short.
                 if any(select.select(reading, writing, sock, min(left, _SLICE))):
                     return True
             except (OSError, ValueError):  # it was closed
+                return True
+            if stopped is not None and stopped():
                 return True
             if left <= _SLICE:
                 return False

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from systems import needs_fifos, needs_posix_names
 
 from xnatctl.delivery.journal.journal import Journal, Phase
 from xnatctl.delivery.journal.store import Store, journal_key
@@ -329,7 +330,14 @@ def _socket(path: Path) -> None:
     os.mknod(path, 0o600 | stat.S_IFSOCK)
 
 
-@pytest.mark.parametrize("put", [_directory, os.mkfifo, _socket])
+@pytest.mark.parametrize(
+    "put",
+    [
+        _directory,
+        pytest.param(lambda path: os.mkfifo(path), marks=needs_fifos),
+        pytest.param(_socket, marks=needs_posix_names),
+    ],
+)
 def test_what_is_no_file_is_not_opened(tmp_path: Path, put: Callable[[Path], None]) -> None:
     path = tmp_path / "j.sqlite"
     put(path)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 
 import pytest
+from systems import needs_fifos
 
 from xnatctl.api.commands import scan_files
 from xnatctl.errors import NotFound
 from xnatctl.inventory.sources import content_hash, open_item
 from xnatctl.testing import write_exam
 
-ODD = ["a b.txt", "100%.txt", "a#b.txt", "a[1].txt", "f\u00e9.txt", "x+y.txt", "semi;colon", "back\\slash", "q?.txt"]
+ODD = ["a b.txt", "100%.txt", "a#b.txt", "a[1].txt", "f\u00e9.txt", "x+y.txt", "semi;colon"]
+if os.name == "posix":  # where a name may have every character but one
+    ODD += ["back\\slash", "q?.txt"]
 
 
 def test_names_nesting_and_empty_files_are_kept(tmp_path):
@@ -31,6 +34,7 @@ def test_names_nesting_and_empty_files_are_kept(tmp_path):
     assert (found.dicom, found.excluded, found.unreadable, found.empty_directories) == ((), (), (), ())
 
 
+@needs_fifos
 def test_what_is_left_out_is_told_with_a_reason(tmp_path):
     root, outside = tmp_path / "root", tmp_path / "outside.txt"
     (root / "empty").mkdir(parents=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from systems import needs_links
 
 from xnatctl.inventory.files import scan_files
 from xnatctl.inventory.names import hidden_part, version_control, why_hidden
@@ -144,6 +145,7 @@ def test_system_folders_that_cannot_be_read_are_no_loss(exam: Any) -> None:
     assert set(unreadable(found)) == {".private"}
 
 
+@needs_links
 def test_what_a_resource_leaves_out_is_named(exam: Any) -> None:
     (exam.directory / ".bidsignore").write_text("x")
     (exam.directory / ".cache").mkdir()
@@ -177,6 +179,7 @@ def fetching(reason: str) -> str:
     return match[1]
 
 
+@needs_links
 @pytest.mark.parametrize("scan", [scan_path, scan_files])
 def test_links_and_pointers_without_content(exam: Any, scan: Any) -> None:
     folder = exam.directory / "T1"
@@ -225,6 +228,7 @@ def annexed(path: Path, repository: Path, git: Path) -> None:
     path.symlink_to(os.path.relpath(store / path.name, path.parent))
 
 
+@needs_links
 @pytest.mark.parametrize("layout", ["repository", "below", "submodule", "worktree"])
 def test_content_in_the_annex_of_the_same_repository_is_taken(exam: Any, tmp_path: Path, layout: str) -> None:
     records = list(exam.instances.values())
@@ -251,6 +255,7 @@ def test_content_in_the_annex_of_the_same_repository_is_taken(exam: Any, tmp_pat
     assert not any("leads out" in note for note in found.notes)
 
 
+@needs_links
 def test_an_annex_of_another_repository_is_out_of_the_directory(exam: Any, tmp_path: Path) -> None:
     records = list(exam.instances.values())
     (exam.directory / ".git").mkdir()
@@ -262,6 +267,7 @@ def test_an_annex_of_another_repository_is_out_of_the_directory(exam: Any, tmp_p
     assert uids(scan_path(str(exam.directory), follow_symlinks=True)) == set(exam.instances)
 
 
+@needs_links
 def test_a_link_into_version_control_is_not_followed(exam: Any) -> None:
     inside = exam.directory / ".git" / "lfs"
     inside.mkdir(parents=True)
@@ -272,6 +278,7 @@ def test_a_link_into_version_control_is_not_followed(exam: Any) -> None:
     assert reasons(found)["link"] == "a folder of version control, which is not entered"
 
 
+@needs_links
 def test_links_that_cannot_be_resolved(exam: Any) -> None:
     (exam.directory / "loop").symlink_to("loop")
     (exam.directory / "through a file").symlink_to("loop/x")

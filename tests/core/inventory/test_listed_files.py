@@ -12,7 +12,7 @@ def test_only_the_listed_files_are_looked_at_and_found_as_in_the_whole_tree(tmp_
     exam = write_exam(tmp_path / "exam", series=2, instances=3, seed=1, clutter=False)
     root = str(tmp_path / "exam")
     whole = scan_path(root)
-    paths = [os.path.relpath(instance.path, root) for instance in exam.instances.values()]
+    paths = [instance.path.relative_to(root).as_posix() for instance in exam.instances.values()]
     found = scan_listed(root, paths[:4])
     assert {item.path for item in found.items} == set(paths[:4])
     known = {item.path: item for item in whole.items}

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from systems import needs_fifos, needs_links
 
 from xnatctl.inventory.files import scan_files
 from xnatctl.inventory.listing import Earlier, Listing, key_of, state_of
@@ -36,6 +37,7 @@ def test_nothing_changed(exam: Any, scan: Any) -> None:
     assert len(listing) < 50 * len(list(exam.directory.rglob("*")))
 
 
+@needs_links
 def test_what_appears_and_changes(exam: Any) -> None:
     root, first = exam.directory, next(iter(exam.instances.values())).path
     listing = scan_path(str(root)).listing
@@ -52,8 +54,8 @@ def test_what_appears_and_changes(exam: Any) -> None:
     (root / "late").symlink_to("series 1/new")
     (root / ".git").mkdir()
     (root / ".git" / "I1").write_bytes(first.read_bytes())
-    path = str(first.relative_to(root))
-    appeared = {".hidden DICOM", "growing.tmp", "late", str(second.relative_to(root))}
+    path = first.relative_to(root).as_posix()
+    appeared = {".hidden DICOM", "growing.tmp", "late", second.relative_to(root).as_posix()}
     found = again(listing, root, sent=(path,))
     assert (set(found[0]), set(found[1])) == (appeared, {path, "series 1/empty.dcm"})
     found = again(listing, root, sent=(path,), everything=True)
@@ -68,6 +70,7 @@ def test_what_vanished_is_no_change(exam: Any) -> None:
     assert again(listing, exam.directory, everything=True) == ([], [])
 
 
+@needs_fifos
 def test_what_became_something_else_is_not_opened(exam: Any) -> None:
     listing = scan_path(str(exam.directory)).listing
     path = next(iter(exam.instances.values())).path

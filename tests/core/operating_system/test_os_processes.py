@@ -63,6 +63,19 @@ def test_a_wait_longer_than_one_call_ends_when_data_come(pair):
     assert waiter.wait(sockets.READABLE, 60)
 
 
+def test_a_wait_ends_when_another_thread_shuts_the_socket_down(pair):
+    """`select` of Windows does not notice, so it asks."""
+    one, _, waiter = pair
+    stopped = threading.Event()
+
+    def stop():
+        stopped.set()
+        one.shutdown(socket.SHUT_RDWR)
+
+    threading.Timer(0.1, stop).start()
+    assert waiter.wait(sockets.READABLE, 600, stopped.is_set)
+
+
 def test_a_limit_of_the_kernel_ends_a_read():
     one, other = socket.socketpair()
     with one, other:

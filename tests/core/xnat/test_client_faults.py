@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -64,7 +64,8 @@ def raw_server(answer: Callable[[socket.socket], None]):
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # on Windows, where closing is enough
+            listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(60)
 

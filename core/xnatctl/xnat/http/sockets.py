@@ -184,7 +184,7 @@ class Stream:
         self.exchange = exchange
         self._sock = sock
         self._direct = not isinstance(sock, ssl.SSLSocket)
-        self._await = SocketWaiter(sock).wait
+        self._waiter = SocketWaiter(sock)
 
     def begin(self, exchange: Exchange) -> None:
         """Belong to a new exchange. Raises Halted when that was aborted already."""
@@ -226,11 +226,11 @@ class Stream:
         """Wait until the socket takes more, or has an early response to read. Raises Halted, WriteError."""
         limit = min(exchange.deadline, moved + exchange.stall_timeout)
         events = WRITABLE | (0 if exchange.answered else READABLE)
-        if self._await(events, min(_SOON, limit - time.monotonic())):
+        if self._wait(events, min(_SOON, limit - time.monotonic())):
             return
         if exchange.on_bytes is not None:
             exchange.on_bytes(0)
-        if not self._await(events, limit - time.monotonic()):
+        if not self._wait(events, limit - time.monotonic()):
             exchange.check()
             if exchange.answered:
                 raise WriteError("the server answered and takes no more")
@@ -238,7 +238,7 @@ class Stream:
 
     def _read_early(self, early: Callable[[bytes], None]) -> None:
         """Pass on data that can be read, if any."""
-        if not self._await(READABLE, 0):
+        if not self._waiter.wait(READABLE, 0):
             return
         try:
             data = self._sock.recv(_READ_SIZE)
@@ -274,9 +274,13 @@ class Stream:
     def _wait_for_answer(self, exchange: Exchange, began: float, events: int) -> None:
         """Raises Halted."""
         limit = min(exchange.deadline, began + exchange.stall_timeout) if exchange.answered else exchange.deadline
-        if not self._await(events, limit - time.monotonic()):
+        if not self._wait(events, limit - time.monotonic()):
             exchange.check()
             raise Halted("stalled")
+
+    def _wait(self, events: int, seconds: float) -> bool:
+        """See `SocketWaiter.wait`; an abort ends it."""
+        return self._waiter.wait(events, seconds, lambda: self.exchange.aborted)
 
     def close(self) -> None:
         """Close at once, without TLS shutdown."""
@@ -311,7 +315,7 @@ class Stream:
     @property
     def silent(self) -> bool:
         """Whether nothing can be read, not even the end of the connection."""
-        return self._sock.fileno() >= 0 and not self._await(READABLE, 0)
+        return self._sock.fileno() >= 0 and not self._waiter.wait(READABLE, 0)
 
 
 def _text(error: Exception) -> str:
