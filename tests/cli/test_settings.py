@@ -7,6 +7,7 @@ import stat
 
 import pytest
 import yaml
+from systems import needs_fifos
 
 
 @pytest.fixture
@@ -285,6 +286,7 @@ def test_changes_at_the_same_time_are_all_kept(nursery, environment, home, tmp_p
     assert sorted(written["profiles"]) == names
 
 
+@needs_fifos
 @pytest.mark.parametrize("key", ["ca_cert", "client_cert", "client_key"])
 def test_a_certificate_file_is_a_regular_file(xnatctl, config, tmp_path, key):
     (tmp_path / "c.pem").write_text("")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -51,7 +49,7 @@ def test_what_was_written_survives_a_kill(tmp_path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE)
     assert writer.stdout is not None
     assert writer.stdout.readline() == b"written\n"
-    os.kill(writer.pid, signal.SIGKILL)
+    writer.kill()
     writer.communicate()
     with closing(Store(path, private=True)) as store:
         assert store.meta() == {"run": "7", "study": "1.2"}

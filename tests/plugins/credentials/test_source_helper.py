@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from systems import needs_fork
 
 import xnatctl_credentials.helper as helper_module
 from xnatctl.api import (
@@ -167,6 +168,7 @@ def test_a_helper_that_hangs_is_ended(
         os.kill(int(pid.read_text()), 0)
 
 
+@needs_fork
 def test_what_a_hanging_helper_started_is_ended_with_it(
     script: Callable[..., CredentialRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

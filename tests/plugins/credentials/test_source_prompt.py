@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import subprocess
 import sys
@@ -11,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+
+pty = pytest.importorskip("pty", reason="the system has no pseudo-terminals in the standard library")
 
 _ASK = """
 import sys

@@ -8,6 +8,7 @@ import sys
 import pytest
 from rich.cells import cell_len
 from screen import Screen
+from systems import needs_terminals
 
 from xnatctl.model.events import Event, EventKind
 from xnatctl_output import outlets, progress
@@ -360,7 +361,12 @@ def test_quiet_is_quiet_but_warnings_are_said(capsys):
 
 
 @pytest.mark.parametrize(
-    ("tty", "term", "kind"), [(True, "xterm", Terminal), (True, "dumb", Lines), (False, "xterm", Lines)]
+    ("tty", "term", "kind"),
+    [
+        pytest.param(True, "xterm", Terminal, marks=needs_terminals),
+        (True, "dumb", Lines),
+        (False, "xterm", Lines),
+    ],
 )
 def test_a_terminal_that_can_is_drawn_on(monkeypatch, tty, term, kind):
     monkeypatch.setattr(sys, "stderr", Tty() if tty else io.StringIO())

@@ -77,6 +77,7 @@ def test_length_is_known_and_the_bytes_are_the_same_each_time(items, kind):
     assert content(BODIES[kind](items, open_item)) == first
 
 
+@pytest.mark.skipif(shutil.which("tar") is None, reason="tar is not installed")
 def test_tar_is_read_back(items, tmp_path):
     data = content(tar_body(items, open_item))
     assert digests_of_tar(data, "r:") == expected(items)
