@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def system_program(name: str) -> str | None:
     """Where the system keeps a program; None when it is not installed.
@@ -17,3 +19,12 @@ def system_program(name: str) -> str | None:
     own = {Path(sys.prefix, "bin"), Path(sys.executable).parent}
     places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(place) not in own]
     return shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/local/sbin"]))
+
+
+def required_program(name: str) -> str:
+    """The same; Windows may lack it, and its test is skipped there."""
+    found = shutil.which(name)
+    if found is None and sys.platform == "win32":
+        pytest.skip(f"{name} is not installed")
+    assert found, f"{name} is not installed"
+    return found

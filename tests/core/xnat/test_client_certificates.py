@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import required_program
 from werkzeug import Response
 
 from xnatctl.errors import AuthenticationError, UsageError
@@ -42,8 +42,7 @@ class Files:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("certificates")
-    program = shutil.which("openssl")
-    assert program, "openssl is not installed"
+    program = required_program("openssl")
 
     def openssl(*arguments: str) -> None:
         subprocess.run([program, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import socket
 import ssl
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import required_program
 
 from xnatctl.errors import ConnectionFailed, TransportError
 from xnatctl.xnat.client import XnatClient
@@ -326,8 +326,7 @@ def test_an_address_in_brackets(wire: Server, connect: Connect, monkeypatch: pyt
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """PEM files: a certificate that vouches for itself, and its key."""
     directory: Path = tmp_path_factory.mktemp("certificate")
-    program = shutil.which("openssl")
-    assert program, "openssl is not installed"
+    program = required_program("openssl")
     subprocess.run(
         [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
          "-subj", "/CN=Test", "-addext", "subjectAltName=IP:127.0.0.1,IP:2001:db8::7,DNS:xnat.example.org",
