@@ -64,5 +64,7 @@ def how_to_restrict(path: Path) -> str:
     name = os.fspath(path)
     if sys.platform != "win32":
         return join_command(("chmod", "600", name))
-    user = os.environ.get("USERNAME", "%USERNAME%")  # PowerShell does not expand the latter
-    return join_command(("icacls", name, "/inheritance:r", "/grant:r", f"{user}:F"))
+    import getpass
+
+    # By its name, because PowerShell does not expand %USERNAME%.
+    return join_command(("icacls", name, "/inheritance:r", "/grant:r", f"{getpass.getuser()}:F"))
