@@ -75,7 +75,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "Options": """
             common_options server_options destination_options source_options journal_options retry_option verify_options
             level_options VerifyingCommand TransportOptionsCommand transport_options
-            ExecutorOptionsCommand executor_options Number WholeNumber
+            ExecutorOptionsCommand executor_options option_group Number WholeNumber
         """,
         "Planning": """
             scan_path Inventory look_inside holds_dicom HOLDS_DICOM MAY_HOLD_DICOM scan_files FileInventory

@@ -7,6 +7,8 @@ import inspect
 import click
 
 from xnatctl.cli.app import App
+from xnatctl.cli.help import grouped
+from xnatctl.cli.lazy import examples_of
 from xnatctl.cli.main import Root
 
 HEAD = """# Commands
@@ -56,10 +58,12 @@ def section(path: str, command: click.Command, context: click.Context) -> list[s
         inspect.cleandoc(command.help or ""),
         "",
     ]
+    if examples := examples_of(context):
+        lines += ["```sh", *examples, "```", ""]
     local = {"url", "username", "timeout"} if path == "xnatctl config set-profile" else set()
-    table = rows(parameters, context, leave_out=SHARED | (SERVER - local))
-    if table:
-        lines += ["| option | |", "|---|---|", *table, ""]
+    for heading, group in grouped(parameters):
+        if table := rows(group, context, leave_out=SHARED | (SERVER - local)):
+            lines += [f"| {heading} | |", "|---|---|", *table, ""]
     if not local and any(parameter.name == "url" for parameter in parameters):
         lines += ["Talks to a server.", ""]
     return lines

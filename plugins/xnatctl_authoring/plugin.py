@@ -17,10 +17,22 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_authoring.cli:check",
             modules=("pytest", "werkzeug", "pydicom", "pynetdicom"),
             extra="testing",
+            examples=(
+                "# A plugin in the making, by its folder.",
+                "xnatctl plugins check ./xnatctl-vault",
+                "# An installed plugin, by its name.",
+                "xnatctl plugins check gradual",
+            ),
         ),
         CommandSpec(
             path="plugins new",
             summary="Write the distribution of a new plugin, with its tests.",
             target="xnatctl_authoring.cli:new",
+            examples=(
+                "# A transport named vault, in ./xnatctl-vault.",
+                "xnatctl plugins new transport vault",
+                "# A command, in another folder.",
+                "xnatctl plugins new command stats --dir ..",
+            ),
         ),
     ]

@@ -21,8 +21,6 @@ The script holds a job array: each task is one campaign run with its shard of th
 server budget of the profile allows sessions, divided by --sessions-per-task. SLURM sends SIGUSR1 before the time limit,
 so that the rows in work end. The script holds no secret: the tasks log in with the profile or the variables of the
 shell that calls sbatch.
-
-Example: xnatctl campaign submit DIR --slurm --time 12:00:00 > job.sh; sbatch job.sh
 """
 
 

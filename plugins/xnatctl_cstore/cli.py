@@ -26,6 +26,7 @@ from xnatctl.api.commands import (
     WholeNumber,
     common_options,
     journal_options,
+    option_group,
     pass_app,
     run_upload,
     scan_paths,
@@ -63,25 +64,36 @@ class UploadDicomCommand(TransportOptionsCommand):
     """A command with the flags of the transport `cstore`."""
 
     only_for = "session upload-dicom"
+    heading = "Destination"
 
 
 @click.command(name="upload-dicom", cls=UploadDicomCommand, help=_HELP, short_help="Send DICOM by C-STORE.")
 @click.argument("paths", metavar="PATH...", nargs=-1, type=click.Path(path_type=str))
-@click.option("--workers", type=WholeNumber(min=1), default=None, help="Associations at the same time.  [default: 4]")
 @source_options
-@click.option("--dry-run", is_flag=True, help="Show parameters, contexts and counts; open no connection.")
-@click.option(
-    "--echo", is_flag=True, help="Send a C-ECHO: identify the receiver, and show which files of PATH it accepts."
+@option_group(
+    "Sending",
+    click.option(
+        "--workers", type=WholeNumber(min=1), default=None, help="Associations at the same time.  [default: 4]"
+    ),
+    click.option("--dry-run", is_flag=True, help="Show parameters, contexts and counts; open no connection."),
+    click.option(
+        "--echo", is_flag=True, help="Send a C-ECHO: identify the receiver, and show which files of PATH it accepts."
+    ),
 )
-@click.option("--verify", is_flag=True, help="Find each study in XNAT, wait until it is archived, and compare.")
-@click.option("-P", "--project", default=None, help="With --verify: the project in which the receiver stores the data.")
-@click.option("-E", "--session", default=None, help="With --verify: the session label, if the site changes UIDs.")
-@click.option(
-    "--wait",
-    type=Number(min=0),
-    default=None,
-    metavar="SECONDS",
-    help="With --verify: how long to wait until XNAT has archived the data.  [default: 1800]",
+@option_group(
+    "Checking",
+    click.option("--verify", is_flag=True, help="Find each study in XNAT, wait until it is archived, and compare."),
+    click.option(
+        "-P", "--project", default=None, help="With --verify: the project in which the receiver stores the data."
+    ),
+    click.option("-E", "--session", default=None, help="With --verify: the session label, if the site changes UIDs."),
+    click.option(
+        "--wait",
+        type=Number(min=0),
+        default=None,
+        metavar="SECONDS",
+        help="With --verify: how long to wait until XNAT has archived the data.  [default: 1800]",
+    ),
 )
 @journal_options
 @server_options
@@ -107,7 +119,9 @@ def upload_dicom(
     from xnatctl_cstore.receiver import Receiver
 
     spec = app.registry.transport(_NAME).spec
-    options = transport_options(app, _NAME, given)
+    missing = ["PATH"] if not (paths or echo) else []
+    missing += ["-P PROJECT"] if verify and not project else []
+    options = transport_options(app, _NAME, given, missing=missing)
     for name in ("ca_cert", "client_cert", "client_key"):
         if options[name]:
             options[name] = os.path.abspath(os.path.expanduser(options[name]))  # a later run may have another directory
@@ -120,8 +134,6 @@ def upload_dicom(
             raise UsageError("--echo and --verify exclude each other: --echo sends nothing that could be verified.")
         _echo(app, receiver, paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
         return
-    if not paths:
-        raise UsageError("Missing argument 'PATH'.", hint="Only --echo works without one.")
     request = UploadRequest(
         command=UploadDicomCommand.only_for,
         path=paths[0],
@@ -144,9 +156,7 @@ def _follow(
 ) -> Destination | None:
     """Where to find the studies afterwards. Raises UsageError for options without effect."""
     if verify:
-        if not project:
-            raise UsageError("--verify needs -P PROJECT: the project in which the receiver stores the data.")
-        return Destination(server=app.settings.server(), project=project, subject="", session=session or "")
+        return Destination(server=app.settings.server(), project=project or "", subject="", session=session or "")
     alone = {"--project": project, "--session": session, "--wait": wait}
     alone |= {f"--{name.replace('_', '-')}": app.given.get(name) for name in _LOGIN}
     for flag, value in alone.items():

@@ -78,6 +78,17 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_cstore.cli:upload_dicom",
             modules=_MODULES,
             extra="dicom",
+            examples=(
+                "# Send a folder.",
+                "xnatctl session upload-dicom exam \\",
+                "    --host xnat.example.org --port 8104 --called-aet XNAT",
+                "# Ask the receiver who it is; sends nothing.",
+                "xnatctl session upload-dicom --echo \\",
+                "    --host xnat.example.org --port 8104 --called-aet XNAT",
+                "# Log in to XNAT as well, and wait until everything is in the archive.",
+                "xnatctl session upload-dicom exam \\",
+                "    --host xnat.example.org --port 8104 --called-aet XNAT --verify -P DEMO",
+            ),
         )
     ]
 

@@ -18,6 +18,7 @@ from xnatctl.api.commands import (
     Upload,
     common_options,
     journal_options,
+    option_group,
     pass_app,
     run_upload,
     server_options,
@@ -84,53 +85,70 @@ class _Subject(click.Option):
 @click.argument(
     "exam_root", metavar="EXAM_ROOT", nargs=-1, required=True, type=click.Path(path_type=str), callback=_one_root
 )
-@click.option("-P", "--project", required=True, help="Project ID.")
-@click.option(
-    "-S",
-    "--subject",
-    cls=_Subject,
-    required=True,
-    help="Subject label; created when it does not exist. Not needed with --attach-only.",
+@option_group(
+    "Destination",
+    click.option("-P", "--project", required=True, help="Project ID."),
+    click.option(
+        "-S",
+        "--subject",
+        cls=_Subject,
+        required=True,
+        help="Subject label; created when it does not exist. Not needed with --attach-only.",
+    ),
+    click.option("-E", "--session", required=True, help="Session label; with --attach-only also its accession ID."),
 )
-@click.option("-E", "--session", required=True, help="Session label; with --attach-only also its accession ID.")
-@click.option("--skip-resources", is_flag=True, help="Upload the images only.")
-@click.option(
-    "--attach-only", is_flag=True, is_eager=True, help="Attach resources to an existing session; send no images."
-)
-@click.option(
-    "--trust-session",
-    is_flag=True,
-    help="Attach resources even if the session does not hold the images on disk, for example because UIDs were "
-    "changed.",
-)
-@click.option(
-    "--wait",
-    type=Number(min=0),
-    default=int(WAIT),
-    metavar="SECONDS",
-    show_default=True,
-    help="How long to wait until the session is in the archive; 0 checks once.",
-)
-@click.option("--misc-label", default=None, metavar="LABEL", help=f"Resource of top-level files.  [default: {MISC}]")
-@click.option(
-    "--attach-nested", default=None, metavar="LABEL", help="Also attach the files beside DICOM, as this resource."
-)
-@click.option(
-    "--resource-label",
-    "labels",
-    multiple=True,
-    metavar="FOLDER=LABEL",
-    callback=_labels,
-    help="Label of the resource that a top-level folder becomes; can be repeated.",
+@option_group(
+    "Resources",
+    click.option("--skip-resources", is_flag=True, help="Upload the images only."),
+    click.option(
+        "--attach-only", is_flag=True, is_eager=True, help="Attach resources to an existing session; send no images."
+    ),
+    click.option(
+        "--trust-session",
+        is_flag=True,
+        help="Attach resources even if the session does not hold the images on disk, for example because UIDs were "
+        "changed.",
+    ),
+    click.option(
+        "--misc-label", default=None, metavar="LABEL", help=f"Resource of top-level files.  [default: {MISC}]"
+    ),
+    click.option(
+        "--attach-nested", default=None, metavar="LABEL", help="Also attach the files beside DICOM, as this resource."
+    ),
+    click.option(
+        "--resource-label",
+        "labels",
+        multiple=True,
+        metavar="FOLDER=LABEL",
+        callback=_labels,
+        help="Label of the resource that a top-level folder becomes; can be repeated.",
+    ),
+    click.option(
+        "--attach-unknown",
+        is_flag=True,
+        help="Attach packed files that cannot be inspected, if you know that they hold no DICOM.",
+    ),
 )
 @session_options
-@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of EXAM_ROOT.")
-@click.option(
-    "--attach-unknown",
-    is_flag=True,
-    help="Attach packed files that cannot be inspected, if you know that they hold no DICOM.",
+@option_group(
+    "Checking",
+    click.option(
+        "--wait",
+        type=Number(min=0),
+        default=int(WAIT),
+        metavar="SECONDS",
+        show_default=True,
+        help="How long to wait until the session is in the archive; 0 checks once.",
+    ),
 )
-@click.option("--dry-run", is_flag=True, help="Show the destination of each file, without sending or logging in.")
+@option_group(
+    "Source",
+    click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of EXAM_ROOT."),
+)
+@option_group(
+    "Sending",
+    click.option("--dry-run", is_flag=True, help="Show the destination of each file, without sending or logging in."),
+)
 @journal_options
 @server_options
 @common_options

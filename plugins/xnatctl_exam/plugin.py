@@ -18,6 +18,14 @@ def xnatctl_commands() -> list[CommandSpec]:
             path=COMMAND,
             summary="Upload a scanner export: images as a session, the rest as resources.",
             target="xnatctl_exam.cli:upload_exam",
+            examples=(
+                "# Images, and the other folders and files as resources.",
+                "xnatctl session upload-exam exam -P DEMO -S s01 -E s01_mr",
+                "# Show the destination of each file; sends nothing.",
+                "xnatctl session upload-exam exam -P DEMO -S s01 -E s01_mr --dry-run",
+                "# Later: only the resources, for a session that was archived meanwhile.",
+                "xnatctl session upload-exam exam -P DEMO -E s01_mr --attach-only",
+            ),
         )
     ]
 

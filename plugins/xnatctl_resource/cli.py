@@ -26,6 +26,7 @@ from xnatctl.api.commands import (
     common_options,
     journal_options,
     list_options,
+    option_group,
     pass_app,
     run_upload,
     server_options,
@@ -58,7 +59,7 @@ class _ResourceOptionsCommand(TransportOptionsCommand):
     payload = Payload.RESOURCE
 
 
-def _level(*, scan: str | None, project_level: bool, subject: str | None, project: str | None) -> ResourceLevel:
+def _level(*, scan: str | None, project_level: bool, subject: str | None) -> ResourceLevel:
     """The level of the resource. Raises UsageError for contradicting options."""
     chosen = [
         name
@@ -67,8 +68,6 @@ def _level(*, scan: str | None, project_level: bool, subject: str | None, projec
     ]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} exclude each other.")
-    if chosen in (["--project-level"], ["--subject"]) and not project:
-        raise UsageError(f"{chosen[0]} needs -P PROJECT.")
     if project_level:
         return ResourceLevel.PROJECT
     if subject is not None:
@@ -80,44 +79,51 @@ def _level(*, scan: str | None, project_level: bool, subject: str | None, projec
 _OF_IMAGES = frozenset({"dicom", "secondary"})
 _ON_SESSION = (ResourceLevel.SESSION, ResourceLevel.SCAN)
 
-_PLACE = [
+_place_options = option_group(
+    "Destination",
     click.option("--scan", metavar="ID", help="A scan of the session instead of the session itself."),
     click.option("-P", "--project", help="Project ID; needed to look up a label."),
     click.option("--project-level", is_flag=True, help="A resource of the project itself; needs -P."),
     click.option("--subject", metavar="LABEL", help="A resource of this subject; needs -P."),
-]
-
-
-def _place_options(function: Any) -> Any:
-    for option in reversed(_PLACE):
-        function = option(function)
-    return function
+)
 
 
 @click.command(name="upload", cls=_ResourceOptionsCommand, help=_UPLOAD, short_help="Upload files to a resource.")
 @click.argument("names", nargs=-1, metavar="[SESSION] LABEL PATH")
 @_place_options
-@click.option("--overwrite", is_flag=True, help="Replace existing files that have different content.")
-@click.option("--format", "file_format", metavar="TEXT", help="Format of the files, such as NIFTI.")
-@click.option("--content", metavar="TEXT", help="Content of the files, such as T1_MASK.")
-@click.option("--tags", metavar="A,B", help="Tags of the resource, if this upload creates it.")
-@click.option("--mode", default="resource", metavar="TRANSPORT", show_default=True, help="How to send.")
-@click.option(
-    "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
+@option_group(
+    "Source",
+    click.option("--hidden", is_flag=True, help="Include hidden files, such as .bidsignore."),
+    click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH."),
+    click.option(
+        "--attach-unknown",
+        is_flag=True,
+        help="Attach packed files that cannot be inspected, if you know that they hold no DICOM.",
+    ),
 )
-@click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH.")
-@click.option(
-    "--attach-unknown",
-    is_flag=True,
-    help="Attach packed files that cannot be inspected, if you know that they hold no DICOM.",
+@option_group(
+    "Catalog",
+    click.option("--format", "file_format", metavar="TEXT", help="Format of the files, such as NIFTI."),
+    click.option("--content", metavar="TEXT", help="Content of the files, such as T1_MASK."),
+    click.option("--tags", metavar="A,B", help="Tags of the resource, if this upload creates it."),
 )
-@click.option("--hidden", is_flag=True, help="Include hidden files, such as .bidsignore.")
-@click.option(
-    "--image-resource",
-    is_flag=True,
-    help="With --scan: write to DICOM or secondary, where XNAT stores the images of the scan.",
+@option_group(
+    "Sending",
+    click.option("--overwrite", is_flag=True, help="Replace existing files that have different content."),
+    click.option(
+        "--image-resource",
+        is_flag=True,
+        help="With --scan: write to DICOM or secondary, where XNAT stores the images of the scan.",
+    ),
+    click.option("--mode", default="resource", metavar="TRANSPORT", show_default=True, help="How to send."),
+    click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in."),
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in.")
+@option_group(
+    "Checking",
+    click.option(
+        "--verify/--no-verify", default=True, help="Compare the server with the disk at the end.", show_default=True
+    ),
+)
 @journal_options
 @server_options
 @common_options
@@ -145,8 +151,8 @@ def resource_upload(
     **given: Any,
 ) -> None:
     """See `_UPLOAD`; options of transports arrive in `given`."""
-    level = _level(scan=scan, project_level=project_level, subject=subject, project=project)
-    session, label, path = _names(names, level)
+    level = _level(scan=scan, project_level=project_level, subject=subject)
+    session, label, path = _names(names, level, project)
     if level is ResourceLevel.SCAN and label.casefold() in _OF_IMAGES and not image_resource:
         raise Refused(
             f"Resource {label} of a scan holds its images. Files that are not imported bypass anonymisation and "
@@ -183,16 +189,17 @@ def resource_upload(
     run_upload(app, Upload(request=request, dry_run=dry_run, resume=resume, lock_wait=lock_wait))
 
 
-def _names(names: tuple[str, ...], level: ResourceLevel) -> tuple[str, str, str]:
-    """Session (empty where there is none), label and path. Raises UsageError."""
-    wanted = ("SESSION", "LABEL", "PATH") if level in _ON_SESSION else ("LABEL", "PATH")
-    if len(names) != len(wanted):
-        raise UsageError(
-            f"Name {', '.join(wanted[:-1])} and {wanted[-1]}; {len(names)} given.",
-            hint="xnatctl resource upload XNAT_E00001 BIDS ./bids"
-            if level in _ON_SESSION
-            else "xnatctl resource upload -P PROJECT --project-level DOCUMENTS ./documents",
-        )
+def _names(names: tuple[str, ...], level: ResourceLevel, project: str | None) -> tuple[str, str, str]:
+    """Session (empty where there is none), label and path. Raises UsageError that names all that is missing."""
+    on_session = level in _ON_SESSION
+    wanted = ("SESSION", "LABEL", "PATH") if on_session else ("LABEL", "PATH")
+    missing = [*(wanted if not names else ()), *([] if project or on_session else ["-P PROJECT"])]
+    problems = [f"Missing: {', '.join(missing)}."] if missing else []
+    if names and len(names) != len(wanted):
+        problems.append(f"Name {', '.join(wanted[:-1])} and {wanted[-1]}; {len(names)} given.")
+    if problems:
+        example = "XNAT_E00001 BIDS ./bids" if on_session else "DOCUMENTS ./documents -P DEMO --project-level"
+        raise UsageError(" ".join(problems), hint=f"Example: xnatctl resource upload {example} (all options: -h)")
     session, label, path = names if len(names) == len(("SESSION", "LABEL", "PATH")) else ("", *names)
     return session, label, path
 
@@ -222,7 +229,9 @@ def resource_list(
     """List resources by accession ID, or by label in a project; file counts come from a current listing."""
     from xnatctl_resource.parent import find_parent, resolve_destination
 
-    level = _level(scan=scan, project_level=project_level, subject=subject, project=project)
+    level = _level(scan=scan, project_level=project_level, subject=subject)
+    if not (project or level in _ON_SESSION):
+        raise UsageError("Missing: -P PROJECT.", hint="Example: xnatctl resource list -P DEMO --project-level")
     if (session is not None) != (level in _ON_SESSION):
         raise UsageError("Name one of SESSION, --project-level and --subject.")
     client = app.connect()

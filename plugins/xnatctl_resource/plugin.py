@@ -28,11 +28,26 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="resource upload",
             summary="Upload files to a resource; bypasses anonymisation.",
             target="xnatctl_resource.cli:resource_upload",
+            examples=(
+                "# A folder, to a session by its accession ID.",
+                "xnatctl resource upload XNAT_E00001 BIDS ./bids",
+                "# To a session by its label, in a project; replaces what differs.",
+                "xnatctl resource upload s01_mr NIFTI ./nifti -P DEMO --overwrite",
+                "# To scan 3 of a session, and to a project.",
+                "xnatctl resource upload s01_mr NIFTI ./nifti -P DEMO --scan 3",
+                "xnatctl resource upload DOCUMENTS ./protocols -P DEMO --project-level",
+            ),
         ),
         CommandSpec(
             path="resource list",
             summary="List the resources of a session, scan, subject or project.",
             target="xnatctl_resource.cli:resource_list",
+            examples=(
+                "# The resources of a session and of its scans.",
+                "xnatctl resource list s01_mr -P DEMO",
+                "# Those of a project.",
+                "xnatctl resource list -P DEMO --project-level",
+            ),
         ),
     ]
 

@@ -19,6 +19,12 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_sandbox.cli:start",
             modules=_NEEDS,
             extra="sandbox",
+            examples=(
+                "# A server to try things out; its data go with it.",
+                "xnatctl sandbox start",
+                "# Keep the data; any free port.",
+                "xnatctl sandbox start --dir playground --port 0",
+            ),
         ),
         CommandSpec(
             path="sandbox demo",
@@ -26,5 +32,10 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_sandbox.cli:demo",
             modules=_NEEDS,
             extra="sandbox",
+            examples=(
+                "xnatctl sandbox demo",
+                "# Keep the exam and the data of the server.",
+                "xnatctl sandbox demo --dir demo",
+            ),
         ),
     ]

@@ -16,6 +16,7 @@ from xnatctl.api.commands import (
     common_options,
     destination_options,
     journal_options,
+    option_group,
     pass_app,
     run_upload,
     run_uploads,
@@ -54,7 +55,8 @@ not stop the others.
 
 def split_option(text: str) -> Callable[[F], F]:
     """`--split-studies`, under both of its names; `text` is its help."""
-    return click.option("--split-studies", "--allow-multiple-studies", "split_studies", is_flag=True, help=text)
+    names = ("--split-studies", "--allow-multiple-studies", "split_studies")
+    return option_group("Source", click.option(*names, is_flag=True, help=text))
 
 
 @click.command(
@@ -64,21 +66,30 @@ def split_option(text: str) -> Callable[[F], F]:
 @destination_options(subject="Subject label; created when it does not exist.", option=LabelOption)
 @session_options
 @split_option("Make each study a session: the earliest gets the label, the others LABEL_2, LABEL_3 and so on.")
-@click.option(
-    "--same-patient",
-    is_flag=True,
-    help="With --split-studies: accept different patient IDs and names as one patient.",
+@option_group(
+    "Source",
+    click.option(
+        "--same-patient",
+        is_flag=True,
+        help="With --split-studies: accept different patient IDs and names as one patient.",
+    ),
+    source_options,
 )
-@source_options
-@click.option(
-    "--wait",
-    type=Number(min=1),
-    default=1800,
-    metavar="SECONDS",
-    show_default=True,
-    help="How long to wait until the server has archived the session.",
+@option_group(
+    "Checking",
+    click.option(
+        "--wait",
+        type=Number(min=1),
+        default=1800,
+        metavar="SECONDS",
+        show_default=True,
+        help="How long to wait until the server has archived the session.",
+    ),
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in.")
+@option_group(
+    "Sending",
+    click.option("--dry-run", is_flag=True, help="Show what would be sent, without sending or logging in."),
+)
 @journal_options
 @server_options
 @common_options

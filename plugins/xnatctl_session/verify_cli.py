@@ -16,6 +16,7 @@ from xnatctl.api.commands import (
     destination_options,
     finish,
     level_options,
+    option_group,
     pass_app,
     plan_session_upload,
     server_options,
@@ -42,13 +43,16 @@ reported, and counts as a difference only with --exact.
 @destination_options(subject="Subject label.")
 @split_option("Compare each study with its session: LABEL, LABEL_2, LABEL_3 and so on.")
 @source_options
-@click.option(
-    "--verify",
-    is_flag=True,
-    expose_value=False,
-    help="--verify size (the default) compares sizes, --verify checksum also MD5 where the server kept the bytes.",
+@option_group(
+    "Checking",
+    click.option(
+        "--verify",
+        is_flag=True,
+        expose_value=False,
+        help="--verify size (the default) compares sizes, --verify checksum also MD5 where the server kept the bytes.",
+    ),
+    level_options,
 )
-@level_options
 @server_options
 @common_options
 @pass_app

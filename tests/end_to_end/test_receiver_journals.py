@@ -166,7 +166,7 @@ def test_options_that_mean_nothing_to_a_receiver_are_refused_by_name(xnatctl, in
 
 def test_labels_are_missed_where_they_name_something(xnatctl, install, exam):
     env = install("drop", DROP.replace("DESTINATION", ""))
-    assert "Missing: -P/--project, -S/--subject, -E/--session." in xnatctl("session", "upload", "x", env=env).err
+    assert "Missing: -P PROJECT, -S SUBJECT, -E SESSION." in xnatctl("session", "upload", "x", env=env).err
     assert "Missing: PATH." in xnatctl("session", "upload", "--mode", "drop", env=env).err
 
 

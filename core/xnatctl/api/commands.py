@@ -4,6 +4,7 @@ Import it in the module of a command, not in `plugin.py`: it loads click.
 """
 
 from xnatctl.cli.app import App, pass_app, pass_unchecked
+from xnatctl.cli.help import option_group
 from xnatctl.cli.list_options import column_option, list_options
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import (
@@ -92,6 +93,7 @@ __all__ = [
     "list_options",
     "look_inside",
     "make_services",
+    "option_group",
     "pass_app",
     "pass_unchecked",
     "plan_resource_stage",

@@ -10,13 +10,6 @@ from xnatctl.cli.completing import VARIABLE
 
 _HELP = """Print the script with which SHELL completes commands, options and values.
 
-Load it when the shell starts:
-
-\b
-  bash   echo 'eval "$(xnatctl completion bash)"' >> ~/.bashrc
-  zsh    echo 'eval "$(xnatctl completion zsh)"' >> ~/.zshrc
-  fish   xnatctl completion fish > ~/.config/fish/completions/xnatctl.fish
-
 Projects, subjects and sessions are completed if the login needs no password at the terminal, as after xnatctl auth
 login. What the server lists is kept for 5 minutes.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +38,22 @@ def _declared(context: click.Context) -> Mapping[str, CommandSpec]:
     """Commands of third-party plugins, as far as their source shows them. They are loaded by their path."""
     found = _app(context).registry.manager.declared_commands()
     return {path: CommandSpec(path=path, summary=summary, target="") for path, summary in found.items()}
+
+
+def examples_of(context: click.Context) -> Sequence[str]:
+    """The examples of the command of a context, as its spec declares them."""
+    path = context.command_path.partition(" ")[2]
+    spec = _known(context, level=1).get(path) or _known(context).get(path)
+    return () if spec is None else spec.examples
+
+
+class _HelpContext(click.Context):
+    """The context of a command, with the layout of `xnatctl.cli.help`."""
+
+    def get_help(self) -> str:
+        from xnatctl.cli.help import help_text
+
+        return help_text(self, examples_of(self))
 
 
 class LazyGroup(click.Group):
@@ -139,6 +155,8 @@ class _UnloadedCommand(click.Command):
             command = _readable(registry, provided) if provided.missing else registry.load(provided)
         if is_completing():
             complete_values(command, self._command_path)
+        if not isinstance(command, click.Group):
+            command.context_class = _HelpContext
         return command
 
 

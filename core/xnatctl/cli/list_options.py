@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from xnatctl.cli.app import App
+from xnatctl.cli.help import option_group
 from xnatctl.cli.listing import Listing, parse_condition, parse_sort
 from xnatctl.cli.numbers import WholeNumber
 from xnatctl.model.document import Column
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+HEADING: Final = "Rows and columns"
 
 
 def list_options(columns: Sequence[Column]) -> Callable[[F], F]:
@@ -51,23 +54,21 @@ def list_options(columns: Sequence[Column]) -> Callable[[F], F]:
         ),
     )
 
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    return option_group(HEADING, *options)
 
 
 def column_option(columns: Sequence[Column]) -> Callable[[F], F]:
     """`--columns` alone, for a command that renders these columns of one row, or of a fixed number of rows."""
-    return click.option(
-        "--columns",
-        metavar="NAMES",
-        expose_value=False,
-        callback=_storing(columns, lambda given: {"columns": tuple(_names(given))}),
-        shell_complete=_completing(columns),
-        help=f"Only these columns, in this order: {', '.join(_keys(columns))}.",
+    return option_group(
+        HEADING,
+        click.option(
+            "--columns",
+            metavar="NAMES",
+            expose_value=False,
+            callback=_storing(columns, lambda given: {"columns": tuple(_names(given))}),
+            shell_complete=_completing(columns),
+            help=f"Only these columns, in this order: {', '.join(_keys(columns))}.",
+        ),
     )
 
 

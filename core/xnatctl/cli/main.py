@@ -40,9 +40,8 @@ class Root(LazyGroup):
 
     def __init__(self) -> None:
         super().__init__(name="xnatctl", help="Upload medical imaging data to XNAT and verify that it arrived.")
-        self.context_settings = {
-            "help_option_names": ["-h", "--help"]
-        }  # inherited by all commands, including those of plugins
+        # Inherited by all commands, including those of plugins.
+        self.context_settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         self.params = [
             click.Option(
                 ["--version"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +11,7 @@ import click
 
 from xnatctl.cli.app import App
 from xnatctl.cli.completing import SERVER_OPTIONS
+from xnatctl.cli.help import option_group, under
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.errors import PluginUnavailable, UsageError
 from xnatctl.model.commands import ASK
@@ -56,81 +57,80 @@ def _about_log(context: click.Context, parameter: click.Parameter, value: Any) -
 
 def common_options(function: F) -> F:
     """`-o`, `-q`, `-v`, `--no-color`, `--log-file`."""
-    for decorate in reversed(
-        [
-            click.option(
-                "-o",
-                "--output",
-                metavar="FORMAT",
-                expose_value=False,
-                callback=_into_app,
-                help="table, json, ndjson, csv, tsv, yaml, or a plugin's.  [default: table]",
-            ),
-            click.option(
-                "-q", "--quiet", is_flag=True, expose_value=False, callback=_into_app, help="Print identifiers only."
-            ),
-            click.option(
-                "-v",
-                "--verbose",
-                count=True,
-                expose_value=False,
-                callback=_about_log,
-                help="Print more details; -vv prints everything.",
-            ),
-            click.option("--no-color", is_flag=True, expose_value=False, callback=_into_app, help="No colours."),
-            click.option(
-                "--log-file",
-                metavar="PATH",
-                type=click.Path(dir_okay=False),
-                expose_value=False,
-                callback=_about_log,
-                help="Write a log of JSON lines, without secrets; with -v it names files, labels and subjects.",
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
+    return option_group(
+        "Output",
+        click.option(
+            "-o",
+            "--output",
+            metavar="FORMAT",
+            expose_value=False,
+            callback=_into_app,
+            help="table, json, ndjson, csv, tsv, yaml, or a plugin's.  [default: table]",
+        ),
+        click.option(
+            "-q", "--quiet", is_flag=True, expose_value=False, callback=_into_app, help="Print identifiers only."
+        ),
+        click.option(
+            "-v",
+            "--verbose",
+            count=True,
+            expose_value=False,
+            callback=_about_log,
+            help="Print more details; -vv prints everything.",
+        ),
+        click.option("--no-color", is_flag=True, expose_value=False, callback=_into_app, help="No colours."),
+        click.option(
+            "--log-file",
+            metavar="PATH",
+            type=click.Path(dir_okay=False),
+            expose_value=False,
+            callback=_about_log,
+            help="Write a log of JSON lines, without secrets; with -v it names files, labels and subjects.",
+        ),
+    )(function)
+
+
+def _app_option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """An option whose value is stored in the App."""
+    return click.option(*names, expose_value=False, callback=_into_app, **settings)
 
 
 def server_options(function: F) -> F:
     """`--url`, `--profile`, `--username`, `--password`, `--password-stdin`, `--timeout`, `--insecure`."""
-    for decorate in reversed(
-        [
-            click.option("--url", metavar="URL", help="URL of the XNAT server.  [env: XNAT_URL]"),
-            click.option("--profile", metavar="NAME", help="Profile of the configuration file.  [env: XNAT_PROFILE]"),
-            click.option("--username", metavar="USER", help="Log in as this user.  [env: XNAT_USER]"),
-            click.option(
-                "--password",
-                metavar="PASS",
-                help="The password. The process list shows it: prefer --password-stdin.  [env: XNAT_PASS]",
-            ),
-            click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
-            click.option(
-                "--timeout",
-                type=Number(min=0, min_open=True),
-                metavar="SECONDS",
-                help="Time limit of one request.  [env: XNAT_TIMEOUT; default: 21600]",
-            ),
-            click.option("--insecure", is_flag=True, help="Do not check the server's certificate."),
-        ]
-    ):
-        function = _hidden_from_command(decorate)(function)
-    return function
+    return option_group(
+        "Server and login",
+        _app_option("--url", metavar="URL", help="URL of the XNAT server.  [env: XNAT_URL]"),
+        _app_option("--profile", metavar="NAME", help="Profile of the configuration file.  [env: XNAT_PROFILE]"),
+        _app_option("--username", metavar="USER", help="Log in as this user.  [env: XNAT_USER]"),
+        _app_option(
+            "--password",
+            metavar="PASS",
+            help="The password. The process list shows it: prefer --password-stdin.  [env: XNAT_PASS]",
+        ),
+        _app_option("--password-stdin", is_flag=True, help="Read the password from standard input."),
+        _app_option(
+            "--timeout",
+            type=Number(min=0, min_open=True),
+            metavar="SECONDS",
+            help="Time limit of one request.  [env: XNAT_TIMEOUT; default: 21600]",
+        ),
+        _app_option("--insecure", is_flag=True, help="Do not check the server's certificate."),
+    )(function)
 
 
 def destination_options(*, subject: str, option: type[click.Option] = click.Option) -> Callable[[F], F]:
     """`-P`, `-S` and `-E`, all required; `subject` is the help of `-S`, `option` the class of all three."""
-
-    def decorate(function: F) -> F:
-        for letter, name, text in (
-            ("-E", "--session", "Session label."),
-            ("-S", "--subject", subject),
-            ("-P", "--project", "Project ID."),
-        ):
-            function = click.option(letter, name, cls=option, required=True, callback=_not_empty, help=text)(function)
-        return function
-
-    return decorate
+    return option_group(
+        "Destination",
+        *(
+            click.option(letter, name, cls=option, required=True, callback=_not_empty, help=text)
+            for letter, name, text in (
+                ("-P", "--project", "Project ID."),
+                ("-S", "--subject", subject),
+                ("-E", "--session", "Session label."),
+            )
+        ),
+    )
 
 
 def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -145,38 +145,35 @@ def session_options(function: F) -> F:
 
     `session_fields` makes the fields of an UploadRequest of them.
     """
-    for decorate in reversed(
-        [
-            click.option(
-                "--mode",
-                default=None,
-                is_eager=True,
-                metavar="TRANSPORT",
-                help="How to send DICOM: tar (default), zip, gradual, or a plugin's.",
-            ),
-            click.option(
-                "--workers",
-                type=WholeNumber(min=1),
-                default=None,
-                help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
-            ),
-            click.option(
-                "--direct-archive/--prearchive",
-                "archive",
-                default=None,
-                help="Archive at once, or leave in the prearchive for review.  [default: direct-archive]",
-            ),
-            click.option(
-                "--overwrite",
-                type=click.Choice([str(policy) for policy in Overwrite]),
-                default=None,
-                help="What to do with an existing session.  [default: delete]",
-            ),
-            verify_options,
-        ]
-    ):
-        function = decorate(function)
-    return function
+    return option_group(
+        "Sending",
+        click.option(
+            "--mode",
+            default=None,
+            is_eager=True,
+            metavar="TRANSPORT",
+            help="How to send DICOM: tar (default), zip, gradual, or a plugin's.",
+        ),
+        click.option(
+            "--workers",
+            type=WholeNumber(min=1),
+            default=None,
+            help="Requests at the same time.  [default: 4; gradual adapts between 4 and 16]",
+        ),
+        click.option(
+            "--direct-archive/--prearchive",
+            "archive",
+            default=None,
+            help="Archive at once, or leave in the prearchive for review.  [default: direct-archive]",
+        ),
+        click.option(
+            "--overwrite",
+            type=click.Choice([str(policy) for policy in Overwrite]),
+            default=None,
+            help="What to do with an existing session.  [default: delete]",
+        ),
+        verify_options,
+    )(function)
 
 
 def session_fields(
@@ -210,53 +207,50 @@ def session_fields(
 
 def source_options(function: F) -> F:
     """`--follow-symlinks` and `--large-archive`, for a PATH that may be an archive file."""
-    for decorate in (
+    return option_group(
+        "Source",
+        click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH."),
         click.option(
             "--large-archive",
             is_flag=True,
             help="Read an archive file beyond the limits: 256 GiB unpacked, 64 GiB in one member, 500,000 members "
             "(100,000 that are not DICOM).",
         ),
-        click.option("--follow-symlinks", is_flag=True, help="Follow symbolic links that lead out of PATH."),
-    ):
-        function = decorate(function)
-    return function
+    )(function)
 
 
 def journal_options(function: F) -> F:
     """`--resume/--no-resume`, `--lock-wait` and `--retry-for`, for every command that uploads."""
-    function = retry_option(function)
-    for decorate in reversed(
-        [
-            click.option(
-                "--resume/--no-resume",
-                default=True,
-                show_default=True,
-                help="Send only files that are not proven to be on the server, or start over.",
-            ),
-            click.option(
-                "--lock-wait",
-                type=Number(min=0),
-                default=60,
-                metavar="SECONDS",
-                show_default=True,
-                help="How long to wait for another run to the same destination.",
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
+    return option_group(
+        "Sending",
+        click.option(
+            "--resume/--no-resume",
+            default=True,
+            show_default=True,
+            help="Send only files that are not proven to be on the server, or start over.",
+        ),
+        click.option(
+            "--lock-wait",
+            type=Number(min=0),
+            default=60,
+            metavar="SECONDS",
+            show_default=True,
+            help="How long to wait for another run to the same destination.",
+        ),
+        retry_option,
+    )(function)
 
 
 def retry_option(function: F) -> F:
     """`--retry-for`, stored in the App."""
-    return _hidden_from_command(
-        click.option(
+    return option_group(
+        "Sending",
+        _app_option(
             "--retry-for",
             type=Number(min=0),
             metavar="SECONDS",
             help="How long to retry while the server or receiver does not answer.  [default: 60]",
-        )
+        ),
     )(function)
 
 
@@ -318,42 +312,28 @@ def verify_options(function: F) -> F:
         show_default=True,
         help="Compare the server with the disk at the end, by UID and size; --verify checksum also compares MD5.",
     )
-    return verify(level_options(function))
+    return option_group("Checking", verify, level_options)(function)
 
 
 def level_options(function: F) -> F:
     """`--verify LEVEL` and `--exact` for commands that always compare."""
-    for decorate in reversed(
-        [
-            click.option("--verify-level", type=click.Choice(_LEVELS), default="size", hidden=True),
-            click.option(
-                "--exact", is_flag=True, help="Fail when the session holds anything that is not on disk (exit code 6)."
-            ),
-        ]
-    ):
-        function = decorate(function)
-    return function
-
-
-def _hidden_from_command(decorate: Callable[[F], F]) -> Callable[[F], F]:
-    """The same option, with its value stored in the App."""
-
-    def wrap(function: F) -> F:
-        decorated = decorate(function)
-        parameters = getattr(decorated, "__click_params__", None)
-        parameter = parameters[-1] if parameters else decorated.params[0]  # type: ignore[attr-defined]
-        parameter.expose_value = False
-        parameter.callback = _into_app
-        return decorated
-
-    return wrap
+    return option_group(
+        "Checking",
+        click.option("--verify-level", type=click.Choice(_LEVELS), default="size", hidden=True),
+        click.option(
+            "--exact", is_flag=True, help="Fail when the session holds anything that is not on disk (exit code 6)."
+        ),
+    )(function)
 
 
 class PluginOptionsCommand(VerifyingCommand):
     """A command that also takes options of plugins, as flags.
 
-    Only flags that were given reach the command; variable, profile and default are resolved later.
+    Only flags that were given reach the command; variable, profile and default are resolved later. The help shows them
+    under `heading`, or below the name of whose they are.
     """
+
+    heading: str | None = None
 
     def declaring(self, app: App) -> Iterable[Provided[Any]]:
         """The specs whose options are flags of this command."""
@@ -366,9 +346,11 @@ class PluginOptionsCommand(VerifyingCommand):
             return parameters
         taken = {parameter.name for parameter in parameters}
         declared: dict[str, Option] = {}
+        owners: dict[str, list[Provided[Any]]] = {}
         for provided in self.declaring(app):
             for option in provided.spec.options:
                 declared.setdefault(option.name, option)
+                owners.setdefault(option.name, []).append(provided)
                 if option.name in taken:  # only in a command of a plugin: core's options are reserved
                     raise PluginUnavailable(
                         f"This command has an option --{option.name.replace('_', '-')}, and so has the "
@@ -376,6 +358,8 @@ class PluginOptionsCommand(VerifyingCommand):
                         hint=f"Block one of the two: {BLOCK_VARIABLE}={provided.plugin.name}.",
                     )
         flags = [_flag(option) for option in declared.values()]
+        for flag, name in zip(flags, declared, strict=True):
+            under(self.heading or _heading(owners[name]), flag)
         _hide(app, [option for option in declared.values() if option.secret])
         # Before the common options; --help is last.
         names = [parameter.name for parameter in parameters]
@@ -410,6 +394,13 @@ class ExecutorOptionsCommand(PluginOptionsCommand):
     def declaring(self, app: App) -> Iterable[Provided[Any]]:
         """All executors."""
         return app.registry.executors().values()
+
+
+def _heading(owners: Sequence[Provided[Any]]) -> str:
+    """The heading of an option, by whose it is: `Transports tar and zip`."""
+    *first, last = (owner.name for owner in owners)
+    kind = owners[0].kind.capitalize()
+    return f"{kind}s {', '.join(first)} and {last}" if first else f"{kind} {last}"
 
 
 def _hide(app: App, options: Iterable[Option]) -> None:

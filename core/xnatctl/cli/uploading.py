@@ -10,6 +10,9 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from xnatctl.cli.usage import example_with
 from xnatctl.errors import Interrupted, PluginUnavailable, Refused, UsageError, XnatctlError, exit_code_of
 from xnatctl.model.commands import ASK
 from xnatctl.model.plan import RECEIVER, SESSION, Payload, Stage, UploadPlan, UploadRequest
@@ -322,12 +325,13 @@ def transport_factory(app: App, name: str) -> Callable[[TransportContext], Trans
     return app.registry.transport_factory(provided)
 
 
-def transport_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def transport_options(app: App, name: str, given: Mapping[str, Any], *, missing: Sequence[str] = ()) -> dict[str, Any]:
     """A value for every option of the transport: flag, else variable, else profile, else default.
 
-    `given` holds the flags from the command line. Raises UsageError for one that this transport does not have.
+    `given` holds the flags from the command line, `missing` names what else the command lacks. Raises UsageError for an
+    option that this transport does not have, and one that names all that is missing.
     """
-    return _plugin_options(app, app.registry.transport(name).spec.options, given, f"--mode {name}")
+    return _plugin_options(app, app.registry.transport(name).spec.options, given, f"--mode {name}", missing)
 
 
 def executor_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,18 +339,22 @@ def executor_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str,
     return _plugin_options(app, app.registry.executor(name).spec.options, given, f"--executor {name}")
 
 
-def _plugin_options(app: App, declared: Sequence[Option], given: Mapping[str, Any], choice: str) -> dict[str, Any]:
+def _plugin_options(
+    app: App, declared: Sequence[Option], given: Mapping[str, Any], choice: str, others: Sequence[str] = ()
+) -> dict[str, Any]:
     options = {option.name: option for option in declared}
     for flag in given:
         if flag not in options:
             raise UsageError(f"--{flag.replace('_', '-')} does not apply to {choice}.")
     values = {key: _option_value(app, option, given) for key, option in options.items()}
     missing = [option for key, option in options.items() if option.required and values[key] is None]
-    if missing:
+    if missing or others:
         flags = [f"--{option.name.replace('_', '-')}" for option in missing]
         names = [f"{flag} (or {o.envvar})" if o.envvar else flag for flag, o in zip(flags, missing, strict=True)]
         hints = [f"{flag}: {option.help}" for flag, option in zip(flags, missing, strict=True)]
-        raise UsageError(f"Missing: {', '.join(names)}.", hint=" ".join(hints))
+        if (example := example_with(click.get_current_context(), [*others, *flags])) is not None:
+            hints.append(example)
+        raise UsageError(f"Missing: {', '.join([*others, *names])}.", hint=" ".join(hints))
     return values
 
 

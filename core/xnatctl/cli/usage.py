@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from xnatctl.cli.lazy import LazyGroup
+from xnatctl.cli.help import commands_in
+from xnatctl.cli.lazy import LazyGroup, examples_of
 from xnatctl.errors import UsageError
 
 
@@ -18,9 +21,16 @@ def usage_error(error: click.ClickException) -> UsageError:
     if isinstance(error, click.NoSuchOption):
         return UsageError(f"There is no option {error.option_name}.", hint=_option_hint(error, context) or see)
     if isinstance(error, click.MissingParameter) and (missing := _missing(context)):
-        return UsageError(f"Missing: {', '.join(missing)}.", hint=see)
+        return UsageError(f"Missing: {', '.join(missing)}.", hint=example_with(context, missing) or see)
     message = error.format_message()
     return UsageError(message if message.endswith(".") else f"{message}.", hint=see)
+
+
+def example_with(context: click.Context, missing: Sequence[str]) -> str | None:
+    """A hint: the first example of the command that has the missing options; None without one."""
+    flags = {name.split(" ")[0] for name in missing if name.startswith("-")}
+    found = (command for command in commands_in(examples_of(context)) if flags <= set(command.split(" ")))
+    return next((f"Example: {command} (all options: -h)" for command in found), None)
 
 
 def _option_hint(error: click.NoSuchOption, context: click.Context) -> str | None:
@@ -47,6 +57,12 @@ def _missing(context: click.Context) -> list[str]:
                 continue
             value, _ = parameter.consume_value(context, {})
             if parameter.value_is_missing(value):
-                option = isinstance(parameter, click.Option)
-                names.append("/".join(parameter.opts) if option else parameter.human_readable_name)
+                names.append(_shown(parameter))
     return names
+
+
+def _shown(parameter: click.Parameter) -> str:
+    """An option with its value, such as `-P PROJECT`; the name of an argument."""
+    if isinstance(parameter, click.Option):
+        return f"{parameter.opts[0]} {parameter.metavar or (parameter.name or '').upper()}"
+    return parameter.human_readable_name

@@ -182,11 +182,16 @@ class FormatterSpec(_Record):
 @_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommandSpec(_Record):
-    """A command: `path` such as "session list", `target` a click command, imported only to run."""
+    """A command: `path` such as "session list", `target` a click command, imported only to run.
+
+    `examples` are lines as of a shell script: comments that begin with `# `, and commands that work as they stand. The
+    help shows them, and an error about missing options shows the first command.
+    """
 
     path: str
     summary: str  # one line of the help of the group
     target: str
+    examples: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()  # without one of these it is unmet
     extra: str | None = None  # what to install then
 

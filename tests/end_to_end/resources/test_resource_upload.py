@@ -194,7 +194,7 @@ IMPOSSIBLE = [
     (("e", "R", "PATH", "-P", "NOWHERE"), 2, "no project NOWHERE"),
     (("e", "R", "PATH", "-P", "DEMO", "--scan", "99"), 2, "Its scans are: 4"),
     (("R", "PATH", "-P", "DEMO", "--subject", "who"), 2, "no subject who"),
-    (("R", "PATH", "--project-level"), 2, "needs -P PROJECT"),
+    (("R", "PATH", "--project-level"), 2, "Missing: -P PROJECT."),
     (("R", "PATH", "-P", "DEMO"), 2, "SESSION, LABEL and PATH"),
     (("e", "R", "PATH", "-P", "DEMO", "--subject", "s"), 2, "LABEL and PATH"),
     (("e", "R", "PATH", "-P", "DEMO", "--scan", "4", "--project-level"), 2, "exclude each other"),

@@ -129,7 +129,7 @@ def test_what_cannot_be_a_receiver_is_said_before_anything_is_looked_at(xnatctl,
 def test_without_a_path_only_echo_works(xnatctl, dicom_env):
     done = xnatctl(*COMMAND, env=dicom_env(1))
     assert done.code == 2
-    assert "Missing argument 'PATH'" in done.err
+    assert "Missing: PATH.\nHint: Example: xnatctl session upload-dicom exam --host xnat.example.org " in done.err
 
 
 def test_echo_says_what_the_receiver_is(xnatctl, scripted, dicom_env):

@@ -346,7 +346,7 @@ def test_a_session_whose_study_has_another_uid_is_found_by_its_label(
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (("--verify",), 2, "--verify needs -P PROJECT"),
+        (("--verify",), 2, "Missing: -P PROJECT."),
         (("-P", "DEMO"), 2, "--project requires --verify"),
         (("--wait", "5"), 2, "--wait requires --verify"),
         (("--url", "http://x"), 2, "--url requires --verify"),
