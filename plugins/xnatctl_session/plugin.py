@@ -22,7 +22,7 @@ def xnatctl_commands() -> list[CommandSpec]:
                 "xnatctl session upload exam -P DEMO -S s01 -E s01_mr --dry-run",
                 "# Leave it in the prearchive, for review.",
                 "xnatctl session upload exam -P DEMO -S s01 -E s01_mr --prearchive",
-                "# Tens of thousands of files, or a slow link: one request for each file.",
+                "# Tens of thousands of files, or a link that breaks: one request for each.",
                 "xnatctl session upload exam.zip -P DEMO -S s01 -E s01_mr --mode gradual",
             ),
         ),
