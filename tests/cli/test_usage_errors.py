@@ -86,12 +86,11 @@ NAMES = ("-P", "p", "-S", "s", "-E", "e")
         (["resource", "upload", "d", "--subject", "s"], "Missing: -P PROJECT. Name LABEL and PATH; 1 given.", "upload DOCUMENTS"),
         (["resource", "upload", "d"], "Name SESSION, LABEL and PATH; 1 given.", "Example: xnatctl resource upload XNAT_E00001"),
         (["session", "upload", "d", *NAMES, "--mode"], "'--mode' requires an argument.", "Usage: xnatctl session upload"),
-        (["session", "upload", "d", "e", *NAMES], "Got unexpected extra argument (e).", "[OPTIONS] PATH (all options: -h)"),
-        (["session", "upload", "d", "e", *NAMES, "--verify", "size"], "unexpected extra argument (e).", "PATH (all options: -h)"),
+        (["auth", "login", "e"], "Got unexpected extra argument (e).", "Usage: xnatctl auth login [OPTIONS] (all options: -h)"),
         (["session", "upload", "d", *NAMES, "--verify", "md5"], "--verify takes one of size, checksum, not 'md5'.", "MD5"),
         (["session", "upload", "--verify", "md5", "d", *NAMES], "takes one of size, checksum, not 'md5'.", "MD5"),
         (["session", "verify", "d", *NAMES, "--verify=md5"], "takes one of size, checksum, not 'md5'.", "MD5"),
-        (["session", "upload", "d", *NAMES, "--workers", "two"], "'two' is not a whole number.", "PATH (all options: -h)"),
+        (["session", "upload", "d", *NAMES, "--workers", "two"], "'two' is not a whole number.", "PATH... (all options: -h)"),
     ],
 )  # fmt: skip
 def test_a_usage_error_is_one_message_and_the_way_on(xnatctl, typed, message, hint):

@@ -65,4 +65,4 @@ def _shown(parameter: click.Parameter) -> str:
     """An option with its value, such as `-P PROJECT`; the name of an argument."""
     if isinstance(parameter, click.Option):
         return f"{parameter.opts[0]} {parameter.metavar or (parameter.name or '').upper()}"
-    return parameter.human_readable_name
+    return parameter.human_readable_name.removesuffix("...")
