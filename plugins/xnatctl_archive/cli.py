@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.api import Column, Document, NotFound, UsageError, counted
-from xnatctl.api.commands import App, common_options, list_options, pass_app, server_options
+from xnatctl.api.commands import (
+    PROJECT_HELP,
+    App,
+    ProjectOption,
+    common_options,
+    list_options,
+    pass_app,
+    server_options,
+)
 from xnatctl.api.xnat import (
     file_counts,
     find_prearchive_rows,
@@ -45,7 +53,7 @@ def require_project(client: XnatClient, project: str) -> None:
 
 
 @click.command(help="List the sessions of a project that are in the archive.")
-@click.option("-P", "--project", required=True, help="Project ID.")
+@click.option("-P", "--project", cls=ProjectOption, required=True, help=PROJECT_HELP)
 @click.option("-S", "--subject", help="Only sessions of this subject (label or ID).")
 @click.option("--modality", help="Only sessions of this modality, such as MR.")
 @list_options(_SESSION_COLUMNS)
@@ -119,6 +127,8 @@ def _sizes(scans: list[dict[str, Any]]) -> str:
     return f"{counted(len(scans), 'scan')}, {counted(sum(scan['files'] for scan in scans), 'file')}"
 
 
+#: The help of `-P` where an accession ID needs none.
+_LOOK_UP = "Project ID; needed to look up a label.  [default: default_project of the profile]"
 _SCAN_COLUMNS = (
     Column(key="id"),
     Column(key="type", fit="cut"),
@@ -135,7 +145,7 @@ _SCAN_COLUMNS = (
 @click.command(help="Show one session of the archive with its scans and resources.")
 @click.argument("name", metavar="[SESSION]", required=False)
 @click.option("-E", "--session", help="The same as SESSION.")
-@click.option("-P", "--project", help="Project ID; needed to look up a label.")
+@click.option("-P", "--project", help=_LOOK_UP)
 @server_options
 @common_options
 @pass_app
@@ -143,6 +153,7 @@ def session_show(app: App, name: str | None, session: str | None, project: str |
     """By label in a project, or by accession ID."""
     if (name is None) == (session is None):
         raise UsageError("Name one session, as SESSION or with -E.")
+    project = app.project_or_default(project, name or session)
     client = app.connect()
     found = _find(client, project, name or session or "")
     scans = _scan_rows(client, found.id)
@@ -168,13 +179,14 @@ def session_show(app: App, name: str | None, session: str | None, project: str |
 
 @click.command(help="List the scans of a session of the archive.")
 @click.option("-E", "--session", required=True, help="Session label (with -P) or accession ID.")
-@click.option("-P", "--project", help="Project ID; needed to look up a label.")
+@click.option("-P", "--project", help=_LOOK_UP)
 @list_options(_SCAN_COLUMNS)
 @server_options
 @common_options
 @pass_app
 def scan_list(app: App, session: str, project: str | None) -> None:
     """List one row per scan, with its file count."""
+    project = app.project_or_default(project, session)
     client = app.connect()
     found = _find(client, project, session)
     rows = _scan_rows(client, found.id)

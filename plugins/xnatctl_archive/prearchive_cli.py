@@ -66,13 +66,18 @@ def _triple(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(name="list", help="List the sessions in the prearchive.")
-@click.option("-P", "--project", help="Only this project.")
+@click.option("-P", "--project", help="Only this project.  [default: default_project of the profile, or all]")
+@click.option("--all-projects", is_flag=True, help="All projects, whatever default_project of the profile is.")
 @list_options(_COLUMNS)
 @server_options
 @common_options
 @pass_app
-def list_rows(app: App, project: str | None) -> None:
+def list_rows(app: App, project: str | None, all_projects: bool) -> None:
     """List rows; the first three columns are the arguments of the other commands."""
+    if project is not None and all_projects:
+        raise UsageError("-P and --all-projects exclude each other.")
+    if not all_projects:
+        project = app.project_or_default(project)
     client = app.connect()
     if project is not None:
         require_project(client, project)

@@ -33,7 +33,13 @@ _INCOMPLETE = 5
 
 @click.command(help=_SCAN)
 @click.argument("roots", metavar="ROOT...", nargs=-1, required=True, type=click.Path(path_type=str))
-@click.option("-P", "--project", metavar="LABEL", default="", help="Project ID of all rows.")
+@click.option(
+    "-P",
+    "--project",
+    metavar="LABEL",
+    default="",
+    help="Project ID of all rows.  [default: default_project of the profile]",
+)
 @click.option("-S", "--subject", metavar="TEMPLATE", help="Template of the subject labels.")
 @click.option("-E", "--session", metavar="TEMPLATE", help="Template of the session labels.")
 @click.option(
@@ -81,7 +87,8 @@ def scan(
     if manifest is not None:
         refuse_existing(manifest)
     pattern = None if path_pattern is None else PathPattern(path_pattern)
-    labels = _labels(project.strip(), subject, session, renaming, pattern)
+    project = project.strip() or app.project_or_default(None) or ""
+    labels = _labels(project, subject, session, renaming, pattern)
     scanner = Scanner(
         keywords=labels.keywords, pattern=pattern, follow_symlinks=follow_symlinks, large_archive=large_archive
     )

@@ -120,6 +120,7 @@ def upload_dicom(
 
     spec = app.registry.transport(_NAME).spec
     missing = ["PATH"] if not (paths or echo) else []
+    project = app.project_or_default(project) if verify else project
     missing += ["-P PROJECT"] if verify and not project else []
     options = transport_options(app, _NAME, given, missing=missing)
     for name in ("ca_cert", "client_cert", "client_key"):

@@ -12,8 +12,10 @@ import click
 
 from xnatctl.api import Destination, Overwrite, Payload, PluginUnavailable, UploadRequest, UsageError
 from xnatctl.api.commands import (
+    PROJECT_HELP,
     App,
     Number,
+    ProjectOption,
     TransportOptionsCommand,
     Upload,
     common_options,
@@ -87,7 +89,7 @@ class _Subject(click.Option):
 )
 @option_group(
     "Destination",
-    click.option("-P", "--project", required=True, help="Project ID."),
+    click.option("-P", "--project", cls=ProjectOption, required=True, help=PROJECT_HELP),
     click.option(
         "-S",
         "--subject",

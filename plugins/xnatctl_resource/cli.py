@@ -82,7 +82,9 @@ _ON_SESSION = (ResourceLevel.SESSION, ResourceLevel.SCAN)
 _place_options = option_group(
     "Destination",
     click.option("--scan", metavar="ID", help="A scan of the session instead of the session itself."),
-    click.option("-P", "--project", help="Project ID; needed to look up a label."),
+    click.option(
+        "-P", "--project", help="Project ID; needed to look up a label.  [default: default_project of the profile]"
+    ),
     click.option("--project-level", is_flag=True, help="A resource of the project itself; needs -P."),
     click.option("--subject", metavar="LABEL", help="A resource of this subject; needs -P."),
 )
@@ -151,6 +153,7 @@ def resource_upload(
     **given: Any,
 ) -> None:
     """See `_UPLOAD`; options of transports arrive in `given`."""
+    project = app.project_or_default(project, names[0] if len(names) == len(("SESSION", "LABEL", "PATH")) else None)
     level = _level(scan=scan, project_level=project_level, subject=subject)
     session, label, path = _names(names, level, project)
     if level is ResourceLevel.SCAN and label.casefold() in _OF_IMAGES and not image_resource:
@@ -229,6 +232,7 @@ def resource_list(
     """List resources by accession ID, or by label in a project; file counts come from a current listing."""
     from xnatctl_resource.parent import find_parent, resolve_destination
 
+    project = app.project_or_default(project, session)
     level = _level(scan=scan, project_level=project_level, subject=subject)
     if not (project or level in _ON_SESSION):
         raise UsageError("Missing: -P PROJECT.", hint="Example: xnatctl resource list -P DEMO --project-level")

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from xnatctl.api import UsageError
-from xnatctl.api.commands import App
+from xnatctl.api.commands import App, ProjectOption
 
 #: Parameters that concern the session on an XNAT server, or the login there.
 _OF_SESSIONS = (
@@ -18,12 +18,16 @@ _OF_SESSIONS = (
 )
 
 
-class LabelOption(click.Option):
+class LabelOption(ProjectOption):
     """Required, unless the transport delivers to a receiver. `--mode` must be eager."""
 
     def value_is_missing(self, value: Any) -> bool:
         """Ask for the label where it names something."""
         return super().value_is_missing(value) and not _to_receiver(click.get_current_context())
+
+    def takes_default(self, context: click.Context) -> bool:
+        """Not for a receiver, which gets no labels."""
+        return not _to_receiver(context)
 
 
 def _to_receiver(context: click.Context) -> bool:

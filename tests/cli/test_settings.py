@@ -185,15 +185,19 @@ def test_profiles_are_listed_and_removed(xnatctl, config, setting):
     config(f"default_profile: a\n{TWO}    password: c4n4ry\n")
     listed = xnatctl("config", "list-profiles", "-o", "json")
     assert listed.document["default_profile"] == "a"
+    a = {"profile": "a", "default": True, "active": True, "url": "https://a.example", "username": "anna"}
+    b = {"profile": "b", "default": False, "active": False, "url": "https://b.example", "username": None}
     assert listed.document["profiles"] == [
-        {"profile": "a", "default": True, "url": "https://a.example", "username": "anna"},
-        {"profile": "b", "default": False, "url": "https://b.example", "username": None},
+        {**a, "default_project": None},
+        {**b, "default_project": None},
     ]
     assert xnatctl("config", "remove-profile", "c").code == 2
     removed = xnatctl("config", "remove-profile", "a")
     assert "The default profile is b." in removed.out
     assert setting("profile_name") == ("b", "the only profile")
-    assert "Profile b is deleted.\nThere is no profile." in xnatctl("config", "remove-profile", "b").out
+    removed = xnatctl("config", "remove-profile", "b").out
+    assert "Profile b is deleted.\nDeleted with it: password.\nA session that auth login stored for it" in removed
+    assert "There is no profile." in removed
 
 
 def test_with_several_profiles_and_no_default_the_error_names_them(xnatctl, config):

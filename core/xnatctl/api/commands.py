@@ -8,7 +8,9 @@ from xnatctl.cli.help import option_group
 from xnatctl.cli.list_options import column_option, list_options
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import (
+    PROJECT_HELP,
     ExecutorOptionsCommand,
+    ProjectOption,
     TransportOptionsCommand,
     VerifyingCommand,
     common_options,
@@ -58,6 +60,7 @@ __all__ = [
     "HOLDS_DICOM",
     "MAY_HOLD_DICOM",
     "NO_PATIENT",
+    "PROJECT_HELP",
     "App",
     "ExecutorOptionsCommand",
     "FileInventory",
@@ -65,6 +68,7 @@ __all__ = [
     "Number",
     "PlanContext",
     "PlanGroup",
+    "ProjectOption",
     "ServerBudget",
     "Services",
     "SourceChanges",

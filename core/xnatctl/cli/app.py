@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from xnatctl.settings.profiles import Flags, Settings
     from xnatctl.xnat.client import XnatClient
 
+#: An accession ID as XNAT makes it: prefix of the site, `_E` and a number of at least five digits (xnat-api 2.4).
+_ACCESSION_ID = re.compile(r".+_E\d{5,}")
 #: Characters of a password that --password-stdin reads at most: a device on standard input never ends.
 _LONGEST_PASSWORD = 64 * 1024
 
@@ -369,6 +372,18 @@ class App:
         client.login(lambda: session(token), renewed)
         self.log.info("logged in", version=xnatctl.__version__, server=client.server, user=client.login_name)
         return client
+
+    def project_or_default(self, project: str | None, session: str | None = None) -> str | None:
+        """Return the project that was given, else `default_project` of the profile, which is printed on stderr.
+
+        `session` is what is looked up in the project. An accession ID needs none, so the default is not used for it.
+        """
+        if project is not None or (session is not None and _ACCESSION_ID.fullmatch(session)):
+            return project
+        default = self.settings.default_project
+        if default.value is not None:
+            self.info(f"Project {default.value} (default_project of {default.origin}).")
+        return default.value
 
     def journals(self) -> list[Summary]:
         """Return the journals on this machine, latest first."""

@@ -78,17 +78,21 @@ def _projects(app: App, context: click.Context) -> Iterable[str]:
     return _asked(app, "projects", lambda client: [row["ID"] for row in client.table("/data/projects")])
 
 
+def _project(app: App, context: click.Context) -> str:
+    return str(context.params.get("project") or app.settings.default_project.value or "")
+
+
 def _subjects(app: App, context: click.Context) -> Iterable[str]:
     from xnatctl.xnat.listing import subjects
 
-    project = str(context.params.get("project") or "")
+    project = _project(app, context)
     return _asked(app, f"subjects {project}", lambda client: [each.label for each in subjects(client, project)])
 
 
 def _sessions(app: App, context: click.Context) -> Iterable[str]:
     from xnatctl.xnat.listing import sessions
 
-    project = str(context.params.get("project") or "")
+    project = _project(app, context)
     return _asked(app, f"sessions {project}", lambda client: [each.label for each in sessions(client, project)])
 
 

@@ -33,6 +33,7 @@ _STARTER = """\
 #     mode: tar                   # tar, zip, gradual, or the transport of a plugin
 #     workers: 4
 #     overwrite: delete           # delete, append or none
+#     default_project: LAB        # the project of commands without -P
 #     server_budget:              # what campaigns may ask of the server at once
 #       sessions: 4
 #       requests: 8
@@ -132,7 +133,7 @@ def _plain(settings: Settings) -> Iterator[Row]:
     yield "state_directory", str(paths.state_directory()), _origin(paths.STATE_VARIABLE, "XDG_STATE_HOME")
     for name in (
         "profile_name", "url", "username", "timeout", "verify_tls", "ca_cert", "client_cert", "client_key", "mode",
-        "workers", "overwrite", "output", "credential_sources", "store",
+        "workers", "overwrite", "default_project", "output", "credential_sources", "store",
     ):  # fmt: skip
         value = getattr(settings, name)
         yield name, value.value, value.origin

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from xnatctl.cli.app import App
 from xnatctl.cli.completing import SERVER_OPTIONS
@@ -118,14 +119,52 @@ def server_options(function: F) -> F:
     )(function)
 
 
-def destination_options(*, subject: str, option: type[click.Option] = click.Option) -> Callable[[F], F]:
-    """`-P`, `-S` and `-E`, all required; `subject` is the help of `-S`, `option` the class of all three."""
+#: The help of `-P` where it is required.
+PROJECT_HELP = "Project ID.  [default: default_project of the profile]"
+
+
+class ProjectOption(click.Option):
+    """An option whose value is `default_project` of the profile, if it is the option `--project` and was not given.
+
+    Options that were given are processed first, so the profile is known by then.
+    """
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        value, source = super().consume_value(ctx, opts)
+        app = ctx.find_object(App)
+        given = not click.Option.value_is_missing(self, value)
+        if given or self.name != "project" or app is None or ctx.resilient_parsing or not self.takes_default(ctx):
+            return value, source
+        default = app.settings.default_project.value
+        return (value, source) if default is None else (default, ParameterSource.DEFAULT_MAP)
+
+    def takes_default(self, context: click.Context) -> bool:
+        """Whether this command line needs a project."""
+        return True
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        found = super().handle_parse_result(ctx, opts, args)
+        if self.name == "project" and ctx.get_parameter_source(self.name) is ParameterSource.DEFAULT_MAP:
+            app = ctx.find_object(App)
+            assert app is not None
+            app.project_or_default(None)
+        return found
+
+
+def destination_options(*, subject: str, option: type[ProjectOption] = ProjectOption) -> Callable[[F], F]:
+    """`-P`, `-S` and `-E`, all required; `subject` is the help of `-S`, `option` the class of all three.
+
+    The project may come from `default_project` of the profile.
+    """
+
     return option_group(
         "Destination",
         *(
             click.option(letter, name, cls=option, required=True, callback=_not_empty, help=text)
             for letter, name, text in (
-                ("-P", "--project", "Project ID."),
+                ("-P", "--project", PROJECT_HELP),
                 ("-S", "--subject", subject),
                 ("-E", "--session", "Session label."),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from xnatctl.cli.list_options import list_options
 from xnatctl.cli.numbers import Number, WholeNumber
 from xnatctl.cli.options import common_options
 from xnatctl.cli.suggest import among
-from xnatctl.errors import ConfigError
+from xnatctl.errors import ConfigError, Refused
 from xnatctl.model.document import Column, Document
 from xnatctl.model.words import plain_number
 from xnatctl.operating_system.command_line import quote_word
@@ -22,7 +23,14 @@ from xnatctl.settings.profiles import default_profile
 from xnatctl.settings.server import server_url
 
 _SCHEMA, _LIST_SCHEMA = "xnatctl.profile/1", "xnatctl.profiles/1"
-_LIST_COLUMNS = (Column(key="profile"), Column(key="default"), Column(key="url"), Column(key="username", drop=1))
+_LIST_COLUMNS = (
+    Column(key="profile"),
+    Column(key="default"),
+    Column(key="active", detail=True),
+    Column(key="url"),
+    Column(key="username", drop=1),
+    Column(key="default_project", drop=2),
+)
 
 
 @click.command(name="set-profile", help="Create a profile, or change the given settings of an existing one.")
@@ -35,6 +43,7 @@ _LIST_COLUMNS = (Column(key="profile"), Column(key="default"), Column(key="url")
 @click.option("--mode", metavar="NAME", help="Transport: tar, zip, gradual, or a plugin's.")
 @click.option("--workers", type=WholeNumber(min=1), metavar="N", help="Requests at the same time.")
 @click.option("--overwrite", type=click.Choice(["delete", "append", "none"]), help="What to do with existing data.")
+@click.option("--default-project", metavar="ID", help="The project of commands without -P.")
 @common_options
 @pass_app
 def set_profile(app: App, name: str, **settings: Any) -> None:
@@ -74,17 +83,37 @@ def use(app: App, name: str) -> None:
 
 @click.command(name="remove-profile", help="Delete a profile; does not end a session that auth login stored.")
 @click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation if it is the default profile.")
 @common_options
 @pass_app
-def remove_profile(app: App, name: str) -> None:
-    """After deleting the default, the only remaining profile is the default, or none is."""
+def remove_profile(app: App, name: str, yes: bool) -> None:
+    """After deleting the default, the only remaining profile is the default, or none is.
+
+    Without a terminal nobody is asked, as before there was a question.
+    """
+    known = load_config()
+    asks = name == default_profile(known).value and not yes and app.interactive
+    if asks and not app.confirm(f"{name} is the default profile. Delete it?"):
+        raise Refused("No profile was deleted.")
+    lines = [f"Profile {name} is deleted."]
 
     def delete(document: dict[str, Any]) -> None:
+        lines.extend(_about_credentials(app, document["profiles"][name] or {}))
         del document["profiles"][name]
         if document.get("default_profile") == name:
             del document["default_profile"]
 
-    _change(app, name, delete, lines=[f"Profile {name} is deleted."])
+    _change(app, name, delete, lines=lines)
+
+
+def _about_credentials(app: App, profile: Mapping[str, Any]) -> Iterator[str]:
+    """State what becomes of the credentials of a profile that is deleted."""
+    if kept := [key for key in ("password", "token", "credentials") if profile.get(key)]:
+        yield f"Deleted with it: {', '.join(kept)}."
+    if url := profile.get("url"):
+        user = ("--username", profile["username"]) if profile.get("username") else ()
+        logout = app.commands.command("auth", "logout", "--url", url, *user, server=False)
+        yield f"A session that auth login stored for it stays. To end it: {logout}"
 
 
 @click.command(name="list-profiles", help="List the profiles, and which one is the default.")
@@ -95,10 +124,17 @@ def list_profiles(app: App) -> None:
     """Show no secrets."""
     document = load_config()
     default = default_profile(document).value
+    active = os.environ.get("XNAT_PROFILE") or default
     rows = [
-        {"profile": name, "default": name == default, **{key: (profile or {}).get(key) for key in ("url", "username")}}
+        {
+            "profile": name,
+            "default": name == default,
+            "active": name == active,
+            **{key: (profile or {}).get(key) for key in ("url", "username", "default_project")},
+        }
         for name, profile in (document.get("profiles") or {}).items()
     ]
+    chosen = [] if active == default else [f"The variable XNAT_PROFILE chooses {active}."]
     app.render(
         Document(
             schema=_LIST_SCHEMA,
@@ -107,7 +143,7 @@ def list_profiles(app: App) -> None:
             columns=_LIST_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["profile"]) for row in rows),
-            summary=tuple(_about_default(app, document)),
+            summary=(*_about_default(app, document), *chosen),
         )
     )
 

@@ -38,7 +38,7 @@ _LOGIN_VARIABLES = ("XNAT_USER", "XNAT_PASS", "XNAT_TOKEN")
 BOUND_TO_SERVER = frozenset(
     {
         "url", "username", "password", "token", "credential_helper", "credentials", "verify_tls", "ca_cert",
-        "client_cert", "client_key", "server_budget",
+        "client_cert", "client_key", "default_project", "server_budget",
     }
 )  # fmt: skip
 
@@ -80,6 +80,7 @@ class Settings:
     mode: Value[str]
     workers: Value[int | None]
     overwrite: Value[str]
+    default_project: Value[str | None]
     output: Value[str]
     credential_sources: Value[list[str] | None]
     store: Value[str]
@@ -215,6 +216,7 @@ def resolve(flags: Flags) -> Settings:
         mode=from_profile("mode", DEFAULT_MODE),
         workers=from_profile("workers"),
         overwrite=from_profile("overwrite", "delete"),
+        default_project=from_profile("default_project"),
         output=first((profile.get("output"), where), (config.get("output"), "configuration file"), default="table"),
         credential_sources=first((config.get("credential_sources"), "configuration file")),
         store=first((config.get("store"), "configuration file"), default=DEFAULT_STORE),

@@ -77,6 +77,7 @@ PROFILE: Mapping[str, Check] = {
     "mode": text,
     "workers": count,
     "overwrite": choice("delete", "append", "none"),
+    "default_project": text,
     "output": text,
     "options": mapping,
     "credentials": mapping,

@@ -41,6 +41,7 @@ profiles:
     client_key: k.pem
     mode: zip
     workers: 8
+    default_project: LAB
     overwrite: append
     output: yaml
     options: {compress: never}
