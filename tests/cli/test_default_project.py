@@ -37,7 +37,7 @@ def test_an_upload_goes_to_the_default_project(lab, exam, command):
 def test_it_is_of_the_server_of_its_profile(lab, exam):
     done = lab("session", "upload", exam, "-S", "s", "-E", "e", "--dry-run", "--url", "http://127.0.0.1:8")
     assert done.code == 2
-    assert "Missing: -P/--project." in done.err
+    assert "Missing: -P PROJECT." in done.err
 
 
 def test_it_is_shown_and_listed(lab):
@@ -54,7 +54,7 @@ def test_it_is_shown_and_listed(lab):
 def test_what_else_is_missing_is_named_without_it(lab, exam):
     done = lab("session", "upload", exam)
     assert done.code == 2
-    assert "Missing: -S/--subject, -E/--session." in done.err
+    assert "Missing: -S SUBJECT, -E SESSION." in done.err
 
 
 def test_other_profiles_are_not_asked(lab):

@@ -158,7 +158,6 @@ def destination_options(*, subject: str, option: type[ProjectOption] = ProjectOp
 
     The project may come from `default_project` of the profile.
     """
-
     return option_group(
         "Destination",
         *(
