@@ -43,14 +43,9 @@ class Root(LazyGroup):
         # Inherited by all commands, including those of plugins.
         self.context_settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         self.params = [
-            click.Option(
-                ["--version"],
-                is_flag=True,
-                is_eager=True,
-                expose_value=False,
-                callback=_version,
-                help="Print the version and stop.",
-            ),
+            click.Option(["--version"], is_flag=True, help="Print the version; with -v, what a bug report needs."),
+            click.Option(["-v", "--verbose"], count=True, hidden=True),
+            click.Option(["-o", "--output"], hidden=True),
             click.Option(
                 ["--block-plugin"],
                 multiple=True,
@@ -70,11 +65,27 @@ class Root(LazyGroup):
             ),
         ]
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Print the version if that is asked for; `-v` and `-o` are options of it alone."""
+        rest = super().parse_args(context, list(args))
+        if context.resilient_parsing:
+            return rest
+        version, verbose, output = (context.params[name] for name in ("version", "verbose", "output"))
+        if version and (verbose or output):
+            from xnatctl.cli.version import version_document
 
-def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        click.echo(f"xnatctl {xnatctl.__version__}")
-        context.exit()
+            app = context.find_object(App)
+            assert app is not None  # main() puts it there
+            app.output = output or "table"  # a broken configuration file is a part of the report
+            app.render(version_document(app))
+        elif version:
+            click.echo(f"xnatctl {xnatctl.__version__}")
+        elif verbose or output:
+            flag = next(word for word in args if word.startswith(("-v", "--verbose", "-o", "--output")))
+            raise click.NoSuchOption(flag, ctx=context)
+        if version:
+            context.exit()
+        return rest
 
 
 def _block(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
