@@ -595,7 +595,7 @@ def test_a_command_that_only_looks_does_not_prompt(command: str, site: Site, hom
     assert code != 0
     assert "User name" not in shown
     assert "needs a terminal" not in shown
-    assert "prompt is not asked by this command" in " ".join(shown.split())
+    assert "this command does not prompt for a password" in " ".join(shown.split())
     assert "xnatctl auth login" in shown
 
 

@@ -51,7 +51,10 @@ def test_everything_is_in_csv_and_json(xnatctl, uploads):
     assert all(datetime.fromisoformat(row["updated"]).tzinfo for row in uploads)
 
 
-def test_the_server_is_named_where_there_are_several(xnatctl, alice, uploads, own_exam, sandbox):
+def test_the_server_is_named_where_it_is_not_the_present_one(xnatctl, alice, uploads, own_exam, sandbox):
+    assert "http" not in xnatctl("upload", "status", env=alice).out
+    assert sandbox.url in xnatctl("upload", "status", env={"XNAT_URL": "https://elsewhere.example"}).out
+    assert f" to DEMO/open on {sandbox.url}: incomplete." in xnatctl("upload", "status", "open").out
     other = sandbox.url.replace("127.0.0.1", "localhost")
     assert xnatctl("session", "upload", own_exam.directory, *NAMES, "other", env={**alice, "XNAT_URL": other}).code == 0
     out = xnatctl("upload", "status").out

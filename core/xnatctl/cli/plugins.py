@@ -145,7 +145,10 @@ def block(app: App, name: str) -> None:
         app.warn(f"These are no longer available: {_by_kind(lost)}.")
     mode = f"transport {_mode(app)}"
     if mode in lost:
-        app.warn(f"session upload uses the {mode} by default: use --mode, or mode: of a profile, to name another one.")
+        app.warn(
+            f"session upload uses the {mode} by default. Name another one with --mode, or with mode: of a profile, or "
+            f"undo this with: xnatctl plugins unblock {name}"
+        )
 
 
 def _mode(app: App) -> str:

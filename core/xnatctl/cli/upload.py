@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from xnatctl.cli.console import one_line
 from xnatctl.cli.list_options import list_options
 from xnatctl.cli.options import common_options, retry_option, server_options
 from xnatctl.cli.uploading import Upload, restored_options, run_upload
-from xnatctl.errors import JournalError, NotFound, PluginUnavailable, Refused, UsageError
+from xnatctl.errors import ConfigError, JournalError, NotFound, PluginUnavailable, Refused, UsageError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadRequest
@@ -63,7 +63,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
     """
     found = [summary for summary in app.journals() if not (unfinished and _state(summary) == "complete")]
     if dest is None:
-        app.render(_list_document(found, _list_lines(app, found)))
+        app.render(_list_document(app, found, _list_lines(app, found)))
     else:
         app.render(_one_document(app, _choose(app, found, dest)))
 
@@ -153,7 +153,7 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
     for summary in chosen:
         with closing(Lock(summary.path.with_suffix(".lock"), lambda _: False, limit=0, tell=app.debug)):
             remove(summary.path)
-    app.render(_list_document(chosen, [f"{counted(len(chosen), 'upload')} forgotten."]))
+    app.render(_list_document(app, chosen, [f"{counted(len(chosen), 'upload')} forgotten."]))
 
 
 def _require_planner(app: App, command: str) -> None:
@@ -211,9 +211,12 @@ def _resource(summary: Summary) -> str:
     return f"scan {scan}/{resource.get('label', '')}" if scan else str(resource.get("label", ""))
 
 
-def _columns(found: Sequence[Summary]) -> tuple[Column, ...]:
-    """The columns of the table, with what tells uploads apart: several servers, or several folders to one receiver."""
+def _columns(app: App, found: Sequence[Summary]) -> tuple[Column, ...]:
+    """The columns of the table, with what tells uploads apart: other servers, or several folders to one receiver."""
     servers = {summary.destination.server for summary in found if not _is_to_receiver(summary)} - {""}
+    if servers:
+        with suppress(ConfigError):  # no server is needed here
+            servers |= {app.settings.server_or_empty()} - {""}
     places = [_to(summary) for summary in found]
     shown = {"server"} if len(servers) > 1 else set[str]()
     if len(set(places)) < len(places):
@@ -317,7 +320,7 @@ def _list_lines(app: App, found: Sequence[Summary]) -> list[str]:
     return lines
 
 
-def _list_document(found: Sequence[Summary], lines: Sequence[str]) -> Document:
+def _list_document(app: App, found: Sequence[Summary], lines: Sequence[str]) -> Document:
     tails = _tails([summary.root for summary in found])
     rows = [{**_row(summary), "from": _from(summary, tail)} for summary, tail in zip(found, tails, strict=True)]
     schema = "xnatctl.uploads/1"
@@ -325,7 +328,7 @@ def _list_document(found: Sequence[Summary], lines: Sequence[str]) -> Document:
         schema=schema,
         data={"schema": schema, "uploads": rows},
         listed="uploads",
-        columns=_columns(found),
+        columns=_columns(app, found),
         rows=rows,
         identifiers=tuple(row["id"] for row in rows),
         summary=tuple(lines),
@@ -346,7 +349,7 @@ def _one_document(app: App, summary: Summary) -> Document:
     unproven = [_item(left, left.root) for left in summary.left if left.outcome.delivered]
     row = _row(summary)
     sources = ", ".join(summary.sources)
-    place = f" to {row['to']}" if _is_to_receiver(summary) else ""
+    place = f" to {row['to']}" + ("" if _is_to_receiver(summary) else f" on {row['server']}")
     lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {sources}{place}: {row['state']}."]
     if summary.left:
         roots = ", ".join(dict.fromkeys(left.root for left in summary.left))

@@ -254,7 +254,7 @@ class CredentialChain:
             if provided.missing:
                 self._passed_over.append(f"{name} needs {', '.join(provided.missing)}, which is not installed")
             elif provided.spec.interactive and not self._prompts:
-                self._passed_over.append(f"{name} is not asked by this command")
+                self._passed_over.append("this command does not prompt for a password")
             elif provided.spec.interactive and not self._interactive:
                 self._passed_over.append(f"{name} needs a terminal")
             else:
