@@ -55,9 +55,17 @@ class Terminal:
         os.close(theirs)
         os.close(lines)
 
-    def run(self, command: str, typed: tuple[str, ...] = ()) -> tuple[str, int]:
-        """What the command printed, and its exit code; `typed` are the answers to its questions, in their order."""
-        return _ended(self.begin(command, self._answering(list(typed))))
+    def run(self, command: str, typed: tuple[str, ...] = (), *, interrupted: str = "") -> tuple[str, int]:
+        """What the command printed, and its exit code; `typed` are the answers to its questions, in their order.
+
+        With `interrupted`, Ctrl-C is pressed as soon as the answers are given and the question holds this text.
+        """
+        over = self._answering(list(typed))
+        if not interrupted:
+            return _ended(self.begin(command, over))
+        text = self.begin(command, lambda text: over(text) or (interrupted in text and text.endswith(": ")))
+        rest, code = self.interrupt()
+        return text + rest, code
 
     def answer(self, *typed: str) -> tuple[str, int]:
         """Answer a question that stands on the screen, and those after it: what is printed then, and the exit code."""

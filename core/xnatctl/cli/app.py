@@ -246,25 +246,31 @@ class App:
 
     def new_client(self) -> XnatClient:
         """Return a client for the chosen server, not logged in; `close` closes it."""
-        from xnatctl.xnat.client import XnatClient
-
         settings = self.settings
         self._warn_about_settings()
         cert = settings.client_cert.value
         key = settings.client_key.value
-        client = self._stack.enter_context(
-            XnatClient(
-                settings.server(),
-                timeout=settings.timeout.value,
-                retry_for=self.given.get("retry_for"),
-                verify=settings.ca_cert.value or True if settings.verify_tls.value else False,
-                cert=(cert, key) if cert and key else cert,
-                commands=self.commands,
-                log=self.log,
-            )
+        return self.open_client(
+            settings.server(),
+            timeout=settings.timeout.value,
+            retry_for=self.given.get("retry_for"),
+            verify=settings.ca_cert.value or True if settings.verify_tls.value else False,
+            cert=(cert, key) if cert and key else cert,
         )
+
+    def open_client(self, server: str, **options: Any) -> XnatClient:
+        """Return a client for any server, with options of `XnatClient`; `close` closes it."""
+        from xnatctl.xnat.client import XnatClient
+
+        client = self._stack.enter_context(XnatClient(server, commands=self.commands, log=self.log, **options))
         self._clients.append(client)
         return client
+
+    def use_profile(self, name: str, server: str) -> None:
+        """Continue with a profile that was just written, and its server."""
+        self.given |= {"profile": name, "url": server}
+        for computed in ("flags", "settings"):
+            self.__dict__.pop(computed, None)
 
     @property
     def has_written(self) -> bool:

@@ -112,6 +112,22 @@ def login(app: App) -> None:
     client = app.new_client()
     chain = app.credential_chain(fresh=True)
     app.log_in(client, chain)
+    token = _keep(app, client, store, request)
+    app.render(
+        _document(
+            state="logged in", request=request, user=token.username, source=chain.source, valid_until=token.expires
+        )
+    )
+
+
+def keep_login(app: App, client: XnatClient) -> None:
+    """Store the session of a client as `auth login` does. Raises what storing raises."""
+    store, request = _store(app)
+    store.check(request)
+    _keep(app, client, store, request)
+
+
+def _keep(app: App, client: XnatClient, store: GuardedSource, request: CredentialRequest) -> SessionToken:
     user, expires = client.login_name or "", _expires(client)
     token = SessionToken(username=user, secret=client.keep_session(), source="auth login", expires=expires)
     try:
@@ -119,7 +135,7 @@ def login(app: App) -> None:
     except XnatctlError:
         _end_on_server(app, token)  # it would be unusable and count against the user's session limit (1.2)
         raise
-    app.render(_document(state="logged in", request=request, user=user, source=chain.source, valid_until=expires))
+    return token
 
 
 @click.command(help="End the kept session of the server and profile, and forget its token.")

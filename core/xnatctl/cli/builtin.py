@@ -86,9 +86,12 @@ BUILTIN = (
     ),
     _core(
         "config init",
-        "Write a configuration file to start from.",
+        "Make a profile by answering questions, or write a file to start from.",
         "config:init",
+        "# Asks for server, user and password, and tests them.",
         "xnatctl config init",
+        "# Only a file with comments.",
+        "xnatctl config init --template",
     ),
     _core(
         "config list-profiles",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -12,12 +12,12 @@ import click
 from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.list_options import list_options
 from xnatctl.cli.options import common_options, server_options
-from xnatctl.errors import ConfigError
+from xnatctl.errors import ConfigError, XnatctlError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.words import plain_number
 from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.settings import paths
-from xnatctl.settings.config import create_config, plugin_lists
+from xnatctl.settings.config import create_config, load_config, plugin_lists
 from xnatctl.settings.profiles import Settings
 
 _STARTER = """\
@@ -70,13 +70,47 @@ def _render_anyway(app: App, document: Document) -> None:
     app.render(document)
 
 
-@click.command(help="Write a commented configuration file to start from; never overwrites one.")
+_INIT = """Make a profile by answering questions, or write a commented configuration file to start from.
+
+At a terminal, it asks for the name of the profile, the server, the user and the password, tests the login, shows the
+projects that you can write to, and writes the profile at the end. Ctrl-C ends it without writing anything.
+
+Without a terminal, or with --template, it writes a file with comments, and never over an existing one.
+"""
+
+
+@click.command(help=_INIT, short_help="Make a profile by answering questions, or write a file to start from.")
+@click.option("--template", is_flag=True, help="Write the commented file, also at a terminal; asks nothing.")
 @common_options
 @pass_app
-def init(app: App) -> None:
-    """Refuse to replace an existing file or a dangling link."""
+def init(app: App, template: bool) -> None:
+    """Refuse to replace an existing file or a dangling link by the commented one."""
+    if app.interactive and not template:
+        _ask_for_profile(app)
+        return
     file = create_config(_STARTER)
     app.render(_row_document(_FILE_SCHEMA, str(file), {"path": str(file), "exists": True}))
+
+
+def _ask_for_profile(app: App) -> None:
+    from xnatctl.cli.auth import keep_login
+    from xnatctl.cli.profiles import about_default, save_profile
+    from xnatctl.cli.setup import Setup
+
+    answers = Setup(app).run()
+    # What belonged to another server or user, and an earlier answer about the certificate, does not stay.
+    file, _ = save_profile(answers.name, answers.settings, without=("username", "ca_cert", "verify_tls"))
+    lines = list(about_default(app, load_config(file), answers.name))
+    if answers.client is not None and answers.keeps:
+        app.use_profile(answers.name, answers.settings["url"])
+        try:
+            keep_login(app, answers.client)
+            lines.append("The login is kept. To end it: xnatctl auth logout")
+        except XnatctlError as error:
+            app.report_error(error)
+            app.warn("The profile is written; the login was not kept. To log in: xnatctl auth login")
+    document = _row_document(_FILE_SCHEMA, str(file), {"path": str(file), "exists": True, "profile": answers.name})
+    app.render(replace(document, summary=tuple(lines)))
 
 
 @click.command(help="Print where the configuration file is.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,15 @@ def set_profile(app: App, name: str, **settings: Any) -> None:
     given = {key: plain_number(value) for key, value in settings.items() if value is not None}
     if "url" in given:
         given["url"] = server_url(given["url"], "flag --url")
+    file, new = save_profile(name, given)
+    _render(app, name, file, given, log_in=new)
+
+
+def save_profile(name: str, given: Mapping[str, Any], without: Collection[str] = ()) -> tuple[Path, bool]:
+    """Create or change a profile, `without` some settings; returns the file, and whether the profile is new.
+
+    Raises ConfigError.
+    """
     new = False
 
     def change(document: dict[str, Any]) -> None:
@@ -66,10 +75,10 @@ def set_profile(app: App, name: str, **settings: Any) -> None:
             raise ConfigError(f"The new profile {name} needs a server.", hint="Add --url https://...")
         if new and (before := default_profile(document).value) is not None:
             document["default_profile"] = before
-        profiles[name] = {**(profiles.get(name) or {}), **given}
+        kept = {key: value for key, value in (profiles.get(name) or {}).items() if key not in without}
+        profiles[name] = {**kept, **given}
 
-    file = edit_config(change)
-    _render(app, name, file, given, log_in=new)
+    return edit_config(change), new
 
 
 @click.command(help="Choose the profile that is used when none is named.")
@@ -143,7 +152,7 @@ def list_profiles(app: App) -> None:
             columns=_LIST_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["profile"]) for row in rows),
-            summary=(*_about_default(app, document), *chosen),
+            summary=(*about_default(app, document), *chosen),
         )
     )
 
@@ -167,7 +176,7 @@ def _render(
     document = load_config(file)
     default = default_profile(document).value
     row = {"profile": name, "file": str(file), **given}
-    summary = [*lines, *_about_default(app, document, name)]
+    summary = [*lines, *about_default(app, document, name)]
     if log_in:
         flags = () if name == default else ("--profile", name)
         summary.append(f"Next: {app.commands.command('auth', 'login', *flags, server=False)}")
@@ -183,7 +192,7 @@ def _render(
     )
 
 
-def _about_default(app: App, document: Mapping[str, Any], name: str | None = None) -> Iterator[str]:
+def about_default(app: App, document: Mapping[str, Any], name: str | None = None) -> Iterator[str]:
     """State the default profile and how to use `name` or another one."""
     profiles = document.get("profiles") or {}
     default = default_profile(document).value

@@ -1,0 +1,237 @@
+"""`config init` at a terminal: asks for a profile, tests it with the server, and writes it at the end, all at once.
+
+An answer that turns out wrong is asked for again. A password is sent once for each time that the user types it, because
+XNAT locks accounts (xnat-api 1.7).
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import ssl
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xnatctl.cli.app import App
+from xnatctl.cli.console import one_line, printable
+from xnatctl.errors import AuthenticationError, ConfigError, Interrupted, XnatctlError
+from xnatctl.settings import paths
+from xnatctl.settings.config import load_config
+from xnatctl.settings.server import is_plain_text, server_url
+
+if TYPE_CHECKING:
+    from xnatctl.xnat.client import XnatClient
+
+#: Seconds that a server may take for one answer.
+_PATIENCE = 30.0
+#: Projects that are named before "and N more".
+_NAMED = 10
+_LOCKS = "Nothing is tried again by itself: XNAT locks an account after wrong passwords (by default 20, for an hour)."
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """What was asked so far. `settings` are those of the profile; `client` is logged in, if the login was tested."""
+
+    name: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    client: XnatClient | None = None
+    keeps: bool = False  # store the session, as `auth login` does
+
+
+class Setup:
+    """One conversation on stderr and stdin. Raises Interrupted, click.Abort (end of input); nothing is written then."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._known: Mapping[str, Any] = load_config().get("profiles") or {}
+
+    def run(self) -> Answers:
+        """Ask until the user agrees with the profile."""
+        self._app.say("This makes a profile: a server, a user and a project. Ctrl-C ends without writing anything.")
+        answers = Answers()
+        try:
+            while True:
+                self._ask_all(answers)
+                if self._agrees(answers):
+                    return answers
+        except (KeyboardInterrupt, Interrupted, click.exceptions.Abort):
+            self._app.say("\nNothing was written.")
+            raise
+
+    def _ask_all(self, answers: Answers) -> None:
+        answers.name = self._name(answers.name)
+        before = {**(self._known.get(answers.name) or {}), **answers.settings}
+        answers.settings = self._server(before)
+        answers.client, username = self._login(answers.settings, before)
+        if username:
+            answers.settings["username"] = username
+        if answers.client is not None:
+            if project := self._project(answers.client, before.get("default_project")):
+                answers.settings["default_project"] = project
+            answers.keeps = self._yes("Keep this login, so that commands need no password until the session ends?")
+
+    # the steps
+
+    def _name(self, before: str) -> str:
+        while True:
+            name = self._ask("Name of the profile", before or ("" if "xnat" in self._known else "xnat"))
+            if name in self._known and name != before:
+                url = (self._known[name] or {}).get("url") or "no server"
+                if not self._yes(f"There is a profile {name} ({url}). Change it?", default=False):
+                    continue
+            if name:
+                return name
+
+    def _server(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a server that answers and is an XNAT."""
+        default = before.get("url") or os.environ.get("XNAT_URL") or ""
+        while True:
+            text = self._ask("Address of the server, such as https://xnat.example.org", default)
+            try:
+                url = server_url(text if "://" in text else f"https://{text}", "the answer")
+            except ConfigError as error:
+                self._app.report_error(error)
+                continue
+            if (found := self._reached({"url": url, **_tls(before, url)})) is not None:
+                return found
+
+    def _reached(self, settings: dict[str, Any]) -> dict[str, Any] | None:
+        """The settings with which the server can be reached; None if the user wants another address."""
+        from xnatctl.xnat.site import version
+
+        while True:
+            try:
+                found = version(self._client(settings))
+            except XnatctlError as error:
+                self._app.report_error(error)
+                if not _is_untrusted(error):
+                    return None
+                choice = self._about_certificate(settings["url"])
+                if choice is None:
+                    return None
+                settings = {"url": settings["url"], **choice}
+                continue
+            self._app.say(f"XNAT {found.text} answers at {settings['url']}.")
+            if is_plain_text(settings["url"]):
+                self._app.warn("The address is not encrypted: others on the network can read password and data.")
+            return settings
+
+    def _about_certificate(self, url: str) -> dict[str, Any] | None:
+        self._app.say(
+            f"The certificate of {url} is not signed by an authority that this machine trusts. You can\n"
+            "  1  name the file of the authority's certificate (PEM); the administrator of the server has it\n"
+            "  2  not check the certificate: others on the network could read password and patient data\n"
+            "  3  give another address"
+        )
+        match self._ask("Choice (1, 2 or 3)", "3"):
+            case "1":
+                file = os.path.abspath(os.path.expanduser(self._ask("File of the certificate", "")))
+                return {"ca_cert": file}
+            case "2":
+                return {"verify_tls": False}
+        return None
+
+    def _login(self, settings: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[XnatClient | None, str]:
+        """A client that is logged in, and the user name; no client if the user skips the login."""
+        from xnatctl.plugin.credentials import Password
+
+        username = str(before.get("username") or os.environ.get("XNAT_USER") or "")
+        while True:
+            username = self._ask("User name", username)
+            password = self._secret(f"Password of {username} (hidden; empty to skip the login)") if username else ""
+            if not password:
+                self._app.say("The login was not tested. To log in later: xnatctl auth login")
+                return None, username
+            self._app.redactor.register_secret(password, username)
+            client = self._client(settings)
+            credential = Password(username=username, secret=password, source="config init")
+            try:
+                client.login(lambda credential=credential: credential)  # type: ignore[misc]  # binds the loop variable
+            except XnatctlError as error:
+                self._app.report_error(error)
+                if isinstance(error, AuthenticationError):
+                    self._app.say(_LOCKS)
+                continue
+            self._app.say(f"Logged in: the server knows you as {client.login_name}.")
+            return client, username
+
+    def _project(self, client: XnatClient, before: str | None) -> str | None:
+        from xnatctl.xnat.site import editable_projects, project_access
+
+        try:
+            projects = sorted(editable_projects(client))
+        except XnatctlError as error:
+            self._app.report_error(error)
+            return None
+        if not projects:
+            self._app.say("You cannot write to any project. Ask the owner of a project for the role Member.")
+            return None
+        more = f" and {len(projects) - _NAMED} more" if len(projects) > _NAMED else ""
+        self._app.say(f"You can write to: {', '.join(projects[:_NAMED])}{more}.")
+        default = before or (projects[0] if len(projects) == 1 else "")
+        while name := self._ask("Default project, for commands without -P (- for none)", default).removeprefix("-"):
+            try:
+                access = project_access(client, name)
+            except XnatctlError as error:
+                self._app.report_error(error)
+                continue
+            if access.writable:
+                return access.id
+            self._app.say(f"You cannot write to project {name}." if access.exists else f"There is no project {name}.")
+        return None
+
+    def _agrees(self, answers: Answers) -> bool:
+        self._app.say(f"Profile {answers.name}:")
+        for key, value in answers.settings.items():
+            self._app.say(one_line(f"  {key}: {value if isinstance(value, str) else str(value).lower()}"))
+        return self._yes(f"Write it to {paths.config_file()}?")
+
+    # asking
+
+    def _client(self, settings: Mapping[str, Any]) -> XnatClient:
+        verify = settings.get("ca_cert") or settings.get("verify_tls", True)
+        return self._app.open_client(settings["url"], timeout=_PATIENCE, verify=verify, retry_for=0.0)
+
+    def _ask(self, question: str, default: str) -> str:
+        """One line; the default for an empty one."""
+        shown = f"{question} [{default}]: " if default else f"{question}: "
+        # Not input(), which would write the prompt to stdout.
+        sys.stderr.write(printable(shown))
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            raise click.exceptions.Abort
+        return line.strip() or default
+
+    def _secret(self, question: str) -> str:
+        try:
+            return getpass.getpass(printable(f"{question}: "), stream=sys.stderr)
+        except EOFError:
+            raise click.exceptions.Abort from None
+
+    def _yes(self, question: str, *, default: bool = True) -> bool:
+        while True:
+            answer = self._ask(f"{question} {'[Y/n]' if default else '[y/N]'}", "").lower()
+            if answer in ("", "y", "yes", "n", "no"):
+                return default if not answer else answer.startswith("y")
+
+
+def _tls(before: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """What an earlier answer or the profile says of the certificate of the same server."""
+    if before.get("url") != url:
+        return {}
+    return {key: before[key] for key in ("ca_cert", "verify_tls") if before.get(key) is not None}
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether the certificate of the server was the reason."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
