@@ -55,6 +55,10 @@ def resource_rows(report: Report) -> list[dict[str, Any]]:
             {
                 "study": "",
                 "series": f"resource {title}",
+                "name": f"resource {title}",
+                "series_number": "",
+                "series_description": "",
+                "modality": "",
                 "files": len(items),
                 "size": sum(item.bytes for item in items),
                 "state": state,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from xnatctl.cli import plan_tree
 from xnatctl.cli.attached_view import parent_text
-from xnatctl.cli.report_view import SERIES_COLUMNS, by_series, excluded_lines, reason_lines, with_studies
+from xnatctl.cli.report_view import excluded_lines, reason_lines
+from xnatctl.cli.series_view import series_columns, series_rows
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Exclusion, Placement, UploadItem, UploadPlan
+from xnatctl.model.report import SeriesReport
 from xnatctl.model.words import counted, human_size, part_of
 
 PLANS_SCHEMA = "xnatctl.plans/1"
+#: The modality, by the key that it had when no other column showed it.
+_MODALITY_COLUMN = Column(key="state", detail=True)
 
 
 def plan_document(
@@ -25,11 +30,15 @@ def plan_document(
     transports = {name: dict(facts) for name, facts in description.items()}
     one = next(iter(transports.values()), {}) if len(transports) < 2 else None
     tree = any(stage.resource is not None for stage in plan.stages)
-    series = by_series(
-        (item.study_instance_uid, item.series_instance_uid, item.size, item.modality or "modality unknown")
-        for item in items
+    known = SeriesReport.of(items)
+    series = series_rows(
+        (
+            (item.study_instance_uid, item.series_instance_uid, item.size, item.modality or "modality unknown")
+            for item in items
+        ),
+        known,
     )
-    columns = with_studies((*SERIES_COLUMNS[:3], Column(key="state", title="Modality", fit="wrap")), series)
+    columns = series_columns(series, state=_MODALITY_COLUMN)
     cannot_go = (*plan.unsendable, *(entry for stage in plan.stages for entry in stage.unreadable))
     summary = [
         f"Would send {amount(plan, batches)}{_workers(plan)}.",
@@ -48,6 +57,7 @@ def plan_document(
             "transport": transports if one is None else one,
             "batches": batches,
             "delivered_before": before,
+            "series": [asdict(entry) for entry in known],
         },
         columns=plan_tree.COLUMNS if tree else columns,
         rows=plan_tree.rows(plan) if tree else series,
@@ -101,7 +111,7 @@ def plans_document(
             "plans": [document.data for document in documents],
             "warnings": list(warnings),
         },
-        columns=(Column(key="session"), *documents[0].columns),
+        columns=series_columns(rows, state=_MODALITY_COLUMN),
         rows=rows,
         identifiers=tuple(dict.fromkeys(path for document in documents for path in document.identifiers)),
         summary=tuple(summary),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from xnatctl.cli.attached_view import resource_rows, resources_headline, state_text, state_texts
-from xnatctl.model.document import Column, Document, DocumentDetail
+from xnatctl.cli.series_view import UNREADABLE, series_columns, series_rows
+from xnatctl.model.document import Document, DocumentDetail
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
 from xnatctl.model.report import (
@@ -24,14 +24,6 @@ from xnatctl.model.report import (
 )
 from xnatctl.model.words import counted, human_size, part_of, was
 
-SERIES_COLUMNS = (
-    Column(key="series"),
-    Column(key="files", numeric=True, drop=2),
-    Column(key="size", numeric=True, size=True, drop=3),
-    Column(key="state", fit="wrap"),
-)
-_STUDY_COLUMN = Column(key="study", drop=4)
-_SESSION_COLUMN = Column(key="session")
 _MEANS = {
     Level.NONE: "nothing",
     Level.COUNTED: "count",
@@ -39,58 +31,8 @@ _MEANS = {
     Level.SIZE: "SOP Instance UID and size",
     Level.CHECKSUM: "checksum",
 }
-#: Shown as the series of files that could not be read.
-UNREADABLE = "(not readable)"
 #: Names listed in a summary before "and n more".
 _LISTED = 5
-
-
-@dataclass
-class _Series:
-    """Sums of one series."""
-
-    study: str = ""
-    files: int = 0
-    size: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-
-    def row(self, uid: str) -> dict[str, Any]:
-        states = ", ".join(
-            f"{count} {name}" if len(self.outcomes) > 1 else name for name, count in sorted(self.outcomes.items())
-        )
-        return {
-            "study": self.study,
-            "series": uid or "(unknown)",
-            "files": self.files,
-            "size": self.size if uid != UNREADABLE else None,  # the sizes of its files are not known
-            "state": states,
-        }
-
-
-def by_series(entries: Iterable[tuple[str, str, int, str]]) -> list[dict[str, Any]]:
-    """One row per series, grouped by study; entries are (study, series, bytes, state)."""
-    studies: dict[str, dict[str, _Series]] = {}
-    for study, uid, size, state in entries:
-        series = studies.setdefault(study, {}).setdefault(uid, _Series(study))
-        series.files += 1
-        series.size += size
-        series.outcomes[state] += 1
-    return [series.row(uid) for group in studies.values() for uid, series in group.items()]
-
-
-def with_studies(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
-    """The columns, preceded by the study if there are several."""
-    studies = {row["study"] for row in rows} - {""}
-    return (_STUDY_COLUMN, *columns) if len(studies) > 1 else tuple(columns)
-
-
-def with_sessions(
-    columns: Sequence[Column], rows: Sequence[dict[str, Any]], sessions: Mapping[str, str]
-) -> tuple[Column, ...]:
-    """The columns preceded by the session, which is added to each row; `sessions` are labels by study."""
-    for row in rows:
-        row["session"] = sessions.get(row["study"], "")
-    return (_SESSION_COLUMN, *(replace(column, drop=1) if column.key == "series" else column for column in columns))
 
 
 def report_document(report: Report, detail: DocumentDetail = DocumentDetail.WHOLE) -> Document:
@@ -98,23 +40,26 @@ def report_document(report: Report, detail: DocumentDetail = DocumentDetail.WHOL
     if detail is DocumentDetail.IDENTIFIERS:
         return Document(schema="xnatctl.report/1", data={}, identifiers=_identifiers(report))
     words = state_texts(report)
-    rows = by_series(
-        (item.study_instance_uid, _series_of(item), item.bytes, words(item))
-        for item in report.items
-        if not item.resource
+    rows = series_rows(
+        (
+            (item.study_instance_uid, _series_of(item), item.bytes, words(item))
+            for item in report.items
+            if not item.resource
+        ),
+        report.series,
     )
     rows += resource_rows(report)
     if _sent_nothing(report):
         rows = []  # the error says why, and a table of planned files would hide it
     sessions = {study.study_instance_uid: study.session for study in report.studies if study.status is not None}
+    for row in rows if sessions else ():
+        row["session"] = sessions.get(row["study"], "")
     of_resources = [bool(item.resource) for item in report.items]
     title = "Resource" if all(of_resources) else "Series or resource" if any(of_resources) else "Series"
-    columns: tuple[Column, ...] = (replace(SERIES_COLUMNS[0], title=title), *SERIES_COLUMNS[1:])
-    columns = with_sessions(columns, rows, sessions) if sessions else with_studies(columns, rows)
     return Document(
         schema="xnatctl.report/1",
         data=_data(report, detail),
-        columns=columns if rows else (),
+        columns=series_columns(rows, title) if rows else (),
         rows=rows,
         identifiers=_identifiers(report),
         summary=tuple(_report_lines(report)),

@@ -102,6 +102,7 @@ def join_reports(parts: Sequence[Part], seconds: float, appeared: Sequence[Exclu
         next=list(dict.fromkeys(command for report in reports for command in report.next)),
         resources=[resource for report in reports for resource in report.resources],
         studies=[_study(part) for part in parts],
+        series=list(dict.fromkeys(series for report in reports for series in report.series)),
         failure=together(parts),
         sources=list(dict.fromkeys(path for part in parts for path in part.plan.paths)),
     )

@@ -20,7 +20,7 @@ from xnatctl.errors import (
 from xnatctl.model.commands import Commands
 from xnatctl.model.outcome import FailureClass, Outcome
 from xnatctl.model.plan import Exclusion, UploadPlan
-from xnatctl.model.report import LEVELS, Level, Report, ReportItem
+from xnatctl.model.report import LEVELS, Level, Report, ReportItem, SeriesReport
 from xnatctl.model.words import counted, part_of, was
 from xnatctl.xnat.importing import ImportUri, is_unparsable
 
@@ -207,6 +207,7 @@ def fill_items(report: Report, states: StateView, plan: UploadPlan) -> None:
     counts.skipped = counts.sent = counts.verified = report.bytes = 0
     levels: dict[str, Counter[Level]] = {}
     report.items = _Lines(states, verdict, unsendable)
+    report.series = SeriesReport.of(plan.items)
     for state in states:
         if state.skipped:
             counts.skipped += 1

@@ -31,17 +31,21 @@ def header_values(item: UploadItem, keywords: Iterable[str]) -> dict[str, str]:
     """
     wanted = list(keywords)
     check_keywords(wanted)
-    tags = frozenset((_CHARACTER_SET, *(KEYWORDS[keyword] for keyword in wanted)))
     with open_item(item) as reader:
         try:
-            found = _elements(Forward(reader.read), min(item.size, _READ), tags)
+            return read_values(Forward(reader.read), min(item.size, _READ), wanted)
         except Odd as odd:
             raise Refused(
                 f"The values in the header of {item.path} cannot be read: {odd}.",
                 hint="Write the values of this file into the manifest, or repair its header.",
             ) from None
+
+
+def read_values(read: Read, size: int, keywords: Collection[str]) -> dict[str, str]:
+    """The values of known keywords in the first `size` bytes of a file, as `header_values` has them. Raises Odd."""
+    found = _elements(read, size, frozenset((_CHARACTER_SET, *(KEYWORDS[keyword] for keyword in keywords))))
     declared = found.get(_CHARACTER_SET, b"").decode("ascii", "replace")
-    return {keyword: _value(found.get(KEYWORDS[keyword], b""), declared) for keyword in wanted}
+    return {keyword: _value(found.get(KEYWORDS[keyword], b""), declared) for keyword in keywords}
 
 
 def _value(value: bytes, declared: str) -> str:

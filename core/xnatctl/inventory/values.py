@@ -7,7 +7,6 @@ import re
 from functools import lru_cache
 from sys import intern
 
-from xnatctl.model.plan import Series
 from xnatctl.model.refs import is_uid
 
 _NO_DIGIT = re.compile(rb"[^0-9]")
@@ -15,7 +14,6 @@ _NO_DIGIT = re.compile(rb"[^0-9]")
 #: Values that most files of a study share are computed once; the caches are bounded.
 _few = lru_cache(maxsize=4096)
 shared_uid = _few(is_uid)
-shared_series = _few(Series)
 shared_number = _few(int)
 
 

@@ -10,8 +10,9 @@ from itertools import chain
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.absent import ANNEX, fetch, not_packed, pointer_command
-from xnatctl.inventory.elements import Read
+from xnatctl.inventory.elements import Odd, Read
 from xnatctl.inventory.forward import Forward
+from xnatctl.inventory.header_values import read_values
 from xnatctl.inventory.links import Links
 from xnatctl.inventory.names import NOT_ENTERED, hidden_part, version_control, why_hidden
 from xnatctl.inventory.notes import patient_warnings, pixel_notes
@@ -22,8 +23,8 @@ from xnatctl.inventory.path_set import Place, Walks, common_root, name_below, pl
 from xnatctl.inventory.sources import same_content
 from xnatctl.inventory.streams import Stream
 from xnatctl.inventory.tree import Collector
-from xnatctl.inventory.values import shared_number, shared_series
-from xnatctl.model.plan import Exclusion, FileStatus, Source, UploadItem, by_study
+from xnatctl.inventory.values import shared_number
+from xnatctl.model.plan import Exclusion, FileStatus, Series, Source, UploadItem, by_study
 from xnatctl.model.words import counted
 from xnatctl.operating_system.files import open_to_read
 
@@ -33,6 +34,10 @@ HOLDS_DICOM = "a packed file that holds DICOM"
 MAY_HOLD_DICOM = "a packed file that may hold DICOM and cannot be inspected"
 #: A session accepts each UID once (xnat-import 3.4).
 _WAY_OUT = "give it a UID of its own, or upload its series alone under another label"
+#: Bytes in which the Series Description is looked for, and its most characters (PS3.5 6.2, LO).
+_DESCRIBED, _LONG_STRING = 64 * 1024, 64
+#: Shared values that are remembered at once: where each file has its own, they would take as much as the files.
+_MOST_SERIES = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +179,7 @@ class _DicomCollector(Collector):
         self._invalid: list[Exclusion] = []
         self._conflicts: list[Conflict] = []
         self._patients: dict[str, set[str]] = {}
+        self._series: dict[tuple[str | int, ...], Series] = {}
         self._begun: dict[str, str] = {}
         self._others: list[UploadItem] = []
         self._packed: set[str] = set()
@@ -213,7 +219,7 @@ class _DicomCollector(Collector):
             return
         if header is None:
             self._take_other(path, full, status, read(512))
-        elif not self._add(path, source, status.st_size, status, header):
+        elif not self._add(path, source, status.st_size, status, header, read):
             self._unsent.add(path)
 
     def _take_other(self, path: str, full: str, status: os.stat_result, head: bytes) -> None:
@@ -307,7 +313,7 @@ class _DicomCollector(Collector):
             self.unsendable(path, problem)
             return
         if header is not None:
-            self._add(path, source, size, status, header)
+            self._add(path, source, size, status, header, read)
         elif (command := pointer_command(read(512), size, path)) is not None:
             self.cannot_read(path, not_packed(command))
         elif packer_by_end(read(TAIL, max(0, size - TAIL)), size) is not None:
@@ -350,21 +356,13 @@ class _DicomCollector(Collector):
         self._named[path] = 1
         return f"{self._prefix}{path}"
 
-    def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header) -> bool:
+    def _add(self, path: str, source: Source, size: int, status: os.stat_result, header: Header, read: Read) -> bool:
         """Add an instance; returns whether it became an item."""
         self.keep(path)
         if header.is_directory:
             self.exclude(path, "DICOMDIR")
             return False
-        series = shared_series(
-            study_instance_uid=header.study_instance_uid,
-            series_instance_uid=header.series_instance_uid,
-            series_number=header.series_number,
-            modality=header.modality,
-            sop_class_uid=header.sop_class_uid,
-            transfer_syntax_uid=header.transfer_syntax_uid,
-            number_of_frames=header.number_of_frames,
-        )
+        series = self._series_of(header, read, size)
         item = UploadItem(
             path=path,
             source=source,
@@ -401,6 +399,32 @@ class _DicomCollector(Collector):
             self._conflicts.append(Conflict(sop_instance_uid=item.sop_instance_uid, first=first.path, second=item.path))
         return False
 
+    def _series_of(self, header: Header, read: Read, size: int) -> Series:
+        """The values that a file shares with others of its series, in one object."""
+        key = (
+            header.study_instance_uid,
+            header.series_instance_uid,
+            header.series_number,
+            header.modality,
+            header.sop_class_uid,
+            header.transfer_syntax_uid,
+            header.number_of_frames,
+        )
+        if (series := self._series.get(key)) is None:
+            if len(self._series) == _MOST_SERIES:
+                self._series.clear()
+            series = self._series[key] = Series(
+                study_instance_uid=header.study_instance_uid,
+                series_instance_uid=header.series_instance_uid,
+                series_number=header.series_number,
+                modality=header.modality,
+                sop_class_uid=header.sop_class_uid,
+                transfer_syntax_uid=header.transfer_syntax_uid,
+                number_of_frames=header.number_of_frames,
+                series_description=_description(read, size),
+            )
+        return series
+
     def inventory(self, root: str, kind: str) -> Inventory:
         """Everything that was collected. Call it once: it releases the index of UIDs."""
         self._by_uid.clear()
@@ -424,3 +448,11 @@ class _DicomCollector(Collector):
             empty_directories=tuple(self.empty_directories()),
             listing=self.listing.text(),
         )
+
+
+def _description(read: Read, size: int) -> str:
+    """The Series Description of a file whose header was read; empty if it has none, or one that is not understood."""
+    try:
+        return read_values(read, min(size, _DESCRIBED), ("SeriesDescription",))["SeriesDescription"][:_LONG_STRING]
+    except (Odd, OSError, ValueError):
+        return ""

@@ -114,7 +114,8 @@ _UNKNOWN: Final = _STAMP.pack(0, 0, 0, 0)
 class Series:
     """The values that instances of a series share, in one object.
 
-    Instances that differ in the last three have an object for each combination.
+    Instances that differ in the last three have an object for each combination. `series_description` is that of the
+    first file of the series. It is free text, which may name a patient: documents show it, and nothing stores it.
     """
 
     study_instance_uid: str = ""  # StudyInstanceUID
@@ -124,11 +125,12 @@ class Series:
     sop_class_uid: str = ""  # SOPClassUID
     transfer_syntax_uid: str = ""  # TransferSyntaxUID
     number_of_frames: int = 1  # NumberOfFrames
+    series_description: str = field(default="", compare=False)  # SeriesDescription
 
 
 _NO_SERIES: Final = Series()
 #: Fields of plain values, without the detour of `asdict`: a plan of many items is written in a third of the time.
-_SERIES_FIELDS: Final = tuple(field.name for field in fields(Series))
+_SERIES_FIELDS: Final = tuple(field.name for field in fields(Series) if field.compare)
 _SOURCE_FIELDS: Final = tuple(field.name for field in fields(Source) if field.name != "below")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
@@ -11,7 +11,7 @@ from typing import Any
 
 from xnatctl.errors import XnatctlError
 from xnatctl.model.outcome import Outcome
-from xnatctl.model.plan import Exclusion
+from xnatctl.model.plan import Exclusion, UploadItem
 from xnatctl.model.refs import Destination, ResourceLevel
 
 REPORT_SCHEMA = "xnatctl.report/1"
@@ -187,6 +187,31 @@ class StudyReport:
     error: dict[str, object] | None = None  # as in an error document
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeriesReport:
+    """What a series is, from the header of its first file; `series_description` may name a patient."""
+
+    study_instance_uid: str  # StudyInstanceUID
+    series_instance_uid: str  # SeriesInstanceUID
+    series_number: str  # SeriesNumber, as text
+    series_description: str  # SeriesDescription
+    modality: str  # Modality
+
+    @classmethod
+    def of(cls, items: Iterable[UploadItem]) -> list[SeriesReport]:
+        """Every series of these files, in their order."""
+        found: dict[tuple[str, str], SeriesReport] = {}
+        for series in {id(item.series): item.series for item in items if item.sop_instance_uid}.values():
+            found.setdefault(
+                (series.study_instance_uid, series.series_instance_uid),
+                cls(**{name: getattr(series, name) for name in _SERIES_NAMES}),
+            )
+        return list(found.values())
+
+
+_SERIES_NAMES = tuple(field.name for field in fields(SeriesReport))
+
+
 @dataclass(kw_only=True, slots=True)
 class Report:
     """The report of an upload command; `state` and `uri` are the location of the session."""
@@ -209,6 +234,7 @@ class Report:
     resources: list[ResourceReport] = field(default_factory=list)  # one per resource
     studies: list[StudyReport] = field(default_factory=list)  # one per study, when there are several
     sources: list[str] = field(default_factory=list)  # the paths that are uploaded, absolute
+    series: list[SeriesReport] = field(default_factory=list)  # one per series
 
     @property
     def error(self) -> dict[str, object] | None:
@@ -235,6 +261,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "verification": asdict(self.verification),
             "studies": [asdict(study) for study in self.studies],
+            "series": [asdict(series) for series in self.series],
             "resources": [asdict(resource) for resource in self.resources],
             "items": map(_entry, self.items),
             "excluded": [{"path": entry.path, "reason": entry.reason} for entry in self.excluded],

@@ -1,0 +1,81 @@
+"""The table of series: a row for each, named by its number, or by its UID where numbers do not tell series apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xnatctl.model.document import Column
+from xnatctl.model.report import SeriesReport
+
+_STUDY_COLUMN = Column(key="study", drop=4)
+_SESSION_COLUMN = Column(key="session")
+_UID_COLUMN = Column(key="series")
+_ABOUT = (Column(key="series_description", title="Description", fit="cut", drop=1), Column(key="modality", drop=2))
+_SUMS = (Column(key="files", numeric=True, drop=2), Column(key="size", numeric=True, size=True, drop=3))
+STATE_COLUMN = Column(key="state", fit="wrap")
+#: Shown as the series of files that could not be read.
+UNREADABLE = "(not readable)"
+
+
+@dataclass
+class _Series:
+    """Sums of one series."""
+
+    study: str = ""
+    files: int = 0
+    size: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def row(self, uid: str, known: SeriesReport | None) -> dict[str, Any]:
+        states = ", ".join(
+            f"{count} {name}" if len(self.outcomes) > 1 else name for name, count in sorted(self.outcomes.items())
+        )
+        number = known.series_number if known is not None else ""
+        return {
+            "study": self.study,
+            "series": uid or "(unknown)",
+            "name": UNREADABLE if uid == UNREADABLE else number,
+            "series_number": number,
+            "series_description": known.series_description if known is not None else "",
+            "modality": known.modality if known is not None else "",
+            "files": self.files,
+            "size": self.size if uid != UNREADABLE else None,  # the sizes of its files are not known
+            "state": states,
+        }
+
+
+def series_rows(entries: Iterable[tuple[str, str, int, str]], known: Iterable[SeriesReport]) -> list[dict[str, Any]]:
+    """One row per series, grouped by study; entries are (study, series, bytes, state)."""
+    by_uid = {(series.study_instance_uid, series.series_instance_uid): series for series in known}
+    studies: dict[str, dict[str, _Series]] = {}
+    for study, uid, size, state in entries:
+        series = studies.setdefault(study, {}).setdefault(uid, _Series(study))
+        series.files += 1
+        series.size += size
+        series.outcomes[state] += 1
+    return [
+        series.row(uid, by_uid.get((study, uid))) for study, group in studies.items() for uid, series in group.items()
+    ]
+
+
+def series_columns(
+    rows: Sequence[Mapping[str, Any]], title: str = "Series", *, state: Column = STATE_COLUMN
+) -> tuple[Column, ...]:
+    """The columns for rows of series and resources, which may have a session. `title` is that of what names a row.
+
+    A narrow terminal drops the UID first, unless the numbers of series are missing or not unique.
+    """
+    of_sessions = any("session" in row for row in rows)
+    studies = {row["study"] for row in rows} - {""}
+    before = (_SESSION_COLUMN,) if of_sessions else (_STUDY_COLUMN,) if len(studies) > 1 else ()
+    if not any(row["series_number"] for row in rows):
+        about = _ABOUT if any(row["series_description"] or row["modality"] for row in rows) else ()
+        return (*before, replace(_UID_COLUMN, title=title, drop=int(of_sessions)), *about, *_SUMS, state)
+    unique = len({(row.get("session", ""), row["name"]) for row in rows if row["name"]}) == len(rows)
+    resources = any(row["series"] == row["name"] != UNREADABLE for row in rows)
+    uid = replace(_UID_COLUMN, title="UID", drop=5 if unique else 0, detail=unique and resources)
+    number = Column(key="series_number", detail=True)
+    return (*before, Column(key="name", title=title), *_ABOUT, *_SUMS, state, uid, number)
