@@ -19,6 +19,7 @@ from xnatctl.model.report import (
     PlaceState,
     Report,
     ReportItem,
+    SeriesReport,
     Status,
     Verification,
 )
@@ -254,3 +255,50 @@ def test_what_sent_nothing_shows_no_table_and_no_skipped_files_before_its_error(
     )
     document = report_document(report)
     assert (document.columns, document.summary) == ((), ("Nothing was sent.", "Next: xnatctl session upload-dicom a"))
+
+
+def named(*numbers: str, last: int = 0, resource: str = "") -> tuple[list[str], list[str]]:
+    """The columns of the table that are dropped never, or with the priority `last`, and the names of the rows."""
+    uids = ("1.2", "1.3")
+    items = [replace(item(uid, Outcome.VERIFIED), series_instance_uid=uid) for uid in uids]
+    if resource:
+        items.append(replace(items[0], path="a.log", sop_instance_uid="", series_instance_uid="", resource=resource))
+    report = Report(
+        command="session upload",
+        status=Status.COMPLETE,
+        destination=Destination(server="", project="", subject="", session=""),
+        transport="tar",
+        items=items,
+        counts=Counts(found=len(items), sent=len(items)),
+        series=[
+            SeriesReport(
+                study_instance_uid="",
+                series_instance_uid=uid,
+                series_number=number,
+                series_description=f"scan {number}",
+                modality="MR",
+            )
+            for uid, number in zip(uids, numbers, strict=True)
+        ],
+    )
+    document = report_document(report)
+    assert [entry["series_description"] for entry in document.data["series"]] == [f"scan {n}" for n in numbers]
+    columns = [column for column in document.columns if not column.detail]
+    return [column.key for column in columns if column.drop in (0, last)], [row["name"] for row in document.rows]
+
+
+def test_series_are_named_by_their_number_and_the_uid_is_dropped_first() -> None:
+    assert named("1", "2", last=5) == (["name", "state", "series"], ["1", "2"])
+
+
+@pytest.mark.parametrize("numbers", [("1", "1"), ("1", "")])
+def test_the_uid_stays_where_numbers_do_not_tell_series_apart(numbers: tuple[str, str]) -> None:
+    assert named(*numbers, last=0) == (["name", "state", "series"], list(numbers))
+
+
+def test_without_numbers_series_are_named_by_uid() -> None:
+    assert named("", "")[0] == ["series", "state"]
+
+
+def test_beside_resources_a_series_is_called_one() -> None:
+    assert named("1", "2", resource="Log") == (["name", "state"], ["series 1", "series 2", "resource Log"])

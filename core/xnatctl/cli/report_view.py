@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from xnatctl.cli.attached_view import resource_rows, resources_headline, state_text, state_texts
-from xnatctl.cli.series_view import UNREADABLE, series_columns, series_rows
+from xnatctl.cli.series_view import SERIES, UNREADABLE, series_columns, series_rows
 from xnatctl.model.document import Document, DocumentDetail
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
@@ -40,6 +40,8 @@ def report_document(report: Report, detail: DocumentDetail = DocumentDetail.WHOL
     if detail is DocumentDetail.IDENTIFIERS:
         return Document(schema="xnatctl.report/1", data={}, identifiers=_identifiers(report))
     words = state_texts(report)
+    of_resources = [bool(item.resource) for item in report.items]
+    title = "Resource" if all(of_resources) else "Series or resource" if any(of_resources) else SERIES
     rows = series_rows(
         (
             (item.study_instance_uid, _series_of(item), item.bytes, words(item))
@@ -47,6 +49,7 @@ def report_document(report: Report, detail: DocumentDetail = DocumentDetail.WHOL
             if not item.resource
         ),
         report.series,
+        prefix="series " if any(of_resources) else "",
     )
     rows += resource_rows(report)
     if _sent_nothing(report):
@@ -54,8 +57,6 @@ def report_document(report: Report, detail: DocumentDetail = DocumentDetail.WHOL
     sessions = {study.study_instance_uid: study.session for study in report.studies if study.status is not None}
     for row in rows if sessions else ():
         row["session"] = sessions.get(row["study"], "")
-    of_resources = [bool(item.resource) for item in report.items]
-    title = "Resource" if all(of_resources) else "Series or resource" if any(of_resources) else "Series"
     return Document(
         schema="xnatctl.report/1",
         data=_data(report, detail),

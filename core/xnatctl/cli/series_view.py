@@ -16,6 +16,8 @@ _UID_COLUMN = Column(key="series")
 _ABOUT = (Column(key="series_description", title="Description", fit="cut", drop=1), Column(key="modality", drop=2))
 _SUMS = (Column(key="files", numeric=True, drop=2), Column(key="size", numeric=True, size=True, drop=3))
 STATE_COLUMN = Column(key="state", fit="wrap")
+#: The title of what names a row, where all rows are series.
+SERIES = "Series"
 #: Shown as the series of files that could not be read.
 UNREADABLE = "(not readable)"
 
@@ -29,7 +31,7 @@ class _Series:
     size: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
-    def row(self, uid: str, known: SeriesReport | None) -> dict[str, Any]:
+    def row(self, uid: str, known: SeriesReport | None, prefix: str) -> dict[str, Any]:
         states = ", ".join(
             f"{count} {name}" if len(self.outcomes) > 1 else name for name, count in sorted(self.outcomes.items())
         )
@@ -37,7 +39,7 @@ class _Series:
         return {
             "study": self.study,
             "series": uid or "(unknown)",
-            "name": UNREADABLE if uid == UNREADABLE else number,
+            "name": UNREADABLE if uid == UNREADABLE else f"{prefix}{number}" if number else "",
             "series_number": number,
             "series_description": known.series_description if known is not None else "",
             "modality": known.modality if known is not None else "",
@@ -47,8 +49,13 @@ class _Series:
         }
 
 
-def series_rows(entries: Iterable[tuple[str, str, int, str]], known: Iterable[SeriesReport]) -> list[dict[str, Any]]:
-    """One row per series, grouped by study; entries are (study, series, bytes, state)."""
+def series_rows(
+    entries: Iterable[tuple[str, str, int, str]], known: Iterable[SeriesReport], *, prefix: str = ""
+) -> list[dict[str, Any]]:
+    """One row per series, grouped by study; entries are (study, series, bytes, state).
+
+    `prefix` stands before the number of a series in its name.
+    """
     by_uid = {(series.study_instance_uid, series.series_instance_uid): series for series in known}
     studies: dict[str, dict[str, _Series]] = {}
     for study, uid, size, state in entries:
@@ -57,12 +64,14 @@ def series_rows(entries: Iterable[tuple[str, str, int, str]], known: Iterable[Se
         series.size += size
         series.outcomes[state] += 1
     return [
-        series.row(uid, by_uid.get((study, uid))) for study, group in studies.items() for uid, series in group.items()
+        series.row(uid, by_uid.get((study, uid)), prefix)
+        for study, group in studies.items()
+        for uid, series in group.items()
     ]
 
 
 def series_columns(
-    rows: Sequence[Mapping[str, Any]], title: str = "Series", *, state: Column = STATE_COLUMN
+    rows: Sequence[Mapping[str, Any]], title: str = SERIES, *, state: Column = STATE_COLUMN
 ) -> tuple[Column, ...]:
     """The columns for rows of series and resources, which may have a session. `title` is that of what names a row.
 
@@ -75,7 +84,6 @@ def series_columns(
         about = _ABOUT if any(row["series_description"] or row["modality"] for row in rows) else ()
         return (*before, replace(_UID_COLUMN, title=title, drop=int(of_sessions)), *about, *_SUMS, state)
     unique = len({(row.get("session", ""), row["name"]) for row in rows if row["name"]}) == len(rows)
-    resources = any(row["series"] == row["name"] != UNREADABLE for row in rows)
-    uid = replace(_UID_COLUMN, title="UID", drop=5 if unique else 0, detail=unique and resources)
+    uid = replace(_UID_COLUMN, title="UID", drop=5 if unique else 0, detail=unique and title != SERIES)
     number = Column(key="series_number", detail=True)
     return (*before, Column(key="name", title=title), *_ABOUT, *_SUMS, state, uid, number)

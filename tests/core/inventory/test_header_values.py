@@ -188,3 +188,29 @@ def test_a_file_that_is_not_dicom_is_refused(tmp_path):
     (item,) = scan_files(str(tmp_path / "table.csv")).items
     with pytest.raises(Refused, match=r"table\.csv cannot be read: it is not DICOM"):
         header_values(item, ["PatientID"])
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_series_is_described_by_its_first_file(tmp_path, syntax, kind):
+    files = {
+        f"I{number}": dataset(syntax, "ISO_IR 100", SeriesDescription=text, SOPInstanceUID=f"1.2.{number}")
+        for number, text in enumerate(["T1 Größe ", "another"], 1)
+    }
+    if kind == "folder":
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+    else:
+        (tmp_path / "exam").write_bytes(packed(kind, files))
+    first, second = scan_path(str(tmp_path if kind == "folder" else tmp_path / "exam")).items
+    assert first.series is second.series
+    assert first.series.series_description == "T1 Größe"
+
+
+def test_a_long_description_is_cut_and_a_plan_that_is_stored_has_none(item_of):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = dataset(EXPLICIT, SeriesDescription="x" * 64 + "y" * 100)
+    item = item_of(data)
+    assert item.series.series_description == "x" * 64
+    assert "xxx" not in str(item.as_document())
