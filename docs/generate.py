@@ -66,6 +66,17 @@ def section(path: str, command: click.Command, context: click.Context) -> list[s
             lines += [f"| {heading} | |", "|---|---|", *table, ""]
     if not local and any(parameter.name == "url" for parameter in parameters):
         lines += ["Talks to a server.", ""]
+    if not any(parameter.name == "output" for parameter in parameters):
+        lines += ["Takes none of the shared options.", ""]
+    return lines
+
+
+def tables(parameters: list[click.Parameter], context: click.Context) -> list[str]:
+    """A table for each heading."""
+    lines = []
+    for heading, group in grouped(parameters):
+        if table := rows(group, context, leave_out=set()):
+            lines += [f"| {heading} | |", "|---|---|", *table, ""]
     return lines
 
 
@@ -80,8 +91,7 @@ def document() -> str:
         if path == "xnatctl session upload":
             shared = ([p for p in command.get_params(inner) if p.name in SHARED | SERVER], inner)
     assert shared is not None
-    lines += ["## Shared options", "", "| option | |", "|---|---|", *rows(*shared, leave_out=set()), ""]
-    lines += ["## xnatctl itself", "", "| option | |", "|---|---|", *rows(root.params, context, leave_out=set()), ""]
+    lines += ["## Shared options", "", *tables(*shared), "## xnatctl itself", "", *tables(root.params, context)]
     return "\n".join(lines)
 
 
