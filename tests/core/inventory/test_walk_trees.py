@@ -49,6 +49,13 @@ def test_content_decides_whatever_the_names_are(exam):
     assert found.unreadable == ()
 
 
+def test_images_are_found_at_any_depth(exam, tmp_path):
+    deep = tmp_path.joinpath(*"abcdefgh")
+    deep.parent.mkdir(parents=True)
+    shutil.copytree(exam.directory, deep, symlinks=True)
+    assert {item.sop_instance_uid for item in scan_path(str(tmp_path)).items} == set(exam.instances)
+
+
 def test_the_order_is_always_the_same(exam):
     assert scan_path(str(exam.directory)).items == scan_path(str(exam.directory)).items
 
