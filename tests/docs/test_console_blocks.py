@@ -250,6 +250,7 @@ def reader(tmp_path, tmp_path_factory, environment):
 
 #: Pages with nearly the same steps as others, so they are for the laboratory.
 LONG = {
+    DOCS / "how-to" / "campaign-on-a-cluster.md",
     DOCS / "how-to" / "find-missing-data.md",
     DOCS / "how-to" / "watch-an-inbox.md",
     DOCS / "tutorial" / "a-data-managers-day.md",
@@ -271,8 +272,8 @@ def test_the_program_prints_what_the_page_shows(reader, page):
 def test_what_is_not_run_as_it_stands():
     """The whole list: what installs from a package index, what runs this suite, and names of other servers."""
     left_out = {(page.name, reason) for page in PAGES for _, reason in script_of(page).not_run}
+    left_out = {(page, reason) for page, reason in left_out if not reason.endswith("is not installed")}
     assert left_out == {
-        ("campaign-on-a-cluster.md", "it needs a cluster"),
         ("install.md", "test_install.py runs it in the laboratory"),
         ("install.md", "it needs a container engine"),
         ("install.md", "it needs conda's tools"),
