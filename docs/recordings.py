@@ -44,6 +44,8 @@ COLOURS = {
     "magenta": ("#8e2a8b", "#e29be0"),
     "cyan": ("#00677a", "#78d5e6"),
 }
+#: The colours of states in tables, of the palette of 256 (`xnatctl_output.states`).
+STATES = {"008700": "green", "af5f00": "brown", "d70000": "red"}
 Row = tuple[tuple[int, str, str], ...]  # (column, text, classes) of each run of equal style
 
 
@@ -82,7 +84,7 @@ def row(cells: dict[int, pyte.screens.Char]) -> Row:
 
 def style(cell: pyte.screens.Char) -> str:
     """The classes of a character."""
-    colour = cell.fg.removeprefix("bright")
+    colour = STATES.get(cell.fg, cell.fg.removeprefix("bright"))
     return " ".join([*([colour] if colour in COLOURS else []), *(["bold"] if cell.bold else [])])
 
 

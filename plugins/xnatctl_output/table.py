@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from xnatctl.api import Column, Document, human_size, printable, wrapped
-from xnatctl.api.system import obeys_escapes
+from xnatctl_output.states import STATE_COLUMNS, colored, escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 #: `rich.box.SIMPLE_HEAD` in ASCII, for terminals and pipes of another encoding.
 _ASCII_HEAD = "    \n    \n -- \n    \n    \n    \n    \n    \n"
@@ -37,9 +37,13 @@ class Table:
         from rich.console import Console
         from rich.text import Text
 
-        terminal = obeys_escapes(sys.stdout) and not os.environ.get("NO_COLOR")
         console = Console(
-            file=out, force_terminal=terminal, no_color=not terminal, highlight=False, emoji=False, markup=False
+            file=out,
+            force_terminal=document.color,
+            no_color=not document.color,
+            highlight=False,
+            emoji=False,
+            markup=False,
         )
         if document.title:
             console.print(Text(_line(document.title), style="bold"), soft_wrap=True)
@@ -61,7 +65,7 @@ def _plain_lines(document: Document) -> Iterator[str]:
     for line in document.drawing:
         yield from printable(line).split("\n")
     if (grid := _grid_of(document)) is not None:
-        yield from grid.plain_lines()
+        yield from grid.plain_lines(color=document.color)
     elif document.columns and not document.summary:
         yield "Nothing to show."
     for line in document.summary:
@@ -96,18 +100,20 @@ class _Grid:
             words += [word for cell in found for word in cell.split()]
         return max(least, *map(_width, words))
 
-    def plain_lines(self) -> Iterator[str]:
+    def plain_lines(self, *, color: bool) -> Iterator[str]:
         """All columns, as wide as their values; every line has the same width."""
         rule = "─" if _takes("─") else "-"
-        yield self._plain_line(self._titles)
+        yield self._plain_line(self._titles, color=False)
         yield rule * _total(self._full)
-        yield from map(self._plain_line, zip(*self._cells, strict=True))
+        for cells in zip(*self._cells, strict=True):
+            yield self._plain_line(cells, color=color)
 
-    def _plain_line(self, cells: Sequence[str]) -> str:
+    def _plain_line(self, cells: Sequence[str], *, color: bool) -> str:
         filled = []
         for column, cell, width in zip(self._columns, cells, self._full, strict=True):
             space = " " * (width - _width(cell))
-            filled.append(space + cell if column.numeric else cell + space)
+            text = escaped(cell) if color and column.key in STATE_COLUMNS else cell
+            filled.append(space + text if column.numeric else text + space)
         return (" " * _GAP).join(filled)
 
     def draw(self, console: Console, room: int) -> None:
@@ -152,16 +158,28 @@ class _Grid:
             table.add_column(Text(self._titles[number]), justify=justify, width=widths[number])
         cuts = [width if self._columns[number].fit == "cut" else None for number, width in widths.items()]
         for row in zip(*(self._cells[number] for number in widths), strict=True):
-            table.add_row(*(Text(_cut(cell, width) if width else cell) for cell, width in zip(row, cuts, strict=True)))
+            cut = [_cut(cell, width) if width else cell for cell, width in zip(row, cuts, strict=True)]
+            table.add_row(*map(self._text, widths, cut))
         console.width = _total(widths.values())
         console.print(table)
 
+    def _text(self, number: int, cell: str) -> Text:
+        """The text of a cell, in colours if it is a state."""
+        from rich.text import Text
+
+        if self._columns[number].key not in STATE_COLUMNS:
+            return Text(cell)
+        return Text.assemble(*((piece, "" if color is None else f"color({color})") for piece, color in colored(cell)))
+
     def _draw_record(self, console: Console) -> None:
         """A single row, of which nothing may be left out: a line for each value."""
+        from rich.text import Text
+
         width = max(map(_width, self._titles))
-        for title, (cell,) in zip(self._titles, self._cells, strict=True):
+        for number, (title, (cell,)) in enumerate(zip(self._titles, self._cells, strict=True)):
             if cell:
-                console.print(f"{title}{' ' * (width - _width(title))}   {cell}", soft_wrap=True)
+                head = f"{title}{' ' * (width - _width(title))}   "
+                console.print(Text.assemble(head, self._text(number, cell)), soft_wrap=True)
 
 
 def _width(text: str) -> int:

@@ -473,7 +473,8 @@ class App:
             formatter = self.registry.make_formatter(provided)
             # Incomplete output of a third-party formatter is not printed. Ours is streamed because it may be long.
             buffer = StdoutWriter(self._begin, self.redactor) if provided.plugin.ours else io.StringIO()
-            document = replace(document, announced=frozenset(self._announced))
+            color = wants_color(sys.stdout, forbidden=self.no_color)
+            document = replace(document, announced=frozenset(self._announced), color=color)
             formatter.render(document, buffer)
             text = buffer.getvalue()
             if not provided.plugin.ours and not text.strip():

@@ -2,7 +2,8 @@
 
 `data` is the complete content (JSON and YAML print it unchanged). `columns` and `rows` are the same content as a table
 for people, CSV, TSV and NDJSON. `drawing` is lines for people in place of the table, `summary` is lines for people
-after it. `identifiers` is the output of `-q`. `announced` is the warnings that observers got before. `listed` names the
+after it. `identifiers` is the output of `-q`. `announced` is the warnings that observers got before; core
+sets it, and `color`. `listed` names the
 list in `data` that the rows show; its entries and the identifiers are in their order. The options of lists need it.
 """
 
@@ -55,3 +56,4 @@ class Document:
     drawing: tuple[str, ...] = ()  # lines for people, in place of the table
     listed: str = ""  # the key of the list in `data` that the rows show
     announced: frozenset[str] = frozenset()  # warnings that observers got before
+    color: bool = False  # whether stdout may be coloured

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -13,6 +15,7 @@ import yaml
 from xnatctl.model.document import Column, Document
 from xnatctl.testing import FormatterContract
 from xnatctl_output.separated import Csv, Tsv
+from xnatctl_output.states import GREEN, RED, YELLOW
 from xnatctl_output.structured import Json, Ndjson, Yaml
 from xnatctl_output.table import Table
 
@@ -202,3 +205,37 @@ def test_summary_lines_follow_the_table():
     )
     text = Shape(Table).render(document)
     assert text.rstrip().endswith("the end")
+
+
+STATES = (Column(key="name"), Column(key="state"))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_states_are_coloured_and_nothing_but_states(monkeypatch, terminal):
+    """Also without a terminal, where FORCE_COLOR asks for it; the words stay."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stdout", Screen() if terminal else io.StringIO())
+    rows = [{"name": "failed", "state": "3 failed, 97 verified, 2 not sent"}, {"name": "b", "state": "UNVERIFIED"}]
+    document = Document(schema="x/1", data={}, columns=STATES, rows=rows, color=True)
+    text = Shape(Table).render(document)
+    plain = Shape(Table).render(replace(document, color=False))
+    for number, words in ((RED, "3 failed"), (GREEN, "97 verified"), (YELLOW, "2 not sent")):
+        assert f"\x1b[38;5;{number}m{words}\x1b[" in text
+    assert text.count("\x1b[38") == 3
+    assert re.sub("\x1b\\[[0-9;]*m", "", text) == plain
+    assert "\x1b" not in plain
+
+
+@pytest.mark.parametrize("color", [GREEN, YELLOW, RED])
+def test_colours_of_states_can_be_read_on_black_and_on_white(color):
+    """The contrast of WCAG 2, as large text needs it."""
+    levels = (0, 95, 135, 175, 215, 255)
+    code = color - 16
+    linear = [
+        (value / 255 / 12.92 if value <= 10 else ((value / 255 + 0.055) / 1.055) ** 2.4)
+        for value in (levels[code // 36], levels[code // 6 % 6], levels[code % 6])
+    ]
+    bright = sum(share * value for share, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    assert (bright + 0.05) / 0.05 > 3.8
+    assert 1.05 / (bright + 0.05) > 3.8
