@@ -1,7 +1,8 @@
 """How Sphinx makes the site from the pages: `tox -e docs`, or `sphinx-build -W --keep-going -n docs site`.
 
 The pages are plain Markdown, which a Git host shows as well. `index.md` alone is for the site: what it contains beside
-`README.md` are directives.
+`README.md` are directives. The reference of the commands is the page that `generate.py` writes: sphinx-click would show
+it on the site only.
 """
 
 from __future__ import annotations
