@@ -31,7 +31,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "xnatctl.api": {
         "Declare": """
             hookimpl TransportSpec CredentialSourceSpec FormatterSpec CommandSpec CheckSpec StageSpec ExecutorSpec
-            Option CheckResult
+            ReportWriterSpec Option CheckResult
         """,
         "Plans": """
             UploadRequest UploadPlan Stage Batch UploadItem Series Source Exclusion Payload Placement Overwrite
@@ -51,6 +51,7 @@ GROUPS: dict[str, dict[str, str]] = {
             StageRunner RunContext Journal JournalEntry PollSchedule Report Status Verification Difference Level
             PlaceState ResourceReport StudyReport ByteCounter failed_outcomes open_item content_hash
         """,
+        "Report writers": "ReportWriter ReportWriterContext FinishedUpload",
         "Executors": "Executor ExecutorContext RowWork RowWorker RowResult",
         "Words": """
             Commands counted human_size clean_label is_uid

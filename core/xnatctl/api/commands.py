@@ -7,6 +7,7 @@ from xnatctl.cli.app import App, pass_app, pass_unchecked
 from xnatctl.cli.help import option_group
 from xnatctl.cli.list_options import column_option, list_options
 from xnatctl.cli.numbers import Number, WholeNumber
+from xnatctl.cli.option_values import executor_options, transport_options
 from xnatctl.cli.options import (
     PROJECT_HELP,
     ExecutorOptionsCommand,
@@ -28,13 +29,11 @@ from xnatctl.cli.uploading import (
     PlanContext,
     PlanGroup,
     Upload,
-    executor_options,
     finish,
     make_services,
     plan_upload,
     run_upload,
     run_uploads,
-    transport_options,
 )
 from xnatctl.delivery.journal.summaries import Summary
 from xnatctl.delivery.many import in_order, run_many

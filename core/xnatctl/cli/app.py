@@ -66,6 +66,8 @@ class App:
         self.block: tuple[str, ...] = ()
         self.external = True
         self.given: dict[str, Any] = {}
+        #: Flags of report writers that were given, by the names of the options.
+        self.writer_flags: dict[str, Any] = {}
         self.output: str | None = None
         self.quiet = False
         self.verbose = 0
@@ -277,6 +279,11 @@ class App:
         """Whether a request that may change something was sent to a server."""
         return any(client.writes for client in self._clients)
 
+    @property
+    def login_name(self) -> str:
+        """The login name as the server gives it; empty without a login."""
+        return next((client.login_name for client in self._clients if client.login_name), "")
+
     def _warn_about_settings(self) -> None:
         """Warn once about settings that are unsafe or have no effect; only commands that contact a server do this."""
         if self._warned:
@@ -297,11 +304,12 @@ class App:
         return lines
 
     def declared_options(self) -> dict[str, bool]:
-        """The options of active transports and executors that the profile may set, and whether each is secret."""
+        """The options that the profile may set for transports, executors and report writers; whether each is secret."""
         if not self.settings.profile.get("options"):
             return {}
         options = [option for provided in self.registry.transports().values() for option in provided.spec.options]
         options += [option for provided in self.registry.executors().values() for option in provided.spec.options]
+        options += [option for provided in self.registry.report_writers().values() for option in provided.spec.options]
         secret = {option.name for option in options if option.secret}
         return {option.name: option.name in secret for option in options}
 

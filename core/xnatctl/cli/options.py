@@ -19,7 +19,7 @@ from xnatctl.model.commands import ASK
 from xnatctl.model.plan import Overwrite, Payload, Placement
 from xnatctl.model.words import plain_number
 from xnatctl.plugin.guard import BLOCK_VARIABLE
-from xnatctl.plugin.specs import Option, TransportSpec
+from xnatctl.plugin.specs import Option, ReportWriterSpec, TransportSpec
 
 if TYPE_CHECKING:
     from xnatctl.plugin.catalog import Provided
@@ -374,7 +374,7 @@ class PluginOptionsCommand(VerifyingCommand):
     heading: str | None = None
 
     def declaring(self, app: App) -> Iterable[Provided[Any]]:
-        """The specs whose options are flags of this command."""
+        """The specs whose options are flags of this command; those of report writers are stored in the App."""
         raise NotImplementedError
 
     def get_params(self, context: click.Context) -> list[click.Parameter]:
@@ -385,17 +385,20 @@ class PluginOptionsCommand(VerifyingCommand):
         taken = {parameter.name for parameter in parameters}
         declared: dict[str, Option] = {}
         owners: dict[str, list[Provided[Any]]] = {}
+        stored: set[str] = set()
         for provided in self.declaring(app):
             for option in provided.spec.options:
                 declared.setdefault(option.name, option)
                 owners.setdefault(option.name, []).append(provided)
+                if isinstance(provided.spec, ReportWriterSpec):
+                    stored.add(option.name)
                 if option.name in taken:  # only in a command of a plugin: core's options are reserved
                     raise PluginUnavailable(
                         f"This command has an option --{option.name.replace('_', '-')}, and so has the "
                         f"{provided.kind} {provided.name} (plugin {provided.plugin.name}).",
                         hint=f"Block one of the two: {BLOCK_VARIABLE}={provided.plugin.name}.",
                     )
-        flags = [_flag(option) for option in declared.values()]
+        flags = [_stored(_flag(option)) if name in stored else _flag(option) for name, option in declared.items()]
         for flag, name in zip(flags, declared, strict=True):
             under(self.heading or _heading(owners[name]), flag)
         _hide(app, [option for option in declared.values() if option.secret])
@@ -411,8 +414,16 @@ class PluginOptionsCommand(VerifyingCommand):
         return super().invoke(context)
 
 
-class TransportOptionsCommand(PluginOptionsCommand):
-    """A command with the options of every active transport of a payload.
+class ReportOptionsCommand(PluginOptionsCommand):
+    """A command that uploads, with the options of every active report writer."""
+
+    def declaring(self, app: App) -> Iterable[Provided[Any]]:
+        """All report writers."""
+        return app.registry.report_writers().values()
+
+
+class TransportOptionsCommand(ReportOptionsCommand):
+    """A command with the options of every active transport of a payload, and of every report writer.
 
     A transport that belongs to one command (`TransportSpec.command`) has its options only there.
     """
@@ -421,9 +432,10 @@ class TransportOptionsCommand(PluginOptionsCommand):
     only_for: str | None = None
 
     def declaring(self, app: App) -> Iterable[Provided[Any]]:
-        """Transports that this command can send by."""
+        """Transports that this command can send by, and report writers."""
         found = app.registry.transports().values()
-        return [own for own in found if own.spec.payload is self.payload and own.spec.command == self.only_for]
+        own = [one for one in found if one.spec.payload is self.payload and one.spec.command == self.only_for]
+        return [*own, *super().declaring(app)]
 
 
 class ExecutorOptionsCommand(PluginOptionsCommand):
@@ -451,6 +463,20 @@ def _hide(app: App, options: Iterable[Option]) -> None:
             app.redactor.register_secret(word)
         if flag in flags and equals and value != ASK:
             app.redactor.register_secret(value)
+
+
+def _stored(flag: click.Option) -> click.Option:
+    """The flag of a report writer: its value is stored in the App, and the command does not get it."""
+    flag.expose_value = False
+    flag.callback = _into_writer_flags
+    return flag
+
+
+def _into_writer_flags(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    app = context.find_object(App)
+    if app is not None and parameter.name is not None and value is not None and not context.resilient_parsing:
+        app.writer_flags[parameter.name] = value
+    return value
 
 
 def _flag(option: Option) -> click.Option:

@@ -96,6 +96,7 @@ def _report_lines(report: Report) -> Iterable[str]:
         yield from _studies(report)
     if not _sent_nothing(report):
         yield from _details(report)
+    yield from (f"{one['writer'].capitalize()}: {one['place']}" for one in report.kept)
     hint = str((report.error or {}).get("hint") or "")
     yield from (f"Next: {command}" for command in dict.fromkeys(report.next) if command not in hint)
 

@@ -16,8 +16,9 @@ from xnatctl.cli.attached_view import state_text
 from xnatctl.cli.builtin import BUILTIN
 from xnatctl.cli.console import one_line
 from xnatctl.cli.list_options import list_options
-from xnatctl.cli.options import common_options, retry_option, server_options
-from xnatctl.cli.uploading import Upload, restored_options, run_upload
+from xnatctl.cli.option_values import restored_options
+from xnatctl.cli.options import ReportOptionsCommand, common_options, retry_option, server_options
+from xnatctl.cli.uploading import Upload, run_upload
 from xnatctl.errors import ConfigError, JournalError, NotFound, PluginUnavailable, Refused, UsageError
 from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
@@ -68,7 +69,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
         app.render(_one_document(app, _choose(app, found, dest)))
 
 
-@click.command(name="resume", short_help="Finish an upload that was interrupted.")
+@click.command(name="resume", cls=ReportOptionsCommand, short_help="Finish an upload that was interrupted.")
 @click.argument("dest")
 @retry_option
 @server_options

@@ -10,15 +10,11 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from xnatctl.cli.usage import example_with
+from xnatctl.cli.report_writing import ReportWriting
 from xnatctl.errors import Interrupted, PluginUnavailable, Refused, UsageError, XnatctlError, exit_code_of
-from xnatctl.model.commands import ASK
 from xnatctl.model.plan import RECEIVER, SESSION, Payload, Stage, UploadPlan, UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
-from xnatctl.model.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
     from xnatctl.inventory.walk import Inventory
     from xnatctl.model.document import Document
     from xnatctl.plugin.protocols import Transport, TransportContext
-    from xnatctl.plugin.specs import Option
     from xnatctl.xnat.client import XnatClient
 
 
@@ -57,17 +52,19 @@ def run_upload(app: App, upload: Upload) -> None:
     Ends through `App.exit_with` with an exit code of `docs/reference/exit-codes.md`; raises no other expected error.
     """
     shown: list[Document] = []
+    writing = ReportWriting(app, upload.request)
 
     def work() -> Report | None:
+        writing.begin(dry_run=upload.dry_run)
         plan = plan_upload(app, upload)
         if upload.dry_run:
             shown.append(_plan_document(app, upload, plan))
             return None
         from xnatctl.delivery.service import deliver
 
-        return deliver(plan, services_of(app, upload))
+        return deliver(plan, writing.services(services_of(app, upload), [plan]))
 
-    _end(app, attempt(app, upload, work), shown)
+    _end(app, writing, attempt(app, upload, work), shown)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,10 +130,12 @@ def run_uploads(app: App, upload: Upload, planner: Callable[[PlanContext], Abstr
     The context manager of `planner` stays open until all plans have ended.
     """
     shown: list[Document] = []
+    writing = ReportWriting(app, upload.request)
 
     def work() -> Report | None:
         from xnatctl.delivery.many import deliver_many, in_order
 
+        writing.begin(dry_run=upload.dry_run)
         check_state(upload)
         context = PlanContext(app, upload)
         with planner(context) as group:
@@ -145,18 +144,20 @@ def run_uploads(app: App, upload: Upload, planner: Callable[[PlanContext], Abstr
                 return None
             for line in group.warnings:
                 app.warn(line)
-            report = deliver_many(group.plans, context.services, group.executor or in_order)
+            services = writing.services(context.services, group.plans)
+            report = deliver_many(group.plans, services, group.executor or in_order)
         report.destination = group.destination
         report.warnings = [*group.warnings, *report.warnings]
         return report
 
-    _end(app, attempt(app, upload, work), shown)
+    _end(app, writing, attempt(app, upload, work), shown)
 
 
-def _end(app: App, report: Report, shown: Sequence[Document]) -> None:
+def _end(app: App, writing: ReportWriting, report: Report, shown: Sequence[Document]) -> None:
     if report.failure is None and shown:
         app.render(shown[0])
     else:
+        writing.write(report)
         finish(app, report)
 
 
@@ -323,80 +324,6 @@ def transport_factory(app: App, name: str) -> Callable[[TransportContext], Trans
     """The target of an active transport. Raises PluginUnavailable, or UsageError with the known transports."""
     provided = app.registry.transport(name)
     return app.registry.transport_factory(provided)
-
-
-def transport_options(app: App, name: str, given: Mapping[str, Any], *, missing: Sequence[str] = ()) -> dict[str, Any]:
-    """A value for every option of the transport: flag, else variable, else profile, else default.
-
-    `given` holds the flags from the command line, `missing` names what else the command lacks. Raises UsageError for an
-    option that this transport does not have, and one that names all that is missing.
-    """
-    return _plugin_options(app, app.registry.transport(name).spec.options, given, f"--mode {name}", missing)
-
-
-def executor_options(app: App, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A value for every option of an executor, found and checked like those of a transport."""
-    return _plugin_options(app, app.registry.executor(name).spec.options, given, f"--executor {name}")
-
-
-def _plugin_options(
-    app: App, declared: Sequence[Option], given: Mapping[str, Any], choice: str, others: Sequence[str] = ()
-) -> dict[str, Any]:
-    options = {option.name: option for option in declared}
-    for flag in given:
-        if flag not in options:
-            raise UsageError(f"--{flag.replace('_', '-')} does not apply to {choice}.")
-    values = {key: _option_value(app, option, given) for key, option in options.items()}
-    missing = [option for key, option in options.items() if option.required and values[key] is None]
-    if missing or others:
-        flags = [f"--{option.name.replace('_', '-')}" for option in missing]
-        names = [f"{flag} (or {o.envvar})" if o.envvar else flag for flag, o in zip(flags, missing, strict=True)]
-        hints = [f"{flag}: {option.help}" for flag, option in zip(flags, missing, strict=True)]
-        if (example := example_with(click.get_current_context(), [*others, *flags])) is not None:
-            hints.append(example)
-        raise UsageError(f"Missing: {', '.join([*others, *names])}.", hint=" ".join(hints))
-    return values
-
-
-def _option_value(app: App, option: Option, given: Mapping[str, Any]) -> Any:
-    if option.name not in given:
-        return app.settings.plugin_option(option)
-    value = given[option.name]
-    if not option.secret:
-        return value
-    flag = f"--{option.name.replace('_', '-')}"
-    if value == ASK:
-        return Secret(app.read_secret(flag))
-    if not value:
-        raise UsageError(f"{flag} is empty.")
-    app.redactor.register_secret(value)
-    other = f"; the variable {option.envvar} does not" if option.envvar else ""
-    app.warn(f"{flag} shows in the process list of this machine{other}. {flag} {ASK} asks for the value.")
-    return Secret(value)
-
-
-def restored_options(app: App, request: UploadRequest) -> dict[str, Any]:
-    """The options of a recorded request, with secret ones from variable or profile, or as the user types them.
-
-    Raises UsageError that names a secret option without a value.
-    """
-    options = dict(request.options)
-    provided = app.registry.transports().get(request.transport)
-    for option in provided.spec.options if provided is not None else ():
-        if not option.secret or options.get(option.name) is None:
-            continue
-        value = app.settings.plugin_option(option)
-        if value is None and app.interactive:
-            value = app.read_secret(option.name)
-        if value is None:
-            places = [f"the variable {option.envvar}"] if option.envvar else []
-            places.append(f"{option.name} below options: of a profile")
-            raise UsageError(
-                f"The upload to resume has the option {option.name}, which is secret and not recorded.",
-                hint=f"Set {' or '.join(places)}, or run the original upload command again.",
-            )
-        options[option.name] = Secret(value)
-    return options
 
 
 def _plan_document(app: App, upload: Upload, plan: UploadPlan) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -256,7 +256,7 @@ class RunContext:
         context = transport_context(stage, self.plan)
         return replace(
             context,
-            open_item=_digesting(stage, self.journal),
+            open_item=_digesting(stage, self.journal, self.services.tell_digest),
             importer=importer or context.importer,
             http=http or context.http,
             writer=writer or context.writer,
@@ -276,6 +276,17 @@ class RunContext:
             yield
 
     # the end
+
+    def tell_earlier_digests(self) -> None:
+        """Pass on the SHA-256 of items that earlier runs sent, as far as the journal holds it."""
+        tell = self.services.tell_digest
+        if tell is None:
+            return
+        items = [state.item for state in self.journal.states(None) if state.skipped]
+        with suppress(JournalError):  # the journal is no better source than the disk, only a quicker one
+            for item, entry in zip(items, self.journal.recorded(items), strict=True):
+                if entry is not None and entry.digest is not None and len(entry.digest) == 64:
+                    tell(item, entry.digest)
 
     def incomplete(self, states: StateView, unsendable: Sequence[Exclusion]) -> XnatctlError | None:
         """The error that ends a stage of which a file was not delivered; None when all were.
@@ -351,8 +362,20 @@ def transport_context(stage: Stage, plan: UploadPlan) -> TransportContext:
     )
 
 
-def _digesting(stage: Stage, journal: Journal) -> Callable[[UploadItem], AbstractContextManager[Any]]:
-    """Hash files while they are read: with the algorithm of the server for a resource (xnat-api 2.5)."""
+def _digesting(
+    stage: Stage, journal: Journal, tell: Callable[[UploadItem, str], None] | None
+) -> Callable[[UploadItem], AbstractContextManager[Any]]:
+    """Hash files while they are read: with the algorithm of the server for a resource (xnat-api 2.5).
+
+    `tell` gets SHA-256 as well; for an instance the journal then holds that instead of the quicker digest.
+    """
     if stage.resource is not None:
-        return lambda item: open_digesting(item, journal.digest, "md5")
-    return lambda item: open_digesting(item, journal.digest, FINGERPRINT)
+        return lambda item: open_digesting(item, journal.digest, "md5", also=tell)
+    if tell is None:
+        return lambda item: open_digesting(item, journal.digest, FINGERPRINT)
+
+    def both(item: UploadItem, digest: str) -> None:
+        journal.digest(item, digest)
+        tell(item, digest)
+
+    return lambda item: open_digesting(item, both)

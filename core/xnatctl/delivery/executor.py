@@ -78,6 +78,7 @@ def execute(context: RunContext) -> None:
         if context.plan.hands_over and report.state is PlaceState.UNKNOWN and context.journal.states().delivered:
             report.state = PlaceState.RECEIVER
         context.current_report()
+        context.tell_earlier_digests()
         _join_verifications(context)
         context.tell(EventKind.RUN_DONE, status=str(report.status))
 

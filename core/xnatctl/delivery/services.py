@@ -14,6 +14,7 @@ from xnatctl.delivery.schedule import WAIT
 from xnatctl.delivery.stopping import StopToken
 from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.model.events import Event
+from xnatctl.model.plan import UploadItem
 from xnatctl.plugin.specs import StageSpec
 from xnatctl.redaction import Redactor
 from xnatctl.xnat.client import XnatClient
@@ -59,6 +60,9 @@ class Services:
     thread, and fences its writes; it is for one plan, or for all plans of a command.
     `archiving` makes the permit that a run holds while the server archives its session. Waiting for the permit does not
     use up `wait`; it must end with Interrupted when `stop` is requested.
+    `tell_digest` gets the SHA-256 (hex) of the content of each item, when it was read to be sent, from any thread, and
+    of those items that earlier runs sent whose SHA-256 the journal holds. Without it other digests are computed, which
+    cost less.
     `private_journals`: no other process uses the directory of the journals meanwhile. Then neither locks of the system
     nor shared memory are used, which network file systems may lack.
     """
@@ -78,4 +82,5 @@ class Services:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     stop: StopToken | None = None
     archiving: Callable[[], AbstractContextManager[object]] = nullcontext
+    tell_digest: Callable[[UploadItem, str], None] | None = None
     private_journals: bool = False

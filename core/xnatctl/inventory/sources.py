@@ -35,15 +35,22 @@ def open_item(item: UploadItem) -> AbstractContextManager[Reader]:
     return _File(item, source) if source.container is None else _Member(item, source)
 
 
-def open_digesting(item: UploadItem, tell: Tell, algorithm: str = "sha256") -> AbstractContextManager[Reader]:
+def open_digesting(
+    item: UploadItem, tell: Tell, algorithm: str = "sha256", *, also: Tell | None = None
+) -> AbstractContextManager[Reader]:
     """`open_item`; `tell` receives the digest when all of the item has been read, see `content_hash`.
+
+    `also` receives the SHA-256 as well.
 
     If only the change time moved while the item was read, the item is read again and the digests are compared: a
     backup or chmod changes that time but not the content.
     """
     source = item.source
     kind = _File if source.container is None else _Member
-    return kind(item, source, algorithm, lambda text: tell(item, digest_text(algorithm, text)))
+    opened = kind(item, source, algorithm, lambda text: tell(item, digest_text(algorithm, text)))
+    if also is not None:
+        opened.digest_also(lambda text: also(item, text))
+    return opened
 
 
 def _check(item: UploadItem, descriptor: int, *, whole: bool) -> int:
@@ -81,7 +88,10 @@ def _may_hide(item: UploadItem, descriptor: int) -> bool:
 class _File:
     """A plain file, which is checked again after the last byte; then its digest is passed on."""
 
-    __slots__ = ("_algorithm", "_changed_at", "_descriptor", "_digest", "_item", "_left", "_source", "_tell")
+    __slots__ = (
+        "_algorithm", "_changed_at", "_descriptor", "_digest", "_item", "_left", "_second", "_source", "_tell",
+        "_tell_second",
+    )  # fmt: skip
 
     whole = True
 
@@ -97,8 +107,14 @@ class _File:
         self._algorithm = algorithm
         self._digest: Digest | None = new_digest(algorithm) if algorithm else None
         self._tell = tell
+        self._second: Digest | None = None
+        self._tell_second: Callable[[str], None] | None = None
         self._left = item.size
         self._descriptor = -1
+
+    def digest_also(self, tell: Callable[[str], None]) -> None:
+        """Compute SHA-256 besides the other digest."""
+        self._second, self._tell_second = new_digest("sha256"), tell
 
     def __enter__(self) -> Self:
         item = self._item
@@ -130,6 +146,8 @@ class _File:
         self._left -= len(data)
         if self._digest is not None:
             self._digest.update(data)
+        if self._second is not None:
+            self._second.update(data)
         if self._left == 0:
             self._end()
         return data
@@ -157,6 +175,8 @@ class _File:
             raise _changed(self._item)
         if self._tell is not None:
             self._tell(digest)
+        if self._second is not None and self._tell_second is not None:
+            self._tell_second(self._second.hexdigest())
 
     def _reads_again(self, digest: str) -> bool:
         """Read the item again; returns whether its content is the same."""

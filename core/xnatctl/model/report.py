@@ -235,6 +235,7 @@ class Report:
     studies: list[StudyReport] = field(default_factory=list)  # one per study, when there are several
     sources: list[str] = field(default_factory=list)  # the paths that are uploaded, absolute
     series: list[SeriesReport] = field(default_factory=list)  # one per series
+    kept: list[dict[str, str]] = field(default_factory=list)  # `writer` and `place` of each copy that was kept
 
     @property
     def error(self) -> dict[str, object] | None:
@@ -267,6 +268,7 @@ class Report:
             "excluded": [{"path": entry.path, "reason": entry.reason} for entry in self.excluded],
             "warnings": list(self.warnings),
             "next": list(self.next),
+            "kept": list(self.kept),
             "error": self.error,
         }
 

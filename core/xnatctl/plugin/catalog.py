@@ -19,6 +19,7 @@ from xnatctl.plugin.specs import (
     ExecutorSpec,
     FormatterSpec,
     Option,
+    ReportWriterSpec,
     Spec,
     StageSpec,
     TransportSpec,
@@ -35,6 +36,7 @@ KINDS: Mapping[str, tuple[type[Any], str]] = {
     "xnatctl_checks": (CheckSpec, "check"),
     "xnatctl_stages": (StageSpec, "stage"),
     "xnatctl_executors": (ExecutorSpec, "executor"),
+    "xnatctl_report_writers": (ReportWriterSpec, "report writer"),
 }
 
 

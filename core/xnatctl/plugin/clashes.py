@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xnatctl.plugin.discovery import Plugin, Status
-from xnatctl.plugin.specs import CommandSpec, ExecutorSpec, Option, Spec, TransportSpec
+from xnatctl.plugin.specs import CommandSpec, ExecutorSpec, Option, ReportWriterSpec, Spec, TransportSpec
 
 #: The kind of a flag in a clash.
 OPTION = "option"
@@ -18,6 +18,10 @@ OPTION = "option"
 COMMAND = "command"
 #: The group of a command, which another plugin may share, but not take as a command.
 _GROUP = "group of a command"
+
+
+#: Specs whose options are flags.
+_WithFlags = TransportSpec | ExecutorSpec | ReportWriterSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def names_of(kind: str, specs: Sequence[Spec], plugin: Plugin) -> Iterator[Taken
             raise ValueError(f"it provides the {kind} {name} twice")
         seen.add(name)
         yield Taken(kind, name, plugin)
-        if isinstance(spec, TransportSpec | ExecutorSpec):
+        if isinstance(spec, _WithFlags):
             for flag, option in _own_flags(kind, spec):
                 other = options.setdefault(flag, option)
                 if (other.name, other.type, other.secret) != (option.name, option.type, option.secret):
@@ -57,7 +61,7 @@ def names_of(kind: str, specs: Sequence[Spec], plugin: Plugin) -> Iterator[Taken
     yield from (Taken(OPTION, flag, plugin) for flag in options)
 
 
-def _own_flags(kind: str, spec: TransportSpec | ExecutorSpec) -> Iterator[tuple[str, Option]]:
+def _own_flags(kind: str, spec: _WithFlags) -> Iterator[tuple[str, Option]]:
     seen: set[str] = set()
     for option in spec.options:
         for flag in flags_of(option):

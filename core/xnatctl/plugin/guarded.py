@@ -20,9 +20,11 @@ from xnatctl.plugin.protocols import (
     BatchingReceiver,
     ConnectedTransport,
     Executor,
+    FinishedUpload,
     Formatter,
     ReceiverContext,
     ReceiverTransport,
+    ReportWriter,
     RowResult,
     RowWork,
     Transport,
@@ -349,6 +351,33 @@ def guarded_executor(guard: Guard, what: str, plugin: Named, executor: Executor)
     """An executor of a plugin. Raises PluginUnavailable for an object that is none."""
     _require(guard, what, plugin, executor, ("run", "stop"))
     return GuardedExecutor(guard, what, plugin, executor)
+
+
+class GuardedReportWriter:
+    """A report writer. It may ask a person for a passphrase, so it has no time limit."""
+
+    def __init__(self, guard: Guard, what: str, plugin: Named, writer: ReportWriter) -> None:
+        self._guard, self._what, self._plugin = guard, what, plugin
+        self._writer = writer
+
+    def check(self) -> None:
+        """See `ReportWriter`."""
+        with self._guard.around(self._what, self._plugin):
+            self._writer.check()
+
+    def write(self, upload: FinishedUpload) -> str:
+        """See `ReportWriter`."""
+        with self._guard.around(self._what, self._plugin):
+            place: object = self._writer.write(upload)
+            if not isinstance(place, str) or not place.strip():
+                raise TypeError(f"write returned {type(place).__name__} instead of a text")
+        return place
+
+
+def guarded_report_writer(guard: Guard, what: str, plugin: Named, writer: ReportWriter) -> GuardedReportWriter:
+    """A report writer of a plugin. Raises PluginUnavailable for an object that is none."""
+    _require(guard, what, plugin, writer, ("check", "write"))
+    return GuardedReportWriter(guard, what, plugin, writer)
 
 
 class GuardedFormatter:

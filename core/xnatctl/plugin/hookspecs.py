@@ -19,6 +19,7 @@ from xnatctl.plugin.specs import (
     CredentialSourceSpec,
     ExecutorSpec,
     FormatterSpec,
+    ReportWriterSpec,
     StageSpec,
     TransportSpec,
 )
@@ -61,6 +62,10 @@ class XnatctlSpecs:
     @hookspec
     def xnatctl_executors(self) -> Iterable[ExecutorSpec]:  # type: ignore[empty-body]
         """Register ways to run the rows of a campaign, which chooses one by its name."""
+
+    @hookspec
+    def xnatctl_report_writers(self) -> Iterable[ReportWriterSpec]:  # type: ignore[empty-body]
+        """Register what keeps the reports of uploads; their options are flags of every command that uploads."""
 
     @hookspec(firstresult=True)
     def xnatctl_plan_upload(self, request: UploadRequest) -> UploadPlan | None:

@@ -12,8 +12,9 @@ from xnatctl.model.commands import PLAIN, Commands
 from xnatctl.model.document import Document
 from xnatctl.model.events import Emit
 from xnatctl.model.outcome import BatchResult, ItemOutcome
-from xnatctl.model.plan import Batch, UploadItem
+from xnatctl.model.plan import Batch, UploadItem, UploadPlan, UploadRequest
 from xnatctl.model.refs import Destination, ResourceRef
+from xnatctl.model.report import Report
 
 
 class Reader(Protocol):
@@ -412,6 +413,51 @@ class Executor(Protocol):
 
     def stop(self) -> None:
         """Begin no other row; `run` ends with the rows in work. May be called from another thread, and twice."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportWriterContext:
+    """What a report writer gets before anything is read or sent."""
+
+    request: UploadRequest  # what is asked for
+    options: Mapping[str, Any]  # a value for every option of the spec
+    commands: Commands = PLAIN  # makes commands for hints
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedUpload:
+    """What a report writer keeps. Times are seconds since the epoch.
+
+    `plans` has one plan per session, and is empty if planning failed. `digest_of` returns the SHA-256 (hex) of the
+    content that an item of a plan was sent with, or has on disk if an earlier run sent it, or None if it is not known:
+    it may read the file, which takes time, but reads nothing after an interrupt. `code` is the exit code that the
+    upload ends with.
+    """
+
+    report: Report  # what happened
+    plans: Sequence[UploadPlan]
+    user: str  # the login name as the server gives it; empty without a login
+    started: float
+    ended: float
+    code: int
+    plugins: Sequence[tuple[str, str, str]]  # name, distribution and version of each plugin that was active
+    digest_of: Callable[[UploadItem], str | None]
+
+
+class ReportWriter(Protocol):
+    """Keeps the report of one upload. Made by `ReportWriterSpec.target`."""
+
+    def check(self) -> None:
+        """Called before anything is read or sent. Raises XnatctlError if the report cannot be kept."""
+        ...
+
+    def write(self, upload: FinishedUpload) -> str:
+        """Keep the report, also of an upload that failed; returns where, such as a path, for the output.
+
+        It is not called for a dry run, nor for an upload that was refused before anything was sent. Exit code 0 is
+        given only after it returned. Raises XnatctlError.
+        """
         ...
 
 

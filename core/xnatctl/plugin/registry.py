@@ -25,14 +25,15 @@ from xnatctl.plugin.specs import (
     ExecutorSpec,
     FormatterSpec,
     Option,
+    ReportWriterSpec,
     StageSpec,
     TransportSpec,
 )
 from xnatctl.redaction import Redactor
 
 if TYPE_CHECKING:
-    from xnatctl.plugin.guarded import GuardedExecutor, GuardedFormatter, GuardedSource
-    from xnatctl.plugin.protocols import ExecutorContext, Transport, TransportContext
+    from xnatctl.plugin.guarded import GuardedExecutor, GuardedFormatter, GuardedReportWriter, GuardedSource
+    from xnatctl.plugin.protocols import ExecutorContext, ReportWriterContext, Transport, TransportContext
 
 
 class Registry:
@@ -112,6 +113,10 @@ class Registry:
     def executor(self, name: str) -> Provided[ExecutorSpec]:
         """One executor; raises like `transport`."""
         return self._one("xnatctl_executors", name)
+
+    def report_writers(self) -> dict[str, Provided[ReportWriterSpec]]:
+        """What keeps the reports of uploads, by name."""
+        return self._all("xnatctl_report_writers")
 
     def own_specs(self, plugin: Plugin) -> list[tuple[str, Provided[Any]]]:
         """Everything that one loaded plugin provides, as (kind, provided); no other plugin is loaded for it."""
@@ -235,6 +240,15 @@ class Registry:
 
         executor = self.load(provided)(context)
         return guarded_executor(self.guard, f"The executor {provided.name}", provided.plugin, executor)
+
+    def make_report_writer(
+        self, provided: Provided[ReportWriterSpec], context: ReportWriterContext
+    ) -> GuardedReportWriter:
+        """A report writer, all of whose methods are guarded. Raises like `load`."""
+        from xnatctl.plugin.guarded import guarded_report_writer
+
+        writer = self.load(provided)(context)
+        return guarded_report_writer(self.guard, f"The report writer {provided.name}", provided.plugin, writer)
 
     def make_formatter(self, provided: Provided[FormatterSpec]) -> GuardedFormatter:
         """A formatter, all of whose methods are guarded. Raises like `load`."""

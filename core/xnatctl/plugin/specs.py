@@ -240,6 +240,25 @@ class ExecutorSpec(_Record):
 
 @_lenient
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReportWriterSpec(_Record):
+    """Something that keeps the report of an upload, such as in a file. `target(context)` makes a `ReportWriter`.
+
+    `options` are flags of every command that uploads. They share their names with the options of transports. A writer
+    is used when one of its options has another value than its default, and always if it has no options. `digests`:
+    SHA-256 is computed while files are sent, so that the writer need not read them.
+    """
+
+    name: str  # stands before what it wrote, in the output for people
+    summary: str  # one line of `plugins list`
+    target: str
+    options: tuple[Option, ...] = ()  # what `ReportWriterContext.options` holds
+    digests: bool = False
+    modules: tuple[str, ...] = ()  # without one of these it is unmet
+    extra: str | None = None  # what to install then
+
+
+@_lenient
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckSpec(_Record):
     """A line of `xnatctl doctor`. `target(app)` returns a `CheckResult`."""
 
@@ -260,4 +279,13 @@ class CheckResult:
 
 
 #: Everything that a plugin can register.
-Spec = TransportSpec | CredentialSourceSpec | FormatterSpec | CommandSpec | CheckSpec | StageSpec | ExecutorSpec
+Spec = (
+    TransportSpec
+    | CredentialSourceSpec
+    | FormatterSpec
+    | CommandSpec
+    | CheckSpec
+    | StageSpec
+    | ExecutorSpec
+    | ReportWriterSpec
+)

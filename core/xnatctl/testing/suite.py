@@ -17,6 +17,7 @@ from xnatctl.plugin.specs import (
     CredentialSourceSpec,
     ExecutorSpec,
     FormatterSpec,
+    ReportWriterSpec,
     Spec,
     StageSpec,
     TransportSpec,
@@ -61,6 +62,7 @@ def contract_of(spec: Spec) -> type[contracts.Contract]:
         CheckSpec: contracts.CheckContract,
         StageSpec: contracts.StageContract,
         ExecutorSpec: contracts.ExecutorContract,
+        ReportWriterSpec: contracts.ReportWriterContract,
     }
     return by_kind[type(spec)]
 

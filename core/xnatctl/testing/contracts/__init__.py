@@ -12,6 +12,7 @@ from xnatctl.testing.contracts.formatter import FormatterContract
 from xnatctl.testing.contracts.observer import ObserverContract
 from xnatctl.testing.contracts.planner import PlannerContract
 from xnatctl.testing.contracts.receiver import ReceiverTransportContract
+from xnatctl.testing.contracts.report_writer import ReportWriterContract
 from xnatctl.testing.contracts.stage import StageContract
 from xnatctl.testing.contracts.transport import TransportContract
 
@@ -25,6 +26,7 @@ __all__ = [
     "ObserverContract",
     "PlannerContract",
     "ReceiverTransportContract",
+    "ReportWriterContract",
     "ResourceTransportContract",
     "StageContract",
     "TransportContract",
