@@ -10,6 +10,7 @@ GROUPS = {
     "config": "The configuration file and its profiles.",
     "plugins": "List, inspect, write, check, block and unblock plugins.",
     "prearchive": "Sessions in the prearchive, which wait for review.",
+    "receipt": "Receipts of uploads.",
     "resource": "Resources: files that are not DICOM.",
     "sandbox": "An XNAT-compatible server for trying things out.",
     "scan": "The scans of a session.",

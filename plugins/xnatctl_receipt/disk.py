@@ -1,0 +1,81 @@
+"""Compares a receipt with files on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xnatctl.api import SourceChanged, UploadItem, content_hash
+from xnatctl.api.commands import scan_files, scan_path
+from xnatctl_receipt.chain import Receipt
+from xnatctl_receipt.problems import Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiskResult:
+    """How many files of the receipt are on disk as they were sent, how many it lists, and what is on disk besides."""
+
+    equal: int
+    listed: int
+    extra: Sequence[str]  # paths
+    problems: Sequence[Problem]
+
+
+def compare_disk(receipt: Receipt, path: str, *, follow_symlinks: bool, large_archive: bool) -> DiskResult:
+    """Read every listed file below a path, and compare its SHA-256. Raises the errors of the inventory."""
+    listed = [entry for entry in receipt.entries if entry.get("sha256")]
+    instances = {str(entry["sop_instance_uid"]): entry for entry in listed if entry["kind"] == "instance"}
+    files = [entry for entry in listed if entry["kind"] == "file"]
+    inventory = scan_path(path, follow_symlinks=follow_symlinks, large_archive=large_archive)
+    found = {item.sop_instance_uid: item for item in inventory.items}
+    problems = [problem for uid, entry in instances.items() for problem in _instance(uid, entry, found.get(uid))]
+    extra = [item.path for uid, item in found.items() if uid not in instances]
+    others: Sequence[UploadItem] = ()
+    if files:
+        alone = not instances
+        others = scan_files(path, follow_symlinks=follow_symlinks).items if alone else inventory.others
+        missing, rest = _files(files, others)
+        problems += missing
+        extra += rest if alone else []
+    return DiskResult(equal=len(listed) - len(problems), listed=len(listed), extra=extra, problems=problems)
+
+
+def _instance(uid: str, entry: Mapping[str, Any], item: UploadItem | None) -> Iterator[Problem]:
+    if item is None:
+        yield Problem(
+            where="disk", message="the instance is not there", sop_instance_uid=uid, path=entry.get("path", "")
+        )
+    elif item.size != entry["bytes"] or _digest(item) != entry["sha256"]:
+        yield Problem(where="disk", message="its content is not what was sent", sop_instance_uid=uid, path=item.path)
+
+
+def _files(entries: Sequence[Mapping[str, Any]], items: Sequence[UploadItem]) -> tuple[list[Problem], list[str]]:
+    """Files that are not DICOM have no UID: each listed content must be there, under any name."""
+    sizes = {entry["bytes"] for entry in entries}
+    wanted = Counter(str(entry["sha256"]) for entry in entries)
+    rest = []
+    for item in items:
+        digest = _digest(item) if item.size in sizes else None
+        if digest is not None and wanted[digest] > 0:
+            wanted[digest] -= 1
+        else:
+            rest.append(item.path)
+    problems = []
+    for entry in entries:
+        digest = str(entry["sha256"])
+        if wanted[digest] > 0:
+            wanted[digest] -= 1
+            name = entry.get("path") or f"entry {entry['n']}"
+            message = f"no file has the content of {name} of resource {entry.get('resource', '')}"
+            problems.append(Problem(where="disk", message=message, path=entry.get("path", "")))
+    return problems, rest
+
+
+def _digest(item: UploadItem) -> str | None:
+    """SHA-256 of a file; None if it cannot be read."""
+    try:
+        return content_hash(item)
+    except SourceChanged:
+        return None
