@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from xnatctl_receipt.signing import check_signature
 _HELP = """Check that a receipt is as it was written, and that what it says is still true.
 
 FILE is a receipt that an upload wrote with --receipt, as .json or .html. Every change of it is found, down to one byte.
-With PATH, every file that the receipt lists must be below PATH with the same SHA-256. The server must hold every
+With PATH, every file that the receipt lists must be there with the same SHA-256. The server must hold every
 instance by SOP Instance UID and size; --no-server leaves that out, and then no login is needed.
 
 A receipt without a signature shows that nobody changed it by accident: who changes it on purpose can compute its hashes
@@ -55,7 +56,7 @@ class _Check:
 
 @click.command(name="verify", help=_HELP, short_help="Check a receipt, and compare it with disk and server.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.argument("path", required=False, type=click.Path(path_type=str))
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=str))
 @click.option("--no-server", is_flag=True, help="Do not compare with the server.")
 @click.option(
     "--signers",
@@ -71,7 +72,7 @@ class _Check:
 def verify(
     app: App,
     file: Path,
-    path: str | None,
+    paths: tuple[str, ...],
     no_server: bool,
     signers: str | None,
     identity: str | None,
@@ -81,7 +82,7 @@ def verify(
     """See `_HELP`."""
     if identity is not None and signers is None:
         raise UsageError("--identity requires --signers.")
-    if path is None and (follow_symlinks or large_archive):
+    if not paths and (follow_symlinks or large_archive):
         raise UsageError(f"{'--follow-symlinks' if follow_symlinks else '--large-archive'} requires PATH.")
     check = _Check(file)
     data = read_bytes(file)
@@ -94,8 +95,8 @@ def verify(
     failure: XnatctlError | None = None
     if not check.receipt.problems:
         try:
-            if path is not None:
-                _check_disk(check, path, follow_symlinks=follow_symlinks, large_archive=large_archive)
+            if paths:
+                _check_disk(check, paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
             else:
                 check.lines.append("Disk: not compared, because no PATH was given.")
             _check_server(app, check, wanted=not no_server)
@@ -159,8 +160,8 @@ def _check_signature(check: _Check, data: bytes, signers: str | None, identity: 
         check.problems.append(Problem(where="signature", message=error.message.removesuffix(".")))
 
 
-def _check_disk(check: _Check, path: str, *, follow_symlinks: bool, large_archive: bool) -> None:
-    found = compare_disk(check.receipt, path, follow_symlinks=follow_symlinks, large_archive=large_archive)
+def _check_disk(check: _Check, paths: Sequence[str], *, follow_symlinks: bool, large_archive: bool) -> None:
+    found = compare_disk(check.receipt, paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
     check.disk = found
     check.problems += found.problems
     check.lines.append(f"Disk: {found.equal} of {counted(found.listed, 'file')} as they were sent.")

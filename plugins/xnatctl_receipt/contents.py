@@ -82,7 +82,7 @@ def header_of(
         "warnings": list(report.warnings) if paths else len(report.warnings),
         "error": (error if paths else {"code": error["code"]}) if error is not None else None,
         "paths": paths,
-        "root": _root(upload, request) if paths else None,
+        "sources": (list(report.sources) or [request.path]) if paths else [],
         "earlier": list(earlier),
         "entries": entries,
     }
@@ -206,10 +206,6 @@ def public_reason(reason: str, path: str) -> str:
     first = _MORE.split(reason, maxsplit=1)[0].strip()
     name = path.rpartition("/")[2]
     return "other" if not first or "/" in first or (name and name in first) else first
-
-
-def _root(upload: FinishedUpload, request: UploadRequest) -> str:
-    return upload.plans[0].root if upload.plans else request.path
 
 
 def _instant(seconds: float) -> str:

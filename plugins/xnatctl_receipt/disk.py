@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnatctl.api import SourceChanged, UploadItem, content_hash
-from xnatctl.api.commands import scan_files, scan_path
+from xnatctl.api.commands import scan_files, scan_paths
 from xnatctl_receipt.chain import Receipt
 from xnatctl_receipt.problems import Problem
 
@@ -23,19 +23,20 @@ class DiskResult:
     problems: Sequence[Problem]
 
 
-def compare_disk(receipt: Receipt, path: str, *, follow_symlinks: bool, large_archive: bool) -> DiskResult:
-    """Read every listed file below a path, and compare its SHA-256. Raises the errors of the inventory."""
+def compare_disk(receipt: Receipt, paths: Sequence[str], *, follow_symlinks: bool, large_archive: bool) -> DiskResult:
+    """Read every listed file below some paths, and compare its SHA-256. Raises the errors of the inventory."""
     listed = [entry for entry in receipt.entries if entry.get("sha256")]
     instances = {str(entry["sop_instance_uid"]): entry for entry in listed if entry["kind"] == "instance"}
     files = [entry for entry in listed if entry["kind"] == "file"]
-    inventory = scan_path(path, follow_symlinks=follow_symlinks, large_archive=large_archive)
+    inventory = scan_paths(paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
     found = {item.sop_instance_uid: item for item in inventory.items}
     problems = [problem for uid, entry in instances.items() for problem in _instance(uid, entry, found.get(uid))]
     extra = [item.path for uid, item in found.items() if uid not in instances]
     others: Sequence[UploadItem] = ()
     if files:
         alone = not instances
-        others = scan_files(path, follow_symlinks=follow_symlinks).items if alone else inventory.others
+        own = (item for path in paths for item in scan_files(path, follow_symlinks=follow_symlinks, hidden=True).items)
+        others = tuple(own) if alone else inventory.others
         missing, rest = _files(files, others)
         problems += missing
         extra += rest if alone else []

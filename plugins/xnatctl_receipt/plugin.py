@@ -47,5 +47,11 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="receipt verify",
             summary="Check a receipt, and compare it with the disk and the server.",
             target="xnatctl_receipt.cli:verify",
+            examples=(
+                "# Whether nobody changed the receipt; without a login.",
+                "xnatctl receipt verify s01.json --no-server",
+                "# Whether the folder and the server still hold what was sent.",
+                "xnatctl receipt verify s01.json exam",
+            ),
         )
     ]

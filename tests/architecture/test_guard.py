@@ -20,7 +20,17 @@ CORE = Path(__file__).parents[2] / "core" / "xnatctl"
 #: Who imports a module by its name: the guard, and what finds modules of our own distribution, or a library, on first use.
 IMPORTERS = {"plugin/guard.py", "api/__init__.py", "cli/uploading.py", "inventory/streams.py"}
 #: Attributes that hold objects of plugins.
-FOREIGN = {"_transport", "_source", "_formatter", "_function", "_receiver", "_connection", "_executor", "_writer", "runner"}
+FOREIGN = {
+    "_transport",
+    "_source",
+    "_formatter",
+    "_function",
+    "_receiver",
+    "_connection",
+    "_executor",
+    "_writer",
+    "runner",
+}
 #: Functions that are handed to the guard, and so run inside it.
 INSIDE = {"_specs_of", "call"}
 

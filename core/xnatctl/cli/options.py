@@ -400,7 +400,8 @@ class PluginOptionsCommand(VerifyingCommand):
                     )
         flags = [_stored(_flag(option)) if name in stored else _flag(option) for name, option in declared.items()]
         for flag, name in zip(flags, declared, strict=True):
-            under(self.heading or _heading(owners[name]), flag)
+            own = _heading(owners[name])
+            under(own if name in stored else self.heading or own, flag)
         _hide(app, [option for option in declared.values() if option.secret])
         # Before the common options; --help is last.
         names = [parameter.name for parameter in parameters]
@@ -447,8 +448,10 @@ class ExecutorOptionsCommand(PluginOptionsCommand):
 
 
 def _heading(owners: Sequence[Provided[Any]]) -> str:
-    """The heading of an option, by whose it is: `Transports tar and zip`."""
+    """The heading of an option, by whose it is: `Transports tar and zip`, `Receipt`."""
     *first, last = (owner.name for owner in owners)
+    if isinstance(owners[0].spec, ReportWriterSpec):
+        return last.capitalize()
     kind = owners[0].kind.capitalize()
     return f"{kind}s {', '.join(first)} and {last}" if first else f"{kind} {last}"
 
