@@ -31,6 +31,7 @@ def compare_disk(receipt: Receipt, paths: Sequence[str], *, follow_symlinks: boo
     inventory = scan_paths(paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
     found = {item.sop_instance_uid: item for item in inventory.items}
     problems = [problem for uid, entry in instances.items() for problem in _instance(uid, entry, found.get(uid))]
+    unusable = [*inventory.invalid, *inventory.unreadable] if instances else []
     extra = [item.path for uid, item in found.items() if uid not in instances]
     others: Sequence[UploadItem] = ()
     if files:
@@ -40,7 +41,9 @@ def compare_disk(receipt: Receipt, paths: Sequence[str], *, follow_symlinks: boo
         missing, rest = _files(files, others)
         problems += missing
         extra += rest if alone else []
-    return DiskResult(equal=len(listed) - len(problems), listed=len(listed), extra=extra, problems=problems)
+    equal = len(listed) - len(problems)
+    problems += [Problem(where="disk", message=entry.reason, path=entry.path) for entry in unusable]
+    return DiskResult(equal=equal, listed=len(listed), extra=extra, problems=problems)
 
 
 def _instance(uid: str, entry: Mapping[str, Any], item: UploadItem | None) -> Iterator[Problem]:

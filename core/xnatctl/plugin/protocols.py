@@ -427,20 +427,19 @@ class ReportWriterContext:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedUpload:
-    """What a report writer keeps. Times are seconds since the epoch.
+    """What a report writer keeps.
 
-    `plans` has one plan per session, and is empty if planning failed. `digest_of` returns the SHA-256 (hex) of the
-    content that an item of a plan was sent with, or has on disk if an earlier run sent it, or None if it is not known:
-    it may read the file, which takes time, but reads nothing after an interrupt. `code` is the exit code that the
-    upload ends with.
+    `digest_of` returns the SHA-256 (hex) of the content that an item of a plan was sent with, or that it has on disk
+    if an earlier run sent it, or None if it is not known. It may read the file, which takes time, but reads nothing
+    after an interrupt.
     """
 
     report: Report  # what happened
-    plans: Sequence[UploadPlan]
+    plans: Sequence[UploadPlan]  # one per session; empty if planning failed
     user: str  # the login name as the server gives it; empty without a login
-    started: float
-    ended: float
-    code: int
+    started: float  # seconds since the epoch
+    ended: float  # likewise
+    code: int  # the exit code that the upload ends with
     plugins: Sequence[tuple[str, str, str]]  # name, distribution and version of each plugin that was active
     digest_of: Callable[[UploadItem], str | None]
 
