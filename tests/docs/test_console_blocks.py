@@ -296,6 +296,11 @@ def test_what_is_not_run_as_it_stands():
         ".venv/bin/tox",
         "https://xnat.example.org",
         "-P PROJECT",
+        "/shared",
+        "dask scheduler",
+        "dask worker",
+        "# on one machine",
+        "# on each of the others",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import tomllib
@@ -51,3 +52,35 @@ def test_the_address_is_that_of_the_project():
 def test_the_table_of_exit_codes_leads_to_every_page():
     table = (ROOT / "docs" / "reference" / "exit-codes.md").read_text()
     assert {page.name for page in PAGES.glob("*.md")} == set(re.findall(r"\(errors/(exit-\d+\.md)\)", table))
+
+
+#: Names and numbers that stand in the quoted messages for what varies.
+EXAMPLES = (
+    r"\.\.\.|\b(?:s01_mr|XNAT_E\d+|DEMOO?|alice|bob|exma|KeyError|N|\d[\d.]*|s)\b|https?://\S*|/\S+|\./\S*|['\"():,.;]"
+)
+QUOTING = [*PAGES.glob("exit-*.md"), ROOT / "docs" / "how-to" / "troubleshooting.md"]
+
+
+def texts_of_the_program() -> str:
+    """Every text of the sources, with a mark where a value is put in."""
+    found = []
+    for folder in ("core", "plugins"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    parts = (part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                    found.append("".join(str(part) for part in parts))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(node.value)
+    return "\n".join(found)
+
+
+def test_quoted_messages_are_those_of_the_program():
+    """Each run of words between the examples in a quoted message stands in a text of the sources."""
+    texts = " ".join(re.sub(EXAMPLES, " ", texts_of_the_program()).split()).lower()
+    for page in QUOTING:
+        prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        for message in re.findall(r"\*(?!\*)\"?([^*]+?)\"?\*(?!\*)", prose.replace("**", "")):
+            for words in re.split(EXAMPLES, " ".join(message.split())):
+                if len(words.split()) >= 3:
+                    assert " ".join(words.split()).lower() in texts, f"{page.name}: {message}"
