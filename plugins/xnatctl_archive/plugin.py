@@ -18,6 +18,8 @@ def xnatctl_commands() -> list[CommandSpec]:
             examples=(
                 "# Every session of a project in the archive.",
                 "xnatctl session list -P DEMO",
+                "# The ten latest MR sessions.",
+                "xnatctl session list -P DEMO --filter modality=MR --sort-by -date --limit 10",
                 "# MR sessions of one subject, as a CSV file.",
                 "xnatctl session list -P DEMO -S s01 --modality MR -o csv > sessions.csv",
             ),
@@ -50,7 +52,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             target="xnatctl_archive.prearchive_cli:list_rows",
             examples=(
                 "# What waits for review, in all projects.",
-                "xnatctl prearchive list",
+                "xnatctl prearchive list --all-projects",
                 "# In one project, as CSV.",
                 "xnatctl prearchive list -P DEMO -o csv",
             ),
@@ -62,6 +64,8 @@ def xnatctl_commands() -> list[CommandSpec]:
             examples=(
                 "# The three names are the first three columns of prearchive list.",
                 "xnatctl prearchive show DEMO 20260131_143000123 s01_mr",
+                "# With its server log, for a script.",
+                "xnatctl prearchive show DEMO 20260131_143000123 s01_mr -o json",
             ),
         ),
         CommandSpec(

@@ -14,6 +14,7 @@ from xnatctl.api.commands import (
     VerifyingCommand,
     common_options,
     level_options,
+    option_group,
     pass_app,
     server_options,
     source_options,
@@ -37,13 +38,16 @@ plan. A row with an ignore_reason is not checked and not delivered.
 @click.argument("manifest", type=click.Path(path_type=str))
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=str))
 @click.option("--only-valid", is_flag=True, help="Exclude rows with errors, with the reasons, and freeze the others.")
-@click.option(
-    "--same-patient", is_flag=True, help="Accept different patient IDs and names under one subject as one patient."
-)
-@click.option(
-    "--attach-unknown",
-    is_flag=True,
-    help="Attach packed files that cannot be inspected, if you know that they hold no DICOM.",
+@option_group(
+    "Source",
+    click.option(
+        "--same-patient", is_flag=True, help="Accept different patient IDs and names under one subject as one patient."
+    ),
+    click.option(
+        "--attach-unknown",
+        is_flag=True,
+        help="Attach packed files that cannot be inspected, if you know that they hold no DICOM.",
+    ),
 )
 @click.option(
     "--lease",
@@ -54,12 +58,15 @@ plan. A row with an ignore_reason is not checked and not delivered.
     help="How long a worker may be silent before another one takes over its row.",
 )
 @source_options
-@click.option(
-    "--verify",
-    is_flag=True,
-    expose_value=False,
-    help="How rows are proven: --verify size (the default) compares UIDs and sizes, --verify checksum also MD5 where "
-    "the server kept the bytes.",
+@option_group(
+    "Checking",
+    click.option(
+        "--verify",
+        is_flag=True,
+        expose_value=False,
+        help="How rows are proven: --verify size (the default) compares UIDs and sizes, --verify checksum also MD5 "
+        "where the server kept the bytes.",
+    ),
 )
 @level_options
 @server_options

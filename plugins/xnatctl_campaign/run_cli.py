@@ -16,6 +16,7 @@ from xnatctl.api.commands import (
     ExecutorOptionsCommand,
     WholeNumber,
     common_options,
+    option_group,
     pass_unchecked,
     retry_option,
     server_options,
@@ -53,50 +54,49 @@ campaign run delivers these as well, besides the rows that were not tried.
 
 def run_options(function: F) -> F:
     """The options of `run` and `retry`."""
-    for decorate in reversed(
-        [
-            click.argument("directory", metavar="DIR", type=click.Path(path_type=Path)),
-            click.option("--only", metavar="ROWS", help="These rows alone, by number: 1,5-8."),
-            click.option(
-                "--shard",
-                metavar="I/N",
-                help="Part I of N of the rows: 3/8; auto, or auto/N, in a job array of SLURM and other batch systems.",
-            ),
-            click.option(
-                "--sessions",
-                type=WholeNumber(min=1),
-                metavar="N",
-                help="Rows in work at once, at most the sessions of the server budget.  [default: that number]",
-            ),
-            click.option("--max-duration", metavar="TIME", help="Begin no other row after this time, such as 2h30m."),
-            click.option(
-                "--stop-after",
-                type=WholeNumber(min=1),
-                default=5,
-                show_default=True,
-                metavar="N",
-                help="Begin no other row after N failures of one class in a row, such as an unreachable server.",
-            ),
-            click.option(
-                "--executor",
-                default="local",
-                show_default=True,
-                metavar="NAME",
-                help="What runs the rows: local, dask, or an executor of a plugin.",
-            ),
-            click.option("--dry-run", is_flag=True, help="Show what would be done, without sending or logging in."),
-            retry_option,
-            server_options,
-            common_options,
-        ]
-    ):
-        function = decorate(function)
-    return function
+    rows = option_group(
+        "Rows",
+        click.option("--only", metavar="ROWS", help="These rows alone, by number: 1,5-8."),
+        click.option(
+            "--shard",
+            metavar="I/N",
+            help="Part I of N of the rows: 3/8; auto, or auto/N, in a job array of SLURM and other batch systems.",
+        ),
+    )
+    sending = option_group(
+        "Sending",
+        click.option(
+            "--sessions",
+            type=WholeNumber(min=1),
+            metavar="N",
+            help="Rows in work at once, at most the sessions of the server budget.  [default: that number]",
+        ),
+        click.option("--max-duration", metavar="TIME", help="Begin no other row after this time, such as 2h30m."),
+        click.option(
+            "--stop-after",
+            type=WholeNumber(min=1),
+            default=5,
+            show_default=True,
+            metavar="N",
+            help="Begin no other row after N failures of one class in a row, such as an unreachable server.",
+        ),
+        click.option(
+            "--executor",
+            default="local",
+            show_default=True,
+            metavar="NAME",
+            help="What runs the rows: local, dask, or an executor of a plugin.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Show what would be done, without sending or logging in."),
+        retry_option,
+    )
+    directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+    return directory(rows(sending(server_options(common_options(function)))))
 
 
 @click.command(name="run", cls=ExecutorOptionsCommand, help=_RUN, short_help="Deliver the rows of a campaign.")
 @run_options
-@click.option("--recheck", is_flag=True, help="Ask the server for rows that are proven, too.")
+@option_group("Rows", click.option("--recheck", is_flag=True, help="Ask the server for rows that are proven, too."))
 @pass_unchecked
 def run(app: App, directory: Path, only: str | None, recheck: bool, **options: Any) -> None:
     """Deliver every row, or those of `--only`."""
@@ -107,7 +107,10 @@ def run(app: App, directory: Path, only: str | None, recheck: bool, **options: A
 
 @click.command(name="retry", cls=ExecutorOptionsCommand, help=_RETRY, short_help="Deliver again the rows that failed.")
 @run_options
-@click.option("--code", "codes", multiple=True, metavar="CODE", help="Rows with this code alone; can be repeated.")
+@option_group(
+    "Rows",
+    click.option("--code", "codes", multiple=True, metavar="CODE", help="Rows with this code alone; can be repeated."),
+)
 @pass_unchecked
 def retry(app: App, directory: Path, only: str | None, codes: tuple[str, ...], **options: Any) -> None:
     """Deliver the rows that failed or were interrupted, or those of them that options select."""

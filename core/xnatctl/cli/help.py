@@ -15,7 +15,7 @@ DOCUMENTATION: Final = "https://github.com/xnatctl/xnatctl/tree/main/docs"
 #: The heading of options without one.
 _PLAIN: Final = "Options"
 #: Headings in their order. Those of plugins stand between the two.
-_FIRST: Final = (_PLAIN, "Destination", "Source", "Sending", "Checking")
+_FIRST: Final = (_PLAIN, "Destination", "Source", "Rows", "Sending", "Checking")
 _LAST: Final = ("Rows and columns", "Server and login", "Output")
 #: The attribute of a parameter that holds its heading.
 _HEADING: Final = "xnatctl_heading"
