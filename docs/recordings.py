@@ -35,7 +35,9 @@ COLUMNS, LINES = 80, 60
 #: Seconds: how long a command is seen before it runs, the shortest and the longest picture, and the last one.
 TYPED, SHORTEST, LONGEST, LAST = 1.2, 0.15, 1.5, 6.0
 CHARACTER, LINE, MARGIN, SIZE = 8.4, 19, 14, 14
-#: As pyte names them -> on light paper, on dark paper.
+#: The colours of states, from the palette of 256, which pyte gives as numbers.
+STATES = {"008700": "green", "af5f00": "brown", "d70000": "red"}
+#: As pyte names the colours of a terminal -> on light paper, on dark paper.
 COLOURS = {
     "red": ("#b3261e", "#ff8a80"),
     "green": ("#1b6e34", "#7ddc96"),
