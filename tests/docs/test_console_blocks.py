@@ -253,9 +253,11 @@ LONG = {
     DOCS / "how-to" / "campaign-on-a-cluster.md",
     DOCS / "how-to" / "find-missing-data.md",
     DOCS / "how-to" / "watch-an-inbox.md",
+    DOCS / "how-to" / "run-a-campaign.md",
     DOCS / "tutorial" / "a-data-managers-day.md",
     DOCS / "tutorial" / "write-a-credential-provider.md",
     *(DOCS / "examples" / name / "README.md" for name in ("xnatctl-series", "xnatctl-stow", "xnatctl-usercache")),
+    DOCS / "tutorial" / "write-a-transport.md",
 }
 
 

@@ -68,6 +68,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_plugin_fails_its_contract_with_a_message_that_names_the_mistake(
     failures: dict[str, list[str]], name: str

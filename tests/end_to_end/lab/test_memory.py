@@ -123,6 +123,7 @@ MODES = ("tar", "zip", "gradual", "cstore")
 WEIGHED = [(mode, form) for mode in MODES for form in (TABLE, JSON)] if FULL else [("tar", TABLE)]
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize(
     ("mode", "options"), WEIGHED, ids=lambda value: value if isinstance(value, str) else value[-1:]
 )

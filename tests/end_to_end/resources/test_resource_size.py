@@ -50,6 +50,7 @@ def measured(environment, alice, tmp_path):
     return run
 
 
+@pytest.mark.lab
 def test_ten_thousand_small_files_are_a_few_requests(measured, server, session, tmp_path, on_disk, writes):
     root, dice = tmp_path / "many", random.Random(3)
     expected = {}
