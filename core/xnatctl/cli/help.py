@@ -8,10 +8,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from xnatctl.cli.error_pages import DOCUMENTATION
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: The documentation, as in pyproject.toml.
-DOCUMENTATION: Final = "https://github.com/xnatctl/xnatctl/tree/main/docs"
 #: The heading of options without one.
 _PLAIN: Final = "Options"
 #: Headings in their order. Those of plugins stand between the two.

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar
 
 import click
 import pytest
 
+from xnatctl.cli.app import App
+from xnatctl.cli.help import commands_in
 from xnatctl.testing.contracts.base import Contract
 from xnatctl.testing.watch import expect
 
 #: The exit codes of the documentation, and those of an interrupt.
 _CODES = frozenset({*range(9), 130, 143})
+#: Words of an example that end the command.
+_OF_THE_SHELL = frozenset({">", ">>", "<", "|", "&&", ";"})
 
 
 class CommandContract(Contract):
@@ -50,6 +56,19 @@ class CommandContract(Contract):
             for flag in parameter.opts:
                 wanted = reserved.get(flag, parameter.name)
                 expect(parameter.name == wanted, f"the option {flag} means {wanted} in every command; use another one")
+
+    def test_its_examples_are_understood(self) -> None:
+        """Each example is a whole command line: of this command, with the options and arguments that it has."""
+        command, path = self.command(), self.spec.path.split()
+        root = click.Context(click.Group("xnatctl"), info_name="xnatctl", obj=App())  # it knows options of transports
+        for line in commands_in(self.spec.examples):
+            words = list(takewhile(lambda word: word not in _OF_THE_SHELL, shlex.split(line)))
+            expect(words[: len(path) + 1] == ["xnatctl", *path], f"the example {line!r} runs another command")
+            try:
+                command.make_context(self.spec.path, words[len(path) + 1 :], parent=root)
+            except click.UsageError as error:
+                wrong = not isinstance(error, click.BadParameter) or isinstance(error, click.MissingParameter)
+                expect(not wrong, f"the example {line!r} cannot work: {error.format_message()}")
 
     def test_it_runs(self, tmp_path: Path) -> None:
         """With `-o json` standard output is one JSON document, and the exit code is one of the documentation."""
