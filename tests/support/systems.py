@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from xnatctl.operating_system.private import create_private, readable_by_others
 
 
 def is_wine() -> bool:
@@ -34,6 +37,23 @@ def _follows_links() -> bool:
 
 def _needs(there: bool, reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=reason)
+
+
+def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
+    """A file that others cannot read, or that they can by its mode, where files have modes."""
+    if os.name == "posix":
+        path.write_text(text, encoding="utf-8")
+        path.chmod(mode)
+        return
+    path.unlink(missing_ok=True)
+    with os.fdopen(create_private(path), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def assert_private(file: Path) -> None:
+    """Only this user can read it."""
+    assert os.name != "posix" or stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not readable_by_others(file)
 
 
 needs_posix_modes = _needs(os.name == "posix", "Windows has access control lists in place of modes")

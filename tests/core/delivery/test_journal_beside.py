@@ -42,9 +42,11 @@ def path(tmp_path):
 def writer(path):
     """A process that writes without pause."""
     with subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"open\n"
-        yield process
-        process.kill()
+        try:
+            assert process.stdout.readline().split() == [b"open"]
+            yield process
+        finally:
+            process.kill()
 
 
 def facts(path):

@@ -6,7 +6,6 @@ import base64
 import json
 import logging
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from systems import needs_fifos, needs_posix_modes
+from systems import assert_private, needs_fifos
 
 from xnatctl.log import Log, _Bridge
 from xnatctl.redaction import Redactor
@@ -137,13 +136,12 @@ def test_the_log_is_json_lines_without_secrets_however_deep(tmp_path: Path, reda
         assert form.strip("\"'") not in decoded
 
 
-@needs_posix_modes
 def test_the_file_is_private_whatever_the_umask_and_is_added_to(tmp_path: Path, no_umask: None, log: Log) -> None:
     file = tmp_path / "log"
     for _ in range(2):
         log.configure(str(file), verbose=0)
         log.info("once")
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert_private(file)
     assert len(file.read_text().splitlines()) == 2
 
 

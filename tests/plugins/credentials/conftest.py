@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "home"
     directory.mkdir()
     monkeypatch.setenv("HOME", str(directory))
+    if sys.platform == "win32":  # where the default places are not below the home directory
+        monkeypatch.setenv("USERPROFILE", str(directory))
+        monkeypatch.setenv("XDG_STATE_HOME", str(directory / ".local" / "state"))
     return directory
 
 

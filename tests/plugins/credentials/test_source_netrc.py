@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from systems import needs_posix_modes, write_secret
 
 from xnatctl.api import ConfigError, CredentialRequest
 from xnatctl_credentials.netrc import Netrc
@@ -17,8 +18,7 @@ Ask = Callable[..., CredentialRequest]
 def write_netrc(home: Path) -> Callable[..., Path]:
     def write(content: str, mode: int = 0o600, name: str = ".netrc") -> Path:
         file = home / name
-        file.write_text(content)
-        file.chmod(mode)
+        write_secret(file, content, mode)
         return file
 
     return write
@@ -58,6 +58,7 @@ def test_the_variable_names_another_file(
     assert Netrc().get(ask()) == credential
 
 
+@needs_posix_modes
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_file_that_others_read_is_refused_when_it_holds_this_host(
     mode: int, write_netrc: Callable[..., Path], ask: Ask

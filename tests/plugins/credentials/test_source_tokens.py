@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from systems import needs_links, needs_posix_modes
 
 from xnatctl.api import CredentialRequest, PrivateFolder, SessionToken
 from xnatctl_credentials.tokens import SessionTokens
@@ -44,6 +45,7 @@ def test_what_was_kept_is_found_again(ask: Ask) -> None:
     assert credential.expires == pytest.approx(time.time() + HOUR, abs=60)
 
 
+@needs_posix_modes
 def test_files_are_private_and_their_names_say_nothing(ask: Ask) -> None:
     keep(ask(), "alice", "TOKEN")
     (file,) = files()
@@ -139,6 +141,7 @@ def test_the_clock_decides_only_about_what_is_long_over(ask: Ask, monkeypatch: p
     assert files() == []
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="a process has no time zone of its own")
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
 def test_the_time_zone_changes_nothing(zone: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(ask(), "alice", "TOKEN", ends_in=-23 * HOUR)
@@ -156,6 +159,7 @@ def test_a_session_of_unknown_end_is_kept_too(ask: Ask) -> None:
     assert SessionTokens().get(ask()) is not None
 
 
+@needs_posix_modes
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
 def test_a_file_that_others_touch_is_not_trusted(mode: int, ask: Ask) -> None:
     keep(ask(), "alice", "TOKEN")
@@ -163,6 +167,7 @@ def test_a_file_that_others_touch_is_not_trusted(mode: int, ask: Ask) -> None:
     assert SessionTokens().get(ask()) is None
 
 
+@needs_links
 def test_a_link_and_a_file_under_another_name_are_not_trusted(ask: Ask, tmp_path: Path) -> None:
     keep(ask(), "alice", "TOKEN")
     (file,) = files()
