@@ -7,7 +7,7 @@ import stat
 
 import pytest
 import yaml
-from systems import needs_fifos
+from systems import needs_fifos, needs_posix_modes
 
 
 @pytest.fixture
@@ -251,23 +251,24 @@ def test_a_state_directory_that_cannot_be_made_is_said(xnatctl, tmp_path):
     assert "Traceback" not in done.err
 
 
-def test_files_are_private_from_the_first_moment(tmp_path):
+@needs_posix_modes
+def test_files_are_private_from_the_first_moment(tmp_path, monkeypatch):
+    from xnatctl.operating_system import private
     from xnatctl.settings.paths import write_private
 
     modes = []
-    real = os.open
+    real = private.os.open
 
     def watch(path, flags, mode=0o777, **more):
         descriptor = real(path, flags, mode, **more)
         modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
         return descriptor
 
+    monkeypatch.setattr(private.os, "open", watch)
     before = os.umask(0)
-    os.open = watch
     try:
         write_private(tmp_path / "a" / "b", "secret")
     finally:
-        os.open = real
         os.umask(before)
     assert modes == [0o600]
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
