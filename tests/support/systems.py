@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+import signal
 import stat
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,14 @@ def _follows_links() -> bool:
 
 def _needs(there: bool, reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=reason)
+
+
+def interrupt_main_thread() -> None:
+    """Press Ctrl-C, from another thread."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main(signal.SIGINT)
 
 
 def write_secret(path: Path, text: str, mode: int = 0o600) -> None:

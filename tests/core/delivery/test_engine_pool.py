@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import signal
 import threading
 
 import pytest
+from systems import interrupt_main_thread
 
 from xnatctl.delivery.engine.retry import RetryPolicy
 from xnatctl.delivery.engine.worker_pool import Engine
@@ -283,10 +283,9 @@ def test_batches_that_lose_a_file_are_refused(engine, scripted, accept, make_ite
 
 def test_an_interrupt_cuts_what_is_in_flight_and_starts_nothing_new(engine, scripted, make_items):
     cut = threading.Event()
-    main = threading.main_thread()
 
     def answer(batch, number):
-        signal.pthread_kill(main.ident, signal.SIGINT)
+        interrupt_main_thread()
         assert cut.wait(10)
         raise TransportError("cut")
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -113,7 +114,7 @@ def test_flag_before_variable_before_profile_before_default(xnatctl, home, exam)
         (("--host", "h:104", "--called-aet", "X"), "holds a port"),
         (("--host", "h", "--called-aet", "X", "--ca-cert", "x"), "--ca-cert has no effect without --tls"),
         (("--host", "h", "--called-aet", "X", "--tls", "--client-key", "x"), "--client-key needs --client-cert"),
-        (("--host", "h", "--called-aet", "X", "--tls", "--ca-cert", "/nowhere.pem"), "no such file: /nowhere.pem"),
+        (("--host", "h", "--called-aet", "X", "--tls", "--ca-cert", "/nowhere.pem"), f"no such file: {Path('/nowhere.pem')}"),
         (("--host", "h", "--called-aet", "X", "--answer-timeout", "0"), "--answer-timeout must be"),
         (("--host", "h", "--called-aet", "X", "--workers", "0"), "--workers"),
         (("--host", "h", "--called-aet", "X", "--echo", "--dry-run"), "exclude each other"),
