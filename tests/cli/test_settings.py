@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import yaml
-from systems import needs_fifos, needs_posix_modes
+from systems import assert_private, needs_fifos, needs_posix_modes
+
+from xnatctl.operating_system.command_line import quote_word
 
 
 @pytest.fixture
@@ -137,7 +140,7 @@ def test_making_and_choosing_profiles_loses_nothing(xnatctl, config, home):
     assert document["profiles"]["a"] == {"url": "https://a.example", "timeout": 7.0, "username": "anna"}
     assert document["profiles"]["c"] == {"url": "https://c.example/xnat", "workers": 2}
     assert document["default_profile"] == "c"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert_private(path)
     assert xnatctl("config", "use", "nobody").code == 2
     assert xnatctl("config", "set-profile", "new", "--timeout", "7").code == 2
     assert xnatctl("config", "set-profile", "new", "--url", "ftp://x").code == 2
@@ -148,8 +151,9 @@ def test_a_second_profile_leaves_the_first_the_default(xnatctl, setting):
     assert "The default profile is lab.\nNext: xnatctl auth login\n" in first.out
     second = xnatctl("config", "set-profile", "my site", "--url", "https://site.example")
     assert "The default profile is lab.\n" in second.out
-    assert "To use this one: --profile 'my site', or xnatctl config use 'my site'\n" in second.out
-    assert "Next: xnatctl auth login --profile 'my site'\n" in second.out
+    name = quote_word("my site")
+    assert f"To use this one: --profile {name}, or xnatctl config use {name}\n" in second.out
+    assert f"Next: xnatctl auth login --profile {name}\n" in second.out
     assert setting("url") == ("https://lab.example", "profile lab")
     assert setting("profile_name") == ("lab", "default_profile")
     used = xnatctl("config", "use", "my site", "-o", "json").document
@@ -225,7 +229,9 @@ def test_init_and_path(xnatctl, home):
     assert xnatctl("config", "show").code == 0
     again = xnatctl("config", "init")
     assert again.code == 7
-    assert xnatctl("config", "path", "-q", env={"XNATCTL_CONFIG": "/elsewhere.yaml"}).out.strip() == "/elsewhere.yaml"
+    assert xnatctl("config", "path", "-q", env={"XNATCTL_CONFIG": "/elsewhere.yaml"}).out.strip() == str(
+        Path("/elsewhere.yaml")
+    )
 
 
 def test_the_working_directory_is_never_read(xnatctl, tmp_path):

@@ -21,6 +21,7 @@ from xnatctl.errors import NotFound, PermissionDenied, Refused, SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.sources import content_hash, open_item
 from xnatctl.inventory.walk import scan_path
+from xnatctl.operating_system import files
 from xnatctl.testing import write_exam
 
 
@@ -98,7 +99,7 @@ def test_fifo_socket_and_device_are_never_opened(exam):
 
 @needs_posix_modes
 def test_unreadable_files_and_directories_are_named(exam, monkeypatch):
-    real = os.open
+    real = files.os.open
     target = next(iter(exam.instances.values())).path
 
     def refuse(path, flags, *more, **fields):
@@ -106,7 +107,7 @@ def test_unreadable_files_and_directories_are_named(exam, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return real(path, flags, *more, **fields)
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(files.os, "open", refuse)
     found = scan_path(str(exam.directory))
     (entry,) = found.unreadable
     assert entry.path.endswith(target.name)
