@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from systems import needs_bash
 
 import xnatctl.errors as errors
 from xnatctl.cli.console import printable
 from xnatctl.cli.main import _early_output
 from xnatctl.model.commands import Commands
 from xnatctl.model.refs import PrearchiveRef
+from xnatctl.operating_system.command_line import quote_word
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -68,12 +70,15 @@ def test_the_format_is_known_even_if_parsing_fails(arguments, found):
 
 def test_the_command_to_run_again_holds_no_secret():
     given = ["session", "upload", "my dir", "--password", "s3cret", "--dry-run", "-P", "P"]
-    assert Commands(arguments=given).rerun() == "xnatctl session upload 'my dir' -P P"
+    assert Commands(arguments=given).rerun() == f"xnatctl session upload {quote_word('my dir')} -P P"
     assert "s3cret" not in Commands(arguments=["--password=s3cret"]).rerun()
 
 
 def test_a_row_of_the_prearchive_can_be_pasted_into_a_shell():
-    assert str(PrearchiveRef(project="DEMO", timestamp="20240115_120000", folder="a b")) == "DEMO 20240115_120000 'a b'"
+    assert (
+        str(PrearchiveRef(project="DEMO", timestamp="20240115_120000", folder="a b"))
+        == f"DEMO 20240115_120000 {quote_word('a b')}"
+    )
 
 
 def test_terminal_text_is_shown_not_obeyed():
@@ -125,6 +130,7 @@ def run(environment, redirection, *arguments, **variables):
     )  # fmt: skip
 
 
+@needs_bash
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_end_in_silence(environment, redirection):
     done = run(environment, redirection, "plugins", "list")
@@ -133,17 +139,20 @@ def test_closed_streams_end_in_silence(environment, redirection):
     assert (b"zip" in done.stdout) == (">&-" not in redirection.replace("2>&-", ""))
 
 
+@needs_bash
 def test_with_stderr_closed_stdout_is_still_one_document(environment):
     done = run(environment, "2>&-", "plugins", "show", "nobody", "-o", "json")
     assert json.loads(done.stdout)["error"]["code"] == "not-found"
 
 
+@needs_bash
 def test_a_full_disk_behind_stdout_is_said(environment):
     done = run(environment, "> /dev/full", "plugins", "list")
     assert done.returncode == 1
     assert done.stderr.decode().strip() == "Error: Cannot write to standard output: No space left on device."
 
 
+@needs_bash
 def test_an_encoding_without_our_characters_is_no_failure(environment, install):
     env = install("größe", "")
     done = run({**environment, **env}, "", "plugins", "list", PYTHONIOENCODING="ascii")
@@ -152,6 +161,7 @@ def test_an_encoding_without_our_characters_is_no_failure(environment, install):
     assert b"----" in done.stdout
 
 
+@needs_bash
 def test_a_reader_that_leaves_is_no_error(xnatctl, environment, tmp_path):
     line = f"{sys.executable} -m xnatctl plugins list -o json | head -c 1"
     done = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -73,5 +74,6 @@ needs_fifos = _needs(hasattr(os, "mkfifo") and NO_WAIT != 0, "the system has no 
 needs_links = _needs(_follows_links(), "this user makes no symbolic links here that can be followed")
 needs_posix_names = _needs(os.name == "posix", "the system does not take this name for a file")
 needs_signals = _needs(os.name == "posix", "Windows ends a process without sending it a signal")
+needs_bash = _needs(shutil.which("bash") is not None, "bash is not installed")
 needs_fork = _needs(hasattr(os, "fork"), "the system does not fork")
 needs_terminals = _needs(os.name == "posix", "the system has no pseudo-terminals in the standard library")
