@@ -109,6 +109,9 @@ def cli(nursery: Any, home: Path, site: Site) -> Callable[..., Result]:
         k: v for k, v in os.environ.items() if not k.startswith(("XNAT", "XDG_")) and not k.lower().endswith("_proxy")
     }
     kept.pop("NETRC", None)
+    if sys.platform == "win32":  # where the default places are not below the home directory
+        kept |= {"USERPROFILE": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
+        kept["XDG_STATE_HOME"] = str(home / ".local" / "state")
 
     def run(*arguments: str, env: dict[str, str] | None = None, stdin: str = "", umask: int = 0) -> Result:
         child = nursery.start(

@@ -208,7 +208,7 @@ class App:
             except EOFError:
                 secret = ""
         else:
-            secret = sys.stdin.readline(_LONGEST_PASSWORD).rstrip("\r\n")
+            secret = _line_of_stdin()
         if not secret:
             raise UsageError(f"{name} is empty: neither the terminal nor standard input has a value for it.")
         self.redactor.register_secret(secret)
@@ -223,7 +223,7 @@ class App:
         if self.given.get("password_stdin"):
             if password is not None:
                 raise UsageError("--password and --password-stdin exclude each other.")
-            password = sys.stdin.readline(_LONGEST_PASSWORD).rstrip("\r\n")
+            password = _line_of_stdin()
             if not password:
                 raise UsageError("--password-stdin was given, but standard input holds no password.")
         elif password is not None:
@@ -555,6 +555,17 @@ class App:
         """Log out and close what is open."""
         self._events.end()
         self._stack.close()
+
+
+def _line_of_stdin() -> str:
+    """A secret on standard input, without its line end."""
+    try:
+        return sys.stdin.readline(_LONGEST_PASSWORD).rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"The password on standard input is not {sys.stdin.encoding.upper()} text.",
+            hint="Write it in that encoding, or set XNAT_PASS.",
+        ) from None
 
 
 def _nothing_configured() -> tuple[list[str], None]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from xnatctl.cli.wrap import wrapped
-from xnatctl.operating_system.console import obeys_escapes, open_nothing, prepare_output
+from xnatctl.operating_system.console import obeys_escapes, open_nothing, prepare_input, prepare_output
 from xnatctl.redaction import Redactor
 
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -60,9 +60,9 @@ def open_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - lives as long as the process
-        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+        elif isinstance(stream, io.TextIOWrapper):
             with suppress(OSError):  # a stream whose descriptor was redirected outside Python
-                prepare_output(stream)
+                (prepare_output if mode == "w" else prepare_input)(stream)
 
 
 def say(text: str, redactor: Redactor) -> None:

@@ -21,6 +21,15 @@ def prepare_output(stream: io.TextIOWrapper) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
+def prepare_input(stream: io.TextIOWrapper) -> None:
+    """Read a pipe or a file as UTF-8 on Windows as well, not in the code page of the country. Raises OSError.
+
+    PowerShell may put a byte order mark before the text.
+    """
+    if sys.platform == "win32" and not stream.isatty() and not os.environ.get("PYTHONIOENCODING"):
+        stream.reconfigure(encoding="utf-8-sig")
+
+
 def obeys_escapes(stream: TextIO) -> bool:
     """True for a terminal that obeys escape sequences; on Windows its console is told to."""
     if not stream.isatty() or os.environ.get("TERM") == "dumb":
