@@ -55,12 +55,13 @@ class Progress:
             self._outlet.close()
 
     def _retry(self, event: Event) -> None:
-        """Report a retry once for all workers, and again if the wait gets longer."""
+        """Report a retry once for all workers, and again, without the reason, if the wait gets longer."""
         seconds = event.data.get("seconds")
         wait = float(seconds) if isinstance(seconds, int | float) else 0.0
         if wait > self._longest.get(event.message, -1.0):
+            reason = "" if event.message in self._longest else f": {event.message}"
             self._longest[event.message] = wait
-            self._outlet.line(f"sending a batch again{f' in {wait} s' if wait else ''}: {event.message}")
+            self._outlet.line(f"sending a batch again{f' in {wait} s' if wait else ''}{reason}")
 
 
 class _Running:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from xnatctl.cli.report_view import report_document
+from xnatctl.errors import DeliveryIncomplete
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
 from xnatctl.model.refs import Destination
@@ -21,6 +22,7 @@ from xnatctl.model.report import (
     ReportItem,
     SeriesReport,
     Status,
+    StudyReport,
     Verification,
 )
 
@@ -302,3 +304,45 @@ def test_without_numbers_series_are_named_by_uid() -> None:
 
 def test_beside_resources_a_series_is_called_one() -> None:
     assert named("1", "2", resource="Log") == (["name", "state"], ["series 1", "series 2", "resource Log"])
+
+
+def test_what_the_error_below_says_is_not_said_before_it() -> None:
+    """At a terminal; where the lines go elsewhere than the error, they say it."""
+    error = DeliveryIncomplete("2 of 4 files were not delivered, first: a (too large).")
+    items = [item("a", Outcome.FAILED, "too large."), item("b", Outcome.FAILED, "too large.")]
+    items += [item("c", Outcome.FAILED, "not readable"), item("d", Outcome.ACCEPTED)]
+    report = Report(
+        command="session upload",
+        status=Status.PARTIAL,
+        destination=Destination(server="", project="", subject="", session=""),
+        transport="tar",
+        items=items,
+        counts=Counts(found=4, sent=1, failed=3),
+        failure=error,
+    )
+    said = report_document(report).summary[1:]
+    assert said == ("failed: 2 files, a, b (too large.)", "failed: c (not readable)")
+    assert report_document(report, error_follows=True).summary[1:] == ("failed: a, b", "failed: c (not readable)")
+    report.items = [item(f"f{number}", Outcome.FAILED, "too large.") for number in range(9)]
+    report.failure = DeliveryIncomplete("9 of 9 files were not delivered, first: f0 (too large).")
+    assert report_document(report, error_follows=True).summary[1:] == ()
+
+
+def test_a_session_gives_its_reason_unless_the_error_below_does() -> None:
+    reason: dict[str, object] = {"message": "None of 3 files was delivered: busy."}
+    report = Report(
+        command="session upload",
+        status=Status.FAILED,
+        destination=Destination(server="", project="", subject="", session=""),
+        transport="tar",
+        items=[item("a", Outcome.FAILED)],
+        counts=Counts(found=1, failed=1),
+        studies=[
+            StudyReport(
+                study_instance_uid="1.2", state=PlaceState.UNKNOWN, session="s", status=Status.FAILED, error=reason
+            )
+        ],
+        failure=DeliveryIncomplete("1 of 1 session not complete. s: None of 3 files was delivered: busy."),
+    )
+    assert "s: study 1.2, failed (None of 3 files was delivered: busy.)" in report_document(report).summary
+    assert "s: study 1.2, failed" in report_document(report, error_follows=True).summary

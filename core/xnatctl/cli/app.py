@@ -288,12 +288,15 @@ class App:
         """Warn once about settings that are unsafe or have no effect; only commands that contact a server do this."""
         if self._warned:
             return
-        self._warned = True
         for line in self.setting_warnings():
             self.warn(line)
 
     def setting_warnings(self) -> list[str]:
-        """Return a line for each unsafe setting and for each option of the profile that no active plugin has."""
+        """Return a line for each unsafe setting and for each option of the profile that no active plugin has.
+
+        The caller shows them, so that a request does not show them again.
+        """
+        self._warned = True
         from xnatctl.settings.options import unknown_options, unknown_sections
 
         profile, declared = self.settings.profile, self.declared_options()
@@ -414,6 +417,11 @@ class App:
         return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
     @property
+    def one_screen(self) -> bool:
+        """True when both what goes to stdout and what goes to stderr is read at a terminal."""
+        return sys.stdout.isatty() and sys.stderr.isatty()
+
+    @property
     def color(self) -> bool:
         """Whether stderr may be coloured."""
         return wants_color(sys.stderr, forbidden=self.no_color)
@@ -525,7 +533,8 @@ class App:
             self.say(one_line(text))
 
     def warn(self, text: str) -> None:
-        """Print a warning, also under -q."""
+        """Print a warning, also under -q. A table that has it as well does not repeat it."""
+        self._announced.add(text)
         self.say(one_line(f"Warning: {text}"))
 
     def debug(self, text: str) -> None:

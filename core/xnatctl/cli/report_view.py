@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from xnatctl.cli.attached_view import resource_rows, resources_headline, state_text, state_texts
@@ -35,8 +35,13 @@ _MEANS = {
 _LISTED = 5
 
 
-def report_document(report: Report, detail: DocumentDetail = DocumentDetail.WHOLE) -> Document:
-    """The report of an upload command: rows are series, `data` holds every file if `detail` asks for it."""
+def report_document(
+    report: Report, detail: DocumentDetail = DocumentDetail.WHOLE, *, error_follows: bool = False
+) -> Document:
+    """The report of an upload command: rows are series, `data` holds every file if `detail` asks for it.
+
+    With `error_follows` people read the error just below, so the lines do not say the same.
+    """
     if detail is DocumentDetail.IDENTIFIERS:
         return Document(schema="xnatctl.report/1", data={}, identifiers=_identifiers(report))
     words = state_texts(report)
@@ -63,7 +68,7 @@ def report_document(report: Report, detail: DocumentDetail = DocumentDetail.WHOL
         columns=series_columns(rows, title) if rows else (),
         rows=rows,
         identifiers=_identifiers(report),
-        summary=tuple(_report_lines(report)),
+        summary=tuple(_report_lines(report, _message(report.error) if error_follows else "")),
     )
 
 
@@ -88,14 +93,19 @@ def _identifiers(report: Report) -> tuple[str, ...]:
     return (report.uri,) if report.uri else ()
 
 
-def _report_lines(report: Report) -> Iterable[str]:
+def _message(error: Mapping[str, object] | None) -> str:
+    return str((error or {}).get("message") or "")
+
+
+def _report_lines(report: Report, below: str) -> Iterable[str]:
+    """The lines below the table; `below` is the text that follows them, and is not said twice."""
     if any(study.status is not None for study in report.studies):
-        yield from _sessions(report)
+        yield from _sessions(report, below)
     else:
         yield _headline(report)
         yield from _studies(report)
     if not _sent_nothing(report):
-        yield from _details(report)
+        yield from _details(report, below)
     yield from (f"{one['writer'].capitalize()}: {one['place']}" for one in report.kept)
     hint = str((report.error or {}).get("hint") or "")
     yield from (f"Next: {command}" for command in dict.fromkeys(report.next) if command not in hint)
@@ -108,9 +118,9 @@ def _sent_nothing(report: Report) -> bool:
     return not (report.counts.sent + report.counts.skipped or any(item.attempts for item in report.items))
 
 
-def _details(report: Report) -> Iterable[str]:
+def _details(report: Report, below: str) -> Iterable[str]:
     """Problems, notes and skipped files."""
-    yield from _bad_items(report)
+    yield from _bad_items(report, below)
     yield from _noted(report.items)
     yield from _differences(report)
     yield from _extra(report)
@@ -172,7 +182,7 @@ def checked(verification: Verification) -> str:
     return "checked by " + ", by ".join(f"{_MEANS[level]} ({number})" for level, number in levels.items())
 
 
-def _sessions(report: Report) -> Iterable[str]:
+def _sessions(report: Report, below: str) -> Iterable[str]:
     """The studies of a split upload: a summary, then the location of each or why it failed."""
     counts, sessions = report.counts, report.studies
     done = sum(study.status is Status.COMPLETE for study in sessions)
@@ -191,7 +201,8 @@ def _sessions(report: Report) -> Iterable[str]:
         place = {PlaceState.ARCHIVED: "archived", PlaceState.PREARCHIVE: "in the prearchive"}.get(study.state, "")
         where = f"{place}: {study.uri}" if place and study.uri else ""
         ended = words.get(study.status or Status.FAILED, str(study.status))
-        reason = f" ({study.error['message']})" if study.error is not None else ""
+        why = _message(study.error)
+        reason = f" ({why})" if why and not _says(below, why) else ""
         yield f"{study.session}: study {study.study_instance_uid}, {', '.join(filter(None, [ended, where]))}{reason}"
 
 
@@ -209,7 +220,11 @@ def _studies(report: Report) -> Iterable[str]:
         yield f"... and {len(report.studies) - _LISTED} more studies; -o json lists all."
 
 
-def _bad_items(report: Report) -> Iterable[str]:
+def _says(text: str, *parts: str) -> bool:
+    return all(part.removesuffix(".") in text for part in parts)
+
+
+def _bad_items(report: Report, below: str) -> Iterable[str]:
     """Items that did not arrive, by reason; items that were not tried come last, because they are a consequence."""
     words = state_texts(report)
     untried = state_text(Outcome.PLANNED, sends=report.command != "session verify")
@@ -219,7 +234,13 @@ def _bad_items(report: Report) -> Iterable[str]:
             groups.setdefault((words(item), item.reason), []).append(item.path)
     if all(item.outcome is Outcome.PLANNED for item in report.items):
         return  # the headline says it
-    ordered = sorted(groups.items(), key=lambda group: group[0][0] == untried)
+    told = [key for key, paths in groups.items() if key[1] and _says(below, key[1], paths[0])]
+    for key in told:
+        if 1 < len(groups[key]) <= _LISTED:  # the text below names the first of them
+            yield f"{key[0]}: {', '.join(groups[key])}"
+    ordered = sorted(
+        ((key, paths) for key, paths in groups.items() if key not in told), key=lambda group: group[0][0] == untried
+    )
     for (what, reason), paths in ordered[:_LISTED]:
         number = f"{len(paths)} files, " if len(paths) > 1 else ""
         yield f"{what}: {number}{_some(paths)}" + (f" ({reason})" if reason else "")

@@ -408,7 +408,7 @@ def finish(app: App, report: Report) -> None:
 
     error = report.failure
     try:
-        app.render(report_document(report, app.detail))
+        app.render(report_document(report, app.detail, error_follows=app.one_screen))
     except XnatctlError as unprinted:
         app.info(f"{report.command} itself ended as {report.status}; its report cannot be printed.")
         if error is None:

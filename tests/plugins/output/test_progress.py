@@ -326,7 +326,7 @@ def test_a_trouble_that_many_meet_is_said_once_and_again_when_it_lasts(monkeypat
     shown.tell(EventKind.RETRY, "busy", seconds=0.9)
     assert shown.lines == [
         "sending a batch again in 0.8 s: busy",
-        "sending a batch again in 1.6 s: busy",
+        "sending a batch again in 1.6 s",
         "sending a batch again: too large",
         "sending a batch again in 0.9 s: busy",
     ]
