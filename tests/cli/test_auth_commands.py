@@ -852,3 +852,8 @@ def test_no_secret_is_printed_logged_or_kept_anywhere_but_in_the_token_file(
     assert CANARIES.search(file.read_text())
     file.unlink()
     assert not CANARIES.search(written(home))
+
+
+def test_doctor_says_once_what_is_wrong_with_the_settings(cli: Callable[..., Result]) -> None:
+    done = cli("doctor", "--url", "http://127.0.0.1:9", env=ENV)
+    assert (done.out + done.err).count("are for another one (XNAT_URL) and not used.") == 1
