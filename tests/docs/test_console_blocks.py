@@ -252,6 +252,7 @@ def reader(tmp_path, tmp_path_factory, environment):
 LONG = {
     DOCS / "how-to" / "campaign-on-a-cluster.md",
     DOCS / "how-to" / "find-missing-data.md",
+    DOCS / "how-to" / "verify-an-upload.md",
     DOCS / "how-to" / "watch-an-inbox.md",
     DOCS / "how-to" / "run-a-campaign.md",
     DOCS / "tutorial" / "a-data-managers-day.md",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from xnatctl import errors
-from xnatctl.cli.error_pages import DOCUMENTATION, page_about
+from xnatctl.cli.error_pages import page_about
+from xnatctl.cli.help import DOCUMENTATION
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "reference" / "errors"
@@ -42,11 +42,6 @@ def test_the_address_in_a_message_is_that_section(kind):
     if kind.exit_code in (3, 4, 5, 6) and kind not in (errors.PermissionDenied, errors.SourceChanged):
         assert page is not None
     assert page in (None, f"{DOCUMENTATION}/reference/errors/exit-{kind.exit_code}.md#{kind.code}")
-
-
-def test_the_address_is_that_of_the_project():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["urls"]["Documentation"] == DOCUMENTATION
 
 
 def test_the_table_of_exit_codes_leads_to_every_page():
