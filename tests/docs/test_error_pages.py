@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from xnatctl import errors
-from xnatctl.cli.error_pages import page_about
-from xnatctl.cli.help import DOCUMENTATION
+from xnatctl.cli.error_pages import DOCUMENTATION, page_about
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "reference" / "errors"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from xnatctl.cli.help import DOCUMENTATION
 from xnatctl.errors import XnatctlError
 
+#: Where the documentation is; `Documentation` in pyproject.toml.
+DOCUMENTATION: Final = "https://github.com/xnatctl/xnatctl/tree/main/docs"
 #: Error code to the exit code that its page is named after. The other errors say all there is in message and hint.
 _EXPLAINED: Final = {
     "journal": 1,
