@@ -82,6 +82,13 @@ def test_the_help_ends_with_examples_and_the_documentation(xnatctl):
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("words", [(), ("session",), ("config",)])
+def test_the_help_of_a_group_ends_alike(xnatctl, words):
+    text = xnatctl(*words, "-h").out
+    assert text.endswith(f"\nDocumentation: {DOCUMENTATION}\n")
+    assert ("\n  xnatctl sandbox demo\n" in text) is (not words)
+
+
 def test_every_option_has_one_heading(all_commands):
     for path, context in all_commands.items():
         parameters = context.command.get_params(context)

@@ -17,6 +17,16 @@ GROUPS = {
     "session": "Upload, verify and list imaging sessions.",
     "upload": "List, resume and forget uploads made from this machine.",
 }
+#: Examples of the help of `xnatctl` itself.
+FIRST_STEPS = (
+    "# See an upload on this machine, without a server of yours.",
+    "xnatctl sandbox demo",
+    "# Name your server once, and log in.",
+    "xnatctl config init",
+    "xnatctl auth login",
+    "# Upload a folder of DICOM; -h after any command shows more.",
+    "xnatctl session upload exam -P DEMO -S s01 -E s01_mr",
+)
 
 
 def _core(path: str, summary: str, target: str, *examples: str) -> CommandSpec:

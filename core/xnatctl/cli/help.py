@@ -61,11 +61,16 @@ def help_text(context: click.Context, examples: Sequence[str]) -> str:
             with formatter.section(heading):
                 formatter.write_dl(records)
     command.format_epilog(context, formatter)
+    write_end(formatter, examples)
+    return formatter.getvalue().rstrip("\n")
+
+
+def write_end(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    """The end of every help: examples, and where the documentation is."""
     if examples:
         with formatter.section("Examples"):
             formatter.write("".join(f"{'':{formatter.current_indent}}{line}\n" for line in examples))
     formatter.write(f"\nDocumentation: {DOCUMENTATION}\n")
-    return formatter.getvalue().rstrip("\n")
 
 
 def commands_in(examples: Sequence[str]) -> list[str]:

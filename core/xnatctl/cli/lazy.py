@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.cli.app import App
-from xnatctl.cli.builtin import BUILTIN, GROUPS
+from xnatctl.cli.builtin import BUILTIN, FIRST_STEPS, GROUPS
 from xnatctl.cli.completing import complete_values, is_completing
 from xnatctl.cli.suggest import commands_like
 from xnatctl.errors import PluginUnavailable, UsageError
@@ -69,6 +69,12 @@ class LazyGroup(click.Group):
             _app(context).say(context.get_help())
             context.exit(UsageError.exit_code)
         return super().parse_args(context, args)
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """End as the help of a command does; the root shows where to begin."""
+        from xnatctl.cli.help import write_end
+
+        write_end(formatter, () if self._path else FIRST_STEPS)
 
     def list_commands(self, context: click.Context) -> list[str]:
         """List commands. The root imports no third-party plugin, so that a broken one cannot break the help.
