@@ -64,6 +64,11 @@ KINDS: Mapping[str, Kind] = {
         module="executor",
         example="an executor that runs one row after the other",
     ),
+    "report-writer": Kind(
+        purpose="keeps the report of each upload",
+        module="writer",
+        example="a report writer that adds a line to a file",
+    ),
     "planner": Kind(
         purpose="plans uploads by the rules of a site",
         module="planner",

@@ -157,14 +157,14 @@ def _series(header: Mapping[str, Any]) -> Iterator[str]:
         yield "<p>The server was not compared. What it accepted counts as found.</p>"
     yield picture_of(list(rows.values())[:_LISTED])
     yield '<div class="wide"><table><thead><tr><th>Series</th><th>Modality</th><th>Series Instance UID</th>'
-    yield '<th class="number">Expected</th><th class="number">Found</th><th class="number">Size</th></tr></thead>'
+    yield '<th class="number">Expected</th><th class="number">Found</th><th class="number size">Size</th></tr></thead>'
     yield "<tbody>"
     for row in list(rows.values())[:_LISTED]:
         kind = "" if row["found"] == row["expected"] else ' class="less"'
         yield (
             f"<tr{kind}><td>{_text(row['series_number'])}</td><td>{_text(row['modality'])}</td>"
             f'<td class="uid">{_text(row["series_instance_uid"])}</td><td class="number">{row["expected"]}</td>'
-            f'<td class="number">{row["found"]}</td><td class="number">{_text(human_size(row["bytes"]))}</td></tr>'
+            f'<td class="number">{row["found"]}</td><td class="number size">{_text(human_size(row["bytes"]))}</td></tr>'
         )
     yield "</tbody></table></div>"
     yield _rest(len(rows))

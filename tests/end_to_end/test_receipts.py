@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import time
 
 import pytest
 from studies import NAMES as SPLIT
@@ -233,6 +235,32 @@ def test_a_receiver(xnatctl, verify, own_exam, tmp_path):
     assert digests_of(receipt) == by_path(own_exam)
     code, found = verify(receipt, own_exam.directory, env={})
     assert (code, found["server"], found["disk"]["equal"]) == (0, None, len(own_exam.instances))
+
+
+@pytest.mark.once
+def test_an_interrupt(verify, upload, nursery, environment, sandbox, alice, exam, tmp_path):
+    """The receipt says so at once; the command that is printed replaces it, and sends no file again."""
+    sandbox.faults.load([{"match": {"path": "services/import"}, "nth": 5, "action": "hold", "seconds": 600}])
+    receipt = tmp_path / "r.json"
+    arguments = ["session", "upload", str(exam.directory), *NAMES, "--mode", "gradual", "--receipt", str(receipt)]
+    running = nursery.start("-m", "xnatctl", *arguments, env={**environment, **alice})
+    while sum("services/import" in request["path"] for request in sandbox.requests) < 20:
+        time.sleep(0.02)
+        assert running.poll() is None
+    os.kill(running.pid, signal.SIGTERM)
+    running.communicate()
+    assert running.returncode == 143
+    first = json.loads(receipt.read_text())
+    assert (first["header"]["status"], first["header"]["exit_code"]) == ("interrupted", 143)
+    expected = by_path(exam)
+    assert {
+        one["sha256"] == expected[one["sop_instance_uid"]] for one in entries_of(receipt) if one["sent"] != "no"
+    } == {True}
+    assert verify(receipt, "--no-server")[0] == 5
+    sandbox.faults.load([])
+    assert upload(exam.directory, "--receipt", receipt).code == 0
+    assert json.loads(receipt.read_text())["header"]["earlier"][0]["head"] == first["head"]
+    assert verify(receipt, exam.directory)[0] == 0
 
 
 def test_what_is_no_receipt(xnatctl, tmp_path):

@@ -62,6 +62,17 @@ TAKEN = {
         ),
         "its option --wait belongs to xnatctl",
     ),
+    "option of a report writer": (
+        registering(
+            "report_writers",
+            "ReportWriterSpec(name='r', summary='x', target='json:dumps', options=(Option(name='receipt', help='x'),))",
+        ),
+        "its option --receipt belongs to plugin receipt",
+    ),
+    "report writer": (
+        registering("report_writers", "ReportWriterSpec(name='receipt', summary='x', target='json:dumps')"),
+        "its report writer receipt belongs to plugin receipt",
+    ),
     "stage of core": (registering("stages", spec("StageSpec", name="session")), "its stage session belongs to xnatctl"),
 }
 
