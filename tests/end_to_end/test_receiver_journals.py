@@ -120,6 +120,30 @@ def test_a_journal_of_an_earlier_version_goes_on_for_its_own_address_alone(
     assert old not in ids
 
 
+def test_several_paths_in_any_order_and_no_default_project(xnatctl, install, folders, tmp_path):
+    """A receiver gets no labels, so the default project of the profile is none of the upload's."""
+    env = install("drop", DROP.replace("DESTINATION", 'destination="dist_drop_drop:address_of",'))
+    exam = write_exam(tmp_path / "exam", series=3, instances=3, seed=5, clutter=False)
+    assert xnatctl("config", "set-profile", "lab", "--url", "http://127.0.0.1:9", "--default-project", "LAB").code == 0
+    one, two, three = (exam.directory / f"series {number}" for number in (1, 2, 3))
+
+    def sent(*paths):
+        done = xnatctl("session", "upload", *paths, "--mode", "drop", "--into", folders[0], "-o", "json", env=env)
+        assert done.code == 0, done.err
+        assert done.document["destination"]["project"] == ""
+        assert "LAB" not in done.err
+        return done.document["counts"]["sent"]
+
+    assert sent(one, two) == 6
+    assert sent(two, one, two) == 0
+    assert sent(one, three) == 6, "another upload"
+    rows = xnatctl("upload", "status", "-o", "json", env=env).document["uploads"]
+    assert sorted(len(row["sources"]) for row in rows) == [2, 2]
+    for row in rows:
+        done = xnatctl("upload", "resume", row["id"], "-o", "json", env=env)
+        assert (done.code, done.document["counts"]["sent"]) == (0, 0), done.err
+
+
 def test_a_resumed_hand_over_sends_no_other_study(xnatctl, install, exam, folders, tmp_path):
     env = install("drop", DROP.replace("DESTINATION", ""))
     command = ("session", "upload", exam.directory, "--mode", "drop", "--into", folders[0], "-o", "json")

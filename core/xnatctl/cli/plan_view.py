@@ -12,7 +12,7 @@ from xnatctl.cli.series_view import series_columns, series_rows
 from xnatctl.model.document import Column, Document
 from xnatctl.model.plan import Exclusion, Placement, UploadItem, UploadPlan
 from xnatctl.model.report import SeriesReport
-from xnatctl.model.words import counted, human_size, part_of
+from xnatctl.model.words import counted, human_size, listed, part_of
 
 PLANS_SCHEMA = "xnatctl.plans/1"
 #: The modality, by the key that it had when no other column showed it.
@@ -44,7 +44,7 @@ def plan_document(
         f"Would send {amount(plan, batches)}{_workers(plan)}.",
         *before_lines(before, len(items), compares=not plan.hands_over),
         *place_lines(plan),
-        *([f"Paths: {', '.join(plan.sources)}"] if plan.sources else ()),
+        *([f"Paths: {listed(plan.sources)}"] if plan.sources else ()),
         *step_lines(plan, transports),
         *(excluded_lines(plan.excluded) if not tree else ()),
         *unsendable_lines(cannot_go),

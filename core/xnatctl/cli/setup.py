@@ -73,7 +73,7 @@ class Setup:
         if answers.client is not None:
             if project := self._project(answers.client, before.get("default_project")):
                 answers.settings["default_project"] = project
-            answers.keeps = self._yes("Keep this login, so that commands need no password until the session ends?")
+            answers.keeps = self._yes("Keep this login, so that commands need no password?")
 
     # the steps
 

@@ -23,7 +23,7 @@ from xnatctl.errors import ConfigError, JournalError, NotFound, PluginUnavailabl
 from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadRequest
-from xnatctl.model.words import counted, part_of
+from xnatctl.model.words import counted, listed, part_of
 
 if TYPE_CHECKING:
     from xnatctl.delivery.journal.records import JournalEntry, Left
@@ -349,7 +349,7 @@ def _one_document(app: App, summary: Summary) -> Document:
     ]
     unproven = [_item(left, left.root) for left in summary.left if left.outcome.delivered]
     row = _row(summary)
-    sources = ", ".join(summary.sources)
+    sources = listed(summary.sources)
     place = f" to {row['to']}" + ("" if _is_to_receiver(summary) else f" on {row['server']}")
     lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {sources}{place}: {row['state']}."]
     if summary.left:

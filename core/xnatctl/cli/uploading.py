@@ -15,6 +15,7 @@ from xnatctl.errors import Interrupted, PluginUnavailable, Refused, UsageError, 
 from xnatctl.model.plan import RECEIVER, SESSION, Payload, Stage, UploadPlan, UploadRequest
 from xnatctl.model.refs import Destination
 from xnatctl.model.report import Report, Status
+from xnatctl.model.words import listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,7 +201,7 @@ def refuse_other_studies(plan: UploadPlan, expected: frozenset[str]) -> None:
         uid = item.study_instance_uid
         if uid and uid not in expected:
             raise Refused(
-                f"Study {uid} is in {', '.join(plan.paths)} now ({item.path}), and is not part of the upload that is "
+                f"Study {uid} is in {listed(plan.paths)} now ({item.path}), and is not part of the upload that is "
                 f"resumed: that one sends study {min(expected)}{' and others' if len(expected) > 1 else ''}.",
                 hint="Restore the files of the upload. To send what is there now, run the original upload command.",
             )

@@ -64,8 +64,18 @@ def places_of(paths: Sequence[str]) -> list[Place]:
     Raises NotFound, PermissionDenied.
     """
     found = {place.real: place for place in sorted(map(Place.of, paths), key=_key, reverse=True)}
-    places = sorted(found.values(), key=_key)
-    return [place for place in places if not any(place.is_read_with(other) for other in places)]
+    return [
+        place
+        for place in sorted(found.values(), key=_key)
+        if not any(place.is_read_with(found[above]) for above in _above(place.real) if above in found)
+    ]
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories that hold a path, from the nearest on."""
+    while (above := os.path.dirname(path)) != path:
+        yield above
+        path = above
 
 
 def _key(place: Place) -> tuple[str, str]:

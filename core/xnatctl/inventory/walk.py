@@ -25,7 +25,7 @@ from xnatctl.inventory.streams import Stream
 from xnatctl.inventory.tree import Collector
 from xnatctl.inventory.values import shared_number
 from xnatctl.model.plan import Exclusion, FileStatus, Series, Source, UploadItem, by_study
-from xnatctl.model.words import counted
+from xnatctl.model.words import counted, listed
 from xnatctl.operating_system.files import open_to_read
 
 #: Why a packed file is skipped, also inside an archive file.
@@ -104,7 +104,7 @@ class Inventory:
     @property
     def named(self) -> str:
         """The paths, for messages."""
-        return ", ".join(self.sources) or self.root
+        return listed(self.sources) or self.root
 
     @property
     def bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -18,6 +19,12 @@ def part_of(number: int, total: int, noun: str) -> str:
 def was(number: int) -> str:
     """`was` of one, `were` of any other number."""
     return "was" if number == 1 else "were"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """`a, b, c`, or `a, b, c and 4 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def human_size(size: int) -> str:

@@ -146,6 +146,14 @@ def test_what_appears_in_any_of_them_is_found_again(parts: Any) -> None:
     assert set(changes.changed) == {"two.zip", f"series 4/{os.path.basename(paths[3])}"}
 
 
+def test_thousands_of_paths_are_no_more_work_than_their_files(tmp_path: Path) -> None:
+    exam = write_exam(tmp_path / "exam", series=1, instances=1500, rows=4, columns=4, clutter=False)
+    paths = [str(instance.path) for instance in exam.instances.values()]
+    found = scan_paths([*paths, *paths])
+    assert len(found.items) == 1500
+    assert found.named.endswith(" and 1497 more")
+
+
 def test_a_path_that_is_missing_is_named(parts: Any) -> None:
     _, paths = parts
     with pytest.raises(NotFound, match="nowhere"):
