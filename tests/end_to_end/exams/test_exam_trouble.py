@@ -224,5 +224,5 @@ def test_flags_that_contradict_each_other_are_usage_errors(environment, alice, s
     for (flags, said), (code, error) in zip(USAGE.items(), answers, strict=False):
         assert code == error["exit_code"] == 2, (flags, error)
         assert said in error["message"], flags
-    assert all("--subject" in error["message"] for _, error in answers[-2:]), "images go to a subject"
+    assert all("-S SUBJECT" in error["message"] for _, error in answers[-2:]), "images go to a subject"
     assert sandbox.requests == []
