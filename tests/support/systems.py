@@ -16,6 +16,7 @@ import pytest
 
 from xnatctl.operating_system.files import NO_WAIT
 from xnatctl.operating_system.private import create_private, readable_by_others
+from xnatctl.operating_system.signals import HAS_ALARM
 
 
 def is_wine() -> bool:
@@ -69,6 +70,7 @@ def assert_private(file: Path) -> None:
     assert not readable_by_others(file)
 
 
+needs_alarm = _needs(HAS_ALARM, "the system has no alarm clock")
 needs_posix_modes = _needs(os.name == "posix", "Windows has access control lists in place of modes")
 needs_fifos = _needs(hasattr(os, "mkfifo") and NO_WAIT != 0, "the system has no named pipes in folders")
 needs_links = _needs(_follows_links(), "this user makes no symbolic links here that can be followed")

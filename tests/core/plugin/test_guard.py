@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from systems import needs_alarm
 
 from xnatctl.errors import NotFound, PluginUnavailable, Signalled
 from xnatctl.plugin.credentials import CredentialRequest
@@ -148,7 +149,7 @@ def test_threads_share_the_redirection(capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr().out == "document\n"
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer")
+@needs_alarm
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_a_call_that_should_not_wait_is_stopped(stubborn: bool) -> None:
     def wait() -> None:
@@ -166,7 +167,7 @@ def test_a_call_that_should_not_wait_is_stopped(stubborn: bool) -> None:
     assert signal.getsignal(signal.SIGALRM) is before
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer")
+@needs_alarm
 def test_an_outer_limit_goes_on_after_an_inner_one() -> None:
     guard = Guard()
 
@@ -178,7 +179,7 @@ def test_an_outer_limit_goes_on_after_an_inner_one() -> None:
         call(outer, guard=guard, limit=0.3)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer")
+@needs_alarm
 def test_the_limit_of_a_check_waits_while_a_person_is_asked() -> None:
     class Prompt:
         def get(self, request: CredentialRequest) -> None:
@@ -204,7 +205,7 @@ def test_what_comes_with_core_is_blamed_but_not_led_away(capfd: pytest.CaptureFi
     assert capfd.readouterr().out == "document\n"
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer")
+@needs_alarm
 def test_a_slow_call_is_named_before_it_is_stopped(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
