@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from xnatctl.api import FailureClass
-from xnatctl.api.system import READABLE, SCATTERS, SocketWaiter, acknowledge_at_once, limit_in_kernel, send_parts
+from xnatctl.api.system import (
+    READABLE,
+    SCATTERS,
+    SHUTDOWN_ENDS_WAITS,
+    SocketWaiter,
+    acknowledge_at_once,
+    limit_in_kernel,
+    send_parts,
+)
 from xnatctl_cstore.receiver import Receiver, Tls
 from xnatctl_cstore.trouble import NotAssociated
 
@@ -36,6 +44,7 @@ class Stream:
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._data = b""
         self._ended = False
+        self._is_cut = False
         self._waiter = SocketWaiter(sock)
         self.limit(STALL)
 
@@ -97,6 +106,11 @@ class Stream:
 
     def _receive(self) -> bytes:
         acknowledge_at_once(self._sock)
+        if not (SHUTDOWN_ENDS_WAITS or (self._tls is not None and self._tls.pending())):
+            if not self._waiter.wait(READABLE, self.seconds, lambda: self._is_cut):
+                raise TimeoutError
+            if self._is_cut:
+                return b""
         try:
             return self._sock.recv(_BLOCK)
         except BlockingIOError:
@@ -125,6 +139,7 @@ class Stream:
 
     def cut(self) -> None:
         """Shut the socket down from another thread, which ends waiting calls."""
+        self._is_cut = True
         with suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # beneath TLS, which is the other thread's
 

@@ -23,3 +23,11 @@ def await_port(process: subprocess.Popen[bytes], port: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the receiver does not listen")
+
+
+def connected_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    return one, other

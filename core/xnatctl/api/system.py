@@ -22,6 +22,7 @@ from xnatctl.operating_system.signals import ENDING, on_user_signal, terminate_m
 from xnatctl.operating_system.sockets import (
     READABLE,
     SCATTERS,
+    SHUTDOWN_ENDS_WAITS,
     WRITABLE,
     SocketWaiter,
     acknowledge_at_once,
@@ -36,6 +37,7 @@ __all__ = [
     "NEEDED_VARIABLES",
     "READABLE",
     "SCATTERS",
+    "SHUTDOWN_ENDS_WAITS",
     "WITHOUT_LOCKS",
     "WRITABLE",
     "Folder",

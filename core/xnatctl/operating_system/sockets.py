@@ -75,6 +75,9 @@ def limit_in_kernel(sock: socket.socket, *, receive: float, send: float) -> None
         sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6)))
 
 
+#: True if shutting a socket down ends the waiting calls of other threads on it; elsewhere wait by `SocketWaiter`.
+SHUTDOWN_ENDS_WAITS: Final = sys.platform != "win32"
+
 #: True if the system can send several buffers by one call (`send_parts`).
 SCATTERS: Final = hasattr(socket.socket, "sendmsg")
 
