@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from xnatctl.operating_system.files import NO_WAIT
+from xnatctl.operating_system import processes
+from xnatctl.operating_system.files import NO_LINK, NO_WAIT
 from xnatctl.operating_system.private import create_private, readable_by_others
 from xnatctl.operating_system.signals import HAS_ALARM
 
@@ -71,9 +72,15 @@ def assert_private(file: Path) -> None:
 
 
 needs_alarm = _needs(HAS_ALARM, "the system has no alarm clock")
+needs_process_groups = _needs(
+    os.name != "posix" or hasattr(processes.os, "killpg"), "the names of process groups are hidden here"
+)
 needs_posix_modes = _needs(os.name == "posix", "Windows has access control lists in place of modes")
 needs_fifos = _needs(hasattr(os, "mkfifo") and NO_WAIT != 0, "the system has no named pipes in folders")
 needs_links = _needs(_follows_links(), "this user makes no symbolic links here that can be followed")
+needs_refused_links = _needs(
+    _follows_links() and (os.name != "posix" or NO_LINK != 0), "links cannot be made here, or not be told from files"
+)
 needs_posix_names = _needs(os.name == "posix", "the system does not take this name for a file")
 needs_signals = _needs(os.name == "posix", "Windows ends a process without sending it a signal")
 needs_bash = _needs(shutil.which("bash") is not None, "bash is not installed")

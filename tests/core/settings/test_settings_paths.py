@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import needs_fifos, needs_links, needs_posix_modes
+from systems import needs_fifos, needs_posix_modes, needs_refused_links
 
 from xnatctl.errors import ConfigError
 from xnatctl.operating_system.private import readable_by_others
@@ -137,7 +137,7 @@ def test_read_private_takes_only_a_file_of_this_user_alone(tmp_path: Path) -> No
     assert paths.read_private(tmp_path) is None
 
 
-@needs_links
+@needs_refused_links
 def test_read_private_follows_no_link(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     paths.write_private(file, "hush")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from systems import needs_fork
+from systems import needs_fork, needs_process_groups
 
 import xnatctl_credentials.helper as helper_module
 from xnatctl.api import (
@@ -156,6 +156,7 @@ def test_a_helper_that_is_not_there_or_cannot_be_started_is_named(ask: Ask, tmp_
         Helper().get(ask(profile={"credential_helper": [str(plain)]}))
 
 
+@needs_process_groups
 @pytest.mark.parametrize(
     "body", ["time.sleep(60)", "os.close(1); time.sleep(60)", "print('{}', flush=True); time.sleep(60)"]
 )
@@ -170,6 +171,7 @@ def test_a_helper_that_hangs_is_ended(
         os.kill(int(pid.read_text()), 0)
 
 
+@needs_process_groups
 @needs_fork
 def test_what_a_hanging_helper_started_is_ended_with_it(
     script: Callable[..., CredentialRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -194,6 +196,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@needs_process_groups
 def test_a_helper_that_never_stops_talking_is_ended(script: Callable[..., CredentialRequest]) -> None:
     with pytest.raises(AuthenticationError, match="too much output"):
         Helper().get(script("while True: sys.stdout.write('x' * 4096)"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import needs_links, needs_posix_modes
+from systems import needs_posix_modes, needs_refused_links
 
 from xnatctl.api import CredentialRequest, PrivateFolder, SessionToken
 from xnatctl_credentials.tokens import SessionTokens
@@ -167,7 +167,7 @@ def test_a_file_that_others_touch_is_not_trusted(mode: int, ask: Ask) -> None:
     assert SessionTokens().get(ask()) is None
 
 
-@needs_links
+@needs_refused_links
 def test_a_link_and_a_file_under_another_name_are_not_trusted(ask: Ask, tmp_path: Path) -> None:
     keep(ask(), "alice", "TOKEN")
     (file,) = files()

@@ -34,12 +34,23 @@ class _Missing:
         raise AttributeError("Windows does not have it")
 
 
+class _Reduced(ModuleType):
+    """A module without some of its names. What a test replaces in the whole module is replaced here too."""
+
+    def __init__(self, name: str, kept: frozenset[str]) -> None:
+        super().__init__(name)
+        self.__whole = importlib.import_module(name)
+        self.__kept = kept
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("_") or key in self.__kept:
+            return getattr(self.__whole, key)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {key!r} on Windows")
+
+
 def _reduced(name: str, kept: frozenset[str]) -> ModuleType:
     whole = importlib.import_module(name)
-    reduced = ModuleType(name, whole.__doc__)
-    for key, value in vars(whole).items():
-        if key.startswith("_") or key in kept:
-            setattr(reduced, key, value)
+    reduced = _Reduced(name, kept)
     if name == "socket":
         missing = {method: _Missing() for method in ("sendmsg", "recvmsg", "recvmsg_into")}
         reduced.socket = type("socket", (whole.socket,), {"__slots__": (), **missing})  # type: ignore[attr-defined]
