@@ -75,6 +75,7 @@ needs_alarm = _needs(HAS_ALARM, "the system has no alarm clock")
 needs_process_groups = _needs(
     os.name != "posix" or hasattr(processes.os, "killpg"), "the names of process groups are hidden here"
 )
+needs_change_times = _needs(os.name == "posix", "the status of a file has no change time")
 needs_posix_modes = _needs(os.name == "posix", "Windows has access control lists in place of modes")
 needs_fifos = _needs(hasattr(os, "mkfifo") and NO_WAIT != 0, "the system has no named pipes in folders")
 needs_links = _needs(_follows_links(), "this user makes no symbolic links here that can be followed")

@@ -90,10 +90,14 @@ class FileStatus(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileStatus:
-        """The status from `os.stat`. Numbers beyond 64 bits, such as a time after 2262, are truncated."""
+        """The status from `os.stat`. Numbers beyond 64 bits, such as a time after 2262, are truncated.
+
+        On Windows, whose status alone has attributes, the time is that of the creation; the change time is unknown.
+        """
+        changed = 0 if hasattr(status, "st_file_attributes") else status.st_ctime_ns
         return cls(
             mtime_ns=((status.st_mtime_ns + _SIGN) & _MASK) - _SIGN,
-            ctime_ns=((status.st_ctime_ns + _SIGN) & _MASK) - _SIGN,
+            ctime_ns=((changed + _SIGN) & _MASK) - _SIGN,
             device=status.st_dev & _MASK,
             inode=status.st_ino & _MASK,
         )

@@ -95,6 +95,14 @@ def test_the_items_of_a_directory_share_their_source_and_their_series(directory:
         assert all(Path(item.file).read_bytes()[128:132] == b"DICM" for item in some)
 
 
+def test_the_creation_time_of_windows_is_no_change_time() -> None:
+    """It stays when a file is written over, so the file would look unchanged."""
+    status = SimpleNamespace(st_mtime_ns=1, st_ctime_ns=2, st_dev=3, st_ino=4)
+    assert FileStatus.of(cast("Any", status)) == FileStatus(1, 2, 3, 4)
+    status.st_file_attributes = 32
+    assert FileStatus.of(cast("Any", status)) == FileStatus(1, 0, 3, 4)
+
+
 @needs_links
 def test_the_item_of_a_linked_file_is_read_where_the_link_leads(directory: Path, tmp_path: Path) -> None:
     target = scan_path(str(directory)).items[0].file
