@@ -31,7 +31,6 @@ def compare_disk(receipt: Receipt, paths: Sequence[str], *, follow_symlinks: boo
     inventory = scan_paths(paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
     found = {item.sop_instance_uid: item for item in inventory.items}
     problems = [problem for uid, entry in instances.items() for problem in _instance(uid, entry, found.get(uid))]
-    unusable = [*inventory.invalid, *inventory.unreadable] if instances else []
     extra = [item.path for uid, item in found.items() if uid not in instances]
     others: Sequence[UploadItem] = ()
     if files:
@@ -42,7 +41,11 @@ def compare_disk(receipt: Receipt, paths: Sequence[str], *, follow_symlinks: boo
         problems += missing
         extra += rest if alone else []
     equal = len(listed) - len(problems)
-    problems += [Problem(where="disk", message=entry.reason, path=entry.path) for entry in unusable]
+    unusable = [*inventory.invalid, *inventory.unreadable] if instances else []
+    if any(uid not in found for uid in instances):  # one of these may be what is missing
+        problems += [Problem(where="disk", message=entry.reason, path=entry.path) for entry in unusable]
+    else:
+        extra += [entry.path for entry in unusable]
     return DiskResult(equal=equal, listed=len(listed), extra=extra, problems=problems)
 
 

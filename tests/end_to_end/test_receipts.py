@@ -12,6 +12,7 @@ import time
 import pytest
 from studies import NAMES as SPLIT
 from studies import VISITS, write_study
+from systems import assert_private, needs_signals
 
 from xnatctl_sandbox.server import Sandbox
 
@@ -68,7 +69,7 @@ def test_a_receipt_holds(upload, verify, exam, tmp_path, mode):
     code, found = verify(receipt, exam.directory)
     assert (code, found["problems"]) == (0, [])
     assert found["disk"]["equal"] == found["server"]["found"] == len(exam.instances)
-    assert os.stat(receipt).st_mode & 0o077 == 0
+    assert_private(receipt)
 
 
 @pytest.mark.once
@@ -238,6 +239,7 @@ def test_a_receiver(xnatctl, verify, own_exam, tmp_path):
 
 
 @pytest.mark.once
+@needs_signals
 def test_an_interrupt(verify, upload, nursery, environment, sandbox, alice, exam, tmp_path):
     """The receipt says so at once; the command that is printed replaces it, and sends no file again."""
     sandbox.faults.load([{"match": {"path": "services/import"}, "nth": 5, "action": "hold", "seconds": 600}])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 
 import pytest
+from systems import needs_signals
 
 from xnatctl.api import Refused, ReportWriterContext, Status, UsageError, VerificationFailed
 from xnatctl.testing.contracts import ReportWriterContract
@@ -187,7 +189,7 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path, monkeypatch)
 
 @pytest.fixture
 def keys(tmp_path):
-    if subprocess.run(["which", "ssh-keygen"], capture_output=True, check=False).returncode:
+    if shutil.which("ssh-keygen") is None:
         if os.environ.get("CI"):
             pytest.fail("ssh-keygen is not installed (openssh-client)")
         pytest.skip("ssh-keygen is not installed")
@@ -214,6 +216,7 @@ def test_a_signature(keys, finished):
         check_signature(data, signature, signers, None)
 
 
+@needs_signals
 def test_a_key_of_an_agent(keys, monkeypatch):
     agent = subprocess.run(["ssh-agent", "-s", "-a", keys / "agent"], capture_output=True, text=True, check=True)
     pid = agent.stdout.split("SSH_AGENT_PID=")[1].split(";")[0]
