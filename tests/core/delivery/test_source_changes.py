@@ -38,8 +38,9 @@ def test_each_kind_of_change_is_named(exam: Any) -> None:
     os.utime(exam.directory / touched.path, ns=(0, touched.status.mtime_ns))
     (exam.directory / "new.dcm").write_bytes((exam.directory / touched.path).read_bytes())
     (exam.directory / "notes.log").write_text("does not matter")
+    noticed = [touched.path] if os.name == "posix" else []  # the status has no change time
     assert source_changes(plan) == SourceChanges(
-        changed=[grown.path], vanished=[gone.path], touched=[touched.path], others=["new.dcm"]
+        changed=[grown.path], vanished=[gone.path], touched=noticed, others=["new.dcm"]
     )
 
 
