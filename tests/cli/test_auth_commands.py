@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
+from systems import assert_private, needs_bash
 from terminal import Terminal
 from werkzeug import Request, Response
 
@@ -159,9 +160,9 @@ def test_login_proves_the_user_keeps_the_session_and_leaves_it_open(
     assert "GET /xapi/users/username" in site.calls
     assert "DELETE /data/JSESSION" not in site.calls
     (file,) = tokens(home)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert_private(file)
     for directory in (file.parent, file.parent.parent):
-        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        assert os.name != "posix" or stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
 def test_the_next_command_needs_no_password(
@@ -259,6 +260,7 @@ def test_a_directory_that_cannot_be_written_is_found_before_the_login(
     assert site.calls == []
 
 
+@needs_bash
 def test_a_disk_that_takes_only_empty_files_is_found_before_the_login(site: Site, home: Path) -> None:
     """As a full disk does; here the shell forbids files of any size."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XNAT_URL": site.url, **ENV}

@@ -147,12 +147,12 @@ def test_what_goes_wrong_is_said_without_what_it_said(
 
 
 def test_a_helper_that_is_not_there_or_cannot_be_started_is_named(ask: Ask, tmp_path: Path) -> None:
-    with pytest.raises(AuthenticationError, match="absent cannot be started: No such file"):
+    with pytest.raises(AuthenticationError, match="absent cannot be started: "):
         Helper().get(ask(profile={"credential_helper": [str(tmp_path / "absent")]}))
     plain = tmp_path / "plain"
     plain.write_text("")
     plain.chmod(0o600)
-    with pytest.raises(AuthenticationError, match="plain cannot be started: Permission denied"):
+    with pytest.raises(AuthenticationError, match="plain cannot be started: "):
         Helper().get(ask(profile={"credential_helper": [str(plain)]}))
 
 
@@ -208,6 +208,8 @@ def test_a_helper_that_does_not_read_its_question_may_answer(script: Callable[..
 
 
 def test_a_helper_below_the_home_may_be_named_with_a_tilde(ask: Ask, home: Path) -> None:
+    if os.name != "posix":
+        pytest.skip("the system starts no script by its first line")
     file = home / "helper"
     file.write_text(f'#!{sys.executable} -S\nprint(\'{{"alias": "a", "secret": "b"}}\')\n')
     file.chmod(0o700)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import needs_posix_modes, needs_refused_links
+from systems import needs_posix_modes, needs_refused_links, write_secret
 
 from xnatctl.api import CredentialRequest, PrivateFolder, SessionToken
 from xnatctl_credentials.tokens import SessionTokens
@@ -103,8 +103,7 @@ def test_a_token_of_an_older_version_is_not_used_and_is_removed_by_the_next_logi
     file.unlink()
     key = hashlib.sha256(f"{entry['server']}\nalice".encode()).hexdigest()
     old = PrivateFolder("tokens").path / f"{key[:32]}.json"
-    old.write_text(json.dumps({**entry, "schema": "xnatctl.token/1"}))
-    old.chmod(0o600)
+    write_secret(old, json.dumps({**entry, "schema": "xnatctl.token/1"}))
     for request in (ask(), ask(profile_name=None), ask(username="alice")):
         assert SessionTokens().get(request) is None
     keep(ask(), "alice", "NEW")
