@@ -310,10 +310,11 @@ def test_a_certificate_file_is_a_regular_file(xnatctl, config, tmp_path, key):
     assert "is not a regular file" in done.err
 
 
-def test_a_password_on_standard_input_is_text(nursery, environment):
+@pytest.mark.parametrize("variables", [{}, {"LC_ALL": "C"}])
+def test_a_password_on_standard_input_is_text(nursery, environment, variables):
     """As a shell of Windows may write it: in the code page of the country."""
     login = ("auth", "status", "--url", "http://127.0.0.1:1", "--username", "a", "--password-stdin")
-    child = nursery.start("-m", "xnatctl", *login, env=environment, stdin=b"w\xf6rt\n")
+    child = nursery.start("-m", "xnatctl", *login, env={**environment, **variables}, stdin=b"w\xf6rt\n")
     _, err = child.communicate()
     assert child.wait() == 2, err
     assert "The password on standard input is not UTF-8" in err.decode()

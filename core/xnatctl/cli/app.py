@@ -569,8 +569,10 @@ class App:
 def _line_of_stdin() -> str:
     """A secret on standard input, without its line end."""
     try:
-        return sys.stdin.readline(_LONGEST_PASSWORD).rstrip("\r\n")
-    except UnicodeDecodeError:
+        line = sys.stdin.readline(_LONGEST_PASSWORD).rstrip("\r\n")
+        line.encode("utf-8")  # in the locale C, bytes that are no text become lone surrogates
+        return line
+    except UnicodeError:
         raise UsageError(
             f"The password on standard input is not {sys.stdin.encoding.upper()} text.",
             hint="Write it in that encoding, or set XNAT_PASS.",
