@@ -25,6 +25,6 @@ _EXPLAINED: Final = {
 
 
 def page_about(error: XnatctlError) -> str | None:
-    """The address of the section about the error; None if there is no more to say."""
+    """The address of the page about the error, which fits 80 columns; None if there is no more to say."""
     number = _EXPLAINED.get(error.code)
-    return None if number is None else f"{DOCUMENTATION}/reference/errors/exit-{number}.md#{error.code}"
+    return None if number is None else f"{DOCUMENTATION}/reference/errors/exit-{number}.md"
