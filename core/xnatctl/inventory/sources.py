@@ -127,7 +127,8 @@ class _File:
         try:
             self._changed_at = _check(item, self._descriptor, whole=self.whole)
             is_attached = self.whole and not item.sop_instance_uid
-            if is_attached and self._changed_at != item.status.ctime_ns and _may_hide(item, self._descriptor):
+            is_same = self._changed_at == item.status.ctime_ns != 0
+            if is_attached and not is_same and _may_hide(item, self._descriptor):
                 raise _changed(item)
             self._begin()
         except BaseException:

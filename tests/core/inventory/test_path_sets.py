@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from systems import needs_links
 
 from xnatctl.errors import NotFound
 from xnatctl.inventory.relisting import changes_since
@@ -55,6 +56,7 @@ def test_every_order_gives_the_same(parts: Any) -> None:
         assert told(scan_paths([paths[number] for number in order])) == told(first)
 
 
+@needs_links
 def test_what_is_named_twice_or_lies_inside_is_read_once(parts: Any, tmp_path: Path) -> None:
     exam, _ = parts
     root = str(exam.directory)

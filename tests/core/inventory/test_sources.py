@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from systems import needs_change_times
 
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory.sources import open_digesting, open_item
@@ -90,6 +91,7 @@ def test_a_chmod_after_planning_is_no_change(made, form) -> None:
     assert read_with(item, lambda: None)[0] == data
 
 
+@needs_change_times
 @pytest.mark.parametrize("form", FORMS)
 def test_bytes_that_change_under_way_are_noticed_although_the_time_is_restored(made, form) -> None:
     """Bytes that were read already: what was sent is neither what was there before nor what is there now."""
