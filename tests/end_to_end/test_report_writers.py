@@ -65,6 +65,23 @@ def test_an_upload_whose_report_is_not_kept_does_not_end_with_0(upload, write, c
     assert done.document["error"]["message"].startswith("The upload is complete. ")
 
 
+def test_a_writer_that_changes_the_report_changes_nothing(xnatctl, alice, install, own_exam):
+    """Neither the exit code, nor the document, nor what the next writer keeps."""
+    damaged = next(iter(own_exam.instances.values())).path
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    write = (
+        "report = upload.report; report.status = type(report.status)('complete'); report.failure = None; "
+        "report.counts.failed = 0; report.items = (); report.warnings.clear(); report.excluded.clear(); return 'x'"
+    )
+    env = alice | install("notes", source(write=write))
+    done = xnatctl("session", "upload", own_exam.directory, *NAMES, "--site-note", "x", "-o", "json", env=env)
+    assert (done.code, done.document["status"], done.document["error"]["code"]) == (5, "partial", "incomplete")
+    assert done.document["counts"]["failed"] == 1
+    assert len(done.document["items"]) == 60
+    assert done.document["warnings"]
+    assert done.document["excluded"]
+
+
 def test_an_error_before_the_first_byte_is_a_refusal(upload, sandbox):
     done = upload(source(check="raise UsageError('there is no such place.')"), "--site-note", "x")
     assert done.code == 2

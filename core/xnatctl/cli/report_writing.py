@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ class ReportWriting:
             self._app.tell(Event(kind=EventKind.PREPARING, message=f"writing the {name}"))
             try:
                 with self._app.guard.redirected():
-                    place = writer.write(self._finished(report))
+                    place = writer.write(self._finished(_copy(report)))
             except (KeyboardInterrupt, Interrupted) as interrupt:
                 from xnatctl.delivery.endings import interrupted
 
@@ -122,3 +123,12 @@ class ReportWriting:
             return content_hash(item)
         except SourceChanged:
             return None
+
+
+def _copy(report: Report) -> Report:
+    """What a writer may change without changing how the command ends, what it prints, or what other writers keep.
+
+    The items of one upload are made anew whenever they are read, so only those of several uploads are copied.
+    """
+    items = [replace(item) for item in report.items] if isinstance(report.items, list) else report.items
+    return replace(deepcopy(replace(report, items=(), failure=None)), items=items, failure=report.failure)

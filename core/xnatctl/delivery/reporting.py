@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from xnatctl.delivery.journal.states import ItemState, StateView
 from xnatctl.delivery.judgement import DOUBTFUL
@@ -248,7 +249,7 @@ class _Lines(Collection[ReportItem]):
 
     def __iter__(self) -> Iterator[ReportItem]:
         yield from map(self._line, self._states)
-        yield from self._unsendable
+        yield from map(replace, self._unsendable)
 
     def __contains__(self, line: object) -> bool:
         return any(line == other for other in self)
