@@ -108,3 +108,13 @@ def test_an_exam_root_is_one_folder(run, paths):
 def test_a_misspelt_level_is_no_path(run, paths):
     refused = run("session", "upload", paths[0], *NAMES, "--verify", "crc32", code=2)
     assert "not 'crc32'" in refused["error"]["message"]
+
+
+def test_a_path_through_a_link_is_resumed_where_it_led(run, own_exam, tmp_path, sandbox, assert_exactly):
+    """`link/..` is the folder above the one that the link leads to."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(own_exam.directory / "series 1")
+    run("session", "upload", "here/link/../../exam", *NAMES, cwd=tmp_path)
+    assert_exactly(sandbox, own_exam.digests, place="archive", label="e")
+    (row,) = run("upload", "status")["uploads"]
+    assert run("upload", "resume", row["id"], cwd=own_exam.directory)["counts"]["skipped"] == 60

@@ -21,6 +21,7 @@ from xnatctl.delivery.stopping import StopToken
 from xnatctl.errors import Interrupted, UsageError, XnatctlError
 from xnatctl.model.plan import SESSION, UploadPlan
 from xnatctl.model.report import Report, Status
+from xnatctl.operating_system.files import as_followed
 from xnatctl.redaction import MASK
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
@@ -140,13 +141,17 @@ def journal_facts(plan: UploadPlan, services: Services) -> dict[str, str]:
     return {**facts, "sends": "resources"}
 
 
+def _absolute(path: str) -> str:
+    return os.path.abspath(as_followed(path))
+
+
 def _request_text(plan: UploadPlan, services: Services) -> str:
     """The request as JSON, from which another process can plan again in any directory."""
     assert plan.request is not None
     request = replace(
         plan.request,
-        path=os.path.abspath(plan.request.path),
-        sources=tuple(map(os.path.abspath, plan.request.sources)),
+        path=_absolute(plan.request.path),
+        sources=tuple(map(_absolute, plan.request.sources)),
         destination=plan.destination,
     )
     flags = [list(flag) for flag in services.commands.server if flag[0] != "--url"]  # the destination names the server

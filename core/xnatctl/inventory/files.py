@@ -14,6 +14,7 @@ from xnatctl.inventory.names import HIDDEN, why_hidden
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.inventory.tree import Collector, Walk, status_of
 from xnatctl.model.plan import Exclusion, FileStatus, UploadItem
+from xnatctl.operating_system.files import as_followed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +52,7 @@ def scan_files(path: str, *, follow_symlinks: bool = False, hidden: bool = False
     `follow_symlinks`. `prefix` is prepended to the displayed paths: the path of the directory below the root of a
     larger upload. Raises NotFound, PermissionDenied.
     """
+    path = as_followed(path)
     collector = _Files(f"{prefix}/" if prefix else "")
     collector.takes = HIDDEN if hidden else None
     if stat.S_ISDIR(status_of(path).st_mode):

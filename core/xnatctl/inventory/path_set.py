@@ -14,13 +14,13 @@ from xnatctl.errors import PermissionDenied, UsageError
 from xnatctl.inventory import archives
 from xnatctl.inventory.names import version_control
 from xnatctl.inventory.tree import Collector, Walk, status_of
-from xnatctl.operating_system.files import real_path, reason
+from xnatctl.operating_system.files import as_followed, real_path, reason
 from xnatctl.operating_system.files import status as status_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """One path of an upload, as the user wrote it. `container` is the kind of an archive file, else None."""
+    """One path of an upload, see `as_followed`. `container` is the kind of an archive file, else None."""
 
     path: str
     real: str  # without symbolic links
@@ -35,7 +35,7 @@ class Place:
             container = None if stat.S_ISDIR(status.st_mode) else archives.kind_of(path)
         except OSError as error:
             raise PermissionDenied(f"Cannot read {path}: {reason(error)}.") from error
-        return cls(path=path, real=real_path(path), status=status, container=container)
+        return cls(path=as_followed(path), real=real_path(path), status=status, container=container)
 
     @property
     def is_directory(self) -> bool:

@@ -115,6 +115,17 @@ def real_path(path: Path) -> str:
     return plain(os.path.realpath(verbatim(path)))
 
 
+def as_followed(path: str) -> str:
+    """The path itself, or without symbolic links if it has a `..` after one.
+
+    The system follows the link first. `os.path.abspath` does not: it would name another file.
+    """
+    if os.pardir not in path:
+        return path
+    real = real_path(path)
+    return path if real_path(os.path.abspath(path)) == real else real
+
+
 def status(path: Path) -> os.stat_result:
     """`os.stat` of a path of any length and name. Raises OSError."""
     return os.stat(verbatim(path))

@@ -14,6 +14,7 @@ import pytest
 from systems import needs_links
 
 from xnatctl.errors import NotFound
+from xnatctl.inventory.files import scan_files
 from xnatctl.inventory.relisting import changes_since
 from xnatctl.inventory.sources import content_hash
 from xnatctl.inventory.walk import Inventory, scan_path, scan_paths
@@ -160,3 +161,22 @@ def test_a_path_that_is_missing_is_named(parts: Any) -> None:
     _, paths = parts
     with pytest.raises(NotFound, match="nowhere"):
         scan_paths([*paths, "nowhere"])
+
+
+def test_two_dots_after_a_link_lead_where_the_system_goes(tmp_path):
+    """Not to a file of the same name beside the link."""
+    named = write_exam(tmp_path / "there" / "exam", series=1, instances=2, seed=1, clutter=False)
+    other = write_exam(tmp_path / "here" / "exam", series=1, instances=2, seed=2, clutter=False)
+    for exam in (named, other):
+        shutil.copy(next(iter(exam.instances.values())).path, exam.directory.parent / "one.dcm")
+    (tmp_path / "there" / "inside").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "there" / "inside")
+    detour = str(tmp_path / "here" / "link" / "..")
+    for paths in ([f"{detour}/exam"], [f"{detour}/one.dcm"], [f"{detour}/one.dcm", f"{detour}/exam"]):
+        found = scan_paths(paths)
+        assert {item.sop_instance_uid for item in found.items} <= set(named.instances)
+        assert all(item.file.startswith(str(tmp_path / "there")) for item in found.items)
+        changes = changes_since(found.listing, found.root, follow_symlinks=False, sources=found.sources)
+        assert not changes.appeared
+    (file,) = scan_files(f"{detour}/one.dcm").items
+    assert file.file == str(tmp_path / "there" / "one.dcm")
