@@ -116,10 +116,23 @@ def _choose_server(app: App, receipt: Receipt) -> None:
         return
     if given is None:
         app.given |= {"url": server, "recorded": True}
+        if is_on_server(receipt):
+            _keep_secrets(app, server)
     elif given.rstrip("/") != server:
         raise UsageError(
             f"The upload of this receipt went to {server}, not to {given}.",
             hint="Omit --url, or add --no-server to leave out the comparison with the server.",
+        )
+
+
+def _keep_secrets(app: App, server: str) -> None:
+    """Raise UsageError where nothing but the receipt, which anybody may have written, says where secrets belong."""
+    secret = next((name for name in ("XNAT_PASS", "XNAT_TOKEN") if os.environ.get(name)), None)
+    settings = app.settings
+    if secret and settings.environment_counts and not os.environ.get("XNAT_URL") and not settings.profile.get("url"):
+        raise UsageError(
+            f"Only the receipt names the server {server}, and {secret} would be sent to it.",
+            hint=f"If {server} is your server, add --url {server}. Otherwise add --no-server.",
         )
 
 

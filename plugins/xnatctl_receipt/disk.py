@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from xnatctl.api import SourceChanged, UploadItem, content_hash
 from xnatctl.api.commands import scan_files, scan_paths
 from xnatctl_receipt.chain import Receipt
 from xnatctl_receipt.problems import Problem
+
+_NO_DIGEST: Final = "the receipt has no digest to compare it with: the file could not be read when it was written"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +27,8 @@ class DiskResult:
 
 def compare_disk(receipt: Receipt, paths: Sequence[str], *, follow_symlinks: bool, large_archive: bool) -> DiskResult:
     """Read every listed file below some paths, and compare its SHA-256. Raises the errors of the inventory."""
-    listed = [entry for entry in receipt.entries if entry.get("sha256")]
+    complete = receipt.header["status"] == "complete"  # an interrupted upload reads nothing for its receipt
+    listed = [entry for entry in receipt.entries if entry["sent"] != "no" and (complete or entry["sha256"])]
     instances = {str(entry["sop_instance_uid"]): entry for entry in listed if entry["kind"] == "instance"}
     files = [entry for entry in listed if entry["kind"] == "file"]
     inventory = scan_paths(paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
@@ -54,12 +57,20 @@ def _instance(uid: str, entry: Mapping[str, Any], item: UploadItem | None) -> It
         yield Problem(
             where="disk", message="the instance is not there", sop_instance_uid=uid, path=entry.get("path", "")
         )
+    elif not entry["sha256"]:
+        yield Problem(where="disk", message=_NO_DIGEST, sop_instance_uid=uid, path=item.path)
     elif item.size != entry["bytes"] or _digest(item) != entry["sha256"]:
         yield Problem(where="disk", message="its content is not what was sent", sop_instance_uid=uid, path=item.path)
 
 
 def _files(entries: Sequence[Mapping[str, Any]], items: Sequence[UploadItem]) -> tuple[list[Problem], list[str]]:
     """Files that are not DICOM have no UID: each listed content must be there, under any name."""
+    problems = [
+        Problem(where="disk", message=f"entry {entry['n']}: {_NO_DIGEST}", path=entry.get("path", ""))
+        for entry in entries
+        if not entry["sha256"]
+    ]
+    entries = [entry for entry in entries if entry["sha256"]]
     sizes = {entry["bytes"] for entry in entries}
     wanted = Counter(str(entry["sha256"]) for entry in entries)
     rest = []
@@ -69,7 +80,6 @@ def _files(entries: Sequence[Mapping[str, Any]], items: Sequence[UploadItem]) ->
             wanted[digest] -= 1
         else:
             rest.append(item.path)
-    problems = []
     for entry in entries:
         digest = str(entry["sha256"])
         if wanted[digest] > 0:

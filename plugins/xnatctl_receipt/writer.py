@@ -29,6 +29,8 @@ class ReceiptWriter:
         self._key: str | None = context.options["receipt_sign"]
         name = context.options["receipt"]
         if not name:
+            if name is not None:
+                raise UsageError("--receipt is empty: it takes the name of a file.")
             given = "--receipt-paths" if self._paths else "--receipt-sign"
             raise UsageError(f"{given} requires --receipt FILE.")
         self._path = Path(name)

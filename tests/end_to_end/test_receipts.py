@@ -14,6 +14,7 @@ from studies import NAMES as SPLIT
 from studies import VISITS, write_study
 from systems import assert_private, needs_signals
 
+from xnatctl_receipt.chain import read_chain, write_chain
 from xnatctl_sandbox.server import Sandbox
 
 NAMES = ("-P", "DEMO", "-S", "s", "-E", "e")
@@ -141,10 +142,33 @@ def test_an_upload_is_refused_whose_receipt_cannot_be_kept(upload, exam, sandbox
         (("--receipt", tmp_path / "no" / "r.json"), 2),
         (("--receipt", tmp_path / "r.html", "--dry-run"), 2),
         (("--receipt-paths",), 2),
+        (("--receipt", ""), 2),
     ):
         assert upload(exam.directory, *arguments).code == code
     assert (tmp_path / "r.json").read_text() == "mine"
     assert not sandbox.requests
+
+
+def test_secrets_of_variables_do_not_go_to_a_server_that_only_the_receipt_names(upload, verify, exam, alice, tmp_path):
+    receipt = tmp_path / "r.json"
+    assert upload(exam.directory, "--receipt", receipt).code == 0
+    before = receipt.read_bytes()
+    with Sandbox(tmp_path / "other") as other:
+        receipt.write_bytes(_with_server(before, other.url))
+        env = {name: value for name, value in alice.items() if name != "XNAT_URL"}
+        code, found = verify(receipt, env=env)
+        assert (code, other.requests) == (2, [])
+        assert f"--url {other.url}" in found["error"]["hint"]
+        assert verify(receipt, "--no-server", env=env)[0] == 0
+    receipt.write_bytes(before)
+    assert verify(receipt, "--url", alice["XNAT_URL"], env=env)[0] == 0
+
+
+def _with_server(data, url):
+    """The receipt as somebody would forge it."""
+    receipt = read_chain(data)
+    header = {**receipt.header, "destination": {**receipt.header["destination"], "server": url}}
+    return write_chain(header, ({k: v for k, v in one.items() if k != "hash"} for one in receipt.entries))[0]
 
 
 def test_nothing_was_sent_so_there_is_no_receipt(upload, exam, tmp_path):
