@@ -254,6 +254,8 @@ LONG = {
     DOCS / "how-to" / "find-missing-data.md",
     DOCS / "how-to" / "verify-an-upload.md",
     DOCS / "how-to" / "watch-an-inbox.md",
+    DOCS / "how-to" / "plan-a-campaign.md",
+    DOCS / "how-to" / "report-on-a-campaign.md",
     DOCS / "how-to" / "run-a-campaign.md",
     DOCS / "tutorial" / "a-data-managers-day.md",
     DOCS / "tutorial" / "write-a-credential-provider.md",

@@ -31,6 +31,7 @@ COMMANDS = [
     ("campaign", "scan", "{exam}", "-P", "DEMO"), ("campaign", "plan", "m.csv", "c"), ("campaign", "run", "c"),
     ("campaign", "retry", "c"), ("campaign", "status", "c"), ("campaign", "report", "c"), ("campaign", "submit", "c", "--slurm"),
     ("campaign", "watch", "{exam}", "--quiet", "60", "--rules", "r.yaml"),
+    ("receipt", "verify", "r.json", "{exam}"),
 ]  # fmt: skip
 BROKEN = """
 from xnatctl.api import FormatterSpec, hookimpl

@@ -42,7 +42,7 @@ def test_a_new_session_is_archived(xnatctl, sandbox, alice, large_exam, assert_e
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["tar", *(pytest.param(mode, marks=pytest.mark.lab) for mode in ("zip", "gradual"))])
 def test_headers_that_the_server_writes_anew(xnatctl, sandbox, alice, device_exam, assert_exactly, mode):
     """Preamble, group lengths and lengths of sequences are not kept: other sizes and sums, the same data sets."""
     for command in ("upload", "verify"):

@@ -16,7 +16,7 @@ MOST = {"tar": 25, "zip": 25, "gradual": 1}
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("place", ["--direct-archive", "--prearchive"])
+@pytest.mark.parametrize("place", ["--direct-archive", pytest.param("--prearchive", marks=pytest.mark.lab)])
 @pytest.mark.parametrize("mode", MODES)
 def test_killed_at_each_journal_write(lab, spread, assert_exactly, mode, place):
     lab.upload(mode, place)
@@ -36,7 +36,7 @@ def test_killed_at_each_journal_write(lab, spread, assert_exactly, mode, place):
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("version", ["1.8.11", pytest.param("1.8.3", marks=pytest.mark.lab)])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["tar", *(pytest.param(mode, marks=pytest.mark.lab) for mode in ("zip", "gradual"))])
 def test_killed_at_random_moments(lab, dice, full, assert_exactly, mode, version):
     """1.8.11 archives directly, 1.8.3 by way of the prearchive; the server takes its time over both."""
     lab.sandbox.state.version = version
