@@ -74,6 +74,12 @@ def test_the_command_to_run_again_holds_no_secret():
     assert "s3cret" not in Commands(arguments=["--password=s3cret"]).rerun()
 
 
+def test_flags_of_a_command_to_run_again_precede_its_paths():
+    """After `--` they would be paths."""
+    made = Commands(arguments=["upload", "--dry-run", "--", "-d", "--no-resume"], server=[["--url", "http://x"]])
+    assert made.rerun() == "xnatctl upload --url http://x -- -d --no-resume"
+
+
 def test_a_row_of_the_prearchive_can_be_pasted_into_a_shell():
     assert (
         str(PrearchiveRef(project="DEMO", timestamp="20240115_120000", folder="a b"))

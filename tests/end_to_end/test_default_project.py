@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = [pytest.mark.once, pytest.mark.lab]
+from xnatctl.api.system import split_command
+
+pytestmark = pytest.mark.once
 
 SAID = "Project DEMO (default_project of profile lab)."
 
 
+@pytest.mark.lab
 def test_the_whole_way_without_a_project(xnatctl, sandbox, exam, tmp_path):
     login = {"XNAT_USER": "alice", "XNAT_PASS": "alice"}
     assert xnatctl("config", "set-profile", "lab", "--url", sandbox.url, "--default-project", "DEMO").code == 0
@@ -34,3 +37,18 @@ def test_the_whole_way_without_a_project(xnatctl, sandbox, exam, tmp_path):
     run("prearchive", "list")
     run("prearchive", "list", "--all-projects", said=False)
     assert run("upload", "resume", "e", said=False)["counts"]["skipped"] == 60
+
+
+def test_the_command_that_finishes_an_upload_names_the_project(xnatctl, alice, own_exam):
+    """The default may be another one by then."""
+    url = alice.pop("XNAT_URL")
+    assert xnatctl("config", "set-profile", "lab", "--url", url, "--default-project", "DEMO").code == 0
+    damaged = next(iter(own_exam.instances.values())).path
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    words = ("session", "upload", "-S", "s", "-E", "e", "-o", "json", "--", own_exam.directory)
+    done = xnatctl(*words, env=alice)
+    assert done.code == 5
+    (line,) = done.document["next"]
+    again = split_command(line)
+    assert again[again.index("--project") + 1] == "DEMO"
+    assert again[-2:] == ["--", str(own_exam.directory)]

@@ -59,6 +59,7 @@ class App:
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self.arguments = tuple(arguments)
+        self._default_project: str | None = None
         self.signals = Signals()
         self.redactor = Redactor()
         self.log = Log(self.redactor)
@@ -124,6 +125,7 @@ class App:
             server=() if settings is None else self._flags_of(settings),
             arguments=self.arguments,
             secret=frozenset(self.secret_flags),
+            implied=[["--project", self._default_project]] if self._default_project is not None else (),
         )
 
     def _make_guard(self) -> Guard:
@@ -399,6 +401,7 @@ class App:
             return project
         default = self.settings.default_project
         if default.value is not None:
+            self._default_project = default.value
             self.info(f"Project {default.value} (default_project of {default.origin}).")
         return default.value
 

@@ -26,14 +26,15 @@ class Commands:
     """Makes commands with the flags of the current command.
 
     `root` flags precede the name of a command and choose the plugins; `server` flags follow it and choose server and
-    user. `arguments` is the current command line without the program. By default, commands have no flags. `secret`
-    names flags whose values are secret: a command asks for them.
+    user. `arguments` is the current command line without the program, and `implied` flags that settings stood for. By
+    default, commands have no flags. `secret` names flags whose values are secret: a command asks for them.
     """
 
     root: Flags = ()
     server: Flags = ()
     arguments: Sequence[str] = ()
     secret: frozenset[str] = frozenset()
+    implied: Flags = ()
 
     def command(self, *words: object, server: bool = True) -> str:
         """`xnatctl` with these words, quoted for a shell; `server=False` for a command without a server."""
@@ -43,11 +44,14 @@ class Commands:
     def rerun(self) -> str:
         """The current command, without secrets, `--dry-run` and `--no-resume`.
 
-        Variables that name the server become flags, because they may have changed when the command is run.
+        Variables that name the server, and the default project, become flags, because they may have changed when the
+        command is run.
         """
         kept: list[str] = []
         skip = False
-        for argument in self.arguments:
+        arguments = list(self.arguments)
+        end = arguments.index("--") if "--" in arguments else len(arguments)  # what follows is no flag
+        for argument in arguments[:end]:
             if skip or argument == "--password":
                 skip = not skip
             elif kept and kept[-1] in self.secret:
@@ -57,7 +61,8 @@ class Commands:
             elif argument not in _LEFT_OUT and not argument.startswith("--password="):
                 kept.append(argument)
         typed = {argument.partition("=")[0] for argument in kept}
-        return join_command(["xnatctl", *kept, *_flat([flag for flag in self.server if flag[0] not in typed])])
+        added = [flag for flag in (*self.implied, *self.server) if flag[0] not in typed]
+        return join_command(["xnatctl", *kept, *_flat(added), *arguments[end:]])
 
     @staticmethod
     def with_options(line: str, values: Mapping[str, str], flags: Sequence[str] = ()) -> str:
