@@ -18,6 +18,7 @@ from xnatctl_receipt.file import parse_receipt, read_bytes
 from xnatctl_receipt.problems import Problem
 from xnatctl_receipt.saving import SIGNATURE
 from xnatctl_receipt.server import ServerResult, compare_server, is_on_server
+from xnatctl_receipt.shape import shape_problem
 from xnatctl_receipt.signing import check_signature
 
 _HELP = """Check that a receipt is as it was written, and that what it says is still true.
@@ -87,6 +88,8 @@ def verify(
     check = _Check(file)
     data = read_bytes(file)
     check.receipt = parse_receipt(file, data)
+    if not check.receipt.problems and (problem := shape_problem(check.receipt)) is not None:
+        check.receipt.problems.append(problem)
     if check.receipt.header and not no_server:
         _choose_server(app, check.receipt)
     app.check_frame()
@@ -111,8 +114,10 @@ def verify(
 
 def _choose_server(app: App, receipt: Receipt) -> None:
     """Use the server of the receipt. Raises UsageError for another one."""
-    server, given = str(receipt.header.get("destination", {}).get("server", "")), app.given.get("url")
-    if not server or receipt.problems:
+    if receipt.problems:
+        return
+    server, given = receipt.header["destination"]["server"], app.given.get("url")
+    if not server:
         return
     if given is None:
         app.given |= {"url": server, "recorded": True}

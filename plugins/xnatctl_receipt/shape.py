@@ -1,0 +1,52 @@
+"""Whether a receipt has the members that a check reads: only one that somebody wrote by hand has not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from xnatctl_receipt.chain import Receipt
+
+_HEADER: Final = {
+    "status": str,
+    "ended": str,
+    "user": str,
+    "asked": dict,
+    "destination": dict,
+    "series": list,
+    "resources": list,
+    "studies": list,
+}
+_DESTINATION: Final = dict.fromkeys(("server", "project", "subject", "session", "state"), str)
+_SERIES: Final = dict.fromkeys(
+    ("study_instance_uid", "series_instance_uid", "series_number", "modality", "sop_class_uid"), str
+)
+_STUDY: Final = dict.fromkeys(("study_instance_uid", "session"), str)
+_ENTRY: Final = {"n": int, "kind": str, "bytes": int, "sent": str, "sha256": (str, type(None))}
+
+
+def shape_problem(receipt: Receipt) -> str | None:
+    """The first part of a receipt without a member that it must have, as a sentence; None if all are there."""
+    header = receipt.header
+    if not _has(header, _HEADER):
+        return "The header lacks members of a receipt."
+    if not _has(header["destination"], _DESTINATION) or not _has(header["asked"], {"server": str, "resource": str}):
+        return "The destination lacks members of a receipt."
+    for name, members in (("series", _SERIES), ("studies", _STUDY), ("resources", {"title": str})):
+        if not all(_has(row, members) for row in header[name]):
+            return f"The {name} of the header lack members of a receipt."
+    for number, entry in enumerate(receipt.entries, 1):
+        if not _has(entry, _ENTRY) or (entry["kind"] == "instance" and not _is_instance(entry, len(header["series"]))):
+            return f"Entry {number} lacks members of a receipt."
+    return None
+
+
+def _is_instance(entry: Mapping[str, Any], series: int) -> bool:
+    number = entry.get("series", -1)
+    return isinstance(entry.get("sop_instance_uid"), str) and (
+        number is None or (isinstance(number, int) and 0 <= number < series)
+    )
+
+
+def _has(value: object, members: Mapping[str, Any]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in members.items())
