@@ -119,10 +119,12 @@ def touched(items: Iterable[UploadItem]) -> Iterator[UploadItem]:
 
 def _only_touched(item: UploadItem) -> bool:
     try:
-        status = FileStatus.of(os.stat(item.file))
+        stamp = FileStatus.pack(os.stat(item.file))
     except OSError:
         return False
-    planned = item.status
+    if stamp == item.stamp:
+        return False
+    status, planned = FileStatus.unpack(stamp), item.status
     return (status.mtime_ns, status.inode) == (planned.mtime_ns, planned.inode) and status.ctime_ns != planned.ctime_ns
 
 

@@ -110,7 +110,7 @@ class _Files(Collector):
             path=shown,
             source=self.source(shown, full),
             size=status.st_size,
-            stamp=FileStatus.of(status).packed,
+            stamp=FileStatus.pack(status),
             resource_name=path,
         )
         self.items.append(item)

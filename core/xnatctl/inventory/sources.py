@@ -53,21 +53,31 @@ def open_digesting(
     return opened
 
 
-def _check(item: UploadItem, descriptor: int, *, whole: bool) -> int:
-    """Check the file against the plan; returns its change time. `whole`: the item is all of the file.
+def _check(item: UploadItem, descriptor: int, *, whole: bool) -> bytes:
+    """Check the file against the plan; returns its packed status. `whole`: the item is all of the file.
 
-    Raises SourceChanged.
+    The change time may differ. Raises SourceChanged.
     """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise SourceChanged(f"{item.path} is no longer a regular file.", path=item.path)
-    now, planned = FileStatus.of(status), item.status
-    same = now.mtime_ns == planned.mtime_ns
-    same = same and (status.st_size == item.size or not whole)
-    same = same and planned.device in (0, now.device)
-    if not same or planned.inode not in (0, now.inode):
+    stamp = FileStatus.pack(status)
+    if (whole and status.st_size != item.size) or (
+        stamp != item.stamp and not _is_same_file(FileStatus.unpack(stamp), item.status)
+    ):
         raise _changed(item)
-    return now.ctime_ns
+    return stamp
+
+
+def _is_same_file(now: FileStatus, planned: FileStatus) -> bool:
+    """Whether they differ by the change time at most; device and inode are compared where they are known."""
+    same = now.mtime_ns == planned.mtime_ns and planned.device in (0, now.device)
+    return same and planned.inode in (0, now.inode)
+
+
+def _is_untouched(item: UploadItem, stamp: bytes) -> bool:
+    """True if the change time is known and that of the plan."""
+    return FileStatus.unpack(stamp).ctime_ns == item.status.ctime_ns != 0
 
 
 def _changed(item: UploadItem) -> SourceChanged:
@@ -89,7 +99,7 @@ class _File:
     """A plain file, which is checked again after the last byte; then its digest is passed on."""
 
     __slots__ = (
-        "_algorithm", "_changed_at", "_descriptor", "_digest", "_item", "_left", "_second", "_source", "_tell",
+        "_algorithm", "_descriptor", "_digest", "_item", "_left", "_second", "_source", "_stamp", "_tell",
         "_tell_second",
     )  # fmt: skip
 
@@ -125,10 +135,9 @@ class _File:
         except OSError as error:
             raise SourceChanged(f"{item.path} cannot be opened any more: {reason(error)}.", path=item.path) from error
         try:
-            self._changed_at = _check(item, self._descriptor, whole=self.whole)
+            self._stamp = _check(item, self._descriptor, whole=self.whole)
             is_attached = self.whole and not item.sop_instance_uid
-            is_same = self._changed_at == item.status.ctime_ns != 0
-            if is_attached and not is_same and _may_hide(item, self._descriptor):
+            if is_attached and not _is_untouched(item, self._stamp) and _may_hide(item, self._descriptor):
                 raise _changed(item)
             self._begin()
         except BaseException:
@@ -168,11 +177,11 @@ class _File:
 
     def _end(self) -> None:
         """Check the file again after the last byte."""
-        changed_at = _check(self._item, self._descriptor, whole=self.whole)
+        stamp = _check(self._item, self._descriptor, whole=self.whole)
         if self._digest is None:
             return
         digest = self._digest.hexdigest()
-        if changed_at != self._changed_at and not self._reads_again(digest):
+        if stamp != self._stamp and not self._reads_again(digest):
             raise _changed(self._item)
         if self._tell is not None:
             self._tell(digest)

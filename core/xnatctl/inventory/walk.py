@@ -237,7 +237,7 @@ class _DicomCollector(Collector):
             self._other(path, self.source(path, full), status)
 
     def _other(self, path: str, source: Source, status: os.stat_result) -> None:
-        stamp = FileStatus.of(status).packed
+        stamp = FileStatus.pack(status)
         self._others.append(UploadItem(path=path, source=source, size=status.st_size, stamp=stamp, resource_name=path))
 
     def archive(self, place: Place, limits: archives.Limits, prefix: str) -> None:
@@ -367,7 +367,7 @@ class _DicomCollector(Collector):
             path=path,
             source=source,
             size=shared_number(size),
-            stamp=FileStatus.of(status).packed,
+            stamp=FileStatus.pack(status),
             tail=shared_number(header.tail),
             sop_instance_uid=header.sop_instance_uid,
             series=series,

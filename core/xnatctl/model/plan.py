@@ -90,14 +90,10 @@ class FileStatus(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileStatus:
-        """The status from `os.stat`. Numbers beyond 64 bits, such as a time after 2262, are truncated.
-
-        On Windows, whose status alone has attributes, the time is that of the creation; the change time is unknown.
-        """
-        changed = 0 if hasattr(status, "st_file_attributes") else status.st_ctime_ns
+        """The status from `os.stat`. Numbers beyond 64 bits, such as a time after 2262, are truncated."""
         return cls(
             mtime_ns=((status.st_mtime_ns + _SIGN) & _MASK) - _SIGN,
-            ctime_ns=((changed + _SIGN) & _MASK) - _SIGN,
+            ctime_ns=((_change_time(status) + _SIGN) & _MASK) - _SIGN,
             device=status.st_dev & _MASK,
             inode=status.st_ino & _MASK,
         )
@@ -106,6 +102,24 @@ class FileStatus(NamedTuple):
     def packed(self) -> bytes:
         """For `UploadItem.stamp`."""
         return _STAMP.pack(*self)
+
+    @classmethod
+    def unpack(cls, stamp: bytes) -> FileStatus:
+        """The inverse of `packed`."""
+        return cls(*_STAMP.unpack(stamp))
+
+    @staticmethod
+    def pack(status: os.stat_result) -> bytes:
+        """`packed` of the status from `os.stat`, for a hundred thousand files in half of the time."""
+        try:
+            return _STAMP.pack(status.st_mtime_ns, _change_time(status), status.st_dev, status.st_ino)
+        except struct.error:  # a number beyond 64 bits
+            return FileStatus.of(status).packed
+
+
+def _change_time(status: os.stat_result) -> int:
+    """On Windows, whose status alone has attributes, `st_ctime` is the time of the creation, and this is unknown."""
+    return 0 if hasattr(status, "st_file_attributes") else status.st_ctime_ns
 
 
 _STAMP: Final = struct.Struct("<qqQQ")
@@ -173,7 +187,7 @@ class UploadItem:
     @property
     def status(self) -> FileStatus:
         """`stamp`, unpacked."""
-        return FileStatus(*_STAMP.unpack(self.stamp))
+        return FileStatus.unpack(self.stamp)
 
     @property
     def goes_alone(self) -> bool:

@@ -304,17 +304,16 @@ class Registry:
             if plugin.status is not Status.ACTIVE or plugin.name in self._deaf:
                 continue
             store = self._stores.setdefault(plugin.name, {})
+            begun = time.monotonic()
             try:
-                begun = time.monotonic()
                 self.guard.call("The observer", plugin, observer, event=shown, store=store, limit=OBSERVING)
-                self._observed(plugin, time.monotonic() - begun)
+                if not plugin.ours:
+                    self._observed(plugin, time.monotonic() - begun)
             except XnatctlError as error:  # an observer must never stop an upload
                 self._drop(plugin, reason_of(error))
 
     def _observed(self, plugin: Plugin, seconds: float) -> None:
-        """Add up what an observer takes: the main thread, which tells observers, also hears interrupts."""
-        if plugin.ours:
-            return
+        """Add up what a foreign observer takes: the main thread, which tells observers, also hears interrupts."""
         self._taken[plugin.name] = taken = self._taken.get(plugin.name, 0.0) + seconds
         since = self._first.setdefault(plugin.name, time.monotonic())
         if taken > OBSERVING and taken > (time.monotonic() - since) / 2:

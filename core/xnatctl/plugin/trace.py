@@ -12,6 +12,8 @@ from xnatctl.plugin.guard import Guard, Named, Report
 class TracingGuard(Guard):
     """A guard that prints a line after each call. Arguments and results are not printed."""
 
+    notes = True
+
     def __init__(self, report: Report, write: Callable[[str], None]) -> None:
         super().__init__(report)
         self._write = write

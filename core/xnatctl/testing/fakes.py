@@ -226,7 +226,7 @@ def make_item(path: Path, /, **fields: Any) -> UploadItem:
         "path": path.name,
         "source": Source(path=str(path)),
         "size": status.st_size,
-        "stamp": FileStatus.of(status).packed,
+        "stamp": FileStatus.pack(status),
         "resource_name": f"{path.name}.dcm",
     }
     return UploadItem(**{**known, **fields})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -17,6 +17,8 @@ from xnatctl.model.report import Level
 T = TypeVar("T")
 _OUTCOMES: Final = tuple(Outcome)
 _CODES: Final = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
+_ALL: Final = frozenset(Outcome)
+_DELIVERED: Final = frozenset(outcome for outcome in Outcome if outcome.delivered)
 
 
 def record_name(item: UploadItem, resource: ResourceRef | None = None) -> str:
@@ -59,7 +61,8 @@ class States:
     """
 
     def __init__(self) -> None:
-        #: The numbers sorted by path: a dictionary would add a fifth to the memory of the items.
+        #: The paths in order, and the number of each: a dictionary would add a fifth to the memory of the items.
+        self._paths: list[str] = []
         self._by_path = array("I")
         self.items: list[UploadItem] = []
         self._outcomes = bytearray()
@@ -90,7 +93,9 @@ class States:
             numbers.append(len(self) if number is None else number)
             if number is None:
                 self.items.append(item)
-        self._by_path = array("I", sorted(range(len(self)), key=self._path))
+        paths = [item.path for item in self.items]
+        self._by_path = array("I", sorted(range(len(paths)), key=paths.__getitem__))
+        self._paths = [paths[number] for number in self._by_path]
         new = len(self) - first
         if resource is not None:
             self._resources.update(dict.fromkeys(range(first, len(self)), resource))
@@ -101,9 +106,6 @@ class States:
             column.extend(bytes(new))
         return range(first, len(self)) if new == len(items) else numbers
 
-    def _path(self, number: int) -> str:
-        return self.items[number].path
-
     def number(self, path: str) -> int:
         """The number of an item. Raises KeyError."""
         number = self.find(path)
@@ -113,10 +115,8 @@ class States:
 
     def find(self, path: str) -> int | None:
         """The number of an item; None if it was not entered."""
-        place = bisect_left(self._by_path, path, key=self._path)
-        if place == len(self._by_path) or self._path(number := self._by_path[place]) != path:
-            return None
-        return number
+        place = bisect_left(self._paths, path)
+        return self._by_path[place] if place < len(self._paths) and self._paths[place] == path else None
 
     def name(self, number: int) -> str:
         """The name of an item in the journal."""
@@ -184,6 +184,11 @@ class States:
         """The latest outcome."""
         return _OUTCOMES[self._outcomes[number]]
 
+    def having(self, outcomes: Collection[Outcome], numbers: Iterable[int]) -> Sequence[int]:
+        """Those of the numbers whose latest outcome is one of `outcomes`."""
+        codes, current = frozenset(map(_CODES.__getitem__, outcomes)), self._outcomes
+        return array("I", [number for number in numbers if current[number] in codes])
+
     def skipped(self, number: int) -> bool:
         """Whether an earlier run delivered it."""
         return bool(self._skipped[number])
@@ -239,21 +244,20 @@ class StateView:
     @property
     def delivered(self) -> StateView:
         """The states of items that the receiver has accepted."""
-        return self._where(lambda outcome: outcome.delivered)
+        return self._having(_DELIVERED)
 
     @property
     def undelivered(self) -> StateView:
         """The states of items that were not delivered."""
-        return self._where(lambda outcome: not outcome.delivered)
+        return self._having(_ALL - _DELIVERED)
 
     def having(self, outcome: Outcome) -> StateView:
         """The states with an outcome."""
-        return self._where(lambda other: other is outcome)
+        return self._having({outcome})
 
     def without(self, outcome: Outcome) -> StateView:
         """The states without an outcome."""
-        return self._where(lambda other: other is not outcome)
+        return self._having(_ALL - {outcome})
 
-    def _where(self, holds: Callable[[Outcome], bool]) -> StateView:
-        outcome = self._states.outcome
-        return StateView(self._states, array("I", (number for number in self._numbers if holds(outcome(number)))))
+    def _having(self, outcomes: Collection[Outcome]) -> StateView:
+        return StateView(self._states, self._states.having(outcomes, self._numbers))
