@@ -110,7 +110,7 @@ def test_a_value_may_hold_what_an_operator_consists_of():
     assert parse_condition("id==9") == parse_condition("id=9")
 
 
-@pytest.mark.parametrize("text", ["id", "=9", "id!9", "", "files<"])
+@pytest.mark.parametrize("text", ["path=~a", "id", "=9", "id!9", "", "files<"])
 def test_what_is_no_condition_is_refused(text):
     with pytest.raises(UsageError):
         parse_condition(text)

@@ -148,7 +148,7 @@ class Listing:
 def parse_condition(text: str) -> Condition:
     """`COLUMN OPERATOR VALUE`. Raises UsageError."""
     match = _CONDITION.fullmatch(text)
-    if match is None:
+    if match is None or (match[2] == "=" and match[3].startswith("~")):  # =~ of other programs would hold for no row
         raise UsageError(
             f"--filter {text!r} is no condition.",
             hint="Write COLUMN=VALUE in quotes, with one of the operators = != ~ < > <= >=.",
