@@ -56,6 +56,7 @@ def header_of(
         "xnatctl": xnatctl.__version__,
         "plugins": [dict(zip(("name", "distribution", "version"), plugin, strict=True)) for plugin in upload.plugins],
         "counts": asdict(report.counts),
+        "not_readable": _not_readable(upload),
         "bytes": report.bytes,
         "verification": _verification(report.verification, paths=paths),
         "series": series_of(upload),
@@ -167,6 +168,12 @@ def series_of(upload: FinishedUpload) -> list[dict[str, Any]]:
         }
         for key in rows
     ]
+
+
+def _not_readable(upload: FinishedUpload) -> int:
+    """How many files on disk are damaged or cannot be read: the report names them, and no plan sends them."""
+    sendable = {item.path for plan in upload.plans for item in plan.items}
+    return sum(not line.sop_instance_uid and line.path not in sendable for line in upload.report.items)
 
 
 def _series(upload: FinishedUpload) -> list[Series]:

@@ -120,7 +120,8 @@ def _facts(header: Mapping[str, Any]) -> Iterator[str]:
         ("Sent by", f"{header['command']}, transport {header['transport'] or '-'}"),
         (
             "Files",
-            f"{counts['sent']} sent, {counts['skipped']} delivered by earlier runs, {counts['failed']} not delivered",
+            f"{counts['sent']} sent, {counts['skipped']} delivered by earlier runs, {counts['failed']} not delivered"
+            + (f"; not readable: {header['not_readable']}" if header["not_readable"] else ""),
         ),
         (
             "Compared by",
@@ -144,7 +145,7 @@ def _facts(header: Mapping[str, Any]) -> Iterator[str]:
 
 def _series(header: Mapping[str, Any]) -> Iterator[str]:
     """A picture and a table of the series."""
-    if not header["series"]:
+    if not header["series"] and not header["not_readable"]:
         return
     rows: dict[str, dict[str, Any]] = {}
     for entry in header["series"]:
@@ -152,20 +153,25 @@ def _series(header: Mapping[str, Any]) -> Iterator[str]:
         for name in ("expected", "found", "bytes"):
             row[name] += entry[name]
     compared = header["verification"]["ok"] is not None
-    yield "<section><h2>Series: expected on disk, found on the server</h2>"
+    arrived = "found on the server" if compared else "accepted, not compared"
+    yield f"<section><h2>Series: expected on disk, {arrived}</h2>"
     if not compared:
-        yield "<p>The server was not compared. What it accepted counts as found.</p>"
-    yield picture_of(list(rows.values())[:_LISTED])
+        yield "<p>The server was not compared. Grey bars are files that it accepted.</p>"
+    listed = list(rows.values())[:_LISTED]
+    yield picture_of(listed, compared=compared, not_readable=header["not_readable"])
     yield '<div class="wide"><table><thead><tr><th>Series</th><th>Modality</th><th>Series Instance UID</th>'
-    yield '<th class="number">Expected</th><th class="number">Found</th><th class="number size">Size</th></tr></thead>'
+    yield f'<th class="number">Expected</th><th class="number">{"Found" if compared else "Accepted, not compared"}</th>'
+    yield '<th class="number size">Size</th></tr></thead>'
     yield "<tbody>"
-    for row in list(rows.values())[:_LISTED]:
+    for row in listed:
         kind = "" if row["found"] == row["expected"] else ' class="less"'
         yield (
             f"<tr{kind}><td>{_text(row['series_number'])}</td><td>{_text(row['modality'])}</td>"
             f'<td class="uid">{_text(row["series_instance_uid"])}</td><td class="number">{row["expected"]}</td>'
             f'<td class="number">{row["found"]}</td><td class="number size">{_text(human_size(row["bytes"]))}</td></tr>'
         )
+    if header["not_readable"]:
+        yield f'<tr class="less"><td colspan="6">not readable: {header["not_readable"]}</td></tr>'
     yield "</tbody></table></div>"
     yield _rest(len(rows))
     yield "</section>"
@@ -191,14 +197,19 @@ def _troubles(troubles: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield '<div class="wide"><table><thead><tr><th>Entry</th><th>File</th><th>Outcome</th><th>Reason</th></tr></thead>'
     yield "<tbody>"
     for entry in troubles[:_LISTED]:
-        name = entry.get("path") or entry.get("sop_instance_uid") or entry.get("resource") or "-"
         yield (
-            f'<tr class="less"><td>{entry["n"]}</td><td class="uid">{_text(name)}</td>'
+            f'<tr class="less"><td>{entry["n"]}</td><td class="uid">{_text(_name(entry))}</td>'
             f"<td>{_text(entry['outcome'])}</td><td>{_text(entry.get('reason', ''))}</td></tr>"
         )
     yield "</tbody></table></div>"
     yield _rest(len(troubles))
+    if any(_name(entry) == "-" for entry in troubles[:_LISTED]):
+        yield "<p>Run with <code>--receipt-paths</code> to name files.</p>"
     yield "</section>"
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("path") or entry.get("sop_instance_uid") or entry.get("resource") or "-")
 
 
 def _differences(header: Mapping[str, Any]) -> Iterator[str]:

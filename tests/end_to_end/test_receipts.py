@@ -127,6 +127,7 @@ def test_a_partial_upload_and_the_run_that_finishes_it(upload, verify, own_exam,
     code, found = verify(receipt, own_exam.directory, "--no-server")
     assert (code, [one["where"] for one in found["problems"]]) == (5, ["upload"])
     assert [one["outcome"] for one in entries_of(receipt) if one["sent"] == "no"] == ["invalid"]
+    assert json.loads(receipt.read_text())["header"]["not_readable"] == 1
     damaged.write_bytes(content)
     assert upload(own_exam.directory, "--receipt", receipt).code == 0
     assert [run["status"] for run in json.loads(receipt.read_text())["header"]["earlier"]] == ["partial"]

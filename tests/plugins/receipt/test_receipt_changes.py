@@ -33,6 +33,7 @@ HEADER = {
     "xnatctl": "0",
     "plugins": [],
     "counts": {"found": 3, "excluded": 1, "sent": 2, "skipped": 0, "failed": 1, "verified": 2},
+    "not_readable": 0,
     "verification": {"ok": False, "level": "size", "differences": [], "extra": [{"kind": "extra", "found": 2}]},
     "series": [
         {
@@ -174,6 +175,20 @@ def test_the_page_is_well_formed_and_needs_nothing_else():
     bars = [one for one in root.iter() if one.tag.endswith("}rect")]
     assert [bar.get("class") for bar in bars] == ["found less", "expected less"]
     assert float(bars[0].get("width")) < float(bars[1].get("width"))
+
+
+def test_bars_of_files_that_were_not_compared_are_not_those_of_files_that_were_found():
+    header = {**HEADER, "verification": {**HEADER["verification"], "ok": None}, "not_readable": 1}
+    header["series"] = [{**HEADER["series"][0], "found": 3}]
+    data, head = write_chain(header, ENTRIES)
+    root = ET.fromstring(page_of(data, header, [{"n": 4, "kind": "file", "outcome": "invalid"}], head).decode("ascii"))
+    bars = [one.get("class") for one in root.iter() if one.tag.endswith("}rect")]
+    assert bars == ["found accepted", "expected accepted", "expected less"]
+    shown = " ".join(" ".join(root.find("body").itertext()).split())
+    assert "3 of 3 accepted, not compared" in shown
+    assert "found on the server" not in shown
+    assert shown.count("not readable: 1") == 3
+    assert "Run with --receipt-paths to name files." in shown
 
 
 def test_a_page_that_says_something_else_is_found():
