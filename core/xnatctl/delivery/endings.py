@@ -43,7 +43,8 @@ def interrupted(interrupt: BaseException, rerun: str | None, reason: str = "") -
     if rerun is None:
         return Interrupted(f"Interrupted before anything was sent.{why}", signal_number=number)
     return Interrupted(
-        f"Interrupted.{why} Files that the server accepted stay there.",
+        f"Interrupted.{why} Files that the server accepted wait there. Until the upload is finished, they may be in no "
+        "list, and a session may not be archived.",
         hint=f"Finish with: {rerun}",
         signal_number=number,
     )
