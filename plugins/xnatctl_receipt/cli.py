@@ -21,7 +21,7 @@ from xnatctl_receipt.server import ServerResult, compare_server, is_on_server
 from xnatctl_receipt.shape import shape_problem
 from xnatctl_receipt.signing import check_signature
 
-_HELP = """Check that a receipt is as it was written, and that what it says is still true.
+_HELP = """Check that a receipt is unchanged, and that what it says is still true.
 
 FILE is a receipt that an upload wrote with --receipt, as .json or .html. Every change of it is found, down to one byte.
 With PATH, every file that the receipt lists must be there with the same SHA-256. The server must hold every
@@ -30,11 +30,20 @@ instance by SOP Instance UID and size; --no-server leaves that out, and then no 
 A receipt without a signature shows that nobody changed it by accident: who changes it on purpose can compute its hashes
 anew. --signers checks the signature FILE.sig as well.
 
-Exit code 0 means that everything holds. Exit code 5 means that the receipt is as it was written, and that the upload
-was not complete. Exit code 6 means that the receipt was changed, or that disk or server differ from it. Exit code 2
-means that FILE is no receipt.
+Exit code 0 means that everything holds. Exit code 5 means that the receipt is unchanged, and that the upload was not
+complete; the server may not be comparable yet. Exit code 6 means that the receipt was changed, or that disk or server
+differ from it. Exit code 2 means that FILE is not a receipt.
 """
 _SCHEMA = "xnatctl.receipt-check/1"
+#: Rows of the table for people; the other formats have all.
+_LISTED = 10
+_STATUS = {"complete": "complete", "partial": "not finished", "failed": "failed", "interrupted": "interrupted"}
+_LEVELS = {
+    "counted": "number of files",
+    "uid": "SOP Instance UID",
+    "size": "SOP Instance UID and size",
+    "checksum": "MD5 of the stored file",
+}
 _COLUMNS = (
     Column(key="where"),
     Column(key="name", title="File"),
@@ -52,6 +61,7 @@ class _Check:
         self.signed_by: str | None = None
         self.disk: DiskResult | None = None
         self.server: ServerResult | None = None
+        self.places: Sequence[str] = ()
         self.lines: list[str] = []
 
 
@@ -106,7 +116,7 @@ def verify(
         except XnatctlError as error:
             failure = error
     failure = _verdict(check) or failure
-    app.render(_document(check, failure))
+    app.render(_document(check, failure, most=_LISTED if app.format_name() == "table" else None))
     if failure is not None:
         app.report_error(failure)
         app.exit_with(failure.exit_code)
@@ -152,11 +162,12 @@ def _check_itself(check: _Check) -> None:
     place = "/".join(filter(None, [where["project"], where["subject"], where["session"], header["asked"]["resource"]]))
     user = f" by {header['user']}" if header["user"] else ""
     check.lines += [
-        f"Receipt: as it was written; head {receipt.head}.",
-        f"Upload: {status}, {header['ended']}{user}, to {place or where['server']}.",
+        f"Receipt: unchanged; head {receipt.head}.",
+        f"Upload: {_STATUS.get(status, status)}, {header['ended']}{user}, to {place or where['server']}.",
     ]
     if status != "complete":
-        check.problems.append(Problem(where="upload", message=f"the upload was not complete: it is {status}"))
+        said = "failed" if status == "failed" else f"was {_STATUS.get(status, status)}"
+        check.problems.append(Problem(where="upload", message=f"the upload {said}"))
 
 
 def _check_signature(check: _Check, data: bytes, signers: str | None, identity: str | None) -> None:
@@ -179,6 +190,7 @@ def _check_signature(check: _Check, data: bytes, signers: str | None, identity: 
 
 
 def _check_disk(check: _Check, paths: Sequence[str], *, follow_symlinks: bool, large_archive: bool) -> None:
+    check.places = paths
     found = compare_disk(check.receipt, paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
     check.disk = found
     check.problems += found.problems
@@ -197,10 +209,20 @@ def _check_server(app: App, check: _Check, *, wanted: bool) -> None:
     else:
         found = check.server = compare_server(app.connect(), check.receipt)
         check.problems += found.problems
-        levels = ", ".join(f"{number} by {level}" for level, number in found.levels.items())
-        check.lines.append(
-            f"Server: {found.found} of {counted(found.listed, 'file')} found{f' ({levels})' if levels else ''}."
-        )
+        if not found.found and any(not problem.compared for problem in found.problems):
+            check.lines.append("Server: could not be compared.")
+        else:
+            number = f"{found.found} of {counted(found.listed, 'file')}"
+            check.lines.append(f"Server: {number} found{_by_level(check.receipt, found)}.")
+
+
+def _by_level(receipt: Receipt, found: ServerResult) -> str:
+    """How the files were compared. A file of a resource has no UID."""
+    words = {**_LEVELS, "size": "size"} if receipt.header["resources"] else _LEVELS
+    if len(found.levels) == 1:
+        return f"; compared by {words.get(next(iter(found.levels)), next(iter(found.levels)))}"
+    parts = ", ".join(f"{number} by {words.get(level, level)}" for level, number in found.levels.items())
+    return f"; compared: {parts}" if parts else ""
 
 
 def _verdict(check: _Check) -> XnatctlError | None:
@@ -208,9 +230,9 @@ def _verdict(check: _Check) -> XnatctlError | None:
         return None
     first = check.problems[0]
     places = {problem.where for problem in check.problems}
-    if places == {"upload"}:
+    if "upload" in places and all(problem.where == "upload" or not problem.compared for problem in check.problems):
         return DeliveryIncomplete(
-            f"{check.path} is as it was written, but {first.message}.",
+            f"{check.path} is unchanged, but {'; '.join(problem.message for problem in check.problems)}.",
             hint="Run the command of the upload again: it sends what is missing, and replaces this receipt.",
         )
     if "receipt" in places:
@@ -218,13 +240,23 @@ def _verdict(check: _Check) -> XnatctlError | None:
             f"{check.path} was changed since it was written: {first.message}", hint="Use another copy of the receipt."
         )
     number = len(check.problems)
-    return VerificationFailed(f"{counted(number, 'difference')} from {check.path}, first on {first.where}: {first}.")
+    hint = None
+    if check.disk is not None and check.disk.none_there:
+        where = check.places[0] if len(check.places) == 1 else f"these {len(check.places)} paths"
+        hint = f"None of the {counted(check.disk.listed, 'file')} is in {where}: is it the right folder?"
+    return VerificationFailed(
+        f"{counted(number, 'difference')} from {check.path}, first on {first.where}: {first}.", hint=hint
+    )
 
 
-def _document(check: _Check, failure: XnatctlError | None) -> Document:
+def _document(check: _Check, failure: XnatctlError | None, *, most: int | None) -> Document:
+    """`most` rows; None for all."""
     rows = [
-        {"where": one.where, "name": one.path or one.sop_instance_uid, "message": one.message} for one in check.problems
+        {"where": one.where, "name": one.path or one.sop_instance_uid, "message": one.message}
+        for one in check.problems[:most]
     ]
+    rest = len(check.problems) - len(rows)
+    more = [f"... and {rest} more; -o json lists all."] if rest else []
     header, disk, server = check.receipt.header, check.disk, check.server
     data: dict[str, Any] = {
         "schema": _SCHEMA,
@@ -249,5 +281,5 @@ def _document(check: _Check, failure: XnatctlError | None) -> Document:
         columns=_COLUMNS if rows else (),
         rows=rows,
         identifiers=(check.receipt.head,) if failure is None else (),
-        summary=tuple(check.lines),
+        summary=(*more, *check.lines),
     )

@@ -22,6 +22,7 @@ class DiskResult:
     equal: int
     listed: int
     extra: Sequence[str]  # paths
+    none_there: bool  # none of the listed files is there, unchanged or changed
     problems: Sequence[Problem]
 
 
@@ -36,12 +37,14 @@ def compare_disk(receipt: Receipt, paths: Sequence[str], *, follow_symlinks: boo
     problems = [problem for uid, entry in instances.items() for problem in _instance(uid, entry, found.get(uid))]
     extra = [item.path for uid, item in found.items() if uid not in instances]
     others: Sequence[UploadItem] = ()
+    none_there = not found.keys() & instances.keys()
     if files:
         alone = not instances
         own = (item for path in paths for item in scan_files(path, follow_symlinks=follow_symlinks, hidden=True).items)
         others = tuple(own) if alone else inventory.others
         missing, rest = _files(files, others)
         problems += missing
+        none_there = none_there and len(missing) == len(files)
         extra += rest if alone else []
     equal = len(listed) - len(problems)
     unusable = [*inventory.invalid, *inventory.unreadable] if instances else []
@@ -49,7 +52,9 @@ def compare_disk(receipt: Receipt, paths: Sequence[str], *, follow_symlinks: boo
         problems += [Problem(where="disk", message=entry.reason, path=entry.path) for entry in unusable]
     else:
         extra += [entry.path for entry in unusable]
-    return DiskResult(equal=equal, listed=len(listed), extra=extra, problems=problems)
+    return DiskResult(
+        equal=equal, listed=len(listed), extra=extra, none_there=none_there and bool(listed), problems=problems
+    )
 
 
 def _instance(uid: str, entry: Mapping[str, Any], item: UploadItem | None) -> Iterator[Problem]:

@@ -26,7 +26,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_receipt(path: Path, data: bytes) -> Receipt:
-    """A receipt from its bytes. Raises UsageError for what is no receipt, or one of a later version."""
+    """A receipt from its bytes. Raises UsageError for what is not a receipt, or one of a later version."""
     version = ANY_VERSION.search(data)
     if version is not None and version[1] != b"1" and version.start() == 0:
         raise UsageError(
@@ -46,4 +46,4 @@ def parse_receipt(path: Path, data: bytes) -> Receipt:
 
 
 def _none(path: Path) -> UsageError:
-    return UsageError(f"{path} is no receipt of xnatctl.", hint="A receipt is what an upload with --receipt wrote.")
+    return UsageError(f"{path} is not a receipt of xnatctl.", hint="A receipt is what an upload with --receipt wrote.")

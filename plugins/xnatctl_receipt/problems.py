@@ -13,6 +13,7 @@ class Problem:
     message: str  # for people
     sop_instance_uid: str = ""
     path: str = ""
+    compared: bool = True  # False: nothing could be compared yet, so nothing is known to differ
 
     def __str__(self) -> str:
         name = self.path or self.sop_instance_uid

@@ -10,9 +10,11 @@ from typing import Any
 from xnatctl.api import Level, PermissionDenied, Series, Source, UploadItem, counted
 from xnatctl.api.xnat import (
     Comparison,
+    PrearchiveRow,
     XnatClient,
     find_prearchive_rows,
     find_session,
+    get_direct_archive,
     readable_project,
     verify_archived,
     verify_staged,
@@ -101,11 +103,29 @@ def _session(
         rows = []
     if rows and rows[0].status in ("READY", "CONFLICT"):
         return _compared(verify_staged(client, rows[0].ref, items))
-    state = (
-        f"it is {rows[0].status} in the prearchive" if rows else "it is neither in the archive nor in the prearchive"
-    )
-    message = f"session {label} of project {project} cannot be compared: {state}"
-    return Counter(), [Problem(where="server", message=message)]
+    return Counter(), [_not_compared(client, project, label, items[0].study_instance_uid, rows)]
+
+
+def _not_compared(client: XnatClient, project: str, label: str, study: str, rows: Sequence[PrearchiveRow]) -> Problem:
+    """Why a session cannot be compared, in the words of `session verify`."""
+    name = f"session {label} of project {project}"
+    if rows:
+        state = f"the session is {rows[0].status} in the prearchive and cannot be counted yet"
+    elif (status := _receiving(client, project, label, study)) is not None:
+        state = f"the server has not archived the session yet ({status})"
+    else:
+        message = f"the server has no {name}, neither in the archive nor in the prearchive"
+        return Problem(where="server", message=message)
+    return Problem(where="server", message=f"{name} cannot be compared: {state}", compared=False)
+
+
+def _receiving(client: XnatClient, project: str, label: str, study: str) -> str | None:
+    """The status of an unfinished direct archive; None when there is none, or none may be seen."""
+    try:
+        row = get_direct_archive(client, project, study, label)
+    except PermissionDenied:
+        return None
+    return None if row is None else str(row.get("status") or "RECEIVING")
 
 
 def _compared(comparison: Comparison) -> tuple[Counter[str], list[Problem]]:
@@ -116,7 +136,7 @@ def _compared(comparison: Comparison) -> tuple[Counter[str], list[Problem]]:
     ]
     if not problems and comparison.verification.ok is None:
         limits = " ".join(comparison.verification.limits) or "Nothing could be compared."
-        problems.append(Problem(where="server", message=limits))
+        problems.append(Problem(where="server", message=limits, compared=False))
     return levels, problems
 
 

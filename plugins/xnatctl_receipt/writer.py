@@ -61,7 +61,7 @@ class ReceiptWriter:
         try:
             receipt = read_receipt(path)
         except XnatctlError:
-            raise Refused(f"{path} exists, and is no receipt.", hint=_other_name(path)) from None
+            raise Refused(f"{path} exists, and is not a receipt.", hint=_other_name(path)) from None
         header = receipt.header
         if receipt.problems:
             raise Refused(f"{path} exists, and is a receipt that was changed.", hint=_other_name(path))

@@ -126,6 +126,9 @@ def test_a_partial_upload_and_the_run_that_finishes_it(upload, verify, own_exam,
     assert f"Receipt: {receipt}" in done.out
     code, found = verify(receipt, own_exam.directory, "--no-server")
     assert (code, [one["where"] for one in found["problems"]]) == (5, ["upload"])
+    code, found = verify(receipt)
+    assert (code, [one["compared"] for one in found["problems"]]) == (5, [True, False])
+    assert "the server has not archived the session yet (RECEIVING)" in found["problems"][1]["message"]
     assert [one["outcome"] for one in entries_of(receipt) if one["sent"] == "no"] == ["invalid"]
     assert json.loads(receipt.read_text())["header"]["not_readable"] == 1
     damaged.write_bytes(content)
@@ -133,6 +136,22 @@ def test_a_partial_upload_and_the_run_that_finishes_it(upload, verify, own_exam,
     assert [run["status"] for run in json.loads(receipt.read_text())["header"]["earlier"]] == ["partial"]
     assert verify(receipt, own_exam.directory)[0] == 0
     assert digests_of(receipt) == by_path(own_exam)
+
+
+@pytest.mark.once
+def test_a_wrong_folder_is_asked_about_and_its_table_is_short(upload, xnatctl, alice, exam, tmp_path):
+    assert upload(exam.directory, "--receipt", tmp_path / "r.json").code == 0
+    (tmp_path / "bob").mkdir()
+    shutil.copy(next(iter(exam.instances.values())).path, tmp_path / "cut")
+    (tmp_path / "bob" / "cut").write_bytes((tmp_path / "cut").read_bytes()[:-50])
+    arguments = ("receipt", "verify", tmp_path / "r.json", tmp_path / "bob", "--no-server")
+    done = xnatctl(*arguments, env=alice)
+    assert done.code == 6
+    number = len(exam.instances)
+    assert f"None of the {number} files is in {tmp_path / 'bob'}: is it the right folder?" in " ".join(done.err.split())
+    assert done.out.count("the instance is not there") == 10
+    assert f"... and {number + 1 - 10} more; -o json lists all." in done.out
+    assert len(xnatctl(*arguments, "-o", "json", env=alice).document["problems"]) == number + 1
 
 
 def test_an_upload_is_refused_whose_receipt_cannot_be_kept(upload, exam, sandbox, tmp_path):
@@ -294,4 +313,4 @@ def test_what_is_no_receipt(xnatctl, tmp_path):
     (tmp_path / "x.json").write_text("{}")
     done = xnatctl("receipt", "verify", tmp_path / "x.json")
     assert done.code == 2
-    assert "is no receipt of xnatctl" in done.err
+    assert "is not a receipt of xnatctl" in done.err

@@ -151,7 +151,7 @@ def test_texts_are_ascii_and_end_no_script():
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"PK\x03\x04", b"<!DOCTYPE html><html></html>", b'{"schema":"other/1"}'])
 def test_what_is_no_receipt(data):
-    with pytest.raises(UsageError, match="is no receipt of xnatctl"):
+    with pytest.raises(UsageError, match="is not a receipt of xnatctl"):
         parse_receipt(Path("r"), data)
 
 

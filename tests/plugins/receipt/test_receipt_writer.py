@@ -144,7 +144,7 @@ def test_other_files_are_never_replaced(tmp_path, finished):
     with pytest.raises(Refused, match="receipt that was changed"):
         writer(place).check()
     place.write_text("{}")
-    with pytest.raises(Refused, match="is no receipt"):
+    with pytest.raises(Refused, match="is not a receipt"):
         writer(place).check()
     place.unlink()
     (tmp_path / "r.json.sig").touch()
