@@ -78,6 +78,6 @@ def test_an_empty_one_is_refused(lab):
 
 def test_removing_says_what_becomes_of_credentials(lab):
     assert lab("config", "set-profile", "lab", "--username", "alice").code == 0
-    done = lab("config", "remove-profile", "lab")
+    done = lab("config", "remove-profile", "lab", "--yes")
     assert done.code == 0
     assert f"To end it: xnatctl auth logout --url {URL} --username alice" in done.out

@@ -196,12 +196,30 @@ def test_profiles_are_listed_and_removed(xnatctl, config, setting):
         {**b, "default_project": None},
     ]
     assert xnatctl("config", "remove-profile", "c").code == 2
-    removed = xnatctl("config", "remove-profile", "a")
-    assert "The default profile is b." in removed.out
-    assert setting("profile_name") == ("b", "the only profile")
+    kept = xnatctl("config", "remove-profile", "a")
+    assert (kept.code, "stdin is not a terminal" in kept.err, "Add --yes" in kept.err) == (2, True, True)
+    assert setting("profile_name") == ("a", "default_profile")
+    removed = xnatctl("config", "remove-profile", "a", "--yes")
+    assert removed.code == 0
+    assert "No profile is the default. There is: b.\nChoose it: xnatctl config use b, or --profile b" in removed.out
+    assert setting("profile_name")[0] is None, "the next upload does not go to another server by itself"
+    told = xnatctl("session", "list", "-P", "DEMO")
+    assert (told.code, "xnatctl config use b" in told.err) == (2, True)
     removed = xnatctl("config", "remove-profile", "b").out
     assert "Profile b is deleted.\nDeleted with it: password.\nA session that auth login stored for it" in removed
     assert "There is no profile." in removed
+    assert xnatctl("config", "set-profile", "c", "--url", "https://c.example").code == 0
+    assert setting("profile_name") == ("c", "the only profile")
+
+
+def test_without_a_default_a_new_profile_does_not_become_it_by_itself(xnatctl, config, setting):
+    config(TWO)
+    assert xnatctl("config", "use", "a").code == 0
+    assert xnatctl("config", "remove-profile", "a", "--yes").code == 0
+    assert xnatctl("config", "set-profile", "c", "--url", "https://c.example").code == 0
+    assert setting("profile_name")[0] is None
+    assert xnatctl("config", "use", "b").code == 0
+    assert setting("profile_name") == ("b", "default_profile")
 
 
 def test_with_several_profiles_and_no_default_the_error_names_them(xnatctl, config):

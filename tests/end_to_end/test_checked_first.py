@@ -26,7 +26,7 @@ COMMANDS = [
     ("prearchive", "list"), ("prearchive", "show", *ROW), ("prearchive", "archive", *ROW),
     ("prearchive", "delete", *ROW, "--yes"), ("auth", "login"), ("auth", "logout"), ("auth", "status"), ("doctor",),
     ("config", "init"), ("config", "set-profile", "lab", "--url", "https://lab.example"), ("config", "use", "lab"),
-    ("config", "list-profiles"), ("config", "remove-profile", "lab"),
+    ("config", "list-profiles"), ("config", "remove-profile", "lab", "--yes"),
     ("plugins", "block", "zip"), ("plugins", "unblock", "zip"), ("upload", "status"), ("upload", "forget", "e", "--yes"),
     ("campaign", "scan", "{exam}", "-P", "DEMO"), ("campaign", "plan", "m.csv", "c"), ("campaign", "run", "c"),
     ("campaign", "retry", "c"), ("campaign", "status", "c"), ("campaign", "report", "c"), ("campaign", "submit", "c", "--slurm"),

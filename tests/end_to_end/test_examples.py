@@ -33,7 +33,7 @@ NOT_HERE = {
     "xnatctl campaign run campaign --only 1,5-8": "this campaign has one row",
     "xnatctl session upload-dicom exam --host xnat.example.org --port 8104 --called-aet XNAT --verify -P DEMO": "the "
     "first example has sent it without --verify",
-    "xnatctl config remove-profile lab --yes": "the first example has removed it",
+    "xnatctl config remove-profile lab": "it asks, because lab is the default",
 }
 
 

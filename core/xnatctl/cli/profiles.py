@@ -96,21 +96,20 @@ def use(app: App, name: str) -> None:
 @common_options
 @pass_app
 def remove_profile(app: App, name: str, yes: bool) -> None:
-    """After deleting the default, the only remaining profile is the default, or none is.
-
-    Without a terminal nobody is asked, as before there was a question.
-    """
-    known = load_config()
-    asks = name == default_profile(known).value and not yes and app.interactive
-    if asks and not app.confirm(f"{name} is the default profile. Delete it?"):
+    """After deleting the default, none is: the next upload must not go to another server unasked."""
+    default = name == default_profile(load_config()).value
+    if default and not yes and not app.confirm(f"{name} is the default profile. Delete it?"):
         raise Refused("No profile was deleted.")
     lines = [f"Profile {name} is deleted."]
 
     def delete(document: dict[str, Any]) -> None:
         lines.extend(_about_credentials(app, document["profiles"][name] or {}))
+        was_default = name == default_profile(document).value
         del document["profiles"][name]
-        if document.get("default_profile") == name:
-            del document["default_profile"]
+        if was_default:
+            document["default_profile"] = None
+        if not document["profiles"]:
+            document.pop("default_profile", None)
 
     _change(app, name, delete, lines=lines)
 
@@ -199,8 +198,10 @@ def about_default(app: App, document: Mapping[str, Any], name: str | None = None
     if not profiles:
         yield "There is no profile. Create one: xnatctl config set-profile NAME --url https://..."
     elif default is None:
-        yield f"No profile is the default. There are: {', '.join(profiles)}."
-        yield "Choose one: xnatctl config use NAME, or --profile NAME"
+        yield f"No profile is the default. There {'are' if len(profiles) > 1 else 'is'}: {', '.join(profiles)}."
+        word, chosen = ("one", "NAME") if len(profiles) > 1 else ("it", next(iter(profiles)))
+        use = app.commands.command("config", "use", chosen, server=False)
+        yield f"Choose {word}: {use}, or --profile {quote_word(chosen)}"
     else:
         yield f"The default profile is {default}."
         if name is not None and name in profiles and name != default:

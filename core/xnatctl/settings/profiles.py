@@ -277,9 +277,12 @@ def _for_another_server(
 
 
 def default_profile(config: Mapping[str, Any]) -> Value[str | None]:
-    """The profile that is used when none is named: the one that the configuration names, or its only one."""
+    """The profile that is used when none is named: the one that the configuration names, or its only one.
+
+    `default_profile: null` means none, which `config remove-profile` leaves.
+    """
     profiles = config.get("profiles") or {}
-    only = next(iter(profiles)) if len(profiles) == 1 else None
+    only = next(iter(profiles)) if len(profiles) == 1 and "default_profile" not in config else None
     return first((config.get("default_profile"), "default_profile"), (only, "the only profile"))
 
 
