@@ -96,6 +96,17 @@ def test_mistakes_are_asked_for_again(talk, sandbox, httpserver):
     assert len(refused) == 1, "a wrong password is sent once"
 
 
+def test_a_wrong_password_does_not_mask_what_is_typed_openly(talk, sandbox):
+    """The user types his own name as the password: a mask in its place would confirm the password, too."""
+    sandbox.add_user("carol", "right")
+    answered, said = talk("carol", sandbox.url, "carol", "carol", "", "right", "n", "")
+    assert answered.settings["username"] == "carol"
+    assert "[secret]" not in said
+    assert "User name [carol]: " in said
+    assert "Profile carol:" in said
+    assert "  username: carol" in said
+
+
 def test_disagreeing_at_the_end_asks_again_with_the_same_answers(talk, sandbox):
     first = ("lab", sandbox.url, "alice", "alice", "DEMO", "n", "n")
     answered, _ = talk(*first, "", "", "", "alice", "-", "", "")
@@ -112,7 +123,7 @@ def test_no_projects_and_no_login(talk, sandbox):
     )  # fmt: skip
     answered, said = talk("", sandbox.url, "carol", "", "")
     assert answered.client is None
-    assert "To log in later: xnatctl auth login" in said
+    assert "The login was not tested." in said
 
 
 def test_the_choices_for_a_certificate_of_its_own(talk, tmp_path):
@@ -162,15 +173,26 @@ def test_at_a_terminal(terminal, sandbox, home, xnatctl):
     assert code == 0, shown
     assert "The default profile is lab." in shown
     assert "n0tright" not in shown
+    assert "To end it: xnatctl auth logout" in shown
+    assert "Next: xnatctl doctor" in shown
     assert yaml.safe_load((home / FILE).read_text()) == {"profiles": {"lab": {"url": sandbox.url, "username": "alice"}}}
     assert xnatctl("auth", "status").code == 0, "the login was kept"
     shown, code = terminal.run(INIT, ("two", sandbox.url, "bob", "bob", "n", "y"))
     assert code == 0, shown
     assert "The default profile is lab." in shown
+    assert "Next: xnatctl auth login --profile two" in shown
     assert yaml.safe_load((home / FILE).read_text())["default_profile"] == "lab"
     assert xnatctl("auth", "status", "--profile", "two").code == 3
     ended = [entry for entry in sandbox.requests if entry["method"] == "DELETE" and entry["path"] == "/data/JSESSION"]
     assert len(ended) == 1, "the session that is not kept was ended"
+    shown, code = terminal.run(INIT, ("three", sandbox.url, "bob", "bob", "y", "y"))
+    assert code == 0, shown
+    assert "To end it: xnatctl auth logout --profile three" in shown
+    assert "Next: xnatctl doctor --profile three" in shown
+    assert [title in shown for title in ("Profile ", "File ", "URL")] == [True] * 3
+    assert xnatctl("auth", "logout", "--profile", "three").code == 0
+    assert xnatctl("auth", "status", "--profile", "three").code == 3
+    assert xnatctl("auth", "status").code == 0, "the login of the default profile stays"
 
 
 def test_the_password_is_hidden_and_can_be_interrupted(terminal, sandbox, home):

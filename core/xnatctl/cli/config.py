@@ -94,23 +94,31 @@ def init(app: App, template: bool) -> None:
 
 def _ask_for_profile(app: App) -> None:
     from xnatctl.cli.auth import keep_login
-    from xnatctl.cli.profiles import about_default, save_profile
+    from xnatctl.cli.profiles import about_default, profile_flags, save_profile
     from xnatctl.cli.setup import Setup
 
     answers = Setup(app).run()
     # What belonged to another server or user, and an earlier answer about the certificate, does not stay.
     file, _ = save_profile(answers.name, answers.settings, without=("username", "ca_cert", "verify_tls"))
-    lines = list(about_default(app, load_config(file), answers.name))
+    name, url = answers.name, answers.settings["url"]
+    known = load_config(file)
+    lines, flags = list(about_default(app, known, name)), profile_flags(known, name)
+    following = app.commands.command("auth", "login", *flags, server=False)
     if answers.client is not None and answers.keeps:
-        app.use_profile(answers.name, answers.settings["url"])
+        logout = app.commands.command("auth", "logout", *flags, server=False)
+        app.use_profile(name, url)
         try:
             keep_login(app, answers.client)
-            lines.append("The login is kept. To end it: xnatctl auth logout")
+            lines.append(f"The login is kept. To end it: {logout}")
+            following = app.commands.command("doctor", *flags, server=False)
         except XnatctlError as error:
             app.report_error(error)
-            app.warn("The profile is written; the login was not kept. To log in: xnatctl auth login")
-    document = _row_document(_FILE_SCHEMA, str(file), {"path": str(file), "exists": True, "profile": answers.name})
-    app.render(replace(document, summary=tuple(lines)))
+            app.warn("The profile is written; the login was not kept.")
+    lines.append(f"Next: {following}")
+    row = {"profile": name, "file": str(file), "url": url}
+    document = _row_document(_FILE_SCHEMA, str(file), row)
+    data = {"schema": _FILE_SCHEMA, "path": str(file), "exists": True, "profile": name, "url": url}
+    app.render(replace(document, data=data, summary=tuple(lines)))
 
 
 @click.command(help="Print where the configuration file is.")

@@ -177,8 +177,8 @@ def _render(
     row = {"profile": name, "file": str(file), **given}
     summary = [*lines, *about_default(app, document, name)]
     if log_in:
-        flags = () if name == default else ("--profile", name)
-        summary.append(f"Next: {app.commands.command('auth', 'login', *flags, server=False)}")
+        login = app.commands.command("auth", "login", *profile_flags(document, name), server=False)
+        summary.append(f"Next: {login}")
     app.render(
         Document(
             schema=_SCHEMA,
@@ -189,6 +189,12 @@ def _render(
             summary=tuple(summary),
         )
     )
+
+
+def profile_flags(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The flags with which a command uses the profile: none if it does so by itself."""
+    active = os.environ.get("XNAT_PROFILE") or default_profile(document).value
+    return () if name == active else ("--profile", name)
 
 
 def about_default(app: App, document: Mapping[str, Any], name: str | None = None) -> Iterator[str]:

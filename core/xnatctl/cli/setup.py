@@ -145,7 +145,7 @@ class Setup:
             username = self._ask("User name", username)
             password = self._secret(f"Password of {username} (hidden; empty to skip the login)") if username else ""
             if not password:
-                self._app.say("The login was not tested. To log in later: xnatctl auth login")
+                self._app.say("The login was not tested.")
                 return None, username
             self._app.redactor.register_secret(password, username)
             client = self._client(settings)
@@ -198,7 +198,8 @@ class Setup:
         return self._app.open_client(settings["url"], timeout=_PATIENCE, verify=verify, retry_for=0.0)
 
     def _ask(self, question: str, default: str) -> str:
-        """One line; the default for an empty one."""
+        """One line; the default for an empty one. Both are shown, also where a wrong password was the same word."""
+        self._app.redactor.reveal([default])
         shown = f"{question} [{default}]: " if default else f"{question}: "
         # Not input(), which would write the prompt to stdout.
         sys.stderr.write(printable(shown))
@@ -206,7 +207,9 @@ class Setup:
         line = sys.stdin.readline()
         if not line:
             raise click.exceptions.Abort
-        return line.strip() or default
+        answer = line.strip() or default
+        self._app.redactor.reveal([answer])
+        return answer
 
     def _secret(self, question: str) -> str:
         try:
