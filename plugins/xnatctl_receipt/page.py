@@ -139,8 +139,18 @@ def _facts(header: Mapping[str, Any]) -> Iterator[str]:
     yield "<section><h2>What was sent where</h2>"
     yield '<dl class="facts">'
     for name, value in rows:
-        yield f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
+        link = _link(where) if name == "Address" else None
+        shown = f'<a href="{_text(link)}">{_text(value)}</a>' if link else _text(value)
+        yield f"<div><dt>{_text(name)}</dt><dd>{shown}</dd></div>"
     yield "</dl></section>"
+
+
+def _link(where: Mapping[str, Any]) -> str | None:
+    """The server's page about an archived session; None for what has no page."""
+    server, uri = str(where["server"]), str(where["uri"] or "")
+    if not server.startswith(("http://", "https://")) or not uri.startswith("/data/experiments/"):
+        return None
+    return f"{server}{uri}?format=html"
 
 
 def _series(header: Mapping[str, Any]) -> Iterator[str]:

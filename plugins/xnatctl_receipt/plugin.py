@@ -10,6 +10,7 @@ requires_api = 1
 OPTIONS = (
     Option(
         name="receipt",
+        metavar="FILE",
         help="Write a receipt of the upload to FILE, which ends in .json or .html. An existing file is kept.",
     ),
     Option(
@@ -20,7 +21,8 @@ OPTIONS = (
     ),
     Option(
         name="receipt_sign",
-        help="Sign the receipt with this SSH key by ssh-keygen; the signature is FILE.sig.",
+        metavar="KEY",
+        help="Sign the receipt with the SSH key KEY by ssh-keygen; the signature is FILE.sig.",
     ),
 )
 

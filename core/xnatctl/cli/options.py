@@ -495,4 +495,4 @@ def _flag(option: Option) -> click.Option:
     kind: Any = Number() if option.type is float else WholeNumber() if option.type is int else option.type
     if isinstance(option.type, tuple):
         kind = click.Choice(option.type)
-    return click.Option([f"--{name}"], type=kind, default=None, help=text)
+    return click.Option([f"--{name}"], type=kind, default=None, help=text, metavar=option.metavar or None)

@@ -87,6 +87,7 @@ class Option(_Record):
     envvar: str | None = None  # a variable
     required: bool = False  # whether a command that needs the option stops without a value
     secret: bool = False  # a password, token or key
+    metavar: str = ""  # what the help shows for the value, such as FILE; by default its type
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _OPTION.fullmatch(self.name):

@@ -191,6 +191,21 @@ def test_bars_of_files_that_were_not_compared_are_not_those_of_files_that_were_f
     assert "Run with --receipt-paths to name files." in shown
 
 
+@pytest.mark.parametrize(
+    ("server", "uri", "links"),
+    [
+        ("https://x/xnat", "/data/experiments/XNAT_E1", ["https://x/xnat/data/experiments/XNAT_E1?format=html"]),
+        ("https://x", "/data/prearchive/projects/P/1/E", []),
+        ("javascript:alert(1)//", "/data/experiments/XNAT_E1", []),
+    ],
+)
+def test_the_address_of_an_archived_session_is_a_link(server, uri, links):
+    header = {**HEADER, "destination": {**HEADER["destination"], "server": server, "uri": uri}}
+    data, head = write_chain(header, ENTRIES)
+    root = ET.fromstring(page_of(data, header, [], head).decode("ascii"))
+    assert [one.get("href") for one in root.iter("a")] == links
+
+
 def test_a_page_that_says_something_else_is_found():
     data = page()
     assert is_found(data.replace(b"Not complete.", b"Complete."))
