@@ -107,9 +107,7 @@ class ArchiveTracker:
             )
         self._project, self._manual = access.id, access.prearchive_code == 0
         if self._label and len({item.study_instance_uid for item in self._context.plan.items}) > 1:
-            raise UsageError(
-                "--session names one session, but there are several studies.", hint="Omit it, or send one study."
-            )
+            raise UsageError("-E names one session, but there are several studies.", hint="Omit it, or send one study.")
         # Without a row a study is not visible until it is archived, so only the time limit applies.
         address = urlsplit(self._context.plan.destination.server)
         title = unquote(address.path.strip("/"))
@@ -314,7 +312,7 @@ class ArchiveTracker:
         )
         return VerificationFailed(
             f"Session {label} ({session.id}) of project {self._project} {held}",
-            hint=f"If the receiver adds to that session, name it: --session {label}. Otherwise ask the "
+            hint=f"If the receiver adds to that session, name it: -E {label}. Otherwise ask the "
             "administrator where the receiver stores this study.",
         )
 
@@ -334,7 +332,7 @@ class ArchiveTracker:
             return NotArchived(
                 f"Study {study.uid} left the prearchive, but project {self._project} has no session with it.",
                 hint="It may have been moved or deleted, or anonymisation changed its UIDs: name the session with "
-                "--session; --no-resume sends everything again. Check with: "
+                "-E; --no-resume sends everything again. Check with: "
                 + self._client.commands.command("session", "list", "-P", self._project),
             )
         study.unseen = self._context.schedule.limit >= _APPEARS

@@ -206,16 +206,16 @@ def _verdict(report: Report, plan: UploadPlan, upload: str) -> XnatctlError | No
         return VerificationFailed(message, hint=f"Upload it with: {upload}")
     message = f"differs from what is on disk: {counted(len(differences), 'difference')}, first: {differences[0]}"
     if differences[0].kind == "study":
-        message = f"is of another study: {differences[0].message}"
+        message = f"belongs to a different study: {differences[0].message}"
     return VerificationFailed(f"{where[0].upper()}{where[1:]} {message}.", hint=_remedy(report, upload))
 
 
 def _remedy(report: Report, upload: str) -> str:
     kinds = {difference.kind for difference in report.verification.differences}
     if "subject" in kinds:
-        return "Check --subject and --session: an upload to another subject's session is refused."
+        return "Check -S and -E: an upload to another subject's session is refused."
     if "study" in kinds:
-        return "Check --session. If it is the right session, an anonymisation script of the site changed its UIDs."
+        return "Check -E. If it is the right session, an anonymisation script of the site changed its UIDs."
     if kinds == {"extra"}:
         return "The report names what is on the server only. Without --exact these are not differences."
     if kinds == {"state"}:

@@ -328,6 +328,23 @@ def test_what_the_error_below_says_is_not_said_before_it() -> None:
     assert report_document(report, error_follows=True).summary[1:] == ()
 
 
+def test_a_difference_that_the_error_below_names_is_said_once() -> None:
+    study = Difference(kind="study", message="it holds study 1.3; on disk is study 1.2")
+    report = Report(
+        command="session verify",
+        status=Status.PARTIAL,
+        destination=Destination(server="", project="", subject="", session=""),
+        transport="tar",
+        items=[],
+        counts=Counts(),
+        verification=Verification(ok=False, differences=[study, Difference(kind="subject", message="of s2")]),
+        failure=DeliveryIncomplete(f"Session s belongs to a different study: {study.message}."),
+    )
+    assert f"study: {study.message}" in report_document(report).summary
+    assert [line for line in report_document(report, error_follows=True).summary if "study 1.3" in line] == []
+    assert "subject: of s2" in report_document(report, error_follows=True).summary
+
+
 def test_a_session_gives_its_reason_unless_the_error_below_does() -> None:
     reason: dict[str, object] = {"message": "None of 3 files was delivered: busy."}
     report = Report(

@@ -233,7 +233,9 @@ def test_a_session_of_another_study_is_called_that(ours, upload, xnatctl, alice,
     assert upload(ours.directory).code == 0
     done = xnatctl("session", "verify", other.directory, *NAMES, *TEXT, env=alice)
     assert done.code == 6
-    assert f"is of another study: it holds study {ours.study_instance_uid}" in done.document["error"]["message"]
+    said = f"belongs to a different study: it holds study {ours.study_instance_uid}"
+    assert said in done.document["error"]["message"]
+    assert "Check -E." in done.document["error"]["hint"]
     kinds = [difference["kind"] for difference in done.document["verification"]["differences"]]
     assert kinds == ["study", "missing", "missing"]
 

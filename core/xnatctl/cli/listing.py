@@ -150,7 +150,7 @@ def parse_condition(text: str) -> Condition:
     match = _CONDITION.fullmatch(text)
     if match is None or (match[2] == "=" and match[3].startswith("~")):  # =~ of other programs would hold for no row
         raise UsageError(
-            f"--filter {text!r} is no condition.",
+            f"--filter {text!r} is not a condition.",
             hint="Write COLUMN=VALUE in quotes, with one of the operators = != ~ < > <= >=.",
         )
     column, sign, wanted = match.groups()

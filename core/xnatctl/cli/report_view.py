@@ -122,7 +122,7 @@ def _details(report: Report, below: str) -> Iterable[str]:
     """Problems, notes and skipped files."""
     yield from _bad_items(report, below)
     yield from _noted(report.items)
-    yield from _differences(report)
+    yield from _differences(report, below)
     yield from _extra(report)
     yield from excluded_lines(report.excluded)
     for warning in report.warnings:
@@ -263,10 +263,13 @@ def _noted(items: Collection[ReportItem]) -> Iterable[str]:
         yield f"... and {len(noted) - _LISTED} more notes; -o json lists all."
 
 
-def _differences(report: Report) -> Iterable[str]:
+def _differences(report: Report, below: str) -> Iterable[str]:
+    """Differences that concern no single item; not one that the text below names."""
     listed = ("missing", "remapped", "size", "checksum")  # listed with the items
     differences = [entry for entry in report.verification.differences if entry.kind not in listed]
     lines = Counter(map(_difference_line, differences))  # items of one series often have equal texts
+    for line in [line for line, number in lines.items() if number == 1 and line[1] and _says(below, line[1])]:
+        del lines[line]
     for (kind, rest), number in list(lines.items())[:_LISTED]:
         yield f"{kind}: {f'{number} x ' if number > 1 else ''}{rest}"
     if more := sum(list(lines.values())[_LISTED:]):

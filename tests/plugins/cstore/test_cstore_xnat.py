@@ -410,7 +410,7 @@ def test_a_copy_that_may_be_older_than_an_upload_that_did_not_look_proves_nothin
         assert done.code == 6
         assert "Session old" in done.document["error"]["message"]
         assert done.document["counts"]["verified"] == 0
-        assert "--session old" in done.document["error"]["hint"]
+        assert "-E old" in done.document["error"]["hint"]
     named = xnatctl(*sent, "--verify", "-P", "DEMO", "--session", "old", "-o", "json", env=alice)
     assert named.code == 0, named.err
     assert named.document["counts"]["verified"] == 4
