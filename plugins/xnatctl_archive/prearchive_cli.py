@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -37,13 +38,15 @@ from xnatctl_archive.cli import require_project
 from xnatctl_archive.comparing import archived_files, compare, waiting_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from xnatctl.api.xnat import XnatClient
 
 _TROUBLE = ("CONFLICT", "ERROR")
 #: States in which a row is idle: no upload sends to it and the server does not process it.
 _AT_REST = ("READY", *_TROUBLE)
+#: As XNAT writes it: 20260131_143000123, before 1.6 without milliseconds.
+_TIMESTAMP = re.compile(r"\d{8}_\d{6,9}")
 #: The first three columns are the arguments of the other commands.
 _COLUMNS = (
     Column(key="project"),
@@ -61,8 +64,23 @@ _COLUMNS = (
 def _triple(function: Callable[..., Any]) -> Callable[..., Any]:
     """PROJECT TIMESTAMP SESSION, exactly as `prearchive list` prints them."""
     for name, shown in (("folder", "SESSION"), ("timestamp", "TIMESTAMP"), ("project", "PROJECT")):
-        function = click.argument(name, metavar=shown)(function)
+        function = click.argument(name, metavar=shown, cls=_Part)(function)
     return function
+
+
+class _Part(click.Argument):
+    """A part of the triple. PROJECT SESSION lacks the timestamp, and not the session as click would say."""
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        project, given, session = (opts.get(name) for name in ("project", "timestamp", "folder"))
+        if isinstance(given, str) and not isinstance(session, str) and not _TIMESTAMP.fullmatch(given):
+            rows = ctx.ensure_object(App).commands.command("prearchive", "list", "-P", str(project))
+            raise UsageError(
+                f"Missing: TIMESTAMP, which stands before the session; {given!r} is none.", hint=f"Copy it from: {rows}"
+            )
+        return super().handle_parse_result(ctx, opts, args)
 
 
 @click.command(name="list", help="List the sessions in the prearchive.")

@@ -44,12 +44,14 @@ class Facts:
 
 #: Rows that a message names before "and N more".
 _NAMED = 3
+#: Up to so many rows are named all.
+_ALL = 20
 
 
 def rows_text(numbers: list[int]) -> str:
     """`Rows 3, 5, 8 and 12 more`."""
     if len(numbers) == 1:
         return f"Row {numbers[0]}"
-    if len(numbers) > _NAMED + 1:
+    if len(numbers) > _ALL:
         return f"Rows {', '.join(map(str, numbers[:_NAMED]))} and {len(numbers) - _NAMED:,} more"
     return f"Rows {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"

@@ -189,8 +189,8 @@ def write_campaign(
         return draft.freeze(info, [draft.add(row, plan) for row, plan in rows], excluded)
 
 
-def refuse_used(directory: Path) -> None:
-    """Raise Refused if a folder exists and holds something."""
+def refuse_used(directory: Path, run: str = "") -> None:
+    """Raise Refused if a folder exists and holds something. `run` is the command that runs it if it is a campaign."""
     try:
         used = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
     except OSError as error:
@@ -198,7 +198,9 @@ def refuse_used(directory: Path) -> None:
     if used:
         raise Refused(
             f"{directory} exists already, and a campaign is frozen into a new folder.",
-            hint="Name another folder.",
+            hint=f"Name another folder, or run the campaign that is there: {run}"
+            if run and (directory / "campaign.json").is_file()
+            else "Name another folder.",
         )
 
 

@@ -93,7 +93,8 @@ def plan(
     from xnatctl_campaign.requests import Choices
 
     folder = Path(os.path.abspath(directory))
-    refuse_used(folder)
+    run = app.commands.command("campaign", "run", directory, server=False)
+    refuse_used(folder, run)
     choices = PlanChoices(
         only_valid=only_valid,
         same_patient=same_patient,

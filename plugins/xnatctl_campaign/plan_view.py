@@ -21,6 +21,8 @@ _COLUMNS = (
 )
 #: Findings of one code that the table shows in full.
 _SHOWN = 3
+#: Up to so many findings of one code are shown all.
+_ALL = 20
 
 
 def plan_document(plan: CampaignPlan, directory: str, next_command: str) -> Document:
@@ -77,12 +79,13 @@ def _drawing(findings: Sequence[Finding]) -> Iterator[str]:
             numbers = sorted({finding.row for finding in group} - {0})
             where = f": {rows_text(numbers).lower()}" if numbers else ""
             yield f"{'Error' if blocks else 'Warning'} {code}{where}"
-            hints = {finding.hint for finding in group[:_SHOWN]}
-            for finding in group[:_SHOWN]:
+            shown = group if len(group) <= _ALL else group[:_SHOWN]
+            hints = {finding.hint for finding in shown}
+            for finding in shown:
                 hint = f" {finding.hint}" if finding.hint and len(hints) > 1 else ""
                 yield f"  {finding.place}: {finding.message}{hint}"
-            if len(group) > _SHOWN:
-                yield f"  and {len(group) - _SHOWN:,} more (-o csv lists all)"
+            if len(group) > len(shown):
+                yield f"  and {len(group) - len(shown):,} more (-o csv lists all)"
             if len(hints) == 1 and group[0].hint:
                 yield f"  {group[0].hint}"
             yield ""

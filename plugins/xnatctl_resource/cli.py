@@ -237,7 +237,10 @@ def resource_list(
     if not (project or level in _ON_SESSION):
         raise UsageError("Missing: -P PROJECT.", hint="Example: xnatctl resource list -P DEMO --project-level")
     if (session is not None) != (level in _ON_SESSION):
-        raise UsageError("Name one of SESSION, --project-level and --subject.")
+        raise UsageError(
+            "Name one of SESSION, --project-level and --subject.",
+            hint="Example: xnatctl resource list s01_mr -P DEMO, or xnatctl resource list -P DEMO --project-level",
+        )
     client = app.connect()
     named = Destination(server=client.server, project=project or "", subject=subject or "", session=session or "")
     destination = resolve_destination(client, named, [level])

@@ -38,7 +38,7 @@ from xnatctl_resource.writer import CatalogWriter
 
 #: The hint for files that cannot be sent.
 _REMEDY = "Make the files readable for this user, rename them, unpack archives, or move the files away"
-_REPLACE = "To replace them, run the same command with --overwrite (session upload-exam: with --overwrite delete)."
+_REPLACE = "To replace them, run the same command with {flag}."
 #: Names in a message before "and n more".
 _NAMED = 5
 _WORDS = {
@@ -145,8 +145,13 @@ class ResourceRunner:
         return Refused(
             f"Resource {self._ref.label} of {parent.name} holds {held} with different content: {first}{more}. "
             "Nothing was sent to it.",
-            hint=_REPLACE,
+            hint=self._replace,
         )
+
+    @property
+    def _replace(self) -> str:
+        exam = self._context.plan.command == "session upload-exam"
+        return _REPLACE.format(flag="--overwrite delete" if exam else "--overwrite")
 
     def enter(self, *, announced: bool) -> None:
         """Enter the items into the journal; in the main thread. `announced`: the run was announced as sending all."""
@@ -255,7 +260,7 @@ class ResourceRunner:
         error = self._context.incomplete(states, self._send.unreadable)
         taken = states.having(Outcome.REJECTED)
         if isinstance(error, DeliveryIncomplete) and len(taken) == len(states.undelivered) and taken:
-            raise DeliveryIncomplete(error.message, hint=_REPLACE)
+            raise DeliveryIncomplete(error.message, hint=self._replace)
         if isinstance(error, DeliveryIncomplete):
             first = "Run" if len(self._send.items) > self._delivered() else f"{_REMEDY}, then run"
             raise DeliveryIncomplete(error.message, hint=f"{first} the same command again: {rerun}")

@@ -140,3 +140,9 @@ def test_a_plugin_gets_the_same(xnatctl, install):
     assert "\nColours:\n  --red TEXT\n  --blue TEXT\n" in text
     assert f"\nExamples:\n  # Red.\n  xnatctl paint --red 1\n\nDocumentation: {DOCUMENTATION}\n" in text
     assert "\nTransport vault:\n  --shelf TEXT  Where.\n" in xnatctl("session", "upload", "-h", env=env).out
+
+
+def test_a_project_with_a_default_in_the_profile_is_not_called_required(xnatctl):
+    told = " ".join(xnatctl("session", "upload", "-h").out.split())
+    assert "[default: default_project of the profile] -S, --subject" in told
+    assert "Session label. [required]" in told

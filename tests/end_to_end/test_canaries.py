@@ -119,7 +119,8 @@ def test_of_studies_of_two_patients(everything, patient):
     date = {"StudyDate": "19020304"}
     write_exam(patient.directory / "other", series=1, instances=2, seed=70, study_date="19020304", clutter=False)
     names = (patient.directory, *NAMES)
-    assert everything("session", "upload", *names).code == 7
+    refused = everything("session", "upload", *names)
+    assert (refused.code, "--split-studies --same-patient" in refused.err) == (7, True)
     split = ("--split-studies", "-o", "json")
     assert everything("session", "upload", *names, *split).code == 7
     assert everything("session", "upload", *names, "--same-patient", "--dry-run", *split).code == 0

@@ -138,6 +138,13 @@ class ProjectOption(click.Option):
         default = app.settings.default_project.value
         return (value, source) if default is None else (default, ParameterSource.DEFAULT_MAP)
 
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """What has a default in the profile is not called required."""
+        record = super().get_help_record(ctx)
+        if record is None or self.name != "project":
+            return record
+        return record[0], record[1].removesuffix("[required]").rstrip()
+
     def takes_default(self, context: click.Context) -> bool:
         """Whether this command line needs a project."""
         return True

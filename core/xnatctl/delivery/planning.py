@@ -241,6 +241,8 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
         hint = f"{apart}."
     elif notes:
         hint = f"{apart}, with the subject that it belongs to."
+        if request.command == "session upload":
+            hint += f" If they are one person: --split-studies --same-patient {each}."
     else:
         hint = f"--split-studies {each}. Or: {apart[0].lower()}{apart[1:]}."
     raise Refused(

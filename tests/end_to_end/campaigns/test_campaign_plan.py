@@ -270,6 +270,24 @@ def test_people_see_the_findings_by_code_in_80_columns(xnatctl, sandbox, alice, 
     assert quiet.out.split() == [str(number) for number in range(1, 51)]
 
 
+def test_up_to_twenty_findings_of_a_code_are_shown_all(xnatctl, sandbox, alice, manifest, tmp_path):
+    rows = [_row(f"absent {number}", number) for number in range(20)]
+    done = xnatctl("campaign", "plan", manifest(rows), tmp_path / "c", env=alice)
+    assert all(f"  Row {number} " in done.out for number in range(1, 21))
+    assert " more" not in done.out
+
+
+def test_a_folder_that_holds_a_campaign_can_be_run(xnatctl, sandbox, alice, study, manifest, tmp_path):
+    study("one", 1)
+    assert xnatctl("campaign", "plan", manifest([_row("one", 1)]), tmp_path / "c", env=alice).code == 0
+    again = xnatctl("campaign", "plan", manifest([_row("one", 1)]), tmp_path / "c", env=alice)
+    assert (again.code, f"xnatctl campaign run {tmp_path / 'c'}" in again.err) == (7, True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    other = xnatctl("campaign", "plan", manifest([_row("one", 1)]), tmp_path / "other", env=alice)
+    assert (other.code, "campaign run" in other.err, "Name another folder." in other.err) == (7, False, True)
+
+
 def test_findings_fit_a_terminal(environment, sandbox, alice, study, manifest, data, tmp_path):
     rows, _ = _bad_rows(study, data)
     path = manifest(rows)

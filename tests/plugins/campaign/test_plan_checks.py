@@ -63,6 +63,7 @@ def _project(*sessions: SessionInfo, **given: Any) -> Project:
 def test_rows_of_a_message_are_counted() -> None:
     assert rows_text([7]) == "Row 7"
     assert rows_text([1, 2, 3, 9]) == "Rows 1, 2, 3 and 9"
+    assert rows_text([1, 2, 3, 4, 9]) == "Rows 1, 2, 3, 4 and 9"
     assert rows_text([*range(1, 2001)]) == "Rows 1, 2, 3 and 1,997 more"
 
 
