@@ -121,7 +121,7 @@ def _facts(header: Mapping[str, Any]) -> Iterator[str]:
         (
             "Files",
             f"{counts['sent']} sent, {counts['skipped']} delivered by earlier runs, {counts['failed']} not delivered"
-            + (f"; not readable: {header['not_readable']}" if header["not_readable"] else ""),
+            + (f" (not readable: {header['not_readable']})" if header["not_readable"] else ""),
         ),
         (
             "Compared by",

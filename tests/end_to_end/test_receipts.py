@@ -216,6 +216,7 @@ def test_an_exam_with_resources(upload, verify, root, tmp_path):
         assert done.code == 0, done.err
         files = [entry for entry in entries_of(receipt) if entry["kind"] == "file"]
         assert len(files) == sum(map(len, root.files.values()))
+        assert json.loads(receipt.read_text())["header"]["not_readable"] == 0
         assert sorted(entry["sha256"] for entry in files) == sorted(
             digest for resource in root.files.values() for digest in resource.values()
         )
@@ -303,6 +304,8 @@ def test_an_interrupt(verify, upload, nursery, environment, sandbox, alice, exam
         one["sha256"] == expected[one["sop_instance_uid"]] for one in entries_of(receipt) if one["sent"] != "no"
     } == {True}
     assert verify(receipt, "--no-server")[0] == 5
+    code, found = verify(receipt, exam.directory)
+    assert (code, [one["where"] for one in found["problems"]]) == (5, ["upload", "server"])
     sandbox.faults.load([])
     assert upload(exam.directory, "--receipt", receipt).code == 0
     assert json.loads(receipt.read_text())["header"]["earlier"][0]["head"] == first["head"]
