@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import threading
 import warnings
@@ -118,10 +120,13 @@ def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None,
         wanted: list[int | None] = [None]
     else:
         wanted = [_DICOM_PORT, 0] if dicom_port is None else [dicom_port]
+    fresh = directory is not None and not os.path.lexists(directory)
     for number, choice in enumerate(wanted):
         try:
-            return Sandbox(directory, port=port, dicom_port=choice, version=version)
+            sandbox = Sandbox(directory, port=port, dicom_port=choice, version=version)
         except PortUnavailable as error:
+            if directory is not None and fresh:
+                shutil.rmtree(directory, ignore_errors=True)
             if error.dicom and number + 1 < len(wanted):
                 continue
             option = "--dicom-port" if error.dicom else "--port"
@@ -131,6 +136,9 @@ def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None,
             raise UsageError(
                 f"The sandbox cannot use the directory {directory}: {reason}.", hint="Choose another with --dir."
             ) from error
+        if number:
+            app.warn(f"Port {_DICOM_PORT} is in use; the DICOM Receiver listens on {sandbox.dicom_port}.")
+        return sandbox
     raise AssertionError("one choice is always tried")
 
 

@@ -48,6 +48,7 @@ def run_demo(app: App, directory: str | None) -> None:
     app.info(
         f"Start the server again with: {join_command(['xnatctl', 'sandbox', 'start', '--dir', str(root / 'xnat')])}"
     )
+    app.info(f"To remove everything, delete the folder {root}")
 
 
 def _xnatctl(sandbox: Sandbox, arguments: list[str]) -> None:

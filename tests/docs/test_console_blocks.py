@@ -135,9 +135,10 @@ class Reader:
         self._servers: list[Terminal] = []
         self._values: dict[str, str] = {}  # as the page has it -> as it was printed
 
-    def follow(self, page: Path, until: str = "") -> None:
+    def follow(self, page: Path, until: str = "", *, goes_on: bool = False) -> None:
+        """`goes_on`: the reader has done what the page follows, and more."""
         script = script_of(page)
-        if script.follows is not None:
+        if script.follows is not None and not goes_on:
             self.follow(*script.follows)
         end = page.read_text().index(until) if until else None
         for block in script.blocks:
@@ -272,6 +273,14 @@ LONG = {
 )
 def test_the_program_prints_what_the_page_shows(reader, page):
     reader.follow(page)
+
+
+@pytest.mark.once
+@pytest.mark.lab
+def test_the_tutorials_can_be_followed_one_after_the_other_on_one_server(reader):
+    tutorial = DOCS / "tutorial"
+    reader.follow(tutorial / "a-data-managers-day.md")
+    reader.follow(tutorial / "first-campaign.md", goes_on=True)
 
 
 def test_what_is_not_run_as_it_stands():

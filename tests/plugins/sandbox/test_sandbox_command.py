@@ -85,6 +85,17 @@ def test_a_port_that_is_taken_is_named_in_one_line(xnatctl, option):
     )
 
 
+def test_a_port_that_is_taken_leaves_no_folder(xnatctl, tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.mkdir()
+    (old / "mine").touch()
+    with occupied() as port:
+        for folder in (new, old):
+            assert xnatctl("sandbox", "start", "--port", str(port), "--dir", folder).code == 2
+    assert not new.exists()
+    assert (old / "mine").exists()
+
+
 @pytest.mark.parametrize("command", [("start", "--port", "0", "--dicom-port", "0"), ("demo",)])
 def test_a_directory_that_cannot_be_used_is_named(xnatctl, command):
     done = xnatctl("sandbox", *command, "--dir", "/proc/nowhere")
@@ -102,7 +113,9 @@ def test_without_the_option_a_taken_port_is_no_trouble(start):
         except OSError:
             pass  # somebody has it already
         with start("-o", "json") as process:
-            assert document(process)["dicom"]["port"] not in (None, 8104)
+            port = document(process)["dicom"]["port"]
+            assert port not in (None, 8104)
+        assert f"Port 8104 is in use; the DICOM Receiver listens on {port}." in process.left[1]
 
 
 @pytest.fixture
