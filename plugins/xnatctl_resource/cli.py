@@ -245,7 +245,8 @@ def resource_list(
     named = Destination(server=client.server, project=project or "", subject=subject or "", session=session or "")
     destination = resolve_destination(client, named, [level])
     parent = find_parent(client, destination, ResourceRef(label="", level=level, scan=scan or ""))
-    rows = [_row(client, parent, resource, scan or "") for resource in rest.resources(client, parent)]
+    found = sorted(rest.resources(client, parent), key=lambda resource: resource.label.casefold())
+    rows = [_row(client, parent, resource, scan or "") for resource in found]
     if level is ResourceLevel.SESSION:
         rows += _scan_rows(client, parent)
     schema = "xnatctl.resources/1"
@@ -274,7 +275,7 @@ def _scan_rows(client: XnatClient, parent: rest.ResourceParent) -> list[dict[str
         return []
     totals = totals_of_scans(client, parent.session_id)
     places = {scan.id: place for place, scan in enumerate(list_scans(client, parent.session_id))}
-    found.sort(key=lambda entry: places.get(entry.category_id, len(places)))
+    found.sort(key=lambda entry: (places.get(entry.category_id, len(places)), entry.label.casefold()))
     return [_described(resource, resource.category_id, totals.get(resource.id, Totals())) for resource in found]
 
 

@@ -306,3 +306,12 @@ def test_without_the_plugin_the_rest_works_and_says_what_is_missing(xnatctl, ali
     assert done.code == 8
     assert "resource" in done.err
     assert xnatctl("session", "list", "-P", "DEMO", env=env).code == 0
+
+
+def test_resources_are_listed_in_the_order_of_their_labels(xnatctl, sandbox, alice, tmp_path):
+    (tmp_path / "note.txt").write_text("a note")
+    for label in ("ZULU", "bravo", "MIKE", "ALFA"):
+        done = xnatctl("resource", "upload", label, tmp_path / "note.txt", "-P", "DEMO", "--project-level", env=alice)
+        assert done.code == 0, done.err
+    listed = xnatctl("resource", "list", "-P", "DEMO", "--project-level", "-o", "json", env=alice).document["resources"]
+    assert [row["label"] for row in listed] == ["ALFA", "bravo", "MIKE", "ZULU"]
