@@ -9,6 +9,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from xnatctl.model.refs import clean_label
+
 
 @pytest.fixture
 def upload(xnatctl, exam, alice):
@@ -182,11 +184,15 @@ def test_two_studies_in_one_directory(upload, tmp_path, exam):
     assert document["status"] == "refused"
 
 
-@pytest.mark.parametrize("label", ["has space", "dot.ted", "käse"])
-def test_a_label_that_xnat_would_change_is_refused_with_what_it_would_make_of_it(xnatctl, alice, exam, label):
-    done = xnatctl("session", "upload", exam.directory, "-P", "DEMO", "-S", "s", "-E", label, "-o", "json", env=alice)
-    document = explained(done, 7, label)
-    assert "_" in document["error"]["hint"]
+@pytest.mark.parametrize("label", ["has space", "dot.ted", "käse", "b c/d", "50%", "a;b", "c\\d"])
+@pytest.mark.parametrize("flag", ["-E", "-S"])
+def test_a_label_that_xnat_would_change_is_refused_with_what_it_would_make_of_it(xnatctl, alice, exam, flag, label):
+    names = {"-P": "DEMO", "-S": "s", "-E": "e", flag: label}
+    given = [word for pair in names.items() for word in pair]
+    done = xnatctl("session", "upload", exam.directory, *given, "-o", "json", env=alice)
+    document = explained(done, 7, repr(label))
+    assert {"-E": "session", "-S": "subject"}[flag] in document["error"]["message"]
+    assert clean_label(label) in document["error"]["hint"]
 
 
 def test_usage_errors_are_documents_too(xnatctl, alice):

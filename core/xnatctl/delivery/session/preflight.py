@@ -17,6 +17,7 @@ from xnatctl.model.plan import Overwrite, Placement, UploadPlan
 from xnatctl.model.refs import Destination, clean_label, is_clean_label
 from xnatctl.xnat import direct_archive, listing, prearchive, site
 from xnatctl.xnat.client import XnatClient
+from xnatctl.xnat.http.urls import is_segment
 from xnatctl.xnat.listing import SessionInfo
 from xnatctl.xnat.prearchive import PrearchiveRow
 from xnatctl.xnat.site import ProjectAccess, Version
@@ -67,6 +68,7 @@ def preflight(
     changing. Raises NotFound, PermissionDenied (project), Refused (labels, an existing session, a conflicting row).
     """
     study = plan.items[0].study_instance_uid
+    check_addressable(plan.destination)
     version = site.version(client)
     project = writable_project(client, plan.destination.project)
     destination = replace(plan.destination, project=project)
@@ -145,6 +147,8 @@ def find_destination(client: XnatClient, where: Destination, *, sends: bool) -> 
     `sends`: the run will send something. Raises NotFound, PermissionDenied, and Refused for labels that XNAT
     would change.
     """
+    if sends:
+        check_addressable(where)
     project = (writable_project if sends else readable_project)(client, where.project)
     where = replace(where, server=client.server, project=project)
     existing = listing.find_session(client, project, where.session)
@@ -191,6 +195,13 @@ def check_labels(client: XnatClient, destination: Destination, existing: Session
         raise _unclean("session", destination.session)
     if not is_clean_label(destination.subject) and not _subject_exists(client, destination):
         raise _unclean("subject", destination.subject)
+
+
+def check_addressable(destination: Destination) -> None:
+    """Refuse labels that no URL can carry: they can only be new, and XNAT would change them. Raises Refused."""
+    for noun, label in (("session", destination.session), ("subject", destination.subject)):
+        if not is_segment(label):
+            raise _unclean(noun, label)
 
 
 def _unclean(noun: str, label: str) -> Refused:
