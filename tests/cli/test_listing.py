@@ -131,6 +131,12 @@ def test_an_unknown_column_is_refused_with_those_that_there_are(asked):
     assert "id, series_description, files, bytes, usable, updated" in str(error.value.hint)
 
 
+def test_a_time_is_compared_with_a_time_alone():
+    for sign in ("<", ">", "<=", ">="):
+        with pytest.raises(UsageError, match="the value is not a day or a time such as"):
+            of(f"updated{sign}yesterday")
+
+
 def test_rows_are_sorted_by_type_and_those_without_a_value_come_last():
     assert ids(sort=("id",)) == ["1-MR2", "2", "9", "10"]
     assert ids(sort=("files",)) == ["9", "2", "10", "1-MR2"]
@@ -144,6 +150,7 @@ def test_a_limit_applies_last_and_says_what_it_left_out():
     assert [row["id"] for row in shown.rows] == ["2"]
     assert line == "Left out 3 of 4 rows: 1 by --filter, 2 by --limit."
     assert of(limit=4)[1] == ""
+    assert of("files>999999")[1] == "No row matches --filter. Left out 4 of 4 rows: 4 by --filter."
 
 
 def test_columns_are_chosen_and_ordered_in_every_part_of_the_document():

@@ -45,7 +45,11 @@ class Condition:
             return False
         if self.operator == "~":
             return self.wanted.casefold() in _text(cell).casefold()
-        found, wanted = self._comparable(cell, number) or (_natural(_text(cell)), _natural(self.wanted))
+        if (both := self._comparable(cell, number)) is None:
+            if _moment(_text(cell)) is not None and not self.wanted[:1].isdigit():
+                raise self._of_another_type("a day or a time such as 2026-11-30")
+            both = _natural(_text(cell)), _natural(self.wanted)
+        found, wanted = both
         return _COMPARISONS[self.operator](found, wanted)
 
     def _number(self, cell: Any, column: Column) -> float | None:
@@ -56,7 +60,10 @@ class Condition:
             return _TRUTH[self.wanted.casefold()] if isinstance(cell, bool) else _size_of(self.wanted)
         except (KeyError, ValueError):
             kind = "yes or no" if isinstance(cell, bool) else "a size such as 10MiB" if column.size else "a number"
-            raise UsageError(f"--filter {self.column}{self.operator}{self.wanted}: the value is not {kind}.") from None
+            raise self._of_another_type(kind) from None
+
+    def _of_another_type(self, kind: str) -> UsageError:
+        return UsageError(f"--filter {self.column}{self.operator}{self.wanted}: the value is not {kind}.")
 
     def _equals(self, cell: Any, number: float | None) -> bool:
         if _is_missing(cell) or not self.wanted:
@@ -113,7 +120,10 @@ class Listing:
         left_out = ((len(rows) - len(matching), "--filter"), (len(matching) - len(kept), "--limit"))
         reasons = ", ".join(f"{number} by {option}" for number, option in left_out if number)
         total = part_of(len(rows) - len(kept), len(rows), "row")
-        return self._with_columns(self._with_rows(document, kept)), f"Left out {total}: {reasons}." if reasons else ""
+        line = f"Left out {total}: {reasons}." if reasons else ""
+        if rows and not matching:
+            line = f"No row matches --filter. {line}"
+        return self._with_columns(self._with_rows(document, kept)), line
 
     def _with_rows(self, document: Document, kept: Sequence[int]) -> Document:
         """The document with the rows `kept`, in this order. Raises XnatctlError for one that is no list."""
