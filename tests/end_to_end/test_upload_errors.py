@@ -174,6 +174,14 @@ def test_directory_without_dicom(upload, tmp_path):
     explained(upload(path=directory), 2, "No DICOM", "texts")
 
 
+def test_a_path_that_is_not_there(upload, tmp_path):
+    (tmp_path / "exam").mkdir()
+    assert explained(upload(path=tmp_path / "exams"), 2, "No such file")["error"]["hint"] == (
+        f"Did you mean {tmp_path / 'exam'}?"
+    )
+    assert "spelling" in explained(upload(path=tmp_path / "nowhere" / "exam"), 2, "No such file")["error"]["hint"]
+
+
 def test_two_studies_in_one_directory(upload, tmp_path, exam):
     from xnatctl.testing.exam import write_exam
 

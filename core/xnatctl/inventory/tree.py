@@ -32,12 +32,27 @@ def status_of(path: str) -> os.stat_result:
     try:
         status = status_at(path)
     except FileNotFoundError:
-        raise NotFound(f"No such file or directory: {path}") from None
+        close = _similar_path(path)
+        hint = f"Did you mean {close}?" if close else "Check the spelling, and the folder in which you run the command."
+        raise NotFound(f"No such file or directory: {path}", hint=hint) from None
     except OSError as error:
         raise PermissionDenied(f"Cannot read {path}: {reason(error)}.") from error
     if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
         raise NotFound(f"{path} is neither a file nor a directory.")
     return status
+
+
+def _similar_path(path: str) -> str:
+    """A path beside one that does not exist, with a similar name; "" if there is none."""
+    import difflib
+
+    folder, name = os.path.split(path.rstrip(os.sep))
+    try:
+        beside = os.listdir(folder or os.curdir)
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(name, beside, n=1)
+    return os.path.join(folder, close[0]) if close else ""
 
 
 class Collector:
