@@ -54,6 +54,7 @@ def test_a_cut_file_is_named_and_the_others_arrive(
     assert named.keys() == {str(each.path.relative_to(own_exam.directory)) for each in (in_pixels, in_header)}
     reason = named[str(in_pixels.path.relative_to(own_exam.directory))]["reason"]
     assert reason == "damaged: ends 100 bytes before the end of an element"
+    assert done.document["error"]["hint"].startswith("Repair the files or move them away, then run")
     assert set(stored(sandbox)) == {record.sop_instance_uid for record in records} - {
         in_pixels.sop_instance_uid,
         in_header.sop_instance_uid,
