@@ -117,6 +117,7 @@ def speak(port: int, data: bytes, *, reset: bool) -> None:
 
 
 @pytest.mark.once
+@pytest.mark.lab  # one of twenty runs ends only when the clients have gone
 def test_the_terminal_stays_empty(nursery, environment, tmp_path):
     server = nursery.start(
         "-m", "xnatctl", "sandbox", "start", "--port", "0", "--dicom-port", "0", "-o", "json",
