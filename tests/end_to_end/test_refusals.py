@@ -126,7 +126,7 @@ def test_a_damaged_instance_is_named_and_the_session_waits_for_it(xnatctl, sandb
     assert done.code == 5, done.err
     report = done.document
     assert record.path.name in report["error"]["message"]
-    assert "repair what is damaged" in report["error"]["hint"]
+    assert "Repair the file or move it away" in report["error"]["hint"]
     assert (report["status"], report["counts"]["failed"], report["counts"]["sent"]) == (
         "partial",
         1,
