@@ -13,7 +13,8 @@ def main() -> NoReturn:
 
         run()
     except KeyboardInterrupt:
-        sys.stderr.write("Error: Interrupted.\n")
+        begin = "\n" if sys.stderr.isatty() else ""  # below the ^C that the terminal wrote
+        sys.stderr.write(f"{begin}Error: Interrupted.\n")
         sys.exit(130)
 
 

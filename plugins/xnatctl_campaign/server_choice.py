@@ -53,8 +53,9 @@ def sessions_of(budget: Mapping[str, int], wanted: int | None) -> int:
 
 
 def worker_words(app: App, campaign: Campaign, *, recheck: bool) -> list[str]:
-    """The command of a worker after `xnatctl`, with the same plugins, profile and user."""
+    """The command of a worker after `xnatctl`, with the same plugins, profile and user; the run reads its messages."""
     words = split_command(commands_of(app).command("campaign", "work", campaign.directory.absolute()))[1:]
+    words.append("--no-color")
     words += ["--recheck"] if recheck else []
     retry_for = app.given.get("retry_for")
     return words if retry_for is None else [*words, "--retry-for", str(retry_for)]

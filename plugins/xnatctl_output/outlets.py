@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xnatctl.api import wrapped
+from xnatctl.api import with_label, wrapped
 from xnatctl.api.system import obeys_escapes
 from xnatctl_output.state import State, one_line
 from xnatctl_output.wording import arrived, plain, screen
@@ -53,8 +53,8 @@ class Lines:
 
     period = 1.0
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], *, color: bool = False) -> None:
+        self._clock, self._color = clock, color
         self._last = clock()
         self._said = 0
 
@@ -79,7 +79,7 @@ class Lines:
         self.warn(text)
 
     def warn(self, text: str) -> None:
-        _print(text)
+        _print(text, color=self._color)
 
     def close(self) -> None:
         """Nothing to restore."""
@@ -128,7 +128,10 @@ class Terminal:
         """The next drawing shows it."""
 
     def line(self, text: str) -> None:
-        self._console.print(wrapped(one_line(text), sys.stderr), soft_wrap=True)
+        from rich.text import Text
+
+        line = wrapped(one_line(text), sys.stderr)
+        self._console.print(Text.from_ansi(with_label(line)) if self._color else line, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         self.line(text)
@@ -144,6 +147,9 @@ class Warnings:
 
     period = 0.0
 
+    def __init__(self, *, color: bool) -> None:
+        self._color = color
+
     def draw(self, state: State) -> None:
         """Nothing."""
 
@@ -157,7 +163,7 @@ class Warnings:
         """Nothing."""
 
     def warn(self, text: str) -> None:
-        _print(text)
+        _print(text, color=self._color)
 
     def close(self) -> None:
         """Nothing to restore."""
@@ -166,11 +172,12 @@ class Warnings:
 def outlet_for(*, quiet: bool, color: bool, clock: Callable[[], float]) -> Outlet:
     """The outlet for this process."""
     if quiet:
-        return Warnings()
+        return Warnings(color=color)
     if obeys_escapes(sys.stderr):
         return Terminal(color=color)
-    return Lines(clock)
+    return Lines(clock, color=color)
 
 
-def _print(text: str) -> None:
-    print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201 - stderr is where progress goes
+def _print(text: str, *, color: bool) -> None:
+    line = one_line(text)
+    print(with_label(line) if color else line, file=sys.stderr, flush=True)  # noqa: T201 - stderr is where progress goes

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from xnatctl.api import Column, Document, human_size, printable, wrapped
+from xnatctl.api import Column, Document, human_size, printable, with_label, wrapped
 from xnatctl_output.states import STATE_COLUMNS, colored, escaped
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Table:
             console.print(Text("Nothing to show."))
         for line in document.summary:
             if not _is_known(line, document.announced):
-                console.print(Text(wrapped(_line(line), sys.stdout)), soft_wrap=True)
+                text = wrapped(_line(line), sys.stdout)
+                console.print(Text.from_ansi(with_label(text)) if document.color else text, soft_wrap=True)
 
 
 def _plain_lines(document: Document) -> Iterator[str]:
@@ -70,7 +71,7 @@ def _plain_lines(document: Document) -> Iterator[str]:
         yield "Nothing to show."
     for line in document.summary:
         if not _is_known(line, document.announced):
-            yield _line(line)
+            yield with_label(_line(line)) if document.color else _line(line)
 
 
 def _grid_of(document: Document) -> _Grid | None:

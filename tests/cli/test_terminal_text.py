@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+import sys
 
 import pytest
 
+from xnatctl.cli.console import say
 from xnatctl.cli.wrap import wrapped
+from xnatctl.redaction import Redactor
 
 
 class Screen(io.StringIO):
@@ -132,3 +135,57 @@ def test_settings_are_printed_as_they_are_written(xnatctl):
     shown = xnatctl("config", "show")
     assert "43200" in shown.out.split()
     assert ".0 " not in shown.out
+
+
+RED, YELLOW, BOLD = "\x1b[1;38;5;160m", "\x1b[1;38;5;130m", "\x1b[1m"
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What `say` prints on a screen, with these variables."""
+
+    def printed(text, *, plain=False, screen=Screen, **variables):
+        for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("COLUMNS", "40")
+        monkeypatch.setattr(sys, "stderr", screen())
+        say(text, Redactor(), plain=plain)
+        return sys.stderr.getvalue()
+
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("label", "code"), [("Error", RED), ("Warning", YELLOW), ("Hint", BOLD), ("More", BOLD), ("Next", BOLD)]
+)
+def test_a_label_has_a_colour_and_the_text_is_the_same(said, label, code):
+    text = f"{label}: Cannot reach the server. Error: this is no label, and the line is long."
+    plain = said(text, NO_COLOR="1")
+    assert said(text) == f"{code}{label}:\x1b[0m{plain.removeprefix(f'{label}:')}"
+    assert max(map(len, plain.splitlines())) <= 40, "codes take no room"
+
+
+def test_colours_can_be_switched_off_and_on(said):
+    text = "Error: Interrupted."
+    for plain in (
+        said(text, NO_COLOR="1", FORCE_COLOR="1"),
+        said(text, TERM="dumb"),
+        said(text, plain=True),
+        said(text, screen=io.StringIO),
+    ):
+        assert plain == f"{text}\n"
+    assert said(text, screen=io.StringIO, FORCE_COLOR="1").startswith(RED)
+    assert said("Errors: 3") == "Errors: 3\n"
+    assert said("  Error: of another") == "  Error: of another\n"
+
+
+def test_a_table_has_the_labels_of_its_lines_in_bold(xnatctl):
+    forced, forbidden = {"FORCE_COLOR": "1", "NO_COLOR": ""}, {"FORCE_COLOR": "1", "NO_COLOR": "1"}
+    command = ("config", "set-profile", "a", "--url", "http://127.0.0.1:9")
+    assert f"{BOLD}Next:\x1b[0m xnatctl auth login" in xnatctl(*command, env=forced).out
+    assert "\x1b" not in xnatctl(*command, env=forbidden).out
+    refused = ("session", "nothing", "--no-color")
+    assert xnatctl(*refused, env=forced).err.startswith("Error: ")
+    assert xnatctl(*refused[:2], env=forced).err.startswith(f"{RED}Error:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -11,15 +12,15 @@ from contextlib import closing
 from io import StringIO
 from pathlib import Path
 
-import click
 import pytest
 import yaml
 from programs import required_program
 from pytest_httpserver import HTTPServer
-from terminal import Terminal
+from terminal import Terminal, stripped
 
 from xnatctl.cli.app import App
 from xnatctl.cli.setup import Setup
+from xnatctl.errors import Interrupted
 
 pytestmark = pytest.mark.once
 
@@ -153,8 +154,9 @@ def test_ending_at_any_step_writes_nothing(talk, sandbox, home, how):
     answers = ("lab", sandbox.url, "alice", "alice", "DEMO", "y", "y")
     assert len(answers) == STEPS
     for step in range(STEPS):
-        with pytest.raises((KeyboardInterrupt, click.exceptions.Abort)):
+        with pytest.raises(Interrupted, match="nothing was written") as ended:
             talk(*answers[:step], how)
+        assert ended.value.exit_code == 130
         assert not (home / FILE).exists()
         assert not list(home.rglob("*token*"))
 
@@ -198,8 +200,55 @@ def test_at_a_terminal(terminal, sandbox, home, xnatctl):
 def test_the_password_is_hidden_and_can_be_interrupted(terminal, sandbox, home):
     shown, code = terminal.run(INIT, ("lab", sandbox.url, "alice"), interrupted="Password of alice")
     assert code == 130
-    assert "Nothing was written." in shown
+    assert "Password of alice (hidden; empty to skip the login): \n\r\x1b[2K" in shown, "the message has a line of its own"
+    assert stripped(shown).endswith("Error: Interrupted: nothing was written.\n")
     assert not (home / FILE).exists()
+
+
+PROFILE = {
+    "username": "alice", "default_project": "DEMO", "timeout": 600, "verify_tls": False, "workers": 3,
+    "options": {"bwlimit": "1M"}, "password": "alice-old",
+}  # fmt: skip
+
+
+@pytest.fixture
+def profile(sandbox, home):
+    """Write a profile `lab`; returns a function that gives it as the file has it after `config init`."""
+    file = home / FILE
+    file.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump({"profiles": {"lab": {"url": f"{sandbox.url}/", **PROFILE}}}))
+    return lambda: yaml.safe_load(file.read_text())["profiles"]["lab"]
+
+
+def test_a_profile_keeps_what_is_not_asked_for(terminal, sandbox, profile):
+    """Enter at every question: the present values are offered."""
+    shown, code = terminal.run(INIT, ("lab", "y", "", "", "", "y"))
+    assert code == 0, shown
+    assert profile() == {"url": sandbox.url, **PROFILE}
+    assert f"Address of the server [{sandbox.url}/]: " in shown
+    assert "User name [alice]: " in shown
+    assert all(f"  {line}\n" in shown for line in ("timeout: 600", "default_project: DEMO", "password: (as before)"))
+    assert "alice-old" not in shown
+
+
+def test_another_user_and_no_project(terminal, sandbox, profile):
+    sandbox.add_user("carol", "right")
+    sandbox.add_project("OTHER", roles={"carol": "owner"})
+    shown, code = terminal.run(INIT, ("lab", "y", "", "carol", "right", "-", "n", "y"))
+    assert code == 0, shown
+    assert "Not kept, because it is for alice: password." in shown
+    without = {key: value for key, value in PROFILE.items() if key not in ("password", "default_project")}
+    assert profile() == {"url": sandbox.url, **without, "username": "carol"}
+
+
+def test_another_server_gets_nothing_that_belongs_to_the_old_one(terminal, sandbox, profile):
+    other = sandbox.url.replace("127.0.0.1", "localhost")
+    shown, code = terminal.run(INIT, ("lab", "y", other, "bob", "", "y"))
+    assert code == 0, shown
+    gone = "username, default_project, verify_tls, password"
+    assert sorted(gone.split(", ")) == sorted(re.search(r"for another server: ([^.]+)\.", shown)[1].split(", "))
+    kept = {"timeout": 600, "workers": 3, "options": {"bwlimit": "1M"}}
+    assert profile() == {"url": other, "username": "bob", **kept}
 
 
 def test_without_a_terminal_it_writes_a_file_to_start_from(xnatctl, home):

@@ -31,6 +31,11 @@ _LOOP = (
 _END = re.compile(r"\x1e(\d+)\x1e")
 
 
+def stripped(text: str) -> str:
+    """The text without the codes of colours, and without the one that erases the echo of Ctrl-C."""
+    return re.sub(r"\x1b\[[0-9;]*m|\r\x1b\[2K", "", text)
+
+
 class Hangs(AssertionError):
     """A command neither ended nor printed what was waited for."""
 

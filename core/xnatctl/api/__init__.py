@@ -70,7 +70,9 @@ from xnatctl.plugin.specs import (
 )
 
 if TYPE_CHECKING:
+    from xnatctl.cli.asking import ask, ask_secret
     from xnatctl.cli.console import printable
+    from xnatctl.cli.labels import with_label
     from xnatctl.cli.wrap import wrapped
     from xnatctl.delivery.context import RunContext
     from xnatctl.delivery.engine.outcomes import ByteCounter, changed_outcome, failed_outcomes
@@ -130,7 +132,9 @@ if TYPE_CHECKING:
 
 #: Module -> the names of it that are found on first use.
 _LAZY = {
+    "xnatctl.cli.asking": ("ask", "ask_secret"),
     "xnatctl.cli.console": ("printable",),
+    "xnatctl.cli.labels": ("with_label",),
     "xnatctl.cli.wrap": ("wrapped",),
     "xnatctl.delivery.context": ("RunContext",),
     "xnatctl.delivery.engine.outcomes": ("ByteCounter", "changed_outcome", "failed_outcomes"),
@@ -290,6 +294,8 @@ __all__ = [
     "Verification",
     "VerificationFailed",
     "XnatctlError",
+    "ask",
+    "ask_secret",
     "changed_outcome",
     "clean_label",
     "content_hash",
@@ -301,6 +307,7 @@ __all__ = [
     "is_uid",
     "open_item",
     "printable",
+    "with_label",
     "wrapped",
 ]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import xnatctl
-from xnatctl.cli.console import one_line, say, wants_color
+from xnatctl.cli.console import clear_line, one_line, say, wants_color
 from xnatctl.cli.error_pages import page_about
 from xnatctl.cli.event_publisher import EventPublisher
 from xnatctl.cli.signals import Signals
@@ -203,10 +203,10 @@ class App:
         """Ask for a secret on the terminal, or read a line from standard input. Raises UsageError for an empty one."""
         self._events.end()
         if self.interactive:
-            import getpass
+            from xnatctl.cli.asking import ask_secret
 
             try:
-                secret = getpass.getpass(f"{name}: ", stream=sys.stderr)
+                secret = ask_secret(f"{name}: ")
             except EOFError:
                 secret = ""
         else:
@@ -475,7 +475,7 @@ class App:
 
     def render(self, document: Document) -> None:
         """Print a document on stdout, or with `-q` its identifiers; signals are held back until it is complete."""
-        self._events.end()
+        self._end_progress()
         self.guard.release()
         if self.listing is not None:
             document, left_out = self.listing.of(document)
@@ -510,7 +510,7 @@ class App:
 
     def print_text(self, text: str) -> None:
         """Print text on stdout that is no document, such as a file for another command."""
-        self._events.end()
+        self._end_progress()
         self.guard.release()
         with self.signals.held():
             self.rendered = True
@@ -518,7 +518,7 @@ class App:
 
     def report_error(self, error: XnatctlError) -> None:
         """Print message, hint and page on stderr. The log gets only the code, because messages name files."""
-        self._events.end()
+        self._end_progress()
         self.log.error("failed", code=error.code, exit_code=error.exit_code)
         self.say(one_line(f"Error: {error.message}"))
         if error.hint:
@@ -526,9 +526,15 @@ class App:
         if page := page_about(error):
             self.say(f"More: {page}")
 
+    def _end_progress(self) -> None:
+        """Make room for a result: after Ctrl-C, in a line without the echo of the terminal."""
+        self._events.end()
+        if self.signals.take_echo():
+            clear_line()
+
     def say(self, text: str) -> None:
         """Print lines on stderr with secrets masked; never fails."""
-        say(text, self.redactor)
+        say(text, self.redactor, plain=self.no_color)
 
     def info(self, text: str) -> None:
         """Print a line on stderr, unless -q is given."""
@@ -552,7 +558,12 @@ class App:
                 f"{question} Cannot ask for confirmation: stdin is not a terminal.",
                 hint="Add --yes to skip the confirmation.",
             )
-        return click.confirm(one_line(question), err=True)
+        from xnatctl.cli.asking import ask_yes
+
+        try:
+            return ask_yes(one_line(question), default=False)
+        except EOFError:
+            raise click.exceptions.Abort from None
 
     def exit_with(self, code: int) -> None:
         """End the command with an exit code."""

@@ -19,6 +19,7 @@ from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.settings import paths
 from xnatctl.settings.config import create_config, load_config, plugin_lists
 from xnatctl.settings.profiles import Settings
+from xnatctl.settings.schema import PROFILE
 
 _STARTER = """\
 # Configuration of xnatctl. `xnatctl config show` prints every setting with its origin.
@@ -73,7 +74,8 @@ def _render_anyway(app: App, document: Document) -> None:
 _INIT = """Make a profile by answering questions, or write a commented configuration file to start from.
 
 At a terminal, it asks for the name of the profile, the server, the user and the password, tests the login, shows the
-projects that you can write to, and writes the profile at the end. Ctrl-C ends it without writing anything.
+projects that you can write to, and writes the profile at the end. Ctrl-C ends it without writing anything. Of a profile
+that exists, it offers the present values, and keeps every setting that it does not ask for.
 
 Without a terminal, or with --template, it writes a file with comments, and never over an existing one.
 """
@@ -98,8 +100,7 @@ def _ask_for_profile(app: App) -> None:
     from xnatctl.cli.setup import Setup
 
     answers = Setup(app).run()
-    # What belonged to another server or user, and an earlier answer about the certificate, does not stay.
-    file, _ = save_profile(answers.name, answers.settings, without=("username", "ca_cert", "verify_tls"))
+    file, _ = save_profile(answers.name, answers.settings, without=PROFILE.keys() - answers.settings.keys())
     name, url = answers.name, answers.settings["url"]
     known = load_config(file)
     lines, flags = list(about_default(app, known, name)), profile_flags(known, name)

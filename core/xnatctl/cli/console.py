@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+from xnatctl.cli.labels import with_label
 from xnatctl.cli.wrap import wrapped
 from xnatctl.operating_system.console import obeys_escapes, open_nothing, prepare_input, prepare_output
 from xnatctl.redaction import Redactor
@@ -65,10 +66,21 @@ def open_streams() -> None:
                 (prepare_output if mode == "w" else prepare_input)(stream)
 
 
-def say(text: str, redactor: Redactor) -> None:
-    """Print lines on stderr; never fails."""
+def clear_line() -> None:
+    """Begin a line on a terminal that has echoed ^C: without the echo, or below it if the terminal cannot erase."""
+    try:
+        if sys.stderr.isatty():
+            print("\r\x1b[2K" if obeys_escapes(sys.stderr) else "\n", end="", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return
+
+
+def say(text: str, redactor: Redactor, *, plain: bool) -> None:
+    """Print lines on stderr, with a label in colours unless `plain` forbids it; never fails."""
     try:
         line = wrapped(printable(redactor.redact_output(text)), sys.stderr)
+        if wants_color(sys.stderr, forbidden=plain):
+            line = with_label(line)
         print(f"{line}\n", end="", file=sys.stderr, flush=True)  # one write: other threads print as well
     except (OSError, ValueError):
         return  # a closed stderr must not end an upload

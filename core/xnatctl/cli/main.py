@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from typing import NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 
@@ -87,6 +87,13 @@ class Root(LazyGroup):
             context.exit()
         return rest
 
+    def invoke(self, context: click.Context) -> Any:
+        """Turn a signal into `Interrupted` here: click would print an empty line first."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            raise Interrupted("Interrupted.", signal_number=signal_of(error)) from error
+
 
 def _block(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
     app = context.find_object(App)
@@ -129,6 +136,7 @@ def run(args: list[str], app: App | None = None) -> int:
     if is_completing():
         return _complete(app)
     app.output = _early_output(args)
+    app.no_color = "--no-color" in args  # parse errors are without colours, too
     app.redactor.register_secret(_early_password(args))
     app.signals.listen()
     try:

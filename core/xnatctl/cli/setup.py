@@ -6,21 +6,19 @@ XNAT locks accounts (xnat-api 1.7).
 
 from __future__ import annotations
 
-import getpass
 import os
 import ssl
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from xnatctl.cli.app import App
-from xnatctl.cli.console import one_line, printable
-from xnatctl.errors import AuthenticationError, ConfigError, Interrupted, XnatctlError
+from xnatctl.cli.asking import ask, ask_secret, ask_yes
+from xnatctl.cli.console import one_line
+from xnatctl.errors import AuthenticationError, ConfigError, Interrupted, XnatctlError, signal_of
 from xnatctl.settings import paths
 from xnatctl.settings.config import load_config
+from xnatctl.settings.profiles import BOUND_TO_SERVER
 from xnatctl.settings.server import is_plain_text, server_url
 
 if TYPE_CHECKING:
@@ -30,6 +28,13 @@ if TYPE_CHECKING:
 _PATIENCE = 30.0
 #: Projects that are named before "and N more".
 _NAMED = 10
+_WHICH_SERVER = "Address of the server, such as https://xnat.example.org"
+#: Settings that the conversation decides; files of certificates; what decides whether a server is trusted and trusts
+#: this machine; secrets of a user.
+_ASKED = ("url", "username", "default_project", "ca_cert", "verify_tls")
+_FILES = ("ca_cert", "client_cert", "client_key")
+_TLS = (*_FILES, "verify_tls")
+_SECRETS = ("password", "token")
 _LOCKS = "Nothing is tried again by itself: XNAT locks an account after wrong passwords (by default 20, for an hour)."
 
 
@@ -44,7 +49,7 @@ class Answers:
 
 
 class Setup:
-    """One conversation on stderr and stdin. Raises Interrupted, click.Abort (end of input); nothing is written then."""
+    """One conversation on stderr and stdin. Raises Interrupted, also for the end of input; nothing is written then."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -59,21 +64,49 @@ class Setup:
                 self._ask_all(answers)
                 if self._agrees(answers):
                     return answers
-        except (KeyboardInterrupt, Interrupted, click.exceptions.Abort):
-            self._app.say("\nNothing was written.")
-            raise
+        except (KeyboardInterrupt, Interrupted) as error:
+            raise Interrupted("Interrupted: nothing was written.", signal_number=signal_of(error)) from error
+        except EOFError as error:
+            raise Interrupted("The input ended: nothing was written.") from error
 
     def _ask_all(self, answers: Answers) -> None:
-        answers.name = self._name(answers.name)
-        before = {**(self._known.get(answers.name) or {}), **answers.settings}
-        answers.settings = self._server(before)
-        answers.client, username = self._login(answers.settings, before)
+        name = self._name(answers.name)
+        before = self._before(answers, name)
+        server = self._server(before)
+        settings = {**self._kept(before, server["url"]), **server}
+        client, username = self._login(settings)
         if username:
-            answers.settings["username"] = username
-        if answers.client is not None:
-            if project := self._project(answers.client, before.get("default_project")):
-                answers.settings["default_project"] = project
+            self._drop_secrets_of_another(settings, username)
+            settings["username"] = username
+        answers.name, answers.settings, answers.client = name, settings, client
+        if client is not None:
+            if project := self._project(client, settings.pop("default_project", None)):
+                settings["default_project"] = project
             answers.keeps = self._yes("Keep this login, so that commands need no password?")
+
+    def _before(self, answers: Answers, name: str) -> dict[str, Any]:
+        """The settings to start from: those of the profile, or the answers of the last round."""
+        if name == answers.name and answers.settings:
+            return dict(answers.settings)
+        asked = {key: value for key, value in answers.settings.items() if key in _ASKED}
+        return {**(self._known.get(name) or {}), **asked}
+
+    def _kept(self, before: Mapping[str, Any], url: str) -> dict[str, Any]:
+        """What stays of a profile: all but the certificate settings, which the server decided just now.
+
+        With another server, what belongs to the old one goes; the user is told.
+        """
+        if _is_same(before.get("url"), url):
+            return {key: value for key, value in before.items() if key not in _TLS}
+        if gone := [key for key in before if key in BOUND_TO_SERVER and key != "url"]:
+            self._app.say(one_line(f"Not kept, because it is for another server: {', '.join(gone)}."))
+        return {key: value for key, value in before.items() if key not in BOUND_TO_SERVER}
+
+    def _drop_secrets_of_another(self, settings: dict[str, Any], username: str) -> None:
+        if settings.get("username") not in (None, username) and (gone := [key for key in _SECRETS if key in settings]):
+            self._app.say(one_line(f"Not kept, because it is for {settings['username']}: {', '.join(gone)}."))
+            for key in gone:
+                del settings[key]
 
     # the steps
 
@@ -88,16 +121,18 @@ class Setup:
                 return name
 
     def _server(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of a server that answers and is an XNAT."""
+        """The address of a server that answers and is an XNAT, and what is needed to trust its certificate."""
         default = before.get("url") or os.environ.get("XNAT_URL") or ""
         while True:
-            text = self._ask("Address of the server, such as https://xnat.example.org", default)
+            text = self._ask("Address of the server" if default else _WHICH_SERVER, default)
             try:
                 url = server_url(text if "://" in text else f"https://{text}", "the answer")
             except ConfigError as error:
                 self._app.report_error(error)
                 continue
-            if (found := self._reached({"url": url, **_tls(before, url)})) is not None:
+            same = _is_same(before.get("url"), url)
+            tls = {key: before[key] for key in _TLS if same and before.get(key) is not None}
+            if (found := self._reached({"url": url, **tls})) is not None:
                 return found
 
     def _reached(self, settings: dict[str, Any]) -> dict[str, Any] | None:
@@ -114,7 +149,8 @@ class Setup:
                 choice = self._about_certificate(settings["url"])
                 if choice is None:
                     return None
-                settings = {"url": settings["url"], **choice}
+                kept = {key: value for key, value in settings.items() if key not in ("ca_cert", "verify_tls")}
+                settings = {**kept, **choice}
                 continue
             self._app.say(f"XNAT {found.text} answers at {settings['url']}.")
             if is_plain_text(settings["url"]):
@@ -136,14 +172,15 @@ class Setup:
                 return {"verify_tls": False}
         return None
 
-    def _login(self, settings: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[XnatClient | None, str]:
+    def _login(self, settings: Mapping[str, Any]) -> tuple[XnatClient | None, str]:
         """A client that is logged in, and the user name; no client if the user skips the login."""
         from xnatctl.plugin.credentials import Password
 
-        username = str(before.get("username") or os.environ.get("XNAT_USER") or "")
+        username = str(settings.get("username") or os.environ.get("XNAT_USER") or "")
         while True:
             username = self._ask("User name", username)
-            password = self._secret(f"Password of {username} (hidden; empty to skip the login)") if username else ""
+            question = f"Password of {username} (hidden; empty to skip the login): "
+            password = ask_secret(question) if username else ""
             if not password:
                 self._app.say("The login was not tested.")
                 return None, username
@@ -167,10 +204,10 @@ class Setup:
             projects = sorted(editable_projects(client))
         except XnatctlError as error:
             self._app.report_error(error)
-            return None
+            return before
         if not projects:
             self._app.say("You cannot write to any project. Ask the owner of a project for the role Member.")
-            return None
+            return before
         more = f" and {len(projects) - _NAMED} more" if len(projects) > _NAMED else ""
         self._app.say(f"You can write to: {', '.join(projects[:_NAMED])}{more}.")
         default = before or (projects[0] if len(projects) == 1 else "")
@@ -188,47 +225,46 @@ class Setup:
     def _agrees(self, answers: Answers) -> bool:
         self._app.say(f"Profile {answers.name}:")
         for key, value in answers.settings.items():
-            self._app.say(one_line(f"  {key}: {value if isinstance(value, str) else str(value).lower()}"))
+            self._app.say(one_line(f"  {key}: {_shown(key, value)}"))
         return self._yes(f"Write it to {paths.config_file()}?")
 
     # asking
 
     def _client(self, settings: Mapping[str, Any]) -> XnatClient:
-        verify = settings.get("ca_cert") or settings.get("verify_tls", True)
-        return self._app.open_client(settings["url"], timeout=_PATIENCE, verify=verify, retry_for=0.0)
+        files = {key: os.path.expanduser(str(settings[key])) for key in _FILES if settings.get(key)}
+        cert, key = files.get("client_cert"), files.get("client_key")
+        return self._app.open_client(
+            settings["url"],
+            timeout=_PATIENCE,
+            verify=files.get("ca_cert") or settings.get("verify_tls", True),
+            cert=(cert, key) if cert and key else cert,
+            retry_for=0.0,
+        )
 
     def _ask(self, question: str, default: str) -> str:
         """One line; the default for an empty one. Both are shown, also where a wrong password was the same word."""
         self._app.redactor.reveal([default])
-        shown = f"{question} [{default}]: " if default else f"{question}: "
-        # Not input(), which would write the prompt to stdout.
-        sys.stderr.write(printable(shown))
-        sys.stderr.flush()
-        line = sys.stdin.readline()
-        if not line:
-            raise click.exceptions.Abort
-        answer = line.strip() or default
+        answer = ask(f"{question} [{default}]: " if default else f"{question}: ") or default
         self._app.redactor.reveal([answer])
         return answer
 
-    def _secret(self, question: str) -> str:
-        try:
-            return getpass.getpass(printable(f"{question}: "), stream=sys.stderr)
-        except EOFError:
-            raise click.exceptions.Abort from None
-
     def _yes(self, question: str, *, default: bool = True) -> bool:
-        while True:
-            answer = self._ask(f"{question} {'[Y/n]' if default else '[y/N]'}", "").lower()
-            if answer in ("", "y", "yes", "n", "no"):
-                return default if not answer else answer.startswith("y")
+        return ask_yes(question, default=default)
 
 
-def _tls(before: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """What an earlier answer or the profile says of the certificate of the same server."""
-    if before.get("url") != url:
-        return {}
-    return {key: before[key] for key in ("ca_cert", "verify_tls") if before.get(key) is not None}
+def _is_same(url: object, answer: str) -> bool:
+    """Whether the URL of a profile is that of the answer, in whatever spelling."""
+    try:
+        return isinstance(url, str) and server_url(url, "") == answer
+    except ConfigError:
+        return False
+
+
+def _shown(key: str, value: object) -> str:
+    """A setting as the file has it. What may hold a secret is not shown."""
+    if key in _SECRETS or isinstance(value, list | dict):
+        return "(as before)"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _is_untrusted(error: BaseException | None) -> bool:

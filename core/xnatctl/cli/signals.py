@@ -31,6 +31,7 @@ class Signals:
         self._count = 0
         self._holding = False
         self._waiting: int | None = None
+        self._echoed = False
 
     def listen(self) -> None:
         """Install the handlers; a signal that is ignored (`nohup`, a background job) stays ignored."""
@@ -43,6 +44,11 @@ class Signals:
         for number in ENDING:
             if signal.getsignal(number) == self._interrupt:
                 signal.signal(number, signal.SIG_IGN)
+
+    def take_echo(self) -> bool:
+        """Whether a key was pressed since the last call that ends a program: a terminal writes ^C then."""
+        echoed, self._echoed = self._echoed, False
+        return echoed
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -68,6 +74,7 @@ class Signals:
             return
         self._last = now
         self._count += 1
+        self._echoed = self._echoed or is_from_keyboard(number)
         if self._holding and self._waiting is None:
             self._waiting = number
         elif self._holding:
