@@ -200,7 +200,9 @@ def test_at_a_terminal(terminal, sandbox, home, xnatctl):
 def test_the_password_is_hidden_and_can_be_interrupted(terminal, sandbox, home):
     shown, code = terminal.run(INIT, ("lab", sandbox.url, "alice"), interrupted="Password of alice")
     assert code == 130
-    assert "Password of alice (hidden; empty to skip the login): \n\r\x1b[2K" in shown, "the message has a line of its own"
+    assert "Password of alice (hidden; empty to skip the login): \n\r\x1b[2K" in shown, (
+        "the message has a line of its own"
+    )
     assert stripped(shown).endswith("Error: Interrupted: nothing was written.\n")
     assert not (home / FILE).exists()
 
