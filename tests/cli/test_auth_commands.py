@@ -11,7 +11,8 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -858,3 +859,59 @@ def test_no_secret_is_printed_logged_or_kept_anywhere_but_in_the_token_file(
 def test_doctor_says_once_what_is_wrong_with_the_settings(cli: Callable[..., Result]) -> None:
     done = cli("doctor", "--url", "http://127.0.0.1:9", env=ENV)
     assert (done.out + done.err).count("are for another one (XNAT_URL) and not used.") == 1
+
+
+# the connection comes before the question, and one cause is shown once
+
+
+@pytest.fixture
+def terminal(home: Path) -> Iterator[Terminal]:
+    with closing(Terminal(home, {"PATH": os.environ["PATH"], "HOME": str(home), "NO_COLOR": "1"})) as shell:
+        yield shell
+
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("command", ["auth login", "session list -P DEMO"])
+def test_a_mistyped_address_is_reported_before_anything_is_asked(terminal: Terminal, command: str) -> None:
+    shown, code = terminal.run(f"{sys.executable} -m xnatctl {command} --url {NOWHERE}")
+    assert code == 4
+    assert f"Cannot reach {NOWHERE}" in shown
+    assert "User name" not in shown
+
+
+def test_a_server_that_is_no_xnat_gets_no_password(terminal: Terminal, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/xapi/siteConfig/buildInfo").respond_with_data("no", status=404)
+    url = httpserver.url_for("")[:-1]
+    shown, code = terminal.run(f"{sys.executable} -m xnatctl auth login --url {url}")
+    assert code == 4
+    assert "is not an XNAT server" in shown
+    assert "User name" not in shown
+    assert len(httpserver.log) == 1
+
+
+def test_the_server_is_tried_once_and_only_before_a_question(
+    terminal: Terminal, cli: Callable[..., Result], site: Site
+) -> None:
+    """This one tells guests nothing, which is no reason not to log in."""
+    tried = "GET /xapi/siteConfig/buildInfo"
+    _, code = terminal.run(f"{sys.executable} -m xnatctl auth login --url {site.url}", ("alice", "wrong"))
+    assert code == 3
+    assert site.calls.count(tried) == 1
+    assert cli("auth", "login", env=ENV).code == 0
+    assert site.calls.count(tried) == 1
+
+
+def test_doctor_shows_one_cause_once(cli: Callable[..., Result]) -> None:
+    done = cli("doctor", "--url", NOWHERE, "-o", "json", env={**ENV, "XNAT_URL": NOWHERE})
+    assert done.code == 4
+    checks = {check["check"]: check for check in json.loads(done.out)["checks"]}
+    assert checks["server"]["status"] == "failed"
+    assert (checks["login"]["status"], checks["login"]["hint"]) == ("skipped", "")
+    assert checks["login"]["message"] == "not tried: the server cannot be reached"
+    assert done.out.count("Cannot reach") == 1
+    done = cli("doctor", env={"XNAT_URL": ""})
+    assert done.code == 2
+    assert "not tried: the check of the server failed" in done.out
+    assert (done.out + done.err).count("No XNAT server is configured.") == 1

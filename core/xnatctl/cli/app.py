@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,14 @@ from xnatctl.cli.event_publisher import EventPublisher
 from xnatctl.cli.signals import Signals
 from xnatctl.cli.stdout import StdoutWriter, write_out
 from xnatctl.cli.suggest import among
-from xnatctl.errors import ConfigError, PluginUnavailable, UsageError, XnatctlError
+from xnatctl.errors import (
+    AuthenticationError,
+    ConfigError,
+    PermissionDenied,
+    PluginUnavailable,
+    UsageError,
+    XnatctlError,
+)
 from xnatctl.log import Log
 from xnatctl.model.commands import Commands
 from xnatctl.model.document import DocumentDetail
@@ -248,8 +255,8 @@ class App:
         pairs = [[flag, str(value)] for flag, value in words.items() if value is not None]
         return [*pairs, *([["--insecure"]] if self.given.get("insecure") else [])]
 
-    def new_client(self) -> XnatClient:
-        """Return a client for the chosen server, not logged in; `close` closes it."""
+    def new_client(self, *, retry_for: float | None = None) -> XnatClient:
+        """Return a client for the chosen server, not logged in; `close` closes it. `retry_for` is that of the flag."""
         settings = self.settings
         self._warn_about_settings()
         cert = settings.client_cert.value
@@ -257,7 +264,7 @@ class App:
         return self.open_client(
             settings.server(),
             timeout=settings.timeout.value,
-            retry_for=self.given.get("retry_for"),
+            retry_for=self.given.get("retry_for") if retry_for is None else retry_for,
             verify=settings.ca_cert.value or True if settings.verify_tls.value else False,
             cert=(cert, key) if cert and key else cert,
         )
@@ -359,9 +366,18 @@ class App:
         if threading.current_thread() is not threading.main_thread():
             return chain()
         self._events.end()
-        credential = chain()
+        credential = chain(lambda: self._check_server(client))
         self.waits_for(client)
         return credential
+
+    def _check_server(self, client: XnatClient) -> None:
+        """Before the user is asked for a password: raise what the server, or a wrong address, makes of the request."""
+        from xnatctl.xnat.site import version
+
+        self.waits_for(client)
+        with suppress(AuthenticationError, PermissionDenied):  # of a site that tells guests nothing
+            version(self.new_client(retry_for=0.0))
+        self._events.end()
 
     def connect(self, *, prompts: bool = True) -> XnatClient:
         """Return a client that is logged in through the credential chain; `close` closes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import click
 
@@ -10,7 +11,14 @@ from xnatctl.cli.app import App, pass_app
 from xnatctl.cli.list_options import list_options
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.cli.reserved import CHECKS
-from xnatctl.errors import PluginUnavailable, XnatctlError, exit_code_of
+from xnatctl.errors import (
+    AuthenticationError,
+    ConnectionFailed,
+    PermissionDenied,
+    PluginUnavailable,
+    XnatctlError,
+    exit_code_of,
+)
 from xnatctl.model.document import Column, Document
 from xnatctl.model.words import counted
 from xnatctl.plugin.discovery import UNUSABLE, Status
@@ -78,28 +86,61 @@ _COLUMNS = (
 _CORE: Mapping[str, Callable[[App], CheckResult]] = dict(
     zip(CHECKS, (_configuration, _plugins, _server, _login), strict=True)
 )
+_SERVER, _LOGIN = CHECKS[-2:]
 
 
-def _checks(app: App) -> Iterator[tuple[str, CheckResult, int]]:
-    """Run every check, core's first; yields (name, result, exit code)."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Done:
+    """A check that was made: its result, and the exit code and the error that it ended with."""
+
+    name: str
+    result: CheckResult
+    code: int = 0
+    error: XnatctlError | None = None
+
+
+def _checks(app: App) -> Iterator[_Done]:
+    """Run every check, core's first. What cannot succeed without the server is not tried when that check failed."""
+    errors: dict[str, XnatctlError] = {}
     for name, check in _CORE.items():
-        yield (name, *_run(lambda check=check: check(app)))  # type: ignore[misc]  # default binds the loop variable
+        if name == _LOGIN and (error := errors.get(_SERVER)) is not None and _is_final(error):
+            done = _Done(name=name, result=_not_tried(error), code=exit_code_of(error))
+        else:
+            done = _run(name, lambda check=check: check(app))  # type: ignore[misc]  # default binds the loop variable
+        if done.error is not None:
+            errors[name] = done.error
+        yield done
     for name, provided in app.registry.checks().items():
-        yield (name, *_run(lambda provided=provided: app.registry.load(provided)(app)))  # type: ignore[misc]
+        done = _run(name, lambda provided=provided: app.registry.load(provided)(app))  # type: ignore[misc]
+        server = errors.get(_SERVER)
+        if done.error is not None and server is not None and done.error.message == server.message:
+            done = replace(done, result=_not_tried(server))
+        yield done
 
 
-def _run(check: Callable[[], object]) -> tuple[CheckResult, int]:
+def _is_final(error: XnatctlError) -> bool:
+    """Whether a login fails for the same reason, or would show a password to something else than an XNAT."""
+    return not isinstance(error, AuthenticationError | PermissionDenied)
+
+
+def _not_tried(error: XnatctlError) -> CheckResult:
+    """The result of a check that needs the server; the check of the server shows the error."""
+    failed = "the server cannot be reached" if isinstance(error, ConnectionFailed) else "the check of the server failed"
+    return CheckResult(status="skipped", message=f"not tried: {failed}")
+
+
+def _run(name: str, check: Callable[[], object]) -> _Done:
     try:
         result: object = check()
         if not isinstance(result, CheckResult):
             raise XnatctlError(f"The check returned {type(result).__name__} instead of CheckResult.")
         if result.status not in ("ok", "warning", "failed"):
             raise XnatctlError(f"The check returned the unknown status {result.status!r}.")
-    except PluginFailed as error:
-        return CheckResult(status="failed", message=error.message, hint=error.hint), XnatctlError.exit_code
     except XnatctlError as error:
-        return CheckResult(status="failed", message=error.message, hint=error.hint), exit_code_of(error)
-    return result, 0 if result.status in ("ok", "warning") else 1
+        code = XnatctlError.exit_code if isinstance(error, PluginFailed) else exit_code_of(error)
+        failed = CheckResult(status="failed", message=error.message, hint=error.hint)
+        return _Done(name=name, result=failed, code=code, error=error)
+    return _Done(name=name, result=result, code=0 if result.status in ("ok", "warning") else 1)
 
 
 @click.command(help="Check configuration, plugins, server and login. The exit code is that of the first failure.")
@@ -111,8 +152,13 @@ def doctor(app: App) -> None:
     """Run every check, also after a failure. Never prompt for a password."""
     found = list(_checks(app))
     rows = [
-        {"check": name, "status": result.status, "message": result.message, "hint": result.hint or ""}
-        for name, result, _ in found
+        {
+            "check": done.name,
+            "status": done.result.status,
+            "message": done.result.message,
+            "hint": done.result.hint or "",
+        }
+        for done in found
     ]
     schema = "xnatctl.doctor/1"
     app.render(
@@ -126,6 +172,6 @@ def doctor(app: App) -> None:
             summary=tuple(dict.fromkeys(f"Hint: {row['hint']}" for row in rows if row["hint"])),
         )
     )
-    code = next((code for _, _, code in found if code), 0)
+    code = next((done.code for done in found if done.code), 0)
     if code:
         app.exit_with(code)

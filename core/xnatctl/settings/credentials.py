@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,10 +110,16 @@ class CredentialChain:
         self._ended: SessionToken | None = None
         self._found = self._credentials()
         self._last: _Given | None = None
+        self._before_asking: Callable[[], None] | None = None
         self.given: Credential | None = None
 
-    def __call__(self) -> Credential:
-        """The next credential. Not to be called from two threads at once."""
+    def __call__(self, before_asking: Callable[[], None] | None = None) -> Credential:
+        """The next credential. Not to be called from two threads at once.
+
+        `before_asking` is called before a source asks at the terminal, unless the server has had a credential before;
+        what it raises ends the search.
+        """
+        self._before_asking = None if self.given is not None else before_asking
         if isinstance(self.given, SessionToken) and self.given.final:  # a second call: the server rejected it
             raise AuthenticationError(
                 f"{self._settings.server()} does not accept the session token of {self.given.source}: the session has "
@@ -192,6 +198,8 @@ class CredentialChain:
             self._asked.append(provided.name)
             request = replace(request, username=self._username)
             source = self._registry.credential_source(provided)
+            if provided.spec.interactive and self._before_asking is not None:
+                self._before_asking()
             credential = self._checked(provided, source.get(request))
             if credential is None:
                 continue
