@@ -134,13 +134,13 @@ def _run(name: str, check: Callable[[], object]) -> _Done:
         result: object = check()
         if not isinstance(result, CheckResult):
             raise XnatctlError(f"The check returned {type(result).__name__} instead of CheckResult.")
-        if result.status not in ("ok", "warning", "failed"):
+        if result.status not in ("ok", "warning", "failed", "skipped"):
             raise XnatctlError(f"The check returned the unknown status {result.status!r}.")
     except XnatctlError as error:
         code = XnatctlError.exit_code if isinstance(error, PluginFailed) else exit_code_of(error)
         failed = CheckResult(status="failed", message=error.message, hint=error.hint)
         return _Done(name=name, result=failed, code=code, error=error)
-    return _Done(name=name, result=result, code=0 if result.status in ("ok", "warning") else 1)
+    return _Done(name=name, result=result, code=int(result.status == "failed"))
 
 
 @click.command(help="Check configuration, plugins, server and login. The exit code is that of the first failure.")

@@ -274,7 +274,7 @@ class CheckSpec(_Record):
 class CheckResult:
     """The result of a check: `status` is ok, warning or failed; `hint` says what to do."""
 
-    status: Literal["ok", "warning", "failed"]
+    status: Literal["ok", "warning", "failed", "skipped"]
     message: str  # one sentence
     hint: str | None = None
 
