@@ -21,6 +21,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).parents[1]
 REFERENCE = Path("docs") / "reference" / "commands.md"
 #: What the reference says of commands that take less, or more, than the options that it lists for them.
+PAGE = re.compile(r"Page: \[.*\]\(\.\./(.*)\)\.")
 NO_SHARED, OF_A_SERVER = "Takes none of the shared options.", "Talks to a server."
 #: Sections of the reference that are no command.
 SHARED, PROGRAM = "Shared options", "xnatctl itself"
@@ -39,6 +40,7 @@ class Section:
     options: Options = field(default_factory=list)
     server: bool = False
     shared: bool = True
+    page: str = ""
 
 
 class ManPages(BuildHookInterface):
@@ -62,7 +64,9 @@ def write(folder: Path, root: Path, version: str) -> Iterator[Path]:
     pages["xnatctl"] = program_page(program, found)
     for name, page in pages.items():
         path = folder / f"{dashed(name)}.1"
-        end = f"Documentation: {roff(project['urls']['Documentation'])}\n"
+        page_of = f"/{found[name].page}" if name in found else ""
+        # An address begins at the left, because it is about as long as a line and cannot be broken.
+        end = f"Documentation:\n.nf\n.in 0\n{roff(project['urls']['Documentation'] + page_of)}\n.fi\n"
         path.write_text(f"{title(name, version)}\n{page}\n{end}", encoding="utf-8")
         yield path
 
@@ -89,6 +93,8 @@ def add(section: Section, block: str) -> None:
         rows = [re.fullmatch(r"\| `(.*)` \| (.*) \|", line.replace(r"\|", "\0")) for line in lines[2:]]
         pairs = [(row[1].replace("\0", "|"), row[2].replace("\0", "|")) for row in rows if row]
         section.options.append((lines[0].strip("| "), pairs))
+    elif page := PAGE.fullmatch(block):
+        section.page = page[1]
     elif block == OF_A_SERVER:
         section.server = True
     elif block == NO_SHARED:

@@ -15,6 +15,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="session list",
             summary="List the sessions of a project.",
             target="xnatctl_archive.cli:session_list",
+            page="how-to/verify-an-upload.md",
             examples=(
                 "# Every session of a project in the archive.",
                 "xnatctl session list -P DEMO",
@@ -28,6 +29,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="session show",
             summary="Show one session with its scans.",
             target="xnatctl_archive.cli:session_show",
+            page="how-to/verify-an-upload.md",
             examples=(
                 "# By label, in a project.",
                 "xnatctl session show s01_mr -P DEMO",
@@ -39,6 +41,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="scan list",
             summary="List the scans of a session.",
             target="xnatctl_archive.cli:scan_list",
+            page="how-to/verify-an-upload.md",
             examples=(
                 "# The scans of a session, by its label in a project.",
                 "xnatctl scan list -E s01_mr -P DEMO",
@@ -50,6 +53,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="prearchive list",
             summary="List the sessions in the prearchive.",
             target="xnatctl_archive.prearchive_cli:list_rows",
+            page="how-to/review-the-prearchive.md",
             examples=(
                 "# What waits for review, in all projects.",
                 "xnatctl prearchive list --all-projects",
@@ -61,6 +65,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="prearchive show",
             summary="Show one prearchive session and its server log.",
             target="xnatctl_archive.prearchive_cli:show",
+            page="how-to/review-the-prearchive.md",
             examples=(
                 "# The three names are the first three columns of prearchive list.",
                 "xnatctl prearchive show DEMO 20260131_143000123 s01_mr",
@@ -72,6 +77,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="prearchive archive",
             summary="Archive a prearchive session.",
             target="xnatctl_archive.prearchive_cli:archive",
+            page="how-to/review-the-prearchive.md",
             examples=(
                 "# The three names are the first three columns of prearchive list.",
                 "xnatctl prearchive archive DEMO 20260131_143000123 s01_mr",
@@ -87,6 +93,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="prearchive delete",
             summary="Delete a prearchive session.",
             target="xnatctl_archive.prearchive_cli:delete",
+            page="how-to/review-the-prearchive.md",
             examples=(
                 "# Show first what would be deleted.",
                 "xnatctl prearchive delete DEMO 20260131_143000123 s01_mr --dry-run",

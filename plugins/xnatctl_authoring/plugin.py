@@ -15,6 +15,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="plugins check",
             summary="Run the contracts of the test kit on one plugin.",
             target="xnatctl_authoring.cli:check",
+            page="how-to/write-a-plugin.md",
             modules=("pytest", "werkzeug", "pydicom", "pynetdicom"),
             extra="testing",
             examples=(
@@ -28,6 +29,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="plugins new",
             summary="Write the distribution of a new plugin, with its tests.",
             target="xnatctl_authoring.cli:new",
+            page="how-to/write-a-plugin.md",
             examples=(
                 "# A transport named vault, in ./xnatctl-vault.",
                 "xnatctl plugins new transport vault",

@@ -15,6 +15,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign scan",
             summary="Find studies, and write a manifest of them.",
             target="xnatctl_campaign.scan_cli:scan",
+            page="how-to/scan-an-archive.md",
             examples=(
                 "# Labels from the DICOM headers.",
                 "xnatctl campaign scan /data/incoming -P DEMO -S '{PatientID}' \\",
@@ -29,6 +30,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign plan",
             summary="Check a manifest and freeze it into a campaign folder.",
             target="xnatctl_campaign.plan_cli:plan",
+            page="how-to/plan-a-campaign.md",
             examples=(
                 "# Check everything, and freeze the plan into the folder campaign.",
                 "xnatctl campaign plan manifest.csv campaign",
@@ -40,6 +42,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign status",
             summary="Show how the rows of a campaign stand.",
             target="xnatctl_campaign.status_cli:status",
+            page="how-to/report-on-a-campaign.md",
             examples=(
                 "# How the rows stand, also while workers work.",
                 "xnatctl campaign status campaign",
@@ -51,6 +54,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign report",
             summary="Write the report of a campaign.",
             target="xnatctl_campaign.report_cli:report",
+            page="how-to/report-on-a-campaign.md",
             examples=(
                 "# Both reports, in campaign/reports.",
                 "xnatctl campaign report campaign",
@@ -62,6 +66,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign submit",
             summary="Print the job script of a campaign for SLURM.",
             target="xnatctl_campaign.submit_cli:submit",
+            page="how-to/campaign-on-a-cluster.md",
             examples=(
                 "# Write the job script, then submit it.",
                 "xnatctl campaign submit campaign --slurm --time 12:00:00 > job.sh",
@@ -75,6 +80,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign watch",
             summary="Send the studies that arrive in a folder.",
             target="xnatctl_campaign.watch.cli:watch",
+            page="how-to/watch-an-inbox.md",
             examples=(
                 "# Send a study 5 minutes after its last file arrived.",
                 "xnatctl campaign watch /data/inbox --quiet 300 --rules rules.yaml",
@@ -87,6 +93,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign run",
             summary="Deliver the rows of a campaign.",
             target="xnatctl_campaign.run_cli:run",
+            page="how-to/run-a-campaign.md",
             examples=(
                 "# Deliver every row; run it again after anything but exit code 0.",
                 "xnatctl campaign run campaign",
@@ -100,6 +107,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign retry",
             summary="Deliver again the rows that failed.",
             target="xnatctl_campaign.run_cli:retry",
+            page="how-to/run-a-campaign.md",
             examples=(
                 "# Deliver again all rows that failed.",
                 "xnatctl campaign retry campaign",
@@ -111,6 +119,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign work",
             summary="Deliver the rows whose numbers are read from standard input.",
             target="xnatctl_campaign.work_cli:work",
+            page="how-to/campaign-on-a-cluster.md",
         ),
     ]
 

@@ -76,6 +76,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path=_COMMAND,
             summary="Send DICOM to a receiver by C-STORE.",
             target="xnatctl_cstore.cli:upload_dicom",
+            page="how-to/upload-by-dicom.md",
             modules=_MODULES,
             extra="dicom",
             examples=(

@@ -18,6 +18,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path=COMMAND,
             summary="Upload a scanner export: images as a session, the rest as resources.",
             target="xnatctl_exam.cli:upload_exam",
+            page="how-to/upload-an-exam.md",
             examples=(
                 "# Images, and the other folders and files as resources.",
                 "xnatctl session upload-exam exam -P DEMO -S s01 -E s01_mr",

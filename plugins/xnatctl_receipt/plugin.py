@@ -49,6 +49,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="receipt verify",
             summary="Check a receipt, and compare it with the disk and the server.",
             target="xnatctl_receipt.cli:verify",
+            page="how-to/keep-a-receipt.md",
             examples=(
                 "# Whether nobody changed the receipt; without a login.",
                 "xnatctl receipt verify s01.json --no-server",

@@ -28,6 +28,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="resource upload",
             summary="Upload files to a resource; bypasses anonymisation.",
             target="xnatctl_resource.cli:resource_upload",
+            page="how-to/upload-resources.md",
             examples=(
                 "# A folder, to a session by its accession ID.",
                 "xnatctl resource upload XNAT_E00001 BIDS ./bids",
@@ -42,6 +43,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="resource list",
             summary="List the resources of a session, scan, subject or project.",
             target="xnatctl_resource.cli:resource_list",
+            page="how-to/upload-resources.md",
             examples=(
                 "# The resources of a session and of its scans.",
                 "xnatctl resource list s01_mr -P DEMO",

@@ -17,6 +17,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="sandbox start",
             summary="Run an XNAT-compatible server on this machine.",
             target="xnatctl_sandbox.cli:start",
+            page="how-to/use-the-sandbox.md",
             modules=_NEEDS,
             extra="sandbox",
             examples=(
@@ -30,6 +31,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="sandbox demo",
             summary="Upload a synthetic exam to a sandbox, and verify it.",
             target="xnatctl_sandbox.cli:demo",
+            page="how-to/use-the-sandbox.md",
             modules=_NEEDS,
             extra="sandbox",
             examples=(

@@ -15,6 +15,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="session upload",
             summary="Upload DICOM and verify that it arrived.",
             target="xnatctl_session.cli:upload",
+            page="how-to/upload-a-session.md",
             examples=(
                 "# A folder of DICOM becomes the session s01_mr of subject s01.",
                 "xnatctl session upload exam -P DEMO -S s01 -E s01_mr",
@@ -30,6 +31,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="session verify",
             summary="Compare what is on disk with a session.",
             target="xnatctl_session.verify_cli:verify",
+            page="how-to/verify-an-upload.md",
             examples=(
                 "# Whether the session holds what is on disk; sends nothing.",
                 "xnatctl session verify exam -P DEMO -S s01 -E s01_mr",

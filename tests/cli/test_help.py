@@ -11,9 +11,10 @@ import click
 import pytest
 
 from xnatctl.cli.app import App
-from xnatctl.cli.error_pages import DOCUMENTATION
+from xnatctl.cli.builtin import GROUPS, PAGES
+from xnatctl.cli.error_pages import DOCUMENTATION, address_of
 from xnatctl.cli.help import commands_in, grouped
-from xnatctl.cli.lazy import examples_of
+from xnatctl.cli.lazy import examples_of, spec_of
 from xnatctl.cli.main import Root
 
 ROOT = Path(__file__).parents[2]
@@ -78,17 +79,37 @@ def test_the_help_ends_with_examples_and_the_documentation(xnatctl):
     text = xnatctl("session", "upload", "-h", env={"COLUMNS": "80"}).out
     headings = re.findall(r"^(\w.*):$", text, re.MULTILINE)
     assert headings[:5] == ["Destination", "Source", "Sending", "Checking", "Transports tar and zip"]
-    assert headings[-3:] == ["Server and login", "Output", "Examples"]
+    assert headings[-4:] == ["Server and login", "Output", "Examples", "Documentation"]
     assert "\n  xnatctl session upload exam -P DEMO -S s01 -E s01_mr\n" in text
-    assert text.endswith(f"\nDocumentation: {DOCUMENTATION}\n")
+    assert text.endswith(f"\nDocumentation:\n{DOCUMENTATION}/how-to/upload-a-session.md\n")
     assert max(map(len, text.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("words", [(), ("session",), ("config",)])
-def test_the_help_of_a_group_ends_alike(xnatctl, words):
-    text = xnatctl(*words, "-h").out
-    assert text.endswith(f"\nDocumentation: {DOCUMENTATION}\n")
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ((), ""),
+        (("session",), "/how-to/upload-a-session.md"),
+        (("config",), "/reference/configuration.md"),
+        (("config", "show"), "/reference/configuration.md"),
+    ],
+)
+def test_every_help_names_its_page(xnatctl, words, page):
+    text = xnatctl(*words, "-h", env={"COLUMNS": "120"}).out
+    assert text.endswith(f"\nDocumentation: {DOCUMENTATION}{page}\n")
     assert ("\n  xnatctl sandbox demo\n" in text) is (not words)
+
+
+def test_the_pages_that_help_names_exist(all_commands):
+    """Also the part of one that a # names, which a Git host and the site give to a heading."""
+    specs = {path: spec_of(context) for path, context in all_commands.items()}
+    for page in {*PAGES.values(), *(spec.page for spec in specs.values())}:
+        path, _, part = page.partition("#")
+        headings = re.findall(r"^#+ (.*)$", (ROOT / "docs" / path).read_text(), re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+        assert not part or part in anchors, page
+        assert len(address_of(page)) <= 81, "a terminal of 80 columns would break it"
+    assert set(GROUPS) <= set(PAGES)
 
 
 def test_every_option_has_one_heading(all_commands):
@@ -122,7 +143,8 @@ def paint(**given):
 @hookimpl
 def xnatctl_commands():
     return [
-        CommandSpec(path="paint", summary="Paint.", target=__name__ + ":paint", examples=("# Red.", "xnatctl paint --red 1"))
+        CommandSpec(path="paint", summary="Paint.", target=__name__ + ":paint", examples=("# Red.", "xnatctl paint --red 1"),
+                    page="https://paint.example.org")
     ]
 
 @hookimpl
@@ -140,7 +162,7 @@ def test_a_plugin_gets_the_same(xnatctl, install):
     text = xnatctl("paint", "-h", env=env).out
     assert re.findall(r"^(\w.*):$", text, re.MULTILINE) == ["Options", "Colours", "Output", "Examples"]
     assert "\nColours:\n  --red TEXT\n  --blue TEXT\n" in text
-    assert f"\nExamples:\n  # Red.\n  xnatctl paint --red 1\n\nDocumentation: {DOCUMENTATION}\n" in text
+    assert "\nExamples:\n  # Red.\n  xnatctl paint --red 1\n\nDocumentation: https://paint.example.org\n" in text
     assert "\nTransport vault:\n  --shelf TEXT  Where.\n" in xnatctl("session", "upload", "-h", env=env).out
 
 

@@ -47,14 +47,14 @@ def test_groff_has_nothing_to_say_about_any_page(pages):
 def test_a_page_holds_what_the_help_holds(pages):
     groff = [program("groff"), "-K", "utf8", "-man", "-Tutf8", "-P-cbou", pages / "xnatctl-session-upload.1"]
     text = subprocess.run(groff, capture_output=True, encoding="utf-8", check=True).stdout
-    headings = re.findall(r"^(?:   )?(\w.*\w)$", text, re.MULTILINE)
+    headings = re.findall(r"^(?:   )?(\w[^:\n]*\w)$", text, re.MULTILINE)
     assert headings[:8] == [
         "NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "Destination", "Source", "Sending", "Checking",
     ]  # fmt: skip
     assert headings[-4:] == ["Server and login", "Output", "EXAMPLES", "SEE ALSO"]
     assert "\n       xnatctl session upload exam -P DEMO -S s01 -E s01_mr\n" in text
     assert "\n       --follow-symlinks\n              Follow symbolic links that lead out of PATH.\n" in text
-    assert f"Documentation: {DOCUMENTATION}\n" in text
+    assert f"Documentation:\n{DOCUMENTATION}/how-to/upload-a-session.md\n" in text
 
 
 @pytest.mark.lab

@@ -17,6 +17,22 @@ GROUPS = {
     "session": "Upload, verify and list imaging sessions.",
     "upload": "List, resume and forget uploads made from this machine.",
 }
+#: The page about a group, or about a command of core, by its first word.
+PAGES = {
+    "auth": "how-to/credentials.md",
+    "campaign": "explanation/campaigns.md",
+    "completion": "how-to/install.md",
+    "config": "reference/configuration.md",
+    "doctor": "how-to/troubleshooting.md",
+    "plugins": "how-to/write-a-plugin.md",
+    "prearchive": "how-to/review-the-prearchive.md",
+    "receipt": "how-to/keep-a-receipt.md",
+    "resource": "how-to/upload-resources.md",
+    "sandbox": "how-to/use-the-sandbox.md",
+    "scan": "how-to/verify-an-upload.md",
+    "session": "how-to/upload-a-session.md",
+    "upload": "how-to/resume-an-upload.md",
+}
 #: Examples of the help of `xnatctl` itself.
 FIRST_STEPS = (
     "# See an upload on this machine, without a server of yours.",
@@ -30,7 +46,8 @@ FIRST_STEPS = (
 
 
 def _core(path: str, summary: str, target: str, *examples: str) -> CommandSpec:
-    return CommandSpec(path=path, summary=summary, target=f"xnatctl.cli.{target}", examples=examples)
+    page = PAGES[path.partition(" ")[0]]
+    return CommandSpec(path=path, summary=summary, target=f"xnatctl.cli.{target}", examples=examples, page=page)
 
 
 BUILTIN = (

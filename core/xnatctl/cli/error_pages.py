@@ -1,4 +1,4 @@
-"""Which page explains an error."""
+"""Where the documentation is, and which page explains an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ _EXPLAINED: Final = {
 }
 
 
+def address_of(page: str) -> str:
+    """The address of a page: a path in `docs`, an address of a plugin's own, or empty for the first page."""
+    return page if "://" in page else f"{DOCUMENTATION}/{page}".rstrip("/")
+
+
 def page_about(error: XnatctlError) -> str | None:
     """The address of the page about the error, which fits 80 columns; None if there is no more to say."""
     number = _EXPLAINED.get(error.code)
-    return None if number is None else f"{DOCUMENTATION}/reference/errors/exit-{number}.md"
+    return None if number is None else address_of(f"reference/errors/exit-{number}.md")

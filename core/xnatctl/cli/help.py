@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from xnatctl.cli.error_pages import DOCUMENTATION
+from xnatctl.cli.error_pages import address_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +50,7 @@ def under(heading: str, parameter: click.Parameter) -> None:
         setattr(parameter, _HEADING, heading)
 
 
-def help_text(context: click.Context, examples: Sequence[str]) -> str:
+def help_text(context: click.Context, examples: Sequence[str] = (), page: str = "") -> str:
     """The help of the command of a context, as wide as the terminal."""
     command, formatter = context.command, context.make_formatter()
     command.format_usage(context, formatter)
@@ -61,16 +61,18 @@ def help_text(context: click.Context, examples: Sequence[str]) -> str:
             with formatter.section(heading):
                 formatter.write_dl(records)
     command.format_epilog(context, formatter)
-    write_end(formatter, examples)
+    write_end(formatter, examples, page)
     return formatter.getvalue().rstrip("\n")
 
 
-def write_end(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
-    """The end of every help: examples, and where the documentation is."""
+def write_end(formatter: click.HelpFormatter, examples: Sequence[str], page: str) -> None:
+    """The end of every help: examples, and the address of the page, which has a line of its own if it is long."""
     if examples:
         with formatter.section("Examples"):
             formatter.write("".join(f"{'':{formatter.current_indent}}{line}\n" for line in examples))
-    formatter.write(f"\nDocumentation: {DOCUMENTATION}\n")
+    label, address = "Documentation:", address_of(page)
+    space = " " if len(f"{label} {address}") <= formatter.width else "\n"
+    formatter.write(f"\n{label}{space}{address}\n")
 
 
 def commands_in(examples: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xnatctl.cli.app import App
-from xnatctl.cli.builtin import BUILTIN, FIRST_STEPS, GROUPS
+from xnatctl.cli.builtin import BUILTIN, FIRST_STEPS, GROUPS, PAGES
 from xnatctl.cli.completing import complete_values, is_completing
 from xnatctl.cli.suggest import commands_like
 from xnatctl.errors import PluginUnavailable, UsageError
@@ -40,10 +40,15 @@ def _declared(context: click.Context) -> Mapping[str, CommandSpec]:
     return {path: CommandSpec(path=path, summary=summary, target="") for path, summary in found.items()}
 
 
+def spec_of(context: click.Context) -> CommandSpec | None:
+    """The spec of the command of a context."""
+    path = context.command_path.partition(" ")[2]
+    return _known(context, level=1).get(path) or _known(context).get(path)
+
+
 def examples_of(context: click.Context) -> Sequence[str]:
     """The examples of the command of a context, as its spec declares them."""
-    path = context.command_path.partition(" ")[2]
-    spec = _known(context, level=1).get(path) or _known(context).get(path)
+    spec = spec_of(context)
     return () if spec is None else spec.examples
 
 
@@ -53,7 +58,8 @@ class _HelpContext(click.Context):
     def get_help(self) -> str:
         from xnatctl.cli.help import help_text
 
-        return help_text(self, examples_of(self))
+        spec = spec_of(self)
+        return help_text(self) if spec is None else help_text(self, spec.examples, spec.page)
 
 
 class LazyGroup(click.Group):
@@ -74,7 +80,7 @@ class LazyGroup(click.Group):
         """End as the help of a command does; the root shows where to begin."""
         from xnatctl.cli.help import write_end
 
-        write_end(formatter, () if self._path else FIRST_STEPS)
+        write_end(formatter, () if self._path else FIRST_STEPS, PAGES.get(self._path, ""))
 
     def list_commands(self, context: click.Context) -> list[str]:
         """List commands. The root imports no third-party plugin, so that a broken one cannot break the help.

@@ -186,7 +186,8 @@ class CommandSpec(_Record):
     """A command: `path` such as "session list", `target` a click command, imported only to run.
 
     `examples` are lines as of a shell script: comments that begin with `# `, and commands that work as they stand. The
-    help shows them, and an error about missing options shows the first command.
+    help shows them, and an error about missing options shows the first command. `page` is the address of the page that
+    the help names; ours are paths in `docs`.
     """
 
     path: str
@@ -195,6 +196,7 @@ class CommandSpec(_Record):
     examples: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()  # without one of these it is unmet
     extra: str | None = None  # what to install then
+    page: str = ""  # by default the first page of our documentation
 
 
 @_lenient
@@ -272,7 +274,7 @@ class CheckSpec(_Record):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckResult:
-    """The result of a check: `status` is ok, warning or failed; `hint` says what to do."""
+    """The result of a check: `status` is ok, warning, failed or skipped; `hint` says what to do."""
 
     status: Literal["ok", "warning", "failed", "skipped"]
     message: str  # one sentence
