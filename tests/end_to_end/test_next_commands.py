@@ -77,3 +77,37 @@ def test_a_resumed_upload_is_told_with_the_profile_and_the_user(xnatctl, sandbox
     _, _, *words = line.split()
     assert words[-4:] == [*given]
     assert xnatctl(*words, env={"XNAT_PASS": "alice"}).code == 0
+
+
+LOGIN = {"XNAT_USER": "alice", "XNAT_PASS": "alice"}
+
+
+@pytest.mark.parametrize("way", ["--url", "XNAT_URL", "--profile", "XNAT_PROFILE", "default", "XNATCTL_CONFIG"])
+def test_a_printed_command_works_in_a_new_shell(xnatctl, sandbox, tmp_path, way) -> None:
+    """One without the variables that chose the server, and where another profile may be the default."""
+    for name, url in (("first", "http://127.0.0.1:1"), ("play", sandbox.url)):
+        assert xnatctl("config", "set-profile", name, "--url", url).code == 0
+    file = tmp_path / "config.yaml"
+    file.write_text(f"profiles: {{only: {{url: '{sandbox.url}'}}}}")
+    if way == "default":
+        assert xnatctl("config", "use", "play").code == 0
+    value = {"--url": sandbox.url, "XNAT_URL": sandbox.url, "XNATCTL_CONFIG": str(file)}.get(way, "play")
+    flags = (way, value) if way.startswith("--") else ()
+    variables = {way: value} if way.isupper() else {}
+    done = xnatctl("session", "show", "nope", "-P", "DEMO", *flags, env={**LOGIN, **variables})
+    assert done.code == 2, done.err
+    (words,) = [line.partition("xnatctl ")[2] for line in done.err.splitlines() if "xnatctl session list" in line]
+    assert xnatctl(*shlex.split(words), env=LOGIN).code == 0, words
+
+
+@pytest.mark.parametrize("variable", ["XNAT_PROFILE", "XNAT_URL"])
+def test_the_step_after_a_new_profile_does_not_depend_on_variables(xnatctl, sandbox, variable) -> None:
+    assert xnatctl("config", "set-profile", "first", "--url", "http://127.0.0.1:1").code == 0
+    env = {variable: "play" if variable == "XNAT_PROFILE" else "http://127.0.0.1:1"}
+    made = xnatctl("config", "set-profile", "play", "--url", sandbox.url, env=env)
+    (line,) = [line for line in made.out.splitlines() if line.startswith("Next: xnatctl ")]
+    words = shlex.split(line.removeprefix("Next: xnatctl "))
+    for shell in (env, {}):
+        login = ("--username", "alice", "--password-stdin", "-o", "json")
+        done = xnatctl(*words, *login, env=shell, stdin="alice")
+        assert (done.code, done.document["server"]) == (0, sandbox.url), (shell, done.err)

@@ -248,9 +248,13 @@ class App:
         )
 
     def _flags_of(self, settings: Settings) -> list[list[str]]:
+        from xnatctl.settings.paths import CONFIG_VARIABLE
+
         named = {"--url": settings.url, "--profile": settings.profile_name}
         origins = ("flag", "variable", "journal")
         words = {flag: value.value for flag, value in named.items() if value.origin.startswith(origins)}
+        if os.environ.get(CONFIG_VARIABLE):  # another shell may not find the profile
+            words["--url"] = settings.url.value
         words |= {"--username": self.given.get("username"), "--timeout": self.given.get("timeout")}
         pairs = [[flag, str(value)] for flag, value in words.items() if value is not None]
         return [*pairs, *([["--insecure"]] if self.given.get("insecure") else [])]

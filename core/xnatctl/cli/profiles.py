@@ -192,9 +192,15 @@ def _render(
 
 
 def profile_flags(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """The flags with which a command uses the profile: none if it does so by itself."""
-    active = os.environ.get("XNAT_PROFILE") or default_profile(document).value
-    return () if name == active else ("--profile", name)
+    """The flags with which a command uses the profile, also in a shell without these variables: none if it needs none.
+
+    The server of XNAT_URL would win over that of the profile.
+    """
+    default = default_profile(document).value
+    named = () if name == default == (os.environ.get("XNAT_PROFILE") or default) else ("--profile", name)
+    url = (document["profiles"][name] or {}).get("url")
+    other = url is not None and os.environ.get("XNAT_URL") not in (None, "", url)
+    return (*named, *(("--url", url) if other else ()))
 
 
 def about_default(app: App, document: Mapping[str, Any], name: str | None = None) -> Iterator[str]:
