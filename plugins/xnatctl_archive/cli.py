@@ -93,7 +93,7 @@ def _modality(session: SessionInfo) -> str:
 def _waiting(app: App, project: str, count: int) -> tuple[str, ...]:
     if not count:
         return ()
-    wait = "1 more session waits" if count == 1 else f"{count} more sessions wait"
+    wait = "1 more session waits" if count == 1 else f"{count:,} more sessions wait"
     return (f"{wait} in the prearchive: {app.commands.command('prearchive', 'list', '-P', project)}",)
 
 
@@ -134,8 +134,8 @@ _SCAN_COLUMNS = (
     Column(key="type", fit="cut"),
     Column(key="series_description", fit="cut", drop=1),
     Column(key="modality", drop=2),
-    Column(key="frames", numeric=True, drop=4),
-    Column(key="files", numeric=True),
+    Column(key="frames", numeric=True, count=True, drop=4),
+    Column(key="files", numeric=True, count=True),
     Column(key="quality", drop=3),
     Column(key="uid", drop=5),
     *(Column(key=key, detail=True) for key in ("xsi_type", "note")),

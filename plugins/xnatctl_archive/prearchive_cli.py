@@ -159,7 +159,11 @@ def show(app: App, project: str, timestamp: str, folder: str) -> None:
             schema=schema,
             data={"schema": schema, **asdict(row), "session": row.folder, "scans": scans, "log": log},
             title=f"{row.name}, subject {row.subject or '(none)'}, {row.status}",
-            columns=(Column(key="id"), Column(key="series_description", fit="cut"), Column(key="files", numeric=True)),
+            columns=(
+                Column(key="id"),
+                Column(key="series_description", fit="cut"),
+                Column(key="files", numeric=True, count=True),
+            ),
             rows=scans,
             identifiers=(f"{row.project} {row.timestamp} {row.folder}",),
             summary=(
@@ -274,7 +278,7 @@ def _prove(client: XnatClient, row: Any, done: Any, waiting: Counter[str] | None
         ) from error
     if found.missing:
         raise NotArchived(
-            f"{row.ref} left the prearchive, but {where} holds {found.files - len(found.missing)} of its "
+            f"{row.ref} left the prearchive, but {where} holds {found.files - len(found.missing):,} of its "
             f"{counted(found.files, 'file')}; the first that it does not hold is {found.missing[0]}.",
             hint="The prearchive session may have been deleted or changed meanwhile, or an anonymisation script "
             f"rejected files. {look}",

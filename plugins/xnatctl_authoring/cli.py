@@ -53,7 +53,7 @@ def check(app: App, plugin: str, limit: float) -> None:
             columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(f"{finding.provided}: {finding.test}" for finding in failed),
-            summary=(f"{passed} of {counted(len(findings), 'test')} passed.",),
+            summary=(f"{passed:,} of {counted(len(findings), 'test')} passed.",),
         )
     )
     if failed:

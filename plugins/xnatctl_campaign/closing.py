@@ -112,7 +112,7 @@ def _left_over(tally: Tally) -> str:
     if untried := tally.left - len(tally.held):
         parts.append(f"{counted(untried, 'row')} not tried")
     done = tally.before + tally.proven
-    parts.append(f"{done} of {counted(tally.rows, 'row')} proven")
+    parts.append(f"{done:,} of {counted(tally.rows, 'row')} proven")
     return f"{', '.join(parts)}."
 
 
@@ -185,7 +185,7 @@ def _summary(ending: Ending, entries: Mapping[int, Entry]) -> tuple[str, ...]:
     """The closing lines; `entries` are those of the rows that failed."""
     tally = ending.tally
     earlier = f", {tally.before} of them before" if tally.before else ""
-    proven = f"{tally.before + tally.proven} of {counted(tally.rows, 'row')} proven{earlier}"
+    proven = f"{tally.before + tally.proven:,} of {counted(tally.rows, 'row')} proven{earlier}"
     lines = [f"{proven}; {counted(ending.verified, 'file')} verified on {ending.campaign.info.server}."]
     by_code: dict[str, list[int]] = {}
     for row in sorted(tally.failed):

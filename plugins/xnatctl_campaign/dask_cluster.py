@@ -93,7 +93,7 @@ class Cluster:
         others = {place: found for place, each in places.items() if (found := each["packages"]["xnatctl"]) != ours}
         if others:
             listed = ", ".join(f"{place}: {found or 'none'}" for place, found in sorted(others.items())[:_SHOWN])
-            more = f", and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+            more = f", and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
             raise UsageError(
                 f"This is xnatctl {ours}, and other versions are on the Dask cluster ({listed}{more}).",
                 hint="Start the scheduler and the workers in an environment with the same xnatctl.",

@@ -150,11 +150,11 @@ class Display:
     def _whole(self, now: float) -> str:
         """The totals in one line."""
         tally = self._tally
-        parts = [f"{tally.before + tally.proven} of {counted(tally.rows, 'row')} proven"]
+        parts = [f"{tally.before + tally.proven:,} of {counted(tally.rows, 'row')} proven"]
         if tally.failed:
-            parts.append(f"{len(tally.failed)} failed")
+            parts.append(f"{len(tally.failed):,} failed")
         done, size = tally.bytes_before + tally.bytes_now, tally.bytes
-        parts.append(f"{tally.files_before + tally.files_now} of {counted(tally.files, 'file')}")
+        parts.append(f"{tally.files_before + tally.files_now:,} of {counted(tally.files, 'file')}")
         parts.append(f"{human_size(done)} of {human_size(size)}")
         if speed := self._pace.per_second():
             parts.append(f"{human_size(int(speed))}/s")
@@ -169,7 +169,9 @@ class Display:
         row = progress.row
         if row not in self._places:
             self._places[row] = self._index[row].row.place
-        sent = f", {progress.files} of {counted(self._index.files(row), 'file')}" if progress.phase == "sending" else ""
+        sent = (
+            f", {progress.files:,} of {counted(self._index.files(row), 'file')}" if progress.phase == "sending" else ""
+        )
         return f"  row {row}  {self._places[row]}  {progress.phase}{sent}"
 
 
@@ -188,7 +190,7 @@ class _Screen:
         height, width = live.console.height, max(1, live.console.width - _MARGIN)
         shown = list(rows[: max(0, height - _FREE)])
         if len(shown) < len(rows) and shown:
-            shown[-1] = f"  and {len(rows) - len(shown) + 1} others"
+            shown[-1] = f"  and {len(rows) - len(shown) + 1:,} others"
         text = Text("\n".join(printable(line) for line in (whole, *shown)), no_wrap=True, overflow="ellipsis")
         for line in (lines := text.split("\n")):
             line.truncate(width, overflow="ellipsis")

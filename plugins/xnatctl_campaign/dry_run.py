@@ -20,7 +20,7 @@ def show(app: App, campaign: Campaign, index: RowIndex, proof: Proof, wish: Wish
     rows = list(_rows(index, proof, wish))
     to_do = [row for row in rows if row["action"] == "deliver"]
     files, size = sum(row["files"] for row in to_do), sum(row["bytes"] for row in to_do)
-    would = f"{len(to_do)} of {counted(len(rows), 'row')} would be delivered to {campaign.info.server}"
+    would = f"{len(to_do):,} of {counted(len(rows), 'row')} would be delivered to {campaign.info.server}"
     app.render(
         Document(
             schema=SCHEMA,
@@ -37,7 +37,7 @@ def show(app: App, campaign: Campaign, index: RowIndex, proof: Proof, wish: Wish
                 Column(key="place"),
                 Column(key="state", drop=1),
                 Column(key="action"),
-                Column(key="files", numeric=True, drop=2),
+                Column(key="files", numeric=True, count=True, drop=2),
                 Column(key="bytes", title="size", numeric=True, size=True, drop=3),
             ),
             rows=rows,

@@ -26,7 +26,7 @@ def shortfall(report: Report, planned: int) -> XnatctlError | None:
     if not planned:
         return VerificationFailed("The plan holds no files.", hint="Plan the manifest again into another folder.")
     return VerificationFailed(
-        f"{proven} of {counted(planned, 'file')} {'is' if proven == 1 else 'are'} proven to be on the server: "
+        f"{proven:,} of {counted(planned, 'file')} {'is' if proven == 1 else 'are'} proven to be on the server: "
         f"{_reason(report)}.",
         hint=_hint(report),
     )

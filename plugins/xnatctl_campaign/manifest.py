@@ -201,7 +201,8 @@ def _read_rows(found: Iterator[Record], columns: Sequence[str | None], manifest:
             manifest.findings += reader.findings(row, record)
             manifest.rows.append(row)
     except NotCsv as problem:
-        raise NotCsv(f"{problem.message} It is in row {len(manifest.rows) + 1}.", problem.line) from None
+        here = len(manifest.rows) + 1
+        raise NotCsv(f"{problem.message} It is in row {here}.", problem.line) from None
     if not manifest.rows:
         manifest.findings.append(Finding(code="no-rows", message="It has no row below the header."))
 

@@ -60,7 +60,7 @@ def _take(record: Record, names: list[str], labels: dict[str, str]) -> str:
     """Add a record to the labels; returns what is wrong with it."""
     cells = [unguarded(cell).strip() for cell in record.cells]
     if record.problem or len(cells) < 2 or any(cells[2:]):
-        return record.problem or f"{len(cells)} values in place of two"
+        return record.problem or f"{len(cells):,} values in place of two"
     if (byte := foreign_byte("".join(cells))) is not None:
         return f"{byte} is not UTF-8"
     old, new = cells[names.index("old")], cells[names.index("new")]

@@ -49,7 +49,7 @@ def _document(app: App, campaign: Campaign, totals: Totals, files: dict[str, Pat
     written = [{"format": name, "file": str(path)} for name, path in files.items() if path is not None]
     following = None if totals.complete else next_command(app, campaign, totals)
     proven, excluded = totals.states[Standing.PROVEN].rows, totals.states[Standing.EXCLUDED].rows
-    summary = [f"{proven} of {counted(totals.rows, 'row')} proven; {counted(totals.verified, 'file')} verified."]
+    summary = [f"{proven:,} of {counted(totals.rows, 'row')} proven; {counted(totals.verified, 'file')} verified."]
     if excluded:
         summary.append(f"{counted(excluded, 'row')} of the manifest excluded by its plan.")
     if following is not None:

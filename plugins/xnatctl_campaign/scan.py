@@ -147,7 +147,7 @@ class Scanner:
             uids = {item.study_instance_uid for item in inventory.items}
             if len(uids) > 1:
                 self.skipped.warnings.append(
-                    f"{folder} holds {len(uids)} studies, and an exam holds one. campaign plan refuses it."
+                    f"{folder} holds {len(uids):,} studies, and an exam holds one. campaign plan refuses it."
                 )
             yield self._found(
                 folder,

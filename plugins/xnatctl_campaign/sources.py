@@ -204,7 +204,7 @@ class _Shared:
         if not uid and len(inventory.patients) > 1:
             raise Objection(
                 Code.SEVERAL_STUDIES,
-                f"{source} holds {len(inventory.patients)} studies, and a row takes one.",
+                f"{source} holds {len(inventory.patients):,} studies, and a row takes one.",
                 "Write a row for each study, with its study_instance_uid, as campaign scan does.",
             )
         if uid and uid not in inventory.patients:
@@ -270,11 +270,11 @@ def _changed(facts: Facts, plan: UploadPlan) -> Iterator[Finding]:
     size = sum(item.size for item in items)
     if row.files in (None, len(items)) and row.bytes in (None, size):
         return
-    was = [f"{row.files} files"] if row.files is not None else []
+    was = [f"{row.files:,} files"] if row.files is not None else []
     was += [f"{row.bytes} bytes"] if row.bytes is not None else []
     yield facts.finding(
         Code.SOURCE_CHANGED,
-        f"{row.path} changed: the manifest says {' and '.join(was)}, and the disk has {len(items)} files and "
+        f"{row.path} changed: the manifest says {' and '.join(was)}, and the disk has {len(items):,} files and "
         f"{size} bytes.",
         hint="Scan again, or correct or empty files and bytes of the row.",
     )

@@ -23,8 +23,8 @@ _NAMED = 10
 
 _COLUMNS = (
     Column(key="state"),
-    Column(key="rows", numeric=True),
-    Column(key="files", numeric=True),
+    Column(key="rows", numeric=True, count=True),
+    Column(key="files", numeric=True, count=True),
     Column(key="bytes", size=True, numeric=True),
 )
 
@@ -129,7 +129,7 @@ def _failure(group: FailureGroup) -> dict[str, Any]:
 
 def _summary(totals: Totals, following: str | None) -> Iterator[str]:
     proven = totals.states[Standing.PROVEN]
-    yield f"{proven.rows} of {counted(totals.rows, 'row')} proven; {counted(totals.verified, 'file')} verified."
+    yield f"{proven.rows:,} of {counted(totals.rows, 'row')} proven; {counted(totals.verified, 'file')} verified."
     yield from _named([_work_line(row) for row in totals.in_work], "rows in work")
     yield from _named([_failure_line(group) for group in _by_size(totals)], "kinds of failure")
     if totals.interrupted:

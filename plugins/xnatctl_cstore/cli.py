@@ -42,7 +42,7 @@ _LOGIN = ("url", "username", "password", "password_stdin", "timeout", "insecure"
 _CONTEXT_COLUMNS = (
     Column(key="sop_class", title="SOP class", fit="wrap"),
     Column(key="transfer_syntax", fit="wrap"),
-    Column(key="files", numeric=True),
+    Column(key="files", numeric=True, count=True),
     Column(key="taken", fit="wrap"),
 )
 
@@ -180,7 +180,7 @@ def _echo(app: App, receiver: Any, paths: Sequence[str], *, follow_symlinks: boo
     app.render(document)
     if refused:
         error = DeliveryIncomplete(
-            f"The receiver would not take {refused} of {counted(len(items), 'file')}.",
+            f"The receiver would not take {refused:,} of {counted(len(items), 'file')}.",
             hint="Files are never converted. Ask its administrator whether the receiver can accept them.",
         )
         app.report_error(error)

@@ -391,7 +391,7 @@ class ArchiveTracker:
             # Of a study that has an older copy only, the same command shows no more: the session must be named.
             if any(study.error and (study.older is None or study.session is not None) for study in studies):
                 report.next.append(self._context.rerun)
-            others = f" ({len(errors)} of {len(studies)} studies are not archived.)" if len(studies) > 1 else ""
+            others = f" ({len(errors):,} of {len(studies):,} studies are not archived.)" if len(studies) > 1 else ""
             raise type(errors[0])(errors[0].message + others, hint=errors[0].hint)
 
     def _doubtful(self, study: _Study) -> Sequence[UploadItem]:
@@ -433,7 +433,7 @@ def _parsed(fact: str) -> dict[str, list[str]]:
 def _describe(waiting: Sequence[_Study]) -> str:
     """One line about the first study that is waited for."""
     study = waiting[0]
-    more = f" (and {len(waiting) - 1} studies more)" if len(waiting) > 1 else ""
+    more = f" (and {len(waiting) - 1:,} studies more)" if len(waiting) > 1 else ""
     if study.row is not None and study.left is None:
         return f"waiting for {study.row.folder} to be archived: it is {study.row.status} in the prearchive{more}"
     return f"waiting for study {study.uid} to appear{more}"

@@ -71,11 +71,11 @@ class CStoreTransport:
             "TLS": "no" if receiver.tls is None else f"yes, trusting {receiver.tls.ca_cert or 'the system'}",
             "answer timeout": f"{receiver.answer_timeout:g} s",
             "associations": f"{self._context.workers} at the same time"
-            + (f", each for {MOST} of {len(contexts)} contexts in turn" if len(contexts) > MOST else ""),
+            + (f", each for {MOST} of {len(contexts):,} contexts in turn" if len(contexts) > MOST else ""),
             "presentation contexts": str(len(contexts)),
         }
         for number, (pair, count) in enumerate(contexts.items(), start=1):
-            lines[f"context {number}"] = f"{described(*pair)}: {count} {'file' if count == 1 else 'files'}"
+            lines[f"context {number}"] = f"{described(*pair)}: {count:,} {'file' if count == 1 else 'files'}"
         return lines
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> Iterator[Batch]:

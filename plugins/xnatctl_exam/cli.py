@@ -70,7 +70,7 @@ def _one_root(context: click.Context, parameter: click.Parameter, values: tuple[
     """The only path. Raises UsageError for several: the top-level entries of one folder become the resources."""
     if len(values) > 1:
         raise UsageError(
-            f"An exam root is one folder, and {len(values)} paths were given.",
+            f"An exam root is one folder, and {len(values):,} paths were given.",
             hint="Upload each exam on its own, or send only the images of several paths with xnatctl session upload.",
         )
     return values[0]

@@ -75,7 +75,7 @@ def _refuse_no_dicom(inventory: Inventory) -> None:
     if inventory.items or inventory.conflicts or inventory.unreadable or inventory.invalid or not inventory.others:
         return
     raise NotFound(
-        f"No DICOM files in {inventory.root}: none of its {inventory.files_seen} files can be sent as an instance.",
+        f"No DICOM files in {inventory.root}: none of its {inventory.files_seen:,} files can be sent as an instance.",
         hint="To attach the files to an existing session, add --attach-only.",
     )
 
@@ -86,8 +86,8 @@ def _refuse_nothing_to_attach(inventory: Inventory, sorting: ExamLayout) -> None
     if sorting.unreadable:
         entry = sorting.unreadable[0]
         raise Refused(
-            f"Nothing of {inventory.root} can be attached: {len(sorting.unreadable)} of its files or folders cannot be "
-            f"read, first {entry.path} ({entry.reason}).",
+            f"Nothing of {inventory.root} can be attached: {len(sorting.unreadable):,} of its files or folders cannot "
+            f"be read, first {entry.path} ({entry.reason}).",
             hint="Make them readable for this user and run the command again.",
         )
     images = counted(len(inventory.items), "DICOM instance")

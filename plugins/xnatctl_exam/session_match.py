@@ -59,14 +59,14 @@ class SessionMatch:
         session = self.session
         name = f"Session {session.label} ({session.id}) of project {session.project}"
         if self.other_study:
-            on_disk = f"study {self.studies[0]}" if len(self.studies) == 1 else f"{len(self.studies)} other studies"
+            on_disk = f"study {self.studies[0]}" if len(self.studies) == 1 else f"{len(self.studies):,} other studies"
             return f"{name} holds study {session.uid}; the images on disk are of {on_disk}."
         if self.contradicted:
             contradiction = next(d.message for d in self.verification.differences if d.kind == "contradiction")
             return f"{name} cannot be compared with the images on disk: {contradiction}."
         held = self.total - self.missing
         paths = [d.path for d in self.verification.differences if d.kind in _ABSENT and d.path]
-        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
         named = f": missing are {', '.join(paths[:_NAMED])}{more}" if paths and held else ""
         return f"{name} holds {held or 'none'} of the {counted(self.total, 'image')} on disk{named}."
 

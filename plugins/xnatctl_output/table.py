@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _ASCII_HEAD = "    \n    \n -- \n    \n    \n    \n    \n    \n"
 
 
+#: A number of files before their state.
+_COUNT = re.compile(r"\b\d{4,}(?= [a-z])")
 #: Abbreviations, which a title made of a key writes in capitals.
 _CAPITALS = {"id": "ID", "uid": "UID", "url": "URL"}
 #: Cells between two columns.
@@ -244,4 +247,7 @@ def _cell(value: Any, column: Column) -> str:
         return human_size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return _line(str(value))
+    if column.count and isinstance(value, int):
+        return f"{value:,}"
+    text = _line(str(value))
+    return _COUNT.sub(lambda count: f"{int(count[0]):,}", text) if column.key in STATE_COLUMNS else text

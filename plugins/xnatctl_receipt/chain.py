@@ -103,7 +103,7 @@ def read_chain(data: bytes) -> Receipt:
         receipt.problems.append("The head does not follow from the header and the entries: one of them was changed.")
     if receipt.header and receipt.header.get("entries") != len(receipt.entries):
         receipt.problems.append(
-            f"The header counts {receipt.header.get('entries')} entries, and the receipt has {len(receipt.entries)}."
+            f"The header counts {receipt.header.get('entries')} entries, and the receipt has {len(receipt.entries):,}."
         )
     return receipt
 

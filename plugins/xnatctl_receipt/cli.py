@@ -194,10 +194,10 @@ def _check_disk(check: _Check, paths: Sequence[str], *, follow_symlinks: bool, l
     found = compare_disk(check.receipt, paths, follow_symlinks=follow_symlinks, large_archive=large_archive)
     check.disk = found
     check.problems += found.problems
-    check.lines.append(f"Disk: {found.equal} of {counted(found.listed, 'file')} as they were sent.")
+    check.lines.append(f"Disk: {found.equal:,} of {counted(found.listed, 'file')} as they were sent.")
     if found.extra:
         names = ", ".join(found.extra[:2])
-        more = f" and {len(found.extra) - 2} more" if len(found.extra) > 2 else ""
+        more = f" and {len(found.extra) - 2:,} more" if len(found.extra) > 2 else ""
         check.lines.append(f"Disk: {counted(len(found.extra), 'file')} not in the receipt: {names}{more}")
 
 
@@ -212,7 +212,7 @@ def _check_server(app: App, check: _Check, *, wanted: bool) -> None:
         if not found.found and any(not problem.compared for problem in found.problems):
             check.lines.append("Server: could not be compared.")
         else:
-            number = f"{found.found} of {counted(found.listed, 'file')}"
+            number = f"{found.found:,} of {counted(found.listed, 'file')}"
             check.lines.append(f"Server: {number} found{_by_level(check.receipt, found)}.")
 
 
@@ -221,7 +221,7 @@ def _by_level(receipt: Receipt, found: ServerResult) -> str:
     words = {**_LEVELS, "size": "size"} if receipt.header["resources"] else _LEVELS
     if len(found.levels) == 1:
         return f"; compared by {words.get(next(iter(found.levels)), next(iter(found.levels)))}"
-    parts = ", ".join(f"{number} by {words.get(level, level)}" for level, number in found.levels.items())
+    parts = ", ".join(f"{number:,} by {words.get(level, level)}" for level, number in found.levels.items())
     return f"; compared: {parts}" if parts else ""
 
 
@@ -242,7 +242,7 @@ def _verdict(check: _Check) -> XnatctlError | None:
     number = len(check.problems)
     hint = None
     if check.disk is not None and check.disk.none_there:
-        where = check.places[0] if len(check.places) == 1 else f"these {len(check.places)} paths"
+        where = check.places[0] if len(check.places) == 1 else f"these {len(check.places):,} paths"
         hint = f"None of the {counted(check.disk.listed, 'file')} is in {where}: is it the right folder?"
     return VerificationFailed(
         f"{counted(number, 'difference')} from {check.path}, first on {first.where}: {first}.", hint=hint
@@ -256,7 +256,7 @@ def _document(check: _Check, failure: XnatctlError | None, *, most: int | None) 
         for one in check.problems[:most]
     ]
     rest = len(check.problems) - len(rows)
-    more = [f"... and {rest} more; -o json lists all."] if rest else []
+    more = [f"... and {rest:,} more; -o json lists all."] if rest else []
     header, disk, server = check.receipt.header, check.disk, check.server
     data: dict[str, Any] = {
         "schema": _SCHEMA,

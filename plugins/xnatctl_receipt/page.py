@@ -98,7 +98,7 @@ def _sentence(header: Mapping[str, Any]) -> str:
     delivered = counts["sent"] + counts["skipped"]
     number = delivered if verification["ok"] is None else counts["verified"]
     verb = "delivered; the server was not compared" if verification["ok"] is None else "found on the server"
-    text = f"{number} of {counts['found']} files {verb}."
+    text = f"{number:,} of {counts['found']:,} files {verb}."
     if header["status"] != "complete":
         text += " This is no proof that the upload is complete."
     return text
@@ -194,7 +194,7 @@ def _resources(header: Mapping[str, Any]) -> Iterator[str]:
     for resource in header["resources"]:
         verification = resource["verification"]
         number = len(verification["differences"])
-        said = {None: "not compared", True: "as on disk", False: f"{number} differences"}[verification["ok"]]
+        said = {None: "not compared", True: "as on disk", False: f"{number:,} differences"}[verification["ok"]]
         yield f"<li>{_text(resource['title'])}: {said}</li>"
     yield "</ul></section>"
 

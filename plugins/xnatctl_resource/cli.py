@@ -199,7 +199,7 @@ def _names(names: tuple[str, ...], level: ResourceLevel, project: str | None) ->
     missing = [*(wanted if not names else ()), *([] if project or on_session else ["-P PROJECT"])]
     problems = [f"Missing: {', '.join(missing)}."] if missing else []
     if names and len(names) != len(wanted):
-        problems.append(f"Name {', '.join(wanted[:-1])} and {wanted[-1]}; {len(names)} given.")
+        problems.append(f"Name {', '.join(wanted[:-1])} and {wanted[-1]}; {len(names):,} given.")
     if problems:
         example = "XNAT_E00001 BIDS ./bids" if on_session else "DOCUMENTS ./documents -P DEMO --project-level"
         raise UsageError(" ".join(problems), hint=f"Example: xnatctl resource upload {example} (all options: -h)")
@@ -210,7 +210,7 @@ def _names(names: tuple[str, ...], level: ResourceLevel, project: str | None) ->
 _COLUMNS = (
     Column(key="scan"),
     Column(key="label"),
-    Column(key="files", numeric=True),
+    Column(key="files", numeric=True, count=True),
     Column(key="bytes", title="Size", numeric=True, size=True),
     Column(key="format", drop=2),
     Column(key="content", drop=3),

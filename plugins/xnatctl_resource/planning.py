@@ -84,7 +84,7 @@ def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
             hint="Make the files readable for this user, or rename them, and run the command again.",
         )
     left_out = [f"{entry.path}: {entry.reason}" for entry in inventory.excluded]
-    why = f" ({len(left_out)} skipped, first {left_out[0]})" if left_out else ""
+    why = f" ({len(left_out):,} skipped, first {left_out[0]})" if left_out else ""
     raise NotFound(
         f"No files to send in {inventory.root}{why}.",
         hint="Name a file, or a directory that holds files. --hidden includes hidden files (resource upload).",
@@ -103,7 +103,7 @@ def _warnings(inventory: FileInventory, holding: Sequence[Exclusion], unknown: S
     warnings = [*inventory.notes]
     if inventory.dicom:
         some = "of the files are" if len(inventory.dicom) > 1 else "of the files is"
-        warnings.append(f"{len(inventory.dicom)} {some} DICOM (first {inventory.dicom[0]}). {_AROUND}")
+        warnings.append(f"{len(inventory.dicom):,} {some} DICOM (first {inventory.dicom[0]}). {_AROUND}")
     if holding:
         warnings.append(f"There is DICOM in {_some(holding)}. {_NEVER} Unpack it and use xnatctl session upload.")
     if unknown:
@@ -114,7 +114,7 @@ def _warnings(inventory: FileInventory, holding: Sequence[Exclusion], unknown: S
     if inventory.empty_directories:
         directories = inventory.empty_directories
         warnings.append(
-            f"{len(directories)} empty directories are not sent, first {directories[0]}."
+            f"{len(directories):,} empty directories are not sent, first {directories[0]}."
             if len(directories) > 1
             else f"The empty directory {directories[0]} is not sent."
         )
@@ -123,4 +123,4 @@ def _warnings(inventory: FileInventory, holding: Sequence[Exclusion], unknown: S
 
 def _some(entries: Sequence[Exclusion]) -> str:
     first = entries[0].path
-    return f"{len(entries)} packed files, first {first}" if len(entries) > 1 else f"the packed file {first}"
+    return f"{len(entries):,} packed files, first {first}" if len(entries) > 1 else f"the packed file {first}"

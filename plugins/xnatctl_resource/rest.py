@@ -117,7 +117,7 @@ def find_resource(client: XnatClient, parent: ResourceParent, label: str) -> Res
     if len(found) > 1:
         ids = ", ".join(resource.id for resource in found)
         raise Refused(
-            f"There are {len(found)} resources {label} on {parent.name} (numbers {ids}), so the label is ambiguous.",
+            f"There are {len(found):,} resources {label} on {parent.name} (numbers {ids}), so the label is ambiguous.",
             hint="Two uploads that started at the same time cause this. Delete or rename all but one on the server.",
         )
     return found[0] if found else None

@@ -140,8 +140,8 @@ class ResourceRunner:
 
     def _refused(self, in_the_way: Sequence[Difference], parent: ResourceParent) -> Refused:
         first = ", ".join(f"{entry.path} ({entry.message})" for entry in in_the_way[:_NAMED])
-        more = f" and {len(in_the_way) - _NAMED} more" if len(in_the_way) > _NAMED else ""
-        held = f"{len(in_the_way)} of {counted(len(self._send.items), 'file')}"
+        more = f" and {len(in_the_way) - _NAMED:,} more" if len(in_the_way) > _NAMED else ""
+        held = f"{len(in_the_way):,} of {counted(len(self._send.items), 'file')}"
         return Refused(
             f"Resource {self._ref.label} of {parent.name} holds {held} with different content: {first}{more}. "
             "Nothing was sent to it.",
@@ -267,7 +267,7 @@ class ResourceRunner:
         if error is not None:
             raise error
         if differences:
-            wrong = f"{len(differences)} of {counted(len(self._send.items), 'file')}"
+            wrong = f"{len(differences):,} of {counted(len(self._send.items), 'file')}"
             raise VerificationFailed(
                 f"Resource {self._ref.label} differs from the disk in {wrong}, first "
                 f"{differences[0].path} ({differences[0].message}).",

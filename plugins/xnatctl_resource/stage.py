@@ -91,7 +91,8 @@ class ResourceGroup:
         kinds = {type(error) for error in errors}
         kind = kinds.pop() if len(kinds) == 1 and (nothing or errors[0].exit_code == 6) else DeliveryIncomplete
         raise kind(
-            f"{len(failed)} of {len(self.runners)} resources {'is' if len(failed) == 1 else 'are'} incomplete. {text}",
+            f"{len(failed):,} of {len(self.runners):,} resources {'is' if len(failed) == 1 else 'are'} incomplete. "
+            f"{text}",
             hint=next((error.hint for error in errors if error.hint), None),
         )
 

@@ -133,7 +133,7 @@ def _other_study(plan: UploadPlan, session: SessionInfo) -> Difference | None:
     studies = sorted({item.study_instance_uid for item in plan.items})
     if not session.uid or session.uid in studies:
         return None
-    on_disk = f"study {studies[0]}" if len(studies) == 1 else f"{len(studies)} other studies"
+    on_disk = f"study {studies[0]}" if len(studies) == 1 else f"{len(studies):,} other studies"
     return Difference(kind="study", message=f"it holds study {session.uid}; on disk is {on_disk}")
 
 

@@ -80,7 +80,7 @@ def _announced(
 
     def announced(plan: UploadPlan) -> Report:
         app.info(
-            f"Session {plan.destination.session} ({next(numbers)} of {len(plans)}): "
+            f"Session {plan.destination.session} ({next(numbers)} of {len(plans):,}): "
             f"{counted(len(plan.items), 'instance')} of study {plan.items[0].study_instance_uid}"
         )
         return run(plan)
@@ -99,9 +99,9 @@ def check_patients(by_study: StudyInventory, *, same_patient: bool) -> tuple[str
     number = by_study.number_of_patients
     holds = "hold" if by_study.inventory.sources else "holds"
     if same_patient:
-        return (f"The studies name {number} patients; --same-patient treats them as one patient.",)
+        return (f"The studies name {number:,} patients; --same-patient treats them as one patient.",)
     raise Refused(
-        f"{by_study.inventory.named} {holds} studies of different patients ({number} patients), and all would become "
+        f"{by_study.inventory.named} {holds} studies of different patients ({number:,} patients), and all would become "
         f"sessions of one subject:\n{by_study.table(notes)}",
         hint="Upload the studies of each patient separately, with the right subject. If all are of one "
         "patient under several IDs or names, add --same-patient.",

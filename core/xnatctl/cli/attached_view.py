@@ -124,7 +124,7 @@ def _titles(report: Report) -> Sequence[str]:
 def _named(report: Report) -> str:
     titles = _titles(report)
     if len(titles) > 1 or not report.resources:
-        return f"{len(titles)} resources" if len(titles) > 1 else f"resource {titles[0]}"
+        return f"{len(titles):,} resources" if len(titles) > 1 else f"resource {titles[0]}"
     return f"resource {report.resources[0].label} of {parent_text(report.resources[0], report.destination)}"
 
 

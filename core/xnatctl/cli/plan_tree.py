@@ -16,7 +16,7 @@ from xnatctl.model.words import counted, human_size
 COLUMNS = (
     Column(key="path"),
     Column(key="goes_to"),
-    Column(key="files", numeric=True),
+    Column(key="files", numeric=True, count=True),
     Column(key="bytes", numeric=True),
     Column(key="note"),
 )
@@ -48,7 +48,7 @@ class _Share:
         if not self.series:
             return ""
         kinds = Counter(self.series.values())
-        return ", ".join(f"{count} {kind} series" for kind, count in sorted(kinds.items()))
+        return ", ".join(f"{count:,} {kind} series" for kind, count in sorted(kinds.items()))
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ def _nodes(entries: Mapping[str, _Entry]) -> Iterator[tuple[str, str, list[str]]
             rest.size += share.size
     for what, share in more.items():
         yield (
-            f"... {share.files} more files",
+            f"... {share.files:,} more files",
             _goes(what, share, folder=True) if what.startswith(("resource ", "session ")) else what,
             [],
         )
@@ -168,12 +168,12 @@ def _goes(target: str, share: _Share, *, folder: bool) -> str:
 
 
 def _count(names: list[str]) -> str:
-    return f"{len(names)} x " if len(names) > 1 else ""
+    return f"{len(names):,} x " if len(names) > 1 else ""
 
 
 def _names(names: list[str]) -> str:
     known = [name for name in names if name]
     if not known:
         return ""
-    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    more = f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else ""
     return f": {', '.join(known[:_NAMED])}{more}"

@@ -151,7 +151,7 @@ def _payloads(plan: UploadPlan) -> Iterator[str]:
             continue
         items: list[UploadItem] = [item for stage in sends for item in stage.items]
         size = human_size(sum(item.size for item in items))
-        count = f" in {len(sends)} resources" if of_resources and len(sends) > 1 else ""
+        count = f" in {len(sends):,} resources" if of_resources and len(sends) > 1 else ""
         yield f"{counted(len(items), noun)}{count} ({size})"
 
 
@@ -161,7 +161,7 @@ def amount(plan: UploadPlan, batches: int) -> str:
         way = f"in {counted(batches, 'request')}"
     else:
         studies = len({item.study_instance_uid for item in plan.items})
-        way = f"of {studies} {'study' if studies == 1 else 'studies'}"
+        way = f"of {studies:,} {'study' if studies == 1 else 'studies'}"
     return f"{' and '.join(_payloads(plan))} {way}"
 
 

@@ -179,7 +179,7 @@ def checked(verification: Verification) -> str:
     levels = {level: verification.levels[level] for level in reversed(LEVELS[1:]) if level in verification.levels}
     if len(levels) < 2:
         return f"checked by {_MEANS[next(iter(levels), verification.level)]}"
-    return "checked by " + ", by ".join(f"{_MEANS[level]} ({number})" for level, number in levels.items())
+    return "checked by " + ", by ".join(f"{_MEANS[level]} ({number:,})" for level, number in levels.items())
 
 
 def _sessions(report: Report, below: str) -> Iterable[str]:
@@ -217,7 +217,7 @@ def _studies(report: Report) -> Iterable[str]:
         )
         yield f"Study {study.study_instance_uid}: {state}{where}"
     if len(report.studies) > _LISTED:
-        yield f"... and {len(report.studies) - _LISTED} more studies; -o json lists all."
+        yield f"... and {len(report.studies) - _LISTED:,} more studies; -o json lists all."
 
 
 def _says(text: str, *parts: str) -> bool:
@@ -242,15 +242,15 @@ def _bad_items(report: Report, below: str) -> Iterable[str]:
         ((key, paths) for key, paths in groups.items() if key not in told), key=lambda group: group[0][0] == untried
     )
     for (what, reason), paths in ordered[:_LISTED]:
-        number = f"{len(paths)} files, " if len(paths) > 1 else ""
+        number = f"{len(paths):,} files, " if len(paths) > 1 else ""
         yield f"{what}: {number}{_some(paths)}" + (f" ({reason})" if reason else "")
     if rest := sum(len(paths) for _, paths in ordered[_LISTED:]):
-        yield f"... and {rest} more; -o json lists all."
+        yield f"... and {rest:,} more; -o json lists all."
 
 
 def _some(paths: Sequence[str]) -> str:
     """The first two names and the number of the others."""
-    more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+    more = f" and {len(paths) - 2:,} more" if len(paths) > 2 else ""
     return f"{', '.join(paths[:2])}{more}"
 
 
@@ -260,7 +260,7 @@ def _noted(items: Collection[ReportItem]) -> Iterable[str]:
     for item in noted[:_LISTED]:
         yield f"{item.outcome}, with a note: {item.path} ({item.note})"
     if len(noted) > _LISTED:
-        yield f"... and {len(noted) - _LISTED} more notes; -o json lists all."
+        yield f"... and {len(noted) - _LISTED:,} more notes; -o json lists all."
 
 
 def _differences(report: Report, below: str) -> Iterable[str]:
@@ -271,9 +271,9 @@ def _differences(report: Report, below: str) -> Iterable[str]:
     for line in [line for line, number in lines.items() if number == 1 and line[1] and _says(below, line[1])]:
         del lines[line]
     for (kind, rest), number in list(lines.items())[:_LISTED]:
-        yield f"{kind}: {f'{number} x ' if number > 1 else ''}{rest}"
+        yield f"{kind}: {f'{number:,} x ' if number > 1 else ''}{rest}"
     if more := sum(list(lines.values())[_LISTED:]):
-        yield f"... and {more} more differences; -o json lists all."
+        yield f"... and {more:,} more differences; -o json lists all."
 
 
 def _extra(report: Report) -> Iterable[str]:
@@ -307,4 +307,4 @@ def reason_lines(entries: Iterable[Exclusion]) -> Iterable[str]:
         reason = "duplicate" if entry.reason.startswith("duplicate of ") else entry.reason
         groups.setdefault(reason, []).append(entry.path)
     for reason, paths in sorted(groups.items(), key=lambda group: -len(group[1])):
-        yield f"  {len(paths)} x {reason}: {_some(paths)}"
+        yield f"  {len(paths):,} x {reason}: {_some(paths)}"

@@ -14,7 +14,7 @@ _STUDY_COLUMN = Column(key="study", drop=4)
 _SESSION_COLUMN = Column(key="session")
 _UID_COLUMN = Column(key="series")
 _ABOUT = (Column(key="series_description", title="Description", fit="cut", drop=1), Column(key="modality", drop=2))
-_SUMS = (Column(key="files", numeric=True, drop=2), Column(key="size", numeric=True, size=True, drop=3))
+_SUMS = (Column(key="files", numeric=True, count=True, drop=2), Column(key="size", numeric=True, size=True, drop=3))
 STATE_COLUMN = Column(key="state", fit="wrap")
 #: The title of what names a row, where all rows are series.
 SERIES = "Series"

@@ -208,7 +208,7 @@ class Setup:
         if not projects:
             self._app.say("You cannot write to any project. Ask the owner of a project for the role Member.")
             return before
-        more = f" and {len(projects) - _NAMED} more" if len(projects) > _NAMED else ""
+        more = f" and {len(projects) - _NAMED:,} more" if len(projects) > _NAMED else ""
         self._app.say(f"You can write to: {', '.join(projects[:_NAMED])}{more}.")
         default = before or (projects[0] if len(projects) == 1 else "")
         while name := self._ask("Default project, for commands without -P (- for none)", default).removeprefix("-"):

@@ -39,7 +39,10 @@ _COLUMNS = (
     Column(key="root", detail=True),
     Column(key="state", detail=True),
     Column(key="progress", title="State"),
-    *(Column(key=key, detail=True, numeric=True) for key in ("found", "delivered", "undelivered", "earlier")),
+    *(
+        Column(key=key, detail=True, numeric=True, count=True)
+        for key in ("found", "delivered", "undelivered", "earlier")
+    ),
     Column(key="updated", detail=True),
     Column(key="changed", title="Last change", drop=1),
 )
@@ -182,7 +185,7 @@ def _choose(app: App, found: Sequence[Summary], dest: str) -> Summary:
         )
     if len(matches) > 1:
         ids = ", ".join(summary.id for summary in matches)
-        raise UsageError(f"{dest} names {len(matches)} uploads: {ids}.", hint="Use an ID from the list.")
+        raise UsageError(f"{dest} names {len(matches):,} uploads: {ids}.", hint="Use an ID from the list.")
     return matches[0]
 
 
@@ -238,7 +241,7 @@ def _tails(paths: Sequence[str]) -> list[str]:
 
 def _from(summary: Summary, tail: str) -> str:
     """Where the files come from, as short text."""
-    return f"{tail} ({len(summary.sources)} paths)" if len(summary.sources) > 1 else tail
+    return f"{tail} ({len(summary.sources):,} paths)" if len(summary.sources) > 1 else tail
 
 
 def _request(summary: Summary) -> Mapping[str, Any]:
@@ -315,7 +318,7 @@ def _resume_command(app: App, summary: Summary) -> str:
 
 def _list_lines(app: App, found: Sequence[Summary]) -> list[str]:
     open_ones = [summary for summary in found if _state(summary) not in ("complete", "unreadable")]
-    lines = [f"{counted(len(found), 'upload')}, {len(open_ones)} not complete."]
+    lines = [f"{counted(len(found), 'upload')}, {len(open_ones):,} not complete."]
     lines += [f"Next: {_resume_command(app, summary)}" for summary in open_ones[:5]]
     lines += [f"Warning: {summary.problem}" for summary in found if summary.problem]
     return lines

@@ -381,7 +381,7 @@ def require_transports(app: App, plan: UploadPlan) -> None:
             transport_factory(app, name)
         except (PluginUnavailable, UsageError) as error:
             first, *more = [stage.name for stage in plan.stages if stage.transport == name]
-            others = f", and for {len(more)} stages more" if more else ""
+            others = f", and for {len(more):,} stages more" if more else ""
             raise PluginUnavailable(
                 f"{error.message} The plan needs it to {first}{others}.", hint=error.hint
             ) from error

@@ -194,9 +194,9 @@ def together(parts: Sequence[Part]) -> XnatctlError | None:
     if errors and len(parts) == 1:
         return errors[0]
     return _kind(parts, errors)(
-        f"{len(parts) - sum(part.complete for part in parts)} of {counted(len(parts), 'session')} not complete."
+        f"{len(parts) - sum(part.complete for part in parts):,} of {counted(len(parts), 'session')} not complete."
         + "".join(f" {session}: {error.message}" for session, error in failed[:3])
-        + (f" And {len(failed) - 3} more." if len(failed) > 3 else "")
+        + (f" And {len(failed) - 3:,} more." if len(failed) > 3 else "")
         + _untried(parts),
         hint=errors[0].hint if errors else None,
     )

@@ -40,7 +40,7 @@ def name_left(context: RunContext) -> None:
     if len(gone) < len(left):
         text += f" Finish with: {commands.command('upload', 'resume', context.journal.id)}"
     if gone:
-        which = "It is" if one else "They are" if len(gone) == len(left) else f"{len(gone)} of them are"
+        which = "It is" if one else "They are" if len(gone) == len(left) else f"{len(gone):,} of them are"
         text += f" {which} no longer on this disk: restore what is needed and resume; otherwise forget: {forget}"
     context.warn(text)
 

@@ -192,8 +192,8 @@ def _refuse_nothing(inventory: Inventory) -> None:
         )
     reasons = Counter(entry.reason for entry in inventory.excluded).most_common(3)
     raise NotFound(
-        f"No DICOM files in {inventory.named}: of {inventory.files_seen} examined files, none can be sent "
-        f"({', '.join(f'{count} x {reason}' for reason, count in reasons)}).",
+        f"No DICOM files in {inventory.named}: of {inventory.files_seen:,} examined files, none can be sent "
+        f"({', '.join(f'{count:,} x {reason}' for reason, count in reasons)}).",
         hint="Name the directory or archive that holds the DICOM files; DICOM is recognised by content, not by "
         "file name.",
     )
@@ -206,11 +206,11 @@ def _refuse_conflicts(inventory: Inventory) -> None:
     named = [f"{each.first} and {each.second} (SOP Instance UID {each.sop_instance_uid})" for each in conflicts]
     lines = [f"  {name}" for name in named[:_NAMED]]
     if len(named) > _NAMED:
-        lines.append(f"  and {len(named) - _NAMED} pairs more")
+        lines.append(f"  and {len(named) - _NAMED:,} pairs more")
     raise Refused(
         f"Two files claim to be the same instance but differ: {named[0]}."
         if len(named) == 1
-        else "\n".join([f"{len(named)} pairs of files claim to be the same instance but differ:", *lines]),
+        else "\n".join([f"{len(named):,} pairs of files claim to be the same instance but differ:", *lines]),
         hint="Decide which one is right and move the other one away.",
     )
 
@@ -228,7 +228,7 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
         return
     by_study = StudyInventory(inventory)
     notes = by_study.patient_notes()
-    of = f" of {by_study.number_of_patients} patients" if notes else ""
+    of = f" of {by_study.number_of_patients:,} patients" if notes else ""
     apart = "Upload each study separately, from its own directory and under its own label"
     label = request.destination.session
     each = f"makes a session of each: {label}, {label}_2, ..., the earliest first"
@@ -246,7 +246,7 @@ def _refuse_studies(inventory: Inventory, request: UploadRequest) -> None:
     else:
         hint = f"--split-studies {each}. Or: {apart[0].lower()}{apart[1:]}."
     raise Refused(
-        f"{inventory.named} {_holds(inventory)} {len(by_study.studies)} studies{of}, and one session label takes one:\n"
-        f"{by_study.table(notes)}",
+        f"{inventory.named} {_holds(inventory)} {len(by_study.studies):,} studies{of}, and one session label takes "
+        f"one:\n{by_study.table(notes)}",
         hint=hint,
     )

@@ -100,7 +100,7 @@ def incomplete(
     failed = next((state for state in undelivered if state.reason), undelivered[0]) if undelivered else None
     first = _name(failed) if failed is not None else f"{unsendable[0].path} ({unsendable[0].reason})"
     others = (
-        f" The other {total - missing} {was(total - missing)} delivered; this run archived nothing." if uris else ""
+        f" The other {total - missing:,} {was(total - missing)} delivered; this run archived nothing." if uris else ""
     )
     if lost is not None:
         text = f"{lost.message} {part_of(missing, total, 'file')} {was(missing)} not delivered.{others}"
@@ -190,7 +190,7 @@ def _nothing(undelivered: StateView, total: int, commands: Commands, receiver: s
     elif failure is FailureClass.AUTHENTICATION:
         hint = f"{_log_in_again(commands)}, then run the same command again."
     return kind(
-        f"{'The file was not' if total == 1 else f'None of {total} files was'} delivered: {_why(first)}.", hint=hint
+        f"{'The file was not' if total == 1 else f'None of {total:,} files was'} delivered: {_why(first)}.", hint=hint
     )
 
 

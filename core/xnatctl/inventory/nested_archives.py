@@ -56,5 +56,5 @@ def _notes(inventory: Inventory, *, is_choice: bool) -> list[str]:
 
 
 def _some(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
     return f"{', '.join(paths[:_NAMED])}{more}"

@@ -9,7 +9,7 @@ def pixel_notes(count: int, first: str) -> tuple[str, ...]:
     """A note on images without Pixel Data: a file that was cut off exactly there looks complete."""
     if not count:
         return ()
-    images = "1 file is an image" if count == 1 else f"{count} files are images"
+    images = "1 file is an image" if count == 1 else f"{count:,} files are images"
     return (f"{images} without Pixel Data, first {first}: compare with the original if that is unexpected.",)
 
 

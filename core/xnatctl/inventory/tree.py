@@ -133,10 +133,10 @@ class Collector:
         """Notes on links that were not followed."""
         notes = []
         if (count := len(self._dangling)) > 0:
-            links = "1 symbolic link leads" if count == 1 else f"{count} symbolic links lead"
+            links = "1 symbolic link leads" if count == 1 else f"{count:,} symbolic links lead"
             notes.append(f"{links} to nothing, first {self._dangling[0]}; what is missing there is not sent.")
         if (count := len(self._outside)) > 0:
-            links = "1 symbolic link leads" if count == 1 else f"{count} symbolic links lead"
+            links = "1 symbolic link leads" if count == 1 else f"{count:,} symbolic links lead"
             notes.append(
                 f"{links} out of the directory, first {self._outside[0]}; --follow-symlinks sends what is there."
             )

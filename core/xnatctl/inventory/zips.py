@@ -201,7 +201,7 @@ def _refuse_trailing(tail: bytes, base: int) -> None:
     if place >= 0 and len(tail) - place >= _END_SIZE:
         behind = place + _END_SIZE + int(struct.unpack_from("<H", tail, place + 20)[0])
         if behind < len(tail):
-            raise Damaged(f"{len(tail) - behind} bytes follow its end, from byte {base + behind} on")
+            raise Damaged(f"{len(tail) - behind:,} bytes follow its end, from byte {base + behind} on")
 
 
 def _end64(pread: Pread, locator_end: int, offset: int) -> tuple[int, tuple[int, ...]]:
@@ -285,7 +285,7 @@ def _read_directory(pread: Pread, directory: _Directory) -> Iterator[Entry]:
         yield _entry(data[place : place + length], directory.shift)
         place, count = place + length, count + 1
     if count != directory.count and (directory.exact or count & 0xFFFF != directory.count):
-        raise Damaged(f"its central directory lists {count} entries and its end {directory.count}")
+        raise Damaged(f"its central directory lists {count:,} entries and its end {directory.count:,}")
 
 
 def _record_length(data: bytes, place: int) -> int:

@@ -7,13 +7,13 @@ from typing import Any
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 session`, `2 sessions`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """`1 session`, `2 sessions`, `1,000 sessions`: counts in texts have separators, also where `:,` stands alone."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def part_of(number: int, total: int, noun: str) -> str:
     """`1 of 60 files`, `1 of 1 file`."""
-    return f"{number} of {counted(total, noun)}"
+    return f"{number:,} of {counted(total, noun)}"
 
 
 def was(number: int) -> str:
@@ -23,7 +23,7 @@ def was(number: int) -> str:
 
 def listed(names: Sequence[str], most: int = 3) -> str:
     """`a, b, c`, or `a, b, c and 4 more`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
 
 

@@ -42,7 +42,7 @@ def _mixed(sharing: list[Facts], *, blocks: bool) -> Iterator[Finding]:
     for facts in sharing:
         yield facts.finding(
             Code.PATIENTS_MIXED,
-            f"Subject {facts.row.subject} of project {facts.project} gets images of {len(patients)} patients, by "
+            f"Subject {facts.row.subject} of project {facts.project} gets images of {len(patients):,} patients, by "
             f"patient ID or name: {names}.",
             hint="Correct the subjects. If all are one patient under several IDs or names, add --same-patient.",
             blocks=blocks,
@@ -54,7 +54,7 @@ def _twice(sharing: list[Facts]) -> Iterator[Finding]:
     if len(subjects) < 2:
         return
     labels = sorted(subjects.values())
-    more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+    more = f" and {len(labels) - 3:,} more" if len(labels) > 3 else ""
     names = rows_text([facts.row.number for facts in sharing])
     for facts in sharing:
         yield facts.finding(

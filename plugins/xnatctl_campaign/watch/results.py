@@ -91,7 +91,7 @@ def closing_document(results: Sequence[StudyResult], waiting: int) -> Document:
     document = document_of(results)
     latest = {result.study: result.state for result in results}
     counts = Counter(latest.values())
-    parts = [f"{len(latest)} {'study' if len(latest) == 1 else 'studies'} tried"]
+    parts = [f"{len(latest):,} {'study' if len(latest) == 1 else 'studies'} tried"]
     parts += [f"{counts[state]} {state}" for state in StudyState if counts[state]]
     if waiting:
         parts.append(f"{waiting} not quiet yet")

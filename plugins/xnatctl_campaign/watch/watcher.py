@@ -256,4 +256,4 @@ def _placed(result: StudyResult, place: Place) -> StudyResult:
 
 
 def _unproven(verified: int, found: int) -> XnatctlError:
-    return VerificationFailed(f"The server shows {verified} of {found} instances.")
+    return VerificationFailed(f"The server shows {verified:,} of {found:,} instances.")

@@ -154,7 +154,7 @@ def test_thousands_of_paths_are_no_more_work_than_their_files(tmp_path: Path) ->
     paths = [str(instance.path) for instance in exam.instances.values()]
     found = scan_paths([*paths, *paths])
     assert len(found.items) == 1500
-    assert found.named.endswith(" and 1497 more")
+    assert found.named.endswith(" and 1,497 more")
 
 
 def test_a_path_that_is_missing_is_named(parts: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from xnatctl.model.document import Column, Document
+from xnatctl.model.words import counted, listed, part_of
 from xnatctl.testing import FormatterContract
 from xnatctl_output.separated import Csv, Tsv
 from xnatctl_output.states import GREEN, RED, YELLOW
@@ -239,3 +240,29 @@ def test_colours_of_states_can_be_read_on_black_and_on_white(color):
     bright = sum(share * value for share, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
     assert (bright + 0.05) / 0.05 > 3.8
     assert 1.05 / (bright + 0.05) > 3.8
+
+
+def test_counts_have_separators_for_people_alone():
+    """A number that names something, such as that of a row, has none."""
+    row = {"row": 2001, "files": 1001, "state": "1001 verified, 12000 failed", "name": "1001 nights"}
+    columns = (
+        Column(key="row", numeric=True), Column(key="files", numeric=True, count=True),
+        Column(key="state"), Column(key="name"),
+    )  # fmt: skip
+    document = Document(schema="x/1", data={"rows": [row]}, listed="rows", columns=columns, rows=[row])
+    table = Shape(Table).render(document).splitlines()[-1]
+    assert re.split(r"   +", table.strip()) == ["2001", "1,001", "1,001 verified, 12,000 failed", "1001 nights"]
+    assert read_csv(Shape(Csv).render(document)) == [{key: str(value) for key, value in row.items()}]
+    assert json.loads(Shape(Json).render(document))["rows"] == [row]
+    assert yaml.safe_load(Shape(Yaml).render(document))["rows"] == [row]
+
+
+def test_words_count_with_separators():
+    assert [counted(number, "file") for number in (0, 1, 999, 1000)] == [
+        "0 files",
+        "1 file",
+        "999 files",
+        "1,000 files",
+    ]
+    assert part_of(1001, 12000, "file") == "1,001 of 12,000 files"
+    assert listed(["a"] * 2000) == "a, a, a and 1,997 more"

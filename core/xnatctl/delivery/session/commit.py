@@ -168,7 +168,7 @@ def _choose(
             client,
             ref,
             target,
-            f"Session {existing.label} ({existing.id}) of project {target.project} holds {len(held.differing)} of "
+            f"Session {existing.label} ({existing.id}) of project {target.project} holds {len(held.differing):,} of "
             f"the instances with different content, first {held.differing[0]}",
         )
     return (

@@ -111,7 +111,7 @@ def skip_existing(
     where = f"Session {existing.label} ({existing.id})"
     if overlap.differing:
         more = len(overlap.differing) - _NAMED
-        named = "; ".join(overlap.differing[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        named = "; ".join(overlap.differing[:_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
         raise Refused(
             f"{where} holds {counted(len(overlap.differing), 'instance')} with different content than on disk, and "
             f"--overwrite append replaces nothing: {named}.",
@@ -126,7 +126,7 @@ def skip_existing(
     if not (count := sum(there)):
         return resumed, ()
     warning = (
-        f"{where} held {count} of {counted(len(items), 'instance')} already, which were not sent; compared: "
+        f"{where} held {count:,} of {counted(len(items), 'instance')} already, which were not sent; compared: "
         f"{overlap.words}."
     )
     return replace(resumed, proven=proven, archived=archived, warnings=(*resumed.warnings, warning)), there

@@ -424,7 +424,7 @@ class SessionRunner:
         settle.build(self._client, ref, self._context.schedule, self._tell)
         comparison = count_staged(self._client, self._journal, ref, of, before=before, exact=exact)
         if missing := short_series(comparison.verification, of):
-            self._context.warn(f"The server holds fewer files than were sent; sending {len(missing)} again.")
+            self._context.warn(f"The server holds fewer files than were sent; sending {len(missing):,} again.")
             self._send_items(importer, missing)
             self._refuse_incomplete(importer)
             settle.build(self._client, ref, self._context.schedule, self._tell)

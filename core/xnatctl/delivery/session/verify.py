@@ -260,7 +260,7 @@ def _of_sums(sums: Sequence[int]) -> Iterator[str]:
     decided = sum(1 for sum_ in sums if sum_ != UNKNOWN)
     if decided < len(sums):
         yield (
-            f"MD5 could be compared for {decided} of {counted(len(sums), 'instance')}; for the others the server "
+            f"MD5 could be compared for {decided:,} of {counted(len(sums), 'instance')}; for the others the server "
             "changed the size or lists no MD5."
         )
 
