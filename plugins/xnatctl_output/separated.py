@@ -15,7 +15,7 @@ class _Separated:
     delimiter = ","
 
     def render(self, document: Document, out: TextIO) -> None:
-        writer = csv.writer(out, delimiter=self.delimiter, lineterminator="\r\n")
+        writer = csv.writer(out, delimiter=self.delimiter, lineterminator="\n")  # "$(...)" keeps a CR
         if document.columns:
             keys = [column.key for column in document.columns]
         else:
@@ -26,7 +26,7 @@ class _Separated:
 
 
 class Csv(_Separated):
-    """Comma-separated (RFC 4180)."""
+    """Comma-separated, quoted as RFC 4180 says, in lines that end with LF."""
 
 
 class Tsv(_Separated):

@@ -72,6 +72,18 @@ def test_separated_values_run_no_formula(factory, delimiter):
     assert rows[7]["size"] == "7"
 
 
+@pytest.mark.parametrize("factory", [Csv, Tsv])
+def test_separated_values_leave_no_cr_in_a_shell_variable(factory):
+    shape = Shape(factory)
+    text = shape.render(shape.document("one\rtwo", "three\r\nfour", "five"))
+    assert "\r" not in text
+    assert [row["name"] for row in read_csv(text, "," if factory is Csv else "\t")] == [
+        "one\\x0dtwo",
+        "three\\x0d\nfour",
+        "five",
+    ]
+
+
 class Screen(io.StringIO):
     """A terminal, as far as a formatter looks at it."""
 
