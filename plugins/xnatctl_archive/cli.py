@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xnatctl.api import Column, Document, NotFound, UsageError, counted
+from xnatctl.api import Column, Document, NotFound, UsageError, counted, shown_of
 from xnatctl.api.commands import (
     PROJECT_HELP,
     App,
@@ -28,6 +28,8 @@ from xnatctl.api.xnat import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from xnatctl.api.xnat import SessionInfo, XnatClient
 
 _SESSION_COLUMNS = (
@@ -72,6 +74,11 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
     ]
     waiting = len(list_prearchive_rows(client, project))
     schema = "xnatctl.sessions/1"
+
+    def lines(shown: Sequence[Mapping[str, Any]], total: int) -> Iterator[str]:
+        yield f"{shown_of(len(shown), total, 'session')} in project {project}."
+        yield from _waiting(app, project, waiting)
+
     app.render(
         Document(
             schema=schema,
@@ -80,7 +87,8 @@ def session_list(app: App, project: str, subject: str | None, modality: str | No
             columns=_SESSION_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
-            summary=(f"{counted(len(rows), 'session')} in project {project}.", *_waiting(app, project, waiting)),
+            summary=tuple(lines(rows, len(rows))),
+            summarize=lines,
         )
     )
 
@@ -123,8 +131,8 @@ def _scan_rows(client: XnatClient, session_id: str) -> list[dict[str, Any]]:
     return [{**asdict(scan), "files": counts.get(scan.id, 0)} for scan in list_scans(client, session_id)]
 
 
-def _sizes(scans: list[dict[str, Any]]) -> str:
-    return f"{counted(len(scans), 'scan')}, {counted(sum(scan['files'] for scan in scans), 'file')}"
+def _sizes(scans: Sequence[Mapping[str, Any]], total: int) -> str:
+    return f"{shown_of(len(scans), total, 'scan')}, {counted(sum(scan['files'] for scan in scans), 'file')}"
 
 
 #: The help of `-P` where an accession ID needs none.
@@ -169,7 +177,7 @@ def session_show(app: App, name: str | None, session: str | None, project: str |
             rows=scans,
             identifiers=(found.id,),
             summary=(
-                f"{_sizes(scans)}.",
+                f"{_sizes(scans, len(scans))}.",
                 f"Study {found.uid or '(unknown)'}.",
                 *((f"Resources: {', '.join(own)}",) if own else ()),
             ),
@@ -191,6 +199,10 @@ def scan_list(app: App, session: str, project: str | None) -> None:
     found = _find(client, project, session)
     rows = _scan_rows(client, found.id)
     schema = "xnatctl.scans/1"
+
+    def lines(shown: Sequence[Mapping[str, Any]], total: int) -> tuple[str, ...]:
+        return (f"{_sizes(shown, total)} in {found.label} ({found.id}).",)
+
     app.render(
         Document(
             schema=schema,
@@ -199,6 +211,7 @@ def scan_list(app: App, session: str, project: str | None) -> None:
             columns=_SCAN_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
-            summary=(f"{_sizes(rows)} in {found.label} ({found.id}).",),
+            summary=lines(rows, len(rows)),
+            summarize=lines,
         )
     )

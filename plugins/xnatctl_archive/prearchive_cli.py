@@ -21,6 +21,7 @@ from xnatctl.api import (
     UsageError,
     XnatctlError,
     counted,
+    shown_of,
 )
 from xnatctl.api.commands import App, Number, common_options, list_options, pass_app, server_options
 from xnatctl.api.xnat import (
@@ -38,7 +39,7 @@ from xnatctl_archive.cli import require_project
 from xnatctl_archive.comparing import archived_files, compare, waiting_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xnatctl.api.xnat import XnatClient
 
@@ -101,12 +102,16 @@ def list_rows(app: App, project: str | None, all_projects: bool) -> None:
         require_project(client, project)
     found = list_prearchive_rows(client, project)
     rows = [{**asdict(row), "session": row.folder} for row in found]
-    bad = [row for row in found if row.status in _TROUBLE]
     schema = "xnatctl.prearchive/1"
-    hints = tuple(
-        f"{row.folder} is {row.status}; see why: {app.commands.command('prearchive', 'show', *row.ref.triple)}"
-        for row in bad
-    )
+
+    def lines(shown: Sequence[Mapping[str, Any]], total: int) -> Iterator[str]:
+        yield f"{shown_of(len(shown), total, 'session')} waiting."
+        for row in shown:
+            if row["status"] in _TROUBLE:
+                triple = row["project"], row["timestamp"], row["folder"]
+                look = app.commands.command("prearchive", "show", *triple)
+                yield f"{row['folder']} is {row['status']}; see why: {look}"
+
     app.render(
         Document(
             schema=schema,
@@ -115,7 +120,8 @@ def list_rows(app: App, project: str | None, all_projects: bool) -> None:
             columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(f"{row.project} {row.timestamp} {row.folder}" for row in found),
-            summary=(f"{counted(len(rows), 'session')} waiting.", *hints),
+            summary=tuple(lines(rows, len(rows))),
+            summarize=lines,
         )
     )
 

@@ -18,6 +18,7 @@ from xnatctl.api import (
     UploadRequest,
     UsageError,
     counted,
+    shown_of,
 )
 from xnatctl.api.commands import (
     App,
@@ -36,6 +37,8 @@ from xnatctl.api.xnat import ResourceInfo, Totals, list_scans, session_resources
 from xnatctl_resource import rest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from xnatctl.api.xnat import XnatClient
 
 _UPLOAD = """Upload a directory or one file to a resource of a session, and verify that it arrived.
@@ -250,6 +253,11 @@ def resource_list(
     if level is ResourceLevel.SESSION:
         rows += _scan_rows(client, parent)
     schema = "xnatctl.resources/1"
+
+    def lines(shown: Sequence[Mapping[str, Any]], total: int) -> tuple[str, ...]:
+        files = counted(sum(row["files"] for row in shown), "file")
+        return (f"{shown_of(len(shown), total, 'resource')}, {files}.",)
+
     app.render(
         Document(
             schema=schema,
@@ -259,7 +267,8 @@ def resource_list(
             columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(str(row["id"]) for row in rows),
-            summary=(f"{counted(len(rows), 'resource')}, {counted(sum(row['files'] for row in rows), 'file')}.",),
+            summary=lines(rows, len(rows)),
+            summarize=lines,
         )
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from xnatctl.cli.listing import Listing, parse_condition, parse_sort
 from xnatctl.errors import UsageError, XnatctlError
 from xnatctl.model.document import Column, Document
+from xnatctl.model.words import shown_of
 
 COLUMNS = (
     Column(key="id"),
@@ -151,6 +153,17 @@ def test_a_limit_applies_last_and_says_what_it_left_out():
     assert line == "Left out 3 of 4 rows: 1 by --filter, 2 by --limit."
     assert of(limit=4)[1] == ""
     assert of("files>999999")[1] == "No row matches --filter. Left out 4 of 4 rows: 4 by --filter."
+
+
+def test_what_is_said_below_a_list_is_about_the_rows_that_are_shown():
+    def lines(rows, total):
+        return [f"{shown_of(len(rows), total, 'scan')}: {', '.join(row['id'] for row in rows)}"]
+
+    whole = replace(document(), summary=tuple(lines(ROWS, 4)), summarize=lines)
+    assert Listing().of(whole)[0].summary == ("4 scans: 10, 9, 1-MR2, 2",)
+    assert Listing(sort=(("id", False),), limit=2).of(whole)[0].summary == ("2 of 4 scans: 1-MR2, 2",)
+    none = Listing(conditions=(parse_condition("files>999"),)).of(whole)[0]
+    assert none.summary == ("0 of 4 scans: ",)
 
 
 def test_columns_are_chosen_and_ordered_in_every_part_of_the_document():

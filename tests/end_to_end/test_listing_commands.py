@@ -232,6 +232,15 @@ def test_a_slow_archive_is_waited_for(xnatctl, alice, waiting, sandbox):
     assert done.code == 0, done.err
 
 
+def test_a_list_without_hits_does_not_count_what_it_does_not_show(xnatctl, alice, archived):
+    nothing = ("--filter", "id=nothing")
+    assert (
+        "\n0 of 3 resources, 0 files.\n" in xnatctl("resource", "list", "sess01", "-P", "DEMO", *nothing, env=alice).out
+    )
+    assert xnatctl("session", "list", "-P", "DEMO", *nothing, env=alice).out == "0 of 1 session in project DEMO.\n"
+    assert xnatctl("upload", "status", *nothing).out == "0 of 1 upload, 0 not complete.\n"
+
+
 def test_doctor(xnatctl, alice, sandbox):
     done = xnatctl("doctor", "-o", "json", env=alice)
     assert done.code == 0, done.err
@@ -249,6 +258,7 @@ def test_every_list_chooses_rows_and_columns_in_every_format(xnatctl, alice, arc
     assert xnatctl(*chosen, "-o", "csv", env=alice).out.split() == ["id,files", "3,20"]
     assert json.loads(xnatctl(*chosen, "-o", "ndjson", env=alice).out) == {"id": "3", "files": 20}
     assert (xnatctl(*chosen, "-q", env=alice).out, xnatctl(*chosen, "-q", env=alice).err) == ("3\n", "")
+    assert xnatctl(*scans, "--filter", "id!=2", env=alice).out.splitlines()[-1].startswith("2 of 3 scans, 40 files in ")
     before = len(sandbox.requests)
     wrong = xnatctl(*scans, "--columns", "nr", env=alice)
     assert (wrong.code, wrong.out) == (2, "")

@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 
 from xnatctl.testing import write_exam
+from xnatctl_sandbox.server import Sandbox
 
 NAMES = ("-P", "DEMO", "-S", "s", "-E")
 
@@ -33,6 +34,34 @@ def test_the_table_fits_a_terminal(xnatctl, uploads):
         assert line.split(maxsplit=1)[1].startswith(f"DEMO/{row['session']} "), "a row is one line"
         assert f" {state} " in line
     assert "http" not in "".join(table)
+
+
+def test_the_next_command_is_about_a_row_that_is_shown(xnatctl, uploads):
+    assert "Next: xnatctl upload resume" in xnatctl("upload", "status").out
+    for chosen in (("--filter", "session=done"), ("--sort-by", "session", "--limit", "1")):
+        out = xnatctl("upload", "status", *chosen).out
+        assert "1 of 2 uploads, 0 not complete." in out
+        assert "Next:" not in out
+
+
+def test_an_upload_to_a_receiver_says_what_was_sent_and_where_it_is_looked_for(xnatctl, tmp_path, own_exam):
+    pytest.importorskip("pynetdicom")
+    with Sandbox(tmp_path / "receiver", dicom_port=0) as sandbox:
+        _sent_to_a_receiver(xnatctl, sandbox, own_exam)
+
+
+def _sent_to_a_receiver(xnatctl, sandbox, own_exam):
+    alice = {"XNAT_URL": sandbox.url, "XNAT_USER": "alice", "XNAT_PASS": "alice"}
+    receiver = ("--host", "127.0.0.1", "--port", str(sandbox.dicom_port), "--called-aet", "XNAT")
+    followed = ("--verify", "-P", "DEMO", "-E", "visit", "--wait", "0")
+    assert xnatctl("session", "upload-dicom", own_exam.directory, *receiver, *followed, env=alice).code == 6
+    out = xnatctl("upload", "status").out
+    (line,) = [line for line in out.splitlines() if "dicom://" in line]
+    assert "DEMO/visit" in line
+    assert own_exam.directory.name in line
+    assert "not archived yet" in line
+    (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
+    assert (row["checked_in"], row["state"], row["session"]) == ("DEMO/visit", "delivered, not settled", "")
 
 
 def test_many_files_are_shown_by_reason(xnatctl, uploads):

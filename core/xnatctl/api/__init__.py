@@ -54,7 +54,7 @@ from xnatctl.model.refs import (
     clean_label,
     is_uid,
 )
-from xnatctl.model.words import counted, human_size
+from xnatctl.model.words import counted, human_size, shown_of
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.specs import (
     CheckResult,
@@ -307,6 +307,7 @@ __all__ = [
     "is_uid",
     "open_item",
     "printable",
+    "shown_of",
     "with_label",
     "wrapped",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import click
 
@@ -143,6 +144,10 @@ def _run(name: str, check: Callable[[], object]) -> _Done:
     return _Done(name=name, result=result, code=int(result.status == "failed"))
 
 
+def _hints(rows: Sequence[Mapping[str, Any]], _total: int) -> Iterable[str]:
+    return dict.fromkeys(f"Hint: {row['hint']}" for row in rows if row["hint"])
+
+
 @click.command(help="Check configuration, plugins, server and login. The exit code is that of the first failure.")
 @list_options(_COLUMNS)
 @server_options
@@ -169,7 +174,8 @@ def doctor(app: App) -> None:
             columns=_COLUMNS,
             rows=rows,
             identifiers=tuple(f"{row['check']}: {row['status']}" for row in rows),
-            summary=tuple(dict.fromkeys(f"Hint: {row['hint']}" for row in rows if row["hint"])),
+            summary=tuple(_hints(rows, len(rows))),
+            summarize=_hints,
         )
     )
     code = next((done.code for done in found if done.code), 0)

@@ -132,10 +132,13 @@ class Listing:
         rows, entries = document.rows, document.data.get(document.listed, ())
         if not len(entries) == len(document.identifiers) == len(rows):
             raise XnatctlError(f"In {document.schema} the rows, the identifiers and what `listed` names do not match.")
+        shown = [rows[number] for number in kept]
+        lines = document.summary if document.summarize is None else document.summarize(shown, len(rows))
         return replace(
             document,
             data={**document.data, document.listed: [entries[number] for number in kept]},
-            rows=[rows[number] for number in kept],
+            rows=shown,
+            summary=tuple(lines),
             identifiers=tuple(document.identifiers[number] for number in kept),
             drawing=(),
         )

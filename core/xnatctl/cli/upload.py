@@ -23,7 +23,7 @@ from xnatctl.errors import ConfigError, JournalError, NotFound, PluginUnavailabl
 from xnatctl.model.document import Column, Document
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import UploadRequest
-from xnatctl.model.words import counted, listed, part_of
+from xnatctl.model.words import counted, listed, part_of, shown_of
 
 if TYPE_CHECKING:
     from xnatctl.delivery.journal.records import JournalEntry, Left
@@ -35,6 +35,7 @@ _COLUMNS = (
     *(Column(key=key, detail=True) for key in ("project", "subject", "session", "resource")),
     Column(key="transport", detail=True),
     Column(key="to"),
+    Column(key="checked_in", detail=True, drop=2),
     Column(key="from", detail=True),
     Column(key="root", detail=True),
     Column(key="state", detail=True),
@@ -67,7 +68,7 @@ def status(app: App, dest: str | None, unfinished: bool) -> None:
     """
     found = [summary for summary in app.journals() if not (unfinished and _state(summary) == "complete")]
     if dest is None:
-        app.render(_list_document(app, found, _list_lines(app, found)))
+        app.render(_list_document(app, found))
     else:
         app.render(_one_document(app, _choose(app, found, dest)))
 
@@ -152,12 +153,17 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
     chosen = list({summary.id: summary for summary in (_choose(app, found, name) for name in dest)}.values())
     if not yes:
         for summary in chosen:
-            if _state(summary) != "complete" and not app.confirm(f"Forget {summary.id}, which is {_state(summary)}?"):
+            if _state(summary) != "complete" and not app.confirm(_question(summary)):
                 raise Refused("No upload was forgotten.")
     for summary in chosen:
         with closing(Lock(summary.path.with_suffix(".lock"), lambda _: False, limit=0, tell=app.debug)):
             remove(summary.path)
-    app.render(_list_document(app, chosen, [f"{counted(len(chosen), 'upload')} forgotten."]))
+    document = _list_document(app, chosen)
+    app.render(replace(document, summary=(f"{counted(len(chosen), 'upload')} forgotten.",)))
+
+
+def _question(summary: Summary) -> str:
+    return f"Forget {summary.id}, which is {_for_people(_state(summary))}?"
 
 
 def _require_planner(app: App, command: str) -> None:
@@ -223,6 +229,8 @@ def _columns(app: App, found: Sequence[Summary]) -> tuple[Column, ...]:
             servers |= {app.settings.server_or_empty()} - {""}
     places = [_to(summary) for summary in found]
     shown = {"server"} if len(servers) > 1 else set[str]()
+    if any(summary.request and _is_to_receiver(summary) for summary in found):
+        shown |= {"from", "checked_in"}  # the address of a receiver does not say what was sent there
     if len(set(places)) < len(places):
         shown.add("from")
     return tuple(replace(column, detail=False) if column.key in shown else column for column in _COLUMNS)
@@ -263,6 +271,13 @@ def _to(summary: Summary) -> str:
     return "/".join(filter(None, names)) or where.server
 
 
+def _checked_in(summary: Summary) -> str:
+    """Where an upload to a receiver was to be found afterwards: `PROJECT`, or `PROJECT/SESSION`."""
+    where = _request(summary).get("follow")
+    names = [where.get("project"), where.get("session")] if isinstance(where, dict) else []
+    return "/".join(str(name) for name in names if name)
+
+
 def _state(summary: Summary) -> str:
     if summary.problem is not None:
         return "unreadable"
@@ -273,6 +288,11 @@ def _state(summary: Summary) -> str:
     if summary.phase == "done" and summary.found == summary.delivered:
         return "delivered, not verified"
     return "incomplete"
+
+
+def _for_people(state: str) -> str:
+    """A state in the words of people: XNAT archives, we settle."""
+    return state.replace("not settled", "not archived yet")
 
 
 def _progress(summary: Summary) -> str:
@@ -295,6 +315,7 @@ def _row(summary: Summary) -> dict[str, Any]:
         "resource": _resource(summary),
         "transport": str(_request(summary).get("transport", "")),
         "to": _to(summary),
+        "checked_in": _checked_in(summary),
         "state": _state(summary),
         "progress": _progress(summary),
         "found": summary.found,
@@ -316,26 +337,27 @@ def _resume_command(app: App, summary: Summary) -> str:
     return app.commands.command("upload", "resume", summary.id, *words, server=False)
 
 
-def _list_lines(app: App, found: Sequence[Summary]) -> list[str]:
+def _list_lines(app: App, found: Sequence[Summary], total: int) -> Iterator[str]:
     open_ones = [summary for summary in found if _state(summary) not in ("complete", "unreadable")]
-    lines = [f"{counted(len(found), 'upload')}, {len(open_ones):,} not complete."]
-    lines += [f"Next: {_resume_command(app, summary)}" for summary in open_ones[:5]]
-    lines += [f"Warning: {summary.problem}" for summary in found if summary.problem]
-    return lines
+    yield f"{shown_of(len(found), total, 'upload')}, {len(open_ones)} not complete."
+    yield from (f"Warning: {summary.problem}" for summary in found if summary.problem)
+    yield from (f"Next: {_resume_command(app, summary)}" for summary in open_ones[:5])
 
 
-def _list_document(app: App, found: Sequence[Summary], lines: Sequence[str]) -> Document:
+def _list_document(app: App, found: Sequence[Summary]) -> Document:
     tails = _tails([summary.root for summary in found])
     rows = [{**_row(summary), "from": _from(summary, tail)} for summary, tail in zip(found, tails, strict=True)]
+    by_id = {summary.id: summary for summary in found}
     schema = "xnatctl.uploads/1"
     return Document(
         schema=schema,
         data={"schema": schema, "uploads": rows},
         listed="uploads",
         columns=_columns(app, found),
-        rows=rows,
+        rows=[{**row, "progress": _for_people(row["progress"])} for row in rows],
         identifiers=tuple(row["id"] for row in rows),
-        summary=tuple(lines),
+        summary=tuple(_list_lines(app, found, len(found))),
+        summarize=lambda shown, total: _list_lines(app, [by_id[row["id"]] for row in shown], total),
     )
 
 
@@ -354,7 +376,8 @@ def _one_document(app: App, summary: Summary) -> Document:
     row = _row(summary)
     sources = listed(summary.sources)
     place = f" to {row['to']}" + ("" if _is_to_receiver(summary) else f" on {row['server']}")
-    lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {sources}{place}: {row['state']}."]
+    state = _for_people(row["state"])
+    lines = [f"{part_of(row['delivered'], row['found'], 'file')} delivered from {sources}{place}: {state}."]
     if summary.left:
         roots = ", ".join(dict.fromkeys(left.root for left in summary.left))
         lines.append(

@@ -5,11 +5,12 @@ for people, CSV, TSV and NDJSON. `drawing` is lines for people in place of the t
 after it. `identifiers` is the output of `-q`. `announced` is the warnings that observers got before; core
 sets it, and `color`. `listed` names the
 list in `data` that the rows show; its entries and the identifiers are in their order. The options of lists need it.
+`summarize` makes the summary of a part of the rows, so that the lines say nothing about a row that is not shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -55,6 +56,8 @@ class Document:
     rows: Sequence[Mapping[str, Any]] = ()  # the same content, one mapping per row
     identifiers: tuple[str, ...] = ()  # the output of -q
     summary: tuple[str, ...] = ()  # lines for people, after the table
+    #: Makes `summary` again, from the rows that `--filter` and `--limit` keep and the number of all.
+    summarize: Callable[[Sequence[Mapping[str, Any]], int], Iterable[str]] | None = None
     drawing: tuple[str, ...] = ()  # lines for people, in place of the table
     listed: str = ""  # the key of the list in `data` that the rows show
     announced: frozenset[str] = frozenset()  # warnings that observers got before

@@ -16,6 +16,11 @@ def part_of(number: int, total: int, noun: str) -> str:
     return f"{number:,} of {counted(total, noun)}"
 
 
+def shown_of(number: int, total: int, noun: str) -> str:
+    """`6 sessions` where all are shown, else `0 of 6 sessions`."""
+    return counted(total, noun) if number == total else part_of(number, total, noun)
+
+
 def was(number: int) -> str:
     """`was` of one, `were` of any other number."""
     return "was" if number == 1 else "were"
