@@ -36,10 +36,11 @@ _SESSION_COLUMNS = (
     Column(key="id"),
     Column(key="label"),
     Column(key="subject_label", title="Subject", drop=2),
-    Column(key="date", drop=3),
+    Column(key="date", time=True, drop=3),
     Column(key="modality", drop=1),
     Column(key="uid", drop=4),
-    *(Column(key=key, detail=True) for key in ("subject_id", "xsi_type", "inserted")),
+    *(Column(key=key, detail=True) for key in ("subject_id", "xsi_type")),
+    Column(key="inserted", time=True, detail=True),
 )
 
 

@@ -55,10 +55,12 @@ _COLUMNS = (
     Column(key="session"),
     Column(key="subject", drop=2),
     Column(key="status", drop=1),
-    Column(key="scan_date", drop=4),
-    Column(key="uploaded", drop=3),
+    Column(key="scan_date", time=True, drop=4),
+    Column(key="uploaded", time=True, drop=3),
     Column(key="tag", title="Study", drop=5),
-    *(Column(key=key, detail=True) for key in ("name", "autoarchive", "prevent_auto_commit", "lastmod", "url")),
+    *(Column(key=key, detail=True) for key in ("name", "autoarchive", "prevent_auto_commit")),
+    Column(key="lastmod", time=True, detail=True),
+    Column(key="url", detail=True),
 )
 
 

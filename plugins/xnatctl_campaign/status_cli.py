@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from xnatctl.api import Column, Document, counted, human_size
+from xnatctl.api import Column, Document, counted, human_size, human_time
 from xnatctl.api.commands import App, column_option, common_options, pass_app
 from xnatctl_campaign.facts import rows_text
 from xnatctl_campaign.folder import Campaign
@@ -150,7 +150,7 @@ def _named(lines: Sequence[str], what: str) -> Iterator[str]:
 
 
 def _work_line(row: RowStanding) -> str:
-    since = f" since {row.entry.at}" if row.entry is not None else ""
+    since = f" since {human_time(row.entry.at)}" if row.entry is not None else ""
     host = f" on {row.host}" if row.host else ""
     return f"In work: row {row.row.number} ({row.row.place}){host}{since}."
 

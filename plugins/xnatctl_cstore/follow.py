@@ -28,6 +28,7 @@ from xnatctl.api import (
     XnatctlError,
     clean_label,
     counted,
+    human_duration,
 )
 from xnatctl.api.xnat import (
     DOUBTFUL,
@@ -92,6 +93,8 @@ class ArchiveTracker:
         self._project = str(stage.options["project"])
         self._label = str(stage.options.get("session") or "")
         self._manual = self._patient = False
+        #: Seconds until the site archives a session that has gone quiet; None if it is not known.
+        self._delay: float | None = None
         #: By study, the IDs of sessions that held some of its instances before sending.
         self._older: dict[str, list[str]] = {}
         #: Whether an earlier run sent without looking at the archive, so that old and new copies look alike.
@@ -128,11 +131,12 @@ class ArchiveTracker:
         journal.prove(item.name for item in duplicates)
 
     def _warn_of_delay(self) -> None:
-        delay, wait = receivers.archiving_delay(self._client), self._context.schedule.limit
+        self._delay = delay = receivers.archiving_delay(self._client)
+        wait = self._context.schedule.limit
         if delay is not None and delay > wait and not self._manual:
             self._context.warn(
-                f"This site archives a session up to {delay:.0f} s after its last file, and --wait is {wait:.0f} "
-                "s, so the session will probably not be archived in time."
+                f"This site archives a session up to {human_duration(delay)} after its last file, and --wait is "
+                f"{wait:g}, so the session will probably not be archived in time."
             )
 
     def _remember(self, items: Sequence[UploadItem]) -> dict[str, list[str]]:
@@ -349,11 +353,14 @@ class ArchiveTracker:
         if study.row is None or study.left is not None:
             study.error = self._missing(study)
             return
+        waited = f"after {human_duration(limit)}" if limit else "yet"
+        until = ""
+        if self._delay is not None:
+            until = f": this site archives a session up to {human_duration(self._delay)} after its last file"
         study.error = NotArchived(
-            f"{self._shown(study.row.folder)} is not in the archive after {limit:.0f} s: it is {study.row.status} in "
-            f"the prearchive of project {self._project}.",
-            hint="XNAT continues by itself. Run the same command again later: it checks the archive and sends "
-            "nothing twice.",
+            f"{self._shown(study.row.folder)} is not in the archive {waited}: it is {study.row.status} in the "
+            f"prearchive of project {self._project}.",
+            hint=f"XNAT continues by itself{until}. The same command then checks the archive, and sends nothing twice.",
         )
 
     def _archive(self, row: PrearchiveRow) -> str:

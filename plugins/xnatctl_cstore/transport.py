@@ -21,6 +21,7 @@ from xnatctl.api import (
     UploadItem,
     changed_outcome,
     cut_batches,
+    human_duration,
 )
 from xnatctl_cstore import statuses
 from xnatctl_cstore.association import WINDOW, Association
@@ -69,7 +70,7 @@ class CStoreTransport:
             "called AE title": receiver.called,
             "calling AE title": receiver.calling,
             "TLS": "no" if receiver.tls is None else f"yes, trusting {receiver.tls.ca_cert or 'the system'}",
-            "answer timeout": f"{receiver.answer_timeout:g} s",
+            "answer timeout": human_duration(receiver.answer_timeout),
             "associations": f"{self._context.workers} at the same time"
             + (f", each for {MOST} of {len(contexts):,} contexts in turn" if len(contexts) > MOST else ""),
             "presentation contexts": str(len(contexts)),

@@ -22,6 +22,7 @@ from xnatctl.api import (
     VerificationFailed,
     XnatctlError,
     counted,
+    human_duration,
 )
 from xnatctl.api.xnat import (
     PrearchiveRow,
@@ -260,7 +261,7 @@ class AwaitArchiveRunner:
             context.report.state, context.report.uri = PlaceState.PREARCHIVE, ref.path
             subject = destination.subject or look.row.subject
             self._awaited.next(archive_command(self._client.commands, ref, subject, destination.session))
-        waited = f" after {self._seconds:.0f} s" if self._seconds and look.waiting else ""
+        waited = f" after {human_duration(self._seconds)}" if self._seconds and look.waiting else ""
         later = self._awaited.attach()
         self._awaited.next(later)
         return NotArchived(

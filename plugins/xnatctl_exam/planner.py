@@ -6,7 +6,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xnatctl.api import NotFound, Overwrite, Refused, ResourceRef, Stage, UploadPlan, UploadRequest, UsageError, counted
+from xnatctl.api import (
+    NotFound,
+    Overwrite,
+    Refused,
+    ResourceRef,
+    Stage,
+    UploadPlan,
+    UploadRequest,
+    UsageError,
+    counted,
+    human_duration,
+)
 from xnatctl.api.commands import Inventory, look_inside, plan_resource_stage, plan_session_upload, scan_path
 from xnatctl_exam.choices import Choices, transport_options
 from xnatctl_exam.exam_layout import ExamLayout, sort_exam
@@ -103,7 +114,7 @@ def _refuse_nothing_to_attach(inventory: Inventory, sorting: ExamLayout) -> None
 def _wait(choices: Choices, inventory: Inventory) -> Stage:
     name = "check once whether the session is in the archive"
     if choices.wait:
-        name = f"wait until the session is in the archive, {choices.wait:.0f} s at most"
+        name = f"wait until the session is in the archive, {human_duration(choices.wait)} at most"
     options = {"seconds": choices.wait, "later": choices.later, "trust_session": choices.trust_session}
     # The session must already hold images that no stage sends.
     items = inventory.items if choices.attach_only else ()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from xnatctl.api import Column, Document, human_size, printable, with_label, wrapped
+from xnatctl.api import Column, Document, human_size, human_time, printable, with_label, wrapped
 from xnatctl_output.states import STATE_COLUMNS, colored, escaped
 
 if TYPE_CHECKING:
@@ -247,7 +247,6 @@ def _cell(value: Any, column: Column) -> str:
         return human_size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if column.count and isinstance(value, int):
-        return f"{value:,}"
-    text = _line(str(value))
-    return _COUNT.sub(lambda count: f"{int(count[0]):,}", text) if column.key in STATE_COLUMNS else text
+    if column.time:
+        return _line(human_time(str(value)))
+    return _line(str(value))

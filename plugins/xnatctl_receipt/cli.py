@@ -10,7 +10,16 @@ from typing import Any
 
 import click
 
-from xnatctl.api import Column, DeliveryIncomplete, Document, UsageError, VerificationFailed, XnatctlError, counted
+from xnatctl.api import (
+    Column,
+    DeliveryIncomplete,
+    Document,
+    UsageError,
+    VerificationFailed,
+    XnatctlError,
+    counted,
+    human_time,
+)
 from xnatctl.api.commands import App, common_options, pass_unchecked, server_options, source_options
 from xnatctl_receipt.chain import Receipt
 from xnatctl_receipt.disk import DiskResult, compare_disk
@@ -163,7 +172,7 @@ def _check_itself(check: _Check) -> None:
     user = f" by {header['user']}" if header["user"] else ""
     check.lines += [
         f"Receipt: unchanged; head {receipt.head}.",
-        f"Upload: {_STATUS.get(status, status)}, {header['ended']}{user}, to {place or where['server']}.",
+        f"Upload: {_STATUS.get(status, status)}, {human_time(header['ended'])}{user}, to {place or where['server']}.",
     ]
     if status != "complete":
         said = "failed" if status == "failed" else f"was {_STATUS.get(status, status)}"

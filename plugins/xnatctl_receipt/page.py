@@ -115,7 +115,7 @@ def _facts(header: Mapping[str, Any]) -> Iterator[str]:
         ("State", _STATES.get(str(where["state"]), str(where["state"]))),
         ("Address", where["uri"] or "-"),
         ("User", header["user"] or "no login"),
-        ("Time", f"{header['started']} to {header['ended']}"),
+        ("Time", f"{_time(header['started'])} to {_time(header['ended'])}"),
         ("Program", ", ".join([version, *others])),
         ("Sent by", f"{header['command']}, transport {header['transport'] or '-'}"),
         (
@@ -133,7 +133,7 @@ def _facts(header: Mapping[str, Any]) -> Iterator[str]:
             ("Error", f"{header['error'].get('message') or header['error']['code']} (exit code {header['exit_code']})")
         )
     rows += [
-        ("Earlier run", f"{run['started']} to {run['ended']}, {run['status']}, head {run['head'][:16]}")
+        ("Earlier run", f"{_time(run['started'])} to {_time(run['ended'])}, {run['status']}, head {run['head'][:16]}")
         for run in header["earlier"]
     ]
     yield "<section><h2>What was sent where</h2>"
@@ -273,3 +273,8 @@ def _allowed(letter: str) -> bool:
         or "\ue000" <= letter <= "\ufffd"
         or letter > "\uffff"
     )
+
+
+def _time(moment: str) -> str:
+    """With its zone, because a page is read elsewhere."""
+    return moment.replace("T", " ", 1)

@@ -135,11 +135,16 @@ def test_one_row_for_each_place_and_a_table_of_series_where_nothing_else_goes():
         ("dicom/", "", 1, "skipped: DICOMDIR"),
     ]
     assert document.data["batches"] == 2
-    plain = plan_document(plan(), description={"tar": {"bundles": "tar"}}, batches=2)
+    quiet = plan_document(plan(), description={"tar": {"bundles": "tar"}}, batches=2)
+    assert not any("undle" in line for line in quiet.summary), "people see the parameters of a transport with -v"
+    assert quiet.data["transport"] == {"bundles": "tar"}
+    plain = plan_document(plan(), description={"tar": {"bundles": "tar"}}, batches=2, details=True)
     assert plain.drawing == ()
     assert [row["files"] for row in plain.rows] == [3, 3]
     assert plain.summary[-3:-1] == ("Transport tar:", "  bundles: tar")
     assert plain.data["transport"] == {"bundles": "tar"}
-    both = plan_document(plan(), description={"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}, batches=2)
+    both = plan_document(
+        plan(), description={"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}, batches=2, details=True
+    )
     assert both.summary[-6:-1] == ("Transport tar:", "  a: 1", "  b: 2", "Transport resource:", "  a: 3")
     assert both.data["transport"] == {"tar": {"a": "1", "b": "2"}, "resource": {"a": "3"}}

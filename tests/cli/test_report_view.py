@@ -54,7 +54,7 @@ def lines(*items: ReportItem, status: Status = Status.FAILED, sent: int = 0, **f
 
 def test_a_reason_that_many_files_share_is_said_once() -> None:
     said = lines(*[item(f"f{number}", Outcome.FAILED, "too large") for number in range(300)])
-    assert said == ("0 of 300 instances delivered (0 B, 0.0 s).", "failed: 300 files, f0, f1 and 298 more (too large)")
+    assert said == ("0 of 300 instances delivered (0 B, 0 s).", "failed: 300 files, f0, f1 and 298 more (too large)")
 
 
 def test_what_was_not_tried_comes_behind_what_is_wrong() -> None:

@@ -133,7 +133,8 @@ def test_settings_are_printed_as_they_are_written(xnatctl):
     done = xnatctl("config", "set-profile", "a", "--url", "http://127.0.0.1:9", "--timeout", "43200")
     assert "43200" in done.out.split()
     shown = xnatctl("config", "show")
-    assert "43200" in shown.out.split()
+    assert [line.split()[1:3] for line in shown.out.splitlines() if line.startswith("timeout")] == [["12", "h"]]
+    assert "timeout,43200,12 h," in xnatctl("config", "show", "-o", "csv").out
     assert ".0 " not in shown.out
 
 

@@ -54,7 +54,7 @@ from xnatctl.model.refs import (
     clean_label,
     is_uid,
 )
-from xnatctl.model.words import counted, human_size, shown_of
+from xnatctl.model.words import counted, human_duration, human_size, human_time, shown_of
 from xnatctl.plugin.hookspecs import hookimpl
 from xnatctl.plugin.specs import (
     CheckResult,
@@ -303,7 +303,9 @@ __all__ = [
     "cut_batches",
     "failed_outcomes",
     "hookimpl",
+    "human_duration",
     "human_size",
+    "human_time",
     "is_uid",
     "open_item",
     "printable",

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from xnatctl.xnat.client import XnatClient
 
 _SCHEMA = "xnatctl.auth/1"
-_COLUMNS = tuple(Column(key=key) for key in ("state", "server", "profile", "user", "source", "valid_until"))
+_COLUMNS = (
+    *(Column(key=key) for key in ("state", "server", "profile", "user", "source")),
+    Column(key="valid_until", time=True),
+)
 #: Seconds to wait for the server to end a session; the local token is erased in any case.
 _PATIENCE = 10
 #: Users that a store may hold sessions of; more come from a store that makes them up.

@@ -14,7 +14,7 @@ from xnatctl.cli.list_options import list_options
 from xnatctl.cli.options import common_options, server_options
 from xnatctl.errors import ConfigError, XnatctlError
 from xnatctl.model.document import Column, Document
-from xnatctl.model.words import plain_number
+from xnatctl.model.words import human_duration, plain_number
 from xnatctl.plugin.guard import BLOCK_VARIABLE
 from xnatctl.settings import paths
 from xnatctl.settings.config import create_config, load_config, plugin_lists
@@ -48,7 +48,12 @@ _STARTER = """\
 
 _MASKED = "(set, not shown)"
 _FILE_SCHEMA = "xnatctl.config-file/1"
-_SETTING_COLUMNS = (Column(key="setting"), Column(key="value"), Column(key="origin", fit="wrap"))
+_SETTING_COLUMNS = (
+    Column(key="setting"),
+    Column(key="value", detail=True),
+    Column(key="shown", title="Value"),
+    Column(key="origin", fit="wrap"),
+)
 
 
 def _row_document(schema: str, identifier: str, row: dict[str, Any]) -> Document:
@@ -156,7 +161,7 @@ def show(app: App) -> None:
             data={"schema": schema, "file": str(paths.config_file()), "settings": rows},
             listed="settings",
             columns=_SETTING_COLUMNS,
-            rows=[{**row, "value": _cell(row["value"])} for row in rows],
+            rows=[{**row, "value": _cell(row["value"]), "shown": _shown(row)} for row in rows],
             identifiers=tuple(str(row["setting"]) for row in rows),
         )
     )
@@ -169,6 +174,11 @@ Row = tuple[str, Any, str]
 
 def _cell(value: Any) -> Any:
     return "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _shown(row: Mapping[str, Any]) -> Any:
+    """A value for people: a duration with its unit."""
+    return human_duration(row["value"]) if row["setting"] == "timeout" else _cell(row["value"])
 
 
 def _plain(settings: Settings) -> Iterator[Row]:

@@ -25,6 +25,8 @@ _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _DAY: Final = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")  # DICOM writes no dashes (PS3.5 6.2, DA)
 _TIME: Final = re.compile(_DAY.pattern + r"(?:[T ].*)?")
+_SECONDS: Final = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}")
+_FRACTION: Final = re.compile(r":[0-9]{2}\.[0-9]")
 _TRUTH: Final = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
@@ -74,13 +76,17 @@ class Condition:
         return re.fullmatch(pattern, _text(cell).casefold(), re.DOTALL) is not None
 
     def _comparable(self, cell: Any, number: float | None) -> tuple[Any, Any] | None:
-        """The value and `wanted` as numbers, as times, or as days if `wanted` is a day; None if they are text."""
+        """The value and `wanted` as numbers, or as days or times as exact as `wanted`; None if they are text."""
         if number is not None and (found := _number_of(cell)) is not None:
             return found, number
         moment, wanted = _moment(_text(cell)), _moment(self.wanted)
         if moment is None or wanted is None:
             return None
-        return (moment.date(), wanted.date()) if _DAY.fullmatch(self.wanted) else (moment, wanted)
+        if _DAY.fullmatch(self.wanted):
+            return moment.date(), wanted.date()
+        if not _FRACTION.search(self.wanted):  # tables show no fraction
+            moment = moment.replace(microsecond=0)
+        return (moment, wanted) if _SECONDS.search(self.wanted) else (moment.replace(second=0), wanted)
 
 
 @dataclass(frozen=True, slots=True)

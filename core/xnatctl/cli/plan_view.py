@@ -20,9 +20,16 @@ _MODALITY_COLUMN = Column(key="state", detail=True)
 
 
 def plan_document(
-    plan: UploadPlan, *, description: Mapping[str, Mapping[str, str]], batches: int, before: int = 0
+    plan: UploadPlan,
+    *,
+    description: Mapping[str, Mapping[str, str]],
+    batches: int,
+    before: int = 0,
+    details: bool = False,
 ) -> Document:
     """The document of a plan that was not sent. `description` is each transport's description, by name.
+
+    People see the description with `details`, and always for a receiver, whose parameters are its address.
 
     `before` counts the files that an earlier run delivered and that have not changed since.
     """
@@ -45,7 +52,7 @@ def plan_document(
         *before_lines(before, len(items), compares=not plan.hands_over),
         *place_lines(plan),
         *([f"Paths: {listed(plan.sources)}"] if plan.sources else ()),
-        *step_lines(plan, transports),
+        *step_lines(plan, transports if details or plan.hands_over else {}),
         *(excluded_lines(plan.excluded) if not tree else ()),
         *unsendable_lines(cannot_go),
         *(f"Warning: {warning}" for warning in plan.warnings),
@@ -73,6 +80,8 @@ def plans_document(
     described: Sequence[tuple[Mapping[str, Mapping[str, str]], int]],
     before: Sequence[int],
     warnings: Sequence[str],
+    *,
+    details: bool = False,
 ) -> Document:
     """The document of several plans of one directory, one per session; nothing was sent.
 
@@ -98,7 +107,7 @@ def plans_document(
         *before_lines(sum(before), sum(len(plan.items) for plan in plans)),
         next(iter(place_lines(plans[0]))),
         "Each of them:",
-        *step_lines(plans[0], described[0][0]),
+        *step_lines(plans[0], described[0][0] if details else {}),
         *excluded_lines(list(dict.fromkeys(entry for plan in plans for entry in plan.excluded))),
         *unsendable_lines(list(dict.fromkeys(cannot_go))),
         *(f"Warning: {plan.destination.session}: {text}" for plan in plans for text in plan.warnings),

@@ -22,7 +22,7 @@ from xnatctl.model.report import (
     Status,
     Verification,
 )
-from xnatctl.model.words import counted, human_size, part_of, was
+from xnatctl.model.words import counted, human_duration, human_size, part_of, was
 
 _MEANS = {
     Level.NONE: "nothing",
@@ -107,8 +107,14 @@ def _report_lines(report: Report, below: str) -> Iterable[str]:
     if not _sent_nothing(report):
         yield from _details(report, below)
     yield from (f"{one['writer'].capitalize()}: {one['place']}" for one in report.kept)
+    if report.failure is None:
+        yield from next_lines(report)
+
+
+def next_lines(report: Report) -> Iterable[str]:
+    """The commands that finish the job, without those that the hint of the error names; they follow the error."""
     hint = str((report.error or {}).get("hint") or "")
-    yield from (f"Next: {command}" for command in dict.fromkeys(report.next) if command not in hint)
+    return (f"Next: {command}" for command in dict.fromkeys(report.next) if command not in hint)
 
 
 def _sent_nothing(report: Report) -> bool:
@@ -154,7 +160,7 @@ def _headline(report: Report) -> str:
     number = counts.verified if compared else delivered
     if not compared and report.state in (PlaceState.ARCHIVED, PlaceState.PREARCHIVE):
         place = f"delivered, {place}"
-    text = f"{part_of(number, counts.found, 'instance')} {place} ({size}, {report.seconds:.1f} s)"
+    text = f"{part_of(number, counts.found, 'instance')} {place} ({size}, {human_duration(round(report.seconds, 1))})"
     if not compared and report.state is PlaceState.RECEIVER:
         return f"{text}; archiving was not checked." if report.status is Status.COMPLETE else f"{text}."
     return f"{text}; {checked(report.verification)}." if report.status is Status.COMPLETE else f"{text}."
@@ -192,7 +198,7 @@ def _sessions(report: Report, below: str) -> Iterable[str]:
     text = f"{part_of(done, len(sessions), 'session')} {verb}: {part_of(arrived, counts.found, 'instance')}"
     if report.command != "session verify":
         size = human_size(report.bytes) if counts.sent else "nothing had to be sent"
-        text += f" ({size}, {report.seconds:.1f} s)"
+        text += f" ({size}, {human_duration(round(report.seconds, 1))})"
     yield f"{text}; {checked(report.verification)}." if report.status is Status.COMPLETE else f"{text}."
     words = {Status.COMPLETE: "", Status.PLANNED: "not tried"}
     if report.command == "session verify":

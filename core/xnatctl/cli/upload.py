@@ -40,12 +40,9 @@ _COLUMNS = (
     Column(key="root", detail=True),
     Column(key="state", detail=True),
     Column(key="progress", title="State"),
-    *(
-        Column(key=key, detail=True, numeric=True, count=True)
-        for key in ("found", "delivered", "undelivered", "earlier")
-    ),
-    Column(key="updated", detail=True),
-    Column(key="changed", title="Last change", drop=1),
+    *(Column(key=key, detail=True, numeric=True) for key in ("found", "delivered", "undelivered", "earlier")),
+    Column(key="updated", title="Last change", time=True, drop=1),
+    Column(key="changed", detail=True),
 )
 #: Options of the login, as they are named in `App.given`.
 _LOGIN = ("url", "username", "password", "password_stdin", "timeout", "insecure")

@@ -331,7 +331,8 @@ def _plan_document(app: App, upload: Upload, plan: UploadPlan) -> Document:
     from xnatctl.cli.plan_view import plan_document
 
     described, batches = describe(app, plan)
-    return plan_document(plan, description=described, batches=batches, before=delivered_before(app, upload, plan))
+    before = delivered_before(app, upload, plan)
+    return plan_document(plan, description=described, batches=batches, before=before, details=app.verbose > 0)
 
 
 def _plans_document(app: App, upload: Upload, group: PlanGroup) -> Document:
@@ -339,7 +340,7 @@ def _plans_document(app: App, upload: Upload, group: PlanGroup) -> Document:
 
     described = [describe(app, plan) for plan in group.plans]
     before = [delivered_before(app, upload, plan) for plan in group.plans]
-    return plans_document(group.title, group.plans, described, before, group.warnings)
+    return plans_document(group.title, group.plans, described, before, group.warnings, details=app.verbose > 0)
 
 
 def delivered_before(app: App, upload: Upload, plan: UploadPlan) -> int:
@@ -405,7 +406,7 @@ def _require_fit(app: App, stage: Stage) -> None:
 
 def finish(app: App, report: Report) -> None:
     """Render the report, print the error, and end the command with its exit code."""
-    from xnatctl.cli.report_view import report_document
+    from xnatctl.cli.report_view import next_lines, report_document
 
     error = report.failure
     try:
@@ -418,4 +419,6 @@ def finish(app: App, report: Report) -> None:
         app.report_error(unprinted)
     if error is not None:
         app.report_error(error)
+        for line in next_lines(report):
+            app.info(line)
         app.exit_with(exit_code_of(error))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
+
+_DICOM_DATE: Final = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")  # PS3.5 6.2, DA
+_ISO_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+(?:Z|[+-][0-9:]+)?")
 
 
 def counted(number: int, noun: str) -> str:
@@ -40,6 +45,34 @@ def human_size(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def human_duration(seconds: float) -> str:
+    """`0.4 s`, `90 s`, `6 min`, `2 min 5 s`, `1 h 30 min`, `3 days`."""
+    if seconds < 120:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    units = (("days", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next(place for place, (_, size) in enumerate(units) if seconds >= size * (2 if size == 86400 else 1))
+    (name, size), (smaller, part) = units[first], units[first + 1]
+    number, rest = divmod(round(seconds / part), size // part)
+    return f"{number} {name} {rest} {smaller}" if rest else f"{number} {name}"
+
+
+def human_time(text: str) -> str:
+    """A time of ISO 8601 as `2024-01-15 10:20:30`, and a DICOM date as `2024-01-15`; any other text unchanged.
+
+    A time with a zone becomes local time. One without stays what its writer meant.
+    """
+    if day := _DICOM_DATE.fullmatch(text):
+        return "-".join(day.groups())
+    if not _ISO_TIME.fullmatch(text):
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+        local = moment if moment.tzinfo is None else moment.astimezone()
+    except (ValueError, OverflowError, OSError):
+        return text
+    return local.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
 
 
 def plain_number(value: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from xnatctl.api import Column, Document, counted
+from xnatctl.api import Column, Document, counted, human_duration
 
 SCHEMA: Final = "xnatctl.watch/1"
 #: Exit codes which mean that nothing was sent (docs/reference/exit-codes.md).
@@ -62,7 +62,11 @@ class StudyResult:
             return f"{begin}: {', '.join(parts)}." + (f" {self.reason}" if self.reason else "")
         if self.state is StudyState.UNMATCHED:
             return f"{begin}: no rule matches. The study is left alone until it changes."
-        again = "when it changes" if self.retry_in is None else f"in {self.retry_in:.0f} s, or when it changes"
+        again = (
+            "when it changes"
+            if self.retry_in is None
+            else f"in {human_duration(round(self.retry_in))}, or when it changes"
+        )
         return " ".join(filter(None, [f"{begin}: {self.reason}", self.hint, f"It is tried again {again}."]))
 
     def row(self) -> dict[str, Any]:

@@ -198,7 +198,14 @@ def test_when_it_is_not_archived_in_time_the_next_command_is_named(xnatctl, sand
     assert "not in the archive after 1 s: it is RECEIVING" in report["error"]["message"]
     again = f"xnatctl session upload-dicom {tmp_path}/exam --verify -P DEMO --wait 1 -o json"
     assert report["next"] == [f"{again} --url {sandbox.url}"]
-    assert any("up to 360 s after its last file" in warning for warning in report["warnings"])
+    assert any("up to 6 min after its last file" in warning for warning in report["warnings"])
+    assert "up to 6 min after its last file" in report["error"]["hint"]
+    assert "again" not in report["error"]["hint"], "the next command follows"
+    told = done.err.splitlines()
+    assert [told.index(line) for line in told if line.startswith(("Error:", "Hint:", "Next:"))] == sorted(
+        told.index(next(line for line in told if line.startswith(kind))) for kind in ("Error:", "Hint:", "Next:")
+    )
+    assert told[-1].startswith("Next: xnatctl session upload-dicom ")
     (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
     assert row["state"] == "delivered, not settled"
     sandbox.advance_clock(301)

@@ -11,6 +11,7 @@ from pathlib import Path
 from xnatctl.delivery.journal.reading import is_busy
 from xnatctl.delivery.journal.schema import explained, refuse_no_file
 from xnatctl.errors import Refused
+from xnatctl.model.words import human_duration
 from xnatctl.operating_system.private import create_private
 
 
@@ -34,7 +35,9 @@ class Lock:
         waited = 0.0
         while not self._taken():
             if waited == 0:
-                tell(f"Another run is uploading to the same destination; waiting for it, up to {limit:.0f} s.")
+                tell(
+                    f"Another run is uploading to the same destination; waiting for it, up to {human_duration(limit)}."
+                )
             if waited >= limit or not self._waits(wait):
                 self._db.close()
                 raise Refused(

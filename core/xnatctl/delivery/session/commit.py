@@ -22,7 +22,7 @@ from xnatctl.model.commands import Commands
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
-from xnatctl.model.words import counted
+from xnatctl.model.words import counted, human_duration
 from xnatctl.xnat import archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
@@ -313,7 +313,7 @@ def _await_row_gone(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedu
                 raise not_archived(client, ref, f"the session stays {row.status}")
             return None
         if not polls():
-            raise not_archived(client, ref, f"the session is still {row.status} after {schedule.limit:.0f} s")
+            raise not_archived(client, ref, f"the session is still {row.status} after {human_duration(schedule.limit)}")
 
 
 def _await_session(client: XnatClient, target: ArchiveTarget, schedule: PollSchedule) -> SessionInfo:

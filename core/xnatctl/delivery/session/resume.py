@@ -24,7 +24,7 @@ from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Placement, UploadItem
 from xnatctl.model.refs import Destination
-from xnatctl.model.words import counted
+from xnatctl.model.words import counted, human_duration
 from xnatctl.operating_system.command_line import split_command
 from xnatctl.xnat import direct_archive, listing, prearchive
 from xnatctl.xnat.client import XnatClient
@@ -345,7 +345,7 @@ def wait_until_idle(
         if not polls():
             raise NotArchived(
                 f"The server is still processing the earlier upload: the session is {busy} after "
-                f"{schedule.limit:.0f} s.",
+                f"{human_duration(schedule.limit)}.",
                 hint=f"It continues by itself. Run the same command again later: {rerun}",
             )
 

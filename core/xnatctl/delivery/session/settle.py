@@ -13,6 +13,7 @@ from xnatctl.model.commands import Commands
 from xnatctl.model.events import Emit, Event, EventKind
 from xnatctl.model.plan import Overwrite
 from xnatctl.model.refs import PrearchiveRef
+from xnatctl.model.words import human_duration
 from xnatctl.xnat import direct_archive, prearchive
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.listing import SessionInfo
@@ -43,7 +44,7 @@ def build(client: XnatClient, ref: PrearchiveRef, schedule: PollSchedule, emit: 
         if row.status in ("CONFLICT", "ERROR"):
             raise not_archived(client, ref, f"the session is {row.status}", stuck=True)
         if not polls():
-            raise not_archived(client, ref, f"the session is still {row.status} after {schedule.limit:.0f} s")
+            raise not_archived(client, ref, f"the session is still {row.status} after {human_duration(schedule.limit)}")
         if row.status == "RECEIVING":
             # The call did not arrive, or a file arrived just before the build (4.4).
             _ask_to_build(client, ref, schedule, silent)
@@ -80,7 +81,7 @@ def finish_direct(client: XnatClient, target: ArchiveTarget, schedule: PollSched
             )
         if not polls():
             raise NotArchived(
-                f"Session {session} is still {row.get('status')} after {schedule.limit:.0f} s.",
+                f"Session {session} is still {row.get('status')} after {human_duration(schedule.limit)}.",
                 hint="The server continues by itself; check again with: "
                 f"{client.commands.command('session', 'list', '-P', project)}",
             )

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 
 from xnatctl.errors import AuthenticationError, ConnectionFailed, TransportError, XnatctlError
+from xnatctl.model.words import human_duration
 from xnatctl.xnat.http.sockets import ConnectError, Exchange, Halted
 from xnatctl.xnat.http.urls import ProxyAddress
 
@@ -54,7 +55,7 @@ def _halted(error: Halted, exchange: Exchange, server: str) -> ConnectionFailed:
     if error.why == "stalled":
         what = "sent nothing more of its response" if exchange.answered else "accepted no more data"
         return TransportError(
-            f"{server} {what} for {exchange.stall_timeout:g} s, so the connection was closed.",
+            f"{server} {what} for {human_duration(exchange.stall_timeout)}, so the connection was closed.",
             hint="The network or a proxy may have lost the connection; run the command again.",
         )
     kind = TransportError if exchange.sent else ConnectionFailed
