@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from xnatctl.cli.report_view import report_document
+from xnatctl.cli.report_view import excluded_lines, report_document
 from xnatctl.errors import DeliveryIncomplete
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
@@ -54,7 +54,7 @@ def lines(*items: ReportItem, status: Status = Status.FAILED, sent: int = 0, **f
 
 def test_a_reason_that_many_files_share_is_said_once() -> None:
     said = lines(*[item(f"f{number}", Outcome.FAILED, "too large") for number in range(300)])
-    assert said == ("0 of 300 instances delivered (0 B, 0 s).", "failed: 300 files, f0, f1 and 298 more (too large)")
+    assert said == ("0 of 300 instances delivered (0 B, 0.0 s).", "failed: 300 files, f0, f1 and 298 more (too large)")
 
 
 def test_what_was_not_tried_comes_behind_what_is_wrong() -> None:
@@ -197,6 +197,22 @@ def test_a_refusal_says_nothing_of_what_was_skipped() -> None:
     assert lines(status=Status.REFUSED, excluded=excluded, warnings=["a link leads to nothing"]) == (
         "Nothing was sent.",
     )
+
+
+def test_links_that_a_warning_is_about_are_counted_and_not_described_again() -> None:
+    entries = [Exclusion(path=f"gone{number}", reason="symbolic link to nothing") for number in range(3)]
+    entries += [Exclusion(path=f"l{number}", reason=f"symbolic link to a/{number}") for number in range(4)]
+    warning = "3 symbolic links lead to nothing, first gone0; what is missing there is not sent."
+    assert tuple(excluded_lines(entries, [warning])) == (
+        "Skipped 7 files:",
+        "  4 x symbolic link to another file: l0, l1 and 2 more",
+        "  3 x symbolic link (see the warnings)",
+    )
+    assert "  3 x symbolic link to nothing: gone0, gone1 and 1 more" in excluded_lines(entries)
+    packed = [
+        Exclusion(path=f"p{n}", reason=f"symbolic link to ../{n}, which is not in the archive file") for n in (1, 2)
+    ]
+    assert list(excluded_lines(packed))[1:] == ["  2 x symbolic link to a file that is not in the archive file: p1, p2"]
 
 
 def test_table_and_text_call_other_content_by_one_name() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.refs import Destination, ResourceLevel, ResourceRef
 from xnatctl.model.report import LEVELS, Level, PlaceState, Report, ReportItem, ResourceReport, Status
-from xnatctl.model.words import human_duration, human_size, part_of
+from xnatctl.model.words import elapsed, human_size, part_of
 
 _INSTANCES_BY = {
     Level.COUNTED: "count",
@@ -87,7 +87,7 @@ def resources_headline(report: Report) -> str:
         size = "nothing had to be sent"
     elif not report.counts.sent and report.counts.skipped:
         size = "nothing new was sent"
-    text = f"{' and '.join(parts)} ({size}, {human_duration(round(report.seconds, 1))})"
+    text = f"{' and '.join(parts)} ({size}, {elapsed(report.seconds)})"
     return f"{text}; {_checked(instances, files)}." if report.status is Status.COMPLETE else f"{text}."
 
 

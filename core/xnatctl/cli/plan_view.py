@@ -53,7 +53,7 @@ def plan_document(
         *place_lines(plan),
         *([f"Paths: {listed(plan.sources)}"] if plan.sources else ()),
         *step_lines(plan, transports if details or plan.hands_over else {}),
-        *(excluded_lines(plan.excluded) if not tree else ()),
+        *(excluded_lines(plan.excluded, plan.warnings) if not tree else ()),
         *unsendable_lines(cannot_go),
         *(f"Warning: {warning}" for warning in plan.warnings),
     ]
@@ -98,6 +98,7 @@ def plans_document(
         for row in document.rows
     ]
     cannot_go = [entry for kind in ("unreadable", "invalid") for plan in plans for entry in getattr(plan, kind)]
+    told = [*warnings, *(text for plan in plans for text in plan.warnings)]
     summary = [
         title,
         *(
@@ -108,7 +109,7 @@ def plans_document(
         next(iter(place_lines(plans[0]))),
         "Each of them:",
         *step_lines(plans[0], described[0][0] if details else {}),
-        *excluded_lines(list(dict.fromkeys(entry for plan in plans for entry in plan.excluded))),
+        *excluded_lines(list(dict.fromkeys(entry for plan in plans for entry in plan.excluded)), told),
         *unsendable_lines(list(dict.fromkeys(cannot_go))),
         *(f"Warning: {plan.destination.session}: {text}" for plan in plans for text in plan.warnings),
         *(f"Warning: {text}" for text in warnings),

@@ -22,7 +22,7 @@ from xnatctl.model.report import (
     Status,
     Verification,
 )
-from xnatctl.model.words import counted, human_duration, human_size, part_of, was
+from xnatctl.model.words import counted, elapsed, human_size, part_of, was
 
 _MEANS = {
     Level.NONE: "nothing",
@@ -130,7 +130,7 @@ def _details(report: Report, below: str) -> Iterable[str]:
     yield from _noted(report.items)
     yield from _differences(report, below)
     yield from _extra(report)
-    yield from excluded_lines(report.excluded)
+    yield from excluded_lines(report.excluded, report.warnings)
     for warning in report.warnings:
         yield f"Warning: {warning}"
 
@@ -160,7 +160,7 @@ def _headline(report: Report) -> str:
     number = counts.verified if compared else delivered
     if not compared and report.state in (PlaceState.ARCHIVED, PlaceState.PREARCHIVE):
         place = f"delivered, {place}"
-    text = f"{part_of(number, counts.found, 'instance')} {place} ({size}, {human_duration(round(report.seconds, 1))})"
+    text = f"{part_of(number, counts.found, 'instance')} {place} ({size}, {elapsed(report.seconds)})"
     if not compared and report.state is PlaceState.RECEIVER:
         return f"{text}; archiving was not checked." if report.status is Status.COMPLETE else f"{text}."
     return f"{text}; {checked(report.verification)}." if report.status is Status.COMPLETE else f"{text}."
@@ -198,7 +198,7 @@ def _sessions(report: Report, below: str) -> Iterable[str]:
     text = f"{part_of(done, len(sessions), 'session')} {verb}: {part_of(arrived, counts.found, 'instance')}"
     if report.command != "session verify":
         size = human_size(report.bytes) if counts.sent else "nothing had to be sent"
-        text += f" ({size}, {human_duration(round(report.seconds, 1))})"
+        text += f" ({size}, {elapsed(report.seconds)})"
     yield f"{text}; {checked(report.verification)}." if report.status is Status.COMPLETE else f"{text}."
     words = {Status.COMPLETE: "", Status.PLANNED: "not tried"}
     if report.command == "session verify":
@@ -299,18 +299,38 @@ def _difference_line(entry: Difference) -> tuple[str, str]:
     return entry.kind, f"{where}{entry.message}"
 
 
-def excluded_lines(excluded: Sequence[Exclusion]) -> Iterable[str]:
-    """Skipped files, by reason."""
+def excluded_lines(excluded: Sequence[Exclusion], warnings: Iterable[str] = ()) -> Iterable[str]:
+    """Skipped files, by reason. Links that `warnings` are about are counted, and not described again."""
     if excluded:
         yield f"Skipped {counted(len(excluded), 'file')}:"
-        yield from reason_lines(excluded)
+        told = any("symbolic link" in text for text in warnings)
+        yield from reason_lines(excluded, told=_LINKS_WITHOUT_TARGET if told else ())
 
 
-def reason_lines(entries: Iterable[Exclusion]) -> Iterable[str]:
-    """One line per reason, most frequent first."""
+def reason_lines(entries: Iterable[Exclusion], *, told: tuple[str, ...] = ()) -> Iterable[str]:
+    """One line per reason, most frequent first; those that begin as `told` says are in the warnings."""
     groups: dict[str, list[str]] = {}
     for entry in entries:
-        reason = "duplicate" if entry.reason.startswith("duplicate of ") else entry.reason
-        groups.setdefault(reason, []).append(entry.path)
+        links = bool(told) and entry.reason.startswith(told)
+        groups.setdefault(_TOLD if links else kind_of(entry.reason), []).append(entry.path)
     for reason, paths in sorted(groups.items(), key=lambda group: -len(group[1])):
-        yield f"  {len(paths):,} x {reason}: {_some(paths)}"
+        yield f"  {len(paths)} x {reason}" + ("" if reason == _TOLD else f": {_some(paths)}")
+
+
+_LINKS_WITHOUT_TARGET = ("symbolic link to nothing", "symbolic link that leads out of the directory")
+_TOLD = "symbolic link (see the warnings)"
+#: Reasons that name another file, which differs from file to file, by their beginning.
+_NAMING = {
+    "duplicate of ": "duplicate",
+    "symbolic link to nothing": "symbolic link to nothing",
+    "symbolic link to a directory ": "symbolic link to a directory that is already included",
+    "symbolic link to ": "symbolic link to another file",
+    "hard link to ": "hard link to another file",
+}
+
+
+def kind_of(reason: str) -> str:
+    """A reason for skipping without the other file that it names, so that equal reasons are one line."""
+    if reason.endswith(", which is not in the archive file"):
+        return "symbolic link to a file that is not in the archive file"
+    return next((kind for begin, kind in _NAMING.items() if reason.startswith(begin)), reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -188,7 +188,7 @@ class _DicomCollector(Collector):
         self._without_pixels, self._first_without = 0, ""
         self._links = Links()
         self._prefix = ""
-        self._notes: list[str] = []
+        self._nowhere: list[str] = []
         self._not_entered: set[str] = set()
 
     def unsendable(self, path: str, problem: Unreadable) -> None:
@@ -323,7 +323,6 @@ class _DicomCollector(Collector):
 
     def links(self, archive: str, status: os.stat_result) -> None:
         """Resolve the links of an archive file, after all of its members."""
-        nowhere = []
         for link, target, unseen in self._links.resolve(self._named):
             for path, member in unseen:
                 descriptor = open_to_read(archive)
@@ -340,13 +339,16 @@ class _DicomCollector(Collector):
                 self.cannot_read(link.path, not_packed(ANNEX))
             elif link.is_symbolic:
                 self.exclude(link.path, f"symbolic link to {link.target}, which is not in the archive file")
-                nowhere.append(link.path)
+                self._nowhere.append(link.path)
             else:
                 self.cannot_read(link.path, f"hard link to {link.target}, which is not in the archive file")
-        if nowhere:
-            some = f"{counted(len(nowhere), 'symbolic link')} of {archive}"
-            lead = "leads" if len(nowhere) == 1 else "lead"
-            self._notes.append(f"{some} {lead} to nothing in the archive file, first {nowhere[0]}.")
+
+    def _packed_notes(self) -> Iterator[str]:
+        """A note on links of archive files to nothing: one, however many archive files there are."""
+        if self._nowhere:
+            lead = "leads" if len(self._nowhere) == 1 else "lead"
+            links = counted(len(self._nowhere), "symbolic link")
+            yield f"{links} in archive files {lead} to nothing there, first {self._nowhere[0]}."
 
     def _path_of(self, name: str) -> str:
         path = name
@@ -437,7 +439,7 @@ class _DicomCollector(Collector):
             invalid=tuple(self._invalid),
             conflicts=tuple(self._conflicts),
             warnings=patient_warnings(self._patients),
-            notes=(*self._notes, *pixel_notes(self._without_pixels, self._first_without), *self.link_notes()),
+            notes=(*self._packed_notes(), *pixel_notes(self._without_pixels, self._first_without), *self.link_notes()),
             files_seen=self.seen,
             patients=self._patients,
             begun=self._begun,

@@ -58,6 +58,11 @@ def human_duration(seconds: float) -> str:
     return f"{number} {name} {rest} {smaller}" if rest else f"{number} {name}"
 
 
+def elapsed(seconds: float) -> str:
+    """How long something took: `0.5 s`, `12.0 s`, `6 min`."""
+    return f"{seconds:.1f} s" if seconds < 120 else human_duration(seconds)
+
+
 def human_time(text: str) -> str:
     """A time of ISO 8601 as `2024-01-15 10:20:30`, and a DICOM date as `2024-01-15`; any other text unchanged.
 
