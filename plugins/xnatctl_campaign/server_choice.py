@@ -15,7 +15,7 @@ def use_server(app: App, campaign: Campaign) -> None:
     """Choose the server that the campaign was planned for. Raises UsageError if an option names another one."""
     server, given = campaign.info.server, app.given.get("url")
     if given is None:
-        app.given |= {"url": server, "recorded": True}
+        app.given |= {"url": server, "recorded": "campaign"}
     elif given.rstrip("/") != server:
         raise UsageError(
             f"This campaign was planned for {server}, not for {given}.",

@@ -23,6 +23,7 @@ from xnatctl.api.commands import (
     StudyInventory,
     Upload,
     look_inside,
+    remedy_for,
     scan_path,
 )
 from xnatctl_campaign.codes import Code
@@ -260,7 +261,7 @@ def _unreadable(facts: Facts, plan: UploadPlan) -> Iterator[Finding]:
         yield facts.finding(
             Code.FILES_UNREADABLE,
             f"{counted(len(bad), 'file')} of {facts.row.path} cannot be sent, first {bad[0].path} ({bad[0].reason}).",
-            hint="Make the files readable, replace damaged ones, or move them away.",
+            hint=f"{remedy_for(bad)}.",
         )
 
 

@@ -13,7 +13,8 @@ STATE_COLUMNS: Final = frozenset({"state", "status", "result", "severity", "qual
 GREEN, YELLOW, RED = 28, 130, 160
 _WORDS: Final = {
     GREEN: "verified proven complete archived active ok passed ready usable logged_in",
-    YELLOW: "accepted ambiguous planned sending waiting warning incomplete interrupted held skipped excluded blocked "
+    YELLOW: "accepted ambiguous may_have_arrived planned sending waiting warning incomplete interrupted held skipped "
+    "excluded blocked "
     "unmet questionable partial in-work receiving building archiving deleting moving separating queued_archiving "
     "queued_building logged_out",
     RED: "failed missing error broken invalid rejected filtered changed differs conflict unreadable unusable refused "

@@ -139,7 +139,7 @@ def _choose_server(app: App, receipt: Receipt) -> None:
     if not server:
         return
     if given is None:
-        app.given |= {"url": server, "recorded": True}
+        app.given |= {"url": server, "recorded": "receipt"}
         if is_on_server(receipt):
             _keep_secrets(app, server)
     elif given.rstrip("/") != server:

@@ -22,6 +22,7 @@ from xnatctl.api.commands import (
     FileInventory,
     holds_dicom,
     plan_resource_stage,
+    remedy_for,
     scan_files,
 )
 
@@ -81,7 +82,7 @@ def _refuse_nothing(inventory: FileInventory, send: Stage) -> None:
         raise Refused(
             f"No file in {inventory.root} can be sent ({counted(len(send.unreadable), 'file')}), first {entry.path}: "
             f"{entry.reason}.",
-            hint="Make the files readable for this user, or rename them, and run the command again.",
+            hint=f"{remedy_for(send.unreadable)}, then run the command again.",
         )
     left_out = [f"{entry.path}: {entry.reason}" for entry in inventory.excluded]
     why = f" ({len(left_out):,} skipped, first {left_out[0]})" if left_out else ""

@@ -30,14 +30,13 @@ from xnatctl.api import (
     XnatctlError,
     counted,
 )
+from xnatctl.api.commands import remedy_for
 from xnatctl.api.xnat import Finding, ResourceInfo
 from xnatctl_resource.compare import Begins, Comparer, Match, stored_begins
 from xnatctl_resource.parent import find_parent
 from xnatctl_resource.rest import FileInfo, ResourceParent, ensure_resource, find_resource, resource_files
 from xnatctl_resource.writer import CatalogWriter
 
-#: The hint for files that cannot be sent.
-_REMEDY = "Make the files readable for this user, rename them, unpack archives, or move the files away"
 _REPLACE = "To replace them, run the same command with {flag}."
 #: Names in a message before "and n more".
 _NAMED = 5
@@ -262,7 +261,9 @@ class ResourceRunner:
         if isinstance(error, DeliveryIncomplete) and len(taken) == len(states.undelivered) and taken:
             raise DeliveryIncomplete(error.message, hint=self._replace)
         if isinstance(error, DeliveryIncomplete):
-            first = "Run" if len(self._send.items) > self._delivered() else f"{_REMEDY}, then run"
+            first = (
+                "Run" if len(self._send.items) > self._delivered() else f"{remedy_for(self._send.unreadable)}, then run"
+            )
             raise DeliveryIncomplete(error.message, hint=f"{first} the same command again: {rerun}")
         if error is not None:
             raise error

@@ -23,7 +23,7 @@ from xnatctl.api import (
     XnatctlError,
     counted,
 )
-from xnatctl.api.commands import fill_items
+from xnatctl.api.commands import fill_items, remedy_for
 from xnatctl.api.xnat import (
     DOUBTFUL,
     Comparison,
@@ -184,8 +184,7 @@ def _verdict(report: Report, plan: UploadPlan, upload: str) -> XnatctlError | No
         return VerificationFailed(
             f"{counted(len(plan.unsendable), 'file')} on disk cannot be read, so {where} cannot be compared: first "
             f"{entry.path} ({entry.reason}).",
-            hint="Make the files readable, unpack what is packed, and repair what is damaged or move it away, then run "
-            "the command again.",
+            hint=f"{remedy_for(plan.unsendable)}, then run the command again.",
         )
     if report.verification.ok:
         return None

@@ -59,7 +59,7 @@ def test_a_reason_that_many_files_share_is_said_once() -> None:
 
 def test_what_was_not_tried_comes_behind_what_is_wrong() -> None:
     said = lines(item("a", Outcome.PLANNED), item("b", Outcome.PLANNED), item("c", Outcome.AMBIGUOUS, "no answer"))
-    assert said[1:] == ("ambiguous: c (no answer)", "not sent: 2 files, a, b")
+    assert said[1:] == ("may have arrived: c (no answer)", "not sent: 2 files, a, b")
 
 
 def test_many_reasons_are_bounded() -> None:
@@ -71,6 +71,26 @@ def test_many_reasons_are_bounded() -> None:
 def test_what_was_delivered_and_is_not_archived_is_said_to_be_so() -> None:
     said = lines(item("a", Outcome.ACCEPTED), item("b", Outcome.FAILED), status=Status.PARTIAL, sent=1)
     assert said[0].startswith("1 of 2 instances delivered; this run archived nothing (")
+
+
+def test_what_is_not_archived_is_said_once() -> None:
+    report = Report(
+        command="session upload",
+        status=Status.PARTIAL,
+        destination=Destination(server="https://x", project="P", subject="S", session="E"),
+        transport="tar",
+        items=[item("a", Outcome.ACCEPTED), item("b", Outcome.FAILED)],
+        failure=DeliveryIncomplete(
+            "1 of 2 files was not delivered. The other 1 was delivered; this run archived nothing."
+        ),
+    )
+    report.counts.found, report.counts.sent = 2, 1
+    assert report_document(report).summary[0].startswith("1 of 2 instances delivered (")
+
+
+def test_what_was_sent_without_an_answer_is_explained() -> None:
+    said = lines(item("a", Outcome.AMBIGUOUS), item("b", Outcome.SENDING), item("c", Outcome.VERIFIED), sent=1)
+    assert said[1] == "may have arrived: 2 files, a, b (the connection broke before the answer)"
 
 
 def test_a_difference_of_the_whole_session_names_no_series() -> None:

@@ -40,6 +40,7 @@ from xnatctl.delivery.many import in_order, run_many
 from xnatctl.delivery.opening import exclusively, sent_digests
 from xnatctl.delivery.planning import plan_resource_stage, plan_session_upload, studies_of
 from xnatctl.delivery.relisting import SourceChanges, source_changes
+from xnatctl.delivery.remedies import remedy_for
 from xnatctl.delivery.reporting import fill_items
 from xnatctl.delivery.service import deliver
 from xnatctl.delivery.services import Services
@@ -102,6 +103,7 @@ __all__ = [
     "plan_resource_stage",
     "plan_session_upload",
     "plan_upload",
+    "remedy_for",
     "retry_option",
     "run_many",
     "run_upload",

@@ -239,7 +239,7 @@ class App:
             self.warn("--password shows in the process list of this machine; --password-stdin does not.")
         return Flags(
             url=self.given.get("url"),
-            recorded=bool(self.given.get("recorded")),
+            recorded=self.given.get("recorded") or "",
             profile=self.given.get("profile"),
             username=self.given.get("username"),
             password=password,
@@ -251,7 +251,7 @@ class App:
         from xnatctl.settings.paths import CONFIG_VARIABLE
 
         named = {"--url": settings.url, "--profile": settings.profile_name}
-        origins = ("flag", "variable", "journal")
+        origins = ("flag", "variable", *filter(None, [self.flags.recorded]))
         words = {flag: value.value for flag, value in named.items() if value.origin.startswith(origins)}
         if os.environ.get(CONFIG_VARIABLE):  # another shell may not find the profile
             words["--url"] = settings.url.value

@@ -18,12 +18,19 @@ _INSTANCES_BY = {
     Level.CHECKSUM: "checksum",
 }
 _FILES_BY = {Level.SIZE: "path and size", Level.CHECKSUM: "checksum"}
+#: The state of a file that was sent and whose answer was not read.
+MAY_HAVE_ARRIVED = "may have arrived"
 
 
 def state_text(outcome: Outcome, *, sends: bool = True) -> str:
-    """The text for an outcome. An item that was not tried is "not sent", or "not compared" in a read-only command."""
+    """The text for an outcome. An item that was not tried is "not sent", or "not compared" in a read-only command.
+
+    What was sent and not answered may have arrived, which no person calls "ambiguous".
+    """
     if outcome is Outcome.PLANNED:
         return "not sent" if sends else "not compared"
+    if outcome in (Outcome.AMBIGUOUS, Outcome.SENDING):
+        return MAY_HAVE_ARRIVED
     return str(outcome)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from xnatctl.cli.attached_view import resource_rows, resources_headline, state_text, state_texts
+from xnatctl.cli.attached_view import MAY_HAVE_ARRIVED, resource_rows, resources_headline, state_text, state_texts
 from xnatctl.cli.series_view import SERIES, UNREADABLE, series_columns, series_rows
 from xnatctl.model.document import Document, DocumentDetail
 from xnatctl.model.outcome import Outcome
@@ -141,12 +141,13 @@ def _headline(report: Report) -> str:
     if report.counts.found and any(item.resource for item in report.items):
         return resources_headline(report)
     counts, where = report.counts, report.destination
+    archived_nothing = counts.sent + counts.skipped and "archived nothing" not in _message(report.error)
     place = {
         PlaceState.ARCHIVED: f"archived{f' as {where.session}' if where.session else ''} in project {where.project}",
         PlaceState.PREARCHIVE: f"in the prearchive of project {where.project}"
         + (f" as {where.session}" if where.session else ""),
         PlaceState.RECEIVER: f"accepted by {(not where.session and where.server) or 'the receiver'}",
-        PlaceState.UNKNOWN: "delivered; this run archived nothing" if counts.sent + counts.skipped else "delivered",
+        PlaceState.UNKNOWN: "delivered; this run archived nothing" if archived_nothing else "delivered",
     }[report.state]
     size = human_size(report.bytes)
     delivered = counts.sent + counts.skipped
@@ -237,7 +238,9 @@ def _bad_items(report: Report, below: str) -> Iterable[str]:
     groups: dict[tuple[str, str | None], list[str]] = {}
     for item in report.items:
         if item.outcome not in (Outcome.ACCEPTED, Outcome.VERIFIED):
-            groups.setdefault((words(item), item.reason), []).append(item.path)
+            what = words(item)
+            why = item.reason or ("the connection broke before the answer" if what == MAY_HAVE_ARRIVED else None)
+            groups.setdefault((what, why), []).append(item.path)
     if all(item.outcome is Outcome.PLANNED for item in report.items):
         return  # the headline says it
     told = [key for key, paths in groups.items() if key[1] and _says(below, key[1], paths[0])]

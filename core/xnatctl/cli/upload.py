@@ -101,7 +101,7 @@ def resume(app: App, dest: str) -> None:
     else:
         given = app.given.get("url")
         if given is None:
-            app.given |= {"url": server, "recorded": True}
+            app.given |= {"url": server, "recorded": "journal of the upload"}
         elif given.rstrip("/") != server:
             raise UsageError(
                 f"This upload goes to {server}, not to {given}.",

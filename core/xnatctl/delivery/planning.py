@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xnatctl.delivery.remedies import remedy_for
 from xnatctl.errors import DeliveryIncomplete, NotFound, Refused
 from xnatctl.inventory.by_study import StudyInventory
 from xnatctl.inventory.nested_archives import look_inside
@@ -182,8 +183,7 @@ def _refuse_nothing(inventory: Inventory) -> None:
         raise DeliveryIncomplete(
             f"No readable DICOM in {inventory.named}: {counted(len(unsendable), 'file')} cannot be sent, "
             f"first {unsendable[0].path} ({unsendable[0].reason}). Nothing was sent.",
-            hint="Make the files readable: grant this user permission, unpack archives, replace damaged files, "
-            "and add missing UIDs.",
+            hint=f"{remedy_for(unsendable)}, then run the command again.",
         )
     if not inventory.files_seen:
         raise NotFound(

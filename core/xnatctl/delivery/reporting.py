@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from xnatctl.delivery.journal.states import ItemState, StateView
 from xnatctl.delivery.judgement import DOUBTFUL
+from xnatctl.delivery.remedies import remedy_for
 from xnatctl.errors import (
     AuthenticationError,
     ConnectionFailed,
@@ -106,7 +107,7 @@ def incomplete(
         text = f"{lost.message} {part_of(missing, total, 'file')} {was(missing)} not delivered.{others}"
         before = f"{lost.hint} " if lost.hint else ""
         return AuthenticationError(text, hint=f"{before}Run the same command again to complete the session: {rerun}")
-    run = "Run" if undelivered else f"{_remedy(unsendable)}, then run"
+    run = "Run" if undelivered else f"{remedy_for(unsendable)}, then run"
     purpose = "send the rest" if receiver else "complete the session"
     hint = f"{run} the same command again to {purpose}: {rerun}"
     if not receiver and any(state.failure is FailureClass.AUTHENTICATION for state in undelivered):
@@ -158,16 +159,6 @@ def filtered(states: StateView) -> VerificationFailed | None:
 def _troubles(receiver: str) -> dict[FailureClass, str]:
     """The hints for failures of a receiver, by the command that sends to it."""
     return _DICOM_RECEIVERS_TROUBLE if receiver == UPLOAD_DICOM else _RECEIVERS_TROUBLE
-
-
-def _remedy(unsendable: Sequence[Exclusion]) -> str:
-    """What makes files fit to be sent, for the kinds of trouble that there are."""
-    damaged = sum(entry.reason.startswith("damaged") for entry in unsendable)
-    if damaged == len(unsendable):
-        return f"Repair the {'file' if damaged == 1 else 'files'} or move {'it' if damaged == 1 else 'them'} away"
-    if not damaged:
-        return "Make the files readable, unpack what is packed, or move the files away"
-    return "Make the files readable, unpack what is packed, and repair what is damaged or move it away"
 
 
 def _nothing(undelivered: StateView, total: int, commands: Commands, receiver: str) -> XnatctlError:

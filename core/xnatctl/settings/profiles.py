@@ -47,11 +47,11 @@ BOUND_TO_SERVER = frozenset(
 class Flags:
     """Values from the command line; None means not given.
 
-    `recorded`: `url` comes from the journal of an upload, not from the command line.
+    `recorded`: what `url` comes from, such as the journal of an upload; empty if it is of the command line.
     """
 
     url: str | None = None
-    recorded: bool = False
+    recorded: str = ""
     profile: str | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -235,7 +235,7 @@ def _variable(name: str) -> str | None:
 
 
 def _url(flags: Flags, profile: Mapping[str, Any], where: str) -> Value[str | None]:
-    source = "journal of the upload" if flags.recorded else "flag --url"
+    source = flags.recorded or "flag --url"
     given = first((flags.url, source), (_variable("XNAT_URL"), "variable XNAT_URL"), (profile.get("url"), where))
     return given if given.value is None else Value(server_url(given.value, given.origin), given.origin)
 

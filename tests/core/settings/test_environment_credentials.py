@@ -50,7 +50,7 @@ def test_who_gets_them(case: str, token: bool, monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.setenv(name, value)
     if token:
         monkeypatch.setenv("XNAT_TOKEN", "alias:secret")
-    settings = resolve(Flags(url=journal or flag, recorded=journal is not None))
+    settings = resolve(Flags(url=journal or flag, recorded="journal of the upload" if journal is not None else ""))
     request = request_for(settings)
     credential = Environment().get(request)
     assert (credential is not None) == environment
