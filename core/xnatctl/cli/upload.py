@@ -36,7 +36,7 @@ _COLUMNS = (
     Column(key="transport", detail=True),
     Column(key="to"),
     Column(key="checked_in", detail=True, drop=2),
-    Column(key="from", detail=True),
+    Column(key="from", fit="cut", detail=True),
     Column(key="root", detail=True),
     Column(key="state", detail=True),
     Column(key="progress", title="State"),
