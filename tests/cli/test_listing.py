@@ -73,6 +73,9 @@ def greenwich(monkeypatch):
     [
         ("id=9", ["9"]),
         ("ID != 9", ["10", "1-MR2", "2"]),
+        ("updated=2026-03-02 09:00:00", ["10"]),  # as the table shows it
+        ("updated=2026-03-02 09:00", ["10"]),
+        ("updated>2026-03-01 23:29:59", ["10", "9"]),
         ("description=LOCALIZER", ["9"]),  # by title, without regard to case
         ("Series-Description=t1*", ["10", "2"]),
         ("description=*[b]", ["2"]),  # nothing but * and ? is special

@@ -126,7 +126,7 @@ class Listing:
         left_out = ((len(rows) - len(matching), "--filter"), (len(matching) - len(kept), "--limit"))
         reasons = ", ".join(f"{number:,} by {option}" for number, option in left_out if number)
         total = part_of(len(rows) - len(kept), len(rows), "row")
-        line = f"Left out {total:,}: {reasons}." if reasons else ""
+        line = f"Left out {total}: {reasons}." if reasons else ""
         if rows and not matching:
             line = f"No row matches --filter. {line}"
         return self._with_columns(self._with_rows(document, kept)), line

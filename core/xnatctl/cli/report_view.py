@@ -317,7 +317,7 @@ def reason_lines(entries: Iterable[Exclusion], *, told: tuple[str, ...] = ()) ->
         links = bool(told) and entry.reason.startswith(told)
         groups.setdefault(_TOLD if links else kind_of(entry.reason), []).append(entry.path)
     for reason, paths in sorted(groups.items(), key=lambda group: -len(group[1])):
-        yield f"  {len(paths)} x {reason}" + ("" if reason == _TOLD else f": {_some(paths)}")
+        yield f"  {len(paths):,} x {reason}" + ("" if reason == _TOLD else f": {_some(paths)}")
 
 
 _LINKS_WITHOUT_TARGET = ("symbolic link to nothing", "symbolic link that leads out of the directory")

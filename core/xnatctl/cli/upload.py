@@ -40,7 +40,10 @@ _COLUMNS = (
     Column(key="root", detail=True),
     Column(key="state", detail=True),
     Column(key="progress", title="State"),
-    *(Column(key=key, detail=True, numeric=True) for key in ("found", "delivered", "undelivered", "earlier")),
+    *(
+        Column(key=key, detail=True, numeric=True, count=True)
+        for key in ("found", "delivered", "undelivered", "earlier")
+    ),
     Column(key="updated", title="Last change", time=True, drop=1),
     Column(key="changed", detail=True),
 )
@@ -336,7 +339,7 @@ def _resume_command(app: App, summary: Summary) -> str:
 
 def _list_lines(app: App, found: Sequence[Summary], total: int) -> Iterator[str]:
     open_ones = [summary for summary in found if _state(summary) not in ("complete", "unreadable")]
-    yield f"{shown_of(len(found), total, 'upload')}, {len(open_ones)} not complete."
+    yield f"{shown_of(len(found), total, 'upload')}, {len(open_ones):,} not complete."
     yield from (f"Warning: {summary.problem}" for summary in found if summary.problem)
     yield from (f"Next: {_resume_command(app, summary)}" for summary in open_ones[:5])
 

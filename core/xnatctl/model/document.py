@@ -29,8 +29,9 @@ class DocumentDetail(StrEnum):
 class Column:
     """One column: `key` into each row, `title` for the header (derived from the key if empty).
 
-    `size`: the values are bytes, which are shown in larger units. `time`: they are ISO 8601 times or DICOM dates, which
-    the table shows as `human_time` does. `detail`: the table for people omits the column.
+    `count`: the values count something, and people see them with separators (`1,001`). `size`: the values are bytes,
+    which are shown in larger units. `time`: they are ISO 8601 times or DICOM dates, which the table shows as
+    `human_time` does. `detail`: the table for people omits the column.
     `fit` is how a value is made to fit a terminal: "whole" not at all (identifiers), "cut" with an ellipsis, "wrap" by
     line breaks between words. If that is not enough, columns are omitted, the highest `drop` first; 0 is never omitted.
     """
