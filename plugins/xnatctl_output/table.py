@@ -249,7 +249,7 @@ def _cell(value: Any, column: Column) -> str:
         return "yes" if value else "no"
     if column.time:
         return _line(human_time(str(value)))
-    if column.count and isinstance(value, int):
-        return f"{value:,}"
+    if column.count and (isinstance(value, int) or str(value).isdecimal()):
+        return f"{int(value):,}"
     text = _line(str(value))
     return _COUNT.sub(lambda count: f"{int(count[0]):,}", text) if column.key in STATE_COLUMNS else text

@@ -142,7 +142,9 @@ def test_the_choices_for_a_certificate_of_its_own(talk, tmp_path):
         answered, said = talk("lab", url, "2", *end)
         assert answered.settings == {"url": url, "verify_tls": False, "username": "alice"}
         assert all(f"  {number}  " in said for number in (1, 2, 3))
-        answered, _ = talk("lab", url, "3", url, "1", str(tmp_path / "none.pem"), url, "1", str(certificate), *end)
+        answered, said = talk("lab", url, "3", url, "1", str(tmp_path / "none.pem"), "1", str(certificate), *end)
+        assert f"The certificate file {tmp_path / 'none.pem'} cannot be used: No such file or directory." in said
+        assert "Hint:" not in said
         assert answered.settings == {"url": url, "ca_cert": str(certificate), "username": "alice"}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xnatctl.cli.app import App
 from xnatctl.cli.asking import ask, ask_secret, ask_yes
 from xnatctl.cli.console import one_line
-from xnatctl.errors import AuthenticationError, ConfigError, Interrupted, XnatctlError, signal_of
+from xnatctl.errors import AuthenticationError, ConfigError, Interrupted, UsageError, XnatctlError, signal_of
 from xnatctl.settings import paths
 from xnatctl.settings.config import load_config
 from xnatctl.settings.profiles import BOUND_TO_SERVER
@@ -143,9 +143,10 @@ class Setup:
             try:
                 found = version(self._client(settings))
             except XnatctlError as error:
-                self._app.report_error(error)
-                if not _is_untrusted(error):
+                if not (_is_untrusted(error) or (isinstance(error, UsageError) and "ca_cert" in settings)):
+                    self._app.report_error(error)
                     return None
+                self._app.say(one_line(f"Error: {error.message}"))  # the choices are the hint
                 choice = self._about_certificate(settings["url"])
                 if choice is None:
                     return None
@@ -159,7 +160,7 @@ class Setup:
 
     def _about_certificate(self, url: str) -> dict[str, Any] | None:
         self._app.say(
-            f"The certificate of {url} is not signed by an authority that this machine trusts. You can\n"
+            f"The certificate of {url} must be signed by an authority that this machine trusts. You can\n"
             "  1  name the file of the authority's certificate (PEM); the administrator of the server has it\n"
             "  2  not check the certificate: others on the network could read password and patient data\n"
             "  3  give another address"

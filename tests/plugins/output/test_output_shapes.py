@@ -256,14 +256,20 @@ def test_colours_of_states_can_be_read_on_black_and_on_white(color):
 
 def test_counts_have_separators_for_people_alone():
     """A number that names something, such as that of a row, has none."""
-    row = {"row": 2001, "files": 1001, "state": "1001 verified, 12000 failed", "name": "1001 nights"}
+    row = {"row": 2001, "files": 1001, "frames": "1500", "state": "1001 verified, 12000 failed", "name": "1001 nights"}
     columns = (
         Column(key="row", numeric=True), Column(key="files", numeric=True, count=True),
-        Column(key="state"), Column(key="name"),
+        Column(key="frames", count=True), Column(key="state"), Column(key="name"),
     )  # fmt: skip
     document = Document(schema="x/1", data={"rows": [row]}, listed="rows", columns=columns, rows=[row])
     table = Shape(Table).render(document).splitlines()[-1]
-    assert re.split(r"   +", table.strip()) == ["2001", "1,001", "1,001 verified, 12,000 failed", "1001 nights"]
+    assert re.split(r"   +", table.strip()) == [
+        "2001",
+        "1,001",
+        "1,500",
+        "1,001 verified, 12,000 failed",
+        "1001 nights",
+    ]
     assert read_csv(Shape(Csv).render(document)) == [{key: str(value) for key, value in row.items()}]
     assert json.loads(Shape(Json).render(document))["rows"] == [row]
     assert yaml.safe_load(Shape(Yaml).render(document))["rows"] == [row]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from xnatctl.errors import UsageError
 from xnatctl.plugin.credentials import ClientCertificate
@@ -21,19 +22,24 @@ def tls_context(
         if isinstance(path, str) and os.path.exists(path) and not os.path.isfile(path):
             # OpenSSL would wait for a FIFO and read a device for ever.
             raise UsageError(f"The certificate file {path} is not a regular file.", hint="Name a PEM file.")
-    try:
+    with _usable(verify if isinstance(verify, str) else "of this machine", "Name a PEM file that this user may read."):
         context = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else default()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
-        if cert is not None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if cert is not None:
+        passphrase = "the passphrase must be right" if cert.passphrase else "the key must not be encrypted"
+        with _usable(cert.certificate, f"Name PEM files that this user may read; {passphrase}."):
             context.load_cert_chain(cert.certificate, cert.key, password=cert.passphrase or _no_passphrase)
-    except (OSError, ValueError) as error:
-        passphrase = "the passphrase must be right" if cert and cert.passphrase else "the key must not be encrypted"
-        raise UsageError(
-            f"The certificate file cannot be used: {error.strerror if isinstance(error, OSError) else error}.",
-            hint=f"Name PEM files that this user may read; {passphrase}.",
-        ) from error
     return context
+
+
+@contextmanager
+def _usable(file: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"The certificate file {file} cannot be used: {why}.", hint=hint) from error
 
 
 def _no_passphrase() -> str:
