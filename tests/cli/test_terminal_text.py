@@ -168,6 +168,10 @@ def test_a_label_has_a_colour_and_the_text_is_the_same(said, label, code):
     assert max(map(len, plain.splitlines())) <= 40, "codes take no room"
 
 
+def test_a_label_whose_text_begins_in_the_next_line_has_its_colour(said):
+    assert said(f"More: https://{'x' * 40}").startswith(f"{BOLD}More:\x1b[0m\n  https://")
+
+
 def test_colours_can_be_switched_off_and_on(said):
     text = "Error: Interrupted."
     for plain in (

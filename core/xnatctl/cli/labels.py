@@ -8,7 +8,7 @@ from typing import Final
 _BOLD: Final = "1"
 #: Numbers of the palette of 256 colours, with a contrast of about 4 on black and on white.
 _CODES: Final = {"Error": f"{_BOLD};38;5;160", "Warning": f"{_BOLD};38;5;130"}
-_LABEL: Final = re.compile("(Error|Warning|Hint|More|Next|Note):(?= )")
+_LABEL: Final = re.compile("(Error|Warning|Hint|More|Next|Note):(?=[ \n])")
 
 
 def with_label(text: str) -> str:
