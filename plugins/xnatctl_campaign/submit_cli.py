@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import click
 
 from xnatctl.api import Column, Document, UsageError
 from xnatctl.api.commands import App, WholeNumber, common_options, pass_unchecked, server_options
+from xnatctl.api.system import split_command
 from xnatctl_campaign.folder import Campaign
 from xnatctl_campaign.server_choice import budget_of, commands_of, use_server
 from xnatctl_campaign.slurm import SlurmJob, array_width, job_script
@@ -76,7 +76,7 @@ def submit(
     use_server(app, campaign)
     folder = Path(os.path.abspath(directory))
     at_once = array_width(budget_of(app)["sessions"], sessions_per_task, campaign.info.rows)
-    words = shlex.split(commands_of(app).command("campaign", "run", folder))[1:]
+    words = split_command(commands_of(app).command("campaign", "run", folder))[1:]
     job = SlurmJob(
         name=folder.name,
         command=(sys.executable, "-m", "xnatctl", *words),

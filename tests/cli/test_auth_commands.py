@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-import shlex
 import stat
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from pytest_httpserver import HTTPServer
 from systems import assert_private, needs_bash, write_secret
 from terminal import Terminal
 from werkzeug import Request, Response
+
+from xnatctl.operating_system.command_line import split_command
 
 PASSWORD = 'Canary-p@ss "wört" 50%'
 ENV = {"XNAT_USER": "alice", "XNAT_PASS": PASSWORD}
@@ -481,7 +482,7 @@ def test_the_commands_that_are_printed_for_an_ended_session_help(
     site.sessions.clear()
     ended = cli("auth", "status", "-o", "json").document["error"]["hint"]
     (line,) = re.findall(rf"xnatctl (auth {way}.*?)(?: or |$)", ended)
-    done = cli(*shlex.split(line), env={"XNAT_USER": "bob", "XNAT_PASS": PASSWORD})
+    done = cli(*split_command(line), env={"XNAT_USER": "bob", "XNAT_PASS": PASSWORD})
     assert done.code == 0, done.err
     assert len(tokens(home)) == (way == "login")
     assert cli("auth", "status").code == (0 if way == "login" else 3)

@@ -103,9 +103,9 @@ def test_content_that_is_elsewhere_is_named_with_what_fetches_it(
     assert done.code == 5, done.err
     reasons = {item["path"]: item["reason"] for item in done.document["items"] if item["outcome"] == "failed"}
     assert reasons == {
-        "series 1/I3": f"its content is not on this disk; fetch it with: cd '{folder}' && git annex get I3",
-        "series 1/I4": f"its content is not on this disk; fetch it with: cd '{folder}' && git annex get I4",
-        "series 1/I5": f"its content is not on this disk; fetch it with: cd '{folder}' && git lfs pull",
+        "series 1/I3": f"its content is not on this disk; fetch it with: git -C '{folder}' annex get I3",
+        "series 1/I4": f"its content is not on this disk; fetch it with: git -C '{folder}' annex get I4",
+        "series 1/I5": f"its content is not on this disk; fetch it with: git -C '{folder}' lfs pull",
     }
     assert any("leads to nothing, first dangling" in warning for warning in done.document["warnings"])
     for name in reasons:

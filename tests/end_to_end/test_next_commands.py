@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pytest
 
 from xnatctl.model.commands import Commands
+from xnatctl.operating_system.command_line import split_command
 
 
 def test_words_are_quoted_and_the_server_is_named() -> None:
@@ -57,7 +56,7 @@ def test_the_step_after_a_new_profile_can_be_taken(xnatctl, sandbox) -> None:
     for name in ("play", "my site"):
         made = xnatctl("config", "set-profile", name, "--url", sandbox.url)
         (line,) = [line for line in made.out.splitlines() if line.startswith("Next: xnatctl ")]
-        words = shlex.split(line.removeprefix("Next: xnatctl "))
+        words = split_command(line.removeprefix("Next: xnatctl "))
         done = xnatctl(*words, "-o", "json", env={"XNAT_USER": "alice", "XNAT_PASS": "alice"})
         assert (done.code, done.document["server"]) == (0, sandbox.url)
 

@@ -7,11 +7,11 @@ Those of exams are run in `exams/`, those of resumed uploads in `test_upload_sta
 from __future__ import annotations
 
 import re
-import shlex
 
 import pytest
 from children import HANGS
 
+from xnatctl.operating_system.command_line import split_command
 from xnatctl.testing import write_exam
 
 pytestmark = pytest.mark.once
@@ -30,7 +30,7 @@ def told(xnatctl, alice):
     """Run a line that was printed, by the person who read it; a question is answered with yes."""
 
     def run(line, *more, env=alice):
-        program, *words = shlex.split(line)
+        program, *words = split_command(line)
         assert program == "xnatctl"
         yes = ["--yes"] if words[:2] == ["prearchive", "delete"] else []
         return xnatctl(*words, *yes, *more, env=env)

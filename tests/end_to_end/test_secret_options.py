@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 import pytest
+
+from xnatctl.operating_system.command_line import split_command
 
 CANARY = "c4n4ry-0f/the=site"
 PLUGIN = """
@@ -129,7 +130,7 @@ def test_nothing_that_is_printed_or_written_holds_it(xnatctl, install, exam, tmp
             run(*command, more=form)
         run("upload", "status", identifier(xnatctl, env), more=form)
     (command,) = {line for line in failed.document["next"] if "session upload" in line}
-    again = xnatctl(*shlex.split(command)[1:], "--trouble", "nothing", env=env, stdin=f"{CANARY}\n")
+    again = xnatctl(*split_command(command)[1:], "--trouble", "nothing", env=env, stdin=f"{CANARY}\n")
     heard.append(again.out + again.err)
     assert again.code == 0, again.err
     assert (inbox / "token.used").read_text() == CANARY

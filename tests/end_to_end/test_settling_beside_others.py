@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 import time
 
 import pytest
 from children import HANGS
 
+from xnatctl.operating_system.command_line import split_command
 from xnatctl.testing import write_exam
 from xnatctl_sandbox.world.records import Subject
 
@@ -100,7 +100,7 @@ def imports(sandbox):
 
 def named_commands(error):
     """The commands that a hint tells to run."""
-    return [shlex.split(re.split(" (?:or|and) ", words)[0]) for words in error["hint"].split("xnatctl ")[1:]]
+    return [split_command(re.split(" (?:or|and) ", words)[0]) for words in error["hint"].split("xnatctl ")[1:]]
 
 
 def is_refused_until_decided(error, sandbox, ours):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 
 import pytest
+
+from xnatctl.operating_system.command_line import split_command
 
 MODES = ("tar", "zip", "gradual")
 ONCE = pytest.mark.once
@@ -88,7 +89,7 @@ def test_the_command_that_archives_names_the_server_that_was_named(xnatctl, alic
     )
     done = xnatctl(*arguments, env=login)
     assert done.code == 0, done.err
-    program, *words = shlex.split(done.document["next"][0])
+    program, *words = split_command(done.document["next"][0])
     assert program == "xnatctl"
     archived = xnatctl(*words, env=login)
     assert archived.code == 0, archived.err

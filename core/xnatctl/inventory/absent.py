@@ -36,10 +36,14 @@ def fetch(command: str, full: str) -> str:
     """The reason for a pointer file, with the command that fetches its content; `full` is its absolute path."""
     folder, name = os.path.split(full)
     if command == ICLOUD:
-        name = _ICLOUD_NAME.sub(r"\1", name)
-    if command in (ANNEX, ICLOUD):
-        command = f"{command} {quote_word(f'./{name}' if name.startswith('-') else name)}"
-    return f"its content is not on this disk; fetch it with: cd {quote_word(folder)} && {command}"
+        evicted = os.path.join(folder, _ICLOUD_NAME.sub(r"\1", name))
+        wanted = f"{command} {quote_word(evicted)}"
+    else:
+        # Not "cd ... && git ...": PowerShell 5 does not know "&&".
+        wanted = f"git -C {quote_word(folder)} {command.removeprefix('git ')}"
+        if command == ANNEX:
+            wanted += f" {quote_word(f'./{name}' if name.startswith('-') else name)}"
+    return f"its content is not on this disk; fetch it with: {wanted}"
 
 
 def not_packed(command: str) -> str:

@@ -197,11 +197,11 @@ def test_links_and_pointers_without_content(exam: Any, scan: Any) -> None:
     assert len(found.items) == len(exam.instances) + (scan is scan_files)
     said = unreadable(found)
     assert set(said) == {f"T1/{name}" for name in ("I 3", "I4", "I5", "-I6", "I7", "I8", ".I9.dcm.icloud")}
-    assert fetching(said["T1/I4"]) == f"cd {folder} && git annex get I4"
-    assert fetching(said["T1/I 3"]) == f"cd {folder} && git annex get 'I 3'"
-    assert fetching(said["T1/-I6"]) == f"cd {folder} && git annex get ./-I6"
-    assert fetching(said["T1/.I9.dcm.icloud"]) == f"cd {folder} && brctl download I9.dcm"
-    assert fetching(said["T1/I5"]) == f"cd {folder} && git lfs pull"
+    assert fetching(said["T1/I4"]) == f"git -C {folder} annex get I4"
+    assert fetching(said["T1/I 3"]) == f"git -C {folder} annex get 'I 3'"
+    assert fetching(said["T1/-I6"]) == f"git -C {folder} annex get ./-I6"
+    assert fetching(said["T1/.I9.dcm.icloud"]) == f"brctl download {folder}/I9.dcm"
+    assert fetching(said["T1/I5"]) == f"git -C {folder} lfs pull"
     assert reasons(found)["T1/nowhere"] == "symbolic link to nothing"
     assert any(note.startswith("1 symbolic link leads to nothing, first T1/nowhere") for note in found.notes)
 

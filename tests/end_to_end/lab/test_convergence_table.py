@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import signal
 import time
@@ -19,6 +18,7 @@ import pytest
 from children import HANGS
 from kept import assert_kept
 
+from xnatctl.operating_system.command_line import split_command
 from xnatctl.testing import write_exam
 
 pytestmark = pytest.mark.once
@@ -247,12 +247,12 @@ def follow(lab, xnatctl, alice, report, label):
     assert error["code"] in ("refused", "verification", "not-archived"), error
     assert error["hint"], error
     options = ()
-    archive = [shlex.split(text)[1:] for text in report["next"] if text.startswith("xnatctl prearchive archive")]
+    archive = [split_command(text)[1:] for text in report["next"] if text.startswith("xnatctl prearchive archive")]
     if archive:
         for command in archive:
             assert xnatctl(*command, env=alice).code == 0
     elif named := re.search(r"xnatctl session upload .*", error["hint"]):
-        words = shlex.split(named[0].rstrip("."))[1:]
+        words = split_command(named[0].rstrip("."))[1:]
         label = words[words.index("-E") + 1]
         lab.arguments = tuple(words)
         return (label, *lab.run())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import ssl
 
 import pytest
@@ -11,6 +10,7 @@ from ports import free_port
 
 pytest.importorskip("werkzeug", reason="the sandbox extra is not installed")
 
+from xnatctl.operating_system.command_line import split_command
 from xnatctl_cstore import other_service
 from xnatctl_cstore import stream as stream_module
 from xnatctl_sandbox.server import Sandbox
@@ -25,7 +25,7 @@ def told(xnatctl):
     """Run a line that was printed, by the person who read it."""
 
     def run(line, *more, env=None):
-        program, *words = shlex.split(line)
+        program, *words = split_command(line)
         assert program == "xnatctl"
         return xnatctl(*words, *more, env=env)
 
