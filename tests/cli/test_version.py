@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import platform
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ PLUGIN = """
 from xnatctl.api import hookimpl
 requires_api = 1
 """
-BROKEN = "raise ValueError('no such folder: {home}/data')"
+BROKEN = "raise ValueError({text!r})"
 
 
 def test_the_version_alone(xnatctl, home):
@@ -35,7 +36,7 @@ def test_what_a_bug_report_needs(xnatctl, words):
 def test_it_is_a_document_with_every_plugin_and_nothing_about_the_user(xnatctl, install, home):
     env = install("good", PLUGIN)
     install("held", PLUGIN)
-    install("bad", BROKEN.format(home=home))
+    install("bad", BROKEN.format(text=f"no such folder: {home / 'data'}"))
     env |= {"XNAT_PASS": "a-secret", "XNAT_USER": "a-user", "XNAT_URL": "https://a-host.example"}
     done = xnatctl("--version", "-v", "-o", "json", "--block-plugin", "held", env=env)
     data = done.document
@@ -45,8 +46,8 @@ def test_it_is_a_document_with_every_plugin_and_nothing_about_the_user(xnatctl, 
         "active", "active", "blocked", "broken",
     ]  # fmt: skip
     assert (plugins["good"]["distribution"], plugins["good"]["version"]) == ("dist-good", "1.0")
-    assert "no such folder: ~/data" in plugins["bad"]["reason"]
-    assert data["configuration"] == "~/config/xnatctl/config.yaml (does not exist)"
+    assert f"no such folder: {Path('~/data')}" in plugins["bad"]["reason"]
+    assert data["configuration"] == f"{Path('~/config/xnatctl/config.yaml')} (does not exist)"
     assert data["libraries"]["click"]
     assert data["terminal"]["columns"] == 200
     for private in ("a-secret", "a-user", "a-host", str(home), platform.node(), getpass.getuser()):
@@ -58,7 +59,7 @@ def test_a_broken_configuration_is_part_of_it(xnatctl, home):
     (home / "config" / "xnatctl" / "config.yaml").write_text("plugins: 3")
     done = xnatctl("--version", "-v")
     assert done.code == 0
-    assert "~/config/xnatctl/config.yaml" in done.out
+    assert str(Path("~/config/xnatctl/config.yaml")) in done.out
     assert "plugins" in next(line for line in done.out.splitlines() if line.startswith("Configuration"))
 
 

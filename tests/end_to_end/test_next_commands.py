@@ -96,7 +96,7 @@ def test_a_printed_command_works_in_a_new_shell(xnatctl, sandbox, tmp_path, way)
     done = xnatctl("session", "show", "nope", "-P", "DEMO", *flags, env={**LOGIN, **variables})
     assert done.code == 2, done.err
     (words,) = [line.partition("xnatctl ")[2] for line in done.err.splitlines() if "xnatctl session list" in line]
-    assert xnatctl(*shlex.split(words), env=LOGIN).code == 0, words
+    assert xnatctl(*split_command(words), env=LOGIN).code == 0, words
 
 
 @pytest.mark.parametrize("variable", ["XNAT_PROFILE", "XNAT_URL"])
@@ -105,7 +105,7 @@ def test_the_step_after_a_new_profile_does_not_depend_on_variables(xnatctl, sand
     env = {variable: "play" if variable == "XNAT_PROFILE" else "http://127.0.0.1:1"}
     made = xnatctl("config", "set-profile", "play", "--url", sandbox.url, env=env)
     (line,) = [line for line in made.out.splitlines() if line.startswith("Next: xnatctl ")]
-    words = shlex.split(line.removeprefix("Next: xnatctl "))
+    words = split_command(line.removeprefix("Next: xnatctl "))
     for shell in (env, {}):
         login = ("--username", "alice", "--password-stdin", "-o", "json")
         done = xnatctl(*words, *login, env=shell, stdin="alice")

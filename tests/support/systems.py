@@ -19,6 +19,9 @@ from xnatctl.operating_system.files import NO_LINK, NO_WAIT
 from xnatctl.operating_system.private import create_private, readable_by_others
 from xnatctl.operating_system.signals import HAS_ALARM
 
+#: The exit code of a process that was killed.
+KILLED = -9 if os.name == "posix" else 1
+
 
 def is_wine() -> bool:
     """True for CPython for Windows under Wine, which does not do everything that Windows does."""

@@ -192,7 +192,5 @@ def nothing_left(what: str) -> Iterator[None]:
 
 
 def _descriptors() -> int:
-    try:
-        return len(os.listdir("/dev/fd"))
-    except OSError:
-        return 0
+    """How many are open: every system gives out the lowest number that is free."""
+    return sum(map(_is_open, range(4096)))
