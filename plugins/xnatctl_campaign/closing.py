@@ -186,7 +186,11 @@ def _summary(ending: Ending, entries: Mapping[int, Entry]) -> tuple[str, ...]:
     tally = ending.tally
     earlier = f", {tally.before} of them before" if tally.before else ""
     proven = f"{tally.before + tally.proven:,} of {counted(tally.rows, 'row')} proven{earlier}"
-    lines = [f"{proven}; {counted(ending.verified, 'file')} verified on {ending.campaign.info.server}."]
+    lines = (
+        []
+        if not tally.rows
+        else [f"{proven}; {counted(ending.verified, 'file')} verified on {ending.campaign.info.server}."]
+    )
     by_code: dict[str, list[int]] = {}
     for row in sorted(tally.failed):
         by_code.setdefault(tally.failed[row].code, []).append(row)

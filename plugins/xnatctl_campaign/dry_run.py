@@ -38,7 +38,7 @@ def show(app: App, campaign: Campaign, index: RowIndex, proof: Proof, wish: Wish
                 Column(key="state", drop=1),
                 Column(key="action"),
                 Column(key="files", numeric=True, count=True, drop=2),
-                Column(key="bytes", title="size", numeric=True, size=True, drop=3),
+                Column(key="bytes", title="Size", numeric=True, size=True, drop=3),
             ),
             rows=rows,
             identifiers=tuple(str(row["row"]) for row in to_do),

@@ -94,7 +94,7 @@ def _drawing(findings: Sequence[Finding]) -> Iterator[str]:
 def _summary(plan: CampaignPlan, valid: int, excluded: int, directory: str, next_command: str) -> Iterator[str]:
     ignored = f", {plan.ignored:,} ignored by ignore_reason" if plan.ignored else ""
     if plan.frozen is None:
-        yield f"{_rows(plan.rows)}: {valid:,} valid, {excluded:,} with errors{ignored}. Nothing was frozen."
+        yield f"{_rows(plan.rows)}: {valid:,} valid, {excluded:,} with errors{ignored}."
         return
     yield f"{_rows(plan.rows)}: {valid:,} frozen, {excluded:,} excluded{ignored}."
     yield f"Campaign {directory}: {counted(plan.files, 'file')} ({human_size(plan.bytes)}) for {plan.server}"

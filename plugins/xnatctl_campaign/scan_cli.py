@@ -174,7 +174,7 @@ def _document(app: App, manifest: Path, rows: Sequence[Row], skipped: Skipped) -
             Column(key="manifest"),
             Column(key="rows", numeric=True, count=True),
             Column(key="files", numeric=True, count=True),
-            Column(key="bytes", size=True, numeric=True),
+            Column(key="bytes", title="Size", size=True, numeric=True),
             Column(key="skipped", numeric=True, count=True, drop=2),
             Column(key="unreadable", numeric=True, count=True, drop=1),
         ),

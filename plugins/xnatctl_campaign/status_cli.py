@@ -25,7 +25,7 @@ _COLUMNS = (
     Column(key="state"),
     Column(key="rows", numeric=True, count=True),
     Column(key="files", numeric=True, count=True),
-    Column(key="bytes", size=True, numeric=True),
+    Column(key="bytes", title="Size", size=True, numeric=True),
 )
 
 _STATUS = """Show how the rows of a campaign stand.

@@ -136,7 +136,7 @@ class ArchiveTracker:
         if delay is not None and delay > wait and not self._manual:
             self._context.warn(
                 f"This site archives a session up to {human_duration(delay)} after its last file, and --wait is "
-                f"{wait:g}, so the session will probably not be archived in time."
+                f"{human_duration(wait)}, so the session will probably not be archived in time."
             )
 
     def _remember(self, items: Sequence[UploadItem]) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from xnatctl.errors import (
     exit_code_of,
     signal_of,
 )
-from xnatctl.model.report import Counts, Report, Status
+from xnatctl.model.report import Counts, PlaceState, Report, Status
 
 #: Errors after which the same command can continue from what was delivered.
 _PASSING = (AuthenticationError, PermissionDenied, ConnectionFailed, ServerError, NotArchived)
@@ -33,18 +33,27 @@ def end(report: Report, error: XnatctlError, rerun: str) -> None:
     report.status = _status(report.counts, error)
 
 
-def interrupted(interrupt: BaseException, rerun: str | None, reason: str = "") -> Interrupted:
+def interrupted(
+    interrupt: BaseException, rerun: str | None, reason: str = "", *, state: PlaceState = PlaceState.UNKNOWN
+) -> Interrupted:
     """The error of an interrupted upload; without `rerun` it had not begun, so there is nothing to finish.
 
-    `reason` is the sentence of the program that stopped it.
+    `reason` is the sentence of the program that stopped it, `state` where the session is.
     """
     number = signal_of(interrupt)
     why = f" {reason}" if reason else ""
     if rerun is None:
         return Interrupted(f"Interrupted before anything was sent.{why}", signal_number=number)
+    left = (
+        "Files that the server accepted wait there. Until the upload is finished, they may be in no list, and a "
+        "session may not be archived."
+    )
+    if state is PlaceState.ARCHIVED:
+        left = (
+            "The session is in the archive; the steps after that, such as the comparison with the disk, are not done."
+        )
     return Interrupted(
-        f"Interrupted.{why} Files that the server accepted wait there. Until the upload is finished, they may be in no "
-        "list, and a session may not be archived.",
+        f"Interrupted.{why} {left}",
         hint=f"Finish with: {rerun}",
         signal_number=number,
     )

@@ -35,11 +35,11 @@ def deliver(plan: UploadPlan, services: Services) -> Report:
     try:
         _deliver(plan, replace(services, stop=stop), stop, report, runs)
     except (KeyboardInterrupt, Interrupted) as interrupt:
-        end(report, interrupted(interrupt, rerun if runs else None, stop.reason), rerun)
+        end(report, interrupted(interrupt, rerun if runs else None, stop.reason, state=report.state), rerun)
     except XnatctlError as error:
         # What fails after a stop fails because of it.
-        stopped = interrupted(stop.error(), rerun if runs else None, stop.reason) if stop.requested else None
-        end(report, stopped or error, rerun)
+        why = interrupted(stop.error(), rerun if runs else None, stop.reason, state=report.state)
+        end(report, why if stop.requested else error, rerun)
     return report
 
 

@@ -158,8 +158,9 @@ def find_delivered(
     if lost and (archive_counts or check.existing is None):
         if not live:
             _refuse_moved(client, check, study, journal.places, rerun, strict=strict)
+        are = "is" if len(lost) == 1 else "are"
         warnings.append(
-            f"{counted(len(lost), 'file')} delivered before: missing or changed on the server; sending them again "
+            f"{counted(len(lost), 'file')} delivered before {are} missing or changed on the server, and sent again "
             f"(first {items[lost[0]].path})."
         )
     return ResumeState(
