@@ -64,7 +64,7 @@ def test_it_imports_the_public_api_alone():
 @pytest.mark.parametrize("version", ["1.8.11", "1.8.1"])
 def test_it_delivers_a_session_and_leaves_nothing_in_the_cache(xnatctl, sandbox, env, exam, assert_exactly, version):
     sandbox.state.version = version
-    dry = xnatctl("session", "upload", exam.directory, *UPLOAD, "--dry-run", env=env).out
+    dry = xnatctl("session", "upload", exam.directory, *UPLOAD, "--dry-run", "-v", env=env).out
     assert "staged in: the cache of the user" in dry
     done = xnatctl("session", "upload", exam.directory, *UPLOAD, "-o", "json", env=env)
     assert done.code == 0, done.err

@@ -184,6 +184,17 @@ def test_secrets_of_variables_do_not_go_to_a_server_that_only_the_receipt_names(
     assert verify(receipt, "--url", alice["XNAT_URL"], env=env)[0] == 0
 
 
+def test_a_warning_about_the_server_says_that_the_receipt_names_it(upload, xnatctl, exam, alice, tmp_path):
+    receipt = tmp_path / "r.json"
+    assert upload(exam.directory, "--receipt", receipt).code == 0
+    made = xnatctl("config", "set-profile", "other", "--url", "http://127.0.0.1:9", "--username", "bob")
+    assert made.code == 0
+    env = {name: value for name, value in alice.items() if name != "XNAT_URL"}
+    said = xnatctl("receipt", "verify", receipt, "--profile", "other", env=env).err
+    assert "(receipt), not the one of profile other" in said
+    assert "journal" not in said
+
+
 def _with_server(data, url):
     """The receipt as somebody would forge it."""
     receipt = read_chain(data)
