@@ -22,7 +22,7 @@ class SeriesTransport:
         self.close()
 
     def describe(self) -> Mapping[str, str]:
-        """Shown by --dry-run."""
+        """Shown by --dry-run -v."""
         return {"bundle": "one zip per series", "level": str(self.context.options["level"])}
 
     def batches(self, items: Sequence[UploadItem], workers: int) -> list[Batch]:
