@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -28,6 +29,39 @@ def test_each_mode(xnatctl, sandbox, exam, mode, more):
     assert done.code == 0, done.err
     assert done.document["status"] == "complete"
     assert stored(sandbox) == exam.digests
+
+
+def test_several_paths(xnatctl, sandbox, exam):
+    """A folder whose path has "/", an archive file, and a folder named from the current one."""
+    packed = shutil.make_archive(str(exam.directory.parent / "packed"), "zip", exam.directory / "series 2")
+    extra = exam.directory / "series 1" / "extra"
+    extra.mkdir()
+    for path in [path for path in extra.parent.iterdir() if path.is_file()][:3]:
+        path.rename(extra / path.name)
+    extra = extra.rename(exam.directory.parent / "a third")
+    first = str(exam.directory / "series 1").replace("\\", "/")
+    done = xnatctl("session", "upload", first, packed, "a third", *NAMES, "-o", "json", cwd=extra.parent)
+    assert done.code == 0, done.err
+    assert stored(sandbox) == exam.digests
+    assert all("/" not in source for source in done.document["sources"])
+
+
+@pytest.mark.parametrize("form", ["json", "html"])
+def test_a_receipt_and_its_verification(xnatctl, sandbox, exam, tmp_path, form):
+    receipt = tmp_path / f"my receipt.{form}"
+    done = xnatctl("session", "upload", exam.directory, *NAMES, "--receipt", receipt)
+    assert done.code == 0, done.err
+    assert f"Receipt: {receipt}" in done.out.decode()
+    checked = xnatctl("receipt", "verify", receipt, exam.directory, "-o", "json")
+    assert checked.code == 0, checked.err
+    assert checked.document["disk"]["equal"] == checked.document["server"]["found"] == len(exam.digests)
+    changed = next(iter(exam.instances.values())).path
+    changed.write_bytes(changed.read_bytes() + b"\0\0")
+    checked = xnatctl("receipt", "verify", receipt, exam.directory, "--no-server", "-o", "json")
+    assert checked.code == 6
+    assert [(one["where"], "/" in one["path"]) for one in checked.document["problems"]] == [("disk", True)]
+    receipt.write_bytes(receipt.read_bytes().replace(b"\n", b"\r\n"))
+    assert xnatctl("receipt", "verify", receipt, "--no-server").code == 6
 
 
 def test_the_document_on_standard_output_is_utf_8_without_carriage_returns(xnatctl, sandbox, exam):
