@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from xnatctl.model.commands import Commands
-from xnatctl.operating_system.command_line import split_command
+from xnatctl.operating_system.command_line import quote_word, split_command
 
 
 def test_words_are_quoted_and_the_server_is_named() -> None:
     commands = Commands(root=[["--block-plugin", "x"]], server=[["--url", "http://x"], ["--insecure"]])
     assert commands.command("prearchive", "show", "P", "20240101_1", "a b") == (
-        "xnatctl --block-plugin x prearchive show P 20240101_1 'a b' --url http://x --insecure"
+        f"xnatctl --block-plugin x prearchive show P 20240101_1 {quote_word('a b')} --url http://x --insecure"
     )
     assert commands.command("upload", "status", server=False) == "xnatctl --block-plugin x upload status"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from systems import write_secret
 
 from xnatctl.api import CredentialRequest, Password
 from xnatctl.testing import CredentialSourceContract, FormatterContract, ResourceTransportContract, TransportContract
@@ -117,12 +118,14 @@ class TestNetrc(CredentialSourceContract):
     @pytest.fixture(autouse=True)
     def file(self, isolated, monkeypatch, tmp_path):
         path = tmp_path / "netrc"
-        path.write_text("machine xnat.example.org login alice password of-netrc\n")
-        path.chmod(0o600)
+        write_secret(path, "machine xnat.example.org login alice password of-netrc\n")
         monkeypatch.setenv("NETRC", str(path))
 
     def make(self):
         return Netrc()
+
+
+HELP = """print('{"username": "alice", "password": "of-helper"}')"""
 
 
 class TestHelper(CredentialSourceContract):
@@ -130,7 +133,7 @@ class TestHelper(CredentialSourceContract):
         server="https://xnat.example.org",
         username="alice",
         profile_name="p",
-        profile={"credential_helper": ["sh", "-c", """printf '{"username": "alice", "password": "of-helper"}'"""]},
+        profile={"credential_helper": [sys.executable, "-c", HELP]},
     )
     expected = Password(username="alice", secret="of-helper")
 

@@ -11,10 +11,11 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from xnatctl.operating_system import processes
+from xnatctl.operating_system import processes, windows
 from xnatctl.operating_system.files import NO_LINK, NO_WAIT
 from xnatctl.operating_system.private import create_private, readable_by_others
 from xnatctl.operating_system.signals import HAS_ALARM
@@ -43,6 +44,25 @@ def _follows_links() -> bool:
             return link.is_symlink() and link.is_dir()
         except OSError:
             return False
+
+
+def _tells_case() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "name").touch()
+        return not Path(folder, "NAME").exists()
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let no file of this name be opened to be read, in this process: root reads everything."""
+    module, call = (os, "open") if os.name == "posix" else (windows, "open_to_read")
+    real = getattr(module, call)
+
+    def refuse(path: Any, *more: Any, **options: Any) -> int:
+        if os.path.basename(path) == name:
+            raise PermissionError(13, "Permission denied", path)
+        return int(real(path, *more, **options))
+
+    monkeypatch.setattr(module, call, refuse)
 
 
 def _needs(there: bool, reason: str) -> pytest.MarkDecorator:
@@ -86,6 +106,7 @@ needs_refused_links = _needs(
     _follows_links() and (os.name != "posix" or NO_LINK != 0), "links cannot be made here, or not be told from files"
 )
 needs_posix_names = _needs(os.name == "posix", "the system does not take this name for a file")
+needs_case = _needs(_tells_case(), "names that differ in upper and lower case alone name one file here")
 needs_signals = _needs(os.name == "posix", "Windows ends a process without sending it a signal")
 needs_bash = _needs(shutil.which("bash") is not None, "bash is not installed")
 needs_fork = _needs(hasattr(os, "fork"), "the system does not fork")
