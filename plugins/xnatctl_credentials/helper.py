@@ -124,10 +124,11 @@ class _Run:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                with suppress(BrokenPipeError):  # a helper need not read; the question is far smaller than a pipe
+                # A helper need not read, which Windows reports as an invalid argument. A pipe holds more than this.
+                with suppress(OSError):
                     process.stdin.write(request)
                     process.stdin.flush()
-                with suppress(BrokenPipeError):
+                with suppress(OSError):
                     process.stdin.close()
                 answer = self._read(process.stdout, deadline)
                 code = process.wait(timeout=max(0.0, deadline - time.monotonic()))

@@ -77,6 +77,26 @@ def interrupt_main_thread() -> None:
         _thread.interrupt_main(signal.SIGINT)
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process is there, or a zombie that nobody has collected."""
+    if sys.platform != "win32":
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+    import _winapi
+
+    try:
+        handle = _winapi.OpenProcess(_winapi.SYNCHRONIZE, False, pid)
+    except OSError:
+        return False
+    try:
+        return _winapi.WaitForSingleObject(handle, 0) == _winapi.WAIT_TIMEOUT
+    finally:
+        _winapi.CloseHandle(handle)
+
+
 def write_secret(path: Path, text: str, mode: int = 0o600) -> None:
     """A file that others cannot read, or that they can by its mode, where files have modes."""
     if os.name == "posix":

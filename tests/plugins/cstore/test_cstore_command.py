@@ -114,7 +114,7 @@ def test_flag_before_variable_before_profile_before_default(xnatctl, home, exam)
         (("--host", "h:104", "--called-aet", "X"), "holds a port"),
         (("--host", "h", "--called-aet", "X", "--ca-cert", "x"), "--ca-cert has no effect without --tls"),
         (("--host", "h", "--called-aet", "X", "--tls", "--client-key", "x"), "--client-key needs --client-cert"),
-        (("--host", "h", "--called-aet", "X", "--tls", "--ca-cert", "/nowhere.pem"), f"no such file: {os.path.abspath('/nowhere.pem')}"),
+        (("--host", "h", "--called-aet", "X", "--tls", "--ca-cert", "/nowhere.pem"), f"{os.sep}nowhere.pem"),
         (("--host", "h", "--called-aet", "X", "--answer-timeout", "0"), "--answer-timeout must be"),
         (("--host", "h", "--called-aet", "X", "--workers", "0"), "--workers"),
         (("--host", "h", "--called-aet", "X", "--echo", "--dry-run"), "exclude each other"),
