@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from xnatctl.cli.report_view import excluded_lines, report_document
+from xnatctl.cli.series_view import series_names
 from xnatctl.errors import DeliveryIncomplete
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
@@ -91,6 +92,30 @@ def test_what_is_not_archived_is_said_once() -> None:
 def test_what_was_sent_without_an_answer_is_explained() -> None:
     said = lines(item("a", Outcome.AMBIGUOUS), item("b", Outcome.SENDING), item("c", Outcome.VERIFIED), sent=1)
     assert said[1] == "may have arrived: 2 files, a, b (the connection broke before the answer)"
+
+
+def test_a_difference_of_a_series_names_it_as_the_table_does() -> None:
+    about = {"study_instance_uid": "1", "modality": "MR"}
+    known = [
+        SeriesReport(series_instance_uid="1.2", series_number="4", series_description="T1 MPRAGE", **about),
+        SeriesReport(series_instance_uid="1.3", series_number="5", series_description="", **about),
+        SeriesReport(series_instance_uid="1.4", series_number="5", series_description="", **about),
+    ]
+    assert series_names(known) == {"1.2": "4 (T1 MPRAGE, MR)"}
+    differences = [Difference(kind="count", message="2, not 3", series_instance_uid=uid) for uid in ("1.2", "1.3")]
+    report = Report(
+        command="session upload",
+        status=Status.PARTIAL,
+        transport="tar",
+        series=known,
+        destination=Destination(server="http://x", project="P", subject="S", session="E"),
+        items=[item("a", Outcome.ACCEPTED)],
+        verification=Verification(ok=False, differences=differences),
+    )
+    report.counts.found = report.counts.sent = 1
+    said = report_document(report).summary
+    assert "count: series 4 (T1 MPRAGE, MR): 2, not 3" in said
+    assert "count: series 1.3: 2, not 3" in said
 
 
 def test_a_difference_of_the_whole_session_names_no_series() -> None:

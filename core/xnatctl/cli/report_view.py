@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from xnatctl.cli.attached_view import MAY_HAVE_ARRIVED, resource_rows, resources_headline, state_text, state_texts
-from xnatctl.cli.series_view import SERIES, UNREADABLE, series_columns, series_rows
+from xnatctl.cli.series_view import SERIES, UNREADABLE, series_columns, series_names, series_rows
 from xnatctl.model.document import Document, DocumentDetail
 from xnatctl.model.outcome import Outcome
 from xnatctl.model.plan import Exclusion
@@ -276,7 +276,9 @@ def _differences(report: Report, below: str) -> Iterable[str]:
     """Differences that concern no single item; not one that the text below names."""
     listed = ("missing", "remapped", "size", "checksum")  # listed with the items
     differences = [entry for entry in report.verification.differences if entry.kind not in listed]
-    lines = Counter(map(_difference_line, differences))  # items of one series often have equal texts
+    names = series_names(report.series)
+    # Items of one series often have equal texts.
+    lines = Counter(_difference_line(entry, names) for entry in differences)
     for line in [line for line, number in lines.items() if number == 1 and line[1] and _says(below, line[1])]:
         del lines[line]
     for (kind, rest), number in list(lines.items())[:_LISTED]:
@@ -296,8 +298,9 @@ def _extra(report: Report) -> Iterable[str]:
     yield from (f"Note: {limit}" for limit in report.verification.limits if limit != SIZE_LIMIT)
 
 
-def _difference_line(entry: Difference) -> tuple[str, str]:
-    series = f"series {entry.series_instance_uid}: " if entry.series_instance_uid else ""
+def _difference_line(entry: Difference, names: Mapping[str, str]) -> tuple[str, str]:
+    uid = entry.series_instance_uid
+    series = f"series {names.get(uid, uid)}: " if uid else ""
     where = f"{entry.path}: " if entry.path else series
     return entry.kind, f"{where}{entry.message}"
 

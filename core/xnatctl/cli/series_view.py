@@ -49,6 +49,18 @@ class _Series:
         }
 
 
+def series_names(known: Iterable[SeriesReport]) -> dict[str, str]:
+    """What people call the series, by their UID: `2 (T1 MPRAGE, MR)`; without those whose number is not unique."""
+    series = list(known)
+    numbers = Counter(one.series_number for one in series)
+    return {
+        one.series_instance_uid: f"{one.series_number} ({about})" if about else one.series_number
+        for one in series
+        if one.series_number and numbers[one.series_number] == 1
+        for about in [", ".join(filter(None, [one.series_description, one.modality]))]
+    }
+
+
 def series_rows(
     entries: Iterable[tuple[str, str, int, str]], known: Iterable[SeriesReport], *, prefix: str = ""
 ) -> list[dict[str, Any]]:
