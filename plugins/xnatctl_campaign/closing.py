@@ -38,6 +38,8 @@ _KINDS: Mapping[int, type[XnatctlError]] = {
 }
 #: Ranges of rows that a line names.
 _NAMED = 12
+#: What helps where files changed after they were planned.
+_PLAN_AGAIN = "Plan the manifest again into another folder"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +77,7 @@ def error_of(ending: Ending) -> XnatctlError | None:
     kind = _KINDS.get(_exit_code(ending), DeliveryIncomplete)
     message = f"Stopped: {ending.stopped}. {_left_over(tally)}" if ending.stopped else _left_over(tally)
     if {result.code for result in tally.failed.values()} == {CHANGED} and next_step == ending.retry:
-        return kind(message, hint=f"After the files are restored, continue with: {next_step}")
+        return kind(message, hint=f"{_PLAN_AGAIN}, or restore the files and continue with: {next_step}")
     return kind(message, hint=f"Continue with: {next_step}")
 
 
@@ -158,7 +160,7 @@ def document_of(ending: Ending, error: XnatctlError | None) -> Document:
         ),
         rows=rows,
         identifiers=tuple(str(row) for row in sorted(bad)),
-        summary=_summary(ending, reasons),
+        summary=_summary(ending, reasons, (error.hint if error is not None else None) or ""),
     )
 
 
@@ -181,8 +183,8 @@ def _failure(index: RowIndex, result: RowResult, entry: Entry | None) -> dict[st
     }
 
 
-def _summary(ending: Ending, entries: Mapping[int, Entry]) -> tuple[str, ...]:
-    """The closing lines; `entries` are those of the rows that failed."""
+def _summary(ending: Ending, entries: Mapping[int, Entry], below: str) -> tuple[str, ...]:
+    """The closing lines; `entries` are those of the rows that failed, `below` is the hint that follows."""
     tally = ending.tally
     earlier = f", {tally.before} of them before" if tally.before else ""
     proven = f"{tally.before + tally.proven:,} of {counted(tally.rows, 'row')} proven{earlier}"
@@ -196,7 +198,8 @@ def _summary(ending: Ending, entries: Mapping[int, Entry]) -> tuple[str, ...]:
         by_code.setdefault(tally.failed[row].code, []).append(row)
     for code, numbers in sorted(by_code.items()):
         hints = {entries[row].hint if row in entries else "" for row in numbers}
-        hint = f". {hints.pop()}" if len(hints) == 1 and "" not in hints else ""
+        hint = hints.pop() if len(hints) == 1 else ""
+        hint = f". {hint}" if hint and hint.removesuffix(".") not in below else ""
         lines.append(f"{counted(len(numbers), 'row')} failed ({code}): {as_text(numbers, _NAMED)}{hint}")
     if tally.interrupted:
         lines.append(

@@ -40,4 +40,4 @@ def test_retry_is_not_said_to_help_while_files_are_changed(campaign: Campaign) -
     ending = Ending(campaign=campaign, index=index, tally=tally, verified=0, seconds=1.0, rerun="run", retry="retry")
     error = error_of(ending)
     assert error is not None
-    assert error.hint == "After the files are restored, continue with: retry"
+    assert error.hint == "Plan the manifest again into another folder, or restore the files and continue with: retry"
