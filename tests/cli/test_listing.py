@@ -18,7 +18,7 @@ COLUMNS = (
     Column(key="files", numeric=True),
     Column(key="bytes", title="Size", numeric=True, size=True, drop=2),
     Column(key="usable"),
-    Column(key="updated", detail=True),
+    Column(key="updated", time=True, detail=True),
 )
 ROWS = [
     {"id": "10", "series_description": "T1 MPRAGE", "files": 176, "bytes": 20 << 20, "usable": True,
@@ -121,7 +121,7 @@ def test_what_is_no_condition_is_refused(text):
         parse_condition(text)
 
 
-@pytest.mark.parametrize("condition", ["files>many", "size=10XB", "usable=perhaps"])
+@pytest.mark.parametrize("condition", ["files>many", "size=10XB", "usable=perhaps", "updated=yesterday"])
 def test_a_value_of_another_type_is_refused(condition):
     with pytest.raises(UsageError, match="the value is not"):
         of(condition)

@@ -27,6 +27,8 @@ _DAY: Final = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")  # DICOM writes no das
 _TIME: Final = re.compile(_DAY.pattern + r"(?:[T ].*)?")
 _SECONDS: Final = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}")
 _FRACTION: Final = re.compile(r":[0-9]{2}\.[0-9]")
+_MAY_BE_TIME: Final = re.compile(r"[0-9*?]")
+_SUCH_A_TIME: Final = "a day or a time such as 2026-11-30"
 _TRUTH: Final = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
@@ -40,6 +42,8 @@ class Condition:
 
     def holds(self, cell: Any, column: Column) -> bool:
         """Whether the value of a row satisfies it. Raises UsageError if `wanted` is not of the type of the column."""
+        if column.time and self.operator != "~" and self.wanted and not _MAY_BE_TIME.search(self.wanted):
+            raise self._of_another_type(_SUCH_A_TIME)
         number = self._number(cell, column)
         if self.operator in ("=", "!="):
             return self._equals(cell, number) is (self.operator == "=")
@@ -49,7 +53,7 @@ class Condition:
             return self.wanted.casefold() in _text(cell).casefold()
         if (both := self._comparable(cell, number)) is None:
             if _moment(_text(cell)) is not None and not self.wanted[:1].isdigit():
-                raise self._of_another_type("a day or a time such as 2026-11-30")
+                raise self._of_another_type(_SUCH_A_TIME)
             both = _natural(_text(cell)), _natural(self.wanted)
         found, wanted = both
         return _COMPARISONS[self.operator](found, wanted)
