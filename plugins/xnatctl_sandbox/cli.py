@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.util import find_spec
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,8 +84,7 @@ def start(app: App, port: int, dicom_port: int | None, directory: str | None, ve
                 summary=tuple(summary),
             )
         )
-        while not stop.wait(0.5):
-            pass
+        _wait_for(stop)
 
 
 @click.command(help="Make a small synthetic exam, upload it to a sandbox, verify it, and show where to look.")
@@ -142,9 +142,21 @@ def _sandbox(app: App, port: int, dicom_port: int | None, directory: str | None,
     raise AssertionError("one choice is always tried")
 
 
-def _stop_signal() -> threading.Event:
-    """Set by Ctrl-C or a signal: both are the ordinary end, from before anybody is told that we run."""
-    stop = threading.Event()
+def _stop_signal() -> SimpleQueue[int]:
+    """Gets Ctrl-C and other signals: all are the ordinary end, from before anybody is told that we run.
+
+    A signal can come at any line of the main thread, and so within a wait for an Event, which holds a lock that
+    `Event.set` needs. Putting into this kind of queue is safe there.
+    """
+    stop: SimpleQueue[int] = SimpleQueue()
     for number in ENDING:
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda received, _: stop.put(received))
     return stop
+
+
+def _wait_for(stop: SimpleQueue[int]) -> None:
+    """Wait for a signal. A wait without an end could not be interrupted on Windows."""
+    while True:
+        with suppress(Empty):
+            stop.get(timeout=0.5)
+            return

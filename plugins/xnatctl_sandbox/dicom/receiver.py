@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -40,6 +40,7 @@ from xnatctl_sandbox.world.traffic import Association
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _MAX_PDU = 0x4000
 _IMPLEMENTATION = ("1.2.40.0.13.1.1", "dcm4che-2.0")
+_GRACE = 10.0  # seconds for the threads of connections to end
 _COMMENT_LENGTH = 64  # VR LO
 
 
@@ -70,7 +71,6 @@ class DicomReceiver:
         self._importer = importer
         self._faults = faults
         self._associations = associations
-        self._opened: WeakSet[Any] = WeakSet()
         self._live: WeakKeyDictionary[Any, _Live] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -97,33 +97,27 @@ class DicomReceiver:
             raise PortUnavailable(port, error, dicom=True) from error
         server.socket.listen(128)  # pynetdicom's five are few for workers that connect at once
         self.port: int = server.server_address[1]
+        self._server = server
 
     def stop(self) -> None:
-        """Abort what is open and close the port."""
+        """Close the port and end all connections, as a server that ends."""
         self._stopping.set()
-        with self._lock:
-            threads = list(self._opened)
-        for thread in threads:
-            if not thread.is_established:  # pynetdicom would wait for ever for the rest of a request
-                with suppress(AttributeError):  # it has just been closed
-                    drop_connection(thread.dul.socket.socket, reset=False)
-                thread.dul.to_user_queue.put(None)  # the request has not come in time
-                thread.join(10)
-        # pynetdicom waits without a limit for an association that does not end, and its threads would hold the process.
-        closing = threading.Thread(target=self._ae.shutdown, daemon=True)
-        closing.start()
-        closing.join(10)
-        for thread in threads:
-            thread.dul._kill_thread = True  # noqa: SLF001
-            thread.join(1)
+        self._server.shutdown()  # first: an association that opens after it would be missing below
+        associations = self._server.active_associations
+        for association in associations:
+            # Not by pynetdicom's `abort`: it waits for ever for the rest of a message, and closes the socket meanwhile.
+            with suppress(AttributeError):  # it has just been closed
+                drop_connection(association.dul.socket.socket, reset=False)
+            association.dul.to_user_queue.put(None)  # the request has not come in time
+        end = time.monotonic() + _GRACE
+        for thread in (*associations, *(association.dul for association in associations)):
+            thread.join(max(0.0, end - time.monotonic()))
 
     # associations, xnat-api 5.2
 
     def _open(self, event: Any) -> None:
         """Keep pynetdicom's thread alive where an error would end it with a traceback."""
         assoc = event.assoc
-        with self._lock:
-            self._opened.add(assoc)
         act = assoc.dul.state_machine.do_action
 
         def guarded(event: str) -> None:
