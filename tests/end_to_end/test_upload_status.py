@@ -59,7 +59,7 @@ def _sent_to_a_receiver(xnatctl, sandbox, own_exam):
     (line,) = [line for line in out.splitlines() if "dicom://" in line]
     assert "DEMO/visit" in line
     assert own_exam.directory.name in line
-    assert "not archived yet" in line
+    assert "archiving not confirmed" in line
     (row,) = xnatctl("upload", "status", "-o", "json").document["uploads"]
     assert (row["checked_in"], row["state"], row["session"]) == ("DEMO/visit", "delivered, not settled", "")
 

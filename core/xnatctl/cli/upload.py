@@ -163,7 +163,7 @@ def forget(app: App, dest: tuple[str, ...], yes: bool) -> None:
 
 
 def _question(summary: Summary) -> str:
-    return f"Forget {summary.id}, which is {_for_people(_state(summary))}?"
+    return f"Forget {summary.id} ({_to(summary)}: {_for_people(_state(summary))})?"
 
 
 def _require_planner(app: App, command: str) -> None:
@@ -291,8 +291,8 @@ def _state(summary: Summary) -> str:
 
 
 def _for_people(state: str) -> str:
-    """A state in the words of people: XNAT archives, we settle."""
-    return state.replace("not settled", "not archived yet")
+    """A state in the words of people: XNAT archives, we settle. Whether it did so meanwhile is not known here."""
+    return state.replace("not settled", "archiving not confirmed")
 
 
 def _progress(summary: Summary) -> str:
