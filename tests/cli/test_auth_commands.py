@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 from systems import assert_private, needs_bash, write_secret
-from terminal import Terminal
+from terminal import Terminal, stripped
 from werkzeug import Request, Response
 
 from xnatctl.operating_system.command_line import split_command
@@ -916,3 +916,24 @@ def test_doctor_shows_one_cause_once(cli: Callable[..., Result]) -> None:
     assert done.code == 2
     assert "not tried: the check of the server failed" in done.out
     assert (done.out + done.err).count("No XNAT server is configured.") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "question"),
+    [
+        ("auth login --url {url}", (), "User name for {url}: "),
+        ("auth login --url {url}", ("alice",), "Password of alice for {url}: "),
+        ("config remove-profile a", (), "a is the default profile. Delete it? [y/N]: "),
+    ],
+)
+def test_a_message_after_ctrl_c_begins_below_the_question(
+    terminal: Terminal, home: Path, site: Site, command: str, typed: tuple[str, ...], question: str
+) -> None:
+    """In the next line, without an empty one between, and without the ^C that the terminal wrote."""
+    (home / ".config" / "xnatctl").mkdir(parents=True)
+    (home / ".config" / "xnatctl" / "config.yaml").write_text(f"profiles: {{a: {{url: '{site.url}'}}}}")
+    asked = question.format(url=site.url)
+    line = f"{sys.executable} -m xnatctl {command.format(url=site.url)}"
+    shown, code = terminal.run(line, typed, interrupted=asked.split(" for")[0])
+    assert code == 130
+    assert stripped(shown).endswith(f"{asked}\nError: Interrupted.\n"), shown
