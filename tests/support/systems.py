@@ -129,5 +129,8 @@ needs_posix_names = _needs(os.name == "posix", "the system does not take this na
 needs_case = _needs(_tells_case(), "names that differ in upper and lower case alone name one file here")
 needs_signals = _needs(os.name == "posix", "Windows ends a process without sending it a signal")
 needs_bash = _needs(shutil.which("bash") is not None, "bash is not installed")
+needs_start_times = _needs(
+    os.name == "posix" and Path("/proc/self/stat").exists(), "the system does not tell when a process started"
+)
 needs_fork = _needs(hasattr(os, "fork"), "the system does not fork")
 needs_terminals = _needs(os.name == "posix", "the system has no pseudo-terminals in the standard library")

@@ -111,7 +111,7 @@ def test_it_passes_the_check(xnatctl, tmp_path, kind):
     made = xnatctl("plugins", "new", kind, "mine", "-o", "json")
     assert made.code == 0, made.err
     files = {row["file"] for row in made.document["files"]}
-    assert {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "xnatctl-mine").rglob("*.*")} == files
+    assert {str(path.relative_to(tmp_path)) for path in (tmp_path / "xnatctl-mine").rglob("*.*")} == files
     checked = xnatctl("plugins", "check", "xnatctl-mine", "-o", "json")
     assert checked.code == 0, checked.out
     assert checked.document["passed"] is True
@@ -121,9 +121,9 @@ def test_the_screen_says_what_each_file_is_and_what_to_do_next(xnatctl):
     made = xnatctl("plugins", "new", "transport", "site-inbox")
     assert made.code == 0, made.err
     for words in (
-        "xnatctl-site-inbox/pyproject.toml ",
-        "xnatctl-site-inbox/xnatctl_site_inbox/transport.py ",
-        "xnatctl-site-inbox/tests/test_transport.py ",
+        f"{Path('xnatctl-site-inbox/pyproject.toml')} ",
+        f"{Path('xnatctl-site-inbox/xnatctl_site_inbox/transport.py')} ",
+        f"{Path('xnatctl-site-inbox/tests/test_transport.py')} ",
         "Next: xnatctl plugins check xnatctl-site-inbox\n",
     ):
         assert words in made.out

@@ -51,8 +51,9 @@ class Claimant:
 
     def kill(self) -> None:
         """End it without a chance to do anything; it stays a zombie until it is closed."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._process.kill()
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
     def close(self) -> None:
         """End it."""

@@ -6,6 +6,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from systems import needs_start_times
 
 from xnatctl_campaign.budget import Budget
 from xnatctl_campaign.claims import Claims
@@ -22,6 +23,7 @@ def test_processes_together_hold_no_more_slots_than_there_are(folder: Path, clai
     assert max(accumulate(step for _, step in steps)) == 2
 
 
+@needs_start_times
 def test_the_slot_of_a_killed_process_is_free(folder: Path, claimant) -> None:
     dead = claimant()
     assert dead.ask("slot", "archiving", 1) == 1

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from systems import needs_signals, needs_start_times
 
 from xnatctl.api import JournalError
 from xnatctl_campaign import claim_file
@@ -64,6 +65,7 @@ def test_a_claim_is_free_when_it_has_ended(claims: Claims, claimant) -> None:
     assert claims.take(7) is None
 
 
+@needs_start_times
 def test_a_killed_process_is_followed_at_once(claims: Claims, claimant) -> None:
     """The lease is ten minutes: only the process number can say that it is dead. It is a zombie, then it is gone."""
     for row, close in ((1, False), (2, True)):
@@ -78,6 +80,7 @@ def test_a_killed_process_is_followed_at_once(claims: Claims, claimant) -> None:
         assert claim.generation == 2
 
 
+@needs_signals
 def test_a_stopped_process_notices_that_its_row_was_taken(folder: Path, claimant) -> None:
     other = claimant(SHORT)
     assert other.ask("take", 1) == 1
@@ -92,6 +95,7 @@ def test_a_stopped_process_notices_that_its_row_was_taken(folder: Path, claimant
         assert claims.take(1) is None  # what the older claim says does not count
 
 
+@needs_signals
 def test_a_process_that_was_stopped_for_long_has_lost_its_row_in_any_case(folder: Path, claimant) -> None:
     """Another process may be about to follow it, which cannot be known."""
     other = claimant(SHORT)
@@ -113,6 +117,7 @@ def test_a_living_process_is_never_followed_while_it_writes(folder: Path, claima
             assert claims.take(1) is None or other.ask("lost")
 
 
+@needs_start_times
 def test_a_process_number_that_another_process_has_says_nothing(folder: Path, claims: Claims) -> None:
     claims.take(1)
     edited(folder, 1, started="1")

@@ -16,6 +16,7 @@ import pytest
 import row_worker
 from pydicom import dcmread
 from row_worker import delivering
+from systems import needs_signals
 
 from xnatctl.api import Destination, Placement, UploadRequest
 from xnatctl.api.commands import plan_session_upload
@@ -214,6 +215,7 @@ def test_a_killed_worker_is_resumed_from_its_journal(freeze, sandbox: Any, exam:
     assert sorted(path.name for path in (campaign.directory / "work").iterdir()) == ["1.1", "1.2"]
 
 
+@needs_signals
 def test_a_worker_that_was_stopped_harms_nothing_when_it_continues(freeze, sandbox: Any, exam: Any) -> None:
     campaign = freeze("gradual")
     stopped = subprocess.Popen(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from systems import needs_fifos, needs_links
 
 from xnatctl.api import NotFound, PermissionDenied, Refused, UsageError, clean_label
 from xnatctl_campaign.manifest import COLUMNS, Manifest, read_manifest
@@ -197,6 +198,7 @@ def test_paths_are_absolute_or_below_the_manifest(tmp_path: Path, monkeypatch: p
     assert [manifest.source(row) for row in manifest.rows] == [f"{tmp_path}/below/a", "/data/b", f"{tmp_path}/c"]
 
 
+@needs_fifos
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "secret").touch(0o000)
@@ -321,6 +323,7 @@ def test_a_header_value_is_no_formula(tmp_path: Path) -> None:
     assert set("".join(map(clean_label, values))) <= set(string.ascii_letters + string.digits + "_-")
 
 
+@needs_links
 def test_a_manifest_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("mine")
     (tmp_path / "link").symlink_to("nowhere")

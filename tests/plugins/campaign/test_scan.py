@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from systems import needs_links
 
 from xnatctl.testing import write_exam
 from xnatctl_campaign.manifest import read_manifest
@@ -100,6 +101,7 @@ def test_archive_files_are_searched(rows: Scan, tmp_path: Path) -> None:
     assert [(row.path, row.files) for row in rows("root.tar.gz")] == [(f"{tmp_path}/root.tar.gz", 4)]
 
 
+@needs_links
 def test_roots_are_scanned_once(xnatctl: Callable[..., Any], tmp_path: Path) -> None:
     _study(tmp_path / "d/one", 1)
     _study(tmp_path / "e", 1)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from systems import needs_bash
 
 from xnatctl.api import UsageError
 from xnatctl_campaign.slurm import SlurmJob, array_width, job_script, seconds_of
@@ -58,6 +59,7 @@ def test_without_a_time_limit_only_the_signal_stops_it():
     assert "--max-duration" not in script
 
 
+@needs_bash
 @given(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1))
 def test_any_name_of_a_folder_is_one_argument(name):
     script = job_script(replace(JOB, name=name, command=("printf", r"%s\0", name)))
@@ -68,6 +70,7 @@ def test_any_name_of_a_folder_is_one_argument(name):
     assert run.stdout == name.encode() + b"\0"
 
 
+@needs_bash
 def test_signals_reach_the_command_itself(tmp_path):
     """`--signal=B:` goes to the process of the batch script, which the command has become."""
     child = "import os, sys; print(os.getpid(), flush=True)"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -98,7 +96,7 @@ def campaign(directory: Path) -> Iterator[Path]:
         with worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"claimed\n"
-            os.kill(worker.pid, signal.SIGKILL)
+            worker.kill()
         yield directory
 
 

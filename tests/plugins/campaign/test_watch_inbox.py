@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from systems import needs_links
 
 from xnatctl_campaign.watch.inbox import Identity, Inbox
 from xnatctl_campaign.watch.listing import FileState, Listing, list_inbox
@@ -150,6 +151,7 @@ def test_proofs_outlive_a_start_and_end_with_their_study(tmp_path, monkeypatch):
     assert not Proofs("other").holds("A", "1")
 
 
+@needs_links
 def test_a_listing_holds_regular_files_and_names_links(tmp_path):
     inbox = tmp_path / "in"
     (inbox / "a").mkdir(parents=True)
