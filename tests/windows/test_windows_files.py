@@ -11,6 +11,7 @@ import pytest
 from systems import is_wine
 
 from xnatctl.inventory.files import scan_files
+from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.sources import open_item
 from xnatctl.inventory.walk import scan_path
 from xnatctl.operating_system import files, private
@@ -32,8 +33,9 @@ def test_every_file_of_pydicom_is_read_as_it_is_on_disk():
     folder = Path(pytest.importorskip("pydicom").__file__).parent / "data" / "test_files"
     sent = []
     for path in filter(Path.is_file, folder.rglob("*")):
-        found = scan_files(str(path), hidden=True).items if path.suffix == ".gz" else scan_path(str(path)).items
-        for item in found or scan_files(str(path), hidden=True).items:
+        if path.suffix == ".gz" and holds_dicom(str(path)):
+            continue  # a packed image is never attached
+        for item in scan_path(str(path)).items or scan_files(str(path), hidden=True).items:
             with open_item(item) as reader:
                 pieces = list(iter(lambda reader=reader: reader.read(65536), b""))
             if item.source.container is None:

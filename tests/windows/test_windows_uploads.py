@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from systems import assert_private
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="for Windows: `tox -e windows` runs it under Wine")
 
@@ -52,6 +53,7 @@ def test_a_receipt_and_its_verification(xnatctl, sandbox, exam, tmp_path, form):
     done = xnatctl("session", "upload", exam.directory, *NAMES, "--receipt", receipt)
     assert done.code == 0, done.err
     assert f"Receipt: {receipt}" in done.out.decode()
+    assert_private(receipt)
     checked = xnatctl("receipt", "verify", receipt, exam.directory, "-o", "json")
     assert checked.code == 0, checked.err
     assert checked.document["disk"]["equal"] == checked.document["server"]["found"] == len(exam.digests)
@@ -79,6 +81,18 @@ def test_a_receiver(xnatctl, sandbox, exam):
     done = xnatctl("session", "upload-dicom", exam.directory, *address, "-o", "json")
     assert done.code == 0, done.err
     assert set(stored(sandbox)) == set(exam.digests)
+
+
+def test_a_resource_of_packed_files_and_an_image(xnatctl, sandbox, exam, tmp_path):
+    assert xnatctl("session", "upload", exam.directory, *NAMES).code == 0
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "notes.txt").write_bytes(b"a\r\nb\n")
+    shutil.make_archive(str(folder / "notes"), "zip", folder, "notes.txt")
+    shutil.copy(next(iter(exam.instances.values())).path, folder / "image.dcm")
+    done = xnatctl("resource", "upload", "sess01", "RAW", folder, "-P", "DEMO", "-o", "json")
+    assert done.code == 0, done.err
+    assert done.document["counts"]["sent"] == 3
 
 
 def test_an_exam_root_with_resources(xnatctl, sandbox, tmp_path, exam):

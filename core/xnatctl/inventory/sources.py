@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from xnatctl.errors import SourceChanged
 from xnatctl.inventory import archives
 from xnatctl.inventory.fingerprints import FINGERPRINT, QUICK, Digest, digest_text, new_digest
+from xnatctl.inventory.packed import holds_dicom
 from xnatctl.inventory.recognition import is_dicom
 from xnatctl.model.plan import FileStatus, Source, UploadItem
 from xnatctl.operating_system.files import open_to_read, read_at, reason
@@ -76,8 +77,8 @@ def _is_same_file(now: FileStatus, planned: FileStatus) -> bool:
 
 
 def _is_untouched(item: UploadItem, stamp: bytes) -> bool:
-    """True if the change time is known and that of the plan."""
-    return FileStatus.unpack(stamp).ctime_ns == item.status.ctime_ns != 0
+    """True if the change time is that of the plan."""
+    return FileStatus.unpack(stamp).ctime_ns == item.status.ctime_ns
 
 
 def _changed(item: UploadItem) -> SourceChanged:
@@ -137,13 +138,22 @@ class _File:
         try:
             self._stamp = _check(item, self._descriptor, whole=self.whole)
             is_attached = self.whole and not item.sop_instance_uid
-            if is_attached and not _is_untouched(item, self._stamp) and _may_hide(item, self._descriptor):
-                raise _changed(item)
+            if is_attached:
+                self._refuse_hidden()
             self._begin()
         except BaseException:
             os.close(self._descriptor)
             raise
         return self
+
+    def _refuse_hidden(self) -> None:
+        """Raise SourceChanged if the content of an attached file may be DICOM now, and was not when it was planned."""
+        item = self._item
+        if not item.status.ctime_ns:  # not known on this system, so packed files are inspected again
+            if archives.packer_at(item.file) is not None and holds_dicom(item.file):
+                raise _changed(item)
+        elif not _is_untouched(item, self._stamp) and _may_hide(item, self._descriptor):
+            raise _changed(item)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         os.close(self._descriptor)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from xnatctl.operating_system.files import BINARY, NO_LINK, NO_WAIT, open_to_read, verbatim
+from xnatctl.operating_system.private import create_private
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd
 _FOLDER: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -81,7 +82,9 @@ class Folder:
         return os.open(name, os.O_RDONLY | BINARY | NO_LINK | NO_WAIT, dir_fd=self._at)
 
     def create_file(self, name: str, mode: int = 0o600) -> int:
-        """A descriptor for writing a new file."""
+        """A descriptor for writing a new file, which only this user can read unless `mode` says otherwise."""
+        if self._at is None and mode == 0o600:
+            return create_private(self._entry(name))
         return os.open(self._entry(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, mode, dir_fd=self._at)
 
     def status(self, name: str) -> os.stat_result:

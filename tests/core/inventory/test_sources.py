@@ -14,6 +14,7 @@ import pytest
 from systems import needs_change_times
 
 from xnatctl.errors import SourceChanged
+from xnatctl.inventory.files import scan_files
 from xnatctl.inventory.sources import open_digesting, open_item
 from xnatctl.inventory.walk import scan_path
 from xnatctl.model.plan import UploadItem
@@ -100,6 +101,31 @@ def test_bytes_that_change_under_way_are_noticed_although_the_time_is_restored(m
     with pytest.raises(SourceChanged) as caught:
         read_with(item, lambda: restoring(path, lambda: flip(path, place)))
     assert caught.value.path == item.path
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_an_attached_file_whose_change_time_is_unknown_is_sent_unless_it_hides_images(tmp_path, hides) -> None:
+    """As on Windows. A plain image may be attached; a packed one never is."""
+    exam = write_exam(tmp_path / "exam", series=1, instances=1, seed=1, clutter=False)
+    (instance,) = exam.instances.values()
+    with zipfile.ZipFile(tmp_path / "exam" / "packed.zip", "w") as packed:
+        packed.writestr("notes.txt", "text")
+    items = {item.path: item for item in scan_files(str(exam.directory)).items}
+    assert len(items) == 2
+    if hides:
+        before = os.stat(tmp_path / "exam" / "packed.zip")
+        with zipfile.ZipFile(tmp_path / "exam" / "packed.zip", "w") as packed:
+            packed.write(instance.path, "notes.txt")
+        os.utime(tmp_path / "exam" / "packed.zip", ns=(before.st_atime_ns, before.st_mtime_ns))
+    for path, item in items.items():
+        size = Path(item.file).stat().st_size
+        unknown = replace(item, size=size, stamp=item.status._replace(ctime_ns=0).packed)
+        if hides and path == "packed.zip":
+            with pytest.raises(SourceChanged), open_item(unknown):
+                pass
+        else:
+            with open_item(unknown) as reader:
+                assert reader.read() == Path(item.file).read_bytes()
 
 
 def test_the_same_inode_on_another_device_is_another_file(made) -> None:
