@@ -68,10 +68,12 @@ class Judge(Others):
         for entry in self.sandbox.instances():
             held.setdefault(entry["sop_instance_uid"], []).append(entry)
         # What others put there before was not delivered, and below the level of checksums the report says so; in the
-        # prearchive the content of what they put in the place of ours is compared with nothing.
+        # prearchive the content of what they put in the place of ours is compared with nothing. The level `size` does
+        # not tell content of the same length that takes the place of ours meanwhile (docs/explanation/verification.md).
         weak = ("counted", "uid") if self.prearchive and self.acts else ()
         unproven = {
             item["sop_instance_uid"] for item in report["items"] if item["level"] in weak
+            or (item["level"] == "size" and item["sop_instance_uid"] in self.same_length)
             or ("not delivered by this upload" in str(item["note"]) and item["level"] != "checksum")
         }  # fmt: skip
         for uid, instance in self.ours.instances.items():

@@ -79,7 +79,11 @@ class Others(World):
         """Other content under one of our UIDs: cut, or another pixel."""
         uid = self.dice.choice(list(self.ours.instances))
         data = self.ours.instances[uid].path.read_bytes()
-        data = data[:-100] if self.dice.random() < 0.6 else data[:-4] + b"abcd"
+        if self.dice.random() < 0.6:
+            data = data[:-100]
+        else:
+            data = data[:-4] + b"abcd"
+            self.same_length.add(uid)
         self._store([data], self._place(), overwrite=self.dice.choice(["append", "delete"]))
 
     def _do_store_row(self) -> None:

@@ -59,6 +59,7 @@ class World:
         self.acts = 0
         self.done = False
         self.foreign: dict[tuple[str, ...], int] = {}
+        self.same_length: set[str] = set()  # UIDs under which others stored other content of the same length
         self.mangled = False  # the server changes what it stores
         self.resources: dict[str, dict[str, str]] = {}
         self.site()
