@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing, nullcontext
@@ -36,10 +37,12 @@ from xnatctl_sandbox.server import Sandbox
 from xnatctl_zip.transport import TarTransport
 
 #: Names that a file may have on a disk and that each need care on the way (xnat-api 0.11, 4.5).
-ODD = (
+_ODD = (
     "a b.txt", "100%.txt", "50%20off.txt", "a#b.txt", "a[1].txt", "fü日.txt", "x+y.txt", "semi;colon.txt", "what?.txt",
     "back\\slash.txt", "quo'te\".txt", "amp&lt;.txt", "a{b}|c.txt", "sub 01/anat/T1 (1).nii", "deep/er/est/~end.",
 )  # fmt: skip
+#: Windows has no name with these characters, or with a dot at its end.
+ODD = tuple(name for name in _ODD if os.name == "posix" or not (set(name) & set('<>:"\\|?*') or name.endswith(".")))
 
 
 class Server:
