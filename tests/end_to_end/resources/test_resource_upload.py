@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from systems import needs_posix_names
 
 
 def md5s(files):
@@ -250,6 +251,7 @@ def test_a_session_in_the_prearchive_cannot_be_attached_to_and_that_is_said(uplo
     assert "is in the prearchive" in done.document["error"]["hint"]
 
 
+@needs_posix_names
 def test_names_that_no_catalog_holds_are_reported_and_the_rest_goes(upload, session, tree, contents, on_disk):
     good = contents(tree)
     (tree / "BIDS_catalog.xml").write_bytes(b"<would replace the catalog/>")
