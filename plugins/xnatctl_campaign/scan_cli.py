@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from xnatctl.api import Column, Document, NotFound, UsageError, counted, human_size
+from xnatctl.api import Column, DeliveryIncomplete, Document, NotFound, UsageError, counted, human_size
 from xnatctl.api.commands import App, check_keywords, common_options, pass_app, source_options
 from xnatctl_campaign.labelling import Labels
 from xnatctl_campaign.manifest_writer import refuse_existing, write_manifest, write_rows
@@ -26,9 +26,6 @@ Without --manifest it is printed on standard output, always as CSV; with it, -o 
 labels without a template stays empty, for you to fill it in. Templates hold text and {Keyword} of the DICOM header,
 such as `{PatientID}_{StudyDate:%Y%m%d}`, and {name} for a named group of --path-pattern.
 """
-
-#: Exit code: files could not be read, so that studies or parts of them may be missing.
-_INCOMPLETE = 5
 
 
 @click.command(help=_SCAN)
@@ -104,8 +101,13 @@ def scan(
     else:
         write_manifest(manifest, labelled.rows)
         app.render(_document(app, manifest, labelled.rows, scanner.skipped))
-    if scanner.skipped.bad_count:
-        app.exit_with(_INCOMPLETE)
+    if number := scanner.skipped.bad_count:
+        error = DeliveryIncomplete(
+            f"{counted(number, 'file')} could not be read, so studies or parts of them may be missing in the manifest.",
+            hint="Repair or remove these files and scan again, or correct the manifest.",
+        )
+        app.report_error(error)
+        app.exit_with(error.exit_code)
 
 
 def _labels(
@@ -150,9 +152,6 @@ def _say_skipped(app: App, skipped: Skipped) -> None:
         app.warn(warning)
     for entry in skipped.bad:
         app.warn(f"{entry.path}: {entry.reason}.")
-    if skipped.bad_count:
-        files = "1 file" if skipped.bad_count == 1 else f"{skipped.bad_count:,} files"
-        app.warn(f"{files} could not be read, so studies or parts of them may be missing in the manifest.")
 
 
 def _document(app: App, manifest: Path, rows: Sequence[Row], skipped: Skipped) -> Document:

@@ -79,7 +79,7 @@ def test_a_damaged_series_belongs_to_the_row_beside_it(xnatctl: Callable[..., An
         file.write_bytes(file.read_bytes()[:-10])
     result = xnatctl("campaign", "scan", "d", "--manifest", "m.csv", "-q")
     assert result.code == 5
-    assert "2 files could not be read, so studies or parts of them may be missing" in result.err
+    assert "Error: 2 files could not be read, so studies or parts of them may be missing" in result.err
     assert "series 2" in result.err
     assert "damaged" in result.err
     assert [row.path for row in read_manifest(tmp_path / "m.csv").rows] == [f"{tmp_path}/d/one", f"{tmp_path}/d/two"]
