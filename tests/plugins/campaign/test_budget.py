@@ -20,7 +20,7 @@ def test_processes_together_hold_no_more_slots_than_there_are(folder: Path, clai
     turns = [turn for worker in workers for turn in worker.answer()]
     steps = sorted([(begun, 1) for begun, _ in turns] + [(ended, -1) for _, ended in turns])
     assert len(turns) == 20
-    assert max(accumulate(step for _, step in steps)) == 2
+    assert max(accumulate(step for _, step in steps)) <= 2
 
 
 @needs_start_times
