@@ -125,6 +125,7 @@ class Application:
                 return instead
         response = self._handle(request, rule if rule is not None and rule["action"] in http_faults.STORING else None)
         if rule is not None and rule["action"] in http_faults.AFTER:
+            response.close()  # of a file, it is open
             if rule["action"] == "store-then-cut":
                 raise http_faults.Cut
             return responses.status(rule, request)
