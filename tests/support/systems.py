@@ -122,6 +122,7 @@ needs_change_times = _needs(os.name == "posix", "the status of a file has no cha
 needs_posix_modes = _needs(os.name == "posix", "Windows has access control lists in place of modes")
 needs_fifos = _needs(hasattr(os, "mkfifo") and NO_WAIT != 0, "the system has no named pipes in folders")
 needs_links = _needs(_follows_links(), "this user makes no symbolic links here that can be followed")
+needs_dots_after_links = _needs(os.name == "posix", "the system removes `..` from a path before it follows links")
 needs_refused_links = _needs(
     _follows_links() and (os.name != "posix" or NO_LINK != 0), "links cannot be made here, or not be told from files"
 )

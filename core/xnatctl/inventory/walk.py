@@ -165,7 +165,7 @@ def scan_listed(root: str, paths: Iterable[str]) -> Inventory:
     """
     collector = _DicomCollector()
     for path in sorted(paths):
-        collector.file(path, os.path.join(root, path))
+        collector.file(path, os.path.join(root, *path.split("/")))
     return replace(collector.inventory(root, "directory"), listing="")
 
 

@@ -111,13 +111,16 @@ class DicomReceiver:
             association.dul.to_user_queue.put(None)  # the request has not come in time
         end = time.monotonic() + _GRACE
         for thread in (*associations, *(association.dul for association in associations)):
-            thread.join(max(0.0, end - time.monotonic()))
+            if thread.ident is not None:  # pynetdicom has started it
+                thread.join(max(0.0, end - time.monotonic()))
 
     # associations, xnat-api 5.2
 
     def _open(self, event: Any) -> None:
         """Keep pynetdicom's thread alive where an error would end it with a traceback."""
         assoc = event.assoc
+        with suppress(RuntimeError):  # it runs already
+            assoc.dul.daemon = True  # no connection holds the process at its end
         act = assoc.dul.state_machine.do_action
 
         def guarded(event: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import needs_links
+from systems import needs_dots_after_links, needs_links
 
 from xnatctl.errors import NotFound
 from xnatctl.inventory.files import scan_files
@@ -163,6 +163,7 @@ def test_a_path_that_is_missing_is_named(parts: Any) -> None:
         scan_paths([*paths, "nowhere"])
 
 
+@needs_dots_after_links
 def test_two_dots_after_a_link_lead_where_the_system_goes(tmp_path):
     """Not to a file of the same name beside the link."""
     named = write_exam(tmp_path / "there" / "exam", series=1, instances=2, seed=1, clutter=False)
