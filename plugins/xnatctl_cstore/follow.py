@@ -157,7 +157,19 @@ class ArchiveTracker:
     def _holders(self, uid: str, items: Sequence[UploadItem]) -> list[str]:
         """The sessions of a study that hold some of these instances."""
         sessions = sessions_of_study(self._client, self._project, uid)
+        if self._label and not self._looked_late:
+            self._warn_of_others([session for session in sessions if session.label != self._label], uid)
         return [session.id for session in sessions if any(True for _ in held(self._client, session.id, items))]
+
+    def _warn_of_others(self, sessions: Sequence[SessionInfo], uid: str) -> None:
+        """Warn that the project holds the study under other labels than that of `-E`."""
+        for session in sessions:
+            of = f" of subject {session.subject_label}" if session.subject_label else ""
+            self._context.warn(
+                f"Session {session.label}{of} in project {self._project} already holds this study (Study Instance UID "
+                f"{uid}). Show it with: "
+                + self._context.commands.command("session", "list", "-P", self._project, "--filter", f"uid={uid}")
+            )
 
     def _follow(self, items: Sequence[UploadItem]) -> None:
         context = self._context

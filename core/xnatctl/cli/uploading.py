@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -332,6 +332,7 @@ def _plan_document(app: App, upload: Upload, plan: UploadPlan) -> Document:
 
     described, batches = describe(app, plan)
     before = delivered_before(app, upload, plan)
+    plan = replace(plan, warnings=(*plan.warnings, *_sent_elsewhere(plan)))
     return plan_document(plan, description=described, batches=batches, before=before, details=app.verbose > 0)
 
 
@@ -356,6 +357,23 @@ def delivered_before(app: App, upload: Upload, plan: UploadPlan) -> int:
         return unchanged(path, plan.items) if path.exists() else 0
     except XnatctlError:
         return 0  # the upload itself reports what is wrong with its journal
+
+
+def _sent_elsewhere(plan: UploadPlan) -> Iterator[str]:
+    """Warnings of a dry run about other sessions to which this machine sent the study; contacts no server."""
+    from xnatctl.delivery.journal.summaries import destinations_of
+    from xnatctl.settings.paths import journal_directory
+
+    where, studies = plan.destination, {item.study_instance_uid for item in plan.items}
+    if plan.hands_over or len(studies) != 1 or not (study := studies.pop()):
+        return
+    for other in destinations_of(journal_directory(), study):
+        here = (other.server, other.project.casefold()) == (where.server.rstrip("/"), where.project.casefold())
+        if here and other.session != where.session:
+            yield (
+                f"This machine sent this study (Study Instance UID {study}) to session {other.session} of subject "
+                f"{other.subject} in project {other.project} before. Is {where.session} the right label?"
+            )
 
 
 def describe(app: App, plan: UploadPlan) -> tuple[dict[str, dict[str, str]], int]:

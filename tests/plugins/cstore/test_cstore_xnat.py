@@ -470,3 +470,15 @@ def test_labels_that_xnat_makes_of_the_patient_are_not_repeated(xnatctl, sandbox
     assert "C4N4RY77" not in written
     assert "Canarydoe" not in written
     assert "[patient]" in written
+
+
+def test_a_study_that_the_project_holds_under_another_label_is_warned_about(xnatctl, alice, mixed, tmp_path):
+    mixed.write(tmp_path / "exam", 2, syntaxes=mixed.OF_XNAT, comments=COMMENTS)
+    first = ("session", "upload", tmp_path / "exam", "-P", "DEMO", "-S", "ann", "-E", "ann_mr")
+    assert xnatctl(*first, env=alice).code == 0
+    follow = (*COMMAND, tmp_path / "exam", "--verify", "-P", "DEMO", "--wait", "0", "-o", "json")
+    for label, count in (("sess01", 1), ("ann_mr", 0)):
+        done = xnatctl(*follow, "-E", label, "--no-resume", env=alice)
+        told = [text for text in done.document["warnings"] if "already holds this study" in text]
+        assert len(told) == count, done.err
+    assert not any("already holds" in text for text in xnatctl(*follow, env=alice).document["warnings"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,17 @@ def items_of(path: Path) -> list[JournalEntry]:
     with reading(path) as db:
         run = int(meta_of(db)["run"])
         return [past for _, past in rows_of(db, "WHERE run = ? ORDER BY path", [run])]
+
+
+def destinations_of(directory: Path, study: str) -> Iterator[Destination]:
+    """The sessions to which the journals of a directory delivered images of a study. Skips unreadable journals."""
+    delivered = [str(outcome) for outcome in Outcome if outcome.delivered]
+    where = f"WHERE outcome IN ({', '.join('?' * len(delivered))}) LIMIT 1"
+    for path in sorted(directory.glob("*.sqlite")):
+        with suppress(JournalError), reading(path) as db:
+            meta = meta_of(db)
+            if meta and meta.get("study") == study and any(rows_of(db, where, delivered)):
+                yield Destination(**json.loads(meta["destination"]))
 
 
 def unchanged(path: Path, items: Iterable[UploadItem]) -> int:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+from xnatctl.delivery.session.elsewhere import warn_of_study_elsewhere
 from xnatctl.delivery.session.existing import ArchiveTarget, Objection, compare
 from xnatctl.errors import NotFound, PermissionDenied, Refused
 from xnatctl.model.commands import Commands
@@ -80,7 +81,9 @@ def preflight(
     check_labels(client, destination, existing)
     if existing is not None:
         destination = replace(destination, session=existing.label)
-    rows = tuple(prearchive.find_rows(client, project, label=destination.session))
+    label = destination.session
+    waiting = prearchive.list_rows(client, project, lambda row: row.name == label or row.tag == study)
+    rows = tuple(row for row in waiting if row.name == label)
     if existing is not None and ours:
         # Our direct archive is not finished, so the existing session belongs to another upload.
         ours = direct_archive.get(client, project, study, destination.session) is None
@@ -95,6 +98,8 @@ def preflight(
         if not ours and plan.placement is Placement.ARCHIVE:
             _refuse_direct(client, destination, study)
     new = plan.placement is Placement.ARCHIVE and existing is None
+    known = existing is not None or ours or any(row.tag == study for row in rows)
+    twice = () if known else warn_of_study_elsewhere(client, destination, study, (r for r in waiting if r not in rows))
     direct = (
         new
         and version.tuple >= DIRECT_ARCHIVE_SINCE
@@ -107,7 +112,7 @@ def preflight(
         rows=rows,
         direct=direct,
         ours=ours,
-        warnings=(*(_no_direct_archive(version) if new else ()), *_warnings(rows, study, destination.session)),
+        warnings=(*twice, *(_no_direct_archive(version) if new else ()), *_warnings(rows, study, label)),
     )
 
 
