@@ -22,6 +22,10 @@ FORGERIES = {
     "a size that is text": lambda header, entries: entries[0].update(bytes="x"),
     "a series that is not there": lambda header, entries: entries[0].update(series=99),
     "nothing about sending": lambda header, entries: entries[0].pop("sent"),
+    "no digest": lambda header, entries: entries[0].pop("sha256"),
+    "a tail that is text": lambda header, entries: entries[0].update(tail="x"),
+    "no transfer syntax": lambda header, entries: header["series"][0].pop("transfer_syntax_uid"),
+    "a resource without address": lambda header, entries: header["resources"].append({"title": "NOTES"}),
     "no instance": lambda header, entries: entries[0].pop("sop_instance_uid"),
 }
 
