@@ -53,7 +53,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="prearchive list",
             summary="List the sessions in the prearchive.",
             target="xnatctl_archive.prearchive_cli:list_rows",
-            page="how-to/review-the-prearchive.md",
+            page="how-to/review-prearchive.md",
             examples=(
                 "# What waits for review, in all projects.",
                 "xnatctl prearchive list --all-projects",
@@ -65,7 +65,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="prearchive show",
             summary="Show one prearchive session and its server log.",
             target="xnatctl_archive.prearchive_cli:show",
-            page="how-to/review-the-prearchive.md",
+            page="how-to/review-prearchive.md",
             examples=(
                 "# The three names are the first three columns of prearchive list.",
                 "xnatctl prearchive show DEMO 20260131_143000123 s01_mr",
@@ -77,7 +77,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="prearchive archive",
             summary="Archive a prearchive session.",
             target="xnatctl_archive.prearchive_cli:archive",
-            page="how-to/review-the-prearchive.md",
+            page="how-to/review-prearchive.md",
             examples=(
                 "# The three names are the first three columns of prearchive list.",
                 "xnatctl prearchive archive DEMO 20260131_143000123 s01_mr",
@@ -93,7 +93,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="prearchive delete",
             summary="Delete a prearchive session.",
             target="xnatctl_archive.prearchive_cli:delete",
-            page="how-to/review-the-prearchive.md",
+            page="how-to/review-prearchive.md",
             examples=(
                 "# Show first what would be deleted.",
                 "xnatctl prearchive delete DEMO 20260131_143000123 s01_mr --dry-run",

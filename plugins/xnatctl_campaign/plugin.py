@@ -66,7 +66,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign submit",
             summary="Print the job script of a campaign for SLURM.",
             target="xnatctl_campaign.submit_cli:submit",
-            page="how-to/campaign-on-a-cluster.md",
+            page="how-to/run-on-a-cluster.md",
             examples=(
                 "# Write the job script, then submit it.",
                 "xnatctl campaign submit campaign --slurm --time 12:00:00 > job.sh",
@@ -119,7 +119,7 @@ def xnatctl_commands() -> list[CommandSpec]:
             path="campaign work",
             summary="Deliver the rows whose numbers are read from standard input.",
             target="xnatctl_campaign.work_cli:work",
-            page="how-to/campaign-on-a-cluster.md",
+            page="how-to/run-on-a-cluster.md",
         ),
     ]
 

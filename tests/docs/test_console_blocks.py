@@ -251,7 +251,7 @@ def reader(tmp_path, tmp_path_factory, environment):
 
 #: Pages with nearly the same steps as others, so they are for the laboratory.
 LONG = {
-    DOCS / "how-to" / "campaign-on-a-cluster.md",
+    DOCS / "how-to" / "run-on-a-cluster.md",
     DOCS / "how-to" / "find-missing-data.md",
     DOCS / "how-to" / "verify-an-upload.md",
     DOCS / "how-to" / "watch-an-inbox.md",

@@ -44,7 +44,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     ("words", "page"),
     [
         ("exit code 6", "reference/exit-codes.html"),
-        ("prearchive", "how-to/review-the-prearchive.html"),
+        ("prearchive", "how-to/review-prearchive.html"),
         ("XNAT_PASS", "reference/environment.html"),
         ("resume", "how-to/resume-an-upload.html"),
     ],

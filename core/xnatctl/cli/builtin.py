@@ -25,7 +25,7 @@ PAGES = {
     "config": "reference/configuration.md",
     "doctor": "how-to/troubleshooting.md",
     "plugins": "how-to/write-a-plugin.md",
-    "prearchive": "how-to/review-the-prearchive.md",
+    "prearchive": "how-to/review-prearchive.md",
     "receipt": "how-to/keep-a-receipt.md",
     "resource": "how-to/upload-resources.md",
     "sandbox": "how-to/use-the-sandbox.md",
