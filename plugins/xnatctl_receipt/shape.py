@@ -9,6 +9,7 @@ from xnatctl_receipt.chain import Receipt
 
 _HEADER: Final = {
     "status": str,
+    "started": str,
     "ended": str,
     "user": str,
     "asked": dict,
@@ -16,6 +17,7 @@ _HEADER: Final = {
     "series": list,
     "resources": list,
     "studies": list,
+    "earlier": list,
 }
 _DESTINATION: Final = dict.fromkeys(("server", "project", "subject", "session", "state"), str)
 _SERIES: Final = dict.fromkeys(

@@ -14,6 +14,7 @@ from xnatctl_receipt.contents import asked_of, entries_of, header_of
 from xnatctl_receipt.file import read_receipt
 from xnatctl_receipt.page import page_of
 from xnatctl_receipt.saving import SIGNATURE, check_folder, next_free, save
+from xnatctl_receipt.shape import shape_problem
 from xnatctl_receipt.signing import sign
 
 #: The suffixes of receipts.
@@ -36,7 +37,8 @@ class ReceiptWriter:
         self._path = Path(name)
         #: What is known about the receipts that this one replaces, oldest first.
         self._earlier: Sequence[Mapping[str, Any]] = ()
-        self._replaces = False
+        #: The head of the receipt that may be replaced; empty if there is none.
+        self._replaced = ""
 
     def check(self) -> None:
         """See `ReportWriter`."""
@@ -49,7 +51,6 @@ class ReceiptWriter:
         check_folder(path)
         if os.path.lexists(path):
             self._earlier = self._unfinished_runs()
-            self._replaces = True
         elif os.path.lexists(signature := _signature_of(path)):
             raise Refused(f"{signature} exists, and would not belong to the new receipt.", hint=_other_name(path))
         if self._key is not None:
@@ -63,12 +64,13 @@ class ReceiptWriter:
         except XnatctlError:
             raise Refused(f"{path} exists, and is not a receipt.", hint=_other_name(path)) from None
         header = receipt.header
-        if receipt.problems:
+        if receipt.problems or shape_problem(receipt) is not None:
             raise Refused(f"{path} exists, and is a receipt that was changed.", hint=_other_name(path))
         if header["status"] == Status.COMPLETE:
             raise Refused(f"{path} exists, and is the receipt of a complete upload.", hint=_other_name(path))
         if not _same(header["asked"], asked_of(self._request)):
             raise Refused(f"{path} exists, and is the receipt of another upload.", hint=_other_name(path))
+        self._replaced = receipt.head
         run = {"head": receipt.head, **{name: header[name] for name in ("status", "started", "ended", "user")}}
         return [*header["earlier"], run]
 
@@ -93,12 +95,20 @@ class ReceiptWriter:
 
     def _save(self, content: bytes, signature: bytes | None) -> Path:
         """Write the receipt, then its signature; an old signature is removed first."""
-        if self._replaces:
+        replaces = self._may_replace()
+        if replaces:
             _signature_of(self._path).unlink(missing_ok=True)
-        path = save(self._path, content, replaces=self._replaces)
+        path = save(self._path, content, replaces=replaces)
         if signature is not None:
             save(_signature_of(path), signature, replaces=False)
         return path
+
+    def _may_replace(self) -> bool:
+        """Whether the file is still the receipt that was looked at: another run may have written one meanwhile."""
+        try:
+            return bool(self._replaced) and read_receipt(self._path).head == self._replaced
+        except XnatctlError:
+            return False
 
 
 def _noting(entries: Any, troubles: list[Mapping[str, Any]]) -> Any:

@@ -15,7 +15,7 @@ from xnatctl.inventory.forward import Forward
 from xnatctl.inventory.header_values import read_values
 from xnatctl.inventory.links import Links
 from xnatctl.inventory.names import NOT_ENTERED, hidden_part, version_control, why_hidden
-from xnatctl.inventory.notes import patient_warnings, pixel_notes
+from xnatctl.inventory.notes import paths_without_dicom, patient_warnings, pixel_notes
 from xnatctl.inventory.packed import Content, content_holds_dicom
 from xnatctl.inventory.packers import HEAD, TAIL, ZIP, packer_by_end, packer_of
 from xnatctl.inventory.part10 import Header, Unreadable, read_header
@@ -154,7 +154,20 @@ def scan_paths(paths: Sequence[str], *, follow_symlinks: bool = False, large_arc
             collector.listing.add(name, place.status)
             collector.archive(place, limits, f"{name}/" if several else "")
     inventory = collector.inventory(root, "paths" if several else places[0].kind)
-    return replace(inventory, sources=tuple(place.path for place in places)) if several else inventory
+    if not several:
+        return inventory
+    holders = {name_below(root, place.path): place.path for place in places if place.kind != "file"}
+    notes = (*paths_without_dicom(holders, _dicom_of(inventory)), *inventory.notes)
+    return replace(inventory, sources=tuple(place.path for place in places), notes=notes)
+
+
+def _dicom_of(inventory: Inventory) -> Iterator[str]:
+    """The paths of everything that is DICOM or may be, whether it can be sent or not."""
+    yield from (item.path for item in inventory.items)
+    yield from (entry.path for entry in (*inventory.unreadable, *inventory.invalid))
+    yield from (conflict.second for conflict in inventory.conflicts)
+    yield from inventory.packed
+    yield from (entry.path for entry in inventory.excluded if entry.reason.startswith("duplicate of "))
 
 
 def scan_listed(root: str, paths: Iterable[str]) -> Inventory:

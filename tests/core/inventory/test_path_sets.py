@@ -181,3 +181,18 @@ def test_two_dots_after_a_link_lead_where_the_system_goes(tmp_path):
         assert not changes.appeared
     (file,) = scan_files(f"{detour}/one.dcm").items
     assert file.file == str(tmp_path / "there" / "one.dcm")
+
+
+def test_a_path_without_dicom_is_named(parts: Any, tmp_path: Path) -> None:
+    """Such as a disk that is not mounted. A path whose files are all duplicates of others holds DICOM."""
+    exam, paths = parts
+    shutil.copytree(exam.directory / "series 1", tmp_path / "copy")
+    assert scan_paths([*paths, str(tmp_path / "copy")]).notes == ()
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "readme.txt").write_text("x")
+    (tmp_path / "note.txt").write_text("x")
+    empty = [str(tmp_path / name) for name in ("disk", "texts")]
+    assert scan_paths([*paths, empty[0]]).notes == (f"{empty[0]} holds no DICOM, so nothing of it is sent.",)
+    (note,) = scan_paths([empty[1], str(tmp_path / "note.txt"), *paths, empty[0]]).notes
+    assert note == f"{empty[0]}, {empty[1]} hold no DICOM, so nothing of them is sent."

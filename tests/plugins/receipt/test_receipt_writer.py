@@ -13,6 +13,7 @@ from systems import needs_signals
 from xnatctl.api import Refused, ReportWriterContext, Status, UsageError, VerificationFailed
 from xnatctl.testing.contracts import ReportWriterContract
 from xnatctl.testing.contracts.report_writer import _finished, _request
+from xnatctl_receipt.chain import write_chain
 from xnatctl_receipt.contents import public_reason
 from xnatctl_receipt.file import read_receipt
 from xnatctl_receipt.plugin import xnatctl_report_writers
@@ -160,6 +161,32 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path, finished):
     assert made.write(finished()) == str(tmp_path / "r-2.json")
     assert place.read_text() == "of somebody else"
     assert sorted(path.name for path in tmp_path.glob("*r*.json*")) == ["r-2.json", "r.json"]
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETE, Status.PARTIAL])
+def test_a_receipt_that_another_run_writes_meanwhile_is_kept(tmp_path, finished, status):
+    """Two runs of one upload replace the same unfinished receipt: the later one takes another name."""
+    place = tmp_path / "r.json"
+    write(place, finished(Status.INTERRUPTED))
+    made = writer(place)
+    made.check()
+    write(place, finished(status))
+    (tmp_path / "r.json.sig").touch()
+    kept = place.read_bytes()
+    assert made.write(finished()) == str(tmp_path / "r-2.json")
+    assert place.read_bytes() == kept
+    assert (tmp_path / "r.json.sig").exists()
+
+
+def test_a_receipt_that_somebody_wrote_by_hand_is_never_replaced(tmp_path, finished):
+    place = tmp_path / "r.json"
+    write(place, finished(Status.PARTIAL))
+    for name in ("status", "earlier", "started", "asked"):
+        header = {key: value for key, value in read_receipt(place).header.items() if key != name}
+        hand = tmp_path / f"{name}.json"
+        hand.write_bytes(write_chain({**header, "entries": 0}, [])[0])
+        with pytest.raises(Refused, match="receipt that was changed"):
+            writer(hand).check()
 
 
 def test_what_is_refused_before_the_first_byte(tmp_path):
