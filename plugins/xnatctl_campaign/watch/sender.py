@@ -64,7 +64,7 @@ class StudySender:
     def place(self, study: InboxStudy) -> tuple[Place | None, Inventory]:
         """Where the rules send a study, and its files. Raises NoPlace, XnatctlError."""
         inventory = look_inside(scan_listed(self._root, [*study.files, *study.suspects]))
-        _require_same(inventory, study)
+        require_same(inventory, study)
         firsts = {item.series_instance_uid: item for item in reversed(inventory.items)}
         keywords = self._rules.keywords
         return self._rules.place([header_values(item, keywords) for item in reversed(firsts.values())]), inventory
@@ -127,12 +127,13 @@ class StudySender:
         return self._client
 
 
-def _require_same(inventory: Inventory, study: InboxStudy) -> None:
+def require_same(inventory: Inventory, study: InboxStudy) -> None:
     """Raise SourceChanged if a file is not as it was listed."""
     listed = {**study.files, **study.suspects}
     for item in inventory.items:
         state, status = listed.get(item.path), item.status
         if state is None or item.study_instance_uid != study.uid:
             raise SourceChanged(f"{item.path} has changed since it was listed.", path=item.path)
-        if (item.size, status.mtime_ns, status.ctime_ns) != (state.size, state.mtime_ns, state.ctime_ns):
+        same = (item.size, status.mtime_ns) == (state.size, state.mtime_ns)
+        if not same or status.ctime_ns not in (0, state.ctime_ns):  # 0: the system has no change time
             raise SourceChanged(f"{item.path} has changed since it was listed.", path=item.path)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from systems import needs_links
 
-from xnatctl_campaign.watch.inbox import Identity, Inbox
+from xnatctl.api import SourceChanged
+from xnatctl.api.commands import scan_listed
+from xnatctl.testing import write_exam
+from xnatctl_campaign.watch.inbox import Identity, Inbox, InboxStudy
 from xnatctl_campaign.watch.listing import FileState, Listing, list_inbox
 from xnatctl_campaign.watch.proofs import Proofs
 from xnatctl_campaign.watch.schedule import Attempts
+from xnatctl_campaign.watch.sender import require_same
 
 QUIET = 10.0
 
@@ -184,3 +190,21 @@ def test_what_failed_is_tried_again_on_a_change_or_after_a_delay_that_doubles():
     assert max(attempts.server.failed(0) for _ in range(100)) == 640
     attempts.server.succeeded()
     assert attempts.server.failed(0) == 10
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["change time", "no change time"])
+def test_files_as_they_were_listed_are_sent_and_changed_ones_are_not(tmp_path, known):
+    """The status of Windows has the time of the creation where other systems have that of the change."""
+    exam = write_exam(tmp_path / "in", series=1, instances=2, seed=1, clutter=False)
+    files = list_inbox(str(tmp_path / "in")).files
+    found = scan_listed(str(tmp_path / "in"), list(files))
+    if not known:
+        stamps = [item.status._replace(ctime_ns=0).packed for item in found.items]
+        items = tuple(replace(item, stamp=stamp) for item, stamp in zip(found.items, stamps, strict=True))
+        found = replace(found, items=items)
+    study = InboxStudy(uid=exam.study_instance_uid, files=files, suspects={})
+    require_same(found, study)
+    first = min(files)
+    for change in ({"size": 1}, {"mtime_ns": 1}):
+        with pytest.raises(SourceChanged):
+            require_same(found, replace(study, files={**files, first: files[first]._replace(**change)}))
