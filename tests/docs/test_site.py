@@ -8,8 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -32,6 +34,14 @@ def build(builder: str, site: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """As readers get it."""
+    found: Path = tmp_path_factory.mktemp("html") / "site"
+    build("html", found)
+    return found
+
+
 @pytest.mark.once
 @needs_sphinx
 def test_the_site_builds_without_a_warning(tmp_path):
@@ -49,20 +59,53 @@ def test_the_site_builds_without_a_warning(tmp_path):
         ("resume", "how-to/resume-an-upload.html"),
     ],
 )
-def test_the_search_finds_the_page(tmp_path_factory, words, page):
+def test_the_search_finds_the_page(site, words, page):
     """In a browser without a network, from files, as a reader has it who downloaded the site."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("chromium is not installed")
-    site = tmp_path_factory.getbasetemp() / "site"
-    if not site.exists():
-        build("html", site)
     address = f"{(site / 'search.html').as_uri()}?q={words.replace(' ', '+')}"
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
     done = subprocess.run([browser, *options, address], capture_output=True, text=True, check=True)
     found = re.search(r'id="search-results">(.*?)</article>', done.stdout, re.DOTALL)
     assert found is not None
     assert page in re.findall(r'href="([^"?#]+)', found[1])
+
+
+class Page(HTMLParser):
+    """The addresses that a built page leads to, and its anchors."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.anchors: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.anchors.add(value or "")
+            elif name in ("href", "src"):
+                self.links.add(value or "")
+
+
+@pytest.mark.lab
+@needs_sphinx
+def test_no_link_of_the_built_site_is_dead(site):
+    """Pages, anchors, pictures and downloads, also of what the theme and the index add to the pages."""
+    pages = {path: Page(path) for path in site.rglob("*.html")}
+    dead = []
+    for path, page in pages.items():
+        for link in sorted(page.links):
+            address = urlsplit(link)
+            if address.scheme or address.netloc:
+                continue
+            target = (path.parent / unquote(address.path)).resolve() if address.path else path
+            anchors = pages[target].anchors if target in pages else {address.fragment}
+            if not target.exists() or (address.fragment and unquote(address.fragment) not in anchors):
+                dead.append(f"{path.relative_to(site)}: {link}")
+    assert sum(len(page.links) for page in pages.values()) > 5000
+    assert not dead
 
 
 def test_every_address_outside_of_the_repository_is_listed():
