@@ -40,6 +40,7 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
+highlight_language = "none"  # a block without a language is a picture in characters
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
