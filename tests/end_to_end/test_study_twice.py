@@ -32,7 +32,7 @@ def upload(xnatctl, elsewhere, small):
 
 
 def _twice(document):
-    return [text for text in document["warnings"] if "already holds this study" in text]
+    return [text for text in document["warnings"] if "already hold" in text]
 
 
 def _searches(sandbox):
@@ -57,6 +57,8 @@ def test_warned_before_the_first_byte_with_one_request(xnatctl, upload, alice, s
     assert hint[0] == "xnatctl"
     shown = xnatctl(*hint[1:], "-o", "json", env=alice)
     assert {row["label"] for row in shown.document["sessions"]} == {"ann_mr", "ann_rm"}
+    (both,) = _twice(upload("-P", "DEMO", "-S", "bob", "-E", "bob_mr"))
+    assert both.startswith("Sessions ann_mr of subject ann, ann_rm of subject ann in project DEMO already hold this ")
 
 
 def test_the_same_label_is_never_warned_about(upload, alice, sandbox):

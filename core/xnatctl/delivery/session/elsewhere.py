@@ -6,18 +6,16 @@ from collections.abc import Iterable, Iterator
 
 from xnatctl.errors import Interrupted, XnatctlError
 from xnatctl.model.refs import Destination
+from xnatctl.model.words import listed
 from xnatctl.xnat import listing
 from xnatctl.xnat.client import XnatClient
 from xnatctl.xnat.prearchive import PrearchiveRow
-
-#: Sessions that are named before "and N more".
-_NAMED = 3
 
 
 def warn_of_study_elsewhere(
     client: XnatClient, destination: Destination, study: str, rows: Iterable[PrearchiveRow] = ()
 ) -> Iterator[str]:
-    """A warning for each other session of the project that holds the study, for a session label that is new.
+    """Warnings about other sessions of the project that hold the study, for a session label that is new.
 
     `rows` are those of the study in the prearchive. Makes one request. A server that cannot answer it gives no warning,
     because the upload does not depend on it. XNAT may change UIDs when it anonymises; such copies are not found.
@@ -30,19 +28,21 @@ def warn_of_study_elsewhere(
     except XnatctlError:
         sessions = []
     others = [session for session in sessions if session.label != destination.session]
-    for session in others[:_NAMED]:
-        of = f" of subject {session.subject_label}" if session.subject_label else ""
+    if others:
+        named = listed([f"{session.label}{_of(session.subject_label)}" for session in others])
+        noun, verb = ("Session", "holds") if len(others) == 1 else ("Sessions", "hold")
         yield (
-            f"Session {session.label}{of} in project {project} already holds this study (Study Instance UID {study}). "
+            f"{noun} {named} in project {project} already {verb} this study (Study Instance UID {study}). "
             f"Is {destination.session} the right label? Compare them with: "
             + client.commands.command("session", "list", "-P", project, "--filter", f"uid={study}")
         )
-    if len(others) > _NAMED:
-        yield f"{len(others) - _NAMED:,} more sessions of project {project} hold this study."
     for row in rows:
-        of = f" of subject {row.subject}" if row.subject else ""
         yield (
-            f"Session {row.name}{of} in the prearchive of project {project} already holds this study (Study Instance "
-            f"UID {study}). Is {destination.session} the right label? Show it with: "
+            f"Session {row.name}{_of(row.subject)} in the prearchive of project {project} already holds this "
+            f"study (Study Instance UID {study}). Is {destination.session} the right label? Show it with: "
             + client.commands.command("prearchive", "show", *row.ref.triple)
         )
+
+
+def _of(subject: str) -> str:
+    return f" of subject {subject}" if subject else ""
