@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,9 +47,16 @@ def run_demo(app: App, directory: str | None) -> None:
     app.info(f"The server's disk holds all {len(files)} instances, with the data sets that were sent.")
     app.info(f"Their files: {root / 'xnat' / 'archive'}")
     app.info(
-        f"Start the server again with: {join_command(['xnatctl', 'sandbox', 'start', '--dir', str(root / 'xnat')])}"
+        f"Start the server again with: {join_command([_program(), 'sandbox', 'start', '--dir', str(root / 'xnat')])}"
     )
     app.info(f"To remove everything, delete the folder {root}")
+
+
+def _program() -> str:
+    """How to call this program again: by its path where a shell does not find it by its name."""
+    called, found = Path(sys.argv[0]), shutil.which("xnatctl")
+    is_found = found is not None and Path(found).parent.resolve() == called.parent.resolve()
+    return "xnatctl" if is_found or called.stem != "xnatctl" else str(called)
 
 
 def _xnatctl(sandbox: Sandbox, arguments: list[str]) -> None:

@@ -124,7 +124,9 @@ class Setup:
         """The address of a server that answers and is an XNAT, and what is needed to trust its certificate."""
         default = before.get("url") or os.environ.get("XNAT_URL") or ""
         while True:
-            text = self._ask("Address of the server" if default else _WHICH_SERVER, default)
+            text = self._ask("Address of the server" if default else _WHICH_SERVER, default).strip()
+            if not text:
+                continue
             try:
                 url = server_url(text if "://" in text else f"https://{text}", "the answer")
             except ConfigError as error:

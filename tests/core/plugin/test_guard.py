@@ -90,7 +90,7 @@ def loud() -> None:
     print("by print")
     sys.__stdout__.write("by the first stream\n")  # type: ignore[union-attr]
     os.write(1, b"by the descriptor\n")
-    subprocess.run(["sh", "-c", "echo by a child"], check=True)
+    subprocess.run([sys.executable, "-c", "print('by a child')"], check=True)
 
 
 def test_standard_output_leads_to_stderr_meanwhile(capfd: pytest.CaptureFixture[str]) -> None:

@@ -223,7 +223,10 @@ def test_summary_lines_follow_the_table():
 STATES = (Column(key="name"), Column(key="state"))
 
 
-@pytest.mark.parametrize("terminal", [True, False])
+_COLOURS_OF_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="Windows says how many colours a console has")
+
+
+@pytest.mark.parametrize("terminal", [pytest.param(True, marks=_COLOURS_OF_WINDOWS), False])
 def test_states_are_coloured_and_nothing_but_states(monkeypatch, terminal):
     """Also without a terminal, where FORCE_COLOR asks for it; the words stay."""
     monkeypatch.setenv("TERM", "xterm-256color")

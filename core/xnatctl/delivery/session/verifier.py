@@ -139,8 +139,8 @@ def failure(verification: Verification) -> VerificationFailed:
     first = differences[0]
     named = f"{first.path}: " if first.path else ""
     hint = (
-        "A series import filter or an anonymisation script of the site may have dropped or renamed instances; the "
-        "report names each one."
+        "Upload them again: they may have been lost when a connection broke. If they stay missing, a series import "
+        "filter or an anonymisation script of the site drops or renames them; the report names each one."
     )
     if not any(difference.kind in ("missing", "remapped") for difference in differences):
         # The counts match and there are no UIDs, so sending again proves no more.
