@@ -48,7 +48,7 @@ def plan_document(
     columns = series_columns(series, state=_MODALITY_COLUMN)
     cannot_go = (*plan.unsendable, *(entry for stage in plan.stages for entry in stage.unreadable))
     summary = [
-        f"Would send {amount(plan, batches)}{_workers(plan)}.",
+        f"Would send {'at most ' if before else ''}{amount(plan, batches)}{_workers(plan)}.",
         *before_lines(before, len(items), compares=not plan.hands_over),
         *place_lines(plan),
         *([f"Paths: {listed(plan.sources)}"] if plan.sources else ()),

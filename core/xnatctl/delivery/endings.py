@@ -45,7 +45,7 @@ def interrupted(
     if rerun is None:
         return Interrupted(f"Interrupted before anything was sent.{why}", signal_number=number)
     left = (
-        "Files that the server accepted wait there. Until the upload is finished, they may be in no list, and a "
+        "Files that the server accepted stay there. Until the upload is finished, no list may show them, and the "
         "session may not be archived."
     )
     if state is PlaceState.ARCHIVED:
