@@ -904,6 +904,15 @@ def test_the_server_is_tried_once_and_only_before_a_question(
     assert site.calls.count(tried) == 1
 
 
+def test_a_question_after_a_login_that_ended_says_why(terminal: Terminal, site: Site) -> None:
+    run = f"{sys.executable} -m xnatctl"
+    _, code = terminal.run(f"{run} auth login --url {site.url}", ("alice", PASSWORD))
+    assert code == 0
+    site.sessions.clear()
+    shown, _ = terminal.run(f"{run} session list -P DEMO --url {site.url}", (PASSWORD,))
+    assert "The stored login has ended." in shown.partition(f"Password of alice for {site.url}: ")[0]
+
+
 def test_doctor_shows_one_cause_once(cli: Callable[..., Result]) -> None:
     done = cli("doctor", "--url", NOWHERE, "-o", "json", env={**ENV, "XNAT_URL": NOWHERE})
     assert done.code == 4

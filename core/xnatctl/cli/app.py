@@ -370,7 +370,14 @@ class App:
         if threading.current_thread() is not threading.main_thread():
             return chain()
         self._events.end()
-        credential = chain(lambda: self._check_server(client))
+
+        def before_asking() -> None:
+            if chain.given is None:
+                self._check_server(client)
+            else:  # only a stored session leads to another source
+                self.info("The stored login has ended.")
+
+        credential = chain(before_asking)
         self.waits_for(client)
         return credential
 

@@ -116,10 +116,9 @@ class CredentialChain:
     def __call__(self, before_asking: Callable[[], None] | None = None) -> Credential:
         """The next credential. Not to be called from two threads at once.
 
-        `before_asking` is called before a source asks at the terminal, unless the server has had a credential before;
-        what it raises ends the search.
+        `before_asking` is called before a source asks at the terminal; what it raises ends the search.
         """
-        self._before_asking = None if self.given is not None else before_asking
+        self._before_asking = before_asking
         if isinstance(self.given, SessionToken) and self.given.final:  # a second call: the server rejected it
             raise AuthenticationError(
                 f"{self._settings.server()} does not accept the session token of {self.given.source}: the session has "
