@@ -35,8 +35,6 @@ COLUMNS, LINES = 80, 60
 #: Seconds: how long a command is seen before it runs, the shortest and the longest picture, and the last one.
 TYPED, SHORTEST, LONGEST, LAST = 1.2, 0.15, 1.5, 6.0
 CHARACTER, LINE, MARGIN, SIZE = 8.4, 19, 14, 14
-#: The colours of states, from the palette of 256, which pyte gives as numbers.
-STATES = {"008700": "green", "af5f00": "brown", "d70000": "red"}
 #: As pyte names the colours of a terminal -> on light paper, on dark paper.
 COLOURS = {
     "red": ("#b3261e", "#ff8a80"),
@@ -46,7 +44,7 @@ COLOURS = {
     "magenta": ("#8e2a8b", "#e29be0"),
     "cyan": ("#00677a", "#78d5e6"),
 }
-#: The colours of states in tables, of the palette of 256 (`xnatctl_output.states`).
+#: The colours of states in tables, of the palette of 256 (`xnatctl_output.states`), which pyte gives as numbers.
 STATES = {"008700": "green", "af5f00": "brown", "d70000": "red"}
 Row = tuple[tuple[int, str, str], ...]  # (column, text, classes) of each run of equal style
 
