@@ -85,7 +85,7 @@ def test_a_server_that_cannot_say_does_not_stop_the_upload(upload, alice, sandbo
     assert not _twice(upload(*TYPO))
 
 
-def test_dry_run_knows_what_this_machine_sent_and_asks_nobody(upload, alice, sandbox):
+def test_a_dry_run_reads_the_journals_and_contacts_no_server(upload, alice, sandbox):
     upload(*FIRST, env=alice)
     before = len(sandbox.requests)
     (warning,) = [t for t in upload(*TYPO, "--dry-run", env=alice)["warnings"] if "This machine sent" in t]

@@ -78,7 +78,7 @@ def interrupt_main_thread() -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there, or a zombie that nobody has collected."""
+    """Whether a process exists, running or not yet reaped."""
     if sys.platform != "win32":
         try:
             os.kill(pid, 0)

@@ -194,7 +194,7 @@ def test_what_a_hanging_helper_started_is_ended_with_it(
 
 
 def _alive(pid: int) -> bool:
-    """A zombie that nobody has collected yet does not count."""
+    """A process that has ended and is not yet reaped does not count."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
